@@ -1,0 +1,119 @@
+"""Speed of the exact metrics beside scikit-learn and torchmetrics: medians, threads stated, ratios printed.
+
+python benchmarks/metrics.py                       ours only
+python benchmarks/metrics.py --peers --csv out.csv with the peers (minutes at the larger size)
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+from labelwise.metrics import functional as F
+
+SIZES = ((40_000, 80), (125_000, 480))
+POSITIVES = 2.937 / 80
+FIELDS = ("work", "images", "labels", "who", "seconds", "ratio", "repeats", "threads")
+Work = dict[str, dict[str, Callable[[], object]]]
+
+
+def data(images: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores float32 and targets uint8 `[N, L]` with COCO's share of positives, ranked fairly well."""
+    rng = np.random.default_rng(0)
+    targets = rng.random((images, labels), dtype=np.float32) < POSITIVES
+    scores = rng.standard_normal((images, labels), dtype=np.float32)
+    scores += 3 * targets
+    return scores, targets.astype(np.uint8)
+
+
+def ours(scores: np.ndarray, targets: np.ndarray) -> Work:
+    """What is timed of this library, per work."""
+    return {
+        "mAP": {"labelwise": lambda: F.mean_average_precision(scores, targets)},
+        "CP..OF1": {"labelwise": lambda: F.threshold_metrics(scores, targets, threshold=0.0)},
+        "CP..OF1 top 3": {"labelwise": lambda: F.threshold_metrics(scores, targets, threshold=0.0, top_k=3)},
+    }
+
+
+def peers(scores: np.ndarray, targets: np.ndarray) -> Work:
+    """What is timed of other libraries, per work."""
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+    from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
+
+    labels = scores.shape[1]
+    s, y = torch.from_numpy(scores), torch.from_numpy(targets).long()
+    sk, tm = f"scikit-learn {version('scikit-learn')}", f"torchmetrics {version('torchmetrics')}"
+    return {
+        "mAP": {
+            sk: lambda: average_precision_score(targets, scores, average="macro"),
+            tm: lambda: multilabel_average_precision(s, y, num_labels=labels, thresholds=None),
+        },
+        "CP..OF1": {
+            sk: lambda: precision_recall_fscore_support(targets, scores >= 0, average=None, zero_division=0),
+            tm: lambda: multilabel_f1_score(s.sigmoid(), y, num_labels=labels),
+        },
+    }
+
+
+def median(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds after one untimed call."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def rows(images: int, labels: int, repeats: int, with_peers: bool) -> list[dict[str, object]]:
+    """One row per work and library; the ratio is its time to ours."""
+    scores, targets = data(images, labels)
+    others = peers(scores, targets) if with_peers else {}
+    found = []
+    for work, mine in ours(scores, targets).items():
+        base = 0.0
+        for who, call in {**mine, **others.get(work, {})}.items():
+            seconds = median(call, repeats)
+            base = base or seconds
+            values = (work, images, labels, who, seconds, seconds / base, repeats, torch.get_num_threads())
+            found.append(dict(zip(FIELDS, values, strict=True)))
+            print(
+                f"{work:14} {images} x {labels}  {who:20} {seconds * 1e3:10.1f} ms  {seconds / base:8.1f} x"
+            )
+    return found
+
+
+def main() -> None:
+    """Reads the options, prints the rows and writes them as CSV on request."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--peers", action="store_true", help="time scikit-learn and torchmetrics too")
+    parser.add_argument("--small", action="store_true", help="only 40,000 x 80")
+    parser.add_argument("--repeats", type=int, default=5, help="timed calls per row (default 5)")
+    parser.add_argument("--threads", type=int, help="threads of every library that heeds torch's setting")
+    parser.add_argument("--csv", help="file to write")
+    options = parser.parse_args()
+    if options.repeats < 1 or (options.threads is not None and options.threads < 1):
+        sys.exit("--repeats and --threads: expected at least 1; give larger numbers")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    print(f"threads {torch.get_num_threads()}, numpy {np.__version__}, torch {torch.__version__}")
+    sizes = SIZES[:1] if options.small else SIZES
+    found = [row for size in sizes for row in rows(*size, options.repeats, options.peers)]
+    if options.csv:
+        with open(options.csv, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            writer.writeheader()
+            writer.writerows(found)
+
+
+if __name__ == "__main__":
+    main()

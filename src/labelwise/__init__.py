@@ -1,0 +1,50 @@
+"""Labelwise: many labels in one image, a feature of its own for every label."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelwise.data import Dataset as Dataset
+    from labelwise.data import read as read
+    from labelwise.errors import LabelwiseError as LabelwiseError
+    from labelwise.evaluation import evaluate as evaluate
+    from labelwise.methods import create_model as create_model
+    from labelwise.registry import list_methods as list_methods
+    from labelwise.serving import Predictor as Predictor
+    from labelwise.serving import load as load
+    from labelwise.training import fit as fit
+    from labelwise.types import LabelSet as LabelSet
+    from labelwise.types import Output as Output
+    from labelwise.types import Targets as Targets
+
+__version__ = "0.1.0"
+
+# Names are looked up when first used, so that `import labelwise` stays light and loads no torch.
+_HOME = {
+    "Dataset": "data",
+    "read": "data",
+    "LabelwiseError": "errors",
+    "evaluate": "evaluation",
+    "create_model": "methods",
+    "list_methods": "registry",
+    "Predictor": "serving",
+    "load": "serving",
+    "fit": "training",
+    "LabelSet": "types",
+    "Output": "types",
+    "Targets": "types",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"labelwise.{_HOME[name]}"), name)
+    try:
+        return import_module(f"labelwise.{name}")
+    except ModuleNotFoundError:
+        raise AttributeError(f"module 'labelwise' has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

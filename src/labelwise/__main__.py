@@ -1,0 +1,5 @@
+"""`python -m labelwise`, which launchers of several processes need."""
+
+from labelwise.cli import main
+
+main()

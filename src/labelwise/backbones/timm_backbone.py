@@ -1,0 +1,126 @@
+"""Any timm model as images -> feature map."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import timm
+import torch
+from jaxtyping import Float
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from labelwise.backbones.weights import load_weights
+from labelwise.errors import LabelwiseError
+
+Layout = Literal["NCHW", "NHWC", "tokens"]
+
+
+class TimmBackbone(nn.Module):
+    """A timm model without its classifier; its last map as `[B, C, h, w]`.
+
+    Normalisation by the mean and standard deviation that the weights were trained with happens here, on the device.
+    Tokens of a transformer are folded to their grid; class and register tokens are dropped.
+
+    Args:
+        name: timm model name.
+        weights: `hub` (timm's pretrained weights), `none`, `package:NAME` or a file.
+        image_size: side in pixels of the images to come; other sizes work where the architecture allows.
+        freeze: no gradients, and normalisation layers stay in evaluation mode.
+        drop_path: stochastic depth rate in [0, 1); 0 leaves the model's own default.
+
+    Raises:
+        LabelwiseError: unknown model, weights that cannot be had, or an architecture without a spatial map.
+
+    >>> TimmBackbone("resnet10t", weights="none").out_channels
+    512
+    """
+
+    def __init__(
+        self, name: str, weights: str = "hub", image_size: int = 224, freeze: bool = False, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.name, self.frozen = name, freeze
+        self.net = _create(name, weights == "hub", image_size, drop_path)
+        if weights not in ("hub", "none"):
+            load_weights(self.net, weights)
+        config = resolve_model_data_config(self.net)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
+        self.out_channels: int = self.net.num_features
+        self._prefix = int(getattr(self.net, "num_prefix_tokens", 0))
+        self._layout, self.stride = self._probe(image_size)
+        # Channels last is the faster memory layout of convolutions on CPUs and GPUs alike; transformers do not mind it.
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if freeze:
+            self.requires_grad_(False)
+            self.eval()
+
+    def normalise(self, images: Tensor) -> Float[Tensor, "B 3 H W"]:
+        """uint8 images, or floats in [0, 1], to the numbers the network was trained on."""
+        if not images.is_floating_point():
+            images = images.to(self.mean.dtype) / 255
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Float[Tensor, "B C h w"]:
+        """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            size = images.shape[-2:]
+            x = self.net.forward_features(self.normalise(images))
+            if self._layout == "NCHW":
+                return x
+            if self._layout == "NHWC":
+                return x.permute(0, 3, 1, 2)
+            h, w = size[0] // self.stride, size[1] // self.stride
+            return x[:, self._prefix :].transpose(1, 2).unflatten(2, (h, w))
+
+    def train(self, mode: bool = True) -> TimmBackbone:
+        """Training mode, unless frozen."""
+        return super().train(mode and not self.frozen)
+
+    @torch.no_grad()
+    def _probe(self, size: int) -> tuple[Layout, int]:
+        was = self.net.training
+        self.net.eval()
+        x = self.net.forward_features(torch.zeros(1, 3, size, size))
+        self.net.train(was)
+        if x.ndim == 4 and x.shape[1] == self.out_channels:
+            return "NCHW", size // x.shape[2]
+        if x.ndim == 4 and x.shape[3] == self.out_channels:
+            return "NHWC", size // x.shape[1]
+        side = round(max(0, x.shape[1] - self._prefix) ** 0.5) if x.ndim == 3 else 0
+        if side and side * side == x.shape[1] - self._prefix:
+            return "tokens", size // side
+        raise LabelwiseError(
+            f"backbone {self.name!r} with features of shape {list(x.shape)}",
+            "a spatial map or a square grid of tokens",
+            "choose another timm model",
+        )
+
+
+def _create(name: str, pretrained: bool, image_size: int, drop_path: float) -> nn.Module:
+    base = name.split(".")[0]
+    if not timm.is_model(base):
+        near = ", ".join(timm.list_models(f"*{base.split('_')[0][:8]}*")[:4]) or "see timm.list_models()"
+        raise LabelwiseError(f"backbone {name!r}", f"a timm model name (near: {near})", "correct --backbone")
+    options: dict = {"num_classes": 0}
+    if drop_path > 0:
+        options["drop_path_rate"] = drop_path
+    # Transformers need to know the size, or that it may change; convolutional nets take neither keyword.
+    for extra in ({"img_size": image_size, "dynamic_img_size": True}, {"img_size": image_size}, {}):
+        try:
+            return timm.create_model(name, pretrained=pretrained, **options, **extra)
+        except TypeError:
+            if not extra:
+                raise
+        except Exception as error:
+            if not pretrained:
+                raise
+            raise LabelwiseError(
+                f"pretrained weights of {name!r} could not be fetched ({type(error).__name__})",
+                "a reachable model hub or weights at hand",
+                "use --weights package:NAME, --weights FILE or --weights none",
+            ) from error
+    raise AssertionError("unreachable")

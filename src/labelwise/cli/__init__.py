@@ -1,0 +1,42 @@
+"""The program: one file a command. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from labelwise.cli import data, demo, evaluate, methods, predict, report, sweep, train
+from labelwise.errors import LabelwiseError
+
+app = typer.Typer(
+    help="Recognise many labels in one image: train, judge, explain, use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("report")(report.report)
+app.command("sweep")(sweep.sweep)
+app.command("methods")(methods.methods)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the program: exit code 0 when all went well, 2 for something that the caller can mend."""
+    try:
+        app()
+    except LabelwiseError as error:
+        print(f"labelwise: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("labelwise: stopped; go on with --resume", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,210 @@
+"""`labelwise data check | import | split`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from labelwise.data.check import CheckReport
+    from labelwise.data.dataset import Dataset
+
+app = typer.Typer(help="Check, import and split data.", no_args_is_help=True)
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="voc:DIR, coco:FILE, csv:FILE, parquet:FILE, folder:DIR, digits: or a path"
+    ),
+]
+OutArgument = Annotated[Path, typer.Argument(metavar="OUT.parquet", help="the table to write")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+@app.command()
+def check(
+    source: SourceArgument,
+    near_duplicates: Annotated[
+        bool, typer.Option(help="look for near duplicates too, which decodes every image")
+    ] = True,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="decode every image fully, not its header alone")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Counts, balance, unreadable and repeated images, leaks; exit 1 if something would be lost or leaks.
+
+    Example: labelwise data check csv:labels.csv
+    """
+    import json
+
+    from labelwise.data.check import check as run_check
+
+    with _Progress() as progress:
+        report = run_check(source, near_duplicates, decode, progress.task)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), ensure_ascii=False))
+    else:
+        _print_report(report)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    source: SourceArgument,
+    out: OutArgument,
+    embed_images: Annotated[
+        bool, typer.Option("--embed-images", help="store the image files in the table")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Writes a data set as the canonical table.
+
+    Example: labelwise data import voc:VOC2007 voc.parquet
+    """
+    from labelwise.data.readers import read
+    from labelwise.data.table import write_table
+
+    data = read(source)
+    write_table(data, _table_path(out), embed_images)
+    _print_written(data, out, as_json)
+
+
+@app.command()
+def split(
+    source: SourceArgument,
+    out: OutArgument,
+    fractions: Annotated[
+        str, typer.Option(help="shares of train, val and test (two: train and test), with sum 1")
+    ] = ".7,.15,.15",
+    seed: Annotated[int, typer.Option(help="seed of the draw", min=0)] = 0,
+    near_duplicates: Annotated[
+        bool, typer.Option(help="keep near duplicates together too, which decodes every image")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Writes a data set as the canonical table, under new stratified splits; groups and copies stay together.
+
+    Example: labelwise data split csv:labels.csv split.parquet --fractions .8,.1,.1
+    """
+    from labelwise.data.readers import read
+    from labelwise.data.splits import split_dataset
+    from labelwise.data.table import write_table
+
+    shares = _fractions(fractions)
+    names = ("train", "val", "test") if len(shares) == 3 else ("train", "test")
+    data = split_dataset(read(source), names, shares, seed, near_duplicates)
+    write_table(data, _table_path(out))
+    _print_written(data, out, as_json)
+
+
+def _fractions(text: str) -> list[float]:
+    from labelwise.errors import LabelwiseError
+
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) not in (2, 3):
+        raise LabelwiseError(f"--fractions {text!r}", "two or three numbers", "write for example .7,.15,.15")
+    return shares
+
+
+def _table_path(out: Path) -> Path:
+    from labelwise.errors import LabelwiseError
+
+    if out.suffix.lower() != ".parquet":
+        raise LabelwiseError(f"{str(out)!r} to write", "a file name that ends in .parquet", "rename it")
+    return out
+
+
+def _print_written(data: Dataset, out: Path, as_json: bool) -> None:
+    import json
+
+    if as_json:
+        told = {"out": str(out), "rows": len(data), "labels": list(data.labels), "splits": data.splits()}
+        typer.echo(json.dumps({**told, "notes": list(data.notes)}, ensure_ascii=False))
+        return
+    typer.echo(data.summary())
+    typer.echo(f"written: {out}")
+
+
+class _Progress:
+    """Progress bars on a terminal, nothing elsewhere."""
+
+    def __enter__(self) -> _Progress:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        self._bars = Progress(console=console, transient=True, disable=not console.is_terminal)
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def task(self, name: str, total: int) -> Callable[[int], None]:
+        """A bar; the function that it gives takes the number done."""
+        bar = self._bars.add_task(name, total=total)
+        return lambda done: self._bars.update(bar, completed=done)
+
+
+def _print_report(report: CheckReport) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    show = console.print if console.is_terminal else lambda text: typer.echo(text)
+    show(f"{report.source}: {report.rows_before:,} rows, {report.rows_after:,} images kept")
+    show("splits: " + (", ".join(f"{name} {count:,}" for name, count in report.splits.items()) or "none"))
+    _print_balance(report, console)
+    show(
+        f"images without a positive label: {report.without_positive:,}; "
+        f"with nothing known: {report.without_known:,}"
+    )
+    pairs = ", ".join(f"{a} + {b} {count:,}" for a, b, count in report.together[:5])
+    show(f"most often together: {pairs or 'no two labels'}")
+    show(f"unreadable images: {len(report.unreadable):,}")
+    for name, reason in report.unreadable[:10]:
+        show(f"  {name}: {reason}")
+    _print_groups(show, "exact duplicates", report.exact)
+    if report.near is not None:
+        _print_groups(show, "near duplicates", report.near)
+    _print_groups(show, "leaks between splits", report.leaks)
+    for note in report.notes:
+        show(f"note: {note}")
+    for problem in report.problems:
+        show(f"problem: {problem}")
+    show("nothing is lost and nothing leaks" if not report.problems else f"{len(report.problems)} problems")
+
+
+def _print_groups(show: Callable[[str], None], title: str, groups: list[list[str]]) -> None:
+    show(f"{title}: {len(groups):,}")
+    for names in groups[:5]:
+        show("  " + " = ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""))
+
+
+def _print_balance(report: CheckReport, console: Console) -> None:
+    from rich.table import Table
+
+    heads = ["label", "positive", "negative", "unknown", *report.splits]
+    rows = [
+        [b.name, *(f"{n:,}" for n in (b.positive, b.negative, b.unknown, *b.by_split.values()))]
+        for b in report.labels
+    ]
+    if not console.is_terminal:
+        for row in [heads, *rows]:
+            typer.echo("\t".join(row))
+        return
+    table = Table(*heads)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,32 @@
+"""labelwise demo"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="folder of the run", metavar="DIR")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="of the run")] = 0,
+) -> None:
+    """Train DLFL on scenes of real handwritten digits, print what it found, write a report.
+
+    Example: labelwise demo --out runs/demo
+    """
+    import shutil
+
+    from labelwise.cli.tables import print_labels
+    from labelwise.experiments.demo import settings
+    from labelwise.reports import finish_report
+    from labelwise.training.config import make_config
+    from labelwise.training.files import read_json
+    from labelwise.training.fit import train
+
+    if (out / "config.yaml").is_file():
+        shutil.rmtree(out)  # a demo starts anew each time
+    run = train(make_config(settings(seed)), out)
+    print_labels(read_json(run.path / "results.json")["splits"]["test"])
+    typer.echo(f"report: {finish_report(run.path)}")

@@ -1,0 +1,31 @@
+"""labelwise methods"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="show one method's card", metavar="NAME")] = None,
+    json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """List the methods, or show the card of one.
+
+    Example: labelwise methods dlfl
+    """
+    import json as js
+
+    from labelwise import registry
+
+    cards = [registry.method(n)[0] for n in ([name] if name else registry.list_methods())]
+    if json:
+        typer.echo(js.dumps([card.to_json() for card in cards], ensure_ascii=False, indent=2))
+    elif name:
+        for key, value in cards[0].to_json().items():
+            if value:
+                typer.echo(f"{key}: {value}")
+    else:
+        for card in cards:
+            typer.echo(f"{card.name:14} {card.summary}  [{card.source}]")

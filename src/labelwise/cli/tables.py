@@ -1,0 +1,40 @@
+"""Results as a person reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_labels(result: dict[str, Any]) -> None:
+    """Figures over all labels, then a line a label, best first."""
+    console = Console()
+    m = result["metrics"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    pointing = any("pointing" in found for found in result["per_label"].values())
+    columns = ["AP", "F1", "precision", "recall", "threshold"] + (["pointing"] if pointing else [])
+    table.add_column("label")
+    for name in ["positives", *columns]:
+        table.add_column(name, justify="right")
+    ranked = sorted(result["per_label"].items(), key=lambda item: -(item[1]["AP"] or 0))
+    for name, found in ranked:
+        cells = ["-" if found.get(c) is None else f"{found[c]:.3f}" for c in columns]
+        table.add_row(name, f"{found['positives']:,}", *cells)
+    console.print(table)
+    words = [f"mAP {m['mAP']:.4f}", f"CF1 {m['CF1']:.4f}", f"OF1 {m['OF1']:.4f}"]
+    words += [f"with the run's thresholds: CF1 {m['tuned']['CF1']:.4f}, OF1 {m['tuned']['OF1']:.4f}"]
+    words += [f"pointing {m['pointing']:.3f}"] if "pointing" in m else []
+    console.print("  ".join(words), highlight=False)
+
+
+def print_angles(report: dict[str, Any]) -> None:
+    """Mean angle between a true label's feature and its classifier, by the number of labels in the image."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title="angle to the classifier, degrees")
+    for name in ("labels in image", "images", "measured", "1/sqrt(K)", "these classifiers"):
+        table.add_column(name, justify="right")
+    for count, row in report["by_count"].items():
+        cells = ["-" if row[c] is None else f"{row[c]:.1f}" for c in ("mean", "orthonormal", "gram")]
+        table.add_row(count, f"{row['images']:,}", *cells)
+    Console().print(table)

@@ -1,0 +1,57 @@
+"""Images with label states: readers, splits, partial-label masks, decoding, transforms and loaders."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelwise.data.dataset import Dataset, Sample
+    from labelwise.data.decode import UnreadableImage, decode_image
+    from labelwise.data.loading import eval_loader, train_loader
+    from labelwise.data.masks import known_mask, single_positive_mask
+    from labelwise.data.readers import read
+    from labelwise.data.splits import ensure_splits, stratified_split
+    from labelwise.data.transforms import TransformConfig, build_transform
+
+_HOME = {
+    "Dataset": "dataset",
+    "Sample": "dataset",
+    "UnreadableImage": "decode",
+    "decode_image": "decode",
+    "eval_loader": "loading",
+    "train_loader": "loading",
+    "known_mask": "masks",
+    "single_positive_mask": "masks",
+    "read": "readers",
+    "ensure_splits": "splits",
+    "stratified_split": "splits",
+    "TransformConfig": "transforms",
+    "build_transform": "transforms",
+}
+
+__all__ = [
+    "Dataset",
+    "Sample",
+    "TransformConfig",
+    "UnreadableImage",
+    "build_transform",
+    "decode_image",
+    "ensure_splits",
+    "eval_loader",
+    "known_mask",
+    "read",
+    "single_positive_mask",
+    "stratified_split",
+    "train_loader",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

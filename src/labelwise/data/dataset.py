@@ -1,0 +1,210 @@
+"""The table that every reader gives: images by reference, label states, splits, groups and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
+from torch import Tensor
+
+from labelwise.data.decode import decode_image
+from labelwise.errors import LabelwiseError
+from labelwise.types import LabelSet
+
+BOX_TYPE = pa.list_(
+    pa.struct([("label", pa.int32()), *((side, pa.float32()) for side in ("x0", "y0", "x1", "y1"))])
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its label states.
+
+    Args:
+        id: the path as given, or `row <i>` for embedded bytes.
+        image: `[3, H, W]` uint8 RGB, upright.
+        values: `[L]` float32 in [0, 1]; 0 where not known.
+        known: `[L]` bool.
+    """
+
+    id: str
+    image: UInt8[Tensor, "3 H W"]
+    values: Float[Tensor, " L"]
+    known: Bool[Tensor, " L"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with label states, as arrays: a million rows stay small, and forked workers share them.
+
+    Args:
+        labels: the `L` labels in column order.
+        images: `[N]` strings (paths, absolute or under `root`) or binary (encoded image files).
+        root: folder that relative paths are under.
+        values: `[N, L]` uint8 (0 or 1) when all are hard, else float32 in [0, 1]; 0 where not known.
+        known: `[N, L]` bool; unknown is this mask and nothing else.
+        split_of: `[N]` codes into `split_names`, -1 for a row in no split; `None` without splits.
+        split_names: names of the splits.
+        group: `[N]` int64; rows with the same code must stay in one split.
+        boxes: `[N]` lists of `{label, x0, y0, x1, y1}`, fractions of the upright image's width and height.
+        source: the SOURCE text it was read from.
+        notes: what the reader decided, one plain sentence each.
+        rows_in_source: rows that the source held before repeated or missing ones were taken out.
+    """
+
+    labels: LabelSet
+    images: pa.Array | pa.ChunkedArray
+    root: Path | None
+    values: UInt8[np.ndarray, "N L"] | Float32[np.ndarray, "N L"]
+    known: Bool[np.ndarray, "N L"]
+    split_of: Int[np.ndarray, " N"] | None = None
+    split_names: tuple[str, ...] = ()
+    group: Int64[np.ndarray, " N"] | None = None
+    boxes: pa.Array | pa.ChunkedArray | None = None
+    source: str = ""
+    notes: tuple[str, ...] = ()
+    rows_in_source: int | None = None
+
+    def __post_init__(self) -> None:
+        shape = (len(self.images), len(self.labels))
+        for name, array in (("values", self.values), ("known", self.known)):
+            if array.shape != shape:
+                raise LabelwiseError(
+                    f"{name} of shape {list(array.shape)} for {shape[0]} images and {shape[1]} labels",
+                    f"the shape {list(shape)}",
+                    "give one row per image and one column per label",
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the rows hold encoded image files rather than paths."""
+        return pa.types.is_binary(self.images.type) or pa.types.is_large_binary(self.images.type)
+
+    def image_id(self, i: int) -> str:
+        """The path as given, or `row <i>` for embedded bytes."""
+        return f"row {i}" if self.embedded else self.images[i].as_py()
+
+    def encoded(self, i: int) -> Path | bytes:
+        """The image file of a row: its path (absolute where the root is) or its bytes."""
+        value = self.images[i].as_py()
+        if self.embedded:
+            return value
+        return Path(value) if self.root is None else self.root / value
+
+    def boxes_of(self, i: int) -> list[tuple[int, float, float, float, float]]:
+        """`(label, x0, y0, x1, y1)` of each box of a row; sides are fractions of the upright image."""
+        cell = None if self.boxes is None else self.boxes[i].as_py()
+        return [(b["label"], b["x0"], b["y0"], b["x1"], b["y1"]) for b in cell or ()]
+
+    def __getitem__(self, i: int) -> Sample:
+        if not -len(self) <= i < len(self):
+            raise IndexError(i)
+        i = int(i) % len(self)
+        return Sample(
+            self.image_id(i),
+            decode_image(self.encoded(i)),
+            torch.from_numpy(self.values[i].astype(np.float32)),
+            torch.from_numpy(self.known[i].copy()),
+        )
+
+    def splits(self) -> dict[str, int]:
+        """Name of each split and the number of its rows."""
+        if self.split_of is None:
+            return {}
+        return {name: int((self.split_of == code).sum()) for code, name in enumerate(self.split_names)}
+
+    def rows_of(self, name: str) -> Int64[np.ndarray, " M"]:
+        """Row numbers, ascending, of a split, or of several written as `train+val`.
+
+        Raises:
+            LabelwiseError: for a split that the data set lacks, with the names there are.
+        """
+        codes: list[int] = []
+        for part in name.split("+"):
+            if self.split_of is None or part not in self.split_names:
+                have = ", ".join(f"{n} ({c})" for n, c in self.splits().items()) or "no splits at all"
+                raise LabelwiseError(
+                    f"split {part!r} of {self.source or 'this data set'}",
+                    f"a split that it has: {have}",
+                    "name one of them" if self.splits() else "make splits with `labelwise data split`",
+                )
+            codes.append(self.split_names.index(part))
+        return np.flatnonzero(np.isin(np.asarray(self.split_of), codes)).astype(np.int64)
+
+    def split(self, name: str) -> Dataset:
+        """The rows of a split (or of several: `train+val`), in their order; raises as `rows_of` does."""
+        return self.take(self.rows_of(name))
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> Dataset:
+        """The same data set with these rows, in this order (int row numbers, or a `[N]` bool mask)."""
+        index = np.asarray(rows)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64).reshape(-1)
+        picked = pa.array(index, pa.int64())
+        return replace(
+            self,
+            images=self.images.take(picked),
+            values=self.values[index],
+            known=self.known[index],
+            split_of=None if self.split_of is None else self.split_of[index],
+            group=None if self.group is None else self.group[index],
+            boxes=None if self.boxes is None else self.boxes.take(picked),
+        )
+
+    def with_split(self, codes: np.ndarray, names: Sequence[str]) -> Dataset:
+        """The same rows under other splits: `codes [N]` into `names`, -1 for a row in none."""
+        return replace(self, split_of=np.asarray(codes).astype(np.int16), split_names=tuple(names))
+
+    def with_known(self, known: Bool[np.ndarray, "N L"]) -> Dataset:
+        """The same rows with fewer known labels: a cell stays known where it was and `known` says so."""
+        both = self.known & known
+        return replace(self, known=both, values=np.where(both, self.values, np.zeros_like(self.values)))
+
+    def with_labels(self, names: Sequence[str]) -> Dataset:
+        """The same rows with the label columns in another order, by name; raises for an unknown name."""
+        columns = [self.labels.index(name) for name in names]
+        boxes = self.boxes
+        if boxes is not None:
+            place = {old: new for new, old in enumerate(columns)}
+            cells = [
+                None if c is None else [{**b, "label": place[b["label"]]} for b in c]
+                for c in boxes.to_pylist()
+            ]
+            boxes = pa.array(cells, boxes.type)
+        labels = LabelSet(tuple(names), self.labels.groups)
+        return replace(
+            self, labels=labels, values=self.values[:, columns], known=self.known[:, columns], boxes=boxes
+        )
+
+    def with_notes(self, *notes: str) -> Dataset:
+        """The same rows with further sentences in `notes`."""
+        return replace(self, notes=(*self.notes, *notes))
+
+    @property
+    def positive(self) -> Bool[np.ndarray, "N L"]:
+        """Cells that are known and at least one half."""
+        return self.known & (self.values >= 0.5)
+
+    def summary(self) -> str:
+        """A few lines: where from, how many images, splits, label balance, and what the reader decided."""
+        count = self.positive.sum(0)
+        order = np.argsort(-count, kind="stable")
+        unknown = 1 - self.known.mean() if self.known.size else 0.0
+        shown = [f"{self.labels.names[j]} {count[j]:,}" for j in order]
+        if len(shown) > 8:
+            shown = [*shown[:4], "...", *shown[-3:]]
+        lines = [
+            f"{self.source or 'data set'}: {len(self):,} images, {len(self.labels):,} labels",
+            "splits: " + (", ".join(f"{n} {c:,}" for n, c in self.splits().items()) or "none"),
+            f"positives: {count.sum():,}, {count.sum() / max(len(self), 1):.2f} an image; "
+            f"{unknown:.1%} of the cells unknown",
+            "labels: " + ", ".join(shown),
+        ]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

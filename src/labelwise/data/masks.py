@@ -1,0 +1,66 @@
+"""Which labels are shown to a learner: the field's protocols for partial and single-positive labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool
+
+from labelwise.errors import LabelwiseError
+
+
+def known_mask(rows: int, labels: int, proportion: float, seed: int = 0) -> Bool[np.ndarray, "N L"]:
+    """Which cells are known when each is shown with the same probability (`bernoulli.v1`).
+
+    `known[i, l] = u[i, l] < proportion`, `u` uniform float64 in C order from NumPy's legacy stream, which is
+    frozen. Masks of one seed are nested: those known at .1 are known at .2.
+
+    Args:
+        rows: number of images, in the protocol's image order.
+        labels: number of labels, in the protocol's label order.
+        proportion: share of known cells, in [0, 1]; the protocols use k / 10.
+        seed: 0 is the field's draw; 1 to 4 are repeats.
+
+    Returns:
+        `[rows, labels]` bool.
+
+    Raises:
+        LabelwiseError: for a proportion outside [0, 1] or a negative size.
+
+    Source: partial-label protocol of SST, HST and SARB (`seed(0); random(shape)`).
+
+    >>> int(known_mask(5011, 20, 0.1).sum())
+    10108
+    """
+    if not 0 <= proportion <= 1:
+        raise LabelwiseError(f"a known proportion of {proportion}", "a share in [0, 1]", "write 10 % as 0.1")
+    if rows < 0 or labels < 0:
+        raise LabelwiseError(f"a mask of {rows} x {labels}", "sizes of 0 or more", "correct the sizes")
+    return np.random.RandomState(seed).random_sample((rows, labels)) < proportion
+
+
+def single_positive_mask(positive: Bool[np.ndarray, "N L"], seed: int = 1200) -> Bool[np.ndarray, "N L"]:
+    """Which cells are known when one positive of each image is all that is told (`single-pos.v1`).
+
+    Rows are taken in order; the positive indices are shuffled and the first kept; the negative indices are
+    shuffled too and none kept, because that second draw decides all later rows.
+
+    Args:
+        positive: `[N, L]` bool, the true labels in the protocol's order.
+        seed: of NumPy's legacy generator; 1200 is the field's.
+
+    Returns:
+        `[N, L]` bool, one known cell in each row that has a positive.
+
+    Source: single-positive protocol of ROLE (Cole et al., 2021), as released.
+
+    >>> single_positive_mask(np.array([[True, True, False], [False, False, False]])).sum(1).tolist()
+    [1, 0]
+    """
+    stream = np.random.RandomState(seed)
+    known = np.zeros(positive.shape, bool)
+    for row, true in zip(known, positive, strict=True):
+        here, absent = np.flatnonzero(true), np.flatnonzero(~true)
+        stream.shuffle(here)
+        stream.shuffle(absent)
+        row[here[:1]] = True
+    return known

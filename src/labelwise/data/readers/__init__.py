@@ -1,0 +1,101 @@
+"""Readers, one file per format: SOURCE -> Dataset. Reading is strict: nothing is dropped silently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers import coco, csv, digits, folder, parquet, voc
+from labelwise.data.readers.recognise import recognise
+from labelwise.data.source import Source, parse
+from labelwise.errors import LabelwiseError
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A format.
+
+    Args:
+        form: how its SOURCE is written.
+        meaning: one line for people.
+        options: names of the options that it takes.
+        read: the function.
+    """
+
+    form: str
+    meaning: str
+    options: frozenset[str]
+    read: Callable[[Source], Dataset]
+
+
+READERS: Mapping[str, Reader] = {
+    module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
+    for module in (voc, coco, csv, parquet, folder, digits)
+}
+
+
+def forms() -> str:
+    """The ways to write a SOURCE, in one line."""
+    return ", ".join(reader.form for reader in READERS.values())
+
+
+def resolve(source: str | Source) -> Source:
+    """The parsed SOURCE with its kind found out and its options checked.
+
+    Raises:
+        LabelwiseError: for a kind or option that is not known, or a bare path that no reader recognises.
+    """
+    parsed = parse(source) if isinstance(source, str) else source
+    if not parsed.kind:
+        kind, path = recognise(parsed.path, forms())
+        parsed = Source(kind, path, parsed.options)
+    if parsed.kind not in READERS:
+        raise LabelwiseError(
+            f"{str(parsed)!r} of kind {parsed.kind!r}", f"one of {forms()}", "correct the SOURCE"
+        )
+    reader = READERS[parsed.kind]
+    for option in parsed.options:
+        if option not in reader.options:
+            known = ", ".join(sorted(reader.options))
+            raise LabelwiseError(
+                f"option {option!r} in {str(parsed)!r}", f"one of: {known}", "correct or remove the option"
+            )
+    return parsed
+
+
+def read(source: str | Source) -> Dataset:
+    """Reads a data set; missing images, unknown values and contradictions stop it with the list of them.
+
+    Args:
+        source: a SOURCE text such as `voc:DIR` or `csv:FILE?images=DIR`, or a bare path.
+
+    Returns:
+        the data set; `.notes` says what the reader decided.
+
+    Raises:
+        LabelwiseError: when the source is not understood, or could only be read with a loss.
+    """
+    resolved = resolve(source)
+    data = READERS[resolved.kind].read(resolved)
+    data = replace(data, source=str(resolved), rows_in_source=data.rows_in_source or len(data))
+    unseen = labels_without_training(data)
+    if unseen:
+        shown = ", ".join(unseen[:5]) + (", ..." if len(unseen) > 5 else "")
+        data = data.with_notes(
+            f"{len(unseen)} labels have positives outside train but none in train: {shown}."
+        )
+    return data
+
+
+def labels_without_training(data: Dataset) -> list[str]:
+    """Labels with a known positive outside the split `train` and none inside it."""
+    if data.split_of is None or "train" not in data.split_names:
+        return []
+    inside = data.split_of == data.split_names.index("train")
+    outside = (data.split_of >= 0) & ~inside
+    positive = data.positive
+    lost = positive[outside].any(0) & ~positive[inside].any(0)
+    return [data.labels.names[j] for j in np.flatnonzero(lost)]

@@ -1,0 +1,54 @@
+"""Boxes of many images as one Arrow column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from labelwise.data.dataset import BOX_TYPE
+
+
+@dataclass
+class BoxList:
+    """Boxes in the order in which they are met; `column` sorts them by row.
+
+    A box that is weak (difficult, crowd) is kept only where the same label has a strong one in the image: a
+    map that peaks on either is right, and a label seen only in weak boxes is not scored.
+    """
+
+    rows: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    sides: list[tuple[float, float, float, float]] = field(default_factory=list)
+    weak: list[bool] = field(default_factory=list)
+
+    def add(
+        self,
+        row: int,
+        label: int,
+        sides: tuple[float, float, float, float],
+        size: tuple[float, float],
+        weak: bool,
+    ) -> None:
+        """Adds a box with `sides` (x0, y0, x1, y1) in pixels of an image of `size` (width, height)."""
+        (x0, y0, x1, y1), (width, height) = sides, size
+        self.rows.append(row)
+        self.labels.append(label)
+        self.sides.append((x0 / width, y0 / height, x1 / width, y1 / height))
+        self.weak.append(weak)
+
+    def column(self, rows: int, labels: int) -> pa.Array:
+        """`[rows]` lists of boxes, cut to the image, those without area left out."""
+        row, label = np.array(self.rows, np.int64), np.array(self.labels, np.int64)
+        sides = np.clip(np.array(self.sides, np.float32).reshape(-1, 4), 0, 1)
+        strong = ~np.array(self.weak, bool)
+        cell = row * labels + label
+        keep = (strong | np.isin(cell, cell[strong])) & (sides[:, :2] < sides[:, 2:]).all(1)
+        order = np.flatnonzero(keep)[np.argsort(row[keep], kind="stable")]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(row[order], minlength=rows))]).astype(np.int32)
+        columns = [label[order].astype(np.int32), *sides[order].T]
+        flat = pa.StructArray.from_arrays(
+            [pa.array(np.ascontiguousarray(c)) for c in columns], fields=list(BOX_TYPE.value_type)
+        )
+        return pa.ListArray.from_arrays(pa.array(offsets), flat).cast(BOX_TYPE)

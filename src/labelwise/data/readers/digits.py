@@ -1,0 +1,27 @@
+"""The built-in scenes of handwritten digits."""
+
+from __future__ import annotations
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+FORM = "digits:[?train=N&val=N&test=N&size=PX&seed=N]"
+MEANING = "built-in scenes of real handwritten digits, with boxes; needs no file"
+OPTIONS = frozenset({"train", "val", "test", "size", "seed"})
+
+
+def read(source: Source) -> Dataset:
+    """Makes the scenes; raises `LabelwiseError` for an option that is not a whole number."""
+    if source.path:
+        raise LabelwiseError(f"{str(source)!r} with a path", "digits: alone", "remove what follows the colon")
+    numbers = {}
+    for name, value in source.options.items():
+        if not (value.isascii() and value.isdigit()):
+            raise LabelwiseError(
+                f"{name}={value!r} in {str(source)!r}", "a whole number", "correct the option"
+            )
+        numbers[name] = int(value)
+    from labelwise.data import digits  # brings scikit-learn: not for those who read files
+
+    return digits.load(**numbers)

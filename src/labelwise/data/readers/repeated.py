@@ -1,0 +1,108 @@
+"""Rows that name the same image more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.source import Source, WouldLose
+from labelwise.errors import LabelwiseError
+
+
+def merge_repeated(data: Dataset, source: Source, row_name: Callable[[int], str]) -> Dataset:
+    """One row per image: rows that agree become one, rows that contradict each other stop the reading.
+
+    With `duplicates=unknown` the cells that contradict each other become unknown; with `duplicates=union` a
+    label is positive when any of the rows has it (a table with one row per image and label).
+
+    Args:
+        data: the rows as read.
+        source: for its option `duplicates`.
+        row_name: how to name a row in a message.
+
+    Raises:
+        LabelwiseError: for contradicting labels, or an image in two splits or groups, with its rows.
+    """
+    policy = source.choice("duplicates", ("stop", "unknown", "union"))
+    codes = np.arange(len(data)) if data.embedded else _codes(data)
+    count = np.bincount(codes, minlength=1)
+    if not len(data) or count.max() <= 1:
+        return data
+    rows = np.flatnonzero(count[codes] > 1)
+    rows = rows[np.argsort(codes[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(codes[rows], prepend=-1))
+    for what, array in (("splits", data.split_of), ("groups", data.group)):
+        if array is not None:
+            _refuse_several(data, array, rows, starts, what, row_name)
+    values, known = data.values[rows].astype(np.float32), data.known[rows]
+    low = np.minimum.reduceat(np.where(known, values, np.inf), starts)
+    high = np.maximum.reduceat(np.where(known, values, -np.inf), starts)
+    clash = low < high
+    clash &= np.isfinite(low) & np.isfinite(high)
+    if clash.any() and policy == "stop":
+        raise _contradiction(data, rows, starts, clash, row_name)
+    some = np.isfinite(high) & ~(clash & (policy == "unknown"))
+    first = rows[starts]
+    new_values, new_known = data.values.copy(), data.known.copy()
+    new_values[first], new_known[first] = np.where(some, high, 0).astype(data.values.dtype), some
+    merged = replace(data, values=new_values, known=new_known)
+    keep = np.ones(len(data), bool)
+    keep[np.setdiff1d(rows, first)] = False
+    extra = len(rows) - len(first)
+    fate = {"unknown": "became unknown", "union": "became positive"}.get(policy, "")
+    said = f"; {int(clash.sum()):,} cells that contradict each other {fate}" if clash.any() else ""
+    return merged.take(keep).with_notes(
+        f"{extra:,} repeated rows were merged into the first of their image{said}."
+    )
+
+
+def _codes(data: Dataset) -> np.ndarray:
+    coded = data.images.dictionary_encode()
+    combined = coded.unify_dictionaries().combine_chunks() if hasattr(coded, "chunks") else coded
+    return combined.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _refuse_several(
+    data: Dataset,
+    array: np.ndarray,
+    rows: np.ndarray,
+    starts: np.ndarray,
+    what: str,
+    row_name: Callable[[int], str],
+) -> None:
+    several = np.minimum.reduceat(array[rows], starts) < np.maximum.reduceat(array[rows], starts)
+    if several.any():
+        pick = int(np.flatnonzero(several)[0])
+        raise LabelwiseError(
+            f"{int(several.sum()):,} images in several {what}; {_where(data, rows, starts, pick, row_name)}",
+            f"each image in one of the {what}",
+            "correct the rows",
+        )
+
+
+def _where(
+    data: Dataset, rows: np.ndarray, starts: np.ndarray, pick: int, row_name: Callable[[int], str]
+) -> str:
+    stop = starts[pick + 1] if pick + 1 < len(starts) else len(rows)
+    members = rows[starts[pick] : stop]
+    listed = ", ".join(row_name(int(i)) for i in members[:4]) + (", ..." if len(members) > 4 else "")
+    return f"{data.image_id(int(members[0]))} ({listed})"
+
+
+def _contradiction(
+    data: Dataset, rows: np.ndarray, starts: np.ndarray, clash: np.ndarray, row_name: Callable[[int], str]
+) -> WouldLose:
+    images = np.flatnonzero(clash.any(1))
+    told = []
+    for pick in images[:3]:
+        labels = [data.labels.names[j] for j in np.flatnonzero(clash[pick])[:3]]
+        told.append(f"{_where(data, rows, starts, int(pick), row_name)} on {', '.join(labels)}")
+    return WouldLose(
+        f"{len(images):,} images with rows that contradict each other: " + "; ".join(told),
+        "one row per image, or rows that agree",
+        "correct the rows, or add duplicates=unknown (mask such cells) or duplicates=union (a row per label)",
+        ("duplicates", "unknown"),
+    )

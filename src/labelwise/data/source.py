@@ -1,0 +1,97 @@
+"""The SOURCE text that names a data set: `kind:path?option=value&option=value`, or a bare path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from labelwise.errors import LabelwiseError
+
+_KIND = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(.*)", re.DOTALL)
+_OPTIONS = re.compile(r"[A-Za-z_]+=[^&]*(&[A-Za-z_]+=[^&]*)*")
+
+
+class WouldLose(LabelwiseError):  # noqa: N818 - the name says it
+    """A strict reader found rows or cells that it could only leave out.
+
+    Args:
+        given, expected, todo: as `LabelwiseError`.
+        option: the reader option, `(name, value)`, that goes on without them.
+    """
+
+    def __init__(self, given: str, expected: str, todo: str, option: tuple[str, str]) -> None:
+        super().__init__(given, expected, todo)
+        self.option = option
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed SOURCE.
+
+    Args:
+        kind: the reader's name, in lower case; empty for a bare path.
+        path: what stands between the kind and the options.
+        options: option names and values; a value may use `%3B`-style escapes.
+    """
+
+    kind: str
+    path: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        tail = "&".join(f"{name}={value}" for name, value in self.options.items())
+        return (f"{self.kind}:" if self.kind else "") + self.path + (f"?{tail}" if tail else "")
+
+    def with_option(self, name: str, value: str) -> Source:
+        """The same source with one option set."""
+        return Source(self.kind, self.path, {**self.options, name: value})
+
+    def choice(self, name: str, allowed: Sequence[str]) -> str:
+        """Value of an option with a closed list of values, the first of which is the default."""
+        value = self.options.get(name, allowed[0])
+        if value not in allowed:
+            raise LabelwiseError(
+                f"{name}={value!r} in {str(self)!r}", f"one of {', '.join(allowed)}", "correct the option"
+            )
+        return value
+
+    def names(self, option: str) -> list[str]:
+        """Values of an option that is a list with commas."""
+        return [part.strip() for part in self.options.get(option, "").split(",") if part.strip()]
+
+
+def parse(text: str) -> Source:
+    """Takes a SOURCE apart; a single letter before the colon is a drive, not a kind.
+
+    Args:
+        text: the SOURCE.
+
+    Returns:
+        the parts, with `kind` empty for a bare path.
+
+    Raises:
+        LabelwiseError: for an empty text or an option given twice.
+
+    >>> parse("voc:data/VOC2007?difficult=negative")
+    Source(kind='voc', path='data/VOC2007', options={'difficult': 'negative'})
+    >>> parse("labels.csv").kind
+    ''
+    """
+    if not text.strip():
+        raise LabelwiseError("an empty SOURCE", "a text such as csv:labels.csv", "name the data set")
+    match = _KIND.fullmatch(text)
+    kind, rest = (match[1].lower(), match[2]) if match else ("", text)
+    path, mark, tail = rest.rpartition("?")
+    if not mark or not _OPTIONS.fullmatch(tail):
+        return Source(kind, rest)
+    options: dict[str, str] = {}
+    for part in tail.split("&"):
+        name, _, value = part.partition("=")
+        if name in options:
+            raise LabelwiseError(
+                f"option {name!r} twice in {text!r}", "each option once", "remove one of them"
+            )
+        options[name] = unquote(value)
+    return Source(kind, path, options)

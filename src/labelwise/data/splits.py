@@ -1,0 +1,239 @@
+"""Stratified splits for many labels at once, with groups kept together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int16, Int64, Shaped, UInt8
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.duplicates import connected, dataset_content_codes, fingerprints, near_duplicates
+from labelwise.errors import LabelwiseError
+
+
+def stratified_split(
+    values: UInt8[np.ndarray, "N L"] | Float32[np.ndarray, "N L"],
+    known: Bool[np.ndarray, "N L"],
+    fractions: Sequence[float],
+    seed: int = 0,
+    group: Int64[np.ndarray, " N"] | None = None,
+) -> Int16[np.ndarray, " N"]:
+    """Split code of each row, so that every split has its share of every label.
+
+    Labels are served from the rarest to the commonest; each of their rows goes where most of that label is
+    still owed (iterative stratification). A label is owed at least one row per split where it has enough;
+    afterwards rows are exchanged until every such label is in every split, as far as that is possible. Sizes
+    are `fractions * N`, rounded to whole rows; with groups they may be off by less than the largest group.
+
+    Args:
+        values: `[N, L]` in [0, 1]; positive from 0.5.
+        known: `[N, L]`; unknown cells count for nothing.
+        fractions: of the splits, positive, with sum 1.
+        seed: of ties and order.
+        group: `[N]`; rows of equal code stay together.
+
+    Returns:
+        `[N]` int16 codes from 0.
+
+    Raises:
+        LabelwiseError: for fractions that are not positive or do not add up to 1.
+
+    Source: Sechidis et al., On the Stratification of Multi-Label Data, 2011, section 3.
+    Differs: at least one row per split is owed; exact sizes; exchanges at the end.
+    """
+    share = np.asarray(fractions, np.float64)
+    if share.ndim != 1 or not len(share) or (share <= 0).any() or abs(share.sum() - 1) > 1e-6:
+        raise LabelwiseError(
+            f"split fractions {', '.join(f'{f:g}' for f in share.reshape(-1))}",
+            "positive fractions with sum 1",
+            "write for example .7,.15,.15",
+        )
+    positive = known & (values >= 0.5)
+    if group is None:
+        unit = np.arange(len(values))
+        content, weight = positive.astype(np.int32), np.ones(len(values), np.int64)
+    else:
+        unit = np.unique(group, return_inverse=True)[1].reshape(-1)
+        weight = np.bincount(unit)
+        content = np.zeros((len(weight), values.shape[1]), np.int32)
+        np.add.at(content, unit, positive.astype(np.int32))
+    room = whole_shares(len(values), share)
+    rng = np.random.default_rng(seed)
+    codes = _Dealing(content, weight, room, share).deal(rng)
+    _exchange(codes, content > 0, weight, len(share), rng)
+    return codes[unit].astype(np.int16)
+
+
+def whole_shares(total: int, share: Shaped[np.ndarray, " S"]) -> Int64[np.ndarray, " S"]:
+    """Whole sizes with sum `total`, by largest remainders.
+
+    >>> whole_shares(10, np.array([0.7, 0.15, 0.15])).tolist()
+    [7, 2, 1]
+    """
+    exact = share * total
+    sizes = np.floor(exact + 1e-9).astype(np.int64)
+    rest = np.argsort(-(exact - sizes), kind="stable")[: total - int(sizes.sum())]
+    sizes[rest] += 1
+    return sizes
+
+
+@dataclass
+class _Dealing:
+    """Units (rows or groups) with label counts `[G, L]` and weights `[G]`, and the room of each split."""
+
+    content: np.ndarray
+    weight: np.ndarray
+    room: np.ndarray
+    share: np.ndarray
+
+    def deal(self, rng: np.random.Generator) -> np.ndarray:
+        """Split code of each unit."""
+        content, splits = self.content, len(self.share)
+        codes = np.full(len(content), -1, np.int64)
+        room, weight = self.room.astype(np.float64).tolist(), self.weight.tolist()
+        left = content.sum(0).astype(np.int64)
+        owed = self._owed(left)
+        order = rng.permutation(len(content))
+        order = order[np.argsort(-self.weight[order], kind="stable")]
+        while left.any():
+            label = int(np.where(left > 0, left, np.iinfo(np.int64).max).argmin())
+            units = order[content[order, label] > 0]
+            for unit in units.tolist():
+                split = self._pick(owed[:, label].tolist(), room, weight[unit])
+                codes[unit] = split
+                owed[split] -= content[unit]
+                room[split] -= weight[unit]
+            left -= content[units].sum(0)
+            order = order[codes[order] < 0]
+        nothing = [0.0] * splits
+        for unit in order.tolist():
+            split = self._pick(nothing, room, weight[unit])
+            codes[unit] = split
+            room[split] -= weight[unit]
+        return codes
+
+    def _owed(self, total: np.ndarray) -> np.ndarray:
+        owed = self.share[:, None] * total[None, :]
+        enough = (self.content > 0).sum(0) >= len(self.share)
+        low = (owed < 1) & enough
+        spare = np.where(low, 0, owed)
+        rest = total - low.sum(0)
+        return np.where(low, 1.0, spare * rest / np.maximum(spare.sum(0), 1e-12))
+
+    @staticmethod
+    def _pick(owed: list[float], room: list[float], weight: int) -> int:
+        fits = [s for s in range(len(room)) if room[s] >= weight]
+        if not fits:
+            return max(range(len(room)), key=room.__getitem__)
+        return max(fits, key=lambda s: (owed[s], room[s]))
+
+
+def _exchange(
+    codes: np.ndarray, has: np.ndarray, weight: np.ndarray, splits: int, rng: np.random.Generator
+) -> None:
+    """Swaps units of equal weight until every label with enough units is in every split, if it goes."""
+    enough = has.sum(0) >= splits
+    count = np.stack([has[codes == split].sum(0) for split in range(splits)])
+    for split, label in np.argwhere((count == 0) & enough):
+        if count[split, label]:
+            continue
+        candidates = rng.permutation(np.flatnonzero(has[:, label] & (count[codes, label] > 1)))
+        for unit in candidates[:200]:
+            other = codes[unit]
+            if ((count[other] == 1) & has[unit] & enough).any():
+                continue
+            gain = count[split] + has[unit]
+            lost_if_moved = has & ((gain == 1) & enough)
+            partners = np.flatnonzero((codes == split) & (weight == weight[unit]) & ~lost_if_moved.any(1))
+            if len(partners):
+                partner = rng.choice(partners)
+                codes[unit], codes[partner] = split, other
+                change = has[unit].astype(np.int64) - has[partner]
+                count[split] += change
+                count[other] -= change
+                break
+
+
+def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
+    """The data set with splits to train, choose and test on; what exists is kept.
+
+    Without splits: 70 / 15 / 15 % train, val, test. With train and no val: a stratified 10 % of train becomes
+    val. Copies of an image, and rows of one group, stay together.
+
+    Args:
+        data: the rows.
+        seed: of the draw.
+
+    Returns:
+        the data set, with a note on what was made.
+
+    Raises:
+        LabelwiseError: when there are splits and none of them is called train, or too few rows to split.
+    """
+    if data.split_of is None:
+        return split_dataset(data, ("train", "val", "test"), (0.7, 0.15, 0.15), seed)
+    if "train" not in data.split_names:
+        have = ", ".join(data.split_names)
+        raise LabelwiseError(
+            f"{data.source} with splits {have}", "a split called train", "rename one of them"
+        )
+    if "val" in data.split_names:
+        return data
+    rows = data.rows_of("train")
+    _refuse_few(len(rows), 2, data)
+    part = data.take(rows)
+    picked = stratified_split(part.values, part.known, (0.9, 0.1), seed, together(part))
+    codes = data.split_of.astype(np.int16)
+    codes[rows[picked == 1]] = len(data.split_names)
+    made = int((picked == 1).sum())
+    note = f"val is a stratified {made:,} of the {len(rows):,} train rows (10 %, seed {seed})."
+    return data.with_split(codes, (*data.split_names, "val")).with_notes(note)
+
+
+def split_dataset(
+    data: Dataset, names: Sequence[str], fractions: Sequence[float], seed: int, near: bool = False
+) -> Dataset:
+    """The data set under new stratified splits.
+
+    Copies of an image and rows of one group stay together; with `near`, near duplicates too.
+
+    Raises:
+        LabelwiseError: for too few rows, or fractions that `stratified_split` refuses.
+    """
+    _refuse_few(len(data), len(names), data)
+    codes = stratified_split(data.values, data.known, fractions, seed, together(data, near))
+    told = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, fractions, strict=True))
+    return data.with_split(codes, names).with_notes(f"Stratified split: {told} (seed {seed}).")
+
+
+def together(data: Dataset, near: bool = False) -> Int64[np.ndarray, " N"] | None:
+    """Codes of rows that must share a split: same group, same bytes or (with `near`) nearly the same picture.
+
+    Returns:
+        `[N]` codes, or `None` when each row stands alone.
+    """
+    codes, rows = dataset_content_codes(data), np.arange(len(data))
+    links = []
+    if data.group is not None:
+        links = [_links(rows, codes), _links(rows, data.group)]
+    if near:
+        alike = near_duplicates(fingerprints(data))
+        links = [*(links or [_links(rows, codes)]), *(np.array([(g[0], r) for r in g[1:]]) for g in alike)]
+    if links:
+        codes = connected(len(data), np.concatenate(links))
+    return codes if len(codes) and np.bincount(codes).max() > 1 else None
+
+
+def _links(rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Each row paired with the first of its code."""
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    return np.stack([rows, first[inverse.reshape(-1)]], 1)
+
+
+def _refuse_few(rows: int, least: int, data: Dataset) -> None:
+    if rows < least:
+        raise LabelwiseError(
+            f"{rows} rows of {data.source} to split", f"at least {least}", "give more images"
+        )

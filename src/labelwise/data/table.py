@@ -1,0 +1,189 @@
+"""The canonical table: one Parquet file that holds a data set exactly."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from labelwise.data.dataset import BOX_TYPE, Dataset
+from labelwise.errors import LabelwiseError
+from labelwise.types import LabelSet
+
+METADATA_KEY = b"labelwise"
+FORMAT = 1
+RESERVED = frozenset({"image", "image_bytes", "split", "group", "boxes"})
+
+
+def column_of(label: str) -> str:
+    """Column of a label: its name, with `label:` before one that is a reserved column's.
+
+    >>> column_of("dog"), column_of("group")
+    ('dog', 'label:group')
+    """
+    return f"label:{label}" if label in RESERVED or label.startswith("label:") else label
+
+
+def write_table(data: Dataset, file: Path, embed_images: bool = False) -> None:
+    """Writes a data set so that reading it gives the same rows, unknowns, splits, groups and boxes.
+
+    The columns are `image` (or `image_bytes`), `split`, `group`, one nullable column per label (null is
+    unknown) and `boxes`. The file appears whole or not at all.
+
+    Args:
+        data: the rows.
+        file: where to; an existing file is replaced.
+        embed_images: store the encoded images in the table.
+
+    Raises:
+        LabelwiseError: when the folder is missing or an image to embed cannot be read.
+    """
+    file = Path(file)
+    if not file.parent.is_dir():
+        raise LabelwiseError(
+            f"{str(file)!r} in a folder that does not exist", "an existing folder", "make it first"
+        )
+    embed = embed_images or data.embedded
+    schema = _schema(data, embed, file)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        with parquet.ParquetWriter(name, schema) as writer:
+            for start, stop in _blocks(len(data), 256 if embed else 65536):
+                writer.write_table(_block(data, schema, embed, start, stop))
+        os.chmod(name, 0o644)
+        os.replace(name, file)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _blocks(rows: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, max(rows, 1), size):
+        yield start, min(start + size, rows)
+
+
+def _schema(data: Dataset, embed: bool, file: Path) -> pa.Schema:
+    fields = [pa.field("image_bytes", pa.large_binary()) if embed else pa.field("image", pa.string())]
+    if data.split_of is not None:
+        fields.append(pa.field("split", pa.string()))
+    if data.group is not None:
+        fields.append(pa.field("group", pa.int64()))
+    kind = pa.uint8() if data.values.dtype == np.uint8 else pa.float32()
+    fields += [pa.field(column_of(label), kind) for label in data.labels]
+    if data.boxes is not None:
+        fields.append(pa.field("boxes", BOX_TYPE))
+    described = {
+        "format": FORMAT,
+        "labels": list(data.labels.names),
+        "groups": data.labels.to_json()["groups"],
+        "splits": list(data.split_names),
+        "root": None if embed else _written_root(data.root, file),
+        "notes": list(data.notes),
+        "source": data.source,
+    }
+    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(described).encode()})
+
+
+def _written_root(root: Path | None, file: Path) -> str | None:
+    if root is None:
+        return None
+    root, here = Path(root).absolute(), file.absolute().parent
+    return os.path.relpath(root, here) if root.is_relative_to(here) else str(root)
+
+
+def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int) -> pa.Table:
+    part = slice(start, stop)
+    columns: list[pa.Array | pa.ChunkedArray] = []
+    if not embed or data.embedded:
+        columns.append(data.images[start:stop].cast(schema.field(0).type))
+    else:
+        columns.append(pa.array([_read(data, i) for i in range(start, stop)], pa.large_binary()))
+    if data.split_of is not None:
+        names = np.array([*data.split_names, None], object)
+        columns.append(pa.array(names[data.split_of[part]], pa.string()))
+    if data.group is not None:
+        columns.append(pa.array(data.group[part]))
+    for j in range(len(data.labels)):
+        columns.append(pa.array(data.values[part, j], mask=~data.known[part, j]))
+    if data.boxes is not None:
+        columns.append(data.boxes[start:stop].cast(BOX_TYPE))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _read(data: Dataset, row: int) -> bytes:
+    file = data.encoded(row)
+    try:
+        return file if isinstance(file, bytes) else file.read_bytes()
+    except OSError as error:
+        raise LabelwiseError(
+            f"image {data.image_id(row)}: {error.strerror}", "a file that can be read", "restore it"
+        ) from None
+
+
+def dataset_from_table(table: pa.Table, file: Path, root: Path | None = None) -> Dataset:
+    """The data set that `write_table` wrote.
+
+    Args:
+        table: with the metadata under `labelwise`.
+        file: where it was; a relative root starts from its folder.
+        root: folder of the images, in place of the stored one.
+
+    Raises:
+        LabelwiseError: for a newer format, or a column that is named in the metadata and not there.
+    """
+    described = json.loads(table.schema.metadata[METADATA_KEY])
+    if described.get("format") != FORMAT:
+        raise LabelwiseError(
+            f"{file} in table format {described.get('format')}", f"format {FORMAT}", "update labelwise"
+        )
+    labels = LabelSet.from_json({"names": described["labels"], "groups": described["groups"]})
+    embedded = "image_bytes" in table.column_names
+    wanted = ["image_bytes" if embedded else "image", *map(column_of, labels)]
+    for name in wanted:
+        if name not in table.column_names:
+            raise LabelwiseError(
+                f"{file} without the column {name!r}", "all columns", "import the data again"
+            )
+    values, known = _cells(table, wanted[1:])
+    if root is None and described["root"] is not None:
+        root = Path(os.path.normpath(file.parent / described["root"]))
+    splits = tuple(described["splits"])
+    has = set(table.column_names)
+    images = table[wanted[0]]
+    return Dataset(
+        labels=labels,
+        images=images.cast(pa.large_binary()) if embedded else images.combine_chunks(),
+        root=root,
+        values=values,
+        known=known,
+        split_of=_codes(table["split"], splits) if "split" in has else None,
+        split_names=splits if "split" in has else (),
+        group=table["group"].to_numpy().astype(np.int64) if "group" in has else None,
+        boxes=table["boxes"].combine_chunks().cast(BOX_TYPE) if "boxes" in has else None,
+        notes=tuple(described["notes"]),
+        rows_in_source=table.num_rows,
+    )
+
+
+def _cells(table: pa.Table, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    kind = np.uint8 if pa.types.is_uint8(table[columns[0]].type) else np.float32
+    values = np.zeros((table.num_rows, len(columns)), kind)
+    known = np.zeros(values.shape, bool)
+    for j, name in enumerate(columns):
+        known[:, j] = table[name].is_valid().to_numpy()
+        values[:, j] = table[name].fill_null(0).to_numpy()
+    return values, known
+
+
+def _codes(column: pa.ChunkedArray, names: tuple[str, ...]) -> np.ndarray:
+    code = {name: i for i, name in enumerate(names)}
+    coded = column.combine_chunks().dictionary_encode()
+    table = np.array([*(code[name] for name in coded.dictionary.to_pylist()), -1], np.int16)
+    return table[coded.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)]

@@ -1,0 +1,152 @@
+"""Image transforms on uint8 tensors, with randomness that is keyed and therefore repeatable."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import UInt8
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Side = Annotated[int, Field(ge=8, le=4096)]
+MID_GREY = 128
+
+
+class TransformConfig(BaseModel):
+    """How an image becomes a square (or a given rectangle) of pixels.
+
+    `image_size` and `resize` always act, the other settings in training only.
+
+    The defaults keep nearly the whole scene in sight, because a crop that cuts an object out leaves a wrong
+    label behind. Switch `flip` off where mirrored images mean something else (digits, text, left and right).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: Side | tuple[Side, Side] = Field(224, description="side in pixels, or (height, width)")
+    resize: Literal["squash", "crop"] = Field(
+        "squash",
+        description="squash: the whole image, aspect changed; crop: the largest part of that aspect",
+    )
+    flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring left and right")
+    multi_scale: tuple[Share, ...] = Field(
+        (1.0, 0.875, 0.75), description="relative sides, one drawn per image, placed at random; () means 1.0"
+    )
+    pad: int = Field(0, ge=0, description="pixels of black border from which a random window is cut")
+    randaugment_ops: int = Field(0, ge=0, le=8, description="operations of RandAugment per image; 0 is off")
+    randaugment_magnitude: int = Field(9, ge=0, le=30, description="strength of each operation")
+    cutout: float = Field(0.0, ge=0, lt=1, description="side of a grey hole, share of the image; 0 is off")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image_size if isinstance(self.image_size, tuple) else (self.image_size, self.image_size)
+
+
+class ImageTransform:
+    """uint8 `[3, H, W]` -> uint8 `[3, h, w]` by one configuration.
+
+    In training: window (`resize`, `multi_scale`) -> resize -> pad and shift -> flip -> RandAugment -> cutout,
+    drawing from torch's global generator (see `keyed`). Otherwise: central window -> resize, nothing drawn.
+
+    Args:
+        config: the settings.
+        train: whether to draw augmentations.
+    """
+
+    def __init__(self, config: TransformConfig, train: bool) -> None:
+        self.config, self.train = config, train
+        ops, magnitude = config.randaugment_ops, config.randaugment_magnitude
+        self._randaugment = v2.RandAugment(ops, magnitude, fill=[MID_GREY] * 3) if train and ops else None
+
+    @property
+    def shrink_to(self) -> int:
+        """Pixels: the sides that `decode_image(shrink_to=)` must keep so that no window is enlarged."""
+        scales = self.config.multi_scale if self.train else ()
+        return math.ceil(max(self.config.size) / min(scales, default=1.0))
+
+    def __call__(self, image: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "3 h w"]:
+        image = _window(image, self.config, self.train)
+        if not self.train:
+            return image
+        if self.config.pad:
+            image = _shifted(image, self.config.pad)
+        if self.config.flip and torch.rand(()) < self.config.flip:
+            image = image.flip(-1)
+        if self._randaugment is not None:
+            image = self._randaugment(image)
+        return _cut_out(image, self.config.cutout) if self.config.cutout else image
+
+
+def build_transform(config: TransformConfig, train: bool) -> ImageTransform:
+    """The transform of a configuration: random for training, fixed otherwise.
+
+    >>> transform = build_transform(TransformConfig(image_size=32), train=False)
+    >>> tuple(transform(torch.zeros(3, 50, 80, dtype=torch.uint8)).shape)
+    (3, 32, 32)
+    """
+    return ImageTransform(config, train)
+
+
+def keyed(transform: Callable[[Tensor], Tensor], image: Tensor, seed: int, epoch: int, index: int) -> Tensor:
+    """Applies a transform with randomness that depends on (seed, epoch, index) and on nothing else.
+
+    torch's global generator is seeded from a hash of the key for the call and restored after it, so that
+    neither the number of workers nor a restart changes what an image becomes.
+    """
+    digest = hashlib.blake2b(struct.pack("<qqq", seed, epoch, index), digest_size=8).digest()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int.from_bytes(digest, "little") >> 1)
+        return transform(image)
+
+
+def _window(image: Tensor, config: TransformConfig, train: bool) -> Tensor:
+    """A window of the image, resized to the configured size: one resampling for crop, scale and squash."""
+    height, width = image.shape[-2:]
+    rows, columns = config.size
+    if config.resize == "crop":
+        unit = min(height / rows, width / columns)
+        box_height, box_width = unit * rows, unit * columns
+    else:
+        box_height, box_width = float(height), float(width)
+    if train and config.multi_scale:
+        scale = config.multi_scale[int(torch.randint(len(config.multi_scale), ()))]
+        box_height, box_width = box_height * scale, box_width * scale
+    box = max(1, min(height, round(box_height))), max(1, min(width, round(box_width)))
+    top, left = (_place(free, train) for free in (height - box[0], width - box[1]))
+    part = image[:, top : top + box[0], left : left + box[1]]
+    if box == (rows, columns):
+        return part.contiguous()
+    # Channels-last memory takes torch's vectorised uint8 path.
+    part = part.unsqueeze(0).contiguous(memory_format=torch.channels_last)
+    return v2.functional.resize(
+        part, [rows, columns], interpolation=InterpolationMode.BICUBIC, antialias=True
+    )[0]
+
+
+def _place(free: int, train: bool) -> int:
+    return int(torch.randint(free + 1, ())) if train and free else free // 2
+
+
+def _shifted(image: Tensor, pad: int) -> Tensor:
+    height, width = image.shape[-2:]
+    top, left = (int(offset) for offset in torch.randint(2 * pad + 1, (2,)))
+    return v2.functional.pad(image, [pad])[:, top : top + height, left : left + width]
+
+
+def _cut_out(image: Tensor, share: float) -> Tensor:
+    height, width = image.shape[-2:]
+    half_height, half_width = share * height / 2, share * width / 2
+    y, x = (torch.rand(2) * torch.tensor([height, width])).tolist()
+    image = image.clone()
+    rows = slice(max(0, round(y - half_height)), max(0, round(y + half_height)))
+    columns = slice(max(0, round(x - half_width)), max(0, round(x + half_width)))
+    image[:, rows, columns] = MID_GREY
+    return image

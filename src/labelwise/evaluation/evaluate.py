@@ -1,0 +1,248 @@
+"""A run judged on a split: figures with the conditions they hold under."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.loading import eval_loader
+from labelwise.data.transforms import build_transform
+from labelwise.errors import LabelwiseError
+from labelwise.evaluation.scores import Scores, collect, gather
+from labelwise.metrics import functional as F
+from labelwise.metrics.angles import AngleReport
+from labelwise.metrics.localisation import PointingGame
+from labelwise.model import LabelModel
+from labelwise.training.config import Config
+from labelwise.training.run import WEIGHTS, Run
+from labelwise.types import Batch, Output
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `evaluate` found.
+
+    Args:
+        protocol: name and rules of the metrics.
+        metrics: figures over all labels, fractions in [0, 1].
+        per_label: figures of each label.
+        conditions: data, split sizes, resolution, weights, software.
+        angles: the angle report, where asked for.
+        scores: what the figures were computed from.
+    """
+
+    protocol: dict[str, Any]
+    metrics: dict[str, Any]
+    per_label: dict[str, dict[str, Any]]
+    conditions: dict[str, Any]
+    scores: Scores
+    angles: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain data, without the scores."""
+        found = {
+            "protocol": self.protocol,
+            "metrics": self.metrics,
+            "per_label": self.per_label,
+            "conditions": self.conditions,
+        }
+        return {**found, "angles": self.angles} if self.angles is not None else found
+
+    def again(self, run: Run) -> Result:
+        """The same scores judged once more, after the run's thresholds changed."""
+        metrics, per_label = figures(self.scores, run)
+        extra = {k: v for k, v in self.metrics.items() if k not in metrics}
+        for name, found in per_label.items():
+            found.update({k: v for k, v in self.per_label[name].items() if k not in found})
+        return replace(self, metrics={**metrics, **extra}, per_label=per_label)
+
+
+def evaluate(
+    run: Run | str | Path,
+    data: Dataset,
+    split: str = "test",
+    *,
+    angles: bool = False,
+    pointing: bool = True,
+    batch_size: int = 32,
+    workers: int = 0,
+) -> Result:
+    """Judge a run on a split of a data set.
+
+    Over several processes each image is scored once and every process gets the same result.
+
+    Args:
+        run: a run or its folder.
+        data: a data set with the run's labels, in any order.
+        split: name of the split, or several as `val+test`.
+        angles: also report the angles between label features and their classifiers.
+        pointing: where boxes are known, also play the pointing game with the maps.
+
+    Raises:
+        LabelwiseError: no such split, other labels, or no readable image.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    rows = same_labels(data, run.labels.names).split(split)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rank, world = _rank()
+    transform = build_transform(run.config.transform(), train=False)
+    loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers, rank=rank, world=world)
+    try:
+        return judge(run, rows, loader, run.model().to(device), device, split, angles=angles, pointing=pointing)
+    finally:
+        loader.close()
+
+
+def judge(
+    run: Run,
+    rows: Dataset,
+    loader: Any,
+    model: LabelModel,
+    device: torch.device,
+    split: str,
+    *,
+    angles: bool = False,
+    pointing: bool = True,
+) -> Result:
+    """Figures of a model over a loader of the rows; see `evaluate`."""
+    game = PointingGame(len(rows.labels)) if pointing and rows.boxes is not None else None
+    report = AngleReport() if angles else None
+
+    def watch(batch: Batch, output: Output) -> None:
+        if game is not None and output.maps is not None:
+            game.update(output.maps.float().cpu(), [rows.boxes_of(int(i)) for i in batch.index])
+        if report is not None:
+            classifier: Any = model.classifier
+            report.update(
+                output.features, classifier.weight, classifier.bias, batch.targets.values, batch.targets.known
+            )
+
+    scores = collect(model, loader, rows, device, watch if game or report else None)
+    metrics, per_label = figures(scores, run)
+    if game is not None:
+        found = PointingGame.joined(gather(game)).compute()
+        metrics["pointing"] = found["score"]
+        metrics["pointing_baselines"] = {"centre": found["centre"], "area": found["area"]}
+        for name, rate in zip(rows.labels.names, found["per_label"], strict=True):  # type: ignore[call-overload]
+            per_label[name]["pointing"] = None if np.isnan(rate) else rate
+    angle_data = AngleReport.joined(gather(report)).compute() if report is not None else None
+    return Result(_protocol(), metrics, per_label, _conditions(run, rows, scores, split), scores, angle_data)
+
+
+def figures(scores: Scores, run: Run) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """All metrics of scores, over labels and per label; thresholds are the field's (z >= 0) and the run's own."""
+    z, y, k = scores.logits, scores.hard, scores.known
+    ap = F.average_precision(z, y, k)
+    metrics: dict[str, Any] = {
+        "mAP": F.mean_average_precision(z, y, k),
+        "mAP_envelope": F.mean_average_precision(z, y, k, kind="envelope"),
+        **F.threshold_metrics(z, y, k, threshold=0.0),
+        "top3": F.threshold_metrics(z, y, k, threshold=0.0, top_k=min(3, z.shape[1])),
+    }
+    thresholds = np.array(list(run.thresholds().values()))
+    chosen = scores.probabilities >= thresholds
+    metrics["tuned"] = F.threshold_metrics(scores.probabilities, y, k, threshold=thresholds)
+    per_label = {}
+    for j, name in enumerate(run.labels.names):
+        known, positive, called = k[:, j], y[:, j] == 1, chosen[:, j]
+        hit = int((known & positive & called).sum())
+        positives, predicted = int((known & positive).sum()), int((known & called).sum())
+        per_label[name] = {
+            "AP": None if np.isnan(ap[j]) else float(ap[j]),
+            "positives": positives,
+            "negatives": int((known & ~positive).sum()),
+            "unknown": int((~known).sum()),
+            "threshold": float(thresholds[j]),
+            "precision": hit / predicted if predicted else None,
+            "recall": hit / positives if positives else None,
+            "F1": 2 * hit / (positives + predicted) if positives + predicted else None,
+        }
+    return _plain(metrics), per_label
+
+
+def same_labels(data: Dataset, names: tuple[str, ...]) -> Dataset:
+    """The data set with its label columns in the order of `names`; matched by name, never by position.
+
+    Raises:
+        LabelwiseError: labels that the run lacks or that the data lack.
+    """
+    if data.labels.names == names:
+        return data
+    missing = [n for n in names if n not in data.labels.names]
+    extra = [n for n in data.labels.names if n not in names]
+    if missing or extra:
+        told = "; ".join(
+            f"{what}: {', '.join(found[:5])}" for what, found in (("lacking", missing), ("extra", extra)) if found
+        )
+        raise LabelwiseError(f"labels of {data.source} ({told})", f"the run's {len(names)} labels", "use its own data")
+    return data.with_labels(names)
+
+
+def _protocol() -> dict[str, Any]:
+    return {
+        "name": "labelwise.v1",
+        "AP": "raw (mAP), envelope (mAP_envelope)",
+        "labels_without_positives": "skipped",
+        "unknown": "left out",
+        "threshold": "logit >= 0; `tuned`: the run's own per label",
+        "CF1": "harmonic mean of CP and CR",
+        "top3": "among the 3 highest and logit >= 0",
+        "pointing": "peak of the label's map inside one of its boxes, mean over labels",
+    }
+
+
+def _conditions(run: Run, rows: Dataset, scores: Scores, split: str) -> dict[str, Any]:
+    c: Config = run.config
+    ids = "\n".join(rows.image_id(i) for i in range(len(rows)))
+    return {
+        "data": rows.source,
+        "split": split,
+        "images": len(rows),
+        "scored": len(scores.rows),
+        "unreadable": len(scores.unreadable),
+        "image_ids_sha256": hashlib.sha256(ids.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+        "labels": len(rows.labels),
+        "data_notes": list(rows.notes),
+        "method": c.method,
+        "backbone": c.backbone.name,
+        "backbone_weights": c.backbone.weights,
+        "frozen_backbone": c.backbone.freeze,
+        "image_size": c.image_size,
+        "resize": f"{c.augment.resize}, bicubic, antialiased",
+        "loss": c.loss,
+        "weights_evaluated": f"{WEIGHTS}, {'averaged (EMA)' if c.ema else 'raw'}",
+        "test_time_augmentation": "none",
+        "seed": c.seed,
+        "precision": "fp32",
+        "labelwise_commit": _commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _commit() -> str:
+    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "not from a checkout"
+
+
+def _rank() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return float(value)

@@ -1,0 +1,116 @@
+"""Scores of a data set by a model, over one process or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
+from labelwise.model import LabelModel
+from labelwise.training.files import write_atomic
+from labelwise.types import Batch, Output
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Logits beside what is known of each image, in the order of the rows.
+
+    Args:
+        rows: `[N]` int64, row numbers in the data set; unreadable images are absent.
+        logits: `[N, L]` float32.
+        values: `[N, L]` as the data set holds them.
+        known: `[N, L]` bool.
+        unreadable: (row, reason) of images that could not be decoded.
+    """
+
+    rows: np.ndarray
+    logits: np.ndarray
+    values: np.ndarray
+    known: np.ndarray
+    unreadable: list[tuple[int, str]]
+
+    @property
+    def hard(self) -> np.ndarray:
+        """`[N, L]` uint8 labels that metrics read: 1 from one half on."""
+        return (self.values >= 0.5).astype(np.uint8)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """`[N, L]` float64 sigmoid of the logits."""
+        return 1 / (1 + np.exp(-self.logits.astype(np.float64)))
+
+    def save(self, path: Path, dataset: Dataset) -> None:
+        """Write ids, logits, values and known as a compressed npz, atomically."""
+        ids = np.array([dataset.image_id(int(i)) for i in self.rows], dtype=str)
+
+        def write(part: Path) -> None:
+            with open(part, "wb") as file:
+                np.savez_compressed(file, ids=ids, logits=self.logits, values=self.values, known=self.known)
+
+        write_atomic(path, write)
+
+
+@torch.inference_mode()
+def collect(
+    model: LabelModel,
+    loader: Iterable[Batch],
+    dataset: Dataset,
+    device: torch.device,
+    watch: Callable[[Batch, Output], None] | None = None,
+) -> Scores:
+    """Run a model over a loader; with several processes, every process gets the joined scores.
+
+    Args:
+        loader: this process's share of the rows, each row once over all processes.
+        watch: called with each batch and its output, maps included.
+
+    Raises:
+        LabelwiseError: an image that came twice, or none at all.
+    """
+    model.eval()
+    rows: list[np.ndarray] = []
+    logits: list[np.ndarray] = []
+    unreadable: list[tuple[int, str]] = []
+    for batch in loader:
+        unreadable += batch.unreadable
+        lost = {row for row, _ in batch.unreadable}
+        batch = batch.to(device)
+        output = model(batch.images, want_maps=watch is not None, is_map=batch.is_map)
+        keep = np.array([int(i) not in lost for i in batch.index])
+        if keep.all() and watch is not None:
+            watch(batch, output)
+        rows.append(batch.index.numpy()[keep])
+        logits.append(output.logits.float().cpu().numpy()[keep])
+    width = len(dataset.labels)
+    row = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+    z = np.concatenate(logits) if logits else np.zeros((0, width), np.float32)
+    return _join(row, z, unreadable, dataset)
+
+
+def _join(rows: np.ndarray, logits: np.ndarray, unreadable: list[tuple[int, str]], dataset: Dataset) -> Scores:
+    parts = gather((rows, logits, unreadable))
+    rows = np.concatenate([p[0] for p in parts])
+    logits = np.concatenate([p[1] for p in parts])
+    order = np.argsort(rows, kind="stable")
+    rows, logits = rows[order], logits[order]
+    twice = rows[1:][rows[1:] == rows[:-1]]
+    if len(twice):
+        raise LabelwiseError(f"{dataset.image_id(int(twice[0]))} scored twice", "each image once", "report this as a fault")
+    if not len(rows):
+        raise LabelwiseError("no readable image in this split", "at least one", "see labelwise data check")
+    return Scores(rows, logits, dataset.values[rows], dataset.known[rows], [b for p in parts for b in p[2]])
+
+
+def gather(part: Any) -> list[Any]:
+    """The same object of every process, in the order of their ranks."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [part]
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, part)
+    return parts

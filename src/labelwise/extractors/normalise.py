@@ -1,0 +1,46 @@
+"""Scale of the backbone's map, taken out before a head reads it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MapNormKind = Literal["none", "rms", "layer", "batch"]
+
+
+class MapNorm(nn.Module):
+    """Normalises a map so that one recipe serves every backbone and resolution.
+
+    `rms`: the image's whole map is divided by its root mean square, which keeps every ratio within the image;
+    `layer`: layer norm over the channels of each location; `batch`: each channel to zero mean and unit variance over
+    batch and locations; `none`: nothing. None of them has learnable parameters.
+
+    Args:
+        channels: C of the map.
+        kind: one of the above.
+
+    >>> x = torch.full((1, 2, 3, 3), 40.0)
+    >>> MapNorm(2, "rms")(x).unique().tolist()
+    [1.0]
+    """
+
+    def __init__(self, channels: int, kind: MapNormKind = "rms") -> None:
+        super().__init__()
+        self.kind = kind
+        self.batch_norm = nn.BatchNorm2d(channels, affine=False) if kind == "batch" else None
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """The map at unit scale."""
+        if self.batch_norm is not None:
+            return self.batch_norm(x)
+        if self.kind == "rms":
+            # Squares of a half-precision map overflow; the mean is taken in fp32.
+            mean_square = x.float().square().mean((1, 2, 3), keepdim=True)
+            return (x * (mean_square + 1e-12).rsqrt()).to(x.dtype)
+        if self.kind == "layer":
+            return F.layer_norm(x.movedim(1, -1), (x.shape[1],)).movedim(-1, 1)
+        return x

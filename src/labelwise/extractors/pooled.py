@@ -1,0 +1,58 @@
+"""One shared feature for all labels: the baselines that every method is judged against."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.types import LabelFeatures
+
+
+class Pooled(nn.Module):
+    """One pooled vector, given to every label: `f_l = g(pool_p x_p)` for all `l`.
+
+    `g` is the identity, or with `hidden` a linear map, GELU and dropout, the pooled MLP. The features are an expanded
+    view and cost no memory. `maps` are uniform, for the pool looks everywhere alike.
+
+    Args:
+        channels: C of the map.
+        num_labels: L.
+        pool: `mean` (GAP) or `max` (GMP) over locations.
+        hidden: width of the hidden layer; 0 for none.
+        dropout: rate in [0, 1) after the hidden layer.
+        normalise: scale of the map, see `MapNorm`.
+
+    >>> Pooled(4, num_labels=3)(torch.rand(2, 4, 5, 5)).features.shape
+    torch.Size([2, 3, 4])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_labels: int,
+        pool: Literal["mean", "max"] = "mean",
+        hidden: int = 0,
+        dropout: float = 0.0,
+        normalise: MapNormKind = "rms",
+    ) -> None:
+        super().__init__()
+        self.num_labels, self.pool = num_labels, pool
+        self.dim = hidden or channels
+        self.norm = MapNorm(channels, normalise)
+        self.hidden = (
+            nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout)) if hidden else nn.Identity()
+        )
+
+    def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
+        """Label features of a map."""
+        x = self.norm(x)
+        pooled = self.hidden(x.mean((2, 3)) if self.pool == "mean" else x.amax((2, 3)))
+        maps = None
+        if want_maps:
+            maps = x.new_full((1, 1, 1, 1), 1 / (x.shape[2] * x.shape[3]), dtype=torch.float32)
+            maps = maps.expand(len(x), self.num_labels, *x.shape[2:])
+        return LabelFeatures(pooled.unsqueeze(1).expand(-1, self.num_labels, -1), maps)

@@ -1,0 +1,120 @@
+"""Thin classes over the functional losses: logits and targets in, one number out, always in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from labelwise.errors import LabelwiseError
+from labelwise.losses import functional as L
+from labelwise.losses.functional import Reduction
+from labelwise.types import Targets
+
+
+class _CellLoss(nn.Module):
+    """Masks and reduces what `cells` gives for each cell."""
+
+    def __init__(self, cells: Callable[..., Tensor], reduction: Reduction) -> None:
+        super().__init__()
+        self._cells, self.reduction = cells, reduction
+
+    def forward(
+        self, logits: Float[Tensor, "B L"], targets: Targets | Tensor, known: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        """Loss of logits under `Targets`, or a tensor of values with an optional `known` mask."""
+        t = Targets.of(targets, known)
+        with torch.autocast(logits.device.type, enabled=False):
+            return L.reduce(self._cells(logits.float(), t.values.float()), t.known, self.reduction)
+
+
+class BinaryCrossEntropy(_CellLoss):
+    """Binary cross-entropy over known cells; soft targets are allowed.
+
+    Args:
+        reduction: `mean_known`, `label_sum` or `sum`.
+
+    >>> loss = BinaryCrossEntropy()(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, float("nan")]]))
+    >>> round(loss.item(), 6)
+    0.693147
+    """
+
+    def __init__(self, reduction: Reduction = "mean_known") -> None:
+        super().__init__(L.binary_cross_entropy, reduction)
+
+
+class WeightedBinaryCrossEntropy(_CellLoss):
+    """BCE weighted by each label's rate of positives.
+
+    Args:
+        positive_rate: `[L]` in [0, 1], from the known cells of the training split.
+        reduction: the attribute field sums over labels.
+
+    Source: see `functional.weighted_binary_cross_entropy`.
+    """
+
+    def __init__(self, positive_rate: Float[Tensor, " L"], reduction: Reduction = "label_sum") -> None:
+        super().__init__(self._weighted, reduction)
+        self.positive_rate: Tensor
+        self.register_buffer("positive_rate", positive_rate.float())
+
+    def _weighted(self, logits: Tensor, values: Tensor) -> Tensor:
+        return L.weighted_binary_cross_entropy(logits, values, self.positive_rate)
+
+
+class FocalLoss(_CellLoss):
+    """Focal loss; `alpha >= 1` leaves the class weight out."""
+
+    def __init__(self, gamma: float = 2.0, alpha: float = 0.25, reduction: Reduction = "mean_known") -> None:
+        super().__init__(lambda z, y: L.focal(z, y, gamma, alpha), reduction)
+
+
+class AsymmetricLoss(_CellLoss):
+    """Asymmetric loss: easy negatives weigh less than positives.
+
+    Args:
+        gamma_negative: focusing of negatives, >= 0.
+        gamma_positive: focusing of positives, >= 0.
+        margin: probability below which a negative counts nothing, in [0, 1).
+        reduction: `mean_known` here; the published scripts use `sum`.
+
+    Source: see `functional.asymmetric`.
+
+    >>> round(AsymmetricLoss(0, 0)(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item(), 6)
+    0.693147
+    """
+
+    def __init__(
+        self,
+        gamma_negative: float = 2.0,
+        gamma_positive: float = 0.0,
+        margin: float = 0.0,
+        reduction: Reduction = "mean_known",
+    ) -> None:
+        super().__init__(lambda z, y: L.asymmetric(z, y, gamma_negative, gamma_positive, margin), reduction)
+
+
+def build_loss(name: str, positive_rate: Tensor | None = None, **options: Any) -> nn.Module:
+    """A classification loss by its name: `bce`, `weighted-bce`, `focal` or `asl`.
+
+    Raises:
+        LabelwiseError: unknown name or option.
+    """
+    known: dict[str, Callable[..., nn.Module]] = {
+        "bce": BinaryCrossEntropy,
+        "weighted-bce": WeightedBinaryCrossEntropy,
+        "focal": FocalLoss,
+        "asl": AsymmetricLoss,
+    }
+    if name not in known:
+        raise LabelwiseError(f"loss {name!r}", f"one of {', '.join(known)}", "correct loss.name")
+    if name == "weighted-bce":
+        options["positive_rate"] = positive_rate
+    try:
+        return known[name](**options)
+    except TypeError as error:
+        given = ", ".join(options)
+        raise LabelwiseError(f"options {given} for loss {name!r}", "options that it takes", str(error)) from None

@@ -1,0 +1,100 @@
+"""Losses per cell, and the one place where cells are masked and reduced."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+Cells = Float[Tensor, "B L"]
+Reduction = Literal["mean_known", "label_sum", "sum"]
+
+
+def reduce(cells: Cells, known: Bool[Tensor, "B L"], reduction: Reduction = "mean_known") -> Float[Tensor, ""]:
+    """Mask unknown cells and reduce to one number.
+
+    `mean_known`: sum over known cells / max(1, their number); `label_sum`: sum over labels, mean over images; `sum`:
+    sum over known cells. `sum` is B x L times `mean_known` on full labels, so rates do not transfer between them.
+    During distributed training the result is scaled so that the mean over processes, which is what gradients are
+    averaged to, equals the one-process value of the joined batch.
+    """
+    total = torch.where(known, cells, 0).sum()
+    if reduction == "sum":
+        return total * _processes()
+    count = known.sum() if reduction == "mean_known" else torch.tensor(len(cells), device=cells.device)
+    return total / _mean_over_processes(count.to(total.dtype)).clamp(min=1 / _processes())
+
+
+def _processes() -> int:
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if ready and torch.is_grad_enabled() else 1
+
+
+def _mean_over_processes(count: Tensor) -> Tensor:
+    if _processes() == 1:
+        return count
+    torch.distributed.all_reduce(count)
+    return count / _processes()
+
+
+def binary_cross_entropy(logits: Cells, values: Cells) -> Cells:
+    """`-y log p - (1 - y) log(1 - p)` per cell, `p = sigmoid(z)`.
+
+    >>> round(binary_cross_entropy(torch.zeros(1, 1), torch.ones(1, 1)).item(), 6)
+    0.693147
+    """
+    return F.binary_cross_entropy_with_logits(logits.float(), values.float(), reduction="none")
+
+
+def weighted_binary_cross_entropy(logits: Cells, values: Cells, positive_rate: Float[Tensor, " L"]) -> Cells:
+    """BCE with weight `exp(1 - r_l)` on positives and `exp(r_l)` on negatives.
+
+    Args:
+        positive_rate: `[L]`, share of positives among the known cells of the training split, in [0, 1].
+
+    Source: the weighting of the authors' pedestrian attribute code (Rethinking_of_PAR).
+    """
+    weight = values * torch.exp(1 - positive_rate) + (1 - values) * torch.exp(positive_rate)
+    return weight * binary_cross_entropy(logits, values)
+
+
+def focal(logits: Cells, values: Cells, gamma: float = 2.0, alpha: float = 0.25) -> Cells:
+    """`alpha_t (1 - p_t)^gamma BCE`; `alpha_t = alpha` for positives, `1 - alpha` for negatives, 1 where `alpha >= 1`.
+
+    >>> round(focal(torch.zeros(1, 1), torch.ones(1, 1)).item(), 7)
+    0.0433217
+    """
+    logits, values = logits.float(), values.float()
+    p = torch.sigmoid(logits)
+    miss = values * (1 - p) + (1 - values) * p
+    weight = values * alpha + (1 - values) * (1 - alpha) if alpha < 1 else torch.ones_like(values)
+    return weight * miss**gamma * binary_cross_entropy(logits, values)
+
+
+def asymmetric(
+    logits: Cells, values: Cells, gamma_negative: float = 2.0, gamma_positive: float = 0.0, margin: float = 0.0
+) -> Cells:
+    """Asymmetric loss in a form that stays finite in every precision.
+
+    `-y (1 - p)^g+ log p - (1 - y) p_m^g- log(1 - p_m)`, `p_m = max(p - m, 0)`; focusing weights carry no gradient.
+
+    Source: Ridnik et al., "Asymmetric Loss for Multi-Label Classification" (2021).
+    Differs: log-sigmoid and log1p in place of a clamped logarithm; where `p <= m` loss and gradient are exactly 0.
+
+    >>> round(asymmetric(torch.zeros(1, 1), torch.zeros(1, 1), 4.0, 1.0, 0.05).item(), 7)
+    0.0245151
+    """
+    logits, values = logits.float(), values.float()
+    p = torch.sigmoid(logits)
+    if margin > 0:
+        shifted = (p - margin).clamp(min=0)
+        log_negative = torch.log1p(-shifted)
+    else:
+        shifted, log_negative = p, F.logsigmoid(-logits)
+    with torch.no_grad():
+        weight_positive = (1 - p) ** gamma_positive
+        weight_negative = shifted**gamma_negative
+    return -values * weight_positive * F.logsigmoid(logits) - (1 - values) * weight_negative * log_negative

@@ -1,0 +1,36 @@
+"""How good the predictions are: ranking, thresholds, attributes, calibration, localisation, angles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from labelwise.metrics import functional
+from labelwise.metrics.angles import AngleReport
+from labelwise.metrics.localisation import PointingGame
+
+if TYPE_CHECKING:
+    from labelwise.metrics.classes import (
+        AttributeMetrics,
+        CalibrationError,
+        MeanAveragePrecision,
+        ThresholdMetrics,
+    )
+
+__all__ = [
+    "AngleReport",
+    "AttributeMetrics",
+    "CalibrationError",
+    "MeanAveragePrecision",
+    "PointingGame",
+    "ThresholdMetrics",
+    "functional",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The classes on torchmetrics, whose import takes seconds, when they are first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from labelwise.metrics import classes
+
+    return getattr(classes, name)

@@ -1,0 +1,222 @@
+"""Accumulating forms of the metrics, on torchmetrics: by batch, and over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch import distributed as dist
+from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from labelwise.errors import LabelwiseError
+from labelwise.metrics import attributes, calibration, ranking, threshold
+from labelwise.metrics.arrays import Array, Cells, one_of
+
+
+class MeanAveragePrecision(Metric):
+    """`mean_average_precision` over batches; keeps every score, 6 bytes a cell.
+
+    Args:
+        kind: `"raw"`, `"envelope"` or `"11point"`.
+        empty: `"skip"` or `"zero"`, for labels without a known positive.
+
+    >>> metric = MeanAveragePrecision()
+    >>> metric.update(torch.tensor([[0.9, 0.2]]), torch.tensor([[1, 0]]))
+    >>> metric.update(torch.tensor([[0.1, 0.3]]), torch.tensor([[0, 1]]))
+    >>> metric.compute().item()
+    1.0
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    scores: list[Tensor]
+    targets: list[Tensor]
+    known: list[Tensor]
+
+    def __init__(self, kind: str = "raw", empty: str = "skip", **kwargs: Any) -> None:
+        super().__init__(**{"dist_sync_fn": gather_rows, **kwargs})
+        one_of("kind", kind, ranking.KINDS)
+        one_of("empty", empty, ("skip", "zero"))
+        self.kind, self.empty = kind, empty
+        for name in ("scores", "targets", "known"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, scores: Tensor, targets: Tensor, known: Tensor | None = None) -> None:
+        """Adds a batch: `[B, L]` each, on the metric's device."""
+        cells = Cells.read(scores, targets, known)
+        positive = cells.positive()
+        cells.check_scores()
+        device = scores.device
+        self.scores.append(scores.detach().float())
+        self.targets.append(torch.from_numpy(positive.astype(np.uint8)).to(device))
+        self.known.append(torch.ones_like(scores, dtype=torch.bool) if known is None else known.bool())
+
+    def compute(self) -> Float[Tensor, ""]:
+        """The mean over labels, float64."""
+        return torch.tensor(
+            ranking.mean_over_labels(self.per_label().cpu().numpy(), self.empty), dtype=torch.float64
+        )
+
+    def per_label(self) -> Float[Tensor, " L"]:
+        """Average precision of each label from what this process holds; NaN without a known positive."""
+        scores, targets, known = (_joined(state) for state in (self.scores, self.targets, self.known))
+        return torch.as_tensor(ranking.average_precision(scores, targets, known, self.kind))
+
+
+class ThresholdMetrics(Metric):
+    """`threshold_metrics` over batches; keeps four counts a label.
+
+    Args:
+        labels: how many labels.
+        threshold, top_k, top_k_rule: as in `threshold_metrics`.
+
+    >>> metric = ThresholdMetrics(labels=2)
+    >>> metric.update(torch.tensor([[0.9, 0.2], [0.7, 0.8]]), torch.tensor([[1, 0], [0, 1]]))
+    >>> metric.compute()["OP"].item()
+    0.666...
+    """
+
+    is_differentiable = False
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(
+        self,
+        labels: int,
+        threshold: float | Sequence[float] | Array = 0.5,
+        top_k: int | None = None,
+        top_k_rule: str = "and-threshold",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.options = (threshold, top_k, top_k_rule)
+        self.add_state("counts", default=torch.zeros(4, labels, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, targets: Tensor, known: Tensor | None = None) -> None:
+        """Adds a batch: `[B, L]` each, on the metric's device."""
+        _same_labels(scores, self.counts.shape[1])
+        self.counts += _stack(threshold.count(scores, targets, known, *self.options)).to(self.counts.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures of `threshold_metrics`, each a float64 scalar."""
+        return _scalars(threshold.summarise(threshold.Counts(*self.counts.cpu().numpy())))
+
+
+class AttributeMetrics(Metric):
+    """`attribute_metrics` over batches; keeps four counts a label and five sums over images.
+
+    Args:
+        labels: how many labels.
+        threshold, f1: as in `attribute_metrics`.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+    counts: Tensor
+    images: Tensor
+
+    def __init__(
+        self,
+        labels: int,
+        threshold: float | Sequence[float] | Array = 0.5,
+        f1: str = "of-means",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        one_of("f1", f1, attributes.F1_KINDS)
+        self.threshold, self.f1 = threshold, f1
+        self.add_state("counts", default=torch.zeros(4, labels, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("images", default=torch.zeros(5, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, targets: Tensor, known: Tensor | None = None) -> None:
+        """Adds a batch: `[B, L]` each, on the metric's device."""
+        _same_labels(scores, self.counts.shape[1])
+        part = attributes.count(scores, targets, known, self.threshold)
+        self.counts += _stack(part.labels).to(self.counts.device)
+        self.images += torch.from_numpy(part.images).to(self.images.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures of `attribute_metrics`, each a float64 scalar."""
+        labels = threshold.Counts(*self.counts.cpu().numpy())
+        part = attributes.AttributeCounts(labels, self.images.cpu().numpy())
+        return _scalars(attributes.summarise(part, self.f1))
+
+
+class CalibrationError(Metric):
+    """Mean over labels of the equal-width `calibration_error` over batches; keeps three sums a label and bin.
+
+    Args:
+        labels: how many labels.
+        bins: how many bins.
+    """
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+    sums: Tensor
+
+    def __init__(self, labels: int, bins: int = calibration.BINS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state(
+            "sums", default=torch.zeros(3, labels, bins, dtype=torch.float64), dist_reduce_fx="sum"
+        )
+
+    def update(self, scores: Tensor, targets: Tensor, known: Tensor | None = None) -> None:
+        """Adds a batch of probabilities: `[B, L]` each, on the metric's device."""
+        _same_labels(scores, self.sums.shape[1])
+        part = calibration.reliability(scores, targets, known, self.sums.shape[2])
+        self.sums += torch.from_numpy(np.stack((part.cells, part.probability, part.positive))).to(
+            self.sums.device
+        )
+
+    def compute(self) -> Float[Tensor, ""]:
+        """The mean over labels with a known cell, float64."""
+        per_label = calibration.errors(calibration.BinCounts(*self.sums.cpu().numpy()))
+        return torch.tensor(ranking.mean_over_labels(per_label), dtype=torch.float64)
+
+
+def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
+    """Rows of every process, uneven numbers and none at all included.
+
+    torchmetrics hands over a one-dimensional float tensor for a process without data, which no process could
+    join to the others; here it first takes their width and type.
+    """
+    forms: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(forms, (tuple(rows.shape[1:]), rows.dtype, len(rows)), group=group)
+    filled = next((form for form in forms if form[2]), None)
+    if filled is not None and not len(rows):
+        rows = torch.zeros((0, *filled[0]), dtype=filled[1], device=rows.device)
+    return gather_all_tensors(rows, group)
+
+
+def _joined(state: list[Tensor] | Tensor) -> Tensor:
+    """A state before (list) or after (tensor) it was gathered."""
+    if isinstance(state, Tensor):
+        return state
+    if not state:
+        raise LabelwiseError("a metric without data", "at least one batch", "call update before compute")
+    return torch.cat(state)
+
+
+def _same_labels(scores: Tensor, labels: int) -> None:
+    if scores.shape[-1:] != (labels,):
+        raise LabelwiseError(
+            f"scores of shape {tuple(scores.shape)}",
+            f"[images, {labels}]",
+            "build the metric for as many labels",
+        )
+
+
+def _stack(counts: threshold.Counts) -> Tensor:
+    rows = (counts.hits, counts.predicted, counts.positives, counts.known)
+    return torch.from_numpy(np.stack(rows).astype(np.int64))
+
+
+def _scalars(figures: dict[str, float]) -> dict[str, Tensor]:
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}

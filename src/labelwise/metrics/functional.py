@@ -1,0 +1,38 @@
+"""Pure functions of scores and targets `[N, L]`: arrays give arrays, tensors give float64 tensors."""
+
+from __future__ import annotations
+
+from labelwise.metrics.angles import boundary_angles, label_angles, shared_limit
+from labelwise.metrics.attributes import attribute_metrics, one_sided
+from labelwise.metrics.calibration import (
+    brier_score,
+    calibration_error,
+    calibration_metrics,
+    log_loss,
+    pooled_calibration_error,
+    reliability,
+)
+from labelwise.metrics.localisation import pointing, pointing_area, pointing_centre
+from labelwise.metrics.ranking import average_precision, mean_average_precision, precision_recall
+from labelwise.metrics.threshold import threshold_metrics
+
+__all__ = [
+    "attribute_metrics",
+    "average_precision",
+    "boundary_angles",
+    "brier_score",
+    "calibration_error",
+    "calibration_metrics",
+    "label_angles",
+    "log_loss",
+    "mean_average_precision",
+    "one_sided",
+    "pointing",
+    "pointing_area",
+    "pointing_centre",
+    "pooled_calibration_error",
+    "precision_recall",
+    "reliability",
+    "shared_limit",
+    "threshold_metrics",
+]

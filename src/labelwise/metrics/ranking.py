@@ -1,0 +1,188 @@
+"""Ranking metrics: average precision per label, its mean, and the precision-recall curve."""
+
+from __future__ import annotations
+
+import heapq
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from labelwise.errors import LabelwiseError
+from labelwise.metrics.arrays import Array, Cells, as_numpy, one_of
+
+KINDS = ("raw", "envelope", "11point")
+MAX_BLOCK = 64
+SMALL = 1 << 18
+
+
+def average_precision(scores: Array, targets: Array, known: Array | None = None, kind: str = "raw") -> Array:
+    """Exact average precision of each label, images ranked by descending score, ties taken together.
+
+    With `P_j`, `R_j` precision and recall at the j-th distinct score from the top and `R_0 = 0`:
+    `raw` is `sum_j (R_j - R_{j-1}) P_j`; `envelope` puts `max_{i>=j} P_i` for `P_j`; `11point` is
+    `1/11 sum_{r in 0, .1 .. 1} max_{R_j >= r} P_j`.
+
+    Args:
+        scores: `[N, L]` float, any strictly increasing function of the logits; logits themselves are best.
+        targets: `[N, L]`, 0 or 1 where known.
+        known: `[N, L]` bool; unknown cells have no influence. `None`: all known.
+        kind: `"raw"`, `"envelope"` or `"11point"`.
+
+    Returns:
+        `[L]` float64 in (0, 1]; NaN for a label without a known positive. A tensor if the scores were one.
+
+    Raises:
+        LabelwiseError: on shapes that differ, soft targets, NaN or infinite scores, or an unknown kind.
+
+    Source: PASCAL VOC 2007 (11point) and 2010 (envelope) development kits.
+
+    >>> scores, targets = np.array([[5.0], [4.0], [3.0], [2.0], [1.0]]), np.array([[0], [1], [1], [0], [1]])
+    >>> [round(float(average_precision(scores, targets, kind=k)[0]), 6) for k in KINDS]
+    [0.588889, 0.644444, 0.642424]
+    """
+    one_of("kind", kind, KINDS)
+    cells = Cells.read(scores, targets, known)
+    images, labels = cells.scores.shape
+    threads = torch.get_num_threads() if images * labels >= SMALL else 1
+    width = max(1, min(MAX_BLOCK, -(-labels // (2 * threads))))
+    starts = range(0, labels, width)
+
+    def block(start: int) -> list[float]:
+        return _block(cells, start, min(start + width, labels), kind)
+
+    if threads == 1:
+        parts = [block(start) for start in starts]
+    else:
+        with ThreadPoolExecutor(threads) as pool:  # NumPy's sort and copies release the interpreter lock
+            parts = list(pool.map(block, starts))
+    return cells.back(np.array([value for part in parts for value in part]))
+
+
+def mean_average_precision(
+    scores: Array, targets: Array, known: Array | None = None, kind: str = "raw", empty: str = "skip"
+) -> float:
+    """Mean of `average_precision` over labels.
+
+    Args:
+        scores: `[N, L]` float.
+        targets: `[N, L]`, 0 or 1 where known.
+        known: `[N, L]` bool, or `None`.
+        kind: as in `average_precision`.
+        empty: what a label without a known positive does: `"skip"` leaves it out, `"zero"` counts it as 0.
+
+    Returns:
+        A number in [0, 1]; NaN when every label is skipped.
+
+    Raises:
+        LabelwiseError: as `average_precision`, or on an unknown `empty`.
+
+    >>> mean_average_precision(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[1, 0], [0, 0]]), empty="zero")
+    0.5
+    """
+    one_of("empty", empty, ("skip", "zero"))
+    return mean_over_labels(as_numpy(average_precision(scores, targets, known, kind)), empty)
+
+
+def mean_over_labels(values: np.ndarray, empty: str = "skip") -> float:
+    """Mean of per-label values where NaN marks an undefined label that is skipped or counted as 0."""
+    values = np.nan_to_num(values, nan=0.0) if empty == "zero" else values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def precision_recall(
+    scores: Array, targets: Array, known: Array | None = None, points: int = 200
+) -> tuple[Array, Array, Array]:
+    """The precision-recall curve of one label, thinned so that a drawing of it does not visibly change.
+
+    The curve has a point at the score of every positive (between them recall stands still and precision
+    only falls). Points are added where straight lines between the chosen ones miss the curve most, until
+    none misses by 0.0005 or `points` are used.
+
+    Args:
+        scores: `[N]` float.
+        targets: `[N]`, 0 or 1 where known.
+        known: `[N]` bool, or `None`.
+        points: the most points to return, at least 2.
+
+    Returns:
+        Precision, recall and threshold (positive iff score >= threshold), each `[M]` float64, `M <= points`,
+        recall increasing; empty when the label has no known positive.
+
+    Raises:
+        LabelwiseError: on inputs that are not one-dimensional, and as `average_precision`.
+    """
+    if len(scores.shape) != 1:
+        raise LabelwiseError(
+            f"scores of shape {tuple(scores.shape)}", "[images] of one label", "choose a column"
+        )
+    if points < 2:
+        raise LabelwiseError(f"points={points}", "at least 2", "ask for more points")
+    cells = Cells.read(scores[:, None], targets[:, None], None if known is None else known[:, None])
+    values, positive, mask = cells.by_label(0, 1)
+    hits, found, called = _ranked(cells, values[0], positive[0], None if mask is None else mask[0])
+    first = np.flatnonzero(np.diff(hits, prepend=-np.inf))[::-1]  # one point a distinct score, highest first
+    precision, recall = found[first] / called[first], found[first] / max(len(hits), 1)
+    keep = _thin(recall, precision, points)
+    return cells.back(precision[keep]), cells.back(recall[keep]), cells.back(hits[first][keep])
+
+
+def _block(cells: Cells, start: int, stop: int, kind: str) -> list[float]:
+    scores, positive, known = cells.by_label(start, stop)
+    return [
+        _one_label(*_ranked(cells, scores[i], positive[i], None if known is None else known[i])[1:], kind)
+        for i in range(stop - start)
+    ]
+
+
+def _ranked(
+    cells: Cells, scores: np.ndarray, positive: np.ndarray, known: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ascending scores of the positives, and at each how many positives and images reach it."""
+    hits = scores[positive]
+    if known is not None:
+        scores = scores[known]
+    hits.sort()
+    scores.sort()
+    if len(scores) and not (np.isfinite(scores[0]) and np.isfinite(scores[-1])):
+        cells.check_scores()
+    found = len(hits) - np.searchsorted(hits, hits)
+    called = len(scores) - np.searchsorted(scores, hits)
+    return hits, found, called
+
+
+def _one_label(found: np.ndarray, called: np.ndarray, kind: str) -> float:
+    """Average precision from true positives and calls at each positive, recall falling."""
+    if not len(found):
+        return float("nan")
+    precision = found / called
+    if kind == "raw":
+        return float(precision.mean())
+    envelope = np.maximum.accumulate(precision)
+    if kind == "envelope":
+        return float(envelope.mean())
+    # recall r is reached where 10 * found >= 10 r * positives: whole numbers, hence exact
+    reached = np.searchsorted(-10 * found, -len(found) * np.arange(11), side="right")
+    return float(envelope[reached - 1].mean())
+
+
+def _thin(x: np.ndarray, y: np.ndarray, points: int) -> np.ndarray:
+    """Indices of at most `points` points, ends included, chosen greedily by the largest vertical miss."""
+    if len(x) <= 2:
+        return np.arange(len(x))
+    keep = [0, len(x) - 1]
+    heap = [_worst(x, y, 0, len(x) - 1)]
+    while len(keep) < points and -heap[0][0] > 5e-4:
+        _, at, low, high = heapq.heappop(heap)
+        keep.append(at)
+        heapq.heappush(heap, _worst(x, y, low, at))
+        heapq.heappush(heap, _worst(x, y, at, high))
+    return np.sort(np.array(keep))
+
+
+def _worst(x: np.ndarray, y: np.ndarray, low: int, high: int) -> tuple[float, int, int, int]:
+    """The negated largest miss of the line from point `low` to point `high`, its place, and the two ends."""
+    slope = (y[high] - y[low]) / (x[high] - x[low])
+    miss = np.abs(y[low : high + 1] - y[low] - slope * (x[low : high + 1] - x[low]))
+    at = int(miss.argmax())
+    return -float(miss[at]), low + at, low, high

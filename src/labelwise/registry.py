@@ -1,0 +1,78 @@
+"""Names of methods, with what each is and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from typing import Any
+
+from labelwise.errors import LabelwiseError
+
+# The modules that register methods; a method file is added here and nowhere else.
+_MODULES = ("labelwise.methods.baselines", "labelwise.methods.dlfl")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a person should know of a method before using its numbers.
+
+    Args:
+        name: the id on the command line.
+        summary: one line.
+        task: what it is for.
+        source: paper, or "baseline".
+        standing: what is published fact and what is reconstruction.
+        differences: where this implementation departs, and why.
+        licence: a note on the origin of the code.
+    """
+
+    name: str
+    summary: str
+    task: str
+    source: str
+    standing: str
+    differences: str = ""
+    licence: str = "Apache-2.0; written from the mathematics"
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+Builder = Callable[..., Any]
+_METHODS: dict[str, tuple[Card, Builder]] = {}
+
+
+def register(card: Card) -> Callable[[Builder], Builder]:
+    """Enter a method's builder under its card's name."""
+
+    def enter(build: Builder) -> Builder:
+        _METHODS[card.name] = (card, build)
+        return build
+
+    return enter
+
+
+def list_methods() -> list[str]:
+    """Ids of all methods, sorted.
+
+    >>> "dlfl" in list_methods()
+    True
+    """
+    for module in _MODULES:
+        import_module(module)
+    return sorted(_METHODS)
+
+
+def method(name: str) -> tuple[Card, Builder]:
+    """Card and builder of a method.
+
+    Raises:
+        LabelwiseError: no such method.
+    """
+    names = list_methods()
+    if name not in names:
+        raise LabelwiseError(f"method {name!r}", f"one of {', '.join(names)}", "see labelwise methods")
+    return _METHODS[name]

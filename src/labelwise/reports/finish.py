@@ -1,0 +1,28 @@
+"""The report of a run, with its model and photographs at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labelwise.data import read
+from labelwise.data.splits import ensure_splits
+from labelwise.errors import LabelwiseError
+from labelwise.reports.report import write_report
+from labelwise.serving.predictor import Predictor
+from labelwise.training.run import Run
+
+
+def finish_report(path: Path) -> Path:
+    """Write RUN/report.html; photographs with evidence are left out, saying why, where the data are gone.
+
+    Raises:
+        LabelwiseError: not a run, or one that is not finished.
+    """
+    run = Run.open(path)
+    try:
+        dataset = ensure_splits(read(run.config.data.source), seed=run.config.seed)
+    except LabelwiseError:
+        return write_report(run.path)
+    split = "test" if dataset.splits().get("test") else "val"
+    rows = dataset.split(split) if dataset.splits().get(split) else None
+    return write_report(run.path, predictor=Predictor(run), dataset=rows)

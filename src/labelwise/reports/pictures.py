@@ -1,0 +1,166 @@
+"""Photographs with evidence maps over them, small enough to stand inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from labelwise.data.decode import decode_image
+from labelwise.errors import LabelwiseError
+from labelwise.reports.record import RunRecord
+from labelwise.reports.tallies import Pick
+
+LONGEST = 256
+PALETTE = ((38, 20, 84), (46, 84, 148), (30, 146, 140), (122, 196, 84), (253, 231, 60))
+
+
+@runtime_checkable
+class EvidenceSource(Protocol):
+    """What can say where a label was seen, such as a predictor."""
+
+    def evidence(self, images: list[Any], label_indices: list[int]) -> list[np.ndarray]:
+        """One `[h, w]` map for each pair of image and label."""
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """What holds the photographs of a split, such as a data set."""
+
+    def __len__(self) -> int: ...
+
+    def image_id(self, row: int) -> str:
+        """The id that the scores carry."""
+
+    def encoded(self, row: int) -> Path | bytes:
+        """The image file, or its bytes."""
+
+    def boxes_of(self, row: int) -> list[tuple[int, float, float, float, float]]:
+        """(label, x0, y0, x1, y1) as fractions of the image."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One photograph of the gallery.
+
+    Args:
+        photo: JPEG as a data URI.
+        overlay: the tinted map as a PNG data URI, stretched over the photo by the page.
+        size: width and height of the photo in pixels.
+        label: the label in question.
+        score: its probability.
+        threshold: its threshold.
+        others: names of the other labels that are true of the image.
+        image: the image's id.
+        boxes: (left, top, width, height) of the label's boxes, in percent.
+    """
+
+    photo: str
+    overlay: str
+    size: tuple[int, int]
+    label: str
+    score: float
+    threshold: float
+    others: tuple[str, ...]
+    image: str
+    boxes: tuple[tuple[float, float, float, float], ...]
+
+
+def make_tiles(
+    run: RunRecord, split: str, picks: Sequence[Pick], predictor: EvidenceSource, images: ImageSource
+) -> list[Tile]:
+    """A tile for each pick whose image can be read; the others are left out.
+
+    Raises:
+        LabelwiseError: when the images do not carry the ids of the scores.
+    """
+    ids = [str(run.scores[split].ids[pick.row]) for pick in picks]
+    rows = _rows_of(ids, images)
+    readable = []
+    for pick, image in zip(picks, ids, strict=True):
+        try:
+            decoded = decode_image(images.encoded(rows[image]), shrink_to=LONGEST)
+        except (LabelwiseError, OSError):
+            continue
+        readable.append((pick, image, decoded))
+    encoded = [images.encoded(rows[image]) for _, image, _ in readable]
+    maps = predictor.evidence(encoded, [pick.label for pick, _, _ in readable]) if readable else []
+    return [
+        _tile(run, split, pick, image, thumbnail(decoded), np.asarray(evidence), images.boxes_of(rows[image]))
+        for (pick, image, decoded), evidence in zip(readable, maps, strict=True)
+    ]
+
+
+def thumbnail(image: UInt8[torch.Tensor, "3 H W"]) -> Image.Image:
+    """The image with its longest side at most 256 px."""
+    small = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    small.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    return small
+
+
+def tint(evidence: Float[np.ndarray, "h w"]) -> Image.Image:
+    """A map as a picture to lay over a photograph: dark violet and clear where low, yellow where high.
+
+    The map is stretched to its own range, so that its peak shows however peaked it is; a flat map is clear.
+    """
+    low, high = float(np.nanmin(evidence)), float(np.nanmax(evidence))
+    level = (np.nan_to_num(evidence, nan=low) - low) / ((high - low) or 1.0)
+    smooth = Image.fromarray(level.astype(np.float32)).resize((64, 64), Image.Resampling.BILINEAR)
+    level = np.clip(np.asarray(smooth), 0, 1)
+    stops = np.linspace(0, 1, len(PALETTE))
+    channels = [np.interp(level, stops, [colour[c] for colour in PALETTE]) for c in range(3)]
+    alpha = 255 * (0.14 + 0.54 * level) if high > low else np.zeros_like(level)
+    return Image.fromarray(np.stack([*channels, alpha], axis=-1).round().astype(np.uint8))
+
+
+def data_uri(image: Image.Image, form: str) -> str:
+    """The image as a `data:` address, JPEG or PNG."""
+    stream = io.BytesIO()
+    image.save(stream, form, quality=80, optimize=True)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _rows_of(ids: Sequence[str], images: ImageSource) -> dict[str, int]:
+    wanted = set(ids)
+    rows = {name: row for row in range(len(images)) if (name := images.image_id(row)) in wanted}
+    missing = sorted(wanted - set(rows))
+    if missing:
+        raise LabelwiseError(
+            f"image {missing[0]!r} of the scores is not in the data set",
+            "the split that was evaluated",
+            "give the data of that split, or evaluate again",
+        )
+    return rows
+
+
+def _tile(
+    run: RunRecord,
+    split: str,
+    pick: Pick,
+    image: str,
+    photo: Image.Image,
+    evidence: np.ndarray,
+    boxes: Sequence[tuple[int, float, float, float, float]],
+) -> Tile:
+    scores = run.scores[split]
+    true = np.flatnonzero(scores.true[pick.row] & scores.known[pick.row])
+    own = [box for box in boxes if box[0] == pick.label]
+    return Tile(
+        photo=data_uri(photo, "JPEG"),
+        overlay=data_uri(tint(evidence.astype(np.float32)), "PNG"),
+        size=photo.size,
+        label=run.names[pick.label],
+        score=float(scores.probabilities[pick.row, pick.label]),
+        threshold=float(run.thresholds[pick.label]),
+        others=tuple(run.names[i] for i in true if i != pick.label),
+        image=image,
+        boxes=tuple((100 * x0, 100 * y0, 100 * (x1 - x0), 100 * (y1 - y0)) for _, x0, y0, x1, y1 in own),
+    )

@@ -1,0 +1,232 @@
+"""Reads what a run folder holds into one record for the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import yaml
+from jaxtyping import Bool, Float
+
+from labelwise.errors import LabelwiseError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the model said about a split, row by row.
+
+    Args:
+        ids: `[N]` image ids.
+        probabilities: `[N, L]` float32 in [0, 1], the sigmoid of the stored logits.
+        true: `[N, L]` bool, a value of at least 0.5; meaningless where not known.
+        known: `[N, L]` bool.
+    """
+
+    ids: np.ndarray
+    probabilities: Float[np.ndarray, "N L"]
+    true: Bool[np.ndarray, "N L"]
+    known: Bool[np.ndarray, "N L"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run folder, read.
+
+    Args:
+        path: the folder.
+        names: label names in column order.
+        thresholds: `[L]` probabilities; 0.5 where the run stores none.
+        thresholds_from: where the thresholds come from, in words.
+        config: all settings, nested.
+        splits: name -> `{"protocol", "metrics", "per_label", "conditions"}`.
+        training: epochs, best epoch, seconds and the like.
+        steps: one dict per logged training step.
+        epochs: one dict per epoch.
+        scores: split -> scores, for the splits that have them.
+        bad_images: (image, reason) pairs.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    thresholds: Float[np.ndarray, " L"]
+    thresholds_from: str
+    config: Mapping[str, Any]
+    splits: Mapping[str, Mapping[str, Any]]
+    training: Mapping[str, Any]
+    steps: list[dict[str, Any]]
+    epochs: list[dict[str, Any]]
+    scores: Mapping[str, Scores]
+    bad_images: list[tuple[str, str]]
+
+    @property
+    def shown_split(self) -> str:
+        """The split that the headline shows: test, else val, else the first one."""
+        return next((name for name in ("test", "val") if name in self.splits), next(iter(self.splits)))
+
+
+def read_run(path: Path) -> RunRecord:
+    """The record of a run folder; `labels.json` and `results.json` are needed, the rest is optional.
+
+    Raises:
+        LabelwiseError: naming the file that is missing, broken or at odds with the labels.
+    """
+    if not path.is_dir():
+        raise LabelwiseError(
+            f"run folder {path}, which does not exist", "a folder that train wrote", "check the path"
+        )
+    labels = _read_json(path / "labels.json")
+    results = _read_json(path / "results.json")
+    if results.get("format") != 1:
+        raise LabelwiseError(
+            f"{path / 'results.json'} of format {results.get('format')!r}",
+            "format 1",
+            "evaluate the run again",
+        )
+    if not results.get("splits"):
+        raise LabelwiseError(
+            f"{path / 'results.json'} without splits",
+            "at least one evaluated split",
+            "evaluate the run first",
+        )
+    names = tuple(labels.get("names", ()))
+    if not names:
+        raise LabelwiseError(
+            f"{path / 'labels.json'} without names", "the label names", "train the run again"
+        )
+    tuned = labels.get("thresholds") or {}
+    log = _read_log(path / "metrics.jsonl")
+    return RunRecord(
+        path=path,
+        names=names,
+        thresholds=np.array([tuned.get(name, 0.5) for name in names], dtype=np.float64),
+        thresholds_from=str(labels.get("thresholds_from") or "not tuned, 0.5 for every label"),
+        config=_read_config(path / "config.yaml"),
+        splits=results["splits"],
+        training=results.get("training") or {},
+        steps=[line for line in log if line.get("kind") == "step"],
+        epochs=[line for line in log if line.get("kind") == "epoch"],
+        scores={
+            split: _read_scores(file, len(names)) for split, file in _score_files(path, results["splits"])
+        },
+        bad_images=_read_bad_images(path / "bad_images.csv"),
+    )
+
+
+def number(value: Any) -> float | None:
+    """The value as a finite float, or `None` for anything else (missing, NaN, a text)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted key, text) rows, in their own order.
+
+    >>> flatten({"seed": 0, "optim": {"lr": 0.1, "betas": [0.9, 0.999]}})
+    [('seed', '0'), ('optim.lr', '0.1'), ('optim.betas', '0.9, 0.999')]
+    """
+    rows: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            rows += flatten(value, name + ".")
+        else:
+            rows.append((name, _plain(value)))
+    return rows
+
+
+def _plain(value: Any) -> str:
+    if value is None or value in ([], {}, ""):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_plain(item) for item in value)
+    return str(value)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise LabelwiseError(
+            f"no {file}", "a run that was trained and evaluated", "train or evaluate the run first"
+        )
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LabelwiseError(f"{file} ({error})", "JSON", "evaluate the run again") from None
+    if not isinstance(content, dict):
+        raise LabelwiseError(
+            f"{file} holding a {type(content).__name__}", "an object", "evaluate the run again"
+        )
+    return content
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        where = str(error).splitlines()[0]
+        raise LabelwiseError(f"{file} ({where})", "YAML settings", "correct or remove the file") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _read_log(file: Path) -> list[dict[str, Any]]:
+    """The lines of the training log; a last line cut off by a crash is left out."""
+    if not file.is_file():
+        return []
+    lines = file.read_text(encoding="utf-8").splitlines()
+    records = []
+    for position, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            if position == len(lines):
+                break
+            raise LabelwiseError(
+                f"line {position} of {file}", "one JSON object a line", "remove the broken line"
+            ) from None
+    return records
+
+
+def _score_files(path: Path, splits: Mapping[str, Any]) -> list[tuple[str, Path]]:
+    files = [(split, path / "scores" / f"{split}.npz") for split in splits]
+    return [(split, file) for split, file in files if file.is_file()]
+
+
+def _read_scores(file: Path, labels: int) -> Scores:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            ids, logits, values, known = (stored[key] for key in ("ids", "logits", "values", "known"))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise LabelwiseError(
+            f"{file} ({error})", "arrays ids, logits, values and known", "evaluate the run again"
+        ) from None
+    shape = (len(ids), labels)
+    for name, array in (("logits", logits), ("values", values), ("known", known)):
+        if array.shape != shape:
+            raise LabelwiseError(
+                f"{name} of shape {array.shape} in {file}",
+                f"{shape} for {len(ids)} images and {labels} labels",
+                "evaluate the run again",
+            )
+    clipped = np.clip(logits.astype(np.float32), -40, 40)
+    return Scores(ids, 1 / (1 + np.exp(-clipped)), values >= 0.5, known.astype(bool))
+
+
+def _read_bad_images(file: Path) -> list[tuple[str, str]]:
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        return [(row.get("image") or "", row.get("reason") or "") for row in csv.DictReader(stream)]

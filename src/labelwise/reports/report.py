@@ -1,0 +1,101 @@
+"""Writes RUN/report.html: one file, offline, with everything inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from labelwise.reports import sections
+from labelwise.reports.pictures import EvidenceSource, ImageSource, make_tiles
+from labelwise.reports.record import RunRecord, read_run
+from labelwise.reports.tallies import confident_errors, typical_finds
+from labelwise.training.files import write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(
+    run: str | Path, *, predictor: EvidenceSource | None = None, dataset: ImageSource | None = None
+) -> Path:
+    """Writes the report of a run into its folder, as a whole or not at all.
+
+    Args:
+        run: folder with `labels.json` and `results.json`; `config.yaml`, `metrics.jsonl`, `scores/*.npz` and
+            `bad_images.csv` are shown where they are, and their absence is said where they are not.
+        predictor: gives evidence maps for the gallery of errors.
+        dataset: the split that the headline shows (test, else val), for the gallery's photographs.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        LabelwiseError: when the folder lacks what is needed, a file of it is broken, or the data set is not
+            the split that was evaluated; or when the page cannot be written.
+    """
+    record = read_run(Path(run))
+    page = render(record, gallery(record, predictor, dataset))
+    target = record.path / "report.html"
+    # A file name that is no UTF-8 holds lone surrogates; the page shows question marks there.
+    write_text(target, page.encode("utf-8", errors="replace").decode("utf-8"))
+    return target
+
+
+def gallery(
+    record: RunRecord, predictor: EvidenceSource | None, dataset: ImageSource | None
+) -> dict[str, Any]:
+    """The tiles of the most confident errors and of typical finds, or the reason why there are none."""
+    split = record.shown_split
+    if split not in record.scores:
+        return {"missing": f"no scores of the {split} split are stored in the run"}
+    if dataset is None or predictor is None:
+        absent = " and ".join(
+            name for name, part in (("the photographs", dataset), ("the model", predictor)) if part is None
+        )
+        return {"missing": f"the report was written without {absent}"}
+    scores, thresholds = record.scores[split], record.thresholds
+    invented, missed = confident_errors(scores, thresholds)
+    groups = (
+        ("Predicted, not labelled", "invented", invented),
+        ("Labelled, not predicted", "missed", missed),
+        ("Right: typical finds", "found", typical_finds(scores, thresholds)),
+    )
+    return {
+        "missing": None,
+        "groups": [
+            {"title": title, "kind": kind, "tiles": make_tiles(record, split, picks, predictor, dataset)}
+            for title, kind, picks in groups
+        ],
+    }
+
+
+def render(record: RunRecord, gallery: dict[str, Any]) -> str:
+    """The page as text. Every name is escaped, and the page's policy lets no script but its own run."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": sections.percent, "plain": sections.plain, "count": sections.count}
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8").strip()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(
+        run=record.path.resolve().name,
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        digest=digest,
+        head=sections.headline(record),
+        training=sections.training(record),
+        labels=sections.label_rows(record),
+        curves=sections.curves(record),
+        confusions=sections.confusions(record),
+        gallery=gallery,
+        conditions=sections.conditions(record),
+        bad_images=record.bad_images,
+    )

@@ -1,0 +1,292 @@
+"""The sections of the report as plain data and drawn charts, one function a section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from labelwise.metrics.functional import precision_recall
+from labelwise.reports import figures
+from labelwise.reports.heatmap import heat_map
+from labelwise.reports.record import RunRecord, Scores, flatten, number
+from labelwise.reports.tallies import count_confusions, most_confused, score_shares, strongest_pairs
+
+NONE = "–"
+TILES = 6
+RATES = ("AP", "precision", "recall", "F1", "pointing")
+
+
+def percent(value: Any) -> str:
+    """A fraction as percent with one digit, a dash where there is none.
+
+    >>> percent(0.8734), percent(None)
+    ('87.3', '–')
+    """
+    known = number(value)
+    return NONE if known is None else f"{100 * known:.1f}"
+
+
+def plain(value: Any) -> str:
+    """A probability with two digits, a dash where there is none."""
+    known = number(value)
+    return NONE if known is None else f"{known:.2f}"
+
+
+def count(value: Any) -> str:
+    """A count with spaces between thousands, a dash where there is none.
+
+    >>> count(12345)
+    '12\\u202f345'
+    """
+    known = number(value)
+    return NONE if known is None else f"{known:,.0f}".replace(",", "\u202f")
+
+
+def duration(seconds: Any) -> str:
+    """Seconds as people say them.
+
+    >>> duration(42), duration(150), duration(8100)
+    ('42 s', '2 min 30 s', '2 h 15 min')
+    """
+    known = number(seconds)
+    if known is None:
+        return NONE
+    whole = round(known)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def headline(run: RunRecord) -> dict[str, Any]:
+    """The figures that matter first, of the test split or else of the one there is."""
+    split = run.shown_split
+    metrics = run.splits[split].get("metrics", {})
+    tuned = metrics.get("tuned") or {}
+    backbone = run.config.get("backbone") or {}
+    backbone = backbone if isinstance(backbone, Mapping) else {"name": backbone}
+    data = run.config.get("data") or {}
+    figures_shown = [(name, percent(tuned.get(name, metrics.get(name))), "%") for name in ("CF1", "OF1")]
+    figures_shown += [(name, percent(metrics[name]), "%") for name in ("mA", "pointing") if name in metrics]
+    images = len(run.scores[split].ids) if split in run.scores else None
+    figures_shown += [(f"{split} images", count(images), ""), ("labels", count(len(run.names)), "")]
+    return {
+        "method": run.config.get("method", "a model"),
+        "source": data.get("source", "") if isinstance(data, Mapping) else data,
+        "split": split,
+        "mAP": percent(metrics.get("mAP")),
+        "figures": figures_shown,
+        "tuned": bool(tuned),
+        "facts": _facts(run, backbone),
+    }
+
+
+def _facts(run: RunRecord, backbone: Mapping[str, Any]) -> list[tuple[str, str]]:
+    weights = backbone.get("weights")
+    size = run.config.get("image_size")
+    speed = number(run.training.get("images_per_second"))
+    facts = [
+        ("Backbone", f"{backbone.get('name') or NONE}" + (f", weights: {weights}" if weights else "")),
+        ("Image size", f"{size} px" if size else NONE),
+        ("Epochs", count(run.training.get("epochs"))),
+        ("Best epoch", count(run.training.get("best_epoch"))),
+        ("Training took", duration(run.training.get("seconds"))),
+        ("Device", str(run.training.get("device") or NONE)),
+        ("Speed", f"{count(speed)} images/s" if speed else NONE),
+    ]
+    return [(name, text) for name, text in facts if text != NONE]
+
+
+def training(run: RunRecord) -> dict[str, Any]:
+    """The two curves of the training, each `None` where the log lacks it."""
+    losses = [
+        (float(s["step"]), x) for s in run.steps if (x := number(s.get("loss"))) is not None and "step" in s
+    ]
+    means = [
+        (float(e["epoch"]), x) for e in run.epochs if (x := _mean_precision(e)) is not None and "epoch" in e
+    ]
+    best = number(run.training.get("best_epoch"))
+    if best is None:
+        best = next((float(e["epoch"]) for e in reversed(run.epochs) if e.get("best") and "epoch" in e), None)
+    return {
+        "loss": figures.loss_chart(losses) if len(losses) > 1 else None,
+        "epochs": figures.epoch_chart(means, best) if len(means) > 1 else None,
+        "only": percent(means[0][1]) if len(means) == 1 else None,
+    }
+
+
+def _mean_precision(epoch: Mapping[str, Any]) -> float | None:
+    return number((epoch.get("val") or {}).get("mAP"))
+
+
+def label_rows(run: RunRecord) -> dict[str, Any]:
+    """A row for each label, best AP first, labels without AP last."""
+    per_label = run.splits[run.shown_split].get("per_label", {})
+    rows: list[dict[str, Any]] = []
+    for name, threshold in zip(run.names, run.thresholds, strict=True):
+        figures_of = per_label.get(name, {})
+        row = {key: number(figures_of.get(key)) for key in (*RATES, "positives", "negatives", "unknown")}
+        rows.append({"name": name, "threshold": float(threshold), **row})
+    rows.sort(key=lambda row: (row["AP"] is None, -(row["AP"] or 0.0)))
+    return {
+        "rows": rows,
+        "pointing": any(row["pointing"] is not None for row in rows),
+        "unknown": any(row["unknown"] for row in rows),
+        "empty": sum(row["AP"] is None for row in rows),
+        "thresholds_from": run.thresholds_from,
+    }
+
+
+def curves(run: RunRecord) -> dict[str, Any] | None:
+    """Precision-recall curves and score histograms of the shown split; `None` without stored scores."""
+    split = run.shown_split
+    if split not in run.scores:
+        return None
+    drawn = [_label_curve(run, run.scores[split], label) for label in range(len(run.names))]
+    ranked = sorted((d for d in drawn if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0)
+    few = len(ranked) <= 2 * TILES
+    worst = ranked if few else ranked[:TILES]
+    best = [] if few else ranked[-TILES:][::-1]
+    first = ranked[0]["index"] if ranked else 0
+    return {
+        "worst": [_tile(d) for d in worst],
+        "best": [_tile(d) for d in best],
+        "histograms": [_histogram(d) for d in ranked[:TILES]],
+        "explorer": [_explored(d) for d in drawn],
+        "order": sorted(range(len(drawn)), key=lambda i: run.names[i].casefold()),
+        "first": first,
+        "faintness": f"{min(0.6, 0.12 + 10 / len(drawn)):.2f}",
+        "curve_axes": figures.axes(
+            figures.LARGE, figures.nice_ticks(0, 1), figures.nice_ticks(0, 1), "recall", "precision"
+        ),
+        "bar_axes": figures.axes(figures.LARGE_BARS, figures.nice_ticks(0, 1), (), "score"),
+    }
+
+
+def _label_curve(run: RunRecord, scores: Scores, label: int) -> dict[str, Any]:
+    known = scores.known[:, label]
+    p, true = scores.probabilities[known, label], scores.true[known, label]
+    figures_of = run.splits[run.shown_split].get("per_label", {}).get(run.names[label], {})
+    points: list[tuple[float, float]] = []
+    if true.any():
+        precision, recall, _ = precision_recall(p, true)
+        points = [(float(r), float(q)) for r, q in zip(recall, precision, strict=True)]
+        points = [(0.0, points[0][1]), *points, (1.0, float(true.mean()))]
+    hits, chosen = int((p >= run.thresholds[label])[true].sum()), int((p >= run.thresholds[label]).sum())
+    return {
+        "index": label,
+        "name": run.names[label],
+        "AP": number(figures_of.get("AP")),
+        "positives": int(true.sum()),
+        "negatives": int((~true).sum()),
+        "threshold": float(run.thresholds[label]),
+        "points": points,
+        "operating": (hits / int(true.sum()), hits / chosen) if chosen and true.any() else None,
+        "shares": score_shares(scores, label),
+    }
+
+
+def _tile(drawn: dict[str, Any]) -> dict[str, Any]:
+    chart = figures.curve_tile(drawn["points"], drawn["operating"], drawn["name"])
+    return {"name": drawn["name"], "AP": drawn["AP"], "positives": drawn["positives"], "chart": chart}
+
+
+def _histogram(drawn: dict[str, Any]) -> dict[str, Any]:
+    positives, negatives = drawn["shares"]
+    chart = figures.histogram_tile(positives, negatives, drawn["threshold"], drawn["name"])
+    return {"name": drawn["name"], "threshold": drawn["threshold"], "chart": chart}
+
+
+def _explored(drawn: dict[str, Any]) -> dict[str, Any]:
+    """What the page needs to show one label large: path data in drawing units and a sentence."""
+    operating = drawn["operating"]
+    x, y = figures.LARGE.at(*operating) if operating else (-20.0, -20.0)
+    threshold = figures.LARGE_BARS.at(drawn["threshold"], 0)[0]
+    positives, negatives = drawn["shares"]
+    highest = float(max(positives.max(), negatives.max()))
+    at = (
+        f"precision {percent(operating[1])}\u202f%, recall {percent(operating[0])}\u202f%"
+        if operating
+        else "nothing is predicted"
+    )
+    if not drawn["positives"]:
+        at = "no positives, so no curve"
+    return {
+        "name": drawn["name"],
+        "curve": figures.LARGE.path(drawn["points"]),
+        "x": round(x, 1),
+        "y": round(y, 1),
+        "up": figures.bars_path(figures.LARGE_BARS, positives, highest, 1),
+        "down": figures.bars_path(figures.LARGE_BARS, negatives, highest, -1),
+        "threshold": round(threshold, 1),
+        "text": f"AP {percent(drawn['AP'])}\u202f%, {count(drawn['positives'])} positives, "
+        f"{count(drawn['negatives'])} negatives. At the threshold {drawn['threshold']:.2f}: {at}.",
+    }
+
+
+def confusions(run: RunRecord) -> dict[str, Any] | None:
+    """The matrix of the most confused labels and the strongest pairs; `None` without stored scores."""
+    split = run.shown_split
+    if split not in run.scores:
+        return None
+    counted = count_confusions(run.scores[split], run.thresholds)
+    shown = most_confused(counted)
+    if len(shown) < 2:
+        return {"chart": None, "pairs": [], "shown": 0}
+    grid = np.ix_(shown, shown)
+    return {
+        "chart": heat_map(counted.rate[grid], counted.chances[grid], [run.names[i] for i in shown]),
+        "pairs": [
+            {
+                "true": run.names[i],
+                "predicted": run.names[j],
+                "wrong": int(counted.wrong[i, j]),
+                "chances": int(counted.chances[i, j]),
+                "rate": float(counted.rate[i, j]),
+                "usual": float(counted.usual[j]),
+            }
+            for i, j in strongest_pairs(counted)
+        ],
+        "shown": len(shown),
+    }
+
+
+def conditions(run: RunRecord) -> dict[str, Any]:
+    """All metrics by split, and under what conditions they were measured."""
+    splits = list(run.splits)
+    metrics = {split: dict(_metric_rows(run.splits[split].get("metrics", {}))) for split in splits}
+    names = list(dict.fromkeys(name for split in splits for name in metrics[split]))
+    lists = [*_by_content(run, "protocol"), *_by_content(run, "conditions")]
+    lists.append(("Training", flatten(run.training)))
+    lists.append(("Settings", flatten(run.config)))
+    return {
+        "splits": splits,
+        "metrics": [(name, [metrics[split].get(name) for split in splits]) for name in names],
+        "lists": [(title, rows) for title, rows in lists if rows],
+    }
+
+
+def _by_content(run: RunRecord, part: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """A titled list for every different content, so that splits measured alike are listed once."""
+    lists: list[tuple[list[str], list[tuple[str, str]]]] = []
+    for split, result in run.splits.items():
+        rows = flatten(result.get(part) or {})
+        same = next((splits for splits, content in lists if content == rows), None)
+        if same is None:
+            lists.append(([split], rows))
+        else:
+            same.append(split)
+    return [(f"{part.capitalize()}, {' and '.join(splits)}", rows) for splits, rows in lists]
+
+
+def _metric_rows(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float | None]]:
+    rows: list[tuple[str, float | None]] = []
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            rows += _metric_rows(value, f"{prefix}{name} ")
+        else:
+            rows.append((prefix + name, number(value)))
+    return rows

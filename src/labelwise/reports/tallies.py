@@ -1,0 +1,148 @@
+"""What the report counts from the stored scores: histograms, confusions and the rows worth a look."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from labelwise.reports.record import Scores
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One image and one label of it, chosen for the gallery.
+
+    Args:
+        row: row of the scores.
+        label: label column.
+        margin: log-odds of the score less log-odds of the label's threshold.
+    """
+
+    row: int
+    label: int
+    margin: float
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """How often a label is predicted wrongly where another one is true.
+
+    Args:
+        wrong: `[L, L]` images where i is true, j is false and j was predicted.
+        chances: `[L, L]` images where i is true and j is known to be false.
+        usual: `[L]` share of all images without j in which j was predicted.
+    """
+
+    wrong: Int[np.ndarray, "L L"]
+    chances: Int[np.ndarray, "L L"]
+    usual: Float[np.ndarray, " L"]
+
+    @property
+    def rate(self) -> Float[np.ndarray, "L L"]:
+        """`P(j predicted | i true, j false)`; NaN where there was no chance and on the diagonal."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rate = np.where(self.chances > 0, self.wrong / self.chances, np.nan)
+        np.fill_diagonal(rate, np.nan)
+        return rate
+
+
+def margins(scores: Scores, thresholds: Float[np.ndarray, " L"]) -> Float[np.ndarray, "N L"]:
+    """Distance of every score to its label's threshold, `logit(p) - logit(t)`, comparable between labels."""
+    p = np.clip(scores.probabilities.astype(np.float64), 1e-12, 1 - 1e-12)
+    t = np.clip(thresholds, 1e-12, 1 - 1e-12)
+    return np.log(p / (1 - p)) - np.log(t / (1 - t))
+
+
+def score_shares(
+    scores: Scores, label: int, bins: int = 20
+) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
+    """Shares of a label's positives and of its negatives in equal score bins over [0, 1], where known."""
+    known, true = scores.known[:, label], scores.true[:, label]
+    p = scores.probabilities[:, label]
+    counts = [np.histogram(p[known & side], bins=bins, range=(0, 1))[0] for side in (true, ~true)]
+    positives, negatives = (count / max(1, count.sum()) for count in counts)
+    return positives, negatives
+
+
+def count_confusions(scores: Scores, thresholds: Float[np.ndarray, " L"]) -> Confusions:
+    """Counts wrong predictions of each label j in the images where each other label i is true."""
+    true = (scores.true & scores.known).astype(np.float32)
+    false = ~scores.true & scores.known
+    invented = false & (scores.probabilities >= thresholds)
+    wrong = (true.T @ invented.astype(np.float32)).round().astype(np.int64)
+    chances = (true.T @ false.astype(np.float32)).round().astype(np.int64)
+    usual = invented.sum(0) / np.maximum(1, false.sum(0))
+    return Confusions(wrong, chances, usual)
+
+
+def most_confused(confusions: Confusions, count: int = 20) -> list[int]:
+    """The labels with the most wrong predictions given or taken, most first; only those with any."""
+    wrong = confusions.wrong.copy()
+    np.fill_diagonal(wrong, 0)
+    total = wrong.sum(0) + wrong.sum(1)
+    order = np.argsort(-total, kind="stable")[:count]
+    return [int(label) for label in order if total[label] > 0]
+
+
+def strongest_pairs(confusions: Confusions, count: int = 10) -> list[tuple[int, int]]:
+    """Pairs (i true, j invented) with the most wrong predictions beyond j's usual rate, most first."""
+    excess = confusions.wrong - confusions.chances * confusions.usual[None, :]
+    np.fill_diagonal(excess, 0)
+    order = np.argsort(-excess, axis=None, kind="stable")[:count]
+    pairs = [divmod(int(flat), excess.shape[1]) for flat in order]
+    return [(i, j) for i, j in pairs if excess[i, j] > 0 and confusions.wrong[i, j] > 0]
+
+
+def confident_errors(
+    scores: Scores, thresholds: Float[np.ndarray, " L"], count: int = 12
+) -> tuple[list[Pick], list[Pick]]:
+    """The wrong predictions and the missed labels furthest from their thresholds: (invented, missed).
+
+    One pick an image, and a few a label at most, so that one bad label does not fill the page.
+    """
+    distance = margins(scores, thresholds)
+    predicted = scores.probabilities >= thresholds
+    invented = _furthest(distance, scores.known & ~scores.true & predicted, count)
+    missed = _furthest(-distance, scores.known & scores.true & ~predicted, count)
+    return invented, [Pick(pick.row, pick.label, -pick.margin) for pick in missed]
+
+
+def typical_finds(scores: Scores, thresholds: Float[np.ndarray, " L"], count: int = 6) -> list[Pick]:
+    """For the labels with the most right predictions, the one of median margin: typical, not best."""
+    distance = margins(scores, thresholds)
+    found = scores.known & scores.true & (scores.probabilities >= thresholds)
+    picks: list[Pick] = []
+    used: set[int] = set()
+    for label in np.argsort(-found.sum(0), kind="stable"):
+        rows = np.flatnonzero(found[:, label])
+        rows = rows[np.argsort(distance[rows, label], kind="stable")]
+        middle = len(rows) // 2
+        free = [int(row) for row in rows[middle : middle + 20] if int(row) not in used]
+        if free and len(picks) < count:
+            used.add(free[0])
+            picks.append(Pick(free[0], int(label), float(distance[free[0], label])))
+    return picks
+
+
+def _furthest(distance: Float[np.ndarray, "N L"], chosen: Bool[np.ndarray, "N L"], count: int) -> list[Pick]:
+    cells = np.flatnonzero(chosen)
+    pool = min(len(cells), 40 * count)
+    values = distance.reshape(-1)[cells]
+    nearest = np.argsort(-values, kind="stable")[:pool]
+    per_label = max(2, math.ceil(count / distance.shape[1]))
+    picks: list[Pick] = []
+    rows: set[int] = set()
+    taken: dict[int, int] = {}
+    for position in nearest:
+        row, label = divmod(int(cells[position]), distance.shape[1])
+        if row in rows or taken.get(label, 0) >= per_label:
+            continue
+        rows.add(row)
+        taken[label] = taken.get(label, 0) + 1
+        picks.append(Pick(row, label, float(values[position])))
+        if len(picks) == count:
+            break
+    return picks

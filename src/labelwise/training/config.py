@@ -1,0 +1,139 @@
+"""All settings of a run, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from labelwise.data.transforms import TransformConfig
+from labelwise.errors import LabelwiseError
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class DataSettings(_Settings):
+    """Where the photographs and labels are."""
+
+    source: str = Field(description="SOURCE, as `labelwise train --data` takes it")
+    known_proportion: float = Field(1.0, gt=0, le=1, description="share of training cells kept known; others hidden")
+    max_unreadable: float = Field(0.01, ge=0, le=1, description="share of training images that may be unreadable")
+
+
+class BackboneSettings(_Settings):
+    """The network below the head."""
+
+    name: str = Field("tf_efficientnet_lite0", description="timm model name")
+    weights: str = Field("hub", description="hub, none, package:NAME or a file")
+    freeze: bool = Field(False, description="train the head alone, from maps computed once and stored")
+    lr_factor: float = Field(0.1, ge=0, description="learning rate of the backbone over the head's")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth rate; 0 keeps the model's own")
+
+
+class OptimSettings(_Settings):
+    """How weights move."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
+    weight_decay: float = Field(0.02, ge=0, description="on matrices and kernels; never on biases, norms, queries")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps over which the rate rises")
+    clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
+    accumulate: int = Field(1, ge=1, description="batches to a step")
+
+
+class Config(_Settings):
+    """A run. Written to RUN/config.yaml with every value resolved."""
+
+    data: DataSettings
+    method: str = "dlfl"
+    backbone: BackboneSettings = BackboneSettings()
+    extractor: dict[str, Any] = Field(default_factory=dict, description="options of the method's extractor")
+    loss: dict[str, Any] = Field(default_factory=lambda: {"name": "asl"}, description="name and options")
+    image_size: int = Field(224, ge=16, description="side in pixels")
+    augment: TransformConfig = Field(TransformConfig(), description="image_size here is set by the one above")
+    optim: OptimSettings = OptimSettings()
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(32, ge=1, description="images per batch over all processes")
+    ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
+    patience: int = Field(0, ge=0, description="epochs without a better validation mAP before stopping; 0 for never")
+    seed: int = Field(0, ge=0)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = Field(False, description="torch.compile the step")
+    workers: int = Field(-1, ge=-1, description="decoding processes; -1 chooses by the number of cores")
+    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    save_every: int = Field(200, ge=1, description="steps between saved states; one is saved after each epoch too")
+    tensorboard: bool = Field(False, description="also write RUN/tensorboard")
+
+    def transform(self) -> TransformConfig:
+        """The image transform at this run's size."""
+        return self.augment.model_copy(update={"image_size": self.image_size})
+
+
+def make_config(settings: Mapping[str, Any]) -> Config:
+    """Settings checked and completed.
+
+    Raises:
+        LabelwiseError: an unknown name or a value out of range, by its dotted name.
+    """
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise LabelwiseError(f"setting {name!r}", "a known setting", "see docs/settings.md") from None
+        if first["type"] == "missing":
+            raise LabelwiseError(f"no {name}", "a value for it", "give --data SOURCE") from None
+        raise LabelwiseError(f"{name} = {first['input']!r}", first["msg"].lower(), "correct the setting") from None
+
+
+def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Settings with dotted assignments `a.b=c` laid over; values are read as YAML.
+
+    >>> override({}, ["extractor.attention=uniform", "optim.lr=3e-4"])
+    {'extractor': {'attention': 'uniform'}, 'optim': {'lr': 0.0003}}
+    """
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name:
+            raise LabelwiseError(f"--set {assignment}", "--set NAME=VALUE", "write for example --set optim.lr=1e-3")
+        *path, last = name.split(".")
+        place = settings
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise LabelwiseError(f"--set {assignment}", f"{part} to hold settings", "correct the dotted name")
+        place[last] = _value(text)
+    return settings
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text) if "e" in text.lower() and text[:1] in "0123456789.+-" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Settings of a YAML file.
+
+    Raises:
+        LabelwiseError: no such file, not YAML, or not a mapping.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabelwiseError(f"{path}: {error.strerror}", "a YAML file", "check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = str(error).splitlines()[0]
+        raise LabelwiseError(f"{path} is not YAML ({line})", "NAME: VALUE lines", "correct the file") from None
+    if not isinstance(found, dict):
+        raise LabelwiseError(f"{path} holds {type(found).__name__}", "a mapping of settings", "correct the file")
+    return found

@@ -1,0 +1,67 @@
+"""Files that are whole or absent, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from labelwise.errors import LabelwiseError
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Write to a neighbour, flush it to the disk, then put it in the place of `path`.
+
+    Raises:
+        LabelwiseError: the disk is full or refuses; what stood at `path` before stands there still.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise LabelwiseError(
+            f"{path} could not be written ({reason})",
+            "a writable disk with free space",
+            "free some space, then go on with --resume; the last good state is intact",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8") and None)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON atomically, indented."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """JSON of a file.
+
+    Raises:
+        LabelwiseError: absent or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabelwiseError(f"{path}: {error.strerror}", "a file that a run wrote", "check the run's path") from None
+    except ValueError:
+        raise LabelwiseError(f"{path} is damaged", "JSON", "train or evaluate again to write it anew") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,235 @@
+"""From a data set to a finished run: splits, training, thresholds, judgement, report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from labelwise.data import known_mask, read
+from labelwise.data.dataset import Dataset
+from labelwise.data.loading import EvalLoader, TrainLoader, eval_loader, train_loader
+from labelwise.data.splits import ensure_splits
+from labelwise.data.transforms import build_transform
+from labelwise.decisions import f1_thresholds
+from labelwise.errors import LabelwiseError
+from labelwise.evaluation.evaluate import judge
+from labelwise.training.config import Config, make_config
+from labelwise.training.files import write_json
+from labelwise.training.loop import Trainer
+from labelwise.training.maps import MapSource, stored_maps
+from labelwise.training.progress import Watch
+from labelwise.training.run import WEIGHTS, Run
+
+
+def fit(
+    data: Dataset | str,
+    method: str = "dlfl",
+    backbone: str | None = None,
+    out: str | Path = "runs/latest",
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train on a data set and leave a run.
+
+    Splits are made where the data have none. The epoch is chosen on the validation split, thresholds are fitted
+    there, and the test split, where there is one, is judged once at the end.
+
+    Args:
+        data: a data set, or SOURCE text.
+        method: method id.
+        backbone: timm model name; `None` for the default.
+        out: the run's folder.
+        resume: go on from the state in `out`.
+        quiet: print nothing.
+        settings: further settings by name, nested as in config.yaml, for example `epochs=3, optim={"lr": 1e-3}`.
+
+    Raises:
+        LabelwiseError: wrong settings or data, or a folder that holds another run.
+    """
+    source = data if isinstance(data, str) else data.source
+    given: dict[str, Any] = {"data": {}, "backbone": {}, **settings, "method": method}
+    given["data"] = {"source": source, **given["data"]}
+    if backbone is not None:
+        given["backbone"] = {**given["backbone"], "name": backbone}
+    config = make_config(given)
+    return train(config, Path(out), data if isinstance(data, Dataset) else None, resume=resume, quiet=quiet)
+
+
+def train(config: Config, out: Path, data: Dataset | None = None, *, resume: bool = False, quiet: bool = False) -> Run:
+    """Train by a configuration; see `fit`."""
+    accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(config.precision, config.precision))
+    dataset = ensure_splits(data if data is not None else read(config.data.source), seed=config.seed)
+    if "train" not in dataset.splits():
+        raise LabelwiseError(
+            f"{dataset.source} with splits {', '.join(dataset.splits())}", "a split named train", "rename the splits"
+        )
+    run = Run(out, config, dataset.labels)
+    if accelerator.is_main_process:
+        _claim(run, resume)
+        run.save()
+    accelerator.wait_for_everyone()
+    watch = Watch(0, quiet=True) if quiet or not accelerator.is_main_process else None
+    rows = _training_rows(dataset.split("train"), config)
+    torch.manual_seed(config.seed)
+    built = run.build(positive_rate=_positive_rate(rows))
+    loaders = _Loaders(config, built.model.backbone, accelerator, watch or Watch(0))
+    loader, rows = loaders.train(rows)
+    validation = dataset.split("val") if dataset.splits().get("val") else None
+    trainer = Trainer(run, built, loader, rows, loaders.rows(validation) if validation else None, accelerator)
+    if resume:
+        trainer.resume()
+    with watch or Watch(trainer.steps) as told:
+        for note in dataset.notes:
+            told.say(f"note: {note}")
+        told.say(_opening(config, dataset, trainer, accelerator))
+        progress = trainer.fit(told)
+        loaders.close()
+        _finish(run, dataset, loaders, trainer, accelerator, progress.__dict__, told)
+    return run
+
+
+def _claim(run: Run, resume: bool) -> None:
+    stored = run.path / "config.yaml"
+    if not resume and (run.path / WEIGHTS).is_file():
+        raise LabelwiseError(f"{run.path} holds a run", "a new folder", "use --resume or another --out")
+    if resume and stored.is_file():
+        before, now = Run.open(run.path).config.model_dump(), run.config.model_dump()
+        changed = [k for k in now if now[k] != before[k] and k not in ("workers", "log_every", "save_every")]
+        if changed:
+            raise LabelwiseError(
+                f"--resume with another {changed[0]} ({now[changed[0]]} after {before[changed[0]]})",
+                "the settings that the run began with",
+                "leave the setting out, or use another --out",
+            )
+
+
+def _training_rows(rows: Dataset, config: Config) -> Dataset:
+    p = config.data.known_proportion
+    return rows if p == 1 else rows.with_known(known_mask(len(rows), len(rows.labels), p, seed=0))
+
+
+def _positive_rate(rows: Dataset) -> torch.Tensor:
+    return torch.from_numpy(rows.positive.sum(0) / np.maximum(1, rows.known.sum(0))).float()
+
+
+class _Loaders:
+    """Batches of photographs, or of stored maps where the backbone is frozen."""
+
+    def __init__(self, config: Config, backbone: Any, accelerator: Accelerator, watch: Watch) -> None:
+        self._config, self._backbone, self._watch, self._accelerator = config, backbone, watch, accelerator
+        self._share = {"rank": accelerator.process_index, "world": accelerator.num_processes}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._workers = config.workers if config.workers >= 0 else min(8, max(0, cores - 1))
+        self._open: list[Any] = []
+
+    def train(self, rows: Dataset) -> tuple[TrainLoader, Dataset]:
+        c = self._config
+        if c.backbone.freeze:
+            rows, source = self._maps(rows)
+            loader = TrainLoader(rows, c.batch_size, c.seed, **self._share, source=source)
+        else:
+            transform = build_transform(c.transform(), train=True)
+            loader = train_loader(
+                rows, transform, batch_size=c.batch_size, seed=c.seed, workers=self._workers, **self._share
+            )
+        self._open.append(loader)
+        return loader, rows
+
+    def rows(self, rows: Dataset) -> tuple[Any, Dataset]:
+        c = self._config
+        if c.backbone.freeze:
+            rows, source = self._maps(rows)
+            loader = EvalLoader(rows, 64, **self._share, source=source)
+        else:
+            transform = build_transform(c.transform(), train=False)
+            loader = eval_loader(rows, transform, batch_size=c.batch_size, workers=self._workers, **self._share)
+        self._open.append(loader)
+        return loader, rows
+
+    def close(self) -> None:
+        for loader in self._open:
+            loader.close()
+        self._open.clear()
+
+    def _maps(self, rows: Dataset) -> tuple[Dataset, Any]:
+        with self._accelerator.main_process_first():
+            device = self._accelerator.device
+            self._backbone.to(device)
+            maps, bad = stored_maps(rows, self._backbone, self._config, device, self._workers, self._watch.say)
+        keep = np.setdiff1d(np.arange(len(rows)), [row for row, _ in bad])
+        if len(keep) < len(rows):
+            self._watch.say(f"note: {len(bad)} unreadable images left out: {bad[0][1]}, ...")
+            rows, maps = rows.take(keep), maps[keep]
+        return rows, MapSource(maps, rows)
+
+
+def _finish(
+    run: Run,
+    dataset: Dataset,
+    loaders: _Loaders,
+    trainer: Trainer,
+    accelerator: Accelerator,
+    progress: dict[str, Any],
+    watch: Watch,
+) -> None:
+    """Reload what was saved, fit thresholds on validation, judge each split, write it all down."""
+    model = run.model().to(accelerator.device)
+    found: dict[str, Any] = {}
+    for split in ("val", "test"):
+        if not dataset.splits().get(split):
+            continue
+        loader, rows = loaders.rows(dataset.split(split))
+        result = judge(run, rows, loader, model, accelerator.device, split)
+        loaders.close()
+        if split == "val" and accelerator.is_main_process:
+            s = result.scores
+            thresholds, _ = f1_thresholds(s.probabilities, s.hard, s.known)
+            names = dict(zip(run.labels.names, map(float, thresholds), strict=True))
+            run.save_thresholds(names, f"F1 on val, {len(s.rows)} images")
+        accelerator.wait_for_everyone()
+        if split == "val":
+            result = result.again(run)
+        found[split] = result.to_json()
+        if accelerator.is_main_process:
+            result.scores.save(run.path / "scores" / f"{split}.npz", rows)
+        watch.say(_line(split, result.metrics, len(result.scores.rows)))
+    if accelerator.is_main_process:
+        seen = progress["step"] * run.config.batch_size * run.config.optim.accumulate
+        training = {
+            "epochs": progress["epoch"],
+            "best_epoch": progress["best_epoch"],
+            "chosen_on": "val mAP" if "val" in found else "nothing; the last epoch",
+            "images": dataset.splits()["train"],
+            "steps": progress["step"],
+            "seconds": round(progress["seconds"], 1),
+            "images_per_second": round(seen / max(1e-9, progress["seconds"]), 1),
+            "device": str(accelerator.device),
+            "processes": accelerator.num_processes,
+            "threads": torch.get_num_threads(),
+            "trained_parameters": sum(p.numel() for p in trainer.method.parameters() if p.requires_grad),
+        }
+        write_json(run.path / "results.json", {"format": 1, "splits": found, "training": training})
+    accelerator.wait_for_everyone()
+
+
+def _opening(config: Config, dataset: Dataset, trainer: Trainer, accelerator: Accelerator) -> str:
+    splits = ", ".join(f"{name} {count:,}" for name, count in dataset.splits().items())
+    frozen = ", frozen" if config.backbone.freeze else ""
+    processes = f" on {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    return (
+        f"{config.method} on {config.backbone.name} ({config.backbone.weights}{frozen}), {config.image_size} px; "
+        f"{len(dataset.labels)} labels; {splits}; {config.epochs} epochs of {trainer.steps_per_epoch} steps{processes}"
+    )
+
+
+def _line(split: str, m: dict[str, Any], images: int) -> str:
+    pointing = f"  pointing {m['pointing']:.3f}" if "pointing" in m else ""
+    return f"{split}: mAP {m['mAP']:.4f}  CF1 {m['CF1']:.4f}  OF1 {m['OF1']:.4f}{pointing}  ({images:,} images)"

@@ -1,0 +1,114 @@
+"""Maps of a frozen backbone: computed once, stored, and read instead of the photographs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelwise.backbones import TimmBackbone
+from labelwise.data.dataset import Dataset
+from labelwise.data.loading import eval_loader
+from labelwise.data.transforms import build_transform
+from labelwise.training.config import Config
+from labelwise.training.files import write_atomic
+from labelwise.types import Batch, Targets
+
+
+def cache_folder() -> Path:
+    """Where maps are stored: `$LABELWISE_CACHE`, or `labelwise` in the user's cache folder."""
+    base = os.environ.get("LABELWISE_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "labelwise"
+
+
+def stored_maps(
+    dataset: Dataset, backbone: TimmBackbone, config: Config, device: torch.device, workers: int, say: Callable[[str], None]
+) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """Maps of a data set's images by this backbone, computed where they are not stored yet.
+
+    Returns:
+        `[N, C, h, w]` float16 memory map, and (row, reason) of unreadable images, whose maps are zero.
+    """
+    path = cache_folder() / "maps" / f"{_key(dataset, backbone, config)}.npy"
+    bad_path = path.with_suffix(".json")
+    if not bad_path.is_file():
+        say(f"computing maps of {len(dataset):,} images once")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        bad: list[tuple[int, str]] = []
+        write_atomic(path, lambda part: _compute(part, dataset, backbone, config, device, workers, bad))
+        write_atomic(bad_path, lambda part: part.write_text(json.dumps(bad)) and None)
+    return np.load(path, mmap_mode="r"), [(row, reason) for row, reason in json.loads(bad_path.read_text())]
+
+
+@torch.no_grad()
+def _compute(
+    path: Path,
+    dataset: Dataset,
+    backbone: TimmBackbone,
+    config: Config,
+    device: torch.device,
+    workers: int,
+    bad: list[tuple[int, str]],
+) -> None:
+    loader = eval_loader(dataset, build_transform(config.transform(), train=False), batch_size=32, workers=workers)
+    store = None
+    for batch in loader:
+        maps = backbone(batch.images.to(device)).to(torch.float16).cpu().numpy()
+        if store is None:
+            shape = (len(dataset), *maps.shape[1:])
+            store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        store[batch.index.numpy()] = maps
+        bad += batch.unreadable
+    assert store is not None
+    store.flush()
+    loader.close()
+
+
+def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
+    digest = hashlib.sha256()
+    size = config.transform().model_dump_json(include={"image_size", "resize"})
+    digest.update(f"maps-1 {backbone.name} {size}".encode())
+    for name, tensor in backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    for i in range(len(dataset)):
+        image = dataset.encoded(i)
+        if isinstance(image, bytes):
+            digest.update(image)
+        else:
+            stat = image.stat() if image.exists() else None
+            digest.update(f"{image.resolve()} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class MapSource:
+    """Batches of stored maps, in place of the loaders' decoding workers.
+
+    Args:
+        maps: `[N, C, h, w]` float16.
+        dataset: their label states.
+    """
+
+    maps: np.ndarray
+    dataset: Dataset
+
+    def batches(self, requests: list[tuple[int, np.ndarray]]) -> Iterator[Batch]:
+        """The batches asked for; the epoch in a request changes nothing, for maps are never augmented."""
+        for _, rows in requests:
+            values = torch.from_numpy(np.asarray(self.dataset.values[rows], np.float32))
+            known = torch.from_numpy(np.asarray(self.dataset.known[rows], bool))
+            yield Batch(self._maps(rows), Targets(values.masked_fill(~known, 0.0), known), torch.from_numpy(rows), True)
+
+    def _maps(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.maps[rows].astype(np.float32))
+
+    def close(self) -> None:
+        """Nothing to end."""

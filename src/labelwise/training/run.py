@@ -1,0 +1,113 @@
+"""RUN: the folder that training leaves, read back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from labelwise.errors import LabelwiseError
+from labelwise.methods import Method, create_method
+from labelwise.model import LabelModel
+from labelwise.training.config import Config, make_config, read_yaml
+from labelwise.training.files import read_json, write_atomic, write_json, write_text
+from labelwise.types import LabelSet
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk.
+
+    Args:
+        path: its folder.
+        config: every setting, resolved.
+        labels: label order and groups.
+    """
+
+    path: Path
+    config: Config
+    labels: LabelSet
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Read a run's settings and labels.
+
+        Raises:
+            LabelwiseError: not a run, or a damaged one.
+        """
+        path = Path(path)
+        if not (path / "config.yaml").is_file():
+            raise LabelwiseError(
+                f"{path} holds no config.yaml", "the folder that `labelwise train --out` wrote", "check the path"
+            )
+        labels = LabelSet.from_json(read_json(path / "labels.json"))
+        return cls(path, make_config(read_yaml(path / "config.yaml")), labels)
+
+    def save(self) -> None:
+        """Write settings and labels; thresholds that stand in labels.json stay."""
+        settings = self.config.model_dump(mode="json")
+        write_text(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        write_json(self.path / "labels.json", self.labels.to_json())
+
+    def build(self, weights: str | None = None, **options: Any) -> Method:
+        """The method of these settings, newly initialised.
+
+        Args:
+            weights: the backbone's weights in place of the settings' own.
+            options: passed to the method's builder, as `positive_rate`.
+        """
+        c = self.config
+        return create_method(
+            c.method,
+            self.labels,
+            c.backbone.name,
+            weights=weights or c.backbone.weights,
+            image_size=c.image_size,
+            freeze=c.backbone.freeze,
+            drop_path=c.backbone.drop_path,
+            extractor=c.extractor,
+            loss=c.loss,
+            **options,
+        )
+
+    def model(self) -> LabelModel:
+        """The trained model, in evaluation mode.
+
+        Raises:
+            LabelwiseError: no weights yet, or weights that do not fit the settings.
+        """
+        path = self.path / WEIGHTS
+        if not path.is_file():
+            raise LabelwiseError(f"{self.path} holds no {WEIGHTS}", "a run with an epoch done", "finish it with --resume")
+        # The rates of a weighted loss are not needed to answer.
+        loss = {"name": "bce"}
+        model = Run(self.path, self.config.model_copy(update={"loss": loss}), self.labels).build("none").model
+        try:
+            model.load_state_dict(load_file(path), strict=True)
+        except (SafetensorError, RuntimeError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise LabelwiseError(f"{path} ({reason})", "the weights of these settings", "train again") from None
+        return model.eval()
+
+    def save_weights(self, model: LabelModel) -> None:
+        """Write the weights atomically."""
+        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        write_atomic(self.path / WEIGHTS, lambda part: save_file(state, part, {"format": "labelwise-1"}))
+
+    def thresholds(self) -> dict[str, float]:
+        """Each label's own threshold on its probability; 0.5 where none was fitted."""
+        stored = read_json(self.path / "labels.json").get("thresholds", {})
+        return {name: float(stored.get(name, 0.5)) for name in self.labels.names}
+
+    def save_thresholds(self, thresholds: dict[str, float], source: str) -> None:
+        """Store thresholds beside the labels, with what they were fitted on."""
+        write_json(
+            self.path / "labels.json",
+            {**self.labels.to_json(), "thresholds": thresholds, "thresholds_from": source},
+        )

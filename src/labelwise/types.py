@@ -1,0 +1,184 @@
+"""The currency: what passes between the rooms of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from labelwise.errors import LabelwiseError
+
+
+@dataclass(frozen=True)
+class Group:
+    """A named set of labels; in an exclusive group at most one label is true of an image.
+
+    Args:
+        labels: names, each one of the label set's.
+        exclusive: whether the labels rule each other out.
+    """
+
+    labels: tuple[str, ...]
+    exclusive: bool = False
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The labels in their order, which is part of every artefact.
+
+    Args:
+        names: distinct, non-empty label names; position is the column in every `[.., L]` array.
+        groups: optional named groups of labels.
+
+    Raises:
+        LabelwiseError: on no, empty or repeated names, or a group that names an unknown label.
+
+    >>> labels = LabelSet(("cat", "dog"))
+    >>> labels.index("dog"), len(labels)
+    (1, 2)
+    """
+
+    names: tuple[str, ...]
+    groups: Mapping[str, Group] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        if not self.names:
+            raise LabelwiseError("a label set without labels", "at least one label", "check the label columns")
+        seen: set[str] = set()
+        for name in self.names:
+            if not isinstance(name, str) or not name.strip():
+                raise LabelwiseError(f"label name {name!r}", "a non-empty text", "name every label")
+            if name in seen:
+                raise LabelwiseError(f"label {name!r} twice", "distinct label names", "rename or merge one of them")
+            seen.add(name)
+        for group, members in self.groups.items():
+            for name in members.labels:
+                if name not in seen:
+                    raise LabelwiseError(
+                        f"group {group!r} names {name!r}", "labels of this label set", "correct the group"
+                    )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self):
+        return iter(self.names)
+
+    def index(self, name: str) -> int:
+        """Column of a label; raises `LabelwiseError` with the known names for an unknown one."""
+        try:
+            return self.names.index(name)
+        except ValueError:
+            known = ", ".join(self.names[:8]) + (", ..." if len(self.names) > 8 else "")
+            raise LabelwiseError(f"label {name!r}", f"one of: {known}", "correct the name") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back."""
+        groups = {g: {"labels": list(m.labels), "exclusive": m.exclusive} for g, m in self.groups.items()}
+        return {"names": list(self.names), "groups": groups}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LabelSet:
+        """The label set that `to_json` wrote."""
+        groups = {g: Group(tuple(m["labels"]), bool(m["exclusive"])) for g, m in data.get("groups", {}).items()}
+        return cls(tuple(data["names"]), groups)
+
+
+@dataclass
+class Targets:
+    """Label states of a batch. Unknown is the mask, never a magic number.
+
+    Args:
+        values: `[B, L]` float in [0, 1]; soft targets are allowed; ignored where not known.
+        known: `[B, L]` bool.
+
+    >>> t = Targets.of(torch.tensor([[1.0, float("nan")]]))
+    >>> t.known.tolist(), t.values.tolist()
+    ([[True, False]], [[1.0, 0.0]])
+    """
+
+    values: Float[Tensor, "B L"]
+    known: Bool[Tensor, "B L"]
+
+    @classmethod
+    def of(cls, values: Tensor | Targets, known: Tensor | None = None) -> Targets:
+        """Targets from a tensor (`known=None`: all known except NaN) or from targets, unchanged."""
+        if isinstance(values, Targets):
+            return values
+        values = values.float()
+        nan = values.isnan()
+        known = ~nan if known is None else known.bool() & ~nan
+        return cls(values.masked_fill(nan, 0.0), known)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Targets:
+        """The same targets on a device."""
+        return Targets(
+            self.values.to(device, non_blocking=non_blocking), self.known.to(device, non_blocking=non_blocking)
+        )
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def __getitem__(self, rows: Any) -> Targets:
+        return Targets(self.values[rows], self.known[rows])
+
+
+@dataclass
+class LabelFeatures:
+    """What an extractor gives.
+
+    Args:
+        features: `[B, L, D]`; row `l` belongs to label `l` and to no other. A shared feature is an expanded view.
+        maps: `[B, L, h, w]`, non-negative, each summing to 1 over locations; `None` unless asked for.
+        earlier: features of earlier cascade steps, for deep supervision.
+    """
+
+    features: Float[Tensor, "B L D"]
+    maps: Float[Tensor, "B L h w"] | None = None
+    earlier: Sequence[Float[Tensor, "B L D"]] = ()
+
+
+@dataclass
+class Output:
+    """What a model gives.
+
+    Args:
+        logits: `[B, L]` float.
+        features: `[B, L, D]`, the vectors that the per-label classifier reads.
+        maps: `[B, L, h, w]` evidence, or `None` unless asked for.
+        earlier_logits: logits of earlier cascade steps, for deep supervision.
+    """
+
+    logits: Float[Tensor, "B L"]
+    features: Float[Tensor, "B L D"]
+    maps: Float[Tensor, "B L h w"] | None = None
+    earlier_logits: Sequence[Float[Tensor, "B L"]] = ()
+
+
+@dataclass
+class Batch:
+    """One step's worth of data.
+
+    Args:
+        images: `[B, 3, H, W]` uint8, or stored backbone maps `[B, C, h, w]` when `is_map`.
+        targets: their label states.
+        index: `[B]` int64, row numbers in the data set.
+        is_map: whether `images` holds backbone maps.
+        unreadable: (row, reason) of each image of this batch that could not be decoded and is left out.
+    """
+
+    images: Tensor
+    targets: Targets
+    index: Tensor
+    is_map: bool = False
+    unreadable: tuple[tuple[int, str], ...] = ()
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        images, targets = self.images.to(device, non_blocking=True), self.targets.to(device, True)
+        return Batch(images, targets, self.index, self.is_map, self.unreadable)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import html
+import json
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labelwise.reports import write_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SYNTHETIC = runpy.run_path(str(Path(__file__).parents[1] / "reports" / "synthetic_run.py"))
+FLAGS = [
+    f"--{flag}"
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "hide-scrollbars",
+        "virtual-time-budget=4000",
+        "dump-dom",
+    )
+]
+NAMES = (
+    "<script>document.title='broken'</script>",
+    "dog",
+    "sofa",
+    "a label with quite a long name " * 3,
+    "cat",
+)
+
+# A page around the report, of one origin with it, that uses it as a person would and notes what it sees.
+DRIVER = """<!doctype html><pre id="seen"></pre>
+<iframe id="frame" style="width:{width}px;height:3000px;border:0" srcdoc="{page}"></iframe>
+<script>
+document.getElementById("frame").addEventListener("load", (event) => {{
+  const page = event.target.contentDocument;
+  const all = (query) => [...page.querySelectorAll(query)];
+  const first = () => all(".sortable tbody th").map((cell) => cell.textContent);
+  const at = (id, name) => page.getElementById(id).getAttribute(name);
+  const seen = {{ title: page.title, width: page.documentElement.scrollWidth }};
+  seen.text = Math.min(...all(".wide .tick").map((text) => text.getBoundingClientRect().height));
+  seen.sorted = [first()];
+  all(".sortable button")[0].click();
+  seen.sorted.push(first());
+  all(".sortable button")[2].click();
+  seen.positives = all(".sortable tbody tr").map((row) => Number(row.cells[2].textContent));
+  const pick = page.getElementById("pick");
+  seen.before = [at("curve", "d"), page.getElementById("picked").textContent];
+  pick.value = all("#pick option").find((option) => option.value !== pick.value).value;
+  pick.dispatchEvent(new Event("change"));
+  seen.after = [at("curve", "d"), page.getElementById("picked").textContent];
+  const photo = page.querySelector("button.photo");
+  photo.click();
+  seen.pressed = photo.getAttribute("aria-pressed");
+  page.getElementById("maps").click();
+  seen.all = all("button.photo").map((item) => item.getAttribute("aria-pressed"));
+  seen.loaded = all("img").every((image) => image.complete && image.naturalWidth > 0);
+  document.getElementById("seen").textContent = JSON.stringify(seen);
+}});
+</script>"""
+
+
+def look(report: Path, folder: Path, width: int) -> dict[str, Any]:
+    page = html.escape(report.read_text(encoding="utf-8"), quote=True)
+    driver = folder / f"driver-{width}.html"
+    driver.write_text(DRIVER.format(width=width, page=page), encoding="utf-8")
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / f'profile-{width}'}", driver.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+    written = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, flags=re.DOTALL)
+    assert written is not None, done.stderr
+    return json.loads(html.unescape(written[1]))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to open the report in")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_works_in_a_browser(tmp_path: Path, width: int) -> None:
+    run = SYNTHETIC["write_run"](tmp_path / "run", NAMES, images=80)
+    dataset = SYNTHETIC["FakeDataset"](SYNTHETIC["photographs"](80))
+    report = write_report(run, predictor=SYNTHETIC["FakePredictor"](), dataset=dataset)
+    seen = look(report, tmp_path, width)
+    assert seen["title"].startswith("run: dlfl, mAP")
+    assert seen["width"] == width
+    assert seen["text"] >= 11
+    assert sorted(seen["sorted"][0]) == sorted(NAMES)
+    assert seen["sorted"][1] == sorted(NAMES)
+    assert seen["positives"] == sorted(seen["positives"], reverse=True)
+    assert len(set(seen["positives"])) > 1
+    assert seen["before"] != seen["after"]
+    assert seen["after"][0].startswith("M")
+    assert seen["pressed"] == "false"
+    assert set(seen["all"]) == {"false"}
+    assert seen["loaded"]

@@ -1,0 +1,64 @@
+"""SOURCE texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labelwise.data.readers import READERS, read, resolve
+from labelwise.data.source import Source, parse
+from labelwise.errors import LabelwiseError
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("digits:", Source("digits", "")),
+        ("csv:a b.csv?images=x/y&separator=;", Source("csv", "a b.csv", {"images": "x/y", "separator": ";"})),
+        ("csv:a.csv?separator=%26", Source("csv", "a.csv", {"separator": "&"})),
+        ("C:\\data\\labels.csv", Source("", "C:\\data\\labels.csv")),
+        ("what?.csv", Source("", "what?.csv")),
+        ("VOC:dir", Source("voc", "dir")),
+    ],
+)
+def test_parse(text: str, parsed: Source) -> None:
+    assert parse(text) == parsed
+
+
+def test_text_of_a_source_reads_back() -> None:
+    source = parse("voc:dir?difficult=negative").with_option("missing", "skip")
+    assert str(source) == "voc:dir?difficult=negative&missing=skip"
+    assert parse(str(source)) == source
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "an empty SOURCE"),
+        ("cvs:a.csv", "of kind 'cvs'; expected one of voc:DIR"),
+        ("csv:a.csv?image=x", "option 'image' in 'csv:a.csv\\?image=x'; expected one of: blank, duplicates"),
+        ("csv:a.csv?images=x&images=y", "option 'images' twice"),
+        ("nowhere/at/all", "'nowhere/at/all', which does not exist; expected a path, or one of voc:DIR"),
+        ("voc:dir?difficult=maybe", "does not exist|difficult='maybe'"),
+        ("digits:here", "'digits:here' with a path"),
+        ("digits:?train=many", "train='many'"),
+    ],
+)
+def test_refusals(text: str, told: str) -> None:
+    with pytest.raises(LabelwiseError, match=told):
+        read(text)
+
+
+def test_a_folder_of_no_kind_is_refused_with_the_forms(tmp_path: Path) -> None:
+    with pytest.raises(LabelwiseError, match="a folder of no kind that is known") as caught:
+        read(str(tmp_path))
+    assert all(reader.form in str(caught.value) for reader in READERS.values())
+    assert "\n" not in str(caught.value)
+
+
+def test_files_are_recognised_by_content(tmp_path: Path) -> None:
+    (tmp_path / "odd.name").write_bytes(b"PAR1....")
+    (tmp_path / "other.name").write_text("{}")
+    assert resolve(str(tmp_path / "odd.name")).kind == "parquet"
+    assert resolve(str(tmp_path / "other.name")).kind == "coco"
