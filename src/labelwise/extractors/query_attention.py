@@ -42,7 +42,7 @@ class QueryAttention(nn.Module):
         position: `none`, or `sine`, a 2-D sine code added to the keys.
         share_kv: one key and value projection for all steps.
         deep_supervision: also give the features of earlier steps.
-        dropout: rate in [0, 1) inside the feed-forward layer and on the mean feature.
+        dropout: rate in [0, 1) inside the feed-forward layer, on the mean feature and on the label's feature.
         query_std: standard deviation of the queries at the start.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
@@ -69,7 +69,7 @@ class QueryAttention(nn.Module):
         position: Literal["none", "sine"] = "none",
         share_kv: bool = True,
         deep_supervision: bool = False,
-        dropout: float = 0.1,
+        dropout: float = 0.5,
         query_std: float = 0.02,
         chunk: int = 0,
         normalise: MapNormKind = "rms",
@@ -100,7 +100,7 @@ class QueryAttention(nn.Module):
         every_step = [torch.cat(step, 1) for step in zip(*(features for features, _ in parts), strict=True)]
         maps = torch.cat([m for _, m in parts if m is not None], 1).unflatten(2, size) if want_maps else None
         earlier = every_step[:-1] if self.deep_supervision else ()
-        return LabelFeatures(every_step[-1], maps, earlier)
+        return LabelFeatures(self.dropout(every_step[-1]), maps, earlier)
 
     def _labels(
         self, tokens: Tokens, code: Tensor | None, shared: Tensor | None, queries: Tensor, want_maps: bool

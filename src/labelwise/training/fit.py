@@ -22,6 +22,7 @@ from labelwise.evaluation.evaluate import judge
 from labelwise.training.config import Config, make_config
 from labelwise.training.files import write_json
 from labelwise.training.loop import Trainer
+from labelwise.training.memory import keep_freed_memory
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
 from labelwise.training.run import WEIGHTS, Run
@@ -65,6 +66,7 @@ def fit(
 
 def train(config: Config, out: Path, data: Dataset | None = None, *, resume: bool = False, quiet: bool = False) -> Run:
     """Train by a configuration; see `fit`."""
+    keep_freed_memory()
     accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(config.precision, config.precision))
     dataset = ensure_splits(data if data is not None else read(config.data.source), seed=config.seed)
     if "train" not in dataset.splits():
