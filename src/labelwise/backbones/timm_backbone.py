@@ -28,6 +28,8 @@ class TimmBackbone(nn.Module):
         image_size: side in pixels of the images to come; other sizes work where the architecture allows.
         freeze: no gradients, and normalisation layers stay in evaluation mode.
         drop_path: stochastic depth rate in [0, 1); 0 leaves the model's own default.
+        stage: index of the stage whose map is taken, as timm counts them; later stages are removed. Earlier stages
+            see finer detail. -1 takes the whole network.
 
     Raises:
         LabelwiseError: unknown model, weights that cannot be had, or an architecture without a spatial map.
@@ -37,10 +39,16 @@ class TimmBackbone(nn.Module):
     """
 
     def __init__(
-        self, name: str, weights: str = "hub", image_size: int = 224, freeze: bool = False, drop_path: float = 0.0
+        self,
+        name: str,
+        weights: str = "hub",
+        image_size: int = 224,
+        freeze: bool = False,
+        drop_path: float = 0.0,
+        stage: int = -1,
     ) -> None:
         super().__init__()
-        self.name, self.frozen = name, freeze
+        self.name, self.frozen, self.stage = name, freeze, stage
         self.net = _create(name, weights == "hub", image_size, drop_path)
         if weights not in ("hub", "none"):
             load_weights(self.net, weights)
@@ -49,7 +57,7 @@ class TimmBackbone(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
-        self.out_channels: int = self.net.num_features
+        self.out_channels: int = self.net.num_features if stage < 0 else _cut(self.net, name, stage)
         self._prefix = int(getattr(self.net, "num_prefix_tokens", 0))
         self._layout, self.stride = self._probe(image_size)
         # Channels last is the faster memory layout of convolutions on CPUs and GPUs alike; transformers do not mind it.
@@ -68,7 +76,7 @@ class TimmBackbone(nn.Module):
         """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             size = images.shape[-2:]
-            x = self.net.forward_features(self.normalise(images))
+            x = self._features(self.normalise(images))
             if self._layout == "NCHW":
                 return x
             if self._layout == "NHWC":
@@ -80,11 +88,18 @@ class TimmBackbone(nn.Module):
         """Training mode, unless frozen."""
         return super().train(mode and not self.frozen)
 
+    def _features(self, x: Tensor) -> Tensor:
+        if self.stage < 0:
+            return self.net.forward_features(x)
+        return self.net.forward_intermediates(
+            x, indices=[self.stage], stop_early=True, intermediates_only=True, output_fmt="NCHW"
+        )[0]
+
     @torch.no_grad()
     def _probe(self, size: int) -> tuple[Layout, int]:
         was = self.net.training
         self.net.eval()
-        x = self.net.forward_features(torch.zeros(1, 3, size, size))
+        x = self._features(torch.zeros(1, 3, size, size))
         self.net.train(was)
         if x.ndim == 4 and x.shape[1] == self.out_channels:
             return "NCHW", size // x.shape[2]
@@ -98,6 +113,17 @@ class TimmBackbone(nn.Module):
             "a spatial map or a square grid of tokens",
             "choose another timm model",
         )
+
+
+def _cut(net: nn.Module, name: str, stage: int) -> int:
+    """Remove what comes after a stage; gives its number of channels."""
+    stages = getattr(net, "feature_info", [])
+    if stage >= len(stages):
+        raise LabelwiseError(
+            f"stage {stage} of {name!r}", f"a stage from 0 to {len(stages) - 1}, or -1", "correct backbone.stage"
+        )
+    net.prune_intermediate_layers([stage], prune_norm=True, prune_head=True)  # type: ignore[operator]
+    return int(stages[stage]["num_chs"])
 
 
 def _create(name: str, pretrained: bool, image_size: int, drop_path: float) -> nn.Module:

@@ -38,8 +38,9 @@ class MapNorm(nn.Module):
         if self.batch_norm is not None:
             return self.batch_norm(x)
         if self.kind == "rms":
-            # Squares of a half-precision map overflow; the mean is taken in fp32.
-            mean_square = x.float().square().mean((1, 2, 3), keepdim=True)
+            # Squares of a half-precision map overflow; the mean is taken in fp32 or wider.
+            full = x.to(torch.promote_types(x.dtype, torch.float32))
+            mean_square = full.square().mean((1, 2, 3), keepdim=True)
             return (x * (mean_square + 1e-12).rsqrt()).to(x.dtype)
         if self.kind == "layer":
             return F.layer_norm(x.movedim(1, -1), (x.shape[1],)).movedim(-1, 1)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.types import LabelFeatures
 
@@ -47,6 +48,9 @@ class QueryAttention(nn.Module):
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
 
+    Raises:
+        LabelwiseError: `dim` is not a multiple of `heads`.
+
     Source: after Jia et al., "Learning Disentangled Label Representations for Multi-label Classification" (2022).
     Differs: the full text was not available; widths, the mean feature, norms and the feed-forward layer are ours.
 
@@ -75,8 +79,8 @@ class QueryAttention(nn.Module):
         normalise: MapNormKind = "rms",
     ) -> None:
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim {dim} must be a multiple of heads {heads}")
+        if heads < 1 or dim % heads:
+            raise LabelwiseError(f"dim {dim} with heads {heads}", "dim a multiple of heads", "correct extractor.heads")
         self.num_labels, self.dim, self.heads, self.chunk = num_labels, dim, heads, chunk
         self.position, self.deep_supervision = position, deep_supervision
         self.norm = MapNorm(channels, normalise)
@@ -84,6 +88,9 @@ class QueryAttention(nn.Module):
         projections = 1 if share_kv else steps
         looks = attention == "learned"
         self.key = nn.ModuleList(nn.Linear(channels, dim) for _ in range(projections if looks else 0))
+        for projection in self.key:
+            # It adds one number at every location, which the softmax takes out again: it has no gradient to wait for.
+            projection.bias.requires_grad_(False)
         self.value = nn.ModuleList(nn.Linear(channels, dim) for _ in range(projections))
         self.mean = nn.Linear(channels, dim) if mean_feature else None
         self.dropout = nn.Dropout(dropout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
@@ -28,7 +28,9 @@ class _CellLoss(nn.Module):
         """Loss of logits under `Targets`, or a tensor of values with an optional `known` mask."""
         t = Targets.of(targets, known)
         with torch.autocast(logits.device.type, enabled=False):
-            return L.reduce(self._cells(logits.float(), t.values.float()), t.known, self.reduction)
+            # An unknown cell may hold anything, NaN too, whose gradient would not be masked by the reduction.
+            values = L.full_precision(t.values).masked_fill(~t.known, 0)
+            return L.reduce(self._cells(L.full_precision(logits), values), t.known, self.reduction)
 
 
 class BinaryCrossEntropy(_CellLoss):
@@ -66,7 +68,13 @@ class WeightedBinaryCrossEntropy(_CellLoss):
 
 
 class FocalLoss(_CellLoss):
-    """Focal loss; `alpha >= 1` leaves the class weight out."""
+    """Focal loss: cells that are already right weigh less.
+
+    Args:
+        gamma: focusing, >= 0; 0 leaves BCE times the class weight.
+        alpha: weight of positives, that of negatives is `1 - alpha`; 1 or more leaves the class weight out.
+        reduction: `mean_known`, `label_sum` or `sum`.
+    """
 
     def __init__(self, gamma: float = 2.0, alpha: float = 0.25, reduction: Reduction = "mean_known") -> None:
         super().__init__(lambda z, y: L.focal(z, y, gamma, alpha), reduction)
@@ -101,7 +109,7 @@ def build_loss(name: str, positive_rate: Tensor | None = None, **options: Any) -
     """A classification loss by its name: `bce`, `weighted-bce`, `focal` or `asl`.
 
     Raises:
-        LabelwiseError: unknown name or option.
+        LabelwiseError: unknown name, option or reduction, or `weighted-bce` without rates.
     """
     known: dict[str, Callable[..., nn.Module]] = {
         "bce": BinaryCrossEntropy,
@@ -111,7 +119,15 @@ def build_loss(name: str, positive_rate: Tensor | None = None, **options: Any) -
     }
     if name not in known:
         raise LabelwiseError(f"loss {name!r}", f"one of {', '.join(known)}", "correct loss.name")
+    if options.get("reduction", "sum") not in get_args(Reduction):
+        raise LabelwiseError(
+            f"loss.reduction={options['reduction']!r}", f"one of {', '.join(get_args(Reduction))}", "correct the option"
+        )
     if name == "weighted-bce":
+        if positive_rate is None:
+            raise LabelwiseError(
+                "loss 'weighted-bce' without positive_rate", "each label's share of positives, [L]", "pass positive_rate"
+            )
         options["positive_rate"] = positive_rate
     try:
         return known[name](**options)

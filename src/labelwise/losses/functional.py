@@ -40,13 +40,19 @@ def _mean_over_processes(count: Tensor) -> Tensor:
     return count / _processes()
 
 
+def full_precision(t: Tensor) -> Tensor:
+    """The tensor in fp32, or in float64 where it is that already; halves lose what a loss needs."""
+    return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
 def binary_cross_entropy(logits: Cells, values: Cells) -> Cells:
     """`-y log p - (1 - y) log(1 - p)` per cell, `p = sigmoid(z)`.
 
     >>> round(binary_cross_entropy(torch.zeros(1, 1), torch.ones(1, 1)).item(), 6)
     0.693147
     """
-    return F.binary_cross_entropy_with_logits(logits.float(), values.float(), reduction="none")
+    logits = full_precision(logits)
+    return F.binary_cross_entropy_with_logits(logits, values.to(logits.dtype), reduction="none")
 
 
 def weighted_binary_cross_entropy(logits: Cells, values: Cells, positive_rate: Float[Tensor, " L"]) -> Cells:
@@ -67,9 +73,9 @@ def focal(logits: Cells, values: Cells, gamma: float = 2.0, alpha: float = 0.25)
     >>> round(focal(torch.zeros(1, 1), torch.ones(1, 1)).item(), 7)
     0.0433217
     """
-    logits, values = logits.float(), values.float()
-    p = torch.sigmoid(logits)
-    miss = values * (1 - p) + (1 - values) * p
+    logits, values = full_precision(logits), full_precision(values)
+    # sigmoid(-z) and not 1 - p, which rounds to 0 for a confident positive and leaves gamma < 1 without a gradient.
+    miss = values * torch.sigmoid(-logits) + (1 - values) * torch.sigmoid(logits)
     weight = values * alpha + (1 - values) * (1 - alpha) if alpha < 1 else torch.ones_like(values)
     return weight * miss**gamma * binary_cross_entropy(logits, values)
 
@@ -87,7 +93,7 @@ def asymmetric(
     >>> round(asymmetric(torch.zeros(1, 1), torch.zeros(1, 1), 4.0, 1.0, 0.05).item(), 7)
     0.0245151
     """
-    logits, values = logits.float(), values.float()
+    logits, values = full_precision(logits), full_precision(values)
     p = torch.sigmoid(logits)
     if margin > 0:
         shifted = (p - margin).clamp(min=0)

@@ -88,6 +88,7 @@ def create_method(
     image_size: int = 224,
     freeze: bool = False,
     drop_path: float = 0.0,
+    stage: int = -1,
     **options: Any,
 ) -> Method:
     """Build a registered method.
@@ -100,6 +101,7 @@ def create_method(
         image_size: side in pixels that the backbone is made for.
         freeze: keep the backbone as it is.
         drop_path: stochastic depth rate of the backbone.
+        stage: stage of the backbone whose map is taken; -1 for the last.
         options: `extractor={...}`, `loss={...}` and what the method takes besides.
 
     Raises:
@@ -108,7 +110,7 @@ def create_method(
     _, build = find_method(name)
     label_set = labels if isinstance(labels, LabelSet) else LabelSet(tuple(labels))
     if isinstance(backbone, str):
-        backbone = TimmBackbone(backbone, weights, image_size, freeze, drop_path)
+        backbone = TimmBackbone(backbone, weights, image_size, freeze, drop_path, stage)
     return build(label_set, backbone, **options)
 
 

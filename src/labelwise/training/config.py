@@ -31,18 +31,19 @@ class BackboneSettings(_Settings):
     name: str = Field("tf_efficientnet_lite0", description="timm model name")
     weights: str = Field("hub", description="hub, none, package:NAME or a file")
     freeze: bool = Field(False, description="train the head alone, from maps computed once and stored")
-    lr_factor: float = Field(0.1, ge=0, description="learning rate of the backbone over the head's")
+    lr_factor: float = Field(0.3, ge=0, description="learning rate of the backbone over the head's")
     drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth rate; 0 keeps the model's own")
+    stage: int = Field(-1, ge=-1, description="stage whose map is taken; -1 for the last")
 
 
 class OptimSettings(_Settings):
     """How weights move."""
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd"] = Field("adamw", description="optimiser")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
     weight_decay: float = Field(0.02, ge=0, description="on matrices and kernels; never on biases, norms, queries")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    schedule: Literal["cosine", "one-cycle", "constant"] = Field("cosine", description="of the rate after the warm-up")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps over which the rate rises")
     clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
     accumulate: int = Field(1, ge=1, description="batches to a step")
@@ -52,19 +53,19 @@ class Config(_Settings):
     """A run. Written to RUN/config.yaml with every value resolved."""
 
     data: DataSettings
-    method: str = "dlfl"
+    method: str = Field("dlfl", description="id, see `labelwise methods`")
     backbone: BackboneSettings = BackboneSettings()
     extractor: dict[str, Any] = Field(default_factory=dict, description="options of the method's extractor")
     loss: dict[str, Any] = Field(default_factory=lambda: {"name": "asl"}, description="name and options")
     image_size: int = Field(224, ge=16, description="side in pixels")
     augment: TransformConfig = Field(TransformConfig(), description="image_size here is set by the one above")
     optim: OptimSettings = OptimSettings()
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(10, ge=1, description="passes over the training split")
     batch_size: int = Field(32, ge=1, description="images per batch over all processes")
     ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
     patience: int = Field(0, ge=0, description="epochs without a better validation mAP before stopping; 0 for never")
-    seed: int = Field(0, ge=0)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: int = Field(0, ge=0, description="of everything that is drawn")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the training step; losses stay fp32")
     compile: bool = Field(False, description="torch.compile the step")
     workers: int = Field(-1, ge=-1, description="decoding processes; -1 chooses by the number of cores")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")

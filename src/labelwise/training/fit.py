@@ -31,7 +31,7 @@ from labelwise.training.run import WEIGHTS, Run
 def fit(
     data: Dataset | str,
     method: str = "dlfl",
-    backbone: str | None = None,
+    backbone: str | Mapping[str, Any] | None = None,
     out: str | Path = "runs/latest",
     *,
     resume: bool = False,
@@ -46,7 +46,7 @@ def fit(
     Args:
         data: a data set, or SOURCE text.
         method: method id.
-        backbone: timm model name; `None` for the default.
+        backbone: timm model name, or settings such as `{"weights": "none", "freeze": True}`.
         out: the run's folder.
         resume: go on from the state in `out`.
         quiet: print nothing.
@@ -56,10 +56,9 @@ def fit(
         LabelwiseError: wrong settings or data, or a folder that holds another run.
     """
     source = data if isinstance(data, str) else data.source
-    given: dict[str, Any] = {"data": {}, "backbone": {}, **settings, "method": method}
+    given: dict[str, Any] = {"data": {}, **settings, "method": method}
     given["data"] = {"source": source, **given["data"]}
-    if backbone is not None:
-        given["backbone"] = {**given["backbone"], "name": backbone}
+    given["backbone"] = {"name": backbone} if isinstance(backbone, str) else dict(backbone or {})
     config = make_config(given)
     return train(config, Path(out), data if isinstance(data, Dataset) else None, resume=resume, quiet=quiet)
 

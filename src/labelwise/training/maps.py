@@ -74,7 +74,7 @@ def _compute(
 def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
     digest = hashlib.sha256()
     size = config.transform().model_dump_json(include={"image_size", "resize"})
-    digest.update(f"maps-1 {backbone.name} {size}".encode())
+    digest.update(f"maps-1 {backbone.name} {backbone.stage} {size}".encode())
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())

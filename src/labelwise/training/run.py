@@ -71,6 +71,7 @@ class Run:
             image_size=c.image_size,
             freeze=c.backbone.freeze,
             drop_path=c.backbone.drop_path,
+            stage=c.backbone.stage,
             extractor=c.extractor,
             loss=c.loss,
             **options,

@@ -1,0 +1,20 @@
+"""Shapes and types in signatures are checked while the tests run; the package must not be imported before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("labelwise", "beartype.beartype")
+
+import torch  # noqa: E402
+
+
+@pytest.fixture
+def seeded() -> Iterator[torch.Generator]:
+    """The same random numbers in every run, for modules' own start values and for a generator alike."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield torch.Generator().manual_seed(1)

@@ -1,0 +1,65 @@
+"""Every command that the README shows is run, in its order, on a folder of small photographs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from documents import ROOT, SMALL, commands, photographs, small
+from typer.testing import CliRunner, Result
+
+from labelwise.cli import app
+
+README = ROOT / "README.md"
+COMMANDS = commands(README)
+PROGRAM = [words for words in COMMANDS if words[0] == "labelwise"]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Result]]]:
+    folder = tmp_path_factory.mktemp("readme")
+    photographs(folder)
+    results = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for words in PROGRAM:
+            line = shlex.join(words)
+            results[line] = CliRunner().invoke(app, shlex.split(small(line))[1:])
+    yield folder, results
+
+
+def test_nothing_but_make_and_the_program_is_shown() -> None:
+    assert {words[0] for words in COMMANDS} == {"make", "labelwise"}
+
+
+def test_each_substitution_is_of_something_that_is_shown() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert [written for written in SMALL if written not in text] == []
+
+
+# The make commands are what CI itself runs: here it is enough that each is a target.
+@pytest.mark.parametrize("target", [words[1] for words in COMMANDS if words[0] == "make"])
+def test_make_targets_exist(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", [shlex.join(words) for words in PROGRAM])
+def test_command_runs(ran: tuple[Path, dict[str, Result]], line: str) -> None:
+    result = ran[1][line]
+    assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+
+
+def test_what_the_readme_promises_is_there(ran: tuple[Path, dict[str, Result]]) -> None:
+    folder, results = ran
+    assert (folder / "runs/mine/report.html").stat().st_size > 10_000
+    assert (folder / "predictions.parquet").is_file()
+    judged = next(r for line, r in results.items() if line.startswith("labelwise evaluate") and "--json" in line)
+    assert {"dog", "person", "car"} == set(json.loads(judged.stdout)["per_label"])
+    listed = results["labelwise methods"].stdout
+    table = re.findall(r"^\| (`.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    shown = {name for cell in table for name in re.findall(r"`([\w-]+)`", cell)}
+    assert shown == {line.split()[0] for line in listed.splitlines()}

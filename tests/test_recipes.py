@@ -1,0 +1,101 @@
+"""Every recipe parses, and each of its rows and each option of a method's extractor builds and gives logits."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import torch
+from documents import ROOT
+from torch import nn
+
+from labelwise.experiments.demo import settings as demo_settings
+from labelwise.experiments.sweep import merged
+from labelwise.methods import create_method
+from labelwise.registry import list_methods
+from labelwise.training.config import make_config, read_yaml
+from labelwise.types import Batch, Targets
+
+RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
+ROWS = [
+    pytest.param(recipe, name, id=f"{recipe.stem}-{name}") for recipe in RECIPES for name in read_yaml(recipe)["rows"]
+]
+
+
+class TinyBackbone(nn.Module):
+    """A map of eight channels at a quarter of the size."""
+
+    out_channels, stride = 8, 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 4, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.convolution(images.float() / 255)
+
+
+def build_and_step(name: str, **options: Any) -> torch.Tensor:
+    """Loss of one batch by a method on a tiny backbone."""
+    torch.manual_seed(0)
+    method = create_method(name, ["a", "b", "c"], TinyBackbone(), positive_rate=torch.full((3,), 0.3), **options)
+    images = torch.randint(0, 256, (2, 3, 16, 20), dtype=torch.uint8)
+    targets = Targets.of(torch.tensor([[1.0, 0.0, float("nan")], [0.0, 1.0, 1.0]]))
+    loss = method.loss(Batch(images, targets, torch.arange(2)))["loss"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
+    return loss
+
+
+def values_of(parameter: inspect.Parameter, hint: Any) -> list[Any]:
+    """Values of an option worth building: every literal, both booleans, 0 or half and twice a number."""
+    if get_args(hint):
+        return list(get_args(hint))
+    default = parameter.default
+    if isinstance(default, bool):
+        return [False, True]
+    if isinstance(default, float):
+        return [0.0, default / 2, default]
+    return [default, 2 * default] if default else [0, 2]
+
+
+def options_of(name: str) -> list[tuple[str, Any]]:
+    """(option, value) of the extractor of a method."""
+    part = type(create_method(name, ["a"], TinyBackbone()).model.extractor)
+    hints = get_type_hints(part.__init__)
+    taken = {k: p for k, p in inspect.signature(part).parameters.items() if k not in ("channels", "num_labels")}
+    return [(k, value) for k, p in taken.items() for value in values_of(p, hints[k])]
+
+
+def test_there_are_recipes() -> None:
+    assert RECIPES
+
+
+@pytest.mark.parametrize(("recipe", "row"), ROWS)
+def test_rows_of_recipes(recipe: Path, row: str) -> None:
+    plan = read_yaml(recipe)
+    assert set(plan) == {"settings", "rows", "seeds"}
+    assert plan["seeds"] == sorted(set(plan["seeds"]))
+    config = make_config(merged(plan["settings"], plan["rows"][row] or {}, {"seed": plan["seeds"][0]}))
+    build_and_step(config.method, extractor=config.extractor, loss=config.loss)
+
+
+def test_the_demonstration() -> None:
+    config = make_config(demo_settings(seed=3))
+    assert config.seed == 3
+    build_and_step(config.method, extractor=config.extractor, loss=config.loss)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_every_option_of_an_extractor_builds(name: str) -> None:
+    for option, value in options_of(name):
+        build_and_step(name, extractor={option: value})
+
+
+@pytest.mark.parametrize("loss", ["bce", "weighted-bce", "focal", "asl"])
+def test_every_loss_and_reduction_builds(loss: str) -> None:
+    for reduction in ("mean_known", "label_sum", "sum"):
+        build_and_step("baseline-gap", loss={"name": loss, "reduction": reduction})
