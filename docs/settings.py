@@ -18,11 +18,14 @@ from labelwise.training.config import Config
 
 HEAD = """# Settings
 
-Every setting of a run. `labelwise train --config FILE` reads them from YAML, `--set a.b=c` lays single ones over it, and \
-`RUN/config.yaml` holds all of them as they were. A wrong name or value is refused by its dotted name. This page is \
-written by `python docs/settings.py`; a test compares.
+Every setting of a run. `labelwise train --config FILE` reads them from YAML, `--set a.b=c` lays single ones over \
+it, and `RUN/config.yaml` holds all of them as they were. A wrong name or value is refused by its dotted name. \
+`augment.image_size` follows `image_size`. This page is written by `python docs/settings.py`; a test compares.
 """
-EXTRACTORS = {"dlfl": extractors.QueryAttention, "baseline-gap, baseline-gmp, baseline-mlp": extractors.Pooled}
+EXTRACTORS = {
+    "dlfl": extractors.QueryAttention,
+    "baseline-gap, baseline-gmp, baseline-mlp": extractors.Pooled,
+}
 LOSSES = {
     "asl": losses.AsymmetricLoss,
     "bce": losses.BinaryCrossEntropy,
@@ -36,7 +39,9 @@ def page() -> str:
     """The whole page."""
     parts = [HEAD, table("A run", fields(Config))]
     parts += [table(title, rows) for title, rows in nested(Config)]
-    parts.append("## `extractor`\n\nOptions of the method's extractor; a method's page says which it changes.\n")
+    parts.append(
+        "## `extractor`\n\nOptions of the method's extractor; a method's page says which it changes.\n"
+    )
     parts += [table(name, options(part), "###") for name, part in EXTRACTORS.items()]
     parts.append("## `loss`\n\n`loss.name` chooses, and the other options are the loss's own.\n")
     parts += [table(name, options(part), "###") for name, part in LOSSES.items()]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("labelwise", "beartype.beartype")
+install_import_hook("labelwise", "typechecking.checked")
 
 import torch  # noqa: E402
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from documents import ROOT, SMALL, commands, photographs, small
 from typer.testing import CliRunner, Result
 
+from documents import ROOT, SMALL, commands, photographs, small
 from labelwise.cli import app
 
 README = ROOT / "README.md"
@@ -20,7 +19,7 @@ PROGRAM = [words for words in COMMANDS if words[0] == "labelwise"]
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Result]]]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Result]]:
     folder = tmp_path_factory.mktemp("readme")
     photographs(folder)
     results = {}
@@ -29,7 +28,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[s
         for words in PROGRAM:
             line = shlex.join(words)
             results[line] = CliRunner().invoke(app, shlex.split(small(line))[1:])
-    yield folder, results
+    return folder, results
 
 
 def test_nothing_but_make_and_the_program_is_shown() -> None:
@@ -57,7 +56,9 @@ def test_what_the_readme_promises_is_there(ran: tuple[Path, dict[str, Result]]) 
     folder, results = ran
     assert (folder / "runs/mine/report.html").stat().st_size > 10_000
     assert (folder / "predictions.parquet").is_file()
-    judged = next(r for line, r in results.items() if line.startswith("labelwise evaluate") and "--json" in line)
+    judged = next(
+        r for line, r in results.items() if line.startswith("labelwise evaluate") and "--json" in line
+    )
     assert {"dog", "person", "car"} == set(json.loads(judged.stdout)["per_label"])
     listed = results["labelwise methods"].stdout
     table = re.findall(r"^\| (`.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)

@@ -8,9 +8,9 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
-from documents import ROOT
 from torch import nn
 
+from documents import ROOT
 from labelwise.experiments.demo import settings as demo_settings
 from labelwise.experiments.sweep import merged
 from labelwise.methods import create_method
@@ -20,7 +20,9 @@ from labelwise.types import Batch, Targets
 
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 ROWS = [
-    pytest.param(recipe, name, id=f"{recipe.stem}-{name}") for recipe in RECIPES for name in read_yaml(recipe)["rows"]
+    pytest.param(recipe, name, id=f"{recipe.stem}-{name}")
+    for recipe in RECIPES
+    for name in read_yaml(recipe)["rows"]
 ]
 
 
@@ -40,7 +42,9 @@ class TinyBackbone(nn.Module):
 def build_and_step(name: str, **options: Any) -> torch.Tensor:
     """Loss of one batch by a method on a tiny backbone."""
     torch.manual_seed(0)
-    method = create_method(name, ["a", "b", "c"], TinyBackbone(), positive_rate=torch.full((3,), 0.3), **options)
+    method = create_method(
+        name, ["a", "b", "c"], TinyBackbone(), positive_rate=torch.full((3,), 0.3), **options
+    )
     images = torch.randint(0, 256, (2, 3, 16, 20), dtype=torch.uint8)
     targets = Targets.of(torch.tensor([[1.0, 0.0, float("nan")], [0.0, 1.0, 1.0]]))
     loss = method.loss(Batch(images, targets, torch.arange(2)))["loss"]
@@ -66,7 +70,9 @@ def options_of(name: str) -> list[tuple[str, Any]]:
     """(option, value) of the extractor of a method."""
     part = type(create_method(name, ["a"], TinyBackbone()).model.extractor)
     hints = get_type_hints(part.__init__)
-    taken = {k: p for k, p in inspect.signature(part).parameters.items() if k not in ("channels", "num_labels")}
+    taken = {
+        k: p for k, p in inspect.signature(part).parameters.items() if k not in ("channels", "num_labels")
+    }
     return [(k, value) for k, p in taken.items() for value in values_of(p, hints[k])]
 
 

@@ -18,3 +18,15 @@ class LabelwiseError(ValueError):
     def __init__(self, given: str, expected: str, todo: str) -> None:
         self.given, self.expected, self.todo = given, expected, todo
         super().__init__(f"{given}; expected {expected}; {todo}")
+
+    def __reduce__(self) -> tuple[type[LabelwiseError], tuple[str, str, str]]:
+        return type(self), (self.given, self.expected, self.todo)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says in its first line, or its kind where it says nothing.
+
+    >>> first_line(EOFError()), first_line(RuntimeError("this\\nand that"))
+    ('EOFError', 'this')
+    """
+    return next(iter(str(error).splitlines()), type(error).__name__)

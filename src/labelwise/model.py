@@ -18,10 +18,19 @@ class LabelModel(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, extractor: nn.Module, classifier: nn.Module, relation: nn.Module | None = None
+        self,
+        backbone: nn.Module,
+        extractor: nn.Module,
+        classifier: nn.Module,
+        relation: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.extractor, self.relation, self.classifier = backbone, extractor, relation, classifier
+        self.backbone, self.extractor, self.relation, self.classifier = (
+            backbone,
+            extractor,
+            relation,
+            classifier,
+        )
 
     def forward(self, images: Tensor, want_maps: bool = False, is_map: bool = False) -> Output:
         """Logits, features and, where asked for, maps.

@@ -48,13 +48,17 @@ class LabelSet:
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
         if not self.names:
-            raise LabelwiseError("a label set without labels", "at least one label", "check the label columns")
+            raise LabelwiseError(
+                "a label set without labels", "at least one label", "check the label columns"
+            )
         seen: set[str] = set()
         for name in self.names:
             if not isinstance(name, str) or not name.strip():
                 raise LabelwiseError(f"label name {name!r}", "a non-empty text", "name every label")
             if name in seen:
-                raise LabelwiseError(f"label {name!r} twice", "distinct label names", "rename or merge one of them")
+                raise LabelwiseError(
+                    f"label {name!r} twice", "distinct label names", "rename or merge one of them"
+                )
             seen.add(name)
         for group, members in self.groups.items():
             for name in members.labels:
@@ -85,7 +89,9 @@ class LabelSet:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabelSet:
         """The label set that `to_json` wrote."""
-        groups = {g: Group(tuple(m["labels"]), bool(m["exclusive"])) for g, m in data.get("groups", {}).items()}
+        groups = {
+            g: Group(tuple(m["labels"]), bool(m["exclusive"])) for g, m in data.get("groups", {}).items()
+        }
         return cls(tuple(data["names"]), groups)
 
 
@@ -118,7 +124,8 @@ class Targets:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Targets:
         """The same targets on a device."""
         return Targets(
-            self.values.to(device, non_blocking=non_blocking), self.known.to(device, non_blocking=non_blocking)
+            self.values.to(device, non_blocking=non_blocking),
+            self.known.to(device, non_blocking=non_blocking),
         )
 
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -49,7 +49,7 @@ class TimmBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.frozen, self.stage = name, freeze, stage
-        self.net = _create(name, weights == "hub", image_size, drop_path)
+        self.net: Any = _create(name, weights == "hub", image_size, drop_path)
         if weights not in ("hub", "none"):
             load_weights(self.net, weights)
         config = resolve_model_data_config(self.net)
@@ -57,11 +57,11 @@ class TimmBackbone(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
-        self.out_channels: int = self.net.num_features if stage < 0 else _cut(self.net, name, stage)
+        self.out_channels = int(self.net.num_features if stage < 0 else _cut(self.net, name, stage))
         self._prefix = int(getattr(self.net, "num_prefix_tokens", 0))
         self._layout, self.stride = self._probe(image_size)
         # Channels last is the faster memory layout of convolutions on CPUs and GPUs alike; transformers do not mind it.
-        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net.to(memory_format=torch.channels_last)
         if freeze:
             self.requires_grad_(False)
             self.eval()
@@ -115,14 +115,16 @@ class TimmBackbone(nn.Module):
         )
 
 
-def _cut(net: nn.Module, name: str, stage: int) -> int:
+def _cut(net: Any, name: str, stage: int) -> int:
     """Remove what comes after a stage; gives its number of channels."""
     stages = getattr(net, "feature_info", [])
     if stage >= len(stages):
         raise LabelwiseError(
-            f"stage {stage} of {name!r}", f"a stage from 0 to {len(stages) - 1}, or -1", "correct backbone.stage"
+            f"stage {stage} of {name!r}",
+            f"a stage from 0 to {len(stages) - 1}, or -1",
+            "correct backbone.stage",
         )
-    net.prune_intermediate_layers([stage], prune_norm=True, prune_head=True)  # type: ignore[operator]
+    net.prune_intermediate_layers([stage], prune_norm=True, prune_head=True)
     return int(stages[stage]["num_chs"])
 
 
@@ -131,13 +133,13 @@ def _create(name: str, pretrained: bool, image_size: int, drop_path: float) -> n
     if not timm.is_model(base):
         near = ", ".join(timm.list_models(f"*{base.split('_')[0][:8]}*")[:4]) or "see timm.list_models()"
         raise LabelwiseError(f"backbone {name!r}", f"a timm model name (near: {near})", "correct --backbone")
-    options: dict = {"num_classes": 0}
+    options: dict[str, Any] = {"num_classes": 0}
     if drop_path > 0:
         options["drop_path_rate"] = drop_path
     # Transformers need to know the size, or that it may change; convolutional nets take neither keyword.
     for extra in ({"img_size": image_size, "dynamic_img_size": True}, {"img_size": image_size}, {}):
         try:
-            return timm.create_model(name, pretrained=pretrained, **options, **extra)
+            return timm.create_model(name, pretrained=pretrained, **{**options, **extra})
         except TypeError:
             if not extra:
                 raise

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from importlib import metadata
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
@@ -34,7 +38,9 @@ def weights_file(weights: str) -> Path:
         path = Path(weights)
         if path.is_file():
             return path
-        raise LabelwiseError(f"weights {weights!r}", "hub, none, package:NAME or an existing file", "correct --weights")
+        raise LabelwiseError(
+            f"weights {weights!r}", "hub, none, package:NAME or an existing file", "correct --weights"
+        )
     name = weights.removeprefix("package:")
     try:
         files = metadata.files(name) or []
@@ -45,7 +51,9 @@ def weights_file(weights: str) -> Path:
     for file in files:
         if file.suffix in _SUFFIXES:
             return Path(str(file.locate()))
-    raise LabelwiseError(f"package {name!r}", f"a file ending in {', '.join(_SUFFIXES)} in it", "name another package")
+    raise LabelwiseError(
+        f"package {name!r}", f"a file ending in {', '.join(_SUFFIXES)} in it", "name another package"
+    )
 
 
 def load_weights(model: nn.Module, weights: str) -> None:
@@ -54,19 +62,22 @@ def load_weights(model: nn.Module, weights: str) -> None:
     Keys are matched by name; where names differ, tensors are matched by their order and shape, which holds for ports
     of one architecture between code bases. A classifier at the end of the file that the backbone lacks is left out.
 
+    A safetensors file does not keep the order of its tensors and is matched by name alone.
+
     Raises:
-        LabelwiseError: shapes or counts differ.
+        LabelwiseError: the file cannot be read; names, shapes or counts differ.
     """
     path = weights_file(weights)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state: dict[str, Tensor] = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
     own = model.state_dict()
-    if not set(own) <= set(state):
+    # Counters of batches carry no weights and are missing in older files.
+    counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
+    state = {**counters, **_read(path)}
+    missing = [k for k in own if k not in state]
+    if missing and path.suffix == ".safetensors":
+        raise LabelwiseError(
+            f"{path.name} without {missing[0]}", "the backbone's own names", "choose the right backbone or a .pth file"
+        )
+    if missing:
         state = _match_by_order(own, state, path)
     wrong = [k for k in own if own[k].shape != state[k].shape]
     if wrong:
@@ -78,10 +89,21 @@ def load_weights(model: nn.Module, weights: str) -> None:
     model.load_state_dict({k: state[k] for k in own}, strict=True)
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        inner = state.get("state_dict")
+        return inner if isinstance(inner, dict) else state
+    except (OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+        raise LabelwiseError(
+            f"{path.name} cannot be read as weights ({type(error).__name__})", "a state dict", "choose another file"
+        ) from error
+
+
 def _match_by_order(own: dict[str, Tensor], state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    # Counters of batches carry no weights and are missing in older files.
-    counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
-    wanted = [k for k in own if k not in counters]
+    wanted = [k for k in own if not k.endswith("num_batches_tracked")]
     given = [k for k in state if not k.endswith("num_batches_tracked")]
     extra = len(given) - len(wanted)
     if extra < 0 or any(own[k].shape != state[g].shape for k, g in zip(wanted, given, strict=False)):
@@ -92,6 +114,8 @@ def _match_by_order(own: dict[str, Tensor], state: dict[str, Tensor], path: Path
         )
     if extra > 2:
         raise LabelwiseError(
-            f"{path.name} with {extra} tensors left over", "at most a classifier's two", "choose the right backbone"
+            f"{path.name} with {extra} tensors left over",
+            "at most a classifier's two",
+            "choose the right backbone",
         )
-    return {**counters, **{k: state[g] for k, g in zip(wanted, given, strict=False)}}
+    return {**own, **{k: state[g] for k, g in zip(wanted, given, strict=False)}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -29,6 +30,9 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run the program: exit code 0 when all went well, 2 for something that the caller can mend."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name that is no UTF-8 is printed with escapes, which are also what JSON writes for it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except LabelwiseError as error:
@@ -37,6 +41,15 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        todo = "check the path, its permissions and the free space"
+        print(
+            f"labelwise: {place}{error.strerror}; expected to read and write there; {todo}", file=sys.stderr
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         print("labelwise: stopped; go on with --resume", file=sys.stderr)
         sys.exit(130)

@@ -16,17 +16,14 @@ def demo(
 
     Example: labelwise demo --out runs/demo
     """
-    import shutil
-
     from labelwise.cli.tables import print_labels
-    from labelwise.experiments.demo import settings
+    from labelwise.experiments.demo import clear, settings
     from labelwise.reports import finish_report
     from labelwise.training.config import make_config
     from labelwise.training.files import read_json
     from labelwise.training.fit import train
 
-    if (out / "config.yaml").is_file():
-        shutil.rmtree(out)  # a demo starts anew each time
+    clear(out)
     run = train(make_config(settings(seed)), out)
     print_labels(read_json(run.path / "results.json")["splits"]["test"])
     typer.echo(f"report: {finish_report(run.path)}")

@@ -12,10 +12,12 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")],
     data: Annotated[str | None, typer.Option(help="SOURCE  [default: the run's own]")] = None,
     split: Annotated[str, typer.Option(help="split to judge on, or several as val+test")] = "test",
-    angles: Annotated[bool, typer.Option("--angles", help="angles between label features and classifiers")] = False,
+    angles: Annotated[
+        bool, typer.Option("--angles", help="angles between label features and classifiers")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
-    batch_size: Annotated[int, typer.Option(help="images at once")] = 32,
-    workers: Annotated[int, typer.Option(help="decoding processes")] = 1,
+    batch_size: Annotated[int, typer.Option(help="images at once", min=1)] = 32,
+    workers: Annotated[int, typer.Option(help="decoding processes", min=0)] = 1,
 ) -> None:
     """Judge a run on a split; under torchrun each process scores its share, every image once.
 

@@ -10,12 +10,17 @@ import typer
 
 def predict(
     run: Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")],
-    paths: Annotated[list[str], typer.Argument(help="files, folders, globs, or @LIST with a path a line", metavar="PATH...")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="files, folders, globs, or @LIST with a path a line", metavar="PATH..."),
+    ],
     json: Annotated[bool, typer.Option("--json", help="one JSON line an image")] = False,
     out: Annotated[Path | None, typer.Option(help="write a parquet table", metavar="FILE.parquet")] = None,
-    maps: Annotated[Path | None, typer.Option(help="write evidence pictures of selected labels", metavar="DIR")] = None,
-    batch_size: Annotated[int, typer.Option(help="images at once")] = 32,
-    workers: Annotated[int, typer.Option(help="decoding processes")] = 1,
+    maps: Annotated[
+        Path | None, typer.Option(help="write evidence pictures of selected labels", metavar="DIR")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="images at once", min=1)] = 32,
+    workers: Annotated[int, typer.Option(help="decoding processes", min=0)] = 1,
 ) -> None:
     """Name what is in photographs; one that cannot be read is told, and the rest go on (exit code 1).
 
@@ -41,7 +46,10 @@ def predict(
         elif p.error is not None:
             typer.echo(f"{p.image}: {p.error}", err=True)
         elif not out:
-            shown = ", ".join(f"{name} {p.scores[name]:.2f}" for name in p.selected) or "(nothing over its threshold)"
+            shown = (
+                ", ".join(f"{name} {p.scores[name]:.2f}" for name in p.selected)
+                or "(nothing over its threshold)"
+            )
             typer.echo(f"{p.image}: {shown}")
         if maps and p.error is None:
             write_maps(p, maps)

@@ -11,7 +11,9 @@ import typer
 def sweep(
     config: Annotated[Path, typer.Option(help="YAML: settings, methods, seeds", metavar="FILE")],
     out: Annotated[Path, typer.Option(help="folder of the runs and results.csv", metavar="DIR")],
-    assign: Annotated[list[str] | None, typer.Option("--set", help="setting for every run", metavar="A.B=C")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="setting for every run", metavar="A.B=C")
+    ] = None,
     only: Annotated[str | None, typer.Option(help="train runs of this row name alone")] = None,
 ) -> None:
     """Train rows x seeds under the same settings and print mean and standard deviation; goes on where it stopped.

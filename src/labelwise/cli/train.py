@@ -8,21 +8,34 @@ from typing import Annotated, Any
 import typer
 
 
-
 def train(
     out: Annotated[Path, typer.Option(help="folder of the run", metavar="RUN")],
-    data: Annotated[str | None, typer.Option(help="SOURCE, for example csv:labels.csv or voc:VOC2007")] = None,
-    method: Annotated[str | None, typer.Option(help="method id, see `labelwise methods`  [default: dlfl]")] = None,
-    backbone: Annotated[str | None, typer.Option(help="timm model  [default: what the weights are of]")] = None,
-    weights: Annotated[str | None, typer.Option(help="hub, none, package:NAME or FILE  [default: hub]")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="SOURCE, for example csv:labels.csv or voc:VOC2007")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="method id, see `labelwise methods`  [default: dlfl]")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="timm model  [default: what the weights are of]")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="hub, none, package:NAME or FILE  [default: hub]")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="side in pixels  [default: 224]")] = None,
     epochs: Annotated[int | None, typer.Option(help="passes over the training split")] = None,
     batch_size: Annotated[int | None, typer.Option(help="images per batch over all processes")] = None,
     lr: Annotated[float | None, typer.Option(help="peak learning rate of the head")] = None,
     seed: Annotated[int | None, typer.Option(help="of everything that is drawn  [default: 0]")] = None,
-    freeze_backbone: Annotated[bool, typer.Option("--freeze-backbone", help="train the head on stored maps")] = False,
-    known_proportion: Annotated[float | None, typer.Option(help="share of training labels kept known")] = None,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="any setting: a.b=c", metavar="A.B=C")] = None,
+    freeze_backbone: Annotated[
+        bool, typer.Option("--freeze-backbone", help="train the head on stored maps")
+    ] = False,
+    known_proportion: Annotated[
+        float | None, typer.Option(help="share of training labels kept known")
+    ] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="any setting: a.b=c", metavar="A.B=C")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the last saved state")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="leave report.html out")] = False,
@@ -33,8 +46,9 @@ def train(
     """
     from labelwise.backbones import package_architecture
     from labelwise.reports import finish_report
-    from labelwise.training.config import make_config, override, read_yaml
+    from labelwise.training.config import make_config, override, put, read_yaml
     from labelwise.training.fit import train as run_training
+    from labelwise.training.processes import is_first
 
     settings: dict[str, Any] = read_yaml(config) if config else {}
     if resume and data is None and config is None and (out / "config.yaml").is_file():
@@ -54,11 +68,7 @@ def train(
     }
     for name, value in options.items():
         if value is not None:
-            place = settings
-            *path, last = name.split(".")
-            for part in path:
-                place = place.setdefault(part, {})
-            place[last] = value
+            put(settings, name, value)
     run = run_training(make_config(override(settings, assign or [])), out, resume=resume)
-    if not no_report:
+    if not no_report and is_first():
         finish_report(run.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,19 @@ Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, tuple[tuple[int, str], 
 """What a worker sends: images, values, known, index, unreadable."""
 
 
+@runtime_checkable
+class Source(Protocol):
+    """Where a loader's batches come from: decoded files, or stored maps."""
+
+    def batches(self, requests: list[Request]) -> Iterator[Batch]:
+        """The batches asked for, in order."""
+        ...
+
+    def close(self) -> None:
+        """Ends what runs in the background."""
+        ...
+
+
 class TrainLoader:
     """Shuffled batches of a training set; made by `train_loader`.
 
@@ -32,7 +45,7 @@ class TrainLoader:
         steps_per_epoch: full global batches in an epoch, at least 1; the rest of the permutation is left out.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int, rank: int, world: int, source: _Source):
+    def __init__(self, dataset: Dataset, batch_size: int, seed: int, rank: int, world: int, source: Source):
         self._rows, self._seed, self._rank, self._world = len(dataset), seed, rank, world
         self._batch = min(batch_size, len(dataset))
         self._source = source
@@ -63,7 +76,7 @@ class TrainLoader:
 class EvalLoader:
     """Batches in the order of the rows; iterate over it as often as needed. Made by `eval_loader`."""
 
-    def __init__(self, dataset: Dataset, batch_size: int, rank: int, world: int, source: _Source) -> None:
+    def __init__(self, dataset: Dataset, batch_size: int, rank: int, world: int, source: Source) -> None:
         rows = np.arange(rank, len(dataset), world)
         self._requests = [(0, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
         self._source = source

@@ -96,7 +96,9 @@ def evaluate(
     transform = build_transform(run.config.transform(), train=False)
     loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers, rank=rank, world=world)
     try:
-        return judge(run, rows, loader, run.model().to(device), device, split, angles=angles, pointing=pointing)
+        return judge(
+            run, rows, loader, run.model().to(device), device, split, angles=angles, pointing=pointing
+        )
     finally:
         loader.close()
 
@@ -180,9 +182,13 @@ def same_labels(data: Dataset, names: tuple[str, ...]) -> Dataset:
     extra = [n for n in data.labels.names if n not in names]
     if missing or extra:
         told = "; ".join(
-            f"{what}: {', '.join(found[:5])}" for what, found in (("lacking", missing), ("extra", extra)) if found
+            f"{what}: {', '.join(found[:5])}"
+            for what, found in (("lacking", missing), ("extra", extra))
+            if found
         )
-        raise LabelwiseError(f"labels of {data.source} ({told})", f"the run's {len(names)} labels", "use its own data")
+        raise LabelwiseError(
+            f"labels of {data.source} ({told})", f"the run's {len(names)} labels", "use its own data"
+        )
     return data.with_labels(names)
 
 

@@ -93,7 +93,9 @@ def collect(
     return _join(row, z, unreadable, dataset)
 
 
-def _join(rows: np.ndarray, logits: np.ndarray, unreadable: list[tuple[int, str]], dataset: Dataset) -> Scores:
+def _join(
+    rows: np.ndarray, logits: np.ndarray, unreadable: list[tuple[int, str]], dataset: Dataset
+) -> Scores:
     parts = gather((rows, logits, unreadable))
     rows = np.concatenate([p[0] for p in parts])
     logits = np.concatenate([p[1] for p in parts])
@@ -101,7 +103,9 @@ def _join(rows: np.ndarray, logits: np.ndarray, unreadable: list[tuple[int, str]
     rows, logits = rows[order], logits[order]
     twice = rows[1:][rows[1:] == rows[:-1]]
     if len(twice):
-        raise LabelwiseError(f"{dataset.image_id(int(twice[0]))} scored twice", "each image once", "report this as a fault")
+        raise LabelwiseError(
+            f"{dataset.image_id(int(twice[0]))} scored twice", "each image once", "report this as a fault"
+        )
     if not len(rows):
         raise LabelwiseError("no readable image in this split", "at least one", "see labelwise data check")
     return Scores(rows, logits, dataset.values[rows], dataset.known[rows], [b for p in parts for b in p[2]])

@@ -23,7 +23,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def run_sweep(plan: Mapping[str, Any], out: Path, settings: Mapping[str, Any], only: str | None = None) -> str:
+def run_sweep(
+    plan: Mapping[str, Any], out: Path, settings: Mapping[str, Any], only: str | None = None
+) -> str:
     """Train every row with every seed, write results.csv, and give a table of means.
 
     A run that is done is not repeated; one that was stopped goes on.
@@ -40,7 +42,9 @@ def run_sweep(plan: Mapping[str, Any], out: Path, settings: Mapping[str, Any], o
     unknown = set(plan) - {"settings", "rows", "seeds"}
     if unknown or not plan.get("rows") or not plan.get("seeds"):
         raise LabelwiseError(
-            f"a plan with {', '.join(plan) or 'nothing'}", "settings, rows and seeds", "see recipes/classification"
+            f"a plan with {', '.join(plan) or 'nothing'}",
+            "settings, rows and seeds",
+            "see recipes/classification",
         )
     if only is not None and only not in plan["rows"]:
         raise LabelwiseError(f"row {only!r}", f"one of {', '.join(plan['rows'])}", "correct --only")
@@ -51,7 +55,9 @@ def run_sweep(plan: Mapping[str, Any], out: Path, settings: Mapping[str, Any], o
             if (path / "results.json").is_file() or only not in (None, name):
                 continue
             config = make_config(merged(plan.get("settings", {}), row or {}, settings, {"seed": seed}))
-            data = data if data is not None and data.source == config.data.source else read(config.data.source)
+            data = (
+                data if data is not None and data.source == config.data.source else read(config.data.source)
+            )
             train(config, path, data, resume=(path / "config.yaml").is_file())
     found = [_row(out / f"{name}-seed{seed}", name) for name in plan["rows"] for seed in plan["seeds"]]
     rows = [row for row in found if row is not None]
@@ -65,12 +71,17 @@ def run_sweep(plan: Mapping[str, Any], out: Path, settings: Mapping[str, Any], o
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Mean and sample standard deviation of the test mAP of each row, in points."""
-    lines = [f"{'row':24} {'test mAP':>16} {'val mAP':>9} {'CF1':>7} {'OF1':>7} {'pointing':>9} {'seeds':>6} {'s/run':>6}"]
+    lines = [
+        f"{'row':24} {'test mAP':>16} {'val mAP':>9} {'CF1':>7} {'OF1':>7} {'pointing':>9} {'seeds':>6} {'s/run':>6}"
+    ]
     for name in dict.fromkeys(row["row"] for row in rows):
         own = [row for row in rows if row["row"] == name]
         values = [100 * row["mAP"] for row in own]
         spread = f" +- {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        mean = {c: statistics.fmean(r[c] for r in own if r[c] is not None) for c in ("val_mAP", "CF1", "OF1", "seconds")}
+        mean = {
+            c: statistics.fmean(r[c] for r in own if r[c] is not None)
+            for c in ("val_mAP", "CF1", "OF1", "seconds")
+        }
         pointing = [r["pointing"] for r in own if r["pointing"] is not None]
         lines.append(
             f"{name:24} {f'{statistics.fmean(values):.2f}{spread}':>16} {100 * mean['val_mAP']:9.2f} "
@@ -88,7 +99,7 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
             old = found.get(key)
             # A loss is chosen whole: options of another one would not fit it.
             both = isinstance(old, Mapping) and isinstance(value, Mapping) and key != "loss"
-            found[key] = merged(old, value) if both else deepcopy(value)
+            found[key] = merged(dict(old or {}), value) if both else deepcopy(value)
     return found
 
 
@@ -112,7 +123,10 @@ def _row(path: Path, name: str) -> dict[str, Any] | None:
         "image_size": c["image_size"],
         "loss": c["loss"]["name"],
         "data": Path(c["data"].partition(":")[2] or c["data"]).name,
-        **{split: splits[split]["conditions"]["images"] if split in splits else None for split in ("val", "test")},
+        **{
+            split: splits[split]["conditions"]["images"] if split in splits else None
+            for split in ("val", "test")
+        },
         "train": training["images"],
         "commit": c["labelwise_commit"],
         "torch": c["torch"],

@@ -44,7 +44,9 @@ class Pooled(nn.Module):
         self.dim = hidden or channels
         self.norm = MapNorm(channels, normalise)
         self.hidden = (
-            nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout)) if hidden else nn.Identity()
+            nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout))
+            if hidden
+            else nn.Identity()
         )
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -80,17 +80,19 @@ class QueryAttention(nn.Module):
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
-            raise LabelwiseError(f"dim {dim} with heads {heads}", "dim a multiple of heads", "correct extractor.heads")
+            raise LabelwiseError(
+                f"dim {dim} with heads {heads}", "dim a multiple of heads", "correct extractor.heads"
+            )
         self.num_labels, self.dim, self.heads, self.chunk = num_labels, dim, heads, chunk
         self.position, self.deep_supervision = position, deep_supervision
         self.norm = MapNorm(channels, normalise)
         self.queries = nn.Parameter(torch.randn(num_labels, dim) * query_std)
         projections = 1 if share_kv else steps
         looks = attention == "learned"
-        self.key = nn.ModuleList(nn.Linear(channels, dim) for _ in range(projections if looks else 0))
-        for projection in self.key:
-            # It adds one number at every location, which the softmax takes out again: it has no gradient to wait for.
-            projection.bias.requires_grad_(False)
+        # A bias of the keys would add one number at every location, which the softmax takes out again.
+        self.key = nn.ModuleList(
+            nn.Linear(channels, dim, bias=False) for _ in range(projections if looks else 0)
+        )
         self.value = nn.ModuleList(nn.Linear(channels, dim) for _ in range(projections))
         self.mean = nn.Linear(channels, dim) if mean_feature else None
         self.dropout = nn.Dropout(dropout)
@@ -100,7 +102,7 @@ class QueryAttention(nn.Module):
         """Label features of a map, with their maps where asked for."""
         size = x.shape[2:]
         tokens = self.norm(x).flatten(2).transpose(1, 2)
-        code = _sine(*size, self.dim, tokens) if self.position == "sine" else None
+        code = _sine(size[0], size[1], self.dim, tokens) if self.position == "sine" else None
         shared = self.dropout(self.mean(tokens.mean(1))).unsqueeze(1) if self.mean is not None else None
         size_of_chunk = self.chunk or self.num_labels
         parts = [self._labels(tokens, code, shared, q, want_maps) for q in self.queries.split(size_of_chunk)]
@@ -115,27 +117,29 @@ class QueryAttention(nn.Module):
         q: Tensor = queries.unsqueeze(0)  # one row serves the batch until the first step has seen the image
         features: list[Tensor] = []
         maps = None
+        step: Any
         for s, step in enumerate(self.steps):
-            value = self.value[s % len(self.value)]
+            value: Any = self.value[s % len(self.value)]
             wanted = want_maps and s == len(self.steps) - 1
             if step.query is None:
                 pooled, maps = self._look_everywhere(tokens, value, len(queries), wanted)
             else:
-                key = self.key[s % len(self.key)]
+                key: Any = self.key[s % len(self.key)]
                 pooled, maps = self._attend(step.query(q), tokens, key, value, code, wanted)
             q = step(q, pooled, shared)
             features.append(q)
         return features, maps
 
     def _attend(
-        self, q: Tensor, x: Tokens, key: nn.Module, value: nn.Module, code: Tensor | None, want_maps: bool
+        self, q: Tensor, x: Tokens, key: nn.Linear, value: nn.Linear, code: Tensor | None, want_maps: bool
     ) -> tuple[Float[Tensor, "B l D"], Tensor | None]:
         batch, places, channels = x.shape
         labels = q.shape[1]
         folded = labels * self.heads * (places + self.dim) < places * self.dim
         if not folded and not want_maps:
             k = key(x) if code is None else key(x) + code
-            fused = F.scaled_dot_product_attention(*(self._split(t) for t in (q.expand(batch, -1, -1), k, value(x))))
+            many = self._split(q.expand(batch, -1, -1))
+            fused = F.scaled_dot_product_attention(many, self._split(k), self._split(value(x)))
             return fused.transpose(1, 2).flatten(2), None
         scores = self._scores(self._split(q) * (self.dim // self.heads) ** -0.5, x, key, code)
         a = scores.softmax(-1)
@@ -148,13 +152,12 @@ class QueryAttention(nn.Module):
         return z + value.bias, maps
 
     def _look_everywhere(
-        self, x: Tokens, value: nn.Module, labels: int, want_maps: bool
+        self, x: Tokens, value: nn.Linear, labels: int, want_maps: bool
     ) -> tuple[Float[Tensor, "B l D"], Tensor | None]:
         maps = x.new_full((1, 1, 1), 1 / x.shape[1]).expand(len(x), labels, x.shape[1]) if want_maps else None
         return value(x.mean(1, keepdim=True)).expand(-1, labels, -1), maps
 
-    def _scores(self, q: Tensor, x: Tokens, key: nn.Module, code: Tensor | None) -> Float[Tensor, "B H l P"]:
-        # The key's bias adds the same number at every location, which the softmax takes out again.
+    def _scores(self, q: Tensor, x: Tokens, key: nn.Linear, code: Tensor | None) -> Float[Tensor, "B H l P"]:
         folded = torch.einsum("bhld,hdc->bhlc", q, key.weight.view(self.heads, -1, x.shape[2]))
         if len(q) == 1:
             scores = torch.einsum("hlc,bpc->bhlp", folded[0], x)
@@ -178,15 +181,19 @@ class _Step(nn.Module):
         self.replace = update == "replace"
         self.norm = nn.Identity() if self.replace else nn.LayerNorm(dim)
         self.ffn = (
-            nn.Sequential(nn.Linear(dim, ffn), nn.GELU(), nn.Dropout(dropout), nn.Linear(ffn, dim)) if ffn else None
+            nn.Sequential(nn.Linear(dim, ffn), nn.GELU(), nn.Dropout(dropout), nn.Linear(ffn, dim))
+            if ffn
+            else None
         )
         self.ffn_norm = nn.LayerNorm(dim) if ffn else None
 
-    def forward(self, q: Tensor, pooled: Float[Tensor, "B l D"], shared: Tensor | None) -> Float[Tensor, "B l D"]:
+    def forward(
+        self, q: Tensor, pooled: Float[Tensor, "B l D"], shared: Tensor | None
+    ) -> Float[Tensor, "B l D"]:
         z = self.out(pooled)
         z = z if shared is None else z + shared
         z = z if self.replace else self.norm(q + z)
-        return z if self.ffn is None else self.ffn_norm(z + self.ffn(z))
+        return z if self.ffn is None or self.ffn_norm is None else self.ffn_norm(z + self.ffn(z))
 
 
 def _sine(h: int, w: int, dim: int, like: Tensor) -> Float[Tensor, "1 P D"]:

@@ -121,16 +121,22 @@ def build_loss(name: str, positive_rate: Tensor | None = None, **options: Any) -
         raise LabelwiseError(f"loss {name!r}", f"one of {', '.join(known)}", "correct loss.name")
     if options.get("reduction", "sum") not in get_args(Reduction):
         raise LabelwiseError(
-            f"loss.reduction={options['reduction']!r}", f"one of {', '.join(get_args(Reduction))}", "correct the option"
+            f"loss.reduction={options['reduction']!r}",
+            f"one of {', '.join(get_args(Reduction))}",
+            "correct the option",
         )
     if name == "weighted-bce":
         if positive_rate is None:
             raise LabelwiseError(
-                "loss 'weighted-bce' without positive_rate", "each label's share of positives, [L]", "pass positive_rate"
+                "loss 'weighted-bce' without positive_rate",
+                "each label's share of positives, [L]",
+                "pass positive_rate",
             )
         options["positive_rate"] = positive_rate
     try:
         return known[name](**options)
     except TypeError as error:
         given = ", ".join(options)
-        raise LabelwiseError(f"options {given} for loss {name!r}", "options that it takes", str(error)) from None
+        raise LabelwiseError(
+            f"options {given} for loss {name!r}", "options that it takes", str(error)
+        ) from None

@@ -19,7 +19,11 @@ _FACT = "standard practice; nothing reconstructed"
 
 @register(Card("baseline-gap", "global average pooling and a linear layer", _TASK, "baseline", _FACT))
 def gap(
-    labels: LabelSet, backbone: nn.Module, extractor: Options = None, loss: Options = None, positive_rate: Tensor | None = None
+    labels: LabelSet,
+    backbone: nn.Module,
+    extractor: Options = None,
+    loss: Options = None,
+    positive_rate: Tensor | None = None,
 ) -> Method:
     """Mean over locations, then one linear classifier per label."""
     return compose(labels, backbone, Pooled, {"pool": "mean"}, extractor, loss, positive_rate)
@@ -27,15 +31,25 @@ def gap(
 
 @register(Card("baseline-gmp", "global max pooling and a linear layer", _TASK, "baseline", _FACT))
 def gmp(
-    labels: LabelSet, backbone: nn.Module, extractor: Options = None, loss: Options = None, positive_rate: Tensor | None = None
+    labels: LabelSet,
+    backbone: nn.Module,
+    extractor: Options = None,
+    loss: Options = None,
+    positive_rate: Tensor | None = None,
 ) -> Method:
     """Maximum over locations, then one linear classifier per label."""
     return compose(labels, backbone, Pooled, {"pool": "max"}, extractor, loss, positive_rate)
 
 
-@register(Card("baseline-mlp", "average pooling, one shared hidden layer, a linear layer", _TASK, "baseline", _FACT))
+@register(
+    Card("baseline-mlp", "average pooling, one shared hidden layer, a linear layer", _TASK, "baseline", _FACT)
+)
 def mlp(
-    labels: LabelSet, backbone: nn.Module, extractor: Options = None, loss: Options = None, positive_rate: Tensor | None = None
+    labels: LabelSet,
+    backbone: nn.Module,
+    extractor: Options = None,
+    loss: Options = None,
+    positive_rate: Tensor | None = None,
 ) -> Method:
     """The control of equal width: what a hidden layer gives without a feature of its own per label."""
     defaults = {"pool": "mean", "hidden": 512, "dropout": 0.1}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
 from labelwise.backbones import TimmBackbone
 from labelwise.classifiers import PerLabelClassifier
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 from labelwise.losses import build_loss
 from labelwise.model import LabelModel
 from labelwise.registry import method as find_method
@@ -57,7 +57,13 @@ def compose(
     """Backbone, one extractor and per-label classifiers, the composition that most methods share."""
     options = {**defaults, **(overrides or {})}
     check_options(extractor, options)
-    head = extractor(backbone.out_channels, len(labels), **options)
+    try:
+        head = extractor(backbone.out_channels, len(labels), **options)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        reason = first_line(error)
+        raise LabelwiseError(
+            f"extractor options {options} ({reason})", "values that fit", "correct them"
+        ) from None
     model = LabelModel(backbone, head, PerLabelClassifier(len(labels), int(head.dim)))  # type: ignore[arg-type]
     return Method(model, build_loss(positive_rate=positive_rate, **(loss or {"name": "asl"})))
 
@@ -68,15 +74,23 @@ def check_options(part: type[nn.Module], options: Mapping[str, Any]) -> None:
     Raises:
         LabelwiseError: an unknown option, or a value outside the literals that it allows.
     """
-    taken = {k: p for k, p in inspect.signature(part).parameters.items() if k not in ("channels", "num_labels")}
+    taken = {
+        k: p for k, p in inspect.signature(part).parameters.items() if k not in ("channels", "num_labels")
+    }
+    hints = get_type_hints(part.__init__)
     for name, value in options.items():
         if name not in taken:
             raise LabelwiseError(f"extractor.{name}", f"one of {', '.join(taken)}", "correct the option")
+        if get_origin(hints[name]) is Literal and value not in get_args(hints[name]):
+            allowed = ", ".join(map(str, get_args(hints[name])))
+            raise LabelwiseError(f"extractor.{name}={value!r}", f"one of {allowed}", "correct the option")
         default = taken[name].default
         if isinstance(default, bool) is not isinstance(value, bool) or (
             isinstance(default, str) is not isinstance(value, str)
         ):
-            raise LabelwiseError(f"extractor.{name}={value!r}", f"a value like {default!r}", "correct the option")
+            raise LabelwiseError(
+                f"extractor.{name}={value!r}", f"a value like {default!r}", "correct the option"
+            )
 
 
 def create_method(

@@ -121,6 +121,13 @@ def tint(evidence: Float[np.ndarray, "h w"]) -> Image.Image:
     return Image.fromarray(np.stack([*channels, alpha], axis=-1).round().astype(np.uint8))
 
 
+def overlay(image: UInt8[torch.Tensor, "3 H W"], evidence: Float[np.ndarray, "h w"]) -> Image.Image:
+    """The photograph with a map laid over it, at the photograph's size."""
+    photograph = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    layer = tint(evidence).resize(photograph.size, Image.Resampling.BILINEAR)
+    return Image.alpha_composite(photograph.convert("RGBA"), layer).convert("RGB")
+
+
 def data_uri(image: Image.Image, form: str) -> str:
     """The image as a `data:` address, JPEG or PNG."""
     stream = io.BytesIO()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelwise.data.decode import decode_image
 from labelwise.errors import LabelwiseError
 from labelwise.serving.predictor import Prediction
 
@@ -35,9 +36,15 @@ def find_images(paths: Sequence[str]) -> list[str]:
         elif glob.has_magic(path):
             found += sorted(p for p in glob.glob(path, recursive=True) if os.path.isfile(p))
         else:
-            raise LabelwiseError(f"{path}: no such file or folder", "image files, folders or globs", "correct the path")
+            raise LabelwiseError(
+                f"{path}: no such file or folder", "image files, folders or globs", "correct the path"
+            )
     if not found:
-        raise LabelwiseError(f"no image in {', '.join(paths)}", f"files ending in {', '.join(sorted(SUFFIXES))}", "correct the path")
+        raise LabelwiseError(
+            f"no image in {', '.join(paths)}",
+            f"files ending in {', '.join(sorted(SUFFIXES))}",
+            "correct the path",
+        )
     return found
 
 
@@ -45,7 +52,9 @@ def _listed(path: Path) -> list[str]:
     try:
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise LabelwiseError(f"list {path} ({error})", "a text file with a path a line", "correct the list") from None
+        raise LabelwiseError(
+            f"list {path} ({error})", "a text file with a path a line", "correct the list"
+        ) from None
 
 
 class ParquetWriter:
@@ -94,7 +103,8 @@ def write_maps(prediction: Prediction, folder: Path) -> None:
     from labelwise.reports.pictures import overlay
 
     folder.mkdir(parents=True, exist_ok=True)
+    photograph = decode_image(prediction.image)
     for label in prediction.selected:
         safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in label)
-        picture = overlay(Path(prediction.image), prediction.map(label))
+        picture = overlay(photograph, prediction.map(label))
         picture.save(folder / f"{Path(prediction.image).stem}.{safe}.jpg", quality=88)

@@ -52,7 +52,9 @@ class Prediction:
         if self.maps is None:
             raise LabelwiseError("a prediction without maps", "predict(..., maps=True)", "predict again")
         if label not in self.names:
-            raise LabelwiseError(f"label {label!r}", f"one of {', '.join(self.names[:8])}", "correct the name")
+            raise LabelwiseError(
+                f"label {label!r}", f"one of {', '.join(self.names[:8])}", "correct the name"
+            )
         return self.maps[self.names.index(label)]
 
     def to_json(self) -> dict[str, Any]:
@@ -108,7 +110,9 @@ class Predictor:
     def evidence(self, images: Sequence[Image], labels: Sequence[int]) -> list[np.ndarray]:
         """Evidence `[h, w]` of one label for each image, given by its column."""
         found = self.predict(images, maps=True)
-        return [p.maps[j] if p.maps is not None else np.zeros((1, 1)) for p, j in zip(found, labels, strict=True)]
+        return [
+            p.maps[j] if p.maps is not None else np.zeros((1, 1)) for p, j in zip(found, labels, strict=True)
+        ]
 
     @torch.inference_mode()
     def _answer(self, part: list[tuple[str, Tensor | None, str | None]], maps: bool) -> list[Prediction]:

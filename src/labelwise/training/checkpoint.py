@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 from labelwise.training.files import write_atomic
+
+STATE = "state/last.pt"
 
 
 @dataclass
@@ -41,7 +43,12 @@ class Progress:
 def save_state(path: Path, progress: Progress, **parts: Any) -> None:
     """Write progress and state dicts in one atomic file."""
     state = {"format": 1, "progress": asdict(progress), **parts}
-    write_atomic(path, lambda part: torch.save(state, part))
+
+    def write(part: Path) -> None:
+        with open(part, "wb") as file:
+            torch.save(state, file)
+
+    write_atomic(path, write)
 
 
 def load_state(path: Path) -> tuple[Progress, dict[str, Any]]:
@@ -54,5 +61,7 @@ def load_state(path: Path) -> tuple[Progress, dict[str, Any]]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return Progress(**state.pop("progress")), state
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise LabelwiseError(f"{path} ({reason})", "a state that this version wrote", "train anew with another --out") from None
+        reason = first_line(error)[:120]
+        raise LabelwiseError(
+            f"{path} ({reason})", "a state that this version wrote", "train anew with another --out"
+        ) from None

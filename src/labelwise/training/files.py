@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from labelwise.errors import LabelwiseError
+from safetensors import SafetensorError
+
+from labelwise.errors import LabelwiseError, first_line
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Write to a neighbour, flush it to the disk, then put it in the place of `path`.
 
     Raises:
@@ -23,11 +25,14 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(part)
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
+        os.chmod(part, 0o644)
         os.replace(part, path)
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        # torch tells of its own archive, and only behind that of the disk.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(cause, "strerror", None) or first_line(cause)
         raise LabelwiseError(
             f"{path} could not be written ({reason})",
             "a writable disk with free space",
@@ -37,7 +42,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8") and None)
+    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -54,9 +59,13 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise LabelwiseError(f"{path}: {error.strerror}", "a file that a run wrote", "check the run's path") from None
+        raise LabelwiseError(
+            f"{path}: {error.strerror}", "a file that a run wrote", "check the run's path"
+        ) from None
     except ValueError:
-        raise LabelwiseError(f"{path} is damaged", "JSON", "train or evaluate again to write it anew") from None
+        raise LabelwiseError(
+            f"{path} is damaged", "JSON", "train or evaluate again to write it anew"
+        ) from None
 
 
 def _sync_folder(folder: Path) -> None:

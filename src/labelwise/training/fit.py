@@ -19,13 +19,16 @@ from labelwise.data.transforms import build_transform
 from labelwise.decisions import f1_thresholds
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import judge
+from labelwise.training.checkpoint import STATE, Progress
 from labelwise.training.config import Config, make_config
 from labelwise.training.files import write_json
 from labelwise.training.loop import Trainer
-from labelwise.training.memory import keep_freed_memory
 from labelwise.training.maps import MapSource, stored_maps
+from labelwise.training.memory import keep_freed_memory
 from labelwise.training.progress import Watch
 from labelwise.training.run import WEIGHTS, Run
+
+_MAY_CHANGE = ("workers", "log_every", "save_every", "tensorboard", "data.max_unreadable")
 
 
 def fit(
@@ -63,53 +66,69 @@ def fit(
     return train(config, Path(out), data if isinstance(data, Dataset) else None, resume=resume, quiet=quiet)
 
 
-def train(config: Config, out: Path, data: Dataset | None = None, *, resume: bool = False, quiet: bool = False) -> Run:
+def train(
+    config: Config, out: Path, data: Dataset | None = None, *, resume: bool = False, quiet: bool = False
+) -> Run:
     """Train by a configuration; see `fit`."""
     keep_freed_memory()
     accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(config.precision, config.precision))
     dataset = ensure_splits(data if data is not None else read(config.data.source), seed=config.seed)
     if "train" not in dataset.splits():
         raise LabelwiseError(
-            f"{dataset.source} with splits {', '.join(dataset.splits())}", "a split named train", "rename the splits"
+            f"{dataset.source} with splits {', '.join(dataset.splits())}",
+            "a split named train",
+            "rename the splits",
         )
     run = Run(out, config, dataset.labels)
     if accelerator.is_main_process:
         _claim(run, resume)
         run.save()
     accelerator.wait_for_everyone()
-    watch = Watch(0, quiet=True) if quiet or not accelerator.is_main_process else None
+    watch = Watch(quiet or not accelerator.is_main_process)
+    for note in dataset.notes:
+        watch.say(f"note: {note}")
     rows = _training_rows(dataset.split("train"), config)
     torch.manual_seed(config.seed)
     built = run.build(positive_rate=_positive_rate(rows))
-    loaders = _Loaders(config, built.model.backbone, accelerator, watch or Watch(0))
-    loader, rows = loaders.train(rows)
+    loaders = _Loaders(config, built.model.backbone, accelerator, watch)
     validation = dataset.split("val") if dataset.splits().get("val") else None
-    trainer = Trainer(run, built, loader, rows, loaders.rows(validation) if validation else None, accelerator)
+    judge_by = (loaders.rows(validation), validation) if validation is not None else None
+    trainer = Trainer(run, built, loaders.train(rows), rows, judge_by, accelerator)
     if resume:
         trainer.resume()
-    with watch or Watch(trainer.steps) as told:
-        for note in dataset.notes:
-            told.say(f"note: {note}")
-        told.say(_opening(config, dataset, trainer, accelerator))
-        progress = trainer.fit(told)
-        loaders.close()
-        _finish(run, dataset, loaders, trainer, accelerator, progress.__dict__, told)
+    empty = [name for name, count in zip(rows.labels.names, rows.positive.sum(0), strict=True) if not count]
+    if empty:
+        watch.say(
+            f"warning: no positive in the training split, so it cannot be learned: {', '.join(empty[:10])}"
+        )
+    watch.say(_opening(config, dataset, trainer, accelerator))
+    with watch.over(trainer.steps):
+        progress = trainer.fit(watch)
+    loaders.close()
+    _finish(run, dataset, loaders, trainer, accelerator, progress, watch)
     return run
 
 
 def _claim(run: Run, resume: bool) -> None:
-    stored = run.path / "config.yaml"
-    if not resume and (run.path / WEIGHTS).is_file():
+    if not resume and any((run.path / name).is_file() for name in (WEIGHTS, STATE)):
         raise LabelwiseError(f"{run.path} holds a run", "a new folder", "use --resume or another --out")
-    if resume and stored.is_file():
-        before, now = Run.open(run.path).config.model_dump(), run.config.model_dump()
-        changed = [k for k in now if now[k] != before[k] and k not in ("workers", "log_every", "save_every")]
+    if resume and (run.path / "config.yaml").is_file():
+        before, now = (_flat(c.model_dump()) for c in (Run.open(run.path).config, run.config))
+        changed = [k for k in {**now, **before} if now.get(k) != before.get(k) and k not in _MAY_CHANGE]
         if changed:
             raise LabelwiseError(
-                f"--resume with another {changed[0]} ({now[changed[0]]} after {before[changed[0]]})",
+                f"--resume with another {changed[0]} ({now.get(changed[0])} after {before.get(changed[0])})",
                 "the settings that the run began with",
                 "leave the setting out, or use another --out",
             )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
 
 
 def _training_rows(rows: Dataset, config: Config) -> Dataset:
@@ -131,45 +150,43 @@ class _Loaders:
         self._workers = config.workers if config.workers >= 0 else min(8, max(0, cores - 1))
         self._open: list[Any] = []
 
-    def train(self, rows: Dataset) -> tuple[TrainLoader, Dataset]:
+    def train(self, rows: Dataset) -> TrainLoader:
         c = self._config
         if c.backbone.freeze:
-            rows, source = self._maps(rows)
-            loader = TrainLoader(rows, c.batch_size, c.seed, **self._share, source=source)
+            loader = TrainLoader(rows, c.batch_size, c.seed, **self._share, source=self._maps(rows))
         else:
-            transform = build_transform(c.transform(), train=True)
+            transform = build_transform(c.train_transform(self._backbone.stride), train=True)
             loader = train_loader(
                 rows, transform, batch_size=c.batch_size, seed=c.seed, workers=self._workers, **self._share
             )
         self._open.append(loader)
-        return loader, rows
+        return loader
 
-    def rows(self, rows: Dataset) -> tuple[Any, Dataset]:
+    def rows(self, rows: Dataset) -> EvalLoader:
         c = self._config
         if c.backbone.freeze:
-            rows, source = self._maps(rows)
-            loader = EvalLoader(rows, 64, **self._share, source=source)
+            loader = EvalLoader(rows, 64, **self._share, source=self._maps(rows))
         else:
             transform = build_transform(c.transform(), train=False)
-            loader = eval_loader(rows, transform, batch_size=c.batch_size, workers=self._workers, **self._share)
+            loader = eval_loader(
+                rows, transform, batch_size=c.batch_size, workers=self._workers, **self._share
+            )
         self._open.append(loader)
-        return loader, rows
+        return loader
 
     def close(self) -> None:
         for loader in self._open:
             loader.close()
         self._open.clear()
 
-    def _maps(self, rows: Dataset) -> tuple[Dataset, Any]:
+    def _maps(self, rows: Dataset) -> MapSource:
         with self._accelerator.main_process_first():
             device = self._accelerator.device
             self._backbone.to(device)
-            maps, bad = stored_maps(rows, self._backbone, self._config, device, self._workers, self._watch.say)
-        keep = np.setdiff1d(np.arange(len(rows)), [row for row, _ in bad])
-        if len(keep) < len(rows):
-            self._watch.say(f"note: {len(bad)} unreadable images left out: {bad[0][1]}, ...")
-            rows, maps = rows.take(keep), maps[keep]
-        return rows, MapSource(maps, rows)
+            maps, bad = stored_maps(
+                rows, self._backbone, self._config, device, self._workers, self._watch.say
+            )
+        return MapSource(maps, rows, dict(bad))
 
 
 def _finish(
@@ -178,7 +195,7 @@ def _finish(
     loaders: _Loaders,
     trainer: Trainer,
     accelerator: Accelerator,
-    progress: dict[str, Any],
+    progress: Progress,
     watch: Watch,
 ) -> None:
     """Reload what was saved, fit thresholds on validation, judge each split, write it all down."""
@@ -187,7 +204,8 @@ def _finish(
     for split in ("val", "test"):
         if not dataset.splits().get(split):
             continue
-        loader, rows = loaders.rows(dataset.split(split))
+        rows = dataset.split(split)
+        loader = loaders.rows(rows)
         result = judge(run, rows, loader, model, accelerator.device, split)
         loaders.close()
         if split == "val" and accelerator.is_main_process:
@@ -203,15 +221,15 @@ def _finish(
             result.scores.save(run.path / "scores" / f"{split}.npz", rows)
         watch.say(_line(split, result.metrics, len(result.scores.rows)))
     if accelerator.is_main_process:
-        seen = progress["step"] * run.config.batch_size * run.config.optim.accumulate
+        seen = progress.step * run.config.batch_size * run.config.optim.accumulate
         training = {
-            "epochs": progress["epoch"],
-            "best_epoch": progress["best_epoch"],
+            "epochs": progress.epoch,
+            "best_epoch": progress.best_epoch,
             "chosen_on": "val mAP" if "val" in found else "nothing; the last epoch",
             "images": dataset.splits()["train"],
-            "steps": progress["step"],
-            "seconds": round(progress["seconds"], 1),
-            "images_per_second": round(seen / max(1e-9, progress["seconds"]), 1),
+            "steps": progress.step,
+            "seconds": round(progress.seconds, 1),
+            "images_per_second": round(seen / max(1e-9, progress.seconds), 1),
             "device": str(accelerator.device),
             "processes": accelerator.num_processes,
             "threads": torch.get_num_threads(),
@@ -233,4 +251,6 @@ def _opening(config: Config, dataset: Dataset, trainer: Trainer, accelerator: Ac
 
 def _line(split: str, m: dict[str, Any], images: int) -> str:
     pointing = f"  pointing {m['pointing']:.3f}" if "pointing" in m else ""
-    return f"{split}: mAP {m['mAP']:.4f}  CF1 {m['CF1']:.4f}  OF1 {m['OF1']:.4f}{pointing}  ({images:,} images)"
+    return (
+        f"{split}: mAP {m['mAP']:.4f}  CF1 {m['CF1']:.4f}  OF1 {m['OF1']:.4f}{pointing}  ({images:,} images)"
+    )

@@ -43,11 +43,17 @@ class Journal:
                     entry = json.loads(line)
                 except ValueError:  # a line cut short by a power failure
                     continue
-                past = entry["step"] <= progress.step if entry["kind"] == "step" else entry["epoch"] <= progress.epoch
+                past = (
+                    entry["step"] <= progress.step
+                    if entry["kind"] == "step"
+                    else entry["epoch"] <= progress.epoch
+                )
                 kept += [line] if past else []
         write_text(lines, "".join(line + "\n" for line in kept))
         bad = self._path / "bad_images.csv"
-        if bad.is_file():
+        if progress.step == 0:
+            bad.unlink(missing_ok=True)
+        elif bad.is_file():
             with open(bad, newline="", encoding="utf-8", errors="surrogateescape") as file:
                 self._bad = {row["image"]: row["reason"] for row in csv.DictReader(file)}
 
@@ -69,7 +75,12 @@ class Journal:
     def epoch(self, progress: Progress, found: float | None, best: bool) -> None:
         """A line of an epoch: its mean loss, validation mAP, and whether its weights are kept."""
         val = {} if found is None else {"mAP": found}
-        entry = {"kind": "epoch", "epoch": progress.epoch, "step": progress.step, "train_loss": progress.losses[-1]}
+        entry = {
+            "kind": "epoch",
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "train_loss": progress.losses[-1],
+        }
         self._write({**entry, "val": val, "best": best, "seconds": round(progress.seconds, 2)})
         if self._board is not None and found is not None:
             self._board.add_scalar("val/mAP", found, progress.step)
@@ -81,11 +92,12 @@ class Journal:
             LabelwiseError: their share of the training rows is past the stated limit.
         """
         new = {self._dataset.image_id(row): reason for row, reason in batch.unreadable}
-        if not set(new) - set(self._bad):
+        if not new:
             return
+        first_seen = set(new) - set(self._bad)
         self._bad.update(new)
         bad = self._path / "bad_images.csv"
-        if self._writes:
+        if self._writes and first_seen:
             with open(bad, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 writer = csv.writer(file)
                 writer.writerows([("image", "reason"), *sorted(self._bad.items())])
@@ -108,6 +120,8 @@ def _board(path: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise LabelwiseError(
-            "tensorboard = true without the package", "tensorboard installed", "run: pip install labelwise[tensorboard]"
+            "tensorboard = true without the package",
+            "tensorboard installed",
+            "run: pip install labelwise[tensorboard]",
         ) from None
     return SummaryWriter(str(path / "tensorboard"))

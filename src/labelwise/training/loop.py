@@ -15,17 +15,16 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import Tensor
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import TrainLoader
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 from labelwise.evaluation.scores import collect
 from labelwise.methods import Method
 from labelwise.metrics import functional as F
 from labelwise.model import LabelModel
-from labelwise.training.checkpoint import Progress, load_state, save_state
-from labelwise.training.config import Config
+from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
 from labelwise.training.journal import Journal
 from labelwise.training.optim import build_optimizer, rate_factor, set_rate
 from labelwise.training.progress import Watch
@@ -73,7 +72,7 @@ class Trainer:
     @property
     def state_path(self) -> Path:
         """The file that `resume` reads."""
-        return self.run.path / "state" / "last.pt"
+        return self.run.path / STATE
 
     @property
     def weights(self) -> LabelModel:
@@ -93,8 +92,10 @@ class Trainer:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         except (RuntimeError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise LabelwiseError(f"{self.state_path} ({reason})", "a state of these settings", "use another --out") from None
+            reason = first_line(error)
+            raise LabelwiseError(
+                f"{self.state_path} ({reason})", "a state of these settings", "use another --out"
+            ) from None
 
     def fit(self, watch: Watch) -> Progress:
         """Train to the last epoch, or until patience ends."""
@@ -124,15 +125,16 @@ class Trainer:
                 # The only places where the host waits for the device.
                 now = time.perf_counter()
                 rate = images / (now - since)
-                p.loss_sum += _finite(losses, p.step)
+                p.loss_sum += self._finite(losses)
                 losses.zero_()
                 p.seconds = now - started
             if log:
+                terms = self.accelerator.reduce(terms, "mean")
                 self.journal.step(p, {k: float(v) for k, v in terms.items()}, self._rate(), rate)
                 watch.step(p.step, rate)
             if save:
                 self._save()
-        p.loss_sum += _finite(losses, p.step)
+        p.loss_sum += self._finite(losses)
         self._rate_of_epoch = images / (time.perf_counter() - since)
 
     def _step(self, batches: Iterator[Batch]) -> tuple[dict[str, Tensor], int]:
@@ -195,6 +197,17 @@ class Trainer:
         p = self.progress
         return bool(self.config.patience) and p.epoch - p.best_epoch >= self.config.patience
 
+    def _finite(self, losses: Tensor) -> float:
+        """The mean over processes of a sum of losses; all of them stop where it is not finite."""
+        value = float(self.accelerator.reduce(losses, "mean"))
+        if not math.isfinite(value):
+            raise LabelwiseError(
+                f"a loss that is not finite at or just before step {self.progress.step}",
+                "finite numbers",
+                "lower --lr or optim.clip_norm; the last saved state is intact",
+            )
+        return value
+
     def _rate(self) -> float:
         return max(group["lr"] for group in self.optimizer.param_groups)
 
@@ -215,16 +228,3 @@ class Trainer:
 def _key(*numbers: int) -> int:
     digest = hashlib.blake2b(json.dumps(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-def _finite(total: Tensor, step: int) -> float:
-    value = float(total)
-    if not math.isfinite(value):
-        raise LabelwiseError(
-            f"a loss that is not finite at or just before step {step}",
-            "finite numbers",
-            "lower --lr or optim.clip_norm; the last saved state is intact",
-        )
-    return value
-
-

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +28,18 @@ from labelwise.types import Batch, Targets
 def cache_folder() -> Path:
     """Where maps are stored: `$LABELWISE_CACHE`, or `labelwise` in the user's cache folder."""
     base = os.environ.get("LABELWISE_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "labelwise"
+    return (
+        Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "labelwise"
+    )
 
 
 def stored_maps(
-    dataset: Dataset, backbone: TimmBackbone, config: Config, device: torch.device, workers: int, say: Callable[[str], None]
+    dataset: Dataset,
+    backbone: TimmBackbone,
+    config: Config,
+    device: torch.device,
+    workers: int,
+    say: Callable[[str], None],
 ) -> tuple[np.ndarray, list[tuple[int, str]]]:
     """Maps of a data set's images by this backbone, computed where they are not stored yet.
 
@@ -38,13 +48,22 @@ def stored_maps(
     """
     path = cache_folder() / "maps" / f"{_key(dataset, backbone, config)}.npy"
     bad_path = path.with_suffix(".json")
-    if not bad_path.is_file():
-        say(f"computing maps of {len(dataset):,} images once")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        bad: list[tuple[int, str]] = []
-        write_atomic(path, lambda part: _compute(part, dataset, backbone, config, device, workers, bad))
-        write_atomic(bad_path, lambda part: part.write_text(json.dumps(bad)) and None)
+    with _alone(path.with_suffix(".lock")):
+        if not bad_path.is_file():
+            say(f"computing maps of {len(dataset):,} images once")
+            bad: list[tuple[int, str]] = []
+            write_atomic(path, lambda part: _compute(part, dataset, backbone, config, device, workers, bad))
+            write_atomic(bad_path, lambda part: part.write_text(json.dumps(bad)))
     return np.load(path, mmap_mode="r"), [(row, reason) for row, reason in json.loads(bad_path.read_text())]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other runs that need the same maps waiting; the system lets go of the lock even when killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @torch.no_grad()
@@ -57,18 +76,29 @@ def _compute(
     workers: int,
     bad: list[tuple[int, str]],
 ) -> None:
-    loader = eval_loader(dataset, build_transform(config.transform(), train=False), batch_size=32, workers=workers)
+    loader = eval_loader(
+        dataset, build_transform(config.transform(), train=False), batch_size=32, workers=workers
+    )
     store = None
     for batch in loader:
         maps = backbone(batch.images.to(device)).to(torch.float16).cpu().numpy()
         if store is None:
             shape = (len(dataset), *maps.shape[1:])
-            store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+            store = _room(path, shape)
         store[batch.index.numpy()] = maps
         bad += batch.unreadable
     assert store is not None
     store.flush()
     loader.close()
+
+
+def _room(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """An array on disk whose space is taken at once: writing to a mapped file on a full disk ends the process."""
+    store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    if sys.platform == "linux":
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, store.offset + store.nbytes)
+    return store
 
 
 def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
@@ -95,17 +125,26 @@ class MapSource:
     Args:
         maps: `[N, C, h, w]` float16.
         dataset: their label states.
+        unreadable: row -> reason of each image that has no map; it is left out as a loader leaves it out.
     """
 
     maps: np.ndarray
     dataset: Dataset
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def batches(self, requests: list[tuple[int, np.ndarray]]) -> Iterator[Batch]:
         """The batches asked for; the epoch in a request changes nothing, for maps are never augmented."""
-        for _, rows in requests:
-            values = torch.from_numpy(np.asarray(self.dataset.values[rows], np.float32))
-            known = torch.from_numpy(np.asarray(self.dataset.known[rows], bool))
-            yield Batch(self._maps(rows), Targets(values.masked_fill(~known, 0.0), known), torch.from_numpy(rows), True)
+        return (self._batch(rows) for _, rows in requests)
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        bad = tuple((row, self.unreadable[row]) for row in rows.tolist() if row in self.unreadable)
+        good = rows[~np.isin(rows, [row for row, _ in bad])]
+        blank = not len(good)
+        good = rows[:1] if blank else good
+        values = torch.from_numpy(np.asarray(self.dataset.values[good], np.float32))
+        known = torch.from_numpy(np.asarray(self.dataset.known[good], bool) & (not blank))
+        targets = Targets(values.masked_fill(~known, 0.0), known)
+        return Batch(self._maps(good), targets, torch.from_numpy(good), True, bad)
 
     def _maps(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.maps[rows].astype(np.float32))

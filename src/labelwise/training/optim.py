@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from labelwise.training.config import OptimSettings
 
 
-def build_optimizer(method: nn.Module, backbone: nn.Module, settings: OptimSettings, lr_factor: float) -> Optimizer:
+def build_optimizer(
+    method: nn.Module, backbone: nn.Module, settings: OptimSettings, lr_factor: float
+) -> Optimizer:
     """An optimiser over the parameters that learn.
 
     Backbone parameters learn at `lr * lr_factor`. Weight decay acts on matrices and kernels alone: not on biases,

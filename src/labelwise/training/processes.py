@@ -9,6 +9,11 @@ from contextlib import contextmanager
 import torch
 
 
+def is_first() -> bool:
+    """Whether this process speaks for all that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def joined_processes() -> Iterator[bool]:
     """Join the processes that a launcher started; gives whether this one speaks for all."""

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 
 class Watch:
-    """A progress bar on a terminal, plain lines elsewhere, silence on all processes but the first.
+    """A progress bar on a terminal, plain lines elsewhere.
 
     Args:
-        steps: optimiser steps of the whole run.
-        quiet: say nothing.
+        quiet: say nothing, as all processes but the first do.
     """
 
-    def __init__(self, steps: int, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         self._console = Console(file=sys.stderr)
-        live = self._console.is_terminal and not quiet
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    @contextmanager
+    def over(self, steps: int) -> Iterator[None]:
+        """Show progress towards a number of optimiser steps."""
+        if self._quiet or not self._console.is_terminal:
+            yield
+            return
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -28,23 +36,14 @@ class Watch:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
-        self._bar = Progress(*columns, console=self._console) if live else None
-        self._task = self._bar.add_task("training", total=steps, rate="") if self._bar else None
-
-    def __enter__(self) -> Watch:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
+        with Progress(*columns, console=self._console) as self._bar:
+            self._task = self._bar.add_task("training", total=steps, rate="")
+            yield
+        self._bar = None
 
     def step(self, done: int, images_per_second: float) -> None:
         """Steps done so far, and the rate."""
-        if self._bar and self._task is not None:
+        if self._bar is not None:
             self._bar.update(self._task, completed=done, rate=f"{images_per_second:.0f} images/s")
 
     def say(self, line: str) -> None:

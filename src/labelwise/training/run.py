@@ -10,7 +10,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 from labelwise.methods import Method, create_method
 from labelwise.model import LabelModel
 from labelwise.training.config import Config, make_config, read_yaml
@@ -44,7 +44,9 @@ class Run:
         path = Path(path)
         if not (path / "config.yaml").is_file():
             raise LabelwiseError(
-                f"{path} holds no config.yaml", "the folder that `labelwise train --out` wrote", "check the path"
+                f"{path} holds no config.yaml",
+                "the folder that `labelwise train --out` wrote",
+                "check the path",
             )
         labels = LabelSet.from_json(read_json(path / "labels.json"))
         return cls(path, make_config(read_yaml(path / "config.yaml")), labels)
@@ -85,15 +87,19 @@ class Run:
         """
         path = self.path / WEIGHTS
         if not path.is_file():
-            raise LabelwiseError(f"{self.path} holds no {WEIGHTS}", "a run with an epoch done", "finish it with --resume")
+            raise LabelwiseError(
+                f"{self.path} holds no {WEIGHTS}", "a run with an epoch done", "finish it with --resume"
+            )
         # The rates of a weighted loss are not needed to answer.
         loss = {"name": "bce"}
         model = Run(self.path, self.config.model_copy(update={"loss": loss}), self.labels).build("none").model
         try:
             model.load_state_dict(load_file(path), strict=True)
         except (SafetensorError, RuntimeError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise LabelwiseError(f"{path} ({reason})", "the weights of these settings", "train again") from None
+            reason = first_line(error)
+            raise LabelwiseError(
+                f"{path} ({reason})", "the weights of these settings", "train again"
+            ) from None
         return model.eval()
 
     def save_weights(self, model: LabelModel) -> None:

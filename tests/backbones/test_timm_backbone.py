@@ -1,0 +1,151 @@
+"""Any timm model as images -> feature map."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import Tensor
+
+from labelwise.backbones import TimmBackbone, timm_backbone
+from labelwise.errors import LabelwiseError
+
+FAMILIES = {"test_resnet": 32, "test_convnext": 32, "test_vit": 16, "test_efficientnet": 32}
+every_family = pytest.mark.parametrize("name", FAMILIES)
+
+
+def photographs(h: int = 64, w: int = 64, batch: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (batch, 3, h, w), generator=generator, dtype=torch.uint8)
+
+
+def backbone(name: str, **options: object) -> TimmBackbone:
+    return TimmBackbone(name, weights="none", image_size=64, **options).eval()
+
+
+@torch.no_grad()
+@every_family
+def test_map_is_what_timm_gives_for_normalised_images(name: str) -> None:
+    net = backbone(name)
+    images = photographs()
+    mean, std = (torch.tensor(net.net.pretrained_cfg[k]).view(3, 1, 1) for k in ("mean", "std"))
+    raw = net.net.forward_features(torch.stack([(image / 255 - mean) / std for image in images]))
+    found = net(images)
+    side = 64 // FAMILIES[name]
+    assert found.shape == (2, net.out_channels, side, side)
+    assert net.stride == FAMILIES[name]
+    for row in range(side):
+        for column in range(side):
+            # Tokens come row by row after the class token; maps of convolutional nets are indexed directly.
+            seen = raw[:, 1 + row * side + column] if raw.ndim == 3 else raw[:, :, row, column]
+            torch.testing.assert_close(found[:, :, row, column], seen, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_channels_last_maps_are_turned(seeded: torch.Generator) -> None:
+    net = TimmBackbone("swin_tiny_patch4_window7_224", weights="none", image_size=224).eval()
+    images = photographs(224, 224, batch=1)
+    raw = net.net.forward_features(net.normalise(images))
+    assert raw.shape == (1, 7, 7, 768)
+    torch.testing.assert_close(net(images), raw.permute(0, 3, 1, 2))
+    assert (net.out_channels, net.stride) == (768, 32)
+
+
+@torch.no_grad()
+@every_family
+def test_bytes_and_unit_floats_mean_the_same(name: str) -> None:
+    net, images = backbone(name), photographs()
+    torch.testing.assert_close(net(images), net(images / 255))
+
+
+@torch.no_grad()
+@every_family
+@pytest.mark.parametrize("size", [(32, 64), (96, 64), (128, 128)])
+def test_other_sizes_and_shapes_work(name: str, size: tuple[int, int]) -> None:
+    found = backbone(name)(photographs(*size))
+    assert found.shape[2:] == (size[0] // FAMILIES[name], size[1] // FAMILIES[name])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet"])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_an_earlier_stage_is_the_one_that_timm_counts(name: str, stage: int) -> None:
+    net = backbone(name, stage=stage)
+    reference = timm.create_model(name, features_only=True, out_indices=[stage]).eval()
+    assert net.out_channels == reference.feature_info.channels()[0]
+    assert net.stride == reference.feature_info.reduction()[0]
+    whole = backbone(name)
+    assert sum(p.numel() for p in net.parameters()) < sum(p.numel() for p in whole.parameters())
+    whole.net.load_state_dict(net.net.state_dict(), strict=False)
+    every_map = whole.net.forward_intermediates(whole.normalise(photographs()), intermediates_only=True)
+    found = net(photographs())
+    torch.testing.assert_close(found, every_map[stage])
+    assert found.shape[1] == net.out_channels
+
+
+@torch.no_grad()
+def test_an_earlier_block_of_a_transformer() -> None:
+    net = backbone("test_vit", stage=1)
+    assert net(photographs(96, 64)).shape == (2, net.out_channels, 6, 4)
+    assert net.stride == 16
+
+
+def test_frozen_takes_no_gradient_and_keeps_its_statistics() -> None:
+    net = TimmBackbone("test_resnet", weights="none", image_size=64, freeze=True)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    parent = torch.nn.ModuleList([net]).train()
+    assert parent.training
+    assert not net.net.training
+    assert not net(photographs()).requires_grad
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_normalisation_travels_with_the_code_and_not_with_the_weights() -> None:
+    net = backbone("test_resnet")
+    assert all(k.startswith("net.") for k in net.state_dict())
+
+
+def test_drop_path_reaches_the_network() -> None:
+    rates = [m.drop_prob for m in backbone("test_convnext", drop_path=0.3).modules() if hasattr(m, "drop_prob")]
+    assert max(rates) == pytest.approx(0.3)
+
+
+def test_unknown_name_suggests_near_ones() -> None:
+    with pytest.raises(LabelwiseError) as error:
+        TimmBackbone("resnet10x", weights="none")
+    given, expected, todo = error.value.given, error.value.expected, error.value.todo
+    assert given == "backbone 'resnet10x'"
+    assert expected.startswith("a timm model name (near: ")
+    assert "see timm.list_models()" in expected or "resnet" in expected
+    assert todo == "correct --backbone"
+
+
+def test_unreachable_hub_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(timm_backbone.timm, "create_model", refuse)
+    with pytest.raises(LabelwiseError) as error:
+        TimmBackbone("resnet10t")
+    assert str(error.value) == (
+        "pretrained weights of 'resnet10t' could not be fetched (OSError); expected a reachable model hub or weights "
+        "at hand; use --weights package:NAME, --weights FILE or --weights none"
+    )
+
+
+def test_stage_that_there_is_not() -> None:
+    with pytest.raises(LabelwiseError) as error:
+        backbone("test_resnet", stage=9)
+    assert str(error.value) == (
+        "stage 9 of 'test_resnet'; expected a stage from 0 to 4, or -1; correct backbone.stage"
+    )
+
+
+def test_features_without_a_grid_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TimmBackbone, "_features", lambda self, x: torch.zeros(1, 8, 64))
+    with pytest.raises(LabelwiseError) as error:
+        TimmBackbone("test_vit", weights="none", image_size=64)
+    assert str(error.value) == (
+        "backbone 'test_vit' with features of shape [1, 8, 64]; "
+        "expected a spatial map or a square grid of tokens; choose another timm model"
+    )

@@ -1,0 +1,126 @@
+"""Rules of the house: who may import whom, sizes of files, docstrings, and no path of one machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "labelwise"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+GROUND = {"types", "errors", "registry"}
+PATH_ROOMS = {"backbones", "extractors", "blending", "relations", "classifiers", "losses"}
+WORK = {"training", "evaluation", "continual", "experiments", "export"}
+TOP = {"serving", "reports", "cli"}
+ROUND_THE_PATH = {"metrics", "data", "decisions"}
+
+# What each room may import besides itself.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "types": {"errors"},
+    "registry": {"types", "errors"},
+    **{room: GROUND for room in PATH_ROOMS},
+    "metrics": {"types", "errors"},
+    "data": {"types", "errors"},
+    "decisions": {"types", "errors", "metrics"},
+    "model": GROUND | PATH_ROOMS,
+    "methods": GROUND | PATH_ROOMS | {"model"},
+}
+BELOW_WORK = GROUND | PATH_ROOMS | ROUND_THE_PATH | {"model", "methods"}
+MAY_IMPORT |= {room: BELOW_WORK | WORK for room in WORK}
+MAY_IMPORT |= {room: BELOW_WORK | WORK | TOP for room in TOP}
+
+
+def place(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+every_module = pytest.mark.parametrize("path", MODULES, ids=place)
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Rooms of the package that a module imports, at its top or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            # `from labelwise import evaluation` names its room last.
+            below = node.module == "labelwise"
+            names = [f"labelwise.{a.name}" for a in node.names] if below else [node.module or ""]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("labelwise."))
+
+
+def test_the_import_rule_sees_every_form() -> None:
+    code = "import labelwise.a.b\nfrom labelwise import c\ndef f():\n  from labelwise.d.e import g\nimport torch"
+    assert list(imported(ast.parse(code))) == ["a", "c", "d"]
+
+
+@every_module
+def test_rooms_import_only_what_lies_below(path: Path) -> None:
+    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if room in ("__init__", "__main__"):
+        return
+    assert room in MAY_IMPORT, "a new room needs a place in the import rule"
+    found = set(imported(ast.parse(path.read_text(encoding="utf-8")))) - {room}
+    assert found <= MAY_IMPORT[room], f"{room} imports {sorted(found - MAY_IMPORT[room])}"
+
+
+def public_parts(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
+    """The module, its public functions and classes, and the classes' public methods."""
+    yield "the module", tree
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name, node
+            if isinstance(node, ast.ClassDef):
+                for part in node.body:
+                    if isinstance(part, ast.FunctionDef) and not part.name.startswith("_"):
+                        yield f"{node.name}.{part.name}", part
+
+
+@every_module
+def test_everything_public_says_what_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    silent = [name for name, node in public_parts(tree) if not ast.get_docstring(node)]  # type: ignore[arg-type]
+    assert silent == []
+
+
+def test_files_are_small() -> None:
+    sizes = {place(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: size for name, size in sizes.items() if size > 300} == {}
+    assert median(sizes.values()) <= 175
+
+
+# A folder of somebody's machine; not a part of an address or of a relative path.
+MACHINE_PATH = re.compile(r"(?<![\w.:/~{}-])/(?:home|work|tmp|root|Users|mnt|scratch)/\w|\b[A-Z]:\\Users\\")
+TEXTS = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".csv", ".j2", ".css", ".js", ".cfg", ""}
+
+
+def test_the_pattern_of_machine_paths() -> None:
+    for sign in ("home", "work", "tmp", "Users"):
+        assert MACHINE_PATH.search(f'open("/{sign}/me/data.csv")')
+    for fine in ("https://example.org/home/page", "src/work/x", "runs/tmp/a", "a/home/b"):
+        assert not MACHINE_PATH.search(fine)
+
+
+def test_no_file_names_a_machines_folder() -> None:
+    places = [ROOT / name for name in ("src", "tests", "docs", "recipes", "benchmarks", "results")]
+    files = [p for folder in places if folder.is_dir() for p in folder.rglob("*")]
+    files += [p for p in ROOT.iterdir() if p.suffix in {".md", ".toml", ".txt"} or p.name == "Makefile"]
+    found = []
+    for path in files:
+        if not path.is_file() or path.suffix not in TEXTS or "__pycache__" in path.parts:
+            continue
+        if any(part.endswith(".egg-info") for part in path.parts):
+            continue
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        found += [f"{place(path)}:{n}" for n, line in enumerate(lines, 1) if MACHINE_PATH.search(line)]
+    assert found == []

@@ -1,0 +1,134 @@
+"""Stored maps stand for the photographs."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_runs
+import torch
+
+from labelwise.backbones import TimmBackbone
+from labelwise.data.dataset import Dataset
+from labelwise.data.loading import eval_loader
+from labelwise.data.readers import read
+from labelwise.data.transforms import build_transform
+from labelwise.training import maps as room
+from labelwise.training.config import Config, make_config
+from labelwise.training.maps import MapSource, cache_folder, stored_maps
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def backbone() -> TimmBackbone:
+    """A frozen backbone with fixed weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return TimmBackbone("test_convnext", "none", 64, freeze=True)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Settings at 64 pixels."""
+    return make_config(tiny_runs.settings("digits:", image_size=64))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Dataset:
+    """Twelve readable photographs."""
+    return read(f"csv:{tiny_runs.photographs(tmp_path / 'photos', 12, 0, 0)}")
+
+
+def _stored(data: Dataset, backbone: TimmBackbone, config: Config) -> tuple[np.ndarray, list, list[str]]:
+    said: list[str] = []
+    maps, bad = stored_maps(data, backbone, config, CPU, 0, said.append)
+    return maps, bad, said
+
+
+def test_maps_are_those_of_the_photographs(photos: Dataset, backbone: TimmBackbone, config: Config) -> None:
+    maps, bad, said = _stored(photos, backbone, config)
+    assert (bad, said) == ([], ["computing maps of 12 images once"])
+    assert maps.dtype == np.float16
+    transform = build_transform(config.transform(), train=False)
+    with torch.no_grad():
+        expected = backbone(torch.stack([transform(photos[i].image) for i in range(12)]))
+    assert np.abs(maps - expected.numpy()).max() <= 2**-10 * float(expected.abs().max())
+
+
+def test_the_second_time_nothing_is_computed(
+    photos: Dataset, backbone: TimmBackbone, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _, _ = _stored(photos, backbone, config)
+    monkeypatch.setattr(room, "_compute", None)
+    again, _, said = _stored(photos, backbone, config)
+    assert said == []
+    assert np.array_equal(first, again)
+
+
+def test_other_weights_sizes_or_photographs_have_other_maps(
+    photos: Dataset, backbone: TimmBackbone, config: Config
+) -> None:
+    def said(data: Dataset, settings: Config) -> int:
+        return len(_stored(data, backbone, settings)[2])
+
+    assert said(photos, config) == 1
+    assert said(photos.with_known(~photos.known), config) == 0  # labels do not matter
+    assert said(photos, config.model_copy(update={"seed": 5})) == 0
+    assert said(photos, config.model_copy(update={"image_size": 32})) == 1
+    assert said(photos.take(range(5)), config) == 1
+    tiny_runs.Image.new("RGB", (9, 9)).save(photos.encoded(0))
+    assert said(photos, config) == 1
+    with torch.no_grad():
+        next(backbone.parameters()).add_(1)
+    assert said(photos, config) == 1
+
+
+def test_unreadable_photographs_are_told_as_a_loader_tells_them(
+    photos: Dataset, backbone: TimmBackbone, config: Config
+) -> None:
+    for row in (2, 5, 6, 7):
+        photos.encoded(row).write_bytes(b"")
+    maps, bad, _ = _stored(photos, backbone, config)
+    source = MapSource(maps, photos, dict(bad))
+    requests = [(0, np.array(rows)) for rows in ([0, 1, 2], [5, 6, 7], [10, 9])]
+    loader = eval_loader(photos, build_transform(config.transform(), False), batch_size=3, workers=0)
+    expected = list(loader._source.batches(requests))
+    for batch, other in zip(source.batches(requests), expected, strict=True):
+        assert batch.is_map
+        assert torch.equal(batch.index, other.index)
+        assert batch.unreadable == other.unreadable
+        assert torch.equal(batch.targets.values, other.targets.values)
+        assert torch.equal(batch.targets.known, other.targets.known)
+        assert len(batch.images) == len(other.images)
+
+
+def test_a_half_written_store_is_computed_anew(photos: Dataset, backbone: TimmBackbone, config: Config) -> None:
+    _stored(photos, backbone, config)
+    (store,) = (cache_folder() / "maps").glob("*.npy")
+    store.with_suffix(".json").unlink()  # a kill between the two files
+    store.with_name(f".{store.name}.part").write_bytes(b"half")
+    assert len(_stored(photos, backbone, config)[2]) == 1
+    assert not list(store.parent.glob(".*.part"))
+
+
+def test_two_runs_at_once_compute_once(photos: Dataset, backbone: TimmBackbone, config: Config) -> None:
+    said: list[str] = []
+    threads = [
+        threading.Thread(target=stored_maps, args=(photos, backbone, config, CPU, 0, said.append)) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said == ["computing maps of 12 images once"]
+
+
+def test_the_place_of_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LABELWISE_CACHE", "/somewhere")
+    assert cache_folder() == Path("/somewhere")
+    monkeypatch.delenv("LABELWISE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert cache_folder() == Path("/caches/labelwise")
