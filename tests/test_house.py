@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "types": {"errors"},
     "registry": {"types", "errors"},
-    **{room: GROUND for room in PATH_ROOMS},
+    **dict.fromkeys(PATH_ROOMS, GROUND),
     "metrics": {"types", "errors"},
     "data": {"types", "errors"},
     "decisions": {"types", "errors", "metrics"},
@@ -33,8 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": GROUND | PATH_ROOMS | {"model"},
 }
 BELOW_WORK = GROUND | PATH_ROOMS | ROUND_THE_PATH | {"model", "methods"}
-MAY_IMPORT |= {room: BELOW_WORK | WORK for room in WORK}
-MAY_IMPORT |= {room: BELOW_WORK | WORK | TOP for room in TOP}
+MAY_IMPORT |= dict.fromkeys(WORK, BELOW_WORK | WORK)
+MAY_IMPORT |= dict.fromkeys(TOP, BELOW_WORK | WORK | TOP)
 
 
 def place(path: Path) -> str:
@@ -60,7 +60,9 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def test_the_import_rule_sees_every_form() -> None:
-    code = "import labelwise.a.b\nfrom labelwise import c\ndef f():\n  from labelwise.d.e import g\nimport torch"
+    code = (
+        "import labelwise.a.b\nfrom labelwise import c\ndef f():\n  from labelwise.d.e import g\nimport torch"
+    )
     assert list(imported(ast.parse(code))) == ["a", "c", "d"]
 
 

@@ -36,7 +36,10 @@ def test_index_is_the_column(found: list[str]) -> None:
     [
         ((), "a label set without labels; expected at least one label; check the label columns"),
         (("cat", "  "), "label name '  '; expected a non-empty text; name every label"),
-        (("cat", "dog", "cat"), "label 'cat' twice; expected distinct label names; rename or merge one of them"),
+        (
+            ("cat", "dog", "cat"),
+            "label 'cat' twice; expected distinct label names; rename or merge one of them",
+        ),
     ],
 )
 def test_bad_names_are_refused(given_names: tuple, says: str) -> None:
@@ -48,7 +51,9 @@ def test_bad_names_are_refused(given_names: tuple, says: str) -> None:
 def test_group_of_unknown_label_is_refused() -> None:
     with pytest.raises(LabelwiseError) as error:
         LabelSet(("cat",), {"pets": Group(("cat", "dog"))})
-    assert str(error.value) == "group 'pets' names 'dog'; expected labels of this label set; correct the group"
+    assert (
+        str(error.value) == "group 'pets' names 'dog'; expected labels of this label set; correct the group"
+    )
 
 
 def test_unknown_label_names_those_that_there_are() -> None:

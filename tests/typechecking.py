@@ -1,4 +1,4 @@
-"""The runtime type checker of the tests: a whole number passes where a float is asked for, as in Python's own typing."""
+"""The runtime type checker of the tests: whole numbers pass for floats, as in Python's own typing."""
 
 from __future__ import annotations
 

@@ -100,13 +100,27 @@ def test_frozen_takes_no_gradient_and_keeps_its_statistics() -> None:
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
+@every_family
+@pytest.mark.parametrize("stage", [-1, 1])
+def test_what_learns_is_what_the_map_comes_from(name: str, stage: int) -> None:
+    net = backbone(name, stage=stage)
+    net(photographs()).square().sum().backward()
+    learning = {key: p.grad for key, p in net.named_parameters() if p.requires_grad}
+    assert len(learning) > 10
+    assert [key for key, gradient in learning.items() if gradient is None] == []
+    for key, p in net.named_parameters():
+        assert p.requires_grad or "head" in key or "norm" in key
+
+
 def test_normalisation_travels_with_the_code_and_not_with_the_weights() -> None:
     net = backbone("test_resnet")
     assert all(k.startswith("net.") for k in net.state_dict())
 
 
 def test_drop_path_reaches_the_network() -> None:
-    rates = [m.drop_prob for m in backbone("test_convnext", drop_path=0.3).modules() if hasattr(m, "drop_prob")]
+    rates = [
+        m.drop_prob for m in backbone("test_convnext", drop_path=0.3).modules() if hasattr(m, "drop_prob")
+    ]
     assert max(rates) == pytest.approx(0.3)
 
 

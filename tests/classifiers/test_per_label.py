@@ -11,13 +11,18 @@ from labelwise.classifiers import PerLabelClassifier
 def slow_logits(classifier: PerLabelClassifier, features: torch.Tensor) -> list[list[float]]:
     w, b = classifier.weight.tolist(), classifier.bias.tolist()
     return [
-        [sum(x * y for x, y in zip(vector, w[label], strict=True)) + b[label] for label, vector in enumerate(image)]
+        [
+            sum(x * y for x, y in zip(vector, w[label], strict=True)) + b[label]
+            for label, vector in enumerate(image)
+        ]
         for image in features.tolist()
     ]
 
 
 @pytest.mark.parametrize(("batch", "labels", "dim"), [(3, 5, 4), (1, 1, 4), (2, 3, 1)])
-def test_equals_a_scalar_product_per_label(seeded: torch.Generator, batch: int, labels: int, dim: int) -> None:
+def test_equals_a_scalar_product_per_label(
+    seeded: torch.Generator, batch: int, labels: int, dim: int
+) -> None:
     classifier = PerLabelClassifier(labels, dim).double()
     torch.nn.init.normal_(classifier.bias)
     features = torch.randn(batch, labels, dim, generator=seeded, dtype=torch.float64)

@@ -115,7 +115,9 @@ def test_the_loss_is_the_sum_of_its_named_terms(name: str) -> None:
 def test_earlier_steps_are_supervised_at_half_weight() -> None:
     torch.manual_seed(0)
     options = {"steps": 3, "deep_supervision": True}
-    terms = create_method("dlfl", NAMES, "test_resnet", weights="none", image_size=64, extractor=options)(a_batch())
+    terms = create_method("dlfl", NAMES, "test_resnet", weights="none", image_size=64, extractor=options)(
+        a_batch()
+    )
     assert set(terms) == {"loss", "classification", "step_1", "step_2"}
     torch.testing.assert_close(
         terms["loss"], terms["classification"] + 0.5 * (terms["step_1"] + terms["step_2"])
@@ -160,7 +162,9 @@ def test_company_in_a_batch_changes_nothing(name: str, backbone: str) -> None:
     model, images = build(name, backbone).model, a_batch(4).images
     together = model(images).logits
     for row in range(4):
-        torch.testing.assert_close(model(images[row : row + 1]).logits[0], together[row], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            model(images[row : row + 1]).logits[0], together[row], rtol=1e-4, atol=1e-5
+        )
     torch.testing.assert_close(model(images.flip(0)).logits.flip(0), together, rtol=1e-4, atol=1e-5)
 
 
@@ -211,8 +215,14 @@ def test_one_image_and_one_label(name: str) -> None:
     ("options", "says"),
     [
         ({"extractor": {"widths": 3}}, "extractor.widths; expected one of dim, heads, "),
-        ({"extractor": {"attention": "unifrom"}}, "extractor.attention='unifrom'; expected one of learned, uniform; "),
-        ({"extractor": {"share_kv": 1}}, "extractor.share_kv=1; expected a value like True; correct the option"),
+        (
+            {"extractor": {"attention": "unifrom"}},
+            "extractor.attention='unifrom'; expected one of learned, uniform; ",
+        ),
+        (
+            {"extractor": {"share_kv": 1}},
+            "extractor.share_kv=1; expected a value like True; correct the option",
+        ),
         ({"extractor": {"dim": "512"}}, "extractor.dim='512'; expected a value like 512; correct the option"),
         ({"extractor": {"heads": 3}}, "dim 512 with heads 3; expected dim a multiple of heads; "),
         ({"loss": {"name": "weighted-bce"}}, "loss 'weighted-bce' without positive_rate; "),

@@ -27,7 +27,9 @@ def test_layer_standardises_the_channels_of_each_location(seeded: torch.Generato
 def test_batch_standardises_channels_and_keeps_running_statistics(seeded: torch.Generator) -> None:
     norm = MapNorm(4, "batch")
     x = 5 + 3 * torch.randn(8, 4, 5, 5, generator=seeded)
-    expected = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+    expected = (x - x.mean((0, 2, 3), keepdim=True)) / (
+        x.var((0, 2, 3), correction=0, keepdim=True) + 1e-5
+    ).sqrt()
     torch.testing.assert_close(norm(x), expected)
     for _ in range(100):
         norm(x)

@@ -53,7 +53,9 @@ def slow(module: QueryAttention, x: Tensor, sine: bool = False) -> tuple[Tensor,
     """Features and maps by loops over images, labels, heads and locations."""
     h, w = x.shape[2:]
     places, width = h * w, module.dim // module.heads
-    code = torch.tensor(sine_code(h, w, module.dim), dtype=x.dtype) if sine else torch.zeros(places, module.dim)
+    code = (
+        torch.tensor(sine_code(h, w, module.dim), dtype=x.dtype) if sine else torch.zeros(places, module.dim)
+    )
     features, maps = [], []
     for image in x:
         tokens = [image[:, place // w, place % w] for place in range(places)]
@@ -86,7 +88,9 @@ def slow(module: QueryAttention, x: Tensor, sine: bool = False) -> tuple[Tensor,
             features.append(q)
             maps.append(seen)
     shape = (len(x), module.num_labels)
-    return torch.stack(features).unflatten(0, shape), torch.stack(maps).unflatten(0, shape).unflatten(2, (h, w))
+    return torch.stack(features).unflatten(0, shape), torch.stack(maps).unflatten(0, shape).unflatten(
+        2, (h, w)
+    )
 
 
 def layer_norm(v: Tensor, norm: nn.LayerNorm) -> Tensor:
@@ -260,7 +264,10 @@ def test_dropout_acts_in_training_alone(seeded: torch.Generator) -> None:
 def test_heads_must_divide_the_width(heads: int) -> None:
     with pytest.raises(LabelwiseError) as error:
         QueryAttention(6, 3, dim=8, heads=heads)
-    assert str(error.value) == f"dim 8 with heads {heads}; expected dim a multiple of heads; correct extractor.heads"
+    assert (
+        str(error.value)
+        == f"dim 8 with heads {heads}; expected dim a multiple of heads; correct extractor.heads"
+    )
 
 
 class LargestTensor(TorchDispatchMode):

@@ -69,7 +69,9 @@ def test_unknown_values_have_no_influence_bit_for_bit(name: str, reduction: str,
     logits, targets = some_batch()
     other = Targets(targets.values.masked_fill(~targets.known, filling), targets.known)
     loss = LOSSES[name](reduction=reduction)
-    for before, after in zip(with_gradient(loss, logits, targets), with_gradient(loss, logits, other), strict=True):
+    for before, after in zip(
+        with_gradient(loss, logits, targets), with_gradient(loss, logits, other), strict=True
+    ):
         assert torch.equal(before, after)
 
 
@@ -122,7 +124,9 @@ def test_default_options_equal_the_functional_core() -> None:
 
 def test_options_reach_the_loss() -> None:
     logits, targets = some_batch()
-    found = build_loss("asl", gamma_negative=1.0, gamma_positive=3.0, margin=0.2, reduction="sum")(logits, targets)
+    found = build_loss("asl", gamma_negative=1.0, gamma_positive=3.0, margin=0.2, reduction="sum")(
+        logits, targets
+    )
     cells = functional.asymmetric(logits, targets.values, 1.0, 3.0, 0.2)
     torch.testing.assert_close(found, cells[targets.known].sum())
 

@@ -46,8 +46,18 @@ def slow_asymmetric(z: float, y: float, gamma_negative: float, gamma_positive: f
         (F.binary_cross_entropy, 0.0, 0.3, 0.693147),
         (partial(F.asymmetric, gamma_negative=4.0, gamma_positive=1.0, margin=0.05), 0.0, 0.0, 0.0245151),
         (F.focal, 0.0, 1.0, 0.0433217),
-        (partial(F.weighted_binary_cross_entropy, positive_rate=torch.tensor([0.2])), 0.0, 1.0, 2.225541 * 0.693147),
-        (partial(F.weighted_binary_cross_entropy, positive_rate=torch.tensor([0.2])), 0.0, 0.0, 1.221403 * 0.693147),
+        (
+            partial(F.weighted_binary_cross_entropy, positive_rate=torch.tensor([0.2])),
+            0.0,
+            1.0,
+            2.225541 * 0.693147,
+        ),
+        (
+            partial(F.weighted_binary_cross_entropy, positive_rate=torch.tensor([0.2])),
+            0.0,
+            0.0,
+            1.221403 * 0.693147,
+        ),
     ],
 )
 def test_hand_values(loss: Loss, z: float, y: float, value: float) -> None:
@@ -57,13 +67,20 @@ def test_hand_values(loss: Loss, z: float, y: float, value: float) -> None:
 finite = st.floats(-15, 15)
 
 
-@given(finite, st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 0.5, 1.0, 2.0, 4.0]), st.sampled_from([0.1, 0.25, 1]))
+@given(
+    finite,
+    st.sampled_from([0.0, 1.0]),
+    st.sampled_from([0.0, 0.5, 1.0, 2.0, 4.0]),
+    st.sampled_from([0.1, 0.25, 1]),
+)
 def test_focal_equals_its_equation(z: float, y: float, gamma: float, alpha: float) -> None:
     expected = slow_focal(z, y, gamma, alpha)
     assert F.focal(cell(z), cell(y), gamma, alpha).item() == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
-@given(finite, st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0, 4.0]), st.sampled_from([0.0, 0.05, 0.4]))
+@given(
+    finite, st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0, 4.0]), st.sampled_from([0.0, 0.05, 0.4])
+)
 def test_asymmetric_equals_its_equation(z: float, y: float, gamma: float, margin: float) -> None:
     expected = slow_asymmetric(z, y, gamma, gamma / 2, margin)
     found = F.asymmetric(cell(z), cell(y), gamma, gamma / 2, margin).item()
@@ -91,7 +108,9 @@ def test_binary_cross_entropy_equals_scikit_learn(seeded: torch.Generator) -> No
     "loss",
     [
         F.binary_cross_entropy,
-        partial(F.weighted_binary_cross_entropy, positive_rate=torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)),
+        partial(
+            F.weighted_binary_cross_entropy, positive_rate=torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+        ),
         F.focal,
         partial(F.focal, gamma=0.5),
         partial(F.asymmetric, gamma_negative=0.0),

@@ -95,11 +95,13 @@ class TimmBackbone(nn.Module):
             x, indices=[self.stage], stop_early=True, intermediates_only=True, output_fmt="NCHW"
         )[0]
 
-    @torch.no_grad()
     def _probe(self, size: int) -> tuple[Layout, int]:
         was = self.net.training
         self.net.eval()
-        x = self._features(torch.zeros(1, 3, size, size))
+        # Which parameters the map comes from is asked as well, without keeping any activation for it.
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda t: t):
+            x = self._features(torch.zeros(1, 3, size, size))
+        _freeze_unused(self.net, x)
         self.net.train(was)
         if x.ndim == 4 and x.shape[1] == self.out_channels:
             return "NCHW", size // x.shape[2]
@@ -113,6 +115,19 @@ class TimmBackbone(nn.Module):
             "a spatial map or a square grid of tokens",
             "choose another timm model",
         )
+
+
+def _freeze_unused(net: nn.Module, x: Tensor) -> None:
+    """Freeze what a map does not come from, as a classifier's norm: processes would wait for its gradient."""
+    seen, waiting = set(), [x.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [below for below, _ in node.next_functions]
+    for p in net.parameters():
+        if torch.autograd.graph.get_gradient_edge(p).node not in seen:
+            p.requires_grad_(False)
 
 
 def _cut(net: Any, name: str, stage: int) -> int:

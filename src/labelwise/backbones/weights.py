@@ -75,7 +75,9 @@ def load_weights(model: nn.Module, weights: str) -> None:
     missing = [k for k in own if k not in state]
     if missing and path.suffix == ".safetensors":
         raise LabelwiseError(
-            f"{path.name} without {missing[0]}", "the backbone's own names", "choose the right backbone or a .pth file"
+            f"{path.name} without {missing[0]}",
+            "the backbone's own names",
+            "choose the right backbone or a .pth file",
         )
     if missing:
         state = _match_by_order(own, state, path)
@@ -98,7 +100,9 @@ def _read(path: Path) -> dict[str, Any]:
         return inner if isinstance(inner, dict) else state
     except (OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
         raise LabelwiseError(
-            f"{path.name} cannot be read as weights ({type(error).__name__})", "a state dict", "choose another file"
+            f"{path.name} cannot be read as weights ({type(error).__name__})",
+            "a state dict",
+            "choose another file",
         ) from error
 
 

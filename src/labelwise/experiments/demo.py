@@ -18,7 +18,7 @@ def settings(seed: int = 0) -> dict[str, Any]:
     return {
         "data": {"source": "digits:"},
         "method": "dlfl",
-        "backbone": {"name": "resnet10t", "weights": "none", "lr_factor": 1.0, "stage": 2},
+        "backbone": {"name": "test_resnet", "weights": "none", "lr_factor": 1.0, "stage": 2},
         "image_size": 64,
         "augment": {"flip": 0.0, "multi_scale": [1.0, 0.9]},
         "extractor": {"dim": 128, "ffn": 128, "dropout": 0.1, "normalise": "batch"},

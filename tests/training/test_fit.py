@@ -1,0 +1,188 @@
+"""From a data set to a finished run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_runs
+import yaml
+from safetensors import safe_open
+
+import labelwise as lw
+from labelwise.data.masks import known_mask
+from labelwise.errors import LabelwiseError
+from labelwise.training import Run
+from labelwise.training import fit as room
+from labelwise.training.config import make_config
+from labelwise.training.fit import train
+from labelwise.training.run import WEIGHTS
+
+
+def _train(source: str | Path, out: Path, *, resume: bool = False, **changes: Any) -> Run:
+    return train(make_config(tiny_runs.settings(source, **changes)), out, quiet=True, resume=resume)
+
+
+def test_a_run_holds_what_it_says(run_folder: Path) -> None:
+    names = {str(p.relative_to(run_folder)) for p in run_folder.rglob("*") if p.is_file()}
+    assert names >= {
+        "config.yaml",
+        "labels.json",
+        "model.safetensors",
+        "results.json",
+        "metrics.jsonl",
+        "state/last.pt",
+        "scores/val.npz",
+        "scores/test.npz",
+    }
+    assert not [name for name in names if name.endswith(".part")]
+    settings = yaml.safe_load((run_folder / "config.yaml").read_text())
+    assert settings["optim"] == lw.training.config.OptimSettings().model_dump()
+    labels = json.loads((run_folder / "labels.json").read_text())
+    assert labels["names"] == [str(d) for d in range(10)]
+    assert set(labels["thresholds"]) == set(labels["names"])
+    assert labels["thresholds_from"] == "F1 on val, 16 images"
+    with safe_open(run_folder / WEIGHTS, "pt") as file:
+        assert file.metadata() == {"format": "labelwise-1"}
+
+
+def test_results_carry_their_conditions(run_folder: Path) -> None:
+    results = json.loads((run_folder / "results.json").read_text())
+    assert set(results["splits"]) == {"val", "test"}
+    conditions = results["splits"]["test"]["conditions"]
+    told = {"images": 17, "scored": 17, "unreadable": 0, "split": "test", "seed": 0, "image_size": 32, "labels": 10}
+    assert {k: conditions[k] for k in told} == told
+    training = results["training"]
+    told = {"epochs": 2, "images": 48, "steps": 12, "processes": 1, "chosen_on": "val mAP"}
+    assert {k: training[k] for k in told} == told
+    best = max(
+        (json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()),
+        key=lambda e: e["val"]["mAP"] if e["kind"] == "epoch" else -1,
+    )
+    assert training["best_epoch"] == best["epoch"]
+    assert results["splits"]["val"]["metrics"]["mAP"] == pytest.approx(best["val"]["mAP"], abs=1e-6)
+
+
+def test_a_seed_makes_a_run_and_workers_do_not_change_it(tmp_path: Path, table: Path, run_folder: Path) -> None:
+    expected = (run_folder / WEIGHTS).read_bytes()
+    _train(f"parquet:{table}", tmp_path / "again", workers=1)
+    assert (tmp_path / "again" / WEIGHTS).read_bytes() == expected
+    _train(f"parquet:{table}", tmp_path / "other", seed=1)
+    assert (tmp_path / "other" / WEIGHTS).read_bytes() != expected
+
+
+def test_the_python_way(tmp_path: Path, table: Path) -> None:
+    data = lw.read(f"parquet:{table}")
+    settings = tiny_runs.settings("")
+    run = lw.fit(
+        data,
+        method="baseline-gap",
+        backbone=settings["backbone"],
+        out=tmp_path / "mine",
+        quiet=True,
+        image_size=32,
+        epochs=1,
+        workers=0,
+        batch_size=8,
+    )
+    assert run.config.data.source == data.source
+    found = lw.evaluate(run, data, split="test")
+    stored = json.loads((tmp_path / "mine" / "results.json").read_text())["splits"]["test"]["metrics"]
+    assert found.metrics["mAP"] == pytest.approx(stored["mAP"], abs=1e-6)
+    assert list(lw.load(tmp_path / "mine").predict([data.encoded(0)]))[0].error is None
+
+
+def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path, table: Path) -> None:
+    out = tmp_path / "run"
+    _train(f"parquet:{table}", out, epochs=1)
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    told = "holds a run; expected a new folder; use --resume or another --out"
+    with pytest.raises(LabelwiseError, match=told):
+        _train(f"parquet:{table}", out, epochs=1)
+    (out / WEIGHTS).rename(tmp_path / "aside")  # a run that was stopped in its first epoch has a state alone
+    with pytest.raises(LabelwiseError, match=told):
+        _train(f"parquet:{table}", out, epochs=1)
+    (tmp_path / "aside").rename(out / WEIGHTS)
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"optim": {"lr": 0.5}}, "--resume with another optim.lr (0.5 after 0.001)"),
+        ({"epochs": 9}, "--resume with another epochs (9 after 1)"),
+        ({"extractor": {"dim": 8, "ffn": 16}}, "--resume with another extractor.dim (8 after 16)"),
+        ({"extractor": {"dim": 16}}, "--resume with another extractor.ffn (None after 16)"),
+        ({"loss": {"name": "bce"}}, "--resume with another loss.name (bce after asl)"),
+    ],
+)
+def test_going_on_with_other_settings_names_the_setting(
+    tmp_path: Path, table: Path, changes: dict[str, Any], told: str
+) -> None:
+    source, out = f"parquet:{table}", tmp_path / "run"
+    Run(out, make_config(tiny_runs.settings(source, epochs=1)), lw.read(source).labels).save()
+    with pytest.raises(LabelwiseError) as caught:
+        _train(source, out, resume=True, **{"epochs": 1, **changes})
+    assert str(caught.value).startswith(told)
+    assert "expected the settings that the run began with; leave the setting out" in str(caught.value)
+
+
+def test_going_on_may_change_what_changes_no_result(tmp_path: Path, table: Path, run_folder: Path) -> None:
+    source, out = f"parquet:{table}", tmp_path / "run"
+    _train(source, out)
+    _train(source, out, resume=True, log_every=7, save_every=3)
+    assert (out / WEIGHTS).read_bytes() == (run_folder / WEIGHTS).read_bytes()
+    assert json.loads((out / "labels.json").read_text())["thresholds"]
+
+
+def test_data_without_splits_are_split(tmp_path: Path) -> None:
+    file = tiny_runs.photographs(tmp_path / "photos", 24, 0, 0)
+    file.write_text("\n".join(line.rpartition(",")[0] for line in file.read_text().splitlines()))
+    _train(f"csv:{file}", tmp_path / "run", epochs=1)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    counts = {name: found["conditions"]["images"] for name, found in results["splits"].items()}
+    assert results["training"]["images"] + sum(counts.values()) == 24
+    assert set(counts) == {"val", "test"}
+    assert any("Stratified split" in note for note in results["splits"]["test"]["conditions"]["data_notes"])
+
+
+def test_the_known_share_is_the_protocols(table: Path) -> None:
+    rows = lw.read(f"parquet:{table}").split("train")
+    config = make_config(tiny_runs.settings("x", data={"source": "x", "known_proportion": 0.3}))
+    found = room._training_rows(rows, config)
+    assert np.array_equal(found.known, known_mask(48, 10, 0.3, seed=0))
+
+
+def test_a_label_without_positives_in_training_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tiny_runs.photographs(tmp_path / "photos")
+    lines = file.read_text().splitlines()
+    gold = [f"{line},{int('test' in line)}" for line in lines[1:]]
+    file.write_text("\n".join([lines[0] + ",gold", *gold]))
+    train(make_config(tiny_runs.settings(f"csv:{file}", epochs=1, batch_size=4)), tmp_path / "run")
+    told = capsys.readouterr().err
+    assert "no positive in the training split, so it cannot be learned: gold" in told
+    per_label = json.loads((tmp_path / "run" / "results.json").read_text())["splits"]["test"]["per_label"]
+    assert per_label["gold"]["positives"] == 5
+
+
+def test_a_frozen_run_reads_stored_maps_and_agrees_with_the_photographs(
+    tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"parquet:{table}"
+    frozen = {"backbone": {"name": "test_convnext", "weights": "none", "freeze": True}, "image_size": 64}
+    for name in ("a", "b"):
+        train(make_config(tiny_runs.settings(source, **frozen)), tmp_path / name)
+    told = capsys.readouterr().err
+    assert told.count("computing maps of") == 3  # train, val and test, by the first run alone
+    assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
+    stored = json.loads((tmp_path / "a" / "results.json").read_text())["splits"]["test"]
+    found = lw.evaluate(tmp_path / "a", lw.read(source), split="test").to_json()
+    assert found["conditions"] == stored["conditions"]
+    with np.load(tmp_path / "a" / "scores" / "test.npz") as scores:
+        logits = lw.evaluate(tmp_path / "a", lw.read(source), split="test").scores.logits
+        np.testing.assert_allclose(scores["logits"], logits, atol=2e-3)
+    for name in ("mAP", "CF1", "OF1", "pointing"):
+        assert found["metrics"][name] == pytest.approx(stored["metrics"][name], abs=2e-3)
