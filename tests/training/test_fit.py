@@ -16,9 +16,8 @@ import labelwise as lw
 from labelwise.data.masks import known_mask
 from labelwise.errors import LabelwiseError
 from labelwise.training import Run
-from labelwise.training import fit as room
 from labelwise.training.config import make_config
-from labelwise.training.fit import train
+from labelwise.training.fit import _training_rows, train
 from labelwise.training.run import WEIGHTS
 
 
@@ -152,7 +151,7 @@ def test_data_without_splits_are_split(tmp_path: Path) -> None:
 def test_the_known_share_is_the_protocols(table: Path) -> None:
     rows = lw.read(f"parquet:{table}").split("train")
     config = make_config(tiny_runs.settings("x", data={"source": "x", "known_proportion": 0.3}))
-    found = room._training_rows(rows, config)
+    found = _training_rows(rows, config)
     assert np.array_equal(found.known, known_mask(48, 10, 0.3, seed=0))
 
 

@@ -27,6 +27,8 @@ class TimmBackbone(nn.Module):
         weights: `hub` (timm's pretrained weights), `none`, `package:NAME` or a file.
         image_size: side in pixels of the images to come; other sizes work where the architecture allows.
         freeze: no gradients, and normalisation layers stay in evaluation mode.
+        fixed_statistics: batch norm keeps its running statistics while its weights learn; right for pretrained
+            weights and small batches.
         drop_path: stochastic depth rate in [0, 1); 0 leaves the model's own default.
         stage: index of the stage whose map is taken, as timm counts them; later stages are removed. Earlier stages
             see finer detail. -1 takes the whole network.
@@ -46,9 +48,11 @@ class TimmBackbone(nn.Module):
         freeze: bool = False,
         drop_path: float = 0.0,
         stage: int = -1,
+        fixed_statistics: bool = False,
     ) -> None:
         super().__init__()
         self.name, self.frozen, self.stage = name, freeze, stage
+        self.fixed_statistics, self.held = fixed_statistics, False
         self.net: Any = _create(name, weights == "hub", image_size, drop_path)
         if weights not in ("hub", "none"):
             load_weights(self.net, weights)
@@ -74,7 +78,7 @@ class TimmBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Float[Tensor, "B C h w"]:
         """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._rests):
             size = images.shape[-2:]
             x = self._features(self.normalise(images))
             if self._layout == "NCHW":
@@ -84,9 +88,22 @@ class TimmBackbone(nn.Module):
             h, w = size[0] // self.stride, size[1] // self.stride
             return x[:, self._prefix :].transpose(1, 2).unflatten(2, (h, w))
 
+    @property
+    def _rests(self) -> bool:
+        return self.frozen or self.held
+
+    def hold(self, held: bool) -> None:
+        """Rest for a while, as if frozen, while the head learns; takes effect with the next `train()`."""
+        self.held = held
+
     def train(self, mode: bool = True) -> TimmBackbone:
-        """Training mode, unless frozen."""
-        return super().train(mode and not self.frozen)
+        """Training mode, unless the backbone rests; statistics that are fixed stay so."""
+        super().train(mode and not self._rests)
+        if self.fixed_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def _features(self, x: Tensor) -> Tensor:
         if self.stage < 0:

@@ -103,6 +103,7 @@ def create_method(
     freeze: bool = False,
     drop_path: float = 0.0,
     stage: int = -1,
+    fixed_statistics: bool = False,
     **options: Any,
 ) -> Method:
     """Build a registered method.
@@ -116,6 +117,7 @@ def create_method(
         freeze: keep the backbone as it is.
         drop_path: stochastic depth rate of the backbone.
         stage: stage of the backbone whose map is taken; -1 for the last.
+        fixed_statistics: batch norm keeps its running statistics in training.
         options: `extractor={...}`, `loss={...}` and what the method takes besides.
 
     Raises:
@@ -124,7 +126,9 @@ def create_method(
     _, build = find_method(name)
     label_set = labels if isinstance(labels, LabelSet) else LabelSet(tuple(labels))
     if isinstance(backbone, str):
-        backbone = TimmBackbone(backbone, weights, image_size, freeze, drop_path, stage)
+        backbone = TimmBackbone(
+            backbone, weights, image_size, freeze, drop_path, stage, fixed_statistics
+        )
     return build(label_set, backbone, **options)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator, field_validator
 
 from labelwise.data.transforms import TransformConfig
 from labelwise.errors import LabelwiseError
@@ -38,6 +38,10 @@ class BackboneSettings(_Settings):
     freeze: bool = Field(False, description="train the head alone, from maps computed once and stored")
     lr_factor: float = Field(0.3, ge=0, description="learning rate of the backbone over the head's")
     drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth rate; 0 keeps the model's own")
+    warm_epochs: int = Field(2, ge=0, description="epochs at the start in which only the head learns")
+    statistics: Literal["fixed", "batch"] = Field(
+        "fixed", description="batch norm's statistics in training: as the weights bring them, or each batch's"
+    )
     stage: int = Field(-1, ge=-1, description="stage whose map is taken; -1 for the last")
 
 
@@ -96,6 +100,13 @@ class Config(_Settings):
     @classmethod
     def _named(cls, loss: dict[str, Any]) -> dict[str, Any]:
         return {"name": "asl", **loss}
+
+    @model_validator(mode="after")
+    def _from_nothing(self) -> Config:
+        """Without pretrained weights there is nothing to rest on: the backbone learns from the first step."""
+        if self.backbone.weights == "none" and not self.backbone.freeze:
+            self.backbone.warm_epochs, self.backbone.statistics = 0, "batch"
+        return self
 
     def transform(self) -> TransformConfig:
         """The image transform of evaluation, at this run's size."""

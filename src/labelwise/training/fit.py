@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 
 from labelwise.data import known_mask, read
 from labelwise.data.dataset import Dataset
@@ -71,7 +72,14 @@ def train(
 ) -> Run:
     """Train by a configuration; see `fit`."""
     keep_freed_memory()
-    accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(config.precision, config.precision))
+    # Runs of different precision may follow each other in one process; accelerate would keep the first one's.
+    AcceleratorState._reset_state()
+    # While the backbone rests, its parameters have no gradient, which the distributed wrapper must expect.
+    rests = not config.backbone.freeze and config.backbone.warm_epochs > 0
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=rests)],
+    )
     dataset = ensure_splits(data if data is not None else read(config.data.source), seed=config.seed)
     if "train" not in dataset.splits():
         raise LabelwiseError(

@@ -108,6 +108,7 @@ class Trainer:
 
     def _epoch(self, watch: Watch, started: float) -> None:
         p, c = self.progress, self.config
+        self.method.model.backbone.hold(p.epoch < c.backbone.warm_epochs)  # type: ignore[operator]
         self.stepper.train()
         first = p.step_in_epoch
         batches = self.loader.epoch(p.epoch, first * c.optim.accumulate)

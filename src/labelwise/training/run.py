@@ -74,6 +74,7 @@ class Run:
             freeze=c.backbone.freeze,
             drop_path=c.backbone.drop_path,
             stage=c.backbone.stage,
+            fixed_statistics=c.backbone.statistics == "fixed",
             extractor=c.extractor,
             loss=c.loss,
             **options,
