@@ -11,6 +11,8 @@ install_import_hook("labelwise", "typechecking.checked")
 
 import torch  # noqa: E402
 
+pytest_plugins = ("tiny_runs",)
+
 
 @pytest.fixture
 def seeded() -> Iterator[torch.Generator]:

@@ -154,19 +154,30 @@ def test_bad_options_are_refused(name: str, options: dict, says: str) -> None:
     assert str(error.value).startswith(says)
 
 
+CASES = ("uneven", "one process knows nothing", "one cell in all")
+
+
+def known_of(case: str, targets: Targets) -> Tensor:
+    known = targets.known.clone()
+    if case != "uneven":
+        known[4:] = False
+    if case == "one cell in all":
+        known[:] = False
+        known[1, 2] = True
+    return known
+
+
 def _process(rank: int, folder: str, name: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     store = f"file://{folder}/store"
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     logits, targets = some_batch(rows=6)
-    # Uneven on purpose: one process knows much, the other little; it has nothing at all in the last case.
+    # Uneven on purpose: one process has more images and knows more than the other.
     rows = slice(0, 4) if rank == 0 else slice(4, 6)
     found = {}
-    for case in ("uneven", "one empty"):
-        known = targets.known.clone()
-        if case == "one empty":
-            known[4:] = False
+    for case in CASES:
+        known = known_of(case, targets)
         part = Targets(targets.values[rows], known[rows])
         for reduction in REDUCTIONS:
             loss = LOSSES[name](reduction=reduction)
@@ -182,9 +193,7 @@ def test_mean_over_two_processes_equals_one_process(tmp_path: Path) -> None:
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     logits, targets = some_batch(rows=6)
     for (case, reduction), (value, gradient, quiet) in first.items():
-        known = targets.known.clone()
-        if case == "one empty":
-            known[4:] = False
+        known = known_of(case, targets)
         loss = LOSSES["asl"](reduction=reduction)
         expected, expected_gradient = with_gradient(loss, logits, Targets(targets.values, known))
         other_value, other_gradient, _ = second[case, reduction]

@@ -36,7 +36,7 @@ class BackboneSettings(_Settings):
     name: str = Field("tf_efficientnet_lite0", description="timm model name")
     weights: str = Field("hub", description="hub, none, package:NAME or a file")
     freeze: bool = Field(False, description="train the head alone, from maps computed once and stored")
-    lr_factor: float = Field(0.3, ge=0, description="learning rate of the backbone over the head's")
+    lr_factor: float = Field(0.1, ge=0, description="learning rate of the backbone over the head's")
     drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth rate; 0 keeps the model's own")
     warm_epochs: int = Field(2, ge=0, description="epochs at the start in which only the head learns")
     statistics: Literal["fixed", "batch"] = Field(
@@ -78,7 +78,7 @@ class Config(_Settings):
     )
     augment: TransformConfig = Field(TransformConfig(), description="image_size here is set by the one above")
     optim: OptimSettings = OptimSettings()
-    epochs: int = Field(8, ge=1, description="passes over the training split")
+    epochs: int = Field(7, ge=1, description="passes over the training split")
     batch_size: int = Field(32, ge=1, description="images per batch over all processes")
     ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
     patience: int = Field(
