@@ -31,9 +31,10 @@ def predict(
     import time
 
     from labelwise.serving import load
-    from labelwise.serving.output import ParquetWriter, find_images, write_maps
+    from labelwise.serving.output import ParquetWriter, find_images, stems, write_maps
 
     files = find_images(paths)
+    names = stems(files)
     predictor = load(run)
     table = ParquetWriter(out, predictor.labels.names) if out else None
     failed, started = 0, time.perf_counter()
@@ -52,7 +53,7 @@ def predict(
             )
             typer.echo(f"{p.image}: {shown}")
         if maps and p.error is None:
-            write_maps(p, maps)
+            write_maps(p, maps, names[p.image])
     if table:
         table.close()
     seconds = time.perf_counter() - started

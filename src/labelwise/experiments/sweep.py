@@ -40,10 +40,11 @@ def run_sweep(
         LabelwiseError: a plan without rows or seeds, or wrong settings.
     """
     unknown = set(plan) - {"settings", "rows", "seeds"}
-    if unknown or not plan.get("rows") or not plan.get("seeds"):
+    shaped = isinstance(plan.get("rows"), Mapping) and isinstance(plan.get("seeds"), list)
+    if unknown or not shaped or not plan["rows"] or not plan["seeds"]:
         raise LabelwiseError(
             f"a plan with {', '.join(plan) or 'nothing'}",
-            "settings, rows and seeds",
+            "settings, rows (NAME: settings) and a list of seeds",
             "see recipes/classification",
         )
     if only is not None and only not in plan["rows"]:

@@ -44,6 +44,7 @@ class QueryAttention(nn.Module):
         share_kv: one key and value projection for all steps.
         deep_supervision: also give the features of earlier steps.
         dropout: rate in [0, 1) inside the feed-forward layer, on the mean feature and on the label's feature.
+        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
         query_std: standard deviation of the queries at the start.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
@@ -74,6 +75,7 @@ class QueryAttention(nn.Module):
         share_kv: bool = True,
         deep_supervision: bool = False,
         dropout: float = 0.5,
+        map_dropout: float = 0.0,
         query_std: float = 0.02,
         chunk: int = 0,
         normalise: MapNormKind = "rms",
@@ -96,12 +98,13 @@ class QueryAttention(nn.Module):
         self.value = nn.ModuleList(nn.Linear(channels, dim) for _ in range(projections))
         self.mean = nn.Linear(channels, dim) if mean_feature else None
         self.dropout = nn.Dropout(dropout)
+        self.map_dropout = nn.Dropout2d(map_dropout)
         self.steps = nn.ModuleList(_Step(dim, ffn, dropout, update, looks) for _ in range(steps))
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map, with their maps where asked for."""
         size = x.shape[2:]
-        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        tokens = self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2)
         code = _sine(size[0], size[1], self.dim, tokens) if self.position == "sine" else None
         shared = self.dropout(self.mean(tokens.mean(1))).unsqueeze(1) if self.mean is not None else None
         size_of_chunk = self.chunk or self.num_labels

@@ -98,8 +98,25 @@ class ParquetWriter:
         self._held = []
 
 
-def write_maps(prediction: Prediction, folder: Path) -> None:
-    """Each selected label's evidence over the photograph, as `NAME.LABEL.jpg` in a folder."""
+def stems(paths: Sequence[str]) -> dict[str, str]:
+    """A name for what is written about each file: its own without the suffix, numbered where several share it.
+
+    >>> stems(["a/1.jpg", "b/1.jpg", "b/2.png"])
+    {'a/1.jpg': '1', 'b/1.jpg': '1-2', 'b/2.png': '2'}
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        stem, name, count = Path(path).stem, Path(path).stem, 1
+        while name in taken and path not in found:
+            count += 1
+            name = f"{stem}-{count}"
+        taken.add(found.setdefault(path, name))
+    return found
+
+
+def write_maps(prediction: Prediction, folder: Path, stem: str) -> None:
+    """Each selected label's evidence over the photograph, as `STEM.LABEL.jpg` in a folder."""
     from labelwise.reports.pictures import overlay
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,4 +124,4 @@ def write_maps(prediction: Prediction, folder: Path) -> None:
     for label in prediction.selected:
         safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in label)
         picture = overlay(photograph, prediction.map(label))
-        picture.save(folder / f"{Path(prediction.image).stem}.{safe}.jpg", quality=88)
+        picture.save(folder / f"{stem}.{safe}.jpg", quality=88)

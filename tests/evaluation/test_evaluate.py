@@ -1,0 +1,151 @@
+"""A run judged: figures against scikit-learn, conditions, and data that do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_runs
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
+
+import labelwise as lw
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
+from labelwise.evaluation.evaluate import figures, same_labels
+from labelwise.evaluation.scores import Scores
+from labelwise.training import Run
+
+
+@pytest.fixture
+def data(table: Path) -> Dataset:
+    """The scenes."""
+    return lw.read(f"parquet:{table}")
+
+
+@pytest.fixture
+def run(run_folder: Path) -> Run:
+    """The finished run."""
+    return Run.open(run_folder)
+
+
+def _scores(known: bool = True) -> Scores:
+    rng = np.random.default_rng(0)
+    values = (rng.random((40, 10)) < 0.3).astype(np.uint8)
+    mask = np.ones((40, 10), bool) if known else rng.random((40, 10)) < 0.6
+    logits = (rng.normal(size=(40, 10)) + 2 * values - 1).astype(np.float32)
+    return Scores(np.arange(40), logits, np.where(mask, values, 0).astype(np.uint8), mask, [])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_figures_are_those_of_scikit_learn(run: Run, known: bool) -> None:
+    s = _scores(known)
+    metrics, per_label = figures(s, run)
+    p = 1 / (1 + np.exp(-s.logits.astype(float)))
+    thresholds = run.thresholds()
+    for j, name in enumerate(run.labels.names):
+        y, called = s.values[s.known[:, j], j], p[s.known[:, j], j] >= thresholds[name]
+        found = per_label[name]
+        assert found["AP"] == pytest.approx(average_precision_score(y, s.logits[s.known[:, j], j]))
+        assert found["precision"] == pytest.approx(precision_score(y, called, zero_division=np.nan), nan_ok=True)
+        assert found["recall"] == pytest.approx(recall_score(y, called))
+        assert found["F1"] == pytest.approx(f1_score(y, called))
+        assert (found["positives"], found["negatives"]) == (y.sum(), (1 - y).sum())
+        assert found["unknown"] == 40 - len(y)
+    assert metrics["mAP"] == pytest.approx(np.mean([found["AP"] for found in per_label.values()]))
+    y, called = s.values[s.known], s.logits[s.known] >= 0
+    assert metrics["OF1"] == pytest.approx(f1_score(y, called))
+    assert metrics["OP"] == pytest.approx(precision_score(y, called))
+    tuned = p[s.known] >= np.broadcast_to(list(thresholds.values()), p.shape)[s.known]
+    assert metrics["tuned"]["OF1"] == pytest.approx(f1_score(y, tuned))
+
+
+def test_a_label_without_positives_has_no_figure_and_is_skipped(run: Run) -> None:
+    s = _scores()
+    s.values[:, 3] = 0
+    metrics, per_label = figures(s, run)
+    assert per_label["3"]["AP"] is None
+    assert per_label["3"]["recall"] is None
+    others = [found["AP"] for name, found in per_label.items() if name != "3"]
+    assert metrics["mAP"] == pytest.approx(np.mean(others))
+
+
+def test_the_record_of_a_judgement(run: Run, data: Dataset) -> None:
+    found = lw.evaluate(run, data, split="val+test")
+    record = json.loads(json.dumps(found.to_json()))
+    assert set(record) == {"protocol", "metrics", "per_label", "conditions"}
+    assert set(record["metrics"]) >= {"mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "top3", "tuned", "pointing"}
+    assert record["protocol"]["name"] == "labelwise.v1"
+    rows = data.split("val+test")
+    ids = "\n".join(rows.image_id(i) for i in range(33))
+    told = {
+        "split": "val+test",
+        "images": 33,
+        "scored": 33,
+        "image_ids_sha256": hashlib.sha256(ids.encode()).hexdigest()[:16],
+        "method": "dlfl",
+        "backbone": "test_vit",
+        "weights_evaluated": "model.safetensors, averaged (EMA)",
+    }
+    assert {k: record["conditions"][k] for k in told} == told
+    assert sum(label["positives"] for label in record["per_label"].values()) == rows.positive.sum()
+    assert 0 <= record["metrics"]["pointing"] <= 1
+
+
+def test_labels_are_matched_by_name(run: Run, data: Dataset) -> None:
+    shuffled = data.with_labels([str(d) for d in (3, 1, 4, 0, 5, 9, 2, 6, 8, 7)])
+    first, second = (lw.evaluate(run, d, split="test").to_json() for d in (data, shuffled))
+    assert first == second
+    assert same_labels(shuffled, data.labels.names).labels.names == data.labels.names
+
+
+def test_other_labels_are_refused(run: Run, tmp_path: Path) -> None:
+    other = lw.read(f"csv:{tiny_runs.photographs(tmp_path)}")
+    with pytest.raises(LabelwiseError, match=r"lacking: 0, 1, 2, 3, 4; extra: red, green, blue"):
+        lw.evaluate(run, other)
+
+
+def test_a_split_that_is_not_there_is_refused(run: Run, data: Dataset) -> None:
+    with pytest.raises(LabelwiseError, match=r"split 'tset' of .*expected a split that it has: train \(48\), val"):
+        lw.evaluate(run, data, split="tset")
+
+
+def test_unreadable_images_are_left_out_and_counted(tmp_path: Path) -> None:
+    from labelwise.training.config import make_config
+    from labelwise.training.fit import train
+
+    file = tiny_runs.photographs(tmp_path / "photos")
+    run = train(make_config(tiny_runs.settings(f"csv:{file}", epochs=1)), tmp_path / "run", quiet=True)
+    whole = lw.evaluate(run, lw.read(f"csv:{file}")).scores
+    (file.parent / "test2.jpg").write_bytes(b"")
+    found = lw.evaluate(run, lw.read(f"csv:{file}"), batch_size=1)
+    assert found.scores.rows.tolist() == [0, 1, 3, 4]
+    np.testing.assert_allclose(found.scores.logits, whole.logits[[0, 1, 3, 4]], atol=1e-5)
+    assert (found.conditions["images"], found.conditions["scored"], found.conditions["unreadable"]) == (5, 4, 1)
+    for i in range(5):
+        (file.parent / f"test{i}.jpg").write_bytes(b"")
+    with pytest.raises(LabelwiseError, match="no readable image in this split; expected at least one"):
+        lw.evaluate(run, lw.read(f"csv:{file}"))
+
+
+def test_angles_come_when_asked_for(run: Run, data: Dataset) -> None:
+    found = lw.evaluate(run, data, angles=True, pointing=False)
+    assert found.angles is not None
+    assert sum(row["images"] for row in found.angles["by_count"].values()) == 17
+    assert "pointing" not in found.metrics
+    assert "angles" in found.to_json()
+
+
+def test_judging_again_takes_new_thresholds_and_keeps_the_pointing(tmp_path: Path, run: Run, data: Dataset) -> None:
+    for name in ("config.yaml", "labels.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((run.path / name).read_bytes())
+    own = Run.open(tmp_path)
+    found = lw.evaluate(own, data)
+    own.save_thresholds({name: 0.0 for name in own.labels}, "nothing")
+    again = found.again(own)
+    assert again.metrics["tuned"]["OR"] == 1
+    assert again.metrics["pointing"] == found.metrics["pointing"]
+    assert again.per_label["1"].get("pointing") == found.per_label["1"].get("pointing")
+    assert again.metrics["mAP"] == found.metrics["mAP"]

@@ -1,0 +1,98 @@
+"""Predictions on their way in and out of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tiny_runs
+from PIL import Image
+
+from labelwise.errors import LabelwiseError
+from labelwise.serving import Prediction
+from labelwise.serving.output import ParquetWriter, find_images, stems, write_maps
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images and other files in two levels."""
+    for name in ("b.JPG", "a.png", "notes.txt", "inner/c.jpeg", "inner/deep/d.webp", "odd.bin"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def _names(found: list[str], folder: Path) -> list[str]:
+    return [str(Path(path).relative_to(folder)) for path in found]
+
+
+def test_a_folder_gives_its_images_sorted(folder: Path) -> None:
+    assert _names(find_images([str(folder)]), folder) == ["a.png", "b.JPG", "inner/c.jpeg", "inner/deep/d.webp"]
+
+
+def test_files_globs_and_lists(folder: Path) -> None:
+    assert _names(find_images([str(folder / "odd.bin")]), folder) == ["odd.bin"]
+    assert _names(find_images([str(folder / "*.*")]), folder) == ["a.png", "b.JPG", "notes.txt", "odd.bin"]
+    assert _names(find_images([str(folder / "**" / "*.jpeg")]), folder) == ["inner/c.jpeg"]
+    (folder / "list").write_text(f"{folder}/b.JPG\n\n{folder}/none.jpg\n")
+    assert _names(find_images([f"@{folder}/list", str(folder / "a.png")]), folder) == ["b.JPG", "none.jpg", "a.png"]
+
+
+def test_a_name_with_brackets_is_no_glob(folder: Path) -> None:
+    (folder / "x[1].jpg").touch()
+    assert _names(find_images([str(folder / "x[1].jpg")]), folder) == ["x[1].jpg"]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("none.jpg", "none.jpg: no such file or folder; expected image files, folders or globs"),
+        ("*.gif", r"no image in .*; expected files ending in .bmp, .gif"),
+        ("empty", "no image in"),
+        ("@none", "list .*none .*; expected a text file with a path a line"),
+    ],
+)
+def test_what_is_not_there_is_told(folder: Path, path: str, told: str) -> None:
+    (folder / "empty").mkdir()
+    given = f"@{folder}/{path[1:]}" if path.startswith("@") else str(folder / path)
+    with pytest.raises(LabelwiseError, match=told):
+        find_images([given])
+
+
+def test_a_table_of_predictions(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "found.parquet"
+    writer = ParquetWriter(out, ("dog", "image"), rows=2)
+    thresholds = {"dog": 0.5, "image": 0.5}
+    for i in range(5):
+        writer.add(Prediction(f"{i}.jpg", {"dog": i / 10, "image": 0.75}, thresholds))
+    writer.add(Prediction("bad\udcff.jpg", {}, thresholds, "it is empty"))
+    assert not out.exists()
+    writer.close()
+    table = pq.read_table(out)
+    assert table.column_names == ["image", "error", "selected", "dog", "score:image"]
+    rows = table.to_pylist()
+    assert [row["image"] for row in rows] == [*(f"{i}.jpg" for i in range(5)), "bad\ufffd.jpg"]
+    assert [row["dog"] for row in rows[:5]] == pytest.approx([i / 10 for i in range(5)])
+    assert (rows[4]["selected"], rows[5]["selected"]) == (["image"], None)
+    assert (rows[5]["error"], rows[5]["dog"], rows[0]["error"]) == ("it is empty", None, None)
+    assert [p.name for p in out.parent.iterdir()] == ["found.parquet"]
+
+
+def test_every_file_gets_a_name_of_its_own() -> None:
+    assert list(stems(["1-2.jpg", "a/1.jpg", "b/1.png", "1.gif"]).values()) == ["1-2", "1", "1-3", "1-4"]
+    assert stems(["a/1.jpg", "a/1.jpg"]) == {"a/1.jpg": "1"}
+
+
+def test_evidence_pictures(tmp_path: Path) -> None:
+    tiny_runs.photographs(tmp_path, 1, 0, 0)
+    evidence = np.zeros((2, 4, 4))
+    evidence[:, 1, 2] = 1
+    photo = str(tmp_path / "train0.jpg")
+    thresholds = {"dog": 0.5, "a/b c": 0.5}
+    found = Prediction(photo, {"dog": 0.9, "a/b c": 0.7}, thresholds, None, evidence, ("dog", "a/b c"))
+    write_maps(found, tmp_path / "maps", "photo")
+    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["photo.a_b c.jpg", "photo.dog.jpg"]
+    with Image.open(tmp_path / "maps" / "photo.dog.jpg") as picture:
+        assert picture.size[0] / picture.size[1] == pytest.approx(48 / 40, abs=0.05)
