@@ -174,7 +174,7 @@ def test_too_many_unreadable_photographs_stop_the_run(photos: Path, train: Train
         (["--set", "extractor.depth=2"], "extractor.depth; expected one of dim, heads"),
         (["--set", "extractor.attention=uniforn"], "extractor.attention='uniforn'; expected one of learned, uniform"),
         (["--set", "extractor.dim=wide"], "extractor.dim='wide'; expected a value like 512"),
-        (["--set", "extractor.heads=3"], "a multiple of heads 3"),
+        (["--set", "extractor.heads=3"], "dim 16 with heads 3; expected dim a multiple of heads"),
         (["--set", "extractor.dropout=2"], "extractor options "),
         (["--set", "backbone.stage=99"], "stage 99 of 'test_vit'; expected a stage from 0"),
         (["--epochs", "0"], "epochs = 0; expected input should be greater than or equal to 1"),
@@ -214,7 +214,8 @@ def test_a_damaged_run(tmp_path: Path, photos: Path, train: Train, name: str) ->
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:
-    told = command("predict", tmp_path, tmp_path).told
+    (tmp_path / "a.jpg").touch()
+    told = command("predict", tmp_path, tmp_path / "a.jpg").told
     assert "holds no config.yaml; expected the folder that `labelwise train --out` wrote; check the path" in told
 
 

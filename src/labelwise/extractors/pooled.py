@@ -24,6 +24,7 @@ class Pooled(nn.Module):
         pool: `mean` (GAP) or `max` (GMP) over locations.
         hidden: width of the hidden layer; 0 for none.
         dropout: rate in [0, 1) after the hidden layer.
+        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
         normalise: scale of the map, see `MapNorm`.
 
     >>> Pooled(4, num_labels=3)(torch.rand(2, 4, 5, 5)).features.shape
@@ -37,12 +38,14 @@ class Pooled(nn.Module):
         pool: Literal["mean", "max"] = "mean",
         hidden: int = 0,
         dropout: float = 0.0,
+        map_dropout: float = 0.0,
         normalise: MapNormKind = "rms",
     ) -> None:
         super().__init__()
         self.num_labels, self.pool = num_labels, pool
         self.dim = hidden or channels
         self.norm = MapNorm(channels, normalise)
+        self.map_dropout = nn.Dropout2d(map_dropout)
         self.hidden = (
             nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout))
             if hidden
@@ -51,7 +54,7 @@ class Pooled(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map."""
-        x = self.norm(x)
+        x = self.map_dropout(self.norm(x))
         pooled = self.hidden(x.mean((2, 3)) if self.pool == "mean" else x.amax((2, 3)))
         maps = None
         if want_maps:

@@ -75,7 +75,7 @@ class QueryAttention(nn.Module):
         share_kv: bool = True,
         deep_supervision: bool = False,
         dropout: float = 0.5,
-        map_dropout: float = 0.0,
+        map_dropout: float = 0.5,
         query_std: float = 0.02,
         chunk: int = 0,
         normalise: MapNormKind = "rms",

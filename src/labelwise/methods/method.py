@@ -59,6 +59,8 @@ def compose(
     check_options(extractor, options)
     try:
         head = extractor(backbone.out_channels, len(labels), **options)
+    except LabelwiseError:
+        raise
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         reason = first_line(error)
         raise LabelwiseError(

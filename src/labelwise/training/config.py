@@ -78,7 +78,7 @@ class Config(_Settings):
     )
     augment: TransformConfig = Field(TransformConfig(), description="image_size here is set by the one above")
     optim: OptimSettings = OptimSettings()
-    epochs: int = Field(7, ge=1, description="passes over the training split")
+    epochs: int = Field(6, ge=1, description="passes over the training split")
     batch_size: int = Field(32, ge=1, description="images per batch over all processes")
     ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
     patience: int = Field(

@@ -1,0 +1,130 @@
+"""labelwise predict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import tiny_runs
+from PIL import Image
+from tiny_runs import Outcome, command
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five photographs and their table."""
+    return tiny_runs.photographs(tmp_path / "photos", 5, 0, 0).parent
+
+
+@pytest.fixture
+def eager(tmp_path: Path, run_folder: Path) -> Path:
+    """The finished run with thresholds that select every label."""
+    (tmp_path / "eager").mkdir()
+    for name in ("config.yaml", "labels.json", "model.safetensors"):
+        (tmp_path / "eager" / name).write_bytes((run_folder / name).read_bytes())
+    labels = json.loads((tmp_path / "eager" / "labels.json").read_text())
+    labels["thresholds"] = dict.fromkeys(labels["names"], 0.0)
+    (tmp_path / "eager" / "labels.json").write_text(json.dumps(labels))
+    return tmp_path / "eager"
+
+
+def _lines(found: Outcome) -> list[dict]:
+    return [json.loads(line) for line in found.out.splitlines()]
+
+
+def _names(folder: Path) -> list[str]:
+    return [str(folder / f"train{i}.jpg") for i in range(5)]
+
+
+def test_a_json_line_an_image(run_folder: Path, folder: Path) -> None:
+    found = command("predict", run_folder, folder, "--json", "--workers", "0")
+    assert found.code == 0, found.err
+    lines = _lines(found)
+    assert [line["image"] for line in lines] == _names(folder)
+    for line in lines:
+        assert set(line) == {"image", "labels"}
+        assert {label["name"] for label in line["labels"]} == {str(d) for d in range(10)}
+        scores = [label["score"] for label in line["labels"]]
+        assert scores == sorted(scores, reverse=True)
+        for label in line["labels"]:
+            assert set(label) == {"name", "score", "threshold", "selected"}
+            assert label["selected"] is (label["score"] >= label["threshold"])
+    assert "5 images in" in found.err
+
+
+def test_files_folders_globs_and_lists_are_one(run_folder: Path, folder: Path) -> None:
+    (folder / "list.txt").write_text("\n".join(_names(folder)))
+    words = ("--json", "--workers", "0", "--batch-size", "2")
+    ways = [[folder], [*_names(folder)], [folder / "*.jpg"], [f"@{folder}/list.txt"]]
+    outputs = [command("predict", run_folder, *way, *words).out for way in ways]
+    assert outputs[0].count("\n") == 5
+    assert all(output == outputs[0] for output in outputs)
+
+
+def test_a_line_for_people(eager: Path, run_folder: Path, folder: Path) -> None:
+    found = command("predict", eager, _names(folder)[0], "--workers", "0")
+    assert found.out.startswith(f"{_names(folder)[0]}: ")
+    assert found.out.count(", ") == 9
+
+
+def test_a_bad_image_is_told_and_the_rest_go_on(run_folder: Path, folder: Path) -> None:
+    (folder / "train1.jpg").write_bytes(b"")
+    (folder / "train3.jpg").write_text("a text")
+    found = command("predict", run_folder, folder, "--json", "--workers", "1")
+    assert found.code == 1
+    lines = _lines(found)
+    assert [set(line) for line in lines] == [{"image", k} for k in ("labels", "error", "labels", "error", "labels")]
+    assert "is empty; expected a whole image file (JPEG, PNG, WebP, ...); replace it" in lines[1]["error"]
+    assert "is not an image file" in lines[3]["error"]
+    assert "2 unreadable" in found.err
+    plain = command("predict", run_folder, folder, "--workers", "0")
+    assert plain.code == 1
+    assert plain.out.count("\n") == 3
+    assert f"{folder}/train1.jpg: " in plain.err
+
+
+def test_a_table(run_folder: Path, folder: Path, tmp_path: Path) -> None:
+    (folder / "train1.jpg").write_bytes(b"")
+    out = tmp_path / "found.parquet"
+    found = command("predict", run_folder, folder, "--out", out, "--workers", "0")
+    assert (found.code, found.out) == (1, "")
+    rows = pq.read_table(out).to_pylist()
+    assert [row["image"] for row in rows] == _names(folder)
+    assert [row["error"] is None for row in rows] == [True, False, True, True, True]
+    lines = _lines(command("predict", run_folder, folder, "--json", "--workers", "0"))
+    for row, line in zip(rows, lines, strict=True):
+        for label in line.get("labels", ()):
+            assert row[label["name"]] == pytest.approx(label["score"], abs=1e-6)
+    assert str(out) in found.err
+
+
+def test_evidence_pictures_of_files_that_share_a_name(eager: Path, folder: Path, tmp_path: Path) -> None:
+    (folder / "other").mkdir()
+    (folder / "other" / "train0.jpg").write_bytes((folder / "train1.jpg").read_bytes())
+    maps = tmp_path / "maps"
+    given = [folder / "train0.jpg", folder / "other" / "train0.jpg"]
+    assert command("predict", eager, *given, "--maps", maps, "--workers", "0").code == 0
+    names = {p.name for p in maps.iterdir()}
+    assert names == {f"{stem}.{d}.jpg" for stem in ("train0", "train0-2") for d in range(10)}
+    with Image.open(maps / "train0.3.jpg") as picture:
+        picture.load()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("none.jpg", "no such file or folder; expected image files, folders or globs; correct the path"),
+        ("*.nothing", "no image in"),
+        ("@none", "expected a text file with a path a line"),
+    ],
+)
+def test_nothing_to_predict(run_folder: Path, tmp_path: Path, path: str, told: str) -> None:
+    given = f"@{tmp_path}/{path[1:]}" if path.startswith("@") else tmp_path / path
+    assert told in command("predict", run_folder, given).told
+
+
+def test_a_place_that_cannot_be_written(run_folder: Path, folder: Path) -> None:
+    found = command("predict", run_folder, folder, "--out", "/proc/none/found.parquet", "--workers", "0")
+    assert "expected to read and write there; check the path, its permissions and the free space" in found.told

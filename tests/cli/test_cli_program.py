@@ -1,0 +1,56 @@
+"""The program as a whole: its help, its start, its list of methods."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_runs import command
+
+import labelwise as lw
+
+COMMANDS = ("demo", "train", "evaluate", "predict", "report", "sweep", "methods", "data")
+
+
+def test_help_comes_within_half_a_second() -> None:
+    took = []
+    for _ in range(3):
+        started = time.perf_counter()
+        found = subprocess.run([sys.executable, "-m", "labelwise", "--help"], capture_output=True, text=True)
+        took.append(time.perf_counter() - started)
+        assert found.returncode == 0
+        assert all(name in found.stdout for name in COMMANDS)
+    assert min(took) <= 0.5, took
+
+
+def test_neither_help_nor_import_loads_torch() -> None:
+    program = "import sys, labelwise, labelwise.cli; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", [*COMMANDS[:-1], "data check", "data import", "data split"])
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    found = command(*name.split(), "--help")
+    assert found.code == 0
+    assert f"Example: labelwise {name}" in " ".join(found.out.split())
+
+
+def test_the_list_of_methods() -> None:
+    found = command("methods")
+    assert [line.split()[0] for line in found.out.splitlines()] == lw.list_methods()
+    cards = json.loads(command("methods", "--json").out)
+    assert [card["name"] for card in cards] == lw.list_methods()
+    assert all(card["summary"] and card["source"] and card["standing"] for card in cards)
+    assert command("methods", "dlfl").out.startswith("name: dlfl\n")
+    assert "method 'resnet'; expected one of" in command("methods", "resnet").told
+
+
+def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
+    program = f"{sys.executable} -m labelwise methods --json | true; exit ${{PIPESTATUS[0]}}"
+    found = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
+    assert "Traceback" not in found.stderr

@@ -1,0 +1,114 @@
+"""labelwise sweep."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_runs
+import yaml
+from tiny_runs import command
+
+from labelwise.experiments import sweep as room
+from labelwise.experiments.sweep import COLUMNS, merged
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    """Two rows, two seeds."""
+    photos = tiny_runs.photographs(tmp_path / "photos")
+    settings = tiny_runs.settings(f"csv:{photos}", epochs=1, batch_size=4)
+    del settings["extractor"]
+    rows = {"gap": {"method": "baseline-gap", "loss": {"name": "bce"}}, "dlfl": {"extractor": {"dim": 16, "ffn": 16}}}
+    file = tmp_path / "plan.yaml"
+    file.write_text(yaml.safe_dump({"settings": settings, "rows": rows, "seeds": [0, 1]}, sort_keys=False))
+    return file
+
+
+def _rows(out: Path) -> list[dict[str, str]]:
+    with open(out / "results.csv", newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    assert reader.fieldnames == list(COLUMNS)
+    return rows
+
+
+def test_a_sweep_goes_on_where_it_stopped_and_repeats_nothing(
+    tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, trained = tmp_path / "sweep", []
+    honest = room.train
+
+    def train(config: Any, path: Path, *rest: Any, **words: Any) -> Any:
+        trained.append((path.name, words["resume"]))
+        if len(trained) == 3:
+            (path).mkdir(parents=True)
+            raise KeyboardInterrupt
+        return honest(config, path, *rest, **words)
+
+    monkeypatch.setattr(room, "train", train)
+    assert command("sweep", "--config", plan, "--out", out).code == 130
+    found = command("sweep", "--config", plan, "--out", out)
+    assert found.code == 0, found.err
+    names = ["gap-seed0", "dlfl-seed0", "gap-seed1", "gap-seed1", "dlfl-seed1"]
+    assert [name for name, _ in trained] == names
+    again = command("sweep", "--config", plan, "--out", out)
+    assert len(trained) == 5
+    assert again.out == found.out
+    rows = _rows(out)
+    assert [(row["row"], row["seed"]) for row in rows] == [("gap", "0"), ("gap", "1"), ("dlfl", "0"), ("dlfl", "1")]
+    for row in rows:
+        results = json.loads((out / f"{row['row']}-seed{row['seed']}" / "results.json").read_text())
+        assert float(row["mAP"]) == results["splits"]["test"]["metrics"]["mAP"]
+        assert (row["train"], row["val"], row["test"]) == ("12", "4", "5")
+    assert [row["loss"] for row in rows] == ["bce", "bce", "asl", "asl"]
+    values = [100 * float(row["mAP"]) for row in rows[:2]]
+    (line,) = (line for line in found.out.splitlines() if line.startswith("gap "))
+    assert f"{statistics.fmean(values):.2f} +- {statistics.stdev(values):.2f}" in line
+
+
+def test_a_stopped_run_of_a_sweep_goes_on(tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resumed = []
+    monkeypatch.setattr(room, "train", lambda c, path, data, *, resume: resumed.append((path.name, resume)))
+    (tmp_path / "sweep" / "dlfl-seed1").mkdir(parents=True)
+    (tmp_path / "sweep" / "dlfl-seed1" / "config.yaml").touch()
+    assert command("sweep", "--config", plan, "--out", tmp_path / "sweep", "--only", "dlfl").code == 0
+    assert resumed == [("dlfl-seed0", False), ("dlfl-seed1", True)]
+
+
+def test_settings_of_the_command_line_are_for_every_run(
+    tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(room, "train", lambda config, *_, **__: seen.append((config.seed, config.optim.lr)))
+    assert command("sweep", "--config", plan, "--out", tmp_path / "sweep", "--set", "optim.lr=0.5").code == 0
+    assert seen == [(0, 0.5), (0, 0.5), (1, 0.5), (1, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"rows": None}, "expected settings, rows (NAME: settings) and a list of seeds"),
+        ({"rows": ["dlfl"]}, "expected settings, rows"),
+        ({"seeds": 3}, "expected settings, rows"),
+        ({"methods": []}, "a plan with settings, rows, seeds, methods; expected"),
+        ({"settings": {"data": {"source": "digits:"}, "epoch": 1}}, "setting 'epoch'; expected a known setting"),
+    ],
+)
+def test_a_wrong_plan(tmp_path: Path, plan: Path, change: dict[str, Any], told: str) -> None:
+    plan.write_text(yaml.safe_dump({**yaml.safe_load(plan.read_text()), **change}, sort_keys=False))
+    assert told in command("sweep", "--config", plan, "--out", tmp_path / "sweep").told
+
+
+def test_an_unknown_row(tmp_path: Path, plan: Path) -> None:
+    told = command("sweep", "--config", plan, "--out", tmp_path / "sweep", "--only", "gmp").told
+    assert "row 'gmp'; expected one of gap, dlfl; correct --only" in told
+
+
+def test_layers_of_settings() -> None:
+    found = merged({"a": {"x": 1, "y": [1]}, "loss": {"name": "asl", "margin": 1}}, {"a": {"x": 2}, "loss": {"name": "bce"}})
+    assert found == {"a": {"x": 2, "y": [1]}, "loss": {"name": "bce"}}

@@ -1,0 +1,130 @@
+"""labelwise train, evaluate, report and demo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_runs
+import yaml
+from tiny_runs import TINY, command
+
+from labelwise.training.run import WEIGHTS
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """The CSV of 21 photographs."""
+    return tiny_runs.photographs(tmp_path / "photos")
+
+
+def test_train_writes_a_run_and_says_how_it_goes(tmp_path: Path, photos: Path) -> None:
+    found = command("train", "--data", f"csv:{photos}", "--out", tmp_path / "run", *TINY, "--seed", "3")
+    assert found.code == 0, found.err
+    assert found.out == ""
+    assert "dlfl on test_vit (none), 32 px; 3 labels; train 12, val 4, test 5; 1 epochs of 3 steps" in found.err
+    assert "epoch 1/1  loss " in found.err
+    assert "test: mAP " in found.err
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
+    settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    told = {"seed": 3, "image_size": 32, "epochs": 1, "batch_size": 4, "extractor": {"dim": 16, "ffn": 16}}
+    assert {k: settings[k] for k in told} == told
+    assert settings["data"]["source"] == f"csv:{photos}"
+    assert settings["backbone"]["weights"] == "none"
+
+
+def test_the_command_line_wins_over_the_recipe_and_set_over_both(tmp_path: Path, photos: Path) -> None:
+    recipe = {"epochs": 7, "seed": 7, "optim": {"lr": 0.5, "clip_norm": 3.0}, "method": "baseline-gap"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    words = [w for w in TINY if "extractor" not in w]
+    words = [w for w, after in zip(words, [*words[1:], ""], strict=True) if not (w == "--set" and after == "--set")]
+    words = words[:-1] if words[-1] == "--set" else words
+    found = command(
+        "train", "--data", photos, "--out", tmp_path / "run", "--config", tmp_path / "recipe.yaml", *words,
+        "--lr", "0.25", "--set", "optim.lr=0.125", "--no-report",
+    )  # fmt: skip
+    assert found.code == 0, found.err
+    settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (settings["epochs"], settings["seed"], settings["method"]) == (1, 7, "baseline-gap")
+    assert (settings["optim"]["lr"], settings["optim"]["clip_norm"]) == (0.125, 3.0)
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_resume_needs_nothing_but_the_folder(tmp_path: Path, photos: Path) -> None:
+    run = tmp_path / "run"
+    assert command("train", "--data", photos, "--out", run, *TINY, "--no-report").code == 0
+    before = (run / WEIGHTS).read_bytes()
+    found = command("train", "--out", run, "--resume", "--no-report")
+    assert found.code == 0, found.err
+    assert (run / WEIGHTS).read_bytes() == before
+    assert "no data; expected a value for it" in command("train", "--out", tmp_path / "new", "--resume").told
+
+
+def test_evaluate_prints_one_object(run_folder: Path) -> None:
+    found = command("evaluate", run_folder, "--json", "--workers", "0")
+    assert found.code == 0, found.err
+    record = json.loads(found.out)
+    assert found.out.count("\n") == 1
+    assert set(record) == {"protocol", "metrics", "per_label", "conditions"}
+    for name in ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "pointing"):
+        assert 0 <= record["metrics"][name] <= 1
+    assert set(record["metrics"]["top3"]) == {"CP", "CR", "CF1", "OP", "OR", "OF1"}
+    assert set(record["per_label"]) == {str(d) for d in range(10)}
+    assert {"AP", "positives"} <= set(record["per_label"]["7"])
+    stored = json.loads((run_folder / "results.json").read_text())["splits"]["test"]
+    assert record["metrics"]["mAP"] == pytest.approx(stored["metrics"]["mAP"], abs=1e-6)
+
+
+def test_evaluate_prints_a_table_for_people(run_folder: Path) -> None:
+    found = command("evaluate", run_folder, "--split", "val", "--angles", "--workers", "0")
+    assert found.code == 0, found.err
+    assert len([line for line in found.out.splitlines() if line.strip()[:1].isdigit()]) >= 10
+    assert "mAP 0." in found.out
+    assert "angle to the classifier" in found.out
+
+
+def test_evaluate_refuses_a_split_that_is_not_there(run_folder: Path) -> None:
+    assert "split 'tset' of" in command("evaluate", run_folder, "--split", "tset", "--workers", "0").told
+
+
+@pytest.mark.parametrize("words", [("--batch-size", "0"), ("--workers", "-1"), ("--split",), ("--colour", "red")])
+def test_wrong_words_have_exit_code_two(run_folder: Path, words: tuple[str, ...]) -> None:
+    found = command("evaluate", run_folder, *words)
+    assert found.code == 2
+    assert "Traceback" not in found.err
+
+
+def test_report_writes_the_page_again(tmp_path: Path, photos: Path) -> None:
+    run = tmp_path / "run"
+    assert command("train", "--data", photos, "--out", run, *TINY, "--no-report").code == 0
+    found = command("report", run)
+    assert found.code == 0, found.err
+    assert Path(found.out.strip()) == run / "report.html"
+    assert "<html" in (run / "report.html").read_text()[:500]
+    assert "expected" in command("report", tmp_path / "nothing").told
+
+
+def test_a_demonstration_leaves_other_runs_alone(tmp_path: Path, photos: Path) -> None:
+    run = tmp_path / "run"
+    assert command("train", "--data", photos, "--out", run, *TINY, "--no-report").code == 0
+    before = sorted(run.rglob("*"))
+    told = command("demo", "--out", run).told
+    assert "holds a run of other data; expected a new folder; use another --out" in told
+    assert sorted(run.rglob("*")) == before
+
+
+def test_a_demonstration_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    from labelwise.experiments.demo import clear, settings
+    from labelwise.training import Run
+    from labelwise.training.config import make_config
+    from labelwise.types import LabelSet
+
+    clear(tmp_path)
+    Run(tmp_path, make_config(settings()), LabelSet(("a",))).save()
+    for name in (WEIGHTS, "state/last.pt", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    clear(tmp_path)
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == {"config.yaml", "labels.json", "notes.txt"}

@@ -1,0 +1,143 @@
+"""Several processes do what one does: training to the same curve, judging each image once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_runs
+
+from labelwise.data.readers import read
+from labelwise.training.config import make_config
+from labelwise.training.fit import train
+from labelwise.training.processes import is_first, joined_processes
+from labelwise.training.run import WEIGHTS
+
+
+def _plain(source: str | Path, **changes: Any) -> dict[str, Any]:
+    """Settings under which a step depends on its global batch alone: no augmentation, no dropout, no batch norm."""
+    settings = tiny_runs.settings(source, augment={"flip": 0.0, "multi_scale": []}, epochs=4)
+    settings["extractor"]["dropout"] = 0.0
+    return {**settings, **changes}
+
+
+def _curve(out: Path) -> tuple[list[float], list[float]]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    steps = [e["loss"] for e in lines if e["kind"] == "step"]
+    return steps, [e["val"]["mAP"] for e in lines if e["kind"] == "epoch"]
+
+
+def _judge(run: str, source: str, out: str) -> None:
+    """Judge on this process's share, and write what this process was given."""
+    from labelwise.evaluation import evaluate
+
+    with joined_processes() as first:
+        assert first is is_first()
+        found = evaluate(run, read(source), batch_size=3, angles=True)
+        rank = os.environ["RANK"]
+        np.save(Path(out) / f"{rank}.npy", found.scores.rows)
+        (Path(out) / f"{rank}.json").write_text(json.dumps(found.to_json()))
+
+
+def _same(one: Any, other: Any) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            _same(one[key], other[key])
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, abs=1e-6)
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_processes_judge_each_image_once_and_agree(
+    tmp_path: Path, run_folder: Path, table: Path, world: int
+) -> None:
+    from labelwise.evaluation import evaluate
+
+    alone = evaluate(run_folder, read(f"parquet:{table}"), batch_size=3, angles=True)
+    assert 17 % world
+    tiny_runs.together(world, _judge, str(run_folder), f"parquet:{table}", str(tmp_path))
+    for rank in range(world):
+        assert np.load(tmp_path / f"{rank}.npy").tolist() == list(range(17))
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        _same(found, json.loads(json.dumps(alone.to_json())))
+
+
+def test_more_processes_than_images(tmp_path: Path, run_folder: Path, table: Path) -> None:
+    from labelwise.data.table import write_table
+
+    data = read(f"parquet:{table}")
+    few = data.take(data.rows_of("test")[:2])
+    write_table(few, tmp_path / "few.parquet")
+    tiny_runs.together(3, _judge, str(run_folder), f"parquet:{tmp_path}/few.parquet", str(tmp_path))
+    for rank in range(3):
+        assert np.load(tmp_path / f"{rank}.npy").tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"backbone": {"name": "test_convnext", "weights": "none", "lr_factor": 1.0}, "batch_size": 10},
+        {"optim": {"accumulate": 2, "name": "sgd"}, "batch_size": 4},
+        {"data": {"source": "", "known_proportion": 0.4}},
+    ],
+    ids=["vit", "convnext", "accumulate", "partial"],
+)
+def test_two_processes_train_as_one(tmp_path: Path, table: Path, changes: dict[str, Any]) -> None:
+    source = f"parquet:{table}"
+    if "data" in changes:
+        changes = {**changes, "data": {**changes["data"], "source": source}}
+    config = make_config(_plain(source, **changes))
+    train(config, tmp_path / "one", quiet=True)
+    tiny_runs.together(2, train, config, tmp_path / "two")
+    (one, one_map), (two, two_map) = (_curve(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == len(two) >= 16
+    np.testing.assert_allclose(two, one, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(two_map, one_map, atol=0.02)
+    assert json.loads((tmp_path / "two" / "results.json").read_text())["training"]["processes"] == 2
+
+
+def test_a_frozen_backbone_over_two_processes(tmp_path: Path, table: Path) -> None:
+    frozen = {"name": "test_convnext", "weights": "none", "freeze": True}
+    config = make_config(_plain(f"parquet:{table}", backbone=frozen, epochs=2))
+    tiny_runs.together(2, train, config, tmp_path / "two")
+    train(config, tmp_path / "one", quiet=True)
+    np.testing.assert_allclose(_curve(tmp_path / "two")[0], _curve(tmp_path / "one")[0], atol=1e-4, rtol=0)
+
+
+def test_unreadable_photographs_do_not_part_the_processes(tmp_path: Path) -> None:
+    file = tiny_runs.photographs(tmp_path / "photos")
+    for i in (1, 4, 5, 8):
+        (file.parent / f"train{i}.jpg").write_bytes(b"")
+    data = {"source": f"csv:{file}", "max_unreadable": 0.5}
+    config = make_config(_plain("", data=data, batch_size=4))
+    train(config, tmp_path / "one", quiet=True)
+    tiny_runs.together(2, train, config, tmp_path / "two")
+    np.testing.assert_allclose(_curve(tmp_path / "two")[0], _curve(tmp_path / "one")[0], atol=1e-4, rtol=0)
+
+
+def test_torchrun_trains_and_writes_one_run_and_one_report(tmp_path: Path, table: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    words = ["train", "--data", f"parquet:{table}", "--out", str(tmp_path / "two"), *tiny_runs.TINY]
+    words += ["--batch-size", "8", "--set", "extractor.dropout=0", "--set", "log_every=1"]
+    words += ["--set", "augment.flip=0", "--set", "augment.multi_scale=[]"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    found = subprocess.run(
+        [*launch, "-m", "labelwise", *words], capture_output=True, text=True, env=environment, timeout=600
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stderr.count("epoch 1/1") == 1
+    assert "steps on 2 processes" in found.stderr
+    assert (tmp_path / "two" / "report.html").is_file()
+    assert tiny_runs.command(*words[:4], str(tmp_path / "one"), *words[5:]).code == 0
+    np.testing.assert_allclose(_curve(tmp_path / "two")[0], _curve(tmp_path / "one")[0], atol=1e-4, rtol=0)
+    assert (tmp_path / "two" / WEIGHTS).stat().st_size == (tmp_path / "one" / WEIGHTS).stat().st_size
