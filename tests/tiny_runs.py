@@ -142,7 +142,9 @@ def together(world: int, task: Any, *arguments: Any) -> None:
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
     processes = [
-        forks().Process(target=_member, args=({**place, "RANK": str(r), "LOCAL_RANK": str(r)}, task, arguments))
+        forks().Process(
+            target=_member, args=({**place, "RANK": str(r), "LOCAL_RANK": str(r)}, task, arguments)
+        )
         for r in range(world)
     ]
     for process in processes:

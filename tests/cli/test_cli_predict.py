@@ -75,7 +75,9 @@ def test_a_bad_image_is_told_and_the_rest_go_on(run_folder: Path, folder: Path) 
     found = command("predict", run_folder, folder, "--json", "--workers", "1")
     assert found.code == 1
     lines = _lines(found)
-    assert [set(line) for line in lines] == [{"image", k} for k in ("labels", "error", "labels", "error", "labels")]
+    assert [set(line) for line in lines] == [
+        {"image", k} for k in ("labels", "error", "labels", "error", "labels")
+    ]
     assert "is empty; expected a whole image file (JPEG, PNG, WebP, ...); replace it" in lines[1]["error"]
     assert "is not an image file" in lines[3]["error"]
     assert "2 unreadable" in found.err
@@ -127,4 +129,6 @@ def test_nothing_to_predict(run_folder: Path, tmp_path: Path, path: str, told: s
 
 def test_a_place_that_cannot_be_written(run_folder: Path, folder: Path) -> None:
     found = command("predict", run_folder, folder, "--out", "/proc/none/found.parquet", "--workers", "0")
-    assert "expected to read and write there; check the path, its permissions and the free space" in found.told
+    assert (
+        "expected to read and write there; check the path, its permissions and the free space" in found.told
+    )

@@ -23,7 +23,10 @@ def plan(tmp_path: Path) -> Path:
     photos = tiny_runs.photographs(tmp_path / "photos")
     settings = tiny_runs.settings(f"csv:{photos}", epochs=1, batch_size=4)
     del settings["extractor"]
-    rows = {"gap": {"method": "baseline-gap", "loss": {"name": "bce"}}, "dlfl": {"extractor": {"dim": 16, "ffn": 16}}}
+    rows = {
+        "gap": {"method": "baseline-gap", "loss": {"name": "bce"}},
+        "dlfl": {"extractor": {"dim": 16, "ffn": 16}},
+    }
     file = tmp_path / "plan.yaml"
     file.write_text(yaml.safe_dump({"settings": settings, "rows": rows, "seeds": [0, 1]}, sort_keys=False))
     return file
@@ -60,7 +63,12 @@ def test_a_sweep_goes_on_where_it_stopped_and_repeats_nothing(
     assert len(trained) == 5
     assert again.out == found.out
     rows = _rows(out)
-    assert [(row["row"], row["seed"]) for row in rows] == [("gap", "0"), ("gap", "1"), ("dlfl", "0"), ("dlfl", "1")]
+    assert [(row["row"], row["seed"]) for row in rows] == [
+        ("gap", "0"),
+        ("gap", "1"),
+        ("dlfl", "0"),
+        ("dlfl", "1"),
+    ]
     for row in rows:
         results = json.loads((out / f"{row['row']}-seed{row['seed']}" / "results.json").read_text())
         assert float(row["mAP"]) == results["splits"]["test"]["metrics"]["mAP"]
@@ -71,7 +79,9 @@ def test_a_sweep_goes_on_where_it_stopped_and_repeats_nothing(
     assert f"{statistics.fmean(values):.2f} +- {statistics.stdev(values):.2f}" in line
 
 
-def test_a_stopped_run_of_a_sweep_goes_on(tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_of_a_sweep_goes_on(
+    tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resumed = []
     monkeypatch.setattr(room, "train", lambda c, path, data, *, resume: resumed.append((path.name, resume)))
     (tmp_path / "sweep" / "dlfl-seed1").mkdir(parents=True)
@@ -96,7 +106,10 @@ def test_settings_of_the_command_line_are_for_every_run(
         ({"rows": ["dlfl"]}, "expected settings, rows"),
         ({"seeds": 3}, "expected settings, rows"),
         ({"methods": []}, "a plan with settings, rows, seeds, methods; expected"),
-        ({"settings": {"data": {"source": "digits:"}, "epoch": 1}}, "setting 'epoch'; expected a known setting"),
+        (
+            {"settings": {"data": {"source": "digits:"}, "epoch": 1}},
+            "setting 'epoch'; expected a known setting",
+        ),
     ],
 )
 def test_a_wrong_plan(tmp_path: Path, plan: Path, change: dict[str, Any], told: str) -> None:
@@ -110,5 +123,8 @@ def test_an_unknown_row(tmp_path: Path, plan: Path) -> None:
 
 
 def test_layers_of_settings() -> None:
-    found = merged({"a": {"x": 1, "y": [1]}, "loss": {"name": "asl", "margin": 1}}, {"a": {"x": 2}, "loss": {"name": "bce"}})
+    found = merged(
+        {"a": {"x": 1, "y": [1]}, "loss": {"name": "asl", "margin": 1}},
+        {"a": {"x": 2}, "loss": {"name": "bce"}},
+    )
     assert found == {"a": {"x": 2, "y": [1]}, "loss": {"name": "bce"}}

@@ -23,7 +23,9 @@ def test_train_writes_a_run_and_says_how_it_goes(tmp_path: Path, photos: Path) -
     found = command("train", "--data", f"csv:{photos}", "--out", tmp_path / "run", *TINY, "--seed", "3")
     assert found.code == 0, found.err
     assert found.out == ""
-    assert "dlfl on test_vit (none), 32 px; 3 labels; train 12, val 4, test 5; 1 epochs of 3 steps" in found.err
+    assert (
+        "dlfl on test_vit (none), 32 px; 3 labels; train 12, val 4, test 5; 1 epochs of 3 steps" in found.err
+    )
     assert "epoch 1/1  loss " in found.err
     assert "test: mAP " in found.err
     assert (tmp_path / "run" / "report.html").stat().st_size > 1000
@@ -38,7 +40,9 @@ def test_the_command_line_wins_over_the_recipe_and_set_over_both(tmp_path: Path,
     recipe = {"epochs": 7, "seed": 7, "optim": {"lr": 0.5, "clip_norm": 3.0}, "method": "baseline-gap"}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     words = [w for w in TINY if "extractor" not in w]
-    words = [w for w, after in zip(words, [*words[1:], ""], strict=True) if not (w == "--set" and after == "--set")]
+    words = [
+        w for w, after in zip(words, [*words[1:], ""], strict=True) if not (w == "--set" and after == "--set")
+    ]
     words = words[:-1] if words[-1] == "--set" else words
     found = command(
         "train", "--data", photos, "--out", tmp_path / "run", "--config", tmp_path / "recipe.yaml", *words,
@@ -88,7 +92,9 @@ def test_evaluate_refuses_a_split_that_is_not_there(run_folder: Path) -> None:
     assert "split 'tset' of" in command("evaluate", run_folder, "--split", "tset", "--workers", "0").told
 
 
-@pytest.mark.parametrize("words", [("--batch-size", "0"), ("--workers", "-1"), ("--split",), ("--colour", "red")])
+@pytest.mark.parametrize(
+    "words", [("--batch-size", "0"), ("--workers", "-1"), ("--split",), ("--colour", "red")]
+)
 def test_wrong_words_have_exit_code_two(run_folder: Path, words: tuple[str, ...]) -> None:
     found = command("evaluate", run_folder, *words)
     assert found.code == 2

@@ -49,7 +49,9 @@ def test_figures_are_those_of_scikit_learn(run: Run, known: bool) -> None:
         y, called = s.values[s.known[:, j], j], p[s.known[:, j], j] >= thresholds[name]
         found = per_label[name]
         assert found["AP"] == pytest.approx(average_precision_score(y, s.logits[s.known[:, j], j]))
-        assert found["precision"] == pytest.approx(precision_score(y, called, zero_division=np.nan), nan_ok=True)
+        assert found["precision"] == pytest.approx(
+            precision_score(y, called, zero_division=np.nan), nan_ok=True
+        )
         assert found["recall"] == pytest.approx(recall_score(y, called))
         assert found["F1"] == pytest.approx(f1_score(y, called))
         assert (found["positives"], found["negatives"]) == (y.sum(), (1 - y).sum())
@@ -76,7 +78,18 @@ def test_the_record_of_a_judgement(run: Run, data: Dataset) -> None:
     found = lw.evaluate(run, data, split="val+test")
     record = json.loads(json.dumps(found.to_json()))
     assert set(record) == {"protocol", "metrics", "per_label", "conditions"}
-    assert set(record["metrics"]) >= {"mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "top3", "tuned", "pointing"}
+    assert set(record["metrics"]) >= {
+        "mAP",
+        "CP",
+        "CR",
+        "CF1",
+        "OP",
+        "OR",
+        "OF1",
+        "top3",
+        "tuned",
+        "pointing",
+    }
     assert record["protocol"]["name"] == "labelwise.v1"
     rows = data.split("val+test")
     ids = "\n".join(rows.image_id(i) for i in range(33))
@@ -108,7 +121,9 @@ def test_other_labels_are_refused(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_split_that_is_not_there_is_refused(run: Run, data: Dataset) -> None:
-    with pytest.raises(LabelwiseError, match=r"split 'tset' of .*expected a split that it has: train \(48\), val"):
+    with pytest.raises(
+        LabelwiseError, match=r"split 'tset' of .*expected a split that it has: train \(48\), val"
+    ):
         lw.evaluate(run, data, split="tset")
 
 
@@ -123,7 +138,11 @@ def test_unreadable_images_are_left_out_and_counted(tmp_path: Path) -> None:
     found = lw.evaluate(run, lw.read(f"csv:{file}"), batch_size=1)
     assert found.scores.rows.tolist() == [0, 1, 3, 4]
     np.testing.assert_allclose(found.scores.logits, whole.logits[[0, 1, 3, 4]], atol=1e-5)
-    assert (found.conditions["images"], found.conditions["scored"], found.conditions["unreadable"]) == (5, 4, 1)
+    assert (found.conditions["images"], found.conditions["scored"], found.conditions["unreadable"]) == (
+        5,
+        4,
+        1,
+    )
     for i in range(5):
         (file.parent / f"test{i}.jpg").write_bytes(b"")
     with pytest.raises(LabelwiseError, match="no readable image in this split; expected at least one"):
@@ -138,7 +157,9 @@ def test_angles_come_when_asked_for(run: Run, data: Dataset) -> None:
     assert "angles" in found.to_json()
 
 
-def test_judging_again_takes_new_thresholds_and_keeps_the_pointing(tmp_path: Path, run: Run, data: Dataset) -> None:
+def test_judging_again_takes_new_thresholds_and_keeps_the_pointing(
+    tmp_path: Path, run: Run, data: Dataset
+) -> None:
     for name in ("config.yaml", "labels.json", "model.safetensors"):
         (tmp_path / name).write_bytes((run.path / name).read_bytes())
     own = Run.open(tmp_path)

@@ -75,6 +75,8 @@ def test_scores_come_back_from_disk(parts: tuple, tmp_path: Path) -> None:
 def test_soft_labels_count_from_one_half_on(parts: tuple) -> None:
     model, rows, batches = parts
     scores = collect(model, batches, rows, CPU)
-    soft = type(scores)(scores.rows[:1], scores.logits[:1], np.array([[0.49, 0.5, 1.0]]), scores.known[:1, :3], [])
+    soft = type(scores)(
+        scores.rows[:1], scores.logits[:1], np.array([[0.49, 0.5, 1.0]]), scores.known[:1, :3], []
+    )
     assert soft.hard.tolist() == [[0, 1, 1]]
     assert scores.probabilities == pytest.approx(1 / (1 + np.exp(-scores.logits.astype(float))))

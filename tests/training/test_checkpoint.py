@@ -13,7 +13,9 @@ from labelwise.training.checkpoint import Progress, load_state, save_state
 
 
 def _written(path: Path) -> Progress:
-    progress = Progress(step=7, epoch=2, step_in_epoch=1, loss_sum=0.1, best_epoch=1, best=0.5, losses=[0.3, 0.2])
+    progress = Progress(
+        step=7, epoch=2, step_in_epoch=1, loss_sum=0.1, best_epoch=1, best=0.5, losses=[0.3, 0.2]
+    )
     save_state(path, progress, method={"w": torch.arange(3.0)}, scaler=None)
     return progress
 

@@ -37,7 +37,9 @@ def test_values_are_read_as_a_person_means_them(text: str, value: Any) -> None:
 
 @pytest.mark.parametrize("assignment", ["lr", "=3", ""])
 def test_an_assignment_without_a_name_or_value_is_refused(assignment: str) -> None:
-    with pytest.raises(LabelwiseError, match="expected --set NAME=VALUE; write for example --set optim.lr=1e-3"):
+    with pytest.raises(
+        LabelwiseError, match="expected --set NAME=VALUE; write for example --set optim.lr=1e-3"
+    ):
         override({}, [assignment])
 
 
@@ -58,7 +60,10 @@ def test_later_assignments_win_and_others_stay() -> None:
         ({"optim": {"learning_rate": 3}}, "setting 'optim.learning_rate'"),
         ({"epochs": 0}, "epochs = 0; expected input should be greater than or equal to 1"),
         ({"epochs": "many"}, "epochs = 'many'; expected input should be a valid integer"),
-        ({"optim": {"name": "lion"}}, "optim.name = 'lion'; expected input should be 'adamw', 'adam' or 'sgd'"),
+        (
+            {"optim": {"name": "lion"}},
+            "optim.name = 'lion'; expected input should be 'adamw', 'adam' or 'sgd'",
+        ),
         ({"augment": {"flip": 2}}, "augment.flip = 2"),
         ({"data": {"source": "x", "known_proportion": 0}}, "data.known_proportion = 0"),
         ({"data": {}}, "no data.source; expected a value for it; give --data SOURCE"),

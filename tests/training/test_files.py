@@ -36,7 +36,9 @@ def test_others_may_read_what_is_written(tmp_path: Path) -> None:
         (RuntimeError("enforce fail\nat line 3"), "enforce fail"),
     ],
 )
-def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path: Path, error: Exception, reason: str) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_part(
+    tmp_path: Path, error: Exception, reason: str
+) -> None:
     path = tmp_path / "state.pt"
     path.write_bytes(b"good")
 
@@ -47,7 +49,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path: Path, error: E
     with pytest.raises(LabelwiseError) as caught:
         write_atomic(path, write)
     assert f"{path} could not be written ({reason}" in str(caught.value)
-    assert "expected a writable disk with free space; free some space, then go on with --resume" in str(caught.value)
+    assert "expected a writable disk with free space; free some space, then go on with --resume" in str(
+        caught.value
+    )
     assert "\n" not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
     assert path.read_bytes() == b"good"

@@ -52,7 +52,15 @@ def test_results_carry_their_conditions(run_folder: Path) -> None:
     results = json.loads((run_folder / "results.json").read_text())
     assert set(results["splits"]) == {"val", "test"}
     conditions = results["splits"]["test"]["conditions"]
-    told = {"images": 17, "scored": 17, "unreadable": 0, "split": "test", "seed": 0, "image_size": 32, "labels": 10}
+    told = {
+        "images": 17,
+        "scored": 17,
+        "unreadable": 0,
+        "split": "test",
+        "seed": 0,
+        "image_size": 32,
+        "labels": 10,
+    }
     assert {k: conditions[k] for k in told} == told
     training = results["training"]
     told = {"epochs": 2, "images": 48, "steps": 12, "processes": 1, "chosen_on": "val mAP"}
@@ -65,7 +73,9 @@ def test_results_carry_their_conditions(run_folder: Path) -> None:
     assert results["splits"]["val"]["metrics"]["mAP"] == pytest.approx(best["val"]["mAP"], abs=1e-6)
 
 
-def test_a_seed_makes_a_run_and_workers_do_not_change_it(tmp_path: Path, table: Path, run_folder: Path) -> None:
+def test_a_seed_makes_a_run_and_workers_do_not_change_it(
+    tmp_path: Path, table: Path, run_folder: Path
+) -> None:
     expected = (run_folder / WEIGHTS).read_bytes()
     _train(f"parquet:{table}", tmp_path / "again", workers=1)
     assert (tmp_path / "again" / WEIGHTS).read_bytes() == expected
@@ -155,7 +165,9 @@ def test_the_known_share_is_the_protocols(table: Path) -> None:
     assert np.array_equal(found.known, known_mask(48, 10, 0.3, seed=0))
 
 
-def test_a_label_without_positives_in_training_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_label_without_positives_in_training_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tiny_runs.photographs(tmp_path / "photos")
     lines = file.read_text().splitlines()
     gold = [f"{line},{int('test' in line)}" for line in lines[1:]]

@@ -141,7 +141,9 @@ def test_a_loss_that_runs_away_stops_the_run_and_keeps_the_state(
         return ({k: v * float("nan") for k, v in terms.items()} if self.progress.step == 8 else terms), images
 
     monkeypatch.setattr(room.Trainer, "_step", step)
-    with pytest.raises(LabelwiseError, match="a loss that is not finite at or just before step 9; expected finite"):
+    with pytest.raises(
+        LabelwiseError, match="a loss that is not finite at or just before step 9; expected finite"
+    ):
         _run(table, tmp_path / "run")
     assert load_state(tmp_path / "run" / STATE)[0].epoch == 1
 
@@ -171,5 +173,7 @@ def test_a_damaged_or_foreign_state_is_refused(tmp_path: Path, table: Path) -> N
     other = tmp_path / "other"
     _run(table, other, epochs=1, backbone={"name": "test_resnet", "weights": "none"})
     (out / STATE).write_bytes((other / STATE).read_bytes())
-    with pytest.raises(LabelwiseError, match=r"last.pt .*expected a state of these settings; use another --out"):
+    with pytest.raises(
+        LabelwiseError, match=r"last.pt .*expected a state of these settings; use another --out"
+    ):
         _run(table, out, epochs=1, resume=True)

@@ -105,7 +105,9 @@ def test_unreadable_photographs_are_told_as_a_loader_tells_them(
         assert len(batch.images) == len(other.images)
 
 
-def test_a_half_written_store_is_computed_anew(photos: Dataset, backbone: TimmBackbone, config: Config) -> None:
+def test_a_half_written_store_is_computed_anew(
+    photos: Dataset, backbone: TimmBackbone, config: Config
+) -> None:
     _stored(photos, backbone, config)
     (store,) = (cache_folder() / "maps").glob("*.npy")
     store.with_suffix(".json").unlink()  # a kill between the two files
@@ -117,7 +119,8 @@ def test_a_half_written_store_is_computed_anew(photos: Dataset, backbone: TimmBa
 def test_two_runs_at_once_compute_once(photos: Dataset, backbone: TimmBackbone, config: Config) -> None:
     said: list[str] = []
     threads = [
-        threading.Thread(target=stored_maps, args=(photos, backbone, config, CPU, 0, said.append)) for _ in range(3)
+        threading.Thread(target=stored_maps, args=(photos, backbone, config, CPU, 0, said.append))
+        for _ in range(3)
     ]
     for thread in threads:
         thread.start()

@@ -95,7 +95,9 @@ def test_one_cycle_is_that_of_torch() -> None:
     st.sampled_from(["cosine", "one-cycle", "constant"]),
     st.data(),
 )
-def test_the_factor_is_positive_and_at_most_one(steps: int, warmup: float, schedule: str, data: st.DataObject) -> None:
+def test_the_factor_is_positive_and_at_most_one(
+    steps: int, warmup: float, schedule: str, data: st.DataObject
+) -> None:
     settings = OptimSettings(schedule=schedule, warmup=warmup)
     factor = rate_factor(data.draw(st.integers(0, steps - 1)), steps, settings)
     assert 0 < factor <= 1

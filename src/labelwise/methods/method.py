@@ -128,9 +128,7 @@ def create_method(
     _, build = find_method(name)
     label_set = labels if isinstance(labels, LabelSet) else LabelSet(tuple(labels))
     if isinstance(backbone, str):
-        backbone = TimmBackbone(
-            backbone, weights, image_size, freeze, drop_path, stage, fixed_statistics
-        )
+        backbone = TimmBackbone(backbone, weights, image_size, freeze, drop_path, stage, fixed_statistics)
     return build(label_set, backbone, **options)
 
 

@@ -25,6 +25,9 @@ class DataSettings(_Settings):
     known_proportion: float = Field(
         1.0, gt=0, le=1, description="share of training cells kept known; others hidden"
     )
+    untrained_labels: bool = Field(
+        False, description="go on where a label of another split has no positive in train"
+    )
     max_unreadable: float = Field(
         0.01, ge=0, le=1, description="share of training images that may be unreadable"
     )
@@ -121,7 +124,9 @@ class Config(_Settings):
         Source: the train-test resolution discrepancy of Touvron et al. (2019).
         """
         unit = math.lcm(32, stride)
-        size = self.train_size or min(self.image_size, max(unit, round(self.image_size * 6 / 7 / unit) * unit))
+        size = self.train_size or min(
+            self.image_size, max(unit, round(self.image_size * 6 / 7 / unit) * unit)
+        )
         return self.augment.model_copy(update={"image_size": size})
 
 

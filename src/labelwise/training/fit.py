@@ -80,13 +80,16 @@ def train(
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=rests)],
     )
-    dataset = ensure_splits(data if data is not None else read(config.data.source), seed=config.seed)
+    given = data if data is not None else read(config.data.source)
+    dataset = ensure_splits(given, seed=config.seed)
     if "train" not in dataset.splits():
         raise LabelwiseError(
             f"{dataset.source} with splits {', '.join(dataset.splits())}",
             "a split named train",
             "rename the splits",
         )
+    if given.splits() and not config.data.untrained_labels:
+        _refuse_untrained(dataset)
     run = Run(out, config, dataset.labels)
     if accelerator.is_main_process:
         _claim(run, resume)
@@ -129,6 +132,18 @@ def _claim(run: Run, resume: bool) -> None:
                 "the settings that the run began with",
                 "leave the setting out, or use another --out",
             )
+
+
+def _refuse_untrained(dataset: Dataset) -> None:
+    """A label that other splits hold and train lacks cannot be learned, and its figures would mean nothing."""
+    lacks = ~dataset.split("train").positive.any(0) & dataset.positive.any(0)
+    if lacks.any():
+        names = [name for name, lacking in zip(dataset.labels.names, lacks, strict=True) if lacking]
+        raise LabelwiseError(
+            f"{len(names)} labels with positives in other splits but none in train: {', '.join(names[:5])}",
+            "a known positive of every label in the training split",
+            "split anew with `labelwise data split`, or train the rest with --set data.untrained_labels=true",
+        )
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
