@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import tiny_runs
 from PIL import Image
+
+import tiny_runs
 from tiny_runs import Outcome, command
 
 

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import command
 
 import labelwise as lw
+from tiny_runs import command
 
 COMMANDS = ("demo", "train", "evaluate", "predict", "report", "sweep", "methods", "data")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_runs
 import yaml
-from tiny_runs import command
 
+import tiny_runs
 from labelwise.experiments import sweep as room
 from labelwise.experiments.sweep import COLUMNS, merged
+from tiny_runs import command
 
 
 @pytest.fixture

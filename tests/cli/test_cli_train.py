@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny_runs
 import yaml
-from tiny_runs import TINY, command
 
+import tiny_runs
 from labelwise.training.run import WEIGHTS
+from tiny_runs import TINY, command
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_runs
 
+import tiny_runs
 from labelwise.data.readers import read
 from labelwise.training.config import make_config
 from labelwise.training.fit import train

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_runs
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 import labelwise as lw
+import tiny_runs
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import figures, same_labels
@@ -164,7 +164,7 @@ def test_judging_again_takes_new_thresholds_and_keeps_the_pointing(
         (tmp_path / name).write_bytes((run.path / name).read_bytes())
     own = Run.open(tmp_path)
     found = lw.evaluate(own, data)
-    own.save_thresholds({name: 0.0 for name in own.labels}, "nothing")
+    own.save_thresholds(dict.fromkeys(own.labels, 0.0), "nothing")
     again = found.again(own)
     assert again.metrics["tuned"]["OR"] == 1
     assert again.metrics["pointing"] == found.metrics["pointing"]

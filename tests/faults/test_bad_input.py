@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny_runs
-from tiny_runs import TINY, Outcome, command
 
+import tiny_runs
 from labelwise.training.run import WEIGHTS
+from tiny_runs import TINY, Outcome, command
 
 Train = Callable[..., Outcome]
 

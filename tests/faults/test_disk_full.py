@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_runs
 import torch
 
+import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.training import checkpoint, maps
 from labelwise.training.checkpoint import STATE, load_state

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import tiny_runs
-
 from labelwise.training.checkpoint import STATE, load_state
 from labelwise.training.config import Config, make_config
 from labelwise.training.fit import train

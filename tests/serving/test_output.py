@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import tiny_runs
 from PIL import Image
 
+import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.serving import Prediction
 from labelwise.serving.output import ParquetWriter, find_images, stems, write_maps

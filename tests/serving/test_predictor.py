@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_runs
 import torch
 
 import labelwise as lw
+import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.serving import Prediction, Predictor
 

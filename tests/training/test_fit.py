@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_runs
 import yaml
 from safetensors import safe_open
 
 import labelwise as lw
+import tiny_runs
 from labelwise.data.masks import known_mask
 from labelwise.errors import LabelwiseError
 from labelwise.training import Run

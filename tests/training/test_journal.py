@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny_runs
 import torch
 
+import tiny_runs
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import read
 from labelwise.errors import LabelwiseError

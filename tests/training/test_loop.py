@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_runs
 import torch
 from safetensors.torch import load_file
 
+import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.training import Run
 from labelwise.training import loop as room

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_runs
 import torch
 
+import tiny_runs
 from labelwise.backbones import TimmBackbone
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader

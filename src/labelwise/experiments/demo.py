@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-
-from labelwise.errors import LabelwiseError
-from labelwise.training.checkpoint import STATE
-from labelwise.training.run import WEIGHTS, Run
 
 
 def settings(seed: int = 0) -> dict[str, Any]:
