@@ -38,13 +38,13 @@ def test_values_are_read_as_a_person_means_them(text: str, value: Any) -> None:
 @pytest.mark.parametrize("assignment", ["lr", "=3", ""])
 def test_an_assignment_without_a_name_or_value_is_refused(assignment: str) -> None:
     with pytest.raises(
-        LabelwiseError, match="expected --set NAME=VALUE; write for example --set optim.lr=1e-3"
+        LabelwiseError, match=r"expected --set NAME=VALUE; write for example --set optim.lr=1e-3"
     ):
         override({}, [assignment])
 
 
 def test_a_dotted_name_through_a_value_is_refused() -> None:
-    with pytest.raises(LabelwiseError, match="data.source where data = 5; expected data to hold settings"):
+    with pytest.raises(LabelwiseError, match=r"data.source where data = 5; expected data to hold settings"):
         put({"data": 5}, "data.source", "digits:")
 
 
@@ -77,7 +77,7 @@ def test_wrong_settings_are_named(changes: dict[str, Any], told: str) -> None:
 
 
 def test_settings_without_data_ask_for_it() -> None:
-    with pytest.raises(LabelwiseError, match="no data; .*give --data SOURCE"):
+    with pytest.raises(LabelwiseError, match=r"no data; .*give --data SOURCE"):
         make_config({})
 
 

@@ -101,7 +101,7 @@ def test_the_python_way(tmp_path: Path, table: Path) -> None:
     found = lw.evaluate(run, data, split="test")
     stored = json.loads((tmp_path / "mine" / "results.json").read_text())["splits"]["test"]["metrics"]
     assert found.metrics["mAP"] == pytest.approx(stored["mAP"], abs=1e-6)
-    assert list(lw.load(tmp_path / "mine").predict([data.encoded(0)]))[0].error is None
+    assert next(lw.load(tmp_path / "mine").predict([data.encoded(0)])).error is None
 
 
 def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path, table: Path) -> None:

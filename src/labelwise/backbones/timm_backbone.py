@@ -61,7 +61,8 @@ class TimmBackbone(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(config["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
-        self.out_channels = int(self.net.num_features if stage < 0 else _cut(self.net, name, stage))
+        net: Any = self.net
+        self.out_channels: int = net.num_features if stage < 0 else _cut(net, name, stage)
         self._prefix = int(getattr(self.net, "num_prefix_tokens", 0))
         self._layout, self.stride = self._probe(image_size)
         # Channels last is the faster memory layout of convolutions on CPUs and GPUs alike; transformers do not mind it.

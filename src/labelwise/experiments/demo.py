@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from labelwise.errors import LabelwiseError
+from labelwise.training.checkpoint import STATE
+from labelwise.training.run import WEIGHTS, Run
 
 
 def settings(seed: int = 0) -> dict[str, Any]:
@@ -23,3 +28,17 @@ def settings(seed: int = 0) -> dict[str, Any]:
         "epochs": 14,
         "seed": seed,
     }
+
+
+def clear(out: Path) -> None:
+    """Make way for a new demonstration in the folder of an earlier one.
+
+    Raises:
+        LabelwiseError: the folder holds a run of other data, which is left alone.
+    """
+    if not (out / "config.yaml").is_file():
+        return
+    if Run.open(out).config.data.source != "digits:":
+        raise LabelwiseError(f"{out} holds a run of other data", "a new folder", "use another --out")
+    for name in (WEIGHTS, STATE):
+        (out / name).unlink(missing_ok=True)

@@ -136,9 +136,11 @@ def _claim(run: Run, resume: bool) -> None:
 
 def _refuse_untrained(dataset: Dataset) -> None:
     """A label that other splits hold and train lacks cannot be learned, and its figures would mean nothing."""
-    lacks = ~dataset.split("train").positive.any(0) & dataset.positive.any(0)
-    if lacks.any():
-        names = [name for name, lacking in zip(dataset.labels.names, lacks, strict=True) if lacking]
+    in_train, anywhere = dataset.split("train").positive.sum(0), dataset.positive.sum(0)
+    names = [
+        n for n, here, all_ in zip(dataset.labels.names, in_train, anywhere, strict=True) if all_ and not here
+    ]
+    if names:
         raise LabelwiseError(
             f"{len(names)} labels with positives in other splits but none in train: {', '.join(names[:5])}",
             "a known positive of every label in the training split",
