@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,18 @@ COMMANDS = ("demo", "train", "evaluate", "predict", "report", "sweep", "methods"
 def test_help_comes_within_half_a_second() -> None:
     took = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = _seconds_of_children()
         found = subprocess.run([sys.executable, "-m", "labelwise", "--help"], capture_output=True, text=True)
-        took.append(time.perf_counter() - started)
+        took.append(_seconds_of_children() - before)
         assert found.returncode == 0
         assert all(name in found.stdout for name in COMMANDS)
     assert min(took) <= 0.5, took
+
+
+def _seconds_of_children() -> float:
+    """Processor time, which a busy machine does not stretch as it stretches the clock's."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_neither_help_nor_import_loads_torch() -> None:

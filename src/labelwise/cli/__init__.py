@@ -30,6 +30,8 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run the program: exit code 0 when all went well, 2 for something that the caller can mend."""
+    # Read when torch loads. Threads that spin while they wait cost several times over on a machine with other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name that is no UTF-8 is printed with escapes, which are also what JSON writes for it.
         sys.stdout.reconfigure(errors="backslashreplace")

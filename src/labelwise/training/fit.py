@@ -77,6 +77,7 @@ def train(
     # While the backbone rests, its parameters have no gradient, which the distributed wrapper must expect.
     rests = not config.backbone.freeze and config.backbone.warm_epochs > 0
     accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # or accelerate takes each of several processes for the only one
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=rests)],
     )
