@@ -23,7 +23,7 @@ from labelwise.training.run import WEIGHTS
 def _plain(source: str | Path, **changes: Any) -> dict[str, Any]:
     """Settings under which a step depends on its global batch alone: no augmentation, no dropout, no batch norm."""
     settings = tiny_runs.settings(source, augment={"flip": 0.0, "multi_scale": []}, epochs=4)
-    settings["extractor"]["dropout"] = 0.0
+    settings["extractor"] |= {"dropout": 0.0, "map_dropout": 0.0}
     return {**settings, **changes}
 
 
@@ -126,13 +126,14 @@ def test_unreadable_photographs_do_not_part_the_processes(tmp_path: Path) -> Non
 
 
 def test_torchrun_trains_and_writes_one_run_and_one_report(tmp_path: Path, table: Path) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = ["train", "--data", f"parquet:{table}", "--out", str(tmp_path / "two"), *tiny_runs.TINY]
-    words += ["--batch-size", "8", "--set", "extractor.dropout=0", "--set", "log_every=1"]
+    words += ["--batch-size", "8", "--set", "extractor.dropout=0"]
+    words += ["--set", "extractor.map_dropout=0", "--set", "log_every=1"]
     words += ["--set", "augment.flip=0", "--set", "augment.multi_scale=[]"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     found = subprocess.run(
-        [*launch, "-m", "labelwise", *words], capture_output=True, text=True, env=environment, timeout=600
+        [*launch, "-m", "labelwise", *words], capture_output=True, text=True, env=environment, timeout=120
     )
     assert found.returncode == 0, found.stderr
     assert found.stderr.count("epoch 1/1") == 1

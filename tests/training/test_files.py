@@ -23,6 +23,11 @@ def test_text_and_json_come_back(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.json", "a.txt", "new"]
 
 
+def test_odd_file_names_survive_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"data": "csv:gr\udcfcn.csv"})
+    assert read_json(tmp_path / "a.json") == {"data": "csv:gr\udcfcn.csv"}
+
+
 def test_others_may_read_what_is_written(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a", lambda part: part.touch(mode=0o600))
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644

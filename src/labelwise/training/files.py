@@ -41,8 +41,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"))
+    """Write UTF-8 text atomically; what is no text, as in odd file names, becomes escapes that JSON and YAML read."""
+    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def write_json(path: Path, data: Any) -> None:
