@@ -68,6 +68,7 @@ def test_processes_judge_each_image_once_and_agree(
     for rank in range(world):
         assert np.load(tmp_path / f"{rank}.npy").tolist() == list(range(17))
         found = json.loads((tmp_path / f"{rank}.json").read_text())
+        found["conditions"]["labelwise_commit"] = alone.conditions["labelwise_commit"]  # may change meanwhile
         _same(found, json.loads(json.dumps(alone.to_json())))
 
 

@@ -24,7 +24,8 @@ CLOSE = {"rtol": 0, "atol": 1e-9}
 
 def make(channels: int = 6, labels: int = 3, **options: Any) -> QueryAttention:
     """A module in float64 without dropout, whose queries are large enough that maps are far from uniform."""
-    options = {"dim": 8, "ffn": 5, "dropout": 0.0, "normalise": "none", "query_std": 3.0, **options}
+    off = {"dropout": 0.0, "map_dropout": 0.0, "normalise": "none"}
+    options = {"dim": 8, "ffn": 5, "query_std": 3.0, **off, **options}
     module = QueryAttention(channels, labels, **options).double()
     with torch.no_grad():
         for name, p in module.named_parameters():
@@ -220,7 +221,9 @@ def test_smallest_sizes(batch: int, labels: int, h: int, w: int, seeded: torch.G
 @pytest.mark.parametrize("labels", [1, 7])
 @pytest.mark.parametrize("want_maps", [False, True])
 def test_gradients_are_the_derivative(labels: int, want_maps: bool, seeded: torch.Generator) -> None:
-    module = QueryAttention(4, labels, dim=4, heads=2, steps=2, ffn=3, dropout=0.0, query_std=1.0).double()
+    module = QueryAttention(
+        4, labels, dim=4, heads=2, steps=2, ffn=3, dropout=0.0, map_dropout=0.0, query_std=1.0
+    ).double()
     x = a_map(channels=4, h=2, w=3).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, _: module(x, want_maps).features, (x, module.queries))
 
@@ -244,7 +247,7 @@ def test_every_learning_parameter_is_used_on_every_path(seeded: torch.Generator)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("labels", [1, 40])
 def test_halves_stay_finite_on_large_maps(dtype: torch.dtype, labels: int, seeded: torch.Generator) -> None:
-    module = QueryAttention(16, labels, dim=16, ffn=16, dropout=0.0, heads=2).to(dtype)
+    module = QueryAttention(16, labels, dim=16, ffn=16, dropout=0.0, map_dropout=0.0, heads=2).to(dtype)
     x = (1e3 * a_map(16, 4, 4)).to(dtype).requires_grad_()
     out: LabelFeatures = module(x, want_maps=True)
     (out.features.float().mean() + module(x).features.float().mean()).backward()

@@ -76,7 +76,10 @@ def test_a_run_that_was_stopped_ends_as_if_it_never_had_been(
     assert splits[0] == splits[1]
 
 
-PLAIN = {"augment": {"flip": 0.0, "multi_scale": []}, "extractor": {"dim": 16, "ffn": 16, "dropout": 0.0}}
+PLAIN = {
+    "augment": {"flip": 0.0, "multi_scale": []},
+    "extractor": {"dim": 16, "ffn": 16, "dropout": 0.0, "map_dropout": 0.0},
+}
 
 
 def test_two_half_batches_to_a_step_are_one_whole_batch(tmp_path: Path, table: Path) -> None:
