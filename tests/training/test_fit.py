@@ -172,7 +172,8 @@ def test_a_label_without_positives_in_training_is_told(
     lines = file.read_text().splitlines()
     gold = [f"{line},{int('test' in line)}" for line in lines[1:]]
     file.write_text("\n".join([lines[0] + ",gold", *gold]))
-    train(make_config(tiny_runs.settings(f"csv:{file}", epochs=1, batch_size=4)), tmp_path / "run")
+    data = {"source": f"csv:{file}", "untrained_labels": True}
+    train(make_config(tiny_runs.settings("", data=data, epochs=1, batch_size=4)), tmp_path / "run")
     told = capsys.readouterr().err
     assert "no positive in the training split, so it cannot be learned: gold" in told
     per_label = json.loads((tmp_path / "run" / "results.json").read_text())["splits"]["test"]["per_label"]
