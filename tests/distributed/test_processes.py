@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import tiny_runs
 from labelwise.data.readers import read
@@ -61,6 +63,16 @@ def _same(one: Any, other: Any, within: float = 1e-6) -> None:
         assert one == other
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As the processes compute: another number of threads rounds otherwise, and near ties change places."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_processes_judge_each_image_once_and_agree(
     tmp_path: Path, run_folder: Path, table: Path, world: int
