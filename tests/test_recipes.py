@@ -16,7 +16,7 @@ from labelwise.experiments.sweep import merged
 from labelwise.methods import create_method
 from labelwise.registry import list_methods
 from labelwise.training.config import make_config, read_yaml
-from labelwise.types import Batch, Targets
+from labelwise.types import Batch, LabelPriors, Targets
 
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 ROWS = [
@@ -42,11 +42,10 @@ class TinyBackbone(nn.Module):
 def build_and_step(name: str, **options: Any) -> torch.Tensor:
     """Loss of one batch by a method on a tiny backbone."""
     torch.manual_seed(0)
-    method = create_method(
-        name, ["a", "b", "c"], TinyBackbone(), positive_rate=torch.full((3,), 0.3), **options
-    )
-    images = torch.randint(0, 256, (2, 3, 16, 20), dtype=torch.uint8)
     targets = Targets.of(torch.tensor([[1.0, 0.0, float("nan")], [0.0, 1.0, 1.0]]))
+    options = {"priors": LabelPriors.count(targets), **options}
+    method = create_method(name, ["a", "b", "c"], TinyBackbone(), **options)
+    images = torch.randint(0, 256, (2, 3, 16, 20), dtype=torch.uint8)
     loss = method.loss(Batch(images, targets, torch.arange(2)))["loss"]
     loss.backward()
     assert torch.isfinite(loss)
@@ -70,8 +69,11 @@ def options_of(name: str) -> list[tuple[str, Any]]:
     """(option, value) of the extractor of a method."""
     part = type(create_method(name, ["a"], TinyBackbone()).model.extractor)
     hints = get_type_hints(part.__init__)
+    # What has no default, and how a baseline pools, is the method's own to give.
     taken = {
-        k: p for k, p in inspect.signature(part).parameters.items() if k not in ("channels", "num_labels")
+        k: p
+        for k, p in inspect.signature(part).parameters.items()
+        if p.default is not inspect.Parameter.empty and k != "pool"
     }
     return [(k, value) for k, p in taken.items() for value in values_of(p, hints[k])]
 

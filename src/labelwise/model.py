@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from labelwise.types import Output
+from labelwise.errors import LabelwiseError
+from labelwise.types import LabelFeatures, Output, Targets
 
 
 class LabelModel(nn.Module):
@@ -13,16 +15,20 @@ class LabelModel(nn.Module):
     Args:
         backbone: `[B, 3, H, W]` -> `[B, C, h, w]`.
         extractor: map -> `LabelFeatures`; called as `extractor(map, want_maps=False)`.
-        classifier: `[B, L, D]` -> `[B, L]`.
+        classifier: `[B, L, D]` -> `[B, L]`; `None` where the extractor gives the logits itself.
         relation: `[B, L, D]` -> `[B, L, D']`, or `None`.
+        own_share: weight in [0, 1] of the extractor's own logits beside the classifier's, where both are given.
+        takes_states: the extractor also takes what is known of an image, as `extractor(map, want_maps, states)`.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
         extractor: nn.Module,
-        classifier: nn.Module,
+        classifier: nn.Module | None,
         relation: nn.Module | None = None,
+        own_share: float = 0.5,
+        takes_states: bool = False,
     ) -> None:
         super().__init__()
         self.backbone, self.extractor, self.relation, self.classifier = (
@@ -31,16 +37,44 @@ class LabelModel(nn.Module):
             relation,
             classifier,
         )
+        self.own_share, self.takes_states = own_share, takes_states
 
-    def forward(self, images: Tensor, want_maps: bool = False, is_map: bool = False) -> Output:
+    def forward(
+        self, images: Tensor, want_maps: bool = False, is_map: bool = False, states: Targets | None = None
+    ) -> Output:
         """Logits, features and, where asked for, maps.
 
         Args:
             images: `[B, 3, H, W]` uint8 or floats in [0, 1]; with `is_map`, stored backbone maps `[B, C, h, w]`.
             want_maps: also give `[B, L, h, w]` evidence.
             is_map: `images` are maps, and the backbone is passed over.
+            states: what is already known of each image, for a method that makes use of it.
+
+        Raises:
+            LabelwiseError: states for a method that cannot use them.
         """
-        found = self.extractor(images if is_map else self.backbone(images), want_maps)
-        features = found.features if self.relation is None else self.relation(found.features)
-        earlier = [self.classifier(f).float() for f in found.earlier]
-        return Output(self.classifier(features).float(), features, found.maps, earlier)
+        feature_map = images if is_map else self.backbone(images)
+        found = self._extract(feature_map, want_maps, states)
+        features, logits = self.relate(found.features)
+        if found.logits is not None:
+            own = found.logits.float()
+            logits = own if logits is None else (1 - self.own_share) * logits + self.own_share * own
+        assert logits is not None, "an extractor without logits of its own needs a classifier"
+        branches = {f"step_{s}": self.relate(f)[1] for s, f in enumerate(found.earlier, 1)}
+        return Output(logits, features, found.maps, found.features, {**branches, **found.branches})  # type: ignore[dict-item]
+
+    def relate(self, decoupled: Float[Tensor, "B L E"]) -> tuple[Tensor, Tensor | None]:
+        """Features behind the relation, and their logits by the classifier, of the extractor's label features."""
+        features = decoupled if self.relation is None else self.relation(decoupled)
+        return features, None if self.classifier is None else self.classifier(features).float()
+
+    def _extract(self, feature_map: Tensor, want_maps: bool, states: Targets | None) -> LabelFeatures:
+        if states is None:
+            return self.extractor(feature_map, want_maps)
+        if not self.takes_states:
+            raise LabelwiseError(
+                "known label states for a method that cannot use them",
+                "a method such as c-tran",
+                "leave them out",
+            )
+        return self.extractor(feature_map, want_maps, states)

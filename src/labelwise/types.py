@@ -142,12 +142,16 @@ class LabelFeatures:
     Args:
         features: `[B, L, D]`; row `l` belongs to label `l` and to no other. A shared feature is an expanded view.
         maps: `[B, L, h, w]`, non-negative, each summing to 1 over locations; `None` unless asked for.
+        logits: `[B, L]` of the extractor's own, where places are scored before they are pooled.
         earlier: features of earlier cascade steps, for deep supervision.
+        branches: further logits `[B, L]` by name that a loss also reads, as those of single scales.
     """
 
     features: Float[Tensor, "B L D"]
     maps: Float[Tensor, "B L h w"] | None = None
+    logits: Float[Tensor, "B L"] | None = None
     earlier: Sequence[Float[Tensor, "B L D"]] = ()
+    branches: Mapping[str, Float[Tensor, "B L"]] = field(default_factory=dict)
 
 
 @dataclass
@@ -158,13 +162,69 @@ class Output:
         logits: `[B, L]` float.
         features: `[B, L, D]`, the vectors that the per-label classifier reads.
         maps: `[B, L, h, w]` evidence, or `None` unless asked for.
-        earlier_logits: logits of earlier cascade steps, for deep supervision.
+        decoupled: `[B, L, D']`, the extractor's label features before any relation; `features` where there is none.
+        branches: further logits `[B, L]` by name that a loss also reads: earlier cascade steps, single scales.
     """
 
     logits: Float[Tensor, "B L"]
     features: Float[Tensor, "B L D"]
-    maps: Float[Tensor, "B L h w"] | None = None
-    earlier_logits: Sequence[Float[Tensor, "B L"]] = ()
+    maps: Float[Tensor, "B L h w"] | None
+    decoupled: Float[Tensor, "B L E"]
+    branches: Mapping[str, Float[Tensor, "B L"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LabelPriors:
+    """What the training split says of the labels, counted over known cells alone.
+
+    Args:
+        positive: `[L]`, images where the label is known to be present.
+        known: `[L]`, images where its state is known.
+        together: `[L, L]`, images where both labels are known to be present.
+        anchored: `[L, L]`, images where the row's label is known to be present and the column's state is known.
+        vectors: `[L, V]` word vectors, or `None` where they are learned.
+        missing: names of labels without a word vector, whose rows are learned.
+    """
+
+    positive: Float[Tensor, " L"]
+    known: Float[Tensor, " L"]
+    together: Float[Tensor, "L L"]
+    anchored: Float[Tensor, "L L"]
+    vectors: Float[Tensor, "L V"] | None = None
+    missing: tuple[str, ...] = ()
+
+    @classmethod
+    def count(
+        cls,
+        targets: Targets,
+        vectors: Float[Tensor, "L V"] | None = None,
+        missing: Sequence[str] = (),
+    ) -> LabelPriors:
+        """Counts of the label states of a whole split.
+
+        >>> t = Targets.of(torch.tensor([[1.0, 1.0], [1.0, float("nan")], [1.0, 0.0]]))
+        >>> p = LabelPriors.count(t)
+        >>> p.together[0, 1].item(), p.anchored[0, 1].item()
+        (1.0, 2.0)
+        """
+        known = targets.known.float()
+        present = (targets.values >= 0.5).float() * known
+        return cls(
+            present.sum(0), known.sum(0), present.T @ present, present.T @ known, vectors, tuple(missing)
+        )
+
+    @classmethod
+    def nothing(
+        cls, num_labels: int, vectors: Float[Tensor, "L V"] | None = None, missing: Sequence[str] = ()
+    ) -> LabelPriors:
+        """Priors before anything was counted; a trained model's are read with its weights."""
+        one, two = torch.zeros(num_labels), torch.zeros(num_labels, num_labels)
+        return cls(one, one, two, two, vectors, tuple(missing))
+
+    @property
+    def positive_rate(self) -> Float[Tensor, " L"]:
+        """`[L]`, share of positives among known cells; 0 where nothing is known."""
+        return self.positive / self.known.clamp(min=1)
 
 
 @dataclass

@@ -112,7 +112,7 @@ class QueryAttention(nn.Module):
         every_step = [torch.cat(step, 1) for step in zip(*(features for features, _ in parts), strict=True)]
         maps = torch.cat([m for _, m in parts if m is not None], 1).unflatten(2, size) if want_maps else None
         earlier = every_step[:-1] if self.deep_supervision else ()
-        return LabelFeatures(self.dropout(every_step[-1]), maps, earlier)
+        return LabelFeatures(self.dropout(every_step[-1]), maps, earlier=earlier)
 
     def _labels(
         self, tokens: Tokens, code: Tensor | None, shared: Tensor | None, queries: Tensor, want_maps: bool

@@ -1,5 +1,6 @@
 """One small file per paper: the composition, its defaults and its card."""
 
-from labelwise.methods.method import Method, create_method, create_model
+from labelwise.methods.create import create_method, create_model
+from labelwise.methods.method import Method
 
 __all__ = ["Method", "create_method", "create_model"]

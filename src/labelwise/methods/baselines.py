@@ -2,55 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor, nn
+from torch import nn
 
 from labelwise.extractors import Pooled
-from labelwise.methods.method import Method, compose
+from labelwise.methods.compose import Options, Part, compose
+from labelwise.methods.method import Method
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet
 
-Options = Mapping[str, Any] | None
 _TASK = "multi-label classification"
 _FACT = "standard practice; nothing reconstructed"
 
 
 @register(Card("baseline-gap", "global average pooling and a linear layer", _TASK, "baseline", _FACT))
-def gap(
-    labels: LabelSet,
-    backbone: nn.Module,
-    extractor: Options = None,
-    loss: Options = None,
-    positive_rate: Tensor | None = None,
-) -> Method:
+def gap(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
     """Mean over locations, then one linear classifier per label."""
-    return compose(labels, backbone, Pooled, {"pool": "mean"}, extractor, loss, positive_rate)
+    return compose(labels, backbone, asked, Part(Pooled, {"pool": "mean"}))
 
 
 @register(Card("baseline-gmp", "global max pooling and a linear layer", _TASK, "baseline", _FACT))
-def gmp(
-    labels: LabelSet,
-    backbone: nn.Module,
-    extractor: Options = None,
-    loss: Options = None,
-    positive_rate: Tensor | None = None,
-) -> Method:
+def gmp(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
     """Maximum over locations, then one linear classifier per label."""
-    return compose(labels, backbone, Pooled, {"pool": "max"}, extractor, loss, positive_rate)
+    return compose(labels, backbone, asked, Part(Pooled, {"pool": "max"}))
 
 
 @register(
     Card("baseline-mlp", "average pooling, one shared hidden layer, a linear layer", _TASK, "baseline", _FACT)
 )
-def mlp(
-    labels: LabelSet,
-    backbone: nn.Module,
-    extractor: Options = None,
-    loss: Options = None,
-    positive_rate: Tensor | None = None,
-) -> Method:
+def mlp(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
     """The control of equal width: what a hidden layer gives without a feature of its own per label."""
-    defaults = {"pool": "mean", "hidden": 512, "dropout": 0.1}
-    return compose(labels, backbone, Pooled, defaults, extractor, loss, positive_rate)
+    return compose(labels, backbone, asked, Part(Pooled, {"pool": "mean"}, {"hidden": 512, "dropout": 0.1}))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor, nn
+from torch import nn
 
 from labelwise.extractors import QueryAttention
-from labelwise.methods.method import Method, compose
+from labelwise.methods.compose import Options, Part, compose
+from labelwise.methods.method import Method
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet
 
@@ -25,12 +23,6 @@ CARD = Card(
 
 
 @register(CARD)
-def build(
-    labels: LabelSet,
-    backbone: nn.Module,
-    extractor: Mapping[str, Any] | None = None,
-    loss: Mapping[str, Any] | None = None,
-    positive_rate: Tensor | None = None,
-) -> Method:
+def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
     """Backbone, query attention, per-label classifiers; the loss is ASL unless `loss` names another."""
-    return compose(labels, backbone, QueryAttention, {}, extractor, loss, positive_rate)
+    return compose(labels, backbone, asked, Part(QueryAttention))

@@ -2,19 +2,73 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
-from labelwise.backbones import TimmBackbone
-from labelwise.classifiers import PerLabelClassifier
-from labelwise.errors import LabelwiseError, first_line
-from labelwise.losses import build_loss
 from labelwise.model import LabelModel
-from labelwise.registry import method as find_method
-from labelwise.types import Batch, LabelSet, Output
+from labelwise.types import Batch, Output, Targets
+
+Examples = Callable[[], Iterable[tuple[Targets, Output]]]
+"""Gives the training rows with what the model, at rest, says of them, maps included: this process's share."""
+
+
+@dataclass(frozen=True)
+class HeadSizes:
+    """What a term of the loss has to know of the head.
+
+    Args:
+        labels: L.
+        decoupled: width of the extractor's label features.
+        features: width of the features that the classifier reads.
+    """
+
+    labels: int
+    decoupled: int
+    features: int
+
+
+@dataclass
+class Step:
+    """What a term of the loss reads.
+
+    Args:
+        model: for terms that pass changed features through relation and classifier.
+        targets: what the loss may know of the batch.
+        output: the model's answer to it, with maps where a term asks for them.
+        criterion: `(logits, targets) -> scalar`, the classification loss.
+        index: `[B]` int64, row numbers in the data set.
+        epoch: epochs done.
+        epochs: epochs in all.
+    """
+
+    model: LabelModel
+    targets: Targets
+    output: Output
+    criterion: nn.Module
+    index: Tensor
+    epoch: int
+    epochs: int
+
+
+@runtime_checkable
+class Term(Protocol):
+    """A further term of the loss: a module that can be laid over any method.
+
+    Its buffers are state: saved, resumed, never exported. Where it has nothing to say it gives a zero that is connected
+    to its parameters. What is drawn at random follows torch's global generator, which is seeded for each step.
+    """
+
+    needs_maps: ClassVar[bool]
+
+    def __call__(self, step: Step) -> dict[str, Tensor]:
+        """Named terms, each already weighted."""
+
+    def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
+        """Refresh what is learned between epochs; called before each epoch, after the generators are seeded."""
 
 
 class Method(nn.Module):
@@ -23,132 +77,59 @@ class Method(nn.Module):
     Args:
         model: the composition.
         criterion: `(logits, targets) -> scalar`.
-        earlier_weight: weight of the same loss on each earlier cascade step, where the extractor gives them.
+        terms: further terms by name, see `Term`.
+        branch_weight: weight of the same criterion on each further branch of logits, where the model gives them.
+        show: splits what is known of a batch into what the model is told and what it is judged by, if anything.
+
+    `clock` is (epochs done, epochs in all), set by whoever trains.
     """
 
-    def __init__(self, model: LabelModel, criterion: nn.Module, earlier_weight: float = 0.5) -> None:
+    def __init__(
+        self,
+        model: LabelModel,
+        criterion: nn.Module,
+        terms: Mapping[str, nn.Module] | None = None,
+        branch_weight: float = 0.5,
+        show: Callable[[Targets], tuple[Targets, Targets]] | None = None,
+    ) -> None:
         super().__init__()
-        self.model, self.criterion, self.earlier_weight = model, criterion, earlier_weight
+        self.model, self.criterion, self.branch_weight, self.show = model, criterion, branch_weight, show
+        self.terms = nn.ModuleDict(terms or {})
+        self.clock = (0, 1)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`{"loss": total, "<term>": ...}` of a batch; called through a distributed wrapper as well."""
         return self.loss(batch)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Named terms of the loss, in fp32; `loss` is what is minimised."""
-        output: Output = self.model(batch.images, is_map=batch.is_map)
-        terms = {"classification": self.criterion(output.logits, batch.targets)}
-        total = terms["classification"]
-        for s, logits in enumerate(output.earlier_logits, 1):
-            terms[f"step_{s}"] = self.criterion(logits, batch.targets)
-            total = total + self.earlier_weight * terms[f"step_{s}"]
-        return {"loss": total, **terms}
+        """Named terms of the loss, weighted, in fp32; `loss` is their sum, which is minimised."""
+        states, targets = (None, batch.targets) if self.show is None else self.show(batch.targets)
+        maps = any(term.needs_maps for term in self.terms.values())
+        output: Output = self.model(batch.images, want_maps=maps, is_map=batch.is_map, states=states)
+        found = {"classification": self.criterion(output.logits, targets)}
+        for name, logits in output.branches.items():
+            found[name] = self.branch_weight * self.criterion(logits, targets)
+        if self.terms:
+            step = Step(self.model, targets, output, self.criterion, batch.index, *self.clock)
+            for term in self.terms.values():
+                found |= term(step)
+        return {"loss": torch.stack(list(found.values())).sum(), **found}
 
+    def start_epoch(self, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Tell the terms that the epoch of the clock begins.
 
-def compose(
-    labels: LabelSet,
-    backbone: nn.Module,
-    extractor: type[nn.Module],
-    defaults: Mapping[str, Any],
-    overrides: Mapping[str, Any] | None,
-    loss: Mapping[str, Any] | None,
-    positive_rate: Tensor | None,
-) -> Method:
-    """Backbone, one extractor and per-label classifiers, the composition that most methods share."""
-    options = {**defaults, **(overrides or {})}
-    check_options(extractor, options)
-    try:
-        head = extractor(backbone.out_channels, len(labels), **options)
-    except LabelwiseError:
-        raise
-    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        reason = first_line(error)
-        raise LabelwiseError(
-            f"extractor options {options} ({reason})", "values that fit", "correct them"
-        ) from None
-    model = LabelModel(backbone, head, PerLabelClassifier(len(labels), int(head.dim)))  # type: ignore[arg-type]
-    return Method(model, build_loss(positive_rate=positive_rate, **(loss or {"name": "asl"})))
+        Args:
+            batches: gives this process's share of the training rows, each once and not augmented.
+        """
+        training = self.training
+        self.eval()
+        for term in self.terms.values():
+            term.start_epoch(*self.clock, lambda: self._answers(batches()))  # type: ignore[operator]
+        self.train(training)
 
-
-def check_options(part: type[nn.Module], options: Mapping[str, Any]) -> None:
-    """Refuse options that a part does not take, naming those that it does.
-
-    Raises:
-        LabelwiseError: an unknown option, or a value outside the literals that it allows.
-    """
-    taken = {
-        k: p for k, p in inspect.signature(part).parameters.items() if k not in ("channels", "num_labels")
-    }
-    hints = get_type_hints(part.__init__)
-    for name, value in options.items():
-        if name not in taken:
-            raise LabelwiseError(f"extractor.{name}", f"one of {', '.join(taken)}", "correct the option")
-        if get_origin(hints[name]) is Literal and value not in get_args(hints[name]):
-            allowed = ", ".join(map(str, get_args(hints[name])))
-            raise LabelwiseError(f"extractor.{name}={value!r}", f"one of {allowed}", "correct the option")
-        default = taken[name].default
-        if isinstance(default, bool) is not isinstance(value, bool) or (
-            isinstance(default, str) is not isinstance(value, str)
-        ):
-            raise LabelwiseError(
-                f"extractor.{name}={value!r}", f"a value like {default!r}", "correct the option"
-            )
-
-
-def create_method(
-    name: str,
-    labels: LabelSet | Sequence[str],
-    backbone: str | nn.Module = "tf_efficientnet_lite0",
-    *,
-    weights: str = "hub",
-    image_size: int = 224,
-    freeze: bool = False,
-    drop_path: float = 0.0,
-    stage: int = -1,
-    fixed_statistics: bool = False,
-    **options: Any,
-) -> Method:
-    """Build a registered method.
-
-    Args:
-        name: method id, see `list_methods`.
-        labels: label set, or names in order.
-        backbone: timm model name, or a module with `out_channels`.
-        weights: `hub`, `none`, `package:NAME` or a file.
-        image_size: side in pixels that the backbone is made for.
-        freeze: keep the backbone as it is.
-        drop_path: stochastic depth rate of the backbone.
-        stage: stage of the backbone whose map is taken; -1 for the last.
-        fixed_statistics: batch norm keeps its running statistics in training.
-        options: `extractor={...}`, `loss={...}` and what the method takes besides.
-
-    Raises:
-        LabelwiseError: unknown method, backbone, weights or option.
-    """
-    _, build = find_method(name)
-    label_set = labels if isinstance(labels, LabelSet) else LabelSet(tuple(labels))
-    if isinstance(backbone, str):
-        backbone = TimmBackbone(backbone, weights, image_size, freeze, drop_path, stage, fixed_statistics)
-    return build(label_set, backbone, **options)
-
-
-def create_model(
-    name: str,
-    backbone: str | nn.Module = "tf_efficientnet_lite0",
-    labels: LabelSet | Sequence[str] = (),
-    *,
-    pretrained: bool = False,
-    **options: Any,
-) -> LabelModel:
-    """Build a registered method's model, without its loss.
-
-    Args:
-        pretrained: take the backbone's weights from the hub; `weights=` names another place.
-
-    >>> import torch
-    >>> model = create_model("dlfl", "resnet10t", ["dog", "person"])
-    >>> model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).logits.shape
-    torch.Size([1, 2])
-    """
-    options.setdefault("weights", "hub" if pretrained else "none")
-    return create_method(name, labels, backbone, **options).model
+    @torch.no_grad()
+    def _answers(self, batches: Iterable[Batch]) -> Iterator[tuple[Targets, Output]]:
+        device = next(self.model.parameters()).device
+        for batch in batches:
+            batch = batch.to(device)
+            yield batch.targets, self.model(batch.images, want_maps=True, is_map=batch.is_map)

@@ -65,6 +65,21 @@ class OptimSettings(_Settings):
     accumulate: int = Field(1, ge=1, description="batches to a step")
 
 
+class VectorSettings(_Settings):
+    """One vector a label, for methods that start from the label's name."""
+
+    source: str = Field("learned", description="learned, package:NAME, or a file of words and their numbers")
+    dim: int = Field(
+        50, ge=1, description="numbers a label; a file's or package's own width where one is named"
+    )
+    missing: list[str] = Field(
+        default_factory=list, description="labels that the source lacks, whose vectors are learned; filled in"
+    )
+
+
+TERMS = ("blending", "contrast", "discriminative", "consistency", "pseudo")
+
+
 class Config(_Settings):
     """A run. Written to RUN/config.yaml with every value resolved."""
 
@@ -72,7 +87,26 @@ class Config(_Settings):
     method: str = Field("dlfl", description="id, see `labelwise methods`")
     backbone: BackboneSettings = BackboneSettings()
     extractor: dict[str, Any] = Field(default_factory=dict, description="options of the method's extractor")
+    relation: dict[str, Any] = Field(default_factory=dict, description="options of the method's relation")
+    classifier: dict[str, Any] = Field(default_factory=dict, description="options of the method's classifier")
+    vectors: VectorSettings = VectorSettings()
     loss: dict[str, Any] = Field(default_factory=lambda: {"name": "asl"}, description="name and options")
+    blending: dict[str, Any] = Field(
+        default_factory=dict, description="label features blended between images and with prototypes"
+    )
+    contrast: dict[str, Any] = Field(
+        default_factory=dict,
+        description="a label's features alike where it is present, unlike where it is not",
+    )
+    discriminative: dict[str, Any] = Field(
+        default_factory=dict, description="features of one label together, of different labels apart"
+    )
+    consistency: dict[str, Any] = Field(
+        default_factory=dict, description="labels of a group look at the same places"
+    )
+    pseudo: dict[str, Any] = Field(
+        default_factory=dict, description="unknown labels taken as present where features say so"
+    )
     image_size: int = Field(224, ge=16, description="side in pixels")
     train_size: int = Field(
         0,
@@ -110,6 +144,10 @@ class Config(_Settings):
         if self.backbone.weights == "none" and not self.backbone.freeze:
             self.backbone.warm_epochs, self.backbone.statistics = 0, "batch"
         return self
+
+    def terms(self) -> dict[str, dict[str, Any]]:
+        """Options of the further terms of the loss, by name, where any are set."""
+        return {name: getattr(self, name) for name in TERMS if getattr(self, name)}
 
     def transform(self) -> TransformConfig:
         """The image transform of evaluation, at this run's size."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,20 @@ from accelerate.state import AcceleratorState
 
 from labelwise.data import known_mask, read
 from labelwise.data.dataset import Dataset
-from labelwise.data.loading import EvalLoader, TrainLoader, eval_loader, train_loader
 from labelwise.data.splits import ensure_splits
-from labelwise.data.transforms import build_transform
+from labelwise.data.vectors import read_vectors
 from labelwise.decisions import f1_thresholds
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import judge
 from labelwise.training.checkpoint import STATE, Progress
 from labelwise.training.config import Config, make_config
 from labelwise.training.files import write_json
+from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
-from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.memory import keep_freed_memory
 from labelwise.training.progress import Watch
 from labelwise.training.run import WEIGHTS, Run
+from labelwise.types import LabelPriors, LabelSet, Targets
 
 _MAY_CHANGE = ("workers", "log_every", "save_every", "tensorboard", "data.max_unreadable")
 
@@ -91,6 +91,7 @@ def train(
         )
     if given.splits() and not config.data.untrained_labels:
         _refuse_untrained(dataset)
+    config, vectors = _word_vectors(config, dataset.labels)
     run = Run(out, config, dataset.labels)
     if accelerator.is_main_process:
         _claim(run, resume)
@@ -99,13 +100,17 @@ def train(
     watch = Watch(quiet or not accelerator.is_main_process)
     for note in dataset.notes:
         watch.say(f"note: {note}")
+    if config.vectors.missing:
+        watch.say(f"warning: no word vector, so it is learned: {', '.join(config.vectors.missing[:10])}")
     rows = _training_rows(dataset.split("train"), config)
     torch.manual_seed(config.seed)
-    built = run.build(positive_rate=_positive_rate(rows))
-    loaders = _Loaders(config, built.model.backbone, accelerator, watch)
+    built = run.build(priors=_priors(rows, config, vectors))
+    loaders = Loaders(config, built.model.backbone, accelerator, watch)
     validation = dataset.split("val") if dataset.splits().get("val") else None
     judge_by = (loaders.rows(validation), validation) if validation is not None else None
-    trainer = Trainer(run, built, loaders.train(rows), rows, judge_by, accelerator)
+    trainer = Trainer(
+        run, built, loaders.train(rows), rows, judge_by, accelerator, cache(lambda: loaders.rows(rows))
+    )
     if resume:
         trainer.resume()
     empty = [name for name, count in zip(rows.labels.names, rows.positive.sum(0), strict=True) if not count]
@@ -162,63 +167,26 @@ def _training_rows(rows: Dataset, config: Config) -> Dataset:
     return rows if p == 1 else rows.with_known(known_mask(len(rows), len(rows.labels), p, seed=0))
 
 
-def _positive_rate(rows: Dataset) -> torch.Tensor:
-    return torch.from_numpy(rows.positive.sum(0) / np.maximum(1, rows.known.sum(0))).float()
+def _word_vectors(config: Config, labels: LabelSet) -> tuple[Config, torch.Tensor | None]:
+    """Word vectors of the labels where settings name a source, and the settings with their width and gaps."""
+    if config.vectors.source == "learned":
+        return config, None
+    found = read_vectors(config.vectors.source, labels.names)
+    update = {"dim": found.vectors.shape[1], "missing": list(found.missing)}
+    vectors = config.vectors.model_copy(update=update)
+    return config.model_copy(update={"vectors": vectors}), torch.from_numpy(found.vectors)
 
 
-class _Loaders:
-    """Batches of photographs, or of stored maps where the backbone is frozen."""
-
-    def __init__(self, config: Config, backbone: Any, accelerator: Accelerator, watch: Watch) -> None:
-        self._config, self._backbone, self._watch, self._accelerator = config, backbone, watch, accelerator
-        self._share = {"rank": accelerator.process_index, "world": accelerator.num_processes}
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._workers = config.workers if config.workers >= 0 else min(8, max(0, cores - 1))
-        self._open: list[Any] = []
-
-    def train(self, rows: Dataset) -> TrainLoader:
-        c = self._config
-        if c.backbone.freeze:
-            loader = TrainLoader(rows, c.batch_size, c.seed, **self._share, source=self._maps(rows))
-        else:
-            transform = build_transform(c.train_transform(self._backbone.stride), train=True)
-            loader = train_loader(
-                rows, transform, batch_size=c.batch_size, seed=c.seed, workers=self._workers, **self._share
-            )
-        self._open.append(loader)
-        return loader
-
-    def rows(self, rows: Dataset) -> EvalLoader:
-        c = self._config
-        if c.backbone.freeze:
-            loader = EvalLoader(rows, 64, **self._share, source=self._maps(rows))
-        else:
-            transform = build_transform(c.transform(), train=False)
-            loader = eval_loader(
-                rows, transform, batch_size=c.batch_size, workers=self._workers, **self._share
-            )
-        self._open.append(loader)
-        return loader
-
-    def close(self) -> None:
-        for loader in self._open:
-            loader.close()
-        self._open.clear()
-
-    def _maps(self, rows: Dataset) -> MapSource:
-        with self._accelerator.main_process_first():
-            device = self._accelerator.device
-            self._backbone.to(device)
-            maps, bad = stored_maps(
-                rows, self._backbone, self._config, device, self._workers, self._watch.say
-            )
-        return MapSource(maps, rows, dict(bad))
+def _priors(rows: Dataset, config: Config, vectors: torch.Tensor | None) -> LabelPriors:
+    values, known = (torch.from_numpy(np.asarray(a)) for a in (rows.values, rows.known))
+    targets = Targets(torch.where(known, values.float(), 0), known)
+    return LabelPriors.count(targets, vectors, config.vectors.missing)
 
 
 def _finish(
     run: Run,
     dataset: Dataset,
-    loaders: _Loaders,
+    loaders: Loaders,
     trainer: Trainer,
     accelerator: Accelerator,
     progress: Progress,

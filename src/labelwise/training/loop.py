@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -45,6 +45,8 @@ class Trainer:
         dataset: those rows.
         validate: loader and rows to choose by; `None` keeps the last epoch.
         accelerator: device, precision and processes.
+        examples: gives this process's share of the training rows, each once and not augmented, for what a method
+            refreshes between epochs.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Trainer:
         dataset: Dataset,
         validate: tuple[Any, Dataset] | None,
         accelerator: Accelerator,
+        examples: Callable[[], Iterable[Batch]],
     ) -> None:
         self.run, self.config, self.method, self.accelerator = run, run.config, method, accelerator
-        self.loader, self.dataset, self.validate = train, dataset, validate
+        self.loader, self.dataset, self.validate, self.examples = train, dataset, validate, examples
         c = self.config
         method.to(accelerator.device)
         optimizer = build_optimizer(method, method.model.backbone, c.optim, c.backbone.lr_factor)
@@ -109,6 +112,10 @@ class Trainer:
     def _epoch(self, watch: Watch, started: float) -> None:
         p, c = self.progress, self.config
         self.method.model.backbone.hold(p.epoch < c.backbone.warm_epochs)  # type: ignore[operator]
+        self.method.clock = p.epoch, c.epochs
+        if not p.step_in_epoch:
+            torch.manual_seed(_key(c.seed, p.step, -1))
+            self.method.start_epoch(self.examples)
         self.stepper.train()
         first = p.step_in_epoch
         batches = self.loader.epoch(p.epoch, first * c.optim.accumulate)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,7 +15,7 @@ from labelwise.methods import Method, create_method
 from labelwise.model import LabelModel
 from labelwise.training.config import Config, make_config, read_yaml
 from labelwise.training.files import read_json, write_atomic, write_json, write_text
-from labelwise.types import LabelSet
+from labelwise.types import LabelPriors, LabelSet
 
 WEIGHTS = "model.safetensors"
 
@@ -57,14 +57,17 @@ class Run:
         write_text(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
         write_json(self.path / "labels.json", self.labels.to_json())
 
-    def build(self, weights: str | None = None, **options: Any) -> Method:
+    def build(self, weights: str | None = None, priors: LabelPriors | None = None) -> Method:
         """The method of these settings, newly initialised.
 
         Args:
             weights: the backbone's weights in place of the settings' own.
-            options: passed to the method's builder, as `positive_rate`.
+            priors: what the training split says of the labels; where absent, room for what the weights bring.
         """
         c = self.config
+        if priors is None:
+            given = None if c.vectors.source == "learned" else torch.zeros(len(self.labels), c.vectors.dim)
+            priors = LabelPriors.nothing(len(self.labels), given, c.vectors.missing)
         return create_method(
             c.method,
             self.labels,
@@ -76,8 +79,12 @@ class Run:
             stage=c.backbone.stage,
             fixed_statistics=c.backbone.statistics == "fixed",
             extractor=c.extractor,
+            relation=c.relation,
+            classifier=c.classifier,
             loss=c.loss,
-            **options,
+            terms=c.terms(),
+            priors=priors,
+            vector_dim=c.vectors.dim,
         )
 
     def model(self) -> LabelModel:
@@ -91,9 +98,7 @@ class Run:
             raise LabelwiseError(
                 f"{self.path} holds no {WEIGHTS}", "a run with an epoch done", "finish it with --resume"
             )
-        # The rates of a weighted loss are not needed to answer.
-        loss = {"name": "bce"}
-        model = Run(self.path, self.config.model_copy(update={"loss": loss}), self.labels).build("none").model
+        model = self.build("none").model
         try:
             model.load_state_dict(load_file(path), strict=True)
         except (SafetensorError, RuntimeError, OSError) as error:

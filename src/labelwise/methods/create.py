@@ -1,0 +1,74 @@
+"""A registered method or its model, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from labelwise.backbones import TimmBackbone
+from labelwise.methods.compose import Options
+from labelwise.methods.method import Method
+from labelwise.model import LabelModel
+from labelwise.registry import method as find_method
+from labelwise.types import LabelSet
+
+
+def create_method(
+    name: str,
+    labels: LabelSet | Sequence[str],
+    backbone: str | nn.Module = "tf_efficientnet_lite0",
+    *,
+    weights: str = "hub",
+    image_size: int = 224,
+    freeze: bool = False,
+    drop_path: float = 0.0,
+    stage: int = -1,
+    fixed_statistics: bool = False,
+    **options: Any,
+) -> Method:
+    """Build a registered method.
+
+    Args:
+        name: method id, see `list_methods`.
+        labels: label set, or names in order.
+        backbone: timm model name, or a module with `out_channels`.
+        weights: `hub`, `none`, `package:NAME` or a file.
+        image_size: side in pixels that the backbone is made for.
+        freeze: keep the backbone as it is.
+        drop_path: stochastic depth rate of the backbone.
+        stage: stage of the backbone whose map is taken; -1 for the last.
+        fixed_statistics: batch norm keeps its running statistics in training.
+        options: `extractor={...}`, `loss={...}` and the rest of `Options`.
+
+    Raises:
+        LabelwiseError: unknown method, backbone, weights or option.
+    """
+    _, build = find_method(name)
+    label_set = labels if isinstance(labels, LabelSet) else LabelSet(tuple(labels))
+    if isinstance(backbone, str):
+        backbone = TimmBackbone(backbone, weights, image_size, freeze, drop_path, stage, fixed_statistics)
+    return build(label_set, backbone, Options(**options))
+
+
+def create_model(
+    name: str,
+    backbone: str | nn.Module = "tf_efficientnet_lite0",
+    labels: LabelSet | Sequence[str] = (),
+    *,
+    pretrained: bool = False,
+    **options: Any,
+) -> LabelModel:
+    """Build a registered method's model, without its loss.
+
+    Args:
+        pretrained: take the backbone's weights from the hub; `weights=` names another place.
+
+    >>> import torch
+    >>> model = create_model("dlfl", "resnet10t", ["dog", "person"])
+    >>> model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).logits.shape
+    torch.Size([1, 2])
+    """
+    options.setdefault("weights", "hub" if pretrained else "none")
+    return create_method(name, labels, backbone, **options).model

@@ -1,0 +1,67 @@
+"""Where batches come from: photographs, or maps that a frozen backbone left."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from accelerate import Accelerator
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.loading import EvalLoader, TrainLoader, eval_loader, train_loader
+from labelwise.data.transforms import build_transform
+from labelwise.training.config import Config
+from labelwise.training.maps import MapSource, stored_maps
+from labelwise.training.progress import Watch
+
+
+class Loaders:
+    """Loaders of photographs, or of stored maps where the backbone is frozen; closed together."""
+
+    def __init__(self, config: Config, backbone: Any, accelerator: Accelerator, watch: Watch) -> None:
+        self._config, self._backbone, self._watch, self._accelerator = config, backbone, watch, accelerator
+        self._share = {"rank": accelerator.process_index, "world": accelerator.num_processes}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._workers = config.workers if config.workers >= 0 else min(8, max(0, cores - 1))
+        self._open: list[Any] = []
+
+    def train(self, rows: Dataset) -> TrainLoader:
+        """This process's share of each epoch's batches, shuffled and augmented."""
+        c = self._config
+        if c.backbone.freeze:
+            loader = TrainLoader(rows, c.batch_size, c.seed, **self._share, source=self._maps(rows))
+        else:
+            transform = build_transform(c.train_transform(self._backbone.stride), train=True)
+            loader = train_loader(
+                rows, transform, batch_size=c.batch_size, seed=c.seed, workers=self._workers, **self._share
+            )
+        self._open.append(loader)
+        return loader
+
+    def rows(self, rows: Dataset) -> EvalLoader:
+        """This process's share of the rows, each once and as evaluation sees them."""
+        c = self._config
+        if c.backbone.freeze:
+            loader = EvalLoader(rows, 64, **self._share, source=self._maps(rows))
+        else:
+            transform = build_transform(c.transform(), train=False)
+            loader = eval_loader(
+                rows, transform, batch_size=c.batch_size, workers=self._workers, **self._share
+            )
+        self._open.append(loader)
+        return loader
+
+    def close(self) -> None:
+        """End every worker."""
+        for loader in self._open:
+            loader.close()
+        self._open.clear()
+
+    def _maps(self, rows: Dataset) -> MapSource:
+        with self._accelerator.main_process_first():
+            device = self._accelerator.device
+            self._backbone.to(device)
+            maps, bad = stored_maps(
+                rows, self._backbone, self._config, device, self._workers, self._watch.say
+            )
+        return MapSource(maps, rows, dict(bad))
