@@ -60,8 +60,14 @@ class LabelModel(nn.Module):
             own = found.logits.float()
             logits = own if logits is None else (1 - self.own_share) * logits + self.own_share * own
         assert logits is not None, "an extractor without logits of its own needs a classifier"
-        branches = {f"step_{s}": self.relate(f)[1] for s, f in enumerate(found.earlier, 1)}
-        return Output(logits, features, found.maps, found.features, {**branches, **found.branches})  # type: ignore[dict-item]
+        branches = {f"step_{s}": self._logits(f) for s, f in enumerate(found.earlier, 1)}
+        branches.update(found.branches)
+        return Output(logits, features, found.maps, found.features, branches, found.mass)
+
+    def _logits(self, decoupled: Tensor) -> Tensor:
+        logits = self.relate(decoupled)[1]
+        assert logits is not None, "earlier steps need a classifier"
+        return logits
 
     def relate(self, decoupled: Float[Tensor, "B L E"]) -> tuple[Tensor, Tensor | None]:
         """Features behind the relation, and their logits by the classifier, of the extractor's label features."""

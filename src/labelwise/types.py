@@ -145,6 +145,7 @@ class LabelFeatures:
         logits: `[B, L]` of the extractor's own, where places are scored before they are pooled.
         earlier: features of earlier cascade steps, for deep supervision.
         branches: further logits `[B, L]` by name that a loss also reads, as those of single scales.
+        mass: `[B, h, w]`, what each location holds in all, the sum over channels of the map that was pooled; with maps.
     """
 
     features: Float[Tensor, "B L D"]
@@ -152,6 +153,7 @@ class LabelFeatures:
     logits: Float[Tensor, "B L"] | None = None
     earlier: Sequence[Float[Tensor, "B L D"]] = ()
     branches: Mapping[str, Float[Tensor, "B L"]] = field(default_factory=dict)
+    mass: Float[Tensor, "B h w"] | None = None
 
 
 @dataclass
@@ -164,6 +166,7 @@ class Output:
         maps: `[B, L, h, w]` evidence, or `None` unless asked for.
         decoupled: `[B, L, D']`, the extractor's label features before any relation; `features` where there is none.
         branches: further logits `[B, L]` by name that a loss also reads: earlier cascade steps, single scales.
+        mass: `[B, h, w]`, see `LabelFeatures`.
     """
 
     logits: Float[Tensor, "B L"]
@@ -171,6 +174,7 @@ class Output:
     maps: Float[Tensor, "B L h w"] | None
     decoupled: Float[Tensor, "B L E"]
     branches: Mapping[str, Float[Tensor, "B L"]] = field(default_factory=dict)
+    mass: Float[Tensor, "B h w"] | None = None
 
 
 @dataclass(frozen=True)

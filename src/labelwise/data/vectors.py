@@ -83,7 +83,7 @@ def _forms(name: str) -> Iterator[str]:
             yield from cut
 
 
-def _words(name: str, rank: Mapping[str, int]) -> list[str] | None:
+def _words(name: str, rank: dict[str, int]) -> list[str] | None:
     """Words of a name that have vectors; `rank` is smaller for commoner words."""
     if name.lower() in rank:
         return [name.lower()]
@@ -95,7 +95,8 @@ def _words(name: str, rank: Mapping[str, int]) -> list[str] | None:
         cuts = [cut for cut in _cuts(word) if cut[0] in rank and cut[1] in rank]
         if not cuts:
             return None
-        words += min(cuts, key=lambda cut: max(rank[cut[0]], rank[cut[1]]))
+        first, second = min(cuts, key=lambda cut: max(rank[cut[0]], rank[cut[1]]))
+        words += [first, second]
     return words or None
 
 
