@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from timm.models import register_model
+from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
 from labelwise.methods import Method, create_method, create_model
 from labelwise.registry import list_methods
-from labelwise.types import Batch, LabelSet, Targets
+from labelwise.types import Batch, LabelPriors, LabelSet, Targets
 
 LABELS = 7  # no other dimension of these models is 7, so that a dimension of 7 is the labels'
 NAMES = tuple("abcdefg")
-BACKBONES = ("test_resnet", "test_convnext", "test_vit", "test_efficientnet")
+BACKBONES = ("test_resnet", "test_convnext", "test_vit", "tiny_swin", "test_efficientnet")
 every_method = pytest.mark.parametrize("name", list_methods())
 every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
 
 
-def build(name: str, backbone: str = "test_resnet") -> Method:
+@register_model
+def tiny_swin(**options: Any) -> SwinTransformer:
+    """A Swin transformer of a third of a million parameters, for timm has none that small."""
+    small = {
+        "patch_size": 4,
+        "window_size": 4,
+        "embed_dim": 16,
+        "depths": (1,) * 4,
+        "num_heads": (1, 2, 2, 4),
+    }
+    meant_for_timm = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+    return SwinTransformer(**small, **{k: v for k, v in options.items() if k not in meant_for_timm})
+
+
+def build(name: str, backbone: str = "test_resnet", **options: Any) -> Method:
+    """A method in the middle of its training, whose labels differ."""
     torch.manual_seed(0)
-    method = create_method(name, NAMES, backbone, weights="none", image_size=64)
-    with torch.no_grad():  # queries and biases away from 0, so that labels differ
+    options.setdefault("priors", LabelPriors.count(a_batch(40, 4, 4).targets))
+    method = create_method(name, NAMES, backbone, weights="none", image_size=64, **options)
+    with torch.no_grad():  # queries and biases away from 0
         for key, p in method.model.named_parameters():
             if LABELS in p.shape and not key.startswith("backbone."):
                 p.normal_()
-    return method.eval()
+    method.eval()
+    method.clock = 6, 10
+    method.start_epoch(lambda: [a_batch(8)])
+    torch.manual_seed(0)
+    return method
 
 
 def a_batch(rows: int = 3, h: int = 64, w: int = 64) -> Batch:

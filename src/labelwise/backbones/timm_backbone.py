@@ -170,7 +170,13 @@ def _create(name: str, pretrained: bool, image_size: int, drop_path: float) -> n
     if drop_path > 0:
         options["drop_path_rate"] = drop_path
     # Transformers need to know the size, or that it may change; convolutional nets take neither keyword.
-    for extra in ({"img_size": image_size, "dynamic_img_size": True}, {"img_size": image_size}, {}):
+    tries: tuple[dict[str, Any], ...] = (
+        {"img_size": image_size, "dynamic_img_size": True},
+        {"img_size": image_size, "strict_img_size": False},
+        {"img_size": image_size},
+        {},
+    )
+    for extra in tries:
         try:
             return timm.create_model(name, pretrained=pretrained, **{**options, **extra})
         except TypeError:

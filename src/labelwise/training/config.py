@@ -117,6 +117,9 @@ class Config(_Settings):
     optim: OptimSettings = OptimSettings()
     epochs: int = Field(6, ge=1, description="passes over the training split")
     batch_size: int = Field(32, ge=1, description="images per batch over all processes")
+    mixup: float = Field(
+        0.0, ge=0, description="images of a batch blended in pairs by a share from Beta(mixup, mixup); 0 is off"
+    )
     ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
     patience: int = Field(
         0, ge=0, description="epochs without a better validation mAP before stopping; 0 for never"

@@ -26,6 +26,7 @@ from labelwise.metrics import functional as F
 from labelwise.model import LabelModel
 from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
 from labelwise.training.journal import Journal
+from labelwise.training.mixup import mix
 from labelwise.training.optim import build_optimizer, rate_factor, set_rate
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
@@ -156,6 +157,8 @@ class Trainer:
             self.journal.unreadable(batch)
             images += len(batch.index) * accelerator.num_processes
             batch = batch.to(accelerator.device)
+            if c.mixup:
+                batch = mix(batch, c.mixup)
             quiet = accelerator.no_sync(self.stepper) if i < parts - 1 else nullcontext()
             with quiet:
                 with accelerator.autocast():
