@@ -163,3 +163,30 @@ def test_features_without_a_grid_are_refused(monkeypatch: pytest.MonkeyPatch) ->
         "backbone 'test_vit' with features of shape [1, 8, 64]; "
         "expected a spatial map or a square grid of tokens; choose another timm model"
     )
+
+
+@pytest.mark.parametrize(("name", "groups"), [("test_resnet", 2), ("test_vit", 3), ("test_efficientnet", 2)])
+def test_frozen_groups_stay_as_they_are_and_the_rest_learns(name: str, groups: int) -> None:
+    backbone = TimmBackbone(name, "none", 64, frozen_groups=groups).train()
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.1)
+    backbone(torch.rand(2, 3, 64, 64)).square().mean().backward()
+    optimizer.step()
+    moved = [k for k, v in backbone.state_dict().items() if not torch.equal(v, before[k])]
+    whole = TimmBackbone(name, "none", 64)
+    below = sum(not p.requires_grad for p in backbone.parameters()) - sum(
+        not p.requires_grad for p in whole.parameters()
+    )
+    assert moved
+    assert below > 0
+    still = {f"net.{k}" for k, p in backbone.net.named_parameters() if not p.requires_grad}
+    assert not still & set(moved)
+    # Statistics of a frozen batch norm rest as its weights do.
+    assert not {k.rpartition(".")[0] for k in still} & {
+        k.rpartition(".")[0] for k in moved if "running" in k
+    }
+
+
+def test_freezing_every_group_is_refused() -> None:
+    with pytest.raises(LabelwiseError, match=r"99 frozen groups of 'test_resnet'; expected fewer than its \d+; "):
+        TimmBackbone("test_resnet", "none", 64, frozen_groups=99)

@@ -8,6 +8,7 @@ import timm
 import torch
 from jaxtyping import Float
 from timm.data import resolve_model_data_config
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from labelwise.backbones.weights import load_weights
@@ -30,6 +31,8 @@ class TimmBackbone(nn.Module):
         fixed_statistics: batch norm keeps its running statistics while its weights learn; right for pretrained
             weights and small batches.
         drop_path: stochastic depth rate in [0, 1); 0 leaves the model's own default.
+        frozen_groups: groups of layers, counted from the image, that do not learn: the stem, then stages or blocks as
+            timm groups them. What lies below the first that learns costs no backward pass.
         stage: index of the stage whose map is taken, as timm counts them; later stages are removed. Earlier stages
             see finer detail. -1 takes the whole network.
 
@@ -49,6 +52,7 @@ class TimmBackbone(nn.Module):
         drop_path: float = 0.0,
         stage: int = -1,
         fixed_statistics: bool = False,
+        frozen_groups: int = 0,
     ) -> None:
         super().__init__()
         self.name, self.frozen, self.stage = name, freeze, stage
@@ -67,6 +71,8 @@ class TimmBackbone(nn.Module):
         self._layout, self.stride = self._probe(image_size)
         # Channels last is the faster memory layout of convolutions on CPUs and GPUs alike; transformers do not mind it.
         self.net.to(memory_format=torch.channels_last)
+        if frozen_groups:
+            _freeze_groups(self.net, name, frozen_groups)
         if freeze:
             self.requires_grad_(False)
             self.eval()
@@ -100,10 +106,10 @@ class TimmBackbone(nn.Module):
     def train(self, mode: bool = True) -> TimmBackbone:
         """Training mode, unless the backbone rests; statistics that are fixed stay so."""
         super().train(mode and not self._rests)
-        if self.fixed_statistics:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                learns = module.weight is None or module.weight.requires_grad
+                module.train(module.training and learns and not self.fixed_statistics)
         return self
 
     def _features(self, x: Tensor) -> Tensor:
@@ -146,6 +152,19 @@ def _freeze_unused(net: nn.Module, x: Tensor) -> None:
     for p in net.parameters():
         if torch.autograd.graph.get_gradient_edge(p).node not in seen:
             p.requires_grad_(False)
+
+
+def _freeze_groups(net: Any, name: str, count: int) -> None:
+    groups = group_parameters(net, net.group_matcher(coarse=True))
+    if count >= len(groups):
+        raise LabelwiseError(
+            f"{count} frozen groups of {name!r}",
+            f"fewer than its {len(groups)}",
+            "correct backbone.frozen_groups, or use --freeze-backbone",
+        )
+    for group in range(count):
+        for parameter in groups[group]:
+            net.get_parameter(parameter).requires_grad_(False)
 
 
 def _cut(net: Any, name: str, stage: int) -> int:

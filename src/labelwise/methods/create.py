@@ -26,6 +26,7 @@ def create_method(
     drop_path: float = 0.0,
     stage: int = -1,
     fixed_statistics: bool = False,
+    frozen_groups: int = 0,
     **options: Any,
 ) -> Method:
     """Build a registered method.
@@ -40,6 +41,7 @@ def create_method(
         drop_path: stochastic depth rate of the backbone.
         stage: stage of the backbone whose map is taken; -1 for the last.
         fixed_statistics: batch norm keeps its running statistics in training.
+        frozen_groups: groups of layers of the backbone, from the image on, that do not learn.
         options: `extractor={...}`, `loss={...}` and the rest of `Options`.
 
     Raises:
@@ -48,7 +50,9 @@ def create_method(
     _, build = find_method(name)
     label_set = labels if isinstance(labels, LabelSet) else LabelSet(tuple(labels))
     if isinstance(backbone, str):
-        backbone = TimmBackbone(backbone, weights, image_size, freeze, drop_path, stage, fixed_statistics)
+        backbone = TimmBackbone(
+            backbone, weights, image_size, freeze, drop_path, stage, fixed_statistics, frozen_groups
+        )
     return build(label_set, backbone, Options(**options))
 
 

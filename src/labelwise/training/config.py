@@ -45,6 +45,11 @@ class BackboneSettings(_Settings):
     statistics: Literal["fixed", "batch"] = Field(
         "fixed", description="batch norm's statistics in training: as the weights bring them, or each batch's"
     )
+    frozen_groups: int = Field(
+        0,
+        ge=0,
+        description="groups of layers, from the image on, that do not learn; they cost no backward pass",
+    )
     stage: int = Field(-1, ge=-1, description="stage whose map is taken; -1 for the last")
 
 
@@ -118,7 +123,9 @@ class Config(_Settings):
     epochs: int = Field(6, ge=1, description="passes over the training split")
     batch_size: int = Field(32, ge=1, description="images per batch over all processes")
     mixup: float = Field(
-        0.0, ge=0, description="images of a batch blended in pairs by a share from Beta(mixup, mixup); 0 is off"
+        0.0,
+        ge=0,
+        description="images of a batch blended in pairs by a share from Beta(mixup, mixup); 0 is off",
     )
     ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
     patience: int = Field(

@@ -78,6 +78,7 @@ class Run:
             drop_path=c.backbone.drop_path,
             stage=c.backbone.stage,
             fixed_statistics=c.backbone.statistics == "fixed",
+            frozen_groups=c.backbone.frozen_groups,
             extractor=c.extractor,
             relation=c.relation,
             classifier=c.classifier,
