@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from labelwise import extractors, losses
+from labelwise import classifiers, extractors, losses, relations
 from labelwise.training.config import Config
 
 HEAD = """# Settings
@@ -23,14 +23,29 @@ it, and `RUN/config.yaml` holds all of them as they were. A wrong name or value 
 `augment.image_size` follows `image_size`. This page is written by `python docs/settings.py`; a test compares.
 """
 EXTRACTORS = {
-    "dlfl": extractors.QueryAttention,
-    "baseline-gap, baseline-gmp, baseline-mlp": extractors.Pooled,
+    "dlfl, dafl": extractors.QueryAttention,
+    "baseline-gap, baseline-gmp, baseline-mlp, ml-gcn": extractors.Pooled,
+    "query2label": extractors.Query2Label,
+    "ml-decoder": extractors.MLDecoder,
+    "c-tran": extractors.CTran,
+    "class-features, add-gcn": extractors.ClassActivation,
+    "csra": extractors.ResidualAttention,
+    "mcar": extractors.RegionAttention,
+    "tdrg": extractors.DualRelations,
+    "ssgrl, dsrb, sarb, sst, hst": extractors.SemanticDecoupling,
+}
+RELATIONS = {
+    "ssgrl, dsrb, sarb, sst, hst": relations.GGNN,
+}
+CLASSIFIERS = {
+    "ml-gcn": classifiers.GraphClassifier,
 }
 LOSSES = {
     "asl": losses.AsymmetricLoss,
     "bce": losses.BinaryCrossEntropy,
     "weighted-bce": losses.WeightedBinaryCrossEntropy,
     "focal": losses.FocalLoss,
+    "two-way": losses.TwoWayLoss,
 }
 SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 
@@ -43,6 +58,10 @@ def page() -> str:
         "## `extractor`\n\nOptions of the method's extractor; a method's page says which it changes.\n"
     )
     parts += [table(name, options(part), "###") for name, part in EXTRACTORS.items()]
+    parts.append("## `relation`\n\nOptions of the part between label features and classifier.\n")
+    parts += [table(name, options(part), "###") for name, part in RELATIONS.items()]
+    parts.append("## `classifier`\n\nOptions of classifiers that have any.\n")
+    parts += [table(name, options(part), "###") for name, part in CLASSIFIERS.items()]
     parts.append("## `loss`\n\n`loss.name` chooses, and the other options are the loss's own.\n")
     parts += [table(name, options(part), "###") for name, part in LOSSES.items()]
     return "\n".join(parts)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,7 +17,8 @@ class LabelModel(nn.Module):
 
     Args:
         backbone: `[B, 3, H, W]` -> `[B, C, h, w]`.
-        extractor: map -> `LabelFeatures`; called as `extractor(map, want_maps=False)`.
+        extractor: map -> `LabelFeatures`; called as `extractor(map, want_maps=False)`. One that has no maps to give has
+            `places` (map -> `[B, P, D]`) and is shown by `class_activation`.
         classifier: `[B, L, D]` -> `[B, L]`; `None` where the extractor gives the logits itself.
         relation: `[B, L, D]` -> `[B, L, D']`, or `None`.
         own_share: weight in [0, 1] of the extractor's own logits beside the classifier's, where both are given.
@@ -60,9 +64,10 @@ class LabelModel(nn.Module):
             own = found.logits.float()
             logits = own if logits is None else (1 - self.own_share) * logits + self.own_share * own
         assert logits is not None, "an extractor without logits of its own needs a classifier"
+        maps = self.class_activation(feature_map) if want_maps and found.maps is None else found.maps
         branches = {f"step_{s}": self._logits(f) for s, f in enumerate(found.earlier, 1)}
         branches.update(found.branches)
-        return Output(logits, features, found.maps, found.features, branches, found.mass)
+        return Output(logits, features, maps, found.features, branches, found.mass)
 
     def _logits(self, decoupled: Tensor) -> Tensor:
         logits = self.relate(decoupled)[1]
@@ -73,6 +78,28 @@ class LabelModel(nn.Module):
         """Features behind the relation, and their logits by the classifier, of the extractor's label features."""
         features = decoupled if self.relation is None else self.relation(decoupled)
         return features, None if self.classifier is None else self.classifier(features).float()
+
+    def class_activation(self, feature_map: Float[Tensor, "B C h w"]) -> Float[Tensor, "B L h w"]:
+        """Evidence of a pooled model: how far each place alone raises a label's score, the positive part of it.
+
+            e_lp = relu( z_l(g(x_p)) - z_l(0) ),   A_lp = e_lp / sum_p e_lp
+
+        With a linear classifier `z_l(v) - z_l(0) = <w_l, v>`. Where no place raises the score, a label shows by how
+        much each lies above the lowest, and where all are alike an even map.
+
+        Source: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization".
+        Differs: the negative part is cut off, so that a map is a share of evidence.
+        """
+        extractor: Any = self.extractor
+        places: Tensor = extractor.places(feature_map)
+        labels = (-1, extractor.num_labels, -1)
+        scores = self._logits(places.flatten(0, 1).unsqueeze(1).expand(labels))
+        scores = scores - self._logits(places.new_zeros(1, 1, places.shape[2]).expand(labels))
+        scores = scores.unflatten(0, places.shape[:2]).transpose(1, 2)
+        evidence = scores.relu()
+        for other in (scores - scores.amin(2, keepdim=True), torch.ones_like(scores)):
+            evidence = torch.where(evidence.amax(2, keepdim=True) > 0, evidence, other)
+        return (evidence / evidence.sum(2, keepdim=True)).unflatten(2, feature_map.shape[2:])
 
     def _extract(self, feature_map: Tensor, want_maps: bool, states: Targets | None) -> LabelFeatures:
         if states is None:

@@ -10,7 +10,25 @@ from typing import Any
 from labelwise.errors import LabelwiseError
 
 # The modules that register methods; a method file is added here and nowhere else.
-_MODULES = ("labelwise.methods.baselines", "labelwise.methods.dlfl")
+_MODULES = (
+    "labelwise.methods.add_gcn",
+    "labelwise.methods.baselines",
+    "labelwise.methods.c_tran",
+    "labelwise.methods.class_features",
+    "labelwise.methods.csra",
+    "labelwise.methods.dafl",
+    "labelwise.methods.dlfl",
+    "labelwise.methods.dsrb",
+    "labelwise.methods.hst",
+    "labelwise.methods.mcar",
+    "labelwise.methods.ml_decoder",
+    "labelwise.methods.ml_gcn",
+    "labelwise.methods.query2label",
+    "labelwise.methods.sarb",
+    "labelwise.methods.ssgrl",
+    "labelwise.methods.sst",
+    "labelwise.methods.tdrg",
+)
 
 
 @dataclass(frozen=True)

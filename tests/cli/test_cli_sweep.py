@@ -13,7 +13,8 @@ import yaml
 
 import tiny_runs
 from labelwise.experiments import sweep as room
-from labelwise.experiments.sweep import COLUMNS, merged
+from labelwise.experiments.sweep import merged
+from labelwise.experiments.tables import COLUMNS
 from tiny_runs import command
 
 
@@ -104,6 +105,11 @@ def test_settings_of_the_command_line_are_for_every_run(
     [
         ({"rows": None}, "expected settings, rows (NAME: settings) and a list of seeds"),
         ({"rows": ["dlfl"]}, "expected settings, rows"),
+        (
+            {"proportions": [0.5, 1.5]},
+            "proportions [0.5, 1.5]; expected a list of numbers over 0 and up to 1",
+        ),
+        ({"proportions": 0.5}, "proportions 0.5; expected a list of numbers"),
         ({"seeds": 3}, "expected settings, rows"),
         ({"methods": []}, "a plan with settings, rows, seeds, methods; expected"),
         (
@@ -120,6 +126,49 @@ def test_a_wrong_plan(tmp_path: Path, plan: Path, change: dict[str, Any], told: 
 def test_an_unknown_row(tmp_path: Path, plan: Path) -> None:
     told = command("sweep", "--config", plan, "--out", tmp_path / "sweep", "--only", "gmp").told
     assert "row 'gmp'; expected one of gap, dlfl; correct --only" in told
+
+
+def test_an_unknown_row_or_data_set_is_told_before_anything_is_trained(
+    tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained"))
+    sweep = ("sweep", "--config", plan, "--out", tmp_path / "sweep")
+    told = command(*sweep, "--against", "gmp").told
+    assert "row 'gmp'; expected one of gap, dlfl; correct --against" in told
+    assert "dataset 'imagenet'; expected one of coco2014, " in command(*sweep, "--published", "imagenet").told
+
+
+def test_proportions_are_trained_seed_by_seed(
+    tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        room, "train", lambda c, path, *_, **__: seen.append((path.name, c.data.known_proportion, c.seed))
+    )
+    plan.write_text(
+        yaml.safe_dump({**yaml.safe_load(plan.read_text()), "proportions": [0.1, 1]}, sort_keys=False)
+    )
+    out = command(
+        "sweep", "--config", plan, "--out", tmp_path / "sweep", "--set", "data.known_proportion=0.7"
+    )
+    assert out.code == 0, out.err
+    rows = [(row, share) for share in (0.1, 1) for row in ("gap", "dlfl")]
+    assert seen == [(f"{row}-known{p}-seed{seed}", p, seed) for seed in (0, 1) for row, p in rows]
+
+
+def test_rows_are_compared_and_published_figures_stand_apart(tmp_path: Path, plan: Path) -> None:
+    out = tmp_path / "sweep"
+    settings = ("--against", "gap", "--published", "vg-500")
+    found = command("sweep", "--config", plan, "--out", out, *settings)
+    assert found.code == 0, found.err
+    ours, compared, apart = found.out.strip().split("\n\n")
+    assert [line.split()[0] for line in ours.splitlines()] == ["row", "gap", "dlfl"]
+    maps = {(row["row"], row["seed"]): float(row["mAP"]) for row in _rows(out)}
+    gap = statistics.fmean(maps["dlfl", s] - maps["gap", s] for s in "01")
+    assert compared.splitlines()[0].startswith("difference to gap, test mAP in points")
+    assert compared.splitlines()[2].split()[:3] == ["dlfl", "1", f"{100 * gap:+.2f}"]
+    assert apart.startswith("published, other conditions; not comparable unless stated\n")
+    assert "36.6" not in (out / "results.csv").read_text()
 
 
 def test_layers_of_settings() -> None:

@@ -18,6 +18,20 @@ def test_rms_divides_each_image_by_its_own_root_mean_square(seeded: torch.Genera
         torch.testing.assert_close(scaled, image / root, rtol=1e-5, atol=1e-6)
 
 
+def test_mean_gives_the_mean_feature_unit_scale(seeded: torch.Generator) -> None:
+    x = torch.rand(3, 4, 2, 5, generator=seeded) * torch.tensor([1.0, 10.0, 0.01]).view(3, 1, 1, 1)
+    found = MapNorm(4, "mean")(x)
+    for image, scaled in zip(x, found, strict=True):
+        means = [sum(channel.flatten().tolist()) / 10 for channel in image]
+        root = (sum(m * m for m in means) / 4) ** 0.5
+        torch.testing.assert_close(scaled, image / root, rtol=1e-5, atol=1e-6)
+
+
+def test_mean_of_a_map_that_sums_to_nothing_is_bounded() -> None:
+    x = torch.tensor([1.0, -1.0]).view(1, 1, 1, 2)
+    torch.testing.assert_close(MapNorm(1, "mean")(x), 10 * MapNorm(1, "rms")(x))
+
+
 def test_layer_standardises_the_channels_of_each_location(seeded: torch.Generator) -> None:
     x = 5 + 3 * torch.randn(2, 8, 2, 3, generator=seeded)
     expected = (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
@@ -42,12 +56,12 @@ def test_none_changes_nothing() -> None:
     assert MapNorm(2, "none")(x) is x
 
 
-@pytest.mark.parametrize("kind", ["none", "rms", "layer", "batch"])
+@pytest.mark.parametrize("kind", ["none", "mean", "rms", "layer", "batch"])
 def test_nothing_is_learnt(kind: str) -> None:
     assert not list(MapNorm(4, kind).parameters())
 
 
-@pytest.mark.parametrize("kind", ["rms", "layer"])
+@pytest.mark.parametrize("kind", ["mean", "rms", "layer"])
 def test_an_empty_map_stays_finite(kind: str) -> None:
     x = torch.zeros(1, 4, 2, 2, requires_grad=True)
     out = MapNorm(4, kind)(x)

@@ -38,10 +38,23 @@ def test_features_of_many_labels_cost_no_memory(seeded: torch.Generator) -> None
     assert features.untyped_storage().nbytes() == 2 * 4 * 4
 
 
-def test_maps_are_uniform_and_on_request() -> None:
-    module, x = Pooled(4, 3), torch.rand(2, 4, 3, 5)
-    assert module(x).maps is None
-    torch.testing.assert_close(module(x, want_maps=True).maps, torch.full((2, 3, 3, 5), 1 / 15))
+@pytest.mark.parametrize("hidden", [0, 6])
+def test_places_are_what_each_location_would_give_alone(hidden: int, seeded: torch.Generator) -> None:
+    module, x = (
+        Pooled(4, 3, hidden=hidden, normalise="none").eval(),
+        torch.randn(2, 4, 3, 5, generator=seeded),
+    )
+    assert module(x, want_maps=True).maps is None
+    places = module.places(x)
+    assert places.shape == (2, 15, module.dim)
+    for p in range(15):
+        alone = module(x[:, :, p // 5 : p // 5 + 1, p % 5 : p % 5 + 1]).features[:, 0]
+        torch.testing.assert_close(places[:, p], alone)
+
+
+def test_places_keep_the_scale_of_the_whole_map(seeded: torch.Generator) -> None:
+    module, x = Pooled(4, 3), torch.randn(2, 4, 3, 5, generator=seeded)
+    torch.testing.assert_close(module.places(x).mean(1), module(x).features[:, 0])
 
 
 def test_one_recipe_serves_maps_of_any_scale(seeded: torch.Generator) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -117,7 +119,10 @@ def test_joined_games_equal_one():
     whole.update(maps, boxes)
     parts[0].update(maps[:5], boxes[:5])
     parts[1].update(maps[5:], boxes[5:])
-    assert PointingGame.joined(parts).compute() == whole.compute()
+    joined, at_once = PointingGame.joined(parts).compute(), whole.compute()
+    assert joined.keys() == at_once.keys()
+    for name, value in joined.items():
+        np.testing.assert_allclose(value, at_once[name], rtol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -142,3 +147,71 @@ def test_bad_maps():
         F.pointing(peaked(1, 1) * torch.nan, [[(0, 0.0, 0.0, 1.0, 1.0)]])
     with pytest.raises(LabelwiseError, match="maps of 1 labels; expected 3"):
         PointingGame(labels=3).update(peaked(1, 1), [[]])
+
+
+def test_energy_equals_a_fine_canvas():
+    generator = torch.Generator().manual_seed(4)
+    maps = torch.rand(3, 2, 3, 5, generator=generator)
+    boxes = [
+        [(0, 0.1, 0.2, 0.5, 0.7), (0, 0.3, 0.5, 0.9, 0.9), (1, 0.0, 0.0, 0.15, 1.0)],
+        [(1, 0.25, 0.35, 0.55, 0.4)],
+        [],
+    ]
+    inside, outside = F.energy(maps, boxes)
+    expected = np.zeros(2)
+    for image, rows in enumerate(boxes):
+        for label in {row[0] for row in rows}:
+            canvas = np.zeros((300, 500), bool)  # a whole number of its pixels fills each cell and each box
+            for _, x0, y0, x1, y1 in (row for row in rows if row[0] == label):
+                canvas[round(300 * y0) : round(300 * y1), round(500 * x0) : round(500 * x1)] = True
+            large = maps[image, label].double().numpy().repeat(100, 0).repeat(100, 1)
+            expected[label] += large[canvas].sum() / large.sum()
+    np.testing.assert_allclose(inside, expected, atol=1e-9)
+    np.testing.assert_allclose(inside + outside, [1, 2])
+
+
+def test_energy_of_a_part_of_the_image():
+    left = [(0.0, 0.0, 0.5, 1.0)]
+    inside, _ = F.energy(torch.ones(1, 1, 2, 2), [[(0, 0.25, 0.0, 1.0, 1.0)]], covers=left)
+    assert inside.tolist() == pytest.approx([0.5])
+
+
+def test_even_map_has_the_energy_of_its_area_and_so_has_a_map_of_zeros():
+    boxes = [[(0, 0.25, 0.0, 0.75, 0.5), (0, 0.6, 0.1, 0.8, 0.4)]]
+    area = F.pointing_area(boxes, labels=1)[0]
+    for value in (1 / 49, 0.0):
+        np.testing.assert_allclose(F.energy(torch.full((1, 1, 7, 7), value), boxes)[0], area)
+
+
+def test_hard_cases_are_small_and_not_alone():
+    small, large = (0.0, 0.0, 0.4, 0.6), (0.0, 0.0, 0.5, 0.5)  # .24 and .25 of the image
+    maps = torch.cat((peaked(0, 0), peaked(6, 6)), dim=1)
+    game = PointingGame(labels=2)
+    game.update(maps, [[(0, *small)]])  # alone
+    game.update(maps, [[(0, *large), (1, *large)]])  # too large
+    assert game.compute()["tested_hard"] == [0, 0]
+    game.update(maps, [[(0, *small), (1, *large)]])
+    game.update(maps, [[(0, *small), (1, *small)]])
+    found = game.compute()
+    assert (found["tested"], found["tested_hard"]) == ([4, 3], [2, 1])
+    assert found["score_hard"] == 0.5  # label 0 hits in both, label 1 misses in its one
+    assert found["energy_hard"] == 0.5
+    assert found["centre_hard"] == 0
+    assert found["area_hard"] == pytest.approx(0.24)
+
+
+def test_negative_evidence_has_no_energy():
+    with pytest.raises(LabelwiseError, match="maps of image 0 below 0; expected evidence of 0 or more"):
+        F.energy(-peaked(1, 1), [[(0, 0.0, 0.0, 1.0, 1.0)]])
+
+
+def test_even_maps_cost_little_more_than_peaked_ones():
+    """Every pixel of an even map is its peak; looked up one by one they cost ten times as much as one."""
+    boxes = [[(i % 20, 0.1, 0.2, 0.6, 0.9), ((i + 1) % 20, 0.0, 0.0, 0.3, 0.3)] for i in range(64)]
+    spent = {}
+    for name, maps in (("peaked", torch.rand(64, 20, 7, 7)), ("even", torch.full((64, 20, 7, 7), 1 / 49))):
+        F.pointing(maps, boxes)
+        before = time.process_time()
+        F.pointing(maps, boxes)
+        spent[name] = time.process_time() - before
+    assert spent["even"] < 5 * spent["peaked"]

@@ -32,7 +32,7 @@ class TimmBackbone(nn.Module):
             weights and small batches.
         drop_path: stochastic depth rate in [0, 1); 0 leaves the model's own default.
         frozen_groups: groups of layers, counted from the image, that do not learn: the stem, then stages or blocks as
-            timm groups them. What lies below the first that learns costs no backward pass.
+            timm groups them, the last one never. What lies below the first that learns costs no backward pass.
         stage: index of the stage whose map is taken, as timm counts them; later stages are removed. Earlier stages
             see finer detail. -1 takes the whole network.
 
@@ -72,7 +72,7 @@ class TimmBackbone(nn.Module):
         # Channels last is the faster memory layout of convolutions on CPUs and GPUs alike; transformers do not mind it.
         self.net.to(memory_format=torch.channels_last)
         if frozen_groups:
-            _freeze_groups(self.net, name, frozen_groups)
+            _freeze_groups(self.net, frozen_groups)
         if freeze:
             self.requires_grad_(False)
             self.eval()
@@ -154,15 +154,9 @@ def _freeze_unused(net: nn.Module, x: Tensor) -> None:
             p.requires_grad_(False)
 
 
-def _freeze_groups(net: Any, name: str, count: int) -> None:
+def _freeze_groups(net: Any, count: int) -> None:
     groups = group_parameters(net, net.group_matcher(coarse=True))
-    if count >= len(groups):
-        raise LabelwiseError(
-            f"{count} frozen groups of {name!r}",
-            f"fewer than its {len(groups)}",
-            "correct backbone.frozen_groups, or use --freeze-backbone",
-        )
-    for group in range(count):
+    for group in range(min(count, len(groups) - 1)):
         for parameter in groups[group]:
             net.get_parameter(parameter).requires_grad_(False)
 

@@ -9,19 +9,42 @@ import typer
 
 
 def sweep(
-    config: Annotated[Path, typer.Option(help="YAML: settings, methods, seeds", metavar="FILE")],
+    config: Annotated[
+        Path,
+        typer.Option(help="YAML: settings, rows, seeds, and proportions of known labels", metavar="FILE"),
+    ],
     out: Annotated[Path, typer.Option(help="folder of the runs and results.csv", metavar="DIR")],
     assign: Annotated[
         list[str] | None, typer.Option("--set", help="setting for every run", metavar="A.B=C")
     ] = None,
     only: Annotated[str | None, typer.Option(help="train runs of this row name alone")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="also compare each row with this one, over seeds and test images")
+    ] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(help="also print, apart, what papers state for a data set", metavar="DATASET"),
+    ] = None,
 ) -> None:
-    """Train rows x seeds under the same settings and print mean and standard deviation; goes on where it stopped.
+    """Train rows x proportions x seeds under the same settings and print mean and standard deviation.
 
-    Example: labelwise sweep --config recipes/classification/voc-frozen.yaml --out runs/voc-frozen
+    It goes on where it stopped.
+
+    Example: labelwise sweep --config recipes/classification/voc-frozen.yaml --out runs/voc --against baseline-mlp
     """
-    from labelwise.experiments.sweep import run_sweep
+    from labelwise.experiments import published as carried
+    from labelwise.experiments import significance
+    from labelwise.experiments.sweep import Plan, run_sweep
     from labelwise.training.config import override, read_yaml
 
     settings = override({"settings": {}}, [f"settings.{a}" for a in assign or []])["settings"]
-    typer.echo(run_sweep(read_yaml(config), out, settings, only))
+    plan = Plan.of(read_yaml(config))
+    plan.check_row(against, "--against")
+    # Looked up before anything is trained, so that a misspelt name costs nothing.
+    apart = None if published is None else carried.table(published)
+    found = run_sweep(plan, out, settings, only)
+    typer.echo(found.table())
+    if against is not None:
+        typer.echo("\n" + significance.table(found.against(against)))
+    if apart is not None:
+        typer.echo("\n" + apart)

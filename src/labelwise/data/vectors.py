@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,19 @@ def read_vectors(source: str, names: Sequence[str]) -> WordVectors:
     """
     wanted = {form for name in names for form in _forms(name)}
     found = _from_package(source, wanted) if source.startswith("package:") else _from_text(source, wanted)
-    if not found:
+    rank = {word: i for i, word in enumerate(found)}
+    words = {name: _words(name, rank) for name in names}
+    if not any(words.values()):
         raise LabelwiseError(
-            f"vectors {source!r} without any word of {', '.join(list(names)[:5])}",
+            f"vectors {source!r} without any of {', '.join(list(names)[:5])}",
             "vectors of the labels' words",
             "choose another source, or vectors.source=learned",
         )
-    rank = {word: i for i, word in enumerate(found)}
-    width = len(next(iter(found.values())))
-    out, missing = np.zeros((len(names), width), np.float32), []
+    out = np.zeros((len(names), len(next(iter(found.values())))), np.float32)
     for row, name in enumerate(names):
-        words = _words(name, rank)
-        if words is None:
-            missing.append(name)
-        else:
-            out[row] = np.mean([found[word] for word in words], axis=0)
-    return WordVectors(out, tuple(missing))
+        if words[name]:
+            out[row] = np.mean([found[word] for word in words[name] or ()], axis=0)
+    return WordVectors(out, tuple(name for name in names if not words[name]))
 
 
 def _spaced(name: str) -> list[str]:
@@ -107,29 +104,64 @@ def _from_text(source: str, wanted: set[str]) -> dict[str, np.ndarray]:
     try:
         with open(path, encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
-                parts = line.rstrip().split(" ")
-                if number == 1 and len(parts) == 2:  # word2vec opens with its number of words and its width
+                line = line.rstrip()
+                if number == 1 and re.fullmatch(
+                    r"\d+ \d+", line
+                ):  # word2vec opens with its words and its width
                     continue
-                word, numbers = parts[0].lower(), parts[1:]
-                width = width or len(numbers)
-                if len(numbers) != width or not width:
-                    raise LabelwiseError(
-                        f"{path.name} line {number}: {len(numbers)} numbers",
-                        f"a word and {width or 'its'} numbers",
-                        "correct the line",
-                    )
+                width = width or line.count(" ")
+                word, numbers = _line(line, width, f"{path.name} line {number}")
                 if word in wanted and word not in found:
-                    found[word] = np.array(numbers, np.float32)
+                    found[word] = _vector(numbers, f"{path.name} line {number}")
     except OSError as error:
         raise LabelwiseError(
             f"vectors {source!r}: {error.strerror}",
             "learned, package:NAME or a file",
             "correct vectors.source",
         ) from None
-    except ValueError as error:
+    except UnicodeDecodeError as error:
         raise LabelwiseError(
-            f"{path.name} ({error})", "lines of a word and its numbers, in UTF-8", "choose another file"
+            f"{path.name} ({first_line(error)})",
+            "lines of a word and its numbers, in UTF-8",
+            "choose another file",
         ) from None
+    return found
+
+
+def _line(line: str, width: int, place: str) -> tuple[str, str]:
+    """A line's word, in lower case, and its numbers; some lists hold words with spaces, as `. . .`.
+
+    >>> _line("Dog 1 2", 2, "here"), _line(". . 1 2", 2, "here")
+    (('dog', '1 2'), ('. .', '1 2'))
+    """
+    word, _, numbers = line.partition(" ")
+    if line.count(" ") > width > 0:
+        parts = line.split(" ")
+        if not any(map(_is_number, parts[1:-width])):
+            word, numbers = " ".join(parts[:-width]), " ".join(parts[-width:])
+    found = numbers.count(" ") + 1 if numbers else 0
+    if found != width or not width:
+        raise LabelwiseError(
+            f"{place}: {found} numbers", f"a word and {width or 'its'} numbers", "correct the line"
+        )
+    return word.lower(), numbers
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _vector(numbers: str, place: str) -> np.ndarray:
+    try:
+        found = np.array(numbers.split(" "), np.float32)
+    except ValueError as error:
+        raise LabelwiseError(f"{place} ({first_line(error)})", "finite numbers", "correct the line") from None
+    if not np.isfinite(found).all():
+        raise LabelwiseError(f"{place}: a number that is not finite", "finite numbers", "correct the line")
     return found
 
 
@@ -149,16 +181,29 @@ def _from_package(source: str, wanted: set[str]) -> dict[str, np.ndarray]:
             "one .npy array and one .parquet list of words",
             "name another package",
         )
-    words = pq.read_table(str(lists[0].locate())).column(0).to_pylist()
-    array = np.load(str(arrays[0].locate()), mmap_mode="r")
-    if array.ndim != 2 or len(array) != len(words):
-        raise LabelwiseError(
-            f"package {name!r} with {len(words)} words and an array of shape {list(array.shape)}",
-            "one row a word",
-            "name another package",
-        )
+    words, array = _read(name, lists[0], arrays[0])
     first: dict[str, int] = {}
     for i, word in enumerate(words):
-        if str(word).lower() in wanted:
-            first.setdefault(str(word).lower(), i)
+        if word.lower() in wanted:
+            first.setdefault(word.lower(), i)
     return {word: np.asarray(array[i], np.float32) for word, i in first.items()}
+
+
+def _read(
+    name: str, list_: metadata.PackagePath, array_: metadata.PackagePath
+) -> tuple[list[str], np.ndarray]:
+    """A package's words and its array, a row a word."""
+    try:
+        words = [str(word) for word in pq.read_table(str(list_.locate())).column(0).to_pylist()]
+        array = np.load(str(array_.locate()), mmap_mode="r")
+    except (OSError, ValueError, IndexError) as error:  # pyarrow's errors are among them
+        raise LabelwiseError(
+            f"package {name!r} ({first_line(error)})", "readable words and vectors", f"install {name} anew"
+        ) from None
+    if array.ndim != 2 or len(array) != len(words) or array.dtype.kind not in "fiu":
+        raise LabelwiseError(
+            f"package {name!r} with {len(words)} words and an array of shape {list(array.shape)}",
+            "one row of numbers a word",
+            "name another package",
+        )
+    return words, array

@@ -16,10 +16,10 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
 from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
+from labelwise.evaluation.evidence import Evidence
 from labelwise.evaluation.scores import Scores, collect, gather
 from labelwise.metrics import functional as F
 from labelwise.metrics.angles import AngleReport
-from labelwise.metrics.localisation import PointingGame
 from labelwise.model import LabelModel
 from labelwise.training.config import Config
 from labelwise.training.run import WEIGHTS, Run
@@ -84,7 +84,7 @@ def evaluate(
         data: a data set with the run's labels, in any order.
         split: name of the split, or several as `val+test`.
         angles: also report the angles between label features and their classifiers.
-        pointing: where boxes are known, also play the pointing game with the maps.
+        pointing: also judge the maps, by their spread and, where boxes are known, by the pointing game.
 
     Raises:
         LabelwiseError: no such split, other labels, or no readable image.
@@ -115,26 +115,22 @@ def judge(
     pointing: bool = True,
 ) -> Result:
     """Figures of a model over a loader of the rows; see `evaluate`."""
-    game = PointingGame(len(rows.labels)) if pointing and rows.boxes is not None else None
+    evidence = Evidence(rows) if pointing else None
     report = AngleReport() if angles else None
 
     def watch(batch: Batch, output: Output) -> None:
-        if game is not None and output.maps is not None:
-            game.update(output.maps.float().cpu(), [rows.boxes_of(int(i)) for i in batch.index])
+        if evidence is not None:
+            evidence.update(batch, output)
         if report is not None:
             classifier: Any = model.classifier
             report.update(
                 output.features, classifier.weight, classifier.bias, batch.targets.values, batch.targets.known
             )
 
-    scores = collect(model, loader, rows, device, watch if game or report else None)
+    scores = collect(model, loader, rows, device, watch if evidence or report else None)
     metrics, per_label = figures(scores, run)
-    if game is not None:
-        found = PointingGame.joined(gather(game)).compute()
-        metrics["pointing"] = found["score"]
-        metrics["pointing_baselines"] = {"centre": found["centre"], "area": found["area"]}
-        for name, rate in zip(rows.labels.names, found["per_label"], strict=True):  # type: ignore[call-overload]
-            per_label[name]["pointing"] = None if np.isnan(rate) else rate
+    if evidence is not None:
+        evidence.add_to(metrics, per_label)
     angle_data = AngleReport.joined(gather(report)).compute() if report is not None else None
     return Result(_protocol(), metrics, per_label, _conditions(run, rows, scores, split), scores, angle_data)
 
@@ -202,6 +198,9 @@ def _protocol() -> dict[str, Any]:
         "CF1": "harmonic mean of CP and CR",
         "top3": "among the 3 highest and logit >= 0",
         "pointing": "peak of the label's map inside one of its boxes, mean over labels",
+        "energy": "share of the map's mass inside the label's boxes, mean over labels",
+        "hard": "boxes of the label under 25 % of the image, and another label with boxes in it",
+        "attention": "entropy of true labels' maps over log P; overlap of pairs of them, sum of the minimum",
     }
 
 

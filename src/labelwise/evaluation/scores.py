@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from labelwise.data.dataset import Dataset
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 from labelwise.model import LabelModel
 from labelwise.training.files import write_atomic
 from labelwise.types import Batch, Output
@@ -54,6 +56,38 @@ class Scores:
                 np.savez_compressed(file, ids=ids, logits=self.logits, values=self.values, known=self.known)
 
         write_atomic(path, write)
+
+
+@dataclass(frozen=True)
+class StoredScores:
+    """What `Scores.save` wrote.
+
+    Args:
+        ids: `[N]` image ids.
+        logits: `[N, L]` float32.
+        values: `[N, L]` as the data set held them.
+        known: `[N, L]` bool.
+    """
+
+    ids: np.ndarray
+    logits: np.ndarray
+    values: np.ndarray
+    known: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path) -> StoredScores:
+        """The scores of a file.
+
+        Raises:
+            LabelwiseError: absent or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                return cls(*(found[name] for name in ("ids", "logits", "values", "known")))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+            raise LabelwiseError(
+                f"{path} ({first_line(error)})", "scores that a run wrote", "train the run again"
+            ) from None
 
 
 @torch.inference_mode()

@@ -1,95 +1,170 @@
-"""Rows x seeds under the same settings, as one table."""
+"""Rows x known proportions x seeds under the same settings, as one table."""
 
 from __future__ import annotations
 
-import csv
-import io
-import statistics
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from labelwise.data import read
 from labelwise.errors import LabelwiseError
+from labelwise.experiments import significance, tables
 from labelwise.training.config import make_config
-from labelwise.training.files import read_json, write_text
+from labelwise.training.files import read_json
 from labelwise.training.fit import train
 
-FIGURES = ("mAP", "mAP_envelope", "CF1", "OF1", "pointing")
-COLUMNS = (
-    "row", "seed", *FIGURES, "val_mAP", "best_epoch", "epochs", "seconds", "images_per_second", "threads",
-    "method", "backbone", "weights", "frozen", "image_size", "loss", "data", "train", "val", "test", "commit", "torch",
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One training of a sweep.
+
+    Args:
+        row: name of its row.
+        proportion: share of known labels, or `None` where the plan names none.
+        seed: of everything that is drawn.
+        path: its folder.
+    """
+
+    row: str
+    proportion: float | None
+    seed: int
+    path: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether it was trained and judged."""
+        return (self.path / "results.json").is_file()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep trains.
+
+    Args:
+        rows: name -> settings laid over the shared ones.
+        seeds: each row is trained with each of them.
+        settings: shared by all.
+        proportions: shares of known labels that each row is trained with; empty to leave them to the settings.
+    """
+
+    rows: Mapping[str, Mapping[str, Any] | None]
+    seeds: list[int]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    proportions: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Plan:
+        """A plan from plain data.
+
+        Raises:
+            LabelwiseError: unknown parts, no rows, no seeds, or proportions out of range.
+        """
+        unknown = set(data) - {"settings", "rows", "seeds", "proportions"}
+        shaped = isinstance(data.get("rows"), Mapping) and isinstance(data.get("seeds"), list)
+        if unknown or not shaped or not data["rows"] or not data["seeds"]:
+            raise LabelwiseError(
+                f"a plan with {', '.join(data) or 'nothing'}",
+                "settings, rows (NAME: settings) and a list of seeds, with or without proportions",
+                "see docs/experiments.md",
+            )
+        shares = data.get("proportions", [])
+        if not isinstance(shares, list) or not all(_is_share(p) for p in shares):
+            raise LabelwiseError(
+                f"proportions {shares}", "a list of numbers over 0 and up to 1", "correct the plan"
+            )
+        return cls(data["rows"], data["seeds"], data.get("settings") or {}, shares)
+
+    def check_row(self, name: str | None, option: str) -> None:
+        """Refuse a name that is no row's, telling which option named it.
+
+        Raises:
+            LabelwiseError: no such row.
+        """
+        if name is not None and name not in self.rows:
+            raise LabelwiseError(f"row {name!r}", f"one of {', '.join(self.rows)}", f"correct {option}")
+
+    def runs(self, out: Path) -> list[SweepRun]:
+        """Every training, all rows of a seed before the next seed: what is stopped holds whole seeds."""
+        shares: list[float | None] = [*self.proportions] or [None]
+        found = []
+        for seed in self.seeds:
+            for share in shares:
+                for row in self.rows:
+                    known = "" if share is None else f"-known{share:g}"
+                    found.append(SweepRun(row, share, seed, out / f"{row}{known}-seed{seed}"))
+        return list(dict.fromkeys(found))
+
+    def of_run(self, run: SweepRun, over: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings of a run, with `over` laid over the plan's own."""
+        share = {} if run.proportion is None else {"data": {"known_proportion": run.proportion}}
+        return merged(self.settings, self.rows[run.row] or {}, over, share, {"seed": run.seed})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is done of a sweep.
+
+    Args:
+        runs: those that are done, in the order of rows, proportions and seeds.
+        rows: the line of each, as results.csv holds it.
+    """
+
+    runs: list[SweepRun]
+    rows: list[dict[str, Any]]
+
+    def table(self) -> str:
+        """Means and deviations as text."""
+        return tables.table(self.rows)
+
+    def against(self, row: str, number: int = significance.DRAWS) -> list[significance.Difference]:
+        """Every other row's test mAP less that of `row`; see `significance.differences`."""
+        files: dict[str, dict[significance.Cell, Path]] = {}
+        for run, line in zip(self.runs, self.rows, strict=True):
+            split = tables.judged_split(read_json(run.path / "results.json"))
+            cell = line["known_proportion"], run.seed
+            files.setdefault(run.row, {})[cell] = run.path / "scores" / f"{split}.npz"
+        return significance.differences(files, row, number)
 
 
 def run_sweep(
-    plan: Mapping[str, Any], out: Path, settings: Mapping[str, Any], only: str | None = None
-) -> str:
-    """Train every row with every seed, write results.csv, and give a table of means.
+    plan: Plan, out: Path, settings: Mapping[str, Any] | None = None, only: str | None = None
+) -> Sweep:
+    """Train every row with every known proportion and seed, and write results.csv.
 
     A run that is done is not repeated; one that was stopped goes on.
 
     Args:
-        plan: `settings` shared by all, `rows` (name -> further settings) and `seeds`.
+        plan: what to train.
         out: folder of the runs.
         settings: laid over the plan's.
         only: name of the one row to train.
 
     Raises:
-        LabelwiseError: a plan without rows or seeds, or wrong settings.
+        LabelwiseError: wrong settings, or no such row.
     """
-    unknown = set(plan) - {"settings", "rows", "seeds"}
-    shaped = isinstance(plan.get("rows"), Mapping) and isinstance(plan.get("seeds"), list)
-    if unknown or not shaped or not plan["rows"] or not plan["seeds"]:
-        raise LabelwiseError(
-            f"a plan with {', '.join(plan) or 'nothing'}",
-            "settings, rows (NAME: settings) and a list of seeds",
-            "see recipes/classification",
-        )
-    if only is not None and only not in plan["rows"]:
-        raise LabelwiseError(f"row {only!r}", f"one of {', '.join(plan['rows'])}", "correct --only")
+    plan.check_row(only, "--only")
     data = None
-    for seed in plan["seeds"]:
-        for name, row in plan["rows"].items():
-            path = out / f"{name}-seed{seed}"
-            if (path / "results.json").is_file() or only not in (None, name):
-                continue
-            config = make_config(merged(plan.get("settings", {}), row or {}, settings, {"seed": seed}))
-            data = (
-                data if data is not None and data.source == config.data.source else read(config.data.source)
-            )
-            train(config, path, data, resume=(path / "config.yaml").is_file())
-    found = [_row(out / f"{name}-seed{seed}", name) for name in plan["rows"] for seed in plan["seeds"]]
-    rows = [row for row in found if row is not None]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(out / "results.csv", text.getvalue())
-    return table(rows)
+    for run in plan.runs(out):
+        if run.done or only not in (None, run.row):
+            continue
+        config = make_config(plan.of_run(run, settings or {}))
+        data = data if data is not None and data.source == config.data.source else read(config.data.source)
+        train(config, run.path, data, resume=(run.path / "config.yaml").is_file())
+    found = found_runs(plan, out)
+    tables.write_rows(out / "results.csv", found.rows)
+    return found
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Mean and sample standard deviation of the test mAP of each row, in points."""
-    lines = [
-        f"{'row':24} {'test mAP':>16} {'val mAP':>9} {'CF1':>7} {'OF1':>7} {'pointing':>9} {'seeds':>6} {'s/run':>6}"
-    ]
-    for name in dict.fromkeys(row["row"] for row in rows):
-        own = [row for row in rows if row["row"] == name]
-        values = [100 * row["mAP"] for row in own]
-        spread = f" +- {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        mean = {
-            c: statistics.fmean(r[c] for r in own if r[c] is not None)
-            for c in ("val_mAP", "CF1", "OF1", "seconds")
-        }
-        pointing = [r["pointing"] for r in own if r["pointing"] is not None]
-        lines.append(
-            f"{name:24} {f'{statistics.fmean(values):.2f}{spread}':>16} {100 * mean['val_mAP']:9.2f} "
-            f"{100 * mean['CF1']:7.2f} {100 * mean['OF1']:7.2f} "
-            f"{f'{100 * statistics.fmean(pointing):.1f}' if pointing else '-':>9} {len(own):6} {mean['seconds']:6.0f}"
-        )
-    return "\n".join(lines)
+def found_runs(plan: Plan, out: Path) -> Sweep:
+    """What is done of a plan, row by row."""
+    runs = plan.runs(out)
+    order = {name: i for i, name in enumerate(plan.rows)}
+    shares = {share: i for i, share in enumerate(dict.fromkeys(run.proportion for run in runs))}
+    planned = sorted(runs, key=lambda run: (order[run.row], shares[run.proportion]))
+    lines = [(run, tables.row_of_run(run.path, run.row)) for run in planned]
+    return Sweep([run for run, line in lines if line], [line for _, line in lines if line])
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,31 +179,5 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _row(path: Path, name: str) -> dict[str, Any] | None:
-    if not (path / "results.json").is_file():
-        return None
-    results = read_json(path / "results.json")
-    splits, training = results["splits"], results["training"]
-    test = splits.get("test") or splits["val"]
-    c = test["conditions"]
-    return {
-        "row": name,
-        "seed": c["seed"],
-        **{figure: test["metrics"].get(figure) for figure in FIGURES},
-        "val_mAP": splits["val"]["metrics"]["mAP"] if "val" in splits else None,
-        **{k: training[k] for k in ("best_epoch", "epochs", "seconds", "images_per_second", "threads")},
-        "method": c["method"],
-        "backbone": c["backbone"],
-        "weights": c["backbone_weights"],
-        "frozen": c["frozen_backbone"],
-        "image_size": c["image_size"],
-        "loss": c["loss"]["name"],
-        "data": Path(c["data"].partition(":")[2] or c["data"]).name,
-        **{
-            split: splits[split]["conditions"]["images"] if split in splits else None
-            for split in ("val", "test")
-        },
-        "train": training["images"],
-        "commit": c["labelwise_commit"],
-        "torch": c["torch"],
-    }
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1

@@ -9,13 +9,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MapNormKind = Literal["none", "rms", "layer", "batch"]
+MapNormKind = Literal["none", "mean", "rms", "layer", "batch"]
 
 
 class MapNorm(nn.Module):
     """Normalises a map so that one recipe serves every backbone and resolution.
 
-    `rms`: the image's whole map is divided by its root mean square, which keeps every ratio within the image;
+    `mean`: the image's map is divided by the root mean square of its mean feature, so that what pooling gives has unit
+    scale whatever the resolution (a larger map is sparser, and its mean smaller against its places), yet at most ten
+    times what `rms` gives; `rms`: it is divided by the root mean square of the whole map; both keep every ratio within
+    the image;
     `layer`: layer norm over the channels of each location; `batch`: each channel to zero mean and unit variance over
     batch and locations; `none`: nothing. None of them has learnable parameters.
 
@@ -24,11 +27,11 @@ class MapNorm(nn.Module):
         kind: one of the above.
 
     >>> x = torch.full((1, 2, 3, 3), 40.0)
-    >>> MapNorm(2, "rms")(x).unique().tolist()
+    >>> MapNorm(2, "mean")(x).unique().tolist()
     [1.0]
     """
 
-    def __init__(self, channels: int, kind: MapNormKind = "rms") -> None:
+    def __init__(self, channels: int, kind: MapNormKind = "mean") -> None:
         super().__init__()
         self.kind = kind
         self.batch_norm = nn.BatchNorm2d(channels, affine=False) if kind == "batch" else None
@@ -37,10 +40,13 @@ class MapNorm(nn.Module):
         """The map at unit scale."""
         if self.batch_norm is not None:
             return self.batch_norm(x)
-        if self.kind == "rms":
-            # Squares of a half-precision map overflow; the mean is taken in fp32 or wider.
+        if self.kind in ("mean", "rms"):
+            # Squares of a half-precision map overflow; means are taken in fp32 or wider.
             full = x.to(torch.promote_types(x.dtype, torch.float32))
             mean_square = full.square().mean((1, 2, 3), keepdim=True)
+            if self.kind == "mean":
+                of_mean = full.mean((2, 3), keepdim=True).square().mean(1, keepdim=True)
+                mean_square = torch.maximum(of_mean, mean_square / 100)
             return (x * (mean_square + 1e-12).rsqrt()).to(x.dtype)
         if self.kind == "layer":
             return F.layer_norm(x.movedim(1, -1), (x.shape[1],)).movedim(-1, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,7 +15,8 @@ class Pooled(nn.Module):
     """One pooled vector, given to every label: `f_l = g(pool_p x_p)` for all `l`.
 
     `g` is the identity, or with `hidden` a linear map, GELU and dropout, the pooled MLP. The features are an expanded
-    view and cost no memory. `maps` are uniform, for the pool looks everywhere alike.
+    view and cost no memory. The pool looks everywhere alike, so there are no maps to give: `places` shows instead what
+    the classifier would read at each location alone, from which a model makes class activation maps.
 
     Args:
         channels: C of the map.
@@ -27,6 +27,7 @@ class Pooled(nn.Module):
         map_dropout: rate in [0, 1) at which whole channels of the map are left out.
         normalise: scale of the map, see `MapNorm`.
 
+    >>> import torch
     >>> Pooled(4, num_labels=3)(torch.rand(2, 4, 5, 5)).features.shape
     torch.Size([2, 3, 4])
     """
@@ -56,8 +57,8 @@ class Pooled(nn.Module):
         """Label features of a map."""
         x = self.map_dropout(self.norm(x))
         pooled = self.hidden(x.mean((2, 3)) if self.pool == "mean" else x.amax((2, 3)))
-        maps = None
-        if want_maps:
-            maps = x.new_full((1, 1, 1, 1), 1 / (x.shape[2] * x.shape[3]), dtype=torch.float32)
-            maps = maps.expand(len(x), self.num_labels, *x.shape[2:])
-        return LabelFeatures(pooled.unsqueeze(1).expand(-1, self.num_labels, -1), maps)
+        return LabelFeatures(pooled.unsqueeze(1).expand(-1, self.num_labels, -1))
+
+    def places(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B P D"]:
+        """`g(x_p)`: the feature of each location, as if it were all that the pool gave."""
+        return self.hidden(self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2))

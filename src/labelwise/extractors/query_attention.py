@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.transformer import sine_code
 from labelwise.types import LabelFeatures
 
 Tokens = Float[Tensor, "B P C"]
@@ -105,7 +105,7 @@ class QueryAttention(nn.Module):
         """Label features of a map, with their maps where asked for."""
         size = x.shape[2:]
         tokens = self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2)
-        code = _sine(size[0], size[1], self.dim, tokens) if self.position == "sine" else None
+        code = sine_code(size[0], size[1], self.dim, tokens) if self.position == "sine" else None
         shared = self.dropout(self.mean(tokens.mean(1))).unsqueeze(1) if self.mean is not None else None
         size_of_chunk = self.chunk or self.num_labels
         parts = [self._labels(tokens, code, shared, q, want_maps) for q in self.queries.split(size_of_chunk)]
@@ -197,15 +197,3 @@ class _Step(nn.Module):
         z = z if shared is None else z + shared
         z = z if self.replace else self.norm(q + z)
         return z if self.ffn is None or self.ffn_norm is None else self.ffn_norm(z + self.ffn(z))
-
-
-def _sine(h: int, w: int, dim: int, like: Tensor) -> Float[Tensor, "1 P D"]:
-    """Two-dimensional sine code: half of the channels for rows, half for columns, wavelengths up to 10,000."""
-    quarter = max(1, dim // 4)
-    rate = torch.exp(-math.log(10_000.0) * torch.arange(quarter, device=like.device) / quarter)
-    rows = torch.arange(h, device=like.device)[:, None] * rate
-    columns = torch.arange(w, device=like.device)[:, None] * rate
-    row_code = torch.cat([rows.sin(), rows.cos()], 1)[:, None].expand(-1, w, -1)
-    column_code = torch.cat([columns.sin(), columns.cos()], 1)[None].expand(h, -1, -1)
-    code = torch.cat([row_code, column_code], 2).flatten(0, 1)
-    return F.pad(code, (0, dim - code.shape[1])).unsqueeze(0).to(like.dtype)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from labelwise.errors import LabelwiseError
 from labelwise.losses import functional as L
 from labelwise.losses.functional import Reduction
+from labelwise.losses.two_way import TwoWayLoss
 from labelwise.types import Targets
 
 
@@ -106,7 +107,7 @@ class AsymmetricLoss(_CellLoss):
 
 
 def build_loss(name: str, positive_rate: Tensor | None = None, **options: Any) -> nn.Module:
-    """A classification loss by its name: `bce`, `weighted-bce`, `focal` or `asl`.
+    """A classification loss by its name: `bce`, `weighted-bce`, `focal`, `asl` or `two-way`.
 
     Raises:
         LabelwiseError: unknown name, option or reduction, or `weighted-bce` without rates.
@@ -116,6 +117,7 @@ def build_loss(name: str, positive_rate: Tensor | None = None, **options: Any) -
         "weighted-bce": WeightedBinaryCrossEntropy,
         "focal": FocalLoss,
         "asl": AsymmetricLoss,
+        "two-way": TwoWayLoss,
     }
     if name not in known:
         raise LabelwiseError(f"loss {name!r}", f"one of {', '.join(known)}", "correct loss.name")

@@ -31,4 +31,9 @@ def gmp(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
 )
 def mlp(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
     """The control of equal width: what a hidden layer gives without a feature of its own per label."""
-    return compose(labels, backbone, asked, Part(Pooled, {"pool": "mean"}, {"hidden": 512, "dropout": 0.1}))
+    return compose(
+        labels,
+        backbone,
+        asked,
+        Part(Pooled, {"pool": "mean"}, {"hidden": 512, "dropout": 0.5, "map_dropout": 0.5}),
+    )

@@ -84,6 +84,7 @@ def compose(
     relation: Part | None = None,
     classifier: Part | None = None,
     terms: Mapping[str, Settings] | None = None,
+    own_logits: bool = False,
     **more: Any,
 ) -> Method:
     """Backbone, extractor, relation, classifier, loss and further terms, the composition of every method.
@@ -96,6 +97,7 @@ def compose(
         relation: its class takes `dim` and `num_labels` first and has `dim`; `None` for no relation.
         classifier: its class takes `num_labels` and `dim` first; `None` for one linear classifier per label.
         terms: the method's own defaults of further terms.
+        own_logits: the extractor alone gives the logits; there is no classifier.
         more: passed on to `LabelModel` (`own_share`, `takes_states`) and `Method` (`branch_weight`, `show`).
 
     Raises:
@@ -113,14 +115,21 @@ def compose(
         raise LabelwiseError(
             f"relation.{next(iter(asked.relation))}", "a method with a relation", "leave it out"
         )
-    classifier = classifier or Part(PerLabelClassifier)
-    given = {"num_labels": number, "dim": width, **classifier.given}
-    last = Part(classifier.kind, given, classifier.defaults).build("classifier", asked.classifier)
+    last = None
+    if not own_logits:
+        classifier = classifier or Part(PerLabelClassifier)
+        given = {"num_labels": number, "dim": width, **classifier.given}
+        last = Part(classifier.kind, given, classifier.defaults).build("classifier", asked.classifier)
+    elif asked.classifier:
+        raise LabelwiseError(
+            f"classifier.{next(iter(asked.classifier))}", "a method with a classifier", "leave it out"
+        )
     for_method = {k: more.pop(k) for k in ("branch_weight", "show") if k in more}
     model = LabelModel(backbone, head, last, related, **more)
     rate = None if asked.priors is None else asked.priors.positive_rate
     criterion = build_loss(positive_rate=rate, **{"name": "asl", **asked.loss})
-    sizes = HeadSizes(number, int(head.dim), width)
+    groups = tuple(tuple(labels.index(name) for name in group.labels) for group in labels.groups.values())
+    sizes = HeadSizes(number, int(head.dim), width, groups)
     return Method(model, criterion, build_terms(sizes, terms or {}, asked.terms), **for_method)
 
 

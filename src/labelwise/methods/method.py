@@ -24,11 +24,13 @@ class HeadSizes:
         labels: L.
         decoupled: width of the extractor's label features.
         features: width of the features that the classifier reads.
+        groups: columns of the labels of each group of the label set.
     """
 
     labels: int
     decoupled: int
     features: int
+    groups: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass

@@ -4,4 +4,16 @@ from __future__ import annotations
 
 from torch import nn
 
-TERMS: dict[str, type[nn.Module]] = {}
+from labelwise.methods.blending_term import BlendingTerm
+from labelwise.methods.consistency_term import ConsistencyTerm
+from labelwise.methods.contrast_term import ContrastTerm
+from labelwise.methods.discriminative_term import DiscriminativeTerm
+from labelwise.methods.pseudo_term import PseudoTerm
+
+TERMS: dict[str, type[nn.Module]] = {
+    "blending": BlendingTerm,
+    "contrast": ContrastTerm,
+    "discriminative": DiscriminativeTerm,
+    "consistency": ConsistencyTerm,
+    "pseudo": PseudoTerm,
+}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelwise.metrics import functional
 from labelwise.metrics.angles import AngleReport
+from labelwise.metrics.attention import AttentionReport
 from labelwise.metrics.localisation import PointingGame
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AngleReport",
+    "AttentionReport",
     "AttributeMetrics",
     "CalibrationError",
     "MeanAveragePrecision",

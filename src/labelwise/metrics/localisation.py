@@ -1,22 +1,25 @@
-"""The pointing game: does a label's map peak inside one of the label's boxes?"""
+"""Evidence against boxes: does a label's map peak inside the label's boxes, and how much of it lies there?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from labelwise.errors import LabelwiseError
+from labelwise.metrics.boxes import Box, Case, cases, coverage, inside
 
-Box = tuple[int, float, float, float, float]
 Size = tuple[int, int]
 Region = tuple[float, float, float, float]
+PerLabel = Float[np.ndarray, " L"]
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
+MEASURES = ("score", "energy", "centre", "area")
 _TIE = 1e-6
+_MAPS_AT_ONCE = 64
 
 
 def pointing(
@@ -26,7 +29,7 @@ def pointing(
     canvas: int = 224,
     tolerance: float = 0.0,
     covers: Sequence[Region] | None = None,
-) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " L"]]:
+) -> tuple[PerLabel, PerLabel]:
     """Hits and misses per label over images where the label has a box.
 
     A map is resized bilinearly (`align_corners=False`) to the image, and the centre of its highest pixel is
@@ -55,53 +58,70 @@ def pointing(
     >>> hits.tolist(), misses.tolist()
     ([1.0, 0.0], [0.0, 1.0])
     """
-    for name, rows in (("boxes", boxes), ("sizes", sizes), ("covers", covers)):
-        if rows is not None and len(rows) != len(maps):
-            raise LabelwiseError(
-                f"{name} of {len(rows)} images", f"{len(maps)}, as the maps", "pass one an image"
-            )
-    hits, tested = np.zeros(maps.shape[1]), np.zeros(maps.shape[1])
-    for index, labels in enumerate(_grouped(boxes, maps.shape[1])):
-        if not labels:
-            continue
-        height, width = (1, 1) if sizes is None else sizes[index]
-        chosen = maps[index, list(labels)].detach().float()
-        if not torch.isfinite(chosen).all():
-            raise LabelwiseError(
-                f"maps of image {index} with NaN or infinity", "finite maps", "check the model"
-            )
-        scale = canvas / max(height, width)
-        shape = max(1, round(height * scale)), max(1, round(width * scale))
-        region = WHOLE if covers is None else covers[index]
-        for label, points in zip(labels, _peaks(chosen, shape, region), strict=True):
-            reach = tolerance / shape[1], tolerance / shape[0]
-            hits[label] += _inside(points, labels[label], reach).mean()
-            tested[label] += 1
-    return hits, tested - hits
+    _check_lengths(len(maps), boxes=boxes, sizes=sizes, covers=covers)
+    found = cases(boxes, maps.shape[1])
+    shares = _hits(_chosen(maps, found), found, sizes, canvas, tolerance, covers)
+    return _sums(found, shares, maps.shape[1])
 
 
-def pointing_centre(
-    boxes: Sequence[Sequence[Box]], labels: int
-) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " L"]]:
+def energy(
+    maps: Float[Tensor, "B L h w"], boxes: Sequence[Sequence[Box]], covers: Sequence[Region] | None = None
+) -> tuple[PerLabel, PerLabel]:
+    """Mass of the maps inside and outside the label's boxes, summed per label over images where it has a box.
+
+    With `c_p` the share of cell `p` that the union of the label's boxes covers, a map adds
+
+        sum_p A_lp c_p / sum_p A_lp
+
+    to what is inside and the rest to what is outside: each cell's mass is spread evenly over it, and nothing is
+    resized. A map of zeros counts as an even one.
+
+    Args:
+        maps: `[B, L, h, w]` finite evidence of 0 or more.
+        boxes, covers: as in `pointing`.
+
+    Returns:
+        Inside and outside, each `[L]` float64; the energy of a label is `inside / (inside + outside)`.
+
+    Raises:
+        LabelwiseError: as `pointing`, or on negative evidence.
+
+    Source: the energy-based pointing game of Wang et al. 2020, "Score-CAM".
+    Differs: cells that a box cuts count by the share inside.
+
+    >>> inside, outside = energy(torch.ones(1, 1, 4, 4), [[(0, 0.0, 0.0, 0.5, 0.5)]])
+    >>> inside.tolist(), outside.tolist()
+    ([0.25], [0.75])
+    """
+    _check_lengths(len(maps), boxes=boxes, covers=covers)
+    found = cases(boxes, maps.shape[1])
+    return _sums(found, _energies(_chosen(maps, found), found, covers), maps.shape[1])
+
+
+def pointing_centre(boxes: Sequence[Sequence[Box]], labels: int) -> tuple[PerLabel, PerLabel]:
     """Hits and misses per label of always pointing at the middle of the image; `boxes` as in `pointing`."""
-    middle = np.array([[0.5, 0.5]])
-    return _score(boxes, labels, lambda own: float(_inside(middle, own, (0.0, 0.0))[0]))
+    found = cases(boxes, labels)
+    return _sums(found, [_centre(case) for case in found], labels)
 
 
-def pointing_area(
-    boxes: Sequence[Sequence[Box]], labels: int
-) -> tuple[Float[np.ndarray, " L"], Float[np.ndarray, " L"]]:
+def pointing_area(boxes: Sequence[Sequence[Box]], labels: int) -> tuple[PerLabel, PerLabel]:
     """Expected hits and misses per label of pointing anywhere: the area of the union of the label's boxes.
+
+    An even map has this energy, too.
 
     >>> hits, _ = pointing_area([[(0, 0.0, 0.0, 0.5, 0.5), (0, 0.25, 0.0, 0.75, 0.5)]], labels=1)
     >>> hits.tolist()
     [0.375]
     """
-    return _score(boxes, labels, _union)
+    found = cases(boxes, labels)
+    return _sums(found, [case.area for case in found], labels)
 
 
 class PointingGame:
-    """The pointing game over many batches, with its two baselines.
+    """Pointing and energy over many batches, each beside its baselines, over all cases and over the hard ones.
+
+    A case is a label of an image that has boxes; it is hard where they cover under a quarter of the image and
+    another label has boxes there as well.
 
     Args:
         labels: how many labels.
@@ -109,13 +129,14 @@ class PointingGame:
 
     >>> game = PointingGame(labels=1)
     >>> game.update(torch.ones(1, 1, 2, 2), [[(0, 0.0, 0.0, 0.5, 1.0)]])
-    >>> game.compute()["score"]
-    0.5
+    >>> found = game.compute()
+    >>> found["score"], found["energy"]
+    (0.5, 0.5)
     """
 
     def __init__(self, labels: int, canvas: int = 224, tolerance: float = 0.0) -> None:
         self.labels, self.canvas, self.tolerance = labels, canvas, tolerance
-        self._sums = {name: np.zeros((2, labels)) for name in ("score", "centre", "area")}
+        self._sums = {name + which: np.zeros((2, labels)) for which in ("", "_hard") for name in MEASURES}
 
     def update(
         self,
@@ -127,9 +148,19 @@ class PointingGame:
         """Adds a batch; arguments as in `pointing`."""
         if maps.shape[1] != self.labels:
             raise LabelwiseError(f"maps of {maps.shape[1]} labels", f"{self.labels}", "use one label order")
-        self._sums["score"] += pointing(maps, boxes, sizes, self.canvas, self.tolerance, covers)
-        self._sums["centre"] += pointing_centre(boxes, self.labels)
-        self._sums["area"] += pointing_area(boxes, self.labels)
+        _check_lengths(len(maps), boxes=boxes, sizes=sizes, covers=covers)
+        found = cases(boxes, self.labels)
+        chosen = _chosen(maps, found)
+        shares: dict[str, Sequence[float] | np.ndarray] = {
+            "score": _hits(chosen, found, sizes, self.canvas, self.tolerance, covers),
+            "energy": _energies(chosen, found, covers),
+            "centre": [_centre(case) for case in found],
+            "area": [case.area for case in found],
+        }
+        hard = np.array([case.hard for case in found], bool)
+        for name, values in shares.items():
+            self._sums[name] += _sums(found, values, self.labels)
+            self._sums[f"{name}_hard"] += _sums(found, values, self.labels, hard)
 
     @classmethod
     def joined(cls, games: Sequence[PointingGame]) -> PointingGame:
@@ -141,14 +172,112 @@ class PointingGame:
         return whole
 
     def compute(self) -> dict[str, object]:
-        """`score`, `centre`, `area`: means over tested labels or NaN; `per_label`, `tested`: `[L]` lists.
+        """Means over tested labels, or NaN, and lists by label.
 
-        `per_label` is NaN for a label that was never tested.
+        `score`, `energy`, `centre`, `area`, and each with `_hard`: means. `per_label`, `energy_per_label`: `[L]`, NaN
+        for a label that was never tested. `tested`, `tested_hard`: `[L]` counts of cases.
         """
         rates = {name: _rates(*sums) for name, sums in self._sums.items()}
         means = {n: float(np.nanmean(r)) if not np.isnan(r).all() else float("nan") for n, r in rates.items()}
-        tested = self._sums["score"].sum(axis=0).round().astype(int)
-        return {**means, "per_label": rates["score"].tolist(), "tested": tested.tolist()}
+        return {
+            **means,
+            "per_label": rates["score"].tolist(),
+            "energy_per_label": rates["energy"].tolist(),
+            "tested": _counts(self._sums["score"]),
+            "tested_hard": _counts(self._sums["score_hard"]),
+        }
+
+
+def _check_lengths(images: int, **given: Sequence[object] | None) -> None:
+    for name, rows in given.items():
+        if rows is not None and len(rows) != images:
+            raise LabelwiseError(
+                f"{name} of {len(rows)} images", f"{images}, as the maps", "pass one an image"
+            )
+
+
+def _chosen(maps: Tensor, found: list[Case]) -> Float[Tensor, "n h w"]:
+    """The map of each case, in fp32 on the CPU."""
+    images, labels = [case.image for case in found], [case.label for case in found]
+    chosen = maps.detach()[images, labels].float().cpu()
+    bad = ~torch.isfinite(chosen).all(dim=2).all(dim=1)
+    if bad.any():
+        image = found[int(bad.nonzero()[0, 0])].image
+        raise LabelwiseError(f"maps of image {image} with NaN or infinity", "finite maps", "check the model")
+    return chosen
+
+
+def _hits(
+    maps: Float[Tensor, "n h w"],
+    found: list[Case],
+    sizes: Sequence[Size] | None,
+    canvas: int,
+    tolerance: float,
+    covers: Sequence[Region] | None,
+) -> Float[np.ndarray, " n"]:
+    """For each case the share of its map's highest pixels that lie in a box."""
+    groups: dict[tuple[Size, Region], list[int]] = {}
+    for n, case in enumerate(found):
+        height, width = (1, 1) if sizes is None else sizes[case.image]
+        scale = canvas / max(height, width)
+        shape = max(1, round(height * scale)), max(1, round(width * scale))
+        groups.setdefault((shape, WHOLE if covers is None else covers[case.image]), []).append(n)
+    hits = np.zeros(len(found))
+    for (shape, region), members in groups.items():
+        # The canvas is laid over the whole image, so a map of a part of it is stretched over that part's share.
+        x0, y0, x1, y1 = region
+        height, width = max(1, round(shape[0] * (y1 - y0))), max(1, round(shape[1] * (x1 - x0)))
+        x = x0 + (np.arange(width) + 0.5) / width * (x1 - x0)
+        y = y0 + (np.arange(height) + 0.5) / height * (y1 - y0)
+        for start in range(0, len(members), _MAPS_AT_ONCE):
+            part = members[start : start + _MAPS_AT_ONCE]
+            for n, highest in zip(part, _highest(maps[part], (height, width)), strict=True):
+                within = inside(x, y, found[n].boxes, (tolerance / shape[1], tolerance / shape[0]))
+                hits[n] = np.count_nonzero(highest & within) / np.count_nonzero(highest)
+    return hits
+
+
+def _highest(maps: Float[Tensor, "n h w"], size: Size) -> Bool[np.ndarray, "n H W"]:
+    large = interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+    top = large.amax(dim=(1, 2), keepdim=True)
+    return (large >= top - _TIE * top.abs()).numpy()
+
+
+def _energies(
+    maps: Float[Tensor, "n h w"], found: list[Case], covers: Sequence[Region] | None
+) -> Float[np.ndarray, " n"]:
+    """For each case the share of its map's mass that lies in a box."""
+    mass = maps.double().numpy()
+    if (mass < 0).any():
+        image = found[int(np.argwhere(mass < 0)[0, 0])].image
+        raise LabelwiseError(
+            f"maps of image {image} below 0", "evidence of 0 or more", "give the positive part"
+        )
+    height, width = mass.shape[1:]
+    across, down = np.linspace(0, 1, width + 1), np.linspace(0, 1, height + 1)
+    shares = np.zeros(len(found))
+    for n, case in enumerate(found):
+        x0, y0, x1, y1 = WHOLE if covers is None else covers[case.image]
+        covered = coverage(x0 + (x1 - x0) * across, y0 + (y1 - y0) * down, case.boxes)
+        total = mass[n].sum()
+        shares[n] = (mass[n] * covered).sum() / total if total else covered.mean()
+    return shares
+
+
+def _centre(case: Case) -> float:
+    middle = np.array([0.5])
+    return float(inside(middle, middle, case.boxes)[0, 0])
+
+
+def _sums(
+    found: list[Case], shares: Sequence[float] | np.ndarray, labels: int, kept: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums by label of the shares, and of what they lack of 1."""
+    columns, values = np.array([case.label for case in found], int), np.asarray(shares, np.float64)
+    if kept is not None:
+        columns, values = columns[kept], values[kept]
+    hits = np.bincount(columns, values, minlength=labels)
+    return hits, np.bincount(columns, minlength=labels) - hits
 
 
 def _rates(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
@@ -156,63 +285,5 @@ def _rates(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
     return np.divide(hits, tested, out=np.full(len(hits), np.nan), where=tested > 0)
 
 
-def _grouped(boxes: Sequence[Sequence[Box]], labels: int) -> list[dict[int, np.ndarray]]:
-    """For each image, label -> its boxes `[n, 4]`, checked."""
-    images = []
-    for index, rows in enumerate(boxes):
-        own: dict[int, list[tuple[float, ...]]] = {}
-        for label, x0, y0, x1, y1 in rows:
-            if not (0 <= label < labels and 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-                raise LabelwiseError(
-                    f"box {(label, x0, y0, x1, y1)} of image {index}",
-                    f"(label below {labels}, x0, y0, x1, y1) with 0 <= x0 < x1 <= 1, likewise y",
-                    "divide pixels by the image's width and height",
-                )
-            own.setdefault(int(label), []).append((x0, y0, x1, y1))
-        images.append({label: np.array(found) for label, found in own.items()})
-    return images
-
-
-def _peaks(maps: Float[Tensor, "n h w"], shape: Size, region: Region) -> list[np.ndarray]:
-    """For each map the centres `[k, 2]` (x, y) of its highest pixels, in fractions of the image.
-
-    The canvas is laid over the whole image, so a map of a part of it is stretched over that part's share.
-    """
-    x0, y0, x1, y1 = region
-    height, width = max(1, round(shape[0] * (y1 - y0))), max(1, round(shape[1] * (x1 - x0)))
-    large = interpolate(maps[None], size=(height, width), mode="bilinear", align_corners=False)[0].flatten(1)
-    top = large.amax(dim=1, keepdim=True)
-    highest = (large >= top - _TIE * top.abs()).cpu().numpy()
-    points = []
-    for row in highest:
-        y, x = np.divmod(np.flatnonzero(row), width)
-        points.append(
-            np.stack((x0 + (x + 0.5) / width * (x1 - x0), y0 + (y + 0.5) / height * (y1 - y0)), axis=1)
-        )
-    return points
-
-
-def _inside(points: np.ndarray, boxes: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
-    """Bool `[k]`: which points lie in any of the boxes widened by `reach`, edges included."""
-    low, high = boxes[None, :, :2] - reach, boxes[None, :, 2:] + reach
-    within = (points[:, None] >= low) & (points[:, None] <= high)
-    return np.any(np.all(within, axis=2), axis=1)
-
-
-def _union(boxes: np.ndarray) -> float:
-    """Exact area of the union of boxes, on the grid that their edges span."""
-    x, y = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
-    middle_x, middle_y = (x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2
-    points = np.stack(np.meshgrid(middle_x, middle_y, indexing="ij"), axis=-1).reshape(-1, 2)
-    return float(_inside(points, boxes, (0.0, 0.0)) @ np.outer(np.diff(x), np.diff(y)).ravel())
-
-
-def _score(
-    boxes: Sequence[Sequence[Box]], labels: int, rate: Callable[[np.ndarray], float]
-) -> tuple[np.ndarray, np.ndarray]:
-    hits, tested = np.zeros(labels), np.zeros(labels)
-    for image in _grouped(boxes, labels):
-        for label, own in image.items():
-            hits[label] += rate(own)
-            tested[label] += 1
-    return hits, tested - hits
+def _counts(sums: np.ndarray) -> list[int]:
+    return sums.sum(axis=0).round().astype(int).tolist()

@@ -1,5 +1,8 @@
 """What labels have to do with each other: vectors of their names, co-occurrence, graphs."""
 
+from labelwise.relations.dynamic_graph import DynamicGraph
+from labelwise.relations.gcn import GCN
+from labelwise.relations.ggnn import GGNN
 from labelwise.relations.vectors import LabelVectors
 
-__all__ = ["LabelVectors"]
+__all__ = ["GCN", "GGNN", "DynamicGraph", "LabelVectors"]

@@ -120,7 +120,7 @@ class Config(_Settings):
     )
     augment: TransformConfig = Field(TransformConfig(), description="image_size here is set by the one above")
     optim: OptimSettings = OptimSettings()
-    epochs: int = Field(6, ge=1, description="passes over the training split")
+    epochs: int = Field(12, ge=1, description="passes over the training split")
     batch_size: int = Field(32, ge=1, description="images per batch over all processes")
     mixup: float = Field(
         0.0,
@@ -152,7 +152,7 @@ class Config(_Settings):
     def _from_nothing(self) -> Config:
         """Without pretrained weights there is nothing to rest on: the backbone learns from the first step."""
         if self.backbone.weights == "none" and not self.backbone.freeze:
-            self.backbone.warm_epochs, self.backbone.statistics = 0, "batch"
+            self.backbone.warm_epochs, self.backbone.frozen_groups, self.backbone.statistics = 0, 0, "batch"
         return self
 
     def terms(self) -> dict[str, dict[str, Any]]:

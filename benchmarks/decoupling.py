@@ -1,0 +1,183 @@
+"""Semantic decoupling beside its published five-layer form: seconds and peak memory of each, in one run.
+
+The published form makes `[B, P, L, C]` and passes every pair of place and label through fc3. Each form runs in a
+process of its own with one thread, so that its processor seconds, which do not hang on what else runs, are its time;
+its peak is the largest resident set over what was held before the first call. Linux only.
+
+Run: python benchmarks/decoupling.py [--labels 80] [--repeats 5] [--csv FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from labelwise.extractors import SemanticDecoupling
+from labelwise.relations import LabelVectors
+from labelwise.training.memory import keep_freed_memory
+
+
+class FiveLayers(nn.Module):
+    """The published computation: U, V, tanh, fc3, fc4 on all pairs, then a weighted copy of the map per label."""
+
+    def __init__(self, channels: int, labels: int, joint: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.randn(labels, 300))
+        self.U, self.V = nn.Linear(channels, joint, bias=False), nn.Linear(300, joint, bias=False)
+        self.fc3, self.fc4 = nn.Linear(joint, joint), nn.Linear(joint, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Label features of a map."""
+        places = x.flatten(2).transpose(1, 2)
+        pairs = torch.tanh(self.U(places).unsqueeze(2) * self.V(self.vectors))
+        a = self.fc4(self.fc3(pairs)).softmax(1)
+        return (a * places.unsqueeze(2)).sum(1)
+
+
+class Fused(nn.Module):
+    """The same function as this library computes it."""
+
+    def __init__(self, channels: int, labels: int, joint: int) -> None:
+        super().__init__()
+        vectors = LabelVectors(labels, given=torch.randn(labels, 300))
+        self.head = SemanticDecoupling(
+            channels, labels, vectors, joint=joint, output=0, map_dropout=0.0, normalise="none"
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Label features of a map."""
+        return self.head(x).features
+
+
+FORMS: dict[str, type[nn.Module]] = {"five layers": FiveLayers, "fused": Fused}
+
+
+def measure(form: str, backward: bool, args: argparse.Namespace) -> dict[str, float]:
+    """Median processor seconds and peak megabytes of one form, in this process."""
+    if args.keep_freed:
+        keep_freed_memory()
+    torch.manual_seed(0)
+    module = FORMS[form](args.channels, args.labels, args.joint)
+    x = torch.rand(args.batch, args.channels, args.side, args.side, requires_grad=backward)
+
+    def work() -> None:
+        module.zero_grad(set_to_none=True)
+        with torch.set_grad_enabled(backward):
+            out = module(x)
+        if backward:
+            out.square().mean().backward()
+
+    # Threads and kernels are set up by a small call of everything, so that they are not counted.
+    small = FORMS[form](8, 2, 4)
+    small(torch.rand(1, 8, 2, 2)).mean().backward()
+    before = resident("VmRSS")
+    work()
+    peak = resident("VmHWM") - before
+    return {"seconds": median(work, args.repeats), "megabytes": peak}
+
+
+def resident(what: str) -> float:
+    """Megabytes of this process that are in memory now (`VmRSS`) or were at most (`VmHWM`)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(what))
+
+
+def median(work: Callable[[], None], repeats: int) -> float:
+    """Median processor seconds of a piece of work."""
+    times = []
+    for _ in range(repeats):
+        started = time.process_time()
+        work()
+        times.append(time.process_time() - started)
+    return statistics.median(times)
+
+
+def apart(form: str, backward: bool) -> dict[str, float]:
+    """`measure` in a process of its own."""
+    one = [sys.executable, __file__, *sys.argv[1:], "--form", form, *(["--backward"] if backward else [])]
+    return json.loads(subprocess.run(one, check=True, capture_output=True, text=True).stdout)
+
+
+def furthest(args: argparse.Namespace) -> float:
+    """Largest difference between the two forms' features, with equal weights."""
+    naive, fused = (kind(args.channels, args.labels, args.joint) for kind in FORMS.values())
+    state = naive.state_dict()
+    renamed = {f"head.scores.{k}": v for k, v in state.items() if not k.endswith("bias") and k != "vectors"}
+    fused.load_state_dict({**renamed, "head.scores.vectors.given": state["vectors"]})
+    x = torch.rand(1, args.channels, args.side, args.side)
+    with torch.no_grad():
+        return (naive(x) - fused(x)).abs().max().item()
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Measure and print ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in {
+        "labels": 80,
+        "side": 14,
+        "channels": 2048,
+        "joint": 512,
+        "batch": 2,
+        "repeats": 5,
+    }.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--keep-freed", action="store_true", help="keep freed memory, as training here does")
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--form", choices=FORMS, help=argparse.SUPPRESS)
+    parser.add_argument("--backward", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.form:
+        print(json.dumps(measure(args.form, args.backward, args)))
+        return
+    sizes = {k: getattr(args, k) for k in ("labels", "side", "channels", "joint", "batch", "repeats")}
+    where = {
+        "threads": 1,
+        "torch": torch.__version__,
+        "processor": processor(),
+        "keep_freed": args.keep_freed,
+    }
+    print("  ".join(f"{k} {v}" for k, v in {**sizes, **where}.items()))
+    print(f"largest difference of features with equal weights: {furthest(args):.2g}")
+    rows = []
+    for backward in (False, True):
+        found = {form: apart(form, backward) for form in FORMS}
+        naive = found["five layers"]
+        for form, row in found.items():
+            rows.append({
+                "form": form,
+                "pass": "forward + backward" if backward else "forward",
+                "cpu_milliseconds": round(1000 * row["seconds"], 1),
+                "megabytes": round(row["megabytes"], 1),
+                "times_faster": round(naive["seconds"] / row["seconds"], 1),
+                "times_less_memory": round(naive["megabytes"] / max(row["megabytes"], 0.1), 1),
+            })  # fmt: skip
+            print("  ".join(f"{k} {v}" for k, v in rows[-1].items()))
+    if args.csv:
+        with open(args.csv, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*rows[0], *sizes, *where])
+            writer.writeheader()
+            writer.writerows({**row, **sizes, **where} for row in rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Prototypes of labels, and where they are kept between epochs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.types import Output, Targets
+
+PrototypeKind = Literal["quadrants", "kmeans"]
+Examples = Iterable[tuple[Targets, Output]]
+
+
+def peak_quadrant(
+    maps: Float[Tensor, "B L h w"], mass: Float[Tensor, "B h w"] | None = None
+) -> Int[Tensor, "B L"]:
+    """Quarter of the image in which each label's response peaks: 0 and 1 above, 2 and 3 below, odd ones on the right.
+
+    The peak is `argmax_p A_lp m_p`, `m` what each location holds in all (`None`: alike everywhere). The centre row
+    `floor(h / 2)` belongs to the lower half, and the centre column to the right.
+
+    >>> peak_quadrant(torch.eye(9).view(1, 9, 3, 3)).view(3, 3).tolist()
+    [[0, 1, 1], [2, 3, 3], [2, 3, 3]]
+    """
+    h, w = maps.shape[2:]
+    response = maps if mass is None else maps * mass.unsqueeze(1)
+    peak = response.flatten(2).argmax(2)
+    return 2 * (peak // w >= h // 2).long() + (peak % w >= w // 2).long()
+
+
+class PrototypeBank(nn.Module):
+    """What each label looks like, from the training cells where it is known to be present.
+
+    `quadrants`: for each label the mean feature of the cells that peak in each quarter of the image; an empty quarter
+    takes the label's mean. `kmeans`: centres of the label's features, the fullest first; as many as there are cells
+    where they are fewer than `centres`. A label without a known positive has none, and counts of 0.
+
+    The buffers `prototypes [L, K, D]`, `counts [L, K]` and `epoch` (-1 before the first pass) are the whole state.
+    Several processes hold the same bank.
+
+    Args:
+        num_labels: L.
+        dim: D.
+        kind: one of the above.
+        centres: K for `kmeans`; K is 4 for `quadrants`.
+        samples: cells that make a prototype, at most: the first ones in the order of the rows.
+
+    Source: DSRB (`quadrants`), SARB and HST (`kmeans`), 2022 to 2024.
+    Differs: the mean is over cells alone, in one pass over the rows; a share of `samples` falls to each process.
+
+    >>> bank = PrototypeBank(2, dim=1)
+    >>> maps = torch.zeros(1, 2, 2, 2)
+    >>> maps[..., 1, 0] = 1.0
+    >>> f = torch.tensor([[[3.0], [5.0]]])
+    >>> bank.refresh(4, [(Targets.of(torch.tensor([[1.0, 0.0]])), Output(f[..., 0], f, maps, f))])
+    >>> bank.prototypes.squeeze(2).tolist(), bank.counts[0].tolist(), bank.epoch.item()
+    ([[3.0, 3.0, 3.0, 3.0], [0.0, 0.0, 0.0, 0.0]], [0.0, 0.0, 1.0, 0.0], 4)
+    """
+
+    prototypes: Tensor
+    counts: Tensor
+    epoch: Tensor
+
+    def __init__(
+        self,
+        num_labels: int,
+        dim: int,
+        kind: PrototypeKind = "quadrants",
+        centres: int = 10,
+        samples: int = 100,
+    ) -> None:
+        super().__init__()
+        self.kind, self.samples = kind, samples
+        size = 4 if kind == "quadrants" else centres
+        self.register_buffer("prototypes", torch.zeros(num_labels, size, dim))
+        self.register_buffer("counts", torch.zeros(num_labels, size))
+        self.register_buffer("epoch", torch.tensor(-1))
+
+    @torch.no_grad()
+    def refresh(self, epoch: int, examples: Examples) -> None:
+        """Makes the prototypes anew.
+
+        Args:
+            epoch: what the buffer `epoch` then holds.
+            examples: this process's share of the training rows; outputs with maps where quadrants are asked for.
+        """
+        of_kind = self._quadrants if self.kind == "quadrants" else self._clusters
+        prototypes, counts = of_kind(examples)
+        self.prototypes.copy_(prototypes)
+        self.counts.copy_(counts)
+        self.epoch.fill_(epoch)
+
+    def _quadrants(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        sums, counts = torch.zeros_like(self.prototypes), torch.zeros_like(self.counts)
+        for targets, output in examples:
+            assert output.maps is not None, "quadrants are read from maps"
+            quadrant = F.one_hot(peak_quadrant(output.maps, output.mass), 4).bool()
+            cells = quadrant & _present(targets).unsqueeze(2)
+            cells &= cells.cumsum(0) + counts <= self._share(1)
+            weights = cells.to(sums.dtype)
+            sums += torch.einsum("blq,bld->lqd", weights, output.decoupled.to(sums.dtype))
+            counts += weights.sum(0)
+        if _processes() > 1:
+            torch.distributed.all_reduce(sums)
+            torch.distributed.all_reduce(counts)
+        of_label = sums.sum(1, keepdim=True) / counts.sum(1).clamp(min=1)[:, None, None]
+        filled = counts.unsqueeze(2)
+        return torch.where(filled > 0, sums / filled.clamp(min=1), of_label), counts
+
+    def _clusters(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        from sklearn.cluster import KMeans
+
+        seed = int(torch.randint(2**31, ()))
+        labels, features = _gather(*self._collect(examples), device=self.prototypes.device)
+        prototypes, counts = torch.zeros_like(self.prototypes), torch.zeros_like(self.counts)
+        for label in labels.unique().tolist():
+            points = features[labels == label]
+            number = min(self.counts.shape[1], len(points))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of photographs that are there twice
+                found = KMeans(number, n_init=1, random_state=seed).fit(points.cpu().numpy())
+            size = torch.bincount(torch.from_numpy(found.labels_).long(), minlength=number)
+            order = size.argsort(descending=True, stable=True)
+            prototypes[label, :number] = torch.from_numpy(found.cluster_centers_)[order].to(prototypes)
+            counts[label, :number] = size[order].to(counts)
+        if _processes() > 1:
+            torch.distributed.broadcast(prototypes, 0)
+            torch.distributed.broadcast(counts, 0)
+        return prototypes, counts
+
+    def _collect(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        """Label and feature of the first cells of each label, `[N]` and `[N, D]`."""
+        like = self.prototypes
+        labels, features = [self.counts.new_zeros(0, dtype=torch.long)], [like.new_zeros(0, like.shape[2])]
+        counts = torch.zeros_like(self.counts[:, 0])
+        for targets, output in examples:
+            cells = _present(targets)
+            cells &= cells.cumsum(0) + counts <= self._share(self.counts.shape[1])
+            counts += cells.sum(0)
+            labels.append(cells.nonzero()[:, 1])
+            features.append(output.decoupled[cells].to(like.dtype))
+        return torch.cat(labels), torch.cat(features)
+
+    def _share(self, prototypes: int) -> int:
+        return max(1, self.samples * prototypes // _processes())
+
+
+def _present(targets: Targets) -> Bool[Tensor, "B L"]:
+    return targets.known & (targets.values >= 0.5)
+
+
+def _processes() -> int:
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if ready else 1
+
+
+def _gather(
+    labels: Int[Tensor, " N"], features: Float[Tensor, "N D"], device: torch.device
+) -> tuple[Int[Tensor, " M"], Float[Tensor, "M D"]]:
+    """The cells of all processes, in the order of their ranks."""
+    world = _processes()
+    if world == 1:
+        return labels, features
+    number = torch.tensor([len(labels)], device=device)
+    numbers = [torch.zeros_like(number) for _ in range(world)]
+    torch.distributed.all_gather(numbers, number)
+    sizes = [int(n) for n in numbers]
+    # A row of -1 is filling: what is gathered has to be of one size.
+    padded = features.new_full((max(sizes), features.shape[1] + 1), -1)
+    padded[: len(labels)] = torch.cat([labels.unsqueeze(1).to(features.dtype), features], 1)
+    parts = [torch.empty_like(padded) for _ in range(world)]
+    torch.distributed.all_gather(parts, padded)
+    rows = cast(Tensor, torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)]))
+    return rows[:, 0].long(), rows[:, 1:]

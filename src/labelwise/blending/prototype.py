@@ -1,0 +1,67 @@
+"""Blending with prototypes: what a label looks like elsewhere fills an unknown label, in part."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from labelwise.types import Targets
+
+
+def blend_prototypes(
+    features: Float[Tensor, "B L D"],
+    targets: Targets,
+    prototypes: Float[Tensor, "L K D"],
+    counts: Float[Tensor, "L K"],
+    beta: Float[Tensor, ""],
+    quadrants: Int[Tensor, "B L"] | None = None,
+    top_k: int = 1,
+) -> tuple[Float[Tensor, "B L D"], Targets]:
+    """Mixes, in each image, a random unknown label's feature with a random prototype of that label.
+
+        f~_ic = beta f_ic + (1 - beta) P_cq;   y~_ic = 1 - beta;   k~_ic = True
+
+    A label without a prototype is never chosen, no known cell is touched, and an image with all labels known stays as
+    it is; so does a batch of which nothing at all is known. Gradients reach beta through features and targets.
+
+    Args:
+        features: `[B, L, D]`.
+        targets: `[B, L]`.
+        prototypes: `[L, K, D]`.
+        counts: `[L, K]`, what each prototype was made of; those of nothing stand last, or are their label's mean.
+        beta: the image's own share, a scalar in [0, 1].
+        quadrants: `[B, L]` in 0..3, where each label peaks: `q` is one of the other three of K = 4; `None` for any of
+            the prototypes made of something.
+        top_k: labels chosen in an image.
+
+    Source: prototype-level blending of SARB (2022) and DSRB.
+    Differs: `q` is drawn for each image, not once for a batch.
+
+    >>> t = Targets.of(torch.tensor([[1.0, float("nan")]]))
+    >>> p, n = torch.full((2, 1, 1), 8.0), torch.ones(2, 1)
+    >>> f, mixed = blend_prototypes(torch.zeros(1, 2, 1), t, p, n, torch.tensor(0.75))
+    >>> f.flatten().tolist(), mixed.values.tolist(), mixed.known.tolist()
+    ([0.0, 2.0], [[1.0, 0.25]], [[True, True]])
+    """
+    can = ~targets.known & (counts.sum(1) > 0) & targets.known.any()
+    chance = torch.rand(can.shape, device=can.device).masked_fill(~can, -1)
+    score, label = chance.topk(min(top_k, can.shape[1]), 1)
+    taken = score >= 0
+    which = _draw(label, counts, quadrants)
+    at = label.unsqueeze(2).expand(-1, -1, features.shape[2])
+    own = features.gather(1, at)
+    mixed = beta * own + (1 - beta) * prototypes[label, which].to(own.dtype)
+    mixed = torch.where(taken.unsqueeze(2), mixed, own)
+    values = torch.where(taken, 1 - beta, targets.values.gather(1, label))
+    known = taken | targets.known.gather(1, label)
+    return features.scatter(1, at, mixed), Targets(
+        targets.values.scatter(1, label, values), targets.known.scatter(1, label, known)
+    )
+
+
+def _draw(label: Tensor, counts: Tensor, quadrants: Tensor | None) -> Int[Tensor, "B k"]:
+    if quadrants is not None:
+        return (quadrants.gather(1, label) + torch.randint_like(label, 1, 4)) % 4
+    number = (counts > 0).sum(1)[label]
+    return (torch.rand(label.shape, device=label.device) * number).long()

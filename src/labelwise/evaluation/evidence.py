@@ -1,0 +1,63 @@
+"""Where labels looked: the maps of a split against boxes, and against each other."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from labelwise.data.dataset import Dataset
+from labelwise.evaluation.scores import gather
+from labelwise.metrics.attention import AttentionReport
+from labelwise.metrics.localisation import PointingGame
+from labelwise.types import Batch, Output
+
+# Name in a result -> name in the game.
+_IN_BOXES = {
+    "pointing": "score",
+    "energy": "energy",
+    "pointing_centre": "centre",
+    "pointing_random": "area",
+    "pointing_hard": "score_hard",
+    "energy_hard": "energy_hard",
+    "pointing_centre_hard": "centre_hard",
+    "pointing_random_hard": "area_hard",
+}
+
+
+class Evidence:
+    """Judges maps batch by batch: spread and overlap of true labels' maps and, where boxes are known, what they hit.
+
+    Args:
+        rows: the rows that are judged, with their boxes.
+    """
+
+    def __init__(self, rows: Dataset) -> None:
+        self._rows = rows
+        self._report = AttentionReport()
+        self._game = PointingGame(len(rows.labels)) if rows.boxes is not None else None
+
+    def update(self, batch: Batch, output: Output) -> None:
+        """Adds a batch and what the model gave for it; nothing where it gave no maps."""
+        if output.maps is None:
+            return
+        maps, targets = output.maps.float(), batch.targets
+        self._report.update(maps, (targets.values >= 0.5) & targets.known)
+        if self._game is not None:
+            self._game.update(maps, [self._rows.boxes_of(int(i)) for i in batch.index])
+
+    def add_to(self, metrics: dict[str, Any], per_label: dict[str, dict[str, Any]]) -> None:
+        """Joins what all processes gathered and enters it; a figure that nothing was seen for is left out."""
+        spread = AttentionReport.joined(gather(self._report)).compute()
+        found = {f"attention_{name}": spread[name] for name in ("entropy", "overlap")}
+        if self._game is not None:
+            game: dict[str, Any] = PointingGame.joined(gather(self._game)).compute()
+            found |= {name: game[key] for name, key in _IN_BOXES.items()}
+            metrics["pointing_baselines"] = {name: _number(game[name]) for name in ("centre", "area")}
+            rates = zip(game["per_label"], game["energy_per_label"], strict=True)
+            for label, (pointing, energy) in zip(self._rows.labels.names, rates, strict=True):
+                per_label[label] |= {"pointing": _number(pointing), "energy": _number(energy)}
+        metrics |= {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,215 @@
+"""Whether a difference between two rows of a sweep is more than chance of images and seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int32
+
+from labelwise.errors import LabelwiseError
+from labelwise.evaluation.scores import StoredScores
+
+DRAWS = 1000
+_AT_ONCE = 125
+
+Cell = tuple[float, int]
+"""Known proportion and seed of a run."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mAP of one row less that of another, in fractions.
+
+    Args:
+        row: the row that is compared.
+        against: the row that it is compared with.
+        proportion: share of known labels, or `None` for the mean over several.
+        mean: mean over the seeds that both rows have.
+        low, high: ends of the 95 % interval over paired draws of the test images.
+        sd: sample standard deviation over seeds; `None` for one seed.
+        seeds: how many seeds both rows have.
+    """
+
+    row: str
+    against: str
+    proportion: float | None
+    mean: float
+    low: float
+    high: float
+    sd: float | None
+    seeds: int
+
+    @property
+    def verdict(self) -> str:
+        """`within noise` where the interval holds 0 or the mean is under 2 standard errors over seeds."""
+        error = 0.0 if self.sd is None else self.sd / math.sqrt(self.seeds)
+        if self.low <= 0 <= self.high or abs(self.mean) < 2 * error:
+            return "within noise"
+        return ("higher" if self.mean > 0 else "lower") + (", 1 seed" if self.seeds == 1 else "")
+
+
+def draw(images: int, number: int = DRAWS, seed: int = 0) -> Int32[np.ndarray, "N R"]:
+    """How often each image comes in each of `number` draws of as many images with replacement.
+
+    >>> draw(5, number=3).sum(0).tolist()
+    [5, 5, 5]
+    """
+    rng = np.random.default_rng(seed)
+    drawn = (np.bincount(rng.integers(0, images, images), minlength=images) for _ in range(number))
+    return np.stack(list(drawn), axis=1).astype(np.int32)
+
+
+def drawn_average_precision(
+    scores: Float[np.ndarray, " N"], positive: Bool[np.ndarray, " N"], counts: Int32[np.ndarray, "N R"]
+) -> Float[np.ndarray, " R"]:
+    """Raw average precision of one label under each draw, exactly that of the images repeated as often as drawn.
+
+    Images are sorted once. With `n_i` how often image `i` was drawn, `T_i` and `C_i` the sums of `n` over positives and
+    over all images that score as high as `i` or higher:
+
+        AP = sum_{i positive} n_i T_i / C_i / sum_{i positive} n_i
+
+    Args:
+        scores: higher is surer.
+        positive: which images have the label.
+        counts: how often each image comes in each draw.
+
+    Returns:
+        NaN for a draw without a positive.
+
+    >>> ranked = np.array([0.9, 0.8, 0.7]), np.array([True, False, True])
+    >>> drawn_average_precision(*ranked, np.array([[1, 1], [1, 2], [1, 1]], np.int32)).round(4).tolist()
+    [0.8333, 0.75]
+    """
+    if not positive.any():
+        return np.full(counts.shape[1], np.nan)
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], np.flatnonzero(positive[order])
+    # Where the scores as high as each positive's end; positives of one score share the end.
+    ends = np.searchsorted(-ranked, -ranked[hits], side="right")
+    ends, first = np.unique(ends, return_index=True)
+    starts = np.concatenate(([0], ends[:-1]))
+    found = np.empty(counts.shape[1])
+    for at in range(0, counts.shape[1], _AT_ONCE):
+        part = counts[order[: ends[-1]], at : at + _AT_ONCE]
+        true = np.add.reduceat(part[hits], first, axis=0)
+        called = np.add.reduceat(part, starts, axis=0).cumsum(0)
+        with np.errstate(invalid="ignore"):
+            precision = np.where(true > 0, true.cumsum(0) / called, 0.0)
+            found[at : at + _AT_ONCE] = (true * precision).sum(0) / true.sum(0)
+    return found
+
+
+def drawn_map(scores: StoredScores, counts: Int32[np.ndarray, "N R"]) -> Float[np.ndarray, " R"]:
+    """mAP under each draw, unknown cells left out and labels without a drawn positive skipped."""
+    labels = []
+    for j in range(scores.logits.shape[1]):
+        known = scores.known[:, j].astype(bool)
+        part = counts if known.all() else counts[known]
+        positive = scores.values[known, j] >= 0.5
+        labels.append(drawn_average_precision(scores.logits[known, j].astype(np.float64), positive, part))
+    per_label = np.array(labels)
+    there = ~np.isnan(per_label)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, per_label, 0.0).sum(0) / there.sum(0)
+
+
+def differences(
+    files: Mapping[str, Mapping[Cell, Path]], against: str, number: int = DRAWS, seed: int = 0
+) -> list[Difference]:
+    """Each row against one of them, by known proportion, and over all proportions where there are several.
+
+    Every run is judged on the same draws of the test images, so that what is hard for all cancels out.
+
+    Args:
+        files: row -> (known proportion, seed) -> file of test scores.
+        against: name of the row that the others are compared with.
+        number: how many draws.
+        seed: of the draws.
+
+    Raises:
+        LabelwiseError: no such row, or runs that were judged on other images.
+    """
+    if against not in files:
+        raise LabelwiseError(f"row {against!r}", f"one of {', '.join(files)}", "correct --against")
+    drawn = _Drawn(number, seed)
+    found = []
+    for row, cells in files.items():
+        common = [cell for cell in cells if cell in files[against]] if row != against else []
+        gaps = {cell: drawn.of(cells[cell]) - drawn.of(files[against][cell]) for cell in common}
+        proportions = list(dict.fromkeys(p for p, _ in common))
+        for p in proportions:
+            found.append(_difference(row, against, p, [gap for (q, _), gap in gaps.items() if q == p]))
+        if len(proportions) > 1:
+            seeds = [
+                s for s in dict.fromkeys(s for _, s in common) if all((p, s) in gaps for p in proportions)
+            ]
+            means = [np.mean([gaps[p, s] for p in proportions], axis=0) for s in seeds]
+            found += [_difference(row, against, None, means)] if means else []
+    return found
+
+
+def table(found: list[Difference], number: int = DRAWS) -> str:
+    """Differences as text, in points."""
+    if not found:
+        return "no other row with a seed in common"
+    lines = [
+        f"difference to {found[0].against}, test mAP in points; interval: 95 % of {number:,} paired draws of images",
+        f"{'row':24} {'known':>6} {'difference':>11} {'interval':>18} {'sd over seeds':>14} {'seeds':>6}",
+    ]
+    for d in found:
+        known = "mean" if d.proportion is None else f"{d.proportion:g}"
+        sd = "-" if d.sd is None else f"{100 * d.sd:.2f}"
+        interval = f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]"
+        lines.append(
+            f"{d.row:24} {known:>6} {100 * d.mean:+11.2f} {interval:>18} {sd:>14} {d.seeds:6}  {d.verdict}"
+        )
+    return "\n".join(lines)
+
+
+class _Drawn:
+    """mAP of each file as it stands and under the same draws; every file is read once."""
+
+    def __init__(self, number: int, seed: int) -> None:
+        self.number, self.seed = number, seed
+        self._first: tuple[Path, StoredScores] | None = None
+        self._counts = np.zeros((0, 0), np.int32)
+        self._done: dict[Path, np.ndarray] = {}
+
+    def of(self, path: Path) -> Float[np.ndarray, " R1"]:
+        """The mAP, then that of each draw."""
+        if path not in self._done:
+            scores = StoredScores.read(path)
+            if self._first is None:
+                self._first = path, scores
+                counts = draw(len(scores.ids), self.number, self.seed)
+                self._counts = np.concatenate((np.ones((len(counts), 1), np.int32), counts), axis=1)
+            _check_same(path, scores, *self._first)
+            self._done[path] = drawn_map(scores, self._counts)
+        return self._done[path]
+
+
+def _check_same(path: Path, scores: StoredScores, other: Path, first: StoredScores) -> None:
+    if not (
+        np.array_equal(scores.ids, first.ids)
+        and np.array_equal(scores.values, first.values)
+        and np.array_equal(scores.known, first.known)
+    ):
+        raise LabelwiseError(
+            f"{path} of other images or labels than {other}", "runs judged on the same split", "compare those"
+        )
+
+
+def _difference(row: str, against: str, proportion: float | None, gaps: list[np.ndarray]) -> Difference:
+    """From one array a seed: the difference as it stands, then that of each draw."""
+    means = np.mean(gaps, axis=0)
+    drawn = means[1:][~np.isnan(means[1:])]
+    low, high = np.quantile(drawn, (0.025, 0.975)) if len(drawn) else (math.nan, math.nan)
+    each = [float(gap[0]) for gap in gaps]
+    sd = statistics.stdev(each) if len(each) > 1 else None
+    return Difference(row, against, proportion, float(means[0]), float(low), float(high), sd, len(each))

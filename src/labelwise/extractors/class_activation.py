@@ -1,0 +1,106 @@
+"""Class activation maps that gather one feature per label."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.types import LabelFeatures
+
+Tokens = Float[Tensor, "B P C"]
+
+
+class ClassActivation(nn.Module):
+    """Each label's activation map scores the label itself and says where its feature is gathered.
+
+    With tokens `X [B, P, C]`:
+
+        M = X Wm + bm                                   [B, P, L]
+        A = softmax_P(M),  or sigmoid(M) / P            [B, L, P]
+        f_l = sum_P A_l (X Wv + bv)                     [B, L, D];   own logit_l = max_P M_l
+
+    The value map is applied before or after gathering, whichever is less arithmetic; both are exact.
+
+    Args:
+        channels: C of the map.
+        num_labels: L.
+        dim: D.
+        activation: `softmax`, or `sigmoid`, where a label's feature also tells how much of it there is.
+        attention: `learned`, or `uniform`, the control: `A = 1 / P`, and the mean of M in place of its maximum.
+        dropout: rate in [0, 1) on the label's feature.
+        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        chunk: labels computed at once; 0 for all.
+        normalise: scale of the map, see `MapNorm`.
+
+    Source: after Hassanin et al. (2021), whose module was not available, by way of class activation maps (Zhou et al.,
+    2016) and, for the sigmoid, ADD-GCN (Ye et al., 2020).
+    Differs: ours. The sigmoid's sum is divided by P, so that its scale does not hang on the size of the map.
+
+    >>> out = ClassActivation(8, num_labels=3, dim=4)(torch.rand(2, 8, 5, 7), want_maps=True)
+    >>> out.features.shape, out.logits.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
+    (torch.Size([2, 3, 4]), torch.Size([2, 3]), True)
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_labels: int,
+        dim: int = 512,
+        activation: Literal["softmax", "sigmoid"] = "softmax",
+        attention: Literal["learned", "uniform"] = "learned",
+        dropout: float = 0.1,
+        map_dropout: float = 0.5,
+        chunk: int = 0,
+        normalise: MapNormKind = "rms",
+    ) -> None:
+        super().__init__()
+        self.num_labels, self.dim, self.chunk = num_labels, dim, chunk
+        self.softmax, self.looks = activation == "softmax", attention == "learned"
+        self.norm = MapNorm(channels, normalise)
+        self.map_dropout, self.dropout = nn.Dropout2d(map_dropout), nn.Dropout(dropout)
+        self.score = nn.Linear(channels, num_labels)
+        self.value = nn.Linear(channels, dim)
+
+    def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
+        """Label features and logits of a map, with their maps where asked for."""
+        tokens = self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2)
+        after = not self.looks or self._after(tokens.shape[1], tokens.shape[2])
+        source = tokens if after else self.value(tokens)
+        size = self.chunk or self.num_labels
+        rows = zip(self.score.weight.split(size), self.score.bias.split(size), strict=True)
+        parts: list[Any] = [self._labels(tokens, source, after, w, b, want_maps) for w, b in rows]
+        features, logits = (torch.cat([part[i] for part in parts], 1) for i in (0, 1))
+        maps = torch.cat([m for _, _, m in parts if m is not None], 1) if want_maps else None
+        shaped = None if maps is None else maps.unflatten(2, x.shape[2:])
+        return LabelFeatures(self.dropout(features), shaped, logits)
+
+    def _after(self, places: int, channels: int) -> bool:
+        """Whether projecting each label's gathered tokens is less arithmetic than projecting every location."""
+        labels = self.num_labels
+        return labels * channels * (places + self.dim) < places * self.dim * (channels + labels)
+
+    def _labels(
+        self, tokens: Tokens, source: Tensor, after: bool, weight: Tensor, bias: Tensor, want_maps: bool
+    ) -> tuple[Float[Tensor, "B l D"], Float[Tensor, "B l"], Float[Tensor, "B l P"] | None]:
+        if not self.looks:
+            mean = tokens.mean(1)
+            features = self.value(mean).unsqueeze(1).expand(-1, len(weight), -1)
+            shape = len(tokens), len(weight), tokens.shape[1]
+            even = tokens.new_full((1, 1, 1), 1 / shape[2], dtype=torch.float32).expand(shape)
+            return features, nn.functional.linear(mean, weight, bias), even if want_maps else None
+        m = nn.functional.linear(tokens, weight, bias).transpose(1, 2)
+        a = m.softmax(2) if self.softmax else m.sigmoid() / m.shape[2]
+        f = a @ source
+        if after:
+            f = f @ self.value.weight.T + a.sum(2, keepdim=True) * self.value.bias
+        return f, m.amax(2), self._given_out(m, a) if want_maps else None
+
+    def _given_out(self, m: Float[Tensor, "B l P"], a: Float[Tensor, "B l P"]) -> Float[Tensor, "B l P"]:
+        if self.softmax:
+            return a.float()
+        # The same map summing to 1; in logarithms, for where every sigmoid rounds to 0.
+        return nn.functional.logsigmoid(m.float()).softmax(2)

@@ -1,0 +1,106 @@
+"""ML-Decoder: one layer of cross-attention from frozen random queries, for labels or for groups of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from labelwise.errors import LabelwiseError
+from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.transformer import Layer, as_tokens
+from labelwise.types import LabelFeatures
+
+
+class MLDecoder(nn.Module):
+    """Random queries that stay as they are gather one feature each; labels of a group share their group's.
+
+    With tokens `M = relu(X Wp + bp) [B, P, D]` and queries `Q [K, D]`, drawn once from a normal distribution:
+
+        T = LN(Q + dropout(Q))
+        G = F( T + MHA(T, M, M) ),   F(t) = LN(n + W2 relu(W1 n)),  n = LN(t)            [B, K, D]
+        f_l = G_g(l),   g(l) = floor(l K / L)
+
+    Behind it `z_l = <w_l, f_l> + b_l` is the group's fully connected layer, all groups at once. With `groups=0` every
+    label has a query and a feature of its own, and `g(l) = l`. Neither attention between queries nor a code of places.
+    Cost is linear in K.
+
+    Args:
+        channels: C of the map.
+        num_labels: L.
+        dim: D, a multiple of `heads`.
+        heads: of the attention.
+        ffn: width of the feed-forward layer.
+        groups: K, at most L, of neighbours in the order of labels; 0 for one query a label.
+        learn_queries: queries learn too.
+        attention: `learned`, or `uniform`, the control whose queries look everywhere alike.
+        dropout: rate in [0, 1) of the queries and of the layer, see `Layer`.
+        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        chunk: queries computed at once; 0 for all.
+        normalise: scale of the map, see `MapNorm`.
+
+    Raises:
+        LabelwiseError: more groups than labels, or `dim` is not a multiple of `heads`.
+
+    Source: after Ridnik et al., "ML-Decoder: Scalable and Versatile Classification Head" (2021).
+    Differs: groups of nearly equal size, none empty, where the paper rounds the group's size up; smaller widths.
+
+    >>> out = MLDecoder(8, num_labels=4, dim=4, heads=2, ffn=4, groups=2).eval()(torch.rand(2, 8, 5, 7))
+    >>> out.features.shape, torch.equal(out.features[:, 0], out.features[:, 1])
+    (torch.Size([2, 4, 4]), True)
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_labels: int,
+        dim: int = 256,
+        heads: int = 8,
+        ffn: int = 1024,
+        groups: int = 0,
+        learn_queries: bool = False,
+        attention: Literal["learned", "uniform"] = "learned",
+        dropout: float = 0.1,
+        map_dropout: float = 0.5,
+        chunk: int = 0,
+        normalise: MapNormKind = "rms",
+    ) -> None:
+        super().__init__()
+        if not 0 <= groups <= num_labels:
+            raise LabelwiseError(
+                f"{groups} groups for {num_labels} labels",
+                "at most one group a label, or 0 for one query a label",
+                "correct extractor.groups",
+            )
+        self.dim, self.chunk = dim, chunk
+        self.norm = MapNorm(channels, normalise)
+        self.map_dropout = nn.Dropout2d(map_dropout)
+        self.project = nn.Sequential(nn.Linear(channels, dim), nn.ReLU())
+        queries = torch.randn(groups or num_labels, dim)
+        if learn_queries:
+            self.queries = nn.Parameter(queries)
+        else:
+            self.register_buffer("queries", queries)
+        shared = 0 < groups < num_labels
+        group = torch.arange(num_labels) * groups // num_labels if shared else None
+        self.group: Tensor | None
+        self.register_buffer("group", group)
+        self.query_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.layer = Layer(dim, heads, ffn, dropout, attention == "learned")
+
+    def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
+        """Label features of a map, with their maps where asked for."""
+        tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
+        queries = self.query_norm(self.queries + self.dropout(self.queries)).unsqueeze(0)
+        parts = [self.layer(q, q, tokens, tokens, want_maps) for q in queries.split(self.chunk or 2**31, 1)]
+        features = self._of_labels(torch.cat([f for f, _ in parts], 1))
+        if not want_maps:
+            return LabelFeatures(features)
+        maps = self._of_labels(torch.cat([m for _, m in parts], 1))
+        return LabelFeatures(features, maps.unflatten(2, x.shape[2:]))
+
+    def _of_labels(self, t: Float[Tensor, "B K _"]) -> Float[Tensor, "B L _"]:
+        return t if self.group is None else t.index_select(1, self.group)

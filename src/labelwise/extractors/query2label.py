@@ -1,0 +1,99 @@
+"""Query2Label's transformer: an encoder over places, and a decoder whose queries are the labels."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.transformer import Tokens, as_tokens, layers_of, sine_code
+from labelwise.types import LabelFeatures
+
+
+class Query2Label(nn.Module):
+    """Label queries gather from encoded places, layer by layer, without attention between labels.
+
+    With the map's tokens `M_0 = X Wp + bp [B, P, D]`, their sine code `s`, queries `Q [L, D]` and `MHA(q, k, v)`:
+
+        M_e = F( M_{e-1} + MHA(M_{e-1} + s, M_{e-1} + s, M_{e-1}) )      e = 1..E
+        T_i = F( T_{i-1} + MHA(T_{i-1} + Q, M_E + s, M_E) )              i = 1..I,  T_0 = Q
+        F(t) = LN(n + W2 relu(W1 n)),  n = LN(t)
+
+    The label's feature is `T_I`, its map the mean over heads of the last decoder layer's weights. Cost is linear in L;
+    layer 1 asks the same of every image, so its query is computed once a batch.
+
+    Args:
+        channels: C of the map.
+        num_labels: L.
+        dim: D, a multiple of `heads`.
+        heads: of every attention.
+        encoder_layers: E, from 0.
+        layers: I, from 1.
+        ffn: width of the feed-forward layers.
+        attention: `learned`, or `uniform`, the control whose labels look everywhere alike behind the same encoder.
+        dropout: rate in [0, 1) of every layer, see `Layer`.
+        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        query_std: standard deviation of the queries at the start.
+        chunk: labels computed at once; 0 for all.
+        normalise: scale of the map, see `MapNorm`.
+
+    Raises:
+        LabelwiseError: `dim` is not a multiple of `heads`.
+
+    Source: after Liu et al., "Query2Label: A Simple Transformer Way to Multi-Label Classification" (2021).
+    Differs: the published width is 2048 with 8192 in the feed-forward layers; here both are small.
+
+    >>> out = Query2Label(8, num_labels=3, dim=4, heads=2, ffn=4)(torch.rand(2, 8, 5, 7), want_maps=True)
+    >>> out.features.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
+    (torch.Size([2, 3, 4]), True)
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_labels: int,
+        dim: int = 256,
+        heads: int = 4,
+        encoder_layers: int = 1,
+        layers: int = 2,
+        ffn: int = 512,
+        attention: Literal["learned", "uniform"] = "learned",
+        dropout: float = 0.1,
+        map_dropout: float = 0.5,
+        query_std: float = 0.02,
+        chunk: int = 0,
+        normalise: MapNormKind = "rms",
+    ) -> None:
+        super().__init__()
+        self.num_labels, self.dim, self.chunk = num_labels, dim, chunk
+        self.norm = MapNorm(channels, normalise)
+        self.map_dropout = nn.Dropout2d(map_dropout)
+        self.project = nn.Linear(channels, dim)
+        self.queries = nn.Parameter(torch.randn(num_labels, dim) * query_std)
+        self.encoder = layers_of("encoder_layers", encoder_layers, 0, dim, heads, ffn, dropout)
+        self.decoder = layers_of("layers", layers, 1, dim, heads, ffn, dropout, attention == "learned")
+
+    def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
+        """Label features of a map, with their maps where asked for."""
+        size = x.shape[2:]
+        tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
+        code = sine_code(size[0], size[1], self.dim, tokens)
+        for layer in self.encoder:
+            tokens, _ = layer(tokens, tokens + code, tokens + code, tokens)
+        asked = self.queries.split(self.chunk or self.num_labels)
+        parts = [self._labels(q.unsqueeze(0), tokens + code, tokens, want_maps) for q in asked]
+        features = torch.cat([f for f, _ in parts], 1)
+        maps = torch.cat([m for _, m in parts if m is not None], 1).unflatten(2, size) if want_maps else None
+        return LabelFeatures(features, maps)
+
+    def _labels(
+        self, queries: Float[Tensor, "1 l D"], keys: Tokens, tokens: Tokens, want_maps: bool
+    ) -> tuple[Float[Tensor, "B l D"], Float[Tensor, "B l P"] | None]:
+        t: Any = queries  # one row serves the batch until the first layer has seen the image
+        weights = None
+        for i, layer in enumerate(self.decoder, 1):
+            t, weights = layer(t, t + queries, keys, tokens, want_maps and i == len(self.decoder))
+        return t, weights

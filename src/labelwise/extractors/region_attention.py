@@ -1,0 +1,132 @@
+"""MCAR's attentional regions: where the strongest labels stand out, every label is scored once more."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from labelwise.errors import LabelwiseError
+from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.types import LabelFeatures
+
+
+class RegionAttention(nn.Module):
+    """One classifier over the whole map and over the regions of the labels that it finds most likely.
+
+    With tokens `x_p`, the class activation `c_lp = <w_l, x_p>`, and `R_0` the whole map:
+
+        z_0l = <w_l, pool_{R_0} x> + b_l
+        for the K labels k of highest z_0:
+          R_k = the rows and columns around the peak of max(c_k, 0) whose highest value is at least `threshold` of it
+          z_kl = <w_l, pool_{R_k} x> + b_l
+        z_l = max_k z_kl,  f_l = pool of the region that gave the maximum
+
+    The choice of regions carries no gradient. The logits are the extractor's own, and `<w_l, f_l> + b_l` gives them
+    again. `branches` holds the logits of the whole map and the maximum over the regions, which are trained as well.
+
+    Args:
+        channels: C of the map, the width of the features.
+        num_labels: L.
+        regions: K, at most L of them are used.
+        threshold: share of the peak in (0, 1] that bounds a region.
+        pool: `mean` or `max` over the places of a region.
+        attention: `learned`, or `uniform`, the control that has the whole map alone.
+        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        normalise: scale of the map, see `MapNorm`.
+
+    Raises:
+        LabelwiseError: no region, or a threshold outside (0, 1].
+
+    Source: after Gao and Zhou, "Learning to Discover Multi-Class Attentional Regions for Multi-Label Image
+    Recognition" (2021).
+    Differs: regions are cut from the map, not from the photograph, so the backbone runs once and small objects are
+    not enlarged; logits in place of probabilities; a region is the unbroken run of rows and columns around the peak.
+
+    >>> out = RegionAttention(8, num_labels=3)(torch.rand(2, 8, 5, 7), want_maps=True)
+    >>> out.logits.shape, out.features.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
+    (torch.Size([2, 3]), torch.Size([2, 3, 8]), True)
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_labels: int,
+        regions: int = 4,
+        threshold: float = 0.5,
+        pool: Literal["mean", "max"] = "mean",
+        attention: Literal["learned", "uniform"] = "learned",
+        map_dropout: float = 0.5,
+        normalise: MapNormKind = "rms",
+    ) -> None:
+        super().__init__()
+        if regions < 1:
+            raise LabelwiseError(f"regions {regions}", "1 or more", "correct extractor.regions")
+        if not 0 < threshold <= 1:
+            raise LabelwiseError(f"threshold {threshold}", "a share in (0, 1]", "correct extractor.threshold")
+        self.regions = min(regions, num_labels) if attention == "learned" else 0
+        self.threshold, self.pool, self.dim = threshold, pool, channels
+        self.norm = MapNorm(channels, normalise)
+        self.map_dropout = nn.Dropout2d(map_dropout)
+        bound = channels**-0.5
+        self.weight = nn.Parameter(torch.empty(num_labels, channels).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(num_labels))
+
+    def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
+        """Label features of a map with their logits, and maps where asked for."""
+        size = x.shape[2:]
+        tokens = self.map_dropout(self.norm(x)).flatten(2)
+        whole = tokens.new_ones(len(x), 1, tokens.shape[2], dtype=torch.bool)
+        pooled = self._pool(tokens, whole)
+        logits = self._logits(pooled)
+        inside = whole
+        if self.regions:
+            regions = self._regions(tokens.detach(), logits[:, 0].detach(), size)
+            inside = torch.cat([whole, regions], 1)
+            pooled = torch.cat([pooled, self._pool(tokens, regions)], 1)
+            logits = self._logits(pooled)
+        best, winner = logits.max(1)
+        features = pooled.gather(1, winner.unsqueeze(2).expand(-1, -1, pooled.shape[2]))
+        maps = self._evidence(tokens, inside, winner).unflatten(2, size) if want_maps else None
+        branches = {"whole": logits[:, 0], "regions": logits[:, 1:].amax(1)} if self.regions else {}
+        return LabelFeatures(features, maps, best, branches=branches)
+
+    def _logits(self, pooled: Float[Tensor, "B K C"]) -> Float[Tensor, "B K L"]:
+        return nn.functional.linear(pooled, self.weight).float() + self.bias
+
+    def _pool(self, tokens: Float[Tensor, "B C P"], inside: Bool[Tensor, "B K P"]) -> Float[Tensor, "B K C"]:
+        if self.pool == "mean":
+            full = inside.to(torch.promote_types(tokens.dtype, torch.float32))
+            return (full / full.sum(2, keepdim=True)).to(tokens.dtype) @ tokens.transpose(1, 2)
+        each = [tokens.masked_fill(~own.unsqueeze(1), -torch.inf).amax(2) for own in inside.unbind(1)]
+        return torch.stack(each, 1)
+
+    def _regions(
+        self, tokens: Float[Tensor, "B C P"], logits: Float[Tensor, "B L"], size: torch.Size
+    ) -> Bool[Tensor, "B K P"]:
+        """Places inside the box of each of the strongest labels."""
+        chosen = logits.topk(self.regions).indices
+        cam = torch.einsum("bkc,bcp->bkp", self.weight.detach()[chosen], tokens).float().unflatten(2, size)
+        rows = self._run(cam.clamp(min=0).amax(3))
+        columns = self._run(cam.clamp(min=0).amax(2))
+        return (rows.unsqueeze(3) & columns.unsqueeze(2)).flatten(2)
+
+    def _run(self, profile: Float[Tensor, "B K n"]) -> Bool[Tensor, "B K n"]:
+        """The unbroken run around the peak; all of a profile without a positive value."""
+        peak, at = profile.max(2, keepdim=True)
+        high = profile >= self.threshold * peak
+        gaps = (~high).cumsum(2)
+        return high & (gaps == gaps.gather(2, at))
+
+    def _evidence(
+        self, tokens: Float[Tensor, "B C P"], inside: Bool[Tensor, "B K P"], winner: Tensor
+    ) -> Float[Tensor, "B L P"]:
+        """The label's class activation inside the region that gave its logit."""
+        if not self.regions:
+            places = tokens.shape[2]
+            return tokens.new_full((1, 1, 1), 1 / places, dtype=torch.float32).expand(*winner.shape, places)
+        own = inside.gather(1, winner.unsqueeze(2).expand(-1, -1, inside.shape[2]))
+        cam = torch.einsum("lc,bcp->blp", self.weight, tokens).float()
+        return cam.masked_fill(~own, -torch.inf).softmax(2)

@@ -1,0 +1,110 @@
+"""CSRA's class-specific residual attention: the mean score, and a share of the score where the label stands out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.errors import LabelwiseError
+from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.types import LabelFeatures
+
+MAX = 99
+TEMPERATURES: dict[int, tuple[int, ...]] = {
+    1: (1,),
+    2: (1, MAX),
+    4: (1, 2, 4, MAX),
+    6: (1, 2, 3, 4, 5, MAX),
+    8: (1, 2, 3, 4, 5, 6, 7, MAX),
+}
+"""Temperature of each head, by the number of heads; 99 stands for the maximum."""
+
+
+class ResidualAttention(nn.Module):
+    """A linear score at every place, pooled twice: over all places alike, and where the label scores high.
+
+    With unit weights `u_hl = w_hl / ||w_hl||` and tokens `x_p`, for heads `h` of temperature `T_h`:
+
+        s_hlp = <u_hl, x_p>
+        a_hlp = softmax_p(T_h s_hlp), or all weight on the highest score where T_h = 99
+        f_hl  = mean_p x_p + lam sum_p a_hlp x_p
+        z_l   = sum_h <u_hl, f_hl> + b_l = sum_h [ mean_p s_hlp + lam sum_p a_hlp s_hlp ]
+
+    The logits are the extractor's own; the label's feature is `f_1l .. f_Hl` side by side, of width H C, which the
+    unit weights read. One product gives the scores of all heads.
+
+    Args:
+        channels: C of the map.
+        num_labels: L.
+        heads: H, one of 1, 2, 4, 6, 8, each with weights and a temperature of its own, see `TEMPERATURES`.
+        lam: share of the attended score, >= 0; 0 leaves a pooled linear classifier.
+        attention: `learned`, or `uniform`, the control that weighs every place alike.
+        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        normalise: scale of the map, see `MapNorm`.
+
+    Raises:
+        LabelwiseError: another number of heads, or `lam` below 0.
+
+    Source: after Zhu and Wu, "Residual Attention: A Simple but Effective Method for Multi-Label Recognition" (2021).
+    Differs: the map is normalised, and channels of it are left out in training.
+
+    >>> out = ResidualAttention(8, num_labels=3, heads=2)(torch.rand(2, 8, 5, 7), want_maps=True)
+    >>> out.logits.shape, out.features.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
+    (torch.Size([2, 3]), torch.Size([2, 3, 16]), True)
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_labels: int,
+        heads: int = 1,
+        lam: float = 0.1,
+        attention: Literal["learned", "uniform"] = "learned",
+        map_dropout: float = 0.25,
+        normalise: MapNormKind = "rms",
+    ) -> None:
+        super().__init__()
+        if heads not in TEMPERATURES:
+            expected = ", ".join(map(str, TEMPERATURES))
+            raise LabelwiseError(f"heads {heads}", f"one of {expected}", "correct extractor.heads")
+        if not lam >= 0:
+            raise LabelwiseError(f"lam {lam}", "a number of 0 or more", "correct extractor.lam")
+        self.num_labels, self.lam, self.looks = num_labels, lam, attention == "learned"
+        self.temperatures = TEMPERATURES[heads]
+        self.dim = heads * channels
+        self.norm = MapNorm(channels, normalise)
+        self.map_dropout = nn.Dropout2d(map_dropout)
+        # Only directions count: a step turns a short vector further, and these turn from the first epoch on.
+        bound = 0.1 * channels**-0.5
+        self.weight = nn.Parameter(torch.empty(heads, num_labels, channels).uniform_(-bound, bound))
+
+    def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
+        """Label features of a map with their logits, and maps where asked for."""
+        size = x.shape[2:]
+        tokens = self.map_dropout(self.norm(x)).flatten(2)
+        scores = torch.einsum("hlc,bcp->hblp", F.normalize(self.weight, dim=-1), tokens)
+        mean = tokens.mean(2).unsqueeze(1)
+        logits, features = torch.zeros(()), []
+        for s, temperature in zip(scores, self.temperatures, strict=True):
+            a = self._attention(s, temperature)
+            features.append(mean + self.lam * (a @ tokens.transpose(1, 2)))
+            logits = s.float().mean(2) + self.lam * (a * s).float().sum(2) + logits
+        maps = self._evidence(scores).unflatten(2, size) if want_maps else None
+        return LabelFeatures(torch.cat(features, 2), maps, logits)
+
+    def _attention(self, s: Float[Tensor, "B L P"], temperature: int) -> Float[Tensor, "B L P"]:
+        if not self.looks:
+            return torch.full_like(s, 1 / s.shape[2])
+        if temperature == MAX:
+            return F.one_hot(s.argmax(2), s.shape[2]).to(s.dtype)
+        return (temperature * s).softmax(2).to(s.dtype)
+
+    def _evidence(self, scores: Float[Tensor, "H B L P"]) -> Float[Tensor, "B L P"]:
+        s = scores.float().mean(0)
+        if not self.looks:
+            return torch.full_like(s, 1 / s.shape[2])
+        return s.softmax(2)

@@ -1,0 +1,138 @@
+"""SSGRL's semantic decoupling: a label's vector and every place of the map decide together where to look."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.errors import LabelwiseError
+from labelwise.extractors.bilinear import tanh_scores
+from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.types import LabelFeatures
+
+
+class SemanticDecoupling(nn.Module):
+    """One feature per label, pooled where place and label vector agree.
+
+    With places `x_p [C']` of the map and label vectors `v_l [V]`:
+
+        a_lp = fc4 fc3 tanh( (U x_p) * (V v_l) );   A_l = softmax_p(a_l);   f_l = sum_p A_lp x_p
+        f_l <- tanh(W f_l + b)                      (with `output`)
+
+    Nothing non-linear lies between fc3 and fc4, so their product is one vector `u` and `a_lp = u^T tanh(..)`, which is
+    exact; biases there would add one number to every place, which the softmax takes out again. The tanh term of all
+    places and labels is never held: it is made block by block, and again in the backward pass.
+
+    Args:
+        channels: C of the map.
+        num_labels: L.
+        vectors: gives the label vectors `[L, V]`; has `dim`, V.
+        joint: width in which places and labels meet.
+        width: C', width that the map is brought to by a 1 x 1 convolution and batch norm; 0 leaves its own C.
+        pool: side of the squares of places that are averaged first, as 2; 0 for none.
+        output: D, width of the layer behind the pooling; 0 for none, and D is C'.
+        parametrisation: `factored` learns fc3 and fc4, `collapsed` their product.
+        attention: `learned`, or `uniform`, the control that looks everywhere alike.
+        dropout: rate in [0, 1) on the label's feature.
+        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        chunk: labels computed at once; 0 for as many as fit the processor.
+        normalise: scale of the map, see `MapNorm`.
+
+    Raises:
+        LabelwiseError: `joint` below 1, or `width`, `pool` or `output` below 0.
+
+    Source: Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image Recognition" (2019).
+    Differs: fc3 and fc4 are multiplied out before they meet the map; the scale of the map, `output` and the default
+    widths are ours.
+
+    >>> from labelwise.relations import LabelVectors
+    >>> head = SemanticDecoupling(8, 3, LabelVectors(3, 5), joint=4, output=6)
+    >>> out = head(torch.rand(2, 8, 5, 7), want_maps=True)
+    >>> out.features.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
+    (torch.Size([2, 3, 6]), True)
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_labels: int,
+        vectors: nn.Module,
+        joint: int = 64,
+        width: int = 0,
+        pool: int = 0,
+        output: int = 256,
+        parametrisation: Literal["factored", "collapsed"] = "factored",
+        attention: Literal["learned", "uniform"] = "learned",
+        dropout: float = 0.0,
+        map_dropout: float = 0.5,
+        chunk: int = 0,
+        normalise: MapNormKind = "rms",
+    ) -> None:
+        super().__init__()
+        if joint < 1 or min(width, pool, output) < 0:
+            raise LabelwiseError(
+                f"joint {joint}, width {width}, pool {pool}, output {output}",
+                "joint >= 1 and the others >= 0",
+                "correct the extractor's options",
+            )
+        held = width or channels
+        self.num_labels, self.dim, self.pool, self.chunk = num_labels, output or held, pool, chunk
+        self.norm = MapNorm(channels, normalise)
+        self.map_dropout = nn.Dropout2d(map_dropout)
+        self.squeeze = (
+            nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width)) if width else None
+        )
+        self.scores = (
+            _Scores(held, vectors, joint, parametrisation == "factored") if attention == "learned" else None
+        )
+        self.output = nn.Sequential(nn.Linear(held, output), nn.Tanh()) if output else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
+        """Label features of a map, with their maps where asked for; the maps have the size of the pooled map."""
+        x = self.map_dropout(self.norm(x))
+        if self.pool:
+            # An odd last row or column is averaged over what it has.
+            x = F.avg_pool2d(x, self.pool, self.pool, ceil_mode=True)
+        x = x if self.squeeze is None else self.squeeze(x)
+        tokens = x.flatten(2).transpose(1, 2).contiguous()
+        maps = None
+        if self.scores is None:
+            features = self.output(tokens.mean(1, keepdim=True)).expand(-1, self.num_labels, -1)
+            if want_maps:
+                even = tokens.new_full((1, 1, 1), 1 / tokens.shape[1], dtype=torch.float32)
+                maps = even.expand(len(x), self.num_labels, tokens.shape[1])
+        else:
+            a = self.scores(tokens, self.chunk).softmax(-1)
+            features = self.output(a.to(tokens.dtype) @ tokens)
+            maps = a.float() if want_maps else None
+        if maps is None:
+            return LabelFeatures(self.dropout(features))
+        return LabelFeatures(self.dropout(features), maps.unflatten(2, x.shape[2:]), mass=x.float().sum(1))
+
+
+class _Scores(nn.Module):
+    """How well each label's vector fits each place."""
+
+    def __init__(self, held: int, vectors: nn.Module, joint: int, factored: bool) -> None:
+        super().__init__()
+        self.vectors = vectors
+        self.U = nn.Linear(held, joint, bias=False)
+        self.V = nn.Linear(int(vectors.dim), joint, bias=False)  # type: ignore[arg-type]
+        self.fc3 = nn.Linear(joint, joint, bias=False) if factored else None
+        self.fc4 = nn.Linear(joint, 1, bias=False)
+
+    def forward(self, tokens: Float[Tensor, "B P C"], chunk: int) -> Float[Tensor, "B L P"]:
+        u = self.fc4.weight if self.fc3 is None else self.fc4.weight @ self.fc3.weight
+        q, k = self.U(tokens), self.V(self.vectors())
+        scores = tanh_scores(_full(q.flatten(0, 1)), _full(k), _full(u[0]), chunk)
+        return scores.unflatten(0, q.shape[:2]).transpose(1, 2)
+
+
+def _full(t: Tensor) -> Tensor:
+    """In fp32 or wider, as a sum of many tanh needs it."""
+    return t.to(torch.promote_types(t.dtype, torch.float32))

@@ -1,0 +1,157 @@
+"""TDRG's dual relations: a transformer over places at three scales, and a graph between labels."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.errors import LabelwiseError
+from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.transformer import Attention, as_tokens, layers_of, sine_code
+from labelwise.types import LabelFeatures
+
+Grid = Float[Tensor, "B D _ _"]
+
+
+class DualRelations(nn.Module):
+    """Labels gather features from places that a transformer has related, and a graph relates the labels of each image.
+
+    With `x = X Wp + bp [B, P, D]` and its class scores `s = x U^T + u [B, P, L]`:
+
+        a = softmax_P(s);   sac = mean of each label's k highest scores,  k = max(1, ceil(peak P))
+        x_1, x_2, x_3 = x at half, full and double side;   y_i = LN(x_i + MHA(x_i + c_i, x_j + c_j, x_j)),  all j != i
+        e_i = encoder(y_i);   E = mean of e_1, e_2, e_3 at full side;   f = a E                          [B, L, D]
+        v = a x Wv + bv;   n = [f; v];   J = softmax over labels of (n Wa)(n Wb)^T / sqrt(D)             [B, L, L]
+        g = v + relu(J v Wg + bg);   gcn_l = <r_l, g_l> + t_l
+
+    `c_i` is the sine code of the places and the encoder is one for all scales. The classifier behind gives
+    `trans_l = <w_l, f_l> + b_l`; the method joins it with `gcn`, and `sac` is a branch for the loss. The map is `a`.
+    `J` goes with L^2.
+
+    Args:
+        channels: C of the map.
+        num_labels: L.
+        dim: D, a multiple of `heads`.
+        heads: of every attention.
+        layers: of the encoder, from 0.
+        ffn: width of the feed-forward layers.
+        peak: share of places whose scores count for `sac`, in [0, 1]; the highest always counts.
+        double_side: places at double side too, most of the arithmetic; else `x_1` and `x_2` alone.
+        attention: `learned`, or `uniform`, the control: `a = 1 / P`, `sac` over all places, and no `J`, for every
+            label's node would be the same.
+        dropout: rate in [0, 1) of every layer, see `Layer`, and on `v`.
+        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        normalise: scale of the map, see `MapNorm`.
+
+    Raises:
+        LabelwiseError: `dim` is not a multiple of `heads`, or `peak` is out of range.
+
+    Source: after Zhao et al., "Transformer-based Dual Relation Graph for Multi-label Image Recognition" (2021).
+    Differs: all scales come from one map; how scales attend, how labels gather from them, and J are ours.
+
+    >>> out = DualRelations(8, num_labels=3, dim=4, heads=2, ffn=4)(torch.rand(2, 8, 5, 7), want_maps=True)
+    >>> out.features.shape, out.logits.shape, sorted(out.branches)
+    (torch.Size([2, 3, 4]), torch.Size([2, 3]), ['gcn', 'sac'])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_labels: int,
+        dim: int = 256,
+        heads: int = 4,
+        layers: int = 1,
+        ffn: int = 512,
+        peak: float = 0.05,
+        double_side: bool = True,
+        attention: Literal["learned", "uniform"] = "learned",
+        dropout: float = 0.1,
+        map_dropout: float = 0.5,
+        normalise: MapNormKind = "rms",
+    ) -> None:
+        super().__init__()
+        if not 0 <= peak <= 1:
+            raise LabelwiseError(f"extractor.peak={peak}", "a share in [0, 1]", "correct the option")
+        self.dim, self.learned = dim, attention == "learned"
+        self.peak, self.double_side = peak if self.learned else 1.0, double_side
+        self.norm = MapNorm(channels, normalise)
+        self.map_dropout = nn.Dropout2d(map_dropout)
+        self.project = nn.Linear(channels, dim)
+        self.score = nn.Linear(dim, num_labels)
+        self.across = Attention(dim, heads)
+        self.across_norm = nn.LayerNorm(dim)
+        self.encoder = layers_of("layers", layers, 0, dim, heads, ffn, dropout)
+        self.graph = _Graph(dim, num_labels, dropout, self.learned)
+
+    def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
+        """Label features of a map, the graph's logits, `gcn` and `sac` as branches, and maps where asked for."""
+        size = x.shape[2:]
+        tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
+        scores = self.score(tokens).transpose(1, 2).to(torch.promote_types(tokens.dtype, torch.float32))
+        places = scores.softmax(2) if self.learned else torch.full_like(scores, 1 / scores.shape[2])
+        related = self._relate(tokens.transpose(1, 2).unflatten(2, size))
+        weights = places.to(related.dtype)
+        features = weights @ related
+        graph = self.graph(features, weights @ tokens)
+        highest = max(1, math.ceil(self.peak * scores.shape[2] - 1e-9))
+        branches = {"gcn": graph, "sac": scores.topk(highest, 2, sorted=False).values.mean(2)}
+        # Given as an earlier step, the features are judged on their own too, without the graph.
+        return LabelFeatures(
+            features, places.unflatten(2, size) if want_maps else None, graph, (features,), branches
+        )
+
+    def _relate(self, x: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P D"]:
+        """Places after attention across and within three scales, averaged on the map's own grid."""
+        h, w = x.shape[2:]
+        code = sine_code(h, w, self.dim, x).transpose(1, 2).unflatten(2, (h, w))
+        grids = self._scales(x)
+        values = [as_tokens(grid) for grid in grids]
+        codes = [as_tokens(grid) for grid in self._scales(code)]
+        found = []
+        for i, (own, at, grid) in enumerate(zip(values, codes, grids, strict=True)):
+            others = torch.cat([v for j, v in enumerate(values) if j != i], 1)
+            where = torch.cat([c for j, c in enumerate(codes) if j != i], 1)
+            t = self.across_norm(own + self.across(own + at, others + where, others)[0])
+            for layer in self.encoder:
+                t, _ = layer(t, t + at, t + at, t)
+            found.append(t.transpose(1, 2).unflatten(2, grid.shape[2:]))
+        found[0] = F.interpolate(found[0], size=(h, w), mode="bilinear", align_corners=False)
+        if self.double_side:
+            found[2] = F.avg_pool2d(found[2], 2)
+        return as_tokens(torch.stack(found).mean(0))
+
+    def _scales(self, x: Grid) -> list[Grid]:
+        """A map at half and full side, and at double; an odd side is rounded up at half."""
+        found = [F.avg_pool2d(x, 2, ceil_mode=True), x]
+        if self.double_side:
+            found.append(F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False))
+        return found
+
+
+class _Graph(nn.Module):
+    """One layer of graph convolution between the labels of an image, and a score for each."""
+
+    def __init__(self, dim: int, num_labels: int, dropout: float, relates: bool) -> None:
+        super().__init__()
+        self.node = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.source = nn.Linear(2 * dim, dim, bias=False) if relates else None
+        self.target = nn.Linear(2 * dim, dim, bias=False) if relates else None
+        self.step = nn.Linear(dim, dim)
+        self.weight = nn.Parameter(torch.empty(num_labels, dim).uniform_(-(dim**-0.5), dim**-0.5))
+        self.bias = nn.Parameter(torch.zeros(num_labels))
+
+    def forward(self, f: Float[Tensor, "B L D"], x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L"]:
+        v = self.dropout(self.node(x))
+        near = v
+        if self.source is not None and self.target is not None:
+            n = torch.cat([f, v], 2)
+            q, k = self.source(n).unsqueeze(1), self.target(n).unsqueeze(1)
+            near = F.scaled_dot_product_attention(q, k, v.unsqueeze(1)).squeeze(1)
+        g = v + self.step(near).relu()
+        return (g * self.weight).sum(2) + self.bias

@@ -1,0 +1,155 @@
+"""Blocks of the extractors that are transformers: attention, a layer, and the sine code of places."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.errors import LabelwiseError
+
+Tokens = Float[Tensor, "B P D"]
+Asking = Float[Tensor, "b n D"]
+
+
+class Attention(nn.Module):
+    """Multi-head attention of tokens that ask to tokens that answer.
+
+    With `H` heads of width `d = D / H`:
+
+        A = softmax_P( (q Wq) (k Wk)^T / sqrt(d) );   out = concat_heads(A v Wv) Wo + bo
+
+    Args:
+        dim: D, a multiple of `heads`.
+        heads: H.
+        looks: `False` weighs every answer `1 / P`, and there are no `Wq` and `Wk`.
+
+    Raises:
+        LabelwiseError: `dim` is not a multiple of `heads`.
+
+    >>> Attention(4, 2)(torch.rand(1, 3, 4), torch.rand(2, 5, 4), torch.rand(2, 5, 4))[0].shape
+    torch.Size([2, 3, 4])
+    """
+
+    def __init__(self, dim: int, heads: int, looks: bool = True) -> None:
+        super().__init__()
+        if heads < 1 or dim % heads:
+            raise LabelwiseError(
+                f"dim {dim} with heads {heads}", "dim a multiple of heads", "correct extractor.heads"
+            )
+        self.heads = heads
+        # Biases of keys and values would do nothing: the softmax takes out the one, and `out` has the other.
+        self.query = nn.Linear(dim, dim, bias=False) if looks else None
+        self.key = nn.Linear(dim, dim, bias=False) if looks else None
+        self.value = nn.Linear(dim, dim, bias=False)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(
+        self, asking: Asking, keys: Tokens, values: Tokens, want_weights: bool = False
+    ) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B n P"] | None]:
+        """What was gathered, and where asked for the mean of `A` over heads, in fp32 or wider.
+
+        Args:
+            asking: `[B, n, D]`, or `[1, n, D]` where it is the same for every image.
+            keys: `[B, P, D]`.
+            values: `[B, P, D]`.
+            want_weights: also give the weights.
+        """
+        if self.query is None or self.key is None:
+            return self._look_everywhere(asking, values, want_weights)
+        q, k, v = (
+            self._split(self.query(asking)),
+            self._split(self.key(keys)),
+            self._split(self.value(values)),
+        )
+        q = q.expand(len(v), -1, -1, -1)
+        if not want_weights:
+            return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)), None
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+        weights = scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(-1)
+        return self.out((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)), weights.mean(1)
+
+    def _look_everywhere(
+        self, asking: Asking, values: Tokens, want_weights: bool
+    ) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B n P"] | None]:
+        number, places = asking.shape[1], values.shape[1]
+        gathered = self.out(self.value(values.mean(1, keepdim=True))).expand(-1, number, -1)
+        if not want_weights:
+            return gathered, None
+        kind = torch.promote_types(values.dtype, torch.float32)
+        return gathered, values.new_full((1, 1, 1), 1 / places, dtype=kind).expand(
+            len(values), number, places
+        )
+
+    def _split(self, t: Float[Tensor, "B n D"]) -> Float[Tensor, "B H n d"]:
+        return t.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class Layer(nn.Module):
+    """Attention and a feed-forward layer, each with a residual and a norm after it.
+
+        t = LN(t + Attention(asking, keys, values));   t = LN(t + W2 relu(W1 t))
+
+    Args:
+        dim: D.
+        heads: of the attention.
+        ffn: width of the feed-forward layer.
+        dropout: rate in [0, 1) on what the attention gathered, inside the feed-forward layer and on what it gives.
+        looks: see `Attention`.
+    """
+
+    def __init__(self, dim: int, heads: int, ffn: int, dropout: float, looks: bool = True) -> None:
+        super().__init__()
+        self.attention = Attention(dim, heads, looks)
+        self.norm = nn.LayerNorm(dim)
+        self.ffn = nn.Sequential(nn.Linear(dim, ffn), nn.ReLU(), nn.Dropout(dropout), nn.Linear(ffn, dim))
+        self.ffn_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, t: Asking, asking: Asking, keys: Tokens, values: Tokens, want_weights: bool = False
+    ) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B n P"] | None]:
+        """The tokens `t` after the layer, and the attention's weights where asked for."""
+        gathered, weights = self.attention(asking, keys, values, want_weights)
+        t = self.norm(t + self.dropout(gathered))
+        return self.ffn_norm(t + self.dropout(self.ffn(t))), weights
+
+
+def layers_of(
+    option: str,
+    number: int,
+    least: int,
+    dim: int,
+    heads: int,
+    ffn: int,
+    dropout: float,
+    looks: bool = True,
+) -> nn.ModuleList:
+    """As many layers as an option asks for.
+
+    Raises:
+        LabelwiseError: fewer than `least`.
+    """
+    if number < least:
+        raise LabelwiseError(f"extractor.{option}={number}", f"{least} or more", "correct the option")
+    return nn.ModuleList(Layer(dim, heads, ffn, dropout, looks) for _ in range(number))
+
+
+def as_tokens(x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B P C"]:
+    """A map as one token a place, row by row."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def sine_code(h: int, w: int, dim: int, like: Tensor) -> Float[Tensor, "1 P D"]:
+    """Two-dimensional sine code: half of the channels for rows, half for columns, wavelengths up to 10,000."""
+    quarter = max(1, dim // 4)
+    rate = torch.exp(-math.log(10_000.0) * torch.arange(quarter, device=like.device) / quarter)
+    rows = torch.arange(h, device=like.device)[:, None] * rate
+    columns = torch.arange(w, device=like.device)[:, None] * rate
+    row_code = torch.cat([rows.sin(), rows.cos()], 1)[:, None].expand(-1, w, -1)
+    column_code = torch.cat([columns.sin(), columns.cos()], 1)[None].expand(h, -1, -1)
+    code = torch.cat([row_code, column_code], 2).flatten(0, 1)
+    return F.pad(code, (0, dim - code.shape[1])).unsqueeze(0).to(like.dtype)

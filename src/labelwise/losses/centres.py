@@ -1,0 +1,116 @@
+"""Learnable centres of labels: each near its own label's features and far from the others'."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from labelwise.losses.discriminative import Cells, Features, Halves, present, unit
+from labelwise.losses.functional import full_precision
+from labelwise.losses.gather import joined_sum
+from labelwise.types import Targets
+
+
+class CentreLoss(nn.Module):
+    """A learnable centre of unit length for each label, `c_l`, near its features and far from all others.
+
+        intra = mean over cells of 1 - u . c_l
+        inter = mean over cells and j != l of max(0, u . c_j - m_c)  +  mean over j != k of max(0, c_j . c_k - m)
+
+    Needs no second image of a label, which a batch seldom holds. Without a present cell both are 0.
+
+    Args:
+        num_labels: L.
+        dim: D.
+        margin: m, in [-1, 1].
+        centre_margin: m_c, in [-1, 1].
+        cells: cells at most that the first part of `inter` looks at, over all processes.
+
+    Source: after Hassanin et al. (2021), whose equations were not available: ours.
+    """
+
+    def __init__(
+        self,
+        num_labels: int,
+        dim: int,
+        margin: float = 0.0,
+        centre_margin: float = 0.3,
+        cells: int = 512,
+    ) -> None:
+        super().__init__()
+        self.margin, self.centre_margin, self.cells = margin, centre_margin, cells
+        self.centres = nn.Parameter(unit(torch.randn(num_labels, dim)))
+
+    @torch.no_grad()
+    def renormalise(self) -> None:
+        """Bring the stored centres back to unit length; the loss reads their directions alone."""
+        self.centres.copy_(unit(self.centres))
+
+    def forward(self, features: Features, targets: Targets) -> Halves:
+        """What draws features to their centre, and what drives them from other centres, and those apart."""
+        with torch.autocast(features.device.type, enabled=False):
+            u, c, held = unit(features), unit(self.centres), present(targets)
+            away = (1 - (u * c).sum(-1)).masked_fill(~held, 0)
+            number = joined_sum(held.sum().to(u.dtype))
+            intra = joined_sum(away.sum()) / number.clamp(min=1)
+            cells = Cells.of(u, held, self.cells)
+            others = _other_labels(cells, len(c))
+            over = (cells.vectors @ c.T - self.centre_margin).clamp(min=0) * others
+            between = (c @ c.T - self.margin).clamp(min=0).fill_diagonal_(0).sum()
+            between = between / max(1, len(c) * (len(c) - 1)) * (number > 0)
+            return intra, over.sum() / others.sum().clamp(min=1) + between
+
+
+class PrototypeConformity(nn.Module):
+    """Prototype conformity (PCL): squared distances to two separate sets of learnable centres.
+
+        intra = mean over cells of |f - c_l|^2
+        inter = - mean over cells and j != l of |f - c'_j|^2
+
+    `inter` has no bound: its weight must be small. Distances are clamped to [1e-12, 1e12].
+
+    Args:
+        num_labels: L.
+        dim: D.
+        intra: make the centres `c`; without them `intra` is 0.
+        inter: make the centres `c'`; without them `inter` is 0.
+        cells: cells at most that `inter` looks at, over all processes.
+
+    Source: Mustafa et al., "Adversarial Defense by Restricting the Hidden Space of Deep Neural Networks" (2019).
+    Differs: known present labels stand for the one class; centres learn with everything else.
+    """
+
+    def __init__(
+        self, num_labels: int, dim: int, intra: bool = True, inter: bool = True, cells: int = 512
+    ) -> None:
+        super().__init__()
+        self.cells = cells
+        self.near = nn.Parameter(torch.randn(num_labels, dim) * dim**-0.5) if intra else None
+        self.far = nn.Parameter(torch.randn(num_labels, dim) * dim**-0.5) if inter else None
+
+    def forward(self, features: Features, targets: Targets) -> Halves:
+        """What draws features to their centre, and what drives them from the others'."""
+        with torch.autocast(features.device.type, enabled=False):
+            f, held = full_precision(features), present(targets)
+            intra = inter = f.new_zeros(())
+            if self.near is not None:
+                distance = _clamped((f - self.near).square().sum(-1)).masked_fill(~held, 0)
+                number = joined_sum(held.sum().to(f.dtype))
+                intra = joined_sum(distance.sum()) / number.clamp(min=1)
+            if self.far is not None:
+                cells = Cells.of(f, held, self.cells)
+                others = _other_labels(cells, len(self.far))
+                lengths = cells.vectors.square().sum(1, keepdim=True) + self.far.square().sum(1)
+                distance = _clamped(lengths - 2 * cells.vectors @ self.far.T)
+                inter = -(distance * others).sum() / others.sum().clamp(min=1)
+            return intra, inter
+
+
+def _other_labels(cells: Cells, labels: int) -> Float[Tensor, "K L"]:
+    """1 for each label that a present cell is not of."""
+    return cells.weight[:, None] * (cells.label[:, None] != torch.arange(labels, device=cells.label.device))
+
+
+def _clamped(distance: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+    return distance.clamp(1e-12, 1e12)

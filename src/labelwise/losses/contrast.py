@@ -1,0 +1,74 @@
+"""Contrast between images: a label's features alike where it is present, unlike where it is not."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from labelwise.losses.functional import full_precision
+from labelwise.types import Targets
+
+NegativePairs = Literal["repel", "none"]
+
+
+def unit(features: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+    """Features at length 1, in fp32; one shorter than 1e-3 grows a thousandfold, and so does its gradient, at most."""
+    return F.normalize(full_precision(features), dim=2, eps=1e-3)
+
+
+def pair_contrast(
+    features: Float[Tensor, "B L D"], targets: Targets, negneg: NegativePairs = "repel"
+) -> Float[Tensor, ""]:
+    """Contrast of all pairs of different images of a batch, label by label, by the cosine `c` of their features.
+
+        both known present: 1 - c;   one present, one absent: 1 + c;   both known absent: 1 + c
+
+    Unknown cells make no pair. With `n > 0` pairs of the first list, each of the others is cut to `n` hardest (largest
+    `c`) and `2 n` random pairs of the rest; the loss is the mean over the joined list, and 0 where it is empty.
+
+    Args:
+        features: `[B, L, D]`, any length.
+        targets: `[B, L]`.
+        negneg: `repel` as above; `none` leaves pairs of two absences out.
+
+    Source: the contrastive term of SST, SARB and DSRB (2022).
+    Differs: no pair stands in a list twice; pairs are those of one process's share of the batch.
+
+    >>> f = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]]])
+    >>> round(pair_contrast(f, Targets.of(torch.tensor([[1.0], [1.0], [0.0]]))).item(), 4)
+    0.6667
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        rows = unit(features).transpose(0, 1)
+        i, j = torch.triu_indices(len(features), len(features), 1, device=features.device)
+        cosine = (rows @ rows.transpose(1, 2))[:, i, j].flatten()
+        present = (targets.known & (targets.values >= 0.5)).T
+        absent = targets.known.T & ~present
+        alike = (present[:, i] & present[:, j]).flatten()
+        differ = (present[:, i] & absent[:, j] | absent[:, i] & present[:, j]).flatten()
+        number = alike.sum()
+        apart = _cut(cosine.detach(), differ, number)
+        if negneg == "repel":
+            apart |= _cut(cosine.detach(), (absent[:, i] & absent[:, j]).flatten(), number)
+        total = torch.where(alike, 1 - cosine, 0).sum() + torch.where(apart, 1 + cosine, 0).sum()
+        return total / (number + apart.sum()).clamp(min=1)
+
+
+def _cut(
+    cosine: Float[Tensor, " N"], pairs: Bool[Tensor, " N"], number: Int[Tensor, ""]
+) -> Bool[Tensor, " N"]:
+    hard = pairs & _first(cosine.masked_fill(~pairs, -torch.inf), number)
+    rest = pairs & ~hard
+    some = rest & _first(torch.rand_like(cosine).masked_fill(~rest, -1), 2 * number)
+    return torch.where(number > 0, hard | some, pairs)
+
+
+def _first(key: Float[Tensor, " N"], number: Int[Tensor, ""]) -> Bool[Tensor, " N"]:
+    """The `number` largest, found without telling the host how many there are."""
+    order = key.argsort(descending=True)
+    places = torch.arange(len(key), device=key.device)
+    return torch.empty_like(order).scatter_(0, order, places) < number

@@ -1,0 +1,200 @@
+"""Discriminative losses: features of one label near one another, features of different labels apart.
+
+Each loss gives two numbers, `intra` and `inter`, over the cells (image, label) whose label is known to be present; an
+absent label has no object, hence no feature to pull. Cosines and distances are computed in fp32, over the images of
+all processes together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from labelwise.losses.functional import full_precision
+from labelwise.losses.gather import joined_rows, joined_sum, processes, rank
+from labelwise.types import Targets
+
+Halves = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+Features = Float[Tensor, "B L D"]
+
+
+def unit(vectors: Float[Tensor, "*S D"]) -> Float[Tensor, "*S D"]:
+    """`v / sqrt(|v|^2 + 1e-12)` in fp32: unit length, and finite for a vector of zeros.
+
+    >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    full = full_precision(vectors)
+    return full * (full.square().sum(-1, keepdim=True) + 1e-12).rsqrt()
+
+
+def present(targets: Targets) -> Bool[Tensor, "B L"]:
+    """Cells known to be positive; a soft target counts from one half on."""
+    return targets.known & (targets.values >= 0.5)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Present cells of all processes, in a number of rows that does not depend on how many there are.
+
+    Args:
+        vectors: a vector of each cell.
+        label: its column.
+        image: its image, distinct over processes.
+        weight: 1 for a present cell, 0 for a row that only fills up.
+    """
+
+    vectors: Float[Tensor, "K D"]
+    label: Int[Tensor, " K"]
+    image: Int[Tensor, " K"]
+    weight: Float[Tensor, " K"]
+
+    @classmethod
+    def of(cls, vectors: Features, held: Bool[Tensor, "B L"], most: int) -> Cells:
+        """The present cells, at most `most` over all processes; where there are more, as many drawn at random.
+
+        A fixed number of rows spares the device a wait for the number of positives. Processes bring equal shares.
+        """
+        flat, labels = held.flatten().to(vectors.dtype), held.shape[1]
+        room = max(1, most // processes())
+        if len(flat) > room:
+            rows = (flat * (1 + torch.rand_like(flat))).topk(room, sorted=False).indices
+        else:
+            rows = torch.arange(len(flat), device=flat.device)
+        image, label = rows // labels, rows % labels
+        mine = vectors[image, label], label, image + (rank() << 32), flat[rows]
+        return cls(*joined_rows(*mine))
+
+    def differ(self, same_image: bool) -> Float[Tensor, "K K"]:
+        """1 for two present cells of different labels; those of one image only where asked for."""
+        apart = self.label[:, None] != self.label
+        if not same_image:
+            apart = apart & (self.image[:, None] != self.image)
+        return apart * self.weight[:, None] * self.weight
+
+
+@dataclass(frozen=True)
+class _LabelSums:
+    """Per label over the joined batch: sum of its present unit vectors, of their squared lengths, their number."""
+
+    vectors: Float[Tensor, "L D"]
+    squares: Float[Tensor, " L"]
+    count: Float[Tensor, " L"]
+
+    @classmethod
+    def of(cls, u: Features, held: Float[Tensor, "B L"]) -> _LabelSums:
+        squares = (held * u.square().sum(-1)).sum(0)
+        parts = [torch.einsum("bl,bld->ld", held, u), squares[:, None], held.sum(0)[:, None]]
+        sums = joined_sum(torch.cat(parts, 1))
+        return cls(sums[:, :-2], sums[:, -2], sums[:, -1])
+
+    def pairs(self) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Sum of cosines over pairs of cells of one label, and the number of those pairs."""
+        cosines = _pair_cosines(self.vectors, self.squares, self.count)
+        return cosines.sum(), _pair_number(self.count).sum()
+
+
+class PairwiseLoss(nn.Module):
+    """Cosines of pairs of label features, `u = f / |f|`.
+
+        intra = mean over pairs of one label of 1 - u . u'
+        inter = mean over pairs of different labels of max(0, u . u' - m);  with `hinge=False`, of u . u'
+
+    `intra`, and `inter` without the hinge, are functions of per-label sums: exact at O(B L D). The hinge looks at pairs
+    of at most `cells` cells, exactly where the present ones fit.
+
+    Args:
+        margin: m, in [-1, 1].
+        same_image: whether two labels of one image make a pair.
+        hinge: `False` for orthogonal projection, where the mean cosine itself is lowered.
+        cells: cells at most whose pairs the hinge looks at, over all processes.
+
+    Source: after Hassanin et al. (2021), whose equations were not available: ours. Without the hinge after Ranasinghe
+    et al., "Orthogonal Projection Loss" (2021), whose released code takes no size of the mean cosine either.
+
+    >>> f = torch.tensor([[[1.0, 0.0], [0.5, 0.75**0.5]]])
+    >>> [round(x.item(), 4) for x in PairwiseLoss()(f, Targets.of(torch.ones(1, 2)))]
+    [0.0, 0.5]
+    """
+
+    def __init__(
+        self, margin: float = 0.0, same_image: bool = True, hinge: bool = True, cells: int = 512
+    ) -> None:
+        super().__init__()
+        self.margin, self.same_image, self.hinge, self.cells = margin, same_image, hinge, cells
+
+    def forward(self, features: Features, targets: Targets) -> Halves:
+        """What draws features of one label together, and what drives those of different labels apart."""
+        with torch.autocast(features.device.type, enabled=False):
+            u, held = unit(features), present(targets)
+            sums = _LabelSums.of(u, held.to(u.dtype))
+            cosines, pairs = sums.pairs()
+            intra = (pairs - cosines) / pairs.clamp(min=1)
+            if not self.hinge:
+                return intra, self._mean_cosine(sums, u, held.to(u.dtype))
+            cells = Cells.of(u, held, self.cells)
+            differ = cells.differ(self.same_image)
+            over = (cells.vectors @ cells.vectors.T - self.margin).clamp(min=0)
+            return intra, (over * differ).sum() / differ.sum().clamp(min=1)
+
+    def _mean_cosine(self, sums: _LabelSums, u: Features, held: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
+        squares, count = sums.squares.sum(), sums.count.sum()
+        within, number = sums.pairs()
+        cosines = _pair_cosines(sums.vectors.sum(0), squares, count) - within
+        pairs = _pair_number(count) - number
+        if not self.same_image:  # pairs within an image are of different labels, all of them
+            vectors = torch.einsum("bl,bld->bd", held, u)
+            own = _pair_cosines(vectors, (held * u.square().sum(-1)).sum(1), held.sum(1))
+            cosines = cosines - joined_sum(own.sum())
+            pairs = pairs - joined_sum(_pair_number(held.sum(1)).sum())
+        return torch.where(pairs > 0, cosines, 0) / pairs.clamp(min=1)
+
+
+class OutputLoss(nn.Module):
+    """The same cosines in the output space: one vector an image, as many copies as it has present labels.
+
+    With `v_a` the unit vector of image a's logits or probabilities, over pairs of different images a, b:
+
+        intra = mean over pairs of copies with one label of 1 - v_a . v_b
+        inter = mean over pairs of copies with different labels of max(0, v_a . v_b - m)
+
+    Copies within an image are one vector and are left out. Pairs are counted by images, never by cells: exact, and
+    linear in L.
+
+    Args:
+        margin: m, in [-1, 1].
+        space: `logits` or `probabilities`.
+
+    Source: after Hassanin et al. (2021), whose equations were not available: ours.
+    """
+
+    def __init__(self, margin: float = 0.0, space: str = "logits") -> None:
+        super().__init__()
+        self.margin, self.space = margin, space
+
+    def forward(self, logits: Float[Tensor, "B L"], targets: Targets) -> Halves:
+        """What draws images with a label in common together, and what drives different labels apart."""
+        with torch.autocast(logits.device.type, enabled=False):
+            z = full_precision(logits)
+            v = unit(z if self.space == "logits" else z.sigmoid())
+            v, held = joined_rows(v, present(targets).to(z.dtype))
+            cosines = v @ v.T
+            others = 1 - torch.eye(len(v), dtype=v.dtype, device=v.device)
+            count, common = held.sum(1), held @ held.T
+            same, differ = common * others, (count[:, None] * count - common) * others
+            intra = (same * (1 - cosines)).sum() / same.sum().clamp(min=1)
+            return intra, (differ * (cosines - self.margin).clamp(min=0)).sum() / differ.sum().clamp(min=1)
+
+
+def _pair_cosines(
+    vectors: Float[Tensor, "*S D"], squares: Float[Tensor, "*S"], count: Float[Tensor, "*S"]
+) -> Float[Tensor, "*S"]:
+    """`(|sum u|^2 - sum |u|^2) / 2`, the sum of products over unordered pairs; exactly 0 without a pair."""
+    return torch.where(count > 1, (vectors.square().sum(-1) - squares) / 2, 0)
+
+
+def _pair_number(count: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+    return count * (count - 1) / 2

@@ -1,0 +1,70 @@
+"""Rows and sums of all processes, with gradients: for losses that compare the images of a batch.
+
+Every process then computes the loss of the joined batch. Gradients are averaged over processes, so what flows back to
+a process's own share is multiplied by their number; nothing is exchanged on the way back. Outside of distributed
+training, and where no gradient is asked for, nothing is exchanged at all.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def processes() -> int:
+    """Number of processes that train together."""
+    ready = dist.is_available() and dist.is_initialized() and torch.is_grad_enabled()
+    return dist.get_world_size() if ready else 1
+
+
+def rank() -> int:
+    """Number of this process among them, from 0."""
+    return dist.get_rank() if processes() > 1 else 0
+
+
+def joined_rows(*parts: Tensor) -> tuple[Tensor, ...]:
+    """Each tensor's rows over all processes, in their order; a process may bring any number of rows, or none.
+
+    Args:
+        parts: tensors of one length; lengths may differ between processes, dtypes and further sizes may not.
+
+    >>> joined_rows(torch.ones(2, 3))[0].shape
+    torch.Size([2, 3])
+    """
+    if processes() == 1:
+        return parts
+    length = torch.tensor([len(parts[0])], device=parts[0].device)
+    lengths = torch.cat(_everywhere(length)).tolist()  # the one wait for the device
+    return tuple(_join(part, lengths) for part in parts)
+
+
+def joined_sum(t: Tensor) -> Tensor:
+    """Element-wise sum over all processes.
+
+    >>> joined_sum(torch.ones(2)).tolist()
+    [1.0, 1.0]
+    """
+    if processes() == 1:
+        return t
+    total = t.detach().clone()
+    dist.all_reduce(total)
+    return _with_gradient_of(t, total)
+
+
+def _join(part: Tensor, lengths: list[int]) -> Tensor:
+    padded = part.new_zeros((max(lengths), *part.shape[1:]))
+    padded[: len(part)] = part.detach()
+    found = [rows[:n] for rows, n in zip(_everywhere(padded), lengths, strict=True)]
+    found[rank()] = _with_gradient_of(part, part.detach())
+    return torch.cat(found)
+
+
+def _everywhere(t: Tensor) -> list[Tensor]:
+    found = [torch.empty_like(t) for _ in range(processes())]
+    dist.all_gather(found, t)
+    return found
+
+
+def _with_gradient_of(own: Tensor, value: Tensor) -> Tensor:
+    return value + (own - own.detach()) * processes() if own.requires_grad else value

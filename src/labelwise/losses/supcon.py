@@ -1,0 +1,76 @@
+"""Supervised contrast between images, for many labels: images that share enough of their labels belong together."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from labelwise.errors import LabelwiseError
+from labelwise.losses.discriminative import present, unit
+from labelwise.losses.functional import full_precision
+from labelwise.losses.gather import joined_rows
+from labelwise.types import Targets
+
+
+class JaccardContrast(nn.Module):
+    """Each image near those whose labels overlap with its own, far from the rest.
+
+    With `v_a` the unit vector of the mean over labels of image a's features, `s_ab = v_a . v_b / T`, and `Z_a` its
+    present labels, images a and b belong together where `|Z_a and Z_b| / |Z_a or Z_b| >= c`, over labels known of both:
+
+        intra = - mean over anchors a, mean over b together with a, of s_ab
+        inter = mean over anchors a of log sum_{b != a} exp(s_ab)
+
+    Their sum is the supervised contrastive loss. Anchors are the images with at least one partner; images of which no
+    label is known to be present in either are not compared.
+
+    Args:
+        temperature: `T`, above 0.
+        jaccard: `c` in (0, 1].
+
+    Raises:
+        LabelwiseError: an option out of its range.
+
+    Source: after Khosla et al., "Supervised Contrastive Learning" (2020), with the overlap of labels that MulSupCon's
+    documentation names.
+    Differs: unknown labels count in neither set; the two halves are given apart.
+
+    >>> same = torch.ones(2, 1, 4)
+    >>> intra, inter = JaccardContrast(temperature=1.0)(same, Targets.of(torch.ones(2, 1)))
+    >>> round((intra + inter).item(), 4)
+    0.0
+    """
+
+    def __init__(self, temperature: float = 0.1, jaccard: float = 0.5) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise LabelwiseError(f"temperature={temperature}", "a number above 0", "correct the option")
+        if not 0 < jaccard <= 1:
+            raise LabelwiseError(f"jaccard={jaccard}", "a number above 0 and up to 1", "correct the option")
+        self.temperature, self.jaccard = temperature, jaccard
+
+    def forward(
+        self, features: Float[Tensor, "B L D"], targets: Targets
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """What draws images together, and what drives them apart."""
+        with torch.autocast(features.device.type, enabled=False):
+            states = torch.stack([present(targets), targets.known], 2).float()
+            v, states = joined_rows(unit(full_precision(features).mean(1)), states)
+            together, comparable = self._pairs(states[..., 0], states[..., 1])
+            s = v @ v.T / self.temperature
+            partners = together.sum(1)
+            anchor = partners > 0
+            anchors = anchor.sum().clamp(min=1)
+            near = (s * together).sum(1) / partners.clamp(min=1)
+            # A row without company would be a log of 0, whose gradient is NaN even where it is masked.
+            far = s.masked_fill(~comparable, -1e9).logsumexp(1)
+            return -(near * anchor).sum() / anchors, torch.where(anchor, far, 0).sum() / anchors
+
+    def _pairs(
+        self, held: Float[Tensor, "N L"], known: Float[Tensor, "N L"]
+    ) -> tuple[Bool[Tensor, "N N"], Bool[Tensor, "N N"]]:
+        both = held @ held.T
+        either = held @ known.T + known @ held.T - both
+        comparable = (either > 0) & ~torch.eye(len(held), dtype=torch.bool, device=held.device)
+        return comparable & (both >= self.jaccard * either - 1e-6), comparable

@@ -1,0 +1,72 @@
+"""Two-way multi-label loss: positives above negatives, over the labels of an image and over the images of a batch."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.errors import LabelwiseError
+from labelwise.losses.functional import full_precision
+from labelwise.losses.gather import joined_rows
+from labelwise.types import Targets
+
+# Stands for a cell that is left out of a log-sum-exp: finite, so that no gradient becomes NaN.
+_ABSENT = -1e9
+
+
+class TwoWayLoss(nn.Module):
+    """Every positive's logit above every negative's, twice: among the labels of an image and among images by label.
+
+        l(S+, S-) = softplus( T_n log sum_{S-} exp(z / T_n) + T_p log sum_{S+} exp(-z / T_p) )
+        loss = mean over images with a positive of l(labels)  +  mean over labels with a positive of l(images)
+
+    An image or label without negatives adds 0. Unknown cells stand on neither side. The images are those of the whole
+    batch, of all processes together.
+
+    Args:
+        positive_temperature: `T_p`, above 0.
+        negative_temperature: `T_n`, above 0.
+
+    Raises:
+        LabelwiseError: a temperature that is not above 0.
+
+    Source: after Kobayashi, "Two-way Multi-Label Loss" (2023).
+    Differs: unknown cells are masked; soft targets count as positive from one half on.
+
+    >>> loss = TwoWayLoss()(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
+    >>> round(loss.item(), 6)
+    0.693147
+    """
+
+    def __init__(self, positive_temperature: float = 4.0, negative_temperature: float = 1.0) -> None:
+        super().__init__()
+        for name, value in (
+            ("positive_temperature", positive_temperature),
+            ("negative_temperature", negative_temperature),
+        ):
+            if not value > 0:
+                raise LabelwiseError(f"loss.{name}={value}", "a number above 0", "correct the option")
+        self.positive_temperature, self.negative_temperature = positive_temperature, negative_temperature
+
+    def forward(
+        self, logits: Float[Tensor, "B L"], targets: Targets | Tensor, known: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        """Loss of logits under `Targets`, or a tensor of values with an optional `known` mask."""
+        t = Targets.of(targets, known)
+        with torch.autocast(logits.device.type, enabled=False):
+            states = t.known.long() * (1 + (t.values >= 0.5).long())  # 0 unknown, 1 absent, 2 present
+            z, states = joined_rows(full_precision(logits), states)
+            present, absent = states == 2, states == 1
+            return self._one_way(z, present, absent) + self._one_way(z.T, present.T, absent.T)
+
+    def _one_way(
+        self, z: Float[Tensor, "n m"], present: Bool[Tensor, "n m"], absent: Bool[Tensor, "n m"]
+    ) -> Float[Tensor, ""]:
+        """Mean over rows with a positive."""
+        low, high = self.positive_temperature, self.negative_temperature
+        least = low * (-z / low).masked_fill(~present, _ABSENT).logsumexp(1)
+        most = high * (z / high).masked_fill(~absent, _ABSENT).logsumexp(1)
+        counts = present.any(1)
+        return torch.where(counts, F.softplus(least + most), 0).sum() / counts.sum().clamp(min=1)

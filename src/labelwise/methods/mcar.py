@@ -1,0 +1,30 @@
+"""MCAR: multi-class attentional regions (after Gao and Zhou, 2021)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from labelwise.extractors import RegionAttention
+from labelwise.methods.compose import Options, Part, compose
+from labelwise.methods.method import Method
+from labelwise.registry import Card, register
+from labelwise.types import LabelSet
+
+CARD = Card(
+    name="mcar",
+    summary="the regions of the likeliest labels are scored once more, and the highest score counts",
+    task="multi-label classification",
+    source='Gao and Zhou, "Learning to Discover Multi-Class Attentional Regions for Multi-Label Image Recognition" '
+    "(2021)",
+    standing="published: the two streams with one classifier, regions from rows and columns of class activation, "
+    "their number and threshold, the maximum over regions. No published table is claimed as reproduced.",
+    differences="the published method crops the photograph and runs the network again on each crop, which enlarges "
+    "small objects; this one cuts the regions from the backbone's map, so the network runs once. Logits in place of "
+    "probabilities, and the loss is ASL",
+)
+
+
+@register(CARD)
+def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
+    """Backbone and attentional regions, which give the logits themselves."""
+    return compose(labels, backbone, asked, Part(RegionAttention), own_logits=True)

@@ -1,0 +1,28 @@
+"""ML-Decoder: one cross-attention layer from frozen random queries."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from labelwise.extractors import MLDecoder
+from labelwise.methods.compose import Options, Part, compose
+from labelwise.methods.method import Method
+from labelwise.registry import Card, register
+from labelwise.types import LabelSet
+
+CARD = Card(
+    name="ml-decoder",
+    summary="one layer of cross-attention from frozen random queries, one for each label or group of labels",
+    task="multi-label classification, very many labels",
+    source='Ridnik et al., "ML-Decoder: Scalable and Versatile Classification Head" (2021)',
+    standing="the layer is as in the released code as read: projection with ReLU, frozen random queries, eight heads, "
+    "no self-attention, no positions, a fully connected layer per group; all settings of training are ours",
+    differences="a query for every label by default, for labels of one group share a feature; width 256 in place of "
+    "768; groups differ in size by one at most and none is empty",
+)
+
+
+@register(CARD)
+def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
+    """Backbone, decoder, classifiers. Published sizes: `dim=768, ffn=2048` and at most 100 `groups`."""
+    return compose(labels, backbone, asked, Part(MLDecoder))

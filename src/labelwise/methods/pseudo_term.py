@@ -1,0 +1,188 @@
+"""Unknown labels taken as present where an image's other labels, or other images, speak for them."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.blending import FeatureQueue, PrototypeBank
+from labelwise.errors import LabelwiseError
+from labelwise.losses.contrast import unit
+from labelwise.methods.method import Examples, HeadSizes, Step
+from labelwise.methods.pairs import PairHead
+from labelwise.methods.schedule import Schedule, within
+from labelwise.types import Targets
+
+Score = tuple[Float[Tensor, "B L"], Bool[Tensor, "B L"]]
+
+
+class PseudoTerm(nn.Module):
+    """Losses of the batch with pseudo-positives added, and of what finds them.
+
+        weight (w_intra loss(z, y', k') + w_inter loss(z, y'', k'') + w_c L_pairs + w_t L_thresholds + w_m L_memory)
+
+    Within an image an unknown label scores the mean probability of its pairs with labels known to be present; between
+    images, the mean cosine of its feature with those in a memory of cells known to show it. Where a score reaches the
+    margin, the unknown cell counts as present in that loss. Known labels stay as they are, nothing is remembered from
+    one step to the next, and negatives are never made.
+
+    Args:
+        sizes: of the head.
+        weight: of the whole term, >= 0; 0 leaves it out.
+        intra: w_intra, >= 0.
+        inter: w_inter, >= 0.
+        cooccurrence: w_c, >= 0, of learning which pairs go together; above 0 where `intra` is.
+        memory: `queue`, the last features of each label (SST); or `prototypes`, centres of its features (HST).
+        memory_contrast: w_m, >= 0: known present features near their label's memory, absent ones far from it.
+        thresholds: `schedule`, one margin that falls with the epochs (SST); or `learned`, one a label and score (HST).
+        threshold_weight: w_t, >= 0, with `learned`.
+        margin: the first margin; 1 with `learned`.
+        fall: what it loses an epoch.
+        floor: where it stays.
+        start: share of the epochs that pass before pseudo-positives begin, in [0, 1].
+        refresh: epochs from one making of the prototypes to the next; 0 for a quarter of all epochs.
+        size: features in a label's queue, or cells that make a prototype, at most.
+        centres: prototypes of a label.
+        width: of the features that form pairs; 512 in the papers.
+
+    Raises:
+        LabelwiseError: an option out of its range, or an intra loss without what it learns from.
+
+    Source: SST (2022) and HST (2024); equations in docs/methods/sst-hst.md.
+    Differs: present and absent cells of a label weigh alike in learning its threshold, which would else rise above
+        every score.
+    """
+
+    needs_maps: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        sizes: HeadSizes,
+        weight: float = 0.0,
+        intra: float = 1.0,
+        inter: float = 1.0,
+        cooccurrence: float = 10.0,
+        memory: Literal["queue", "prototypes"] = "queue",
+        memory_contrast: float = 0.0,
+        thresholds: Literal["schedule", "learned"] = "schedule",
+        threshold_weight: float = 0.1,
+        margin: float = 0.95,
+        fall: float = 0.025,
+        floor: float = 0.75,
+        start: float = 0.25,
+        refresh: int = 0,
+        size: int = 100,
+        centres: int = 10,
+        width: int = 64,
+    ) -> None:
+        super().__init__()
+        weights = {"intra": intra, "inter": inter, "cooccurrence": cooccurrence}
+        weights |= {"memory_contrast": memory_contrast, "threshold_weight": threshold_weight}
+        for name, value in {"weight": weight, **weights, "fall": fall, "refresh": refresh}.items():
+            within(f"pseudo.{name}", value, 0)
+        for name, value in {"size": size, "centres": centres, "width": width}.items():
+            within(f"pseudo.{name}", value, 1)
+        within("pseudo.start", start, 0, 1)
+        if intra and not cooccurrence:
+            raise LabelwiseError(
+                f"pseudo.intra={intra:g} with pseudo.cooccurrence=0", "both above 0, or both 0", "correct one"
+            )
+        self.weights = {name: weight * value for name, value in weights.items()}
+        self.schedule, self.margins = Schedule(start, refresh), (margin, fall, floor)
+        dim = sizes.decoupled
+        self.pairs = PairHead(sizes.labels, dim, width) if cooccurrence else None
+        self.memory: FeatureQueue | PrototypeBank | None = None
+        if inter or memory_contrast:
+            self.memory = (
+                FeatureQueue(sizes.labels, dim, size)
+                if memory == "queue"
+                else PrototypeBank(sizes.labels, dim, "kmeans", centres, size)
+            )
+        used = [name for name in ("intra", "inter") if weights[name]]
+        learned = used if thresholds == "learned" and threshold_weight else []
+        self.thresholds = nn.ParameterDict({name: torch.ones(sizes.labels) for name in learned})
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        """`pseudo_intra`, `pseudo_inter`, `cooccurrence`, `memory_contrast`, `pseudo_thresholds`: those that weigh."""
+        targets, features = step.targets, step.output.decoupled
+        present = targets.known & (targets.values >= 0.5)
+        found: dict[str, Tensor] = {}
+        scores: dict[str, Score] = {}
+        if self.pairs is not None:
+            logits = self.pairs(features)
+            found["cooccurrence"] = self.weights["cooccurrence"] * self.pairs.loss(logits, present)
+            scores["intra"] = self.pairs.score(logits, present)
+        if self.memory is not None:
+            with torch.autocast(features.device.type, enabled=False):
+                lengths_1 = unit(features)
+                middle, seen = self._memory()
+                cosine = torch.einsum("bld,ld->bl", lengths_1, middle.to(lengths_1.dtype))
+            scores["inter"] = cosine.detach(), seen.expand(cosine.shape)
+            if self.weights["memory_contrast"]:
+                found["memory_contrast"] = self.weights["memory_contrast"] * _near(
+                    cosine, targets.known & seen, present
+                )
+            if isinstance(self.memory, FeatureQueue) and self.training:
+                self.memory.put(lengths_1.detach(), present)
+        return found | self._completed(step, {k: v for k, v in scores.items() if self.weights[k]}, present)
+
+    def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
+        """Make the prototypes anew where it is time."""
+        bank = self.memory
+        if isinstance(bank, PrototypeBank) and self.schedule.due(epoch, epochs, int(bank.epoch)):
+            bank.refresh(epoch, examples())
+
+    def _completed(self, step: Step, scores: dict[str, Score], present: Tensor) -> dict[str, Tensor]:
+        targets, begun = step.targets, self.schedule.begun(step.epoch, step.epochs)
+        found: dict[str, Tensor] = {}
+        thresholds = step.output.logits.new_zeros(())
+        for name, (score, scored) in scores.items():
+            margin = self._margin(name, step)
+            # Where nothing at all is known of a batch it is a filling, of which nothing is to be learned.
+            taken = ~targets.known & scored & (score >= margin) & targets.known.any()
+            completed = Targets(torch.where(taken, 1.0, targets.values), targets.known | taken)
+            loss = step.criterion(step.output.logits, completed) if begun else thresholds
+            found[f"pseudo_{name}"] = self.weights[name] * loss
+        for name, threshold in self.thresholds.items():
+            score, scored = scores[name]
+            loss = _even(score - threshold, targets.known & scored, present)
+            thresholds = thresholds + self.weights["threshold_weight"] * loss * begun
+        return found | ({"pseudo_thresholds": thresholds} if self.thresholds else {})
+
+    def _margin(self, name: str, step: Step) -> Tensor | float:
+        if name in self.thresholds:
+            return self.thresholds[name].detach()
+        first, fall, floor = self.margins
+        return max(floor, first - fall * (step.epoch - self.schedule.first(step.epochs)))
+
+    def _memory(self) -> tuple[Float[Tensor, "L D"], Bool[Tensor, " L"]]:
+        """Mean of the unit features that the memory holds of each label, and whether it holds any."""
+        if isinstance(self.memory, FeatureQueue):
+            return self.memory.mean(), self.memory.filled > 0
+        assert self.memory is not None
+        made = (self.memory.counts > 0).unsqueeze(2)
+        rows = unit(self.memory.prototypes) * made
+        return rows.sum(1) / made.sum(1).clamp(min=1), made.any(1)[:, 0]
+
+
+def _near(
+    cosine: Float[Tensor, "B L"], told: Bool[Tensor, "B L"], present: Bool[Tensor, "B L"]
+) -> Float[Tensor, ""]:
+    """Mean over known cells of `1 - c` where the label is present and `1 + c` where it is absent."""
+    cells = torch.where(present, 1 - cosine, 1 + cosine)
+    return torch.where(told, cells, 0).sum() / told.sum().clamp(min=1)
+
+
+def _even(
+    logits: Float[Tensor, "B L"], told: Bool[Tensor, "B L"], present: Bool[Tensor, "B L"]
+) -> Float[Tensor, ""]:
+    """BCE over known cells of labels with both kinds of them, present and absent ones of a label weighing alike."""
+    cells = F.binary_cross_entropy_with_logits(logits, present.to(logits.dtype), reduction="none")
+    sides = [told & present, told & ~present]
+    means = [torch.where(side, cells, 0).sum(0) / side.sum(0).clamp(min=1) for side in sides]
+    both = sides[0].any(0) & sides[1].any(0)
+    return torch.where(both, means[0] + means[1], 0).sum() / (2 * both.sum()).clamp(min=1)

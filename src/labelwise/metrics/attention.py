@@ -1,0 +1,90 @@
+"""How labels look: how spread a label's map is, and how much the maps of an image's labels share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def attention_entropy(maps: Float[Tensor, "B L h w"]) -> Float[Tensor, "B L"]:
+    """Entropy of each map over that of an even one: `-sum_p A_p log A_p / log P`.
+
+    1 says that a label looks everywhere alike, 0 that it looks at one place. A map of one place counts as even.
+
+    Args:
+        maps: `[B, L, h, w]` of 0 or more, each summing to 1 over its P places.
+
+    >>> maps = torch.zeros(1, 2, 2, 2)
+    >>> maps[0, 0, 0, 0], maps[0, 1] = 1.0, 0.25
+    >>> attention_entropy(maps).tolist()
+    [[0.0, 1.0]]
+    """
+    places = maps.shape[2] * maps.shape[3]
+    if places == 1:
+        return maps.new_ones(maps.shape[:2])
+    return (torch.special.entr(maps).sum((2, 3)) / math.log(places)).clamp(0, 1)
+
+
+def attention_overlap(
+    maps: Float[Tensor, "B L h w"], present: Bool[Tensor, "B L"]
+) -> Float[Tensor, " pairs"]:
+    """What the maps of two labels of an image share, `sum_p min(A_lp, A_mp)`, for each pair of present labels.
+
+    0 says that two labels look at different places, 1 that they look at the same.
+
+    Args:
+        maps: `[B, L, h, w]` of 0 or more, each summing to 1.
+        present: which labels count in each image.
+
+    >>> attention_overlap(torch.full((1, 3, 2, 2), 0.25), torch.tensor([[True, False, True]])).tolist()
+    [1.0]
+    """
+    found = [maps.new_zeros(0)]
+    for image, own in zip(maps.flatten(2), present, strict=True):
+        first, second = torch.combinations(own.nonzero()[:, 0]).unbind(1)
+        found.append(torch.minimum(image[first], image[second]).sum(1))
+    return torch.cat(found)
+
+
+class AttentionReport:
+    """Mean entropy of the maps of true labels, and mean overlap of pairs of them, over many batches.
+
+    >>> report = AttentionReport()
+    >>> report.update(torch.full((1, 2, 2, 2), 0.25), torch.ones(1, 2, dtype=torch.bool))
+    >>> report.compute()
+    {'entropy': 1.0, 'overlap': 1.0, 'maps': 2, 'pairs': 1}
+    """
+
+    def __init__(self) -> None:
+        self._sums = {"entropy": 0.0, "overlap": 0.0}
+        self._counts = {"maps": 0, "pairs": 0}
+
+    def update(self, maps: Float[Tensor, "B L h w"], present: Bool[Tensor, "B L"]) -> None:
+        """Adds a batch: the maps, and which labels are true of each image."""
+        maps, present = maps.detach().float(), present.to(maps.device)
+        entropy, overlap = attention_entropy(maps[present][None])[0], attention_overlap(maps, present)
+        for name, count, values in (("entropy", "maps", entropy), ("overlap", "pairs", overlap)):
+            self._sums[name] += values.double().sum().item()
+            self._counts[count] += len(values)
+
+    @classmethod
+    def joined(cls, reports: Sequence[AttentionReport]) -> AttentionReport:
+        """One report from those of several processes."""
+        whole = cls()
+        for report in reports:
+            for name, value in report._sums.items():
+                whole._sums[name] += value
+            for name, number in report._counts.items():
+                whole._counts[name] += number
+        return whole
+
+    def compute(self) -> dict[str, float]:
+        """`entropy` and `overlap`, each in [0, 1] or NaN where nothing was seen; `maps` and `pairs` counted."""
+        sums, counts = self._sums, self._counts
+        entropy = sums["entropy"] / counts["maps"] if counts["maps"] else math.nan
+        overlap = sums["overlap"] / counts["pairs"] if counts["pairs"] else math.nan
+        return {"entropy": entropy, "overlap": overlap, **counts}

@@ -1,0 +1,77 @@
+"""Which labels come with which, from the label states of a training split, unknown ones among them."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from labelwise.errors import LabelwiseError
+from labelwise.types import LabelPriors
+
+
+def conditional(priors: LabelPriors, kappa: float = 10.0) -> Float[Tensor, "L L"]:
+    """How often the column's label is there when the row's is: `M_ij = P(j | i)`.
+
+        M_ij = (N_ij + kappa pi_j) / (R_ij + kappa),   M_ii = 1
+
+    `N_ij` counts images where both labels are known to be present, `R_ij` images where i is known to be present and the
+    state of j is known, and `pi_j` is the share of positives among the known cells of j. An image where j is unknown
+    says nothing, so that a row keeps its scale whatever share of the cells is known; `kappa` images' worth of the base
+    rate stands in where few are left. A label without a known positive gets the base rates, or zeros.
+
+    Args:
+        priors: counts of the training split; nothing counted gives the identity.
+        kappa: weight of the base rate, in images, >= 0.
+
+    Raises:
+        LabelwiseError: `kappa` below 0.
+
+    Source: the conditional is that of the released code of SSGRL's relatives.
+    Differs: there an unknown j counts as absent, which scales every entry by the known share, and a label without a
+    known positive gives NaN; co-known counts and the shrinkage are ours.
+
+    >>> from labelwise.types import Targets
+    >>> states = torch.tensor([[1.0, 1.0], [1.0, float("nan")], [1.0, 0.0]])
+    >>> conditional(LabelPriors.count(Targets.of(states)), kappa=0).tolist()
+    [[1.0, 0.5], [1.0, 1.0]]
+    """
+    if kappa < 0:
+        raise LabelwiseError(f"kappa {kappa}", "a number >= 0", "correct the graph's kappa")
+    weight = priors.anchored + kappa
+    total = priors.together + kappa * priors.positive_rate
+    m = torch.where(weight > 0, total / weight.clamp(min=torch.finfo(weight.dtype).tiny), 0)
+    return m.fill_diagonal_(1.0)
+
+
+def ml_gcn_adjacency(
+    m: Float[Tensor, "L L"], threshold: float = 0.4, share: float = 0.25
+) -> Float[Tensor, "L L"]:
+    """ML-GCN's adjacency of a conditional `M_ij = P(j | i)`: each label listens to those that speak for it.
+
+        B_ij = 1[M_ij > threshold] off the diagonal;   A = I + share B / (colsum B + 1e-6)
+        A_hat = (D^-1/2 A D^-1/2)^T,   D = diag(rowsum A)
+
+    Column j of `B` holds the labels i that imply j; they share a weight of `share` beside j's own 1. The product with
+    label vectors is `A_hat E`, so row j of `A_hat` gathers from exactly these.
+
+    Args:
+        m: `[L, L]`, see `conditional`.
+        threshold: smallest conditional that is not an edge, in [0, 1].
+        share: weight of all neighbours of a label together, >= 0.
+
+    Raises:
+        LabelwiseError: `share` below 0.
+
+    Source: Chen et al., "Multi-Label Image Recognition with Graph Convolutional Networks" (2019).
+
+    >>> ml_gcn_adjacency(torch.eye(2)).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if share < 0:
+        raise LabelwiseError(f"share {share}", "a number >= 0", "correct the graph's share")
+    edges = (m > threshold).to(m.dtype).fill_diagonal_(0.0)
+    a = share * edges / (edges.sum(0) + 1e-6)
+    a.fill_diagonal_(1.0)
+    root = a.sum(1).rsqrt()
+    return (root[:, None] * a * root).T.contiguous()

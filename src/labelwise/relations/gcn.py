@@ -1,0 +1,73 @@
+"""A graph convolution network over label vectors (GCN), whose outputs are vectors again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.errors import LabelwiseError
+from labelwise.relations.cooccurrence import conditional, ml_gcn_adjacency
+from labelwise.types import LabelPriors
+
+
+class GCN(nn.Module):
+    """Two graph convolutions of label vectors: `W = A LeakyReLU(A E W1) W2`.
+
+    `A` is ML-GCN's adjacency of the training split's co-occurrence, a buffer that the weights carry. The layers have
+    no biases. With `A = I` it is a network of two layers on each label's own vector.
+
+    Args:
+        dim: D of the outputs.
+        num_labels: L.
+        vectors: gives the label vectors E `[L, V]`; has `dim`, V.
+        priors: counts of the training split; `None` leaves the graph without edges until weights are read.
+        hidden: width between the layers, >= 1.
+        threshold: smallest conditional that is not an edge, in [0, 1].
+        share: weight of all neighbours of a label together, >= 0.
+        graph: `cooccurrence`, or `isolated`, the control in which no label hears of another.
+        kappa: weight of the base rate in the conditional, in images, >= 0.
+
+    Raises:
+        LabelwiseError: `hidden` below 1, `share` or `kappa` below 0.
+
+    Source: Chen et al., "Multi-Label Image Recognition with Graph Convolutional Networks" (2019).
+    Differs: the conditional copes with unknown states, see `conditional`.
+
+    >>> from labelwise.relations import LabelVectors
+    >>> GCN(4, 3, LabelVectors(3, 5))().shape
+    torch.Size([3, 4])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_labels: int,
+        vectors: nn.Module,
+        priors: LabelPriors | None = None,
+        hidden: int = 256,
+        threshold: float = 0.4,
+        share: float = 0.25,
+        graph: Literal["cooccurrence", "isolated"] = "cooccurrence",
+        kappa: float = 10.0,
+    ) -> None:
+        super().__init__()
+        if hidden < 1:
+            raise LabelwiseError(f"hidden {hidden}", "a width >= 1", "correct the graph's hidden width")
+        self.dim, self.vectors = dim, vectors
+        m = conditional(priors or LabelPriors.nothing(num_labels), kappa)
+        m = torch.eye(num_labels) if graph == "isolated" else m
+        self.adjacency: Tensor
+        self.register_buffer("adjacency", ml_gcn_adjacency(m.float(), threshold, share))
+        self.first = nn.Linear(int(vectors.dim), hidden, bias=False)  # type: ignore[arg-type]
+        self.second = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self) -> Float[Tensor, "L D"]:
+        """One vector of width D for each label."""
+        e = self.vectors()
+        a = self.adjacency.to(e.dtype)
+        h = F.leaky_relu(self.first(a @ e), 0.2)
+        return self.second(a @ h)

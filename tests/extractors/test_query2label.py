@@ -1,0 +1,174 @@
+"""Query2Label's transformer against loops written from its equations."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformer_checks import (
+    CLOSE,
+    NEAR,
+    LargestTensor,
+    a_map,
+    awake,
+    check_all_learn,
+    check_gradients,
+    check_halves,
+    check_permutation,
+    check_sizes,
+    code_of,
+    linear,
+    plus,
+    slow_layer,
+    tokens_of,
+)
+
+from labelwise.errors import LabelwiseError
+from labelwise.extractors import Query2Label
+
+OFF: dict[str, Any] = {"dropout": 0.0, "map_dropout": 0.0, "normalise": "none"}
+
+
+def make(channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:
+    return awake(Query2Label(channels, labels, **{"dim": 8, "heads": 2, "ffn": 5, **OFF, **options}))
+
+
+def slow(module: Query2Label, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Features and maps by loops."""
+    features, maps = [], []
+    code = code_of(x.shape[2], x.shape[3], module.dim)
+    queries = list(module.queries)
+    for image in x:
+        places = [linear(module.project, token) for token in tokens_of(image)]
+        for layer in module.encoder:
+            places, _ = slow_layer(layer, places, plus(places, code), plus(places, code), places)
+        labels = queries
+        for layer in module.decoder:
+            labels, seen = slow_layer(layer, labels, plus(labels, queries), plus(places, code), places)
+        features.append(torch.stack(labels))
+        maps.append(torch.stack(seen))
+    return torch.stack(features), torch.stack(maps).unflatten(2, x.shape[2:])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"encoder_layers": 0, "layers": 1},
+        {"encoder_layers": 2, "layers": 3, "heads": 4},
+        {"attention": "uniform"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("labels", [1, 7])
+def test_equals_the_equations(options: dict, labels: int, seeded: torch.Generator) -> None:
+    module, x = make(labels=labels, **options), a_map()
+    features, maps = slow(module, x)
+    looked = module(x, want_maps=True)
+    torch.testing.assert_close(looked.features, features, **NEAR)
+    torch.testing.assert_close(looked.maps, maps, **NEAR)
+    torch.testing.assert_close(module(x).features, looked.features, **CLOSE)
+    if labels == 7:
+        assert torch.equal(looked.maps[:, :1].expand_as(maps), looked.maps) is ("attention" in options)
+
+
+@torch.no_grad()
+def test_uniform_is_the_same_network_with_scores_of_zero(seeded: torch.Generator) -> None:
+    module, uniform, x = make(), make(attention="uniform"), a_map()
+    missing = uniform.load_state_dict(module.state_dict(), strict=False)
+    assert missing.missing_keys == []
+    assert {name.rpartition("attention.")[2] for name in missing.unexpected_keys} == {
+        "query.weight",
+        "key.weight",
+    }
+    before = module(x).features
+    for layer in module.decoder:
+        layer.attention.query.weight.zero_()
+    torch.testing.assert_close(uniform(x).features, module(x).features, **CLOSE)
+    assert not torch.allclose(uniform(x).features, before, atol=1e-3)
+
+
+@torch.no_grad()
+def test_the_first_layer_asks_once_for_the_whole_batch(seeded: torch.Generator) -> None:
+    module = make(layers=2)
+    asked = []
+    for layer in module.decoder:
+        layer.attention.query.register_forward_hook(lambda m, given, out: asked.append(len(out)))
+    module(a_map(batch=5))
+    assert asked == [1, 5]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [1, 2, 7])
+def test_labels_at_once_do_not_matter(chunk: int, seeded: torch.Generator) -> None:
+    module, x = make(labels=5), a_map()
+    whole = module(x, want_maps=True)
+    module.chunk = chunk
+    part = module(x, want_maps=True)
+    torch.testing.assert_close(part.features, whole.features, **CLOSE)
+    torch.testing.assert_close(part.maps, whole.maps, **CLOSE)
+
+
+@torch.no_grad()
+def test_places_have_positions(seeded: torch.Generator) -> None:
+    module, x = make(), a_map()
+    assert not torch.allclose(module(x).features, module(x.flip(3)).features, atol=1e-3)
+    with mock.patch("labelwise.extractors.query2label.sine_code", lambda h, w, dim, like: like.new_zeros(1)):
+        torch.testing.assert_close(module(x).features, module(x.flip(3)).features, **CLOSE)
+
+
+@pytest.mark.parametrize("labels", [1, 4])
+def test_no_gradient_reaches_another_labels_query(labels: int, seeded: torch.Generator) -> None:
+    module = make(labels=labels)
+    module(a_map()).features[:, 0].sum().backward()
+    assert module.queries.grad.abs().sum(1).nonzero().flatten().tolist() == [0]
+
+
+@pytest.mark.parametrize("attention", ["learned", "uniform"])
+def test_every_parameter_learns(attention: str, seeded: torch.Generator) -> None:
+    check_all_learn(make(attention=attention))
+
+
+@pytest.mark.parametrize("want_maps", [False, True])
+def test_gradients_are_the_derivative(want_maps: bool, seeded: torch.Generator) -> None:
+    check_gradients(make(4, dim=4, ffn=3, layers=1), want_maps)
+
+
+def test_permuted_labels_permute_all(seeded: torch.Generator) -> None:
+    check_permutation(make(labels=7), 7)
+
+
+def test_all_sizes(seeded: torch.Generator) -> None:
+    check_sizes(make)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halves(dtype: torch.dtype, seeded: torch.Generator) -> None:
+    check_halves(make(16, 5, dim=16), dtype)
+
+
+@pytest.mark.parametrize("want_maps", [False, True])
+def test_memory_is_linear_in_labels(want_maps: bool) -> None:
+    batch, labels, side, dim = 2, 2000, 7, 16
+    module = Query2Label(24, labels, dim=dim, ffn=dim, heads=1)
+    with LargestTensor() as seen:
+        module(torch.randn(batch, 24, side, side), want_maps).features.sum().backward()
+    assert 0 < seen.elements <= batch * labels * max(side * side, dim)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"heads": 3}, "dim 8 with heads 3; expected dim a multiple of heads; correct extractor.heads"),
+        ({"layers": 0}, "extractor.layers=0; expected 1 or more; correct the option"),
+        ({"encoder_layers": -1}, "extractor.encoder_layers=-1; expected 0 or more; correct the option"),
+    ],
+)
+def test_bad_options(options: dict, says: str) -> None:
+    with pytest.raises(LabelwiseError) as error:
+        make(**options)
+    assert str(error.value) == says
