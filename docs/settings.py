@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from labelwise import classifiers, extractors, losses, relations
+from labelwise.methods.terms import TERMS
 from labelwise.training.config import Config
 
 HEAD = """# Settings
@@ -64,6 +65,8 @@ def page() -> str:
     parts += [table(name, options(part), "###") for name, part in CLASSIFIERS.items()]
     parts.append("## `loss`\n\n`loss.name` chooses, and the other options are the loss's own.\n")
     parts += [table(name, options(part), "###") for name, part in LOSSES.items()]
+    parts.append("## Further terms of the loss\n\nOver any method; a `weight` of 0 leaves a term out.\n")
+    parts += [table(f"`{name}`", options(part, f"{name}."), "###") for name, part in TERMS.items()]
     return "\n".join(parts)
 
 
@@ -134,13 +137,13 @@ def shown(value: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def options(part: type) -> Iterator[tuple[str, str, str, str]]:
-    """Rows of the options of an extractor or a loss, explained by its docstring."""
+def options(part: type, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Rows of the options of a part, explained by its docstring."""
     told = explained(part)
     hints = get_type_hints(part.__init__)  # type: ignore[misc]
     for name, parameter in inspect.signature(part).parameters.items():
         if parameter.default is not inspect.Parameter.empty:
-            yield name, spelt(hints[name]), shown(parameter.default), told.get(name, "")
+            yield prefix + name, spelt(hints[name]), shown(parameter.default), told.get(name, "")
 
 
 def explained(part: type) -> dict[str, str]:

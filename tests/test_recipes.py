@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from documents import ROOT
+from labelwise.errors import LabelwiseError
 from labelwise.experiments.demo import settings as demo_settings
 from labelwise.experiments.sweep import merged
 from labelwise.methods import create_method
@@ -54,14 +55,14 @@ def build_and_step(name: str, **options: Any) -> torch.Tensor:
 
 
 def values_of(parameter: inspect.Parameter, hint: Any) -> list[Any]:
-    """Values of an option worth building: every literal, both booleans, 0 or half and twice a number."""
+    """Values of an option worth building: every literal, both booleans, half a share, twice a number."""
     if get_args(hint):
         return list(get_args(hint))
     default = parameter.default
     if isinstance(default, bool):
         return [False, True]
     if isinstance(default, float):
-        return [0.0, default / 2, default]
+        return [default / 2, default]
     return [default, 2 * default] if default else [0, 2]
 
 
@@ -69,12 +70,10 @@ def options_of(name: str) -> list[tuple[str, Any]]:
     """(option, value) of the extractor of a method."""
     part = type(create_method(name, ["a"], TinyBackbone()).model.extractor)
     hints = get_type_hints(part.__init__)
-    # What has no default, and how a baseline pools, is the method's own to give.
-    taken = {
-        k: p
-        for k, p in inspect.signature(part).parameters.items()
-        if p.default is not inspect.Parameter.empty and k != "pool"
-    }
+    with pytest.raises(LabelwiseError) as error:
+        create_method(name, ["a"], TinyBackbone(), extractor={"no_such_option": 1})
+    offered = str(error.value).partition("expected one of ")[2].partition(";")[0].split(", ")
+    taken = {k: inspect.signature(part).parameters[k] for k in offered}
     return [(k, value) for k, p in taken.items() for value in values_of(p, hints[k])]
 
 
@@ -85,10 +84,18 @@ def test_there_are_recipes() -> None:
 @pytest.mark.parametrize(("recipe", "row"), ROWS)
 def test_rows_of_recipes(recipe: Path, row: str) -> None:
     plan = read_yaml(recipe)
-    assert set(plan) == {"settings", "rows", "seeds"}
+    assert set(plan) - {"proportions"} == {"settings", "rows", "seeds"}
     assert plan["seeds"] == sorted(set(plan["seeds"]))
+    assert all(0 < p <= 1 for p in plan.get("proportions", []))
     config = make_config(merged(plan["settings"], plan["rows"][row] or {}, {"seed": plan["seeds"][0]}))
-    build_and_step(config.method, extractor=config.extractor, loss=config.loss)
+    build_and_step(
+        config.method,
+        extractor=config.extractor,
+        relation=config.relation,
+        classifier=config.classifier,
+        loss=config.loss,
+        terms=config.terms(),
+    )
 
 
 def test_the_demonstration() -> None:

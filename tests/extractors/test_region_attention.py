@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -50,6 +51,7 @@ def slow(module: RegionAttention, x: Tensor) -> tuple[Tensor, Tensor, list[list[
         def score(places: set[tuple[int, int]], image: Tensor = image) -> tuple[Tensor, Tensor]:
             tokens = torch.stack([image[:, i, j] for i, j in sorted(places)])
             v = tokens.mean(0) if module.pool == "mean" else tokens.amax(0)
+            v = v / v.square().mean().sqrt()
             return module.weight @ v + module.bias, v
 
         z, _ = score(everything)
@@ -99,15 +101,15 @@ def test_features_give_the_logits_again(seeded: torch.Generator) -> None:
 
 @torch.no_grad()
 def test_an_object_is_cut_out_of_the_map() -> None:
-    """One label, 3 on two places, 2 next to them, 1 elsewhere: the region holds 3 and 2, its mean is 2.5."""
-    module = make(channels=1, labels=1)
-    module.weight.fill_(1.0)
+    """3 on two places, 2 next to them, 1 elsewhere: the region holds 3 and 2, its mean is 2.5 beside a 1."""
+    module = make(channels=2, labels=1)
+    module.weight.copy_(torch.tensor([[1.0, 0.0]]))
     module.bias.zero_()
-    x = torch.ones(1, 1, 4, 5).double()
+    x = torch.ones(1, 2, 4, 5).double()
     x[0, 0, 1, 1:3] = 3
     x[0, 0, 2, 1:3] = 2
     found = module(x, want_maps=True)
-    assert found.logits.item() == pytest.approx(2.5)
+    assert found.logits.item() == pytest.approx(2.5 / math.sqrt((2.5**2 + 1) / 2))
     seen = found.maps[0, 0] > 0
     assert seen.nonzero().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
     assert found.maps[0, 0, 1, 1] > found.maps[0, 0, 2, 1]
@@ -115,10 +117,10 @@ def test_an_object_is_cut_out_of_the_map() -> None:
 
 @torch.no_grad()
 def test_a_second_object_far_away_is_not_joined() -> None:
-    module = make(channels=1, labels=1)
-    module.weight.fill_(1.0)
-    x = torch.zeros(1, 1, 1, 7).double()
-    x[0, 0, 0, 1], x[0, 0, 0, 5] = 3, 2
+    module = make(channels=2, labels=1)
+    module.weight.copy_(torch.tensor([[1.0, 0.0]]))
+    x = torch.zeros(1, 2, 1, 7).double()
+    x[0, 1], x[0, 0, 0, 1], x[0, 0, 0, 5] = 1, 3, 2
     assert (module(x, want_maps=True).maps[0, 0, 0] > 0).nonzero().flatten().tolist() == [1]
 
 
@@ -144,6 +146,7 @@ def test_uniform_control_is_the_whole_map(seeded: torch.Generator) -> None:
     module, x = make(attention="uniform"), a_map()
     found = module(x, want_maps=True)
     pooled = x.mean((2, 3))
+    pooled = pooled / pooled.square().mean(1, keepdim=True).sqrt()
     torch.testing.assert_close(found.features, pooled.unsqueeze(1).expand(-1, 6, -1), **CLOSE)
     torch.testing.assert_close(
         found.logits.double(), pooled @ module.weight.T + module.bias, rtol=0, atol=1e-6

@@ -69,7 +69,7 @@ class CTran(nn.Module):
         dropout: float = 0.1,
         map_dropout: float = 0.5,
         query_std: float = 0.02,
-        normalise: MapNormKind = "rms",
+        normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
         if not 0 <= told <= 1:

@@ -55,7 +55,7 @@ class ClassActivation(nn.Module):
         dropout: float = 0.1,
         map_dropout: float = 0.5,
         chunk: int = 0,
-        normalise: MapNormKind = "rms",
+        normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
         self.num_labels, self.dim, self.chunk = num_labels, dim, chunk

@@ -65,7 +65,7 @@ class MLDecoder(nn.Module):
         dropout: float = 0.1,
         map_dropout: float = 0.5,
         chunk: int = 0,
-        normalise: MapNormKind = "rms",
+        normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
         if not 0 <= groups <= num_labels:

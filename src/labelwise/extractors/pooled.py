@@ -40,7 +40,7 @@ class Pooled(nn.Module):
         hidden: int = 0,
         dropout: float = 0.0,
         map_dropout: float = 0.0,
-        normalise: MapNormKind = "rms",
+        normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
         self.num_labels, self.pool = num_labels, pool

@@ -65,7 +65,7 @@ class Query2Label(nn.Module):
         map_dropout: float = 0.5,
         query_std: float = 0.02,
         chunk: int = 0,
-        normalise: MapNormKind = "rms",
+        normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
         self.num_labels, self.dim, self.chunk = num_labels, dim, chunk

@@ -78,7 +78,7 @@ class QueryAttention(nn.Module):
         map_dropout: float = 0.5,
         query_std: float = 0.02,
         chunk: int = 0,
-        normalise: MapNormKind = "rms",
+        normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:

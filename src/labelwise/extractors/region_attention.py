@@ -16,13 +16,14 @@ from labelwise.types import LabelFeatures
 class RegionAttention(nn.Module):
     """One classifier over the whole map and over the regions of the labels that it finds most likely.
 
-    With tokens `x_p`, the class activation `c_lp = <w_l, x_p>`, and `R_0` the whole map:
+    With tokens `x_p`, the class activation `c_lp = <w_l, x_p>`, the pool `v_R` of a region divided by its root mean
+    square, and `R_0` the whole map:
 
-        z_0l = <w_l, pool_{R_0} x> + b_l
+        z_0l = <w_l, v_{R_0}> + b_l
         for the K labels k of highest z_0:
           R_k = the rows and columns around the peak of max(c_k, 0) whose highest value is at least `threshold` of it
-          z_kl = <w_l, pool_{R_k} x> + b_l
-        z_l = max_k z_kl,  f_l = pool of the region that gave the maximum
+          z_kl = <w_l, v_{R_k}> + b_l
+        z_l = max_k z_kl,  f_l = v_R of the region that gave the maximum
 
     The choice of regions carries no gradient. The logits are the extractor's own, and `<w_l, f_l> + b_l` gives them
     again. `branches` holds the logits of the whole map and the maximum over the regions, which are trained as well.
@@ -43,7 +44,8 @@ class RegionAttention(nn.Module):
     Source: after Gao and Zhou, "Learning to Discover Multi-Class Attentional Regions for Multi-Label Image
     Recognition" (2021).
     Differs: regions are cut from the map, not from the photograph, so the backbone runs once and small objects are
-    not enlarged; logits in place of probabilities; a region is the unbroken run of rows and columns around the peak.
+    not enlarged; logits in place of probabilities; a region is the unbroken run of rows and columns around the peak;
+    pools are brought to one scale, for the mean of few places is larger than that of all.
 
     >>> out = RegionAttention(8, num_labels=3)(torch.rand(2, 8, 5, 7), want_maps=True)
     >>> out.logits.shape, out.features.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
@@ -58,8 +60,8 @@ class RegionAttention(nn.Module):
         threshold: float = 0.5,
         pool: Literal["mean", "max"] = "mean",
         attention: Literal["learned", "uniform"] = "learned",
-        map_dropout: float = 0.5,
-        normalise: MapNormKind = "rms",
+        map_dropout: float = 0.25,
+        normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
         if regions < 1:
@@ -99,9 +101,11 @@ class RegionAttention(nn.Module):
     def _pool(self, tokens: Float[Tensor, "B C P"], inside: Bool[Tensor, "B K P"]) -> Float[Tensor, "B K C"]:
         if self.pool == "mean":
             full = inside.to(torch.promote_types(tokens.dtype, torch.float32))
-            return (full / full.sum(2, keepdim=True)).to(tokens.dtype) @ tokens.transpose(1, 2)
-        each = [tokens.masked_fill(~own.unsqueeze(1), -torch.inf).amax(2) for own in inside.unbind(1)]
-        return torch.stack(each, 1)
+            v = (full / full.sum(2, keepdim=True)).to(tokens.dtype) @ tokens.transpose(1, 2)
+        else:
+            own = inside.unsqueeze(2).unbind(1)
+            v = torch.stack([tokens.masked_fill(~places, -torch.inf).amax(2) for places in own], 1)
+        return nn.functional.normalize(v, dim=2) * v.shape[2] ** 0.5
 
     def _regions(
         self, tokens: Float[Tensor, "B C P"], logits: Float[Tensor, "B L"], size: torch.Size

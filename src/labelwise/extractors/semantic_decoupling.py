@@ -70,7 +70,7 @@ class SemanticDecoupling(nn.Module):
         dropout: float = 0.0,
         map_dropout: float = 0.5,
         chunk: int = 0,
-        normalise: MapNormKind = "rms",
+        normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
         if joint < 1 or min(width, pool, output) < 0:

@@ -72,7 +72,7 @@ class DualRelations(nn.Module):
         attention: Literal["learned", "uniform"] = "learned",
         dropout: float = 0.1,
         map_dropout: float = 0.5,
-        normalise: MapNormKind = "rms",
+        normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
         if not 0 <= peak <= 1:

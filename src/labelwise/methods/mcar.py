@@ -20,7 +20,7 @@ CARD = Card(
     "their number and threshold, the maximum over regions. No published table is claimed as reproduced.",
     differences="the published method crops the photograph and runs the network again on each crop, which enlarges "
     "small objects; this one cuts the regions from the backbone's map, so the network runs once. Logits in place of "
-    "probabilities, and the loss is ASL",
+    "probabilities, pools brought to one scale, and the loss is ASL",
 )
 
 
