@@ -23,8 +23,9 @@ CARD = Card(
 )
 
 
-# The published width is extractor.dim=1024.
-MASKS = Part(ClassActivation, {"activation": "sigmoid"}, {"dim": 256})
+# The published width is 1024. Sigmoids saturate on a map of larger scale, and the label features with them.
+WIDTHS = {"dim": 256, "map_dropout": 0.25, "normalise": "rms"}
+MASKS = Part(ClassActivation, {"activation": "sigmoid"}, WIDTHS)
 
 
 @register(CARD)
