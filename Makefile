@@ -34,3 +34,5 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/heads.py
+	$(BIN)/python benchmarks/decoupling.py

@@ -17,6 +17,8 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import figures, same_labels
 from labelwise.evaluation.scores import Scores
 from labelwise.training import Run
+from labelwise.training.config import make_config
+from labelwise.training.fit import train
 
 
 @pytest.fixture
@@ -155,6 +157,13 @@ def test_angles_come_when_asked_for(run: Run, data: Dataset) -> None:
     assert sum(row["images"] for row in found.angles["by_count"].values()) == 17
     assert "pointing" not in found.metrics
     assert "angles" in found.to_json()
+
+
+def test_angles_without_a_classifier_of_ones_own_are_refused(data: Dataset, tmp_path: Path) -> None:
+    settings = tiny_runs.settings(data.source, method="csra", epochs=1, extractor={})
+    run = train(make_config(settings), tmp_path / "csra", data, quiet=True)
+    with pytest.raises(LabelwiseError, match="angles of csra; expected a method with a linear classifier per la"):
+        lw.evaluate(run, data, angles=True)
 
 
 def test_judging_again_takes_new_thresholds_and_keeps_the_pointing(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from labelwise.classifiers import PerLabelClassifier
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
 from labelwise.data.transforms import build_transform
@@ -117,12 +118,18 @@ def judge(
     """Figures of a model over a loader of the rows; see `evaluate`."""
     evidence = Evidence(rows) if pointing else None
     report = AngleReport() if angles else None
+    classifier = model.classifier
+    if angles and not isinstance(classifier, PerLabelClassifier):
+        raise LabelwiseError(
+            f"angles of {run.config.method}",
+            "a method with a linear classifier per label",
+            "leave --angles out",
+        )
 
     def watch(batch: Batch, output: Output) -> None:
         if evidence is not None:
             evidence.update(batch, output)
-        if report is not None:
-            classifier: Any = model.classifier
+        if report is not None and isinstance(classifier, PerLabelClassifier):
             report.update(
                 output.features, classifier.weight, classifier.bias, batch.targets.values, batch.targets.known
             )

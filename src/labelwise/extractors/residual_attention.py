@@ -65,7 +65,7 @@ class ResidualAttention(nn.Module):
         lam: float = 0.1,
         attention: Literal["learned", "uniform"] = "learned",
         map_dropout: float = 0.25,
-        normalise: MapNormKind = "mean",
+        normalise: MapNormKind = "rms",
     ) -> None:
         super().__init__()
         if heads not in TEMPERATURES:

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from labelwise.losses.gather import processes
+
 Cells = Float[Tensor, "B L"]
 Reduction = Literal["mean_known", "label_sum", "sum"]
 
@@ -25,21 +27,16 @@ def reduce(
     """
     total = torch.where(known, cells, 0).sum()
     if reduction == "sum":
-        return total * _processes()
+        return total * processes()
     count = known.sum() if reduction == "mean_known" else torch.tensor(len(cells), device=cells.device)
-    return total / _mean_over_processes(count.to(total.dtype)).clamp(min=1 / _processes())
-
-
-def _processes() -> int:
-    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if ready and torch.is_grad_enabled() else 1
+    return total / _mean_over_processes(count.to(total.dtype)).clamp(min=1 / processes())
 
 
 def _mean_over_processes(count: Tensor) -> Tensor:
-    if _processes() == 1:
+    if processes() == 1:
         return count
     torch.distributed.all_reduce(count)
-    return count / _processes()
+    return count / processes()
 
 
 def full_precision(t: Tensor) -> Tensor:
