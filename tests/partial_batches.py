@@ -29,7 +29,9 @@ class Identity(nn.Module):
 def build(clock: tuple[int, int] = (6, 10), name: str = "dlfl", **terms: dict[str, Any]) -> Method:
     """A method at an epoch of its training, without dropout."""
     torch.manual_seed(0)
-    extractor = {"dim": 8, "ffn": 0, "map_dropout": 0.0, "dropout": 0.0} if name == "dlfl" else {}
+    extractor = (
+        {"dim": 8, "ffn": 0, "map_dropout": 0.0, "dropout": 0.0, "normalise": "rms"} if name == "dlfl" else {}
+    )
     labels = [f"label {i}" for i in range(LABELS)]
     loss = {"name": "bce"}
     method = create_method(name, labels, Identity(), extractor=extractor, loss=loss, terms=terms)
