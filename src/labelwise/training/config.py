@@ -46,9 +46,10 @@ class BackboneSettings(_Settings):
         "fixed", description="batch norm's statistics in training: as the weights bring them, or each batch's"
     )
     frozen_groups: int = Field(
-        0,
+        3,
         ge=0,
-        description="groups of layers, from the image on, that do not learn; they cost no backward pass",
+        description="groups of layers, from the image on, that do not learn (stem, then stages or blocks); they cost "
+        "no backward pass",
     )
     stage: int = Field(-1, ge=-1, description="stage whose map is taken; -1 for the last")
 
