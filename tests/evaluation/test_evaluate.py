@@ -162,7 +162,9 @@ def test_angles_come_when_asked_for(run: Run, data: Dataset) -> None:
 def test_angles_without_a_classifier_of_ones_own_are_refused(data: Dataset, tmp_path: Path) -> None:
     settings = tiny_runs.settings(data.source, method="csra", epochs=1, extractor={})
     run = train(make_config(settings), tmp_path / "csra", data, quiet=True)
-    with pytest.raises(LabelwiseError, match="angles of csra; expected a method with a linear classifier per la"):
+    with pytest.raises(
+        LabelwiseError, match="angles of csra; expected a method with a linear classifier per la"
+    ):
         lw.evaluate(run, data, angles=True)
 
 

@@ -134,7 +134,11 @@ def test_options_reach_the_loss() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("bcee", {}, "loss 'bcee'; expected one of bce, weighted-bce, focal, asl, two-way; correct loss.name"),
+        (
+            "bcee",
+            {},
+            "loss 'bcee'; expected one of bce, weighted-bce, focal, asl, two-way; correct loss.name",
+        ),
         ("asl", {"gama": 2}, "options gama for loss 'asl'; expected options that it takes; "),
         (
             "bce",
