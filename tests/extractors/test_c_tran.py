@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformer_checks import (
     CLOSE,
+    OFF,
     a_map,
     awake,
     check_all_learn,
@@ -27,7 +28,6 @@ from labelwise.methods import create_method
 from labelwise.methods.c_tran import LabelMasking
 from labelwise.types import Batch, Targets
 
-OFF: dict[str, Any] = {"dropout": 0.0, "map_dropout": 0.0, "normalise": "none"}
 NAN = float("nan")
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformer_checks import (
     CLOSE,
+    OFF,
     LargestTensor,
     a_map,
     awake,
@@ -26,8 +27,6 @@ from transformer_checks import (
 from labelwise.classifiers import PerLabelClassifier
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import MLDecoder
-
-OFF: dict[str, Any] = {"dropout": 0.0, "map_dropout": 0.0, "normalise": "none"}
 
 
 def make(channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformer_checks import (
     CLOSE,
     NEAR,
+    OFF,
     LargestTensor,
     a_map,
     awake,
@@ -28,8 +29,6 @@ from transformer_checks import (
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import Query2Label
-
-OFF: dict[str, Any] = {"dropout": 0.0, "map_dropout": 0.0, "normalise": "none"}
 
 
 def make(channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:

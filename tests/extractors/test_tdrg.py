@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformer_checks import (
     CLOSE,
     NEAR,
+    OFF,
     a_map,
     awake,
     check_all_learn,
@@ -32,8 +33,6 @@ from labelwise.errors import LabelwiseError
 from labelwise.extractors import DualRelations
 from labelwise.methods import create_method
 from labelwise.types import Batch, LabelFeatures, Targets
-
-OFF: dict[str, Any] = {"dropout": 0.0, "map_dropout": 0.0, "normalise": "none"}
 
 
 def make(channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:
