@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from labelwise import classifiers, extractors, losses, relations
+from labelwise.losses.strategies import STRATEGIES
 from labelwise.methods.terms import TERMS
 from labelwise.training.config import Config
 
@@ -65,6 +66,8 @@ def page() -> str:
     parts += [table(name, options(part), "###") for name, part in CLASSIFIERS.items()]
     parts.append("## `loss`\n\n`loss.name` chooses, and the other options are the loss's own.\n")
     parts += [table(name, options(part), "###") for name, part in LOSSES.items()]
+    parts.append("## `unknown`\n\n`unknown.name` chooses; see [partial-labels.md](partial-labels.md).\n")
+    parts += [table(name, options(part), "###") for name, part in STRATEGIES.items() if options_of(part)]
     parts.append("## Further terms of the loss\n\nOver any method; a `weight` of 0 leaves a term out.\n")
     parts += [table(f"`{name}`", options(part, f"{name}."), "###") for name, part in TERMS.items()]
     return "\n".join(parts)
@@ -132,6 +135,8 @@ def shown(value: Any) -> str:
     """A value as YAML shows it."""
     if isinstance(value, dict):
         return f"`{{{', '.join(f'{k}: {v}' for k, v in value.items())}}}`"
+    if value == "":
+        return "none"
     if isinstance(value, tuple):
         return f"`{list(value)}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
@@ -144,6 +149,11 @@ def options(part: type, prefix: str = "") -> Iterator[tuple[str, str, str, str]]
     for name, parameter in inspect.signature(part).parameters.items():
         if parameter.default is not inspect.Parameter.empty:
             yield prefix + name, spelt(hints[name]), shown(parameter.default), told.get(name, "")
+
+
+def options_of(part: type) -> list[str]:
+    """Names of the options that a part has."""
+    return [name for name, *_ in options(part)]
 
 
 def explained(part: type) -> dict[str, str]:

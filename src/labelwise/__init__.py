@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from labelwise.data import read as read
     from labelwise.errors import LabelwiseError as LabelwiseError
     from labelwise.evaluation import evaluate as evaluate
+    from labelwise.export import export_run as export_run
+    from labelwise.export.hub import HubModel as HubModel
     from labelwise.methods import create_model as create_model
     from labelwise.registry import list_methods as list_methods
     from labelwise.serving import Predictor as Predictor
@@ -25,6 +27,8 @@ _HOME = {
     "read": "data",
     "LabelwiseError": "errors",
     "evaluate": "evaluation",
+    "export_run": "export",
+    "HubModel": "export.hub",
     "create_model": "methods",
     "list_methods": "registry",
     "Predictor": "serving",

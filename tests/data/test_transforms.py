@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from labelwise.data.transforms import TransformConfig, build_transform, keyed
+from labelwise.data.transforms import TransformConfig, build_transform, keyed, shown_part
 
 PLAIN = {"flip": 0.0, "multi_scale": ()}
 
@@ -45,6 +45,17 @@ def test_crop_takes_the_centre_and_squash_the_whole(height: int, width: int, axi
     assert 58 < crop.min() < 70
     assert 170 < crop.max() < 182
     assert abs(crop.mean() - 120) < 2
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop"])
+@pytest.mark.parametrize(("height", "width"), [(40, 80), (81, 40), (33, 33)])
+def test_the_part_that_is_told_is_the_part_that_is_shown(resize: str, height: int, width: int) -> None:
+    config = TransformConfig(image_size=16, resize=resize)  # type: ignore[arg-type]
+    image = ramp(height, width)
+    x0, y0, x1, y1 = shown_part(config, height, width)
+    part = image[:, round(y0 * height) : round(y1 * height), round(x0 * width) : round(x1 * width)]
+    whole = build_transform(TransformConfig(image_size=16), train=False)
+    assert torch.equal(build_transform(config, train=False)(image), whole(part))
 
 
 def test_rectangles_are_height_then_width() -> None:

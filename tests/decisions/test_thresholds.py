@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelwise.decisions import cost_thresholds, f1_thresholds, precision_thresholds
+from labelwise.decisions import cost_thresholds, f1_thresholds, precision_thresholds, recall_thresholds
 from labelwise.errors import LabelwiseError
 from labelwise.metrics import functional as F
 
@@ -56,36 +56,58 @@ def test_shrinking_follows_the_formula():
     scores, targets, _ = case(3)
     own = f1_thresholds(scores, targets, shrink=0.0)[0]
     thresholds, info = f1_thresholds(scores, targets, shrink=15.0)
-    flat = f1_thresholds(scores.reshape(-1, 1), targets.reshape(-1, 1), shrink=0.0)[0][0]
-    assert info.pooled == pytest.approx(flat)
+    np.testing.assert_allclose(info.own, own)
     count = targets.sum(axis=0)
     np.testing.assert_allclose(info.weight, count / (count + 15))
     logit = lambda p: np.log(p / (1 - p))  # noqa: E731
     np.testing.assert_allclose(
-        logit(thresholds), info.weight * logit(own) + (1 - info.weight) * logit(flat), atol=1e-9
+        logit(thresholds), info.weight * logit(own) + (1 - info.weight) * logit(info.expected), atol=1e-9
     )
-    np.testing.assert_allclose(f1_thresholds(scores, targets, shrink=1e12)[0], flat, atol=1e-6)
+    np.testing.assert_allclose(f1_thresholds(scores, targets, shrink=1e12)[0], info.expected, atol=1e-6)
 
 
-def test_rare_labels_take_the_pooled_threshold_and_say_why():
+def test_the_expected_threshold_is_half_of_the_best_expected_f1():
+    rng = np.random.default_rng(0)
+    scores = rng.beta(0.4, 2.0, (3000, 1))
+    _, info = f1_thresholds(scores, rng.random((3000, 1)) < scores)
+    ranked = np.sort(scores[:, 0])[::-1]
+    best = max(2 * ranked[:n].sum() / (n + ranked.sum()) for n in range(1, 3001))
+    assert info.expected[0] == pytest.approx(best / 2, abs=2e-3)
+
+
+def test_the_expected_cost_threshold_is_the_ratio_of_costs():
+    scores = np.linspace(0.0005, 0.9995, 1000)[:, None]
+    _, info = cost_thresholds(scores, scores > 0.5, false_positive=1.0, false_negative=4.0)
+    assert info.expected[0] == pytest.approx(0.2, abs=1e-3)
+
+
+def test_rare_labels_take_what_is_expected_and_say_why():
     scores, targets, _ = case(5, labels=5)
     targets[:, 0], targets[:, 1], targets[:, 2] = False, np.arange(60) == 3, True
     thresholds, info = f1_thresholds(scores, targets)
-    assert thresholds[:3].tolist() == [info.pooled] * 3
+    assert thresholds[:3].tolist() == info.expected[:3].tolist()
     assert info.reasons[:3] == [
-        "0 known positives: the threshold of all labels together",
-        "1 known positive: the threshold of all labels together",
-        "no known negatives: the threshold of all labels together",
+        "0 known positives: what the probabilities expect",
+        "1 known positive: what the probabilities expect",
+        "no known negatives: what the probabilities expect",
     ]
     count = int(targets[:, 3].sum())
-    assert info.reasons[3] == f"{count} known positives: own threshold at weight {count / (count + 10):.2f}"
+    assert info.reasons[3] == f"{count} known positives: own threshold at weight {count / (count + 100):.2f}"
+
+
+def test_a_label_that_is_nowhere_known_takes_what_is_expected_of_all_its_images():
+    scores, targets, _ = case(6)
+    known = np.ones(scores.shape, bool)
+    known[:, 2] = False
+    thresholds, _ = f1_thresholds(scores, targets, known)
+    assert thresholds[2] == f1_thresholds(scores, targets)[1].expected[2]
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_never_zero_or_one(value):
     scores = np.full((6, 2), value, dtype=np.float32)
     targets = np.array([[1, 1], [1, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
-    for fit in (f1_thresholds, precision_thresholds, cost_thresholds):
+    for fit in (f1_thresholds, precision_thresholds, recall_thresholds, cost_thresholds):
         found = np.float32(fit(scores, targets)[0])
         assert (found > 0).all()
         assert (found < 1).all()
@@ -130,6 +152,17 @@ def test_precision():
     assert threshold[0] == pytest.approx(0.45)  # 2 of 3: the highest precision there is
 
 
+def test_recall():
+    scores, targets, _ = case(17, images=400)
+    thresholds, _ = recall_thresholds(scores, targets, recall=0.7, shrink=0.0)
+    for label in range(4):
+        s, y = scores[:, label], targets[:, label]
+        reaching = [y[s >= t].mean() for t in np.unique(s) if y[s >= t].sum() >= 0.7 * y.sum()]
+        called = s >= thresholds[label]
+        assert y[called].sum() >= 0.7 * y.sum()
+        assert y[called].mean() == pytest.approx(max(reaching))
+
+
 def test_costs():
     scores, targets, _ = case(13, images=300)
     for fp, fn in ((1.0, 1.0), (5.0, 1.0), (1.0, 9.0)):
@@ -148,6 +181,7 @@ def test_costs():
     [
         (f1_thresholds, {"shrink": -1.0}, r"shrink=-1\.0; expected 0 or more"),
         (precision_thresholds, {"precision": 90.0}, r"precision=90\.0; expected a number in \(0, 1\]"),
+        (recall_thresholds, {"recall": 0.0}, r"recall=0\.0; expected a number in \(0, 1\]"),
         (cost_thresholds, {"false_negative": 0.0}, r"costs 1\.0 and 0\.0; expected two positive numbers"),
     ],
 )

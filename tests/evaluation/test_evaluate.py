@@ -13,9 +13,12 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 import labelwise as lw
 import tiny_runs
 from labelwise.data.dataset import Dataset
+from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
-from labelwise.evaluation.evaluate import figures, same_labels
+from labelwise.evaluation.evaluate import same_labels
+from labelwise.evaluation.figures import figures
 from labelwise.evaluation.scores import Scores
+from labelwise.metrics import functional as F
 from labelwise.training import Run
 from labelwise.training.config import make_config
 from labelwise.training.fit import train
@@ -43,12 +46,11 @@ def _scores(known: bool = True) -> Scores:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_figures_are_those_of_scikit_learn(run: Run, known: bool) -> None:
-    s = _scores(known)
-    metrics, per_label = figures(s, run)
-    p = 1 / (1 + np.exp(-s.logits.astype(float)))
-    thresholds = run.thresholds()
+    s, decisions = _scores(known), run.decisions()
+    metrics, per_label = figures(s, run.labels.names, decisions)
+    p = decisions.probabilities(s.logits)
     for j, name in enumerate(run.labels.names):
-        y, called = s.values[s.known[:, j], j], p[s.known[:, j], j] >= thresholds[name]
+        y, called = s.values[s.known[:, j], j], p[s.known[:, j], j] >= decisions.thresholds[j]
         found = per_label[name]
         assert found["AP"] == pytest.approx(average_precision_score(y, s.logits[s.known[:, j], j]))
         assert found["precision"] == pytest.approx(
@@ -62,14 +64,45 @@ def test_figures_are_those_of_scikit_learn(run: Run, known: bool) -> None:
     y, called = s.values[s.known], s.logits[s.known] >= 0
     assert metrics["OF1"] == pytest.approx(f1_score(y, called))
     assert metrics["OP"] == pytest.approx(precision_score(y, called))
-    tuned = p[s.known] >= np.broadcast_to(list(thresholds.values()), p.shape)[s.known]
+    tuned = (p >= decisions.thresholds)[s.known]
     assert metrics["tuned"]["OF1"] == pytest.approx(f1_score(y, tuned))
+
+
+def test_calibration_stands_before_and_after(run: Run) -> None:
+    s = _scores()
+    p = 1 / (1 + np.exp(-s.logits.astype(float)))
+    sharp = Decisions(np.full(10, 0.5), np.full(10, 4.0), np.zeros(10))
+    metrics, per_label = figures(s, run.labels.names, sharp)
+    before = F.calibration_error(p, s.values)
+    assert metrics["calibration"]["before"]["ECE"] == pytest.approx(before.mean())
+    after = F.calibration_error(sharp.probabilities(s.logits), s.values)
+    assert [found["ECE"] for found in per_label.values()] == pytest.approx(after.tolist())
+    assert [found["ECE_before"] for found in per_label.values()] == pytest.approx(before.tolist())
+
+
+def test_intervals_hold_the_figures(run: Run) -> None:
+    metrics, _ = figures(_scores(known=False), run.labels.names, run.decisions())
+    told = {"mAP": metrics["mAP"], "CF1_macro": metrics["CF1_macro"]}
+    told["tuned_CF1_macro"] = metrics["tuned"]["CF1_macro"]
+    for name, ends in metrics["intervals"].items():
+        assert ends["low"] < told[name] < ends["high"]
+        assert ends["high"] - ends["low"] < 0.3
+
+
+def test_exclusive_groups_count_in_the_tuned_figures(run: Run) -> None:
+    s = _scores()
+    s.values[:] = 0
+    s.values[:, 0] = 1
+    s.logits[:, :2] = [2.0, 1.0]
+    one = Decisions(np.full(10, 0.5), np.ones(10), np.zeros(10), exclusive=((0, 1),))
+    _, per_label = figures(s, run.labels.names, one)
+    assert (per_label["0"]["recall"], per_label["1"]["precision"]) == (1.0, None)
 
 
 def test_a_label_without_positives_has_no_figure_and_is_skipped(run: Run) -> None:
     s = _scores()
     s.values[:, 3] = 0
-    metrics, per_label = figures(s, run)
+    metrics, per_label = figures(s, run.labels.names, run.decisions())
     assert per_label["3"]["AP"] is None
     assert per_label["3"]["recall"] is None
     others = [found["AP"] for name, found in per_label.items() if name != "3"]
@@ -175,9 +208,10 @@ def test_judging_again_takes_new_thresholds_and_keeps_the_pointing(
         (tmp_path / name).write_bytes((run.path / name).read_bytes())
     own = Run.open(tmp_path)
     found = lw.evaluate(own, data)
-    own.save_thresholds(dict.fromkeys(own.labels, 0.0), "nothing")
+    own.save_decisions(Decisions(np.zeros(10), np.ones(10), np.zeros(10), source="nothing"))
     again = found.again(own)
     assert again.metrics["tuned"]["OR"] == 1
+    assert again.conditions["decisions_from"] == "nothing"
     assert again.metrics["pointing"] == found.metrics["pointing"]
     assert again.per_label["1"].get("pointing") == found.per_label["1"].get("pointing")
     assert again.metrics["mAP"] == found.metrics["mAP"]

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 
 import labelwise as lw
 from labelwise.data.dataset import Dataset
+from labelwise.data.transforms import TransformConfig
+from labelwise.evaluation.evidence import Evidence
 from labelwise.methods import create_model
 from labelwise.metrics import AttentionReport, PointingGame
 from labelwise.model import LabelModel
+from labelwise.types import Batch, Output, Targets
 
 IN_BOXES = ("pointing", "energy", "pointing_centre", "pointing_random", "pointing_hard", "energy_hard")
 
@@ -54,6 +60,24 @@ def test_without_boxes_the_maps_are_still_told_of(run_folder: Path, data: Datase
     assert 0 <= m["attention_overlap"] <= 1
     assert not set(IN_BOXES) & set(m)
     assert "attention_entropy" not in lw.evaluate(run_folder, data, pointing=False).metrics
+
+
+def test_boxes_are_looked_for_in_the_part_that_was_shown(data: Dataset, monkeypatch: Any) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (100, 50)).save(stream, "PNG")
+    monkeypatch.setattr(Dataset, "encoded", lambda self, row: stream.getvalue())
+    monkeypatch.setattr(Dataset, "boxes_of", lambda self, row: [(0, 0.6, 0.0, 0.75, 1.0)])
+    maps = torch.zeros(1, 10, 2, 4)
+    maps[0, :, :, 3] = 0.5  # the right quarter of the crop: x from .625 to .75 of the photograph
+    targets = Targets(torch.ones(1, 10), torch.ones(1, 10, dtype=torch.bool))
+    batch = Batch(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), targets, torch.zeros(1, dtype=torch.int64))
+    features = torch.zeros(1, 10, 2)
+    for resize, hit in (("crop", 1.0), ("squash", 0.0)):
+        evidence = Evidence(data, TransformConfig(image_size=8, resize=resize))
+        evidence.update(batch, Output(torch.zeros(1, 10), features, maps, features))
+        found: dict[str, Any] = {}
+        evidence.add_to(found, {name: {} for name in data.labels.names})
+        assert found["pointing"] == hit
 
 
 def test_a_figure_that_nothing_was_seen_for_is_left_out(run_folder: Path, data: Dataset) -> None:

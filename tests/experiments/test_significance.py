@@ -15,11 +15,11 @@ from labelwise.experiments.significance import (
     Difference,
     differences,
     draw,
-    drawn_average_precision,
     drawn_map,
     table,
 )
 from labelwise.metrics import functional as F
+from labelwise.metrics.bootstrap import drawn_average_precision
 
 
 def scores(seed: int, skill: float = 1.0, images: int = 40, unknown: float = 0.2) -> StoredScores:

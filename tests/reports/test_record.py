@@ -36,6 +36,20 @@ def test_a_label_without_threshold_gets_a_half(tmp_path: Path) -> None:
     assert read_run(tmp_path).thresholds.tolist() == [0.5, 0.2, 0.5]
 
 
+def test_scores_are_calibrated_and_decided_as_stored(tmp_path: Path) -> None:
+    write_run(tmp_path, NAMES, images=30)
+    plain = read_run(tmp_path).scores["test"].probabilities
+    labels = json.loads((tmp_path / "labels.json").read_text())
+    labels |= {"calibration": {"scale": {"dog": 2.0}, "bias": {}}, "rules": {"exclusive": [NAMES]}}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    run = read_run(tmp_path)
+    odds = (plain[:, NAMES.index("dog")] / (1 - plain[:, NAMES.index("dog")])) ** 2
+    found = run.scores["test"]
+    np.testing.assert_allclose(found.probabilities[:, NAMES.index("dog")], odds / (1 + odds), rtol=1e-4)
+    assert (found.selected.sum(axis=1) <= 1).all()
+    assert found.selected.any()
+
+
 def test_a_log_cut_off_in_its_last_line_is_read(tmp_path: Path) -> None:
     write_run(tmp_path, NAMES, images=5, epochs=2)
     log = tmp_path / "metrics.jsonl"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,13 +23,14 @@ def some_scores(seed: int = 0, images: int = 60, labels: int = 5) -> tuple[Score
     shape = (images, labels)
     ids = np.array([str(i) for i in range(images)])
     probabilities = generator.random(shape).astype(np.float32)
-    scores = Scores(ids, probabilities, generator.random(shape) < 0.4, generator.random(shape) < 0.9)
-    return scores, generator.uniform(0.3, 0.7, labels)
+    true, known = generator.random(shape) < 0.4, generator.random(shape) < 0.9
+    thresholds = generator.uniform(0.3, 0.7, labels)
+    return Scores(ids, probabilities, true, known, probabilities >= thresholds), thresholds
 
 
 def test_confusions_equal_a_count_by_hand() -> None:
     scores, thresholds = some_scores()
-    counted = count_confusions(scores, thresholds)
+    counted = count_confusions(scores)
     images, labels = scores.true.shape
     for i in range(labels):
         for j in range(labels):
@@ -45,9 +47,9 @@ def test_confusions_equal_a_count_by_hand() -> None:
 
 
 def test_unknown_cells_do_not_count_as_confusions() -> None:
-    scores, thresholds = some_scores()
-    nowhere = Scores(scores.ids, scores.probabilities, scores.true, np.zeros_like(scores.known))
-    counted = count_confusions(nowhere, thresholds)
+    scores, _ = some_scores()
+    nowhere = replace(scores, known=np.zeros_like(scores.known))
+    counted = count_confusions(nowhere)
     assert counted.wrong.sum() == counted.chances.sum() == 0
     assert most_confused(counted) == []
     assert strongest_pairs(counted) == []
@@ -60,8 +62,8 @@ def test_the_planted_confusion_comes_first() -> None:
     probabilities = np.full((40, 3), 0.1, dtype=np.float32)
     probabilities[:15, 2] = 0.9
     probabilities[22, 0] = 0.9
-    scores = Scores(np.arange(40).astype(str), probabilities, true, np.ones_like(true))
-    counted = count_confusions(scores, np.full(3, 0.5))
+    scores = Scores(np.arange(40).astype(str), probabilities, true, np.ones_like(true), probabilities >= 0.5)
+    counted = count_confusions(scores)
     assert strongest_pairs(counted)[0] == (0, 2)
     assert counted.rate[0, 2] == pytest.approx(0.75)
     assert counted.usual[2] == pytest.approx(15 / 40)
@@ -80,7 +82,7 @@ def test_shares_sum_to_one_on_each_side_and_skip_unknown() -> None:
 
 def test_shares_of_nothing_are_zero() -> None:
     scores, _ = some_scores()
-    none = Scores(scores.ids, scores.probabilities, np.zeros_like(scores.true), scores.known)
+    none = replace(scores, true=np.zeros_like(scores.true))
     assert score_shares(none, 0)[0].sum() == 0
 
 
@@ -115,7 +117,7 @@ def test_one_bad_label_does_not_fill_the_page() -> None:
     probabilities[:, 4] = 0.99
     probabilities[7, 2] = 0.6
     cells = np.zeros((50, 10), dtype=bool)
-    scores = Scores(np.arange(50).astype(str), probabilities, cells, ~cells)
+    scores = Scores(np.arange(50).astype(str), probabilities, cells, ~cells, probabilities >= 0.5)
     invented, _ = confident_errors(scores, np.full(10, 0.5), count=12)
     assert [pick.label for pick in invented] == [4, 4, 2]
 
@@ -125,6 +127,14 @@ def test_typical_finds_are_the_median_ones() -> None:
     true[:5, 0] = True
     probabilities = np.zeros((9, 2), dtype=np.float32)
     probabilities[:5, 0] = [0.95, 0.6, 0.8, 0.99, 0.7]
-    scores = Scores(np.arange(9).astype(str), probabilities, true, np.ones_like(true))
+    scores = Scores(np.arange(9).astype(str), probabilities, true, np.ones_like(true), probabilities >= 0.5)
     picks = typical_finds(scores, np.full(2, 0.5))
     assert [(pick.row, pick.label) for pick in picks] == [(2, 0)]
+
+
+def test_what_a_rule_takes_back_is_no_find_and_no_error() -> None:
+    scores, thresholds = some_scores()
+    nothing = replace(scores, selected=np.zeros_like(scores.selected))
+    assert typical_finds(nothing, thresholds) == []
+    assert confident_errors(nothing, thresholds)[0] == []
+    assert count_confusions(nothing).wrong.sum() == 0

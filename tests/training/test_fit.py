@@ -17,8 +17,9 @@ from labelwise.data.masks import known_mask
 from labelwise.errors import LabelwiseError
 from labelwise.training import Run
 from labelwise.training.config import make_config
-from labelwise.training.fit import _training_rows, train
+from labelwise.training.fit import train
 from labelwise.training.run import WEIGHTS
+from labelwise.training.unknown import shown_rows
 
 
 def _train(source: str | Path, out: Path, *, resume: bool = False, **changes: Any) -> Run:
@@ -43,7 +44,9 @@ def test_a_run_holds_what_it_says(run_folder: Path) -> None:
     labels = json.loads((run_folder / "labels.json").read_text())
     assert labels["names"] == [str(d) for d in range(10)]
     assert set(labels["thresholds"]) == set(labels["names"])
-    assert labels["thresholds_from"] == "F1 on val, 16 images"
+    source = settings["data"]["source"]
+    assert labels["thresholds_from"] == f"f1 on val of {source}, 16 images, platt calibration"
+    assert set(labels["calibration"]["scale"]) == set(labels["names"])
     with safe_open(run_folder / WEIGHTS, "pt") as file:
         assert file.metadata() == {"format": "labelwise-1"}
 
@@ -161,7 +164,7 @@ def test_data_without_splits_are_split(tmp_path: Path) -> None:
 def test_the_known_share_is_the_protocols(table: Path) -> None:
     rows = lw.read(f"parquet:{table}").split("train")
     config = make_config(tiny_runs.settings("x", data={"source": "x", "known_proportion": 0.3}))
-    found = _training_rows(rows, config)
+    found = shown_rows(rows, config.data)
     assert np.array_equal(found.known, known_mask(48, 10, 0.3, seed=0))
 
 

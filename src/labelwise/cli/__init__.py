@@ -8,7 +8,20 @@ import sys
 
 import typer
 
-from labelwise.cli import data, demo, evaluate, methods, predict, report, sweep, train
+from labelwise.cli import (
+    audit,
+    data,
+    demo,
+    evaluate,
+    export,
+    methods,
+    predict,
+    report,
+    serve,
+    sweep,
+    train,
+    tune,
+)
 from labelwise.errors import LabelwiseError
 
 app = typer.Typer(
@@ -21,8 +34,12 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("tune")(tune.tune)
 app.command("predict")(predict.predict)
+app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.command("report")(report.report)
+app.command("audit")(audit.audit)
 app.command("sweep")(sweep.sweep)
 app.command("methods")(methods.methods)
 app.add_typer(data.app, name="data")

@@ -1,4 +1,4 @@
-"""`labelwise data check | import | split`."""
+"""`labelwise data check | import | split | complete`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from labelwise.data.check import CheckReport
     from labelwise.data.dataset import Dataset
 
-app = typer.Typer(help="Check, import and split data.", no_args_is_help=True)
+app = typer.Typer(help="Check, import, split and correct data.", no_args_is_help=True)
 
 SourceArgument = Annotated[
     str,
@@ -102,6 +102,51 @@ def split(
     data = split_dataset(read(source), names, shares, seed, near_duplicates)
     write_table(data, _table_path(out))
     _print_written(data, out, as_json)
+
+
+@app.command()
+def complete(
+    source: SourceArgument,
+    audit: Annotated[Path, typer.Argument(metavar="AUDIT.csv", help="what `labelwise audit` wrote")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="the table to write, .csv or .parquet")],
+    min_score: Annotated[float, typer.Option(help="least score of a cell to change it", min=0, max=1)] = 0.9,
+    kinds: Annotated[
+        str, typer.Option(help="kinds to take: missing, wrong, duplicate, contradiction")
+    ] = "missing,wrong",
+    as_json: JsonOption = False,
+) -> None:
+    """Writes a corrected or completed table, and OUT.changes.csv with the provenance of every changed cell.
+
+    Example: labelwise data complete csv:labels.csv audit.csv completed.csv --min-score 0.95
+    """
+    import json
+    from collections import Counter
+
+    from labelwise.data.complete import apply_corrections, read_audit, write_corrected
+    from labelwise.data.readers import read
+
+    corrections = read_audit(audit, _kinds(kinds), min_score)
+    data, changes = apply_corrections(read(source), corrections)
+    told = write_corrected(data, changes, out)
+    counts = Counter(change.source for change in changes)
+    if as_json:
+        found = {"out": str(out), "changes": str(told), "cells": len(changes), "sources": dict(counts)}
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    by = ", ".join(f"{count:,} by {name}" for name, count in counts.most_common())
+    typer.echo(f"{len(changes):,} cells changed" + (f": {by}" if by else ""))
+    typer.echo(f"written: {out} and {told}")
+
+
+def _kinds(text: str) -> list[str]:
+    from labelwise.decisions.audit import KINDS
+    from labelwise.errors import LabelwiseError
+
+    kinds = [part.strip() for part in text.split(",") if part.strip()]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise LabelwiseError(f"kind {kind!r}", f"some of {', '.join(KINDS)}", "correct --kinds")
+    return kinds
 
 
 def _fractions(text: str) -> list[float]:

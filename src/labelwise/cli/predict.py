@@ -9,7 +9,9 @@ import typer
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")],
+    run: Annotated[
+        Path, typer.Argument(help="a run, an exported folder, or OWNER/NAME of the hub", metavar="RUN")
+    ],
     paths: Annotated[
         list[str],
         typer.Argument(help="files, folders, globs, or @LIST with a path a line", metavar="PATH..."),

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from labelwise.decisions import Tuning
+
 
 def print_labels(result: dict[str, Any]) -> None:
     """Figures over all labels, then a line a label, best first."""
@@ -23,10 +25,41 @@ def print_labels(result: dict[str, Any]) -> None:
         cells = ["-" if found.get(c) is None else f"{found[c]:.3f}" for c in columns]
         table.add_row(name, f"{found['positives']:,}", *cells)
     console.print(table)
-    words = [f"mAP {m['mAP']:.4f}", f"CF1 {m['CF1']:.4f}", f"OF1 {m['OF1']:.4f}"]
-    words += [f"with the run's thresholds: CF1 {m['tuned']['CF1']:.4f}, OF1 {m['tuned']['OF1']:.4f}"]
+    sure, ece = m["intervals"]["mAP"], {when: found["ECE"] for when, found in m["calibration"].items()}
+    words = [f"mAP {m['mAP']:.4f} [{sure['low']:.4f}, {sure['high']:.4f}]"]
+    words += [f"CF1 {m['CF1']:.4f}", f"OF1 {m['OF1']:.4f}"]
+    words += [f"with the run's decisions: CF1 {m['tuned']['CF1']:.4f}, OF1 {m['tuned']['OF1']:.4f}"]
+    words += [f"ECE {ece['before']:.4f} before calibration, {ece['after']:.4f} after"]
     words += [f"pointing {m['pointing']:.3f}"] if "pointing" in m else []
     console.print("  ".join(words), highlight=False)
+
+
+def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
+    """What was fitted, a line a label, then what it brings on images decided by a fit without them."""
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("label")
+    for name in ("positives", "threshold", "scale", "bias", "F1", "precision", "recall"):
+        table.add_column(name, justify="right")
+    d = tuning.decisions
+    for j, (name, found) in enumerate(result["per_label"].items()):
+        cells = [f"{values[j]:.3f}" for values in (d.thresholds, d.scale, d.bias)]
+        cells += ["-" if found[c] is None else f"{found[c]:.3f}" for c in ("F1", "precision", "recall")]
+        table.add_row(name, f"{found['positives']:,}", *cells)
+    console.print(table)
+    m = result["metrics"]
+    before, after, sure = m["calibration"]["before"], m["calibration"]["after"], m["intervals"]
+    lines = [f"{d.source}; figures of images decided by a fit without them"]
+    for title, found, ends in (
+        ("at 0.5", m, sure["CF1_macro"]),
+        ("tuned", m["tuned"], sure["tuned_CF1_macro"]),
+    ):
+        lines.append(
+            f"{title:7} macro F1 {found['CF1_macro']:.4f} [{ends['low']:.4f}, {ends['high']:.4f}]  "
+            f"CP {found['CP']:.4f}  CR {found['CR']:.4f}  OF1 {found['OF1']:.4f}"
+        )
+    lines.append(f"ECE, mean over labels: {before['ECE']:.4f} before, {after['ECE']:.4f} calibrated")
+    console.print("\n".join(lines), highlight=False)
 
 
 def print_angles(report: dict[str, Any]) -> None:

@@ -33,6 +33,13 @@ def train(
     known_proportion: Annotated[
         float | None, typer.Option(help="share of training labels kept known")
     ] = None,
+    single_positive: Annotated[
+        bool,
+        typer.Option("--single-positive", help="of each training image keep one positive known, no more"),
+    ] = False,
+    unknown: Annotated[
+        str | None, typer.Option(help="what the loss does with unknown labels  [default: ignore]")
+    ] = None,
     assign: Annotated[
         list[str] | None, typer.Option("--set", help="any setting: a.b=c", metavar="A.B=C")
     ] = None,
@@ -56,6 +63,8 @@ def train(
     options = {
         "data.source": data,
         "data.known_proportion": known_proportion,
+        "data.known": "single-positive" if single_positive else None,
+        "unknown.name": unknown,
         "method": method,
         "backbone.weights": weights,
         "backbone.name": backbone or (weights and package_architecture(weights)),

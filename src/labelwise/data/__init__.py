@@ -6,10 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelwise.data.cellfile import read_cells, save_cells
     from labelwise.data.dataset import Dataset, Sample
     from labelwise.data.decode import UnreadableImage, decode_image
     from labelwise.data.loading import eval_loader, train_loader
-    from labelwise.data.masks import known_mask, single_positive_mask
+    from labelwise.data.masks import known_mask, positives_mask, single_positive_mask
     from labelwise.data.readers import read
     from labelwise.data.splits import ensure_splits, stratified_split
     from labelwise.data.transforms import TransformConfig, build_transform
@@ -22,8 +23,11 @@ _HOME = {
     "eval_loader": "loading",
     "train_loader": "loading",
     "known_mask": "masks",
+    "positives_mask": "masks",
     "single_positive_mask": "masks",
     "read": "readers",
+    "read_cells": "cellfile",
+    "save_cells": "cellfile",
     "ensure_splits": "splits",
     "stratified_split": "splits",
     "TransformConfig": "transforms",
@@ -40,7 +44,10 @@ __all__ = [
     "ensure_splits",
     "eval_loader",
     "known_mask",
+    "positives_mask",
     "read",
+    "read_cells",
+    "save_cells",
     "single_positive_mask",
     "stratified_split",
     "train_loader",

@@ -38,6 +38,33 @@ def known_mask(rows: int, labels: int, proportion: float, seed: int = 0) -> Bool
     return np.random.RandomState(seed).random_sample((rows, labels)) < proportion
 
 
+def positives_mask(
+    positive: Bool[np.ndarray, "N L"], proportion: float = 1.0, seed: int = 0
+) -> Bool[np.ndarray, "N L"]:
+    """Which cells are known when positives alone are told, each with the same probability (`drop-pos.v1`).
+
+    The draws are those of `known_mask`, so masks of one seed are nested here too.
+
+    Args:
+        positive: `[N, L]` bool, the true labels in the protocol's order.
+        proportion: share of positives that are told, in [0, 1].
+        seed: as in `known_mask`.
+
+    Returns:
+        `[N, L]` bool, within `positive`.
+
+    Raises:
+        LabelwiseError: for a proportion outside [0, 1].
+
+    Source: the missing-label setting of Hill and SPLC (Zhang et al., 2021); the draw is ours.
+
+    >>> positives_mask(np.array([[True, False], [True, True]])).tolist()
+    [[True, False], [True, True]]
+    """
+    rows, labels = positive.shape
+    return positive & known_mask(rows, labels, proportion, seed)
+
+
 def single_positive_mask(positive: Bool[np.ndarray, "N L"], seed: int = 1200) -> Bool[np.ndarray, "N L"]:
     """Which cells are known when one positive of each image is all that is told (`single-pos.v1`).
 

@@ -95,6 +95,17 @@ def build_transform(config: TransformConfig, train: bool) -> ImageTransform:
     return ImageTransform(config, train)
 
 
+def shown_part(config: TransformConfig, height: int, width: int) -> tuple[float, float, float, float]:
+    """The part `(x0, y0, x1, y1)` of an image, in fractions of its sides, that the fixed transform shows.
+
+    >>> shown_part(TransformConfig(image_size=32, resize="crop"), height=50, width=100)
+    (0.25, 0.0, 0.75, 1.0)
+    """
+    rows, columns = _box(height, width, config)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return left / width, top / height, (left + columns) / width, (top + rows) / height
+
+
 def keyed(transform: Callable[[Tensor], Tensor], image: Tensor, seed: int, epoch: int, index: int) -> Tensor:
     """Applies a transform with randomness that depends on (seed, epoch, index) and on nothing else.
 
@@ -111,15 +122,9 @@ def _window(image: Tensor, config: TransformConfig, train: bool) -> Tensor:
     """A window of the image, resized to the configured size: one resampling for crop, scale and squash."""
     height, width = image.shape[-2:]
     rows, columns = config.size
-    if config.resize == "crop":
-        unit = min(height / rows, width / columns)
-        box_height, box_width = unit * rows, unit * columns
-    else:
-        box_height, box_width = float(height), float(width)
-    if train and config.multi_scale:
-        scale = config.multi_scale[int(torch.randint(len(config.multi_scale), ()))]
-        box_height, box_width = box_height * scale, box_width * scale
-    box = max(1, min(height, round(box_height))), max(1, min(width, round(box_width)))
+    scales = config.multi_scale if train else ()
+    scale = scales[int(torch.randint(len(scales), ()))] if scales else 1.0
+    box = _box(height, width, config, scale)
     top, left = (_place(free, train) for free in (height - box[0], width - box[1]))
     part = image[:, top : top + box[0], left : left + box[1]]
     if box == (rows, columns):
@@ -129,6 +134,17 @@ def _window(image: Tensor, config: TransformConfig, train: bool) -> Tensor:
     return v2.functional.resize(
         part, [rows, columns], interpolation=InterpolationMode.BICUBIC, antialias=True
     )[0]
+
+
+def _box(height: int, width: int, config: TransformConfig, scale: float = 1.0) -> tuple[int, int]:
+    """Height and width in pixels of the window that `resize` takes, times `scale`."""
+    rows, columns = config.size
+    box = float(height), float(width)
+    if config.resize == "crop":
+        unit = min(height / rows, width / columns)
+        box = unit * rows, unit * columns
+    box_height, box_width = box
+    return max(1, min(height, round(box_height * scale))), max(1, min(width, round(box_width * scale)))
 
 
 def _place(free: int, train: bool) -> int:

@@ -1,10 +1,27 @@
-"""From scores to decisions: thresholds per label."""
+"""From scores to decisions: calibration, thresholds and rules per label."""
 
+from labelwise.decisions.calibration import Calibration, calibrate
+from labelwise.decisions.decisions import Decisions
+from labelwise.decisions.objective import Objective
 from labelwise.decisions.thresholds import (
     ThresholdInfo,
     cost_thresholds,
     f1_thresholds,
     precision_thresholds,
+    recall_thresholds,
 )
+from labelwise.decisions.tuning import Tuning, tune
 
-__all__ = ["ThresholdInfo", "cost_thresholds", "f1_thresholds", "precision_thresholds"]
+__all__ = [
+    "Calibration",
+    "Decisions",
+    "Objective",
+    "ThresholdInfo",
+    "Tuning",
+    "calibrate",
+    "cost_thresholds",
+    "f1_thresholds",
+    "precision_thresholds",
+    "recall_thresholds",
+    "tune",
+]

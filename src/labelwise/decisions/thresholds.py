@@ -1,4 +1,4 @@
-"""Per-label thresholds fitted on validation probabilities; rare labels lean on all labels together."""
+"""Per-label thresholds on calibrated probabilities; rare labels lean on what the probabilities expect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from labelwise.metrics.threshold import ratio
 
 LOWEST, HIGHEST = 1e-12, 1 - 2.0**-24
 FALLBACK = 0.5
-Utility = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+SHRINK = 100.0
+Utility = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -22,31 +23,32 @@ class ThresholdInfo:
 
     Args:
         reasons: `[L]` texts, for people.
-        own: `[L]` float64, the label's own best threshold; the pooled one where it has none.
-        pooled: the best threshold of all known cells together.
+        own: `[L]` float64, the best threshold for the label's known cells as counted; `expected` where too few.
+        expected: `[L]` float64, the best threshold if each cell were positive with its own probability.
         weight: `[L]` float64 in [0, 1], the share of the own threshold.
         positives: `[L]` int64, known positives.
     """
 
     reasons: list[str]
     own: np.ndarray
-    pooled: float
+    expected: np.ndarray
     weight: np.ndarray
     positives: np.ndarray
 
 
 def f1_thresholds(
-    scores: Array, targets: Array, known: Array | None = None, shrink: float = 10.0
+    scores: Array, targets: Array, known: Array | None = None, shrink: float = SHRINK
 ) -> tuple[Array, ThresholdInfo]:
     """Thresholds that maximise each label's F1, `2 TP / (predicted + positives)`, shrunk for rare labels.
 
     Every cut between two neighbouring distinct scores is tried; the winner (of equals the one in the
-    widest gap) gives its midpoint `a_l`. With `w_l = n_l / (n_l + shrink)` of `n_l` known positives and the
-    best threshold `a` of all cells pooled, the result is `sigmoid(w_l logit(a_l) + (1 - w_l) logit(a))`.
-    A label with fewer than two known positives, or without a known negative, takes `a` itself.
+    widest gap) gives its midpoint. Once with the counted positives (`a_l`), once with each cell counted as
+    its probability, which needs no labels (`e_l`). With `w_l = n_l / (n_l + shrink)` of `n_l` known positives
+    the result is `sigmoid(w_l logit(a_l) + (1 - w_l) logit(e_l))`. A label with fewer than two known positives,
+    or without a known negative, takes `e_l` itself; where no label has a positive, all take 0.5.
 
     Args:
-        scores: `[N, L]` probabilities in [0, 1].
+        scores: `[N, L]` calibrated probabilities in [0, 1]; `e_l` is worth what the calibration is worth.
         targets: `[N, L]`, 0 or 1 where known.
         known: `[N, L]` bool, or `None`.
         shrink: positives at which a label's own threshold counts half; 0 leaves every label its own.
@@ -57,31 +59,49 @@ def f1_thresholds(
     Raises:
         LabelwiseError: on probabilities outside [0, 1], soft targets, differing shapes, or `shrink < 0`.
 
+    Source: Lipton, Elkan and Narayanaswamy 2014, "Optimal Thresholding of Classifiers to Maximize F1 Measure".
+
     >>> scores = np.array([[0.9], [0.6], [0.3], [0.1]])
     >>> f1_thresholds(scores, np.array([[1], [1], [0], [0]]), shrink=0.0)[0].round(4).tolist()
     [0.45]
     """
 
-    def utility(hits: np.ndarray, predicted: np.ndarray, positives: int) -> np.ndarray:
+    def utility(hits: np.ndarray, predicted: np.ndarray, positives: float) -> np.ndarray:
         return 2 * hits / (predicted + positives)
 
     return _fit(scores, targets, known, shrink, utility)
 
 
 def precision_thresholds(
-    scores: Array, targets: Array, known: Array | None = None, precision: float = 0.9, shrink: float = 10.0
+    scores: Array, targets: Array, known: Array | None = None, precision: float = 0.9, shrink: float = SHRINK
 ) -> tuple[Array, ThresholdInfo]:
     """Thresholds of the largest recall whose precision on these cells is at least `precision`.
 
     Where no cut reaches it, the cut of the highest precision. Other arguments, result and shrinking as in
     `f1_thresholds`; after shrinking a rare label's precision may lie below.
     """
-    if not 0 < precision <= 1:
-        raise LabelwiseError(f"precision={precision}", "a number in (0, 1]", "give a fraction, such as 0.9")
+    _check_floor("precision", precision)
 
-    def utility(hits: np.ndarray, predicted: np.ndarray, positives: int) -> np.ndarray:
+    def utility(hits: np.ndarray, predicted: np.ndarray, positives: float) -> np.ndarray:
         reached = ratio(hits, predicted)
         return np.where((reached >= precision) & (hits > 0), 1 + hits / positives, reached)
+
+    return _fit(scores, targets, known, shrink, utility)
+
+
+def recall_thresholds(
+    scores: Array, targets: Array, known: Array | None = None, recall: float = 0.8, shrink: float = SHRINK
+) -> tuple[Array, ThresholdInfo]:
+    """Thresholds of the highest precision whose recall on these cells is at least `recall`.
+
+    Other arguments, result and shrinking as in `f1_thresholds`; after shrinking a rare label's recall may lie
+    below.
+    """
+    _check_floor("recall", recall)
+
+    def utility(hits: np.ndarray, predicted: np.ndarray, positives: float) -> np.ndarray:
+        reached = hits / positives
+        return np.where(reached >= recall - 1e-12, 1 + ratio(hits, predicted), reached)
 
     return _fit(scores, targets, known, shrink, utility)
 
@@ -92,7 +112,7 @@ def cost_thresholds(
     known: Array | None = None,
     false_positive: float = 1.0,
     false_negative: float = 1.0,
-    shrink: float = 10.0,
+    shrink: float = SHRINK,
 ) -> tuple[Array, ThresholdInfo]:
     """Thresholds of the least `false_positive * FP + false_negative * FN`, both costs positive.
 
@@ -105,10 +125,15 @@ def cost_thresholds(
             "give what each mistake costs",
         )
 
-    def utility(hits: np.ndarray, predicted: np.ndarray, positives: int) -> np.ndarray:
+    def utility(hits: np.ndarray, predicted: np.ndarray, positives: float) -> np.ndarray:
         return -false_positive * (predicted - hits) - false_negative * (positives - hits)
 
     return _fit(scores, targets, known, shrink, utility)
+
+
+def _check_floor(name: str, value: float) -> None:
+    if not 0 < value <= 1:
+        raise LabelwiseError(f"{name}={value}", "a number in (0, 1]", "give a fraction, such as 0.9")
 
 
 def _fit(
@@ -122,34 +147,35 @@ def _fit(
     cells.check_probabilities()
     columns, positive, mask = cells.by_label(0, cells.scores.shape[1])
     seen = np.ones(positive.shape, bool) if mask is None else mask
-    pooled = _best(columns[seen], positive[seen], utility)
-    positives = positive.sum(axis=1)
-    usable = (positives >= 2) & (positives < seen.sum(axis=1))
-    own = np.full(len(columns), pooled)
-    shared = own.copy()
-    for label in np.flatnonzero(usable):
-        own[label] = _best(columns[label][seen[label]], positive[label][seen[label]], utility)
+    positives, known_cells = positive.sum(axis=1), seen.sum(axis=1)
+    usable = (positives >= 2) & (positives < known_cells)
+    own, expected = np.full(len(columns), FALLBACK), np.full(len(columns), FALLBACK)
+    for label in range(len(columns)) if positive.any() else ():
+        rows = seen[label] if known_cells[label] else np.isfinite(columns[label])
+        p = columns[label][rows]
+        expected[label] = _best(p, p.astype(np.float64), utility)
+        own[label] = _best(p, positive[label][rows], utility) if usable[label] else expected[label]
     weight = np.where(usable, ratio(positives, positives + shrink), 0.0)
-    mixed = 1 / (1 + np.exp(-(weight * _logit(own) + (1 - weight) * _logit(shared))))
-    thresholds = np.where(weight == 1, own, np.where(weight == 0, pooled, mixed)).clip(LOWEST, HIGHEST)
-    reasons = [
-        _reason(int(n), int(m), float(w)) for n, m, w in zip(positives, seen.sum(axis=1), weight, strict=True)
-    ]
-    if not positive.any():
+    mixed = 1 / (1 + np.exp(-(weight * _logit(own) + (1 - weight) * _logit(expected))))
+    thresholds = np.where(weight == 1, own, np.where(weight == 0, expected, mixed)).clip(LOWEST, HIGHEST)
+    if positive.any():
+        numbers = zip(positives.tolist(), known_cells.tolist(), weight.tolist(), strict=True)
+        reasons = [_reason(n, m, w) for n, m, w in numbers]
+    else:
         reasons = [f"no positives for any label: {FALLBACK}"] * len(columns)
-    return cells.back(thresholds), ThresholdInfo(reasons, own, pooled, weight, positives)
+    return cells.back(thresholds), ThresholdInfo(reasons, own, expected, weight, positives)
 
 
 def _best(scores: np.ndarray, positive: np.ndarray, utility: Utility) -> float:
-    """Midpoint of the best cut, in (0, 1); the fallback without a positive."""
+    """Midpoint of the best cut, in (0, 1), where each cell counts as positive by its share; fallback without any."""
     if not positive.any():
         return FALLBACK
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(positive[order])
     ends = np.flatnonzero(np.diff(ranked, append=-1.0))
     upper, lower = ranked[ends], np.append(ranked[ends[1:]], scores.dtype.type(0))
-    value = utility(hits[ends], ends + 1, int(hits[-1]))
-    nothing = utility(np.zeros(1, np.int64), np.zeros(1, np.int64), int(hits[-1]))
+    value = utility(hits[ends], ends + 1, float(hits[-1]))
+    nothing = utility(np.zeros(1, np.int64), np.zeros(1, np.int64), float(hits[-1]))
     upper, lower = np.append(upper, scores.dtype.type(1)), np.append(lower, ranked[0])
     value = np.append(value, nothing)
     middle = (upper + lower) / 2
@@ -165,9 +191,8 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 def _reason(positives: int, known: int, weight: float) -> str:
     if positives < 2:
-        return (
-            f"{positives} known positive{'' if positives == 1 else 's'}: the threshold of all labels together"
-        )
+        few = f"{positives} known positive{'' if positives == 1 else 's'}"
+        return f"{few}: what the probabilities expect"
     if positives == known:
-        return "no known negatives: the threshold of all labels together"
+        return "no known negatives: what the probabilities expect"
     return f"{positives} known positives: own threshold at weight {weight:.2f}"

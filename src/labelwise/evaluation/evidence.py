@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.decode import image_size
+from labelwise.data.transforms import TransformConfig, shown_part
 from labelwise.evaluation.scores import gather
 from labelwise.metrics.attention import AttentionReport
 from labelwise.metrics.localisation import PointingGame
@@ -29,10 +31,11 @@ class Evidence:
 
     Args:
         rows: the rows that are judged, with their boxes.
+        transform: how images became what the maps cover; boxes lie in whole images.
     """
 
-    def __init__(self, rows: Dataset) -> None:
-        self._rows = rows
+    def __init__(self, rows: Dataset, transform: TransformConfig) -> None:
+        self._rows, self._transform = rows, transform
         self._report = AttentionReport()
         self._game = PointingGame(len(rows.labels)) if rows.boxes is not None else None
 
@@ -43,7 +46,14 @@ class Evidence:
         maps, targets = output.maps.float(), batch.targets
         self._report.update(maps, (targets.values >= 0.5) & targets.known)
         if self._game is not None:
-            self._game.update(maps, [self._rows.boxes_of(int(i)) for i in batch.index])
+            index = [int(i) for i in batch.index]
+            self._game.update(maps, [self._rows.boxes_of(i) for i in index], covers=self._covers(index))
+
+    def _covers(self, index: list[int]) -> list[tuple[float, float, float, float]] | None:
+        if self._transform.resize == "squash":
+            return None
+        sizes = (image_size(self._rows.encoded(i)) for i in index)
+        return [shown_part(self._transform, height, width) for width, height in sizes]
 
     def add_to(self, metrics: dict[str, Any], per_label: dict[str, dict[str, Any]]) -> None:
         """Joins what all processes gathered and enters it; a figure that nothing was seen for is left out."""

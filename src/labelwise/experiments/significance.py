@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Float, Int32
 
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import StoredScores
-
-DRAWS = 1000
-_AT_ONCE = 125
+from labelwise.metrics import bootstrap
+from labelwise.metrics.bootstrap import DRAWS, draw
 
 Cell = tuple[float, int]
 """Known proportion and seed of a run."""
@@ -53,70 +52,9 @@ class Difference:
         return ("higher" if self.mean > 0 else "lower") + (", 1 seed" if self.seeds == 1 else "")
 
 
-def draw(images: int, number: int = DRAWS, seed: int = 0) -> Int32[np.ndarray, "N R"]:
-    """How often each image comes in each of `number` draws of as many images with replacement.
-
-    >>> draw(5, number=3).sum(0).tolist()
-    [5, 5, 5]
-    """
-    rng = np.random.default_rng(seed)
-    drawn = (np.bincount(rng.integers(0, images, images), minlength=images) for _ in range(number))
-    return np.stack(list(drawn), axis=1).astype(np.int32)
-
-
-def drawn_average_precision(
-    scores: Float[np.ndarray, " N"], positive: Bool[np.ndarray, " N"], counts: Int32[np.ndarray, "N R"]
-) -> Float[np.ndarray, " R"]:
-    """Raw average precision of one label under each draw, exactly that of the images repeated as often as drawn.
-
-    Images are sorted once. With `n_i` how often image `i` was drawn, `T_i` and `C_i` the sums of `n` over positives and
-    over all images that score as high as `i` or higher:
-
-        AP = sum_{i positive} n_i T_i / C_i / sum_{i positive} n_i
-
-    Args:
-        scores: higher is surer.
-        positive: which images have the label.
-        counts: how often each image comes in each draw.
-
-    Returns:
-        NaN for a draw without a positive.
-
-    >>> ranked = np.array([0.9, 0.8, 0.7]), np.array([True, False, True])
-    >>> drawn_average_precision(*ranked, np.array([[1, 1], [1, 2], [1, 1]], np.int32)).round(4).tolist()
-    [0.8333, 0.75]
-    """
-    if not positive.any():
-        return np.full(counts.shape[1], np.nan)
-    order = np.argsort(-scores, kind="stable")
-    ranked, hits = scores[order], np.flatnonzero(positive[order])
-    # Where the scores as high as each positive's end; positives of one score share the end.
-    ends = np.searchsorted(-ranked, -ranked[hits], side="right")
-    ends, first = np.unique(ends, return_index=True)
-    starts = np.concatenate(([0], ends[:-1]))
-    found = np.empty(counts.shape[1])
-    for at in range(0, counts.shape[1], _AT_ONCE):
-        part = counts[order[: ends[-1]], at : at + _AT_ONCE]
-        true = np.add.reduceat(part[hits], first, axis=0)
-        called = np.add.reduceat(part, starts, axis=0).cumsum(0)
-        with np.errstate(invalid="ignore"):
-            precision = np.where(true > 0, true.cumsum(0) / called, 0.0)
-            found[at : at + _AT_ONCE] = (true * precision).sum(0) / true.sum(0)
-    return found
-
-
 def drawn_map(scores: StoredScores, counts: Int32[np.ndarray, "N R"]) -> Float[np.ndarray, " R"]:
     """mAP under each draw, unknown cells left out and labels without a drawn positive skipped."""
-    labels = []
-    for j in range(scores.logits.shape[1]):
-        known = scores.known[:, j].astype(bool)
-        part = counts if known.all() else counts[known]
-        positive = scores.values[known, j] >= 0.5
-        labels.append(drawn_average_precision(scores.logits[known, j].astype(np.float64), positive, part))
-    per_label = np.array(labels)
-    there = ~np.isnan(per_label)
-    with np.errstate(invalid="ignore"):
-        return np.where(there, per_label, 0.0).sum(0) / there.sum(0)
+    return bootstrap.drawn_map(scores.logits, scores.values, scores.known.astype(bool), counts)
 
 
 def differences(

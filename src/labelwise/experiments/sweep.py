@@ -173,8 +173,8 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         for key, value in layer.items():
             old = found.get(key)
-            # A loss is chosen whole: options of another one would not fit it.
-            both = isinstance(old, Mapping) and isinstance(value, Mapping) and key != "loss"
+            # What has a name is chosen whole: options of another one would not fit it.
+            both = isinstance(old, Mapping) and isinstance(value, Mapping) and key not in ("loss", "unknown")
             found[key] = merged(dict(old or {}), value) if both else deepcopy(value)
     return found
 

@@ -1,10 +1,11 @@
 """logits, features, targets -> one number."""
 
-from labelwise.losses import functional
+from labelwise.losses import functional, strategies
 from labelwise.losses.centres import CentreLoss, PrototypeConformity
 from labelwise.losses.classification import (
     AsymmetricLoss,
     BinaryCrossEntropy,
+    CellLoss,
     FocalLoss,
     WeightedBinaryCrossEntropy,
     build_loss,
@@ -13,19 +14,26 @@ from labelwise.losses.contrast import pair_contrast
 from labelwise.losses.discriminative import OutputLoss, PairwiseLoss
 from labelwise.losses.supcon import JaccardContrast
 from labelwise.losses.two_way import TwoWayLoss
+from labelwise.losses.unknown import Facts, Moment, Strategy, UnknownLoss
 
 __all__ = [
     "AsymmetricLoss",
     "BinaryCrossEntropy",
+    "CellLoss",
     "CentreLoss",
+    "Facts",
     "FocalLoss",
     "JaccardContrast",
+    "Moment",
     "OutputLoss",
     "PairwiseLoss",
     "PrototypeConformity",
+    "Strategy",
     "TwoWayLoss",
+    "UnknownLoss",
     "WeightedBinaryCrossEntropy",
     "build_loss",
     "functional",
     "pair_contrast",
+    "strategies",
 ]

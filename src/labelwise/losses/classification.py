@@ -16,12 +16,21 @@ from labelwise.losses.two_way import TwoWayLoss
 from labelwise.types import Targets
 
 
-class _CellLoss(nn.Module):
-    """Masks and reduces what `cells` gives for each cell."""
+class CellLoss(nn.Module):
+    """A loss that has a value for each cell; masks and reduces them.
+
+    Args:
+        cells: `(logits, values) -> [B, L]`.
+        reduction: `mean_known`, `label_sum` or `sum`.
+    """
 
     def __init__(self, cells: Callable[..., Tensor], reduction: Reduction) -> None:
         super().__init__()
         self._cells, self.reduction = cells, reduction
+
+    def cells(self, logits: L.Cells, values: L.Cells) -> L.Cells:
+        """Loss of each cell under finite values in [0, 1], known or not, in fp32."""
+        return self._cells(L.full_precision(logits), L.full_precision(values))
 
     def forward(
         self, logits: Float[Tensor, "B L"], targets: Targets | Tensor, known: Tensor | None = None
@@ -31,10 +40,10 @@ class _CellLoss(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             # An unknown cell may hold anything, NaN too, whose gradient would not be masked by the reduction.
             values = L.full_precision(t.values).masked_fill(~t.known, 0)
-            return L.reduce(self._cells(L.full_precision(logits), values), t.known, self.reduction)
+            return L.reduce(self.cells(logits, values), t.known, self.reduction)
 
 
-class BinaryCrossEntropy(_CellLoss):
+class BinaryCrossEntropy(CellLoss):
     """Binary cross-entropy over known cells; soft targets are allowed.
 
     Args:
@@ -49,7 +58,7 @@ class BinaryCrossEntropy(_CellLoss):
         super().__init__(L.binary_cross_entropy, reduction)
 
 
-class WeightedBinaryCrossEntropy(_CellLoss):
+class WeightedBinaryCrossEntropy(CellLoss):
     """BCE weighted by each label's rate of positives.
 
     Args:
@@ -68,7 +77,7 @@ class WeightedBinaryCrossEntropy(_CellLoss):
         return L.weighted_binary_cross_entropy(logits, values, self.positive_rate)
 
 
-class FocalLoss(_CellLoss):
+class FocalLoss(CellLoss):
     """Focal loss: cells that are already right weigh less.
 
     Args:
@@ -81,7 +90,7 @@ class FocalLoss(_CellLoss):
         super().__init__(lambda z, y: L.focal(z, y, gamma, alpha), reduction)
 
 
-class AsymmetricLoss(_CellLoss):
+class AsymmetricLoss(CellLoss):
     """Asymmetric loss: easy negatives weigh less than positives.
 
     Args:

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from labelwise.losses import Moment, UnknownLoss
 from labelwise.model import LabelModel
 from labelwise.types import Batch, Output, Targets
 
@@ -83,7 +84,8 @@ class Method(nn.Module):
         branch_weight: weight of the same criterion on each further branch of logits, where the model gives them.
         show: splits what is known of a batch into what the model is told and what it is judged by, if anything.
 
-    `clock` is (epochs done, epochs in all), set by whoever trains.
+    `clock` is (epochs done, epochs in all), and `unknown` what is done with unknown cells where they are not left out;
+    both are set by whoever trains.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Method(nn.Module):
         self.model, self.criterion, self.branch_weight, self.show = model, criterion, branch_weight, show
         self.terms = nn.ModuleDict(terms or {})
         self.clock = (0, 1)
+        self.unknown: UnknownLoss | None = None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`{"loss": total, "<term>": ...}` of a batch; called through a distributed wrapper as well."""
@@ -108,21 +111,31 @@ class Method(nn.Module):
         states, targets = (None, batch.targets) if self.show is None else self.show(batch.targets)
         maps = any(term.needs_maps for term in self.terms.values())
         output: Output = self.model(batch.images, want_maps=maps, is_map=batch.is_map, states=states)
-        found = {"classification": self.criterion(output.logits, targets)}
+        found = {"classification": self._judged(output.logits, targets, batch, self.training)}
         for name, logits in output.branches.items():
-            found[name] = self.branch_weight * self.criterion(logits, targets)
+            found[name] = self.branch_weight * self._judged(logits, targets, batch, False)
         if self.terms:
             step = Step(self.model, targets, output, self.criterion, batch.index, *self.clock)
             for term in self.terms.values():
                 found |= term(step)
         return {"loss": torch.stack(list(found.values())).sum(), **found}
 
+    def _judged(self, logits: Tensor, targets: Targets, batch: Batch, remembers: bool) -> Tensor:
+        if self.unknown is None:
+            return self.criterion(logits, targets)
+        hidden = ~batch.targets.known
+        if int(batch.index[0]) in {row for row, _ in batch.unreadable}:
+            hidden = torch.zeros_like(hidden)  # a filling, of which nothing is to be learned
+        return self.unknown(logits, targets, Moment(batch.index, *self.clock, remembers), hidden)
+
     def start_epoch(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        """Tell the terms that the epoch of the clock begins.
+        """Tell the terms, and what judges unknown cells, that the epoch of the clock begins.
 
         Args:
             batches: gives this process's share of the training rows, each once and not augmented.
         """
+        if self.unknown is not None:
+            self.unknown.start_epoch(*self.clock)
         training = self.training
         self.eval()
         for term in self.terms.values():

@@ -21,7 +21,8 @@ class GGNN(nn.Module):
         a = [M h ; M^T h];  s = sigmoid(W1 a + U1 h);  r = sigmoid(W2 a + U2 h)
         c = tanh(W3 a + U3 (r * h));  h <- (1 - s) * h + s * c
 
-    and at last `o_l = tanh(Linear[h_l ; f_l])`. `M` is a buffer, which the weights carry, and is not learned.
+    and at last `o_l = f_l + tanh(Linear[h_l ; f_l])`, without `f_l` unless `skip`. `M` is a buffer, which the weights
+    carry, and is not learned.
 
     Args:
         dim: width of the label features.
@@ -30,6 +31,7 @@ class GGNN(nn.Module):
         steps: rounds of messages; 0 keeps the last layer alone, whose input is then `[f ; f]`.
         hidden: width of h; 0 for `dim`, and where it is another a linear layer makes `h` of `f`.
         output: width of o; 0 for `hidden`.
+        skip: a label's feature is added to what the graph makes of it; where the widths differ it is not.
         tied: `U2 = U1`.
         graph: `cooccurrence`, or `isolated`, the control in which `M = I` and no label hears of another.
         kappa: weight of the base rate in the conditional, in images, >= 0.
@@ -39,7 +41,8 @@ class GGNN(nn.Module):
 
     Source: Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image Recognition" (2019).
     Differs: one bias per gate; the conditional copes with unknown states, see `conditional`; the released code uses
-    one matrix where the equations have U1 and U2, which is `tied` here.
+    one matrix where the equations have U1 and U2, which is `tied` here; `skip`, without which few labels leave the
+    layers undertrained (results/LOG.md).
 
     >>> GGNN(4, 3, priors=None)(torch.rand(2, 3, 4)).shape
     torch.Size([2, 3, 4])
@@ -53,6 +56,7 @@ class GGNN(nn.Module):
         steps: int = 3,
         hidden: int = 0,
         output: int = 0,
+        skip: bool = True,
         tied: bool = False,
         graph: Literal["cooccurrence", "isolated"] = "cooccurrence",
         kappa: float = 10.0,
@@ -64,6 +68,7 @@ class GGNN(nn.Module):
             )
         width = hidden or dim
         self.dim, self.steps = output or width, steps
+        self.skip = skip and self.dim == dim
         m = conditional(priors or LabelPriors.nothing(num_labels), kappa)
         self.graph: Tensor
         self.register_buffer("graph", torch.eye(num_labels) if graph == "isolated" else m.float())
@@ -78,7 +83,8 @@ class GGNN(nn.Module):
             m = self.graph.to(h.dtype)
             for _ in range(self.steps):
                 h = self.gates(h, torch.cat([m @ h, m.T @ h], -1))
-        return torch.tanh(self.out(torch.cat([h, features], -1)))
+        made = torch.tanh(self.out(torch.cat([h, features], -1)))
+        return features + made if self.skip else made
 
 
 class _Gates(nn.Module):

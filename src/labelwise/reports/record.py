@@ -16,7 +16,9 @@ import numpy as np
 import yaml
 from jaxtyping import Bool, Float
 
+from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
+from labelwise.types import LabelSet
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,17 @@ class Scores:
 
     Args:
         ids: `[N]` image ids.
-        probabilities: `[N, L]` float32 in [0, 1], the sigmoid of the stored logits.
+        probabilities: `[N, L]` float32 in [0, 1], calibrated where the run is.
         true: `[N, L]` bool, a value of at least 0.5; meaningless where not known.
         known: `[N, L]` bool.
+        selected: `[N, L]` bool, the labels that the run's decisions chose.
     """
 
     ids: np.ndarray
     probabilities: Float[np.ndarray, "N L"]
     true: Bool[np.ndarray, "N L"]
     known: Bool[np.ndarray, "N L"]
+    selected: Bool[np.ndarray, "N L"]
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,12 @@ def read_run(path: Path) -> RunRecord:
         raise LabelwiseError(
             f"{path / 'labels.json'} without names", "the label names", "train the run again"
         )
-    tuned = labels.get("thresholds") or {}
+    decisions = Decisions.from_json(labels, LabelSet(names))
     log = _read_log(path / "metrics.jsonl")
     return RunRecord(
         path=path,
         names=names,
-        thresholds=np.array([tuned.get(name, 0.5) for name in names], dtype=np.float64),
+        thresholds=decisions.thresholds,
         thresholds_from=str(labels.get("thresholds_from") or "not tuned, 0.5 for every label"),
         config=_read_config(path / "config.yaml"),
         splits=results["splits"],
@@ -114,7 +118,7 @@ def read_run(path: Path) -> RunRecord:
         steps=[line for line in log if line.get("kind") == "step"],
         epochs=[line for line in log if line.get("kind") == "epoch"],
         scores={
-            split: _read_scores(file, len(names)) for split, file in _score_files(path, results["splits"])
+            split: _read_scores(file, decisions) for split, file in _score_files(path, results["splits"])
         },
         bad_images=_read_bad_images(path / "bad_images.csv"),
     )
@@ -205,7 +209,7 @@ def _score_files(path: Path, splits: Mapping[str, Any]) -> list[tuple[str, Path]
     return [(split, file) for split, file in files if file.is_file()]
 
 
-def _read_scores(file: Path, labels: int) -> Scores:
+def _read_scores(file: Path, decisions: Decisions) -> Scores:
     try:
         with np.load(file, allow_pickle=False) as stored:
             ids, logits, values, known = (stored[key] for key in ("ids", "logits", "values", "known"))
@@ -213,16 +217,16 @@ def _read_scores(file: Path, labels: int) -> Scores:
         raise LabelwiseError(
             f"{file} ({error})", "arrays ids, logits, values and known", "evaluate the run again"
         ) from None
-    shape = (len(ids), labels)
+    shape = (len(ids), len(decisions))
     for name, array in (("logits", logits), ("values", values), ("known", known)):
         if array.shape != shape:
             raise LabelwiseError(
                 f"{name} of shape {array.shape} in {file}",
-                f"{shape} for {len(ids)} images and {labels} labels",
+                f"{shape} for {len(ids)} images and {len(decisions)} labels",
                 "evaluate the run again",
             )
-    clipped = np.clip(logits.astype(np.float32), -40, 40)
-    return Scores(ids, 1 / (1 + np.exp(-clipped)), values >= 0.5, known.astype(bool))
+    p = decisions.probabilities(logits)
+    return Scores(ids, p.astype(np.float32), values >= 0.5, known.astype(bool), decisions.select(p))
 
 
 def _read_bad_images(file: Path) -> list[tuple[str, str]]:

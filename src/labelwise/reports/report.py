@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from labelwise.reports import sections
+from labelwise.reports.decided import decided
 from labelwise.reports.pictures import EvidenceSource, ImageSource, make_tiles
 from labelwise.reports.record import RunRecord, read_run
 from labelwise.reports.tallies import confident_errors, typical_finds
@@ -91,6 +92,7 @@ def render(record: RunRecord, gallery: dict[str, Any]) -> str:
         script=Markup(script),
         digest=digest,
         head=sections.headline(record),
+        decided=decided(record),
         training=sections.training(record),
         labels=sections.label_rows(record),
         curves=sections.curves(record),

@@ -15,7 +15,7 @@ from labelwise.reports.tallies import count_confusions, most_confused, score_sha
 
 NONE = "–"
 TILES = 6
-RATES = ("AP", "precision", "recall", "F1", "pointing")
+RATES = ("AP", "precision", "recall", "F1", "pointing", "ECE")
 
 
 def percent(value: Any) -> str:
@@ -134,6 +134,7 @@ def label_rows(run: RunRecord) -> dict[str, Any]:
     return {
         "rows": rows,
         "pointing": any(row["pointing"] is not None for row in rows),
+        "calibrated": any(row["ECE"] is not None for row in rows),
         "unknown": any(row["unknown"] for row in rows),
         "empty": sum(row["AP"] is None for row in rows),
         "thresholds_from": run.thresholds_from,
@@ -175,7 +176,8 @@ def _label_curve(run: RunRecord, scores: Scores, label: int) -> dict[str, Any]:
         precision, recall, _ = precision_recall(p, true)
         points = [(float(r), float(q)) for r, q in zip(recall, precision, strict=True)]
         points = [(0.0, points[0][1]), *points, (1.0, float(true.mean()))]
-    hits, chosen = int((p >= run.thresholds[label])[true].sum()), int((p >= run.thresholds[label]).sum())
+    called = scores.selected[known, label]
+    hits, chosen = int(called[true].sum()), int(called.sum())
     return {
         "index": label,
         "name": run.names[label],
@@ -232,7 +234,7 @@ def confusions(run: RunRecord) -> dict[str, Any] | None:
     split = run.shown_split
     if split not in run.scores:
         return None
-    counted = count_confusions(run.scores[split], run.thresholds)
+    counted = count_confusions(run.scores[split])
     shown = most_confused(counted)
     if len(shown) < 2:
         return {"chart": None, "pairs": [], "shown": 0}

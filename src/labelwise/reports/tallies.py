@@ -67,11 +67,11 @@ def score_shares(
     return positives, negatives
 
 
-def count_confusions(scores: Scores, thresholds: Float[np.ndarray, " L"]) -> Confusions:
+def count_confusions(scores: Scores) -> Confusions:
     """Counts wrong predictions of each label j in the images where each other label i is true."""
     true = (scores.true & scores.known).astype(np.float32)
     false = ~scores.true & scores.known
-    invented = false & (scores.probabilities >= thresholds)
+    invented = false & scores.selected
     wrong = (true.T @ invented.astype(np.float32)).round().astype(np.int64)
     chances = (true.T @ false.astype(np.float32)).round().astype(np.int64)
     usual = invented.sum(0) / np.maximum(1, false.sum(0))
@@ -104,7 +104,7 @@ def confident_errors(
     One pick an image, and a few a label at most, so that one bad label does not fill the page.
     """
     distance = margins(scores, thresholds)
-    predicted = scores.probabilities >= thresholds
+    predicted = scores.selected
     invented = _furthest(distance, scores.known & ~scores.true & predicted, count)
     missed = _furthest(-distance, scores.known & scores.true & ~predicted, count)
     return invented, [Pick(pick.row, pick.label, -pick.margin) for pick in missed]
@@ -113,7 +113,7 @@ def confident_errors(
 def typical_finds(scores: Scores, thresholds: Float[np.ndarray, " L"], count: int = 6) -> list[Pick]:
     """For the labels with the most right predictions, the one of median margin: typical, not best."""
     distance = margins(scores, thresholds)
-    found = scores.known & scores.true & (scores.probabilities >= thresholds)
+    found = scores.known & scores.true & scores.selected
     picks: list[Pick] = []
     used: set[int] = set()
     for label in np.argsort(-found.sum(0), kind="stable"):

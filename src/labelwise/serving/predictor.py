@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 
 from labelwise.data.decode import UnreadableImage, decode_image
-from labelwise.data.transforms import build_transform
+from labelwise.data.transforms import ImageTransform, build_transform
+from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
+from labelwise.export.artefact import ARTEFACT, Artefact
+from labelwise.export.engines import Eager, Engine, open_engine
 from labelwise.training.run import Run
+from labelwise.types import LabelSet
 
 Image = str | Path | bytes | Tensor
 
@@ -29,6 +33,8 @@ class Prediction:
         thresholds: label -> the threshold that decides.
         error: why there is no answer; `None` where there is one.
         maps: `[L, h, w]` evidence in label order, where asked for.
+        names: labels in their order.
+        chosen: the labels that the decisions select; `None` for all at or over their thresholds.
     """
 
     image: str
@@ -37,11 +43,12 @@ class Prediction:
     error: str | None = None
     maps: np.ndarray | None = None
     names: tuple[str, ...] = ()
+    chosen: frozenset[str] | None = None
 
     @property
     def selected(self) -> list[str]:
-        """Labels at or over their own thresholds, highest probability first."""
-        return [name for name, score in self.scores.items() if score >= self.thresholds[name]]
+        """Labels over their own thresholds that no rule forbids, highest probability first."""
+        return [name for name, score in self.scores.items() if self._selects(name, score)]
 
     def map(self, label: str) -> np.ndarray:
         """`[h, w]` evidence of a label, non-negative, sum 1.
@@ -62,29 +69,45 @@ class Prediction:
         if self.error is not None:
             return {"image": self.image, "error": self.error}
         labels = [
-            {"name": n, "score": s, "threshold": self.thresholds[n], "selected": s >= self.thresholds[n]}
+            {"name": n, "score": s, "threshold": self.thresholds[n], "selected": self._selects(n, s)}
             for n, s in self.scores.items()
         ]
         return {"image": self.image, "labels": labels}
 
+    def _selects(self, name: str, score: float) -> bool:
+        return score >= self.thresholds[name] if self.chosen is None else name in self.chosen
+
 
 class Predictor:
-    """A run's model with its transform and thresholds.
+    """Something that computes, with the transform before it and the decisions behind it.
 
     Args:
-        run: an opened run.
-        device: where to compute; `None` takes a GPU where there is one.
+        labels: in column order; or an opened run, which alone stands for all four.
+        decisions: from logits to probabilities and selected labels.
+        transform: from a decoded image to what the engine takes.
+        engine: images to logits and maps.
 
     Raises:
-        LabelwiseError: the run has no weights, or damaged ones.
+        LabelwiseError: a run without weights, or with damaged ones.
     """
 
-    def __init__(self, run: Run, device: str | None = None) -> None:
-        self.run, self.labels = run, run.labels
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = run.model().to(self.device)
-        self.transform = build_transform(run.config.transform(), train=False)
-        self.thresholds = run.thresholds()
+    def __init__(
+        self,
+        labels: LabelSet | Run,
+        decisions: Decisions | None = None,
+        transform: ImageTransform | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        if isinstance(labels, Run):
+            labels, decisions, transform, engine = _parts_of_run(labels, None)
+        if decisions is None or transform is None or engine is None:
+            raise LabelwiseError(
+                "a predictor of labels alone",
+                "a run, or labels with decisions, transform and engine",
+                "see labelwise.load",
+            )
+        self.labels, self.decisions, self.transform, self.engine = labels, decisions, transform, engine
+        self.thresholds = dict(zip(labels.names, decisions.thresholds.tolist(), strict=True))
 
     def predict(
         self, images: Iterable[Image], *, maps: bool = False, batch_size: int = 32, workers: int = 0
@@ -96,7 +119,14 @@ class Predictor:
             maps: also give evidence.
             batch_size: images at once.
             workers: decoding processes.
+
+        Raises:
+            LabelwiseError: maps of an export that was made without them.
         """
+        if maps and not self.engine.gives_maps:
+            raise LabelwiseError(
+                "an export without evidence maps", "one that gives them", "export again with --maps"
+            )
         loader = torch.utils.data.DataLoader(
             _Images(images if isinstance(images, Sequence) else list(images), self.transform),
             batch_size=batch_size,
@@ -114,26 +144,22 @@ class Predictor:
             p.maps[j] if p.maps is not None else np.zeros((1, 1)) for p, j in zip(found, labels, strict=True)
         ]
 
-    @torch.inference_mode()
     def _answer(self, part: list[tuple[str, Tensor | None, str | None]], maps: bool) -> list[Prediction]:
         readable = [image for _, image, _ in part if image is not None]
-        names = self.labels.names
-        answers: Iterator[tuple[np.ndarray, np.ndarray | None]] = iter(())
-        if readable:
-            batch = torch.stack(readable).to(self.device)
-            output = self.model(batch, want_maps=maps)
-            p = output.logits.double().sigmoid().cpu().numpy()
-            evidence = output.maps.float().cpu().numpy() if output.maps is not None else [None] * len(p)
-            answers = zip(p, evidence, strict=True)
-        out = []
+        names, out = self.labels.names, []
+        logits, found = self.engine(torch.stack(readable), maps) if readable else (np.zeros((0, 0)), None)
+        p = self.decisions.probabilities(logits) if readable else logits
+        chosen = self.decisions.select(p) if readable else p
+        row = 0
         for name, image, error in part:
             if image is None:
                 out.append(Prediction(name, {}, self.thresholds, error, None, names))
                 continue
-            scores, found = next(answers)
-            order = np.argsort(-scores, kind="stable")
-            ranked = {names[j]: float(scores[j]) for j in order}
-            out.append(Prediction(name, ranked, self.thresholds, None, found, names))
+            ranked = {names[j]: float(p[row, j]) for j in np.argsort(-p[row], kind="stable")}
+            picked = frozenset(names[j] for j in np.flatnonzero(chosen[row]))
+            evidence = None if found is None else found[row]
+            out.append(Prediction(name, ranked, self.thresholds, None, evidence, names, picked))
+            row += 1
         return out
 
 
@@ -156,9 +182,31 @@ class _Images(torch.utils.data.Dataset):
 
 
 def load(path: str | Path, device: str | None = None) -> Predictor:
-    """A predictor from a run's folder.
+    """A predictor from a run's folder, an exported folder, or a model of the hub (`OWNER/NAME`).
+
+    Args:
+        path: a folder, or a hub id, which is downloaded once.
+        device: where a run computes; `None` takes a GPU where there is one. Graphs compute on the CPU.
 
     Raises:
-        LabelwiseError: not a run, or one without weights.
+        LabelwiseError: nothing of the kind, a run without weights, or an artefact that was changed.
     """
-    return Predictor(Run.open(path), device)
+    from labelwise.export.hub import fetch
+
+    folder = fetch(path)
+    if (folder / ARTEFACT).is_file():
+        artefact = Artefact.open(folder)
+        transform = build_transform(artefact.preprocessing.transform(), train=False)
+        return Predictor(artefact.labels, artefact.decisions, transform, open_engine(artefact, device))
+    if not (folder / "config.yaml").is_file():
+        raise LabelwiseError(
+            f"{path} holds neither config.yaml nor {ARTEFACT}",
+            "the folder that `labelwise train --out` or `labelwise export --out` wrote",
+            "check the path",
+        )
+    return Predictor(*_parts_of_run(Run.open(folder), device))
+
+
+def _parts_of_run(run: Run, device: str | None) -> tuple[LabelSet, Decisions, ImageTransform, Engine]:
+    transform = build_transform(run.config.transform(), train=False)
+    return run.labels, run.decisions(), transform, Eager(run.model(), device)

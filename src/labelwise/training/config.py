@@ -25,6 +25,14 @@ class DataSettings(_Settings):
     known_proportion: float = Field(
         1.0, gt=0, le=1, description="share of training cells kept known; others hidden"
     )
+    known: Literal["cells", "positives", "single-positive"] = Field(
+        "cells",
+        description="what the share is of: all training cells; or positives, with no negative told; or one positive "
+        "an image is all that is told",
+    )
+    mask_file: str = Field(
+        "", description="npz of the training cells that stay known, such as another run's known.npz"
+    )
     untrained_labels: bool = Field(
         False, description="go on where a label of another split has no positive in train"
     )
@@ -97,6 +105,10 @@ class Config(_Settings):
     classifier: dict[str, Any] = Field(default_factory=dict, description="options of the method's classifier")
     vectors: VectorSettings = VectorSettings()
     loss: dict[str, Any] = Field(default_factory=lambda: {"name": "asl"}, description="name and options")
+    unknown: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "ignore"},
+        description="what the loss does with unknown cells, name and options; see docs/partial-labels.md",
+    )
     blending: dict[str, Any] = Field(
         default_factory=dict, description="label features blended between images and with prototypes"
     )
@@ -148,6 +160,11 @@ class Config(_Settings):
     @classmethod
     def _named(cls, loss: dict[str, Any]) -> dict[str, Any]:
         return {"name": "asl", **loss}
+
+    @field_validator("unknown")
+    @classmethod
+    def _ignored(cls, unknown: dict[str, Any]) -> dict[str, Any]:
+        return {"name": "ignore", **unknown}
 
     @model_validator(mode="after")
     def _from_nothing(self) -> Config:

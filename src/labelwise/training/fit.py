@@ -12,13 +12,13 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 
-from labelwise.data import known_mask, read
+from labelwise.data import read
 from labelwise.data.dataset import Dataset
 from labelwise.data.splits import ensure_splits
 from labelwise.data.vectors import read_vectors
-from labelwise.decisions import f1_thresholds
+from labelwise.decisions import Tuning, tune
 from labelwise.errors import LabelwiseError
-from labelwise.evaluation.evaluate import judge
+from labelwise.evaluation.evaluate import Result, judge
 from labelwise.training.checkpoint import STATE, Progress
 from labelwise.training.config import Config, make_config
 from labelwise.training.files import write_json
@@ -27,6 +27,7 @@ from labelwise.training.loop import Trainer
 from labelwise.training.memory import keep_freed_memory
 from labelwise.training.progress import Watch
 from labelwise.training.run import WEIGHTS, Run
+from labelwise.training.unknown import keep_mask, record, shown_rows, told, unknown_loss
 from labelwise.types import LabelPriors, LabelSet, Targets
 
 _MAY_CHANGE = ("workers", "log_every", "save_every", "tensorboard", "data.max_unreadable")
@@ -102,9 +103,14 @@ def train(
         watch.say(f"note: {note}")
     if config.vectors.missing:
         watch.say(f"warning: no word vector, so it is learned: {', '.join(config.vectors.missing[:10])}")
-    rows = _training_rows(dataset.split("train"), config)
+    rows = shown_rows(dataset.split("train"), config.data)
     torch.manual_seed(config.seed)
     built = run.build(priors=_priors(rows, config, vectors))
+    built.unknown = unknown_loss(config, rows, built.criterion)
+    for line in told(config, rows):
+        watch.say(line)
+    if accelerator.is_main_process:
+        keep_mask(run.path, rows, config.data)
     loaders = Loaders(config, built.model.backbone, accelerator, watch)
     validation = dataset.split("val") if dataset.splits().get("val") else None
     judge_by = (loaders.rows(validation), validation) if validation is not None else None
@@ -162,11 +168,6 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _training_rows(rows: Dataset, config: Config) -> Dataset:
-    p = config.data.known_proportion
-    return rows if p == 1 else rows.with_known(known_mask(len(rows), len(rows.labels), p, seed=0))
-
-
 def _word_vectors(config: Config, labels: LabelSet) -> tuple[Config, torch.Tensor | None]:
     """Word vectors of the labels where settings name a source, and the settings with their width and gaps."""
     if config.vectors.source == "learned":
@@ -192,7 +193,7 @@ def _finish(
     progress: Progress,
     watch: Watch,
 ) -> None:
-    """Reload what was saved, fit thresholds on validation, judge each split, write it all down."""
+    """Reload what was saved, fit decisions on validation, judge each split, write it all down."""
     model = run.model().to(accelerator.device)
     found: dict[str, Any] = {}
     for split in ("val", "test"):
@@ -202,14 +203,9 @@ def _finish(
         loader = loaders.rows(rows)
         result = judge(run, rows, loader, model, accelerator.device, split)
         loaders.close()
-        if split == "val" and accelerator.is_main_process:
-            s = result.scores
-            thresholds, _ = f1_thresholds(s.probabilities, s.hard, s.known)
-            names = dict(zip(run.labels.names, map(float, thresholds), strict=True))
-            run.save_thresholds(names, f"F1 on val, {len(s.rows)} images")
-        accelerator.wait_for_everyone()
         if split == "val":
-            result = result.again(run)
+            tuning = _decide(run, result, rows, accelerator, watch)
+            result = result.again(run, tuning)
         found[split] = result.to_json()
         if accelerator.is_main_process:
             result.scores.save(run.path / "scores" / f"{split}.npz", rows)
@@ -221,6 +217,7 @@ def _finish(
             "best_epoch": progress.best_epoch,
             "chosen_on": "val mAP" if "val" in found else "nothing; the last epoch",
             "images": dataset.splits()["train"],
+            **record(run.config, trainer.dataset),
             "steps": progress.step,
             "seconds": round(progress.seconds, 1),
             "images_per_second": round(seen / max(1e-9, progress.seconds), 1),
@@ -231,6 +228,18 @@ def _finish(
         }
         write_json(run.path / "results.json", {"format": 1, "splits": found, "training": training})
     accelerator.wait_for_everyone()
+
+
+def _decide(run: Run, result: Result, rows: Dataset, accelerator: Accelerator, watch: Watch) -> Tuning:
+    """Fit calibration and thresholds on the validation split and store them."""
+    s = result.scores
+    tuning = tune(s.logits, s.hard, s.known, run.labels, source=f"val of {rows.source}")
+    if accelerator.is_main_process:
+        run.save_decisions(tuning.decisions)
+    accelerator.wait_for_everyone()
+    if tuning.warning:
+        watch.say(tuning.warning)
+    return tuning
 
 
 def _opening(config: Config, dataset: Dataset, trainer: Trainer, accelerator: Accelerator) -> str:

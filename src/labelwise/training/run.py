@@ -10,6 +10,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.methods import Method, create_method
 from labelwise.model import LabelModel
@@ -52,7 +53,7 @@ class Run:
         return cls(path, make_config(read_yaml(path / "config.yaml")), labels)
 
     def save(self) -> None:
-        """Write settings and labels; thresholds that stand in labels.json stay."""
+        """Write settings and labels; decisions fitted before are forgotten."""
         settings = self.config.model_dump(mode="json")
         write_text(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
         write_json(self.path / "labels.json", self.labels.to_json())
@@ -114,14 +115,15 @@ class Run:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         write_atomic(self.path / WEIGHTS, lambda part: save_file(state, part, {"format": "labelwise-1"}))
 
-    def thresholds(self) -> dict[str, float]:
-        """Each label's own threshold on its probability; 0.5 where none was fitted."""
-        stored = read_json(self.path / "labels.json").get("thresholds", {})
-        return {name: float(stored.get(name, 0.5)) for name in self.labels.names}
+    def decisions(self) -> Decisions:
+        """How logits become selected labels; 0.5 on the plain sigmoid where nothing was fitted.
 
-    def save_thresholds(self, thresholds: dict[str, float], source: str) -> None:
-        """Store thresholds beside the labels, with what they were fitted on."""
-        write_json(
-            self.path / "labels.json",
-            {**self.labels.to_json(), "thresholds": thresholds, "thresholds_from": source},
-        )
+        Raises:
+            LabelwiseError: damaged entries in labels.json.
+        """
+        return Decisions.from_json(read_json(self.path / "labels.json"), self.labels)
+
+    def save_decisions(self, decisions: Decisions) -> None:
+        """Store decisions beside the labels, in labels.json."""
+        stored = {**self.labels.to_json(), **decisions.to_json(self.labels.names)}
+        write_json(self.path / "labels.json", stored)

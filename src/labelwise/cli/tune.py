@@ -1,0 +1,49 @@
+"""labelwise tune"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def tune(
+    run: Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")],
+    data: Annotated[str | None, typer.Option(help="SOURCE  [default: the run's own]")] = None,
+    split: Annotated[str, typer.Option(help="split to fit on, neither train nor test")] = "val",
+    objective: Annotated[
+        str, typer.Option(help="f1, precision=P, recall=R, cost=FP:FN or top=K", metavar="AIM")
+    ] = "f1",
+    calibration: Annotated[str, typer.Option(help="platt, temperature or none")] = "platt",
+    json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    batch_size: Annotated[int, typer.Option(help="images at once", min=1)] = 32,
+    workers: Annotated[int, typer.Option(help="decoding processes", min=0)] = 1,
+) -> None:
+    """Fit each label's calibration and threshold on a validation split and store them in the run.
+
+    Figures are of images decided by a fit without them, a fifth at a time.
+
+    Example: labelwise tune runs/mine --objective precision=0.9
+    """
+    import json as js
+
+    from labelwise.cli.tables import print_tuning
+    from labelwise.data import read
+    from labelwise.data.splits import ensure_splits
+    from labelwise.evaluation.tune import tune_run
+    from labelwise.training.run import Run
+
+    opened = Run.open(run)
+    source = ensure_splits(read(data or opened.config.data.source), seed=opened.config.seed)
+    tuning, result = tune_run(
+        opened, source, split, objective, calibration, batch_size=batch_size, workers=workers
+    )
+    if tuning.warning:
+        typer.echo(tuning.warning, err=True)
+    if json:
+        stored = tuning.decisions.to_json(opened.labels.names)
+        reasons = dict(zip(opened.labels.names, tuning.reasons, strict=True))
+        typer.echo(js.dumps({**stored, "reasons": reasons, **result.to_json()}, ensure_ascii=False))
+    else:
+        print_tuning(tuning, result.to_json())

@@ -1,0 +1,86 @@
+"""Arrays of cells in a file, with the image ids and label names that say which cell is whose."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Shaped
+
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError, first_line
+
+
+def save_cells(file: str | Path, name: str, cells: Shaped[np.ndarray, "N L"], data: Dataset) -> None:
+    """Write `[N, L]` cells as a compressed npz: `ids` [N], `labels` [L] and the cells under their name.
+
+    Args:
+        file: where to; written as it is named.
+        name: of the array, such as `known` or `scores`.
+        cells: one row an image and one column a label of `data`, in their order.
+        data: whose cells they are.
+
+    Raises:
+        LabelwiseError: cells of another shape.
+    """
+    if cells.shape != (len(data), len(data.labels)):
+        raise LabelwiseError(
+            f"{name} of shape {list(cells.shape)} for {len(data)} images and {len(data.labels)} labels",
+            f"the shape {[len(data), len(data.labels)]}",
+            "give one row per image and one column per label",
+        )
+    arrays = {"ids": ids_of(data), "labels": np.array(data.labels.names, dtype=str), name: cells}
+    with open(file, "wb") as opened:
+        np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]
+
+
+def read_cells(file: str | Path, name: str, data: Dataset) -> Shaped[np.ndarray, "N L"]:
+    """The cells of a data set's images and labels, by their names: the file may hold more, in any order.
+
+    Args:
+        file: what `save_cells` wrote, or an npz with the same arrays.
+        name: of the array.
+        data: whose cells are wanted.
+
+    Returns:
+        `[N, L]` in the order of `data`.
+
+    Raises:
+        LabelwiseError: no such file, not of this form, or without one of the images or labels.
+    """
+    expected = f"an npz with {name} [images, labels], ids [images] and labels [labels]"
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            cells, ids, labels = (found[part] for part in (name, "ids", "labels"))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, TypeError) as error:
+        raise LabelwiseError(
+            f"{file} ({first_line(error)})", expected, "check the path and the file"
+        ) from None
+    if cells.shape != (len(ids), len(labels)):
+        raise LabelwiseError(f"{file} with {name} of shape {list(cells.shape)}", expected, "write it anew")
+    rows = _places(ids, ids_of(data), file, "images")
+    columns = _places(labels, np.array(data.labels.names, dtype=str), file, "labels")
+    return cells[rows][:, columns]
+
+
+def ids_of(data: Dataset) -> Shaped[np.ndarray, " N"]:
+    """Image ids as text."""
+    return np.array([data.image_id(i) for i in range(len(data))], dtype=str)
+
+
+def _places(
+    held: Shaped[np.ndarray, " M"], wanted: Shaped[np.ndarray, " N"], file: Path, what: str
+) -> Shaped[np.ndarray, " N"]:
+    place = {text: i for i, text in enumerate(map(str, held))}
+    if len(place) < len(held):
+        raise LabelwiseError(f"{file} with {what} that come twice", f"distinct {what}", "write it anew")
+    lacking = [text for text in map(str, wanted) if text not in place]
+    if lacking:
+        raise LabelwiseError(
+            f"{file} without {len(lacking):,} of {len(wanted):,} {what}, {lacking[0]!r} the first",
+            f"all {what} of the training split",
+            "give the file that was made for these data",
+        )
+    return np.array([place[str(text)] for text in wanted], dtype=np.int64)

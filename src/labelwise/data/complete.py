@@ -1,0 +1,229 @@
+"""Corrections of a label table, with the provenance of every changed cell."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pyarrow as pa
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.table import write_table
+from labelwise.errors import LabelwiseError
+
+AUDIT_COLUMNS = (
+    "rank", "image", "label", "current", "proposed", "kind", "score", "probability", "reason", "evidence",
+)  # fmt: skip
+CHANGE_COLUMNS = ("image", "label", "before", "after", "source", "score")
+STATES = {"1": 1.0, "0": 0.0, "": math.nan}
+RESERVED = frozenset({"image", "split", "group"})
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One cell to change.
+
+    Args:
+        image: as the table names it.
+        label: the label's name.
+        before: the state that it was judged at: 1, 0, or NaN for unknown; once made, what the table held.
+        after: the state to write: 1, 0, or NaN.
+        source: who or what says so.
+        score: how sure, in [0, 1].
+    """
+
+    image: str
+    label: str
+    before: float
+    after: float
+    source: str
+    score: float
+
+
+def read_audit(file: Path, kinds: Collection[str] = (), min_score: float = 0.0) -> list[Correction]:
+    """Corrections that an audit table proposes.
+
+    Args:
+        file: CSV with the columns of `AUDIT_COLUMNS`.
+        kinds: kinds to take; all where empty.
+        min_score: least score to take.
+
+    Raises:
+        LabelwiseError: no such file, other columns, or a cell that does not read, by its line.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in AUDIT_COLUMNS[1:8] if name not in (reader.fieldnames or ())]
+            if missing:
+                raise LabelwiseError(
+                    f"{file} without the column {missing[0]!r}",
+                    "a table that `labelwise audit` wrote",
+                    "name that file",
+                )
+            found = [(row, _correction(row, f"{file}, line {reader.line_num}")) for row in reader]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise LabelwiseError(
+            f"{file}: {reason}", "a table that `labelwise audit` wrote", "check the path"
+        ) from None
+    return [c for row, c in found if c.score >= min_score and (not kinds or row["kind"] in kinds)]
+
+
+def _correction(row: dict[str, str], place: str) -> Correction:
+    try:
+        before, after = (STATES[row[name].strip()] for name in ("current", "proposed"))
+        return Correction(
+            row["image"], row["label"], before, after, f"audit: {row['kind']}", float(row["score"])
+        )
+    except (KeyError, ValueError, AttributeError):
+        raise LabelwiseError(
+            f"{place}: {', '.join(str(row.get(n)) for n in ('current', 'proposed', 'score'))}",
+            "current and proposed of 1, 0 or blank, and a score",
+            "correct the line",
+        ) from None
+
+
+def apply_corrections(table: Dataset, decisions: Iterable[Correction]) -> tuple[Dataset, list[Correction]]:
+    """The table with cells changed, and every change; a cell that already is as decided is no change.
+
+    A cell that becomes absent or unknown loses its boxes of that label.
+
+    Args:
+        table: the rows.
+        decisions: of several on one cell the last one holds.
+
+    Returns:
+        the new table and the changes, in the order of the decisions.
+
+    Raises:
+        LabelwiseError: an image or label that the table lacks, or a cell that is neither in the state it was judged
+            at nor in the decided one, as the decisions were made on another table.
+    """
+    place = {table.image_id(row): row for row in range(len(table))}
+    latest = {(d.image, d.label): d for d in decisions}
+    values, known = table.values.copy(), table.known.copy()
+    changes = []
+    for d in latest.values():
+        if d.image not in place:
+            raise LabelwiseError(f"image {d.image!r}", "an image of the table", "use the table of the audit")
+        row, column = place[d.image], table.labels.index(d.label)
+        held = float(values[row, column]) if known[row, column] else math.nan
+        if _same(held, d.after):
+            continue
+        if not _same(held, d.before):
+            raise LabelwiseError(
+                f"{d.label} of {d.image} is {_text(held) or 'unknown'}, judged as {_text(d.before) or 'unknown'}",
+                "the table that was audited",
+                "audit this one anew",
+            )
+        known[row, column] = not math.isnan(d.after)
+        values[row, column] = 0 if math.isnan(d.after) else d.after
+        changes.append(replace(d, before=held))
+    note = f"{len(changes):,} cells were changed by a review of the labels."
+    done = replace(table, values=values, known=known, boxes=_boxes(table, values, known))
+    return done.with_notes(note) if changes else table, changes
+
+
+def _same(held: float, state: float) -> bool:
+    """Whether a cell is in a hard state; a share counts as present from one half on."""
+    return math.isnan(held) == math.isnan(state) and (math.isnan(held) or (held >= 0.5) == (state >= 0.5))
+
+
+def _text(state: float) -> str:
+    return "" if math.isnan(state) else f"{state:g}"
+
+
+def _boxes(table: Dataset, values: np.ndarray, known: np.ndarray) -> Any:
+    if table.boxes is None:
+        return None
+    gone = table.positive & ~(known & (values >= 0.5))
+    cells = table.boxes.to_pylist()
+    for row in np.flatnonzero(gone.any(axis=1)).tolist():
+        cells[row] = [box for box in cells[row] or () if not gone[row, box["label"]]]
+    return pa.array(cells, table.boxes.type) if gone.any() else table.boxes
+
+
+def write_corrected(table: Dataset, changes: Sequence[Correction], out: Path) -> Path:
+    """Writes the table as CSV or Parquet, by the suffix of `out`, and its changes beside it.
+
+    Returns:
+        the file of the changes, `OUT.changes.csv`.
+
+    Raises:
+        LabelwiseError: another suffix, a missing folder, or what a CSV cannot hold.
+    """
+    out = Path(out)
+    suffix = out.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise LabelwiseError(f"{str(out)!r} to write", "a file name in .csv or .parquet", "rename it")
+    if not out.parent.is_dir():
+        raise LabelwiseError(
+            f"{str(out)!r} in a folder that does not exist", "an existing folder", "make it first"
+        )
+    told = out.with_suffix(".changes.csv")
+    _whole(told, lambda stream: _changes(stream, changes))
+    if suffix == ".parquet":
+        write_table(table, out)
+    else:
+        write_csv(table, out)
+    return told
+
+
+def _changes(stream: TextIO, changes: Sequence[Correction]) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CHANGE_COLUMNS)
+    for c in changes:
+        writer.writerow((c.image, c.label, _text(c.before), _text(c.after), c.source, f"{c.score:.4f}"))
+
+
+def write_csv(table: Dataset, out: Path) -> None:
+    """Writes a table that `csv:` reads back: image, split, group, and a column a label, blank where unknown.
+
+    Images are written relative to the file where they lie below it, absolute elsewhere. Boxes and groups of labels
+    have no place in a CSV.
+
+    Raises:
+        LabelwiseError: images inside the table, or a label with the name of another column.
+    """
+    taken = [name for name in table.labels if name.lower() in RESERVED]
+    if table.embedded or taken:
+        given = f"a label called {taken[0]!r}" if taken else "images that stand inside the table"
+        raise LabelwiseError(given, "what a CSV can hold", "write .parquet")
+    _whole(out, lambda stream: _rows(stream, table, out.absolute().parent))
+
+
+def _rows(stream: TextIO, table: Dataset, folder: Path) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    extra = [name for name, there in (("split", table.split_of), ("group", table.group)) if there is not None]
+    writer.writerow(["image", *extra, *table.labels])
+    splits = [*table.split_names, ""]
+    for row in range(len(table)):
+        path = Path(os.path.abspath(table.encoded(row)))  # type: ignore[arg-type]
+        cells = [str(path.relative_to(folder) if path.is_relative_to(folder) else path)]
+        if table.split_of is not None:
+            cells.append(splits[table.split_of[row]])
+        if table.group is not None:
+            cells.append(str(table.group[row]))
+        states = zip(table.values[row].tolist(), table.known[row].tolist(), strict=True)
+        writer.writerow([*cells, *(f"{value:.9g}" if known else "" for value, known in states)])
+
+
+def _whole(path: Path, write: Callable[[TextIO], None]) -> None:
+    """A file that is whole or absent."""
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with open(handle, "w", newline="", encoding="utf-8") as stream:
+            write(stream)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

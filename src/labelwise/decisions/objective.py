@@ -1,0 +1,77 @@
+"""What thresholds are fitted for, as people write it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelwise.decisions.thresholds import (
+    ThresholdInfo,
+    cost_thresholds,
+    f1_thresholds,
+    precision_thresholds,
+    recall_thresholds,
+)
+from labelwise.errors import LabelwiseError
+from labelwise.metrics.arrays import Array
+
+FORMS = "f1, precision=0.9, recall=0.8, cost=FP:FN or top=3"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """An aim with its numbers.
+
+    Args:
+        kind: `f1`, `precision`, `recall`, `cost` or `top`.
+        numbers: the floor; the costs of a false positive and a false negative; the labels an image may get.
+        text: the form it was written in.
+    """
+
+    kind: str
+    numbers: tuple[float, ...]
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Objective:
+        """An objective from its form.
+
+        Raises:
+            LabelwiseError: none of the forms, or a number out of range.
+
+        >>> Objective.parse("cost=1:5").numbers
+        (1.0, 5.0)
+        """
+        kind, _, given = text.strip().partition("=")
+        wanted = {"f1": 0, "precision": 1, "recall": 1, "cost": 2, "top": 1}
+        try:
+            numbers = tuple(float(n) for n in given.split(":")) if given else ()
+        except ValueError:
+            numbers = ()
+        bad = kind not in wanted or len(numbers) != wanted[kind] or not np.isfinite(numbers).all()
+        if kind == "top" and not bad:
+            bad = numbers[0] < 1 or numbers[0] % 1 != 0
+        if kind in ("precision", "recall") and not bad:
+            bad = not 0 < numbers[0] <= 1
+        if kind == "cost" and not bad:
+            bad = min(numbers) <= 0
+        if bad or (kind == "f1" and "=" in text):
+            raise LabelwiseError(f"objective {text!r}", FORMS, "write one of these forms")
+        return cls(kind, numbers, text.strip())
+
+    @property
+    def top_k(self) -> int:
+        """The most labels an image may get; 0 for no limit."""
+        return int(self.numbers[0]) if self.kind == "top" else 0
+
+    def thresholds(self, p: Array, targets: Array, known: Array | None = None) -> tuple[Array, ThresholdInfo]:
+        """Thresholds `[L]` on calibrated probabilities `[N, L]`; `top` takes those of F1."""
+        if self.kind == "precision":
+            return precision_thresholds(p, targets, known, precision=self.numbers[0])
+        if self.kind == "recall":
+            return recall_thresholds(p, targets, known, recall=self.numbers[0])
+        if self.kind == "cost":
+            wrong, missed = self.numbers
+            return cost_thresholds(p, targets, known, false_positive=wrong, false_negative=missed)
+        return f1_thresholds(p, targets, known)

@@ -1,0 +1,113 @@
+"""Decisions fitted on a validation split, and what they are worth on images that they were not fitted on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelwise.decisions.calibration import calibrate
+from labelwise.decisions.decisions import Decisions, sigmoid
+from labelwise.decisions.objective import Objective
+from labelwise.decisions.thresholds import LOWEST
+from labelwise.metrics.arrays import one_of
+from labelwise.types import LabelSet
+
+FOLDS = 5
+STORED = ("platt", "temperature", "none")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Fitted decisions with an honest view of them.
+
+    Args:
+        decisions: fitted on all images.
+        probabilities: `[N, L]` float64, each image's by decisions fitted without its fold.
+        selected: `[N, L]` bool, likewise.
+        reasons: `[L]` texts, how each threshold came about.
+        shared: names of the labels with too few known cells for a calibration and a threshold of their own.
+    """
+
+    decisions: Decisions
+    probabilities: np.ndarray
+    selected: np.ndarray
+    reasons: list[str]
+    shared: tuple[str, ...]
+
+    @property
+    def warning(self) -> str:
+        """What a person should know of labels with too few cells; empty where there are none."""
+        if not self.shared:
+            return ""
+        names = ", ".join(self.shared[:10]) + (", ..." if len(self.shared) > 10 else "")
+        return (
+            "warning: fewer than 2 known positives, or no known negative, to fit decisions on, "
+            f"so all labels' calibration decides: {names}"
+        )
+
+
+def tune(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    known: np.ndarray,
+    labels: LabelSet,
+    objective: str = "f1",
+    calibration: str = "platt",
+    source: str = "",
+) -> Tuning:
+    """Calibrate each label, then fit its threshold; and once more without each of five folds of the images.
+
+    Decisions look better on the images that they were fitted on than on others. So each fold is also decided by
+    a fit on the other four, and figures of a validation split are taken from those.
+
+    Args:
+        logits: `[N, L]` finite where known.
+        targets: `[N, L]`, 0 or 1 where known.
+        known: `[N, L]` bool.
+        labels: the label set, whose exclusive groups become a rule.
+        objective: `f1`, `precision=P`, `recall=R`, `cost=FP:FN` or `top=K`.
+        calibration: `platt`, `temperature`, or `none`, which leaves probabilities as they are.
+        source: which images these are, for people.
+
+    Raises:
+        LabelwiseError: another objective or calibration, soft targets, NaN, or differing shapes.
+    """
+    aim = Objective.parse(objective)
+    one_of("calibration", calibration, STORED)
+    z = np.asarray(logits, dtype=np.float64)
+    told = f"{aim.text} on {source or 'these images'}, {len(z)} images, {calibration} calibration"
+    decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, told)
+    p, selected = np.zeros(z.shape), np.zeros(z.shape, bool)
+    fold = np.random.default_rng(0).permutation(len(z)) % FOLDS
+    for number in range(min(FOLDS, len(z))):
+        rest, here = fold != number, fold == number
+        fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, told)[0]
+        p[here] = fitted.probabilities(z[here])
+        selected[here] = fitted.select(p[here])
+    shared = tuple(name for name, enough in zip(labels.names, own, strict=True) if not enough)
+    return Tuning(decisions, p, selected, reasons, shared)
+
+
+def _fit(
+    z: np.ndarray,
+    targets: np.ndarray,
+    known: np.ndarray,
+    labels: LabelSet,
+    aim: Objective,
+    calibration: str,
+    source: str,
+) -> tuple[Decisions, list[str], np.ndarray]:
+    # Thresholds need calibrated probabilities even where plain ones are to be shown: they are carried back.
+    found = calibrate(z, targets, known, kind="platt" if calibration == "none" else calibration)
+    calibrated = sigmoid(z * found.scale + found.bias)
+    fitted, info = aim.thresholds(calibrated, targets, known)
+    thresholds = np.asarray(fitted)
+    scale, bias = found.scale, found.bias
+    if calibration == "none":
+        cut = np.log(thresholds) - np.log1p(-thresholds)
+        thresholds = sigmoid((cut - bias) / scale).clip(LOWEST, 1 - LOWEST)
+        scale, bias = np.ones(len(labels)), np.zeros(len(labels))
+    plain = Decisions.plain(labels)
+    decisions = Decisions(thresholds, scale, bias, plain.exclusive, aim.top_k, source)
+    return decisions, info.reasons, found.own

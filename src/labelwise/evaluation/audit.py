@@ -1,0 +1,174 @@
+"""A data set's labels held against scores of models that did not learn from them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from labelwise.data.complete import AUDIT_COLUMNS
+from labelwise.data.dataset import Dataset
+from labelwise.data.duplicates import connected, fingerprints, near_duplicates
+from labelwise.data.splits import together
+from labelwise.decisions.audit import Finding, label_errors, rank
+from labelwise.decisions.calibration import calibrate
+from labelwise.decisions.contradictions import (
+    copies_apart,
+    exclusive_conflicts,
+    implications,
+    implied_missing,
+)
+from labelwise.decisions.decisions import Decisions, sigmoid
+from labelwise.evaluation.evaluate import evaluate, same_labels
+from labelwise.evaluation.out_of_fold import out_of_fold
+from labelwise.evaluation.scores import Scores
+from labelwise.training.files import write_text
+from labelwise.training.progress import Watch
+from labelwise.training.run import Run
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Args:
+        rows: the images that were scored.
+        probabilities: `[N, L]`, calibrated, of models that did not learn from the image; NaN where it cannot be read.
+        findings: most suspicious first; their rows are those of `rows`.
+        scored_by: how the scores came about, for people.
+    """
+
+    rows: Dataset
+    probabilities: np.ndarray
+    findings: list[Finding]
+    scored_by: str
+
+    def table(self, pictures: Mapping[int, str] | None = None) -> str:
+        """The findings as CSV; `pictures` names the evidence of some, by place from 0."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(AUDIT_COLUMNS)
+        for place, f in enumerate(self.findings):
+            writer.writerow(
+                [
+                    place + 1,
+                    self.rows.image_id(f.row),
+                    self.rows.labels.names[f.label],
+                    *("" if state is None else state for state in (f.current, f.proposed)),
+                    f.kind,
+                    f"{f.score:.4f}",
+                    f"{f.probability:.4f}",
+                    f.reason,
+                    (pictures or {}).get(place, ""),
+                ]
+            )
+        return text.getvalue()
+
+    def save(self, path: Path, pictures: Mapping[int, str] | None = None) -> None:
+        """Write `table` to a file, whole or not at all."""
+        write_text(path, self.table(pictures))
+
+
+def audit(
+    run: Run | str | Path,
+    data: Dataset,
+    split: str = "train",
+    folds: int = 5,
+    limit: int = 0,
+    watch: Watch | None = None,
+) -> Audit:
+    """Ranks the cells of a split that are likely missing or wrong, differ between copies, or break a rule.
+
+    Images of `train` are scored out of fold, those of other splits by the run itself, which never learned from them.
+    Logits become probabilities by a calibration on the same cells, two shrunken numbers a label.
+
+    Args:
+        run: whose settings, and for other splits whose weights, are used.
+        data: images with the run's labels in any order, under splits of which `train` is what the run learned from.
+        split: a split, several as `train+val`, or `all`.
+        folds: models to train for the images of `train`.
+        limit: findings to keep; 0 keeps all.
+        watch: where progress is told; silent by default.
+
+    Raises:
+        LabelwiseError: no such split, other labels, or too few images for the folds.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    watch = watch or Watch(quiet=True)
+    data = same_labels(data, run.labels.names)
+    parts = list(data.splits()) if split == "all" else list(dict.fromkeys(split.split("+")))
+    places = [data.rows_of(part) for part in parts]
+    rows = data.take(np.concatenate(places))
+    watch.say(f"looking for copies among {len(rows):,} images")
+    alike = near_duplicates(fingerprints(rows))
+    probabilities = np.full(rows.values.shape, np.nan)
+    start = 0
+    for part, place in zip(parts, places, strict=True):
+        here = np.arange(start, start + len(place))
+        apart = _group(rows, alike)[here] if part == "train" else None
+        scores = _scores(run, data, part, rows.take(here), folds, apart, watch)
+        probabilities[here[scores.rows]] = _calibrated(scores)
+        start += len(place)
+    findings = find(rows, probabilities, alike)
+    how = f"{folds} folds" if parts == ["train"] else f"{folds} folds for train, the run itself elsewhere"
+    return Audit(rows, probabilities, findings[:limit] if limit else findings, how)
+
+
+def find(rows: Dataset, probabilities: Float[np.ndarray, "N L"], alike: list[list[int]]) -> list[Finding]:
+    """Findings of every kind, ranked; a row of NaN was not scored and has none.
+
+    Args:
+        rows: the images with their labels.
+        probabilities: `[N, L]`, calibrated.
+        alike: groups of rows that look the same.
+    """
+    scored = ~np.isnan(probabilities).any(axis=1)
+    p = np.where(scored[:, None], probabilities, 0.0)
+    known, positive = rows.known & scored[:, None], rows.positive & scored[:, None]
+    names = rows.labels.names
+    groups = [seen for group in alike if len(seen := [row for row in group if scored[row]]) > 1]
+    images = [rows.image_id(row) for row in range(len(rows))]
+    return rank(
+        [
+            *label_errors(p, positive, known),
+            *copies_apart(groups, p, positive, known, images),
+            *exclusive_conflicts(Decisions.plain(rows.labels).exclusive, p, positive, known, names),
+            *implied_missing(implications(positive, known), p, positive, known, names),
+        ]
+    )
+
+
+def _scores(
+    run: Run,
+    data: Dataset,
+    part: str,
+    rows: Dataset,
+    folds: int,
+    group: np.ndarray | None,
+    watch: Watch,
+) -> Scores:
+    """Out-of-fold scores of what the run learned from, its own scores of the rest."""
+    if part == "train":
+        return out_of_fold(run, rows, folds, group, watch)
+    watch.say(f"{part}: {len(rows):,} images scored by the run itself")
+    return evaluate(run, data, part, pointing=False).scores
+
+
+def _group(rows: Dataset, alike: list[list[int]]) -> np.ndarray:
+    """`[N]` codes of rows that must share a fold: one group, the same bytes, or the same look."""
+    same = together(rows)
+    codes = np.arange(len(rows)) if same is None else same
+    pairs = [(codes[group[0]], codes[row]) for group in alike for row in group[1:]]
+    if not pairs:
+        return codes.astype(np.int64)
+    return connected(int(codes.max()) + 1, np.array(pairs, np.int64))[codes]
+
+
+def _calibrated(scores: Scores) -> np.ndarray:
+    fitted = calibrate(scores.logits, scores.hard, scores.known)
+    return sigmoid(scores.logits.astype(np.float64) * fitted.scale + fitted.bias)

@@ -1,0 +1,121 @@
+"""Co-occurrence shift: how well a label is found where its usual companion is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from labelwise.metrics.arrays import Cells
+
+FEWEST = 5
+SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A label, the label that most often stands beside it in training, and `P(companion | label)` there."""
+
+    label: int
+    other: int
+    share: float
+
+
+def companions(values: np.ndarray, known: np.ndarray, least: float = SHARE) -> list[Companion]:
+    """Each label's usual companion: `argmax_c P(c | l)` over training images where both are known.
+
+    Args:
+        values: `[N, L]` of the training split; positive from 0.5.
+        known: `[N, L]` bool.
+        least: smallest share that counts as usual, in (0, 1].
+
+    >>> found = companions(np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0]]), np.ones((3, 3), bool))
+    >>> [(c.label, c.other, round(c.share, 2)) for c in found]
+    [(0, 1, 1.0), (1, 0, 0.67)]
+    """
+    present = ((values >= 0.5) & known).astype(np.float64)
+    both, seen = present.T @ present, present.T @ known.astype(np.float64)
+    share = np.divide(both, seen, out=np.zeros_like(both), where=seen > 0)
+    np.fill_diagonal(share, 0)
+    best = share.argmax(1)
+    return [Companion(j, int(c), float(share[j, c])) for j, c in enumerate(best) if share[j, c] >= least]
+
+
+def weighted_ap(scores: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"], positive: np.ndarray) -> float:
+    """Average precision (raw) in which image i counts `w_i` times; ties taken together.
+
+    `sum_j (R_j - R_{j-1}) P_j` over distinct scores from the top, with `TP`, `FP` sums of weights.
+
+    >>> y = np.array([False, True, True, False, True])
+    >>> round(weighted_ap(np.array([5.0, 4, 3, 2, 1]), np.ones(5), y), 6)
+    0.588889
+    """
+    order = np.argsort(-scores, kind="stable")
+    s, hit = scores[order], (weights * positive)[order].cumsum()
+    all_ = weights[order].cumsum()
+    last = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)
+    gained = np.diff(hit[last], prepend=0.0)
+    return float((gained * hit[last] / all_[last]).sum() / hit[-1])
+
+
+def cooccurrence_shift(
+    logits: np.ndarray | Tensor,
+    values: np.ndarray,
+    known: Bool[np.ndarray, "N L"],
+    usual: Sequence[Companion],
+    names: Sequence[str],
+    fewest: int = FEWEST,
+) -> dict[str, Any]:
+    """AP of each label on images with its usual companion and on images without it.
+
+    Negatives are the same for both: every image where the label is known to be absent. The positives of each part
+    are weighed to the number of all positives of the label, so that both parts have its prevalence and their APs
+    compare: without this, the part with fewer positives would score lower whatever the model does.
+
+    Args:
+        logits: `[N, L]`.
+        values: `[N, L]`; positive from 0.5.
+        known: `[N, L]`.
+        usual: from the training split, see `companions`.
+        names: of the labels.
+        fewest: positives that either part must hold.
+
+    Returns:
+        `with`, `without` and `gap` (their difference) as means over the labels judged, and each of them.
+    """
+    cells = Cells.read(logits, (values >= 0.5).astype(np.uint8), known)
+    found = {}
+    for pair in usual:
+        told = known[:, pair.label] & known[:, pair.other]
+        here = (values[:, pair.label] >= 0.5) & told
+        beside = values[:, pair.other] >= 0.5
+        parts = {"with": here & beside, "without": here & ~beside}
+        if min(part.sum() for part in parts.values()) < fewest:
+            continue
+        absent = known[:, pair.label] & (values[:, pair.label] < 0.5)
+        ap = {
+            name: _part_ap(cells.scores[:, pair.label], part, absent, int(here.sum()))
+            for name, part in parts.items()
+        }
+        found[names[pair.label]] = {
+            "companion": names[pair.other],
+            "share_in_train": pair.share,
+            **ap,
+            **{f"images_{name}": int(part.sum()) for name, part in parts.items()},
+        }
+    means = {
+        name: float(np.mean([row[name] for row in found.values()])) if found else None
+        for name in ("with", "without")
+    }
+    gap = None if not found else means["with"] - means["without"]  # type: ignore[operator]
+    return {**means, "gap": gap, "labels": len(found), "per_label": found}
+
+
+def _part_ap(scores: np.ndarray, part: np.ndarray, absent: np.ndarray, positives: int) -> float:
+    rows = part | absent
+    weights = np.where(part, positives / part.sum(), 1.0)[rows]
+    return weighted_ap(scores[rows].astype(np.float64), weights, part[rows])

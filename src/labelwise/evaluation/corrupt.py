@@ -1,0 +1,232 @@
+"""Corrupted photographs: how much of a run's figures is left under noise, blur, JPEG, erasing and low resolution."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Generator, Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.loading import eval_loader
+from labelwise.data.transforms import MID_GREY, ImageTransform, build_transform
+from labelwise.errors import LabelwiseError
+from labelwise.evaluation.scores import Scores, collect
+from labelwise.metrics import functional as F
+from labelwise.training.run import Run
+
+Picture = UInt8[Tensor, "3 h w"]
+STRENGTHS = (1, 2, 3, 4, 5)
+REFERENCE = 224
+"""Side in pixels for which the strengths of blur are written; other sizes scale them."""
+
+LEVELS: Mapping[str, tuple[float, ...]] = {
+    "noise": (0.04, 0.08, 0.12, 0.18, 0.26),
+    "blur": (0.6, 1.2, 2.0, 3.0, 4.5),
+    "jpeg": (25, 18, 12, 8, 5),
+    "erasing": (0.05, 0.1, 0.2, 0.3, 0.4),
+    "low-resolution": (1.5, 2.0, 3.0, 4.0, 6.0),
+}
+"""What a strength from 1 to 5 means: standard deviation of Gaussian noise as a share of white; of a Gaussian blur in
+pixels at 224 px; JPEG quality; share of the picture under one grey square; factor by which both sides shrink before
+they grow back."""
+
+
+def corrupt(image: Picture, kind: str, strength: int, draws: Generator) -> Picture:
+    """One picture, corrupted.
+
+    Args:
+        image: `[3, h, w]` uint8, at the size that the model reads.
+        kind: one of `LEVELS`.
+        strength: from 1, mild, to 5.
+        draws: random numbers, which noise and erasing take.
+
+    Raises:
+        LabelwiseError: unknown kind or strength.
+
+    >>> grey = torch.full((3, 32, 32), 90, dtype=torch.uint8)
+    >>> corrupt(grey, "erasing", 5, Generator().manual_seed(0)).unique().tolist()
+    [90, 128]
+    """
+    if kind not in LEVELS:
+        raise LabelwiseError(f"corruption {kind!r}", f"one of {', '.join(LEVELS)}", "correct the name")
+    if strength not in STRENGTHS:
+        raise LabelwiseError(f"strength {strength}", "a whole number from 1 to 5", "correct the strength")
+    return _HOW[kind](image, LEVELS[kind][strength - 1], draws)
+
+
+class Corruption:
+    """The transform of evaluation, then a corruption whose random numbers follow from the picture itself.
+
+    The same picture is corrupted alike whatever the order of the images and the number of workers.
+
+    Args:
+        transform: from a decoded image to the model's size.
+        kind: one of `LEVELS`; empty for the picture as it is.
+        strength: from 1 to 5.
+        seed: of the draws.
+    """
+
+    def __init__(self, transform: ImageTransform, kind: str = "", strength: int = 1, seed: int = 0) -> None:
+        self.transform, self.kind, self.strength, self.seed = transform, kind, strength, seed
+
+    def __call__(self, image: UInt8[Tensor, "3 H W"]) -> Picture:
+        shown = self.transform(image)
+        if not self.kind:
+            return shown
+        key = f"{self.seed} {self.kind} {self.strength}".encode()
+        digest = hashlib.blake2b(shown.contiguous().numpy().tobytes(), digest_size=7, key=key).digest()
+        draws = Generator().manual_seed(int.from_bytes(digest, "little"))
+        return corrupt(shown, self.kind, self.strength, draws)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Figures under one corruption; `kept` is the share of the clean mAP."""
+
+    kind: str
+    strength: int
+    mAP: float  # noqa: N815 - the field's own name
+    CF1: float
+    OF1: float
+    kept: float
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What `corruption_table` found.
+
+    Args:
+        clean: mAP, CF1 and OF1 of the pictures as they are.
+        rows: one per kind and strength.
+        scores: of the pictures as they are.
+        images: how many were judged.
+    """
+
+    clean: Mapping[str, float]
+    rows: tuple[Row, ...]
+    scores: Scores
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: the rules, the clean figures, a row per corruption and the means per kind."""
+        return {
+            "protocol": {
+                "name": "corruption.v1",
+                "applied": "after resizing to the model's size; noise and erasing drawn from each picture's content",
+                "levels": {kind: list(values) for kind, values in LEVELS.items()},
+                "blur": f"standard deviation in pixels at {REFERENCE} px",
+                "threshold": "logit >= 0",
+            },
+            "images": self.images,
+            "clean": dict(self.clean),
+            "corrupted": [vars(row) for row in self.rows],
+            "mean": {kind: self.mean(kind) for kind in dict.fromkeys(row.kind for row in self.rows)},
+        }
+
+    def mean(self, kind: str) -> float:
+        """Mean mAP of a kind over its strengths."""
+        found = [row.mAP for row in self.rows if row.kind == kind]
+        return sum(found) / len(found)
+
+
+def corruption_table(
+    run: Run,
+    rows: Dataset,
+    kinds: Sequence[str] = tuple(LEVELS),
+    *,
+    seed: int = 0,
+    batch_size: int = 32,
+    workers: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Robustness:
+    """Judge a run on pictures corrupted in each kind and strength; images are decoded, never stored maps.
+
+    Args:
+        run: with weights.
+        rows: the images, with the run's labels in its order.
+        kinds: names in `LEVELS`.
+        progress: told of each row.
+
+    Raises:
+        LabelwiseError: unknown kind, or no readable image.
+    """
+    for kind in kinds:
+        if kind not in LEVELS:
+            raise LabelwiseError(f"corruption {kind!r}", f"one of {', '.join(LEVELS)}", "correct the name")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = run.model().to(device)
+    plain = build_transform(run.config.transform(), train=False)
+
+    def judge(transform: Corruption) -> tuple[Scores, dict[str, float]]:
+        loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers)
+        try:
+            scores = collect(model, loader, rows, device)
+        finally:
+            loader.close()
+        return scores, _figures(scores)
+
+    scores, clean = judge(Corruption(plain))
+    progress(f"clean: mAP {clean['mAP']:.4f}")
+    found = []
+    for kind, strength in _pairs(kinds):
+        _, figures = judge(Corruption(plain, kind, strength, seed))
+        found.append(Row(kind, strength, **figures, kept=figures["mAP"] / clean["mAP"]))
+        progress(f"{kind} {strength}: mAP {figures['mAP']:.4f}")
+    return Robustness(clean, tuple(found), scores, len(scores.rows))
+
+
+def _pairs(kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
+    return ((kind, strength) for kind in kinds for strength in STRENGTHS)
+
+
+def _figures(scores: Scores) -> dict[str, float]:
+    z, y, k = scores.logits, scores.hard, scores.known
+    found = F.threshold_metrics(z, y, k, threshold=0.0)
+    return {"mAP": float(F.mean_average_precision(z, y, k)), "CF1": found["CF1"], "OF1": found["OF1"]}
+
+
+def _noise(image: Tensor, deviation: float, draws: Generator) -> Tensor:
+    noise = torch.randn(image.shape, generator=draws) * (255 * deviation)
+    return (image + noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def _blur(image: Tensor, deviation: float, draws: Generator) -> Tensor:
+    sigma = deviation * min(image.shape[-2:]) / REFERENCE
+    # The kernel holds three deviations to each side and fits into the picture.
+    side = min(2 * max(1, round(3 * sigma)) + 1, (min(image.shape[-2:]) - 1) // 2 * 2 + 1)
+    return v2.functional.gaussian_blur(image, [side, side], [sigma, sigma])
+
+
+def _jpeg(image: Tensor, quality: float, draws: Generator) -> Tensor:
+    return v2.functional.jpeg(image.contiguous(), int(quality))
+
+
+def _erasing(image: Tensor, share: float, draws: Generator) -> Tensor:
+    height, width = image.shape[-2:]
+    rows, columns = (max(1, round(side * share**0.5)) for side in (height, width))
+    top = int(torch.randint(height - rows + 1, (), generator=draws))
+    left = int(torch.randint(width - columns + 1, (), generator=draws))
+    grey = torch.full((3, rows, columns), MID_GREY, dtype=torch.uint8)
+    return v2.functional.erase(image, top, left, rows, columns, grey)
+
+
+def _low_resolution(image: Tensor, factor: float, draws: Generator) -> Tensor:
+    size = list(image.shape[-2:])
+    small = [max(1, round(side / factor)) for side in size]
+    shrunk = v2.functional.resize(image, small, antialias=True)
+    return v2.functional.resize(shrunk, size, interpolation=InterpolationMode.BILINEAR, antialias=True)
+
+
+_HOW: Mapping[str, Callable[[Tensor, float, Generator], Tensor]] = {
+    "noise": _noise,
+    "blur": _blur,
+    "jpeg": _jpeg,
+    "erasing": _erasing,
+    "low-resolution": _low_resolution,
+}

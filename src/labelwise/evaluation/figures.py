@@ -1,0 +1,93 @@
+"""Figures of scores: ranking, decisions, calibration, and how far chance of images moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from labelwise.decisions import Decisions, Tuning
+from labelwise.evaluation.scores import Scores, StoredScores
+from labelwise.metrics import functional as F
+from labelwise.metrics.arrays import as_numpy
+from labelwise.metrics.bootstrap import draw, drawn_macro_f1, drawn_map, interval
+
+PLAIN = 0.5
+
+
+def figures(
+    scores: Scores | StoredScores, names: Sequence[str], decisions: Decisions, tuning: Tuning | None = None
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """All metrics of scores, over labels and per label; decided at logit 0 and by the run's own decisions.
+
+    Args:
+        scores: logits `[N, L]` beside what is known.
+        names: of the labels.
+        decisions: the run's own.
+        tuning: given where the decisions were fitted on these very images, which are then judged by the fits
+            without their folds.
+    """
+    z, k = scores.logits, scores.known
+    y = (scores.values >= PLAIN).astype(np.uint8)
+    if tuning is None:
+        p = decisions.probabilities(z)
+        selected = decisions.select(p)
+    else:
+        p, selected = tuning.probabilities, tuning.selected
+    plain = Decisions(decisions.thresholds, np.ones(len(names)), np.zeros(len(names))).probabilities(z)
+    metrics = {
+        "mAP": F.mean_average_precision(z, y, k),
+        "mAP_envelope": F.mean_average_precision(z, y, k, kind="envelope"),
+        **F.threshold_metrics(z, y, k, threshold=0.0),
+        "top3": F.threshold_metrics(z, y, k, threshold=0.0, top_k=min(3, z.shape[1])),
+        "tuned": F.threshold_metrics(selected.astype(np.float32), y, k, threshold=PLAIN),
+        "calibration": {
+            "before": F.calibration_metrics(plain, y, k),
+            "after": F.calibration_metrics(p, y, k),
+        },
+        "intervals": _intervals(z, y, k, selected),
+    }
+    found = {
+        "AP": as_numpy(F.average_precision(z, y, k)),
+        "ECE": as_numpy(F.calibration_error(p, y, k)),
+        "ECE_before": as_numpy(F.calibration_error(plain, y, k)),
+    }
+    counted = [_counts(k[:, j], y[:, j] == 1, selected[:, j]) for j in range(len(names))]
+    per_label = {
+        name: {
+            **{what: None if np.isnan(values[j]) else float(values[j]) for what, values in found.items()},
+            **counted[j],
+            "threshold": float(decisions.thresholds[j]),
+        }
+        for j, name in enumerate(names)
+    }
+    return _plain(metrics), per_label
+
+
+def _intervals(z: np.ndarray, y: np.ndarray, k: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
+    counts = draw(len(z))
+    return {
+        "mAP": interval(drawn_map(z, y, k, counts)),
+        "CF1_macro": interval(drawn_macro_f1(z >= 0, y, k, counts)),
+        "tuned_CF1_macro": interval(drawn_macro_f1(selected, y, k, counts)),
+    }
+
+
+def _counts(known: np.ndarray, positive: np.ndarray, called: np.ndarray) -> dict[str, Any]:
+    hit = int((known & positive & called).sum())
+    positives, predicted = int((known & positive).sum()), int((known & called).sum())
+    return {
+        "positives": positives,
+        "negatives": int((known & ~positive).sum()),
+        "unknown": int((~known).sum()),
+        "precision": hit / predicted if predicted else None,
+        "recall": hit / positives if positives else None,
+        "F1": 2 * hit / (positives + predicted) if positives + predicted else None,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return float(value)

@@ -1,0 +1,204 @@
+"""Scores of training images by heads that never saw them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from jaxtyping import Int16, Int64
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.loading import EvalLoader, Source, TrainLoader
+from labelwise.data.splits import stratified_split
+from labelwise.data.vectors import read_vectors
+from labelwise.errors import LabelwiseError
+from labelwise.evaluation.scores import Scores, collect
+from labelwise.methods import Method
+from labelwise.training.config import Config
+from labelwise.training.loaders import Loaders
+from labelwise.training.loop import Trainer
+from labelwise.training.maps import MapSource, stored_maps
+from labelwise.training.progress import Watch
+from labelwise.training.run import Run
+from labelwise.training.unknown import unknown_loss
+from labelwise.types import Batch, LabelPriors, Targets
+
+
+def out_of_fold(
+    run: Run,
+    rows: Dataset,
+    folds: int = 5,
+    group: Int64[np.ndarray, " N"] | None = None,
+    watch: Watch | None = None,
+) -> Scores:
+    """Each row's logits by a model that was trained, by the run's settings, on the other folds.
+
+    The folds are stratified and keep groups together. The backbone rests at the weights that the run began with,
+    so that its maps are computed once and it has seen no label; one that began from nothing learns in every fold.
+    Each fold trains to the last epoch: there is no choice that could look at the rows held out.
+
+    Args:
+        run: whose settings are used; its trained weights are not.
+        rows: the images, with the run's labels in the run's order.
+        folds: models to train, at least 2.
+        group: `[N]` codes; rows of one code stay in one fold.
+        watch: where progress is told; silent by default.
+
+    Raises:
+        LabelwiseError: fewer than 2 folds, or more folds than rows.
+    """
+    watch = watch or Watch(quiet=True)
+    config = fold_config(run.config)
+    codes = fold_codes(rows, folds, config.seed, group)
+    accelerator = _accelerator(config)
+    torch.manual_seed(config.seed)  # a resting backbone without weights is then the run's
+    backbone = run.build(priors=_priors(rows, config)).model.backbone
+    whole = _maps(rows, backbone, config, accelerator.device, watch) if config.backbone.freeze else None
+    logits = np.full((len(rows), len(rows.labels)), np.nan, np.float32)
+    scored, unreadable = [], []
+    for fold in range(folds):
+        held, rest = np.flatnonzero(codes == fold), np.flatnonzero(codes != fold)
+        watch.say(f"fold {fold + 1} of {folds}: {len(rest):,} images to learn from, {len(held):,} to score")
+        found = _one_fold(config, rows, rest, held, whole, accelerator)
+        logits[held[found.rows]] = found.logits
+        scored.append(held[found.rows])
+        unreadable += [(int(held[row]), reason) for row, reason in found.unreadable]
+    order = np.sort(np.concatenate(scored))
+    return Scores(order, logits[order], rows.values[order], rows.known[order], unreadable)
+
+
+def fold_codes(
+    rows: Dataset, folds: int, seed: int, group: Int64[np.ndarray, " N"] | None = None
+) -> Int16[np.ndarray, " N"]:
+    """Fold of each row, from 0: stratified by label, groups whole.
+
+    Raises:
+        LabelwiseError: fewer than 2 folds, or fewer rows (or groups) than folds.
+    """
+    units = len(rows) if group is None else len(np.unique(group))
+    if not 2 <= folds <= units:
+        raise LabelwiseError(
+            f"{folds} folds of {units:,} images that may be apart",
+            f"2 to {units:,}",
+            "choose another --folds",
+        )
+    return stratified_split(rows.values, rows.known, [1 / folds] * folds, seed, group)
+
+
+def fold_config(config: Config) -> Config:
+    """The settings of a fold: the run's, on a resting backbone wherever it has weights to rest on."""
+    backbone = config.backbone
+    freeze = backbone.freeze or backbone.weights != "none"
+    update = {"backbone": backbone.model_copy(update={"freeze": freeze}), "tensorboard": False}
+    return config.model_copy(update=update)
+
+
+def _accelerator(config: Config) -> Accelerator:
+    AcceleratorState._reset_state()  # another run's precision would stay
+    precision = {"fp32": "no"}.get(config.precision, config.precision)
+    return Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=precision)
+
+
+def _priors(rows: Dataset, config: Config) -> LabelPriors:
+    """What rows say of how labels go together."""
+    known = torch.from_numpy(rows.known)
+    targets = Targets(torch.from_numpy(rows.values.astype(np.float32)) * known, known)
+    if config.vectors.source == "learned":
+        return LabelPriors.count(targets)
+    found = read_vectors(config.vectors.source, rows.labels.names)
+    return LabelPriors.count(targets, torch.from_numpy(found.vectors), found.missing)
+
+
+def _maps(rows: Dataset, backbone: Any, config: Config, device: torch.device, watch: Watch) -> MapSource:
+    maps, bad = stored_maps(rows, backbone.to(device), config, device, max(0, config.workers), watch.say)
+    return MapSource(maps, rows, dict(bad))
+
+
+def _one_fold(
+    config: Config,
+    rows: Dataset,
+    rest: np.ndarray,
+    held: np.ndarray,
+    whole: MapSource | None,
+    accelerator: Accelerator,
+) -> Scores:
+    """Trains on the rows `rest` and scores the rows `held`, numbered from 0 as they stand there."""
+    with tempfile.TemporaryDirectory(prefix="labelwise-fold-") as folder:
+        run = Run(Path(folder), config, rows.labels)
+        torch.manual_seed(config.seed)
+        learn, score = rows.take(rest), rows.take(held)
+        method = run.build(priors=_priors(learn, config))
+        method.unknown = unknown_loss(config, learn, method.criterion)
+        loaders = _FoldLoaders(config, method, accelerator, whole)
+        trainer = Trainer(
+            run,
+            method,
+            loaders.train(learn, rest),
+            learn,
+            None,
+            accelerator,
+            lambda: loaders.rows(learn, rest),
+        )
+        trainer.fit(Watch(quiet=True))
+        found = collect(trainer.weights, loaders.rows(score, held), score, accelerator.device)
+        loaders.close()
+    return found
+
+
+class _FoldLoaders:
+    """Batches of some of the rows: a part of the stored maps, or photographs where the backbone learns."""
+
+    def __init__(
+        self, config: Config, method: Method, accelerator: Accelerator, whole: MapSource | None
+    ) -> None:
+        self._config, self._whole = config, whole
+        self._photographs = Loaders(config, method.model.backbone, accelerator, Watch(quiet=True))
+
+    def train(self, part: Dataset, rows: np.ndarray) -> TrainLoader:
+        """Shuffled batches to learn from."""
+        if self._whole is None:
+            return self._photographs.train(part)
+        source: Source = PartOfMaps(self._whole, rows)
+        return TrainLoader(part, self._config.batch_size, self._config.seed, 0, 1, source)
+
+    def rows(self, part: Dataset, rows: np.ndarray) -> EvalLoader:
+        """Each row once, in order."""
+        if self._whole is None:
+            return self._photographs.rows(part)
+        return EvalLoader(part, 64, 0, 1, PartOfMaps(self._whole, rows))
+
+    def close(self) -> None:
+        """End every worker."""
+        self._photographs.close()
+
+
+@dataclass(frozen=True)
+class PartOfMaps:
+    """Stored maps of some rows, numbered anew from 0, so that folds share the maps of the whole.
+
+    Args:
+        whole: maps of all rows.
+        rows: `[M]` row numbers of the part.
+    """
+
+    whole: MapSource
+    rows: np.ndarray
+
+    def batches(self, requests: list[tuple[int, np.ndarray]]) -> Iterator[Batch]:
+        """The batches asked for, by numbers within the part."""
+        asked = [(epoch, self.rows[local]) for epoch, local in requests]
+        for (_, local), batch in zip(requests, self.whole.batches(asked), strict=True):
+            place = dict(zip(self.rows[local].tolist(), local.tolist(), strict=True))
+            index = torch.tensor([place[row] for row in batch.index.tolist()])
+            bad = tuple((place[row], reason) for row, reason in batch.unreadable)
+            yield replace(batch, index=index, unreadable=bad)
+
+    def close(self) -> None:
+        """Nothing to end."""

@@ -1,0 +1,21 @@
+"""From a run to something that answers elsewhere: artefacts, graphs, and the proof that they agree."""
+
+from labelwise.export.artefact import Artefact, Preprocessing
+from labelwise.export.engines import Eager, Engine, OnnxRuntime, OpenVINO, TorchProgram, open_engine
+from labelwise.export.exporting import Export, export_run
+from labelwise.export.parity import Parity, compare
+
+__all__ = [
+    "Artefact",
+    "Eager",
+    "Engine",
+    "Export",
+    "OnnxRuntime",
+    "OpenVINO",
+    "Parity",
+    "Preprocessing",
+    "TorchProgram",
+    "compare",
+    "export_run",
+    "open_engine",
+]

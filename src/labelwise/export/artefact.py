@@ -1,0 +1,184 @@
+"""The artefact: one folder that holds all that an answer needs, read back whole or refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labelwise.data.transforms import TransformConfig
+from labelwise.decisions import Decisions
+from labelwise.errors import LabelwiseError
+from labelwise.training.files import read_json, write_json
+from labelwise.types import LabelSet
+
+FORMAT_VERSION = 1
+ARTEFACT, CHECKSUMS = "artefact.json", "checksums.json"
+KINDS = ("onnx", "openvino", "torch", "weights")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to an image before and inside the graph.
+
+    The graph takes uint8 RGB `[batch, 3, height, width]` and normalises it itself. Resizing stays outside: graphs
+    resize in floats, and would not give the bytes that the run was judged on.
+
+    Args:
+        size: height and width in pixels.
+        resize: `squash`, the whole image, aspect changed, or `crop`, the largest central part of that aspect.
+        mean: `[3]`, of pixels in [0, 1]; told for people, applied inside the graph.
+        std: `[3]`, likewise.
+    """
+
+    size: tuple[int, int]
+    resize: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back, with what never changes spelled out."""
+        return {
+            "size": list(self.size),
+            "resize": self.resize,
+            "interpolation": "bicubic, antialiased",
+            "input": "uint8 RGB [batch, 3, height, width]",
+            "normalisation": "inside the graph",
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Preprocessing:
+        """What `to_json` wrote."""
+        height, width = stored["size"]
+        mean, std = tuple(stored["mean"]), tuple(stored["std"])
+        return cls((int(height), int(width)), str(stored["resize"]), mean, std)
+
+    def transform(self) -> TransformConfig:
+        """The image transform that leads to the graph's input."""
+        return TransformConfig.model_validate({"image_size": self.size, "resize": self.resize})
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A model on disk without its training run.
+
+    Args:
+        path: its folder.
+        kind: `onnx`, `openvino` or `torch`, a graph; `weights`, weights with the settings they belong to.
+        file: name of the graph, or of the weights, in the folder.
+        labels: label order and groups.
+        preprocessing: from an image to the graph's input.
+        decisions: from logits to selected labels.
+        gives_maps: whether the graph's second output is the evidence maps.
+        card: where it comes from and what was measured.
+        settings: of the run, where `kind` is `weights`; empty otherwise.
+    """
+
+    path: Path
+    kind: str
+    file: str
+    labels: LabelSet
+    preprocessing: Preprocessing
+    decisions: Decisions
+    gives_maps: bool
+    card: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def save(self) -> None:
+        """Write artefact.json, then the checksums of every file that the folder holds."""
+        stored = {
+            "format_version": FORMAT_VERSION,
+            "kind": self.kind,
+            "file": self.file,
+            "outputs": ["logits", "maps"] if self.gives_maps else ["logits"],
+            "preprocessing": self.preprocessing.to_json(),
+            "labels": self.labels.to_json(),
+            "decisions": self.decisions.to_json(self.labels.names),
+            "card": self.card,
+        }
+        write_json(self.path / ARTEFACT, {**stored, "settings": self.settings} if self.settings else stored)
+        seal(self.path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Artefact:
+        """Read and verify an artefact; those of older format versions as well.
+
+        Raises:
+            LabelwiseError: no artefact, of a newer format, damaged, or with a file that changed since.
+        """
+        path = Path(path)
+        stored = read_json(path / ARTEFACT)
+        version = stored.get("format_version") if isinstance(stored, dict) else None
+        if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+            raise LabelwiseError(
+                f"{path / ARTEFACT} of format version {version}",
+                f"version {FORMAT_VERSION} or older",
+                "upgrade with: pip install -U labelwise",
+            )
+        verify(path)
+        try:
+            labels = LabelSet.from_json(stored["labels"])
+            if stored["kind"] not in KINDS:
+                raise ValueError(f"kind {stored['kind']!r}")
+            return cls(
+                path,
+                stored["kind"],
+                str(stored["file"]),
+                labels,
+                Preprocessing.from_json(stored["preprocessing"]),
+                Decisions.from_json(stored["decisions"], labels),
+                "maps" in stored["outputs"],
+                stored["card"],
+                stored.get("settings", {}),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LabelwiseError(
+                f"{path / ARTEFACT} ({type(error).__name__}: {error})",
+                "what labelwise export writes",
+                "export the run again",
+            ) from None
+
+
+def seal(path: Path) -> None:
+    """Write the sha256 of every file of a folder, but of none that a hub or a system puts there."""
+    files = (p for p in path.rglob("*") if p.is_file() and not p.relative_to(path).parts[0].startswith("."))
+    kept = sorted(p for p in files if p.name not in (CHECKSUMS, "README.md"))
+    write_json(path / CHECKSUMS, {p.relative_to(path).as_posix(): sha256(p) for p in kept})
+
+
+def verify(path: Path) -> None:
+    """Compare a folder with its checksums.
+
+    Raises:
+        LabelwiseError: naming the first file that is missing or was changed.
+    """
+    stored = read_json(path / CHECKSUMS)
+    if not isinstance(stored, dict) or ARTEFACT not in stored:
+        raise LabelwiseError(
+            f"{path / CHECKSUMS} without {ARTEFACT}", "the checksums of an export", "export the run again"
+        )
+    for name, expected in stored.items():
+        file = path / name
+        if not file.is_file():
+            raise LabelwiseError(
+                f"{path} without {name}", "every file of the export", "copy the whole folder again"
+            )
+        if sha256(file) != expected:
+            raise LabelwiseError(
+                f"{file}, changed since it was exported",
+                "the file of its checksum",
+                "copy it again, or export again",
+            )
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

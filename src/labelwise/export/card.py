@@ -1,0 +1,52 @@
+"""Where a model comes from: what its artefact tells people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labelwise.errors import LabelwiseError
+from labelwise.registry import method as find_method
+from labelwise.training.files import read_json
+from labelwise.training.run import Run
+
+_FIGURES = ("mAP", "CF1", "OF1", "mA")
+
+
+def card_of(run: Run) -> dict[str, Any]:
+    """Method, backbone, training conditions, figures and the fingerprint of the data, from a run's own records.
+
+    A run without results.json, as one that was stopped, has no figures to tell.
+    """
+    config = run.config
+    try:
+        results = read_json(run.path / "results.json")
+    except LabelwiseError:
+        results = {}
+    splits = results.get("splits", {})
+    found, _ = find_method(config.method)
+    card = {
+        "method": {"name": config.method, "summary": found.summary, "source": found.source},
+        "backbone": config.backbone.name,
+        "backbone_weights": config.backbone.weights.split("/")[-1],
+        "image_size": config.image_size,
+        "loss": config.loss,
+        "seed": config.seed,
+        "training": results.get("training", {}),
+        "metrics": {name: _figures(split.get("metrics", {})) for name, split in splits.items()},
+        "data": {name: _data(split.get("conditions", {})) for name, split in splits.items()},
+    }
+    judged: dict[str, Any] = next(iter(splits.values()), {})
+    conditions = judged.get("conditions", {})
+    card["software"] = {k: conditions[k] for k in ("labelwise_commit", "torch") if k in conditions}
+    return card
+
+
+def _figures(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: metrics[name] for name in _FIGURES if isinstance(metrics.get(name), float)}
+
+
+def _data(conditions: dict[str, Any]) -> dict[str, Any]:
+    """The data by kind, size and fingerprint; the folder that they lay in is left out."""
+    source = str(conditions.get("data", ""))
+    kept = {"source": source.partition(":")[0] if ":" in source else ""}
+    return kept | {k: conditions[k] for k in ("images", "labels", "image_ids_sha256") if k in conditions}

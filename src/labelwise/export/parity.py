@@ -1,0 +1,135 @@
+"""An export beside its run on real images: the same probabilities, the same decisions, or no export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelwise.decisions import Decisions
+from labelwise.errors import LabelwiseError
+from labelwise.export.engines import Engine
+
+PROBABILITY, MAPS, ON_THE_LINE = 1e-4, 1e-3, 1e-6
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What a comparison found.
+
+    Args:
+        images: compared.
+        probability: largest difference of a calibrated probability.
+        on_the_line: decisions that differ because the probability lies within 1e-6 of its threshold.
+        maps: mean distance of the maps, `1/2 sum_p |a_p - b_p|`, in [0, 1]; `None` without maps.
+    """
+
+    images: int
+    probability: float
+    on_the_line: int
+    maps: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the card."""
+        return {
+            "images": self.images,
+            "max_probability_difference": self.probability,
+            "decisions": "identical",
+            "decisions_on_the_threshold": self.on_the_line,
+            "mean_map_distance": self.maps,
+        }
+
+    def __str__(self) -> str:
+        on = f" but for {self.on_the_line} within 1e-6 of a threshold" if self.on_the_line else ""
+        maps = "" if self.maps is None else f", maps apart by {self.maps:.1e}"
+        told = f"largest difference of a probability {self.probability:.1e}, decisions identical{on}{maps}"
+        return f"{self.images:,} images: {told}"
+
+
+def compare(
+    reference: Engine,
+    candidate: Engine,
+    batches: Iterable[tuple[Sequence[str], Tensor]],
+    decisions: Decisions,
+    names: Sequence[str],
+) -> Parity:
+    """Compare two engines on the same images.
+
+    Args:
+        reference: the run.
+        candidate: the export.
+        batches: names of images, and the images `[B, 3, H, W]` uint8.
+        decisions: from logits to probabilities and selected labels.
+        names: labels in column order.
+
+    Raises:
+        LabelwiseError: probabilities more than 1e-4 apart, another decision, or other maps, saying where.
+    """
+    images, probability, line, maps = 0, 0.0, 0, []
+    for ids, batch in batches:
+        ours, our_maps = reference(batch, candidate.gives_maps)
+        theirs, their_maps = candidate(batch, candidate.gives_maps)
+        p, q = decisions.probabilities(ours), decisions.probabilities(theirs)
+        if q.shape != p.shape:
+            raise _refused(candidate, f"gives {q.shape[1]} labels for {p.shape[1]}")
+        apart = np.where(np.isfinite(q), np.abs(p - q), np.inf)
+        _refuse_where(apart > PROBABILITY, apart, candidate, ids, names, p, q, decisions)
+        other = decisions.select(p) != decisions.select(q)
+        close = np.abs(p - decisions.thresholds) < ON_THE_LINE
+        _refuse_where(other & ~close, apart, candidate, ids, names, p, q, decisions)
+        images, probability = images + len(p), max(probability, float(apart.max()))
+        line += int(other.sum())
+        if candidate.gives_maps and our_maps is not None and their_maps is not None:
+            maps.append(np.abs(our_maps - their_maps).sum((2, 3)).mean(1) / 2)
+    distance = float(np.concatenate(maps).mean()) if maps else None
+    if distance is not None and not distance <= MAPS:
+        raise _refused(candidate, f"gives evidence maps at a mean distance of {distance:.3g}")
+    return Parity(images, probability, line, distance)
+
+
+def batches_of(
+    named: Iterable[tuple[str, Tensor]], batch_size: int = 16
+) -> Iterable[tuple[list[str], Tensor]]:
+    """Named images of one size in batches, the last one shorter."""
+    ids: list[str] = []
+    held: list[Tensor] = []
+    for name, image in named:
+        ids.append(name)
+        held.append(image)
+        if len(held) == batch_size:
+            yield ids, torch.stack(held)
+            ids, held = [], []
+    if held:
+        yield ids, torch.stack(held)
+
+
+def _refuse_where(
+    wrong: np.ndarray,
+    apart: np.ndarray,
+    candidate: Engine,
+    ids: Sequence[str],
+    names: Sequence[str],
+    p: np.ndarray,
+    q: np.ndarray,
+    decisions: Decisions,
+) -> None:
+    if not wrong.any():
+        return
+    i, j = divmod(int(np.where(wrong, apart, -1.0).argmax()), apart.shape[1])
+    raise _refused(
+        candidate,
+        f"gives {names[j]} = {q[i, j]:.8f} for {ids[i]}, where the run gives {p[i, j]:.8f} at a threshold of "
+        f"{decisions.thresholds[j]:.8f}",
+    )
+
+
+def _refused(candidate: Engine, found: str) -> LabelwiseError:
+    return LabelwiseError(
+        f"{candidate.name} {found}",
+        f"probabilities within {PROBABILITY:g} and the same decisions",
+        "choose another --format; nothing was written",
+    )

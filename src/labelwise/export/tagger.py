@@ -1,0 +1,139 @@
+"""The layout that taggers of the community read: `model.onnx` with tables of tags and thresholds beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labelwise.decisions import Decisions
+from labelwise.errors import LabelwiseError
+from labelwise.export.engines import Answer, Eager
+from labelwise.export.graph import OPSET, exported_graph, require, save_onnx
+from labelwise.export.parity import PROBABILITY, batches_of, compare
+from labelwise.model import LabelModel
+from labelwise.training.files import read_json, write_json, write_text
+from labelwise.training.run import Run
+
+INPUT, OUTPUTS = "input", ("prediction", "logits")
+
+
+class Tagger(nn.Module):
+    """A model as taggers expect it: floats in [0, 1] `[B, 3, H, W]` -> calibrated probabilities and logits `[B, L]`.
+
+    Args:
+        model: what is exported.
+        scale: `[L]`, of the calibration.
+        bias: `[L]`.
+    """
+
+    def __init__(self, model: LabelModel, scale: np.ndarray, bias: np.ndarray) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("scale", torch.from_numpy(scale).float())
+        self.register_buffer("bias", torch.from_numpy(bias).float())
+
+    def forward(self, input: Tensor) -> tuple[Tensor, ...]:
+        """`(prediction, logits)`."""
+        logits = self.model(input).logits.float()
+        return (logits * self.scale + self.bias).sigmoid(), logits
+
+
+def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -> None:
+    """Write the layout into a folder, after its graph gave the run's answers.
+
+    Args:
+        run: a finished run.
+        folder: is made.
+        photos: named uint8 images `[3, H, W]` of the run's size to compare on.
+
+    Raises:
+        LabelwiseError: a label set with rules that this layout has no words for, or other answers.
+    """
+    require("onnx")
+    decisions = run.decisions()
+    if decisions.top_k or any(len(group) > 1 for group in decisions.exclusive):
+        raise LabelwiseError(
+            "labels that exclude one another, or a limit on their number",
+            "thresholds alone, all that the tagger layout can say",
+            "export without --tagger",
+        )
+    folder.mkdir(parents=True)
+    eager = Eager(run.model(), "cpu")
+    tagger = Tagger(eager.model, decisions.scale, decisions.bias).eval()
+    height, width = run.config.transform().size
+    exported = exported_graph(tagger, torch.zeros(3, 3, height, width), INPUT)
+    save_onnx(exported, folder / "model.onnx", INPUT, OUTPUTS)
+    compare(
+        eager, _Session(folder / "model.onnx", decisions), batches_of(photos), decisions, run.labels.names
+    )
+    write_text(folder / "selected_tags.csv", _tags(run))
+    write_text(
+        folder / "thresholds.csv",
+        _table([["category", "name", "threshold"], [0, "general", float(np.median(decisions.thresholds))]]),
+    )
+    write_json(folder / "categories.json", [{"category": 0, "name": "general"}])
+    stages = _stages(run)
+    write_json(folder / "preprocess.json", {"test": stages, "val": stages})
+
+
+def _tags(run: Run) -> str:
+    """A row a label in column order, with the positives of the test split, or of the validation split, as its count."""
+    try:
+        splits = read_json(run.path / "results.json")["splits"]
+        judged = splits.get("test") or splits.get("val") or {}
+    except (LabelwiseError, KeyError):
+        judged = {}
+    per_label = judged.get("per_label", {})
+    rows: list[list[Any]] = [["tag_id", "name", "category", "count", "best_threshold"]]
+    for j, (name, threshold) in enumerate(zip(run.labels.names, run.decisions().thresholds, strict=True)):
+        rows.append([j, name, 0, per_label.get(name, {}).get("positives", 0), float(threshold)])
+    return _table(rows)
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _stages(run: Run) -> list[dict[str, Any]]:
+    """The way to the graph's input in the words of torchvision; normalisation is inside the graph."""
+    transform = run.config.transform()
+    height, width = transform.size
+    resize = {"type": "resize", "interpolation": "bicubic", "antialias": True, "max_size": None}
+    to_tensor = {"type": "maybe_to_tensor"}
+    if transform.resize == "squash":
+        return [{**resize, "size": [height, width]}, to_tensor]
+    crop = {"type": "center_crop", "size": [height, width]}
+    return [{**resize, "size": max(height, width)}, crop, to_tensor]
+
+
+class _Session:
+    """The tagger's graph as an engine, whose own probabilities must be those of its logits."""
+
+    name, gives_maps = f"the tagger layout (ONNX opset {OPSET})", False
+
+    def __init__(self, file: Path, decisions: Decisions) -> None:
+        import onnxruntime as ort
+
+        self._session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+        self._decisions = decisions
+
+    def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
+        given = {INPUT: (images.float() / 255).numpy()}
+        prediction, logits = self._session.run(list(OUTPUTS), given)
+        apart = float(np.abs(prediction - self._decisions.probabilities(logits)).max())
+        if not apart <= PROBABILITY:
+            raise LabelwiseError(
+                f"{self.name} with probabilities {apart:.3g} off its logits",
+                f"at most {PROBABILITY:g}",
+                "export without --tagger",
+            )
+        return logits, None

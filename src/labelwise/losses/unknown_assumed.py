@@ -1,0 +1,154 @@
+"""Unknown cells with an assumed state: absent, nearly absent, or as scores from outside say; Durand's weighting."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from labelwise.errors import LabelwiseError
+from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
+
+
+class AssumeNegative(Strategy):
+    """AN: an unknown label counts as absent, `s(z) = l(z, 0)`.
+
+    Args:
+        facts: of the training rows.
+
+    Source: Cole et al., "Multi-Label Learning from Single Positive Labels" (2021).
+    """
+
+    says: ClassVar[str] = "taken as absent"
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__()
+
+    def forward(self, q: Question) -> Verdict:
+        """As absent."""
+        return Verdict(q.absent_cells())
+
+
+class SmoothedNegative(Strategy):
+    """AN-LS: an unknown label counts as absent, less sure than a known one, `s(z) = l(z, e / 2)`.
+
+    Args:
+        facts: of the training rows.
+        smoothing: e, in [0, 1].
+
+    Source: Cole et al. (2021).
+    Differs: known cells keep their states as they are; the paper smooths its positives too.
+    """
+
+    says: ClassVar[str] = "taken as absent, with smoothed targets"
+
+    def __init__(self, facts: Facts, smoothing: float = 0.1) -> None:
+        super().__init__()
+        self.target = between("smoothing", smoothing, 0, 1) / 2
+
+    def forward(self, q: Question) -> Verdict:
+        """As nearly absent."""
+        return Verdict(q.loss.cells(q.logits, torch.full_like(q.logits, self.target)))
+
+
+class WeakNegative(Strategy):
+    """WAN: an unknown label counts as absent with little weight, `s(z) = l(z, 0) / (L - 1)`.
+
+    Args:
+        facts: of the training rows.
+        weight: in place of `1 / (L - 1)`, in [0, 1]; 0 keeps that.
+
+    Source: Cole et al. (2021).
+    """
+
+    says: ClassVar[str] = "taken as absent with less weight"
+
+    def __init__(self, facts: Facts, weight: float = 0.0) -> None:
+        super().__init__()
+        self.weight = between("weight", weight, 0, 1) or 1 / max(1, facts.labels - 1)
+
+    def forward(self, q: Question) -> Verdict:
+        """As absent, weighing less."""
+        return Verdict(self.weight * q.absent_cells())
+
+
+class DurandWeighting(Strategy):
+    """Unknown cells are left out, and an image weighs more the less is known of it.
+
+        g(r) / L * sum over known cells of l,  g(r) = a r^gamma + b,  g(1) = 1,  r = known share of the image's labels
+
+    The reduction takes the mean over images; an image of which nothing is known adds 0.
+
+    Args:
+        facts: of the training rows.
+        at_tenth: `g(.1)`, at least 1.
+        gamma: exponent, from -4 to 4, not 0.
+
+    Raises:
+        LabelwiseError: an option out of its range.
+
+    Source: Durand et al., "Learning a Deep ConvNet for Multi-label Classification with Partial Labels" (2019).
+    """
+
+    says: ClassVar[str] = "left out of the loss; images with few known labels weigh more"
+
+    def __init__(self, facts: Facts, at_tenth: float = 5.0, gamma: float = 1.0) -> None:
+        super().__init__()
+        between("at_tenth", at_tenth, 1, 100)
+        self.gamma = between("gamma", gamma, -4, 4)
+        if not self.gamma:
+            raise LabelwiseError("unknown.gamma=0", "an exponent that is not 0", "correct the option")
+        self.slope = (at_tenth - 1) / (0.1**self.gamma - 1)
+
+    def weight(self, share: Tensor) -> Tensor:
+        """`g` of the known shares; 0 where nothing is known."""
+        # The power is taken of 1 where there is nothing, or a negative exponent would give infinity.
+        some = share.masked_fill(share == 0, 1.0)
+        return torch.where(share > 0, self.slope * some**self.gamma + 1 - self.slope, 0.0)
+
+    def forward(self, q: Question) -> Verdict:
+        """Zeros that count, so that the mean is over all of an image's labels."""
+        share = q.known.to(q.logits.dtype).mean(1, keepdim=True)
+        return Verdict(torch.zeros_like(q.logits), weight=self.weight(share))
+
+
+class ExternalScores(Strategy):
+    """Scores from outside are the targets of unknown cells, `s(z) = w l(z, score)`; without a score they are left out.
+
+    Args:
+        facts: of the training rows, with scores.
+        weight: w, in [0, 1].
+
+    Raises:
+        LabelwiseError: no scores, or one outside [0, 1].
+
+    Source: ours; for pseudo-labels and teachers of any origin.
+    """
+
+    says: ClassVar[str] = "given the scores of unknown.file as soft targets"
+    scores: Tensor
+
+    def __init__(self, facts: Facts, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = between("weight", weight, 0, 1)
+        if facts.scores is None:
+            raise LabelwiseError(
+                "unknown external without scores",
+                "an npz file with scores [N, L], images and labels",
+                "add --set unknown.file=FILE",
+            )
+        told = facts.scores[~facts.scores.isnan()]
+        if len(told) and (told.min() < 0 or told.max() > 1):
+            raise LabelwiseError(
+                f"external scores from {told.min():g} to {told.max():g}",
+                "probabilities in [0, 1]",
+                "take the sigmoid of logits first",
+            )
+        self.register_buffer("scores", facts.scores.float(), persistent=False)
+
+    def forward(self, q: Question) -> Verdict:
+        """Against the rows' scores."""
+        scores = self.scores[q.moment.index.to(self.scores.device)].to(q.logits.dtype)
+        told = ~scores.isnan()
+        return Verdict(self.weight * q.loss.cells(q.logits, scores.masked_fill(~told, 0)), told)

@@ -1,0 +1,112 @@
+"""Unknown cells held only by how many labels an image has on average: EPR and ROLE."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from labelwise.errors import LabelwiseError
+from labelwise.losses.functional import Cells, binary_cross_entropy
+from labelwise.losses.gather import joined_sum
+from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between, remember
+
+
+def labels_per_image(q: Question, p: Cells) -> Float[Tensor, ""]:
+    """`mean over images of sum over labels of p`, of the batch of all processes."""
+    rows = q.counts.any(1, keepdim=True).to(p.dtype)
+    return joined_sum((p * rows).sum()) / joined_sum(rows.sum()).clamp(min=1)
+
+
+def surplus(q: Question, p: Cells, expected: float) -> Float[Tensor, ""]:
+    """Labels an image by `p`, less the expected number, over L."""
+    return (labels_per_image(q, p) - expected) / p.shape[1]
+
+
+class ExpectedPositives(Strategy):
+    """EPR: unknown cells are free, but the predicted number of labels an image must be as expected.
+
+        whole = weight * ((mean_b sum_l p_bl - k) / L)^2
+
+    Args:
+        facts: of the training rows.
+        expected: k, labels that an image has on average; it must be given, for unknown cells do not tell it.
+        weight: of the term, from 0 to 1000.
+
+    Raises:
+        LabelwiseError: `expected` is missing or not in (0, L].
+
+    Source: Cole et al. (2021); their k: VOC 1.5, COCO 2.9, NUS-WIDE 1.9, CUB 31.4.
+    """
+
+    says: ClassVar[str] = "held by the expected number of labels an image"
+
+    def __init__(self, facts: Facts, expected: float = 0.0, weight: float = 1.0) -> None:
+        super().__init__()
+        self.expected = check_expected(expected, facts.labels)
+        self.weight = between("weight", weight, 0, 1000)
+
+    def forward(self, q: Question) -> Verdict:
+        """Zeros that do not count, and the term on the batch."""
+        whole = self.weight * surplus(q, torch.sigmoid(q.logits), self.expected).square()
+        return Verdict(torch.zeros_like(q.logits), torch.zeros_like(q.hidden), whole=whole)
+
+
+class OnlineLabelEstimates(Strategy):
+    """ROLE: a table of label estimates is learned beside the model; each is the other's target on unknown cells.
+
+        s(z) = H(T, p) / 2  with T at rest;   whole = R(p) / 2,  R as in EPR
+        T's logits move by  - rate * d/dT [ H(p, T) / 2 + R(T) / 2 ]  with p at rest, once each time a row is met
+
+    H is the cross-entropy of its second argument under its first. Known cells stand in T as they are.
+
+    Args:
+        facts: of the training rows.
+        expected: labels that an image has on average, as in EPR.
+        rate: of the table, from 0 to 16; at 4 an estimate near one half goes half of the way at each visit.
+        weight: of R, from 0 to 1000.
+
+    Raises:
+        LabelwiseError: `expected` is missing or not in (0, L].
+
+    Source: Cole et al. (2021).
+    Differs: the table starts at the expected rate, which R asks for, rather than near one half after a linear phase; it
+        moves by plain steps of its own in place of the model's optimiser at ten times the rate, so that it is a buffer
+        and a row changes only when it is met; known cells keep their plain loss.
+    """
+
+    says: ClassVar[str] = "estimated in a table that is learned beside the model"
+    table: Tensor
+
+    def __init__(self, facts: Facts, expected: float = 0.0, rate: float = 4.0, weight: float = 1.0) -> None:
+        super().__init__()
+        self.expected = check_expected(expected, facts.labels)
+        self.rate, self.weight = between("rate", rate, 0, 16), between("weight", weight, 0, 1000)
+        share = min(0.95, self.expected / facts.labels)
+        self.register_buffer("table", torch.full((facts.rows, facts.labels), math.log(share / (1 - share))))
+
+    def forward(self, q: Question) -> Verdict:
+        """Against the estimates, which then move towards the model."""
+        p = torch.sigmoid(q.logits)
+        estimates = self.table[q.moment.index.to(self.table.device)].to(p.dtype)
+        t = torch.where(q.known, q.values, torch.sigmoid(estimates))
+        whole = self.weight / 2 * surplus(q, p, self.expected).square()
+        if q.moment.remembers:
+            slope = (torch.sigmoid(estimates) - p.detach()) / 2
+            slope = slope + self.weight * surplus(q, t, self.expected) * t * (1 - t)
+            moved = torch.where(q.hidden, estimates - self.rate * slope, estimates)
+            remember(self.table, q, moved)
+        return Verdict(binary_cross_entropy(q.logits, t) / 2, whole=whole)
+
+
+def check_expected(expected: float, labels: int) -> float:
+    """Labels that an image has on average, as a person gave them."""
+    if not isinstance(expected, (int, float)) or not 0 < expected <= labels:
+        given = "no expected number of labels an image" if expected == 0 else f"unknown.expected={expected!r}"
+        raise LabelwiseError(
+            given, f"a number over 0 and up to {labels}", "add for example --set unknown.expected=1.5"
+        )
+    return float(expected)

@@ -1,0 +1,82 @@
+"""Losses whose shape bears hidden positives among the unknown cells: Hill and SPLC."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch.nn import functional as F
+
+from labelwise.losses.functional import Cells, focal
+from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
+
+
+def focal_margin(logits: Cells, margin: float, gamma: float) -> Cells:
+    """`-(1 - q)^gamma log q`, `q = sigmoid(z - margin)`: a positive must be sure by a margin.
+
+    >>> round(focal_margin(torch.ones(1, 1), 1.0, 2.0).item(), 7)
+    0.1732868
+    """
+    z = logits - margin
+    return -(torch.sigmoid(-z) ** gamma) * F.logsigmoid(z)
+
+
+class Hill(Strategy):
+    """Unknown cells as absent under a loss that falls again for high scores, which may be hidden positives.
+
+        s(z) = (lambda - p) p^2;   known positives: -(1 - q)^gamma log q,  q = sigmoid(z - margin)
+
+    Args:
+        facts: of the training rows.
+        crest: lambda, from 1 to 3; at 1.5 the slope is 0 again at p = 1.
+        margin: of positives, from 0 to 10.
+        gamma: focusing of positives, from 0 to 10.
+
+    Source: Zhang et al., "Simple and Robust Loss Design for Multi-Label Learning with Missing Labels" (2021).
+    """
+
+    says: ClassVar[str] = "taken as absent by a loss that falls again for high scores"
+
+    def __init__(self, facts: Facts, crest: float = 1.5, margin: float = 1.0, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.crest, self.margin = between("crest", crest, 1, 3), between("margin", margin, 0, 10)
+        self.gamma = between("gamma", gamma, 0, 10)
+
+    def forward(self, q: Question) -> Verdict:
+        """The hill over unknown cells, the focal margin on known positives."""
+        p = torch.sigmoid(q.logits)
+        return Verdict((self.crest - p) * p.square(), present=focal_margin(q.logits, self.margin, self.gamma))
+
+
+class SelfPacedCorrection(Strategy):
+    """SPLC: unknown cells as absent under a focal loss, and as present once the model is sure of them.
+
+        s(z) = -p^gamma log(1 - p), or, after the first epochs, where p > tau: -(1 - q)^gamma log q
+        known positives: -(1 - q)^gamma log q,  q = sigmoid(z - margin)
+
+    Args:
+        facts: of the training rows.
+        tau: score over which an unknown label counts as present, in [0, 1].
+        after: epochs before any does, from 0 to 1000.
+        margin: of positives, from 0 to 10.
+        gamma: focusing, from 0 to 10.
+
+    Source: Zhang et al. (2021).
+    """
+
+    says: ClassVar[str] = "taken as absent, and as present where the model is sure"
+
+    def __init__(
+        self, facts: Facts, tau: float = 0.6, after: int = 1, margin: float = 1.0, gamma: float = 2.0
+    ) -> None:
+        super().__init__()
+        self.tau, self.after = between("tau", tau, 0, 1), between("after", after, 0, 1000)
+        self.margin, self.gamma = between("margin", margin, 0, 10), between("gamma", gamma, 0, 10)
+
+    def forward(self, q: Question) -> Verdict:
+        """Focal losses by what is taken for true."""
+        present = focal_margin(q.logits, self.margin, self.gamma)
+        cells = focal(q.logits, torch.zeros_like(q.logits), self.gamma, 1.0)
+        if q.moment.epoch >= self.after:
+            cells = torch.where(torch.sigmoid(q.logits.detach()) > self.tau, present, cells)
+        return Verdict(cells, present=present)

@@ -1,0 +1,60 @@
+"""Learning from positives and unlabelled images: the variational loss of PU-MLC."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from labelwise.losses.gather import joined_rows
+from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
+
+
+class VariationalPositives(Strategy):
+    """vPU: a label's known positives must stand out from all images of the batch; nothing is taken as absent.
+
+        whole = mean over labels with a positive of  w log mean_b q - mean over the label's positives of log q
+
+    `q = sigmoid(z / t)`, `t = min(1, alpha std_b(z))` and at least .05, `w = (mean_b sigmoid(z))^gamma`; `t` and `w`
+    are at rest, and each label's own.
+
+    Args:
+        facts: of the training rows.
+        alpha: of the temperature, over 0 and up to 100.
+        gamma: of the weight, from 0 to 10.
+
+    Source: Yuan et al., "Positive Label Is All You Need for Multi-Label Classification" (2023).
+    Differs: known negatives keep the chosen loss; the temperature has a floor; no mixup term.
+    """
+
+    says: ClassVar[str] = "compared with known positives, label by label"
+
+    def __init__(self, facts: Facts, alpha: float = 1.0, gamma: float = 0.0) -> None:
+        super().__init__()
+        self.alpha, self.gamma = between("alpha", alpha, 1e-6, 100), between("gamma", gamma, 0, 10)
+
+    def forward(self, q: Question) -> Verdict:
+        """Zeros that do not count, and the loss of the batch."""
+        nothing = torch.zeros_like(q.logits)
+        z, here, present = joined_rows(q.logits, q.counts.byte(), q.present.byte())
+        whole = self._loss(z, here.bool(), present.bool())
+        return Verdict(nothing, torch.zeros_like(q.hidden), present=nothing, whole=whole)
+
+    def _loss(self, z: Tensor, here: Tensor, present: Tensor) -> Tensor:
+        number = here.sum(0).clamp(min=1)
+        scaled = z / self._temperature(z.detach(), here, number)
+        log_p = F.logsigmoid(scaled)
+        # Finite in place of -inf, so that no gradient becomes NaN where a label has no cell at all.
+        all_images = log_p.masked_fill(~here, -1e9).logsumexp(0) - number.to(z.dtype).log()
+        positives = present.sum(0)
+        mean = torch.where(present, log_p, 0).sum(0) / positives.clamp(min=1)
+        weight = (torch.sigmoid(z.detach()) * here).sum(0) / number
+        cells = torch.where(positives > 0, weight**self.gamma * all_images - mean, 0)
+        return cells.sum() / (positives > 0).sum().clamp(min=1)
+
+    def _temperature(self, z: Tensor, here: Tensor, number: Tensor) -> Tensor:
+        mean = (z * here).sum(0) / number
+        variance = ((z - mean).square() * here).sum(0) / number
+        return (self.alpha * variance.sqrt()).clamp(0.05, 1.0)

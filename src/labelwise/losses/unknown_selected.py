@@ -1,0 +1,151 @@
+"""Unknown cells as absent, except those that speak against it: large losses, and CSL's selection."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from labelwise.losses.functional import Cells, asymmetric
+from labelwise.losses.gather import joined_rows
+from labelwise.losses.unknown import Facts, Mask, Question, Strategy, Verdict, between, remember
+
+
+def largest(scores: Cells, among: Mask, share: float) -> Mask:
+    """The `ceil(share B L)` largest cells among some, in the batch of all processes; ties at the edge all count.
+
+    >>> largest(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[False, True, True]]), 0.3)
+    tensor([[False,  True, False]])
+    """
+    low = scores.detach().masked_fill(~among, -math.inf)
+    (joined,) = joined_rows(low)
+    number = min(math.ceil(share * joined.numel() - 1e-9), joined.numel())
+    if number <= 0:
+        return torch.zeros_like(among)
+    return among & (low >= joined.flatten().topk(number).values[-1])
+
+
+class _LargeLoss(Strategy):
+    """What the three rules of large losses share: their option, and the absent loss by which they rank."""
+
+    def __init__(self, facts: Facts, delta: float = 0.002) -> None:
+        super().__init__()
+        self.delta = between("delta", delta, 0, 1)
+
+
+class LargeLossRejection(_LargeLoss):
+    """LL-R: as AN, but the largest losses of unknown cells count 0.
+
+    After t epochs these are the `ceil(B L t delta)` largest of a batch; none in the first epoch.
+
+    Args:
+        facts: of the training rows.
+        delta: share that is added each epoch, in [0, 1]; .001 to .005 in the paper.
+
+    Source: Kim et al., "Large Loss Matters in Weakly Supervised Multi-Label Classification" (2022).
+    Differs: cells are ranked among the unknown ones alone.
+    """
+
+    says: ClassVar[str] = "taken as absent, without the largest losses"
+
+    def forward(self, q: Question) -> Verdict:
+        """As absent, or nothing."""
+        cells = q.absent_cells()
+        return Verdict(cells.masked_fill(largest(cells, q.hidden, q.moment.epoch * self.delta), 0))
+
+
+class LargeLossCorrection(_LargeLoss):
+    """LL-Ct: as LL-R, but the cells with the largest losses count as present in that step.
+
+    Args:
+        facts: of the training rows.
+        delta: share that is added each epoch, in [0, 1].
+
+    Source: Kim et al. (2022).
+    Differs: as LL-R.
+    """
+
+    says: ClassVar[str] = "taken as absent, and the largest losses as present"
+
+    def forward(self, q: Question) -> Verdict:
+        """As absent, or as present."""
+        cells = q.absent_cells()
+        large = largest(cells, q.hidden, q.moment.epoch * self.delta)
+        return Verdict(torch.where(large, q.present_cells(), cells))
+
+
+class LargeLossFlip(_LargeLoss):
+    """LL-Cp: as LL-Ct, but for good: `ceil(B L delta)` more cells at each step after the first epoch.
+
+    Args:
+        facts: of the training rows.
+        delta: share of a batch that is turned at a step, in [0, 1].
+
+    Source: Kim et al. (2022).
+    Differs: as LL-R.
+    """
+
+    says: ClassVar[str] = "taken as absent, and the largest losses as present from then on"
+    flipped: Tensor
+
+    def __init__(self, facts: Facts, delta: float = 0.002) -> None:
+        super().__init__(facts, delta)
+        self.register_buffer("flipped", torch.zeros(facts.rows, facts.labels, dtype=torch.bool))
+
+    def forward(self, q: Question) -> Verdict:
+        """As absent, or as present where it was turned."""
+        cells = q.absent_cells()
+        flipped = self.flipped[q.moment.index.to(self.flipped.device)]
+        if q.moment.remembers and q.moment.epoch:
+            flipped = flipped | largest(cells, q.hidden & ~flipped, self.delta)
+            remember(self.flipped, q, flipped)
+        return Verdict(torch.where(flipped, q.present_cells(), cells))
+
+
+class ClassAwareSelection(Strategy):
+    """CSL: unknown cells as absent with focusing of their own, except likely positives, which are left out.
+
+        s(z) = -alpha p^gamma log(1 - p), p^gamma at rest
+
+    Left out are all unknown cells of a label whose prior is over a threshold, and the `K B` highest unknown scores of
+    a batch.
+
+    Args:
+        facts: of the training rows, with priors.
+        gamma: focusing of unknown cells, from 0 to 10.
+        alpha: their weight, from 0 to 10.
+        prior_threshold: in [0, 1]; 1 for none.
+        topk: K, cells an image that are left out, from 0 to 10000.
+
+    Source: Ben-Baruch et al., "Multi-label Classification with Partial Annotations using Class-aware Selective Loss"
+        (2022).
+    Differs: known cells have the chosen loss, `asl` for the paper's; the prior is counted among known cells, or over
+        all images where a label is never known to be absent, rather than by another model; K is 1, for tens of labels,
+        where the paper has 5 for thousands.
+    """
+
+    says: ClassVar[str] = "taken as absent, without likely positives"
+    prior: Tensor
+
+    def __init__(
+        self,
+        facts: Facts,
+        gamma: float = 2.0,
+        alpha: float = 1.0,
+        prior_threshold: float = 0.5,
+        topk: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.gamma, self.alpha = between("gamma", gamma, 0, 10), between("alpha", alpha, 0, 10)
+        self.threshold = between("prior_threshold", prior_threshold, 0, 1)
+        self.share = between("topk", topk, 0, 10_000) / facts.labels
+        prior = torch.zeros(facts.labels) if facts.prior is None else facts.prior
+        self.register_buffer("prior", prior.float(), persistent=False)
+
+    def forward(self, q: Question) -> Verdict:
+        """As absent, or left out."""
+        cells = self.alpha * asymmetric(q.logits, torch.zeros_like(q.logits), self.gamma)
+        out = largest(q.logits, q.hidden, self.share) | (self.prior > self.threshold)
+        return Verdict(cells, counted=~out)

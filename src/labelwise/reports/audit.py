@@ -1,0 +1,156 @@
+"""The page of an audit: photographs with evidence, what the table says and what is proposed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from labelwise.data.decode import decode_image
+from labelwise.decisions.audit import KINDS, Finding
+from labelwise.errors import LabelwiseError
+from labelwise.evaluation.audit import Audit
+from labelwise.reports import sections
+from labelwise.reports.pictures import LONGEST, EvidenceSource, data_uri, overlay, thumbnail, tint
+from labelwise.reports.report import TEMPLATES
+from labelwise.training.files import write_atomic, write_text
+
+PICTURED = 40  # of each kind
+TITLES = {
+    "missing": ("Likely missing", "Not given as present, but scored high."),
+    "wrong": ("Likely wrong", "Given as present, but scored low."),
+    "duplicate": ("Copies that differ", "Images that look the same, labelled apart."),
+    "contradiction": ("Against a rule", "Labels that rule each other out, or hardly ever come apart."),
+}
+STATES = {1: "present", 0: "absent", None: "unknown"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finding's photograph and evidence.
+
+    Args:
+        photo: at most 256 px.
+        evidence: `[h, w]`.
+    """
+
+    photo: Image.Image
+    evidence: np.ndarray
+
+
+def pictures(audit: Audit, predictor: EvidenceSource) -> dict[int, Picture]:
+    """Photograph and evidence of the first findings of each kind, by their place from 0."""
+    chosen = []
+    for kind in KINDS:
+        chosen += [place for place, f in enumerate(audit.findings) if f.kind == kind][:PICTURED]
+    photos: dict[int, Image.Image] = {}
+    for place in sorted(chosen):
+        try:
+            image = decode_image(audit.rows.encoded(audit.findings[place].row), shrink_to=LONGEST)
+        except LabelwiseError:
+            continue
+        photos[place] = thumbnail(image)
+    found = [audit.findings[place] for place in photos]
+    images = [audit.rows.encoded(f.row) for f in found]
+    maps = predictor.evidence(images, [f.label for f in found]) if found else []
+    return {
+        place: Picture(photo, np.asarray(evidence, np.float32))
+        for (place, photo), evidence in zip(photos.items(), maps, strict=True)
+    }
+
+
+def write_evidence(shown: Mapping[int, Picture], folder: Path) -> dict[int, str]:
+    """Each picture with its map over it as `FOLDER/RANK.png`; returns the names from the folder's parent."""
+    names = {}
+    for place, picture in shown.items():
+        pixels = torch.from_numpy(np.array(picture.photo)).permute(2, 0, 1)
+        file = folder / f"{place + 1:05}.png"
+        write_atomic(file, partial(overlay(pixels, picture.evidence).save, format="PNG"))
+        names[place] = f"{folder.name}/{file.name}"
+    return names
+
+
+def write_page(audit: Audit, shown: Mapping[int, Picture], file: Path, run: str) -> None:
+    """Writes the page: one file that opens offline, without a script."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"plain": sections.plain, "count": sections.count}
+    page = environment.get_template("audit.html.j2").render(
+        run=run,
+        source=audit.rows.source or "the data",
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        total=len(audit.findings),
+        groups=[_group(audit, shown, kind) for kind in KINDS],
+        facts=_facts(audit),
+        labels=_labels(audit),
+    )
+    write_text(file, page.encode("utf-8", errors="replace").decode("utf-8"))
+
+
+def _group(audit: Audit, shown: Mapping[int, Picture], kind: str) -> dict[str, Any]:
+    title, meaning = TITLES[kind]
+    places = [place for place, f in enumerate(audit.findings) if f.kind == kind]
+    tiles = [_tile(audit, place, shown[place]) for place in places if place in shown]
+    return {"kind": kind, "title": title, "meaning": meaning, "count": len(places), "tiles": tiles}
+
+
+def _tile(audit: Audit, place: int, picture: Picture) -> dict[str, Any]:
+    f: Finding = audit.findings[place]
+    names = audit.rows.labels.names
+    others = [names[j] for j in np.flatnonzero(audit.rows.positive[f.row]) if j != f.label]
+    return {
+        "rank": place + 1,
+        "image": os.path.basename(audit.rows.image_id(f.row)),
+        "label": names[f.label],
+        "current": STATES[f.current],
+        "proposed": STATES[f.proposed],
+        "score": f.score,
+        "reason": f.reason,
+        "others": others,
+        "size": picture.photo.size,
+        "photo": data_uri(picture.photo, "JPEG"),
+        "overlay": data_uri(tint(picture.evidence), "PNG"),
+    }
+
+
+def _facts(audit: Audit) -> list[tuple[str, str]]:
+    rows = audit.rows
+    return [
+        ("Images", f"{len(rows):,}"),
+        ("Labels", f"{len(rows.labels):,}"),
+        ("Known cells", f"{int(rows.known.sum()):,} of {rows.known.size:,}"),
+        ("Scored by", audit.scored_by),
+        ("Not readable", f"{int(np.isnan(audit.probabilities).any(axis=1).sum()):,}"),
+    ]
+
+
+def _labels(audit: Audit) -> list[dict[str, Any]]:
+    """Findings of each label by kind, labels with most first; labels without any are left out."""
+    counts = np.zeros((len(audit.rows.labels), len(KINDS)), int)
+    for f in audit.findings:
+        counts[f.label, KINDS.index(f.kind)] += 1
+    order = [j for j in np.argsort(-counts.sum(1), kind="stable").tolist() if counts[j].any()]
+    positive, unknown = audit.rows.positive.sum(0), (~audit.rows.known).sum(0)
+    return [
+        {
+            "name": audit.rows.labels.names[j],
+            "positive": int(positive[j]),
+            "unknown": int(unknown[j]),
+            "counts": counts[j].tolist(),
+        }
+        for j in order
+    ]

@@ -1,0 +1,38 @@
+"""What the run's own decisions bring, for the head of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from labelwise.reports.record import RunRecord, number
+from labelwise.reports.sections import percent
+
+
+def decided(run: RunRecord) -> dict[str, Any]:
+    """The interval of the mAP, and figures at 0.5 beside those by the run's decisions.
+
+    Returns:
+        `interval`, `None` where none was drawn, and `rows` of (name, figure before, figure after), empty where
+        the run was judged before decisions were calibrated.
+    """
+    metrics = run.splits[run.shown_split].get("metrics", {})
+    tuned, calibration = metrics.get("tuned") or {}, metrics.get("calibration") or {}
+    rows = []
+    for name, key in (("Macro F1", "CF1_macro"), ("CF1", "CF1"), ("OF1", "OF1")):
+        before = _with_interval(metrics, metrics.get(key), key)
+        rows.append((name, before, _with_interval(metrics, tuned.get(key), f"tuned_{key}")))
+    before, after = (percent((calibration.get(when) or {}).get("ECE")) for when in ("before", "after"))
+    rows.append(("Calibration error, mean over labels", before, after))
+    return {"interval": _interval(metrics, "mAP"), "rows": rows if tuned and calibration else []}
+
+
+def _with_interval(metrics: Mapping[str, Any], value: Any, name: str) -> str:
+    ends = _interval(metrics, name)
+    return percent(value) + (f" ({ends})" if ends else "")
+
+
+def _interval(metrics: Mapping[str, Any], name: str) -> str | None:
+    ends = (metrics.get("intervals") or {}).get(name) or {}
+    low, high = number(ends.get("low")), number(ends.get("high"))
+    return None if low is None or high is None else f"{percent(low)} to {percent(high)}"

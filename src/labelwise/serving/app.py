@@ -1,0 +1,209 @@
+"""The HTTP interface: predictions, labels, signs of life, counters, and the pages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from labelwise.data.decode import UnreadableImage
+from labelwise.serving.answers import Answers, as_json
+from labelwise.serving.batcher import Ask, Batcher
+from labelwise.serving.intake import Order, Upload, read_order
+from labelwise.serving.limits import Limits, Refused
+from labelwise.serving.metrics import ServerMetrics
+from labelwise.serving.predictor import Predictor
+from labelwise.serving.review import Review
+from labelwise.serving.review_routes import review_routes
+from labelwise.serving.watch import Watch, log_line
+
+PAGE = Path(__file__).parent / "page"
+POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_IMAGE = {"type": "string", "format": "binary"}
+_STATES = {
+    "type": "object",
+    "additionalProperties": {"type": "boolean"},
+    "description": "label -> present or absent, for methods that take it",
+}
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {"files": {"type": "array", "items": _IMAGE}, "states": {"type": "string"}},
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "image_base64": {"type": "string"},
+                        "url": {"type": "string", "description": "only of hosts that the server was allowed"},
+                        "name": {"type": "string"},
+                        "states": _STATES,
+                    },
+                }
+            },
+        },
+    }
+}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "a body that cannot be read"},
+    401: {"description": "no token where one is asked for"},
+    403: {"description": "an address of a host that was not allowed"},
+    413: {"description": "too many bytes or files"},
+    415: {"description": "another content type"},
+    422: {"description": "no image of the request could be read; each says why"},
+    429: {"description": "too many images waiting; Retry-After says when to come again"},
+    504: {"description": "not answered in time"},
+}
+
+
+class Server:
+    """What the routes share.
+
+    Args:
+        predictor: what answers.
+        limits: bounds.
+        title: name of the model for people.
+    """
+
+    def __init__(self, predictor: Predictor, limits: Limits, title: str) -> None:
+        self.limits, self.title, self.metrics = limits, title, ServerMetrics()
+        self.answers = Answers(predictor, limits)
+        self.batcher = Batcher(self.answers.decode, self.answers.answer, limits, self.metrics)
+        self.ready = False
+        self._size = predictor.transform.config.size
+
+    @asynccontextmanager
+    async def running(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Warm the engine up, answer, and at the end let no image that was taken in go unanswered."""
+        blank = Ask(torch.zeros(3, *self._size, dtype=torch.uint8), False, {})
+        await asyncio.to_thread(self.answers.answer, [blank])
+        self.batcher.start()
+        self.ready = True
+        yield
+        self.ready = False
+        await self.batcher.close()
+        log_line("stopped")
+
+    async def predict(self, request: Request, maps: bool) -> list[dict[str, Any]]:
+        """The answers of a request, in the order of its images."""
+        try:
+            return await asyncio.wait_for(self._predict(request, maps), self.limits.seconds)
+        except asyncio.TimeoutError:
+            raise Refused(
+                504,
+                f"a request not answered in {self.limits.seconds:g} s",
+                "an answer in time",
+                "send fewer images, or later",
+            ) from None
+
+    async def _predict(self, request: Request, maps: bool) -> list[dict[str, Any]]:
+        order: Order = await read_order(request, self.limits)
+        self.answers.check_states(order.states)
+        request.state.seen["images"] = len(order.uploads)
+        with self.batcher.admitted(len(order.uploads)):
+            return await asyncio.gather(*(self._one(u, maps, order) for u in order.uploads))
+
+    async def _one(self, upload: Upload, maps: bool, order: Order) -> dict[str, Any]:
+        error = upload.error
+        if error is None:
+            try:
+                found = await self.batcher.ask(await upload.data(), maps, order.states)
+                self.metrics.images.labels("answered").inc()
+                return as_json(found, upload.name)
+            except UnreadableImage as unreadable:
+                error = str(unreadable)
+        self.metrics.images.labels("unreadable").inc()
+        return {"image": upload.name, "error": error}
+
+
+def create_app(
+    predictor: Predictor,
+    limits: Limits | None = None,
+    *,
+    title: str = "model",
+    token: str | None = None,
+    review: Review | None = None,
+) -> FastAPI:
+    """The server as an ASGI application.
+
+    Args:
+        predictor: a run or an exported folder, loaded.
+        limits: bounds; the defaults suit a machine with a few cores.
+        title: name of the model for people.
+        token: asked for as `Authorization: Bearer TOKEN` where given.
+        review: a queue of suspicious labels to decide on, at `/review`.
+    """
+    server = Server(predictor, limits or Limits(), title)
+    app = FastAPI(
+        title=f"Labelwise: {title}",
+        version=version("labelwise"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=server.running,
+    )
+    app.add_middleware(Watch, limits=server.limits, metrics=server.metrics, token=token)
+    app.add_exception_handler(RequestValidationError, _unfitting)
+    _add_api(app, server, review is not None)
+    _add_page(app, "/", "index.html")
+    _add_page(app, "/docs", "docs.html")
+    if review is not None:
+        _add_page(app, "/review", "review.html")
+        app.include_router(review_routes(review, server.answers, server.batcher))
+    app.mount("/assets", StaticFiles(directory=PAGE))
+    return app
+
+
+def _unfitting(_request: Request, error: Exception) -> JSONResponse:
+    """Parameters of another form, told as every other refusal is."""
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()[0]
+    return JSONResponse({"error": f"{'.'.join(map(str, found['loc']))}: {found['msg']}"}, 422)
+
+
+def _add_api(app: FastAPI, server: Server, reviews: bool) -> None:
+    @app.get("/healthz", summary="Whether the process lives")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get(
+        "/readyz", summary="Whether images are answered now", responses={503: {"description": "not yet"}}
+    )
+    async def readyz() -> JSONResponse:
+        return JSONResponse({"ready": server.ready}, 200 if server.ready else 503)
+
+    @app.get("/labels", summary="Labels in their order, with what decides about them")
+    async def labels() -> dict[str, Any]:
+        return {"model": server.title, "review": reviews, **server.answers.describe()}
+
+    @app.get("/metrics", summary="Counters in Prometheus' text format", response_class=Response)
+    async def metrics() -> Response:
+        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.post("/predict", summary="Labels of images", openapi_extra=BODY, responses=REFUSALS)
+    async def predict(request: Request, maps: bool = False) -> JSONResponse:
+        found = await server.predict(request, maps)
+        return JSONResponse({"predictions": found}, 422 if all("error" in p for p in found) else 200)
+
+
+def _add_page(app: FastAPI, path: str, file: str) -> None:
+    text = (PAGE / file).read_bytes()
+
+    @app.get(path, include_in_schema=False)
+    async def page() -> Response:
+        headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+        return Response(text, media_type="text/html; charset=utf-8", headers=headers)

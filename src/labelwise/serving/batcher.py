@@ -1,0 +1,175 @@
+"""Single images from many connections, answered in batches within a bound on waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from labelwise.serving.limits import Limits, Refused
+from labelwise.serving.metrics import ServerMetrics
+from labelwise.serving.predictor import Prediction
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One image and what is wanted of it.
+
+    Args:
+        image: `[3, H, W]` uint8, as the engine takes it.
+        maps: whether evidence is wanted.
+        states: label -> present or absent, as far as it is known beforehand.
+    """
+
+    image: Tensor
+    maps: bool
+    states: Mapping[str, bool]
+
+
+@dataclass
+class _Waiting:
+    ask: Ask
+    since: float
+    answer: asyncio.Future[Prediction]
+
+
+class Batcher:
+    """Decodes in a pool of threads while one other thread runs the engine on what has gathered.
+
+    A batch leaves as soon as the engine is free and it is full, or nothing else is on its way, or its first image
+    has waited for `limits.wait_ms`. A lone image therefore never waits, and a busy server fills its batches.
+
+    Args:
+        decode: bytes of a file -> image; called in the pool.
+        answer: a batch -> as many predictions; called in the engine's thread.
+        limits: bounds on the batch and the queue.
+        metrics: where to count.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[bytes], Tensor],
+        answer: Callable[[Sequence[Ask]], list[Prediction]],
+        limits: Limits,
+        metrics: ServerMetrics,
+    ) -> None:
+        self._decode, self._answer, self._limits, self._metrics = decode, answer, limits, metrics
+        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
+        self._engine = ThreadPoolExecutor(1, "engine")
+        self._waiting: deque[_Waiting] = deque()
+        self._came = asyncio.Event()
+        self._held, self._decoding, self._pace = 0, 0, 0.05
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to answer; called inside the event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def close(self) -> None:
+        """Answer what was taken in, then stop the threads."""
+        while self._held:
+            await asyncio.sleep(0.01)
+        if self._task is not None:
+            self._task.cancel()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._engine.shutdown(wait=True)
+
+    @contextmanager
+    def admitted(self, count: int) -> Iterator[None]:
+        """Room for a number of images, given back at the end.
+
+        Raises:
+            Refused: 429, the queue is full.
+        """
+        if self._held + count > self._limits.waiting:
+            self._metrics.images.labels("refused").inc(count)
+            raise Refused(
+                429,
+                f"{count} more images with {self._held} waiting",
+                f"at most {self._limits.waiting} at a time",
+                "send them again later",
+                max(1, math.ceil(self._held * self._pace)),
+            )
+        self._hold(count)
+        try:
+            yield
+        finally:
+            self._hold(-count)
+
+    async def ask(self, data: bytes, maps: bool, states: Mapping[str, bool]) -> Prediction:
+        """The answer for one admitted image.
+
+        Raises:
+            UnreadableImage: no image, damaged, or too many pixels.
+        """
+        loop = asyncio.get_running_loop()
+        self._decoding += 1
+        try:
+            image = await loop.run_in_executor(self._decoders, self._decode, data)
+            waiting = _Waiting(Ask(image, maps, states), loop.time(), loop.create_future())
+            self._waiting.append(waiting)
+        finally:
+            self._decoding -= 1
+            self._came.set()
+        return await waiting.answer
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = await self._gather()
+            if not batch:
+                continue
+            started = time.perf_counter()
+            try:
+                answers = await loop.run_in_executor(self._engine, self._answer, [w.ask for w in batch])
+            except Exception as error:  # one batch that fails must not end the server
+                for w in batch:
+                    _settle(w.answer, error)
+                continue
+            took = time.perf_counter() - started
+            self._note(len(batch), took)
+            for w, found in zip(batch, answers, strict=True):
+                _settle(w.answer, found)
+
+    async def _gather(self) -> list[_Waiting]:
+        """Wait for a batch; those who have given up waiting are left out."""
+        self._came.clear()
+        if not self._waiting:
+            await self._came.wait()
+        while self._waiting and self._decoding and len(self._waiting) < self._limits.batch:
+            left = self._waiting[0].since + self._limits.wait_ms / 1000 - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            self._came.clear()
+            try:
+                await asyncio.wait_for(self._came.wait(), left)
+            except asyncio.TimeoutError:
+                break
+        count = min(len(self._waiting), self._limits.batch)
+        return [w for w in (self._waiting.popleft() for _ in range(count)) if not w.answer.done()]
+
+    def _hold(self, count: int) -> None:
+        self._held += count
+        self._metrics.waiting.set(self._held)
+
+    def _note(self, count: int, took: float) -> None:
+        self._metrics.batch.observe(count)
+        self._metrics.engine.observe(took)
+        self._pace += 0.1 * (took / count - self._pace)
+
+
+def _settle(answer: asyncio.Future[Prediction], found: Prediction | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(found, Exception):
+        answer.set_exception(found)
+    else:
+        answer.set_result(found)

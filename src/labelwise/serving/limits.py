@@ -1,0 +1,80 @@
+"""What the server takes, and how it says no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from labelwise.errors import LabelwiseError
+
+MIB = 1024 * 1024
+
+
+class Refused(LabelwiseError):  # noqa: N818 - the name says it
+    """A request that is turned away with an HTTP status.
+
+    Args:
+        status: the HTTP status.
+        given: what came.
+        expected: what would have been taken.
+        todo: what the client can do.
+        retry_after: seconds after which to try again, where trying again helps.
+    """
+
+    def __init__(
+        self, status: int, given: str, expected: str, todo: str, retry_after: int | None = None
+    ) -> None:
+        super().__init__(given, expected, todo)
+        self.status, self.retry_after = status, retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that go with the status."""
+        if self.status == 401:
+            return {"WWW-Authenticate": "Bearer"}
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that keep the server answering, whatever it is sent.
+
+    Args:
+        file_bytes: largest image file.
+        request_bytes: largest request body.
+        pixels: most pixels of an image, read from its header before anything is decoded.
+        files: most images in a request.
+        waiting: most images taken in and not yet answered; more are refused with 429.
+        batch: most images the engine gets at once.
+        wait_ms: longest that an image waits for others to share its batch, in milliseconds.
+        seconds: longest that a request may take, its upload among it; then 504.
+        url_hosts: hosts whose addresses may be fetched; none, unless named.
+
+    Raises:
+        LabelwiseError: a bound that is not positive, or a queue that could not hold one full request.
+
+    >>> Limits(files=8).batch
+    16
+    """
+
+    file_bytes: int = 20 * MIB
+    request_bytes: int = 64 * MIB
+    pixels: int = 50_000_000
+    files: int = 32
+    waiting: int = 256
+    batch: int = 16
+    wait_ms: float = 5.0
+    seconds: float = 30.0
+    url_hosts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("file_bytes", "request_bytes", "pixels", "files", "waiting", "batch", "seconds"):
+            if getattr(self, name) <= 0:
+                raise LabelwiseError(
+                    f"{name} {getattr(self, name)}", "a number over 0", "correct the server's limits"
+                )
+        if self.waiting < self.files:
+            raise LabelwiseError(
+                f"a queue of {self.waiting} images for requests of up to {self.files}",
+                "a queue that holds one full request",
+                "raise --queue or lower --max-files",
+            )

@@ -1,0 +1,279 @@
+// The page of photographs: send them, show what the model sees, and let thresholds and known labels be tried.
+import { askJson, at, build, fit, lay, paint, percent } from "/assets/common.js";
+import { select } from "/assets/decide.js";
+
+const FEWEST = 8; // rows of a card, unless all are asked for
+const NEXT = 4; // rows below the selected ones
+const SLIDERS = 60; // at once; the field finds the others
+const AT_ONCE = 2; // requests on their way
+
+const model = await askJson("/labels");
+const names = model.labels.map((label) => label.name);
+const own = new Map(model.labels.map((label) => [label.name, label.threshold]));
+const thresholds = new Map(own);
+let photographs = [];
+
+at("model").textContent = model.model;
+at("to-review").hidden = !model.review;
+document.title = `Labelwise: ${model.model}`;
+at("what").textContent = `${names.length} labels. Photographs are sent to this server and nowhere else.`;
+at("filter").hidden = names.length <= 12;
+if (matchMedia("(max-width: 900px)").matches) at("panel").open = false;
+
+// Adding photographs -------------------------------------------------------------------------------------------------
+
+async function add(files) {
+  const added = [...files].map((file) => ({ file, url: URL.createObjectURL(file), told: {}, whole: false, pinned: null }));
+  if (!added.length) return;
+  document.body.classList.remove("empty");
+  for (const photograph of added) {
+    photograph.card = card(photograph);
+    at("cards").append(photograph.card.element);
+  }
+  photographs.push(...added);
+  tell();
+  const parts = inParts(added);
+  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+    for (let part = parts.shift(); part; part = parts.shift()) await answer(part);
+  }));
+}
+
+function inParts(added) {
+  const parts = [];
+  let room = 0;
+  for (const photograph of added) {
+    if (photograph.file.size > room || parts.at(-1)?.length >= Math.min(4, model.limits.files)) {
+      parts.push([]);
+      room = model.limits.request_bytes - 65536;
+    }
+    parts.at(-1).push(photograph);
+    room -= photograph.file.size;
+  }
+  return parts;
+}
+
+async function answer(part) {
+  const form = new FormData();
+  for (const photograph of part) form.append("files", photograph.file);
+  if (Object.keys(part[0].told).length) form.append("states", JSON.stringify(part[0].told));
+  try {
+    const found = await patiently(() => askJson(`/predict?maps=${model.gives_maps}`, { method: "POST", body: form }));
+    part.forEach((photograph, i) => take(photograph, found.predictions[i]));
+  } catch (error) {
+    part.forEach((photograph) => take(photograph, { error: error.message }));
+  }
+  tell();
+}
+
+/** A full server says when to come again. */
+async function patiently(work) {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (error.status !== 429 || attempt === 20) throw error;
+      await new Promise((done) => setTimeout(done, 1000 * Math.max(1, error.after)));
+    }
+  }
+}
+
+function take(photograph, line) {
+  photograph.error = line.error;
+  photograph.scores = line.labels && new Map(line.labels.map((label) => [label.name, label.score]));
+  photograph.maps = line.labels && new Map(line.labels.filter((label) => label.map).map((label) => [label.name, label.map]));
+  show(photograph);
+}
+
+// Cards --------------------------------------------------------------------------------------------------------------
+
+function card(photograph) {
+  const image = build("img", { src: photograph.url, alt: photograph.file.name });
+  const canvas = build("canvas", { "aria-hidden": "true" });
+  const photo = build("span", { className: "photo" }, image, canvas);
+  image.addEventListener("load", () => fit(image));
+  image.addEventListener("error", () => image.replaceWith(build("span", { className: "none", textContent: "This browser cannot show the file." })));
+  const title = build("h2", { textContent: photograph.file.name });
+  const state = build("p", { className: "soft", textContent: "Waiting…" });
+  const rows = build("ul", { className: "rows", "aria-label": `Labels of ${photograph.file.name}` });
+  const more = build("button", { className: "plain more", type: "button", hidden: true });
+  more.addEventListener("click", () => {
+    photograph.whole = !photograph.whole;
+    show(photograph);
+  });
+  const element = build("li", { className: "card" },
+    build("div", { className: "frame" }, photo),
+    build("div", {}, build("header", {}, title), state, rows, more));
+  return { element, image, canvas, state, rows, more };
+}
+
+function show(photograph) {
+  const { state, rows, more } = photograph.card;
+  state.className = photograph.error ? "error" : "soft";
+  state.textContent = photograph.error ?? "";
+  if (!photograph.scores) return;
+  const chosen = select(names, photograph.scores, thresholds, model.exclusive, model.top_k);
+  photograph.chosen = chosen;
+  state.textContent = chosen.size ? "" : "Nothing over its threshold.";
+  const ranked = [...photograph.scores.keys()].sort((a, b) => chosen.has(b) - chosen.has(a));
+  const few = Math.max(FEWEST, chosen.size + NEXT);
+  const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  rows.replaceChildren(...(photograph.whole ? ranked : ranked.slice(0, few)).map((name) => row(photograph, name)));
+  if (focused) rows.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  more.hidden = ranked.length <= few;
+  more.textContent = photograph.whole ? "Fewer labels" : `All ${ranked.length} labels`;
+}
+
+function row(photograph, name) {
+  const [score, threshold, selected] = [photograph.scores.get(name), thresholds.get(name), photograph.chosen.has(name)];
+  const fill = build("span", { className: "fill" });
+  fill.style.width = `${100 * score}%`;
+  const tick = build("span", { className: "tick" });
+  tick.style.left = `${100 * threshold}%`;
+  const button = build("button", {
+    type: "button", className: selected ? "row selected" : "row", title: name,
+    "data-key": `row ${name}`, "aria-pressed": String(photograph.pinned === name),
+    "aria-label": `${name}: ${percent(score)}, threshold ${percent(threshold)}, ${selected ? "selected" : "not selected"}`,
+  },
+    build("span", { className: "mark", textContent: selected ? "✓" : "" }),
+    build("span", { className: "name", textContent: name }),
+    build("span", { className: "track" }, fill, tick),
+    build("span", { className: "value", textContent: percent(score) }));
+  const look = () => overlay(photograph, name);
+  const away = () => overlay(photograph, photograph.pinned);
+  for (const event of ["mouseenter", "focus"]) button.addEventListener(event, look);
+  for (const event of ["mouseleave", "blur"]) button.addEventListener(event, away);
+  button.addEventListener("click", () => {
+    photograph.pinned = photograph.pinned === name ? null : name;
+    for (const other of photograph.card.rows.querySelectorAll(".row")) {
+      other.setAttribute("aria-pressed", String(other.title === photograph.pinned));
+    }
+    overlay(photograph, photograph.pinned);
+  });
+  return build("li", {}, button, ...(model.takes_states ? [told(photograph, name)] : []));
+}
+
+function overlay(photograph, name) {
+  const { canvas, image } = photograph.card;
+  const map = name === null ? null : photograph.maps.get(name);
+  canvas.classList.toggle("on", Boolean(map));
+  if (!map) return;
+  lay(canvas, image, model.view);
+  paint(canvas, map);
+  canvas.dataset.label = name;
+}
+
+const TOLD = new Map([["", "not told"], ["true", "it is there"], ["false", "it is not"]]);
+
+/** What the person knows of a label: nothing, that it is there, that it is not; the model is asked again. */
+function told(photograph, name) {
+  const now = name in photograph.told ? String(photograph.told[name]) : "";
+  const button = build("button", {
+    type: "button", className: "told", "data-told": now, "data-key": `told ${name}`, textContent: TOLD.get(now),
+    "aria-label": `${name}: ${TOLD.get(now)}; change what you tell the model`,
+  });
+  button.addEventListener("click", async () => {
+    const next = { "": true, true: false, false: undefined }[now];
+    if (next === undefined) delete photograph.told[name];
+    else photograph.told[name] = next;
+    await answer([photograph]);
+  });
+  return button;
+}
+
+// Thresholds ---------------------------------------------------------------------------------------------------------
+
+function sliders() {
+  const wanted = at("filter").value.trim().toLowerCase();
+  const found = names.filter((name) => name.toLowerCase().includes(wanted));
+  at("sliders").replaceChildren(...found.slice(0, SLIDERS).map(slider));
+  if (found.length > SLIDERS) at("sliders").append(build("p", { className: "soft small", textContent: `and ${found.length - SLIDERS} more; find them by name` }));
+}
+
+function slider(name, place) {
+  const id = `threshold-${place}`;
+  const value = build("output", { htmlFor: id });
+  const range = build("input", { type: "range", id, min: 0, max: 1, step: 0.01, value: thresholds.get(name) });
+  const element = build("div", { className: "slider" }, build("label", { htmlFor: id, textContent: name, title: name }), value, range);
+  const mark = () => {
+    value.textContent = thresholds.get(name).toFixed(2);
+    element.classList.toggle("moved", thresholds.get(name) !== own.get(name));
+    at("reset").hidden = names.every((other) => thresholds.get(other) === own.get(other));
+  };
+  range.addEventListener("input", () => {
+    thresholds.set(name, Number(range.value));
+    mark();
+    photographs.forEach(show);
+    tell();
+  });
+  mark();
+  return element;
+}
+
+at("filter").addEventListener("input", sliders);
+at("reset").addEventListener("click", () => {
+  for (const [name, value] of own) thresholds.set(name, value);
+  sliders();
+  photographs.forEach(show);
+  tell();
+  at("panel").querySelector("input")?.focus();
+});
+sliders();
+
+// Results ------------------------------------------------------------------------------------------------------------
+
+function tell() {
+  const done = photographs.filter((photograph) => photograph.scores || photograph.error).length;
+  const bad = photographs.filter((photograph) => photograph.error).length;
+  const all = photographs.length;
+  const count = done < all ? `${done} of ${all} photographs` : `${all} photograph${all === 1 ? "" : "s"}`;
+  at("count").textContent = bad ? `${count}, ${bad} unreadable` : count;
+  at("save").disabled = done < all;
+}
+
+const cell = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+function table() {
+  const lines = photographs.map((photograph) => {
+    const picked = photograph.scores ? [...photograph.scores.keys()].filter((name) => photograph.chosen.has(name)) : [];
+    const scores = names.map((name) => photograph.scores?.get(name).toFixed(6) ?? "");
+    return [photograph.file.name, photograph.error ?? "", picked.join("; "), ...scores];
+  });
+  return [["image", "error", "selected", ...names], ...lines].map((line) => line.map(cell).join(",")).join("\n") + "\n";
+}
+
+at("save").addEventListener("click", () => {
+  const url = URL.createObjectURL(new Blob([table()], { type: "text/csv" }));
+  build("a", { href: url, download: "labels.csv" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+});
+
+at("clear").addEventListener("click", () => {
+  for (const photograph of photographs) URL.revokeObjectURL(photograph.url);
+  photographs = [];
+  at("cards").replaceChildren();
+  document.body.classList.add("empty");
+  at("choose").focus();
+});
+
+// Choosing and dropping ----------------------------------------------------------------------------------------------
+
+at("choose").addEventListener("click", () => at("files").click());
+at("files").addEventListener("change", () => {
+  add(at("files").files);
+  at("files").value = "";
+});
+for (const event of ["dragenter", "dragover"]) {
+  document.addEventListener(event, (e) => {
+    e.preventDefault();
+    at("drop").classList.add("over");
+  });
+}
+document.addEventListener("dragleave", (e) => {
+  if (!e.relatedTarget) at("drop").classList.remove("over");
+});
+document.addEventListener("drop", (e) => {
+  e.preventDefault();
+  at("drop").classList.remove("over");
+  add(e.dataTransfer.files);
+});
+document.body.dataset.ready = "yes";

@@ -1,0 +1,172 @@
+// The review: one suspicious label at a time, decided by key or click, on the server's disk before the next one shows.
+import { ask, askJson, at, build, fit, lay, paint, percent, send } from "/assets/common.js";
+
+const WORDS = { 1: "present", 0: "absent", "": "unknown" };
+const KEYS = { k: "keep", c: "change", u: "unknown" };
+
+const [model, queue] = await Promise.all([askJson("/labels"), askJson("/review/items")]);
+const items = queue.items;
+const photos = new Map();
+let place = Math.max(0, items.findIndex((item) => item.choice === null));
+let saving = false;
+let evidence = false;
+
+at("model").textContent = model.model;
+at("saved").textContent = `· every decision is saved to ${queue.journal}`;
+at("queue").hidden = !items.length;
+if (!items.length) at("problem").textContent = "The audit's list is empty.";
+if (!queue.exports) {
+  at("export").disabled = true;
+  at("export-what").textContent = "Start the server with --data SOURCE to write the corrected table.";
+}
+
+const CHOICES = [
+  ["keep", "K", (item) => `Keep: ${WORDS[item.current]}`, "the label stands as it is"],
+  ["change", "C", (item) => `Change: ${WORDS[item.proposed]}`, "as the audit proposes"],
+  ["unknown", "U", () => "Unknown", "cannot be told; training leaves it out"],
+];
+
+function show() {
+  const item = items[place];
+  if (!item) return;
+  at("question").textContent = `Is “${item.label}” in this photograph?`;
+  at("why").textContent = item.reason || `Listed as ${item.kind}.`;
+  at("facts").replaceChildren(...facts(item));
+  at("choices").replaceChildren(...CHOICES.map(([choice, key, words, why]) => {
+    const button = build("button", { type: "button", className: "choice", "data-choice": choice, "aria-pressed": String(item.choice === choice), "aria-keyshortcuts": key },
+      build("span", {}, words(item), build("small", { textContent: why })), build("kbd", { textContent: key }));
+    button.addEventListener("click", () => decide(choice));
+    return button;
+  }));
+  at("back").disabled = place === 0;
+  at("forward").disabled = place === items.length - 1;
+  tell();
+  picture();
+}
+
+function facts(item) {
+  const rows = [
+    ["The table says", WORDS[item.current]],
+    ["The audit proposes", WORDS[item.proposed]],
+    ["Probability", item.probability === "" ? "" : percent(Number(item.probability))],
+    ["Kind", item.kind],
+    ["Image", item.image],
+  ];
+  return rows.filter(([, text]) => text !== "").flatMap(([head, text]) => [build("dt", { textContent: head }), build("dd", { textContent: text })]);
+}
+
+function tell() {
+  const done = items.filter((item) => item.choice !== null).length;
+  at("progress").textContent = `Item ${place + 1} of ${items.length}, ${done} decided`;
+  at("done").style.width = `${items.length ? (100 * done) / items.length : 0}%`;
+}
+
+// Photographs are kept as they come, and the next one is fetched while this one is looked at.
+function photo(i) {
+  if (i >= items.length) return null;
+  if (!photos.has(i)) {
+    photos.set(i, ask(`/review/items/${i}/photo`).then((answer) => (answer.ok ? answer.blob() : Promise.reject(answer))).then((blob) => URL.createObjectURL(blob)));
+    photos.get(i).catch(() => photos.delete(i));
+  }
+  if (photos.size > 12) forget(photos.keys().next().value);
+  return photos.get(i);
+}
+
+function forget(i) {
+  photos.get(i).then((url) => URL.revokeObjectURL(url), () => {});
+  photos.delete(i);
+}
+
+async function picture() {
+  const here = place;
+  const image = at("image");
+  at("map").classList.remove("on");
+  try {
+    const url = await photo(here);
+    if (here !== place) return;
+    image.src = url;
+    image.alt = items[here].image;
+    await image.decode();
+    fit(image);
+  } catch {
+    if (here === place) {
+      image.removeAttribute("src");
+      image.alt = `${items[here].image} cannot be shown`;
+    }
+  }
+  photo(here + 1)?.catch(() => {});
+  if (evidence) overlay();
+}
+
+async function overlay() {
+  const here = place;
+  const item = items[here];
+  item.map ??= (await askJson(`/review/items/${here}/map`)).map ?? false;
+  if (here !== place || !evidence) return;
+  at("problem").textContent = item.map ? "" : "This model gives no map for the label.";
+  if (!item.map) return;
+  lay(at("map"), at("image"), model.view);
+  paint(at("map"), item.map);
+  at("map").classList.add("on");
+}
+
+async function decide(choice) {
+  if (saving) return;
+  saving = true;
+  const here = place;
+  try {
+    await send(`/review/items/${here}`, { choice });
+    items[here].choice = choice;
+    at("problem").textContent = "";
+    if (here < items.length - 1) place = here + 1;
+    show();
+  } catch (error) {
+    at("problem").textContent = `Not saved: ${error.message}`;
+  } finally {
+    saving = false;
+  }
+}
+
+function step(by) {
+  const next = Math.min(items.length - 1, Math.max(0, place + by));
+  if (saving || next === place) return;
+  place = next;
+  show();
+}
+
+function toggle() {
+  evidence = !evidence;
+  at("show").setAttribute("aria-pressed", String(evidence));
+  if (evidence) overlay();
+  else at("map").classList.remove("on");
+}
+
+at("back").addEventListener("click", () => step(-1));
+at("forward").addEventListener("click", () => step(1));
+at("show").addEventListener("click", toggle);
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || document.querySelector("dialog[open]")) return;
+  const key = event.key.toLowerCase();
+  if (key in KEYS) decide(KEYS[key]);
+  else if (key === "arrowleft") step(-1);
+  else if (key === "arrowright") step(1);
+  else if (key === "e") toggle();
+  else return;
+  event.preventDefault();
+});
+
+at("export").addEventListener("click", async () => {
+  at("export").disabled = true;
+  try {
+    const found = await askJson("/review/export", { method: "POST" });
+    at("exported").replaceChildren(
+      `${found.changed} of ${found.decided} decided cells changed. The table is ${found.table}, its changes are in ${found.changes}. Train on it:`,
+      build("code", { textContent: found.command }));
+  } catch (error) {
+    at("exported").replaceChildren(build("span", { className: "error", textContent: error.message }));
+  }
+  at("export").disabled = false;
+});
+
+show();
+document.body.dataset.ready = "yes";

@@ -1,0 +1,229 @@
+"""The audit's list as a queue: what a person decided of each suspicious label, safe at every step."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
+
+COLUMNS = ("rank", "image", "label", "current", "proposed", "kind", "score", "probability", "reason")
+CHOICES = ("keep", "change", "unknown")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One suspicious label of one image, as the audit wrote it.
+
+    Args:
+        rank: place in the audit's list.
+        image: path as the data set gives it.
+        label: the label in question.
+        current: "1", "0", or "" for unknown.
+        proposed: what the audit would put in its place.
+        kind: why it is in the list: missing, wrong, duplicate or contradiction.
+        score: how suspicious.
+        probability: of the label, by the audit's model.
+        reason: one sentence for people.
+    """
+
+    rank: str
+    image: str
+    label: str
+    current: str
+    proposed: str
+    kind: str
+    score: str
+    probability: str
+    reason: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The cell that the item is of, whatever its rank and kind in a later audit."""
+        return self.image, self.label
+
+
+class Review:
+    """A queue of items with a journal of decisions beside the audit's file.
+
+    Each decision is a line that is on the disk before it is confirmed; the last one of an item counts. Opening
+    the queue again, after a crash as well, finds everything that was confirmed.
+
+    Args:
+        audit: CSV that `labelwise audit` wrote.
+        data: the data set that was audited; needed for photographs that lie under its folder, and for the export.
+
+    Raises:
+        LabelwiseError: another kind of file, a damaged journal, or an image that the data set does not hold.
+    """
+
+    def __init__(self, audit: Path, data: Dataset | None = None) -> None:
+        self.audit, self.data = audit, data
+        self.journal = audit.with_name(f"{audit.stem}.review.jsonl")
+        self.items = read_audit(audit)
+        self._rows = {} if data is None else {data.image_id(i): i for i in range(len(data))}
+        self._check_images()
+        self._lock = threading.Lock()
+        self._chosen = read_journal(self.journal)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def choice(self, i: int) -> str | None:
+        """What was decided of an item, `None` where nothing was."""
+        return self._chosen.get(self.items[i].key)
+
+    @property
+    def decided(self) -> int:
+        """How many items are decided."""
+        return sum(self.choice(i) is not None for i in range(len(self)))
+
+    def decide(self, i: int, choice: str | None) -> None:
+        """Write one decision down; `None` takes an earlier one back.
+
+        Raises:
+            LabelwiseError: no such choice, or a disk that refuses.
+        """
+        if choice is not None and choice not in CHOICES:
+            raise LabelwiseError(f"choice {choice!r}", f"one of {', '.join(CHOICES)}", "correct it")
+        item = self.items[i]
+        when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        line = {
+            "time": when,
+            "image": item.image,
+            "label": item.label,
+            "kind": item.kind,
+            "current": item.current,
+            "proposed": item.proposed,
+            "choice": choice,
+        }
+        with self._lock:
+            append_line(self.journal, json.dumps(line, ensure_ascii=False))
+            self._chosen[item.key] = choice
+
+    def encoded(self, i: int) -> Path | bytes:
+        """The image file of an item, or its bytes."""
+        image = self.items[i].image
+        if self.data is not None:
+            return self.data.encoded(self._rows[image])
+        return self.audit.parent / image
+
+    def corrections(self) -> list[tuple[Item, str]]:
+        """Decided items with the value that their cell gets: "1", "0" or "" for unknown."""
+        values = {
+            "keep": lambda item: item.current,
+            "change": lambda item: item.proposed,
+            "unknown": lambda _: "",
+        }
+        found = ((item, self._chosen.get(item.key)) for item in self.items)
+        return [(item, values[choice](item)) for item, choice in found if choice is not None]
+
+    def to_json(self) -> dict[str, Any]:
+        """The queue as the page shows it."""
+        items = [{**asdict(item), "choice": self.choice(i)} for i, item in enumerate(self.items)]
+        return {
+            "audit": self.audit.name,
+            "journal": self.journal.name,
+            "exports": self.data is not None,
+            "items": items,
+        }
+
+    def _check_images(self) -> None:
+        if self.data is not None:
+            lost = next((item.image for item in self.items if item.image not in self._rows), None)
+            if lost is not None:
+                raise LabelwiseError(
+                    f"image {lost!r} of {self.audit}, which the data do not hold",
+                    "the data that were audited",
+                    "correct --data",
+                )
+        elif self.items and not (self.audit.parent / self.items[0].image).is_file():
+            raise LabelwiseError(
+                f"image {self.items[0].image!r} of {self.audit}, which is not there",
+                "images beside the audit's file, or the data that were audited",
+                "give --data SOURCE",
+            )
+
+
+def read_audit(file: Path) -> list[Item]:
+    """The items of an audit's CSV, in its order.
+
+    Raises:
+        LabelwiseError: no such file, other columns, or values that no audit writes.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8") as lines:
+            rows = csv.DictReader(lines)
+            missing = [c for c in COLUMNS if c not in (rows.fieldnames or ())]
+            if missing:
+                raise LabelwiseError(
+                    f"{file} without the column {missing[0]!r}",
+                    ",".join(COLUMNS),
+                    "write it by labelwise audit",
+                )
+            return [_item(file, row) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LabelwiseError(
+            f"audit {file} ({reason})", "the CSV of labelwise audit", "correct the path"
+        ) from None
+
+
+def _item(file: Path, row: Mapping[str, str]) -> Item:
+    item = Item(**{name: row[name] or "" for name in COLUMNS})
+    for name in ("current", "proposed"):
+        if getattr(item, name) not in ("0", "1", ""):
+            raise LabelwiseError(
+                f"{file} with {name} {getattr(item, name)!r}", '1, 0 or ""', "write it by labelwise audit"
+            )
+    return item
+
+
+def read_journal(file: Path) -> dict[tuple[str, str], str | None]:
+    """The last choice of each item; a last line that was cut off by a crash was never confirmed, and goes.
+
+    Raises:
+        LabelwiseError: a damaged line before the last.
+    """
+    if not file.is_file():
+        return {}
+    whole, _, torn = file.read_bytes().rpartition(b"\n")
+    if torn:
+        os.truncate(file, len(whole) + 1 if whole else 0)
+    chosen: dict[tuple[str, str], str | None] = {}
+    for n, text in enumerate(whole.splitlines(), 1):
+        try:
+            line = json.loads(text)
+            chosen[line["image"], line["label"]] = line["choice"]
+        except (ValueError, KeyError, TypeError):
+            raise LabelwiseError(
+                f"line {n} of {file} is damaged", "a decision in JSON", "remove the line"
+            ) from None
+    return chosen
+
+
+def append_line(file: Path, line: str) -> None:
+    """Add a line and see it on the disk.
+
+    Raises:
+        LabelwiseError: the disk is full or refuses.
+    """
+    try:
+        with open(file, "ab") as out:
+            out.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError as error:
+        raise LabelwiseError(
+            f"{file} could not be written ({error.strerror})",
+            "a writable disk",
+            "free some space, decide again",
+        ) from None

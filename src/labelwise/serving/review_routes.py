@@ -1,0 +1,99 @@
+"""The review queue over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from labelwise.data.decode import UnreadableImage, decode_image
+from labelwise.errors import LabelwiseError
+from labelwise.serving.answers import Answers
+from labelwise.serving.batcher import Batcher
+from labelwise.serving.limits import Refused
+from labelwise.serving.review import Review
+from labelwise.serving.review_table import export_table
+
+LONGEST = 1200
+
+
+class Choice(BaseModel):
+    """What a person decided of an item; `null` takes it back."""
+
+    model_config = ConfigDict(extra="forbid")
+    choice: Literal["keep", "change", "unknown"] | None
+
+
+def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRouter:
+    """The routes under `/review/`.
+
+    Args:
+        review: the queue.
+        answers: decodes the photographs.
+        batcher: computes where the model sees the label.
+    """
+    routes = APIRouter(prefix="/review", tags=["review"])
+
+    @routes.get("/items", summary="The queue with what was decided")
+    def items() -> dict[str, Any]:
+        return review.to_json()
+
+    @routes.post("/items/{i}", summary="Decide on an item")
+    def decide(i: int, choice: Choice) -> dict[str, Any]:
+        _within(review, i)
+        try:
+            review.decide(i, choice.choice)
+        except LabelwiseError as error:
+            raise Refused(507, error.given, error.expected, error.todo) from None
+        return {"choice": choice.choice, "decided": review.decided}
+
+    @routes.get("/items/{i}/photo", summary="An item's photograph, upright, as JPEG", response_class=Response)
+    def photo(i: int) -> Response:
+        _within(review, i)
+        try:
+            return Response(_jpeg(review.encoded(i)), media_type="image/jpeg")
+        except UnreadableImage as error:
+            raise Refused(404, error.given, error.expected, error.todo) from None
+
+    @routes.get("/items/{i}/map", summary="Where the model sees the item's label")
+    async def evidence(i: int) -> dict[str, Any]:
+        _within(review, i)
+        if review.items[i].label not in answers.names:
+            return {"map": None}
+        file = review.encoded(i)
+        try:
+            data = file if isinstance(file, bytes) else await asyncio.to_thread(file.read_bytes)
+            with batcher.admitted(1):
+                found = await batcher.ask(data, True, {})
+        except (UnreadableImage, OSError):
+            return {"map": None}
+        return {"map": None if found.maps is None else found.map(review.items[i].label).tolist()}
+
+    @routes.post("/export", summary="Write the corrected table beside the audit's file")
+    def export() -> dict[str, Any]:
+        try:
+            return export_table(review)
+        except LabelwiseError as error:
+            raise Refused(409, error.given, error.expected, error.todo) from None
+
+    return routes
+
+
+def _within(review: Review, i: int) -> None:
+    if not 0 <= i < len(review):
+        raise Refused(404, f"item {i}", f"0 to {len(review) - 1}", "reload the page")
+
+
+def _jpeg(source: Path | bytes) -> bytes:
+    """A photograph small enough for a screen, upright whatever its file says."""
+    array = decode_image(source, shrink_to=LONGEST).permute(1, 2, 0).contiguous().numpy()
+    image = Image.fromarray(array)
+    image.thumbnail((LONGEST, LONGEST))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=88)
+    return out.getvalue()

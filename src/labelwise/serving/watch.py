@@ -1,0 +1,122 @@
+"""Around every request: its id, the token, the size of its body, one log line and the counters."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import re
+import time
+import traceback
+import uuid
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from labelwise.serving.limits import Limits, Refused
+from labelwise.serving.metrics import ServerMetrics
+
+LOG = logging.getLogger("labelwise.serving")
+OPEN = ("/healthz", "/readyz", "/", "/review", "/docs", "/openapi.json")
+"""Paths that answer without the token: signs of life, and pages, which hold no data of their own."""
+
+
+def log_line(event: str, **fields: Any) -> None:
+    """One line of JSON in the log."""
+    LOG.info(json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False))
+
+
+def refusal(error: Refused) -> JSONResponse:
+    """The answer that turns a request away."""
+    return JSONResponse({"error": str(error)}, error.status, error.headers)
+
+
+class Watch:
+    """Middleware of the server.
+
+    Args:
+        app: what answers.
+        limits: the largest body.
+        metrics: where to count.
+        token: asked for as `Authorization: Bearer TOKEN` where given.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, metrics: ServerMetrics, token: str | None) -> None:
+        self._app, self._limits, self._metrics, self._token = app, limits, metrics, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        seen: dict[str, Any] = {"id": _request_id(headers), "status": 0, "bytes": 0}
+        scope.setdefault("state", {})["seen"] = seen
+        started = time.perf_counter()
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen["status"] = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", seen["id"].encode())]
+            await send(message)
+
+        try:
+            self._check(scope["path"], headers)
+            await self._app(scope, self._counted(receive, seen), sending)
+        except Refused as error:
+            await self._say(refusal(error), seen, scope, receive, sending)
+        except Exception:
+            log_line("failure", id=seen["id"], path=scope["path"], traceback=traceback.format_exc())
+            failed = JSONResponse({"error": f"the server failed on request {seen['id']}; see its log"}, 500)
+            await self._say(failed, seen, scope, receive, sending)
+        finally:
+            self._note(scope, seen, time.perf_counter() - started)
+
+    async def _say(
+        self, answer: JSONResponse, seen: dict[str, Any], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if not seen["status"]:
+            await answer(scope, receive, send)
+
+    def _check(self, path: str, headers: dict[str, str]) -> None:
+        """Refuse what has no token, and what says itself that it is too large."""
+        if self._token is not None and path not in OPEN and not path.startswith("/assets/"):
+            given = headers.get("authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+                raise Refused(
+                    401, "a request without the token", "Authorization: Bearer TOKEN", "send the token"
+                )
+        length = headers.get("content-length", "0")
+        if length.isdigit() and int(length) > self._limits.request_bytes:
+            raise self._too_large(int(length))
+
+    def _counted(self, receive: Receive, seen: dict[str, Any]) -> Receive:
+        async def receiving() -> Message:
+            message = await receive()
+            seen["bytes"] += len(message.get("body", b""))
+            if seen["bytes"] > self._limits.request_bytes:
+                raise self._too_large(seen["bytes"])
+            return message
+
+        return receiving
+
+    def _too_large(self, size: int) -> Refused:
+        return Refused(
+            413,
+            f"a request of {size:,} bytes",
+            f"at most {self._limits.request_bytes:,}",
+            "send the images in parts",
+        )
+
+    def _note(self, scope: Scope, seen: dict[str, Any], took: float) -> None:
+        # Routes and not paths are counted, so that no client can fill the registry with names.
+        route = getattr(scope.get("route"), "path", "other")
+        self._metrics.requests.labels(route, str(seen["status"])).inc()
+        self._metrics.seconds.labels(route).observe(took)
+        log_line("request", method=scope["method"], path=scope["path"], ms=round(1000 * took, 1), **seen)
+
+
+def _request_id(headers: dict[str, str]) -> str:
+    given = headers.get("x-request-id", "")
+    return given if re.fullmatch(r"[\w.-]{1,64}", given) else uuid.uuid4().hex

@@ -1,0 +1,279 @@
+"""The server's pages in a real browser, used by hand and keyboard as a person would."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import labelwise as lw
+import tiny_runs
+from labelwise.serving.app import create_app
+from labelwise.serving.review import Review
+from live_server import live
+
+sync = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+WIDTHS = {"phone": (390, 844), "desk": (1200, 900)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser without a window."""
+    with sync.sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of photographs with their table."""
+    folder = tmp_path_factory.mktemp("photos")
+    tiny_runs.photographs(folder)
+    return folder
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request: pytest.FixtureRequest, browser: Any) -> Iterator[Any]:
+    """A page that fails the test on any error of its own, and on any request to somebody else."""
+    width, height = WIDTHS[request.param]
+    context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    # A browser notes each 401 as an error, and being asked for the token is none.
+    page.on(
+        "console",
+        lambda m: faults.append(m.text) if m.type == "error" and " 401 " not in m.text else None,
+    )
+    page.on("request", lambda asked: faults.append(asked.url) if not re.match(
+        r"(http://127\.0\.0\.1:\d+/|blob:|data:)", asked.url) else None)  # fmt: skip
+    yield page
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    context.close()
+    assert faults == []
+
+
+def names(page: Any, card: int = 0) -> list[str]:
+    """Labels of a card that are marked as selected."""
+    return (
+        page.locator(".card")
+        .nth(card)
+        .locator(".row.selected")
+        .evaluate_all("rows => rows.map(r => r.title)")
+    )
+
+
+def drop(page: Any, files: list[Path]) -> None:
+    """Files let go over the page, as the browser tells of it."""
+    given = [[f.name, base64.b64encode(f.read_bytes()).decode()] for f in files]
+    transfer = page.evaluate_handle(
+        """files => { const t = new DataTransfer();
+        const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+        for (const [name, text] of files) t.items.add(new File([bytes(text)], name));
+        return t; }""",
+        given,
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    page.wait_for_selector("#save:not([disabled])")
+
+
+def open_thresholds(page: Any) -> None:
+    """On a phone they are folded away."""
+    if not page.locator("#sliders").is_visible():
+        page.click("#panel summary")
+
+
+def test_photographs_are_dropped_looked_at_and_saved(
+    page: Any, run_folder: Path, photos: Path, tmp_path: Path
+) -> None:
+    predictor = lw.load(run_folder)
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    files = [photos / "train0.jpg", bad, photos / "train1.jpg"]
+    with live(create_app(predictor, title="mine")) as client:
+        page.goto(str(client.base_url))
+        page.wait_for_selector("[data-ready]")
+        assert page.title() == "Labelwise: mine"
+        drop(page, files)
+        assert page.inner_text("#count") == "3 photographs, 1 unreadable"
+        assert "not an image file" in page.locator(".card").nth(1).inner_text()
+        expected = {f.name: p for f, p in zip(files, predictor.predict(files), strict=True)}
+        assert names(page) == expected["train0.jpg"].selected
+        with page.expect_download() as download:
+            page.click("#save")
+        rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
+        assert [row["image"] for row in rows] == [f.name for f in files]
+        assert "not an image file" in rows[1]["error"]
+        for row in (rows[0], rows[2]):
+            assert row["selected"] == "; ".join(expected[row["image"]].selected)
+            for name, score in expected[row["image"]].scores.items():
+                assert float(row[name]) == pytest.approx(score, abs=1e-6)
+        page.click("#clear")
+        assert page.locator(".card").count() == 0
+        assert page.locator("#choose").is_visible()
+
+
+def test_maps_show_by_pointer_and_by_keyboard(page: Any, run_folder: Path, photos: Path) -> None:
+    with live(create_app(lw.load(run_folder))) as client:
+        page.goto(str(client.base_url))
+        page.wait_for_selector("[data-ready]")
+        page.set_input_files("#files", [photos / "train0.jpg"])
+        page.wait_for_selector("#save:not([disabled])")
+        canvas, rows = page.locator(".card canvas"), page.locator(".card .row")
+        assert "on" not in (canvas.get_attribute("class") or "")
+        rows.nth(1).hover()
+        second = rows.nth(1).get_attribute("title")
+        page.wait_for_selector(".card canvas.on")
+        assert canvas.get_attribute("data-label") == second
+        painted = canvas.evaluate(
+            "c => [...c.getContext('2d').getImageData(0, 0, 64, 64).data].filter(v => v).length"
+        )
+        assert painted > 4000
+        over, under = canvas.bounding_box(), page.locator(".card img").bounding_box()
+        assert all(abs(over[k] - under[k]) < 1 for k in over)
+        page.mouse.move(1, 1)
+        page.wait_for_selector(".card canvas:not(.on)", state="attached")
+        rows.nth(0).focus()
+        page.wait_for_selector(".card canvas.on")
+        page.keyboard.press("Tab")
+        assert canvas.get_attribute("data-label") == second
+        page.keyboard.press("Enter")
+        assert rows.nth(1).get_attribute("aria-pressed") == "true"
+        page.locator("#clear").focus()
+        assert "on" in canvas.get_attribute("class")
+        assert canvas.get_attribute("data-label") == second
+
+
+def test_a_moved_threshold_changes_the_decision_at_once(page: Any, run_folder: Path, photos: Path) -> None:
+    predictor = lw.load(run_folder)
+    (found,) = predictor.predict([photos / "train0.jpg"])
+    last = list(found.scores)[-1]
+    with live(create_app(predictor)) as client:
+        page.goto(str(client.base_url))
+        page.wait_for_selector("[data-ready]")
+        page.set_input_files("#files", [photos / "train0.jpg"])
+        page.wait_for_selector("#save:not([disabled])")
+        open_thresholds(page)
+        slider = page.get_by_label(last, exact=True)
+        slider.focus()
+        page.keyboard.press("Home")
+        assert slider.input_value() == "0"
+        assert set(names(page)) == {*found.selected, last}
+        page.keyboard.press("End")
+        assert set(names(page)) == {n for n in found.selected if n != last}
+        page.click("#reset")
+        assert names(page) == found.selected
+        assert not page.locator("#reset").is_visible()
+
+
+def test_the_token_is_asked_for_once(page: Any, run_folder: Path) -> None:
+    with live(create_app(lw.load(run_folder), title="guarded", token="s3cret")) as client:
+        page.goto(str(client.base_url))
+        page.fill("#token", "s3cret")
+        page.click("dialog button")
+        page.wait_for_selector("[data-ready]")
+        page.reload()
+        page.wait_for_selector("[data-ready]")
+        assert page.inner_text("#model") == "guarded"
+
+
+def write_audit(folder: Path, source: str) -> Path:
+    """Twenty cells of the data, with the opposite proposed."""
+    data = lw.read(source)
+    head = "rank,image,label,current,proposed,kind,score,probability,reason,evidence"
+    lines = [head]
+    for i in range(20):
+        now = int(data.values[i, i % 10])
+        lines.append(
+            f"{i + 1},{data.image_id(i)},{data.labels.names[i % 10]},{now},{1 - now},wrong,0.5,0.5,why {i},"
+        )
+    (folder / "audit.csv").write_text("\n".join(lines) + "\n")
+    return folder / "audit.csv"
+
+
+def test_twenty_items_are_reviewed_by_keyboard_kept_over_a_reload_and_trained_on(
+    page: Any, run_folder: Path, table: Path, tmp_path: Path
+) -> None:
+    source = f"parquet:{table}"
+    audit = write_audit(tmp_path, source)
+    keys = "kcu" * 6 + "kc"
+    predictor = lw.load(run_folder)
+    with live(create_app(predictor, review=Review(audit, lw.read(source)))) as client:
+        page.goto(f"{client.base_url}/review")
+        page.wait_for_selector("[data-ready]")
+        press(page, keys[:7])
+        assert page.inner_text("#progress") == "Item 8 of 20, 7 decided"
+        page.keyboard.press("e")
+        page.wait_for_selector("#map.on")
+        for _ in range(2):
+            page.keyboard.press("ArrowLeft")
+        assert page.inner_text("#why") == "why 5"
+        assert page.locator('.choice[aria-pressed="true"]').get_attribute("data-choice") == "unknown"
+    with live(create_app(predictor, review=Review(audit, lw.read(source)))) as client:
+        page.goto(f"{client.base_url}/review")
+        page.wait_for_selector("[data-ready]")
+        assert page.inner_text("#progress") == "Item 8 of 20, 7 decided"
+        page.click('.choice[data-choice="change"]')
+        page.wait_for_selector('#progress:text("8 decided")')
+        press(page, keys[8:])
+        page.wait_for_selector('#progress:text("20 decided")')
+        page.click("#export")
+        page.wait_for_selector("#exported code")
+        line = page.inner_text("#exported code")
+    changed = int(re.search(r"(\d+) of 20 decided cells", page.inner_text("#exported"))[1])
+    assert changed == sum(key != "k" for key in keys)
+    found = re.search(r"--data '?parquet:([^' ]+)", line)
+    after, before = lw.read(f"parquet:{found[1]}"), lw.read(source)
+    assert (after.known != before.known).sum() == keys.count("u")
+    assert (after.values != before.values)[after.known].sum() == keys.count("c")
+    out = tmp_path / "again"
+    words = shlex.split(line)[1:-1]
+    done = tiny_runs.command(*words, out, *tiny_runs.TINY, "--no-report")
+    assert done.code == 0, done.err
+    assert (out / "results.json").is_file()
+
+
+def test_what_is_told_is_sent_and_stays_in_focus(page: Any, table: Path, tmp_path: Path, photos: Path) -> None:
+    words = [
+        "train",
+        "--data",
+        f"parquet:{table}",
+        "--out",
+        tmp_path / "run",
+        "--method",
+        "c-tran",
+        "--no-report",
+    ]
+    tiny = ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--epochs", "1"]
+    done = tiny_runs.command(*words, *tiny, "--set", "workers=0")
+    assert done.code == 0, done.err
+    with live(create_app(lw.load(tmp_path / "run"))) as client:
+        page.goto(str(client.base_url))
+        page.wait_for_selector("[data-ready]")
+        page.set_input_files("#files", [photos / "train0.jpg"])
+        page.wait_for_selector("#save:not([disabled])")
+        first = page.locator(".card .told").first
+        first.focus()
+        key = first.get_attribute("data-key")
+        for told in ("true", "false", ""):
+            page.keyboard.press("Enter")
+            page.wait_for_selector(f'.told[data-key="{key}"][data-told="{told}"]')
+            assert page.evaluate("document.activeElement.dataset.key") == key
+
+
+def press(page: Any, keys: str) -> None:
+    """One key after the other, each when the one before is saved."""
+    for key in keys:
+        before = page.inner_text("#progress")
+        page.keyboard.press(key)
+        page.wait_for_selector(f'#progress:not(:text-is("{before}"))')

@@ -1,0 +1,91 @@
+"""`labelwise audit` and `labelwise data complete`, as a shell runs them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from labelwise.data import read
+from tiny_runs import TINY, command, photographs
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photographs, a run and its audit."""
+    folder = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWISE_CACHE", str(folder / "cache"))
+        source = f"csv:{photographs(folder / 'photos', train=16)}"
+        done = command("train", "--data", source, "--out", folder / "run", "--no-report", *TINY)
+        assert done.code == 0, done.err
+        told = command(
+            "audit", folder / "run", "--folds", "2", "--split", "all", "--out", folder / "audit.csv"
+        )
+        assert told.code == 0, told.err
+        (folder / "told.txt").write_text(told.out)
+    return folder
+
+
+def lines(file: Path) -> list[dict[str, str]]:
+    with open(file, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_audit_leaves_a_table_a_page_and_evidence(audited: Path) -> None:
+    found = lines(audited / "audit.csv")
+    assert found, "a network of one epoch doubts something"
+    assert {row["kind"] for row in found} <= {"missing", "wrong", "duplicate", "contradiction"}
+    assert {row["current"] for row in found} | {row["proposed"] for row in found} <= {"0", "1", ""}
+    assert all((audited / row["evidence"]).is_file() for row in found if row["evidence"])
+    assert found[0]["evidence"]
+    assert (audited / "audit.html").read_text().count("<figure>") == sum(bool(r["evidence"]) for r in found)
+    told = (audited / "told.txt").read_text()
+    assert f"{len(found)} cells of 25 images" in told
+    assert found[0]["image"] in told.splitlines()[0]
+
+
+def test_complete_writes_what_the_audit_proposes(audited: Path, tmp_path: Path) -> None:
+    source = f"csv:{audited / 'photos' / 'labels.csv'}"
+    asked = [r for r in lines(audited / "audit.csv") if r["kind"] in ("missing", "wrong")]
+    out = tmp_path / "completed.csv"
+    told = command("data", "complete", source, audited / "audit.csv", out, "--min-score", "0", "--json")
+    assert told.code == 0, told.err
+    assert json.loads(told.out)["cells"] == len(asked)
+    changes = lines(tmp_path / "completed.changes.csv")
+    assert [(c["image"], c["label"], c["before"], c["after"], c["score"]) for c in changes] == [
+        (r["image"], r["label"], r["current"], r["proposed"], r["score"]) for r in asked
+    ]
+    before, after = read(source), read(f"csv:{out}")
+    assert int((before.values != after.values).sum()) == len(asked)
+    none = command(
+        "data", "complete", source, audited / "audit.csv", tmp_path / "none.csv", "--kinds", "duplicate"
+    )
+    assert none.out.startswith("0 cells changed")
+    assert (read(f"csv:{tmp_path / 'none.csv'}").values == before.values).all()
+
+
+def test_wrong_arguments_are_told_in_one_line(audited: Path, tmp_path: Path) -> None:
+    run, source = audited / "run", f"csv:{audited / 'photos' / 'labels.csv'}"
+    assert "--out x.txt" in command("audit", run, "--out", "x.txt").told
+    assert "split 'dev'" in command("audit", run, "--split", "dev").told
+    assert "17 folds of" in command("audit", run, "--folds", "17", "--out", tmp_path / "a.csv").told
+    complete = ("data", "complete", source, audited / "audit.csv")
+    assert "kind 'odd'" in command(*complete, tmp_path / "o.csv", "--kinds", "odd").told
+    assert ".csv or .parquet" in command(*complete, tmp_path / "o.txt").told
+    other = tmp_path / "other.csv"
+    other.write_text("rank,image,label,current,proposed,kind,score,probability,reason,evidence\n"
+                     "1,gone.jpg,red,0,1,missing,0.99,0.99,r,\n")  # fmt: skip
+    assert "image 'gone.jpg'" in command("data", "complete", source, other, tmp_path / "o.csv").told
+
+
+def test_audit_prints_json(audited: Path, tmp_path: Path) -> None:
+    told = command(
+        "audit", audited / "run", "--split", "val", "--limit", "1", "--out", tmp_path / "v.csv", "--json"
+    )
+    found = json.loads(told.out)
+    assert found["images"] == 4
+    assert found["cells"] == len(lines(tmp_path / "v.csv")) <= 1
+    assert Path(found["page"]).is_file()

@@ -1,0 +1,56 @@
+"""Draws of images: figures under a draw are those of the images repeated as often as drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from labelwise.metrics import functional as F
+from labelwise.metrics.bootstrap import draw, drawn_macro_f1, drawn_map, interval
+
+
+def case(seed: int = 0, images: int = 40, labels: int = 3):
+    rng = np.random.default_rng(seed)
+    y = (rng.random((images, labels)) < 0.2).astype(np.uint8)
+    z = np.round(rng.normal(size=y.shape) + y, 1).astype(np.float32)
+    return z, y, rng.random(y.shape) < 0.8
+
+
+def test_figures_are_those_of_repeated_images():
+    z, y, known = case()
+    counts = draw(40, number=7, seed=3)
+    means, macro = drawn_map(z, y, known, counts), drawn_macro_f1(z >= 0, y, known, counts)
+    for r in range(7):
+        rows = np.repeat(np.arange(40), counts[:, r])
+        assert means[r] == pytest.approx(F.mean_average_precision(z[rows], y[rows], known[rows]))
+        f1 = [
+            f1_score(y[rows, j][k], z[rows, j][k] >= 0)
+            for j in range(3)
+            if (k := known[rows, j]).any() and y[rows, j][k].any()
+        ]
+        assert macro[r] == pytest.approx(np.mean(f1), abs=1e-6)
+
+
+def test_draws_are_seeded_and_whole():
+    assert (draw(30, 20).sum(0) == 30).all()
+    np.testing.assert_array_equal(draw(30, 20), draw(30, 20))
+    assert (draw(30, 20) != draw(30, 20, seed=1)).any()
+
+
+def test_without_a_positive_there_is_no_figure():
+    z, y, known = case()
+    nothing = drawn_macro_f1(z >= 0, y * 0, known, draw(40, 5))
+    assert np.isnan(nothing).all()
+    assert np.isnan(list(interval(nothing).values())).all()
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    """Macro F1 of fair coins: 95 % intervals of 60 samples miss the truth a few times."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(60):
+        y, called = rng.random((200, 2)) < 0.5, rng.random((200, 2)) < 0.5
+        ends = interval(drawn_macro_f1(called, y.astype(np.uint8), np.ones(y.shape, bool), draw(200, 200)))
+        hits += ends["low"] <= 0.5 <= ends["high"]
+    assert 50 <= hits <= 60

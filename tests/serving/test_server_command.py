@@ -1,0 +1,77 @@
+"""`labelwise serve` as a program: what it refuses, how it starts and how it stops."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+import tiny_runs
+from tiny_runs import command
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--data", "digits:"], "--data without --review; expected an audit to review"),
+        (["--review", "none.csv"], "audit none.csv (No such file or directory)"),
+        (["--max-files", "40", "--queue", "8"], "a queue of 8 images for requests of up to 40"),
+        (["--max-mb", "0"], "file_bytes 0; expected a number over 0"),
+    ],
+)
+def test_what_makes_no_sense_is_told(run_folder: Path, words: list[str], told: str) -> None:
+    assert told in command("serve", run_folder, *words).told
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
+    assert "expected the folder that `labelwise train --out`" in command("serve", tmp_path).told
+
+
+def test_a_port_that_is_taken_is_told(run_folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port} of 127.0.0.1" in command("serve", run_folder, "--port", str(port)).told
+
+
+def test_the_program_answers_as_predict_does_and_stops_clean(run_folder: Path, tmp_path: Path) -> None:
+    tiny_runs.photographs(tmp_path, 3, 0, 0)
+    photos = sorted(tmp_path.glob("*.jpg"))
+    words = [sys.executable, "-m", "labelwise", "serve", str(run_folder), "--port", "0"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        found = re.search(r"page (http://127\.0\.0\.1:\d+) ", told)
+        assert found is not None, told
+        with httpx.Client(base_url=found[1], trust_env=False, timeout=60) as client:
+            while not _ready(client):
+                time.sleep(0.05)
+            files = [("files", (p.name, p.read_bytes())) for p in photos]
+            lines = client.post("/predict", files=files).raise_for_status().json()["predictions"]
+        process.send_signal(signal.SIGTERM)
+        log = process.stderr.read()
+        assert process.wait(30) == 0, log
+    events = [json.loads(line)["event"] for line in log.splitlines()]
+    assert events[-1] == "stopped"
+    assert "Traceback" not in log
+    said = command("predict", run_folder, *photos, "--json")
+    for line, other in zip(lines, map(json.loads, said.out.splitlines()), strict=True):
+        scores = {label["name"]: label["score"] for label in line["labels"]}
+        assert scores == pytest.approx({x["name"]: x["score"] for x in other["labels"]}, abs=1e-6)
+        assert [x["selected"] for x in line["labels"]] == [x["selected"] for x in other["labels"]]
+
+
+def _ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").is_success
+    except httpx.TransportError:
+        return False
