@@ -243,7 +243,9 @@ def test_twenty_items_are_reviewed_by_keyboard_kept_over_a_reload_and_trained_on
     assert (out / "results.json").is_file()
 
 
-def test_what_is_told_is_sent_and_stays_in_focus(page: Any, table: Path, tmp_path: Path, photos: Path) -> None:
+def test_what_is_told_is_sent_and_stays_in_focus(
+    page: Any, table: Path, tmp_path: Path, photos: Path
+) -> None:
     words = [
         "train",
         "--data",

@@ -112,6 +112,15 @@ def test_maps_come_where_asked_for(client: httpx.Client, predictor: Predictor, p
     assert not any("map" in label for label in without["labels"])
 
 
+def test_maps_of_an_export_without_them_are_refused(
+    client: httpx.Client, predictor: Predictor, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor.engine, "gives_maps", False)
+    answer = client.post("/predict?maps=true", files=parts(photos[:1]))
+    assert (answer.status_code, "export again with --maps" in answer.json()["error"]) == (400, True)
+    assert client.get("/labels").json()["gives_maps"] is False
+
+
 def test_a_bad_file_is_told_and_the_others_are_answered(
     client: httpx.Client, predictor: Predictor, photos: list[Path]
 ) -> None:
@@ -322,6 +331,7 @@ def test_a_full_server_says_when_to_come_again(predictor: Predictor, photos: lis
         assert [answer.status_code for answer in refused] == [429, 429]
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
         assert "2 more images with 4 waiting; expected at most 4" in refused[0].json()["error"]
+        assert (client.get("/readyz").status_code, client.get("/healthz").status_code) == (503, 200)
         go.set()
         assert sorted(post.result().status_code for post in posts) == [200, 200, 429, 429]
         assert client.post("/predict", files=parts(photos[:2])).status_code == 200

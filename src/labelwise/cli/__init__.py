@@ -10,6 +10,7 @@ import typer
 
 from labelwise.cli import (
     audit,
+    continual,
     data,
     demo,
     evaluate,
@@ -41,6 +42,7 @@ app.command("serve")(serve.serve)
 app.command("report")(report.report)
 app.command("audit")(audit.audit)
 app.command("sweep")(sweep.sweep)
+app.command("continual")(continual.continual)
 app.command("methods")(methods.methods)
 app.add_typer(data.app, name="data")
 

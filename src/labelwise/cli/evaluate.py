@@ -12,6 +12,19 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")],
     data: Annotated[str | None, typer.Option(help="SOURCE  [default: the run's own]")] = None,
     split: Annotated[str, typer.Option(help="split to judge on, or several as val+test")] = "test",
+    protocol: Annotated[
+        str | None, typer.Option(help="the data set's protocol, for example pa100k; see docs/datasets.md")
+    ] = None,
+    corrupt: Annotated[
+        bool, typer.Option("--corrupt", help="figures on corrupted images: five kinds, five strengths")
+    ] = False,
+    shift: Annotated[
+        bool,
+        typer.Option("--shift", help="labels with and without the label that usually stands beside them"),
+    ] = False,
+    images: Annotated[
+        int, typer.Option(help="judge this many images of the split, drawn at random; 0 for all", min=0)
+    ] = 0,
     angles: Annotated[
         bool, typer.Option("--angles", help="angles between label features and classifiers")
     ] = False,
@@ -25,22 +38,42 @@ def evaluate(
     """
     import json as js
 
-    from labelwise import evaluation
-    from labelwise.cli.tables import print_angles, print_labels
+    from labelwise.cli.robustness import corruption, print_corruption, print_shift, some, with_shift
+    from labelwise.cli.tables import print_angles, print_groups, print_labels
     from labelwise.data import read
     from labelwise.data.splits import ensure_splits
+    from labelwise.errors import LabelwiseError
+    from labelwise.evaluation import evaluate as judge
     from labelwise.training.processes import joined_processes
     from labelwise.training.run import Run
 
+    if protocol and (images or corrupt):
+        raise LabelwiseError(
+            f"--protocol {protocol} on other images than its own",
+            "the whole split as it is",
+            "leave --protocol, or --images and --corrupt, out",
+        )
     opened = Run.open(run)
     with joined_processes() as first:
         source = ensure_splits(read(data or opened.config.data.source), seed=opened.config.seed)
-        result = evaluation.evaluate(
-            opened, source, split, angles=angles, batch_size=batch_size, workers=workers
-        ).to_json()
-        if first and json:
+        part = some(source, split, images)
+        if corrupt:
+            result = corruption(opened, part, split, batch_size, workers, first and not json)
+        else:
+            found = judge(
+                opened, part, split, angles=angles, protocol=protocol, batch_size=batch_size, workers=workers
+            )
+            result = with_shift(found, source) if shift else found.to_json()
+        if not first:
+            return
+        if json:
             typer.echo(js.dumps(result, ensure_ascii=False))
-        elif first:
+        elif corrupt:
+            print_corruption(result)
+        else:
             print_labels(result)
+            print_groups(result)
+            if shift:
+                print_shift(result["cooccurrence"])
             if angles:
                 print_angles(result["angles"])

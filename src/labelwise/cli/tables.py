@@ -34,6 +34,30 @@ def print_labels(result: dict[str, Any]) -> None:
     console.print("  ".join(words), highlight=False)
 
 
+def print_groups(result: dict[str, Any]) -> None:
+    """Figures of each group of labels, and those of the attribute protocols, where there are any."""
+    console, m = Console(), result["metrics"]
+    if m.get("groups"):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("group")
+        for name in ("labels", "mAP", "mA", "CF1_macro", "one"):
+            table.add_column(name, justify="right")
+        for name, row in m["groups"].items():
+            cells = [
+                "-" if row.get(c) is None else f"{row[c]:.3f}" for c in ("mAP", "mA", "CF1_macro", "one")
+            ]
+            table.add_row(name, f"{row['labels']:.0f}", *cells)
+        console.print(table)
+    for name in ("par-mean.v1", "par-inst.v1"):
+        if name in m:
+            console.print(
+                f"{name}  " + "  ".join(f"{what} {value:.4f}" for what, value in m[name].items()),
+                highlight=False,
+            )
+    if result["protocol"].get("differs"):
+        console.print(f"differs from the published data: {'; '.join(result['protocol']['differs'])}")
+
+
 def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
     """What was fitted, a line a label, then what it brings on images decided by a fit without them."""
     console = Console()
@@ -71,3 +95,30 @@ def print_angles(report: dict[str, Any]) -> None:
         cells = ["-" if row[c] is None else f"{row[c]:.1f}" for c in ("mean", "orthonormal", "gram")]
         table.add_row(count, f"{row['images']:,}", *cells)
     Console().print(table)
+
+
+def print_stream(results: list[dict[str, Any]], spread: dict[str, dict[str, tuple[float, float]]]) -> None:
+    """Figures after the last task of a stream; with several seeds, mean and standard deviation."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = ("mAP", "CF1", "OF1")
+    for name in ("after the last task", *columns):
+        table.add_column(name, justify="left" if name not in columns else "right")
+    words = {
+        "pooled": "all tasks pooled",
+        "task_mean": "mean of tasks",
+        "fitted": "pooled, threshold fitted on memory",
+        "forgetting": "forgetting",
+    }
+    for part, found in spread.items():
+        table.add_row(words[part], *(_with_sd(*found[name]) for name in columns))
+    if len(results) == 1:
+        low, high = results[0]["result"]["limits"]
+        sizes = {"major": f"from {high:,}", "moderate": f"{low:,} to {high - 1:,}", "minor": f"under {low:,}"}
+        for group, found in results[0]["result"]["groups"].items():
+            cells = ["-" if found is None else f"{found[name]:.4f}" for name in columns]
+            table.add_row(f"{group} labels ({sizes[group]} images)", *cells)
+    Console().print(table)
+
+
+def _with_sd(mean: float, sd: float) -> str:
+    return f"{mean:.4f}" + ("" if sd != sd else f" +- {sd:.4f}")

@@ -37,6 +37,10 @@ def train(
         bool,
         typer.Option("--single-positive", help="of each training image keep one positive known, no more"),
     ] = False,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(help="go on from this run: its labels stay, new ones are added", metavar="RUN"),
+    ] = None,
     unknown: Annotated[
         str | None, typer.Option(help="what the loss does with unknown labels  [default: ignore]")
     ] = None,
@@ -52,12 +56,16 @@ def train(
     Example: labelwise train --data csv:labels.csv --out runs/mine
     """
     from labelwise.backbones import package_architecture
+    from labelwise.experiments.sweep import merged
     from labelwise.reports import finish_report
     from labelwise.training.config import make_config, override, put, read_yaml
     from labelwise.training.fit import train as run_training
+    from labelwise.training.grown import settings_of
     from labelwise.training.processes import is_first
 
     settings: dict[str, Any] = read_yaml(config) if config else {}
+    if init_from is not None:
+        settings = merged(settings_of(init_from), settings, {"init_from": str(init_from)})
     if resume and data is None and config is None and (out / "config.yaml").is_file():
         settings = read_yaml(out / "config.yaml")
     options = {

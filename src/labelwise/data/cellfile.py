@@ -71,7 +71,7 @@ def ids_of(data: Dataset) -> Shaped[np.ndarray, " N"]:
 
 
 def _places(
-    held: Shaped[np.ndarray, " M"], wanted: Shaped[np.ndarray, " N"], file: Path, what: str
+    held: Shaped[np.ndarray, " M"], wanted: Shaped[np.ndarray, " N"], file: str | Path, what: str
 ) -> Shaped[np.ndarray, " N"]:
     place = {text: i for i, text in enumerate(map(str, held))}
     if len(place) < len(held):

@@ -1,7 +1,19 @@
 """Named protocols -> a result that carries its own conditions."""
 
 import labelwise.training  # noqa: F401  judging reads runs and training judges: this order lets either come first
-from labelwise.evaluation.evaluate import Result, evaluate
+from labelwise.evaluation.companions import companions, cooccurrence_shift
+from labelwise.evaluation.corrupt import corruption_table
+from labelwise.evaluation.evaluate import Result, evaluate, same_labels
 from labelwise.evaluation.scores import Scores, StoredScores, collect
 
-__all__ = ["Result", "Scores", "StoredScores", "collect", "evaluate"]
+__all__ = [
+    "Result",
+    "Scores",
+    "StoredScores",
+    "collect",
+    "companions",
+    "cooccurrence_shift",
+    "corruption_table",
+    "evaluate",
+    "same_labels",
+]

@@ -45,7 +45,9 @@ def companions(values: np.ndarray, known: np.ndarray, least: float = SHARE) -> l
     return [Companion(j, int(c), float(share[j, c])) for j, c in enumerate(best) if share[j, c] >= least]
 
 
-def weighted_ap(scores: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"], positive: np.ndarray) -> float:
+def weighted_ap(
+    scores: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"], positive: np.ndarray
+) -> float:
     """Average precision (raw) in which image i counts `w_i` times; ties taken together.
 
     `sum_j (R_j - R_{j-1}) P_j` over distinct scores from the top, with `TP`, `FP` sums of weights.

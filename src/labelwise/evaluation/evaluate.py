@@ -19,6 +19,9 @@ from labelwise.decisions import Tuning
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evidence import Evidence
 from labelwise.evaluation.figures import figures
+from labelwise.evaluation.groups import group_figures, plain_groups
+from labelwise.evaluation.protocols import RULES, Protocol
+from labelwise.evaluation.protocols import protocol as protocol_named
 from labelwise.evaluation.scores import Scores, collect, gather
 from labelwise.metrics.angles import AngleReport
 from labelwise.model import LabelModel
@@ -81,6 +84,7 @@ def evaluate(
     *,
     angles: bool = False,
     pointing: bool = True,
+    protocol: str | None = None,
     batch_size: int = 32,
     workers: int = 0,
 ) -> Result:
@@ -94,22 +98,35 @@ def evaluate(
         split: name of the split, or several as `val+test`.
         angles: also report the angles between label features and their classifiers.
         pointing: also judge the maps, by their spread and, where boxes are known, by the pointing game.
+        protocol: name of the data set's protocol, whose conventions are checked and whose figures are added.
 
     Raises:
-        LabelwiseError: no such split, other labels, or no readable image.
+        LabelwiseError: no such split, other labels, no readable image, or another convention than the protocol's.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    rows = same_labels(data, run.labels.names).split(split)
+    named = protocol_named(protocol) if protocol else None
+    data = same_labels(data, run.labels.names)
+    rows = named.rows(run.config.data.source, data, split) if named else data.split(split)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rank, world = _rank()
     transform = build_transform(run.config.transform(), train=False)
     loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers, rank=rank, world=world)
     try:
-        return judge(
+        result = judge(
             run, rows, loader, run.model().to(device), device, split, angles=angles, pointing=pointing
         )
     finally:
         loader.close()
+    return result if named is None else _under(named, result, run, data, rows)
+
+
+def _under(named: Protocol, result: Result, run: Run, data: Dataset, rows: Dataset) -> Result:
+    told = named.told(run.config.data.source, data, rows)
+    return replace(
+        result,
+        protocol={**result.protocol, **told},
+        metrics={**result.metrics, **named.figures(result.scores)},
+    )
 
 
 def judge(
@@ -146,8 +163,10 @@ def judge(
     metrics, per_label = figures(scores, run.labels.names, run.decisions())
     if evidence is not None:
         evidence.add_to(metrics, per_label)
+    if run.labels.groups:
+        metrics["groups"] = plain_groups(group_figures(scores, run.labels))
     angle_data = AngleReport.joined(gather(report)).compute() if report is not None else None
-    return Result(_protocol(), metrics, per_label, _conditions(run, rows, scores, split), scores, angle_data)
+    return Result(dict(RULES), metrics, per_label, _conditions(run, rows, scores, split), scores, angle_data)
 
 
 def same_labels(data: Dataset, names: tuple[str, ...]) -> Dataset:
@@ -170,25 +189,6 @@ def same_labels(data: Dataset, names: tuple[str, ...]) -> Dataset:
             f"labels of {data.source} ({told})", f"the run's {len(names)} labels", "use its own data"
         )
     return data.with_labels(names)
-
-
-def _protocol() -> dict[str, Any]:
-    return {
-        "name": "labelwise.v1",
-        "AP": "raw (mAP), envelope (mAP_envelope)",
-        "labels_without_positives": "skipped",
-        "unknown": "left out",
-        "threshold": "logit >= 0; `tuned`: the run's own decisions, see decisions_from",
-        "tuned": "on val when training or tuning: each fifth of the images decided by a fit on the other four",
-        "calibration": "ECE in 15 bins of equal width, mean over labels; before: the plain sigmoid",
-        "intervals": "95 % over 1,000 draws of the images with replacement; CF1_macro: mean F1 over labels",
-        "CF1": "harmonic mean of CP and CR",
-        "top3": "among the 3 highest and logit >= 0",
-        "pointing": "peak of the label's map inside one of its boxes, mean over labels",
-        "energy": "share of the map's mass inside the label's boxes, mean over labels",
-        "hard": "boxes of the label under 25 % of the image, and another label with boxes in it",
-        "attention": "entropy of true labels' maps over log P; overlap of pairs of them, sum of the minimum",
-    }
 
 
 def _conditions(run: Run, rows: Dataset, scores: Scores, split: str) -> dict[str, Any]:

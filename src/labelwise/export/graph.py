@@ -18,7 +18,7 @@ from labelwise.model import LabelModel
 OPSET = 20
 INPUT, LOGITS, MAPS = "images", "logits", "maps"
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
-NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torch": ()}
+NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "onnx", "onnxscript"), "torch": ()}
 
 
 class Graph(nn.Module):
@@ -122,11 +122,11 @@ def _write_onnx(exported: torch.export.ExportedProgram, file: Path) -> None:
 def _write_openvino(exported: torch.export.ExportedProgram, file: Path) -> None:
     import openvino as ov
 
-    found = ov.convert_model(exported)
-    found.inputs[0].get_tensor().set_names({INPUT})
-    for output, name in zip(found.outputs, (LOGITS, MAPS), strict=False):
-        output.get_tensor().set_names({name})
-    ov.save_model(found, file, compress_to_fp16=False)
+    # By way of ONNX: read from the program itself, several methods came out wrong, and one backbone not at all.
+    between = file.with_suffix(".onnx")
+    _write_onnx(exported, between)
+    ov.save_model(ov.convert_model(between), file, compress_to_fp16=False)
+    between.unlink()
 
 
 def _write_torch(exported: torch.export.ExportedProgram, file: Path) -> None:

@@ -87,12 +87,22 @@ class Answers:
                     )
         return [found[i] for i in range(len(asks))]
 
-    def check_states(self, states: Mapping[str, bool]) -> None:
-        """Refuse states that this model cannot use.
+    @property
+    def gives_maps(self) -> bool:
+        """Whether evidence can be asked for."""
+        return self._predictor.engine.gives_maps
+
+    def check(self, maps: bool, states: Mapping[str, bool]) -> None:
+        """Refuse what this model cannot do.
 
         Raises:
-            Refused: 400, a label that is not the model's, or a method that takes none.
+            Refused: 400, maps of an export without them, states of a label that is not the model's, or states for a
+                method that takes none.
         """
+        if maps and not self.gives_maps:
+            raise Refused(
+                400, "maps of an export without them", "one that gives them", "export again with --maps"
+            )
         if states and self._told is None:
             raise Refused(
                 400, "label states for a model that cannot use them", "no `states`", "leave them out"
@@ -112,7 +122,7 @@ class Answers:
             "exclusive": [[names[j] for j in group] for group in d.exclusive],
             "top_k": d.top_k,
             "takes_states": self._told is not None,
-            "gives_maps": self._predictor.engine.gives_maps,
+            "gives_maps": self.gives_maps,
             "view": {
                 "resize": self._predictor.transform.config.resize,
                 "size": list(self._predictor.transform.config.size),

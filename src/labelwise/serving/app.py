@@ -84,8 +84,13 @@ class Server:
         self.limits, self.title, self.metrics = limits, title, ServerMetrics()
         self.answers = Answers(predictor, limits)
         self.batcher = Batcher(self.answers.decode, self.answers.answer, limits, self.metrics)
-        self.ready = False
+        self._started = False
         self._size = predictor.transform.config.size
+
+    @property
+    def ready(self) -> bool:
+        """Whether an image would be taken in now."""
+        return self._started and not self.batcher.full
 
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -93,9 +98,9 @@ class Server:
         blank = Ask(torch.zeros(3, *self._size, dtype=torch.uint8), False, {})
         await asyncio.to_thread(self.answers.answer, [blank])
         self.batcher.start()
-        self.ready = True
+        self._started = True
         yield
-        self.ready = False
+        self._started = False
         await self.batcher.close()
         log_line("stopped")
 
@@ -113,7 +118,7 @@ class Server:
 
     async def _predict(self, request: Request, maps: bool) -> list[dict[str, Any]]:
         order: Order = await read_order(request, self.limits)
-        self.answers.check_states(order.states)
+        self.answers.check(maps, order.states)
         request.state.seen["images"] = len(order.uploads)
         with self.batcher.admitted(len(order.uploads)):
             return await asyncio.gather(*(self._one(u, maps, order) for u in order.uploads))
@@ -181,7 +186,7 @@ def _add_api(app: FastAPI, server: Server, reviews: bool) -> None:
         return {"status": "ok"}
 
     @app.get(
-        "/readyz", summary="Whether images are answered now", responses={503: {"description": "not yet"}}
+        "/readyz", summary="Whether images are answered now", responses={503: {"description": "not now"}}
     )
     async def readyz() -> JSONResponse:
         return JSONResponse({"ready": server.ready}, 200 if server.ready else 503)

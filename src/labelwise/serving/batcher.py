@@ -82,6 +82,11 @@ class Batcher:
         self._decoders.shutdown(wait=False, cancel_futures=True)
         self._engine.shutdown(wait=True)
 
+    @property
+    def full(self) -> bool:
+        """Whether not one image more would be taken in."""
+        return self._held >= self._limits.waiting
+
     @contextmanager
     def admitted(self, count: int) -> Iterator[None]:
         """Room for a number of images, given back at the end.

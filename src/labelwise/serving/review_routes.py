@@ -63,7 +63,7 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
     @routes.get("/items/{i}/map", summary="Where the model sees the item's label")
     async def evidence(i: int) -> dict[str, Any]:
         _within(review, i)
-        if review.items[i].label not in answers.names:
+        if not answers.gives_maps or review.items[i].label not in answers.names:
             return {"map": None}
         file = review.encoded(i)
         try:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from labelwise.continual.settings import ContinualSettings
 from labelwise.data.transforms import TransformConfig
 from labelwise.errors import LabelwiseError
 
@@ -98,6 +99,9 @@ class Config(_Settings):
     """A run. Written to RUN/config.yaml with every value resolved."""
 
     data: DataSettings
+    init_from: str = Field(
+        "", description="a run to go on from: its labels and weights stay, new labels are added"
+    )
     method: str = Field("dlfl", description="id, see `labelwise methods`")
     backbone: BackboneSettings = BackboneSettings()
     extractor: dict[str, Any] = Field(default_factory=dict, description="options of the method's extractor")
@@ -155,6 +159,7 @@ class Config(_Settings):
         200, ge=1, description="steps between saved states; one is saved after each epoch too"
     )
     tensorboard: bool = Field(False, description="also write RUN/tensorboard")
+    continual: ContinualSettings = ContinualSettings()
 
     @field_validator("loss")
     @classmethod

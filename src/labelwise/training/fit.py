@@ -22,6 +22,7 @@ from labelwise.evaluation.evaluate import Result, judge
 from labelwise.training.checkpoint import STATE, Progress
 from labelwise.training.config import Config, make_config
 from labelwise.training.files import write_json
+from labelwise.training.grown import grow_from, with_labels_of
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.memory import keep_freed_memory
@@ -84,6 +85,8 @@ def train(
     )
     given = data if data is not None else read(config.data.source)
     dataset = ensure_splits(given, seed=config.seed)
+    if config.init_from:
+        dataset = with_labels_of(dataset, config.init_from)
     if "train" not in dataset.splits():
         raise LabelwiseError(
             f"{dataset.source} with splits {', '.join(dataset.splits())}",
@@ -105,7 +108,10 @@ def train(
         watch.say(f"warning: no word vector, so it is learned: {', '.join(config.vectors.missing[:10])}")
     rows = shown_rows(dataset.split("train"), config.data)
     torch.manual_seed(config.seed)
-    built = run.build(priors=_priors(rows, config, vectors))
+    priors = _priors(rows, config, vectors)
+    built = run.build("none" if config.init_from else None, priors)
+    if config.init_from:
+        grow_from(config.init_from, built, priors)
     built.unknown = unknown_loss(config, rows, built.criterion)
     for line in told(config, rows):
         watch.say(line)

@@ -8,7 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers import coco, csv, digits, folder, parquet, voc
+from labelwise.data.readers import (
+    coco,
+    csv,
+    digits,
+    folder,
+    nuswide,
+    pa100k,
+    parquet,
+    peta,
+    rapv1,
+    rapv2,
+    vg,
+    voc,
+)
 from labelwise.data.readers.recognise import recognise
 from labelwise.data.source import Source, parse
 from labelwise.errors import LabelwiseError
@@ -33,8 +46,9 @@ class Reader:
 
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in (voc, coco, csv, parquet, folder, digits)
+    for module in (voc, coco, csv, parquet, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits)
 }
+_COMMON = frozenset({"val"})
 
 
 def forms() -> str:
@@ -58,8 +72,8 @@ def resolve(source: str | Source) -> Source:
         )
     reader = READERS[parsed.kind]
     for option in parsed.options:
-        if option not in reader.options:
-            known = ", ".join(sorted(reader.options))
+        if option not in reader.options | _COMMON:
+            known = ", ".join(sorted(reader.options | _COMMON))
             raise LabelwiseError(
                 f"option {option!r} in {str(parsed)!r}", f"one of: {known}", "correct or remove the option"
             )
@@ -79,7 +93,7 @@ def read(source: str | Source) -> Dataset:
         LabelwiseError: when the source is not understood, or could only be read with a loss.
     """
     resolved = resolve(source)
-    data = READERS[resolved.kind].read(resolved)
+    data = _val_as(READERS[resolved.kind].read(resolved), resolved)
     data = replace(data, source=str(resolved), rows_in_source=data.rows_in_source or len(data))
     unseen = labels_without_training(data)
     if unseen:
@@ -88,6 +102,26 @@ def read(source: str | Source) -> Dataset:
             f"{len(unseen)} labels have positives outside train but none in train: {shown}."
         )
     return data
+
+
+def _val_as(data: Dataset, source: Source) -> Dataset:
+    """The data set with its split `val` joined to train, or called test where the source has no other test labels."""
+    fate = source.choice("val", ("keep", "train", "test"))
+    if fate == "keep":
+        return data
+    if data.split_of is None or "val" not in data.splits() or "train" not in data.splits():
+        raise LabelwiseError(f"val={fate} in {str(source)!r}", "a source with train and val", "leave it out")
+    if fate == "test" and data.splits().get("test"):
+        raise LabelwiseError(
+            f"val=test in {str(source)!r}, which has a test split", "one test split", "leave val=test out"
+        )
+    joined = {name: "train" if name == "val" and fate == "train" else name for name in data.split_names}
+    if fate == "test":
+        joined["val"] = "test"
+    names = tuple(dict.fromkeys(joined.values()))
+    codes = np.array([*(names.index(joined[name]) for name in data.split_names), -1])[data.split_of]
+    told = {"train": "val was joined to train", "test": "val is called test"}[fate]
+    return data.with_split(codes, names).with_notes(f"The source's {told} (val={fate}).")
 
 
 def labels_without_training(data: Dataset) -> list[str]:

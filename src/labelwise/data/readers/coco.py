@@ -14,11 +14,12 @@ import numpy as np
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.boxes import BoxList
 from labelwise.data.readers.files import find_root, image_folder, keep_existing, source_file, text_array
+from labelwise.data.readers.published import PUBLISHED, count_notes
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
 
-FORM = "coco:ANNOTATIONS.json[,MORE.json][?images=DIR[,DIR]]"
+FORM = "coco:ANNOTATIONS.json[,MORE.json][?images=DIR[,DIR]]|DIR"
 MEANING = "COCO annotations; several files give the splits train, val and test by their names"
 OPTIONS = frozenset({"images", "missing"})
 
@@ -63,6 +64,10 @@ def read(source: Source) -> Dataset:
         values[tuple(np.array(cells).T)] = 1
     empty = int((values.sum(1) == 0).sum())
     notes = [f"{empty:,} images without annotations are all-negative."] if empty else []
+    if Path(source.path).is_dir():
+        notes.append("val2014 is called test, as the field uses it.")
+        counts = {name: codes.count(code) for code, name in enumerate(splits)}
+        notes += count_notes(counts, PUBLISHED["coco2014"])
     data = Dataset(
         labels=LabelSet(names),
         images=text_array([os.path.relpath(os.path.abspath(path), root) for path in paths]),
@@ -79,6 +84,8 @@ def read(source: Source) -> Dataset:
 
 
 def _parts(source: Source) -> list[Part]:
+    if Path(source.path).is_dir():
+        return _parts_of_2014(Path(source.path), source)
     whole = Path(source.path).is_file()
     files = [source.path] if whole else [text.strip() for text in source.path.split(",") if text.strip()]
     folders = source.names("images")
@@ -104,6 +111,22 @@ def _parts(source: Source) -> list[Part]:
         raise LabelwiseError(
             f"{untold[0]} beside files of named splits", "train, val or test in every file name", "rename it"
         )
+    return parts
+
+
+def _parts_of_2014(root: Path, source: Source) -> list[Part]:
+    """The two annotated parts of COCO-2014, in which the field trains on train2014 and tests on val2014."""
+    parts, images = [], source.options.get("images")
+    base = image_folder(images) if images else root
+    for name, split in (("train2014", "train"), ("val2014", "test")):
+        file = root / "annotations" / f"instances_{name}.json"
+        if not file.is_file():
+            raise LabelwiseError(
+                f"{str(root)!r} without annotations/{file.name}",
+                "a COCO-2014 folder, or annotation files",
+                "add the file, or write coco:ANNOTATIONS.json",
+            )
+        parts.append(Part(file, _content(file), base / name, split))
     return parts
 
 

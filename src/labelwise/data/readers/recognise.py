@@ -47,7 +47,23 @@ def _file_kind(file: Path) -> tuple[str, str] | None:
     return None
 
 
+_SIGNS = {
+    "PETA.mat": "peta",
+    "annotation.mat": "pa100k",
+    "train_list_500.txt": "vg",
+    "Concepts81.txt": "nuswide",
+    "ConceptsList/Concepts81.txt": "nuswide",
+    "annotations/instances_train2014.json": "coco",
+}
+"""A file that only one data set's folder holds."""
+
+
 def _folder_kind(folder: Path) -> tuple[str, str] | None:
+    for sign, kind in _SIGNS.items():
+        if (folder / sign).is_file():
+            return kind, str(folder)
+    if (folder / "RAP_annotation").is_dir():  # both versions of RAP look alike: rapv1: or rapv2: must say which
+        return None
     if (folder / "ImageSets" / "Main").is_dir() and (folder / "Annotations").is_dir():
         return "voc", str(folder)
     tables = [f for f in folder.iterdir() if f.suffix.lower() in {".csv", ".tsv", ".parquet"} and f.is_file()]

@@ -1,0 +1,93 @@
+"""What `labelwise evaluate --corrupt`, `--shift` and `--images` do and print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from labelwise.data.dataset import Dataset
+from labelwise.evaluation import Result, companions, cooccurrence_shift, corruption_table, same_labels
+from labelwise.evaluation.corrupt import STRENGTHS
+from labelwise.training.run import Run
+
+
+def some(data: Dataset, split: str, images: int) -> Dataset:
+    """The data set with no more than so many images of a split, drawn with seed 0; 0 keeps all."""
+    rows = data.rows_of(split)
+    if not images or images >= len(rows):
+        return data
+    kept = np.sort(np.random.default_rng(0).permutation(rows)[:images])
+    others = np.setdiff1d(np.arange(len(data)), rows)
+    return data.take(np.sort(np.concatenate([kept, others])))
+
+
+def corruption(
+    run: Run, data: Dataset, split: str, batch_size: int, workers: int, told: bool
+) -> dict[str, Any]:
+    """The table of corruptions as plain data, with the conditions that it holds under."""
+    rows = same_labels(data, run.labels.names).split(split)
+    say = (lambda line: typer.echo(line, err=True)) if told else (lambda _: None)
+    found = corruption_table(run, rows, batch_size=batch_size, workers=workers, progress=say)
+    c = run.config
+    return {
+        **found.to_json(),
+        "conditions": {
+            "data": rows.source,
+            "split": split,
+            "method": c.method,
+            "backbone": c.backbone.name,
+            "frozen_backbone": c.backbone.freeze,
+            "image_size": c.image_size,
+            "seed": c.seed,
+        },
+    }
+
+
+def with_shift(result: Result, data: Dataset) -> dict[str, Any]:
+    """The result with its `cooccurrence`, companions being counted on the training split."""
+    names = tuple(result.per_label)
+    train = same_labels(data, names).split("train")
+    s = result.scores
+    found = cooccurrence_shift(s.logits, s.values, s.known, companions(train.values, train.known), names)
+    return {**result.to_json(), "cooccurrence": found}
+
+
+def print_corruption(result: dict[str, Any]) -> None:
+    """mAP by kind and strength, and what is left of the clean one."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title="mAP under corruption")
+    table.add_column("kind")
+    for name in [*map(str, STRENGTHS), "mean", "kept"]:
+        table.add_column(name, justify="right")
+    clean = result["clean"]["mAP"]
+    for kind, mean in result["mean"].items():
+        cells = [f"{row['mAP']:.3f}" for row in result["corrupted"] if row["kind"] == kind]
+        table.add_row(kind, *cells, f"{mean:.3f}", f"{mean / clean:.3f}")
+    console = Console()
+    console.print(table)
+    console.print(f"clean mAP {clean:.4f} on {result['images']:,} images", highlight=False)
+
+
+def print_shift(found: dict[str, Any]) -> None:
+    """AP with and without the usual companion, widest gap first."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title="with and without the usual companion")
+    table.add_column("label")
+    table.add_column("companion")
+    for name in ("in train", "images with", "without", "AP with", "without", "gap"):
+        table.add_column(name, justify="right")
+    ranked = sorted(found["per_label"].items(), key=lambda item: item[1]["without"] - item[1]["with"])
+    for name, row in ranked:
+        counts = [f"{row['images_with']:,}", f"{row['images_without']:,}"]
+        cells = [f"{value:.3f}" for value in (row["with"], row["without"], row["with"] - row["without"])]
+        table.add_row(name, row["companion"], f"{row['share_in_train']:.2f}", *counts, *cells)
+    console = Console()
+    console.print(table)
+    if found["labels"]:
+        console.print(
+            f"mean AP over {found['labels']} labels: with {found['with']:.4f}, without {found['without']:.4f}, "
+            f"gap {found['gap']:.4f}",
+            highlight=False,
+        )

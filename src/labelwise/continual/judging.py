@@ -1,0 +1,110 @@
+"""What is told of a model after each task of a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from labelwise.continual.streams import Stream
+from labelwise.metrics import functional as F
+from labelwise.metrics.continual import forgetting, frequency_groups
+from labelwise.model import LabelModel
+from labelwise.training.maps import MapSource
+
+OVER_HALF = float(np.nextafter(0.5, 1))  # the published code predicts a label where p > .5, strictly
+FIGURES = ("mAP", "CF1", "OF1")
+
+
+@torch.inference_mode()
+def scores_of(model: LabelModel, source: MapSource, rows: np.ndarray) -> np.ndarray:
+    """`[N, K]` float64 probabilities of the labels that the model has."""
+    training = model.training
+    model.eval()
+    parts = [rows[start : start + 128] for start in range(0, len(rows), 128)]
+    z = [model(b.images, is_map=True).logits.double() for b in source.batches([(0, p) for p in parts])]
+    model.train(training)
+    return torch.sigmoid(torch.cat(z)).numpy()
+
+
+def figures(
+    p: np.ndarray, positive: np.ndarray, known: np.ndarray, threshold: float = OVER_HALF
+) -> dict[str, float]:
+    """mAP, and CF1 and OF1 at a threshold; labels without a positive are left out of mAP and CF1."""
+    found = F.threshold_metrics(p, positive, known, threshold)
+    return {"mAP": F.mean_average_precision(p, positive, known), "CF1": found["CF1"], "OF1": found["OF1"]}
+
+
+def judge(
+    stream: Stream,
+    after: int,
+    model: LabelModel,
+    source: MapSource,
+    remembered: tuple[np.ndarray, ...] | None,
+) -> dict[str, Any]:
+    """Figures after a task: of each task so far, of their images and labels together, and by frequency.
+
+    Args:
+        source: maps of the stream's test rows.
+        remembered: probabilities, positives and known cells of the rows in memory, from which one threshold for all
+            labels is fitted; `None` without a memory.
+    """
+    test, labels = stream.test, stream.known_labels(after)
+    columns = np.arange(labels)
+    every = np.unique(np.concatenate([task.test for task in stream.tasks[: after + 1]]))
+    p = np.zeros((len(test), labels))
+    p[every] = scores_of(model, source, every)
+    positive, known = test.positive[:, :labels], test.known[:, :labels]
+
+    def of(rows: np.ndarray, picked: np.ndarray, threshold: float = OVER_HALF) -> dict[str, float]:
+        place = np.ix_(rows, picked)
+        return figures(p[place], positive[place], known[place], threshold)
+
+    by_task = [of(task.test, stream.judged(t)) for t, task in enumerate(stream.tasks[: after + 1])]
+    groups, limits = frequency_groups(stream.train.positive.sum(0))
+    found: dict[str, Any] = {"tasks": by_task, "pooled": of(every, columns), "limits": limits}
+    picked = {name: np.array([j for j in group if j < labels], np.int64) for name, group in groups.items()}
+    found["groups"] = {name: of(every, group) if len(group) else None for name, group in picked.items()}
+    if remembered is not None:
+        threshold = best_threshold(*remembered)
+        found["threshold"] = threshold
+        found["fitted"] = of(every, columns, threshold)
+    return found
+
+
+def best_threshold(p: np.ndarray, positive: np.ndarray, known: np.ndarray) -> float:
+    """The one threshold that gives the highest F1 over all known cells; 0.5 without a positive.
+
+    >>> best_threshold(np.array([[0.9, 0.2, 0.1]]), np.array([[True, True, False]]), np.ones((1, 3), bool))
+    0.2
+    """
+    score, true = p[known], positive[known]
+    if not true.any():
+        return 0.5
+    order = np.argsort(-score, kind="stable")
+    hits = true[order].cumsum()
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + true.sum())
+    ends = np.append(score[order][1:] < score[order][:-1], True)  # equal scores are called together
+    return float(score[order][np.where(ends, f1, -1).argmax()])
+
+
+def summary(history: list[dict[str, Any]], tasks: int) -> dict[str, Any]:
+    """The last figures, and forgetting from the figures of each task after each; `None` of joint training."""
+    last = history[-1]
+    found = {k: last.get(k) for k in ("pooled", "fitted", "threshold", "groups", "limits")}
+    found["task_mean"] = {name: float(np.mean([t[name] for t in last["tasks"]])) for name in FIGURES}
+    found["forgetting"] = found["forgetting_of"] = None
+    if len(history) == tasks > 1:
+        lost = {name: forgetting(table(history, name)) for name in FIGURES}
+        found["forgetting"] = {name: float(values.mean()) for name, values in lost.items()}
+        found["forgetting_of"] = {name: values.tolist() for name, values in lost.items()}
+    return found
+
+
+def table(history: list[dict[str, Any]], name: str) -> np.ndarray:
+    """`[T, T]` of one figure, after each task (row) on each task so far (column), NaN above."""
+    found = np.full((len(history), len(history)), np.nan)
+    for t, after in enumerate(history):
+        found[t, : t + 1] = [task[name] for task in after["tasks"]]
+    return found

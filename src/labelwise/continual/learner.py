@@ -1,0 +1,263 @@
+"""Learning a stream, step by step, from stored maps of a frozen backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from labelwise.backbones import TimmBackbone
+from labelwise.continual.judging import judge, scores_of
+from labelwise.continual.memories import make_memory
+from labelwise.continual.memory import Memory
+from labelwise.continual.regularisers import ElasticWeights, former_answers, head_state
+from labelwise.continual.strategies import STRATEGIES
+from labelwise.continual.streams import Stream
+from labelwise.methods import Method, create_method
+from labelwise.methods.growth import carry_moments, grow
+from labelwise.model import LabelModel
+from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
+from labelwise.training.config import Config
+from labelwise.training.maps import MapSource
+from labelwise.training.optim import build_optimizer
+from labelwise.types import Batch, LabelPriors, LabelSet, Targets
+
+
+class Learner:
+    """One strategy on one stream.
+
+    What a step does follows from (settings, stream, step), and the state holds the rest, so that a learner that was
+    stopped goes on as if it never had been. The learning rate is constant.
+
+    Args:
+        stream: tasks over one training and one test set.
+        config: with `continual` settings; the backbone is frozen.
+        backbone: gives no more than its name and width; its maps are stored.
+        train, test: stored maps of the stream's rows.
+        out: folder of the state.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        config: Config,
+        backbone: TimmBackbone,
+        train: MapSource,
+        test: MapSource,
+        out: Path,
+    ) -> None:
+        self.stream, self.config, self.settings, self.backbone = stream, config, config.continual, backbone
+        self.strategy = STRATEGIES[self.settings.strategy]
+        self.train, self.test, self.path = train, test, out / STATE
+        self.progress = Progress()  # `epoch` counts tasks
+        self.history: list[dict[str, Any]] = []
+        labels, s = len(stream.train.labels), self.settings
+        self.memory: Memory | None = None
+        if self.strategy.memory:
+            self.memory = make_memory(self.strategy.memory, s.memory, labels, config.seed, s.power)
+        self.weights = ElasticWeights(s.ewc_weight) if self.strategy.regulariser == "ewc" else None
+        self.former: LabelModel | None = None
+        self._plan: list[np.ndarray] = []
+        self._planned = -1
+        self._build(0)
+
+    @property
+    def tasks(self) -> int:
+        """Stretches of learning; one for joint training."""
+        return 1 if self.strategy.joint else len(self.stream.tasks)
+
+    def learn(self, say: Callable[[str], None], stop_after: int | None = None) -> list[dict[str, Any]]:
+        """Learn to the end, or to a number of steps in all; figures after each task.
+
+        Args:
+            say: told a line a task.
+        """
+        p = self.progress
+        while p.epoch < self.tasks:
+            steps = self._steps(p.epoch)
+            self.method.train()
+            while p.step_in_epoch < len(steps):
+                if p.step == stop_after:
+                    return self.history
+                self._step(steps[p.step_in_epoch])
+                p.step += 1
+                p.step_in_epoch += 1
+                if p.step % self.config.save_every == 0:
+                    self.save()
+            self._finish_task()
+            found = self.history[-1]["pooled"]
+            say(f"task {p.epoch}/{self.tasks}  " + "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
+            self.save()
+        return self.history
+
+    def _steps(self, task: int) -> list[np.ndarray]:
+        """Rows of each step of a task."""
+        if self._planned != task:
+            s, tasks = self.settings, self.stream.tasks
+            if self.strategy.joint:
+                rows = np.unique(np.concatenate([t.train for t in tasks]))
+                steps = s.passes * sum(-(-len(t.train) // s.batch) for t in tasks)
+                passes = -(-steps * (s.batch + s.replay) // len(rows))
+                order = np.concatenate([self._order(rows, task, n) for n in range(passes)])
+                self._plan = [order[i * (s.batch + s.replay) :][: s.batch + s.replay] for i in range(steps)]
+            else:
+                orders = [self._order(tasks[task].train, task, n) for n in range(s.passes)]
+                self._plan = [o[i : i + s.batch] for o in orders for i in range(0, len(o), s.batch)]
+            self._planned = task
+        return self._plan
+
+    def _order(self, rows: np.ndarray, task: int, number: int) -> np.ndarray:
+        return np.random.default_rng([self.config.seed, task, number]).permutation(rows)
+
+    def _step(self, rows: np.ndarray) -> None:
+        p, task = self.progress, self.progress.epoch
+        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, p.step]).generate_state(1)[0]))
+        tasks = np.full(len(rows), task)
+        replayed = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        if self.memory is not None:
+            replayed = self.memory.draw(self.settings.replay)
+        batch = self._batch(np.concatenate([rows, replayed[0]]), np.concatenate([tasks, replayed[1]]))
+        loss = self.method.loss(batch)["loss"]
+        if self.weights is not None:
+            loss = loss + self.weights.penalty(self.method.model)
+        if self.former is not None:
+            loss = loss + self._former_answers(batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.config.optim.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.config.optim.clip_norm)
+        self.optimizer.step()
+        first_pass = p.step_in_epoch < len(self._plan) // self.settings.passes
+        if self.memory is not None and first_pass:
+            marks = self.stream.train.positive[rows] & self.stream.told(task)
+            self.memory.offer(rows.astype(np.int64), marks, task)
+
+    def _former_answers(self, batch: Batch) -> torch.Tensor:
+        """LwF's term over the labels of former tasks."""
+        assert self.former is not None
+        columns = sorted({j for t in self.stream.tasks[: self.progress.epoch] for j in t.labels})
+        with torch.no_grad():
+            old = self.former(batch.images, is_map=True).logits[:, columns]
+        new = self.method.model(batch.images, is_map=True).logits[:, columns]
+        return self.settings.lwf_weight * former_answers(new, old, self.settings.temperature)
+
+    def _batch(self, rows: np.ndarray, tasks: np.ndarray) -> Batch:
+        """Maps of rows, with the states that each row's task tells, of the labels that the model has."""
+        (batch,) = self.train.batches([(0, rows)])
+        if self.stream.grows and not self.strategy.joint:
+            told = torch.from_numpy(np.stack([self.stream.told(t) for t in tasks]))
+            kept = batch.targets.known & told
+            batch.targets = Targets(batch.targets.values.masked_fill(~kept, 0), kept)
+        labels = self._labels(self.progress.epoch)
+        batch.targets = Targets(batch.targets.values[:, :labels], batch.targets.known[:, :labels])
+        return batch
+
+    def _labels(self, task: int) -> int:
+        return len(self.stream.train.labels) if self.strategy.joint else self.stream.known_labels(task)
+
+    def _finish_task(self) -> None:
+        task = self.progress.epoch
+        after = len(self.stream.tasks) - 1 if self.strategy.joint else task
+        self.method.eval()
+        self.history.append(judge(self.stream, after, self.method.model, self.test, self._remembered()))
+        if task + 1 < self.tasks:
+            if self.weights is not None:
+                rows = self.stream.tasks[task].train[: self.settings.fisher_images]
+                self.weights.remember(
+                    self.method.model, (self._batch(r, np.array([task])) for r in rows[:, None])
+                )
+            if self.strategy.regulariser == "lwf":
+                self.former = _frozen(self.method.model)
+            self._build(task + 1)
+        self.progress.epoch, self.progress.step_in_epoch = task + 1, 0
+
+    def _remembered(self) -> tuple[np.ndarray, ...] | None:
+        if self.memory is None:
+            return None
+        places = np.flatnonzero(self.memory.rows >= 0)
+        rows, tasks = self.memory.rows[places], self.memory.tasks[places]
+        known = self.stream.train.known[rows] & np.stack([self.stream.told(t) for t in tasks])
+        p = scores_of(self.method.model, self.train, rows)
+        labels = p.shape[1]
+        return p, self.stream.train.positive[rows][:, :labels], known[:, :labels]
+
+    def _build(self, task: int) -> None:
+        """The method for a task: the first, one that has grown, or the one there is."""
+        labels = self._labels(task)
+        if task and labels == self._labels(task - 1):
+            return
+        c, names = self.config, self.stream.train.labels.names[:labels]
+        torch.manual_seed(c.seed + task)
+        method = create_method(
+            c.method,
+            LabelSet(names),
+            self.backbone,
+            extractor=c.extractor,
+            relation=c.relation,
+            classifier=c.classifier,
+            loss=c.loss,
+            terms=c.terms(),
+            priors=self._priors(task, labels),
+            vector_dim=c.vectors.dim,
+        )
+        if task:
+            grow(self.method.model, method, c.method, self._priors(task, labels))
+        optimizer = build_optimizer(method, self.backbone, c.optim, 0.0)
+        if task:
+            before, now = (dict(m.named_parameters()) for m in (self.method, method))
+            carry_moments(self.optimizer, optimizer, before, now)
+        self.method: Method = method
+        self.optimizer: torch.optim.Optimizer = optimizer
+
+    def _priors(self, task: int, labels: int) -> LabelPriors:
+        """Counts of the task's own images, in which the other labels' states are not told."""
+        rows = self.stream.tasks[task].train
+        told = self.stream.told(task)[:labels] if not self.strategy.joint else np.ones(labels, bool)
+        known = torch.from_numpy(self.stream.train.known[rows][:, :labels] & told)
+        values = torch.from_numpy(self.stream.train.values[rows][:, :labels].astype(np.float32))
+        return LabelPriors.count(Targets(values.masked_fill(~known, 0), known))
+
+    def save(self) -> None:
+        """Write the state atomically."""
+        save_state(
+            self.path,
+            self.progress,
+            method=head_state(self.method),
+            optimizer=self.optimizer.state_dict(),
+            memory=self.memory.state() if self.memory else None,
+            weights=self.weights.state() if self.weights else None,
+            former=head_state(self.former) if self.former is not None else None,
+            history=self.history,
+        )
+
+    def resume(self) -> None:
+        """Go on from the saved state, or from the start where none was saved."""
+        if not self.path.is_file():
+            return
+        progress, state = load_state(self.path)
+        task = min(progress.epoch, self.tasks - 1)
+        for t in range(1, task + 1):
+            if state["former"] is not None and t == task:
+                self.former = _frozen(self.method.model)
+                self.former.load_state_dict(state["former"], strict=False)
+            self._build(t)
+        self.method.load_state_dict(state["method"], strict=False)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.memory is not None:
+            self.memory.load(state["memory"])
+        if self.weights is not None:
+            self.weights.load(state["weights"])
+        self.progress, self.history = progress, state["history"]
+
+
+def _frozen(model: LabelModel) -> LabelModel:
+    """A copy that does not learn; the backbone, which does not either, is shared."""
+    copy = deepcopy(model, {id(model.backbone): model.backbone}).eval()
+    for name, p in copy.named_parameters():
+        if not name.startswith("backbone."):
+            p.requires_grad_(False)
+    return copy

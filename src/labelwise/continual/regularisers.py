@@ -1,0 +1,109 @@
+"""What holds a model to what it knew: elastic weight consolidation and learning without forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.model import LabelModel
+from labelwise.types import Batch
+
+Named = dict[str, Tensor]
+
+
+class ElasticWeights:
+    """EWC: `lambda / 2 sum_i F_i (theta_i - theta*_i)^2` over the parameters that learn.
+
+    `theta*` are the weights after the last task, `F` the sum over tasks of the mean over images of the squared
+    gradient of the log-likelihood `sum_l y_l log p_l + (1 - y_l) log(1 - p_l)` over known labels, the observed ones
+    (the empirical Fisher). Rows of labels that came later have `F = 0`.
+
+    Args:
+        weight: lambda, >= 0.
+
+    Source: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks" (2017), its online form.
+    """
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.fisher: Named = {}
+        self.anchor: Named = {}
+
+    def remember(self, model: LabelModel, images: Iterable[Batch]) -> None:
+        """Take the weights of now, and add what these images say of their importance; one image a batch."""
+        found = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.requires_grad}
+        count = 0
+        for batch in images:
+            gradients = self._gradients(model, batch)
+            for name, gradient in gradients.items():
+                found[name] += gradient.square()
+            count += 1
+        old = _padded(self.fisher, found)
+        self.fisher = {n: old[n] + f / max(1, count) for n, f in found.items()}
+        self.anchor = {n: p.detach().clone() for n, p in model.named_parameters() if n in found}
+
+    def _gradients(self, model: LabelModel, batch: Batch) -> Named:
+        z = model(batch.images, is_map=batch.is_map).logits
+        t = batch.targets
+        cells = F.binary_cross_entropy_with_logits(z, t.values, reduction="none")
+        named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        loss = torch.where(t.known, cells, 0).sum()
+        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        return {n: g for n, g in zip(named, found, strict=True) if g is not None}
+
+    def penalty(self, model: LabelModel) -> Float[Tensor, ""]:
+        """The term that is added to the loss; 0 before the first task is done."""
+        parameters = {n: p for n, p in model.named_parameters() if n in self.fisher}
+        if not parameters:
+            return torch.zeros(())
+        fisher, anchor = (_padded(kept, parameters) for kept in (self.fisher, self.anchor))
+        terms = [(fisher[n] * (p - anchor[n]).square()).sum() for n, p in parameters.items()]
+        return self.weight / 2 * torch.stack(terms).sum()
+
+    def state(self) -> dict[str, Named]:
+        """What `load` goes on from."""
+        return {"fisher": self.fisher, "anchor": self.anchor}
+
+    def load(self, state: Mapping[str, Named]) -> None:
+        """Take over what `state` gave."""
+        self.fisher, self.anchor = dict(state["fisher"]), dict(state["anchor"])
+
+
+def _padded(kept: Named, like: Mapping[str, Tensor]) -> Named:
+    """Tensors in the shape of others of the same name, which may have grown; zeros where there was nothing."""
+    found = {}
+    for name, wanted in like.items():
+        found[name] = torch.zeros_like(wanted)
+        if name in kept:
+            found[name][tuple(slice(n) for n in kept[name].shape)] = kept[name]
+    return found
+
+
+def former_answers(
+    new: Float[Tensor, "B L"], old: Float[Tensor, "B K"], temperature: float = 1.0
+) -> Float[Tensor, ""]:
+    """LwF for independent labels: `T^2 mean BCE(z_new / T, sigmoid(z_old / T))` over the K labels of the old model.
+
+    Args:
+        new: logits, of which the first K columns are the old labels.
+        old: logits of the frozen former model.
+        temperature: T > 0.
+
+    Source: after Li and Hoiem, "Learning without Forgetting" (2016), with sigmoids in place of a softmax, ours.
+
+    >>> z = torch.tensor([[0.0, 3.0]])
+    >>> round(former_answers(z, z[:, :1]).item(), 6)
+    0.693147
+    """
+    wanted = torch.sigmoid(old.detach() / temperature)
+    kept = new[:, : old.shape[1]] / temperature
+    return temperature**2 * F.binary_cross_entropy_with_logits(kept, wanted)
+
+
+def head_state(model: nn.Module) -> Named:
+    """The state of a model without its backbone, which does not learn."""
+    return {k: v.detach().clone() for k, v in model.state_dict().items() if "backbone." not in k}

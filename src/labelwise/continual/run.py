@@ -1,0 +1,175 @@
+"""From a stream's name to a finished run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from labelwise.continual.judging import FIGURES, summary
+from labelwise.continual.learner import Learner
+from labelwise.continual.published import STREAMS, published_stream
+from labelwise.continual.streams import Stream, make_stream
+from labelwise.data import read
+from labelwise.data.splits import ensure_splits
+from labelwise.errors import LabelwiseError
+from labelwise.training.config import Config
+from labelwise.training.files import read_json, write_json
+from labelwise.training.maps import MapSource, stored_maps
+from labelwise.training.progress import Watch
+from labelwise.training.run import Run
+
+RESULT = "continual.json"
+
+
+def open_stream(source: str, config: Config) -> Stream:
+    """A published stream (`cocoseq:DIR`, `nuswideseq:DIR`), or one made of any SOURCE.
+
+    Raises:
+        LabelwiseError: an unreadable source, or settings that do not fit it.
+    """
+    name, _, folder = source.partition(":")
+    s = config.continual
+    if name not in STREAMS:
+        return make_stream(ensure_splits(read(source), seed=config.seed), s.setting, s.tasks)
+    if s.setting != "online" or s.tasks:
+        raise LabelwiseError(
+            f"{name} with tasks or a setting of one's own", "its own tasks", "leave them out"
+        )
+    return published_stream(name, Path(folder))
+
+
+def learn_stream(config: Config, out: Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """Learn a stream by the settings' strategy, and leave a run with `continual.json` beside it.
+
+    Args:
+        config: `data.source` names the stream, `continual` the rest.
+        out: the run's folder.
+        resume: go on from the state in `out`, or give what is finished there.
+
+    Returns:
+        what `continual.json` holds.
+
+    Raises:
+        LabelwiseError: wrong settings or data, or a folder that holds another run.
+    """
+    config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"freeze": True})})
+    _claim(out, config, resume)
+    if resume and (out / RESULT).is_file():
+        return read_json(out / RESULT)
+    watch, started = Watch(quiet), time.perf_counter()
+    stream = open_stream(config.data.source, config)
+    run = Run(out, config, stream.train.labels)
+    run.save()
+    learner = _learner(run, stream, watch)
+    for note in learner.stream.notes:
+        watch.say(f"note: {note}")
+    if resume:
+        learner.resume()
+    before = learner.progress.seconds
+    watch.say(_opening(learner))
+    history = learner.learn(watch.say)
+    run.save_weights(learner.method.model)
+    seconds = round(before + time.perf_counter() - started, 1)
+    found = _told(learner, history, seconds)
+    write_json(out / RESULT, found)
+    return found
+
+
+def _claim(out: Path, config: Config, resume: bool) -> None:
+    if not (out / "config.yaml").is_file():
+        return
+    if not resume:
+        raise LabelwiseError(f"{out} holds a run", "a new folder", "use --resume or another --out")
+    if Run.open(out).config != config:
+        raise LabelwiseError(
+            f"--resume in {out} with other settings",
+            "the settings that the run began with",
+            "use another --out",
+        )
+
+
+def _learner(run: Run, stream: Stream, watch: Watch) -> Learner:
+    """The learner over stored maps; images that cannot be read are left out of every task."""
+    device = torch.device("cpu")
+    torch.manual_seed(run.config.seed)
+    backbone = run.build().model.backbone
+    sources, lost = [], []
+    for rows in (stream.train, stream.test):
+        maps, bad = stored_maps(rows, backbone, run.config, device, 0, watch.say)  # type: ignore[arg-type]
+        sources.append(MapSource(maps, rows))
+        lost.append(np.array([row for row, _ in bad], np.int64))
+    if len(lost[0]) or len(lost[1]):
+        tasks = tuple(
+            replace(t, train=np.setdiff1d(t.train, lost[0]), test=np.setdiff1d(t.test, lost[1]))
+            for t in stream.tasks
+        )
+        note = f"{len(lost[0])} training and {len(lost[1])} test images cannot be read and are left out."
+        stream = replace(stream, tasks=tasks, notes=(*stream.notes, note))
+    return Learner(stream, run.config, backbone, *sources, run.path)  # type: ignore[arg-type]
+
+
+def _opening(learner: Learner) -> str:
+    s, c = learner.settings, learner.config
+    sizes = ", ".join(f"{len(t.labels)} labels {len(t.train):,} images" for t in learner.stream.tasks)
+    return f"{s.strategy} with {c.method} on {learner.stream.name}, {s.setting}; tasks: {sizes}"
+
+
+def _told(learner: Learner, history: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    stream, c = learner.stream, learner.config
+    names = stream.train.labels.names
+    return {
+        "format": 1,
+        "stream": stream.name,
+        "notes": list(stream.notes),
+        "strategy": c.continual.strategy,
+        "method": c.method,
+        "seed": c.seed,
+        "settings": c.continual.model_dump(),
+        "conditions": {
+            "backbone": c.backbone.name,
+            "weights": c.backbone.weights,
+            "frozen": True,
+            "image_size": c.image_size,
+            "optimizer": c.optim.model_dump(include={"name", "lr", "weight_decay", "clip_norm"}),
+            "loss": c.loss,
+            "steps": learner.progress.step,
+            "seconds": seconds,
+            "threshold": "p > 0.5; `fitted`: one threshold for all labels, best for F1 on the images in memory",
+            "judged": "each task on its own labels, whole test split"
+            if stream.grows
+            else "each task on its own test images, all labels of the stream",
+        },
+        "tasks": [
+            {"labels": [names[j] for j in t.labels], "train": len(t.train), "test": len(t.test)}
+            for t in stream.tasks
+        ],
+        "memory": None
+        if learner.memory is None
+        else {
+            "images": len(learner.memory),
+            "distance": learner.memory.distance(),
+            "histogram": dict(zip(names, learner.memory.histogram().tolist(), strict=True)),
+        },
+        "result": summary(history, len(stream.tasks)),
+        "history": history,
+    }
+
+
+def spread(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Mean and sample standard deviation over seeds of the pooled figures and of forgetting; NaN for one seed."""
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for part in ("pooled", "task_mean", "fitted", "forgetting"):
+        parts = [r["result"][part] for r in results]
+        if all(parts):
+            found[part] = {name: _mean_sd([p[name] for p in parts]) for name in FIGURES}
+    return found
+
+
+def _mean_sd(values: list[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")

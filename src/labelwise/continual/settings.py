@@ -1,0 +1,40 @@
+"""Settings of continual learning, as data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Setting = Literal["online", "class-incremental"]
+StrategyName = Literal["finetune", "joint", "er", "balanced", "prs", "ocdm", "ewc", "lwf"]
+
+
+class ContinualSettings(BaseModel):
+    """How a stream is made and learned; read by `labelwise continual` alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    setting: Setting = Field(
+        "online",
+        description="online: each image once, all labels of the stream told and known to the model from the start; "
+        "class-incremental: of each image the task's own labels are told, and the model grows by them",
+    )
+    strategy: StrategyName = Field("er", description="see docs/continual.md")
+    tasks: list[int] = Field(
+        default_factory=list, description="labels of each task, in label order; empty for four of equal size"
+    )
+    memory: int = Field(2000, ge=1, description="images kept for replay")
+    power: float = Field(
+        0.0,
+        description="prs, ocdm: a label's share of the memory goes as its frequency to this power; 0 is equal",
+    )
+    batch: int = Field(10, ge=1, description="new images a step")
+    replay: int = Field(10, ge=0, description="replayed images a step")
+    passes: int = Field(1, ge=1, description="passes over each task")
+    ewc_weight: float = Field(100.0, ge=0, description="ewc: weight of the penalty")
+    fisher_images: int = Field(
+        200, ge=1, description="ewc: images of a task from which importance is measured"
+    )
+    lwf_weight: float = Field(1.0, ge=0, description="lwf: weight of the former answers")
+    temperature: float = Field(1.0, gt=0, description="lwf: temperature of the former answers")

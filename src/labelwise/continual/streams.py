@@ -1,0 +1,135 @@
+"""A data set as a stream of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelwise.continual.settings import Setting
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stretch of a stream.
+
+    Args:
+        labels: columns of the labels that are the task's own.
+        train: rows of the stream's `train`, in the order of the data set.
+        test: rows of the stream's `test` on which the task is judged.
+    """
+
+    labels: tuple[int, ...]
+    train: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Tasks in their order, over one training and one test set.
+
+    Args:
+        name: where from.
+        setting: `online` or `class-incremental`, see `ContinualSettings`.
+        train: rows to learn from; the columns of the first task's labels come first, and so on.
+        test: rows to judge on, with the same columns.
+        tasks: in their order.
+        notes: what was decided or is missing, one plain sentence each.
+    """
+
+    name: str
+    setting: Setting
+    train: Dataset
+    test: Dataset
+    tasks: tuple[Task, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def grows(self) -> bool:
+        """Whether the model starts with the first task's labels and grows by those of each further one."""
+        return self.setting == "class-incremental"
+
+    def told(self, task: int) -> np.ndarray:
+        """`[L]` bool: columns whose states a task's images tell."""
+        found = np.ones(len(self.train.labels), bool)
+        if self.grows:
+            found[:] = False
+            found[list(self.tasks[task].labels)] = True
+        return found
+
+    def judged(self, task: int) -> np.ndarray:
+        """Columns on which a task is judged: all in an online stream, else its own."""
+        return np.array(self.tasks[task].labels) if self.grows else np.arange(len(self.train.labels))
+
+    def known_labels(self, after: int) -> int:
+        """Labels that the model has once it meets a task: a leading block of the columns."""
+        if not self.grows:
+            return len(self.train.labels)
+        return sum(len(task.labels) for task in self.tasks[: after + 1])
+
+
+def label_blocks(labels: int, sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Columns cut into consecutive blocks of these sizes, or into four of nearly equal size.
+
+    Raises:
+        LabelwiseError: sizes that do not add up to the labels.
+
+    >>> label_blocks(5, [])
+    [(0, 1), (2,), (3,), (4,)]
+    """
+    if not sizes:
+        blocks = np.array_split(np.arange(labels), min(4, labels))
+        return [tuple(block.tolist()) for block in blocks]
+    if sum(sizes) != labels or min(sizes) < 1:
+        raise LabelwiseError(
+            f"tasks of {', '.join(map(str, sizes))} labels, {sum(sizes)} in all",
+            f"sizes over 0 that add up to {labels}, the labels of the data",
+            "correct --tasks",
+        )
+    ends = np.cumsum(sizes)
+    return [tuple(range(end - size, end)) for size, end in zip(sizes, ends.tolist(), strict=True)]
+
+
+def make_stream(data: Dataset, setting: Setting, sizes: Sequence[int] = ()) -> Stream:
+    """A stream from any data set with the splits `train` and `test`, by blocks of labels in their order.
+
+    Online: an image belongs to the task of its rarest positive label, counted in the training split, so that each
+    image comes once; images without a positive are left out. Class-incremental: a task has every training image with
+    a positive among its labels, and is judged on the whole test split.
+
+    Raises:
+        LabelwiseError: no such splits, sizes that do not fit, or a task without training images.
+    """
+    train, test = data.split("train"), data.split("test")
+    blocks = label_blocks(len(data.labels), sizes)
+    owner = np.concatenate([np.full(len(block), t) for t, block in enumerate(blocks)])
+    count = train.positive.sum(0)
+    rows = [_rows(split, setting, blocks, owner, count) for split in (train, test)]
+    every = np.arange(len(test))
+    tasks = tuple(
+        Task(block, rows[0][t], every if setting == "class-incremental" else rows[1][t])
+        for t, block in enumerate(blocks)
+    )
+    for task in tasks:
+        if not len(task.train):
+            names = ", ".join(data.labels.names[j] for j in task.labels)
+            raise LabelwiseError(
+                f"no training image for the task of {names}", "an image for each task", "choose other --tasks"
+            )
+    left = int((~train.positive.any(1)).sum())
+    notes = (f"{left:,} training images without a positive are in no task.",) if left else ()
+    return Stream(data.source, setting, train, test, tasks, notes)
+
+
+def _rows(
+    split: Dataset, setting: Setting, blocks: Sequence[tuple[int, ...]], owner: np.ndarray, count: np.ndarray
+) -> list[np.ndarray]:
+    positive = split.positive
+    if setting == "class-incremental":
+        return [np.flatnonzero(positive[:, list(block)].any(1)) for block in blocks]
+    rarest = np.where(positive, count, np.iinfo(np.int64).max).argmin(1)
+    task = np.where(positive.any(1), owner[rarest], -1)
+    return [np.flatnonzero(task == t) for t in range(len(blocks))]

@@ -1,0 +1,194 @@
+"""What the readers of pedestrian attributes share: label names in their order, groups, unknowns and splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.files import find_root, image_folder, keep_existing, text_array
+from labelwise.data.readers.published import count_notes
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+from labelwise.types import Group, LabelSet
+
+REGIONS = ("head", "upper body", "lower body", "feet", "bags", "person")
+UNKNOWN = 2
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The evaluated attributes of a data set, as published.
+
+    Args:
+        names: in the official order.
+        regions: names of each region, in the order of `REGIONS`.
+        exclusive: sets of names of which at most one should be true of a person.
+    """
+
+    names: tuple[str, ...]
+    regions: tuple[tuple[str, ...], ...]
+    exclusive: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Index:
+    """What an annotation file holds.
+
+    Args:
+        file: it.
+        images: file names.
+        names: of the label columns, as the file has them.
+        states: `[N, L]` of 0, 1 and, in RAP, 2 for unknown.
+        splits: row numbers from 0 of each split.
+    """
+
+    file: Path
+    images: Sequence[str]
+    names: Sequence[str]
+    states: np.ndarray
+    splits: Mapping[str, np.ndarray]
+
+
+def dataset_of(
+    index: Index, official: Attributes, source: Source, root: Path, published: Mapping[str, int]
+) -> Dataset:
+    """The data set of an index: columns in the official order by name, groups, splits, and what differs.
+
+    Args:
+        official: the attributes that are wanted; the file's names are matched to them whatever their spelling.
+        root: folder of the images.
+        published: images of each split.
+
+    Raises:
+        LabelwiseError: a wanted attribute that the file lacks, a state but 0, 1 and 2, an image in two splits, or
+            image files that are missing.
+    """
+    columns, notes = _columns(index, official.names)
+    states = index.states[:, columns]
+    bad = ~np.isin(states, (0, 1, UNKNOWN))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise LabelwiseError(
+            f"{index.file}: {official.names[column]} = {states[row, column]} of image {index.images[row]}",
+            "0, 1, or 2 for unknown",
+            "fetch the file again",
+        )
+    unknown = states == UNKNOWN
+    zero = source.options.get("unknown") == "zero"
+    if unknown.any():
+        fate = "negative" if zero else "unknown"
+        notes.append(f"{int(unknown.sum()):,} cells of value 2 are {fate}.")
+    codes, names = split_codes(index)
+    values = (states == 1).astype(np.uint8)
+    known = np.ones_like(unknown) if zero else ~unknown
+    groups, told = _groups(official, values, known)
+    used = codes >= 0
+    if not used.all():
+        notes.append(f"{int((~used).sum()):,} images are in no split of this partition and were left out.")
+    data = Dataset(
+        labels=LabelSet(official.names, groups),
+        images=text_array(list(index.images)),
+        root=root,
+        values=values,
+        known=known,
+        split_of=codes,
+        split_names=names,
+        notes=(*notes, *told),
+        rows_in_source=len(index.images),
+    ).take(used)
+    return keep_existing(data.with_notes(*count_notes(data.splits(), published)), source)
+
+
+def plain_name(name: str) -> str:
+    """An attribute's name without case, marks, and the region that RAP puts before it.
+
+    >>> plain_name("hs-BaldHead"), plain_name("attachment-Box"), plain_name("action-Other")
+    ('baldhead', 'attachbox', 'actionother')
+    """
+    name = re.sub(r"^(hs|ub|lb|action)-(?!other)", "", name.strip().lower())
+    return re.sub(r"[^a-z0-9]", "", name.replace("attachment-", "attach"))
+
+
+def _columns(index: Index, wanted: tuple[str, ...]) -> tuple[list[int], list[str]]:
+    """Column of each wanted name: that of the same name, else the one at its official place if it is no other's."""
+    have, notes = [plain_name(name) for name in index.names], []
+    exact, loose = {n: j for j, n in enumerate(index.names)}, {n: j for j, n in enumerate(have)}
+    taken = [exact.get(name, loose.get(plain_name(name), -1)) for name in wanted]
+    free = set(range(len(have))) - set(taken)
+    absent = [place for place, column in enumerate(taken) if column < 0]
+    if any(place not in free for place in absent) or len(absent) > len(wanted) // 4:
+        told = ", ".join(wanted[place] for place in absent[:5])
+        raise LabelwiseError(
+            f"{index.file} without the attributes {told}",
+            f"the official names, {', '.join(wanted[:3])}, ...",
+            "fetch the file again",
+        )
+    for place in absent:
+        taken[place] = place
+        notes.append(f"{index.file.name} writes {wanted[place]} as {index.names[place]}.")
+    moved = next((i for i, column in enumerate(taken) if column != i), None)
+    if moved is not None:
+        notes.append(
+            f"{index.file.name} has its attributes in another order ({index.names[moved]} at {moved + 1}): "
+            "they were put into the official order by name."
+        )
+    if len(have) > len(wanted):
+        notes.append(f"{len(wanted)} of the {len(have)} attributes of {index.file.name} are read.")
+    return taken, notes
+
+
+def split_codes(index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Split of each image, -1 for none; raises `LabelwiseError` for an image in two of them."""
+    codes = np.full(len(index.images), -1, np.int16)
+    names = tuple(index.splits)
+    for code, (name, rows) in enumerate(index.splits.items()):
+        again = rows[codes[rows] >= 0]
+        if len(again):
+            raise LabelwiseError(
+                f"{index.file}: image {index.images[again[0]]} in {names[codes[again[0]]]} and in {name}",
+                "each image in one split",
+                "fetch the file again",
+            )
+        codes[rows] = code
+    return codes, names
+
+
+def _groups(
+    official: Attributes, values: np.ndarray, known: np.ndarray
+) -> tuple[dict[str, Group], list[str]]:
+    """Regions, and the exclusive sets that no image contradicts; the others are told and stay plain."""
+    held = set(official.names)
+    groups = {
+        name: Group(tuple(label for label in labels if label in held))
+        for name, labels in zip(REGIONS, official.regions, strict=True)
+    }
+    notes = []
+    for name, labels in official.exclusive.items():
+        labels = tuple(label for label in labels if label in held)
+        columns = [official.names.index(label) for label in labels]
+        clash = int(((values[:, columns] & known[:, columns]).sum(1) > 1).sum())
+        if clash:
+            notes.append(
+                f"{clash:,} images have several of {name}: they are not taken to rule each other out."
+            )
+        groups[name] = Group(labels, exclusive=not clash)
+    return {name: group for name, group in groups.items() if group.labels}, notes
+
+
+def images_root(source: Source, root: Path, folders: Sequence[str], images: Sequence[str]) -> Path:
+    """The folder of the images: `images=DIR`, or the first official one that holds the first image."""
+    if "images" in source.options:
+        return image_folder(source.options["images"])
+    return find_root(images, [root / folder for folder in folders])
+
+
+def in_order(data: Dataset, official: Attributes, source: Source) -> Dataset:
+    """The columns in the official order, or with `order=reference` region by region as the field's models have them."""
+    if source.options.get("order") != "reference":
+        return data
+    return data.with_labels([n for region in official.regions for n in region if n in data.labels.names])

@@ -1,0 +1,107 @@
+"""MATLAB files: variables, fields of structs, cells of text, each refused by name where it is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelwise.errors import LabelwiseError, first_line
+
+
+def read_mat(file: Path, variable: str) -> Any:
+    """One variable of a MATLAB file (version 4 to 7).
+
+    Raises:
+        LabelwiseError: no such file or variable, a truncated file, or one of version 7.3.
+    """
+    from scipy.io import loadmat
+
+    if not file.is_file():
+        raise LabelwiseError(f"{file}, which does not exist", "the official annotation file", "add the file")
+    try:
+        found = loadmat(file, variable_names=[variable])
+    except NotImplementedError:
+        raise LabelwiseError(
+            f"{file} of MATLAB version 7.3", "version 7 or older", "save it again in MATLAB with -v7"
+        ) from None
+    except Exception as error:  # a truncated file makes scipy raise nearly anything
+        raise LabelwiseError(
+            f"{file} ({first_line(error)})", "a whole MATLAB file", "fetch the file again"
+        ) from None
+    if variable not in found:
+        raise LabelwiseError(
+            f"{file} without the variable {variable!r}", "the official annotation file", "fetch it again"
+        )
+    return found[variable]
+
+
+def entry(struct: Any, name: str, place: int, file: Path) -> Any:
+    """A field of a 1 x 1 struct by its name, or where the file names it otherwise by its official place.
+
+    Raises:
+        LabelwiseError: neither.
+    """
+    one = first(struct)
+    names = one.dtype.names if isinstance(one, np.void) else None
+    if names and name in names:
+        return one[name]
+    if names and place < len(names):
+        return one[place]
+    raise LabelwiseError(
+        f"{file} without the field {name!r}", "the official annotation file", "fetch the file again"
+    )
+
+
+def first(values: Any) -> Any:
+    """The first element of a cell or struct array, whatever arrays it is wrapped in; `None` for an empty one."""
+    while isinstance(values, np.ndarray):
+        if not values.size:
+            return None
+        values = values.reshape(-1)[0]
+    return values
+
+
+def texts(cells: Any) -> list[str]:
+    """Texts of a cell array, in its order."""
+    return [str(first(cell)).strip() for cell in np.asarray(cells).reshape(-1)]
+
+
+def matrix(values: Any, rows: int, columns: int, what: str, file: Path) -> np.ndarray:
+    """A matrix of whole numbers of the stated size.
+
+    Raises:
+        LabelwiseError: of another size, as where a column was added.
+    """
+    found = np.asarray(values)
+    if found.shape != (rows, columns):
+        shape = " x ".join(map(str, found.shape))
+        raise LabelwiseError(
+            f"{file}: {what} of {shape}",
+            f"{rows} x {columns}, a row an image and a column a label name",
+            "fetch the file again, or take the added column out",
+        )
+    return found.astype(np.int64)
+
+
+def rows_of(values: Any, images: int, what: str, file: Path) -> np.ndarray:
+    """Row numbers from 0 of a list that counts from 1.
+
+    Raises:
+        LabelwiseError: a number that is no image's, or one twice.
+    """
+    found = np.asarray(values).reshape(-1).astype(np.int64) - 1
+    return checked_rows(found, images, what, file)
+
+
+def checked_rows(rows: np.ndarray, images: int, what: str, file: Path) -> np.ndarray:
+    """Row numbers from 0, each once; raises `LabelwiseError` for others."""
+    if len(rows) and (rows.min() < 0 or rows.max() >= images):
+        bad = rows[(rows < 0) | (rows >= images)][0]
+        raise LabelwiseError(
+            f"{file}: {what} names image {bad + 1}", f"1 to {images}", "fetch the file again"
+        )
+    if len(np.unique(rows)) != len(rows):
+        raise LabelwiseError(f"{file}: {what} names an image twice", "each once", "fetch the file again")
+    return rows

@@ -1,0 +1,104 @@
+"""NUS-WIDE: `ImageList/`, `Groundtruth/`, `Concepts81.txt` and the photographs in `Flickr/`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.files import find_root, image_folder, keep_existing, source_folder, text_array
+from labelwise.data.readers.published import PUBLISHED, count_notes
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+from labelwise.types import LabelSet
+
+FORM = "nuswide:DIR"
+MEANING = "NUS-WIDE, 81 concepts: ImageList/, Groundtruth/, Concepts81.txt and Flickr/"
+OPTIONS = frozenset({"images", "missing"})
+
+PARTS = {"train": "Train", "test": "Test"}
+
+
+def read(source: Source) -> Dataset:
+    """Reads NUS-WIDE with its official lists; each concept's labels stand line by line beside the image list.
+
+    Raises:
+        LabelwiseError: for files that are missing, cells but 0 and 1, lists of different lengths, or an image in both.
+    """
+    root = source_folder(source, "a NUS-WIDE folder")
+    concepts = _lines(_file(root, "Concepts81.txt", "ConceptsList/Concepts81.txt"))
+    if len(set(concepts)) != len(concepts):
+        raise LabelwiseError(
+            f"{root}: a concept twice in Concepts81.txt", "each once", "fetch the file again"
+        )
+    images: list[str] = []
+    parts, codes = [], []
+    for code, part in enumerate(PARTS.values()):
+        found = _images(root, part)
+        parts.append(np.stack([_states(root, concept, part, len(found)) for concept in concepts], 1))
+        codes += [code] * len(found)
+        images += found
+    twice = [name for name, count in Counter(images).items() if count > 1]
+    if twice:
+        raise LabelwiseError(
+            f"{root}: image {twice[0]} twice in ImageList",
+            "each image in one list, once",
+            "correct the lists",
+        )
+    values = np.concatenate(parts)
+    data = Dataset(
+        labels=LabelSet(tuple(concepts)),
+        images=text_array(images),
+        root=_folder(source, root, images),
+        values=values,
+        known=np.ones(values.shape, bool),
+        split_of=np.array(codes, np.int16),
+        split_names=tuple(PARTS),
+        rows_in_source=len(images),
+    )
+    empty = int((~values.any(1)).sum())
+    notes = [f"{empty:,} images without a concept are all-negative."] if empty else []
+    return keep_existing(data.with_notes(*notes, *count_notes(data.splits(), PUBLISHED["nuswide"])), source)
+
+
+def _file(root: Path, *names: str) -> Path:
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    raise LabelwiseError(f"{str(root)!r} without {names[0]}", "the official archive", "add the file")
+
+
+def _lines(file: Path) -> list[str]:
+    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _images(root: Path, part: str) -> list[str]:
+    names = [f"ImageList/{name}" for name in (f"{part}Imagelist.txt", f"{part}ImageList.txt")]
+    return [line.replace("\\", "/") for line in _lines(_file(root, *names, f"{part}Imagelist.txt"))]
+
+
+def _states(root: Path, concept: str, part: str, images: int) -> np.ndarray:
+    name = f"Labels_{concept}_{part}.txt"
+    file = _file(
+        root, f"Groundtruth/TrainTestLabels/{name}", f"Groundtruth/{name}", f"TrainTestLabels/{name}"
+    )
+    cells = _lines(file)
+    odd = next((i for i, cell in enumerate(cells) if cell not in ("0", "1")), None)
+    if odd is not None:
+        raise LabelwiseError(
+            f"{file}: {cells[odd][:20]!r} in line {odd + 1}", "0 or 1 in each line", "fetch the file again"
+        )
+    if len(cells) != images:
+        raise LabelwiseError(
+            f"{file} with {len(cells):,} lines", f"{images:,}, one per image of the list", "fetch it again"
+        )
+    return np.array(cells, np.uint8)
+
+
+def _folder(source: Source, root: Path, images: list[str]) -> Path:
+    if "images" in source.options:
+        return image_folder(source.options["images"])
+    return find_root(images, [root / "Flickr", root / "images", root])

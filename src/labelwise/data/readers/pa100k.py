@@ -1,0 +1,56 @@
+"""PA-100K: `annotation.mat` and the images in `data/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of, images_root, in_order
+from labelwise.data.readers.files import source_folder
+from labelwise.data.readers.matlab import matrix, read_mat, texts
+from labelwise.data.readers.published import PUBLISHED
+from labelwise.data.source import Source
+
+FORM = "pa100k:DIR"
+MEANING = "PA-100K, 26 attributes of pedestrians: annotation.mat and data/"
+OPTIONS = frozenset({"order", "images", "missing"})
+
+_NAMES = (
+    "Female AgeOver60 Age18-60 AgeLess18 Front Side Back Hat Glasses HandBag ShoulderBag Backpack HoldObjectsInFront "
+    "ShortSleeve LongSleeve UpperStride UpperLogo UpperPlaid UpperSplice LowerStripe LowerPattern LongCoat Trousers "
+    "Shorts Skirt&Dress boots"
+)
+NAMES = tuple(_NAMES.split())
+ATTRIBUTES = Attributes(
+    NAMES,
+    (NAMES[7:9], NAMES[13:19], NAMES[19:25], NAMES[25:], NAMES[9:13], (*NAMES[1:4], NAMES[0], *NAMES[4:7])),
+    {"age": NAMES[1:4], "view": NAMES[4:7]},
+)
+SPLITS = ("train", "val", "test")
+
+
+def read(source: Source) -> Dataset:
+    """Reads PA-100K with its official splits.
+
+    Raises:
+        LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
+    """
+    source.choice("order", ("official", "reference"))
+    root = source_folder(source, "a PA-100K folder")
+    index = _index(root / "annotation.mat")
+    folder = images_root(source, root, ("data", "release_data/release_data", "release_data"), index.images)
+    return in_order(dataset_of(index, ATTRIBUTES, source, folder, PUBLISHED["pa100k"]), ATTRIBUTES, source)
+
+
+def _index(file: Path) -> Index:
+    names = texts(read_mat(file, "attributes"))
+    images: list[str] = []
+    parts, splits = [], {}
+    for split in SPLITS:
+        found = texts(read_mat(file, f"{split}_images_name"))
+        parts.append(matrix(read_mat(file, f"{split}_label"), len(found), len(names), f"{split}_label", file))
+        splits[split] = np.arange(len(images), len(images) + len(found))
+        images += found
+    return Index(file, images, names, np.concatenate(parts), splits)

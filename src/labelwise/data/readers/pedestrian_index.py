@@ -1,0 +1,67 @@
+"""The pickled index of pedestrian attribute data sets that the field passes around."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from labelwise.data.readers.attributes import Index
+from labelwise.data.readers.matlab import checked_rows
+from labelwise.data.readers.unpickle import read_pickle
+from labelwise.errors import LabelwiseError
+
+WHOLE, ZERO_SHOT = "dataset_all.pkl", "dataset_zs_run0.pkl"
+
+
+def read_index(file: Path) -> Index:
+    """The index of a pickle with `image_name`, `label`, `attr_name` and `partition`; its first partition is taken.
+
+    The folder that such a file names is its author's and is not looked at.
+
+    Raises:
+        LabelwiseError: a pickle that could run something, or one without these parts in agreeing sizes.
+    """
+    found = read_pickle(file)
+    parts = ("image_name", "label", "attr_name", "partition")
+    lost = [part for part in parts if not isinstance(found, dict) or part not in found]
+    if lost:
+        raise LabelwiseError(f"{file} without {', '.join(lost)}", "the pickled index", "fetch the file again")
+    states, names = (
+        np.asarray(found["label"]),
+        [str(name) for name in np.asarray(found["attr_name"]).tolist()],
+    )
+    images = [_name(str(image)) for image in found["image_name"]]
+    if states.shape != (len(images), len(names)):
+        shape = " x ".join(map(str, states.shape))
+        raise LabelwiseError(
+            f"{file}: label of {shape}",
+            f"{len(images)} x {len(names)}, a row an image and a column an attr_name",
+            "fetch the file again",
+        )
+    partition = found["partition"]
+    splits = {
+        name: checked_rows(_first(partition[name]), len(images), f"partition.{name}", file)
+        for name in ("train", "val", "test")
+        if isinstance(partition, dict) and len(partition.get(name, ()))
+    }
+    if "test" not in splits:
+        raise LabelwiseError(f"{file} without partition.test", "the pickled index", "fetch the file again")
+    if "train" not in splits and len(partition.get("trainval", ())):
+        rows = checked_rows(_first(partition["trainval"]), len(images), "partition.trainval", file)
+        splits = {"train": rows, **splits}
+    return Index(file, images, names, states.astype(np.int64), splits)
+
+
+def _name(image: str) -> str:
+    """A relative path as it is; of a path on somebody's disk the file name."""
+    path = PurePosixPath(image.replace("\\", "/"))
+    return path.name if path.is_absolute() or ".." in path.parts else str(path)
+
+
+def _first(rows: Any) -> np.ndarray:
+    """Row numbers of the first partition: the list itself, or its first element where it is a list of lists."""
+    if len(rows) and isinstance(rows[0], list | np.ndarray):
+        rows = rows[0]
+    return np.asarray(rows).reshape(-1).astype(np.int64)

@@ -1,0 +1,78 @@
+"""PETA: `PETA.mat` (or the pickled index) and `images/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of, images_root, in_order
+from labelwise.data.readers.files import source_folder
+from labelwise.data.readers.matlab import entry, first, matrix, read_mat, rows_of, texts
+from labelwise.data.readers.pedestrian_index import WHOLE, ZERO_SHOT, read_index
+from labelwise.data.readers.published import PUBLISHED
+from labelwise.data.source import Source
+
+FORM = "peta:DIR[?split=official|zs]"
+MEANING = "PETA, 35 attributes of pedestrians: PETA.mat or the pickled index, and images/"
+OPTIONS = frozenset({"split", "order", "images", "missing"})
+
+_NAMES = (
+    "personalLess30 personalLess45 personalLess60 personalLarger60 carryingBackpack carryingOther lowerBodyCasual "
+    "upperBodyCasual lowerBodyFormal upperBodyFormal accessoryHat upperBodyJacket lowerBodyJeans "
+    "footwearLeatherShoes upperBodyLogo hairLong personalMale carryingMessengerBag accessoryMuffler "
+    "accessoryNothing carryingNothing upperBodyPlaid carryingPlasticBags footwearSandals footwearShoes "
+    "lowerBodyShorts upperBodyShortSleeve lowerBodyShortSkirt footwearSneaker upperBodyThinStripes "
+    "accessorySunglasses lowerBodyTrousers upperBodyTshirt upperBodyOther upperBodyVNeck"
+)
+NAMES = tuple(_NAMES.split())
+_REGIONS = (
+    (10, 18, 19, 30, 15),
+    (7, 9, 11, 14, 21, 26, 29, 32, 33, 34),
+    (6, 8, 12, 25, 27, 31),
+    (13, 23, 24, 28),
+    (4, 5, 17, 20, 22),
+    (0, 1, 2, 3, 16),
+)
+ATTRIBUTES = Attributes(
+    NAMES,
+    tuple(tuple(NAMES[i] for i in region) for region in _REGIONS),
+    {"age": NAMES[:4]},
+)
+DESCRIPTORS = 4
+"""Columns of the file's matrix before the first attribute."""
+
+
+def read(source: Source) -> Dataset:
+    """Reads PETA's first partition; with `split=zs` the one whose test persons are in no training image.
+
+    Raises:
+        LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
+    """
+    zero_shot = source.choice("split", ("official", "zs")) == "zs"
+    source.choice("order", ("official", "reference"))
+    root = source_folder(source, "a PETA folder")
+    if zero_shot:
+        index = read_index(root / ZERO_SHOT)
+    elif not (root / "PETA.mat").is_file() and (root / WHOLE).is_file():
+        index = read_index(root / WHOLE)
+    else:
+        index = _from_mat(root / "PETA.mat")
+    folder = images_root(source, root, ("images",), index.images)
+    published = PUBLISHED["peta-zs" if zero_shot else "peta"]
+    return in_order(dataset_of(index, ATTRIBUTES, source, folder, published), ATTRIBUTES, source)
+
+
+def _from_mat(file: Path) -> Index:
+    struct = read_mat(file, "peta")
+    table, names = np.asarray(entry(struct, "data", 0, file)), texts(entry(struct, "attribute", 1, file))
+    images = len(table)
+    states = matrix(table[:, DESCRIPTORS:], images, len(names), "the attributes", file)
+    partition = np.asarray(entry(struct, "partition", 3, file)).reshape(-1)
+    one = first(partition)
+    splits = {
+        name: rows_of(entry(one, name, place, file), images, f"partition 1, {name}", file)
+        for place, name in enumerate(("train", "val", "test"))
+    }
+    return Index(file, [f"{i + 1:05d}.png" for i in range(images)], names, states, splits)

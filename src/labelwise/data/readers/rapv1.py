@@ -1,0 +1,63 @@
+"""RAP, first version: `RAP_annotation/RAP_annotation.mat` and `RAP_dataset/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of, images_root, in_order
+from labelwise.data.readers.files import source_folder
+from labelwise.data.readers.matlab import entry, first, matrix, read_mat, rows_of, texts
+from labelwise.data.readers.published import PUBLISHED
+from labelwise.data.source import Source
+
+FORM = "rapv1:DIR[?unknown=mask|zero]"
+MEANING = "RAP v1, 51 attributes of pedestrians: RAP_annotation/RAP_annotation.mat and RAP_dataset/"
+OPTIONS = frozenset({"unknown", "order", "images", "missing"})
+
+_NAMES = (
+    "Female AgeLess16 Age17-30 Age31-45 BodyFat BodyNormal BodyThin Customer Clerk hs-BaldHead hs-LongHair "
+    "hs-BlackHair hs-Hat hs-Glasses hs-Muffler ub-Shirt ub-Sweater ub-Vest ub-TShirt ub-Cotton ub-Jacket ub-SuitUp "
+    "ub-Tight ub-ShortSleeve lb-LongTrousers lb-Skirt lb-ShortSkirt lb-Dress lb-Jeans lb-TightTrousers "
+    "shoes-Leather shoes-Sport shoes-Boots shoes-Cloth shoes-Casual attach-Backpack attach-SingleShoulderBag "
+    "attach-HandBag attach-Box attach-PlasticBag attach-PaperBag attach-HandTrunk attach-Other action-Calling "
+    "action-Talking action-Gathering action-Holding action-Pusing action-Pulling action-CarrybyArm action-CarrybyHand"
+)
+NAMES = tuple(_NAMES.split())
+ATTRIBUTES = Attributes(
+    NAMES,
+    (NAMES[9:15], NAMES[15:24], NAMES[24:30], NAMES[30:35], NAMES[35:43],
+     (*NAMES[1:4], NAMES[0], *NAMES[4:9], *NAMES[43:])),
+    {"age": NAMES[1:4], "body": NAMES[4:7], "role": NAMES[7:9]},
+)  # fmt: skip
+
+
+def read(source: Source) -> Dataset:
+    """Reads RAP's first partition; a state of 2 is unknown, or with `unknown=zero` negative.
+
+    Raises:
+        LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
+    """
+    source.choice("unknown", ("mask", "zero"))
+    source.choice("order", ("official", "reference"))
+    root = source_folder(source, "a RAP folder")
+    index = _index(root / "RAP_annotation" / "RAP_annotation.mat")
+    folder = images_root(source, root, ("RAP_dataset",), index.images)
+    return in_order(dataset_of(index, ATTRIBUTES, source, folder, PUBLISHED["rapv1"]), ATTRIBUTES, source)
+
+
+def _index(file: Path) -> Index:
+    struct = read_mat(file, "RAP_annotation")
+    images, names = (
+        texts(entry(struct, "imagesname", 5, file)),
+        texts(entry(struct, "attribute_eng", 3, file)),
+    )
+    states = matrix(entry(struct, "label", 1, file), len(images), len(names), "the labels", file)
+    one = first(np.asarray(entry(struct, "partition", 0, file)).reshape(-1))
+    splits = {
+        name: rows_of(entry(one, f"{name}_index", place, file), len(images), f"partition 1, {name}", file)
+        for place, name in enumerate(("train", "test"))
+    }
+    return Index(file, images, names, states, splits)

@@ -1,0 +1,156 @@
+"""Pickled split files without their danger: arrays, dicts and lists come out, and nothing that they name is run."""
+
+from __future__ import annotations
+
+import codecs
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelwise.errors import LabelwiseError, first_line
+
+_DTYPE = re.compile(r"[<>=|]?([?biufO]\d{0,2}|[US]\d+)|bool|object|u?int\d+|float\d+")
+_NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
+
+
+def read_pickle(file: Path) -> Any:
+    """The content of a pickle made of dicts, lists, tuples, text, numbers and arrays.
+
+    Every name that a pickle asks for is looked up in a closed list whose entries do no more than hold data, so a
+    pickle that asks for anything else is refused by that name, before anything of it is called.
+
+    Raises:
+        LabelwiseError: another name in the file, a damaged or truncated file, or none.
+    """
+    try:
+        with file.open("rb") as stream:
+            return _plain(_Careful(stream, file).load())
+    except LabelwiseError:
+        raise
+    except FileNotFoundError:
+        raise LabelwiseError(f"{file}, which does not exist", "a pickled index", "check the path") from None
+    except Exception as error:  # a damaged pickle makes its reader raise nearly anything
+        raise LabelwiseError(
+            f"{file} ({first_line(error)})", "a whole pickle", "fetch the file again"
+        ) from None
+
+
+class _Box(dict[str, Any]):
+    """Stands for easydict's and addict's containers, which keep their items as attributes too."""
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            for key, value in state.items():
+                self.setdefault(key, value)
+
+
+class _Dtype:
+    """A dtype of numbers, text or objects; its byte order may come with its state."""
+
+    def __init__(self, text: Any, *_: Any) -> None:
+        text = text.decode("latin-1") if isinstance(text, bytes) else str(text)
+        if not _DTYPE.fullmatch(text):
+            raise ValueError(f"dtype {text[:40]!r}")
+        self.dtype = np.dtype(text)
+
+    def __setstate__(self, state: Any) -> None:
+        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
+        if order in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """An array on its way: shape, dtype and bytes are checked against each other before NumPy sees them."""
+
+    def __init__(self, *_: Any) -> None:
+        self.array = np.zeros(0)
+
+    def __setstate__(self, state: Any) -> None:
+        shape, kind, fortran, data = state[-4:]
+        dtype, count = kind.dtype, int(np.prod(shape, dtype=object)) if shape else 1
+        if dtype.hasobject:
+            if len(data) != count:
+                raise ValueError(f"{len(data)} objects for an array of {count}")
+            flat = np.empty(count, object)
+            flat[:] = [_plain(item) for item in data]
+        else:
+            raw = data.encode("latin-1") if isinstance(data, str) else data
+            if len(raw) != count * dtype.itemsize:
+                raise ValueError(f"{len(raw)} bytes for an array of {count} x {dtype.itemsize}")
+            flat = np.frombuffer(raw, dtype)
+        self.array = flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _frombuffer(data: Any, kind: _Dtype, shape: Any, order: str = "C") -> _Array:
+    found = _Array()
+    found.__setstate__((shape, kind, order == "F", bytes(data)))
+    return found
+
+
+def _scalar(kind: _Dtype, data: Any = b"") -> Any:
+    if kind.dtype.hasobject:
+        raise ValueError("an object as a number")
+    raw = data.encode("latin-1") if isinstance(data, str) else data
+    return np.frombuffer(raw, kind.dtype, 1)[0].item()
+
+
+def _encode(text: str, encoding: str = "latin-1") -> bytes:
+    if encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
+        raise ValueError(f"encoding {encoding!r}")
+    return codecs.encode(text, encoding)
+
+
+def _no_bytes() -> bytes:
+    return b""
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    **{(module, "_reconstruct"): _reconstruct for module in _NUMPY},
+    **{(module, "scalar"): _scalar for module in _NUMPY},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("easydict", "EasyDict"): _Box,
+    ("addict.addict", "Dict"): _Box,
+    ("collections", "OrderedDict"): _Box,
+    ("_codecs", "encode"): _encode,
+    **{(b, "dict"): dict for b in ("builtins", "__builtin__")},
+    **{(b, "bytes"): _no_bytes for b in ("builtins", "__builtin__")},
+    **{(b, "list"): list for b in ("builtins", "__builtin__")},
+}
+
+
+class _Careful(pickle.Unpickler):
+    def __init__(self, stream: Any, file: Path) -> None:
+        super().__init__(stream, encoding="latin-1")
+        self._file = file
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = _ALLOWED.get((module, name))
+        if found is None:
+            raise LabelwiseError(
+                f"{self._file}, a pickle that asks for {module}.{name}",
+                "arrays, dicts, lists, text and numbers, and nothing that could run",
+                "do not open it elsewhere either, unless you know who made it",
+            )
+        return found
+
+
+def _plain(value: Any) -> Any:
+    """Stand-ins replaced by what they hold."""
+    if isinstance(value, _Array):
+        return value.array
+    if isinstance(value, _Dtype):
+        return value.dtype
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,118 @@
+"""Visual Genome, 500 or 200 labels: `train_list_500.txt`, `test_list_500.txt`, a JSON of label numbers, `VG_100K/`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.files import image_folder, keep_existing, source_folder, text_array
+from labelwise.data.readers.published import PUBLISHED, count_notes
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+from labelwise.types import LabelSet
+
+FORM = "vg:DIR[?labels=500|200]"
+MEANING = (
+    "Visual Genome lists of 500 labels, or their first 200: two lists, a JSON of label numbers, and VG_100K/"
+)
+OPTIONS = frozenset({"labels", "images", "missing"})
+
+LABELS = "vg_category_500_labels_index.json"
+LISTS = {"train": "train_list_500.txt", "test": "test_list_500.txt"}
+
+
+def read(source: Source) -> Dataset:
+    """Reads the released lists; the 200 labels are the first of the 500. Their names were never released.
+
+    Raises:
+        LabelwiseError: for files that are missing or truncated, a number that is no label's, or an image without labels
+            in the JSON or in both lists.
+    """
+    count = int(source.choice("labels", ("500", "200")))
+    root = source_folder(source, "a Visual Genome folder")
+    numbers = _numbers(root / LABELS)
+    images: list[str] = []
+    codes: list[int] = []
+    for code, name in enumerate(LISTS.values()):
+        found = _list(root / name)
+        images += found
+        codes += [code] * len(found)
+    twice = [name for name, times in Counter(images).items() if times > 1]
+    if twice:
+        raise LabelwiseError(
+            f"{root}: image {twice[0]} twice in the lists", "each image once", "correct the lists"
+        )
+    lost = [name for name in images if name not in numbers]
+    if lost:
+        raise LabelwiseError(
+            f"{root / LABELS} without {len(lost):,} listed images: {', '.join(lost[:5])}",
+            "the labels of every listed image",
+            "fetch the file again",
+        )
+    values = _values(images, numbers, count, root / LABELS)
+    data = Dataset(
+        labels=LabelSet(tuple(f"vg{i:03d}" for i in range(count))),
+        images=text_array(_places(source, root, images)),
+        root=image_folder(source.options["images"]) if "images" in source.options else root,
+        values=values,
+        known=np.ones(values.shape, bool),
+        split_of=np.array(codes, np.int16),
+        split_names=tuple(LISTS),
+        rows_in_source=len(images),
+    )
+    notes = ["The label names were never released: labels are called by their number."]
+    empty = int((~values.any(1)).sum())
+    notes += [f"{empty:,} images without any of the {count} labels are all-negative."] if empty else []
+    return keep_existing(data.with_notes(*notes, *count_notes(data.splits(), PUBLISHED["vg"])), source)
+
+
+def _list(file: Path) -> list[str]:
+    if not file.is_file():
+        raise LabelwiseError(f"{file}, which does not exist", "the released list", "add the file")
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    return [line.split()[0].rpartition("/")[2] for line in lines if line.strip()]
+
+
+def _numbers(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise LabelwiseError(f"{file}, which does not exist", "the released labels", "add the file")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LabelwiseError(f"{file} ({error})", "a whole JSON file", "fetch the file again") from None
+    if not isinstance(found, dict):
+        raise LabelwiseError(
+            f"{file} holding no mapping", "image name: label numbers", "fetch the file again"
+        )
+    return found
+
+
+def _values(images: list[str], numbers: dict[str, Any], count: int, file: Path) -> np.ndarray:
+    values = np.zeros((len(images), 500), np.uint8)
+    for row, name in enumerate(images):
+        try:
+            columns = np.array([int(number) for number in numbers[name]], np.int64)
+        except (TypeError, ValueError):
+            columns = np.array([-1])
+        if len(columns) and (columns.min() < 0 or columns.max() >= 500):
+            raise LabelwiseError(
+                f"{file}: labels of {name} are {numbers[name]!r}", "numbers from 0 to 499", "fetch it again"
+            )
+        values[row, columns] = 1
+    return values[:, :count]
+
+
+def _places(source: Source, root: Path, images: list[str]) -> list[str]:
+    """Paths under the folder of the images; the two archives of the photographs unpack into two folders."""
+    if "images" in source.options:
+        return images
+    folders = [folder for folder in ("VG_100K", "VG_100K_2", "images") if (root / folder).is_dir()] or [
+        "VG_100K"
+    ]
+    held = {folder: {file.name for file in (root / folder).glob("*")} for folder in folders}
+    return [f"{next((f for f in folders if name in held[f]), folders[0])}/{name}" for name in images]

@@ -1,0 +1,115 @@
+"""More labels for a trained model, whose answers for the old ones stay what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from labelwise.errors import LabelwiseError
+from labelwise.methods.method import Method
+from labelwise.model import LabelModel
+from labelwise.types import LabelPriors
+
+TOLERANCE = 1e-6
+
+
+def grow(old: LabelModel, new: Method, name: str, priors: LabelPriors | None = None) -> None:
+    """Give a newly built method, of the old labels and then more, the weights of a trained model.
+
+    Every tensor of the old model becomes the leading block of the new one's. Rows of new labels start as a classifier
+    normal(0, .01) with the logit of the label's rate as bias, and as a query that is the mean of the old ones plus
+    normal(0, .02). Then both models are asked about maps drawn at random: the old labels' logits must agree.
+
+    Args:
+        old: a trained model.
+        new: built for the old labels in their order followed by the new ones.
+        name: the method's id, for the error.
+        priors: counts of the new label set, for the biases; 0 as bias where they are absent.
+
+    Raises:
+        LabelwiseError: an old label's answer changes, for labels read each other there; or parts differ.
+    """
+    before, state = old.state_dict(), new.model.state_dict()
+    if set(before) != set(state) or not all(_fits(before[k], state[k]) for k in before):
+        raise LabelwiseError(
+            "a run whose parts differ from those of these settings",
+            "the same method, backbone and options",
+            "leave them out: --init-from takes them from the run",
+        )
+    generator = torch.Generator().manual_seed(0)
+    for key, value in state.items():
+        if value.shape != before[key].shape:
+            _start(key, value, before[key], priors, generator)
+        value[_block(before[key])] = before[key]
+    new.model.load_state_dict(state)
+    apart = _difference(old, new.model)
+    if not apart <= TOLERANCE:
+        raise LabelwiseError(
+            f"method {name!r}, whose old labels change by {apart:.2g} where labels are added",
+            "a method whose labels do not read each other, such as dlfl or baseline-mlp",
+            "choose another method, or train anew without --init-from",
+        )
+
+
+def _fits(old: Tensor, new: Tensor) -> bool:
+    return old.ndim == new.ndim and all(a <= b for a, b in zip(old.shape, new.shape, strict=True))
+
+
+def _block(t: Tensor) -> tuple[slice, ...]:
+    return tuple(slice(n) for n in t.shape)
+
+
+def _start(
+    key: str, new: Tensor, old: Tensor, priors: LabelPriors | None, generator: torch.Generator
+) -> None:
+    """Rows of new labels in a tensor that has a row a label; other tensors stay as they were built."""
+    if key.endswith("queries"):
+        noise = torch.randn(new.shape, generator=generator)
+        new.copy_(old.mean(0, keepdim=True) + 0.02 * noise)
+    elif key == "classifier.weight":
+        new.copy_(0.01 * torch.randn(new.shape, generator=generator))
+    elif key == "classifier.bias" and priors is not None and len(priors.positive) == len(new):
+        rate = priors.positive_rate.clamp(0.001, 0.999)
+        new.copy_(torch.where(priors.known > 0, rate.logit(), torch.zeros_like(rate)))
+
+
+@torch.no_grad()
+def _difference(old: LabelModel, new: LabelModel) -> float:
+    """The largest change of an old label's logit on four maps drawn at random."""
+    generator = torch.Generator().manual_seed(0)
+    channels = int(new.backbone.out_channels)  # type: ignore[arg-type]
+    maps = torch.rand(4, channels, 7, 7, generator=generator)
+    training = old.training, new.training
+    z = [model.eval()(maps.to(_device(model)), is_map=True).logits.cpu() for model in (old, new)]
+    old.train(training[0])
+    new.train(training[1])
+    return float((z[1][:, : z[0].shape[1]] - z[0]).abs().max())
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def carry_moments(
+    old: Optimizer, new: Optimizer, before: Mapping[str, Tensor], now: Mapping[str, Tensor]
+) -> None:
+    """Give a new optimiser the moments of an old one; rows of new labels start at 0.
+
+    Args:
+        before: parameters of the old optimiser by name.
+        now: parameters of the new one by the same names.
+    """
+    for name, p in now.items():
+        if name not in before or before[name] not in old.state:
+            continue
+        kept = old.state[before[name]]
+        grown = {
+            k: torch.zeros_like(p) if v.shape == before[name].shape else v.clone() for k, v in kept.items()
+        }
+        for key, value in kept.items():
+            if value.shape == before[name].shape:
+                grown[key][_block(value)] = value
+        new.state[p] = grown

@@ -1,0 +1,54 @@
+"""Training that goes on from another run, with labels that it lacked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelwise.data.dataset import Dataset
+from labelwise.methods import Method
+from labelwise.methods.growth import grow
+from labelwise.training.run import Run
+from labelwise.types import LabelPriors, LabelSet
+
+_TAKEN = ("method", "backbone", "extractor", "relation", "classifier", "vectors", "image_size", "augment")
+
+
+def settings_of(init_from: str | Path) -> dict[str, Any]:
+    """The settings of a run that decide the shape of its model; others may be laid over them.
+
+    Raises:
+        LabelwiseError: not a run.
+    """
+    return Run.open(init_from).config.model_dump(mode="json", include=set(_TAKEN))
+
+
+def with_labels_of(data: Dataset, init_from: str | Path) -> Dataset:
+    """The same rows under a run's labels in their order, then the labels that are new.
+
+    A label of the run that the data lack is unknown in every row.
+    """
+    run = Run.open(init_from)
+    old, here = run.labels.names, data.labels.names
+    lacking = [name for name in old if name not in here]
+    wider = np.zeros((len(data), len(lacking)), data.values.dtype)
+    labels = LabelSet((*here, *lacking), {**run.labels.groups, **data.labels.groups})
+    values = np.concatenate([data.values, wider], 1)
+    known = np.concatenate([data.known, wider.astype(bool)], 1)
+    found = replace(data, labels=labels, values=values, known=known)
+    found = found.with_labels([*old, *(name for name in here if name not in old)])
+    told = f"unknown in every image, for the data lack them: {', '.join(lacking)}."
+    return found.with_notes(told) if lacking else found
+
+
+def grow_from(init_from: str | Path, built: Method, priors: LabelPriors) -> None:
+    """Give a newly built method the weights of a run.
+
+    Raises:
+        LabelwiseError: the run is not finished, has other parts, or its labels read each other.
+    """
+    run = Run.open(init_from)
+    grow(run.model(), built, run.config.method, priors)

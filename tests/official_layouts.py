@@ -1,0 +1,249 @@
+"""Tiny data sets in the official layouts, with real image files, whose labels are drawn and known."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+from labelwise.data.readers import pa100k, peta, rapv1, rapv2
+
+COUNTS = {"train": 12, "val": 5, "test": 6}
+TOTAL = sum(COUNTS.values())
+
+
+def states(columns: int, rows: int = TOTAL, seed: int = 0) -> np.ndarray:
+    """`[rows, columns]` of 0 and 1; every label is there and absent in the first rows, so that train knows both."""
+    drawn = (np.random.default_rng(seed).random((rows, columns)) < 0.4).astype(np.float64)
+    drawn[0], drawn[1] = 1, 0
+    drawn[2, ::2], drawn[3, 1::2] = 1, 1
+    return drawn
+
+
+def pictures(root: Path, names: Sequence[str]) -> None:
+    """A small image file for each name."""
+    rng = np.random.default_rng(1)
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (20, 12, 3), dtype=np.uint8)).save(root / name)
+
+
+def cells(texts: Sequence[str]) -> np.ndarray:
+    """Texts as a column of a MATLAB cell array."""
+    found = np.empty((len(texts), 1), object)
+    found[:, 0] = [np.array([text]) for text in texts]
+    return found
+
+
+def bounds() -> dict[str, np.ndarray]:
+    """Row numbers of each split, from 0."""
+    ends = np.cumsum([0, *COUNTS.values()])
+    return {name: np.arange(ends[i], ends[i + 1]) for i, name in enumerate(COUNTS)}
+
+
+def partitions(suffix: str, axis: int, names: Sequence[str]) -> np.ndarray:
+    """Five partitions as a cell array of structs, rows counted from 1; the later ones are in reverse."""
+    found = np.empty((5, 1), object)
+    for i in range(5):
+        rows = {name + suffix: np.expand_dims(bounds()[name] + 1.0, 1 - axis) for name in names}
+        found[i, 0] = rows if i == 0 else {name: value[::-1] for name, value in rows.items()}
+    return found
+
+
+def make_peta(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> np.ndarray:
+    """PETA: the 35 evaluated attributes first of 40; the labels come back."""
+    names = [*peta.NAMES, *(f"colour{i}" for i in range(5))]
+    labels = states(len(names))
+    table = np.concatenate([np.arange(TOTAL * 4).reshape(TOTAL, 4), labels], 1)
+    struct = {
+        "data": table,
+        "attribute": cells(names),
+        "selected_attribute": np.arange(1.0, 36)[None],
+        "partition": partitions("", 0, ("train", "val", "test")),
+    }
+    change(struct)
+    pictures(root / "images", [f"{i + 1:05d}.png" for i in range(TOTAL)])
+    savemat(root / "PETA.mat", {"peta": struct})
+    return labels[:, :35]
+
+
+def make_pa100k(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> np.ndarray:
+    """PA-100K; the labels come back."""
+    labels = states(26)
+    found: dict[str, Any] = {"attributes": cells(pa100k.NAMES)}
+    for split, rows in bounds().items():
+        found[f"{split}_images_name"] = cells([f"{i + 1:06d}.jpg" for i in rows])
+        found[f"{split}_label"] = labels[rows]
+    change(found)
+    pictures(root / "data", [f"{i + 1:06d}.jpg" for i in range(TOTAL)])
+    savemat(root / "annotation.mat", found)
+    return labels
+
+
+def make_rapv1(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> np.ndarray:
+    """RAP v1: 51 of 60 attributes, train and test alone, some states unknown; the states come back."""
+    names = [*rapv1.NAMES, *(f"up-Colour{i}" for i in range(9))]
+    labels = states(len(names))
+    labels[6, 3] = 2
+    images = [f"CAM01_{i:05d}.png" for i in range(TOTAL)]
+    split = np.empty((5, 1), object)
+    rows = {"train": np.r_[bounds()["train"], bounds()["val"]], "test": bounds()["test"]}
+    for i in range(5):
+        split[i, 0] = {f"{name}_index": found[None] + 1.0 for name, found in rows.items()}
+    struct = {
+        "partition": split,
+        "label": labels,
+        "attribute_chs": cells(["?"] * len(names)),
+        "attribute_eng": cells(names),
+        "position": np.zeros((TOTAL, 4)),
+        "imagesname": cells(images),
+    }
+    change(struct)
+    pictures(root / "RAP_dataset", images)
+    _save_rap(root, struct)
+    return labels[:, :51]
+
+
+def make_rapv2(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> np.ndarray:
+    """RAP v2: 54 attributes chosen out of 60; some states unknown; the states come back."""
+    names = [f"other{i}" for i in range(6)]
+    names = [*names[:3], *rapv2.NAMES, *names[3:]]
+    labels = states(len(names))
+    labels[7, 9] = 2
+    images = [f"CAM02_{i:05d}.png" for i in range(TOTAL)]
+    struct = {
+        "name": cells(images),
+        "data": labels,
+        "attribute": cells(names),
+        "selected_attribute": np.arange(4.0, 58)[None],
+        "partition_attribute": partitions("_index", 1, ("train", "val", "test")).T,
+    }
+    change(struct)
+    pictures(root / "RAP_dataset", images)
+    _save_rap(root, struct)
+    return labels[:, 3:57]
+
+
+def _save_rap(root: Path, struct: dict[str, Any]) -> None:
+    (root / "RAP_annotation").mkdir(parents=True, exist_ok=True)
+    savemat(root / "RAP_annotation" / "RAP_annotation.mat", {"RAP_annotation": struct})
+
+
+def easydict() -> type:
+    """A container that pickles as easydict's does: a dict whose items are attributes too."""
+
+    class EasyDict(dict):  # type: ignore[type-arg]
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            super().__setitem__(name, value)
+
+        __setitem__ = __setattr__
+
+    EasyDict.__module__, EasyDict.__qualname__ = "easydict", "EasyDict"
+    return EasyDict
+
+
+def make_index(
+    file: Path, names: Sequence[str], labels: np.ndarray, images: Sequence[str], protocol: int = 4
+) -> None:
+    """The pickled index of the field, written through a container called `easydict.EasyDict`."""
+    kind = easydict()
+    found, parts = kind(), kind()
+    found.description, found.root = "made for a test", "somebody's disk"
+    found.image_name, found.label, found.attr_name = list(images), labels, list(names)
+    for name, rows in bounds().items():
+        setattr(parts, name, rows)
+    parts.trainval = np.r_[bounds()["train"], bounds()["val"]]
+    found.partition, found.weight_train = parts, [labels.mean(0).astype(np.float32)]
+    module = ModuleType("easydict")
+    module.EasyDict = kind  # type: ignore[attr-defined]
+    before = sys.modules.get("easydict")
+    sys.modules["easydict"] = module
+    try:
+        file.write_bytes(pickle.dumps(found, protocol=protocol))
+    finally:
+        sys.modules.pop("easydict")
+        if before is not None:
+            sys.modules["easydict"] = before
+
+
+def make_nuswide(root: Path) -> np.ndarray:
+    """NUS-WIDE with its 81 concepts; the labels come back."""
+    concepts = [f"concept{i:02d}" for i in range(81)]
+    labels = states(81).astype(int)
+    rows = {"Train": np.r_[bounds()["train"], bounds()["val"]], "Test": bounds()["test"]}
+    for folder in ("ImageList", "Groundtruth/TrainTestLabels"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "Concepts81.txt").write_text("\r\n".join(concepts) + "\r\n")
+    for part, which in rows.items():
+        names = [f"actor\\{i:04d}_{i}.jpg" for i in which]
+        (root / "ImageList" / f"{part}Imagelist.txt").write_text("\r\n".join(names) + "\r\n")
+        for j, concept in enumerate(concepts):
+            text = "\n".join(str(labels[i, j]) for i in which) + "\n"
+            (root / "Groundtruth" / "TrainTestLabels" / f"Labels_{concept}_{part}.txt").write_text(text)
+    pictures(root / "Flickr", [f"actor/{i:04d}_{i}.jpg" for i in range(TOTAL)])
+    return labels
+
+
+def make_vg(root: Path) -> np.ndarray:
+    """The Visual Genome lists, photographs in both of their folders; the labels come back."""
+    labels = states(500).astype(int)
+    rows = {"train": np.r_[bounds()["train"], bounds()["val"]], "test": bounds()["test"]}
+    root.mkdir(parents=True, exist_ok=True)
+    for name, which in rows.items():
+        (root / f"{name}_list_500.txt").write_text("".join(f"{i}.jpg\n" for i in which))
+    numbers = {f"{i}.jpg": np.flatnonzero(labels[i]).tolist() for i in range(TOTAL)}
+    (root / "vg_category_500_labels_index.json").write_text(json.dumps(numbers))
+    pictures(root, [f"{'VG_100K' if i % 2 else 'VG_100K_2'}/{i}.jpg" for i in range(TOTAL)])
+    return labels
+
+
+def make_coco(root: Path) -> np.ndarray:
+    """COCO-2014 with 80 categories of the official gaps; two test images without annotations; labels come back."""
+    ids = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
+    labels = states(80).astype(int)
+    labels[-2:] = 0
+    rows = {"train2014": np.r_[bounds()["train"], bounds()["val"]], "val2014": bounds()["test"]}
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    for part, which in rows.items():
+        names = {int(i): f"COCO_{part}_{i:012d}.jpg" for i in which}
+        pictures(root / part, list(names.values()))
+        content = {
+            "images": [{"id": i, "file_name": n, "width": 12, "height": 20} for i, n in names.items()],
+            "categories": [{"id": c, "name": f"thing{c}"} for c in ids],
+            "annotations": [
+                {"id": 100 * i + j, "image_id": i, "category_id": ids[j], "bbox": [1, 1, 5, 5]}
+                for i in names
+                for j in np.flatnonzero(labels[i]).tolist()
+            ],
+        }
+        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(content))
+    return labels
+
+
+def make_voc2012(root: Path) -> None:
+    """VOC2012: train and val, and no test."""
+    from labelwise.data.readers.voc import VOC_NAMES
+
+    for folder in ("Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    labels, names = states(20), [f"2008_{i:06d}" for i in range(TOTAL)]
+    pictures(root / "JPEGImages", [f"{name}.jpg" for name in names])
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>6</xmax><ymax>9</ymax></bndbox>"
+    for i, name in enumerate(names):
+        objects = "".join(
+            f"<object><name>{VOC_NAMES[j]}</name>{box}</object>" for j in np.flatnonzero(labels[i])
+        )
+        size = "<size><width>12</width><height>20</height></size>"
+        (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{size}{objects}</annotation>")
+    ends = {"train": names[:14], "val": names[14:], "trainval": names}
+    for part, which in ends.items():
+        (root / "ImageSets" / "Main" / f"{part}.txt").write_text("\n".join(which) + "\n")
