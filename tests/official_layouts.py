@@ -247,3 +247,24 @@ def make_voc2012(root: Path) -> None:
     ends = {"train": names[:14], "val": names[14:], "trainval": names}
     for part, which in ends.items():
         (root / "ImageSets" / "Main" / f"{part}.txt").write_text("\n".join(which) + "\n")
+
+
+def make_voc2007(root: Path) -> None:
+    """VOC2007: train, val and test."""
+    make_voc2012(root)
+    ids = (root / "ImageSets" / "Main" / "trainval.txt").read_text().split()
+    ends = {"train": ids[:10], "val": ids[10:16], "trainval": ids[:16], "test": ids[16:]}
+    for part, which in ends.items():
+        (root / "ImageSets" / "Main" / f"{part}.txt").write_text("\n".join(which) + "\n")
+
+
+def make_peta_zs(root: Path) -> None:
+    """PETA with the pickled index of its zero-shot split."""
+    labels = make_peta(root)
+    make_index(root / "dataset_zs_run0.pkl", peta.NAMES, labels, [f"{i + 1:05d}.png" for i in range(TOTAL)])
+
+
+def make_rapv2_zs(root: Path) -> None:
+    """RAP v2 with the pickled index of its zero-shot split."""
+    labels, images = make_rapv2(root), [f"CAM02_{i:05d}.png" for i in range(TOTAL)]
+    make_index(root / "dataset_zs_run0.pkl", rapv2.NAMES, labels, images)

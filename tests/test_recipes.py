@@ -17,7 +17,7 @@ from labelwise.experiments.sweep import merged
 from labelwise.methods import create_method
 from labelwise.registry import list_methods
 from labelwise.training.config import make_config, read_yaml
-from labelwise.types import Batch, LabelPriors, Targets
+from labelwise.types import Batch, Group, LabelPriors, LabelSet, Targets
 
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))
 ROWS = [
@@ -40,13 +40,14 @@ class TinyBackbone(nn.Module):
         return self.convolution(images.float() / 255)
 
 
-def build_and_step(name: str, **options: Any) -> torch.Tensor:
-    """Loss of one batch by a method on a tiny backbone."""
+def build_and_step(name: str, grouped: bool = False, **options: Any) -> torch.Tensor:
+    """Loss of one batch by a method on a tiny backbone, of labels in a group and images of 4 to 3 where `grouped`."""
     torch.manual_seed(0)
+    labels = LabelSet(("a", "b", "c"), {"one": Group(("a", "b"))} if grouped else {})
     targets = Targets.of(torch.tensor([[1.0, 0.0, float("nan")], [0.0, 1.0, 1.0]]))
     options = {"priors": LabelPriors.count(targets), **options}
-    method = create_method(name, ["a", "b", "c"], TinyBackbone(), **options)
-    images = torch.randint(0, 256, (2, 3, 16, 20), dtype=torch.uint8)
+    method = create_method(name, labels, TinyBackbone(), **options)
+    images = torch.randint(0, 256, (2, 3, 32, 24) if grouped else (2, 3, 16, 20), dtype=torch.uint8)
     loss = method.loss(Batch(images, targets, torch.arange(2)))["loss"]
     loss.backward()
     assert torch.isfinite(loss)
@@ -90,6 +91,7 @@ def test_rows_of_recipes(recipe: Path, row: str) -> None:
     config = make_config(merged(plan["settings"], plan["rows"][row] or {}, {"seed": plan["seeds"][0]}))
     build_and_step(
         config.method,
+        grouped=config.image_width > 0,
         extractor=config.extractor,
         relation=config.relation,
         classifier=config.classifier,

@@ -217,7 +217,7 @@ def test_twenty_items_are_reviewed_by_keyboard_kept_over_a_reload_and_trained_on
         page.wait_for_selector("#map.on")
         for _ in range(2):
             page.keyboard.press("ArrowLeft")
-        assert page.inner_text("#why") == "why 5"
+        assert page.inner_text("#why") == "Why 5"
         assert page.locator('.choice[aria-pressed="true"]').get_attribute("data-choice") == "unknown"
     with live(create_app(predictor, review=Review(audit, lw.read(source)))) as client:
         page.goto(f"{client.base_url}/review")

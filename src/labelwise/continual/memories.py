@@ -191,40 +191,48 @@ class DistributionMatching(Memory):
     def _leave_out(self, number: int) -> None:
         log_v = np.log(np.maximum(power_shares(self.seen, self.power), 1e-300))
         parts, below = _parts(self.held, log_v), _parts(self.held - 1, log_v)
-        saved, logs, held = (parts - below).tolist(), log_v.tolist(), self.held.tolist()
         whole, total = float(parts.sum()), int(self.held.sum())
-        score = np.asarray(saved) @ self.marks
+        # A label that no row holds is never looked up; the mean keeps it out of the bounds.
+        saves = np.where(self.held > 0, parts - below, whole / max(1, total))
+        bounds = [float(saves.min()), float(saves.max())]
+        score = saves @ self.marks
         score[self.rows < 0] = -np.inf  # a free place never leaves
+        logs, held, saved, squares = log_v.tolist(), self.held.tolist(), saves.tolist(), self.sizes**2
         for _ in range(number):
-            near = self._nearly_best(score, whole, total, saved)
-            rest = np.maximum(total - self.sizes[near], 1)
+            near = self._nearly_best(score, squares, whole, total, bounds)
+            rest = np.maximum(total - self.sizes[near], 0.5)  # half: an only row with labels never leaves
             divergence = (whole - score[near]) / rest - np.log(rest) + self.keys[near]
-            divergence[self.sizes[near] >= total] = np.inf  # never the only row with labels
             place = int(near[divergence.argmin()])
-            for j in np.flatnonzero(self.marks[:, place]).tolist():
+            for j in self.marks[:, place].nonzero()[0].tolist():
                 whole -= saved[j]
                 held[j] -= 1
                 total -= 1
                 now = _part(held[j], logs[j]) - _part(held[j] - 1, logs[j])
                 score += (now - saved[j]) * self.marks[j]
                 saved[j] = now
+                if held[j]:
+                    bounds = [min(bounds[0], now), max(bounds[1], now)]
             self.rows[place], self.marks[:, place], score[place] = -1, 0, -np.inf
-            self.sizes[place] = 0
+            self.sizes[place] = squares[place] = 0
         self.held[:] = held
 
-    def _nearly_best(self, score: np.ndarray, whole: float, total: int, saved: list[float]) -> np.ndarray:
+    def _nearly_best(
+        self, score: np.ndarray, squares: np.ndarray, whole: float, total: int, bounds: list[float]
+    ) -> np.ndarray:
         """Places among which the best one surely is.
 
-        To first order in `x = k / S` the divergence times S is a constant less `score - k (G / S + 1)`. What is left
-        out is at most `|score| x + (|G| + |score| + S) x^2 / (1 - x)`.
+        With `g = G / S`, `e = score - k g` and `x = k / S` the divergence is `g - log S` plus one S-th of
+        `-e / (1 - x) - S log(1 - x)`. What `-e + k + k^2 / 2S` leaves out of this is at most
+        `|e| x / (1 - x) + S x^3 / 3 (1 - x)`, and `|e| <= k max_l |d_l - g|`, where all `d_l` are within the bounds.
         """
-        most = int(self.sizes.max())
+        most, mean = int(self.sizes.max()), whole / max(1, total)
         if 2 * most >= total:
-            return np.flatnonzero(self.rows >= 0)
-        x, largest = most / total, most * max(map(abs, saved))
-        missed = largest * x + (abs(whole) + largest + total) * x * x / (1 - x)
-        linear = score - (whole / total + 1) * self.sizes
-        return np.flatnonzero(linear >= linear.max() - 2 * missed - 1e-9 * total)
+            return (self.rows >= 0).nonzero()[0]
+        x, apart = most / total, most * max(bounds[1] - mean, mean - bounds[0])
+        missed = (apart * x + total * x**3 / 3) / (1 - x)
+        linear = score - (mean + 1) * self.sizes
+        linear -= squares * (0.5 / total)
+        return (linear >= linear.max() - 2 * missed - 1e-9 * total).nonzero()[0]
 
     def target(self) -> Float[np.ndarray, " L"]:
         """`v`."""

@@ -16,6 +16,7 @@ from labelwise.continual.learner import Learner
 from labelwise.continual.published import STREAMS, published_stream
 from labelwise.continual.streams import Stream, make_stream
 from labelwise.data import read
+from labelwise.data.dataset import Dataset
 from labelwise.data.splits import ensure_splits
 from labelwise.errors import LabelwiseError
 from labelwise.training.config import Config
@@ -27,7 +28,7 @@ from labelwise.training.run import Run
 RESULT = "continual.json"
 
 
-def open_stream(source: str, config: Config) -> Stream:
+def open_stream(source: str, config: Config, data: Dataset | None = None) -> Stream:
     """A published stream (`cocoseq:DIR`, `nuswideseq:DIR`), or one made of any SOURCE.
 
     Raises:
@@ -36,7 +37,8 @@ def open_stream(source: str, config: Config) -> Stream:
     name, _, folder = source.partition(":")
     s = config.continual
     if name not in STREAMS:
-        return make_stream(ensure_splits(read(source), seed=config.seed), s.setting, s.tasks)
+        rows = data if data is not None else read(source)
+        return make_stream(ensure_splits(rows, seed=config.seed), s.setting, s.tasks)
     if s.setting != "online" or s.tasks:
         raise LabelwiseError(
             f"{name} with tasks or a setting of one's own", "its own tasks", "leave them out"
@@ -44,12 +46,15 @@ def open_stream(source: str, config: Config) -> Stream:
     return published_stream(name, Path(folder))
 
 
-def learn_stream(config: Config, out: Path, *, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
+def learn_stream(
+    config: Config, out: Path, data: Dataset | None = None, *, resume: bool = False, quiet: bool = False
+) -> dict[str, Any]:
     """Learn a stream by the settings' strategy, and leave a run with `continual.json` beside it.
 
     Args:
         config: `data.source` names the stream, `continual` the rest.
         out: the run's folder.
+        data: what `data.source` holds, where it was read before.
         resume: go on from the state in `out`, or give what is finished there.
 
     Returns:
@@ -63,7 +68,7 @@ def learn_stream(config: Config, out: Path, *, resume: bool = False, quiet: bool
     if resume and (out / RESULT).is_file():
         return read_json(out / RESULT)
     watch, started = Watch(quiet), time.perf_counter()
-    stream = open_stream(config.data.source, config)
+    stream = open_stream(config.data.source, config, data)
     run = Run(out, config, stream.train.labels)
     run.save()
     learner = _learner(run, stream, watch)

@@ -207,7 +207,7 @@ def _conditions(run: Run, rows: Dataset, scores: Scores, split: str) -> dict[str
         "backbone": c.backbone.name,
         "backbone_weights": c.backbone.weights,
         "frozen_backbone": c.backbone.freeze,
-        "image_size": c.image_size,
+        "image_size": list(c.transform().size) if c.image_width else c.image_size,
         "resize": f"{c.augment.resize}, bicubic, antialiased",
         "loss": c.loss,
         "weights_evaluated": f"{WEIGHTS}, {'averaged (EMA)' if c.ema else 'raw'}",

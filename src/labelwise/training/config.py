@@ -129,7 +129,10 @@ class Config(_Settings):
     pseudo: dict[str, Any] = Field(
         default_factory=dict, description="unknown labels taken as present where features say so"
     )
-    image_size: int = Field(224, ge=16, description="side in pixels")
+    image_size: int = Field(224, ge=16, description="side in pixels; height where image_width is set")
+    image_width: int = Field(
+        0, ge=0, description="width in pixels of images that are not square; 0 for image_size"
+    )
     train_size: int = Field(
         0,
         ge=0,
@@ -184,7 +187,7 @@ class Config(_Settings):
 
     def transform(self) -> TransformConfig:
         """The image transform of evaluation, at this run's size."""
-        return self.augment.model_copy(update={"image_size": self.image_size})
+        return self._augmented(self.image_size, self.image_width)
 
     def train_transform(self, stride: int) -> TransformConfig:
         """The image transform of training; its size is a multiple of 32 and of the backbone's stride.
@@ -198,6 +201,11 @@ class Config(_Settings):
         size = self.train_size or min(
             self.image_size, max(unit, round(self.image_size * 6 / 7 / unit) * unit)
         )
+        width = round(size * self.image_width / self.image_size / unit) * unit
+        return self._augmented(size, max(unit, width) if self.image_width else 0)
+
+    def _augmented(self, height: int, width: int) -> TransformConfig:
+        size = (height, width) if width else height
         return self.augment.model_copy(update={"image_size": size})
 
 

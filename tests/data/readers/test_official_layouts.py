@@ -152,7 +152,7 @@ def test_an_attribute_that_is_not_there_is_named(tmp_path: Path) -> None:
         found["attributes"] = made.cells([f"x{i}" for i in range(26)])
 
     made.make_pa100k(tmp_path, rename)
-    with pytest.raises(LabelwiseError, match="without the attributes Female, AgeOver60, Age18-60"):
+    with pytest.raises(LabelwiseError, match=r"without the attributes Female, AgeOver60, Age18-60"):
         read(f"pa100k:{tmp_path}")
 
     def spell(found: dict[str, Any]) -> None:
@@ -169,7 +169,7 @@ def test_a_split_that_names_no_image_or_one_twice(tmp_path: Path) -> None:
         found["partition"][0, 0]["test"] = np.array([[99.0]])
 
     made.make_peta(tmp_path, beyond)
-    with pytest.raises(LabelwiseError, match="partition 1, test names image 99; expected 1 to 23"):
+    with pytest.raises(LabelwiseError, match=r"partition 1, test names image 99; expected 1 to 23"):
         read(f"peta:{tmp_path}")
 
     def twice(found: dict[str, Any]) -> None:
@@ -203,13 +203,15 @@ def test_nuswide(tmp_path: Path) -> None:
     file = tmp_path / "Groundtruth" / "TrainTestLabels" / "Labels_concept03_Test.txt"
     whole = file.read_text()
     file.write_text(whole[:6])
-    with pytest.raises(LabelwiseError, match="concept03_Test.txt with 3 lines; expected 6, one per image"):
+    with pytest.raises(LabelwiseError, match=r"concept03_Test.txt with 3 lines; expected 6, one per image"):
         read(f"nuswide:{tmp_path}")
     file.write_text(whole.replace("1", "yes"))
-    with pytest.raises(LabelwiseError, match="'yes' in line .*; expected 0 or 1"):
+    with pytest.raises(LabelwiseError, match=r"'yes' in line .*; expected 0 or 1"):
         read(f"nuswide:{tmp_path}")
     file.unlink()
-    with pytest.raises(LabelwiseError, match="without Groundtruth/TrainTestLabels/Labels_concept03_Test.txt"):
+    with pytest.raises(
+        LabelwiseError, match=r"without Groundtruth/TrainTestLabels/Labels_concept03_Test.txt"
+    ):
         read(f"nuswide:{tmp_path}")
 
 
@@ -217,7 +219,7 @@ def test_nuswide_with_an_image_in_both_lists(tmp_path: Path) -> None:
     made.make_nuswide(tmp_path)
     file = tmp_path / "ImageList" / "TestImagelist.txt"
     file.write_text(file.read_text().replace("0017_17", "0000_0"))
-    with pytest.raises(LabelwiseError, match="image actor/0000_0.jpg twice in ImageList"):
+    with pytest.raises(LabelwiseError, match=r"image actor/0000_0.jpg twice in ImageList"):
         read(f"nuswide:{tmp_path}")
 
 
@@ -230,13 +232,13 @@ def test_visual_genome(tmp_path: Path) -> None:
     file = tmp_path / "vg_category_500_labels_index.json"
     whole = file.read_text()
     file.write_text(whole[:-9])
-    with pytest.raises(LabelwiseError, match="expected a whole JSON file"):
+    with pytest.raises(LabelwiseError, match=r"expected a whole JSON file"):
         read(f"vg:{tmp_path}")
     file.write_text(whole.replace("[0, ", "[500, ", 1))
-    with pytest.raises(LabelwiseError, match="labels of 0.jpg are .*; expected numbers from 0 to 499"):
+    with pytest.raises(LabelwiseError, match=r"labels of 0.jpg are .*; expected numbers from 0 to 499"):
         read(f"vg:{tmp_path}")
     (tmp_path / "test_list_500.txt").write_text("77.jpg\n")
-    with pytest.raises(LabelwiseError, match="without 1 listed images: 77.jpg"):
+    with pytest.raises(LabelwiseError, match=r"without 1 listed images: 77.jpg"):
         read(f"vg:{tmp_path}")
 
 
@@ -265,14 +267,14 @@ def test_what_becomes_of_val(tmp_path: Path) -> None:
     np.testing.assert_array_equal(as_test.values, joined.values)
     made.make_peta(tmp_path / "peta")
     assert _splits(read(f"peta:{tmp_path / 'peta'}?val=train")) == {"train": 17, "test": 6}
-    with pytest.raises(LabelwiseError, match="which has a test split; expected one test split"):
+    with pytest.raises(LabelwiseError, match=r"which has a test split; expected one test split"):
         read(f"peta:{tmp_path / 'peta'}?val=test")
     made.make_nuswide(tmp_path / "nus")
-    with pytest.raises(LabelwiseError, match="expected a source with train and val"):
+    with pytest.raises(LabelwiseError, match=r"expected a source with train and val"):
         read(f"nuswide:{tmp_path / 'nus'}?val=train")
 
 
 def test_a_folder_of_rap_must_be_named(tmp_path: Path) -> None:
     made.make_rapv2(tmp_path)
-    with pytest.raises(LabelwiseError, match="of no kind that is known"):
+    with pytest.raises(LabelwiseError, match=r"of no kind that is known"):
         read(str(tmp_path))

@@ -90,7 +90,7 @@ def test_truncated_and_missing_files(tmp_path: Path, cut: int) -> None:
     file.write_bytes(file.read_bytes()[:-cut])
     with pytest.raises(LabelwiseError, match=r"x\.pkl \(.*\); expected a whole pickle"):
         read_pickle(file)
-    with pytest.raises(LabelwiseError, match="none.pkl, which does not exist"):
+    with pytest.raises(LabelwiseError, match=r"none.pkl, which does not exist"):
         read_pickle(tmp_path / "none.pkl")
 
 

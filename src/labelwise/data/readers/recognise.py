@@ -62,7 +62,9 @@ def _folder_kind(folder: Path) -> tuple[str, str] | None:
     for sign, kind in _SIGNS.items():
         if (folder / sign).is_file():
             return kind, str(folder)
-    if (folder / "RAP_annotation").is_dir():  # both versions of RAP look alike: rapv1: or rapv2: must say which
+    if (
+        folder / "RAP_annotation"
+    ).is_dir():  # both versions of RAP look alike: rapv1: or rapv2: must say which
         return None
     if (folder / "ImageSets" / "Main").is_dir() and (folder / "Annotations").is_dir():
         return "voc", str(folder)

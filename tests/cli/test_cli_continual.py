@@ -1,0 +1,115 @@
+"""labelwise continual, and labelwise train --init-from."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from labelwise.training.run import Run
+from tiny_runs import TINY, command, photographs
+
+STREAM = (
+    "--backbone", "test_vit", "--weights", "none", "--image-size", "32", "--method", "dlfl",
+    "--set", "extractor.dim=16", "--set", "extractor.ffn=16", "--tasks", "1,2", "--memory", "6",
+)  # fmt: skip
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return photographs(tmp_path / "photos", 16, 4, 8)
+
+
+def test_a_stream_from_the_command_line(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stream"
+    words = ("continual", "--stream", f"csv:{photos}", "--strategy", "prs", *STREAM, "--out", out)
+    done = command(*words)
+    assert done.code == 0, done.err
+    assert "all tasks pooled" in done.out
+    assert "task 2/2  mAP " in done.err
+    told = json.loads((out / "continual.json").read_text())
+    assert told["settings"]["tasks"] == [1, 2]
+    assert told["memory"]["images"] <= 6
+    assert [len(row["tasks"]) for row in told["history"]] == [1, 2]
+    assert "holds a run" in command(*words).told
+    again = command("continual", "--out", out, "--resume", "--json")
+    assert json.loads(again.out) == told
+    assert Run.open(out).model().classifier.weight.shape[0] == 3
+    assert "with other settings" in command(*words, "--resume", "--lr", "0.5").told
+
+
+def test_seeds_are_told_together(photos: Path, tmp_path: Path) -> None:
+    words = ("continual", "--stream", f"csv:{photos}", *STREAM, "--setting", "class-incremental")
+    done = command(*words, "--strategy", "finetune", "--seeds", "2", "--json", "--out", tmp_path / "two")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    values = [one["result"]["pooled"]["mAP"] for one in told["seeds"]]
+    assert told["spread"]["pooled"]["mAP"][0] == pytest.approx(sum(values) / 2)
+    assert [one["seed"] for one in told["seeds"]] == [0, 1]
+    assert "fitted" not in told["spread"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--tasks", "2,x"), "--tasks with 'x'; expected whole numbers"),
+        (("--tasks", "2,2"), "tasks of 2, 2 labels, 4 in all"),
+        (("--strategy", "none"), "continual.strategy = 'none'"),
+        (("--stream", "cocoseq:nowhere", "--tasks", "1,2"), "cocoseq with tasks or a setting of one's own"),
+    ],
+)
+def test_what_a_person_gets_wrong(photos: Path, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+    first = ("continual", "--stream", f"csv:{photos}", *STREAM, "--out", tmp_path / "wrong")
+    assert told in command(*first, *words).told
+    assert command("continual", "--out", tmp_path / "wrong").code == 2
+
+
+def fewer(table: Path, columns: list[str], name: str) -> Path:
+    """The same photographs with fewer label columns."""
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(table.with_name(name), "w", newline="") as file:
+        writer = csv.DictWriter(file, ["image", *columns, "split"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return table.with_name(name)
+
+
+def test_training_goes_on_with_new_labels(photos: Path, tmp_path: Path) -> None:
+    one = fewer(photos, ["red"], "one.csv")
+    old, new = tmp_path / "old", tmp_path / "new"
+    words = ("--no-report", *TINY)
+    assert command("train", "--data", f"csv:{one}", "--out", old, *words).code == 0
+    # A rate near nothing: what training adds to the old label's logits is too small to see.
+    done = command(
+        "train", "--init-from", old, "--data", f"csv:{fewer(photos, ['green', 'blue'], 'two.csv')}",
+        "--out", new, "--no-report", "--set", "workers=0", "--epochs", "1", "--batch-size", "4", "--lr", "1e-12",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "unknown in every image, for the data lack them: red." in done.err
+    before, after = Run.open(old), Run.open(new)
+    assert after.labels.names == ("red", "green", "blue")
+    assert after.config.extractor == before.config.extractor
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        z = [run.model()(images).logits for run in (before, after)]
+    assert (z[1][:, 0] - z[0][:, 0]).abs().max() <= 1e-5
+
+
+def test_a_run_that_cannot_grow_is_refused(photos: Path, tmp_path: Path) -> None:
+    assert "holds no config.yaml" in command(
+        "train", "--init-from", tmp_path, "--data", f"csv:{photos}", "--out", tmp_path / "x"
+    ).told
+    one = fewer(photos, ["red", "green"], "one.csv")
+    words = [w for w in TINY if not w.startswith("extractor.")]
+    words = [w for i, w in enumerate(words) if w != "--set" or words[i + 1] == "workers=0"]
+    run = command("train", "--data", f"csv:{one}", "--out", tmp_path / "graph", "--method", "c-tran", "--no-report", *words)
+    assert run.code == 0, run.err
+    told = command(
+        "train", "--init-from", tmp_path / "graph", "--data", f"csv:{photos}", "--out", tmp_path / "y",
+        "--set", "workers=0",
+    ).told  # fmt: skip
+    assert "method 'c-tran', whose old labels change" in told

@@ -1,0 +1,146 @@
+"""Learners on maps made here: what stops goes on, what grows knows its labels, replay keeps what fine-tuning loses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from torch import nn
+
+from labelwise.continual.judging import best_threshold, figures, summary, table
+from labelwise.continual.learner import Learner
+from labelwise.continual.strategies import STRATEGIES
+from labelwise.continual.streams import make_stream
+from labelwise.data.dataset import Dataset
+from labelwise.training.config import make_config
+from labelwise.training.maps import MapSource
+from labelwise.types import LabelSet
+
+LABELS = 6
+
+
+class Width(nn.Module):
+    """Stands for a frozen backbone: it has a width and nothing to learn."""
+
+    out_channels, stride = 12, 8
+
+
+def rows(count: int, seed: int) -> tuple[Dataset, np.ndarray]:
+    """Maps in which each label that is present shows as a direction at one place."""
+    rng = np.random.default_rng(seed)
+    values = (rng.random((count, LABELS)) < 0.25).astype(np.uint8)
+    values[np.arange(count), rng.integers(0, LABELS, count)] = 1
+    directions = np.random.default_rng(99).normal(size=(LABELS, 12))
+    maps = 0.3 * rng.random((count, 12, 2, 2))
+    for i, j in np.argwhere(values):
+        maps[i, :, rng.integers(2), rng.integers(2)] += directions[j]
+    images = pa.array([f"{seed}-{i}.jpg" for i in range(count)])
+    data = Dataset(LabelSet(tuple("abcdef")), images, None, values, np.ones(values.shape, bool), source="made")
+    return data, maps.astype(np.float16)
+
+
+def learner(out: Path, strategy: str, setting: str = "online", method: str = "dlfl", **more: Any) -> Learner:
+    """Three tasks of two labels on 120 training and 90 test images."""
+    train, train_maps = rows(120, 0)
+    test, test_maps = rows(90, 1)
+    both = Dataset(
+        train.labels,
+        pa.concat_arrays([train.images, test.images]),
+        None,
+        np.concatenate([train.values, test.values]),
+        np.concatenate([train.known, test.known]),
+        source="made",
+    ).with_split(np.repeat([0, 1], [120, 90]), ("train", "test"))
+    stream = make_stream(both, setting, [2, 2, 2])
+    extractor = {"dim": 8, "ffn": 8} if method == "dlfl" else {}
+    config = make_config({
+        "data": {"source": "made"}, "method": method, "extractor": extractor, "loss": {"name": "bce"},
+        "optim": {"name": "adam", "lr": 0.02, "weight_decay": 0.0}, "save_every": 3,
+        "continual": {"setting": setting, "strategy": strategy, "tasks": [2, 2, 2], "memory": 30,
+                      "fisher_images": 8, **more},
+    })  # fmt: skip
+    sources = [MapSource(train_maps, stream.train), MapSource(test_maps, stream.test)]
+    return Learner(stream, config, Width(), *sources, out)  # type: ignore[arg-type]
+
+
+def quiet(_: str) -> None:
+    """Says nothing."""
+
+
+@pytest.mark.parametrize("setting", ["online", "class-incremental"])
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+def test_every_strategy_goes_on_where_it_stopped(strategy: str, setting: str, tmp_path: Path) -> None:
+    whole = learner(tmp_path / "whole", strategy, setting)
+    expected = whole.learn(quiet)
+    stop = 2 * whole.progress.step // 3
+    learner(tmp_path / "cut", strategy, setting).learn(quiet, stop_after=stop)
+    again = learner(tmp_path / "cut", strategy, setting)
+    again.resume()
+    assert 0 < again.progress.step <= stop
+    assert again.learn(quiet) == expected
+    for key, value in whole.method.state_dict().items():
+        assert value.equal(again.method.state_dict()[key]), key
+    assert len(expected) == (1 if strategy == "joint" else 3)
+    assert whole.method.model.classifier.weight.shape[0] == LABELS
+
+
+def test_the_model_grows_by_each_tasks_labels(tmp_path: Path) -> None:
+    made = learner(tmp_path, "er", "class-incremental")
+    first = made.stream.tasks[0].train
+    batch = made._batch(first[:4], np.zeros(4, np.int64))
+    assert batch.targets.values.shape == (4, 2)
+    made.learn(quiet)
+    assert [len(h["tasks"]) for h in made.history] == [1, 2, 3]
+    made.progress.epoch = 2
+    batch = made._batch(first[:4], np.array([0, 1, 2, 0]))
+    assert batch.targets.known.int().tolist() == [
+        [1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0],
+    ]  # fmt: skip
+    assert not batch.targets.values[~batch.targets.known].any()
+
+
+def test_replay_keeps_what_fine_tuning_loses(tmp_path: Path) -> None:
+    found = {
+        name: summary(learner(tmp_path / name, name, method="baseline-gap", passes=4).learn(quiet), 3)
+        for name in ("finetune", "er", "joint")
+    }
+    at = {name: result["pooled"]["mAP"] for name, result in found.items()}
+    assert at["finetune"] < at["er"] < at["joint"] + 0.02
+    assert found["finetune"]["forgetting"]["OF1"] > found["er"]["forgetting"]["OF1"]
+    assert found["joint"]["forgetting"] is None
+    assert found["er"]["fitted"] is not None
+    assert found["finetune"]["fitted"] is None
+
+
+def test_joint_training_takes_as_many_steps_and_images_as_replay(tmp_path: Path) -> None:
+    replay, joint = (learner(tmp_path / s, s, passes=2) for s in ("er", "joint"))
+    steps = sum(len(replay._steps(t)) for t in range(3))
+    plan = joint._steps(0)
+    assert len(plan) == steps
+    assert {len(step) for step in plan} == {20}
+    drawn = np.bincount(np.concatenate(plan), minlength=120)
+    assert drawn.max() - drawn.min() <= 1
+
+
+def test_each_image_of_an_online_stream_is_offered_once(tmp_path: Path) -> None:
+    made = learner(tmp_path, "er", passes=3)
+    made.learn(quiet)
+    assert made.memory is not None
+    assert made.memory.offered == sum(len(t.train) for t in made.stream.tasks)
+
+
+def test_figures_call_what_is_over_one_half() -> None:
+    p, y = np.array([[0.5, 0.9], [0.6, 0.1]]), np.array([[1, 1], [1, 0]], bool)
+    found = figures(p, y, np.ones_like(y))
+    assert found["OF1"] == pytest.approx(0.8)  # two of three found, none wrongly: .5 is not over one half
+    assert best_threshold(p, y, np.ones_like(y)) == 0.5
+
+
+def test_the_table_of_a_history() -> None:
+    history = [{"tasks": [{"mAP": 0.5}]}, {"tasks": [{"mAP": 0.4}, {"mAP": 0.8}]}]
+    found = table(history, "mAP")
+    assert np.isnan(found[0, 1])
+    assert found[1].tolist() == [0.4, 0.8]
