@@ -10,12 +10,11 @@ from PIL import Image, ImageOps
 about = json.load(open(sys.argv[1] + "/artefact.json", encoding="utf-8"))  # noqa: SIM115
 session = ort.InferenceSession(sys.argv[1] + "/model.onnx", providers=["CPUExecutionProvider"])
 labels, how, before = about["labels"]["names"], about["decisions"], about["preprocessing"]
-fitted = (how["thresholds"], how["calibration"]["scale"], how["calibration"]["bias"])
-over, scale, bias = np.array([[part[name] for name in labels] for part in fitted])
+by_name = (how["thresholds"], *how["calibration"].values())
+over, scale, bias = np.array([[numbers[name] for name in labels] for numbers in by_name])
 assert (before["resize"], how["rules"]) == ("squash", {"exclusive": [], "top_k": 0}), "use labelwise"
 for file in sys.argv[2:]:
-    image = Image.open(file)
-    image.draft("RGB", (max(before["size"]),) * 2)
+    (image := Image.open(file)).draft("RGB", (max(before["size"]),) * 2)
     x = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     for axis in (1, 0):  # the resize that the model was judged with: bicubic, antialiased, in whole numbers
         step, stop = x.shape[axis] / before["size"][axis], np.arange(before["size"][axis])[:, None] + 0.5
@@ -25,6 +24,6 @@ for file in sys.argv[2:]:
         one = 2.0 ** int(np.log2(32767.49 / w.max()))
         x = np.moveaxis(np.tensordot(np.trunc(w * one + np.copysign(0.5, w)), x, (1, axis)), 0, axis)
         x = np.clip((x + one / 2) // one, 0, 255)
-    z = session.run(["logits"], {"images": x.astype(np.uint8).transpose(2, 0, 1)[None]})[0][0]
-    p = 1 / (1 + np.exp(-(z * scale + bias)))
+    z = session.run(["logits"], {"images": x.astype(np.uint8).transpose(2, 0, 1)[None]})[0]
+    p = 1 / (1 + np.exp(-(z[0] * scale + bias)))
     print(json.dumps({"image": file, **{labels[j]: p[j] for j in np.argsort(-p) if p[j] >= over[j]}}))

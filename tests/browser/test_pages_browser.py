@@ -18,7 +18,7 @@ import labelwise as lw
 import tiny_runs
 from labelwise.serving.app import create_app
 from labelwise.serving.review import Review
-from live_server import live
+from live_server import live, scene_files
 
 sync = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -204,7 +204,7 @@ def write_audit(folder: Path, source: str) -> Path:
 def test_twenty_items_are_reviewed_by_keyboard_kept_over_a_reload_and_trained_on(
     page: Any, run_folder: Path, table: Path, tmp_path: Path
 ) -> None:
-    source = f"parquet:{table}"
+    source = scene_files(table, tmp_path)
     audit = write_audit(tmp_path, source)
     keys = "kcu" * 6 + "kc"
     predictor = lw.load(run_folder)

@@ -38,7 +38,9 @@ def rows(count: int, seed: int) -> tuple[Dataset, np.ndarray]:
     for i, j in np.argwhere(values):
         maps[i, :, rng.integers(2), rng.integers(2)] += directions[j]
     images = pa.array([f"{seed}-{i}.jpg" for i in range(count)])
-    data = Dataset(LabelSet(tuple("abcdef")), images, None, values, np.ones(values.shape, bool), source="made")
+    data = Dataset(
+        LabelSet(tuple("abcdef")), images, None, values, np.ones(values.shape, bool), source="made"
+    )
     return data, maps.astype(np.float16)
 
 
@@ -63,7 +65,7 @@ def learner(out: Path, strategy: str, setting: str = "online", method: str = "dl
                       "fisher_images": 8, **more},
     })  # fmt: skip
     sources = [MapSource(train_maps, stream.train), MapSource(test_maps, stream.test)]
-    return Learner(stream, config, Width(), *sources, out)  # type: ignore[arg-type]
+    return Learner(stream, config, Width(), *sources, out)
 
 
 def quiet(_: str) -> None:
@@ -107,7 +109,7 @@ def test_replay_keeps_what_fine_tuning_loses(tmp_path: Path) -> None:
         name: summary(learner(tmp_path / name, name, method="baseline-gap", passes=4).learn(quiet), 3)
         for name in ("finetune", "er", "joint")
     }
-    at = {name: result["pooled"]["mAP"] for name, result in found.items()}
+    at = {name: result["pooled"]["OF1"] for name, result in found.items()}
     assert at["finetune"] < at["er"] < at["joint"] + 0.02
     assert found["finetune"]["forgetting"]["OF1"] > found["er"]["forgetting"]["OF1"]
     assert found["joint"]["forgetting"] is None

@@ -44,7 +44,7 @@ def test_counts_are_those_of_a_recount(rule: str) -> None:
         assert len(set(held.tolist())) == len(held) == min(40, i + 7, 300)
         assert (memory.held == marks[held].sum(0)).all()
         assert (memory.seen == marks[: i + 7].sum(0)).all()
-        assert (memory.marks[:, memory.rows >= 0].T == marks[held]).all()
+        assert (marks[held] == memory.marks[:, memory.rows >= 0].T).all()
     assert (memory.tasks[memory.rows >= 0] == held // 7 * 7 // 50).all()
     rows, _ = memory.draw(15)
     assert len(set(rows.tolist())) == 15
@@ -53,7 +53,7 @@ def test_counts_are_those_of_a_recount(rule: str) -> None:
 
 
 def test_a_reservoir_keeps_every_row_alike() -> None:
-    kept, runs = np.zeros(30), 3000
+    kept, runs = np.zeros(30), 700
     marks = np.ones((30, 1), bool)
     for seed in range(runs):
         memory = Reservoir(6, 1, seed)
@@ -101,7 +101,7 @@ def test_matching_leaves_out_the_best_row(labels: int, power: float) -> None:
 
 
 def test_of_equal_rows_matching_keeps_an_even_sample() -> None:
-    kept, runs = np.zeros(40), 800
+    kept, runs = np.zeros(40), 150
     marks = np.zeros((40, 2), bool)
     marks[:, 0] = True
     for seed in range(runs):

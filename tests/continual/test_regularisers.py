@@ -35,10 +35,10 @@ def test_importance_by_hand(seeded: torch.Generator) -> None:
     held.remember(model, batches(x, y, known))
     p = torch.sigmoid(x @ model.classifier.weight.T + model.classifier.bias).detach()
     slope = (p - y) * known  # of the summed log-likelihood by each logit, image by image
-    for l in range(2):
+    for label in range(2):
         for d in range(3):
-            slow = sum(float((slope[i, l] * x[i, d]) ** 2) for i in range(5)) / 5
-            assert float(held.fisher["classifier.weight"][l, d]) == pytest.approx(slow, rel=1e-4)
+            slow = sum(float((slope[i, label] * x[i, d]) ** 2) for i in range(5)) / 5
+            assert float(held.fisher["classifier.weight"][label, d]) == pytest.approx(slow, rel=1e-4)
     assert held.penalty(model).item() == 0
 
 

@@ -110,7 +110,7 @@ def test_cocoseq(tmp_path: Path) -> None:
     stream = published_stream("cocoseq", cocoseq(tmp_path))
     assert (stream.name, stream.notes, stream.setting) == ("cocoseq.v1", (), "online")
     assert stream.train.labels.names == ("cat", "dog")
-    order = [[stream.train.image_id(i) for i in task.train] for task in stream.tasks]
+    order = [[stream.train.image_id(i) for i in task.train.tolist()] for task in stream.tasks]
     assert order == [[f"train2014/{100 + 2 * t}.jpg", f"val2014/{201 + 2 * t}.jpg"] for t in (0, 3, 1, 2)]
     first = stream.train.values[stream.tasks[0].train].tolist()
     assert first == [[1, 1 if 100 % 3 == 0 else 0], [int(201 % 3 == 1), int(201 % 3 == 0)]]
@@ -128,7 +128,7 @@ def test_missing_images_rename_the_stream(tmp_path: Path) -> None:
 
 def test_lists_of_other_lengths_are_told(tmp_path: Path) -> None:
     stream = published_stream("cocoseq", cocoseq(tmp_path))
-    assert stream.notes[0] == "train lists hold [2, 2, 2, 2] images, the published [8365, 7814, 11603, 7290]."
+    assert stream.notes[0] == "train lists hold [2, 2, 2, 2] images, the published [8365, 7290, 7814, 11603]."
     assert stream.name == "cocoseq, not the published one"
 
 

@@ -48,7 +48,7 @@ def test_version_1_opens_and_answers() -> None:
     assert answer.selected == ["green", "blue"]  # red is over its threshold too, but less than green is
     chosen = {label["name"]: label["selected"] for label in answer.to_json()["labels"]}
     assert chosen == {"red": False, "green": True, "blue": True}
-    with pytest.raises(LabelwiseError, match="without evidence maps; .* export again with --maps"):
+    with pytest.raises(LabelwiseError, match=r"without evidence maps; .* export again with --maps"):
         next(predictor.predict([image], maps=True))
 
 
@@ -66,7 +66,10 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     for name in ("thresholds", "scale", "bias"):
         assert np.array_equal(getattr(found.decisions, name), getattr(decisions, name))
     assert (found.decisions.exclusive, found.decisions.top_k) == (((0, 1),), 1)
-    assert (found.preprocessing.transform().size, found.preprocessing.transform().resize) == ((32, 48), "crop")
+    assert (found.preprocessing.transform().size, found.preprocessing.transform().resize) == (
+        (32, 48),
+        "crop",
+    )
 
 
 def test_checksums_are_sha256(tmp_path: Path) -> None:
@@ -103,7 +106,9 @@ def test_a_missing_file_is_refused_by_name(folder: Path) -> None:
 @pytest.mark.parametrize("version", [2, 0, "1", None])
 def test_other_versions_are_refused(folder: Path, version: object) -> None:
     change(folder, format_version=version)
-    with pytest.raises(LabelwiseError, match=rf"format version {version}; expected version 1 or older; upgrade"):
+    with pytest.raises(
+        LabelwiseError, match=rf"format version {version}; expected version 1 or older; upgrade"
+    ):
         Artefact.open(folder)
 
 
@@ -124,5 +129,7 @@ def test_a_graph_that_does_not_open_is_refused(folder: Path) -> None:
 
 
 def test_a_folder_of_neither_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LabelwiseError, match=r"holds neither config.yaml nor artefact.json; expected the folder"):
+    with pytest.raises(
+        LabelwiseError, match=r"holds neither config.yaml nor artefact.json; expected the folder"
+    ):
         lw.load(tmp_path)

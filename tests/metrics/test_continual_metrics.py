@@ -24,6 +24,10 @@ def test_a_peak_between_counts() -> None:
     assert forgetting(history)[0] == pytest.approx(0.5)
 
 
+def test_a_task_that_was_never_judged() -> None:
+    assert np.isnan(forgetting(np.array([[np.nan, np.nan], [0.5, 0.5]])))
+
+
 def test_a_table_that_is_not_square() -> None:
     with pytest.raises(LabelwiseError, match=r"a history of shape \(2, 3\); expected \[tasks, tasks\]"):
         forgetting(np.zeros((2, 3)))
@@ -40,4 +44,4 @@ def test_thirds_where_no_limits_are_given() -> None:
     groups, limits = frequency_groups(counts)
     assert [len(groups[name]) for name in ("major", "moderate", "minor")] == [2, 2, 2]
     assert limits == (9, 70)
-    assert sorted(sum(groups.values(), [])) == list(range(6))
+    assert sorted(j for group in groups.values() for j in group) == list(range(6))

@@ -12,6 +12,7 @@ import labelwise as lw
 import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.serving import Prediction, Predictor
+from labelwise.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,11 @@ def test_answers_are_those_of_the_evaluation(predictor: Predictor, run_folder: P
     rows = data.split("test")
     answers = list(predictor.predict([rows.encoded(i) for i in range(len(rows))], batch_size=5))
     ours = np.array([[a.scores[name] for name in data.labels] for a in answers])
-    np.testing.assert_allclose(ours, found.scores.probabilities, atol=1e-6)
+    decisions = Run.open(run_folder).decisions()
+    expected = decisions.probabilities(found.scores.logits)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+    names = np.array(data.labels.names)
+    assert [set(a.selected) for a in answers] == [set(names[row]) for row in decisions.select(expected)]
 
 
 def test_order_of_images_and_of_labels(predictor: Predictor, photos: list[str]) -> None:
@@ -99,6 +104,21 @@ def test_the_line_of_an_answer() -> None:
             {"name": "cat", "score": 0.25, "threshold": 0.2, "selected": True},
         ],
     }
+
+
+def test_rules_forbid_what_a_threshold_allows() -> None:
+    answer = Prediction(
+        "a.jpg", {"dog": 0.75, "cat": 0.6}, {"cat": 0.5, "dog": 0.5}, chosen=frozenset({"dog"})
+    )
+    assert answer.selected == ["dog"]
+    assert [label["selected"] for label in answer.to_json()["labels"]] == [True, False]
+
+
+def test_labels_alone_make_no_predictor(predictor: Predictor) -> None:
+    with pytest.raises(LabelwiseError, match=r"a predictor of labels alone; .*see labelwise.load"):
+        Predictor(predictor.labels)
+    same = Predictor(predictor.labels, predictor.decisions, predictor.transform, predictor.engine)
+    assert same.thresholds == predictor.thresholds
 
 
 def test_asking_changes_no_random_state_and_no_batch_changes_an_answer(

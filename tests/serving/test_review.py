@@ -16,7 +16,7 @@ import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.serving.app import create_app
 from labelwise.serving.review import Review
-from live_server import live
+from live_server import live, scene_files
 
 HEAD = ["rank", "image", "label", "current", "proposed", "kind", "score", "probability", "reason", "evidence"]
 
@@ -108,6 +108,11 @@ def test_what_no_audit_writes_is_refused(tmp_path: Path, audit: Path, source: st
         Review(write_audit(tmp_path, source)).decide(0, "maybe")
 
 
+def test_rows_without_names_are_refused(audit: Path, table: Path) -> None:
+    with pytest.raises(LabelwiseError, match="data with images inside the table; expected images in files"):
+        Review(audit, lw.read(f"parquet:{table}"))
+
+
 @pytest.fixture
 def served(run_folder: Path, audit: Path, source: str):
     """A client of a server with the review on, over an export that knows other labels."""
@@ -150,7 +155,7 @@ def test_a_decision_that_is_not_on_the_disk_is_not_confirmed(served: tuple[httpx
 
 
 def test_evidence_of_the_runs_own_labels(run_folder: Path, table: Path, tmp_path: Path) -> None:
-    source = f"parquet:{table}"
+    source = scene_files(table, tmp_path)
     predictor = lw.load(run_folder)
     review = Review(write_audit(tmp_path, source), lw.read(source))
     with live(create_app(predictor, review=review)) as client:

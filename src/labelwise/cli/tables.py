@@ -115,7 +115,8 @@ def print_stream(results: list[dict[str, Any]], spread: dict[str, dict[str, tupl
         low, high = results[0]["result"]["limits"]
         sizes = {"major": f"from {high:,}", "moderate": f"{low:,} to {high - 1:,}", "minor": f"under {low:,}"}
         for group, found in results[0]["result"]["groups"].items():
-            cells = ["-" if found is None else f"{found[name]:.4f}" for name in columns]
+            values = [(found or {}).get(name) for name in columns]
+            cells = ["-" if v is None else f"{v:.4f}" for v in values]
             table.add_row(f"{group} labels ({sizes[group]} images)", *cells)
     Console().print(table)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,19 @@ def scores_of(model: LabelModel, source: MapSource, rows: np.ndarray) -> np.ndar
 
 def figures(
     p: np.ndarray, positive: np.ndarray, known: np.ndarray, threshold: float = OVER_HALF
-) -> dict[str, float]:
-    """mAP, and CF1 and OF1 at a threshold; labels without a positive are left out of mAP and CF1."""
+) -> dict[str, float | None]:
+    """mAP, and CF1 and OF1 at a threshold; labels without a positive are left out of mAP and CF1.
+
+    `None` where there is no positive at all.
+    """
     found = F.threshold_metrics(p, positive, known, threshold)
-    return {"mAP": F.mean_average_precision(p, positive, known), "CF1": found["CF1"], "OF1": found["OF1"]}
+    found["mAP"] = F.mean_average_precision(p, positive, known)
+    return {name: found[name] if math.isfinite(found[name]) else None for name in FIGURES}
+
+
+def shown(value: float | None) -> str:
+    """A figure as text."""
+    return "-" if value is None else f"{value:.4f}"
 
 
 def judge(
@@ -57,7 +67,7 @@ def judge(
     p[every] = scores_of(model, source, every)
     positive, known = test.positive[:, :labels], test.known[:, :labels]
 
-    def of(rows: np.ndarray, picked: np.ndarray, threshold: float = OVER_HALF) -> dict[str, float]:
+    def of(rows: np.ndarray, picked: np.ndarray, threshold: float = OVER_HALF) -> dict[str, float | None]:
         place = np.ix_(rows, picked)
         return figures(p[place], positive[place], known[place], threshold)
 
@@ -93,13 +103,19 @@ def summary(history: list[dict[str, Any]], tasks: int) -> dict[str, Any]:
     """The last figures, and forgetting from the figures of each task after each; `None` of joint training."""
     last = history[-1]
     found = {k: last.get(k) for k in ("pooled", "fitted", "threshold", "groups", "limits")}
-    found["task_mean"] = {name: float(np.mean([t[name] for t in last["tasks"]])) for name in FIGURES}
+    found["task_mean"] = {name: _mean([t[name] for t in last["tasks"]]) for name in FIGURES}
     found["forgetting"] = found["forgetting_of"] = None
     if len(history) == tasks > 1:
-        lost = {name: forgetting(table(history, name)) for name in FIGURES}
-        found["forgetting"] = {name: float(values.mean()) for name, values in lost.items()}
-        found["forgetting_of"] = {name: values.tolist() for name, values in lost.items()}
+        lost = {name: forgetting(table(history, name)).tolist() for name in FIGURES}
+        found["forgetting"] = {name: _mean(values) for name, values in lost.items()}
+        found["forgetting_of"] = lost
     return found
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Mean of what there is."""
+    known = [v for v in values if v is not None and math.isfinite(v)]
+    return sum(known) / len(known) if known else None
 
 
 def table(history: list[dict[str, Any]], name: str) -> np.ndarray:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from labelwise.backbones import TimmBackbone
-from labelwise.continual.judging import judge, scores_of
+from labelwise.continual.judging import judge, scores_of, shown
 from labelwise.continual.memories import make_memory
 from labelwise.continual.memory import Memory
 from labelwise.continual.regularisers import ElasticWeights, former_answers, head_state
@@ -45,7 +45,7 @@ class Learner:
         self,
         stream: Stream,
         config: Config,
-        backbone: TimmBackbone,
+        backbone: nn.Module,
         train: MapSource,
         test: MapSource,
         out: Path,
@@ -90,7 +90,7 @@ class Learner:
                     self.save()
             self._finish_task()
             found = self.history[-1]["pooled"]
-            say(f"task {p.epoch}/{self.tasks}  " + "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
+            say(f"task {p.epoch}/{self.tasks}  " + "  ".join(f"{k} {shown(v)}" for k, v in found.items()))
             self.save()
         return self.history
 
@@ -149,7 +149,7 @@ class Learner:
         """Maps of rows, with the states that each row's task tells, of the labels that the model has."""
         (batch,) = self.train.batches([(0, rows)])
         if self.stream.grows and not self.strategy.joint:
-            told = torch.from_numpy(np.stack([self.stream.told(t) for t in tasks]))
+            told = torch.from_numpy(np.stack([self.stream.told(t) for t in tasks.tolist()]))
             kept = batch.targets.known & told
             batch.targets = Targets(batch.targets.values.masked_fill(~kept, 0), kept)
         labels = self._labels(self.progress.epoch)
@@ -180,7 +180,7 @@ class Learner:
             return None
         places = np.flatnonzero(self.memory.rows >= 0)
         rows, tasks = self.memory.rows[places], self.memory.tasks[places]
-        known = self.stream.train.known[rows] & np.stack([self.stream.told(t) for t in tasks])
+        known = self.stream.train.known[rows] & np.stack([self.stream.told(t) for t in tasks.tolist()])
         p = scores_of(self.method.model, self.train, rows)
         labels = p.shape[1]
         return p, self.stream.train.positive[rows][:, :labels], known[:, :labels]

@@ -37,7 +37,8 @@ class ClassBalanced(Memory):
     """Equal shares, greedily: a full memory gives up a row of its largest label.
 
     A row that lacks the largest label enters in the stead of one, drawn evenly, that has it. One that has it enters
-    with probability `m_l / n_l` in the stead of such a row, so that each label's rows are an even sample of it.
+    with probability `m_l / n_l` in the stead of such a row, so that each label's rows are an even sample of it. A row
+    without a positive enters at the reservoir's rate in the stead of another such row.
 
     Source: class-balancing reservoirs (Chrysakis and Moens, 2020), for a row of several labels by us.
     """
@@ -55,11 +56,12 @@ class ClassBalanced(Memory):
             return self.put(self.offered, row, labels, task)
         most = int(self.held.argmax())
         chance = self.held[most] / (self.seen[most] + 1) if mark[most] else 1.0
+        place = None
         if not len(labels):
-            chance = self.size / (self.offered + 1)
+            chance, place = self.size / (self.offered + 1), self.place_without_labels()
         if self.rng.random() < chance:
             places = np.flatnonzero(self.marks[most]) if self.held[most] else np.arange(self.size)
-            self.put(int(self.rng.choice(places)), row, labels, task)
+            self.put(int(self.rng.choice(places)) if place is None else place, row, labels, task)
 
     def target(self) -> Float[np.ndarray, " L"]:
         """Equal shares of the labels that came."""
@@ -80,7 +82,8 @@ class PartitioningReservoir(Memory):
     Counts `n` grow after a row's admission was decided, as in the published code.
 
     Source: Kim, Jeong and Kim, "Imbalanced Continual Learning with Partitioning Reservoir Sampling" (2020).
-    Differs: a row without a positive has probability 0 there and never enters; here it enters at the reservoir's rate.
+    Differs: a row without a positive has probability 0 there and never enters; here it enters at the reservoir's rate
+    in the stead of another such row, so that their number stays what it was when the memory was full.
     """
 
     def __init__(self, size: int, num_labels: int, seed: int, power: float = 0.0) -> None:
@@ -97,7 +100,9 @@ class PartitioningReservoir(Memory):
             if self.offered < self.size:
                 self.put(self.offered, row, labels, task)
             elif chances[i] < self._admission(labels, raised, total):
-                self.put(self._leaves(raised / max(total, 1e-300)), row, labels, task)
+                place = None if len(labels) else self.place_without_labels()
+                leaves = self._leaves(raised / max(total, 1e-300)) if place is None else place
+                self.put(leaves, row, labels, task)
             self.offered += 1
             for j in labels.tolist():
                 self.seen[j] += 1

@@ -73,6 +73,11 @@ class Memory(ABC):
         self.marks[labels, place] = 1
         self.held[labels] += 1
 
+    def place_without_labels(self) -> int | None:
+        """A place, drawn evenly, whose row has no positive label; `None` where every row has one."""
+        places = np.flatnonzero((self.rows >= 0) & ~self.marks.any(0))
+        return int(self.rng.choice(places)) if len(places) else None
+
     def clear(self, place: int) -> None:
         """Empty a place."""
         self.held -= self.marks[:, place].astype(np.int64)

@@ -176,5 +176,6 @@ def spread(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, tuple[float
     return found
 
 
-def _mean_sd(values: list[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+def _mean_sd(values: list[float | None]) -> tuple[float, float]:
+    numbers = np.array(values, np.float64)
+    return float(numbers.mean()), float(numbers.std(ddof=1)) if len(values) > 1 else float("nan")

@@ -87,7 +87,7 @@ class Protocol:
                 f"{len(data.labels)} labels under {self.name}", f"its {self.labels}", "name another protocol"
             )
         rows = data.split("test")
-        return rows.take(rows.positive.any(1)) if self.labelled_only else rows
+        return rows.take(np.asarray(rows.positive.any(1))) if self.labelled_only else rows
 
     def _check(self, source: Source, what: str) -> None:
         if source.kind != self.kind:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.registry import method as find_method
 from labelwise.training.files import read_json
@@ -39,6 +41,13 @@ def card_of(run: Run) -> dict[str, Any]:
     conditions = judged.get("conditions", {})
     card["software"] = {k: conditions[k] for k in ("labelwise_commit", "torch") if k in conditions}
     return card
+
+
+def portable_decisions(run: Run) -> Decisions:
+    """A run's decisions, whose origin names the kind of the data but not the folder that they lay in."""
+    decisions, source = run.decisions(), run.config.data.source
+    kind = source.partition(":")[0] if ":" in source else "the data"
+    return replace(decisions, source=decisions.source.replace(source, kind))
 
 
 def _figures(metrics: dict[str, Any]) -> dict[str, float]:

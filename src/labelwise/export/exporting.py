@@ -19,7 +19,7 @@ from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import Artefact, Preprocessing, seal
-from labelwise.export.card import card_of
+from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.engines import Eager, Engine, fastest, open_engine
 from labelwise.export.graph import FILES, program, require, write_graph
 from labelwise.export.parity import Parity, batches_of, compare
@@ -138,7 +138,7 @@ def _best(
     run: Run, part: Path, kinds: Sequence[str], photos: Sequence[tuple[str, Tensor]], maps: bool, timed: bool
 ) -> Export:
     """The fastest of the kinds that agree with the run; where only one was asked for, its refusal is raised."""
-    decisions, eager = run.decisions(), Eager(run.model(), "cpu")
+    decisions, eager = portable_decisions(run), Eager(run.model(), "cpu")
     size = run.config.transform().size
     exported = program(eager.model, size, maps)
     found: dict[str, tuple[Artefact, Parity]] = {}

@@ -18,7 +18,11 @@ from labelwise.model import LabelModel
 OPSET = 20
 INPUT, LOGITS, MAPS = "images", "logits", "maps"
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
-NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "onnx", "onnxscript"), "torch": ()}
+NEEDS = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino", "onnx", "onnxscript"),
+    "torch": (),
+}
 
 
 class Graph(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.artefact import Artefact
-from labelwise.export.card import card_of
+from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.engines import Eager, open_engine
 from labelwise.export.exporting import preprocessing
 from labelwise.training.run import WEIGHTS, Run
@@ -114,7 +114,7 @@ class HubModel(
             WEIGHTS,
             run.labels,
             prepared,
-            run.decisions(),
+            portable_decisions(run),
             True,
             card_of(run),
             settings,

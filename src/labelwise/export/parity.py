@@ -73,9 +73,9 @@ def compare(
     for ids, batch in batches:
         ours, our_maps = reference(batch, candidate.gives_maps)
         theirs, their_maps = candidate(batch, candidate.gives_maps)
+        if theirs.shape != ours.shape:
+            raise _refused(candidate, f"gives logits of shape {list(theirs.shape)} for {list(ours.shape)}")
         p, q = decisions.probabilities(ours), decisions.probabilities(theirs)
-        if q.shape != p.shape:
-            raise _refused(candidate, f"gives {q.shape[1]} labels for {p.shape[1]}")
         apart = np.where(np.isfinite(q), np.abs(p - q), np.inf)
         _refuse_where(apart > PROBABILITY, apart, candidate, ids, names, p, q, decisions)
         other = decisions.select(p) != decisions.select(q)

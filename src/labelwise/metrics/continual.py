@@ -12,10 +12,11 @@ from labelwise.errors import LabelwiseError
 GROUPS = ("major", "moderate", "minor")
 
 
-def forgetting(history: Float[np.ndarray, "T T"]) -> Float[np.ndarray, " K"]:
+def forgetting(history: Float[np.ndarray, "T U"]) -> Float[np.ndarray, " K"]:
     """How much of each task was lost: `(M_j - e_j) / |M_j|`, `M_j = max_{j <= t < T} a_tj`, `e_j = a_Tj`.
 
-    Where `M_j = 0` it is 1 when `e_j = 0`, and `-e_j` otherwise. Negative values tell of gain.
+    Where `M_j = 0` it is 1 when `e_j = 0`, and `-e_j` otherwise; NaN where nothing was judged. Negative values tell of
+    gain.
 
     Args:
         history: `[T, T]`, `a_tj` after task t on task j; NaN where it was not judged.
@@ -34,7 +35,10 @@ def forgetting(history: Float[np.ndarray, "T T"]) -> Float[np.ndarray, " K"]:
     if history.ndim != 2 or history.shape[0] != history.shape[1]:
         raise LabelwiseError(f"a history of shape {history.shape}", "[tasks, tasks]", "judge after each task")
     last = len(history) - 1
-    best = np.array([np.nanmax(history[j:last, j]) for j in range(last)])
+    best = np.array(
+        [np.where(np.isnan(h), -np.inf, h)[j:].max() for j, h in enumerate(history[:last, :last].T)]
+    )
+    best[np.isinf(best)] = np.nan
     end = history[last, :last]
     lost = np.divide(best - end, np.abs(best), out=np.zeros(last), where=best != 0)
     return np.where(best != 0, lost, np.where(end == 0, 1.0, -end))

@@ -62,7 +62,8 @@ class Review:
         data: the data set that was audited; needed for photographs that lie under its folder, and for the export.
 
     Raises:
-        LabelwiseError: another kind of file, a damaged journal, or an image that the data set does not hold.
+        LabelwiseError: another kind of file, a damaged journal, an image that the data set does not hold, or a data set
+            whose images have no names.
     """
 
     def __init__(self, audit: Path, data: Dataset | None = None) -> None:
@@ -138,6 +139,13 @@ class Review:
 
     def _check_images(self) -> None:
         if self.data is not None:
+            if self.data.embedded:
+                # Their ids are row numbers, which differ between a split and the whole.
+                raise LabelwiseError(
+                    "data with images inside the table",
+                    "images in files, whose names the audit and the data share",
+                    "audit and review a table that names files",
+                )
             lost = next((item.image for item in self.items if item.image not in self._rows), None)
             if lost is not None:
                 raise LabelwiseError(

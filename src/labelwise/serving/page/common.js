@@ -65,7 +65,13 @@ export function build(name, properties = {}, ...children) {
 }
 
 export const at = (id) => document.getElementById(id);
-export const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.005 ? 1 : 0)} %`;
+
+/** A whole percentage; never 0 or 100 for what is only near them. */
+export function percent(share) {
+  if (share > 0 && share < 0.005) return "< 1 %";
+  if (share < 1 && share >= 0.995) return "> 99 %";
+  return `${(100 * share).toFixed(0)} %`;
+}
 
 const PALETTE = [[38, 20, 84], [46, 84, 148], [30, 146, 140], [122, 196, 84], [253, 231, 60]];
 const SIDE = 64;

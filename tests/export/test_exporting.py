@@ -1,0 +1,213 @@
+"""A run exported: by the library, by the command, read without either."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+import labelwise as lw
+import tiny_runs
+from labelwise.errors import LabelwiseError
+from labelwise.export import Artefact, exporting
+from labelwise.export.engines import fastest
+from labelwise.export.exporting import Export, export_run
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "onnx_plain.py"
+
+
+@pytest.fixture(scope="module")
+def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The finished run as ONNX, with the tagger layout."""
+    out = tmp_path_factory.mktemp("export") / "new" / "onnx"
+    return export_run(run_folder, out, "onnx", images=10, tagger=True)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[str]:
+    """Five photographs."""
+    tiny_runs.photographs(tmp_path, 5, 0, 0)
+    return [str(tmp_path / f"train{i}.jpg") for i in range(5)]
+
+
+def test_the_export_answers_as_the_run_does(exported: Export, run_folder: Path, photos: list[str]) -> None:
+    run, export = lw.load(run_folder), lw.load(exported.artefact.path)
+    assert export.engine.name.startswith("ONNX Runtime")
+    for ours, theirs in zip(run.predict(photos, maps=True), export.predict(photos, maps=True), strict=True):
+        assert theirs.scores == pytest.approx(ours.scores, abs=1e-5)
+        assert (theirs.selected, theirs.thresholds) == (ours.selected, ours.thresholds)
+        np.testing.assert_allclose(theirs.maps, ours.maps, atol=1e-4)
+
+
+def test_the_folder_says_what_it_is(exported: Export, run_folder: Path) -> None:
+    folder = exported.artefact.path
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "artefact.json",
+        "checksums.json",
+        "model.onnx",
+        "tagger",
+    ]
+    assert [p.name for p in folder.parent.iterdir()] == ["onnx"]
+    card = exported.artefact.card
+    results = json.loads((run_folder / "results.json").read_text())["splits"]
+    assert card["method"]["name"] == "dlfl"
+    assert card["metrics"]["test"]["mAP"] == results["test"]["metrics"]["mAP"]
+    assert card["data"]["val"]["image_ids_sha256"] == results["val"]["conditions"]["image_ids_sha256"]
+    assert card["data"]["val"]["source"] == "parquet"
+    assert card["parity"]["images"] == 10
+    assert card["parity"]["max_probability_difference"] < 1e-4
+    assert str(run_folder.parent) not in json.dumps(card)
+    assert "tagger/model.onnx" in json.loads((folder / "checksums.json").read_text())
+
+
+def test_a_plain_script_gives_the_same_answers(
+    exported: Export, photos: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(exported.artefact.path), *photos])
+    runpy.run_path(str(SCRIPT))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for line, answer in zip(lines, lw.load(exported.artefact.path).predict(photos), strict=True):
+        assert line.pop("image") == answer.image
+        assert list(line) == answer.selected
+        assert line == pytest.approx({name: answer.scores[name] for name in answer.selected}, abs=1e-6)
+
+
+def test_the_plain_script_is_short_and_knows_nothing_of_us() -> None:
+    text = SCRIPT.read_text(encoding="utf-8")
+    code = text.replace(ast.get_docstring(ast.parse(text)) or "", "").splitlines()
+    assert len([line for line in code if line.strip(' "')]) <= 25
+    names = {
+        a.name.split(".")[0]
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import)
+        for a in node.names
+    }
+    assert names == {"json", "sys", "numpy", "onnxruntime"}
+
+
+def test_the_tagger_layout(exported: Export, run_folder: Path, photos: list[str]) -> None:
+    import onnxruntime as ort
+
+    folder, predictor = exported.artefact.path / "tagger", lw.load(run_folder)
+    tags = list(csv.DictReader((folder / "selected_tags.csv").open(encoding="utf-8")))
+    assert [tag["name"] for tag in tags] == list(predictor.labels.names)
+    assert [float(tag["best_threshold"]) for tag in tags] == predictor.decisions.thresholds.tolist()
+    per_label = json.loads((run_folder / "results.json").read_text())["splits"]["test"]["per_label"]
+    assert [int(tag["count"]) for tag in tags] == [per_label[tag["name"]]["positives"] for tag in tags]
+    (general,) = csv.DictReader((folder / "thresholds.csv").open(encoding="utf-8"))
+    assert float(general["threshold"]) == pytest.approx(float(np.median(predictor.decisions.thresholds)))
+    stages = json.loads((folder / "preprocess.json").read_text())["test"]
+    assert [(s["type"], s.get("size")) for s in stages] == [("resize", [32, 32]), ("maybe_to_tensor", None)]
+    session = ort.InferenceSession(folder / "model.onnx")
+    (answer,) = predictor.predict(photos[:1])
+    image = predictor.transform(lw.data.decode_image(photos[0], shrink_to=32)).numpy()[None]
+    (prediction,) = session.run(["prediction"], {"input": image.astype(np.float32) / 255})
+    found = dict(zip(predictor.labels.names, prediction[0].tolist(), strict=True))
+    assert found == pytest.approx(answer.scores, abs=1e-5)
+
+
+def test_the_command(run_folder: Path, tmp_path: Path, photos: list[str]) -> None:
+    out = tmp_path / "ov"
+    words = ("export", run_folder, "--format", "openvino", "--no-maps", "--images", "4", "--out", out)
+    told = tiny_runs.command(*words, "--json")
+    assert told.code == 0, told.err
+    found = json.loads(told.out)
+    assert (found["kind"], found["parity"]["images"]) == ("openvino", 4)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "artefact.json",
+        "checksums.json",
+        "model.bin",
+        "model.xml",
+    ]
+    lines = [json.loads(x) for x in tiny_runs.command("predict", out, *photos, "--json").out.splitlines()]
+    answers = list(lw.load(run_folder).predict(photos))
+    for line, answer in zip(lines, answers, strict=True):
+        scores = {label["name"]: label["score"] for label in line["labels"]}
+        assert scores == pytest.approx(answer.scores, abs=1e-5)
+    assert (
+        "without evidence maps" in tiny_runs.command("predict", out, photos[0], "--maps", tmp_path / "m").told
+    )
+
+
+def test_other_answers_are_refused_and_leave_nothing(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph that adds one half to the fourth logit."""
+    real = exporting.open_engine
+
+    class Spoilt:
+        name, gives_maps = "the graph", False
+
+        def __init__(self, artefact: Artefact) -> None:
+            self._engine = real(artefact)
+
+        def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, None]:
+            logits = self._engine(images)[0].copy()
+            logits[:, 3] += 0.5
+            return logits, None
+
+    monkeypatch.setattr(exporting, "open_engine", Spoilt)
+    with pytest.raises(LabelwiseError, match=r"the graph gives 3 = .* for row \d+, where the run gives"):
+        export_run(run_folder, tmp_path / "out", "torch", images=4, maps=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_keeps_the_fastest(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.3, 0.1, 0.2])
+    monkeypatch.setattr(exporting, "FILES", {"torch": "model.pt2"})
+    monkeypatch.setattr("labelwise.export.engines.seconds_per_image", lambda *_: next(times))
+    found = export_run(run_folder, tmp_path / "out", "auto", images=2, maps=False)
+    assert (found.artefact.kind, list(found.seconds.values())) == ("torch", [0.3, 0.1])
+    assert found.artefact.card["seconds_per_image"] == found.seconds
+    times = iter([0.3, 0.1])
+    monkeypatch.setattr("labelwise.export.engines.seconds_per_image", lambda *_: next(times))
+
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    winner, seconds = fastest([Named("a"), Named("b")], None)  # type: ignore[list-item, arg-type]
+    assert (winner.name, seconds) == ("b", {"a": 0.3, "b": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--format", "onnx", "--out", "{full}"), "full, which holds something; expected a new folder"),
+        (("--data", "csv:{tmp}/none.csv", "--out", "{tmp}/x"), "no images to compare the export on"),
+    ],
+)
+def test_what_cannot_be_is_told(run_folder: Path, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("keep")
+    given = [word.format(tmp=tmp_path, full=full) for word in words]
+    assert told in tiny_runs.command("export", run_folder, *given).told
+    assert (full / "mine.txt").read_text() == "keep"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["full"]
+
+
+def test_a_missing_package_is_named(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    told = r"format onnx without the package onnx; expected .*; run: pip install 'labelwise\[onnx\]'"
+    with pytest.raises(LabelwiseError, match=told):
+        export_run(run_folder, tmp_path / "x", "onnx")
+    with pytest.raises(LabelwiseError, match="format 'tflite'; expected onnx, openvino or torch"):
+        export_run(run_folder, tmp_path / "x", "tflite")
+
+
+def test_an_artefact_moves(exported: Export, tmp_path: Path, photos: list[str]) -> None:
+    import shutil
+
+    moved = shutil.copytree(exported.artefact.path, tmp_path / "elsewhere")
+    assert Artefact.open(moved).card == exported.artefact.card
+    assert next(lw.load(moved).predict(photos[:1])).error is None

@@ -1,0 +1,100 @@
+"""The comparison of an export with its run: what passes, what is refused, and what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from labelwise.decisions import Decisions
+from labelwise.errors import LabelwiseError
+from labelwise.export.parity import batches_of, compare
+
+NAMES = ("cat", "dog")
+
+
+class Fixed:
+    """An engine that says what it was told to say."""
+
+    def __init__(self, logits: list[list[float]], maps: np.ndarray | None = None) -> None:
+        self.name, self.gives_maps = "the copy", maps is not None
+        self._logits, self._maps = np.array(logits, np.float32), maps
+
+    def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        return self._logits, self._maps if want_maps else None
+
+
+def decisions(*thresholds: float) -> Decisions:
+    return Decisions(np.array(thresholds), np.ones(2), np.zeros(2))
+
+
+def run(ours: Fixed, theirs: Fixed, how: Decisions | None = None):
+    batch = (["a.jpg", "b.jpg"], torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    return compare(ours, theirs, [batch], how or decisions(0.5, 0.5), NAMES)
+
+
+def test_the_largest_difference_is_told() -> None:
+    found = run(Fixed([[2.0, -1], [0.5, 3]]), Fixed([[2.0, -1.0001], [0.5, 3]]))
+    p = 1 / (1 + np.exp(-np.float64(np.array([-1, -1.0001], np.float32))))
+    assert found.probability == pytest.approx(p[0] - p[1], rel=1e-9)
+    assert (found.images, found.on_the_line, found.maps) == (2, 0, None)
+    assert str(found) == "2 images: largest difference of a probability 2.0e-05, decisions identical"
+
+
+def test_a_difference_too_large_is_refused_saying_where() -> None:
+    told = (
+        r"the copy gives dog = 0.2679\d+ for a.jpg, where the run gives 0.2689\d+ at a threshold of "
+        r"0.50000000; expected probabilities within 0.0001 and the same decisions; .*nothing was written"
+    )
+    with pytest.raises(LabelwiseError, match=told):
+        run(Fixed([[2.0, -1], [0.5, 3]]), Fixed([[2.0, -1.005], [0.5, 3.0001]]))
+
+
+def test_what_is_no_number_is_refused() -> None:
+    with pytest.raises(LabelwiseError, match=r"gives cat = nan for b.jpg"):
+        run(Fixed([[0.0, 0], [0, 0]]), Fixed([[0.0, 0], [float("nan"), 0]]))
+    with pytest.raises(LabelwiseError, match=r"gives logits of shape \[2, 1\] for \[2, 2\]"):
+        run(Fixed([[0.0, 0], [0, 0]]), Fixed([[0.0], [0]]))
+
+
+def test_another_decision_is_refused_however_near_the_probabilities() -> None:
+    ours, theirs = Fixed([[1e-4, 3], [1, 1]]), Fixed([[-1e-4, 3], [1, 1]])
+    with pytest.raises(
+        LabelwiseError, match=r"gives cat = 0.49997\d+ for a.jpg, .* 0.50002\d+ at .*0.50000000"
+    ):
+        run(ours, theirs)
+
+
+def test_a_decision_on_the_very_line_is_told_and_passes() -> None:
+    found = run(Fixed([[1e-7, 3], [1, 1]]), Fixed([[-1e-7, 3], [1, 1]]))
+    assert found.on_the_line == 1
+    assert str(found).endswith("decisions identical but for 1 within 1e-6 of a threshold")
+    assert found.to_json()["decisions_on_the_threshold"] == 1
+
+
+def test_calibration_counts() -> None:
+    """A scale of 100 makes a difference of 1e-4 in the logit one of 2.5e-3 in the probability."""
+    steep = Decisions(np.array([0.5, 0.5]), np.array([100.0, 1]), np.zeros(2))
+    ours, theirs = Fixed([[0.001, 0], [1, 1]]), Fixed([[0.0011, 0], [1, 1]])
+    assert run(ours, theirs).probability < 1e-4
+    with pytest.raises(LabelwiseError, match="gives cat"):
+        run(ours, theirs, steep)
+
+
+def test_maps_are_compared() -> None:
+    even = np.full((2, 2, 2, 2), 0.25, np.float32)
+    other = even.copy()
+    other[:, :, 0, 0], other[:, :, 1, 1] = 0.2501, 0.2499
+    z = [[2.0, -1], [0.5, 3]]
+    assert run(Fixed(z, even), Fixed(z, other)).maps == pytest.approx(1e-4, rel=1e-3)
+    other[:, :, 0, 0], other[:, :, 1, 1] = 0.5, 0
+    with pytest.raises(LabelwiseError, match=r"gives evidence maps at a mean distance of 0\.25"):
+        run(Fixed(z, even), Fixed(z, other))
+
+
+def test_batches_keep_order_and_names() -> None:
+    named = [(str(i), torch.full((3, 1, 1), i)) for i in range(5)]
+    found = list(batches_of(named, 2))
+    assert [ids for ids, _ in found] == [["0", "1"], ["2", "3"], ["4"]]
+    assert [batch[:, 0, 0, 0].tolist() for _, batch in found] == [[0, 1], [2, 3], [4]]
