@@ -25,6 +25,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Resul
     results = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr("uvicorn.Server.run", lambda *_, **__: None)  # a server would stay
         for words in PROGRAM:
             line = shlex.join(words)
             results[line] = CliRunner().invoke(app, shlex.split(small(line))[1:])

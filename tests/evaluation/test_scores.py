@@ -66,7 +66,7 @@ def test_scores_come_back_from_disk(parts: tuple, tmp_path: Path) -> None:
     scores = collect(model, batches, rows, CPU)
     scores.save(tmp_path / "scores" / "test.npz", rows)
     with np.load(tmp_path / "scores" / "test.npz") as found:
-        assert found["ids"].tolist() == [f"row {i}" for i in range(17)]
+        assert found["ids"].tolist() == [rows.image_id(i) for i in range(17)]
         assert np.array_equal(found["logits"], scores.logits)
         assert np.array_equal(found["values"], scores.values)
         assert np.array_equal(found["known"], scores.known)

@@ -1,20 +1,33 @@
-"""Every method, and every family of backbones, as one graph: tracing and conversion are paid once for all."""
+"""python everything.py OUT RUN: every method, every family of backbones and a finished run as graphs.
+
+A process of its own, for models are traced through their bytecode, and the type checker of the tests stands in the way.
+"""
 
 from __future__ import annotations
 
+import functools
+import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from timm.models import register_model
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
+from torch.onnx._internal.exporter import _registration
 
+from labelwise.errors import LabelwiseError
+from labelwise.export import export_run
+from labelwise.export.graph import program, write_graph
 from labelwise.methods import create_model
 from labelwise.model import LabelModel
 from labelwise.registry import list_methods
 
 NAMES, SIDE = tuple("abcdefg"), 64
 FAMILIES = ("test_resnet", "test_convnext", "test_vit", "tiny_export_swin", "test_efficientnet")
+ALSO = {"openvino": ("csra", "dlfl", "c-tran", "test_vit"), "torch": ("dlfl", "mcar")}
+"""Formats besides ONNX, for some models."""
 
 
 @register_model
@@ -39,19 +52,6 @@ class Patches(nn.Module):
         return self.net(images.float() / 255)
 
 
-class Everything(nn.Module):
-    """Models by name; their logits and maps one after the other."""
-
-    def __init__(self, models: dict[str, LabelModel]) -> None:
-        super().__init__()
-        self.models = nn.ModuleList(models.values())
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """`(logits, maps)` of each model in order."""
-        found = [model(images, want_maps=True) for model in self.models]
-        return tuple(t for output in found for t in (output.logits, output.maps))
-
-
 def every_model() -> dict[str, LabelModel]:
     """Each method on the least backbone, then one method on each family; weights away from their start."""
     torch.manual_seed(0)
@@ -70,3 +70,34 @@ def pictures(count: int, seed: int = 0) -> Tensor:
     """Random uint8 images."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, 3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
+
+
+def write(model: LabelModel, folder: Path, kinds: tuple[str, ...]) -> None:
+    """The graphs of a model, with its answers to batches of one, three and four; or why there are none."""
+    folder.mkdir()
+    exported = program(model, (SIDE, SIDE), maps=True)
+    for kind in kinds:
+        write_graph(exported, kind, folder)
+    for n in (1, 3, 4):
+        with torch.no_grad():
+            output = model(pictures(n, seed=n), want_maps=True)
+        np.savez(folder / f"{n}.npz", logits=output.logits, maps=output.maps)
+
+
+def main(out: Path, run: Path) -> None:
+    """Write all of it."""
+    torch.set_num_threads(1)
+    # The exporter makes its table of operators anew for each model, a third of the time of these small ones.
+    registry = _registration.ONNXRegistry
+    registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))  # type: ignore[method-assign]
+    for name, model in every_model().items():
+        try:
+            write(model, out / name, ("onnx", *(kind for kind, names in ALSO.items() if name in names)))
+        except LabelwiseError as error:
+            (out / name / "error.txt").write_text(str(error))
+    export_run(run, out / "run-onnx", "onnx", images=10, tagger=True)
+    export_run(run, out / "run-torch", "torch", images=4, maps=False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -6,6 +6,7 @@ import ast
 import csv
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,16 +19,29 @@ import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact, exporting
 from labelwise.export.engines import fastest
-from labelwise.export.exporting import Export, export_run
+from labelwise.export.exporting import export_run
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "onnx_plain.py"
 
 
-@pytest.fixture(scope="module")
-def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
+@pytest.fixture
+def exported(exports: Path) -> Artefact:
     """The finished run as ONNX, with the tagger layout."""
-    out = tmp_path_factory.mktemp("export") / "new" / "onnx"
-    return export_run(run_folder, out, "onnx", images=10, tagger=True)
+    return Artefact.open(exports / "run-onnx")
+
+
+class Copied:
+    """In place of tracing and conversion: the graph that another process made of the same run."""
+
+    def __init__(self, exports: Path, patch: pytest.MonkeyPatch) -> None:
+        self._from = exports / "run-torch"
+        patch.setattr(exporting, "program", lambda *_: None)
+        patch.setattr(exporting, "write_graph", self.write)
+
+    def write(self, _: None, kind: str, folder: Path) -> str:
+        """Put the file there."""
+        assert kind == "torch"
+        return Path(shutil.copy(self._from / "model.pt2", folder)).name
 
 
 @pytest.fixture
@@ -37,8 +51,8 @@ def photos(tmp_path: Path) -> list[str]:
     return [str(tmp_path / f"train{i}.jpg") for i in range(5)]
 
 
-def test_the_export_answers_as_the_run_does(exported: Export, run_folder: Path, photos: list[str]) -> None:
-    run, export = lw.load(run_folder), lw.load(exported.artefact.path)
+def test_the_export_answers_as_the_run_does(exported: Artefact, run_folder: Path, photos: list[str]) -> None:
+    run, export = lw.load(run_folder), lw.load(exported.path)
     assert export.engine.name.startswith("ONNX Runtime")
     for ours, theirs in zip(run.predict(photos, maps=True), export.predict(photos, maps=True), strict=True):
         assert theirs.scores == pytest.approx(ours.scores, abs=1e-5)
@@ -46,8 +60,8 @@ def test_the_export_answers_as_the_run_does(exported: Export, run_folder: Path, 
         np.testing.assert_allclose(theirs.maps, ours.maps, atol=1e-4)
 
 
-def test_the_folder_says_what_it_is(exported: Export, run_folder: Path) -> None:
-    folder = exported.artefact.path
+def test_the_folder_says_what_it_is(exported: Artefact, run_folder: Path) -> None:
+    folder = exported.path
     assert sorted(p.name for p in folder.iterdir()) == [
         "artefact.json",
         "checksums.json",
@@ -55,7 +69,7 @@ def test_the_folder_says_what_it_is(exported: Export, run_folder: Path) -> None:
         "tagger",
     ]
     assert [p.name for p in folder.parent.iterdir()] == ["onnx"]
-    card = exported.artefact.card
+    card = exported.card
     results = json.loads((run_folder / "results.json").read_text())["splits"]
     assert card["method"]["name"] == "dlfl"
     assert card["metrics"]["test"]["mAP"] == results["test"]["metrics"]["mAP"]
@@ -68,12 +82,12 @@ def test_the_folder_says_what_it_is(exported: Export, run_folder: Path) -> None:
 
 
 def test_a_plain_script_gives_the_same_answers(
-    exported: Export, photos: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    exported: Artefact, photos: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(exported.artefact.path), *photos])
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(exported.path), *photos])
     runpy.run_path(str(SCRIPT))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    for line, answer in zip(lines, lw.load(exported.artefact.path).predict(photos), strict=True):
+    for line, answer in zip(lines, lw.load(exported.path).predict(photos), strict=True):
         assert line.pop("image") == answer.image
         assert list(line) == answer.selected
         assert line == pytest.approx({name: answer.scores[name] for name in answer.selected}, abs=1e-6)
@@ -92,10 +106,10 @@ def test_the_plain_script_is_short_and_knows_nothing_of_us() -> None:
     assert names == {"json", "sys", "numpy", "onnxruntime"}
 
 
-def test_the_tagger_layout(exported: Export, run_folder: Path, photos: list[str]) -> None:
+def test_the_tagger_layout(exported: Artefact, run_folder: Path, photos: list[str]) -> None:
     import onnxruntime as ort
 
-    folder, predictor = exported.artefact.path / "tagger", lw.load(run_folder)
+    folder, predictor = exported.path / "tagger", lw.load(run_folder)
     tags = list(csv.DictReader((folder / "selected_tags.csv").open(encoding="utf-8")))
     assert [tag["name"] for tag in tags] == list(predictor.labels.names)
     assert [float(tag["best_threshold"]) for tag in tags] == predictor.decisions.thresholds.tolist()
@@ -113,33 +127,32 @@ def test_the_tagger_layout(exported: Export, run_folder: Path, photos: list[str]
     assert found == pytest.approx(answer.scores, abs=1e-5)
 
 
-def test_the_command(run_folder: Path, tmp_path: Path, photos: list[str]) -> None:
-    out = tmp_path / "ov"
-    words = ("export", run_folder, "--format", "openvino", "--no-maps", "--images", "4", "--out", out)
-    told = tiny_runs.command(*words, "--json")
+def test_the_command(
+    run_folder: Path, exports: Path, tmp_path: Path, photos: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Copied(exports, monkeypatch)
+    out = tmp_path / "pt2"
+    words = ("export", run_folder, "--format", "torch", "--no-maps", "--images", "4")
+    told = tiny_runs.command(*words, "--out", out, "--json")
     assert told.code == 0, told.err
     found = json.loads(told.out)
-    assert (found["kind"], found["parity"]["images"]) == ("openvino", 4)
-    assert sorted(p.name for p in out.iterdir()) == [
-        "artefact.json",
-        "checksums.json",
-        "model.bin",
-        "model.xml",
-    ]
+    assert (found["kind"], found["parity"]["images"]) == ("torch", 4)
+    assert sorted(p.name for p in out.iterdir()) == ["artefact.json", "checksums.json", "model.pt2"]
+    plain = tiny_runs.command(*words, "--out", tmp_path / "again").out
+    assert "torch; compared with the run on 4 images: largest difference of a probability" in plain
     lines = [json.loads(x) for x in tiny_runs.command("predict", out, *photos, "--json").out.splitlines()]
-    answers = list(lw.load(run_folder).predict(photos))
-    for line, answer in zip(lines, answers, strict=True):
+    for line, answer in zip(lines, lw.load(run_folder).predict(photos), strict=True):
         scores = {label["name"]: label["score"] for label in line["labels"]}
         assert scores == pytest.approx(answer.scores, abs=1e-5)
-    assert (
-        "without evidence maps" in tiny_runs.command("predict", out, photos[0], "--maps", tmp_path / "m").told
-    )
+    told = tiny_runs.command("predict", out, photos[0], "--maps", tmp_path / "maps")
+    assert "without evidence maps" in told.told
 
 
 def test_other_answers_are_refused_and_leave_nothing(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A graph that adds one half to the fourth logit."""
+    Copied(exports, monkeypatch)
     real = exporting.open_engine
 
     class Spoilt:
@@ -159,7 +172,10 @@ def test_other_answers_are_refused_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_auto_keeps_the_fastest(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_keeps_the_fastest(
+    run_folder: Path, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Copied(exports, monkeypatch)
     times = iter([0.3, 0.1, 0.2])
     monkeypatch.setattr(exporting, "FILES", {"torch": "model.pt2"})
     monkeypatch.setattr("labelwise.export.engines.seconds_per_image", lambda *_: next(times))
@@ -205,9 +221,7 @@ def test_a_missing_package_is_named(
         export_run(run_folder, tmp_path / "x", "tflite")
 
 
-def test_an_artefact_moves(exported: Export, tmp_path: Path, photos: list[str]) -> None:
-    import shutil
-
-    moved = shutil.copytree(exported.artefact.path, tmp_path / "elsewhere")
-    assert Artefact.open(moved).card == exported.artefact.card
+def test_an_artefact_moves(exported: Artefact, tmp_path: Path, photos: list[str]) -> None:
+    moved = shutil.copytree(exported.path, tmp_path / "elsewhere")
+    assert Artefact.open(moved).card == exported.card
     assert next(lw.load(moved).predict(photos[:1])).error is None

@@ -108,11 +108,6 @@ def test_what_no_audit_writes_is_refused(tmp_path: Path, audit: Path, source: st
         Review(write_audit(tmp_path, source)).decide(0, "maybe")
 
 
-def test_rows_without_names_are_refused(audit: Path, table: Path) -> None:
-    with pytest.raises(LabelwiseError, match="data with images inside the table; expected images in files"):
-        Review(audit, lw.read(f"parquet:{table}"))
-
-
 @pytest.fixture
 def served(run_folder: Path, audit: Path, source: str):
     """A client of a server with the review on, over an export that knows other labels."""

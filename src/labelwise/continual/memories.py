@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -243,7 +244,7 @@ class DistributionMatching(Memory):
         """`v`."""
         return power_shares(self.seen, self.power)
 
-    _ARRAYS = ("rows", "tasks", "seen", "held", "keys", "sizes")
+    _ARRAYS: ClassVar[tuple[str, ...]] = ("rows", "tasks", "seen", "held", "keys", "sizes")
 
 
 def _part(m: int, log_v: float) -> float:

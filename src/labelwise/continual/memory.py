@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -102,7 +102,7 @@ class Memory(ABC):
         self.offered = int(state["offered"])
         self.rng.bit_generator.state = json.loads(state["rng"])
 
-    _ARRAYS = ("rows", "tasks", "seen", "held")
+    _ARRAYS: ClassVar[tuple[str, ...]] = ("rows", "tasks", "seen", "held")
 
 
 def power_shares(seen: Int64[np.ndarray, " L"], power: float) -> Float[np.ndarray, " L"]:

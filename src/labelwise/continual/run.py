@@ -103,10 +103,10 @@ def _learner(run: Run, stream: Stream, watch: Watch) -> Learner:
     """The learner over stored maps; images that cannot be read are left out of every task."""
     device = torch.device("cpu")
     torch.manual_seed(run.config.seed)
-    backbone = run.build().model.backbone
+    backbone: Any = run.build().model.backbone
     sources, lost = [], []
     for rows in (stream.train, stream.test):
-        maps, bad = stored_maps(rows, backbone, run.config, device, 0, watch.say)  # type: ignore[arg-type]
+        maps, bad = stored_maps(rows, backbone, run.config, device, 0, watch.say)
         sources.append(MapSource(maps, rows))
         lost.append(np.array([row for row, _ in bad], np.int64))
     if len(lost[0]) or len(lost[1]):
@@ -116,7 +116,7 @@ def _learner(run: Run, stream: Stream, watch: Watch) -> Learner:
         )
         note = f"{len(lost[0])} training and {len(lost[1])} test images cannot be read and are left out."
         stream = replace(stream, tasks=tasks, notes=(*stream.notes, note))
-    return Learner(stream, run.config, backbone, *sources, run.path)  # type: ignore[arg-type]
+    return Learner(stream, run.config, backbone, sources[0], sources[1], run.path)
 
 
 def _opening(learner: Learner) -> str:

@@ -55,6 +55,8 @@ class Dataset:
         source: the SOURCE text it was read from.
         notes: what the reader decided, one plain sentence each.
         rows_in_source: rows that the source held before repeated or missing ones were taken out.
+        numbers: `[N]` int64, each row's number in the table that it was taken from, which names an embedded image;
+            `None` where the rows stand as they were read.
     """
 
     labels: LabelSet
@@ -69,6 +71,7 @@ class Dataset:
     source: str = ""
     notes: tuple[str, ...] = ()
     rows_in_source: int | None = None
+    numbers: Int64[np.ndarray, " N"] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.images), len(self.labels))
@@ -89,8 +92,10 @@ class Dataset:
         return pa.types.is_binary(self.images.type) or pa.types.is_large_binary(self.images.type)
 
     def image_id(self, i: int) -> str:
-        """The path as given, or `row <i>` for embedded bytes."""
-        return f"row {i}" if self.embedded else self.images[i].as_py()
+        """The path as given, or for embedded bytes `row <n>`, the same in every part of the data set."""
+        if not self.embedded:
+            return self.images[i].as_py()
+        return f"row {i if self.numbers is None else self.numbers[i]}"
 
     def encoded(self, i: int) -> Path | bytes:
         """The image file of a row: its path (absolute where the root is) or its bytes."""
@@ -156,6 +161,7 @@ class Dataset:
             split_of=None if self.split_of is None else self.split_of[index],
             group=None if self.group is None else self.group[index],
             boxes=None if self.boxes is None else self.boxes.take(picked),
+            numbers=(np.arange(len(self)) if self.numbers is None else self.numbers)[index],
         )
 
     def with_split(self, codes: np.ndarray, names: Sequence[str]) -> Dataset:

@@ -139,13 +139,6 @@ class Review:
 
     def _check_images(self) -> None:
         if self.data is not None:
-            if self.data.embedded:
-                # Their ids are row numbers, which differ between a split and the whole.
-                raise LabelwiseError(
-                    "data with images inside the table",
-                    "images in files, whose names the audit and the data share",
-                    "audit and review a table that names files",
-                )
             lost = next((item.image for item in self.items if item.image not in self._rows), None)
             if lost is not None:
                 raise LabelwiseError(

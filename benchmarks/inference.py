@@ -1,0 +1,98 @@
+"""Speed of engines on this machine: images per second of one run by each, and the ratio to PyTorch.
+
+python benchmarks/inference.py --csv results/inference.csv
+
+Random weights serve: time does not depend on them. Each engine first has to give the model's probabilities. With one
+thread the processor's time is taken, which other work on the machine stretches less than the clock on the wall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from labelwise.decisions import Decisions
+from labelwise.export.engines import Eager, Engine, OnnxRuntime, OpenVINO, TorchProgram, seconds_per_image
+from labelwise.export.graph import FILES, program, write_graph
+from labelwise.export.parity import compare
+from labelwise.methods import create_model
+from labelwise.types import LabelSet
+
+LABELS = 20
+FIELDS = (
+    "method", "backbone", "image_size", "batch", "engine", "milliseconds_per_image", "images_per_second",
+    "times_faster", "max_probability_difference", "labels", "repeats", "threads", "clock", "torch", "processor",
+)  # fmt: skip
+
+
+def engines(method: str, backbone: str, size: int, folder: Path) -> Iterator[Engine]:
+    """The model itself, then each graph of it, without maps."""
+    torch.manual_seed(0)
+    names = [str(j) for j in range(LABELS)]
+    model = create_model(method, backbone, names, image_size=size).eval()
+    yield Eager(model, "cpu")
+    exported = program(model, (size, size), maps=False)
+    for kind, kind_of in (("torch", TorchProgram), ("onnx", OnnxRuntime), ("openvino", OpenVINO)):
+        write_graph(exported, kind, folder)
+        yield kind_of(folder / FILES[kind], False)
+
+
+def rows(method: str, backbone: str, size: int, batches: list[int], repeats: int) -> Iterator[dict]:
+    """A row per batch size and engine; the ratio is PyTorch's time to the engine's."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    images = torch.randint(0, 256, (max(batches), 3, size, size), dtype=torch.uint8)
+    names = [str(j) for j in range(LABELS)]
+    plain = Decisions.plain(LabelSet(tuple(names)))
+    with tempfile.TemporaryDirectory() as folder:
+        found = list(engines(method, backbone, size, Path(folder)))
+        parity = {e.name: compare(found[0], e, [(names, images)], plain, names).probability for e in found}
+        for batch in batches:
+            base = seconds_per_image(found[0], images[:batch], repeats, clock)
+            for engine in found:
+                seconds = (
+                    base if engine is found[0] else seconds_per_image(engine, images[:batch], repeats, clock)
+                )
+                values = (
+                    method, backbone, size, batch, engine.name, round(seconds * 1e3, 2), round(1 / seconds, 2),
+                    round(base / seconds, 2), f"{parity[engine.name]:.1e}", LABELS, repeats,
+                    torch.get_num_threads(), clock.__name__, torch.__version__, platform.machine(),
+                )  # fmt: skip
+                yield dict(zip(FIELDS, values, strict=True))
+
+
+def main() -> None:
+    """Reads the options, prints the rows and writes them as CSV on request."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--method", default="dlfl")
+    parser.add_argument("--backbone", nargs="+", default=["tf_efficientnet_lite0", "resnet50"])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[224, 448])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--repeats", type=int, default=5, help="timed calls per row (default 5)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of every engine (default 1)")
+    parser.add_argument("--csv", help="file to write")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found = []
+    for backbone in options.backbone:
+        for size in options.sizes:
+            for row in rows(options.method, backbone, size, options.batches, options.repeats):
+                found.append(row)
+                told = (row[k] for k in ("backbone", "image_size", "batch", "engine"))
+                speed = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x"
+                print("{:22} {:4} {:3}  {:28}".format(*told), speed, flush=True)
+    if options.csv:
+        with open(options.csv, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            writer.writeheader()
+            writer.writerows(found)
+
+
+if __name__ == "__main__":
+    main()
