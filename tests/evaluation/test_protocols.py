@@ -133,12 +133,12 @@ def test_what_a_protocol_refuses(pedestrians: tuple[Path, Run], tmp_path: Path) 
         lw.evaluate(run, data, "val", protocol="pa100k")
     named, negative = protocol("voc2007"), f"voc:{tmp_path}?difficult=negative"
     made.make_voc2012(tmp_path)
-    voc = lw.read(f"voc:{tmp_path}?difficult=negative&val=test")
+    voc = lw.read(f"voc:{tmp_path}?difficult=negative&val_as=test")
     with pytest.raises(
         LabelwiseError, match=r"data voc: with difficult=negative under voc07.v1; expected diffic"
     ):
         named.rows(negative, voc, "test")
-    right = lw.read(f"voc:{tmp_path}?val=test")
+    right = lw.read(f"voc:{tmp_path}?val_as=test")
     with pytest.raises(LabelwiseError, match=r"a run trained on voc: with difficult=negative under voc07.v1"):
         named.rows(negative, right, "test")
     with pytest.raises(LabelwiseError, match=r"26 labels under vg500.v1|data pa100k:"):
@@ -156,7 +156,7 @@ def test_coco_is_judged_on_labelled_images_or_on_all(tmp_path: Path) -> None:
 
 def test_training_on_train_and_val_is_named(tmp_path: Path) -> None:
     made.make_peta(tmp_path)
-    data = lw.read(f"peta:{tmp_path}?val=train")
+    data = lw.read(f"peta:{tmp_path}?val_as=train")
     named = protocol("peta")
     rows = named.rows(data.source, data, "test")
     assert named.told(data.source, data, rows)["name"] == "peta35-trainval.v1"

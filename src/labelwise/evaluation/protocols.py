@@ -107,7 +107,7 @@ class Protocol:
         """What the result says of the protocol: its name, its rules, and where the files differ from the published."""
         skipped = any("image file is missing were left out" in note for note in data.notes)
         own, name = _own(run_source), self.name
-        if self.attributes and own is not None and own.options.get("val") == "train":
+        if self.attributes and own is not None and own.options.get("val_as") == "train":
             stem, _, version = name.rpartition(".")
             name = f"{stem}-trainval.{version}"
         return {
@@ -180,14 +180,16 @@ def _conventions() -> dict[str, str]:
     }
 
 
-_VOC: dict[str, Any] = {"kind": "voc", "labels": 20, "defaults": {"difficult": "ignore", "val": "keep"}}
+_VOC: dict[str, Any] = {"kind": "voc", "labels": 20, "defaults": {"difficult": "ignore", "val_as": "keep"}}
 _RAP: dict[str, Any] = {"defaults": {"unknown": "mask", "split": "official"}, "attributes": True}
 _PETA: dict[str, Any] = {"kind": "peta", "labels": 35, "defaults": {"split": "official"}, "attributes": True}
 
 PROTOCOLS: Mapping[str, Protocol] = {
     "voc2007": Protocol("voc07.v1", images=4952, options={"difficult": "ignore"}, **_VOC),
     "voc2007-diffneg": Protocol("voc07-diffneg.v1", images=4952, options={"difficult": "negative"}, **_VOC),
-    "voc2012": Protocol("voc12-val.v1", images=5823, options={"difficult": "ignore", "val": "test"}, **_VOC),
+    "voc2012": Protocol(
+        "voc12-val.v1", images=5823, options={"difficult": "ignore", "val_as": "test"}, **_VOC
+    ),
     "coco2014": Protocol("coco14-ml.v1", "coco", 80, 40137, labelled_only=True),
     "coco2014-all": Protocol("coco14-all.v1", "coco", 80, 40504),
     "nuswide": Protocol("nuswide81.v1", "nuswide", 81, 107859),

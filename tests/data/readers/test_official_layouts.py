@@ -261,17 +261,17 @@ def _splits(data: Dataset) -> dict[str, int]:
 def test_what_becomes_of_val(tmp_path: Path) -> None:
     made.make_voc2012(tmp_path)
     assert _splits(read(f"voc:{tmp_path}")) == {"train": 14, "val": 9}
-    as_test, joined = (read(f"voc:{tmp_path}?val={fate}") for fate in ("test", "train"))
+    as_test, joined = (read(f"voc:{tmp_path}?val_as={fate}") for fate in ("test", "train"))
     assert _splits(as_test) == {"train": 14, "test": 9}
     assert _splits(joined) == {"train": 23}
     np.testing.assert_array_equal(as_test.values, joined.values)
     made.make_peta(tmp_path / "peta")
-    assert _splits(read(f"peta:{tmp_path / 'peta'}?val=train")) == {"train": 17, "test": 6}
+    assert _splits(read(f"peta:{tmp_path / 'peta'}?val_as=train")) == {"train": 17, "test": 6}
     with pytest.raises(LabelwiseError, match=r"which has a test split; expected one test split"):
-        read(f"peta:{tmp_path / 'peta'}?val=test")
+        read(f"peta:{tmp_path / 'peta'}?val_as=test")
     made.make_nuswide(tmp_path / "nus")
     with pytest.raises(LabelwiseError, match=r"expected a source with train and val"):
-        read(f"nuswide:{tmp_path / 'nus'}?val=train")
+        read(f"nuswide:{tmp_path / 'nus'}?val_as=train")
 
 
 def test_a_folder_of_rap_must_be_named(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
     for module in (voc, coco, csv, parquet, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits)
 }
-_COMMON = frozenset({"val"})
+_COMMON = frozenset({"val_as"})
 
 
 def forms() -> str:
@@ -106,14 +106,18 @@ def read(source: str | Source) -> Dataset:
 
 def _val_as(data: Dataset, source: Source) -> Dataset:
     """The data set with its split `val` joined to train, or called test where the source has no other test labels."""
-    fate = source.choice("val", ("keep", "train", "test"))
+    fate = source.choice("val_as", ("keep", "train", "test"))
     if fate == "keep":
         return data
     if data.split_of is None or "val" not in data.splits() or "train" not in data.splits():
-        raise LabelwiseError(f"val={fate} in {str(source)!r}", "a source with train and val", "leave it out")
+        raise LabelwiseError(
+            f"val_as={fate} in {str(source)!r}", "a source with train and val", "leave it out"
+        )
     if fate == "test" and data.splits().get("test"):
         raise LabelwiseError(
-            f"val=test in {str(source)!r}, which has a test split", "one test split", "leave val=test out"
+            f"val_as=test in {str(source)!r}, which has a test split",
+            "one test split",
+            "leave val_as=test out",
         )
     joined = {name: "train" if name == "val" and fate == "train" else name for name in data.split_names}
     if fate == "test":
@@ -121,7 +125,7 @@ def _val_as(data: Dataset, source: Source) -> Dataset:
     names = tuple(dict.fromkeys(joined.values()))
     codes = np.array([*(names.index(joined[name]) for name in data.split_names), -1])[data.split_of]
     told = {"train": "val was joined to train", "test": "val is called test"}[fate]
-    return data.with_split(codes, names).with_notes(f"The source's {told} (val={fate}).")
+    return data.with_split(codes, names).with_notes(f"The source's {told} (val_as={fate}).")
 
 
 def labels_without_training(data: Dataset) -> list[str]:
