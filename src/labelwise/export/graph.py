@@ -127,7 +127,7 @@ def _write_openvino(exported: torch.export.ExportedProgram, file: Path) -> None:
     import openvino as ov
 
     # By way of ONNX: read from the program itself, a transformer's position code has no counterpart.
-    between = file.with_suffix(".onnx")
+    between = file.with_name("between.onnx")
     _write_onnx(exported, between)
     found = ov.convert_model(between)
     _sums_of_products(found)
