@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from everything import ALSO, FAMILIES, pictures
+from torch import Tensor
 
 from labelwise.export.engines import Engine, OnnxRuntime, OpenVINO, TorchProgram
-from labelwise.export.graph import FILES, OPSET
+from labelwise.export.graph import FILES, OPSET, exported_graph, write_graph
 from labelwise.registry import list_methods
 
 MODELS = [*list_methods(), *FAMILIES]
@@ -36,6 +38,32 @@ def test_graphs_answer_as_the_model_does(name: str, exports: Path) -> None:
     assert {file.name for file in folder.iterdir()} >= {FILES[kind] for kind in kinds}
     for kind in kinds:
         agree(ENGINES[kind](folder / FILES[kind], True), folder)
+
+
+class Classifier(torch.nn.Module):
+    """One classifier per label, of more labels than images and the reverse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = (torch.nn.Parameter(torch.randn(*size)) for size in ((5, 16), (5,)))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """`sum_d x_ld w_ld + b_l`."""
+        return ((images * self.weight).sum(-1) + self.bias,)
+
+
+def test_openvino_adds_each_labels_own_bias(tmp_path: Path, seeded: torch.Generator) -> None:
+    module = Classifier().eval()
+    (tmp_path / "model.onnx").write_bytes(b"another's")
+    write_graph(exported_graph(module, torch.zeros(3, 5, 16), "images"), "openvino", tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.bin", "model.onnx", "model.xml"]
+    assert (tmp_path / "model.onnx").read_bytes() == b"another's"
+    engine = OpenVINO(tmp_path / "model.xml", False)
+    for n in (1, 4, 32):
+        features = torch.randn(n, 5, 16, generator=seeded)
+        with torch.no_grad():
+            (expected,) = module(features)
+        np.testing.assert_allclose(engine(features)[0], expected.numpy(), atol=1e-4)
 
 
 def test_models_differ_between_pictures(exports: Path) -> None:

@@ -23,7 +23,7 @@ from labelwise.training.checkpoint import STATE, load_state
 from labelwise.training.config import make_config, read_yaml
 from labelwise.training.fit import train
 from labelwise.training.run import WEIGHTS
-from labelwise.training.unknown import shown_rows, told, unknown_loss
+from labelwise.training.unknown import record, shown_rows, strategy, told, unknown_loss
 
 FROZEN = {"name": "test_convnext", "weights": "none", "freeze": True}
 SMALL = {"method": "baseline-gap", "extractor": {}, "backbone": FROZEN, "loss": {"name": "bce"}}
@@ -76,7 +76,7 @@ def test_contradictions_are_refused(table: Path, known: dict[str, Any], says: st
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"unknown": {"name": "guess"}}, "--unknown guess; expected one of ignore, negative, an-ls, "),
+        ({"unknown": {"name": "guess"}}, "--unknown guess; expected one of auto, ignore, negative, an-ls, "),
         ({"unknown": {"tau": 1}}, "unknown.tau with --unknown ignore; expected no options; leave it out"),
         ({"unknown": {"name": "splc", "tua": 1}}, "unknown.tua; expected one of tau, after, margin, gamma; "),
         (
@@ -100,7 +100,7 @@ def test_wrong_settings_are_refused(table: Path, changes: dict[str, Any], says: 
 
 
 def test_what_is_said_before_the_first_step(table: Path) -> None:
-    config = config_of(table, {"known": "single-positive"})
+    config = config_of(table, {"known": "single-positive"}, unknown={"name": "ignore"})
     rows = shown_rows(training_rows(table), config.data)
     hidden = f"note: {int((~rows.known).sum())} of 480 training cells are unknown: "
     note, warning = told(config, rows)
@@ -212,3 +212,13 @@ def test_the_recipe_holds_every_strategy_under_both_protocols(table: Path) -> No
         assert (found is None) == (config.unknown["name"] == "ignore")
         met[kind].add(config.unknown["name"])
     assert met["tenth"] == met["single"] == {"ignore", *STRATEGIES} - {"external"}
+
+
+def test_auto_leaves_unknown_cells_out_unless_nothing_is_known_to_be_absent(table: Path) -> None:
+    config, rows = config_of(table), training_rows(table)
+    assert strategy(config, rows) == "ignore"
+    assert unknown_loss(config, rows, BinaryCrossEntropy()) is None
+    positives = rows.with_known(rows.positive)
+    assert isinstance(unknown_loss(config, positives, BinaryCrossEntropy()), UnknownLoss)
+    assert record(config, positives)["unknown"] == {"name": "negative"}
+    assert [note.endswith("(--unknown negative)") for note in told(config, positives)] == [True]

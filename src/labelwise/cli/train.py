@@ -42,7 +42,7 @@ def train(
         typer.Option(help="go on from this run: its labels stay, new ones are added", metavar="RUN"),
     ] = None,
     unknown: Annotated[
-        str | None, typer.Option(help="what the loss does with unknown labels  [default: ignore]")
+        str | None, typer.Option(help="what the loss does with unknown labels  [default: auto]")
     ] = None,
     assign: Annotated[
         list[str] | None, typer.Option("--set", help="any setting: a.b=c", metavar="A.B=C")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -130,33 +131,29 @@ def _write_openvino(exported: torch.export.ExportedProgram, file: Path) -> None:
     between = file.with_name("between.onnx")
     _write_onnx(exported, between)
     found = ov.convert_model(between)
-    _sums_of_products(found)
+    _sums_as_products(found)
     ov.save_model(found, file, compress_to_fp16=False)
     between.unlink()
 
 
-def _sums_of_products(found: Any) -> None:
-    """Write `sum_d x_d w_d` over the last dimension as a matrix product.
+def _sums_as_products(found: Any) -> None:
+    """Write sums over the last dimension as products with ones.
 
-    OpenVINO 2026.4 computes the sum of a product with a constant wrongly for more than one image.
+    OpenVINO 2026.4 joins such a sum with the bias that is added to it, and then takes the biases of the batch's rows
+    in place of the labels': wrong for more than one image.
     """
     from openvino import opset13 as op
 
     for node in found.get_ordered_ops():
         if node.get_type_name() != "ReduceSum" or node.get_attributes()["keep_dims"]:
             continue
-        product = node.input_value(0).get_node()
-        rank = len(node.get_input_partial_shape(0))
-        axes = node.input_value(1).get_node()
-        if product.get_type_name() != "Multiply" or axes.get_type_name() != "Constant":
+        x, axes = node.input_value(0), node.input_value(1).get_node()
+        shape = x.get_partial_shape()
+        last = axes.get_type_name() == "Constant" and list(axes.data.flatten()) in ([-1], [len(shape) - 1])
+        if not last or shape[-1].is_dynamic:
             continue
-        x, w = product.input_value(0), product.input_value(1)
-        shapes = [value.get_partial_shape() for value in (x, w)]
-        alike = all(len(shape) > 1 for shape in shapes) and shapes[0][-1] == shapes[1][-1]
-        if not alike or list(axes.data.flatten()) not in ([-1], [rank - 1]):
-            continue
-        row, column = op.unsqueeze(x, op.constant([-2])), op.unsqueeze(w, op.constant([-1]))
-        sums = op.squeeze(op.matmul(row, column, False, False), op.constant([-2, -1]))
+        ones = op.constant(np.ones((shape[-1].get_length(), 1), np.float32))
+        sums = op.squeeze(op.matmul(x, ones, False, False), op.constant(np.array([-1])))
         for reader in node.output(0).get_target_inputs():
             reader.replace_source_output(sums.output(0))
 

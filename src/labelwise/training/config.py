@@ -110,7 +110,7 @@ class Config(_Settings):
     vectors: VectorSettings = VectorSettings()
     loss: dict[str, Any] = Field(default_factory=lambda: {"name": "asl"}, description="name and options")
     unknown: dict[str, Any] = Field(
-        default_factory=lambda: {"name": "ignore"},
+        default_factory=lambda: {"name": "auto"},
         description="what the loss does with unknown cells, name and options; see docs/partial-labels.md",
     )
     blending: dict[str, Any] = Field(
@@ -172,7 +172,7 @@ class Config(_Settings):
     @field_validator("unknown")
     @classmethod
     def _ignored(cls, unknown: dict[str, Any]) -> dict[str, Any]:
-        return {"name": "ignore", **unknown}
+        return {"name": "auto", **unknown}
 
     @model_validator(mode="after")
     def _from_nothing(self) -> Config:

@@ -62,6 +62,18 @@ def keep_mask(folder: Path, rows: Dataset, settings: DataSettings) -> None:
         write_atomic(folder / KNOWN, lambda part: save_cells(part, "known", rows.known, rows))
 
 
+def strategy(config: Config, rows: Dataset) -> str:
+    """The strategy's name; `auto` leaves unknown cells out where some cell is known to be absent, and takes them for
+    negatives where none is, since nothing else would keep scores low.
+
+    Chosen by the table of recipes/partial/voc-strategies.yaml, see results/LOG.md.
+    """
+    name = config.unknown["name"]
+    if name != "auto":
+        return name
+    return IGNORE if (rows.known & ~rows.positive).any() else "negative"
+
+
 def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss | None:
     """What judges unknown cells, or `None` where they are left out.
 
@@ -73,11 +85,11 @@ def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss 
     Raises:
         LabelwiseError: no such strategy, options that it does not take, or settings that do not go with it.
     """
-    options = dict(config.unknown)
-    name = options.pop("name")
+    options = {k: v for k, v in config.unknown.items() if k != "name"}
+    name = strategy(config, rows)
     file = options.pop("file", None)
     if name != IGNORE and name not in STRATEGIES:
-        known = ", ".join([IGNORE, *STRATEGIES])
+        known = ", ".join(["auto", IGNORE, *STRATEGIES])
         raise LabelwiseError(f"--unknown {name}", f"one of {known}", "see docs/partial-labels.md")
     if file is not None and name != "external":
         raise LabelwiseError(f"unknown.file with --unknown {name}", "--unknown external", "leave one out")
@@ -122,7 +134,7 @@ def record(config: Config, rows: Dataset) -> dict[str, Any]:
         "known_negatives": int((rows.known & ~rows.positive).sum()),
         "unknown_cells": int((~rows.known).sum()),
         "known_sha256": hashlib.sha256(mask.tobytes()).hexdigest(),
-        "unknown": dict(config.unknown),
+        "unknown": {**config.unknown, "name": strategy(config, rows)},
     }
 
 
@@ -131,7 +143,7 @@ def told(config: Config, rows: Dataset) -> Iterator[str]:
     unknown, cells = int((~rows.known).sum()), rows.known.size
     if not unknown:
         return
-    name = config.unknown["name"]
+    name = strategy(config, rows)
     says = "left out of the loss" if name == IGNORE else STRATEGIES[name].says
     yield f"note: {unknown:,} of {cells:,} training cells are unknown: {says} (--unknown {name})"
     if name in (IGNORE, "durand") and not (rows.known & ~rows.positive).any():
