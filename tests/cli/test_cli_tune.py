@@ -25,7 +25,7 @@ def test_decisions_are_stored_and_figures_follow(own: Path) -> None:
     before = json.loads((own / "results.json").read_text())["splits"]
     done = command("tune", own, "--objective", "recall=0.9", "--calibration", "temperature", "--workers", "0")
     assert done.code == 0, done.err
-    assert "recall=0.9 on val of parquet:" in done.out
+    assert "recall=0.9 on val of parquet:" in " ".join(done.out.split())
     assert "macro F1" in done.out
     run = Run.open(own)
     decisions = run.decisions()

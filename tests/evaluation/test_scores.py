@@ -38,7 +38,7 @@ def test_scores_stand_in_the_order_of_the_rows(parts: tuple) -> None:
 
 def test_a_row_that_comes_twice_is_a_fault(parts: tuple) -> None:
     model, rows, batches = parts
-    with pytest.raises(LabelwiseError, match="row 4 scored twice; expected each image once"):
+    with pytest.raises(LabelwiseError, match=f"{rows.image_id(4)} scored twice; expected each image once"):
         collect(model, [*batches, batches[1]], rows, CPU)
 
 

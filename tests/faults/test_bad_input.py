@@ -257,7 +257,8 @@ def test_no_run_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     told = command("predict", tmp_path, tmp_path / "a.jpg").told
     assert (
-        "holds no config.yaml; expected the folder that `labelwise train --out` wrote; check the path" in told
+        "holds neither config.yaml nor artefact.json; expected the folder that `labelwise train --out` or "
+        "`labelwise export --out` wrote; check the path" in told
     )
 
 
