@@ -36,3 +36,4 @@ bench: setup
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/heads.py
 	$(BIN)/python benchmarks/decoupling.py
+	$(BIN)/python benchmarks/inference.py
