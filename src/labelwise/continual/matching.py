@@ -1,0 +1,148 @@
+"""OCDM: a memory that leaves out what keeps its label shares from the wanted ones."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from bisect import insort
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from labelwise.continual.memory import Marks, Memory, Rows, power_shares
+
+
+class DistributionMatching(Memory):
+    """OCDM: of memory and new rows together, leave out one after the other whose absence serves the shares best.
+
+        KL(u, v) = sum_l u_l log(u_l / v_l),   u_l = m_l / sum_j m_j of the rows that remain,
+        v_l = n_l^rho / sum_j n_j^rho;   a term with u_l = 0 counts 0
+
+    Without a row of k labels the divergence is `(G - sum_{l in pos} d_l) / (S - k) - log(S - k)`, with
+    `g_l(m) = m log(m / v_l)`, `G = sum_l g_l(m_l)`, `d_l = g_l(m_l) - g_l(m_l - 1)`, `S = sum_l m_l`: a sum over the
+    row's own labels. Rows with the same labels share it, so it is kept once for each set of labels in memory, and
+    changed only by the labels of the row that left.
+
+    Args:
+        power: rho; 0 for equal shares, 1 for the stream's.
+
+    Here `n` holds the rows at hand too, as every label in memory must have a share.
+
+    Source: Liang and Li, "Optimizing Class Distribution in Memory for Multi-Label Online Continual Learning" (2022);
+    the form above is ours.
+    Differs: equal divergences go by a number drawn for each row, so that of rows with the same labels an even sample
+    stays.
+
+    >>> memory = DistributionMatching(2, num_labels=2, seed=0)
+    >>> memory.offer(np.arange(4), np.array([[1, 0], [1, 0], [1, 0], [0, 1]], bool))
+    >>> memory.held.tolist()
+    [1, 1]
+    """
+
+    def __init__(self, size: int, num_labels: int, seed: int, power: float = 0.0) -> None:
+        super().__init__(size, num_labels, seed, spare=16)
+        self.power = power
+        self.keys = np.zeros(size + self.spare)
+        self._clear_sets()
+
+    def _clear_sets(self) -> None:
+        """For each set of labels in memory: its columns, their number, its places by falling key, and the least key."""
+        places = len(self.rows)
+        self.columns: list[list[int]] = [[] for _ in range(places)]
+        self.members: list[list[tuple[float, int]]] = [[] for _ in range(places)]
+        self.set_marks = np.zeros((self.num_labels, places))
+        self.sizes, self.least = np.zeros(places), np.full(places, np.inf)
+        self.number_of: dict[bytes, int] = {}
+        self.free, self.top = list(range(places)), 0  # numbers below `top` have been in use
+
+    def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
+        """Show the next rows of the stream."""
+        for start in range(0, len(rows), self.spare):
+            self._few(rows[start : start + self.spare], marks[start : start + self.spare], task)
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        super().load(state)
+        self._clear_sets()
+        for place in np.flatnonzero(self.rows >= 0).tolist():
+            self._join(place, self.marks[:, place] > 0)
+
+    def _few(self, rows: Rows, marks: Marks, task: int) -> None:
+        free = np.flatnonzero(self.rows < 0)
+        surplus = len(rows) - (len(free) - self.spare)
+        free = free[: len(rows)]
+        self.rows[free], self.tasks[free] = rows, task
+        self.keys[free] = self.rng.random(len(rows)) * 1e-9
+        for place, mark in zip(free.tolist(), marks, strict=True):
+            self._join(place, mark)
+        here = marks.sum(0)
+        self.seen += here
+        self.held += here
+        self.offered += len(rows)
+        if surplus > 0:
+            self._leave_out(surplus)
+
+    def _join(self, place: int, mark: np.ndarray) -> None:
+        """Count a place to the set of its labels."""
+        name = mark.tobytes()
+        number = self.number_of.get(name)
+        if number is None:
+            number = self.number_of[name] = heapq.heappop(self.free)
+            self.top = max(self.top, number + 1)
+            self.columns[number] = mark.nonzero()[0].tolist()
+            self.set_marks[:, number], self.sizes[number] = mark, len(self.columns[number])
+        insort(self.members[number], (-float(self.keys[place]), place))
+        self.least[number] = -self.members[number][-1][0]
+        for j in self.columns[number]:
+            self.marks[j, place] = 1
+
+    def _leave(self, number: int) -> None:
+        """Empty the place of least key in a set; forget a set without places."""
+        members = self.members[number]
+        place = members.pop()[1]
+        self.rows[place] = -1
+        for j in self.columns[number]:
+            self.marks[j, place] = 0
+        self.least[number] = -members[-1][0] if members else np.inf
+        if not members:
+            del self.number_of[(self.set_marks[:, number] > 0).tobytes()]
+            heapq.heappush(self.free, number)
+
+    def _leave_out(self, surplus: int) -> None:
+        log_v = np.log(np.maximum(power_shares(self.seen, self.power), 1e-300))
+        parts, below = _parts(self.held, log_v), _parts(self.held - 1, log_v)
+        whole, total = float(parts.sum()), int(self.held.sum())
+        saves, logs, held = (parts - below).tolist(), log_v.tolist(), self.held.tolist()
+        sets = slice(0, self.top)
+        marks, sizes, least = self.set_marks[:, sets], self.sizes[sets], self.least[sets]
+        score = np.asarray(saves) @ marks
+        for _ in range(surplus):
+            rest = np.maximum(total - sizes, 0.5)  # half: an only row with labels never leaves
+            divergence = (whole - score) / rest - np.log(rest) + least
+            number = int(divergence.argmin())
+            for j in self.columns[number]:
+                whole -= saves[j]
+                held[j] -= 1
+                total -= 1
+                now = _part(held[j], logs[j]) - _part(held[j] - 1, logs[j])
+                score += (now - saves[j]) * marks[j]
+                saves[j] = now
+            self._leave(number)
+        self.held[:] = held
+
+    def target(self) -> Float[np.ndarray, " L"]:
+        """`v`."""
+        return power_shares(self.seen, self.power)
+
+    _ARRAYS: ClassVar[tuple[str, ...]] = ("rows", "tasks", "seen", "held", "keys")
+
+
+def _part(m: int, log_v: float) -> float:
+    """`m log(m / v)`, 0 for none."""
+    return m * (math.log(m) - log_v) if m > 0 else 0.0
+
+
+def _parts(m: np.ndarray, log_v: np.ndarray) -> np.ndarray:
+    """`_part` of every label."""
+    return np.where(m > 0, m * (np.log(np.maximum(m, 1)) - log_v), 0.0)
