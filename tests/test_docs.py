@@ -91,3 +91,19 @@ def test_every_reader_and_its_options_are_told() -> None:
 def test_every_method_has_a_page() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/methods").glob("*.md"))
     assert [name for name in list_methods() if f"`{name}`" not in text] == []
+
+
+def test_the_site_is_built_whole(tmp_path: Path) -> None:
+    """Every page is in the menu, links lead somewhere in the site, and pages ask no other server for anything."""
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path)))
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").glob("**/*.md")]
+    assert [page for page in pages if page not in menu] == []
+    for page in tmp_path.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"""(src|rel="stylesheet" href)=["']?https?:""", text), page
+        for link in re.findall(r'<a [^>]*href="([^"#:]+?)(?:#[^"]*)?"', text):
+            assert (page.parent / link).exists() or page.name == "404.html", (page, link)

@@ -8,11 +8,18 @@ from typing import Annotated
 import typer
 
 
-def report(run: Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")]) -> None:
-    """Write RUN/report.html again.
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="folder of a run, or of several to compare", metavar="RUN...")
+    ],
+    out: Annotated[Path, typer.Option(help="page of a comparison", metavar="FILE", show_default=True)] = Path(
+        "comparison.html"
+    ),
+) -> None:
+    """Write RUN/report.html again, or one page that compares several runs with the first.
 
     Example: labelwise report runs/mine
     """
-    from labelwise.reports import finish_report
+    from labelwise.reports import finish_report, write_comparison
 
-    typer.echo(finish_report(run))
+    typer.echo(finish_report(runs[0]) if len(runs) == 1 else write_comparison(runs, out))

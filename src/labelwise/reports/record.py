@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import yaml
 from jaxtyping import Bool, Float
 
+from labelwise.data.npz import read_npz
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
@@ -211,9 +210,8 @@ def _score_files(path: Path, splits: Mapping[str, Any]) -> list[tuple[str, Path]
 
 def _read_scores(file: Path, decisions: Decisions) -> Scores:
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            ids, logits, values, known = (stored[key] for key in ("ids", "logits", "values", "known"))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        ids, logits, values, known = read_npz(file, ("ids", "logits", "values", "known"))
+    except ValueError as error:
         raise LabelwiseError(
             f"{file} ({error})", "arrays ids, logits, values and known", "evaluate the run again"
         ) from None

@@ -74,8 +74,8 @@ def gallery(
     }
 
 
-def render(record: RunRecord, gallery: dict[str, Any]) -> str:
-    """The page as text. Every name is escaped, and the page's policy lets no script but its own run."""
+def page(template: str, **content: Any) -> str:
+    """A template of ours as text, with the style of all pages. Every name is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -84,13 +84,22 @@ def render(record: RunRecord, gallery: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": sections.percent, "plain": sections.plain, "count": sections.count}
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8").strip()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(template).render(style=asset("report.css"), **content)
+
+
+def asset(name: str) -> Markup:
+    """A file of the templates as it stands."""
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8").strip())
+
+
+def render(record: RunRecord, gallery: dict[str, Any]) -> str:
+    """The report as text; the page's policy lets no script but its own run."""
+    script = asset("report.js")
+    return page(
+        "report.html.j2",
         run=record.path.resolve().name,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        digest=digest,
+        script=script,
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         head=sections.headline(record),
         decided=decided(record),
         training=sections.training(record),

@@ -1,0 +1,160 @@
+"""Several runs on one page: figures side by side, what differs between them, and whether it is more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from labelwise.errors import LabelwiseError
+from labelwise.experiments.significance import differences
+from labelwise.reports import figures
+from labelwise.reports.decided import decided
+from labelwise.reports.record import RunRecord, flatten, number, read_run
+from labelwise.reports.report import asset, page
+from labelwise.reports.sections import NONE, percent
+from labelwise.training.files import write_text
+
+COLOURS = 8
+SHOWN_LABELS = 80
+
+
+def write_comparison(runs: Sequence[Path], out: Path) -> Path:
+    """Writes one page that compares runs which were judged on the same images; the first is what others are held to.
+
+    Raises:
+        LabelwiseError: fewer than two or more than eight runs, one twice, no split that all have, other labels, or
+            other images.
+    """
+    if not 2 <= len(runs) <= COLOURS or len({run.resolve() for run in runs}) < len(runs):
+        raise LabelwiseError(
+            f"{len(runs)} runs: {', '.join(map(str, runs))}",
+            f"2 to {COLOURS} different runs",
+            "name each run once; many runs are better told by labelwise sweep",
+        )
+    records = [read_run(run) for run in runs]
+    names = _names([record.path for record in records])
+    split = _common_split(records)
+    text = page(
+        "comparison.html.j2",
+        comparison_style=asset("comparison.css"),
+        names=names,
+        split=split,
+        images=len(records[0].scores[split].ids),
+        rows=_rows(records, names, split),
+        differing=_differing(records),
+        epochs=epochs_chart(records),
+        labels=_labels(records, split),
+    )
+    write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
+    return out
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Folder names, with as much of the path before them as tells them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(p[-depth:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def _common_split(records: list[RunRecord]) -> str:
+    """`test`, or else `val`, of which every run has scores; runs must know the same labels."""
+    first = records[0]
+    for record in records[1:]:
+        if record.names != first.names:
+            raise LabelwiseError(
+                f"{record.path} with labels {', '.join(record.names[:5])}",
+                f"those of {first.path}, in that order: {', '.join(first.names[:5])}",
+                "compare runs of one label set",
+            )
+    for split in ("test", "val"):
+        if all(split in record.scores for record in records):
+            return split
+    raise LabelwiseError(
+        f"runs without scores of one split: {', '.join(str(r.path) for r in records)}",
+        "scores/test.npz, or scores/val.npz, in every run",
+        "finish or evaluate the runs first",
+    )
+
+
+def _rows(records: list[RunRecord], names: list[str], split: str) -> list[dict[str, Any]]:
+    files = {
+        name: {(1.0, 0): record.path / "scores" / f"{split}.npz"}
+        for name, record in zip(names, records, strict=True)
+    }
+    found = {d.row: d for d in differences(files, names[0])}
+    rows = []
+    for name, record in zip(names, records, strict=True):
+        metrics = record.splits[split].get("metrics", {})
+        tuned, gap = metrics.get("tuned") or {}, found.get(name)
+        error = ((metrics.get("calibration") or {}).get("after") or {}).get("ECE")
+        rows.append(
+            {
+                "name": name,
+                "method": record.config.get("method", NONE),
+                "mAP": percent(metrics.get("mAP")),
+                "interval": decided(record)["interval"] if split == record.shown_split else None,
+                "figures": [percent(tuned.get(k, metrics.get(k))) for k in ("CF1", "OF1")] + [percent(error)],
+                "gap": None if gap is None else f"{100 * gap.mean:+.1f}",
+                "range": None if gap is None else f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}",
+                "verdict": None if gap is None else gap.verdict.removesuffix(", 1 seed"),
+            }
+        )
+    return rows
+
+
+def _differing(records: list[RunRecord]) -> list[tuple[str, list[str]]]:
+    """Settings that are not the same in all runs."""
+    settings = [dict(flatten(record.config)) for record in records]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    rows = [(key, [each.get(key, NONE) for each in settings]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def epochs_chart(records: list[RunRecord]) -> Markup | None:
+    """Validation mAP by epoch, a line a run; `None` where no run logged two epochs."""
+    lines = []
+    for record in records:
+        found = [(e.get("epoch"), number((e.get("val") or {}).get("mAP"))) for e in record.epochs]
+        lines.append([(float(x), y) for x, y in found if x is not None and y is not None])
+    points = [point for line in lines for point in line]
+    if max((len(line) for line in lines), default=0) < 2:
+        return None
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    pad = max((max(ys) - min(ys)) * 0.1, 0.01)
+    x, y = (min(xs), max(xs)), (max(0.0, min(ys) - pad), min(1.0, max(ys) + pad))
+    frame = figures.Frame(x, y, (760, 280), (46, 16, 14, 44))
+    ticks = [t for t in figures.nice_ticks(*x, 8) if float(t).is_integer()]
+    inner = figures.axes(frame, ticks, figures.nice_ticks(*y), "epoch", "mAP, validation")
+    for i, line in enumerate(lines):
+        inner += Markup('<path class="line run{}" d="{}"/>').format(i, frame.path(line))
+    return figures.drawing(frame, inner, "Validation mAP by epoch of each run", "wide")
+
+
+def _labels(records: list[RunRecord], split: str) -> dict[str, Any]:
+    """AP of each label in each run as a row of dots, labels with the widest spread first."""
+    rows: list[dict[str, Any]] = []
+    for name in records[0].names:
+        per_label = [r.splits[split].get("per_label", {}).get(name, {}) for r in records]
+        values = [number(figures_of.get("AP")) for figures_of in per_label]
+        there = [v for v in values if v is not None]
+        if there:
+            positives = number(per_label[0].get("positives"))
+            spread = max(there) - min(there)
+            rows.append({"name": name, "values": values, "positives": positives, "spread": spread})
+    rows.sort(key=lambda row: -row["spread"])
+    shown = rows[:SHOWN_LABELS]
+    low = min((v for row in shown for v in row["values"] if v is not None), default=0.0)
+    floor = int(low * 10) / 10  # a round figure at the left end
+    for row in shown:
+        row["dots"] = [
+            (i, 100 * (v - floor) / (1 - floor)) for i, v in enumerate(row["values"]) if v is not None
+        ]
+        ends = [at for _, at in row["dots"]]
+        row["from"], row["wide"] = min(ends), max(ends) - min(ends)
+    return {"rows": shown, "left": percent(floor), "hidden": len(rows) - len(shown)}
