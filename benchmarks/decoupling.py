@@ -52,7 +52,7 @@ class Fused(nn.Module):
         super().__init__()
         vectors = LabelVectors(labels, given=torch.randn(labels, 300))
         self.head = SemanticDecoupling(
-            channels, labels, vectors, joint=joint, output=0, map_dropout=0.0, normalise="none"
+            channels, labels, vectors, joint=joint, map_dropout=0.0, normalise="none"
         )
 
     def forward(self, x: Tensor) -> Tensor:

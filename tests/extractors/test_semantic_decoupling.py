@@ -22,7 +22,7 @@ def make(channels: int = 6, labels: int = 3, **options: Any) -> SemanticDecoupli
     """A module in float64 without dropout, whose scores are large enough that maps are far from uniform."""
     off = {"dropout": 0.0, "map_dropout": 0.0, "normalise": "none"}
     vectors = LabelVectors(labels, 5)
-    module = SemanticDecoupling(channels, labels, vectors, **{"joint": 4, "output": 0, **off, **options})
+    module = SemanticDecoupling(channels, labels, vectors, **{"joint": 4, **off, **options})
     with torch.no_grad():
         for p in module.parameters():
             p.normal_(std=1.5)
@@ -114,15 +114,6 @@ def test_an_odd_edge_is_averaged_over_what_it_has(seeded: torch.Generator) -> No
 
 
 @torch.no_grad()
-def test_an_output_layer_is_a_tanh_behind_the_pooling(seeded: torch.Generator) -> None:
-    module, x = make(output=3), a_map()
-    layer: Any = module.output
-    expected = torch.tanh(slow(module, x) @ layer[0].weight.T + layer[0].bias)
-    assert module.dim == 3
-    torch.testing.assert_close(module(x).features, expected, **CLOSE)
-
-
-@torch.no_grad()
 def test_collapsed_weights_are_the_product_of_the_factored(seeded: torch.Generator) -> None:
     module, collapsed, x = make(), make(parametrisation="collapsed"), a_map()
     state = module.state_dict()
@@ -132,7 +123,7 @@ def test_collapsed_weights_are_the_product_of_the_factored(seeded: torch.Generat
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("options", [{}, {"output": 4}, {"pool": 2, "width": 4}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"pool": 2, "width": 4}], ids=str)
 def test_uniform_control_is_attention_of_zero_scores(options: dict, seeded: torch.Generator) -> None:
     module, uniform, x = make(**options), make(attention="uniform", **options), a_map()
     missing = uniform.load_state_dict(module.state_dict(), strict=False)
@@ -159,7 +150,7 @@ def test_maps_and_mass_are_given_when_asked_for(seeded: torch.Generator) -> None
 
 @pytest.mark.parametrize("labels", [1, 3])
 def test_gradients_are_the_derivative(labels: int, seeded: torch.Generator) -> None:
-    module, x = make(4, labels, normalise="rms", output=3), a_map(4, 2, 3).requires_grad_()
+    module, x = make(4, labels, normalise="rms"), a_map(4, 2, 3).requires_grad_()
     scores: Any = module.scores
     learned = (x, scores.U.weight, scores.V.weight, scores.fc3.weight, scores.fc4.weight)
     assert torch.autograd.gradcheck(lambda x, *_: module(x).features, learned)
@@ -184,7 +175,7 @@ def test_a_label_does_not_depend_on_another_labels_vector(seeded: torch.Generato
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_halves_stay_finite_on_large_maps(dtype: torch.dtype, seeded: torch.Generator) -> None:
-    module = SemanticDecoupling(16, 5, LabelVectors(5, 4), joint=8, output=4, map_dropout=0.0).to(dtype)
+    module = SemanticDecoupling(16, 5, LabelVectors(5, 4), joint=8, map_dropout=0.0).to(dtype)
     x = (1e3 * a_map(16, 4, 4)).to(dtype).requires_grad_()
     out = module(x, want_maps=True)
     out.features.float().mean().backward()
@@ -200,11 +191,11 @@ def test_dropout_acts_in_training_alone(seeded: torch.Generator) -> None:
     assert torch.equal(module.eval()(x).features, module(x).features)
 
 
-@pytest.mark.parametrize("options", [{"joint": 0}, {"width": -1}, {"pool": -1}, {"output": -1}], ids=str)
+@pytest.mark.parametrize("options", [{"joint": 0}, {"width": -1}, {"pool": -1}], ids=str)
 def test_widths_out_of_range_are_refused(options: dict) -> None:
     with pytest.raises(LabelwiseError) as error:
         SemanticDecoupling(6, 3, LabelVectors(3), **options)
-    given = {"joint": 64, "width": 0, "pool": 0, "output": 256, **options}
+    given = {"joint": 64, "width": 0, "pool": 0, **options}
     assert str(error.value) == (
         ", ".join(f"{k} {v}" for k, v in given.items())
         + "; expected joint >= 1 and the others >= 0; correct the extractor's options"
@@ -227,7 +218,7 @@ class LargestTensor(TorchDispatchMode):
 @pytest.mark.parametrize("want_maps", [False, True])
 def test_memory_is_linear_in_labels_without_the_tanh_of_all_pairs(want_maps: bool) -> None:
     batch, labels, side, joint, channels = 2, 2000, 7, 32, 24
-    module = SemanticDecoupling(channels, labels, LabelVectors(labels, 5), joint=joint, output=16)
+    module = SemanticDecoupling(channels, labels, LabelVectors(labels, 5), joint=joint)
     x = torch.randn(batch, channels, side, side)
     with LargestTensor() as seen:
         module(x, want_maps).features.sum().backward()
@@ -240,7 +231,7 @@ def test_an_exported_graph_gives_the_same_features(seeded: torch.Generator) -> N
     class Features(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.head = SemanticDecoupling(6, 3, LabelVectors(3, 5), joint=4, output=3).eval()
+            self.head = SemanticDecoupling(6, 3, LabelVectors(3, 5), joint=4).eval()
 
         def forward(self, x: Tensor) -> Tensor:
             return F.relu(self.head(x).features)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
 from labelwise.relations import GGNN
@@ -30,6 +30,11 @@ def features(labels: int = 3, dim: int = 4, batch: int = 2) -> Tensor:
 
 def slow(module: GGNN, f: Tensor, tied: bool = False, skip: bool = False) -> Tensor:
     """Each label of each image on its own, one matrix an equation."""
+    if not isinstance(module.inner, nn.Identity):
+        layer = module.inner[0]  # type: ignore[index]
+        f = torch.stack(
+            [torch.stack([torch.tanh(layer.weight @ v + layer.bias) for v in image]) for image in f]
+        )
     h = [[module.enter(v) for v in image] for image in f]
     m, gates = module.graph, module.gates
     for _ in range(module.steps):
@@ -68,6 +73,8 @@ OPTIONS = [
     {"hidden": 6},
     {"output": 5},
     {"hidden": 6, "output": 2},
+    {"inner": 5},
+    {"inner": 5, "hidden": 6, "output": 5},
 ]
 
 
@@ -77,8 +84,10 @@ OPTIONS = [
 def test_equals_the_equations(options: dict, tied: bool, seeded: torch.Generator) -> None:
     module, f = make(tied=tied, **options), features()
     found = module(f)
-    assert found.shape[2] == module.dim == options.get("output", options.get("hidden", 4))
-    skip = module.dim == 4 and options.get("skip", True)
+    assert (
+        found.shape[2] == module.dim == options.get("output", options.get("hidden", options.get("inner", 4)))
+    )
+    skip = module.dim == options.get("inner", 4) and options.get("skip", True)
     torch.testing.assert_close(found, slow(module, f, tied, skip), **CLOSE)
 
 
@@ -156,10 +165,10 @@ def test_bfloat16_stays_finite_on_large_features(seeded: torch.Generator) -> Non
     assert f.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("options", [{"steps": -1}, {"hidden": -2}, {"output": -3}], ids=str)
+@pytest.mark.parametrize("options", [{"inner": -1}, {"steps": -1}, {"hidden": -2}, {"output": -3}], ids=str)
 def test_sizes_out_of_range_are_refused(options: dict) -> None:
     with pytest.raises(LabelwiseError) as error:
         GGNN(4, 3, None, **options)
-    given = {"steps": 3, "hidden": 0, "output": 0, **options}
+    given = {"inner": 0, "steps": 3, "hidden": 0, "output": 0, **options}
     told = ", ".join(f"{k} {v}" for k, v in given.items())
     assert str(error.value) == f"{told}; expected numbers >= 0; correct the relation"

@@ -21,7 +21,6 @@ class SemanticDecoupling(nn.Module):
     With places `x_p [C']` of the map and label vectors `v_l [V]`:
 
         a_lp = fc4 fc3 tanh( (U x_p) * (V v_l) );   A_l = softmax_p(a_l);   f_l = sum_p A_lp x_p
-        f_l <- tanh(W f_l + b)                      (with `output`)
 
     Nothing non-linear lies between fc3 and fc4, so their product is one vector `u` and `a_lp = u^T tanh(..)`, which is
     exact; biases there would add one number to every place, which the softmax takes out again. The tanh term of all
@@ -34,7 +33,6 @@ class SemanticDecoupling(nn.Module):
         joint: width in which places and labels meet.
         width: C', width that the map is brought to by a 1 x 1 convolution and batch norm; 0 leaves its own C.
         pool: side of the squares of places that are averaged first, as 2; 0 for none.
-        output: D, width of the layer behind the pooling; 0 for none, and D is C'.
         parametrisation: `factored` learns fc3 and fc4, `collapsed` their product.
         attention: `learned`, or `uniform`, the control that looks everywhere alike.
         dropout: rate in [0, 1) on the label's feature.
@@ -43,17 +41,17 @@ class SemanticDecoupling(nn.Module):
         normalise: scale of the map, see `MapNorm`.
 
     Raises:
-        LabelwiseError: `joint` below 1, or `width`, `pool` or `output` below 0.
+        LabelwiseError: `joint` below 1, or `width` or `pool` below 0.
 
     Source: Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image Recognition" (2019).
-    Differs: fc3 and fc4 are multiplied out before they meet the map; the scale of the map, `output` and the default
+    Differs: fc3 and fc4 are multiplied out before they meet the map; the scale of the map and the default
     widths are ours.
 
     >>> from labelwise.relations import LabelVectors
-    >>> head = SemanticDecoupling(8, 3, LabelVectors(3, 5), joint=4, output=6)
+    >>> head = SemanticDecoupling(8, 3, LabelVectors(3, 5), joint=4)
     >>> out = head(torch.rand(2, 8, 5, 7), want_maps=True)
     >>> out.features.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
-    (torch.Size([2, 3, 6]), True)
+    (torch.Size([2, 3, 8]), True)
     """
 
     def __init__(
@@ -64,7 +62,6 @@ class SemanticDecoupling(nn.Module):
         joint: int = 64,
         width: int = 0,
         pool: int = 0,
-        output: int = 256,
         parametrisation: Literal["factored", "collapsed"] = "factored",
         attention: Literal["learned", "uniform"] = "learned",
         dropout: float = 0.0,
@@ -73,14 +70,14 @@ class SemanticDecoupling(nn.Module):
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
-        if joint < 1 or min(width, pool, output) < 0:
+        if joint < 1 or min(width, pool) < 0:
             raise LabelwiseError(
-                f"joint {joint}, width {width}, pool {pool}, output {output}",
+                f"joint {joint}, width {width}, pool {pool}",
                 "joint >= 1 and the others >= 0",
                 "correct the extractor's options",
             )
         held = width or channels
-        self.num_labels, self.dim, self.pool, self.chunk = num_labels, output or held, pool, chunk
+        self.num_labels, self.dim, self.pool, self.chunk = num_labels, held, pool, chunk
         self.norm = MapNorm(channels, normalise)
         self.map_dropout = nn.Dropout2d(map_dropout)
         self.squeeze = (
@@ -89,7 +86,6 @@ class SemanticDecoupling(nn.Module):
         self.scores = (
             _Scores(held, vectors, joint, parametrisation == "factored") if attention == "learned" else None
         )
-        self.output = nn.Sequential(nn.Linear(held, output), nn.Tanh()) if output else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
@@ -102,13 +98,13 @@ class SemanticDecoupling(nn.Module):
         tokens = x.flatten(2).transpose(1, 2).contiguous()
         maps = None
         if self.scores is None:
-            features = self.output(tokens.mean(1, keepdim=True)).expand(-1, self.num_labels, -1)
+            features = tokens.mean(1, keepdim=True).expand(-1, self.num_labels, -1)
             if want_maps:
                 even = tokens.new_full((1, 1, 1), 1 / tokens.shape[1], dtype=torch.float32)
                 maps = even.expand(len(x), self.num_labels, tokens.shape[1])
         else:
             a = self.scores(tokens, self.chunk).softmax(-1)
-            features = self.output(a.to(tokens.dtype) @ tokens)
+            features = a.to(tokens.dtype) @ tokens
             maps = a.float() if want_maps else None
         if maps is None:
             return LabelFeatures(self.dropout(features))

@@ -16,24 +16,24 @@ CARD = Card(
     summary="label vectors and places decide together where a label looks; a graph of co-occurrence relates features",
     task="multi-label classification; the trunk of SST, SARB, HST and DSRB",
     source='Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image Recognition" (2019)',
-    standing="equations of decoupling, graph network and classifier as published; default widths, the layer behind the "
-    "pooling, the scale of the map, the loss and all settings are ours. No published table is claimed as reproduced.",
-    differences="small defaults (joint 64, features 256, learned label vectors); published widths are options. A "
-    "label's feature is added to what the graph makes of it (`relation.skip`). The graph counts known cells alone and "
-    "shrinks to base rates. See docs/methods/ssgrl.md",
+    standing="equations of decoupling, graph network and classifier as published; default widths, the layer before "
+    "the graph, the scale of the map, the loss and all settings are ours. No published table is claimed as reproduced.",
+    differences="small defaults (joint 64, a layer of 256 before the graph, learned label vectors); published widths "
+    "are options. A label's feature is added to what the graph makes of it (`relation.skip`). The graph counts known "
+    "cells alone and shrinks to base rates. See docs/methods/ssgrl.md",
 )
 
 # Published widths on ResNet-101 at 448 px, in the trunk that SST, SARB, HST and DSRB share: 300-d word vectors and
-#   extractor: {joint: 512, pool: 2, width: 1024, output: 0, map_dropout: 0, normalise: none}
-#   relation: {hidden: 1024, skip: false}
-# SSGRL itself: {joint: 1024, output: 0, map_dropout: 0, normalise: none}, {hidden: 2048, skip: false}.
+#   extractor: {joint: 512, pool: 2, width: 1024, map_dropout: 0, normalise: none}
+#   relation: {inner: 0, hidden: 1024, skip: false}
+# SSGRL itself: {joint: 1024, map_dropout: 0, normalise: none}, {inner: 0, hidden: 2048, skip: false}.
 
 
 def trunk(labels: LabelSet, asked: Options) -> dict[str, Part]:
     """Extractor and relation, as every method on this trunk passes them to `compose`."""
     return {
         "extractor": Part(SemanticDecoupling, {"vectors": label_vectors(labels, asked)}),
-        "relation": Part(GGNN, {"priors": asked.priors}),
+        "relation": Part(GGNN, {"priors": asked.priors}, {"inner": 256}),
     }
 
 

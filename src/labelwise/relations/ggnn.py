@@ -16,7 +16,7 @@ from labelwise.types import LabelPriors
 class GGNN(nn.Module):
     """Label features exchange messages along co-occurrence, and gates decide what a label takes of them.
 
-    With `h = f` at first and `M_ij = P(j | i)`, `steps` times:
+    With `h = f` at first and `M_ij = P(j | i)`, `steps` times, where `f <- tanh(W f + b)` before all if `inner`:
 
         a = [M h ; M^T h];  s = sigmoid(W1 a + U1 h);  r = sigmoid(W2 a + U2 h)
         c = tanh(W3 a + U3 (r * h));  h <- (1 - s) * h + s * c
@@ -28,8 +28,9 @@ class GGNN(nn.Module):
         dim: width of the label features.
         num_labels: L.
         priors: counts of the training split; `None` leaves the graph without edges until weights are read.
+        inner: width of a tanh layer that features pass first; 0 for none.
         steps: rounds of messages; 0 keeps the last layer alone, whose input is then `[f ; f]`.
-        hidden: width of h; 0 for `dim`, and where it is another a linear layer makes `h` of `f`.
+        hidden: width of h; 0 for that of f, and where it is another a linear layer makes `h` of `f`.
         output: width of o; 0 for `hidden`.
         skip: a label's feature is added to what the graph makes of it; where the widths differ it is not.
         tied: `U2 = U1`.
@@ -37,12 +38,12 @@ class GGNN(nn.Module):
         kappa: weight of the base rate in the conditional, in images, >= 0.
 
     Raises:
-        LabelwiseError: `steps`, `hidden`, `output` or `kappa` below 0.
+        LabelwiseError: `inner`, `steps`, `hidden`, `output` or `kappa` below 0.
 
     Source: Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image Recognition" (2019).
     Differs: one bias per gate; the conditional copes with unknown states, see `conditional`; the released code uses
-    one matrix where the equations have U1 and U2, which is `tied` here; `skip`, without which few labels leave the
-    layers undertrained (results/LOG.md).
+    one matrix where the equations have U1 and U2, which is `tied` here; `inner`; `skip`, without which few labels
+    leave the layers undertrained (results/LOG.md).
 
     >>> GGNN(4, 3, priors=None)(torch.rand(2, 3, 4)).shape
     torch.Size([2, 3, 4])
@@ -53,6 +54,7 @@ class GGNN(nn.Module):
         dim: int,
         num_labels: int,
         priors: LabelPriors | None,
+        inner: int = 0,
         steps: int = 3,
         hidden: int = 0,
         output: int = 0,
@@ -62,10 +64,14 @@ class GGNN(nn.Module):
         kappa: float = 10.0,
     ) -> None:
         super().__init__()
-        if min(steps, hidden, output) < 0:
+        if min(inner, steps, hidden, output) < 0:
             raise LabelwiseError(
-                f"steps {steps}, hidden {hidden}, output {output}", "numbers >= 0", "correct the relation"
+                f"inner {inner}, steps {steps}, hidden {hidden}, output {output}",
+                "numbers >= 0",
+                "correct the relation",
             )
+        self.inner = nn.Sequential(nn.Linear(dim, inner), nn.Tanh()) if inner else nn.Identity()
+        dim = inner or dim
         width = hidden or dim
         self.dim, self.steps = output or width, steps
         self.skip = skip and self.dim == dim
@@ -78,6 +84,7 @@ class GGNN(nn.Module):
 
     def forward(self, features: Float[Tensor, "B L D"]) -> Float[Tensor, "B L E"]:
         """Features that know of the other labels' features."""
+        features = self.inner(features)
         h = self.enter(features)
         if self.gates is not None:
             m = self.graph.to(h.dtype)
