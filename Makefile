@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo test lint docs bench lock audit
 
 setup: $(STAMP)
 
@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing into $(VENV); the first time this takes some minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -c constraints.txt -e '.[dev,tensorboard,weights,audit,onnx,openvino,serve]'
+	  -c constraints.txt -e '.[dev,tensorboard,mlflow,wandb,weights,audit,onnx,openvino,serve,ray]'
 	@touch $@
 
 # Trains on the built-in scenes of handwritten digits and writes runs/demo/report.html.
@@ -32,8 +32,29 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The documentation as a site of its own under site/.
+docs: setup
+	$(BIN)/mkdocs build --quiet
+
+# Short forms, for one look; each file says how to measure in full.
 bench: setup
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/losses.py --repeats 5
+	$(BIN)/python benchmarks/growth.py --short
+	$(BIN)/python benchmarks/loop.py --steps 5 --rounds 1
+	$(BIN)/python benchmarks/processes.py --epochs 1
 	$(BIN)/python benchmarks/heads.py
 	$(BIN)/python benchmarks/decoupling.py
 	$(BIN)/python benchmarks/inference.py
+
+# Pins with hashes for Python 3.10 to 3.13, from the ranges of pyproject.toml and the versions of constraints.txt.
+lock: setup
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --generate-hashes -q \
+	  -c constraints.txt --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
+	$(BIN)/python benchmarks/licences.py
+
+# Compares the lock with the public list of vulnerabilities; the one step that needs the network for its answer.
+audit: setup
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python -m pip_audit -r requirements.lock --no-deps --disable-pip

@@ -17,8 +17,9 @@ from labelwise.data.transforms import build_transform
 from labelwise.evaluation.protocols import PROTOCOLS
 from labelwise.experiments.sweep import merged
 from labelwise.training import Run
-from labelwise.training.config import make_config, read_yaml
+from labelwise.training.config import make_config
 from labelwise.training.optim import build_optimizer
+from labelwise.training.plain_yaml import read_yaml
 from labelwise.types import LabelPriors, Targets
 
 MAKERS = {

@@ -13,14 +13,33 @@ class LabelwiseError(ValueError):
 
     >>> print(LabelwiseError("an empty CSV file", "a header and one row per image", "check the path"))
     an empty CSV file; expected a header and one row per image; check the path
+    >>> print(LabelwiseError("label 'a\\nb'", "one line", "rename it"))
+    label 'a\\nb'; expected one line; rename it
     """
 
     def __init__(self, given: str, expected: str, todo: str) -> None:
-        self.given, self.expected, self.todo = given, expected, todo
-        super().__init__(f"{given}; expected {expected}; {todo}")
+        self.given, self.expected, self.todo = plain_line(given), plain_line(expected), plain_line(todo)
+        super().__init__(f"{self.given}; expected {self.expected}; {self.todo}")
 
     def __reduce__(self) -> tuple[type[LabelwiseError], tuple[str, str, str]]:
         return type(self), (self.given, self.expected, self.todo)
+
+
+def plain_line(text: str, most: int = 1200) -> str:
+    """A text that came from a file as one printable line: controls become escapes, the middle of a long one goes.
+
+    >>> plain_line("a\\nb\\x1b[31m"), plain_line("x" * 3000).count("x")
+    ('a\\\\nb\\\\x1b[31m', 1195)
+    """
+    text = _cut(text, most)
+    if text.isprintable():
+        return text
+    return _cut("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text), most)
+
+
+def _cut(text: str, most: int) -> str:
+    half = (most - 5) // 2
+    return text if len(text) <= most else f"{text[: most - 5 - half]} ... {text[-half:]}"
 
 
 def first_line(error: BaseException) -> str:
@@ -30,3 +49,22 @@ def first_line(error: BaseException) -> str:
     ('EOFError', 'this')
     """
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+class Stopped(BaseException):
+    """A signal asked for the end, and what is on disk can be gone on from; the command line exits with 75.
+
+    Args:
+        given: which signal, and where the work stood.
+        todo: how to go on.
+
+    >>> print(Stopped("stopped by SIGTERM at step 3 of 9", "labelwise train --out RUN --resume"))
+    stopped by SIGTERM at step 3 of 9; go on with: labelwise train --out RUN --resume
+    """
+
+    def __init__(self, given: str, todo: str = "the same command") -> None:
+        self.given, self.todo = given, todo
+        super().__init__(f"{given}; go on with: {todo}")
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, str]]:
+        return type(self), (self.given, self.todo)

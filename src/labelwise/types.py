@@ -55,6 +55,8 @@ class LabelSet:
         for name in self.names:
             if not isinstance(name, str) or not name.strip():
                 raise LabelwiseError(f"label name {name!r}", "a non-empty text", "name every label")
+            if not is_text(name):
+                raise LabelwiseError(f"label name {name!r}", "a name in UTF-8", "rename it")
             if name in seen:
                 raise LabelwiseError(
                     f"label {name!r} twice", "distinct label names", "rename or merge one of them"
@@ -88,11 +90,25 @@ class LabelSet:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabelSet:
-        """The label set that `to_json` wrote."""
-        groups = {
-            g: Group(tuple(m["labels"]), bool(m["exclusive"])) for g, m in data.get("groups", {}).items()
-        }
-        return cls(tuple(data["names"]), groups)
+        """The label set that `to_json` wrote; raises `LabelwiseError` for other data."""
+        try:
+            if not isinstance(data["names"], list | tuple):
+                raise TypeError("names that are no list")
+            groups = {
+                g: Group(tuple(m["labels"]), bool(m["exclusive"])) for g, m in data.get("groups", {}).items()
+            }
+            return cls(tuple(data["names"]), groups)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise LabelwiseError(
+                f"labels in another form ({type(error).__name__}: {error})",
+                '{"names": [...], "groups": {...}}',
+                "write them anew",
+            ) from None
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written to a file; JSON may hold half characters."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 @dataclass

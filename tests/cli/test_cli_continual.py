@@ -38,7 +38,7 @@ def test_a_stream_from_the_command_line(photos: Path, tmp_path: Path) -> None:
     again = command("continual", "--out", out, "--resume", "--json")
     assert json.loads(again.out) == told
     assert Run.open(out).model().classifier.weight.shape[0] == 3
-    assert "with other settings" in command(*words, "--resume", "--lr", "0.5").told
+    assert "with another optim.lr (0.5 after 0.001)" in command(*words, "--resume", "--lr", "0.5").told
 
 
 def test_seeds_are_told_together(photos: Path, tmp_path: Path) -> None:

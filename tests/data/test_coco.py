@@ -91,7 +91,7 @@ def test_split_in_name(name: str, split: str | None) -> None:
         (lambda c: c["images"][1].update(file_name="1.jpg"), r"1\.jpg twice in the COCO files"),
         (lambda c: c.pop("categories"), "without categories; expected lists images, annotations, categories"),
         (lambda c: c["images"][1].pop("file_name"), "entry 1 of images without file_name"),
-        (lambda c: c["categories"][0].pop("id"), "a category without id or name"),
+        (lambda c: c["categories"][0].pop("id"), "entry 0 of categories without id"),
         (lambda c: c.update(categories=[], annotations=[]), "a label set without labels"),
         (lambda c: c["images"].append({"id": 9, "file_name": "9.jpg"}), "1 of 4 image files missing"),
     ],

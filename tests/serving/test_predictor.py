@@ -10,6 +10,7 @@ import torch
 
 import labelwise as lw
 import tiny_runs
+from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.serving import Prediction, Predictor
 from labelwise.training.run import Run
@@ -146,3 +147,32 @@ def test_weights_of_other_settings_are_refused(tmp_path: Path, run_folder: Path)
     (tmp_path / "config.yaml").write_text(settings.replace("dim: 16", "dim: 8"))
     with pytest.raises(LabelwiseError, match=r"model.safetensors .*expected the weights of these settings"):
         lw.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shown", "shape", "corner"),
+    [
+        ((0.0, 0.0, 1.0, 1.0), (2, 2), (0, 0)),
+        ((0.25, 0.0, 0.75, 1.0), (2, 4), (0, 1)),
+        ((0.0, 0.2, 1.0, 0.8), (3, 2), (1, 0)),
+    ],
+)
+def test_a_map_lies_over_the_part_that_was_shown(shown: tuple, shape: tuple, corner: tuple) -> None:
+    found = np.array([[0.1, 0.2], [0.3, 0.4]])
+    answer = Prediction("", {}, {}, None, found[None], ("dog",), shown=shown)
+    whole = answer.over_photograph("dog")
+    assert whole.shape == shape
+    assert np.array_equal(whole[corner[0] : corner[0] + 2, corner[1] : corner[1] + 2], found)
+    assert whole.sum() == pytest.approx(1)
+
+
+def test_the_shown_part_follows_the_transform(predictor: Predictor, tmp_path: Path) -> None:
+    config = predictor.transform.config.model_copy(update={"resize": "crop"})
+    cropping = Predictor(
+        predictor.labels, predictor.decisions, build_transform(config, train=False), predictor.engine
+    )
+    wide = torch.randint(0, 255, (3, 40, 80), dtype=torch.uint8)
+    assert next(iter(cropping.predict([wide]))).shown == (0.25, 0.0, 0.75, 1.0)
+    assert next(iter(predictor.predict([wide]))).shown == (0.0, 0.0, 1.0, 1.0)
+    (found,) = cropping.evidence([wide], [0])
+    assert found.shape[1] == 2 * found.shape[0]

@@ -52,7 +52,7 @@ def test_a_state_that_brings_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_versions_progress_is_refused(tmp_path: Path) -> None:
-    torch.save({"progress": {"steps": 3}}, tmp_path / "last.pt")
+    torch.save({"format": 1, "progress": {"steps": 3}}, tmp_path / "last.pt")
     with pytest.raises(LabelwiseError, match="unexpected keyword argument 'steps'"):
         load_state(tmp_path / "last.pt")
     torch.save([1, 2], tmp_path / "last.pt")

@@ -14,7 +14,7 @@ import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.training import Run
 from labelwise.training import loop as room
-from labelwise.training.checkpoint import STATE, load_state
+from labelwise.training.checkpoint import PREVIOUS, STATE, load_state
 from labelwise.training.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.run import WEIGHTS
@@ -140,15 +140,37 @@ def test_a_loss_that_runs_away_stops_the_run_and_keeps_the_state(
     honest = room.Trainer._step
 
     def step(self: room.Trainer, batches: Any) -> Any:
-        terms, images = honest(self, batches)
-        return ({k: v * float("nan") for k, v in terms.items()} if self.progress.step == 8 else terms), images
+        if self.progress.step == 8:
+            method = self.stepper
+            self.stepper = lambda batch: {k: v * float("nan") for k, v in method(batch).items()}
+            self.stepper.train = method.train
+        return honest(self, batches)
 
     monkeypatch.setattr(room.Trainer, "_step", step)
-    with pytest.raises(
-        LabelwiseError, match="a loss that is not finite at or just before step 9; expected finite"
-    ):
-        _run(table, tmp_path / "run")
-    assert load_state(tmp_path / "run" / STATE)[0].epoch == 1
+    told = "11 steps in a row that are not finite; step 19: the loss term classification is not finite, in the batch"
+    with pytest.raises(LabelwiseError, match=told):
+        _run(table, tmp_path / "run", epochs=5, log_every=50, save_every=100, ema=0.0)
+    _, state = load_state(tmp_path / "run" / STATE)
+    assert all(value.isfinite().all() for value in state["method"].values())
+
+
+def test_a_state_that_is_not_finite_is_not_saved(
+    tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = room.Trainer._step
+
+    def step(self: room.Trainer, batches: Any) -> Any:
+        found = honest(self, batches)
+        if self.progress.step == 2:
+            with torch.no_grad():
+                self.method.model.classifier.bias[0] = float("inf")
+        return found
+
+    monkeypatch.setattr(room.Trainer, "_step", step)
+    told = "model.classifier.bias is not finite at step 4, so the state is not saved; .* state is intact"
+    with pytest.raises(LabelwiseError, match=told):
+        _run(table, tmp_path / "run", save_every=2)
+    assert load_state(tmp_path / "run" / STATE)[0].step == 2
 
 
 def test_the_rate_of_each_step_follows_the_schedule(tmp_path: Path, table: Path) -> None:
@@ -171,12 +193,13 @@ def test_a_damaged_or_foreign_state_is_refused(tmp_path: Path, table: Path) -> N
     out = tmp_path / "run"
     _run(table, out, epochs=1)
     (out / STATE).write_bytes((out / STATE).read_bytes()[:500])
+    (out / PREVIOUS).unlink(missing_ok=True)
     with pytest.raises(LabelwiseError, match=r"last.pt .*expected a state that this version wrote"):
         _run(table, out, epochs=1, resume=True)
     other = tmp_path / "other"
     _run(table, other, epochs=1, backbone={"name": "test_resnet", "weights": "none"})
     (out / STATE).write_bytes((other / STATE).read_bytes())
     with pytest.raises(
-        LabelwiseError, match=r"last.pt .*expected a state of these settings; use another --out"
+        LabelwiseError, match=r"--resume with another backbone.name \(test_vit after test_resnet\)"
     ):
         _run(table, out, epochs=1, resume=True)

@@ -20,8 +20,9 @@ from labelwise.experiments.sweep import Plan
 from labelwise.losses import BinaryCrossEntropy, UnknownLoss
 from labelwise.losses.strategies import STRATEGIES
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.training.config import make_config, read_yaml
+from labelwise.training.config import make_config
 from labelwise.training.fit import train
+from labelwise.training.plain_yaml import read_yaml
 from labelwise.training.run import WEIGHTS
 from labelwise.training.unknown import record, shown_rows, strategy, told, unknown_loss
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -23,7 +27,10 @@ from labelwise.cli import (
     train,
     tune,
 )
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, Stopped
+
+RESUMABLE = 75
+"""Exit code of work that a signal stopped and that can be gone on with; the system's EX_TEMPFAIL."""
 
 app = typer.Typer(
     help="Recognise many labels in one image: train, judge, explain, use.",
@@ -47,18 +54,40 @@ app.command("methods")(methods.methods)
 app.add_typer(data.app, name="data")
 
 
+@contextmanager
+def _ending_resumably(words: Sequence[str]) -> Iterator[None]:
+    """SIGTERM in a command that goes on where it stopped, while it does nothing that is to be saved."""
+    if not set(words) & {"train", "continual", "sweep"}:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped("stopped by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main() -> None:
-    """Run the program: exit code 0 when all went well, 2 for something that the caller can mend."""
+    """Run the program: exit code 0 when all went well, 2 for something that the caller can mend, 75 to go on later."""
     # Read when torch loads. Threads that spin while they wait cost several times over on a machine with other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name that is no UTF-8 is printed with escapes, which are also what JSON writes for it.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with _ending_resumably(sys.argv[1:2]):
+            app()
     except LabelwiseError as error:
         print(f"labelwise: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"labelwise: {stopped}", file=sys.stderr)
+        sys.exit(RESUMABLE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

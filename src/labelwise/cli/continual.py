@@ -50,18 +50,23 @@ def continual(
     Example: labelwise continual --stream csv:labels.csv --strategy ocdm --memory 200 --out runs/stream
     """
     import json as js
+    import shlex
 
     from labelwise.backbones import package_architecture
     from labelwise.cli.tables import print_stream
     from labelwise.continual.run import learn_stream, spread
-    from labelwise.training.config import make_config, override, put, read_yaml
+    from labelwise.errors import Stopped
+    from labelwise.training.config import make_config, override, put
+    from labelwise.training.plain_yaml import read_yaml
+    from labelwise.training.resuming import settings_begun
+    from labelwise.training.stopping import StopRequest
 
     # What the published streams were learned with; anything may be laid over it.
     settings: dict[str, Any] = {"loss": {"name": "bce"}, "optim": {"name": "adam", "weight_decay": 0.0}}
     settings |= read_yaml(config) if config else {}
     if resume and stream is None and config is None:
         first = out / "seed0" if seeds > 1 else out
-        settings = read_yaml(first / "config.yaml") if (first / "config.yaml").is_file() else settings
+        settings = settings_begun(first) or settings
     options = {
         "data.source": stream,
         "continual.strategy": strategy,
@@ -82,11 +87,17 @@ def continual(
     if "data" not in settings:
         raise typer.BadParameter("no stream is named; give --stream SOURCE")
     made = make_config(override(settings, assign or []))
-    results = []
-    for number in range(seeds):
-        one = made.model_copy(update={"seed": made.seed + number})
-        folder = out / f"seed{one.seed}" if seeds > 1 else out
-        results.append(learn_stream(one, folder, resume=resume, quiet=json))
+    results, request = [], StopRequest()
+    try:
+        with request.listening():
+            for number in range(seeds):
+                one = made.model_copy(update={"seed": made.seed + number})
+                folder = out / f"seed{one.seed}" if seeds > 1 else out
+                results.append(learn_stream(one, folder, resume=resume, quiet=json, stop=request))
+    except Stopped as stopped:
+        again = ["labelwise", "continual", "--out", str(out), "--resume", *(["--json"] if json else [])]
+        again += ["--seeds", str(seeds)] if seeds > 1 else []
+        raise Stopped(stopped.given, shlex.join(again)) from None
     if json:
         told = results[0] if seeds == 1 else {"seeds": results, "spread": spread(results)}
         typer.echo(js.dumps(told, ensure_ascii=False))

@@ -55,7 +55,9 @@ def evaluate(
         )
     opened = Run.open(run)
     with joined_processes() as first:
-        source = ensure_splits(read(data or opened.config.data.source), seed=opened.config.seed)
+        source = read(data or opened.config.data.source)
+        if not set(split.split("+")) <= set(source.splits()):
+            source = ensure_splits(source, seed=opened.config.seed)
         part = some(source, split, images)
         if corrupt:
             result = corruption(opened, part, split, batch_size, workers, first and not json)
@@ -66,6 +68,8 @@ def evaluate(
             result = with_shift(found, source) if shift else found.to_json()
         if not first:
             return
+        if not corrupt and "warning" in result["conditions"]:
+            typer.echo(f"warning: {result['conditions']['warning']}", err=True)
         if json:
             typer.echo(js.dumps(result, ensure_ascii=False))
         elif corrupt:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from labelwise.errors import LabelwiseError
+
+
+class Where(str, Enum):
+    """Where photographs are answered."""
+
+    here = "here"
+    ray = "ray"
 
 
 def predict(
@@ -17,29 +28,92 @@ def predict(
         typer.Argument(help="files, folders, globs, or @LIST with a path a line", metavar="PATH..."),
     ],
     json: Annotated[bool, typer.Option("--json", help="one JSON line an image")] = False,
-    out: Annotated[Path | None, typer.Option(help="write a parquet table", metavar="FILE.parquet")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="write a parquet table, or a folder of them that a stopped run goes on with",
+            metavar="FILE.parquet|DIR",
+        ),
+    ] = None,
     maps: Annotated[
         Path | None, typer.Option(help="write evidence pictures of selected labels", metavar="DIR")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="images at once", min=1)] = 32,
-    workers: Annotated[int, typer.Option(help="decoding processes", min=0)] = 1,
+    workers: Annotated[
+        int, typer.Option(help="decoding processes; with ray, networks and as many decoders", min=0)
+    ] = 1,
+    engine: Annotated[
+        Where, typer.Option(help="this process, or Ray Data on this machine or a cluster")
+    ] = Where.here,
+    part: Annotated[int, typer.Option(help="images in a file of a folder", min=1)] = 4096,
 ) -> None:
     """Name what is in photographs; one that cannot be read is told, and the rest go on (exit code 1).
 
     Example: labelwise predict runs/mine photos/ --out predictions.parquet
     """
-    import json as js
     import sys
     import time
 
-    from labelwise.serving import load
-    from labelwise.serving.output import ParquetWriter, find_images, stems, write_maps
+    from labelwise.serving.output import find_images
 
-    files = find_images(paths)
+    folder = out is not None and out.suffix != ".parquet"
+    if engine is Where.ray and not (folder and workers):
+        raise LabelwiseError(
+            "--engine ray with " + (f"--workers {workers}" if folder else f"--out {out}"),
+            "a folder to write to and at least one worker",
+            "add --out DIR --workers 2",
+        )
+    if folder and (json or maps):
+        raise LabelwiseError(
+            f"--out {out}, a folder, with --json or --maps", "one of them", "leave the others out"
+        )
+    files, started = find_images(paths), time.perf_counter()
+    if out is not None and folder:
+        failed = _collection(run, files, out, engine.value, workers, batch_size, part)
+    else:
+        failed = _each(run, files, out, json, maps, workers, batch_size)
+    seconds = time.perf_counter() - started
+    where = f" -> {out}" if out else ""
+    told = f"{len(files):,} images in {seconds:.1f} s, {len(files) / seconds:.1f} images/s, {failed} unreadable{where}"
+    typer.echo(told, err=True)
+    sys.exit(1 if failed else 0)
+
+
+def _collection(
+    run: Path, files: Sequence[str], out: Path, engine: str, workers: int, batch_size: int, part: int
+) -> int:
+    """Answers in a folder of parts; gives how many images were unreadable."""
+    from labelwise.serving.collection import predict_collection
+
+    def tell(done: int, of: int) -> None:
+        typer.echo(f"part {done:,} of {of:,}", err=True)
+
+    found = predict_collection(
+        run, files, out, engine=engine, workers=workers, batch_size=batch_size, part=part, on_part=tell
+    )
+    if found.answered < found.images:
+        typer.echo(f"{found.images - found.answered:,} images had been answered before", err=True)
+    return found.unreadable
+
+
+def _each(
+    run: Path,
+    files: Sequence[str],
+    out: Path | None,
+    json: bool,
+    maps: Path | None,
+    workers: int,
+    batch_size: int,
+) -> int:
+    """Answers one by one, to the screen, a table or pictures; gives how many images were unreadable."""
+    import json as js
+
+    from labelwise.serving import load
+    from labelwise.serving.output import ParquetWriter, stems, write_maps
+
     names = stems(files)
     predictor = load(run)
-    table = ParquetWriter(out, predictor.labels.names) if out else None
-    failed, started = 0, time.perf_counter()
+    table, failed = ParquetWriter(out, predictor.labels.names) if out else None, 0
     for p in predictor.predict(files, maps=maps is not None, batch_size=batch_size, workers=workers):
         failed += p.error is not None
         if table:
@@ -58,8 +132,4 @@ def predict(
             write_maps(p, maps, names[p.image])
     if table:
         table.close()
-    seconds = time.perf_counter() - started
-    where = f" -> {out}" if out else ""
-    told = f"{len(files):,} images in {seconds:.1f} s, {len(files) / seconds:.1f} images/s, {failed} unreadable{where}"
-    typer.echo(told, err=True)
-    sys.exit(1 if failed else 0)
+    return failed

@@ -65,4 +65,4 @@ def serve(
     queue_of_items = Review(review, None if data is None else read(data)) if review else None
     title = Path(run).resolve().name
     app = create_app(load(run), limits, title=title, token=token, review=queue_of_items)
-    listen(app, host, port, title, guarded=token is not None, seconds=timeout)
+    listen(app, host, port, title, guarded=token is not None, limits=limits)

@@ -55,19 +55,25 @@ def train(
 
     Example: labelwise train --data csv:labels.csv --out runs/mine
     """
+    import shlex
+
     from labelwise.backbones import package_architecture
+    from labelwise.errors import Stopped
     from labelwise.experiments.sweep import merged
     from labelwise.reports import finish_report
-    from labelwise.training.config import make_config, override, put, read_yaml
+    from labelwise.training.config import make_config, override, put
     from labelwise.training.fit import train as run_training
     from labelwise.training.grown import settings_of
+    from labelwise.training.plain_yaml import read_yaml
     from labelwise.training.processes import is_first
+    from labelwise.training.resuming import settings_begun
+    from labelwise.training.stopping import StopRequest
 
     settings: dict[str, Any] = read_yaml(config) if config else {}
     if init_from is not None:
         settings = merged(settings_of(init_from), settings, {"init_from": str(init_from)})
-    if resume and data is None and config is None and (out / "config.yaml").is_file():
-        settings = read_yaml(out / "config.yaml")
+    if resume and data is None and config is None:
+        settings = settings_begun(out) or settings
     options = {
         "data.source": data,
         "data.known_proportion": known_proportion,
@@ -86,6 +92,14 @@ def train(
     for name, value in options.items():
         if value is not None:
             put(settings, name, value)
-    run = run_training(make_config(override(settings, assign or [])), out, resume=resume)
-    if not no_report and is_first():
-        finish_report(run.path)
+    request = StopRequest()
+    try:
+        with request.listening():
+            run = run_training(
+                make_config(override(settings, assign or [])), out, resume=resume, stop=request
+            )
+            if not no_report and is_first():
+                finish_report(run.path)
+    except Stopped as stopped:
+        again = ["labelwise", "train", "--out", str(out), "--resume", *(["--no-report"] if no_report else [])]
+        raise Stopped(stopped.given, shlex.join(again)) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from labelwise.methods.growth import carry_moments, grow
 from labelwise.model import LabelModel
 from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
 from labelwise.training.config import Config
+from labelwise.training.guard import Guard
 from labelwise.training.maps import MapSource
 from labelwise.training.optim import build_optimizer
+from labelwise.training.stopping import StopRequest
 from labelwise.types import Batch, LabelPriors, LabelSet, Targets
 
 
@@ -39,6 +41,8 @@ class Learner:
         backbone: gives no more than its name and width; its maps are stored.
         train, test: stored maps of the stream's rows.
         out: folder of the state.
+        stop: asks for the end at the next step; `None` for what nobody stops.
+        record: plain data that every state carries, see `checkpoint.recorded`.
     """
 
     def __init__(
@@ -49,10 +53,13 @@ class Learner:
         train: MapSource,
         test: MapSource,
         out: Path,
+        stop: StopRequest | None = None,
+        record: Mapping[str, Any] | None = None,
     ) -> None:
         self.stream, self.config, self.settings, self.backbone = stream, config, config.continual, backbone
         self.strategy = STRATEGIES[self.settings.strategy]
         self.train, self.test, self.path = train, test, out / STATE
+        self.stop, self.record = stop or StopRequest(), dict(record or {})
         self.progress = Progress()  # `epoch` counts tasks
         self.history: list[dict[str, Any]] = []
         labels, s = len(stream.train.labels), self.settings
@@ -75,7 +82,14 @@ class Learner:
 
         Args:
             say: told a line a task.
+
+        Raises:
+            Stopped: at the step after a request to stop; the state is saved.
         """
+        with self.stop.noting():
+            return self._learn(say, stop_after)
+
+    def _learn(self, say: Callable[[str], None], stop_after: int | None) -> list[dict[str, Any]]:
         p = self.progress
         while p.epoch < self.tasks:
             steps = self._steps(p.epoch)
@@ -83,11 +97,13 @@ class Learner:
             while p.step_in_epoch < len(steps):
                 if p.step == stop_after:
                     return self.history
-                self._step(steps[p.step_in_epoch])
+                self._step(steps[p.step_in_epoch], say)
                 p.step += 1
                 p.step_in_epoch += 1
-                if p.step % self.config.save_every == 0:
+                if self.stop.by or p.step % self.config.save_every == 0:
                     self.save()
+                if self.stop.by:
+                    raise self.stop.stopped(f" at step {p.step}, saved in {self.path.parent.parent}")
             self._finish_task()
             found = self.history[-1]["pooled"]
             say(f"task {p.epoch}/{self.tasks}  " + "  ".join(f"{k} {shown(v)}" for k, v in found.items()))
@@ -113,7 +129,7 @@ class Learner:
     def _order(self, rows: np.ndarray, task: int, number: int) -> np.ndarray:
         return np.random.default_rng([self.config.seed, task, number]).permutation(rows)
 
-    def _step(self, rows: np.ndarray) -> None:
+    def _step(self, rows: np.ndarray, say: Callable[[str], None]) -> None:
         p, task = self.progress, self.progress.epoch
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, p.step]).generate_state(1)[0]))
         tasks = np.full(len(rows), task)
@@ -128,8 +144,10 @@ class Learner:
             loss = loss + self._former_answers(batch)
         self.optimizer.zero_grad()
         loss.backward()
-        if self.config.optim.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.config.optim.clip_norm)
+        self.guard.step(p.step + 1, {"loss": loss}, [batch.index.numpy()])
+        for skipped in self.guard.found():
+            p.skipped += 1
+            say(f"warning: {skipped}; the step is skipped")
         self.optimizer.step()
         first_pass = p.step_in_epoch < len(self._plan) // self.settings.passes
         if self.memory is not None and first_pass:
@@ -211,6 +229,7 @@ class Learner:
             before, now = (dict(m.named_parameters()) for m in (self.method, method))
             carry_moments(self.optimizer, optimizer, before, now)
         self.method: Method = method
+        self.guard = Guard(method, self.stream.train, c.optim.clip_norm)
         self.optimizer: torch.optim.Optimizer = optimizer
 
     def _priors(self, task: int, labels: int) -> LabelPriors:
@@ -223,6 +242,7 @@ class Learner:
 
     def save(self) -> None:
         """Write the state atomically."""
+        self.guard.refuse_broken(self.progress.step)
         save_state(
             self.path,
             self.progress,
@@ -232,6 +252,7 @@ class Learner:
             weights=self.weights.state() if self.weights else None,
             former=head_state(self.former) if self.former is not None else None,
             history=self.history,
+            record=self.record,
         )
 
     def resume(self) -> None:

@@ -19,11 +19,15 @@ from labelwise.data import read
 from labelwise.data.dataset import Dataset
 from labelwise.data.splits import ensure_splits
 from labelwise.errors import LabelwiseError
+from labelwise.training.checkpoint import settle_state
 from labelwise.training.config import Config
 from labelwise.training.files import read_json, write_json
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
-from labelwise.training.run import Run
+from labelwise.training.resuming import claim, record_of
+from labelwise.training.run import WEIGHTS, Run
+from labelwise.training.sealed import is_whole
+from labelwise.training.stopping import StopRequest
 
 RESULT = "continual.json"
 
@@ -47,7 +51,13 @@ def open_stream(source: str, config: Config, data: Dataset | None = None) -> Str
 
 
 def learn_stream(
-    config: Config, out: Path, data: Dataset | None = None, *, resume: bool = False, quiet: bool = False
+    config: Config,
+    out: Path,
+    data: Dataset | None = None,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    stop: StopRequest | None = None,
 ) -> dict[str, Any]:
     """Learn a stream by the settings' strategy, and leave a run with `continual.json` beside it.
 
@@ -56,22 +66,27 @@ def learn_stream(
         out: the run's folder.
         data: what `data.source` holds, where it was read before.
         resume: go on from the state in `out`, or give what is finished there.
+        stop: a request to stop at the next step; `None` leaves signals alone.
 
     Returns:
         what `continual.json` holds.
 
     Raises:
         LabelwiseError: wrong settings or data, or a folder that holds another run.
+        Stopped: after a request to stop, with the state saved.
     """
     config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"freeze": True})})
-    _claim(out, config, resume)
-    if resume and (out / RESULT).is_file():
-        return read_json(out / RESULT)
     watch, started = Watch(quiet), time.perf_counter()
     stream = open_stream(config.data.source, config, data)
-    run = Run(out, config, stream.train.labels)
+    run, begun = Run(out, config, stream.train.labels), record_of(config, stream.train)
+    if resume:
+        settle_state(out, watch.say)
+    claim(run, resume, begun)
+    found = _finished(run) if resume else None
+    if found is not None:
+        return found
     run.save()
-    learner = _learner(run, stream, watch)
+    learner = _learner(run, stream, watch, stop, begun)
     for note in learner.stream.notes:
         watch.say(f"note: {note}")
     if resume:
@@ -86,20 +101,19 @@ def learn_stream(
     return found
 
 
-def _claim(out: Path, config: Config, resume: bool) -> None:
-    if not (out / "config.yaml").is_file():
-        return
-    if not resume:
-        raise LabelwiseError(f"{out} holds a run", "a new folder", "use --resume or another --out")
-    if Run.open(out).config != config:
-        raise LabelwiseError(
-            f"--resume in {out} with other settings",
-            "the settings that the run began with",
-            "use another --out",
-        )
+def _finished(run: Run) -> dict[str, Any] | None:
+    """What a finished stream left, where it is whole."""
+    if not (run.path / RESULT).is_file() or not is_whole(run.path / WEIGHTS):
+        return None
+    try:
+        return read_json(run.path / RESULT)
+    except LabelwiseError:  # cut short: it is told again from the state
+        return None
 
 
-def _learner(run: Run, stream: Stream, watch: Watch) -> Learner:
+def _learner(
+    run: Run, stream: Stream, watch: Watch, stop: StopRequest | None, begun: dict[str, Any]
+) -> Learner:
     """The learner over stored maps; images that cannot be read are left out of every task."""
     device = torch.device("cpu")
     torch.manual_seed(run.config.seed)
@@ -116,7 +130,7 @@ def _learner(run: Run, stream: Stream, watch: Watch) -> Learner:
         )
         note = f"{len(lost[0])} training and {len(lost[1])} test images cannot be read and are left out."
         stream = replace(stream, tasks=tasks, notes=(*stream.notes, note))
-    return Learner(stream, run.config, backbone, sources[0], sources[1], run.path)
+    return Learner(stream, run.config, backbone, sources[0], sources[1], run.path, stop, begun)
 
 
 def _opening(learner: Learner) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Shaped
 
 from labelwise.data.dataset import Dataset
-from labelwise.errors import LabelwiseError, first_line
+from labelwise.data.npz import read_npz
+from labelwise.errors import LabelwiseError
 
 
 def save_cells(file: str | Path, name: str, cells: Shaped[np.ndarray, "N L"], data: Dataset) -> None:
@@ -52,13 +51,10 @@ def read_cells(file: str | Path, name: str, data: Dataset) -> Shaped[np.ndarray,
     """
     expected = f"an npz with {name} [images, labels], ids [images] and labels [labels]"
     try:
-        with np.load(file, allow_pickle=False) as found:
-            cells, ids, labels = (found[part] for part in (name, "ids", "labels"))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, TypeError) as error:
-        raise LabelwiseError(
-            f"{file} ({first_line(error)})", expected, "check the path and the file"
-        ) from None
-    if cells.shape != (len(ids), len(labels)):
+        cells, ids, labels = read_npz(file, (name, "ids", "labels"))
+    except ValueError as error:
+        raise LabelwiseError(f"{file} ({error})", expected, "check the path and the file") from None
+    if ids.ndim != 1 or labels.ndim != 1 or cells.shape != (len(ids), len(labels)):
         raise LabelwiseError(f"{file} with {name} of shape {list(cells.shape)}", expected, "write it anew")
     rows = _places(ids, ids_of(data), file, "images")
     columns = _places(labels, np.array(data.labels.names, dtype=str), file, "labels")

@@ -69,8 +69,10 @@ def read_audit(file: Path, kinds: Collection[str] = (), min_score: float = 0.0) 
                     "name that file",
                 )
             found = [(row, _correction(row, f"{file}, line {reader.line_num}")) for row in reader]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or (
+            "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        )
         raise LabelwiseError(
             f"{file}: {reason}", "a table that `labelwise audit` wrote", "check the path"
         ) from None
@@ -83,7 +85,7 @@ def _correction(row: dict[str, str], place: str) -> Correction:
         return Correction(
             row["image"], row["label"], before, after, f"audit: {row['kind']}", float(row["score"])
         )
-    except (KeyError, ValueError, AttributeError):
+    except (KeyError, ValueError, AttributeError, TypeError):
         raise LabelwiseError(
             f"{place}: {', '.join(str(row.get(n)) for n in ('current', 'proposed', 'score'))}",
             "current and proposed of 1, 0 or blank, and a score",

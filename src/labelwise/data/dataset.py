@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 from torch import Tensor
 
 from labelwise.data.decode import decode_image
+from labelwise.data.store import PackedImages
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
 
@@ -57,6 +58,7 @@ class Dataset:
         rows_in_source: rows that the source held before repeated or missing ones were taken out.
         numbers: `[N]` int64, each row's number in the table that it was taken from, which names an embedded image;
             `None` where the rows stand as they were read.
+        store: where the images are packed, by `numbers`; `images` are then their names. `None` without a store.
     """
 
     labels: LabelSet
@@ -72,6 +74,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     rows_in_source: int | None = None
     numbers: Int64[np.ndarray, " N"] | None = None
+    store: PackedImages | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.images), len(self.labels))
@@ -88,21 +91,35 @@ class Dataset:
 
     @property
     def embedded(self) -> bool:
-        """Whether the rows hold encoded image files rather than paths."""
+        """Whether the rows hold encoded image files, or a store does, rather than paths."""
+        return self.store is not None or self.holds_bytes
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether `images` are encoded image files."""
         return pa.types.is_binary(self.images.type) or pa.types.is_large_binary(self.images.type)
 
     def image_id(self, i: int) -> str:
         """The path as given, or for embedded bytes `row <n>`, the same in every part of the data set."""
-        if not self.embedded:
+        if not self.holds_bytes:
             return self.images[i].as_py()
-        return f"row {i if self.numbers is None else self.numbers[i]}"
+        return f"row {self._number(i)}"
 
     def encoded(self, i: int) -> Path | bytes:
-        """The image file of a row: its path (absolute where the root is) or its bytes."""
+        """The image file of a row: its path (absolute where the root is) or its bytes.
+
+        Raises:
+            UnreadableImage: for an image of a store that could not be packed or is damaged.
+        """
+        if self.store is not None:
+            return self.store.read(self._number(i))
         value = self.images[i].as_py()
-        if self.embedded:
+        if self.holds_bytes:
             return value
         return Path(value) if self.root is None else self.root / value
+
+    def _number(self, i: int) -> int:
+        return i if self.numbers is None else int(self.numbers[i])
 
     def boxes_of(self, i: int) -> list[tuple[int, float, float, float, float]]:
         """`(label, x0, y0, x1, y1)` of each box of a row; sides are fractions of the upright image."""
@@ -196,7 +213,8 @@ class Dataset:
     @property
     def positive(self) -> Bool[np.ndarray, "N L"]:
         """Cells that are known and at least one half."""
-        return self.known & (self.values >= 0.5)
+        over = self.values.astype(bool) if self.values.dtype == np.uint8 else self.values >= 0.5
+        return self.known & over
 
     def summary(self) -> str:
         """A few lines: where from, how many images, splits, label balance, and what the reader decided."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, BytesIO
@@ -22,6 +23,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "J
 
 MAX_PIXELS = 100_000_000
 _ORIENTATION_TAG, _TIFF_WIDTH, _TIFF_HEIGHT = 274, 256, 257
+_PIXMAP = re.compile(rb"P6\n([1-9]\d{0,8}) ([1-9]\d{0,8})\n255\n")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -62,9 +64,14 @@ def decode_image(
     >>> tuple(decode_image(buffer.getvalue()).shape)
     (3, 2, 4)
     """
+    if isinstance(source, bytes) and (pixels := _of_pixmap(source, max_pixels)) is not None:
+        return pixels
     with _opened(source, max_pixels) as image:
+        whole = image.size
         if shrink_to is not None:
             image.draft("RGB", (shrink_to, shrink_to))
+        if image.size == whole and (pixels := _of_plain_jpeg(image)) is not None:
+            return pixels
         image.load()
         # Read after loading: TIFF files turn themselves upright while they load, and then say so.
         rgb = _to_rgb(image, _name(source))
@@ -93,6 +100,52 @@ def image_size(source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> t
         return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
+def portable_pixmap(image: UInt8[Tensor, "3 H W"]) -> bytes:
+    """The image as a binary PPM file: a line of header, then the pixels as they are, which reads fastest.
+
+    >>> portable_pixmap(torch.zeros(3, 1, 2, dtype=torch.uint8))
+    b'P6\\n2 1\\n255\\n\\x00\\x00\\x00\\x00\\x00\\x00'
+    """
+    height, width = image.shape[-2:]
+    return b"P6\n%d %d\n255\n" % (width, height) + image.permute(1, 2, 0).contiguous().numpy().tobytes()
+
+
+def _of_pixmap(source: bytes, max_pixels: int) -> UInt8[Tensor, "3 H W"] | None:
+    """The pixels of a file as `portable_pixmap` writes it; `None` for any other."""
+    header = _PIXMAP.match(source)
+    if header is None:
+        return None
+    width, height = int(header[1]), int(header[2])
+    if not 0 < width * height <= max_pixels or len(source) != header.end() + 3 * width * height:
+        return None
+    pixels = np.frombuffer(source, np.uint8, offset=header.end()).reshape(height, width, 3)
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def _of_plain_jpeg(image: Image.Image) -> UInt8[Tensor, "3 H W"] | None:
+    """The pixels of an opened JPEG that needs no turning, in half of Pillow's time and equal to Pillow's to the bit.
+
+    `None` where there is more to do or something is wrong: Pillow then decodes, or says what is wrong.
+    """
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or _orientation(image) in _UPRIGHT:
+        return None
+    from torchvision import io  # slow to import: not for those who only read tables
+
+    file = image.fp  # type: ignore[attr-defined]
+    file.seek(0)
+    content = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+    try:
+        pixels = io.decode_jpeg(content, io.ImageReadMode.RGB)
+    except RuntimeError:
+        return None
+    return pixels if pixels.shape[1:] == image.size[::-1] else None
+
+
+def is_jpeg(content: bytes) -> bool:
+    """Whether a file's bytes begin as those of a JPEG."""
+    return content.startswith(b"\xff\xd8\xff")
+
+
 @contextmanager
 def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image]:
     """The image with its header read; whatever goes wrong inside the block is told as `UnreadableImage`."""
@@ -117,13 +170,18 @@ def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image
         raise _unreadable(f"{name} is truncated" if short else f"{name} is damaged ({text})") from None
 
 
+def _at_once(path: str, flags: int) -> int:
+    """Opens without waiting: a pipe that nobody writes to would be waited for without end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
     if isinstance(source, bytes):
         if not source:
             raise _unreadable(f"{name} is empty")
         return BytesIO(source)
     try:
-        file = open(source, "rb")  # noqa: SIM115 - the caller closes it
+        file = open(source, "rb", opener=_at_once)  # noqa: SIM115 - the caller closes it
     except FileNotFoundError:
         raise UnreadableImage(f"{name} does not exist", "an image file", "correct the path") from None
     except IsADirectoryError:
@@ -131,7 +189,11 @@ def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UnreadableImage(f"{name} cannot be opened ({reason})", "a readable file", "check it") from None
-    if os.fstat(file.fileno()).st_size == 0:
+    state = os.fstat(file.fileno())
+    if not stat.S_ISREG(state.st_mode):
+        file.close()
+        raise UnreadableImage(f"{name} is no plain file", "an image file", "name the file itself")
+    if state.st_size == 0:
         file.close()
         raise _unreadable(f"{name} is empty")
     return file

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, UInt8
 from pyarrow import parquet
 
 from labelwise.data.dataset import BOX_TYPE, Dataset
-from labelwise.errors import LabelwiseError
-from labelwise.types import LabelSet
+from labelwise.errors import LabelwiseError, first_line
+from labelwise.types import LabelSet, is_text
 
 METADATA_KEY = b"labelwise"
+SIDES = ("x0", "y0", "x1", "y1")
 FORMAT = 1
+_BLOCK = 16384  # rows at once: a block of one byte a cell stays in the processor's cache
 RESERVED = frozenset({"image", "image_bytes", "split", "group", "boxes"})
 
 
@@ -101,7 +105,7 @@ def _written_root(root: Path | None, file: Path) -> str | None:
 def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int) -> pa.Table:
     part = slice(start, stop)
     columns: list[pa.Array | pa.ChunkedArray] = []
-    if not embed or data.embedded:
+    if not embed or data.holds_bytes:
         columns.append(data.images[start:stop].cast(schema.field(0).type))
     else:
         columns.append(pa.array([_read(data, i) for i in range(start, stop)], pa.large_binary()))
@@ -136,8 +140,44 @@ def dataset_from_table(table: pa.Table, file: Path, root: Path | None = None) ->
         root: folder of the images, in place of the stored one.
 
     Raises:
-        LabelwiseError: for a newer format, or a column that is named in the metadata and not there.
+        LabelwiseError: for a newer format, a column that is named in the metadata and not there, or cells that no
+            data set holds.
     """
+    try:
+        return _checked(_described(table, file, root), file)
+    except LabelwiseError:
+        raise
+    except (pa.ArrowException, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise LabelwiseError(
+            f"{file} ({type(error).__name__}: {first_line(error)})",
+            "the table that `labelwise data import` wrote",
+            "import the data again",
+        ) from None
+
+
+def _checked(data: Dataset, file: Path) -> Dataset:
+    """A table that somebody else wrote may hold any number and any label number."""
+    wrong = None
+    if data.images.null_count:
+        wrong = f"{data.images.null_count:,} rows without an image"
+    elif data.values.dtype == np.float32 and not ((data.values >= 0) & (data.values <= 1)).all():
+        wrong = "label states outside [0, 1]"
+    elif data.values.dtype == np.uint8 and data.values.size and data.values.max() > 1:
+        wrong = f"the label state {data.values.max()}"
+    elif not all(isinstance(text, str) and is_text(text) for text in (*data.notes, *data.split_names)):
+        wrong = "notes or splits that are no text"
+    elif data.boxes is not None:
+        box = pc.list_flatten(data.boxes)
+        sides = np.stack([pc.struct_field(box, side).to_numpy(zero_copy_only=False) for side in SIDES])
+        label = pc.struct_field(box, "label").fill_null(-1).to_numpy(zero_copy_only=False)
+        if not ((sides >= 0) & (sides <= 1)).all() or ((label < 0) | (label >= len(data.labels))).any():
+            wrong = "boxes outside the image or of no label"
+    if wrong is None:
+        return data
+    raise LabelwiseError(f"{file} with {wrong}", "label states in [0, 1]", "import the data again")
+
+
+def _described(table: pa.Table, file: Path, root: Path | None) -> Dataset:
     described = json.loads(table.schema.metadata[METADATA_KEY])
     if described.get("format") != FORMAT:
         raise LabelwiseError(
@@ -151,7 +191,7 @@ def dataset_from_table(table: pa.Table, file: Path, root: Path | None = None) ->
             raise LabelwiseError(
                 f"{file} without the column {name!r}", "all columns", "import the data again"
             )
-    values, known = _cells(table, wanted[1:])
+    values, known = hard_cells(table.select(wanted[1:])) or _soft_cells(table, wanted[1:])
     if root is None and described["root"] is not None:
         root = Path(os.path.normpath(file.parent / described["root"]))
     splits = tuple(described["splits"])
@@ -172,9 +212,50 @@ def dataset_from_table(table: pa.Table, file: Path, root: Path | None = None) ->
     )
 
 
-def _cells(table: pa.Table, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    kind = np.uint8 if pa.types.is_uint8(table[columns[0]].type) else np.float32
-    values = np.zeros((table.num_rows, len(columns)), kind)
+def hard_cells(
+    columns: pa.Table,
+) -> tuple[UInt8[np.ndarray, "N L"], Bool[np.ndarray, "N L"]] | None:
+    """Values and the mask of known cells of whole-number columns that hold 0, 1 and null alone.
+
+    Args:
+        columns: one a label.
+
+    Returns:
+        `values [N, L]`, 0 where not known, and `known [N, L]`; `None` where a column or a cell is of another kind.
+    """
+    if not all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in columns.schema.types):
+        return None
+    values = np.empty((columns.num_rows, columns.num_columns), np.uint8)
+    known = np.ones(values.shape, bool)
+    start = 0
+    for batch in columns.to_batches(max_chunksize=_BLOCK):
+        part = slice(start, start := start + batch.num_rows)
+        for j, array in enumerate(batch.columns):
+            states, valid = _bytes_of(array)
+            if states.max(initial=0) > 1:
+                return None
+            values[part, j] = states
+            if valid is not None:
+                known[part, j] = valid
+    return values, known
+
+
+def _bytes_of(array: pa.Array) -> tuple[UInt8[np.ndarray, " N"], Bool[np.ndarray, " N"] | None]:
+    """Numbers, 0 for null and 2 for all that no byte holds, and which are not null; read in place, as calls add up."""
+    if not pa.types.is_uint8(array.type):
+        fits = array.cast(pa.uint8(), safe=False)
+        array = pc.if_else(pc.equal(fits.cast(array.type, safe=False), array), fits, pa.scalar(2, pa.uint8()))
+    place = slice(array.offset, array.offset + len(array))
+    bits, content = array.buffers()
+    states = np.frombuffer(content, np.uint8)[place]
+    if not array.null_count:
+        return states, None
+    valid = np.unpackbits(np.frombuffer(bits, np.uint8), count=place.stop, bitorder="little")[place]
+    return states * valid, valid.view(bool)
+
+
+def _soft_cells(table: pa.Table, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    values = np.zeros((table.num_rows, len(columns)), np.float32)
     known = np.zeros(values.shape, bool)
     for j, name in enumerate(columns):
         known[:, j] = table[name].is_valid().to_numpy()

@@ -128,7 +128,7 @@ def _window(image: Tensor, config: TransformConfig, train: bool) -> Tensor:
     top, left = (_place(free, train) for free in (height - box[0], width - box[1]))
     part = image[:, top : top + box[0], left : left + box[1]]
     if box == (rows, columns):
-        return part.contiguous()
+        return part
     # Channels-last memory takes torch's vectorised uint8 path.
     part = part.unsqueeze(0).contiguous(memory_format=torch.channels_last)
     return v2.functional.resize(

@@ -131,7 +131,7 @@ class Decisions:
             if "exclusive" in rules:
                 exclusive = tuple(tuple(labels.index(name) for name in group) for group in rules["exclusive"])
             top_k = int(rules.get("top_k", 0))
-        except (TypeError, AttributeError, ValueError) as error:
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
             if isinstance(error, LabelwiseError):
                 raise
             raise LabelwiseError(

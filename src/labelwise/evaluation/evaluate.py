@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from labelwise.classifiers import PerLabelClassifier
+from labelwise.data import read
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
+from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import build_transform
 from labelwise.decisions import Tuning
 from labelwise.errors import LabelwiseError
@@ -26,6 +28,7 @@ from labelwise.evaluation.scores import Scores, collect, gather
 from labelwise.metrics.angles import AngleReport
 from labelwise.model import LabelModel
 from labelwise.training.config import Config
+from labelwise.training.mistakes import seen_in_training
 from labelwise.training.run import WEIGHTS, Run
 from labelwise.types import Batch, Output
 
@@ -117,7 +120,19 @@ def evaluate(
         )
     finally:
         loader.close()
+    result = replace(result, conditions={**result.conditions, **_seen(run, data, rows, split)})
     return result if named is None else _under(named, result, run, data, rows)
+
+
+def _seen(run: Run, data: Dataset, rows: Dataset, split: str) -> dict[str, Any]:
+    """How many of the images were trained on, and a sentence where there are any; `None` where nobody can tell."""
+    source = run.config.data.source
+    try:
+        whole = data if data.source == source and "train" in data.splits() else read(source)
+        train = ensure_splits(whole, seed=run.config.seed).split("train")
+    except (LabelwiseError, OSError):
+        return {"seen_in_training": None}
+    return seen_in_training(train, rows, split)
 
 
 def _under(named: Protocol, result: Result, run: Run, data: Dataset, rows: Dataset) -> Result:

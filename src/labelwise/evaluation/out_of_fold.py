@@ -27,6 +27,7 @@ from labelwise.training.loop import Trainer
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
+from labelwise.training.tracking import TRACKERS
 from labelwise.training.unknown import unknown_loss
 from labelwise.types import Batch, LabelPriors, Targets
 
@@ -96,7 +97,7 @@ def fold_config(config: Config) -> Config:
     """The settings of a fold: the run's, on a resting backbone wherever it has weights to rest on."""
     backbone = config.backbone
     freeze = backbone.freeze or backbone.weights != "none"
-    update = {"backbone": backbone.model_copy(update={"freeze": freeze}), "tensorboard": False}
+    update = {"backbone": backbone.model_copy(update={"freeze": freeze}), **dict.fromkeys(TRACKERS, False)}
     return config.model_copy(update=update)
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from labelwise.data.dataset import Dataset
-from labelwise.errors import LabelwiseError, first_line
+from labelwise.data.npz import read_npz
+from labelwise.errors import LabelwiseError
 from labelwise.model import LabelModel
 from labelwise.training.files import write_atomic
 from labelwise.types import Batch, Output
@@ -82,11 +81,10 @@ class StoredScores:
             LabelwiseError: absent or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as found:
-                return cls(*(found[name] for name in ("ids", "logits", "values", "known")))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+            return cls(*read_npz(path, ("ids", "logits", "values", "known")))
+        except ValueError as error:
             raise LabelwiseError(
-                f"{path} ({first_line(error)})", "scores that a run wrote", "train the run again"
+                f"{path} ({error})", "scores that a run wrote", "train the run again"
             ) from None
 
 

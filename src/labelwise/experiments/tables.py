@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelwise.training.config import read_yaml
 from labelwise.training.files import read_json, write_text
+from labelwise.training.plain_yaml import read_yaml
 
 EVIDENCE = ("pointing", "pointing_hard", "energy", "energy_hard", "attention_entropy", "attention_overlap")
 FIGURES = ("mAP", "mAP_envelope", "CF1", "OF1", *EVIDENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +122,9 @@ class Artefact:
             )
         verify(path)
         try:
+            inside(path, stored["file"])
+            prepared = Preprocessing.from_json(stored["preprocessing"])
+            prepared.transform()
             labels = LabelSet.from_json(stored["labels"])
             if stored["kind"] not in KINDS:
                 raise ValueError(f"kind {stored['kind']!r}")
@@ -129,13 +133,15 @@ class Artefact:
                 stored["kind"],
                 str(stored["file"]),
                 labels,
-                Preprocessing.from_json(stored["preprocessing"]),
+                prepared,
                 Decisions.from_json(stored["decisions"], labels),
                 "maps" in stored["outputs"],
                 stored["card"],
                 stored.get("settings", {}),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except LabelwiseError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise LabelwiseError(
                 f"{path / ARTEFACT} ({type(error).__name__}: {error})",
                 "what labelwise export writes",
@@ -162,8 +168,8 @@ def verify(path: Path) -> None:
             f"{path / CHECKSUMS} without {ARTEFACT}", "the checksums of an export", "export the run again"
         )
     for name, expected in stored.items():
-        file = path / name
-        if not file.is_file():
+        file = inside(path, name)
+        if not os.path.isfile(file):
             raise LabelwiseError(
                 f"{path} without {name}", "every file of the export", "copy the whole folder again"
             )
@@ -173,6 +179,29 @@ def verify(path: Path) -> None:
                 "the file of its checksum",
                 "copy it again, or export again",
             )
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of a folder that was fetched from somewhere; a name or a link that leads out of it is refused.
+
+    The links of the hub's cache lead to the folder `blobs` two above, and are followed.
+
+    Raises:
+        LabelwiseError: such a name or link.
+    """
+    file, home = folder / str(name), folder.resolve()
+    plain = isinstance(name, str) and name and "\0" not in name
+    try:
+        held = plain and any(file.resolve().is_relative_to(p) for p in (home, home.parent.parent / "blobs"))
+    except (OSError, RuntimeError):  # links that lead in a circle
+        held = False
+    if not held or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise LabelwiseError(
+            f"{name!r} named in {folder}",
+            "a file inside that folder",
+            "do not open this export; fetch it anew",
+        )
+    return file
 
 
 def sha256(path: Path) -> str:

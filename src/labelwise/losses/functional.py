@@ -103,7 +103,7 @@ def asymmetric(
         log_negative = torch.log1p(-shifted)
     else:
         shifted, log_negative = p, F.logsigmoid(-logits)
-    with torch.no_grad():
-        weight_positive = (1 - p) ** gamma_positive
-        weight_negative = shifted**gamma_negative
-    return -values * weight_positive * F.logsigmoid(logits) - (1 - values) * weight_negative * log_negative
+    with torch.no_grad():  # a power of 0 is 1 everywhere, and not worth another pass over memory
+        weight_positive = values * (1 - p) ** gamma_positive if gamma_positive else values
+        weight_negative = (1 - values) * shifted**gamma_negative if gamma_negative else 1 - values
+    return -weight_positive * F.logsigmoid(logits) - weight_negative * log_negative

@@ -8,6 +8,7 @@ from labelwise.metrics import functional
 from labelwise.metrics.angles import AngleReport
 from labelwise.metrics.attention import AttentionReport
 from labelwise.metrics.localisation import PointingGame
+from labelwise.metrics.stream import RankingStream
 
 if TYPE_CHECKING:
     from labelwise.metrics.classes import (
@@ -24,6 +25,7 @@ __all__ = [
     "CalibrationError",
     "MeanAveragePrecision",
     "PointingGame",
+    "RankingStream",
     "ThresholdMetrics",
     "functional",
 ]

@@ -66,7 +66,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"description": "too many bytes or files"},
     415: {"description": "another content type"},
     422: {"description": "no image of the request could be read; each says why"},
-    429: {"description": "too many images waiting; Retry-After says when to come again"},
+    429: {"description": "too many images or bytes waiting; Retry-After says when to come again"},
+    503: {"description": "the engine stalls"},
     504: {"description": "not answered in time"},
 }
 
@@ -90,7 +91,7 @@ class Server:
     @property
     def ready(self) -> bool:
         """Whether an image would be taken in now."""
-        return self._started and not self.batcher.full
+        return self._started and not self.batcher.full and not self.batcher.stalled
 
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:

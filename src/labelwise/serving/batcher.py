@@ -18,6 +18,9 @@ from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 from labelwise.serving.predictor import Prediction
 
+ENGINE = "engine"
+"""What the name of the engine's thread begins with."""
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -63,37 +66,48 @@ class Batcher:
     ) -> None:
         self._decode, self._answer, self._limits, self._metrics = decode, answer, limits, metrics
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
-        self._engine = ThreadPoolExecutor(1, "engine")
+        self._engine = ThreadPoolExecutor(1, ENGINE)
         self._waiting: deque[_Waiting] = deque()
         self._came = asyncio.Event()
         self._held, self._decoding, self._pace = 0, 0, 0.05
         self._task: asyncio.Task[None] | None = None
+        self._began: float | None = None
 
     def start(self) -> None:
         """Begin to answer; called inside the event loop."""
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def close(self) -> None:
-        """Answer what was taken in, then stop the threads."""
-        while self._held:
+        """Answer what was taken in, then stop the threads; an engine that stalls is not waited for."""
+        while self._held and not self.stalled:
             await asyncio.sleep(0.01)
         if self._task is not None:
             self._task.cancel()
         self._decoders.shutdown(wait=False, cancel_futures=True)
-        self._engine.shutdown(wait=True)
+        self._engine.shutdown(wait=not self.stalled, cancel_futures=True)
 
     @property
     def full(self) -> bool:
         """Whether not one image more would be taken in."""
         return self._held >= self._limits.waiting
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the engine has been at one batch for longer than a request may take."""
+        return self._began is not None and time.perf_counter() - self._began > self._limits.seconds
+
     @contextmanager
     def admitted(self, count: int) -> Iterator[None]:
         """Room for a number of images, given back at the end.
 
         Raises:
-            Refused: 429, the queue is full.
+            Refused: 429, the queue is full; 503, the engine stalls.
         """
+        if self.stalled:
+            self._metrics.images.labels("refused").inc(count)
+            raise Refused(
+                503, "an engine that stalls", "one that answers", "restart the server; see its log", 30
+            )
         if self._held + count > self._limits.waiting:
             self._metrics.images.labels("refused").inc(count)
             raise Refused(
@@ -132,13 +146,15 @@ class Batcher:
             batch = await self._gather()
             if not batch:
                 continue
-            started = time.perf_counter()
+            self._began = started = time.perf_counter()
             try:
                 answers = await loop.run_in_executor(self._engine, self._answer, [w.ask for w in batch])
             except Exception as error:  # one batch that fails must not end the server
                 for w in batch:
                     _settle(w.answer, error)
                 continue
+            finally:
+                self._began = None
             took = time.perf_counter() - started
             self._note(len(batch), took)
             for w, found in zip(batch, answers, strict=True):

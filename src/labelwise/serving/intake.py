@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import http.client
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -19,6 +21,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from labelwise.serving.limits import Limits, Refused
 
+_CHARSET = re.compile(r"charset\s*=\s*\"?([^\";\s]*)")
+_CHARSETS = ("", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1")
+LONGEST_NAME = 1024
 FORMS = 'multipart `files`, or JSON {"image_base64": ...} or {"url": ...}'
 
 
@@ -60,7 +65,12 @@ async def read_order(request: Request, limits: Limits) -> Order:
     Raises:
         Refused: 400 for a body that cannot be read, 403 for an address, 413 for too much, 415 for another type.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    told = request.headers.get("content-type", "").lower()
+    kind = told.partition(";")[0].strip()
+    charset = _CHARSET.search(told)
+    if charset and charset[1] not in _CHARSETS:
+        # Some of Python's codecs take quadratic time, or give what is no text.
+        raise Refused(415, f"the character set {charset[1]!r}", "UTF-8", "leave charset out")
     try:
         if kind == "multipart/form-data":
             return await _from_form(request, limits)
@@ -125,6 +135,8 @@ def _states(given: Any) -> dict[str, bool]:
 
 
 def _checked(name: str, file: bytes | UploadFile, size: int, limits: Limits) -> Upload:
+    # The name goes back in the answer: half characters of JSON cannot.
+    name = name[:LONGEST_NAME].encode("utf-8", "replace").decode()
     if size > limits.file_bytes:
         return Upload(
             name, None, f"file of {size:,} bytes; expected at most {limits.file_bytes:,}; shrink it"
@@ -134,7 +146,10 @@ def _checked(name: str, file: bytes | UploadFile, size: int, limits: Limits) -> 
 
 def _allow(address: str, limits: Limits) -> None:
     """An address that was not allowed could be one that only this machine may see."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise Refused(400, f"an address that is none ({error})", "http://HOST/PATH", "correct it") from None
     if parts.scheme not in ("http", "https") or parts.hostname not in limits.url_hosts:
         allowed = ", ".join(limits.url_hosts) or "none"
         raise Refused(
@@ -155,7 +170,7 @@ def _fetched(address: str, limits: Limits) -> Upload:
         opener = urllib.request.build_opener(_NoRedirects)
         with opener.open(address, timeout=min(10.0, limits.seconds)) as answer:
             data = answer.read(limits.file_bytes + 1)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"status {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error)
         return Upload(address, None, f"address not fetched ({reason}); expected an image file; correct it")
     return _checked(address, data, len(data), limits)

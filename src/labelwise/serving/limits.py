@@ -47,6 +47,9 @@ class Limits:
         batch: most images the engine gets at once.
         wait_ms: longest that an image waits for others to share its batch, in milliseconds.
         seconds: longest that a request may take, its upload among it; then 504.
+        connections: most connections held open; beyond them those without a request are closed.
+        head_seconds: longest that a connection may wait without a whole request head.
+        held_bytes: most bytes of bodies held at once, over all requests; more are refused with 429.
         url_hosts: hosts whose addresses may be fetched; none, unless named.
 
     Raises:
@@ -64,11 +67,14 @@ class Limits:
     batch: int = 16
     wait_ms: float = 5.0
     seconds: float = 30.0
+    connections: int = 512
+    head_seconds: float = 10.0
+    held_bytes: int = 512 * MIB
     url_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("file_bytes", "request_bytes", "pixels", "files", "waiting", "batch", "seconds"):
-            if getattr(self, name) <= 0:
+        for name in set(self.__dataclass_fields__) - {"wait_ms", "url_hosts"}:
+            if not getattr(self, name) > 0:
                 raise LabelwiseError(
                     f"{name} {getattr(self, name)}", "a number over 0", "correct the server's limits"
                 )

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
 
 import uvicorn
 from fastapi import FastAPI
 
 from labelwise.errors import LabelwiseError
-from labelwise.serving.watch import LOG
+from labelwise.serving.batcher import ENGINE
+from labelwise.serving.connections import Sweep
+from labelwise.serving.limits import Limits
+from labelwise.serving.watch import LOG, log_line
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -38,7 +44,7 @@ def bound(host: str, port: int) -> socket.socket:
     return found
 
 
-def listen(app: FastAPI, host: str, port: int, title: str, *, guarded: bool, seconds: float) -> None:
+def listen(app: FastAPI, host: str, port: int, title: str, *, guarded: bool, limits: Limits) -> None:
     """Serve until told to stop (SIGTERM or Ctrl-C); requests under way are answered first.
 
     Args:
@@ -47,7 +53,7 @@ def listen(app: FastAPI, host: str, port: int, title: str, *, guarded: bool, sec
         port: 0 takes a free one.
         title: name of the model for people.
         guarded: whether a token is asked for.
-        seconds: longest that stopping may wait for requests under way.
+        limits: bounds on connections, and how long stopping may wait for requests under way.
     """
     place = bound(host, port)
     LOG.addHandler(logging.StreamHandler(sys.stderr))
@@ -61,10 +67,22 @@ def listen(app: FastAPI, host: str, port: int, title: str, *, guarded: bool, sec
         app,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=int(seconds) + 1,
+        timeout_graceful_shutdown=int(limits.seconds) + 1,
         server_header=False,
     )
     # uvicorn repeats the signal that stopped it once everything is answered: a stop that was asked for is no failure.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[place])
+        asyncio.run(_serve(uvicorn.Server(config), place, limits))
+    if any(thread.name.startswith(ENGINE) for thread in threading.enumerate()):
+        # The interpreter would wait for the engine's thread for ever.
+        log_line("stalled")
+        os._exit(1)
+
+
+async def _serve(server: uvicorn.Server, place: socket.socket, limits: Limits) -> None:
+    sweep = asyncio.create_task(Sweep(limits).run(server.server_state.connections))
+    try:
+        await server.serve(sockets=[place])
+    finally:
+        sweep.cancel()

@@ -57,6 +57,17 @@ def _listed(path: Path) -> list[str]:
         ) from None
 
 
+def columns_of(names: tuple[str, ...]) -> pa.Schema:
+    """Names and types of a table of predictions.
+
+    >>> columns_of(("dog", "image")).names
+    ['image', 'error', 'selected', 'dog', 'score:image']
+    """
+    fields = [("image", pa.string()), ("error", pa.string()), ("selected", pa.list_(pa.string()))]
+    taken = {name for name, _ in fields}
+    return pa.schema([*fields, *((f"score:{n}" if n in taken else n, pa.float32()) for n in names)])
+
+
 class ParquetWriter:
     """A table of predictions: image, error, selected labels, then one probability column per label.
 
@@ -65,10 +76,7 @@ class ParquetWriter:
 
     def __init__(self, path: Path, names: tuple[str, ...], rows: int = 4096) -> None:
         self._path, self._names, self._rows = path, names, rows
-        taken = {"image", "error", "selected"}
-        columns = [f"score:{n}" if n in taken else n for n in names]
-        fields = [("image", pa.string()), ("error", pa.string()), ("selected", pa.list_(pa.string()))]
-        self._schema = pa.schema([*fields, *((c, pa.float32()) for c in columns)])
+        self._schema = columns_of(names)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._part = path.with_name(f".{path.name}.part")
         self._writer = pq.ParquetWriter(self._part, self._schema)
@@ -123,5 +131,5 @@ def write_maps(prediction: Prediction, folder: Path, stem: str) -> None:
     photograph = decode_image(prediction.image)
     for label in prediction.selected:
         safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in label)
-        picture = overlay(photograph, prediction.map(label))
+        picture = overlay(photograph, prediction.over_photograph(label))
         picture.save(folder / f"{stem}.{safe}.jpg", quality=88)

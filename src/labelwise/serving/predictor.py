@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from labelwise.data.decode import UnreadableImage, decode_image
-from labelwise.data.transforms import ImageTransform, build_transform
+from labelwise.data.loading import stacked
+from labelwise.data.transforms import ImageTransform, build_transform, shown_part
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import ARTEFACT, Artefact
@@ -35,6 +38,7 @@ class Prediction:
         maps: `[L, h, w]` evidence in label order, where asked for.
         names: labels in their order.
         chosen: the labels that the decisions select; `None` for all at or over their thresholds.
+        shown: the part `(x0, y0, x1, y1)` of the photograph that the network saw, and maps cover, in fractions.
     """
 
     image: str
@@ -44,6 +48,7 @@ class Prediction:
     maps: np.ndarray | None = None
     names: tuple[str, ...] = ()
     chosen: frozenset[str] | None = None
+    shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
     @property
     def selected(self) -> list[str]:
@@ -63,6 +68,14 @@ class Prediction:
                 f"label {label!r}", f"one of {', '.join(self.names[:8])}", "correct the name"
             )
         return self.maps[self.names.index(label)]
+
+    def over_photograph(self, label: str) -> np.ndarray:
+        """`map` over the whole photograph, on a grid of about the same step; 0 where the network did not look."""
+        found = self.map(label)
+        (h, w), (x0, y0, x1, y1) = found.shape, self.shown
+        rows, columns = max(h, round(h / (y1 - y0))), max(w, round(w / (x1 - x0)))
+        top, left = min(round(y0 * rows), rows - h), min(round(x0 * columns), columns - w)
+        return np.pad(found, ((top, rows - h - top), (left, columns - w - left)))
 
     def to_json(self) -> dict[str, Any]:
         """The line that `labelwise predict --json` prints."""
@@ -128,7 +141,7 @@ class Predictor:
                 "an export without evidence maps", "one that gives them", "export again with --maps"
             )
         loader = torch.utils.data.DataLoader(
-            _Images(images if isinstance(images, Sequence) else list(images), self.transform),
+            _Images(_shared(images if isinstance(images, Sequence) else list(images)), self.transform),
             batch_size=batch_size,
             num_workers=workers,
             collate_fn=list,
@@ -138,47 +151,71 @@ class Predictor:
             yield from self._answer(part, maps)
 
     def evidence(self, images: Sequence[Image], labels: Sequence[int]) -> list[np.ndarray]:
-        """Evidence `[h, w]` of one label for each image, given by its column."""
-        found = self.predict(images, maps=True)
+        """Evidence of one label, given by its column, over each whole photograph."""
+        found, names = self.predict(images, maps=True), self.labels.names
         return [
-            p.maps[j] if p.maps is not None else np.zeros((1, 1)) for p, j in zip(found, labels, strict=True)
+            p.over_photograph(names[j]) if p.maps is not None else np.zeros((1, 1))
+            for p, j in zip(found, labels, strict=True)
         ]
 
-    def _answer(self, part: list[tuple[str, Tensor | None, str | None]], maps: bool) -> list[Prediction]:
-        readable = [image for _, image, _ in part if image is not None]
+    def _answer(self, part: list[_Decoded], maps: bool) -> list[Prediction]:
+        readable = [d.image for d in part if d.image is not None]
         names, out = self.labels.names, []
-        logits, found = self.engine(torch.stack(readable), maps) if readable else (np.zeros((0, 0)), None)
+        logits, found = self.engine(stacked(readable), maps) if readable else (np.zeros((0, 0)), None)
         p = self.decisions.probabilities(logits) if readable else logits
         chosen = self.decisions.select(p) if readable else p
         row = 0
-        for name, image, error in part:
-            if image is None:
-                out.append(Prediction(name, {}, self.thresholds, error, None, names))
+        for d in part:
+            if d.image is None:
+                out.append(Prediction(d.name, {}, self.thresholds, d.error, None, names))
                 continue
             ranked = {names[j]: float(p[row, j]) for j in np.argsort(-p[row], kind="stable")}
             picked = frozenset(names[j] for j in np.flatnonzero(chosen[row]))
             evidence = None if found is None else found[row]
-            out.append(Prediction(name, ranked, self.thresholds, None, evidence, names, picked))
+            out.append(Prediction(d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown))
             row += 1
         return out
 
 
+class _Paths(Sequence[str]):
+    """Many paths as one array: workers share its memory, which they would copy bit by bit of a list of strings."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = pa.array([os.fsencode(path) for path in paths], pa.large_binary())
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, i: Any) -> Any:
+        return os.fsdecode(self._paths[i].as_py())
+
+
+def _shared(images: Sequence[Image]) -> Sequence[Image]:
+    return _Paths(images) if all(isinstance(image, str) for image in images) else images  # type: ignore[arg-type]
+
+
+class _Decoded(NamedTuple):
+    name: str
+    image: Tensor | None
+    error: str | None = None
+    shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+
 class _Images(torch.utils.data.Dataset):
-    def __init__(self, images: Sequence[Image], transform: Any) -> None:
+    def __init__(self, images: Sequence[Image], transform: ImageTransform) -> None:
         self._images, self._transform = images, transform
 
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, i: int) -> tuple[str, Tensor | None, str | None]:
-        image = self._images[i]
+    def __getitem__(self, i: int) -> _Decoded:
+        image, transform = self._images[i], self._transform
         name = str(image) if isinstance(image, str | Path) else ""
-        if isinstance(image, Tensor):
-            return name, self._transform(image), None
         try:
-            return name, self._transform(decode_image(image, shrink_to=self._transform.shrink_to)), None
+            whole = image if isinstance(image, Tensor) else decode_image(image, shrink_to=transform.shrink_to)
         except UnreadableImage as error:
-            return name, None, str(error)
+            return _Decoded(name, None, str(error))
+        return _Decoded(name, transform(whole), None, shown_part(transform.config, *whole.shape[1:]))
 
 
 def load(path: str | Path, device: str | None = None) -> Predictor:

@@ -146,9 +146,22 @@ class Review:
                     "the data that were audited",
                     "correct --data",
                 )
-        elif self.items and not (self.audit.parent / self.items[0].image).is_file():
+            return
+        for item in self.items:
+            self._inside(item.image)
+        if self.items and not os.path.isfile(self.audit.parent / self.items[0].image):
             raise LabelwiseError(
                 f"image {self.items[0].image!r} of {self.audit}, which is not there",
+                "images beside the audit's file, or the data that were audited",
+                "give --data SOURCE",
+            )
+
+    def _inside(self, image: str) -> None:
+        """Without data the table alone says which files are shown to whoever reaches the server."""
+        folder = self.audit.parent.resolve()
+        if "\0" in image or not (folder / image).resolve().is_relative_to(folder):
+            raise LabelwiseError(
+                f"image {image!r} of {self.audit}, which lies elsewhere",
                 "images beside the audit's file, or the data that were audited",
                 "give --data SOURCE",
             )
@@ -204,7 +217,7 @@ def read_journal(file: Path) -> dict[tuple[str, str], str | None]:
         try:
             line = json.loads(text)
             chosen[line["image"], line["label"]] = line["choice"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise LabelwiseError(
                 f"line {n} of {file} is damaged", "a decision in JSON", "remove the line"
             ) from None

@@ -44,6 +44,7 @@ class Watch:
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: ServerMetrics, token: str | None) -> None:
         self._app, self._limits, self._metrics, self._token = app, limits, metrics, token
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -71,6 +72,7 @@ class Watch:
             failed = JSONResponse({"error": f"the server failed on request {seen['id']}; see its log"}, 500)
             await self._say(failed, seen, scope, receive, sending)
         finally:
+            self._held -= seen["bytes"]
             self._note(scope, seen, time.perf_counter() - started)
 
     async def _say(
@@ -94,9 +96,19 @@ class Watch:
     def _counted(self, receive: Receive, seen: dict[str, Any]) -> Receive:
         async def receiving() -> Message:
             message = await receive()
-            seen["bytes"] += len(message.get("body", b""))
+            came = len(message.get("body", b""))
+            seen["bytes"] += came
+            self._held += came
             if seen["bytes"] > self._limits.request_bytes:
                 raise self._too_large(seen["bytes"])
+            if self._held > self._limits.held_bytes:
+                raise Refused(
+                    429,
+                    f"a request beside {self._held:,} bytes of others",
+                    f"at most {self._limits.held_bytes:,} at a time",
+                    "send it again later",
+                    5,
+                )
             return message
 
         return receiving

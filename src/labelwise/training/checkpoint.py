@@ -1,11 +1,14 @@
-"""State that a stopped run goes on from."""
+"""State that a stopped run goes on from: sealed by a digest, with the state before it kept beside."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import pickle
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -13,6 +16,10 @@ from labelwise.errors import LabelwiseError, first_line
 from labelwise.training.files import write_atomic
 
 STATE = "state/last.pt"
+PREVIOUS = "state/previous.pt"
+_FORMAT = 2
+_SEAL = b"labelwise-sealed"
+_ENDS = len(_SEAL) + hashlib.blake2b().digest_size
 
 
 @dataclass
@@ -28,6 +35,8 @@ class Progress:
         best: its validation mAP.
         seconds: time spent.
         losses: mean training loss of each finished epoch.
+        skipped: steps whose loss or gradient was not finite, so that they moved nothing.
+        skipped_in_epoch: those of the epoch at hand.
     """
 
     step: int = 0
@@ -38,17 +47,39 @@ class Progress:
     best: float = -1.0
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
+    skipped: int = 0
+    skipped_in_epoch: int = 0
+
+
+class _Sealing:
+    """A file that digests what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest = file, hashlib.blake2b()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def save_state(path: Path, progress: Progress, **parts: Any) -> None:
-    """Write progress and state dicts in one atomic file."""
-    state = {"format": 1, "progress": asdict(progress), **parts}
+    """Write progress and state dicts in one atomic file; what stood there becomes the previous state.
+
+    Raises:
+        LabelwiseError: the disk is full or refuses; both states on disk stay.
+    """
+    state = {"format": _FORMAT, "progress": asdict(progress), **parts}
 
     def write(part: Path) -> None:
         with open(part, "wb") as file:
-            torch.save(state, file)
+            sealing = _Sealing(file)
+            torch.save(state, cast(IO[bytes], sealing))
+            file.write(_SEAL + sealing.digest.digest())
 
-    write_atomic(path, write)
+    write_atomic(path, write, keep=path.with_name(Path(PREVIOUS).name))
 
 
 def load_state(path: Path) -> tuple[Progress, dict[str, Any]]:
@@ -58,10 +89,59 @@ def load_state(path: Path) -> tuple[Progress, dict[str, Any]]:
         LabelwiseError: damaged, or of another version.
     """
     try:
+        whole = is_sealed(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if state.pop("format") != 1 and not whole:  # the first format had no seal
+            raise RuntimeError("its digest is another")
         return Progress(**state.pop("progress")), state
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except (
+        OSError, RuntimeError, KeyError, TypeError, AttributeError, ValueError, EOFError, pickle.UnpicklingError
+    ) as error:  # fmt: skip
         reason = first_line(error)[:120]
         raise LabelwiseError(
             f"{path} ({reason})", "a state that this version wrote", "train anew with another --out"
         ) from None
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether the file ends with the digest of all before."""
+    length, digest = path.stat().st_size - _ENDS, hashlib.blake2b()
+    with open(path, "rb") as file:
+        while (left := length - file.tell()) > 0:
+            digest.update(file.read(min(left, 1 << 20)))
+        return file.read() == _SEAL + digest.digest()
+
+
+def has_state(out: Path) -> bool:
+    """Whether a folder holds a state, be it a damaged one."""
+    return any((out / name).is_file() for name in (STATE, PREVIOUS))
+
+
+def settle_state(out: Path, say: Callable[[str], None]) -> None:
+    """Put the previous state in the place of a last one that is damaged or was never put there.
+
+    Raises:
+        LabelwiseError: neither can be read.
+    """
+    last, previous = out / STATE, out / PREVIOUS
+    if not has_state(out):
+        return
+    try:
+        load_state(last)
+    except LabelwiseError as error:
+        if not previous.is_file():
+            raise
+        step = load_state(previous)[0].step
+        if last.is_file():
+            say(f"warning: {error.given} is damaged; going on from the state before it, step {step}")
+        os.replace(previous, last)
+
+
+def recorded(out: Path) -> dict[str, Any]:
+    """What a folder's newest readable state says of the run itself: its settings and its data; empty for none."""
+    for name in (STATE, PREVIOUS):
+        try:
+            return dict(load_state(out / name)[1].get("record") or {})
+        except LabelwiseError:
+            continue
+    return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -162,6 +161,12 @@ class Config(_Settings):
         200, ge=1, description="steps between saved states; one is saved after each epoch too"
     )
     tensorboard: bool = Field(False, description="also write RUN/tensorboard")
+    mlflow: bool = Field(
+        False, description="also write to MLflow: mlflow.db beside RUN, or where MLFLOW_TRACKING_URI says"
+    )
+    wandb: bool = Field(
+        False, description="also write RUN/wandb for Weights & Biases; sent if WANDB_MODE=online"
+    )
     continual: ContinualSettings = ContinualSettings()
 
     @field_validator("loss")
@@ -268,25 +273,3 @@ def _value(text: str) -> Any:
         return float(text) if "e" in text.lower() and text[:1] in "0123456789.+-" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):
         return text
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Settings of a YAML file.
-
-    Raises:
-        LabelwiseError: no such file, not YAML, or not a mapping.
-    """
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabelwiseError(f"{path}: {error.strerror}", "a YAML file", "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).splitlines()[0]
-        raise LabelwiseError(
-            f"{path} is not YAML ({line})", "NAME: VALUE lines", "correct the file"
-        ) from None
-    if not isinstance(found, dict):
-        raise LabelwiseError(
-            f"{path} holds {type(found).__name__}", "a mapping of settings", "correct the file"
-        )
-    return found

@@ -13,8 +13,13 @@ from safetensors import SafetensorError
 from labelwise.errors import LabelwiseError, first_line
 
 
-def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
     """Write to a neighbour, flush it to the disk, then put it in the place of `path`.
+
+    Args:
+        path: the file.
+        write: writes all of it to the path that it is given.
+        keep: where to put what stood at `path` before.
 
     Raises:
         LabelwiseError: the disk is full or refuses; what stood at `path` before stands there still.
@@ -26,6 +31,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(part, 0o644)
+        if keep is not None and path.exists():
+            _keep(path, keep)
         os.replace(part, path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -38,6 +45,18 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             "a writable disk with free space",
             "free some space, then go on with --resume; the last good state is intact",
         ) from error
+
+
+def _keep(path: Path, keep: Path) -> None:
+    spare = keep.with_name(f".{keep.name}.part")
+    spare.unlink(missing_ok=True)
+    try:
+        os.link(path, spare)
+    except OSError:  # a file system without links: for a moment the kept file is the only one
+        os.replace(path, keep)
+        return
+    os.replace(spare, keep)
+    spare.unlink(missing_ok=True)  # left where both names were one file already
 
 
 def write_text(path: Path, text: str) -> None:
@@ -62,7 +81,7 @@ def read_json(path: Path) -> Any:
         raise LabelwiseError(
             f"{path}: {error.strerror}", "a file that a run wrote", "check the run's path"
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise LabelwiseError(
             f"{path} is damaged", "JSON", "train or evaluate again to write it anew"
         ) from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,21 @@ from labelwise.data.vectors import read_vectors
 from labelwise.decisions import Tuning, tune
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import Result, judge
-from labelwise.training.checkpoint import STATE, Progress
+from labelwise.training.checkpoint import Progress, settle_state
 from labelwise.training.config import Config, make_config
+from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_json
 from labelwise.training.grown import grow_from, with_labels_of
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.memory import keep_freed_memory
+from labelwise.training.mistakes import warn_of_mistakes
 from labelwise.training.progress import Watch
-from labelwise.training.run import WEIGHTS, Run
+from labelwise.training.resuming import as_begun, claim, record_of, told_failures
+from labelwise.training.run import Run
+from labelwise.training.stopping import StopRequest
 from labelwise.training.unknown import keep_mask, record, shown_rows, told, unknown_loss
 from labelwise.types import LabelPriors, LabelSet, Targets
-
-_MAY_CHANGE = ("workers", "log_every", "save_every", "tensorboard", "data.max_unreadable")
 
 
 def fit(
@@ -70,9 +74,30 @@ def fit(
 
 
 def train(
-    config: Config, out: Path, data: Dataset | None = None, *, resume: bool = False, quiet: bool = False
+    config: Config,
+    out: Path,
+    data: Dataset | None = None,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    stop: StopRequest | None = None,
 ) -> Run:
-    """Train by a configuration; see `fit`."""
+    """Train by a configuration; see `fit`.
+
+    Args:
+        stop: a request to stop at the next step, such as signals make; `None` leaves signals alone.
+
+    Raises:
+        Stopped: after such a request, with the state saved.
+    """
+    stop = stop or StopRequest()
+    with told_failures(stop):
+        return _train(config, out, data, resume, quiet, stop)
+
+
+def _train(
+    config: Config, out: Path, data: Dataset | None, resume: bool, quiet: bool, stop: StopRequest
+) -> Run:
     keep_freed_memory()
     # Runs of different precision may follow each other in one process; accelerate would keep the first one's.
     AcceleratorState._reset_state()
@@ -95,15 +120,21 @@ def train(
         )
     if given.splits() and not config.data.untrained_labels:
         _refuse_untrained(dataset)
-    config, vectors = _word_vectors(config, dataset.labels)
-    run = Run(out, config, dataset.labels)
-    if accelerator.is_main_process:
-        _claim(run, resume)
-        run.save()
-    accelerator.wait_for_everyone()
     watch = Watch(quiet or not accelerator.is_main_process)
+    if resume and accelerator.is_main_process:
+        settle_state(out, watch.say)
+    accelerator.wait_for_everyone()
+    dataset = as_begun(dataset, out) if resume else dataset
+    config, vectors = _word_vectors(config, dataset.labels)
+    run, begun = Run(out, config, dataset.labels), record_of(config, *_learned(dataset))
+    if accelerator.is_main_process:
+        claim(run, resume, begun)
+        run.save()
+        run.settle_weights(watch.say)
+    accelerator.wait_for_everyone()
     for note in dataset.notes:
         watch.say(f"note: {note}")
+    overlaps = warn_of_mistakes(dataset, config, watch.say)
     if config.vectors.missing:
         watch.say(f"warning: no word vector, so it is learned: {', '.join(config.vectors.missing[:10])}")
     rows = shown_rows(dataset.split("train"), config.data)
@@ -117,39 +148,41 @@ def train(
         watch.say(line)
     if accelerator.is_main_process:
         keep_mask(run.path, rows, config.data)
-    loaders = Loaders(config, built.model.backbone, accelerator, watch)
-    validation = dataset.split("val") if dataset.splits().get("val") else None
-    judge_by = (loaders.rows(validation), validation) if validation is not None else None
-    trainer = Trainer(
-        run, built, loaders.train(rows), rows, judge_by, accelerator, cache(lambda: loaders.rows(rows))
-    )
-    if resume:
-        trainer.resume()
-    empty = [name for name, count in zip(rows.labels.names, rows.positive.sum(0), strict=True) if not count]
-    if empty:
-        watch.say(
-            f"warning: no positive in the training split, so it cannot be learned: {', '.join(empty[:10])}"
+    with closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
+        validation = dataset.split("val") if dataset.splits().get("val") else None
+        judge_by = (loaders.rows(validation), validation) if validation is not None else None
+        trainer = Trainer(
+            run,
+            built,
+            loaders.train(rows),
+            rows,
+            judge_by,
+            accelerator,
+            cache(lambda: loaders.rows(rows)),
+            stop,
+            begun,
         )
-    watch.say(_opening(config, dataset, trainer, accelerator))
-    with watch.over(trainer.steps):
-        progress = trainer.fit(watch)
-    loaders.close()
-    _finish(run, dataset, loaders, trainer, accelerator, progress, watch)
+        if resume:
+            trainer.resume()
+        empty = [
+            name for name, count in zip(rows.labels.names, rows.positive.sum(0), strict=True) if not count
+        ]
+        if empty:
+            watch.say(
+                f"warning: no positive in the training split, so it cannot be learned: {', '.join(empty[:10])}"
+            )
+        watch.say(_opening(config, dataset, trainer, accelerator))
+        with watch.over(trainer.steps):
+            progress = trainer.fit(watch)
+        loaders.close()
+        _finish(run, dataset, loaders, trainer, accelerator, progress, watch, overlaps)
+    trainer.journal.close()
     return run
 
 
-def _claim(run: Run, resume: bool) -> None:
-    if not resume and any((run.path / name).is_file() for name in (WEIGHTS, STATE)):
-        raise LabelwiseError(f"{run.path} holds a run", "a new folder", "use --resume or another --out")
-    if resume and (run.path / "config.yaml").is_file():
-        before, now = (_flat(c.model_dump()) for c in (Run.open(run.path).config, run.config))
-        changed = [k for k in {**now, **before} if now.get(k) != before.get(k) and k not in _MAY_CHANGE]
-        if changed:
-            raise LabelwiseError(
-                f"--resume with another {changed[0]} ({now.get(changed[0])} after {before.get(changed[0])})",
-                "the settings that the run began with",
-                "leave the setting out, or use another --out",
-            )
+def _learned(dataset: Dataset) -> list[Dataset]:
+    """The rows to learn from, and those to choose by where there are any."""
+    return [dataset.split(name) for name in ("train", "val") if dataset.splits().get(name)]
 
 
 def _refuse_untrained(dataset: Dataset) -> None:
@@ -164,14 +197,6 @@ def _refuse_untrained(dataset: Dataset) -> None:
             "a known positive of every label in the training split",
             "split anew with `labelwise data split`, or train the rest with --set data.untrained_labels=true",
         )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return found
 
 
 def _word_vectors(config: Config, labels: LabelSet) -> tuple[Config, torch.Tensor | None]:
@@ -198,6 +223,7 @@ def _finish(
     accelerator: Accelerator,
     progress: Progress,
     watch: Watch,
+    overlaps: Mapping[str, dict[str, Any]],
 ) -> None:
     """Reload what was saved, fit decisions on validation, judge each split, write it all down."""
     model = run.model().to(accelerator.device)
@@ -208,11 +234,14 @@ def _finish(
         rows = dataset.split(split)
         loader = loaders.rows(rows)
         result = judge(run, rows, loader, model, accelerator.device, split)
+        refuse_failing_disk(result.scores.unreadable)
+        result = replace(result, conditions={**result.conditions, **overlaps[split]})
         loaders.close()
         if split == "val":
             tuning = _decide(run, result, rows, accelerator, watch)
             result = result.again(run, tuning)
         found[split] = result.to_json()
+        trainer.journal.judged(progress, split, result.metrics)
         if accelerator.is_main_process:
             result.scores.save(run.path / "scores" / f"{split}.npz", rows)
         watch.say(_line(split, result.metrics, len(result.scores.rows)))
@@ -225,6 +254,7 @@ def _finish(
             "images": dataset.splits()["train"],
             **record(run.config, trainer.dataset),
             "steps": progress.step,
+            "skipped_steps": progress.skipped,
             "seconds": round(progress.seconds, 1),
             "images_per_second": round(seen / max(1e-9, progress.seconds), 1),
             "device": str(accelerator.device),

@@ -1,9 +1,12 @@
-"""What a run writes while it goes: metrics.jsonl, bad_images.csv, TensorBoard."""
+"""What a run writes while it goes: metrics.jsonl, bad_images.csv, trackers."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,10 @@ from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.training.checkpoint import Progress
 from labelwise.training.config import Config
-from labelwise.training.files import write_text
+from labelwise.training.disk import refuse_failing_disk
+from labelwise.training.files import write_atomic, write_text
+from labelwise.training.guard import Skipped
+from labelwise.training.tracking import Tracking
 from labelwise.types import Batch
 
 
@@ -21,7 +27,7 @@ class Journal:
     Args:
         path: the run's folder.
         dataset: the training rows, to name images by.
-        config: for the limit of unreadable images and for TensorBoard.
+        config: for the limit of unreadable images and for the trackers.
         writes: whether this process writes; the others only count.
     """
 
@@ -29,7 +35,7 @@ class Journal:
         self._path, self._dataset, self._writes = path, dataset, writes
         self._limit = config.data.max_unreadable
         self._bad: dict[str, str] = {}
-        self._board = _board(path) if config.tensorboard and writes else None
+        self._tracking = Tracking(path, config) if writes else None
 
     def rewind(self, progress: Progress) -> None:
         """Take out lines that are later than the state that training goes on from."""
@@ -44,9 +50,9 @@ class Journal:
                 except ValueError:  # a line cut short by a power failure
                     continue
                 past = (
-                    entry["step"] <= progress.step
-                    if entry["kind"] == "step"
-                    else entry["epoch"] <= progress.epoch
+                    entry["epoch"] <= progress.epoch
+                    if entry["kind"] == "epoch"
+                    else entry["step"] <= progress.step
                 )
                 kept += [line] if past else []
         write_text(lines, "".join(line + "\n" for line in kept))
@@ -55,7 +61,7 @@ class Journal:
             bad.unlink(missing_ok=True)
         elif bad.is_file():
             with open(bad, newline="", encoding="utf-8", errors="surrogateescape") as file:
-                self._bad = {row["image"]: row["reason"] for row in csv.DictReader(file)}
+                self._bad = {row[0]: row[1] for row in list(csv.reader(file))[1:] if len(row) == 2}
 
     def step(self, progress: Progress, terms: dict[str, float], lr: float, images_per_second: float) -> None:
         """A line of a step: the terms of its loss, the head's rate, images per second."""
@@ -68,9 +74,21 @@ class Journal:
             "images_per_second": round(images_per_second, 2),
         }
         self._write(entry)
-        if self._board is not None:
-            for name, value in {**terms, "lr": lr}.items():
-                self._board.add_scalar(f"train/{name}", value, progress.step)
+        if self._tracking is not None:
+            now = {**terms, "lr": lr, "images_per_second": images_per_second}
+            self._tracking.log({f"train/{name}": value for name, value in now.items()}, progress.step)
+
+    def skipped(self, progress: Progress, steps: Sequence[Skipped]) -> None:
+        """A line of each step that moved nothing."""
+        for skipped in steps:
+            self._write({"kind": "skipped", "epoch": progress.epoch + 1, **asdict(skipped)})
+
+    def settle(self) -> None:
+        """Bring all lines to the disk, as is due before the state that they lead to."""
+        file = self._path / "metrics.jsonl"
+        if self._writes and file.is_file():
+            with open(file, "rb+") as lines:
+                os.fsync(lines.fileno())
 
     def epoch(self, progress: Progress, found: float | None, best: bool) -> None:
         """A line of an epoch: its mean loss, validation mAP, and whether its weights are kept."""
@@ -82,15 +100,29 @@ class Journal:
             "train_loss": progress.losses[-1],
         }
         self._write({**entry, "val": val, "best": best, "seconds": round(progress.seconds, 2)})
-        if self._board is not None and found is not None:
-            self._board.add_scalar("val/mAP", found, progress.step)
+        if self._tracking is not None and found is not None:
+            self._tracking.log({"val/mAP": found}, progress.step)
+
+    def judged(self, progress: Progress, split: str, metrics: dict[str, Any]) -> None:
+        """What the kept weights reach on a split, for the trackers; results.json holds it all."""
+        if self._tracking is not None:
+            numbers = {
+                f"final/{split}/{k}": float(v) for k, v in metrics.items() if isinstance(v, int | float)
+            }
+            self._tracking.log(numbers, progress.step)
+
+    def close(self) -> None:
+        """End the trackers' runs."""
+        if self._tracking is not None:
+            self._tracking.close()
 
     def unreadable(self, batch: Batch) -> None:
         """Note the images of a batch that could not be decoded.
 
         Raises:
-            LabelwiseError: their share of the training rows is past the stated limit.
+            LabelwiseError: their share of the training rows is past the stated limit, or the disk fails.
         """
+        refuse_failing_disk(batch.unreadable)
         new = {self._dataset.image_id(row): reason for row, reason in batch.unreadable}
         if not new:
             return
@@ -98,9 +130,7 @@ class Journal:
         self._bad.update(new)
         bad = self._path / "bad_images.csv"
         if self._writes and first_seen:
-            with open(bad, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-                writer = csv.writer(file)
-                writer.writerows([("image", "reason"), *sorted(self._bad.items())])
+            write_atomic(bad, self._write_bad)
         share = len(self._bad) / len(self._dataset)
         if share > self._limit:
             raise LabelwiseError(
@@ -109,19 +139,11 @@ class Journal:
                 f"see {bad}, mend them, or raise data.max_unreadable",
             )
 
+    def _write_bad(self, path: Path) -> None:
+        with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            csv.writer(file).writerows([("image", "reason"), *sorted(self._bad.items())])
+
     def _write(self, entry: dict[str, Any]) -> None:
         if self._writes:
             with open(self._path / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
-
-
-def _board(path: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise LabelwiseError(
-            "tensorboard = true without the package",
-            "tensorboard installed",
-            "run: pip install labelwise[tensorboard]",
-        ) from None
-    return SummaryWriter(str(path / "tensorboard"))

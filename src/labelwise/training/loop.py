@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -19,17 +19,20 @@ from torch import Tensor
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import TrainLoader
-from labelwise.errors import LabelwiseError, first_line
+from labelwise.errors import LabelwiseError, Stopped, first_line
 from labelwise.evaluation.scores import collect
 from labelwise.methods import Method
 from labelwise.metrics import functional as F
 from labelwise.model import LabelModel
 from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
+from labelwise.training.disk import refuse_failing_disk
+from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
 from labelwise.training.mixup import mix
 from labelwise.training.optim import build_optimizer, rate_factor, set_rate
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
+from labelwise.training.stopping import Agreement, StopRequest
 from labelwise.types import Batch
 
 
@@ -48,6 +51,8 @@ class Trainer:
         accelerator: device, precision and processes.
         examples: gives this process's share of the training rows, each once and not augmented, for what a method
             refreshes between epochs.
+        stop: asks for the end at the next step; `None` for what nobody stops.
+        record: plain data that every state carries, see `checkpoint.recorded`.
     """
 
     def __init__(
@@ -59,6 +64,8 @@ class Trainer:
         validate: tuple[Any, Dataset] | None,
         accelerator: Accelerator,
         examples: Callable[[], Iterable[Batch]],
+        stop: StopRequest | None = None,
+        record: Mapping[str, Any] | None = None,
     ) -> None:
         self.run, self.config, self.method, self.accelerator = run, run.config, method, accelerator
         self.loader, self.dataset, self.validate, self.examples = train, dataset, validate, examples
@@ -72,6 +79,9 @@ class Trainer:
         self.steps = self.steps_per_epoch * c.epochs
         self.progress = Progress()
         self.journal = Journal(run.path, dataset, c, accelerator.is_main_process)
+        self.guard = Guard(method, dataset, c.optim.clip_norm, accelerator.scaler is not None)
+        self.stop, self.record = stop or StopRequest(), dict(record or {})
+        self._agreement = Agreement(self.stop, accelerator.num_processes)
 
     @property
     def state_path(self) -> Path:
@@ -102,12 +112,18 @@ class Trainer:
             ) from None
 
     def fit(self, watch: Watch) -> Progress:
-        """Train to the last epoch, or until patience ends."""
+        """Train to the last epoch, or until patience ends.
+
+        Raises:
+            Stopped: at the step after a request to stop; the state is saved.
+        """
         self.journal.rewind(self.progress)
         started = time.perf_counter() - self.progress.seconds
-        while self.progress.epoch < self.config.epochs and not self._out_of_patience():
-            self._epoch(watch, started)
-            self._finish_epoch(watch, started)
+        with self.stop.noting():
+            while self.progress.epoch < self.config.epochs and not self._out_of_patience():
+                self._epoch(watch, started)
+                self._finish_epoch(watch, started)
+            self._agreement.close()
         return self.progress
 
     def _epoch(self, watch: Watch, started: float) -> None:
@@ -116,46 +132,52 @@ class Trainer:
         self.method.clock = p.epoch, c.epochs
         if not p.step_in_epoch:
             torch.manual_seed(_key(c.seed, p.step, -1))
-            self.method.start_epoch(self.examples)
+            self.method.start_epoch(lambda: self.stop.watching(self.examples()))
         self.stepper.train()
         first = p.step_in_epoch
         batches = self.loader.epoch(p.epoch, first * c.optim.accumulate)
         losses = torch.zeros((), device=self.accelerator.device)
         since, images = time.perf_counter(), 0
         while p.step_in_epoch < self.steps_per_epoch:
-            terms, count = self._step(batches)
-            losses += terms["loss"]
+            terms, counted, count = self._step(batches)
+            losses += counted
             images += count
             p.step += 1
             p.step_in_epoch += 1
-            save = p.step % c.save_every == 0 and p.step_in_epoch < self.steps_per_epoch
+            stop = self._agreement.reached()
+            save = stop or (p.step % c.save_every == 0 and p.step_in_epoch < self.steps_per_epoch)
             log = p.step % c.log_every == 0
             if log or save:
                 # The only places where the host waits for the device.
                 now = time.perf_counter()
                 rate = images / (now - since)
-                p.loss_sum += self._finite(losses)
-                losses.zero_()
+                self._settle(losses, watch)
                 p.seconds = now - started
             if log:
-                terms = self.accelerator.reduce(terms, "mean")
-                self.journal.step(p, {k: float(v) for k, v in terms.items()}, self._rate(), rate)
+                told = {k: float(v) for k, v in self.accelerator.reduce(terms, "mean").items()}
+                finite = {k: v for k, v in told.items() if math.isfinite(v)}
+                self.journal.step(p, finite, self._rate(), rate)
                 watch.step(p.step, rate)
             if save:
                 self._save()
-        p.loss_sum += self._finite(losses)
+            if stop:
+                raise self._stopped()
+        self._settle(losses, watch)
         self._rate_of_epoch = images / (time.perf_counter() - since)
 
-    def _step(self, batches: Iterator[Batch]) -> tuple[dict[str, Tensor], int]:
+    def _step(self, batches: Iterator[Batch]) -> tuple[dict[str, Tensor], Tensor, int]:
+        """Terms of the loss, the loss or 0 where the step is not finite, and the number of images."""
         p, c, accelerator = self.progress, self.config, self.accelerator
         torch.manual_seed(_key(c.seed, p.step, accelerator.process_index))
         set_rate(self.optimizer, rate_factor(p.step, self.steps, c.optim))
         images = 0
         sums: dict[str, Tensor] = {}
+        rows = []
         parts = c.optim.accumulate
         for i, batch in enumerate(islice(batches, parts)):
             self.journal.unreadable(batch)
             images += len(batch.index) * accelerator.num_processes
+            rows.append(batch.index.numpy())
             batch = batch.to(accelerator.device)
             if c.mixup:
                 batch = mix(batch, c.mixup)
@@ -166,19 +188,26 @@ class Trainer:
                 accelerator.backward(terms["loss"] / parts)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / parts
-        if c.optim.clip_norm:
-            accelerator.clip_grad_norm_(self.method.parameters(), c.optim.clip_norm)
+        accelerator.unscale_gradients()
+        finite = self.guard.step(p.step + 1, sums, rows)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.ema is not None:
             self.ema.update(self.method.model, step=p.step)
-        return sums, images
+        return sums, torch.where(finite, sums["loss"], 0.0), images
 
     def _finish_epoch(self, watch: Watch, started: float) -> None:
         p = self.progress
-        p.losses.append(p.loss_sum / self.steps_per_epoch)
-        p.epoch, p.step_in_epoch, p.loss_sum = p.epoch + 1, 0, 0.0
-        found = self._validate()
+        self.guard.refuse_broken(p.step)
+        try:
+            found = self._validate()
+        except (Exception, Stopped):
+            if not self.stop.by:
+                raise
+            self._save()  # all steps of the epoch are done; only the judgement is repeated
+            raise self._stopped() from None
+        p.losses.append(p.loss_sum / max(1, self.steps_per_epoch - p.skipped_in_epoch))
+        p.epoch, p.step_in_epoch, p.loss_sum, p.skipped_in_epoch = p.epoch + 1, 0, 0.0, 0
         best = found is None or found > p.best
         if best:
             p.best_epoch, p.best = p.epoch, -1.0 if found is None else found
@@ -200,7 +229,8 @@ class Trainer:
             return None
         loader, rows = self.validate
         model = self.weights
-        scores = collect(model, loader, rows, self.accelerator.device)
+        scores = collect(model, self.stop.watching(loader), rows, self.accelerator.device)
+        refuse_failing_disk(scores.unreadable)
         found = float(F.mean_average_precision(scores.logits, scores.hard, scores.known))
         return found if math.isfinite(found) else None
 
@@ -208,16 +238,23 @@ class Trainer:
         p = self.progress
         return bool(self.config.patience) and p.epoch - p.best_epoch >= self.config.patience
 
-    def _finite(self, losses: Tensor) -> float:
-        """The mean over processes of a sum of losses; all of them stop where it is not finite."""
-        value = float(self.accelerator.reduce(losses, "mean"))
-        if not math.isfinite(value):
-            raise LabelwiseError(
-                f"a loss that is not finite at or just before step {self.progress.step}",
-                "finite numbers",
-                "lower --lr or optim.clip_norm; the last saved state is intact",
-            )
-        return value
+    def _settle(self, losses: Tensor, watch: Watch) -> None:
+        """Add a sum of losses to the epoch's, as its mean over processes, and tell of steps that were skipped."""
+        p = self.progress
+        skipped = self.guard.found(lambda marks: self.accelerator.reduce(marks, "mean"))
+        p.skipped += len(skipped)
+        p.skipped_in_epoch += len(skipped)
+        self.journal.skipped(p, skipped)
+        for one in skipped:
+            watch.say(f"warning: {one}; the step is skipped")
+        p.loss_sum += float(self.accelerator.reduce(losses, "mean"))
+        losses.zero_()
+
+    def _stopped(self) -> Stopped:
+        by = self.stop.by or "a signal to another process"
+        return Stopped(
+            f"stopped by {by} at step {self.progress.step} of {self.steps}, saved in {self.run.path}"
+        )
 
     def _rate(self) -> float:
         return max(group["lr"] for group in self.optimizer.param_groups)
@@ -225,6 +262,8 @@ class Trainer:
     def _save(self) -> None:
         if not self.accelerator.is_main_process:
             return
+        self.guard.refuse_broken(self.progress.step)
+        self.journal.settle()
         scaler = self.accelerator.scaler
         save_state(
             self.state_path,
@@ -233,6 +272,7 @@ class Trainer:
             optimizer=self.optimizer.state_dict(),
             ema=self.ema.module.state_dict() if self.ema is not None else None,
             scaler=scaler.state_dict() if scaler is not None else None,
+            record=self.record,
         )
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
 from labelwise.data.transforms import build_transform
 from labelwise.training.config import Config
+from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_atomic
 from labelwise.types import Batch, Targets
 
@@ -76,20 +77,19 @@ def _compute(
     workers: int,
     bad: list[tuple[int, str]],
 ) -> None:
-    loader = eval_loader(
-        dataset, build_transform(config.transform(), train=False), batch_size=32, workers=workers
-    )
+    transform = build_transform(config.transform(), train=False)
     store = None
-    for batch in loader:
-        maps = backbone(batch.images.to(device)).to(torch.float16).cpu().numpy()
-        if store is None:
-            shape = (len(dataset), *maps.shape[1:])
-            store = _room(path, shape)
-        store[batch.index.numpy()] = maps
-        bad += batch.unreadable
+    with closing(eval_loader(dataset, transform, batch_size=32, workers=workers)) as loader:
+        for batch in loader:
+            maps = backbone(batch.images.to(device)).to(torch.float16).cpu().numpy()
+            if store is None:
+                shape = (len(dataset), *maps.shape[1:])
+                store = _room(path, shape)
+            store[batch.index.numpy()] = maps
+            refuse_failing_disk(batch.unreadable)  # what is stored as unreadable stays so
+            bad += batch.unreadable
     assert store is not None
     store.flush()
-    loader.close()
 
 
 def _room(path: Path, shape: tuple[int, ...]) -> np.memmap:

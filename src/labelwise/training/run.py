@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.methods import Method, create_method
 from labelwise.model import LabelModel
-from labelwise.training.config import Config, make_config, read_yaml
+from labelwise.training.config import Config, make_config
 from labelwise.training.files import read_json, write_atomic, write_json, write_text
+from labelwise.training.plain_yaml import read_yaml
+from labelwise.training.sealed import is_whole, load_sealed, save_sealed
 from labelwise.types import LabelPriors, LabelSet
 
 WEIGHTS = "model.safetensors"
+KEPT = "state/best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -102,18 +106,37 @@ class Run:
             )
         model = self.build("none").model
         try:
-            model.load_state_dict(load_file(path), strict=True)
+            model.load_state_dict(load_sealed(path), strict=True)
         except (SafetensorError, RuntimeError, OSError) as error:
             reason = first_line(error)
             raise LabelwiseError(
-                f"{path} ({reason})", "the weights of these settings", "train again"
+                f"{path} ({reason})",
+                "the weights of these settings",
+                "give `labelwise train --resume`, which restores damaged ones, or train again",
             ) from None
         return model.eval()
 
     def save_weights(self, model: LabelModel) -> None:
-        """Write the weights atomically."""
+        """Write the weights atomically, and a copy for `settle_weights`."""
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-        write_atomic(self.path / WEIGHTS, lambda part: save_file(state, part, {"format": "labelwise-1"}))
+        for name in (WEIGHTS, KEPT):
+            write_atomic(self.path / name, lambda part: save_sealed(state, part))
+
+    def settle_weights(self, say: Callable[[str], None]) -> None:
+        """Put the copy in the place of weights that are damaged.
+
+        Raises:
+            LabelwiseError: the copy is damaged too.
+        """
+        path, copy = self.path / WEIGHTS, self.path / KEPT
+        if not path.is_file() or is_whole(path):
+            return
+        if not is_whole(copy):
+            raise LabelwiseError(
+                f"{path} and its copy {copy}, both damaged", "one of them whole", "train anew"
+            )
+        write_atomic(path, lambda part: shutil.copyfile(copy, part))
+        say(f"warning: {path} was damaged and is restored from its copy")
 
     def decisions(self) -> Decisions:
         """How logits become selected labels; 0.5 on the plain sigmoid where nothing was fitted.

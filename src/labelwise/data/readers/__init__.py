@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import (
@@ -15,6 +16,7 @@ from labelwise.data.readers import (
     folder,
     nuswide,
     pa100k,
+    packed,
     parquet,
     peta,
     rapv1,
@@ -46,9 +48,10 @@ class Reader:
 
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in (voc, coco, csv, parquet, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits)
+    for module in (voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits)
 }
 _COMMON = frozenset({"val_as"})
+_BLOCK = 65536  # rows
 
 
 def forms() -> str:
@@ -95,6 +98,7 @@ def read(source: str | Source) -> Dataset:
     resolved = resolve(source)
     data = _val_as(READERS[resolved.kind].read(resolved), resolved)
     data = replace(data, source=str(resolved), rows_in_source=data.rows_in_source or len(data))
+    pa.default_memory_pool().release_unused()  # what reading took, or it would stay with the process
     unseen = labels_without_training(data)
     if unseen:
         shown = ", ".join(unseen[:5]) + (", ..." if len(unseen) > 5 else "")
@@ -134,6 +138,12 @@ def labels_without_training(data: Dataset) -> list[str]:
         return []
     inside = data.split_of == data.split_names.index("train")
     outside = (data.split_of >= 0) & ~inside
-    positive = data.positive
-    lost = positive[outside].any(0) & ~positive[inside].any(0)
-    return [data.labels.names[j] for j in np.flatnonzero(lost)]
+    seen = {True: np.zeros(len(data.labels), bool), False: np.zeros(len(data.labels), bool)}
+    for start in range(0, len(data), _BLOCK):  # blocks, so that a copy of all cells is never made
+        part = slice(start, start + _BLOCK)
+        positive = data.known[part] & (data.values[part] >= 0.5)
+        for trained, rows in ((True, inside[part]), (False, outside[part])):
+            seen[trained] |= positive[rows].any(0)
+        if seen[True].all():
+            break
+    return [data.labels.names[j] for j in np.flatnonzero(seen[False] & ~seen[True])]

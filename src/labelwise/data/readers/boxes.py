@@ -31,7 +31,13 @@ class BoxList:
         size: tuple[float, float],
         weak: bool,
     ) -> None:
-        """Adds a box with `sides` (x0, y0, x1, y1) in pixels of an image of `size` (width, height)."""
+        """Adds a box with `sides` (x0, y0, x1, y1) in pixels of an image of `size` (width, height).
+
+        Raises:
+            ValueError: numbers that are no place in an image.
+        """
+        if not all(abs(side) < 1e9 for side in sides) or not all(0 < side < 1e9 for side in size):
+            raise ValueError(f"a box of {sides} in an image of {size}")
         (x0, y0, x1, y1), (width, height) = sides, size
         self.rows.append(row)
         self.labels.append(label)

@@ -28,7 +28,7 @@ def state(cell: Any, unknown: Collection[str] = ()) -> float:
     if text.lower() in _BLANK or text in unknown:
         return math.nan
     value = float(cell) if isinstance(cell, bool | int | float) else float(text)
-    if not 0 <= value <= 1:
+    if not 0 <= value <= 1 or "_" in text:  # Python's numbers may hold underscores; those of tables may not
         raise ValueError(text)
     return value
 
@@ -47,8 +47,15 @@ def states(
     Raises:
         LabelwiseError: for a column of another kind, or a cell that is no state: row, column and value.
     """
-    coded = plain(column).dictionary_encode()
-    cells = coded.dictionary.to_pylist()
+    try:
+        coded = plain(column).dictionary_encode()
+        cells = coded.dictionary.to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError):
+        raise LabelwiseError(
+            f"column {name!r} of type {column.type}",
+            "1, 0 or blank (unknown) in every column but image, split and group",
+            f"leave the column out with ?ignore={name}",
+        ) from None
     values, wrong = np.full(len(cells) + 1, np.nan, np.float32), []
     for code, cell in enumerate(cells):
         try:

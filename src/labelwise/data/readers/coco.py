@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,14 @@ from labelwise.types import LabelSet
 FORM = "coco:ANNOTATIONS.json[,MORE.json][?images=DIR[,DIR]]|DIR"
 MEANING = "COCO annotations; several files give the splits train, val and test by their names"
 OPTIONS = frozenset({"images", "missing"})
+
+
+_ENTRIES: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    "images": {"id": (int, str), "file_name": (str,)},
+    "annotations": {"image_id": (int, str), "category_id": (int,)},
+    "categories": {"id": (int,), "name": (str,)},
+}
+"""What each entry of a list must hold, and of which types."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,14 @@ def read(source: Source) -> Dataset:
         for item in part.content["annotations"]:
             row, label = _place(part, item, images, column)
             cells.append((start + row, label))
-            _add_box(boxes, start + row, label, item, part.content["images"][row])
+            try:
+                _add_box(boxes, start + row, label, item, part.content["images"][row])
+            except (TypeError, ValueError, OverflowError) as error:
+                raise LabelwiseError(
+                    f"{part.file}: annotation {item.get('id', '?')} ({error})",
+                    "bbox [x, y, width, height] in pixels of the image",
+                    "correct the file",
+                ) from None
     _refuse_repeated(paths)
     root = Path(os.path.commonpath([part.folder.absolute() for part in parts]))
     values = np.zeros((len(paths), len(names)), np.uint8)
@@ -153,27 +169,27 @@ def _content(file: Path) -> dict[str, Any]:
         raise LabelwiseError(
             f"{file} without {', '.join(absent)}", f"lists {', '.join(lists)}", "check the file"
         )
-    for name, keys in (("images", ("id", "file_name")), ("annotations", ("image_id", "category_id"))):
+    for name, keys in _ENTRIES.items():
         for number, item in enumerate(content[name]):
-            lacking = [key for key in keys if not (isinstance(item, dict) and key in item)]
-            if lacking:
-                raise LabelwiseError(
-                    f"{file}: entry {number} of {name} without {lacking[0]}",
-                    " and ".join(keys),
-                    "correct the file",
-                )
+            _check_entry(item, keys, f"{file}: entry {number} of {name}")
     return content
+
+
+def _check_entry(item: Any, keys: Mapping[str, tuple[type, ...]], place: str) -> None:
+    for key, kinds in keys.items():
+        if not (isinstance(item, dict) and key in item):
+            raise LabelwiseError(f"{place} without {key}", " and ".join(keys), "correct the file")
+        if type(item[key]) not in kinds:  # not isinstance: true is no number
+            wanted = " or ".join({int: "a whole number", str: "text"}[kind] for kind in kinds)
+            raise LabelwiseError(f"{place} with {key} {item[key]!r}", wanted, "correct the file")
 
 
 def _categories(parts: list[Part]) -> tuple[tuple[str, ...], dict[int, int]]:
     tables = []
     for part in parts:
-        try:
-            tables.append({int(c["id"]): str(c["name"]) for c in part.content["categories"]})
-        except (KeyError, TypeError, ValueError):
-            raise LabelwiseError(
-                f"{part.file}: a category without id or name", "both in each", "correct the file"
-            ) from None
+        tables.append({c["id"]: c["name"] for c in part.content["categories"]})
+        if len(tables[-1]) < len(part.content["categories"]):
+            raise LabelwiseError(f"{part.file}: a category id twice", "distinct ids", "correct the file")
         if tables[-1] != tables[0]:
             raise LabelwiseError(
                 f"{part.file.name} with other categories than {parts[0].file.name}",

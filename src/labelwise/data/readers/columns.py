@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.cells import indicator, named_labels, plain, state, states
-from labelwise.data.readers.files import find_root, image_folder, keep_existing, text_array
+from labelwise.data.readers.files import find_root, image_folder, keep_existing
 from labelwise.data.readers.repeated import merge_repeated
 from labelwise.data.source import Source
+from labelwise.data.table import hard_cells
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
 
@@ -49,6 +51,7 @@ def dataset_of(table: pa.Table, source: Source, folder: Path, row_name: Callable
         labels, values, known = _from_names(table, names_column, rest, source, notes)
     else:
         labels, values, known = _from_columns(table, rest, source, row_name)
+        notes += _mixed_conventions(labels, values, known)
     codes, names = split_codes(table[split], notes) if split else (None, ())
     images, root = (
         (_bytes(table[image]), None) if bytes_ else _paths(table[image], source, folder, row_name, notes)
@@ -88,8 +91,13 @@ def _wanted(table: pa.Table, source: Source, notes: list[str]) -> pa.Table:
 
 
 def _counts(column: pa.ChunkedArray) -> bool:
-    texts = [str(cell) for cell in column.to_pylist()]
-    return texts in ([str(i) for i in range(len(texts))], [str(i + 1) for i in range(len(texts))])
+    try:
+        numbers = plain(column).cast(pa.int64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    if numbers.null_count:
+        return False
+    return any(np.array_equal(numbers, np.arange(start, start + len(numbers))) for start in (0, 1))
 
 
 def _image_column(table: pa.Table, source: Source) -> tuple[str, bool]:
@@ -156,12 +164,26 @@ def _from_columns(
             "add the labels",
         )
     unknown = source.names("unknown")
+    hard = None if unknown else hard_cells(table.select(rest))
+    if hard is not None:
+        return tuple(rest), *hard
     values = np.empty((table.num_rows, len(rest)), np.float32)
     for j, name in enumerate(rest):
         values[:, j] = states(table[name], name, row_name, unknown)
     known = ~np.isnan(values)
     values = np.where(known, values, np.float32(0))
     return tuple(rest), hardened(values), known
+
+
+def _mixed_conventions(labels: tuple[str, ...], values: np.ndarray, known: np.ndarray) -> list[str]:
+    """A sentence on columns of 1 and unknown beside others that hold 0: -1 or a blank may mean absent there."""
+    absent, present = (known & (values < 0.5)).any(0), (known & (values >= 0.5)).any(0)
+    odd = [labels[j] for j in np.flatnonzero(present & ~absent & ~known.all(0))]
+    if not odd or not absent.any():
+        return []
+    few = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
+    told = f"{few}: 1 and unknown, but never 0 as in other columns; if what was read as unknown means absent there,"
+    return [f"{told} write 0."]
 
 
 def hardened(values: np.ndarray) -> np.ndarray:
@@ -172,17 +194,16 @@ def hardened(values: np.ndarray) -> np.ndarray:
 def _paths(
     column: pa.ChunkedArray, source: Source, folder: Path, row_name: Callable[[int], str], notes: list[str]
 ) -> tuple[pa.Array, Path]:
-    names = ["" if name is None else name for name in plain(column).to_pylist()]
-    if "" in names:
-        raise LabelwiseError(
-            f"{row_name(names.index(''))} without an image", "an image name", "complete the row"
-        )
+    names = plain(column).cast(pa.string()).fill_null("")
+    blank = pc.index(names, "").as_py()
+    if blank >= 0:
+        raise LabelwiseError(f"{row_name(blank)} without an image", "an image name", "complete the row")
     if "images" in source.options:
-        return text_array(names), image_folder(source.options["images"])
-    root = find_root(names, [folder, folder / "images"])
+        return names, image_folder(source.options["images"])
+    root = find_root(names[:1].to_pylist(), [folder, folder / "images"])
     if root != folder:
         notes.append("Images are in the folder `images` beside the table.")
-    return text_array(names), root
+    return names, root
 
 
 def _bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -200,7 +221,9 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
         column: the split of each row.
         notes: takes a sentence for each decision.
     """
-    texts = ["" if cell is None else str(cell).strip() for cell in plain(column).to_pylist()]
+    coded = plain(column).dictionary_encode()
+    texts = [*("" if cell is None else str(cell).strip() for cell in coded.dictionary.to_pylist()), ""]
+    index = coded.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
     have = set(texts) - {""}
     alias = {text: SPLIT_ALIASES.get(text.lower(), text.lower()) for text in have}
     alias = {text: name if name in ("train", "val", "test") else text for text, name in alias.items()}
@@ -209,10 +232,11 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
         notes.append("Splits renamed: " + ", ".join(f"{text} is {alias[text]}" for text in changed) + ".")
     usual = {"train": 0, "val": 1, "test": 2}
     names = tuple(sorted(set(alias.values()), key=lambda name: (usual.get(name, 3), name)))
-    if "" in texts:
-        notes.append(f"{texts.count(''):,} rows are in no split.")
     code = {"": -1, **{text: names.index(name) for text, name in alias.items()}}
-    return np.array([code[text] for text in texts], np.int16), names
+    codes = np.array([code[text] for text in texts], np.int16)[index]
+    if (codes < 0).any():
+        notes.append(f"{int((codes < 0).sum()):,} rows are in no split.")
+    return codes, names
 
 
 def group_codes(column: pa.ChunkedArray, notes: list[str]) -> np.ndarray:

@@ -6,20 +6,23 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers.columns import IMAGE_COLUMNS, NAMES_COLUMNS, dataset_of
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
-from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.files import source_file
+from labelwise.data.readers.plain_csv import read_plain
 from labelwise.data.source import Source
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 
 FORM = "csv:FILE[?images=DIR&separator=;]"
 MEANING = "a table with an image column and a 0/1/blank column per label, or a column `labels` of names"
 OPTIONS = COLUMN_OPTIONS
+_LONGEST_HEADER = 1 << 20  # bytes
 
 
 def read(source: Source) -> Dataset:
@@ -31,24 +34,56 @@ def read(source: Source) -> Dataset:
         LabelwiseError: for an empty file, ragged rows, or what `dataset_of` refuses.
     """
     file = source_file(source, "a CSV file")
-    text, note = decoded(file)
-    delimiter = _delimiter(text)
-    table = _table(file, text, delimiter)
+    table, note = _plain(file), ""
+    if table is None:
+        text, note = decoded(file)
+        table = _table(file, text, _delimiter(text))
 
     def row_name(row: int) -> str:
+        text = decoded(file)[0]
+        delimiter = _delimiter(text)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         filled = (reader.line_num for cells in reader if cells)
-        return f"row {next(number for place, number in enumerate(filled) if place == row + 1)}"
+        return f"row {next((number for place, number in enumerate(filled) if place == row + 1), row + 2)}"
 
     data = dataset_of(table, source, file.parent, row_name)
     return data.with_notes(note) if note else data
+
+
+def _plain(file: Path) -> pa.Table | None:
+    """The table where the file is of the common form that is read quickly."""
+    with file.open("rb") as opened:
+        raw = opened.readline(_LONGEST_HEADER)
+    try:
+        header = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    if not header.strip() or not header.endswith("\n"):
+        return None
+    delimiter = _delimiter(header)
+    try:
+        names = next(csv.reader([header], delimiter=delimiter))
+    except csv.Error:  # the general reader says what is wrong
+        return None
+    if len(set(names)) < len(names):
+        return None
+    words = {"split", "group", *IMAGE_COLUMNS, *NAMES_COLUMNS}
+    text = frozenset({names[0], *(name for name in names if name.strip().lower() in words)})
+    return read_plain(file, names, delimiter, text)
 
 
 def decoded(file: Path) -> tuple[str, str]:
     """Text of a file and a sentence on its encoding where that is not UTF-8."""
     raw = file.read_bytes()
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return raw.decode("utf-16"), "The file is in UTF-16."
+        try:
+            return raw.decode("utf-16"), "The file is in UTF-16."
+        except UnicodeDecodeError as error:
+            raise LabelwiseError(
+                f"{file}, in UTF-16 by its first bytes ({first_line(error)})",
+                "a text table",
+                "save it in UTF-8",
+            ) from None
     for encoding in ("utf-8-sig", "cp1252", "latin-1"):
         try:
             note = "" if encoding == "utf-8-sig" else f"The file is not UTF-8: it was read as {encoding}."
@@ -64,6 +99,32 @@ def _delimiter(text: str) -> str:
     return max(",;\t|", key=lambda mark: (header.count(mark), mark == ","))
 
 
+def _header(file: Path, text: str, delimiter: str) -> list[str]:
+    """The first row; every quote must be closed, or the rows behind it would end up in one cell."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict='"' in text)
+    try:
+        header = next(row for row in rows if row)
+        if '"' in text:
+            for _ in rows:
+                pass
+    except csv.Error as error:
+        raise LabelwiseError(
+            f"{file}, line {rows.line_num}: {error}",
+            "cells in whole pairs of quotes, each of less than 131,072 characters",
+            "correct the quotes",
+        ) from None
+    return header
+
+
+def _parsed(file: Path, body: io.BytesIO, **options: Any) -> pa.Table:
+    try:
+        return arrow_csv.read_csv(body, **options)
+    except (pa.ArrowException, OverflowError) as error:
+        raise LabelwiseError(
+            f"{file} ({first_line(error)})", "a header and one row per image", "check the file"
+        ) from None
+
+
 def _table(file: Path, text: str, delimiter: str) -> pa.Table:
     if not text.strip():
         raise LabelwiseError(f"{file}, an empty file", "a header and one row per image", "check the file")
@@ -75,12 +136,15 @@ def _table(file: Path, text: str, delimiter: str) -> pa.Table:
         ragged.append(row)
         return "skip"
 
-    header = next(row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row)
-    table = arrow_csv.read_csv(
-        io.BytesIO(text.lstrip("\r\n").encode()),
+    header = _header(file, text, delimiter)
+    # The last line may lack its end; the parser of blocks asks for one.
+    body = (text.lstrip("\r\n") + "\n").encode()
+    table = _parsed(
+        file,
+        io.BytesIO(body),
         read_options=arrow_csv.ReadOptions(
             use_threads=False,
-            block_size=max(1 << 20, min(len(text) * 4 + 1, 1 << 30)),
+            block_size=max(1 << 20, min(len(body) + 1, 1 << 30)),
             column_names=[str(i) for i in range(len(header))],
             skip_rows_after_names=1,
         ),

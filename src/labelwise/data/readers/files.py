@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.source import Source, WouldLose
@@ -15,6 +17,7 @@ from labelwise.errors import LabelwiseError
 
 _SUFFIXES = ".jpg .jpeg .jpe .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .avif"
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
+LISTED = 256  # rows in one folder from which its listing is quicker than asking for each file
 
 
 def is_image_name(name: str) -> bool:
@@ -51,7 +54,7 @@ def image_folder(path: str | Path) -> Path:
 def find_root(names: Sequence[str], candidates: Sequence[Path]) -> Path:
     """The first candidate folder that holds the first named image, else the first candidate."""
     for folder in candidates:
-        if names and (folder / names[0]).is_file():
+        if names and os.path.isfile(folder / names[0]):
             return folder
     return candidates[0]
 
@@ -60,13 +63,13 @@ def text_array(names: Sequence[str]) -> pa.Array:
     """Names as an Arrow array; raises `LabelwiseError` for one that is not text on this system."""
     try:
         return pa.array(names, pa.string())
-    except UnicodeEncodeError:
-        for name in names:
-            if not name.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in name):
-                raise LabelwiseError(
-                    f"image name {os.fsencode(name)!r}", "a file name in UTF-8", "rename the file"
-                ) from None
-        raise
+    except UnicodeEncodeError as error:
+        # Names of files carry the bytes that are no UTF-8 as half characters; JSON can hold any half.
+        try:
+            told = f"image name {os.fsencode(error.object)!r}"
+        except UnicodeEncodeError:
+            told = f"image name {error.object!r}"
+        raise LabelwiseError(told, "a file name in UTF-8", "rename the file") from None
 
 
 def keep_existing(data: Dataset, source: Source) -> Dataset:
@@ -78,22 +81,60 @@ def keep_existing(data: Dataset, source: Source) -> Dataset:
     policy = source.choice("missing", ("stop", "skip"))
     if data.embedded:
         return data
-    names = data.images.to_pylist()
     root = "" if data.root is None else str(data.root)
-    there = np.fromiter((os.path.isfile(os.path.join(root, name)) for name in names), bool, len(names))
+    there = files_there(data.images, root)
     lost = np.flatnonzero(~there)
     if not len(lost):
         return data
-    shown = ", ".join(names[i] for i in lost[:5]) + (", ..." if len(lost) > 5 else "")
+    shown = ", ".join(data.image_id(i) for i in lost[:5].tolist()) + (", ..." if len(lost) > 5 else "")
     where = f" under {root}" if root else ""
-    if policy == "stop" or len(lost) == len(names):
+    if policy == "stop" or len(lost) == len(data):
         raise WouldLose(
-            f"{len(lost):,} of {len(names):,} image files missing{where}: {shown}",
+            f"{len(lost):,} of {len(data):,} image files missing{where}: {shown}",
             "every image that the table names",
             "correct images=DIR"
-            + (", or add missing=skip to go on without them" if len(lost) < len(names) else ""),
+            + (", or add missing=skip to go on without them" if len(lost) < len(data) else ""),
             ("missing", "skip"),
         )
     return data.take(there).with_notes(
         f"{len(lost):,} rows whose image file is missing were left out: {shown}."
     )
+
+
+def files_there(names: pa.Array | pa.ChunkedArray, root: str) -> Bool[np.ndarray, " N"]:
+    """Whether each name, relative to a root or absolute, is that of a file.
+
+    A folder that many rows name is listed once; whatever no listing shows is asked for by itself, so the answer is
+    that of `os.path.isfile` for every name.
+    """
+    array = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
+    listed = [_listing(root, prefix) for prefix in _frequent_prefixes(array)]
+    there = np.zeros(len(array), bool)
+    if listed:
+        found = pa.chunked_array(listed, pa.large_binary())
+        there = pc.is_in(array.cast(pa.large_binary()), value_set=found).to_numpy(zero_copy_only=False).copy()
+    rest = np.flatnonzero(~there)
+    asked = array.take(pa.array(rest)).to_pylist()
+    there[rest] = np.fromiter((os.path.isfile(os.path.join(root, name)) for name in asked), bool, len(rest))
+    return there
+
+
+def _frequent_prefixes(names: pa.Array) -> list[str]:
+    """What stands before the last part of at least `LISTED` names: `` or a folder and its slash."""
+    parts = pc.split_pattern(names, "/", max_splits=1, reverse=True)
+    folder = pc.if_else(pc.equal(pc.list_value_length(parts), 2), pc.list_element(parts, 0), None)
+    coded = folder.dictionary_encode()
+    last = len(coded.dictionary)
+    count = np.bincount(coded.indices.fill_null(last).to_numpy(zero_copy_only=False), minlength=last + 1)
+    prefixes = [*(f"{text}/" for text in coded.dictionary.to_pylist()), ""]
+    return [prefix for prefix, rows in zip(prefixes, count, strict=True) if rows >= LISTED]
+
+
+def _listing(root: str, prefix: str) -> pa.Array:
+    """Names of the files in a folder, as a table would name them; none where it cannot be listed."""
+    start = prefix.encode()
+    try:
+        with os.scandir(os.fsencode(os.path.join(root, prefix) or ".")) as entries:
+            return pa.array([start + entry.name for entry in entries if entry.is_file()], pa.large_binary())
+    except OSError:
+        return pa.array([], pa.large_binary())

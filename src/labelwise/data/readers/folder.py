@@ -103,6 +103,7 @@ def _dataset(
         raise LabelwiseError(
             f"{root} with images of no label only", "a folder per label", "add label folders"
         )
+    text_array([path for path, _, _ in found])  # names of files are refused before those of labels
     column = {label: j for j, label in enumerate(labels)}
     code = {name: i for i, name in enumerate(splits)}
     split_of = np.array([code.get(split, 0) for _, _, split in found], np.int16)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from labelwise.data.readers.matlab_layout import check_layout
 from labelwise.errors import LabelwiseError, first_line
 
 
 def read_mat(file: Path, variable: str) -> Any:
-    """One variable of a MATLAB file (version 4 to 7).
+    """One variable of a MATLAB file (version 5 to 7).
 
     Raises:
         LabelwiseError: no such file or variable, a truncated file, or one of version 7.3.
@@ -20,12 +21,15 @@ def read_mat(file: Path, variable: str) -> Any:
 
     if not file.is_file():
         raise LabelwiseError(f"{file}, which does not exist", "the official annotation file", "add the file")
-    try:
-        found = loadmat(file, variable_names=[variable])
-    except NotImplementedError:
+    with file.open("rb") as opened:
+        head = opened.read(128)
+    if b"MATLAB 7.3" in head or head.startswith(b"\x89HDF"):
         raise LabelwiseError(
             f"{file} of MATLAB version 7.3", "version 7 or older", "save it again in MATLAB with -v7"
-        ) from None
+        )
+    try:
+        check_layout(file)
+        found = loadmat(file, variable_names=[variable])
     except Exception as error:  # a truncated file makes scipy raise nearly anything
         raise LabelwiseError(
             f"{file} ({first_line(error)})", "a whole MATLAB file", "fetch the file again"
@@ -82,6 +86,17 @@ def matrix(values: Any, rows: int, columns: int, what: str, file: Path) -> np.nd
             f"{rows} x {columns}, a row an image and a column a label name",
             "fetch the file again, or take the added column out",
         )
+    return whole(found, what, file)
+
+
+def whole(values: Any, what: str, file: Path) -> np.ndarray:
+    """Numbers as int64; raises `LabelwiseError` for one with a fraction, a NaN, or what is no number at all."""
+    found = np.asarray(values)
+    if found.dtype.kind not in "biuf":
+        raise LabelwiseError(f"{file}: {what} of type {found.dtype}", "whole numbers", "fetch the file again")
+    odd = ~np.isfinite(found) | (np.floor(found) != found) | (np.abs(found) > 2**53)
+    if odd.any():
+        raise LabelwiseError(f"{file}: {found[odd][0]} in {what}", "whole numbers", "fetch the file again")
     return found.astype(np.int64)
 
 
@@ -91,7 +106,7 @@ def rows_of(values: Any, images: int, what: str, file: Path) -> np.ndarray:
     Raises:
         LabelwiseError: a number that is no image's, or one twice.
     """
-    found = np.asarray(values).reshape(-1).astype(np.int64) - 1
+    found = whole(np.asarray(values).reshape(-1), what, file) - 1
     return checked_rows(found, images, what, file)
 
 

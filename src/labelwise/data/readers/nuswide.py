@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def read(source: Source) -> Dataset:
 
 def _file(root: Path, *names: str) -> Path:
     for name in names:
-        if (root / name).is_file():
+        if os.path.isfile(root / name):
             return root / name
     raise LabelwiseError(f"{str(root)!r} without {names[0]}", "the official archive", "add the file")
 

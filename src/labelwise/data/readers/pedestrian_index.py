@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from labelwise.data.readers.attributes import Index
-from labelwise.data.readers.matlab import checked_rows
+from labelwise.data.readers.matlab import checked_rows, whole
 from labelwise.data.readers.unpickle import read_pickle
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 
 WHOLE, ZERO_SHOT = "dataset_all.pkl", "dataset_zs_run0.pkl"
 
@@ -24,6 +24,19 @@ def read_index(file: Path) -> Index:
         LabelwiseError: a pickle that could run something, or one without these parts in agreeing sizes.
     """
     found = read_pickle(file)
+    try:
+        return _index(found, file)
+    except LabelwiseError:
+        raise
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        raise LabelwiseError(
+            f"{file} ({type(error).__name__}: {first_line(error)})",
+            "the pickled index",
+            "fetch the file again",
+        ) from None
+
+
+def _index(found: Any, file: Path) -> Index:
     parts = ("image_name", "label", "attr_name", "partition")
     lost = [part for part in parts if not isinstance(found, dict) or part not in found]
     if lost:
@@ -42,16 +55,16 @@ def read_index(file: Path) -> Index:
         )
     partition = found["partition"]
     splits = {
-        name: checked_rows(_first(partition[name]), len(images), f"partition.{name}", file)
+        name: checked_rows(_first(partition[name], file), len(images), f"partition.{name}", file)
         for name in ("train", "val", "test")
         if isinstance(partition, dict) and len(partition.get(name, ()))
     }
     if "test" not in splits:
         raise LabelwiseError(f"{file} without partition.test", "the pickled index", "fetch the file again")
     if "train" not in splits and len(partition.get("trainval", ())):
-        rows = checked_rows(_first(partition["trainval"]), len(images), "partition.trainval", file)
+        rows = checked_rows(_first(partition["trainval"], file), len(images), "partition.trainval", file)
         splits = {"train": rows, **splits}
-    return Index(file, images, names, states.astype(np.int64), splits)
+    return Index(file, images, names, whole(states, "label", file), splits)
 
 
 def _name(image: str) -> str:
@@ -60,8 +73,8 @@ def _name(image: str) -> str:
     return path.name if path.is_absolute() or ".." in path.parts else str(path)
 
 
-def _first(rows: Any) -> np.ndarray:
+def _first(rows: Any, file: Path) -> np.ndarray:
     """Row numbers of the first partition: the list itself, or its first element where it is a list of lists."""
     if len(rows) and isinstance(rows[0], list | np.ndarray):
         rows = rows[0]
-    return np.asarray(rows).reshape(-1).astype(np.int64)
+    return whole(np.asarray(rows).reshape(-1), "partition", file)

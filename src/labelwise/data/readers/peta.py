@@ -13,6 +13,7 @@ from labelwise.data.readers.matlab import entry, first, matrix, read_mat, rows_o
 from labelwise.data.readers.pedestrian_index import WHOLE, ZERO_SHOT, read_index
 from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
 
 FORM = "peta:DIR[?split=official|zs]"
 MEANING = "PETA, 35 attributes of pedestrians: PETA.mat or the pickled index, and images/"
@@ -67,6 +68,8 @@ def read(source: Source) -> Dataset:
 def _from_mat(file: Path) -> Index:
     struct = read_mat(file, "peta")
     table, names = np.asarray(entry(struct, "data", 0, file)), texts(entry(struct, "attribute", 1, file))
+    if table.ndim != 2:
+        raise LabelwiseError(f"{file}: data in {table.ndim} dimensions", "a matrix", "fetch the file again")
     images = len(table)
     states = matrix(table[:, DESCRIPTORS:], images, len(names), "the attributes", file)
     partition = np.asarray(entry(struct, "partition", 3, file)).reshape(-1)

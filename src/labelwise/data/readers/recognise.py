@@ -66,6 +66,8 @@ def _folder_kind(folder: Path) -> tuple[str, str] | None:
         folder / "RAP_annotation"
     ).is_dir():  # both versions of RAP look alike: rapv1: or rapv2: must say which
         return None
+    if (folder / "packed.json").is_file():
+        return "packed", str(folder)
     if (folder / "ImageSets" / "Main").is_dir() and (folder / "Annotations").is_dir():
         return "voc", str(folder)
     tables = [f for f in folder.iterdir() if f.suffix.lower() in {".csv", ".tsv", ".parquet"} and f.is_file()]

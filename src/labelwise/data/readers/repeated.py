@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.compute as pc
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.source import Source, WouldLose
@@ -27,9 +28,11 @@ def merge_repeated(data: Dataset, source: Source, row_name: Callable[[int], str]
         LabelwiseError: for contradicting labels, or an image in two splits or groups, with its rows.
     """
     policy = source.choice("duplicates", ("stop", "unknown", "union"))
-    codes = np.arange(len(data)) if data.embedded else _codes(data)
+    if data.embedded or pc.all(pc.less(data.images[:-1], data.images[1:])).as_py():
+        return data
+    codes = _codes(data)
     count = np.bincount(codes, minlength=1)
-    if not len(data) or count.max() <= 1:
+    if count.max() <= 1:
         return data
     rows = np.flatnonzero(count[codes] > 1)
     rows = rows[np.argsort(codes[rows], kind="stable")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import pickle
+import pickletools
 import re
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ def read_pickle(file: Path) -> Any:
         LabelwiseError: another name in the file, a damaged or truncated file, or none.
     """
     try:
+        _check_numbers(file)
         with file.open("rb") as stream:
-            return _plain(_Careful(stream, file).load())
+            return _Plain(file.stat().st_size).of(_Careful(stream, file).load())
     except LabelwiseError:
         raise
     except FileNotFoundError:
@@ -36,6 +38,15 @@ def read_pickle(file: Path) -> Any:
         raise LabelwiseError(
             f"{file} ({first_line(error)})", "a whole pickle", "fetch the file again"
         ) from None
+
+
+def _check_numbers(file: Path) -> None:
+    """Refuse a place in the pickle's table of parts that it could not have filled: the reader makes room for all."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        for code, argument, _ in pickletools.genops(stream):
+            if "PUT" in code.name and isinstance(argument, int) and argument > size:
+                raise ValueError(f"part {argument} of a pickle of {size} bytes")
 
 
 class _Box(dict[str, Any]):
@@ -75,7 +86,8 @@ class _Array:
             if len(data) != count:
                 raise ValueError(f"{len(data)} objects for an array of {count}")
             flat = np.empty(count, object)
-            flat[:] = [_plain(item) for item in data]
+            for place, item in enumerate(data):
+                flat[place] = item
         else:
             raw = data.encode("latin-1") if isinstance(data, str) else data
             if len(raw) != count * dtype.itemsize:
@@ -143,14 +155,36 @@ class _Careful(pickle.Unpickler):
         return found
 
 
-def _plain(value: Any) -> Any:
-    """Stand-ins replaced by what they hold."""
-    if isinstance(value, _Array):
-        return value.array
-    if isinstance(value, _Dtype):
-        return value.dtype
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+class _Plain:
+    """Stand-ins replaced by what they hold, within a bound.
+
+    A pickle names a part twice in two bytes, and twenty lists of twice the one before are a million parts; what a
+    person stores has no more parts than bytes.
+
+    Args:
+        size: of the file in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size + 1000
+
+    def of(self, value: Any) -> Any:
+        """The value with plain parts."""
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("more parts than bytes")
+        if isinstance(value, _Array):
+            value = value.array
+            if value.dtype.hasobject:
+                flat = np.empty(value.size, object)
+                for place, item in enumerate(value.reshape(-1)):
+                    flat[place] = self.of(item)
+                value = flat.reshape(value.shape)
+            return value
+        if isinstance(value, _Dtype):
+            return value.dtype
+        if isinstance(value, dict):
+            return {self.of(key): self.of(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.of(item) for item in value]
+        return value

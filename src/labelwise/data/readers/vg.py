@@ -74,7 +74,7 @@ def read(source: Source) -> Dataset:
 def _list(file: Path) -> list[str]:
     if not file.is_file():
         raise LabelwiseError(f"{file}, which does not exist", "the released list", "add the file")
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
     return [line.split()[0].rpartition("/")[2] for line in lines if line.strip()]
 
 
@@ -83,7 +83,7 @@ def _numbers(file: Path) -> dict[str, Any]:
         raise LabelwiseError(f"{file}, which does not exist", "the released labels", "add the file")
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LabelwiseError(f"{file} ({error})", "a whole JSON file", "fetch the file again") from None
     if not isinstance(found, dict):
         raise LabelwiseError(
@@ -95,11 +95,8 @@ def _numbers(file: Path) -> dict[str, Any]:
 def _values(images: list[str], numbers: dict[str, Any], count: int, file: Path) -> np.ndarray:
     values = np.zeros((len(images), 500), np.uint8)
     for row, name in enumerate(images):
-        try:
-            columns = np.array([int(number) for number in numbers[name]], np.int64)
-        except (TypeError, ValueError):
-            columns = np.array([-1])
-        if len(columns) and (columns.min() < 0 or columns.max() >= 500):
+        columns = numbers[name]
+        if not isinstance(columns, list) or not all(type(n) is int and 0 <= n < 500 for n in columns):
             raise LabelwiseError(
                 f"{file}: labels of {name} are {numbers[name]!r}", "numbers from 0 to 499", "fetch it again"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ def _rows(lists: Mapping[str, list[str]]) -> tuple[list[str], np.ndarray, tuple[
 
 def _annotations(root: Path, ids: list[str]) -> list[tuple[tuple[float, float] | None, list[VocObject]]]:
     folder = root / "Annotations"
-    lost = [i for i in ids if not (folder / f"{i}.xml").is_file()]
+    lost = [i for i in ids if not os.path.isfile(folder / f"{i}.xml")]
     if lost:
         raise LabelwiseError(
             f"{len(lost):,} listed images without an annotation in {folder}: {', '.join(lost[:5])}",
@@ -179,7 +180,14 @@ def _cells(
             (weak if item.difficult else strong)[row, label] = True
             if item.box is not None:
                 size = size or image_size(root / "JPEGImages" / f"{ids[row]}.jpg")
-                boxes.add(row, label, item.box, size, item.difficult)
+                try:
+                    boxes.add(row, label, item.box, size, item.difficult)
+                except ValueError as error:
+                    raise LabelwiseError(
+                        f"Annotations/{ids[row]}.xml: {error}",
+                        "sides in pixels of the image",
+                        "correct the annotation",
+                    ) from None
     return strong, weak, boxes
 
 
@@ -207,6 +215,8 @@ def parse_xml(file: Path) -> Element:
     parser.CharacterDataHandler = builder.data
     try:
         parser.Parse(file.read_bytes(), True)
-    except expat.ExpatError as error:
+    except LabelwiseError:
+        raise
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the latter two of encodings
         raise LabelwiseError(f"{file}: {error}", "an XML annotation", "restore or correct the file") from None
     return builder.close()

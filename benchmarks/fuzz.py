@@ -1,0 +1,212 @@
+"""Feed every reader with damaged and hostile files, guided by the lines that they reach, and count what comes of them.
+
+Each reader runs in a process of its own, so that one that dies is a finding too. An input that reaches a step from
+line to line that none before it reached is kept and changed further. Exit code 0 only without findings.
+
+    python benchmarks/fuzz.py [--inputs 100000] [--seconds 600] [--seed 0] [--only csv] [--csv results/fuzz.csv]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import multiprocessing
+import os
+import platform
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "fuzz")]
+
+import torch  # noqa: E402
+from fuzz_mutate import mutated  # noqa: E402
+from fuzz_targets import Target, targets  # noqa: E402
+from fuzz_verdict import Verdict, judge  # noqa: E402
+
+SOURCE = str(ROOT / "src" / "labelwise")
+SLOW = {"nuswide": 0.1}
+"""Readers of many files, which get a smaller share of the inputs."""
+ROOM = 3 << 30
+"""Bytes of address space beyond those of the start; asking for more fails, as on a small machine."""
+
+
+@dataclass
+class Campaign:
+    """What came of one reader's inputs."""
+
+    name: str
+    ends: Counter[str] = field(default_factory=Counter)
+    findings: dict[str, bytes] = field(default_factory=dict)
+    kept: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+
+class Steps:
+    """The steps from line to line within the library that a call takes."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[CodeType, int, int]] = set()
+        self.new = 0
+        self._last: dict[int, int] = {}
+
+    def __enter__(self) -> None:
+        self.new = 0
+        sys.settrace(self._call)
+
+    def __exit__(self, *_: Any) -> None:
+        sys.settrace(None)
+        self._last.clear()
+
+    def _call(self, frame: FrameType, _event: str, _arg: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(SOURCE):
+            return None
+        self._last[id(frame)] = 0
+        return self._line
+
+    def _line(self, frame: FrameType, event: str, _arg: Any) -> Any:
+        if event == "line":
+            step = (frame.f_code, self._last.get(id(frame), 0), frame.f_lineno)
+            self._last[id(frame)] = frame.f_lineno
+            if step not in self.seen:
+                self.seen.add(step)
+                self.new += 1
+        return self._line
+
+
+def campaign(target: Target, inputs: int, seed: int, seconds: float, last: Path) -> Campaign:
+    """Run one reader: seeds first, then mutations of seeds and of inputs that reached something new."""
+    chance = random.Random(f"{seed} {target.name}")
+    found, steps = Campaign(target.name), Steps()
+    pool = list(target.seeds)
+    queue = list(target.seeds)
+    started = time.process_time()
+    while sum(found.ends.values()) < inputs and time.process_time() - started < seconds:
+        data = (
+            queue.pop()
+            if queue
+            else mutated(chance.choice(pool if chance.random() < 0.5 else target.seeds), chance, target.seeds)
+        )
+        last.write_bytes(data)
+        with steps:
+            verdict = judge(lambda data=data: target.call(data))  # type: ignore[misc]
+        note(found, verdict, data)
+        if steps.new and data not in target.seeds and len(data) < 1 << 15:
+            pool.append(data)
+    found.kept, found.steps = len(pool) - len(target.seeds), len(steps.seen)
+    found.seconds = time.process_time() - started
+    return found
+
+
+def note(found: Campaign, verdict: Verdict, data: bytes) -> None:
+    """Count a verdict; of findings that tell the same the shortest input is kept."""
+    found.ends[verdict.end] += 1
+    if verdict.end == "finding":
+        known = found.findings.get(verdict.told)
+        if known is None or len(data) < len(known):
+            found.findings[verdict.told] = data
+
+
+def child(target: Target, inputs: int, seed: int, seconds: float, last: Path, out: Any) -> None:
+    """A campaign in a process of its own, with a bound on memory."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    held = (
+        int(Path("/proc/self/statm").read_text().split()[0]) * page
+        if Path("/proc/self/statm").exists()
+        else 0
+    )
+    if held:
+        resource.setrlimit(resource.RLIMIT_AS, (held + ROOM, held + ROOM))
+    # Decoders print what they think of damaged files.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    out.send(campaign(target, inputs, seed, seconds, last))
+
+
+def guarded(target: Target, inputs: int, seed: int, seconds: float, scratch: Path) -> Campaign:
+    """A campaign whose process may die or hang; either is a finding."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    last = scratch / "last"
+    process = context.Process(target=child, args=(target, inputs, seed, seconds, last, there))
+    process.start()
+    there.close()
+    try:
+        if here.poll(20 * seconds + 60):
+            return here.recv()
+        told = "the process hangs"
+    except EOFError:
+        process.join()
+        told = f"the process ended with code {process.exitcode}"
+    finally:
+        process.kill()
+        process.join()
+    lost = Campaign(target.name)
+    note(lost, Verdict("finding", told), last.read_bytes())
+    return lost
+
+
+def keep(found: Campaign, folder: Path) -> None:
+    """Write the inputs of findings, to look at and to add to the corpus."""
+    for told, data in found.findings.items():
+        file = folder / found.name / hashlib.sha256(data).hexdigest()[:12]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        print(f"    {told}\n      {file}")
+
+
+def main() -> int:
+    """Run all campaigns and print a line for each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--inputs", type=int, default=100_000, help="in all (default: 100000)")
+    parser.add_argument(
+        "--seconds", type=float, default=1200, help="of processor time, in all (default: 1200)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="readers whose names begin so")
+    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz-findings")
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        chosen = [t for t in targets(Path(scratch)) if t.name.startswith(args.only or "")]
+        shares = [next((s for n, s in SLOW.items() if t.name.startswith(n)), 1.0) for t in chosen]
+        for target, share in zip(chosen, shares, strict=True):
+            inputs = -(-int(args.inputs * share) // int(sum(shares)))
+            found = guarded(target, inputs, args.seed, args.seconds * share / sum(shares), Path(scratch))
+            row = {
+                "reader": found.name,
+                "inputs": sum(found.ends.values()),
+                **{end: found.ends[end] for end in ("accepted", "refused", "finding")},
+                "kept": found.kept,
+                "steps": found.steps,
+                "cpu_seconds": round(found.seconds, 1),
+            }
+            print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+            keep(found, args.keep)
+            rows.append(row)
+    total = {name: round(sum(float(r[name]) for r in rows), 1) for name in rows[0] if name != "reader"}
+    print("all: " + "  ".join(f"{name} {value:g}" for name, value in total.items()))
+    if args.csv:
+        conditions = {"seed": args.seed, "python": platform.python_version(), "machine": platform.machine()}
+        with open(args.csv, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*rows[0], *conditions], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({**row, **conditions} for row in rows)
+    return 1 if total["finding"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

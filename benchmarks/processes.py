@@ -1,0 +1,86 @@
+"""Training on 1, 2 and 4 processes of this machine: the same curve, and images a second of each.
+
+Every process gets its share of the same global batches. Augmentation and dropout, which are drawn by each process on
+its own, are off, so that a step depends on its global batch alone.
+
+Run: python benchmarks/processes.py [--processes 1 2 4] [--csv results/processes.csv]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from decoupling import processor
+
+from labelwise.data import digits
+from labelwise.data.table import write_table
+
+SAME = (
+    "extractor.dropout=0",
+    "extractor.map_dropout=0",
+    "augment.flip=0",
+    "augment.multi_scale=[]",
+    "log_every=1",
+)
+WITHIN = 1e-4
+
+
+def train(count: int, table: Path, out: Path, args: argparse.Namespace) -> tuple[list[float], float]:
+    """Loss of each step, and images a second, of a run by some processes."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    words = ["-m", "labelwise", "train", "--data", f"parquet:{table}", "--out", str(out), "--no-report",
+             "--backbone", args.backbone, "--weights", "none", "--image-size", str(args.size),
+             "--batch-size", str(args.batch), "--epochs", str(args.epochs)]  # fmt: skip
+    words += [word for setting in SAME for word in ("--set", setting)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *words], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(done.stderr[-2000:])
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rate = json.loads((out / "results.json").read_text(encoding="utf-8"))["training"]["images_per_second"]
+    return [line["loss"] for line in lines if line["kind"] == "step"], rate
+
+
+def main() -> None:
+    """Trains with each number of processes; fails where a curve leaves that of the first."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--backbone", default="test_vit")
+    for name, default in {"size": 96, "batch": 32, "epochs": 2, "images": 512}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    rows, first = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "scenes.parquet"
+        write_table(digits.load(train=args.images, val=64, test=0), table)
+        for count in args.processes:
+            curve, rate = train(count, table, Path(folder) / str(count), args)
+            first = first or curve
+            apart = max(abs(a - b) for a, b in zip(first, curve, strict=True))
+            told = f"{len(curve)} steps, losses within {apart:.1e} of the first"
+            print(f"{count} processes  {rate:8.1f} images/s  {told}", flush=True)
+            rows.append({"processes": count, "images_per_second": rate, "steps": len(curve),
+                         "largest_difference": f"{apart:.1e}",
+                         "backbone": args.backbone, "image_size": args.size, "batch": args.batch, 
+                         "cores": os.cpu_count(),
+                         "threads": 1, "torch": torch.__version__, "processor": processor()})  # fmt: skip
+    if args.csv:
+        with open(args.csv, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    if any(float(row["largest_difference"]) > WITHIN for row in rows):
+        sys.exit(f"the curves differ by more than {WITHIN:g}")
+
+
+if __name__ == "__main__":
+    main()

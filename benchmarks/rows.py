@@ -1,0 +1,168 @@
+"""A table of a million rows: time to open, memory of the parent and of a worker, first batch, memory over batches.
+
+python benchmarks/rows.py --csv results/rows.csv
+
+Every row names a file of its own (hard links to a few drawn pictures, 1,000 in a folder). Each figure comes from a
+fresh process; memory is what reading adds to the process after the libraries were loaded, in MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from pyarrow import csv as arrow_csv
+from pyarrow import parquet
+
+FIELDS = (
+    "form", "rows", "labels", "open_seconds", "open_processor_seconds", "resident_MiB", "peak_MiB",
+    "first_batch_seconds", "worker_MiB", "parent_growth_MiB", "worker_growth_MiB", "batches",
+    "threads", "load", "processor",
+)  # fmt: skip
+
+
+def make_files(folder: Path, rows: int) -> pa.Array:
+    """Names of as many files, relative to the folder."""
+    rng = np.random.default_rng(0)
+    own = [folder / f"own{i}.jpg" for i in range(50)]  # more links to one file than this some systems refuse
+    for path in own:
+        coarse = Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
+        buffer = io.BytesIO()
+        coarse.resize((256, 256), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+        path.write_bytes(buffer.getvalue())
+    names = [f"d{i // 1000:04}/image_{i:07}.jpg" for i in range(rows)]
+    for i, name in enumerate(names):
+        if i % 1000 == 0:
+            (folder / name).parent.mkdir(exist_ok=True)
+        os.link(own[i % 50], folder / name)
+    return pa.array(names)
+
+
+def write_tables(folder: Path, names: pa.Array, labels: int) -> list[str]:
+    """SOURCEs of the same cells as a plain Parquet and as a CSV: 4 % positive, a tenth unknown."""
+    rng = np.random.default_rng(1)
+    columns = {
+        "image": names,
+        "split": pa.array(rng.choice(["train", "val", "test"], len(names), p=[0.8, 0.1, 0.1])),
+    }
+    for j in range(labels):
+        cells = (rng.random(len(names), np.float32) < 0.04).astype(np.uint8)
+        columns[f"label {j}"] = pa.array(cells, mask=rng.random(len(names), np.float32) < 0.1)
+    table = pa.table(columns)
+    stem = folder / f"{len(names)}x{labels}"
+    parquet.write_table(table, f"{stem}.parquet")
+    arrow_csv.write_csv(table, f"{stem}.csv")
+    return [f"parquet:{stem}.parquet", f"csv:{stem}.csv"]
+
+
+def resident(kind: str = "VmRSS") -> float:
+    """Resident memory of this process, MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
+
+
+def private() -> float:
+    """Memory that this process shares with no other, MiB."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1024
+
+
+def measure(source: str, batches: int) -> dict[str, float]:
+    """Opens one source, then reads training batches with one worker."""
+    import torch
+    import torchvision  # noqa: F401 - loaded before memory is measured
+
+    from labelwise.data import read, train_loader
+    from labelwise.data.transforms import TransformConfig, build_transform
+
+    torch.set_num_threads(1)
+    before, wall, cpu = resident(), time.perf_counter(), time.process_time()
+    data = read(source)
+    told = {"open_seconds": time.perf_counter() - wall, "open_processor_seconds": time.process_time() - cpu}
+    told |= {"resident_MiB": resident() - before, "peak_MiB": resident("VmHWM") - before}
+    train = data.split("train")
+    transform = build_transform(TransformConfig(image_size=64), train=True)
+
+    calls = 0
+
+    def noted(image: torch.Tensor) -> torch.Tensor:
+        """The image; every 32nd has in one of its corners what the worker holds, which takes a while to count."""
+        nonlocal calls
+        calls += 1
+        size = int(private() * 16) if calls % 32 == 0 else 0
+        done = transform(image).clone()
+        done[0, 0, :3] = torch.tensor([size >> 16, size >> 8 & 255, size & 255], dtype=torch.uint8)
+        return done
+
+    wall, sizes, parents = time.perf_counter(), [], []
+    for number, batch in enumerate(train_loader(train, noted, batch_size=32, seed=0, workers=1).epoch(0)):
+        if number == 0:
+            told["first_batch_seconds"] = time.perf_counter() - wall
+        corner = batch.images[-1, 0, 0, :3].tolist()
+        sizes.append((corner[0] * 65536 + corner[1] * 256 + corner[2]) / 16)
+        parents.append(resident())
+        if number == batches:
+            break
+    middle = len(sizes) // 2
+    growth = {
+        "parent_growth_MiB": parents[-1] - parents[middle],
+        "worker_growth_MiB": sizes[-1] - sizes[middle],
+    }
+    return told | {"worker_MiB": max(sizes)} | growth
+
+
+def main() -> None:
+    """Reads the options, prints the rows and writes them as CSV on request."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rows", nargs="+", type=int, default=[1000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--labels", nargs="+", type=int, default=[20, 80])
+    parser.add_argument("--batches", type=int, default=100)
+    parser.add_argument("--csv", help="file to write")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure, options.batches)))
+        return
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        names = make_files(Path(name), max(options.rows))
+        for rows in options.rows:
+            for labels in options.labels:
+                for source in write_tables(Path(name), names[:rows], labels):
+                    command = [
+                        sys.executable,
+                        __file__,
+                        "--measure",
+                        source,
+                        "--batches",
+                        str(options.batches),
+                    ]
+                    told = json.loads(
+                        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                    )
+                    row = {"form": source.partition(":")[0], "rows": rows, "labels": labels}
+                    row |= {key: round(value, 3) for key, value in told.items()}
+                    row |= {"batches": options.batches, "threads": 1, "load": round(os.getloadavg()[0], 1)}
+                    found.append(row | {"processor": platform.machine()})
+                    print("  ".join(f"{key} {value}" for key, value in found[-1].items()), flush=True)
+    if options.csv:
+        with open(options.csv, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            writer.writeheader()
+            writer.writerows(found)
+
+
+if __name__ == "__main__":
+    main()

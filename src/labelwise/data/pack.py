@@ -1,0 +1,280 @@
+"""A packed store: every image of a data set decoded, resized and put one behind the other, with its labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.decode import UnreadableImage, decode_image, image_size, is_jpeg, portable_pixmap
+from labelwise.data.store import DESCRIPTION, FORMAT, SCHEMA, TABLE
+from labelwise.data.table import write_table
+from labelwise.data.transforms import TransformConfig, build_transform
+from labelwise.errors import LabelwiseError
+
+QUALITY = 95
+ROWS_OF_FILE, ROWS_OF_BATCH = 4096, 64
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written.
+
+    Args:
+        out: the store's folder.
+        rows: images in it.
+        unreadable: row and reason of each image that could not be decoded; it stays unreadable in the store.
+        bytes: size on disk.
+        kept: rows that an earlier, interrupted run had written.
+    """
+
+    out: Path
+    rows: int
+    unreadable: tuple[tuple[int, str], ...]
+    bytes: int
+    kept: int
+
+
+def pack(
+    data: Dataset,
+    out: Path,
+    size: int = 256,
+    form: str = "jpeg",
+    workers: int | None = None,
+    tick: Callable[[int], None] = lambda done: None,
+) -> Packed:
+    """Writes a data set as a store that `packed:DIR` reads.
+
+    `raw` keeps the pixels that the fixed transform gives at `size`, squashed to a square. `jpeg` keeps a JPEG file
+    whose short side is at most `size` as it is, and writes any other image anew with that short side.
+
+    The folder appears whole or not at all. An interrupted run is taken up where its last whole file ended, if the
+    images and settings are still the same.
+
+    Args:
+        data: the images and all that is known of them.
+        out: the folder to write, which must not exist.
+        size: pixels, from 8 to 4096.
+        form: `jpeg` or `raw`.
+        workers: threads that decode; `None` for one a processor.
+        tick: called with the number of images done.
+
+    Raises:
+        LabelwiseError: a folder that exists, a wrong size or form, or a disk that is full or refuses.
+    """
+    _check(out, size, form)
+    part = out.with_name(f".{out.name}.part")
+    plan = {"format": FORMAT, "form": form, "size": size, "images": _digest(data)}
+    with _told(out):
+        kept = _take_up(part, plan)
+        bad = _write_files(data, part, _encoder(size, form), kept, workers or os.cpu_count() or 1, tick)
+        write_table(_without_images(data, size, form, len(bad)), part / TABLE)
+        files = sorted(path.name for path in part.glob("images-*.arrow"))
+        table = (part / TABLE).read_bytes()
+        described = {
+            **plan,
+            "rows": len(data),
+            "source": data.source,
+            "files": {name: (part / name).stat().st_size for name in files},
+            "table": {"bytes": len(table), "check": zlib.crc32(table)},
+        }
+        with _whole(part / DESCRIPTION) as file:
+            file.write(json.dumps(described, indent=2).encode())
+        (part / "plan.json").unlink()
+        os.rename(part, out)
+    size_on_disk = sum(path.stat().st_size for path in out.iterdir())
+    return Packed(out, len(data), tuple(bad), size_on_disk, min(kept * ROWS_OF_FILE, len(data)))
+
+
+def _check(out: Path, size: int, form: str) -> None:
+    if form not in ("jpeg", "raw"):
+        raise LabelwiseError(f"form {form!r}", "jpeg or raw", "correct the form")
+    if not 8 <= size <= 4096:
+        raise LabelwiseError(f"size {size}", "8 to 4096 pixels", "choose another size")
+    if os.path.lexists(out):
+        raise LabelwiseError(f"{out}, which exists", "a new folder", "choose another name or remove it")
+    if not out.parent.is_dir():
+        raise LabelwiseError(
+            f"{str(out)!r} in a folder that does not exist", "an existing folder", "make it first"
+        )
+
+
+@contextmanager
+def _told(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LabelwiseError(
+            f"{out} could not be written ({reason})",
+            "a writable disk with free space",
+            "free some space and run the same command again; what is finished is kept",
+        ) from error
+
+
+def _digest(data: Dataset) -> str:
+    """Changes when any image does: its name with the file's size and time, or its bytes."""
+    digest = hashlib.sha256()
+    for i in range(len(data)):
+        try:
+            image = data.encoded(i)
+        except UnreadableImage as error:
+            image = str(error).encode()
+        if isinstance(image, bytes):
+            digest.update(f"{i} {len(image)} {zlib.crc32(image)}\n".encode())
+        else:
+            found = image.stat() if image.exists() else None
+            digest.update(os.fsencode(image))
+            digest.update(f" {found and (found.st_size, found.st_mtime_ns)}\n".encode())
+    return digest.hexdigest()
+
+
+def _take_up(part: Path, plan: dict[str, Any]) -> int:
+    """Whole files that an earlier run of the same plan left, after clearing away all else."""
+    try:
+        same = json.loads((part / "plan.json").read_text(encoding="utf-8")) == plan
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        with _whole(part / "plan.json") as file:
+            file.write(json.dumps(plan).encode())
+    for path in part.iterdir():
+        if path.name != "plan.json" and not re.fullmatch(r"images-\d{5}\.arrow", path.name):
+            path.unlink()
+    return len(list(part.glob("images-*.arrow")))
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that has its name only once it is on the disk."""
+    half = path.with_name(f"{path.name}.half")
+    try:
+        with half.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(half, path)
+    except BaseException:
+        half.unlink(missing_ok=True)
+        raise
+
+
+def _write_files(
+    data: Dataset,
+    part: Path,
+    encode: Callable[[Path | bytes], bytes],
+    kept: int,
+    workers: int,
+    tick: Callable[[int], None],
+) -> list[tuple[int, str]]:
+    """Writes the files that are not there yet; gives row and reason of every unreadable image."""
+    bad = [pair for number in range(kept) for pair in _reasons(part / _name(number), number * ROWS_OF_FILE)]
+
+    def one(row: int) -> bytes | str:
+        try:
+            return encode(data.encoded(row))
+        except UnreadableImage as error:
+            return error.given
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        for number in range(kept, -(-len(data) // ROWS_OF_FILE)):
+            start = number * ROWS_OF_FILE
+            stop = min(start + ROWS_OF_FILE, len(data))
+            with _whole(part / _name(number)) as file, pa.ipc.new_file(file, SCHEMA) as writer:
+                for first in range(start, stop, ROWS_OF_BATCH):
+                    rows = range(first, min(first + ROWS_OF_BATCH, stop))
+                    found = list(pool.map(one, rows))
+                    writer.write_batch(_batch(found))
+                    bad += [(row, f) for row, f in zip(rows, found, strict=True) if isinstance(f, str)]
+                    tick(rows.stop)
+    return bad
+
+
+def _name(number: int) -> str:
+    return f"images-{number:05}.arrow"
+
+
+def _reasons(file: Path, start: int) -> list[tuple[int, str]]:
+    reasons = pa.ipc.open_file(pa.memory_map(str(file))).read_all()["reason"].to_pylist()
+    return [(start + i, reason) for i, reason in enumerate(reasons) if reason is not None]
+
+
+def _batch(found: list[bytes | str]) -> pa.RecordBatch:
+    content = [None if isinstance(f, str) else f for f in found]
+    checks = [None if f is None else zlib.crc32(f) for f in content]
+    reasons = [f if isinstance(f, str) else None for f in found]
+    columns = zip((content, checks, reasons), SCHEMA.types, strict=True)
+    return pa.record_batch([pa.array(cells, kind) for cells, kind in columns], schema=SCHEMA)
+
+
+def _encoder(size: int, form: str) -> Callable[[Path | bytes], bytes]:
+    if form == "raw":
+        transform = build_transform(TransformConfig(image_size=size), train=False)
+        return lambda image: portable_pixmap(transform(decode_image(image, shrink_to=transform.shrink_to)))
+    return lambda image: _jpeg(image, size)
+
+
+def _jpeg(image: Path | bytes, size: int) -> bytes:
+    content = image if isinstance(image, bytes) else _content(image)
+    width, height = image_size(image)
+    pixels = decode_image(
+        image, shrink_to=size
+    )  # also where the file is kept: a damaged one must be found now
+    if is_jpeg(content) and min(width, height) <= size:
+        return content
+    buffer = BytesIO()
+    picture = Image.fromarray(_shrunk(pixels, size).permute(1, 2, 0).contiguous().numpy())
+    picture.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        decode_image(file)  # which says what is wrong with it
+        raise
+
+
+def _shrunk(pixels: UInt8[Tensor, "3 H W"], size: int) -> UInt8[Tensor, "3 h w"]:
+    height, width = pixels.shape[-2:]
+    scale = size / min(height, width)
+    if scale >= 1:
+        return pixels
+    sides = [max(1, round(height * scale)), max(1, round(width * scale))]
+    part = pixels.unsqueeze(0).contiguous(memory_format=torch.channels_last)
+    return v2.functional.resize(part, sides, interpolation=InterpolationMode.BICUBIC, antialias=True)[0]
+
+
+def _without_images(data: Dataset, size: int, form: str, bad: int) -> Dataset:
+    """The rows under their names, with a sentence on how they were packed."""
+    kept = (
+        f"squashed to {size} x {size} pixels"
+        if form == "raw"
+        else f"JPEG with a short side of at most {size}"
+    )
+    notes = [f"Packed from {data.source or 'a data set'}: images are {kept}."]
+    if bad:
+        notes.append(f"{bad:,} images could not be decoded when they were packed.")
+    names = pa.array([data.image_id(i) for i in range(len(data))], pa.string())
+    return replace(data, images=names, root=None, numbers=None, store=None).with_notes(*notes)

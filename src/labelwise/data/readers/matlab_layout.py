@@ -1,0 +1,146 @@
+"""The layout of a MATLAB file, checked before its reader sees it: that one trusts every length and type code."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+LARGEST = (
+    1 << 28
+)  # bytes of one variable once decompressed: more than twice those of the largest official file
+DEEPEST = 12
+_HEADER = 128
+_INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED = 1, 5, 6, 14, 15
+_NUMBERS = frozenset((1, 2, 3, 4, 5, 6, 7, 9, 12, 13))
+_LETTERS = frozenset((1, 2, 3, 4, 16, 17, 18))
+_CELL, _STRUCT, _CHAR = 1, 2, 4
+_NUMERIC = range(6, 16)
+
+
+@dataclass
+class _Bytes:
+    """A part of the file that is read from the front; raises `ValueError` where it ends too early."""
+
+    data: memoryview
+    order: str
+
+    def element(self) -> tuple[int, memoryview]:
+        """Type code and content of the next data element."""
+        (kind,) = struct.unpack(self.order + "I", self._take(4))
+        if kind >> 16:  # small: length and type share the first four bytes, up to four of content follow
+            size, kind = kind >> 16, kind & 0xFFFF
+            content = self._take(4)
+            if size > 4:
+                raise ValueError(f"a small element of {size} bytes")
+            return kind, content[:size]
+        (size,) = struct.unpack(self.order + "I", self._take(4))
+        content = self._take(size)
+        if kind != _COMPRESSED:
+            self.data = self.data[min(len(self.data), -size % 8) :]
+        return kind, content
+
+    def numbers(self, what: str, code: int) -> tuple[int, ...]:
+        """The next element as 32-bit numbers."""
+        kind, content = self.element()
+        if kind != code or len(content) % 4:
+            raise ValueError(f"{what} of type {kind} and {len(content)} bytes")
+        return struct.unpack(f"{self.order}{len(content) // 4}{'I' if code == _UINT32 else 'i'}", content)
+
+    def _take(self, size: int) -> memoryview:
+        if size > len(self.data):
+            raise ValueError("it ends too early")
+        found, self.data = self.data[:size], self.data[size:]
+        return found
+
+
+def check_layout(file: Path) -> None:
+    """Walk over all variables: lengths inside their parts, known types, numbers, text, cells and structs alone.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    data = memoryview(file.read_bytes())
+    if len(data) < _HEADER or bytes(data[126:128]) not in (b"IM", b"MI") or not all(data[:4]):
+        raise ValueError("not a MATLAB file of version 5 to 7")
+    order = "<" if bytes(data[126:128]) == b"IM" else ">"
+    left = _Bytes(data[_HEADER:], order)
+    while len(left.data):
+        kind, content = left.element()
+        if kind == _COMPRESSED:
+            inner = _Bytes(memoryview(_inflated(content)), order)
+            kind, content = inner.element()
+        if kind != _MATRIX:
+            raise ValueError(f"a variable of type {kind}")
+        _matrix(_Bytes(content, order), 0)
+
+
+def _inflated(content: memoryview) -> bytes:
+    stream, left = zlib.decompressobj(), bytes(content)
+    found: list[bytes] = []
+    size = 0
+    while left and not stream.eof:
+        try:
+            found.append(stream.decompress(left, 1 << 22))
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        left, size = stream.unconsumed_tail, size + len(found[-1])
+        if size > LARGEST:
+            raise ValueError(f"a variable of more than {LARGEST:,} bytes once decompressed")
+    if not stream.eof:
+        raise ValueError("it ends too early")
+    return b"".join(found)
+
+
+def _matrix(part: _Bytes, depth: int) -> None:
+    if not part.data and depth:  # an empty cell
+        return
+    if depth > DEEPEST:
+        raise ValueError(f"more than {DEEPEST} cells or structs within each other")
+    flags = part.numbers("array flags", _UINT32)
+    sizes = part.numbers("dimensions", _INT32)
+    kind, _ = part.element()
+    if len(flags) != 2 or not 2 <= len(sizes) <= 32 or min(sizes) < 0 or kind != _INT8:
+        raise ValueError("an array without flags, dimensions or name")
+    count, sort = 1, flags[0] & 0xFF
+    for size in sizes:
+        count *= size
+    if sort == _CELL:
+        _parts(part, count, depth)
+    elif sort == _STRUCT:
+        _parts(part, count * _fields(part), depth)
+    elif sort == _CHAR or sort in _NUMERIC:
+        _content(part, count, sort == _CHAR, bool(flags[0] & 0x800))
+    else:
+        raise ValueError(f"an array of class {sort}, neither numbers nor text, cells or structs")
+
+
+def _fields(part: _Bytes) -> int:
+    (length,) = part.numbers("field name length", _INT32)
+    kind, names = part.element()
+    if not 0 < length <= 64 or kind != _INT8 or len(names) % length:
+        raise ValueError("damaged field names")
+    if any(b"\0" not in bytes(names[i : i + length]) for i in range(0, len(names), length)):
+        raise ValueError("a field name without an end")
+    return len(names) // length
+
+
+def _parts(part: _Bytes, count: int, depth: int) -> None:
+    if count > len(part.data) // 8:
+        raise ValueError(f"{count} cells in {len(part.data)} bytes")
+    for _ in range(count):
+        kind, content = part.element()
+        if kind != _MATRIX:
+            raise ValueError(f"a cell of type {kind}")
+        _matrix(_Bytes(content, part.order), depth + 1)
+
+
+def _content(part: _Bytes, count: int, text: bool, complex_: bool) -> None:
+    if complex_:
+        raise ValueError("complex numbers")
+    kind, content = part.element()
+    if kind not in (_LETTERS if text else _NUMBERS):
+        raise ValueError(f"{'text' if text else 'numbers'} of type {kind}")
+    if not text and count > len(content):
+        raise ValueError(f"{count} numbers in {len(content)} bytes")

@@ -1,0 +1,124 @@
+"""The commonest CSV, read at the speed of memory: cells of 0, 1 and blank beside a few columns of text."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Int, UInt8
+
+BLOCK = 1 << 21  # bytes at once: thousands of rows, and still in the processor's cache
+_NEWLINE, _QUOTE, _ZERO = b"\n"[0], b'"'[0], b"0"[0]
+
+
+class _NotPlain(Exception):  # noqa: N818 - not an error: another reader takes over
+    """The file is of another form than this reader knows."""
+
+
+def read_plain(file: Path, names: Sequence[str], delimiter: str, text: frozenset[str]) -> pa.Table | None:
+    """The table of a CSV in which most columns hold 0, 1 or nothing, the rest plain text.
+
+    A line is a row; a cell of text may stand in quotes that hold neither the delimiter nor another quote. Anything
+    else is left to the general reader, which also says what is wrong.
+
+    Args:
+        file: in UTF-8, with a header in its first line.
+        names: of the columns, as the header gives them.
+        delimiter: one letter.
+        text: names of columns that are text whatever their cells look like.
+
+    Returns:
+        uint8 columns where all cells are 0, 1 or blank (null), string columns elsewhere; `None` for another form.
+    """
+    size = file.stat().st_size
+    if not size:
+        return None
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(b"\n") + 1
+        if not start or start == size or any(content.find(bad) >= 0 for bad in (b"\0", b"\r")):
+            return None
+        try:
+            return _table(content, start, names, delimiter.encode()[0], text)
+        except _NotPlain:
+            return None
+
+
+def _table(
+    content: mmap.mmap, start: int, names: Sequence[str], delimiter: int, text: frozenset[str]
+) -> pa.Table:
+    columns: list[list[pa.Array]] = [[] for _ in names]
+    kinds: list[bool] | None = None
+    while start < len(content):
+        stop = _end_of_line(content, start)
+        block = np.frombuffer(content[start:stop], np.uint8)
+        if block[-1] != _NEWLINE:
+            block = np.append(block, np.uint8(_NEWLINE))
+        starts, ends = _bounds(block, len(names), delimiter)
+        cells = block[ends - 1]
+        state = (ends - starts <= 1) & ((ends == starts) | ((cells | 1) == _ZERO + 1))
+        if kinds is None:
+            kinds = [
+                bool(whole) and name not in text for whole, name in zip(state.all(0), names, strict=True)
+            ]
+        chosen = np.flatnonzero(kinds)
+        if not state[:, chosen].all():
+            raise _NotPlain
+        blank = (ends == starts)[:, chosen].T
+        for j, values, null in zip(chosen.tolist(), (cells[:, chosen] & 1).T, blank, strict=True):
+            columns[j].append(_states(values, null))
+        for j in np.flatnonzero(~np.array(kinds)).tolist():
+            columns[j].append(_texts(block, starts[:, j], ends[:, j]))
+        start = stop
+    return pa.table({name: pa.chunked_array(part) for name, part in zip(names, columns, strict=True)})
+
+
+def _end_of_line(content: mmap.mmap, start: int) -> int:
+    """Where the last whole line of a block ends; the end of the file for its last line."""
+    if start + BLOCK >= len(content):
+        return len(content)
+    stop = content.rfind(b"\n", start, start + BLOCK) + 1
+    stop = stop or content.find(b"\n", start + BLOCK) + 1
+    return stop or len(content)
+
+
+def _bounds(
+    block: UInt8[np.ndarray, " bytes"], width: int, delimiter: int
+) -> tuple[Int[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
+    """First byte of each cell and the byte behind it; every line must have `width` cells."""
+    marks = np.flatnonzero((block == delimiter) | (block == _NEWLINE)).astype(np.int32)
+    if len(marks) % width:
+        raise _NotPlain
+    ends = marks.reshape(-1, width)
+    if (block[ends[:, -1]] != _NEWLINE).any() or (block[ends[:, :-1]] == _NEWLINE).any():
+        raise _NotPlain
+    starts = np.concatenate([[0], marks[:-1] + 1]).astype(np.int32).reshape(-1, width)
+    return starts, ends
+
+
+def _states(values: UInt8[np.ndarray, " N"], null: Bool[np.ndarray, " N"]) -> pa.Array:
+    cells = pa.py_buffer(np.ascontiguousarray(values))
+    valid = pa.py_buffer(np.packbits(~null, bitorder="little")) if null.any() else None
+    return pa.Array.from_buffers(pa.uint8(), len(values), [valid, cells])
+
+
+def _texts(
+    block: UInt8[np.ndarray, " bytes"], starts: Int[np.ndarray, " N"], ends: Int[np.ndarray, " N"]
+) -> pa.Array:
+    """The cells of one column as text, without the quotes round them."""
+    quoted = (ends - starts >= 2) & (block[starts] == _QUOTE) & (block[ends - 1] == _QUOTE)
+    starts, ends = starts + quoted, ends - quoted
+    offsets = np.concatenate([[0], np.cumsum(ends - starts)]).astype(np.int32)
+    letters = block[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)]
+    array = pa.Array.from_buffers(
+        pa.string(), len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(letters)]
+    )
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        raise _NotPlain from None
+    if (letters == _QUOTE).any():
+        raise _NotPlain
+    return array

@@ -1,0 +1,127 @@
+"""Exact ranking metrics of more scores than memory holds."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from labelwise.errors import LabelwiseError
+from labelwise.metrics import ranking
+from labelwise.metrics.arrays import Array, Cells, one_of
+
+_NEGATIVE, _POSITIVE, _UNKNOWN = 0, 1, 2
+_CELL = 5  # bytes: a float32 score and a state
+
+
+class RankingStream:
+    """`average_precision` of scores that come image by image and are read label by label, by way of a file.
+
+    Batches gather in memory until they fill a buffer, which then goes to a temporary file label by label. A
+    label's scores are so in one piece for each buffer, and each label is computed from all of its scores, exactly
+    as `average_precision` does it. Memory holds one buffer, or 64 labels of all images, whichever is more; the file
+    takes 5 bytes a cell.
+
+    Args:
+        folder: where the file lies until `close`; `None` for the system's place for temporary files.
+        buffer_bytes: size of the buffer.
+
+    >>> with RankingStream() as stream:
+    ...     stream.update(np.array([[0.9, 0.2]]), np.array([[1, 0]]))
+    ...     stream.update(np.array([[0.1, 0.3]]), np.array([[0, 1]]))
+    ...     stream.mean_average_precision()
+    1.0
+    """
+
+    def __init__(self, folder: str | Path | None = None, buffer_bytes: int = 256 << 20) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the stream
+        self._buffer_bytes, self._end, self._labels = buffer_bytes, 0, -1
+        self._held: list[tuple[np.ndarray, np.ndarray]] = []
+        self._chunks: list[tuple[int, int]] = []  # where each begins, and its images
+
+    def __enter__(self) -> RankingStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+    def update(self, scores: Array, targets: Array, known: Array | None = None) -> None:
+        """Take a batch in: `[B, L]` each, as in `average_precision`; scores are kept as float32.
+
+        Raises:
+            LabelwiseError: on shapes that differ, soft targets, NaN or infinite scores, or another number of labels.
+        """
+        cells = Cells.read(scores, targets, known)
+        if self._labels not in (-1, cells.scores.shape[1]):
+            raise LabelwiseError(
+                f"scores of shape {cells.scores.shape}",
+                f"[images, {self._labels}], as before",
+                "use one stream for each set of labels",
+            )
+        self._labels = cells.scores.shape[1]
+        states = cells.positive().astype(np.uint8)
+        cells.check_scores()
+        if cells.known is not None:
+            states[~cells.known] = _UNKNOWN
+        self._held.append((np.array(cells.scores, np.float32), states))
+        if sum(len(s) for s, _ in self._held) * self._labels * _CELL >= self._buffer_bytes:
+            self._flush()
+
+    def average_precision(self, kind: str = "raw") -> Float[np.ndarray, " L"]:
+        """Average precision of each label, `[L]` float64; NaN without a known positive.
+
+        Raises:
+            LabelwiseError: nothing was taken in, or an unknown kind.
+        """
+        self._flush()
+        if not self._chunks:
+            raise LabelwiseError("a stream without scores", "at least one batch", "call update before")
+        parts = []
+        for start in range(0, self._labels, ranking.MAX_BLOCK):
+            stop = min(start + ranking.MAX_BLOCK, self._labels)
+            scores, states = self._read(start, stop)
+            known = None if (states != _UNKNOWN).all() else states != _UNKNOWN
+            found = ranking.average_precision(
+                scores.T, (states == _POSITIVE).T, None if known is None else known.T, kind
+            )
+            parts.append(np.asarray(found))
+        return np.concatenate(parts)
+
+    def mean_average_precision(self, kind: str = "raw", empty: str = "skip") -> float:
+        """Mean of `average_precision` over labels; `empty` as in the function of that name."""
+        one_of("empty", empty, ("skip", "zero"))
+        return ranking.mean_over_labels(self.average_precision(kind), empty)
+
+    def _flush(self) -> None:
+        images = sum(len(scores) for scores, _ in self._held)
+        if not images:
+            return
+        self._file.seek(self._end)
+        for column in (0, 1):
+            for start in range(0, self._labels, ranking.MAX_BLOCK):
+                block = slice(start, start + ranking.MAX_BLOCK)
+                parts = [held[column][:, block].T for held in self._held]
+                self._file.write(np.ascontiguousarray(np.concatenate(parts, axis=1)).data)
+        self._chunks.append((self._end, images))
+        self._end += images * self._labels * _CELL
+        self._held = []
+
+    def _read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and states `[l, N]` of some labels."""
+        labels, images = stop - start, sum(n for _, n in self._chunks)
+        scores, states = np.empty((labels, images), np.float32), np.empty((labels, images), np.uint8)
+        first = 0
+        for begin, n in self._chunks:
+            rows = slice(first, first + n)
+            for whole, at in ((scores, begin), (states, begin + 4 * n * self._labels)):
+                self._file.seek(at + start * n * whole.itemsize)
+                data = self._file.read(labels * n * whole.itemsize)
+                whole[:, rows] = np.frombuffer(data, whole.dtype).reshape(labels, n)
+            first += n
+        return scores, states

@@ -1,0 +1,132 @@
+"""A collection on Ray Data: decoders and networks in actors of their own, answers in any order."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from labelwise.data.transforms import ImageTransform
+from labelwise.errors import LabelwiseError
+from labelwise.serving import collection
+from labelwise.serving.parts import Answers
+from labelwise.serving.predictor import Predictor, load
+from labelwise.training.memory import keep_freed_memory
+
+# Ray's workers would otherwise give way to every other process of the machine, and its makers be told of each use.
+_QUIET = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+TASK = 4  # batches that are handed out at once
+
+
+def require() -> None:
+    """Raises `LabelwiseError` where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise LabelwiseError("--engine ray without ray", "Ray Data", "run: pip install 'labelwise[ray]'")
+
+
+def answers(predictor: Predictor, work: collection.Work) -> Iterator[Answers]:
+    """Answers as the cluster gives them; what a worker that died had taken is given to another."""
+    with _cluster(work.workers) as ray:
+        gpu = 1 if ray.cluster_resources().get("GPU") else 0
+        pool = ray.data.ActorPoolStrategy
+        images = ray.data.from_arrow(_tasks(work)).map_batches(
+            Decode,
+            fn_constructor_args=(predictor.transform,),
+            compute=pool(min_size=work.workers),  # more where processors are left: a GPU outruns one decoder
+            batch_size=None,
+            num_cpus=1,
+        )
+        found = images.map_batches(
+            Network,
+            fn_constructor_args=(work.model,),
+            compute=pool(size=work.workers),
+            batch_size=None,
+            num_cpus=1,
+            num_gpus=gpu,
+        )
+        for batch in found.iter_batches(batch_size=None, batch_format="numpy"):
+            yield Answers(batch["row"], batch["scores"], batch["chosen"], batch["error"].tolist())
+
+
+@contextmanager
+def _cluster(workers: int) -> Iterator[Any]:
+    """Ray: the one that is joined already, else the cluster of RAY_ADDRESS, else one of this machine's own."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+    import ray.data
+
+    joined = ray.is_initialized()
+    if not joined:
+        # Each worker is a network and a decoder beside it.
+        own: dict[str, Any] = {"num_cpus": 2 * workers, "include_dashboard": False}
+        own = {} if os.environ.get("RAY_ADDRESS") else own
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield ray
+    finally:
+        if not joined:
+            ray.shutdown()
+
+
+def _tasks(work: collection.Work) -> list[pa.Table]:
+    """Rows, their batch and path, a table for what is handed out at once."""
+    tables, batches = [], collection.batches(work)
+    for first in range(0, len(batches), TASK):
+        rows = [(row, i) for i, batch in enumerate(batches[first : first + TASK]) for row in batch]
+        columns = {
+            "row": pa.array([row for row, _ in rows], pa.int64()),
+            "batch": pa.array([first + i for _, i in rows], pa.int64()),
+            "path": pa.array([os.fsencode(work.files[row]) for row, _ in rows], pa.binary()),
+        }
+        tables.append(pa.table(columns))
+    return tables
+
+
+class Decode:
+    """Paths to images, a batch at a time; one that cannot be read becomes black, with its error."""
+
+    def __init__(self, transform: ImageTransform) -> None:
+        self._transform = transform
+
+    def __call__(self, task: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        black = torch.zeros(3, *self._transform.config.size, dtype=torch.uint8)
+        for batch in np.unique(task["batch"]):
+            of = task["batch"] == batch
+            found = [collection.decoded(self._transform, os.fsdecode(path)) for path in task["path"][of]]
+            images = np.stack([(black if image is None else image).numpy() for image, _ in found])
+            errors = np.array([error for _, error in found], object)
+            yield {"row": task["row"][of], "batch": task["batch"][of], "error": errors, "image": images}
+
+
+class Network:
+    """Images to answers, in the batches that this machine alone would have made of them."""
+
+    def __init__(self, model: str) -> None:
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        self._predictor = load(model)
+
+    def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = []
+        for batch in np.unique(block["batch"]):
+            of = block["batch"] == batch
+            errors = block["error"][of].tolist()
+            images = torch.from_numpy(block["image"][of])
+            readable = [None if error else image for image, error in zip(images, errors, strict=True)]
+            found.append(collection.answer(self._predictor, block["row"][of], readable, errors))
+        return {
+            "row": np.concatenate([a.rows for a in found]),
+            "scores": np.concatenate([a.scores for a in found]),
+            "chosen": np.concatenate([a.chosen for a in found]),
+            "error": np.array([error for a in found for error in a.errors], object),
+        }

@@ -1,0 +1,139 @@
+"""Steps that are not finite: kept away from the weights, counted, and told with their cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
+from labelwise.methods import Method
+
+LIMIT = 10
+"""Steps in a row that may be skipped; one more ends the run."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A step that moved nothing.
+
+    Args:
+        step: its number, from 1.
+        cause: the loss term or the parameter that was not finite.
+        images: ids of its batch.
+    """
+
+    step: int
+    cause: str
+    images: tuple[str, ...]
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.images[:8]) + (", ..." if len(self.images) > 8 else "")
+        return f"step {self.step}: {self.cause} is not finite, in the batch of {shown}"
+
+
+class Guard:
+    """Clips gradients, and takes a gradient that is not finite for zero: its batch then moves nothing of its own.
+
+    All marks stay on the device until `found` reads them, once for many steps.
+
+    Args:
+        method: what is trained.
+        dataset: the training rows, to name images by.
+        clip: largest gradient norm; 0 for none.
+        scaled: whether a gradient scaler looks for infinite gradients itself, as with fp16.
+    """
+
+    def __init__(self, method: Method, dataset: Dataset, clip: float, scaled: bool = False) -> None:
+        self._parameters, self._model = dict(method.named_parameters()), method.model
+        self._dataset, self._clip, self._scaled = dataset, clip, scaled
+        self._marks: list[tuple[int, list[str], Tensor, list[np.ndarray]]] = []
+        self.in_a_row = 0
+
+    @torch.no_grad()
+    def step(self, step: int, terms: Mapping[str, Tensor], rows: list[np.ndarray]) -> Tensor:
+        """Clip the gradients at hand, or zero them; gives 1 where the loss and they are finite, else 0.
+
+        Args:
+            step: number of the step, from 1.
+            terms: its named losses.
+            rows: row numbers of its images.
+        """
+        found = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+        gradients = list(found.values())
+        norms = torch.stack(torch._foreach_norm(gradients)) if gradients else torch.zeros(0)
+        total = torch.linalg.vector_norm(norms)
+        losses = torch.stack([value.detach().float() for value in terms.values()]).to(norms.device)
+        marks = torch.cat([losses, norms.float()]).isfinite()
+        self._marks.append((step, [*terms, *found], marks, rows))
+        kept = total.isfinite()
+        if self._clip:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters.values(), self._clip, total)
+        if kept.device.type == "cpu":  # where looking costs nothing
+            if not kept:
+                torch._foreach_zero_(gradients)
+        else:
+            for gradient in gradients:
+                gradient.nan_to_num_(0.0, 0.0, 0.0)
+            torch._foreach_mul_(gradients, kept.to(gradients[0].dtype))
+        return marks[: len(losses)].all() if self._scaled else marks.all()
+
+    def found(self, join: Callable[[Tensor], Tensor] = lambda marks: marks) -> list[Skipped]:
+        """What was not finite since the last call.
+
+        Args:
+            join: gives the mean of a tensor over all processes, so that they agree.
+
+        Raises:
+            LabelwiseError: more than `LIMIT` steps in a row.
+        """
+        if not self._marks:
+            return []
+        skipped = []
+        joined = join(torch.cat([marks.float() for _, _, marks, _ in self._marks])).tolist()
+        for step, names, _, rows in self._marks:
+            here, joined = joined[: len(names)], joined[len(names) :]
+            bad = [name for name, good in zip(names, here, strict=True) if good < 1]
+            losses = [name for name in bad if name not in self._parameters]
+            if not losses and (self._scaled or not bad):
+                self.in_a_row = 0
+                continue
+            ids = tuple(self._dataset.image_id(int(i)) for part in rows for i in part)
+            skipped.append(Skipped(step, self._cause(losses, bad), ids))
+            self.in_a_row += 1
+            if self.in_a_row > LIMIT:
+                break
+        self._marks.clear()
+        if self.in_a_row > LIMIT:
+            raise LabelwiseError(
+                f"{self.in_a_row} steps in a row that are not finite; {skipped[-1]}",
+                "finite losses and gradients",
+                "train anew with a lower --lr or optim.clip_norm; the last saved state is intact",
+            )
+        return skipped
+
+    def refuse_broken(self, step: int) -> None:
+        """Called before a state is saved, so that a broken one never takes the place of a good one.
+
+        Raises:
+            LabelwiseError: a weight, or what is learned beside them, is not finite.
+        """
+        for name, value in (*self._parameters.items(), *self._model.named_buffers(prefix="model")):
+            if not value.isfinite().all():
+                raise LabelwiseError(
+                    f"{name} is not finite at step {step}, so the state is not saved",
+                    "finite numbers",
+                    "train anew with a lower --lr or optim.clip_norm; the last saved state is intact",
+                )
+
+    def _cause(self, losses: list[str], bad: list[str]) -> str:
+        """What broke first: a weight, else a term of the loss, else the gradient nearest to the loss."""
+        broken = [name for name, p in self._parameters.items() if not p.isfinite().all()]
+        if broken:
+            return f"the weight {broken[0]}"
+        named = [name for name in losses if name != "loss"] or losses
+        return f"the loss term {named[0]}" if named else f"the gradient of {bad[-1]}"

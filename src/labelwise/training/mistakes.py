@@ -1,0 +1,120 @@
+"""What a person may have got wrong without any error: images seen twice, images of another size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from labelwise.data.dataset import Dataset
+from labelwise.training.config import Config
+from labelwise.training.run import Run
+
+MOST = 200_000
+"""Images up to which copies are looked for; with more, `labelwise data check` does it."""
+_TAIL = 4096
+
+
+def shared_rows(one: Dataset, other: Dataset) -> Int64[np.ndarray, " K"]:
+    """Rows of `other` whose image is in `one` too: as the same file, or as a copy of its bytes.
+
+    A copy has the length and the end of the other file, so that few files are read whole. Over `MOST` images
+    together, files are compared by name alone.
+    """
+    parts = [[rows.encoded(i) for i in range(len(rows))] for rows in (one, other)]
+    names = {str(item) for item in parts[0] if isinstance(item, Path)}
+    found = np.array([isinstance(item, Path) and str(item) in names for item in parts[1]], bool)
+    if len(one) + len(other) <= MOST:
+        rows = np.arange(len(other))
+        for key in (_length, _tail, _content):
+            parts, kept = _alike(parts, key)
+            rows = rows[kept]
+        found[rows] = True
+    return np.flatnonzero(found).astype(np.int64)
+
+
+def _alike(
+    parts: Sequence[list[Path | bytes]], key: Callable[[Path | bytes], Hashable]
+) -> tuple[list[list[Path | bytes]], np.ndarray]:
+    """Of each list the items whose key occurs in both, and the places of the second list's."""
+    keys = [[key(item) for item in items] for items in parts]
+    both = (set(keys[0]) & set(keys[1])) - {None}
+    places = [np.flatnonzero([k in both for k in found]) for found in keys]
+    return [[items[i] for i in place] for items, place in zip(parts, places, strict=True)], places[1]
+
+
+def _length(item: Path | bytes) -> int | None:
+    try:
+        return (len(item) if isinstance(item, bytes) else os.stat(item).st_size) or None
+    except OSError:
+        return None
+
+
+def _tail(item: Path | bytes) -> tuple[int, bytes] | None:
+    if isinstance(item, bytes):
+        return len(item), item[-_TAIL:]
+    try:
+        with open(item, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            return size, file.read()
+    except OSError:
+        return None
+
+
+def _content(item: Path | bytes) -> bytes | None:
+    try:
+        return hashlib.blake2b(item if isinstance(item, bytes) else item.read_bytes()).digest()
+    except OSError:
+        return None
+
+
+def _told_overlap(rows: Dataset, seen: Int64[np.ndarray, " K"], split: str) -> str:
+    """A sentence on images of a split that were trained on, for a result and for a person."""
+    few = ", ".join(rows.image_id(int(i)) for i in seen[:3]) + (", ..." if len(seen) > 3 else "")
+    if len(seen) == len(rows):
+        return (
+            f"All {len(rows):,} images of {split} were trained on: its figures tell what the model remembers, "
+            "not how well it recognises."
+        )
+    return (
+        f"{len(seen):,} of {len(rows):,} images of {split} are in train too, as the same file or a copy ({few}): "
+        "its figures are too high; see `labelwise data check`."
+    )
+
+
+def seen_in_training(train: Dataset, rows: Dataset, split: str) -> dict[str, Any]:
+    """Conditions of a result on some rows: how many images were trained on, and a sentence where there are any."""
+    seen = shared_rows(train, rows)
+    told = {"warning": _told_overlap(rows, seen, split)} if len(seen) else {}
+    return {"seen_in_training": len(seen), **told}
+
+
+def warn_of_mistakes(
+    dataset: Dataset, config: Config, say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Tell of images that train shares with other splits, and of images of another size than `init_from` learned on.
+
+    Returns:
+        `seen_in_training` of each other split.
+    """
+    train, parts = dataset.split("train"), [n for n, c in dataset.splits().items() if c and n != "train"]
+    found = {split: seen_in_training(train, dataset.split(split), split) for split in parts}
+    told = [seen["warning"] for seen in found.values() if "warning" in seen]
+    if config.init_from:
+        told += _other_images(Run.open(config.init_from).config, config)
+    for one in told:
+        say(f"warning: {one}")
+    return found
+
+
+def _other_images(before: Config, now: Config) -> list[str]:
+    old, new = (c.transform().model_dump(mode="json") for c in (before, now))
+    changed = [f"{name} {new[name]} after {old[name]}" for name in new if new[name] != old.get(name)]
+    told = f"Images are prepared in another way than those that {now.init_from} learned on: {', '.join(changed)}."
+    return [told] if changed else []

@@ -1,0 +1,104 @@
+"""Trackers that a run also writes to, where settings ask: TensorBoard, MLflow, Weights & Biases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labelwise.errors import LabelwiseError
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
+    from labelwise.training.config import Config
+
+PROJECT = "labelwise"
+TRACKERS = ("tensorboard", "mlflow", "wandb")  # as their settings are called
+
+
+class Tracking:
+    """The trackers that `config` asks for, each through Accelerate's adapter.
+
+    Nothing leaves the machine by itself: MLflow writes `mlflow.db` beside the run's folder unless MLFLOW_TRACKING_URI
+    names another place, and Weights & Biases writes under the run's folder unless WANDB_MODE=online.
+
+    Args:
+        path: the run's folder, whose name the trackers show.
+        config: all settings; they are stored with the run.
+
+    Raises:
+        LabelwiseError: a tracker is asked for whose package is missing.
+    """
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self._trackers = [_OPEN[name](path) for name in TRACKERS if getattr(config, name)]
+        for tracker in self._trackers:
+            tracker.start()
+            if tracker.name != "tensorboard":  # its table of settings would be a second run beside the first
+                tracker.store_init_configuration(_flat(config.model_dump(mode="json")))
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        """Numbers by name at a step of the training."""
+        for tracker in self._trackers:
+            tracker.log(values, step=step)
+
+    def close(self) -> None:
+        """Send what is left and end the trackers' runs."""
+        for tracker in self._trackers:
+            tracker.finish()
+
+
+def _tensorboard(path: Path) -> GeneralTracker:
+    _need("tensorboard")
+    from accelerate.tracking import TensorBoardTracker
+
+    return TensorBoardTracker("tensorboard", logging_dir=path)
+
+
+def _mlflow(path: Path) -> GeneralTracker:
+    _need("mlflow")
+    import mlflow
+    from accelerate.tracking import MLflowTracker
+
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(f"sqlite:///{path.resolve().parent / 'mlflow.db'}")
+    return MLflowTracker(PROJECT, run_name=path.name)
+
+
+def _wandb(path: Path) -> GeneralTracker:
+    _need("wandb")
+    from accelerate.tracking import WandBTracker
+
+    mode = os.environ.get("WANDB_MODE", "offline")
+    return WandBTracker(PROJECT, name=path.name, dir=str(path), mode=mode)
+
+
+_OPEN: dict[str, Callable[[Path], GeneralTracker]] = {
+    "tensorboard": _tensorboard,
+    "mlflow": _mlflow,
+    "wandb": _wandb,
+}
+
+
+def _need(package: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise LabelwiseError(
+            f"{package} = true without the package",
+            f"{package} installed",
+            f"run: pip install labelwise[{package}]",
+        )
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, as text where a tracker cannot take them otherwise."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value if isinstance(value, int | float | str | bool) else str(value)
+    return found

@@ -1,0 +1,95 @@
+"""A power cut may leave any file cut short or with zeros at its end: the state before it is there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tiny_runs
+from labelwise.errors import LabelwiseError
+from labelwise.training.checkpoint import (
+    PREVIOUS,
+    STATE,
+    Progress,
+    is_sealed,
+    load_state,
+    save_state,
+    settle_state,
+)
+from labelwise.training.config import Config, make_config
+from labelwise.training.fit import train
+from labelwise.training.run import KEPT, WEIGHTS, Run
+
+FILES = (STATE, PREVIOUS, KEPT, WEIGHTS, "config.yaml", "labels.json", "metrics.jsonl", "results.json")
+
+
+def _config(table: Path) -> Config:
+    return make_config(tiny_runs.settings(f"parquet:{table}", save_every=2, epochs=1))
+
+
+@pytest.fixture
+def run(tmp_path: Path, table: Path) -> Path:
+    """A finished run of its own."""
+    train(_config(table), tmp_path / "run", quiet=True)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_every_file_of_a_run_may_be_damaged(run: Path, table: Path, tmp_path: Path, zeros: bool) -> None:
+    expected = (run / WEIGHTS).read_bytes()
+    for place, name in enumerate(FILES):
+        share = (0.0, 0.9)[(place + zeros) % 2]
+        out = tmp_path / "damaged"
+        shutil.copytree(run, out)
+        data = (out / name).read_bytes()
+        length = int(len(data) * share)
+        (out / name).write_bytes(data[:length] + bytes((len(data) - length) * zeros))
+        found = tiny_runs.command("train", "--out", out, "--resume", "--no-report")
+        assert found.code == 0, (name, share, found.err)
+        assert (out / WEIGHTS).read_bytes() == expected, (name, share)
+        assert Run.open(out).decisions().source.startswith("f1 on val")
+        if name in (STATE, WEIGHTS):
+            assert "damaged" in found.err, (name, found.err)
+        shutil.rmtree(out)
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save_state(tmp_path / STATE, Progress(step=step), method={})
+    assert [load_state(tmp_path / name)[0].step for name in (STATE, PREVIOUS)] == [3, 2]
+    data = bytearray((tmp_path / STATE).read_bytes())
+    data[len(data) // 2] ^= 1  # a single bit
+    (tmp_path / STATE).write_bytes(data)
+    assert not is_sealed(tmp_path / STATE)
+    said: list[str] = []
+    settle_state(tmp_path, said.append)
+    assert load_state(tmp_path / STATE)[0].step == 2
+    assert len(said) == 1
+    assert said[0].endswith("is damaged; going on from the state before it, step 2")
+    (tmp_path / STATE).write_bytes(b"")
+    with pytest.raises(LabelwiseError, match="expected a state that this version wrote"):
+        settle_state(tmp_path, said.append)
+
+
+def test_damaged_weights_are_never_used(run: Path) -> None:
+    data = bytearray((run / WEIGHTS).read_bytes())
+    data[-100] ^= 1
+    (run / WEIGHTS).write_bytes(data)
+    with pytest.raises(LabelwiseError, match="its digest is another"):
+        Run.open(run).model()
+    (run / KEPT).write_bytes(data[:-5])
+    told = tiny_runs.command("train", "--out", run, "--resume", "--no-report").told
+    assert "both damaged; expected one of them whole" in told
+
+
+def test_the_benchmark_loses_nothing(tmp_path: Path) -> None:
+    file = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+    words = ["--trials", "4", "--kinds", "fine-tuned", "--seed", "11", "--csv", tmp_path / "a.csv"]
+    found = subprocess.run([sys.executable, file, *words], capture_output=True, text=True, timeout=600)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "4 trials: {'equal': 4}" in found.stdout
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 5
