@@ -31,6 +31,10 @@ def invoke(words: list[str]) -> Result:
     return SimpleNamespace(exit_code=done.returncode, output=done.stderr, stdout=done.stdout, exception=None)
 
 
+async def nothing(*_: object, **__: object) -> None:
+    """What a server does that is told to stop at once."""
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Result]]:
     folder = tmp_path_factory.mktemp("readme")
@@ -38,7 +42,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Resul
     results = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("uvicorn.Server.run", lambda *_, **__: None)  # a server would stay
+        patch.setattr("uvicorn.Server.serve", nothing)  # a server would stay
         for words in PROGRAM:
             line = shlex.join(words)
             results[line] = invoke(shlex.split(small(line))[1:])

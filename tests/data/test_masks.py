@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from labelwise.data import known_mask, single_positive_mask
+from labelwise.data.masks import positives_mask
 from labelwise.errors import LabelwiseError
 
 VOC_TRAINVAL = {
@@ -67,3 +68,20 @@ def test_single_positive_by_a_slow_reference() -> None:
     mask = single_positive_mask(positive)
     np.testing.assert_array_equal(mask, expected)
     assert not (mask & ~positive).any()
+
+
+def test_positives_alone_are_told_and_by_the_draws_of_the_known_mask() -> None:
+    positive = np.random.default_rng(0).random((200, 9)) < 0.4
+    mask = positives_mask(positive, 0.3)
+    assert not (mask & ~positive).any()
+    np.testing.assert_array_equal(mask[positive], known_mask(200, 9, 0.3, seed=0)[positive])
+    np.testing.assert_array_equal(positives_mask(positive), positive)
+    assert (positives_mask(positive, 0.3, seed=1) != mask).any()
+
+
+def test_masks_of_nothing_and_of_less_than_nothing() -> None:
+    assert known_mask(0, 3, 0.5).shape == (0, 3)
+    assert known_mask(3, 0, 0.5).shape == (3, 0)
+    for rows, labels in ((-1, 3), (3, -1)):
+        with pytest.raises(LabelwiseError, match=f"a mask of {rows} x {labels}; expected sizes of 0 or more"):
+            known_mask(rows, labels, 0.5)

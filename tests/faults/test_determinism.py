@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tiny_runs
-from labelwise.training.config import make_config
+from labelwise.training.config import Config, make_config
 from labelwise.training.fit import train
 from labelwise.training.run import WEIGHTS
 
@@ -18,24 +18,18 @@ KINDS = {
 }
 
 
-def _apart(config: object, out: Path) -> None:
-    """In a process of its own, which has drawn nothing before."""
-    process = tiny_runs.forks().Process(target=train, args=(config, out), kwargs={"quiet": True})
-    process.start()
-    process.join(300)
-    assert process.exitcode == 0
+def _weights(base: Config, out: Path, **changes: int) -> bytes:
+    train(base.model_copy(update=changes), out, quiet=True)
+    return (out / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_workers_and_repetition_change_nothing(tmp_path: Path, table: Path, kind: str) -> None:
-    settings = {"epochs": 1, "save_every": 2, **KINDS[kind]}
-    base = make_config(tiny_runs.settings(f"parquet:{table}", **settings))
-    weights = []
-    for name, workers in (("a", 0), ("b", 0), ("c", 1), ("d", 2)):
-        if kind == "dsrb" and workers == 1:
-            continue
-        _apart(base.model_copy(update={"workers": workers}), tmp_path / name)
-        weights.append((tmp_path / name / WEIGHTS).read_bytes())
-    assert len(set(weights)) == 1
-    _apart(base.model_copy(update={"seed": 1}), tmp_path / "other")
-    assert (tmp_path / "other" / WEIGHTS).read_bytes() != weights[0]
+def test_repetition_changes_nothing(tmp_path: Path, table: Path, kind: str) -> None:
+    base = make_config(tiny_runs.settings(f"parquet:{table}", epochs=1, save_every=2, **KINDS[kind]))
+    weights = _weights(base, tmp_path / "a")
+    assert _weights(base, tmp_path / "b") == weights
+    if kind == "fine-tuned":
+        for workers in (1, 2):
+            assert _weights(base, tmp_path / f"{workers}", workers=workers) == weights
+        assert _weights(base, tmp_path / "c", log_every=3, save_every=5) == weights
+        assert _weights(base, tmp_path / "other", seed=1) != weights

@@ -15,6 +15,7 @@ from labelwise.training.checkpoint import (
     PREVIOUS,
     STATE,
     Progress,
+    has_state,
     is_sealed,
     load_state,
     save_state,
@@ -71,6 +72,11 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path) -> None:
     assert len(said) == 1
     assert said[0].endswith("is damaged; going on from the state before it, step 2")
     (tmp_path / STATE).write_bytes(b"")
+    settle_state(tmp_path, said.append)  # moved there, the state of step 2 was the only one
+    assert said[1].endswith("is damaged and was the first one; the run begins anew")
+    assert not has_state(tmp_path)
+    for name in (STATE, PREVIOUS):
+        (tmp_path / name).write_bytes(b"cut")
     with pytest.raises(LabelwiseError, match="expected a state that this version wrote"):
         settle_state(tmp_path, said.append)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ def _program(words: list[str], log: Path) -> None:
     from labelwise.cli import main
 
     os.setsid()
+    multiprocessing.set_start_method("fork", force=True)  # as on a command line, for the decoding workers
     with open(log, "w", buffering=1) as file:
         sys.stdout = sys.stderr = file
         sys.argv = ["labelwise", *words]

@@ -36,6 +36,11 @@ def test_a_run_from_half_of_the_labels(name: str, tmp_path: Path, table: Path) -
     assert all(losses[-1][key] > 0 for key in terms)
     assert all(not losses[0][key] for key in terms & {"blend_instance", "blend_prototype", "pseudo_intra"})
     state = load_state(run.path / STATE)[1]["method"]
+    epochs = [line for line in steps if line["kind"] == "epoch"]
+    shares = {"blending.alpha", "blending.beta"} if name in ("dsrb", "sarb") else set()
+    assert {key for key in epochs[-1].get("learned", {}) if key.startswith("blending")} == shares
+    for key in shares:
+        assert epochs[-1]["learned"][key] == float(state[f"terms.{key}"])
     made = [
         value for key, value in state.items() if key.endswith("bank.epoch") or key.endswith("memory.epoch")
     ]

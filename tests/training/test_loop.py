@@ -192,9 +192,9 @@ def test_the_mean_loss_of_an_epoch_is_that_of_its_steps(tmp_path: Path, table: P
 def test_a_damaged_or_foreign_state_is_refused(tmp_path: Path, table: Path) -> None:
     out = tmp_path / "run"
     _run(table, out, epochs=1)
-    (out / STATE).write_bytes((out / STATE).read_bytes()[:500])
-    (out / PREVIOUS).unlink(missing_ok=True)
-    with pytest.raises(LabelwiseError, match=r"last.pt .*expected a state that this version wrote"):
+    for name in (STATE, PREVIOUS):
+        (out / name).write_bytes((out / STATE).read_bytes()[:500])
+    with pytest.raises(LabelwiseError, match=r"previous.pt .*expected a state that this version wrote"):
         _run(table, out, epochs=1, resume=True)
     other = tmp_path / "other"
     _run(table, other, epochs=1, backbone={"name": "test_resnet", "weights": "none"})

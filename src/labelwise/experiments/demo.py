@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.errors import LabelwiseError
-from labelwise.training.checkpoint import STATE
-from labelwise.training.run import WEIGHTS, Run
+from labelwise.training.checkpoint import PREVIOUS, STATE
+from labelwise.training.run import KEPT, WEIGHTS, Run
 
 
 def settings(seed: int = 0) -> dict[str, Any]:
@@ -47,5 +47,5 @@ def clear(out: Path) -> None:
         return
     if Run.open(out).config.data.source != "digits:":
         raise LabelwiseError(f"{out} holds a run of other data", "a new folder", "use another --out")
-    for name in (WEIGHTS, STATE):
+    for name in (WEIGHTS, KEPT, STATE, PREVIOUS):
         (out / name).unlink(missing_ok=True)

@@ -120,8 +120,10 @@ def has_state(out: Path) -> bool:
 def settle_state(out: Path, say: Callable[[str], None]) -> None:
     """Put the previous state in the place of a last one that is damaged or was never put there.
 
+    Where the very first state is damaged there is none before it: it is put aside, and the run begins anew.
+
     Raises:
-        LabelwiseError: neither can be read.
+        LabelwiseError: neither can be read, or another version wrote them.
     """
     last, previous = out / STATE, out / PREVIOUS
     if not has_state(out):
@@ -130,7 +132,11 @@ def settle_state(out: Path, say: Callable[[str], None]) -> None:
         load_state(last)
     except LabelwiseError as error:
         if not previous.is_file():
-            raise
+            if is_sealed(last):
+                raise
+            os.replace(last, last.with_name("damaged.pt"))
+            say(f"warning: {error.given} is damaged and was the first one; the run begins anew")
+            return
         step = load_state(previous)[0].step
         if last.is_file():
             say(f"warning: {error.given} is damaged; going on from the state before it, step {step}")

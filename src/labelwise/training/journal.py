@@ -90,18 +90,29 @@ class Journal:
             with open(file, "rb+") as lines:
                 os.fsync(lines.fileno())
 
-    def epoch(self, progress: Progress, found: float | None, best: bool) -> None:
-        """A line of an epoch: its mean loss, validation mAP, and whether its weights are kept."""
+    def epoch(
+        self, progress: Progress, found: float | None, best: bool, learned: dict[str, float] | None = None
+    ) -> None:
+        """A line of an epoch: its mean loss, validation mAP, whether its weights are kept, and what terms learned.
+
+        Args:
+            progress: after the epoch.
+            found: mAP in [0, 1]; `None` without a validation split.
+            best: its weights are kept.
+            learned: single numbers that terms of the loss learn, such as the shares of blending.
+        """
         val = {} if found is None else {"mAP": found}
         entry = {
             "kind": "epoch",
             "epoch": progress.epoch,
             "step": progress.step,
             "train_loss": progress.losses[-1],
+            **({"learned": learned} if learned else {}),
         }
         self._write({**entry, "val": val, "best": best, "seconds": round(progress.seconds, 2)})
-        if self._tracking is not None and found is not None:
-            self._tracking.log({"val/mAP": found}, progress.step)
+        if self._tracking is not None:
+            told = {f"learned/{name}": value for name, value in (learned or {}).items()}
+            self._tracking.log(told if found is None else {"val/mAP": found, **told}, progress.step)
 
     def judged(self, progress: Progress, split: str, metrics: dict[str, Any]) -> None:
         """What the kept weights reach on a split, for the trackers; results.json holds it all."""

@@ -215,7 +215,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             if best:
                 self.run.save_weights(self.weights)
-            self.journal.epoch(p, found, best)
+            learned = {n: v.item() for n, v in self.method.terms.named_parameters() if v.ndim == 0}
+            self.journal.epoch(p, found, best, learned)
             self._save()
         self.accelerator.wait_for_everyone()
         shown = "" if found is None else f"  val mAP {found:.4f}{'  best' if best else ''}"
