@@ -97,13 +97,19 @@ def _raise(error: Exception) -> None:
         (lambda: _raise(KeyError("a")), "KeyError: 'a'"),
         (lambda: _raise(Lost("2 rows became 1")), "Lost: 2 rows became 1"),
         (_sleep, "more than 2 s"),
-        (lambda: bytearray(700 << 20).find(b"x"), "MiB more memory"),
     ],
 )
 def test_the_judge_sees_what_is_wrong(call: object, told: str) -> None:
     verdict = judge(call)  # type: ignore[arg-type]
     assert verdict.end == "finding"
     assert told in verdict.told
+
+
+def test_the_judge_sees_memory_that_grew(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = iter([100.0, 601.0, 100.0, 599.0])
+    monkeypatch.setattr("fuzz_verdict.peak_mib", lambda: next(readings))
+    assert judge(lambda: None).told == "501 MiB more memory"
+    assert judge(lambda: None).end == "accepted"
 
 
 def test_the_judge_passes_a_refusal() -> None:
