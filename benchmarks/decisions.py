@@ -9,11 +9,11 @@ Run: python benchmarks/decisions.py RUN... [--csv FILE]
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept import keep
 
 from labelwise.decisions import Decisions, tune
 from labelwise.evaluation import StoredScores
@@ -103,10 +103,7 @@ def main() -> None:
     for row in rows:
         print("  ".join(f"{name} {value}" for name, value in row.items()))
     if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        keep(args.csv, rows)
 
 
 if __name__ == "__main__":

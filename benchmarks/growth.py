@@ -11,7 +11,6 @@ Run: python benchmarks/growth.py [--short] [--only WORD] [--csv results/growth.c
 from __future__ import annotations
 
 import argparse
-import csv
 import multiprocessing
 import os
 import statistics
@@ -25,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from decoupling import processor, resident
+from kept import keep
 from torch import nn
 
 from labelwise.classifiers import PerLabelClassifier
@@ -176,10 +176,7 @@ def main() -> None:
             values, repeats = (values[:-1], 1) if options.short else (values, options.repeats)
             rows += series(name, against, values, make, repeats)
     if options.csv:
-        with open(options.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
+        keep(options.csv, rows, FIELDS)
 
 
 if __name__ == "__main__":

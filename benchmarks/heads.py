@@ -6,7 +6,6 @@ Run: python benchmarks/heads.py [--labels 80] [--repeats 5] [--csv FILE]
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import statistics
 import time
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from kept import keep
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -107,10 +107,7 @@ def main() -> None:
                      "batch": args.batch, "device": device, "threads": torch.get_num_threads(),
                      "torch": torch.__version__, "machine": platform.machine()})  # fmt: skip
     if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        keep(args.csv, rows)
 
 
 if __name__ == "__main__":

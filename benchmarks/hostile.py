@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import csv
 import json
 import os
 import platform
@@ -24,6 +23,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from kept import keep
 
 from serving import connection, memory, message, ready, server
 
@@ -178,10 +179,7 @@ def main() -> int:
     print("  ".join(f"{k} {v}" for k, v in row.items()))
     print(json.dumps(dict(sorted(seen.items()))))
     if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            writer.writeheader()
-            writer.writerow(row)
+        keep(args.csv, [row])
     failures = sum(n for key, n in seen.items() if key.endswith(" 500"))
     grown = row["memory_after_mib"] - row["memory_before_mib"]
     return int(bool(failures) or not row["up"] or bool(row["not_answered"]) or grown > 100)

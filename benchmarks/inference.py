@@ -9,7 +9,6 @@ thread the processor's time is taken, which other work on the machine stretches 
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import tempfile
 import time
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from kept import keep
 
 from labelwise.decisions import Decisions
 from labelwise.export.engines import Eager, Engine, OnnxRuntime, OpenVINO, TorchProgram, seconds_per_image
@@ -92,10 +92,7 @@ def main() -> None:
                 speed = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x"
                 print("{:22} {:4} {:3}  {:28}".format(*told), speed, flush=True)
     if options.csv:
-        with open(options.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(found)
+        keep(options.csv, found, FIELDS)
 
 
 if __name__ == "__main__":

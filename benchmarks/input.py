@@ -10,7 +10,6 @@ absolute one, in grey levels, to Pillow's decoding and antialiased bicubic resiz
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
 import tempfile
@@ -24,6 +23,7 @@ import PIL
 import pyarrow as pa
 import torch
 import torchvision
+from kept import keep
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
@@ -140,10 +140,7 @@ def main() -> None:
                     flush=True,
                 )
     if options.csv:
-        with open(options.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(found)
+        keep(options.csv, found, FIELDS)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Run: python benchmarks/loop.py [--steps 20] [--rounds 3] [--csv results/loop.csv
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from decoupling import processor
+from kept import keep
 
 from labelwise.data import digits
 from labelwise.data.loading import train_loader
@@ -148,10 +148,7 @@ def main() -> None:
            "device": accelerator.device.type, "torch": torch.__version__, "processor": processor()}  # fmt: skip
     print("  ".join(f"{k} {v}" for k, v in row.items()))
     if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            writer.writeheader()
-            writer.writerow(row)
+        keep(args.csv, [row])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Run: python benchmarks/losses.py [--repeats 20] [--csv results/losses.csv]
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 from decoupling import processor
+from kept import keep
 from torch import Tensor
 
 from labelwise.losses import AsymmetricLoss, BinaryCrossEntropy
@@ -106,10 +106,7 @@ def main() -> None:
                 row = (name, form, labels, round(taken, 4), round(taken / base, 3), f"{apart:.1e}", *where)
                 rows.append(dict(zip(FIELDS, row, strict=True)))
     if options.csv:
-        with open(options.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
+        keep(options.csv, rows, FIELDS)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ python benchmarks/metrics.py --peers --csv out.csv with the peers (minutes at th
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import sys
 import time
@@ -16,6 +15,7 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
+from kept import keep
 
 from labelwise.metrics import functional as F
 
@@ -109,10 +109,7 @@ def main() -> None:
     sizes = SIZES[:1] if options.small else SIZES
     found = [row for size in sizes for row in rows(*size, options.repeats, options.peers)]
     if options.csv:
-        with open(options.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(found)
+        keep(options.csv, found, FIELDS)
 
 
 if __name__ == "__main__":

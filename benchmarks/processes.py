@@ -9,7 +9,6 @@ Run: python benchmarks/processes.py [--processes 1 2 4] [--csv results/processes
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import torch
 from decoupling import processor
+from kept import keep
 
 from labelwise.data import digits
 from labelwise.data.table import write_table
@@ -74,10 +74,7 @@ def main() -> None:
                          "cores": os.cpu_count(),
                          "threads": 1, "torch": torch.__version__, "processor": processor()})  # fmt: skip
     if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        keep(args.csv, rows)
     if any(float(row["largest_difference"]) > WITHIN for row in rows):
         sys.exit(f"the curves differ by more than {WITHIN:g}")
 

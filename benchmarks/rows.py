@@ -9,7 +9,6 @@ fresh process; memory is what reading adds to the process after the libraries we
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import json
 import os
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from kept import keep
 from PIL import Image
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
@@ -158,10 +158,7 @@ def main() -> None:
                     found.append(row | {"processor": platform.machine()})
                     print("  ".join(f"{key} {value}" for key, value in found[-1].items()), flush=True)
     if options.csv:
-        with open(options.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(found)
+        keep(options.csv, found, FIELDS)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import csv
 import json
 import os
 import platform
@@ -30,6 +29,7 @@ BOUNDARY = "photograph"
 WORKER = """
 import itertools, json, sys, time
 import labelwise as lw
+from kept import keep
 run, batch, files = json.loads(sys.stdin.readline())
 predictor = lw.load(run)
 list(predictor.predict(files[:batch], batch_size=batch))
@@ -207,10 +207,7 @@ def main() -> None:
     }
     print("  ".join(f"{k} {v}" for k, v in row.items()))
     if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            writer.writeheader()
-            writer.writerow(row)
+        keep(args.csv, [row])
 
 
 if __name__ == "__main__":
