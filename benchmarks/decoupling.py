@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from labelwise.extractors import SemanticDecoupling
 from labelwise.relations import LabelVectors
-from labelwise.training.memory import keep_freed_memory
+from labelwise.memory import keep_freed_memory
 
 
 class FiveLayers(nn.Module):

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from labelwise.backbones import TimmBackbone
 from labelwise.classifiers import PerLabelClassifier
 from labelwise.extractors import Pooled, QueryAttention
-from labelwise.training.memory import keep_freed_memory
+from labelwise.memory import keep_freed_memory
 
 
 class Head(nn.Module):

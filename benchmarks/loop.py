@@ -29,7 +29,7 @@ from labelwise.data.loading import train_loader
 from labelwise.data.transforms import build_transform
 from labelwise.training.config import Config, make_config
 from labelwise.training.loop import Trainer
-from labelwise.training.memory import keep_freed_memory
+from labelwise.memory import keep_freed_memory
 from labelwise.training.optim import build_optimizer
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run

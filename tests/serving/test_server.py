@@ -348,6 +348,26 @@ def test_a_request_that_takes_too_long_ends(predictor: Predictor, photos: list[P
         assert "labelwise_waiting_images 0.0" in client.get("/metrics").text
 
 
+def test_who_closes_the_connection_is_not_worked_for(predictor: Predictor, photos: list[Path]) -> None:
+    def waiting() -> str:
+        return re.search(r"^labelwise_waiting_images (\S+)", client.get("/metrics").text, re.MULTILINE)[1]  # type: ignore[index]
+
+    app = create_app(predictor, Limits(batch=1))
+    with live(app) as client, slowed(predictor, 20) as go, ThreadPoolExecutor(1) as pool:
+        stays = pool.submit(client.post, "/predict", files=parts(photos[:1]))
+        while waiting() != "1.0":
+            time.sleep(0.01)
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/predict", files=parts(photos[:3]), timeout=0.3)
+        ends = time.monotonic() + 10
+        while waiting() != "1.0" and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert waiting() == "1.0"  # given up while the engine is still at the first image
+        go.set()
+        assert stays.result().status_code == 200
+        assert 'labelwise_images_total{outcome="answered"} 1.0' in client.get("/metrics").text
+
+
 def test_an_engine_that_fails_is_told_with_the_request(
     predictor: Predictor, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

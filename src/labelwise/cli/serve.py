@@ -47,10 +47,12 @@ def serve(
             f"no package {error.name}", "what serving needs", "run: pip install 'labelwise[serve]'"
         ) from None
     from labelwise.data import read
+    from labelwise.memory import share_freed_memory
     from labelwise.serving import load
     from labelwise.serving.limits import MIB, Limits
     from labelwise.serving.review import Review
 
+    share_freed_memory()
     limits = Limits(
         file_bytes=int(max_mb * MIB),
         request_bytes=int(max(64.0, 2 * max_mb) * MIB),

@@ -97,7 +97,9 @@ class Server:
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
         """Warm the engine up, answer, and at the end let no image that was taken in go unanswered."""
         blank = Ask(torch.zeros(3, *self._size, dtype=torch.uint8), False, {})
-        await asyncio.to_thread(self.answers.answer, [blank])
+        # The largest batch too: what it holds in memory is held from the start, and not at the first rush.
+        for count in (self.limits.batch, 1):
+            await asyncio.to_thread(self.answers.answer, [blank] * count)
         self.batcher.start()
         self._started = True
         yield
@@ -122,7 +124,8 @@ class Server:
         self.answers.check(maps, order.states)
         request.state.seen["images"] = len(order.uploads)
         with self.batcher.admitted(len(order.uploads)):
-            return await asyncio.gather(*(self._one(u, maps, order) for u in order.uploads))
+            answers = asyncio.gather(*(self._one(u, maps, order) for u in order.uploads))
+            return await _unless_gone(request, answers)
 
     async def _one(self, upload: Upload, maps: bool, order: Order) -> dict[str, Any]:
         error = upload.error
@@ -135,6 +138,32 @@ class Server:
                 error = str(unreadable)
         self.metrics.images.labels("unreadable").inc()
         return {"image": upload.name, "error": error}
+
+
+async def _unless_gone(
+    request: Request, answers: asyncio.Future[list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """The answers, given up as soon as the client closes its connection: work for nobody would delay the others.
+
+    Raises:
+        Refused: 499, which only the log and the counters see.
+    """
+    gone = asyncio.ensure_future(_closed(request))
+    try:
+        await asyncio.wait((answers, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answers.done():
+            raise Refused(
+                499, "a client that closed its connection", "one that waits", "nothing is to be done"
+            )
+        return answers.result()
+    finally:
+        gone.cancel()
+        answers.cancel()
+
+
+async def _closed(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def create_app(

@@ -19,7 +19,6 @@ from labelwise.errors import LabelwiseError
 from labelwise.export.hub import fetch
 from labelwise.serving.parts import Answers, Parts
 from labelwise.serving.predictor import Predictor, load
-from labelwise.training.memory import keep_freed_memory
 
 PART = 4096
 _TELL_APART = ("checksums.json", "config.yaml", "labels.json", "model.safetensors")
@@ -100,7 +99,6 @@ def predict_collection(
 
 def here(predictor: Predictor, work: Work) -> Iterator[Answers]:
     """Answers by this process, decoding in `workers` others."""
-    keep_freed_memory()
     loader = torch.utils.data.DataLoader(
         _Decoded(work.files, predictor.transform),
         batch_sampler=batches(work),

@@ -15,10 +15,10 @@ import torch
 
 from labelwise.data.transforms import ImageTransform
 from labelwise.errors import LabelwiseError
+from labelwise.memory import keep_freed_memory
 from labelwise.serving import collection
 from labelwise.serving.parts import Answers
 from labelwise.serving.predictor import Predictor, load
-from labelwise.training.memory import keep_freed_memory
 
 # Ray's workers would otherwise give way to every other process of the machine, and its makers be told of each use.
 _QUIET = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}

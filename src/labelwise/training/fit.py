@@ -21,6 +21,7 @@ from labelwise.data.vectors import read_vectors
 from labelwise.decisions import Tuning, tune
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import Result, judge
+from labelwise.memory import keep_freed_memory
 from labelwise.training.checkpoint import Progress, settle_state
 from labelwise.training.config import Config, make_config
 from labelwise.training.disk import refuse_failing_disk
@@ -28,7 +29,6 @@ from labelwise.training.files import write_json
 from labelwise.training.grown import grow_from, with_labels_of
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
-from labelwise.training.memory import keep_freed_memory
 from labelwise.training.mistakes import warn_of_mistakes
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import as_begun, claim, record_of, told_failures
