@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.extractors import SemanticDecoupling
-from labelwise.relations import LabelVectors
 from labelwise.memory import keep_freed_memory
+from labelwise.relations import LabelVectors
 
 
 class FiveLayers(nn.Module):

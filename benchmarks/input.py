@@ -2,6 +2,7 @@
 
 python benchmarks/input.py --csv results/input.csv            # drawn pictures of 640 x 480
 python benchmarks/input.py --photographs DIR --csv results/input.csv    # photographs, enlarged to 640 x 480
+python benchmarks/input.py --accuracy RUN --csv results/input-accuracy.csv    # a run's test mAP by Pillow and by ours
 
 Processor time of one thread, median of repeats over the same images in batches of 32. The difference is the mean
 absolute one, in grey levels, to Pillow's decoding and antialiased bicubic resize.
@@ -10,6 +11,7 @@ absolute one, in grey levels, to Pillow's decoding and antialiased bicubic resiz
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import platform
 import tempfile
@@ -29,8 +31,12 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from labelwise.data import Dataset, eval_loader, read
+from labelwise.data.decode import decode_image
 from labelwise.data.pack import pack
 from labelwise.data.transforms import TransformConfig, build_transform
+from labelwise.metrics.functional import mean_average_precision
+from labelwise.serving import Predictor
+from labelwise.training.run import Run
 from labelwise.types import LabelSet
 
 FIELDS = (
@@ -118,6 +124,34 @@ def rows(folder: Path, files: list[Path], size: int, repeats: int) -> Iterator[d
         yield dict(zip(FIELDS, values, strict=True))
 
 
+def accuracy(path: str, share: float = 2.0) -> list[dict]:
+    """Test mAP of a run by Pillow's input and by ours, on its photographs enlarged so far that ours decodes at half."""
+    run = Run.open(Path(path))
+    predictor = Predictor(run)
+    data = read(run.config.data.source).split("test")
+    height, width = predictor.transform.config.size
+    found: dict[str, list[np.ndarray]] = {"Pillow + torchvision": [], "labelwise": []}
+    for i in range(len(data)):
+        with Image.open(data.encoded(i)) as image:
+            large = image.convert("RGB").resize((round(share * image.width), round(share * image.height)))
+        file = io.BytesIO()
+        large.save(file, "JPEG", quality=90)
+        with Image.open(file) as image:
+            resized = F.pil_to_tensor(image.resize((width, height), Image.Resampling.BICUBIC))
+        small = decode_image(file.getvalue(), shrink_to=predictor.transform.shrink_to)
+        for way, tensor in zip(found, (resized, predictor.transform(small)), strict=True):
+            found[way].append(predictor.engine(tensor[None])[0])
+    told = {"images": len(data), "enlarged": share, "pixels": width, "run": run.config.method}
+    return [
+        {
+            "way": way,
+            "mAP": round(mean_average_precision(np.concatenate(logits), data.values, data.known), 6),
+            **told,
+        }
+        for way, logits in found.items()
+    ]
+
+
 def main() -> None:
     """Reads the options, prints the rows and writes them as CSV on request."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -126,8 +160,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--csv", help="file to write")
+    parser.add_argument(
+        "--accuracy", metavar="RUN", help="a run that judges squashed images, of data with a test split"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.accuracy:
+        found = accuracy(options.accuracy)
+        print("\n".join(map(str, found)))
+        if options.csv:
+            keep(options.csv, found)
+        return
     found = []
     with tempfile.TemporaryDirectory() as name:
         files = make_photographs(Path(name), options.photographs, options.images)
