@@ -41,14 +41,14 @@ def slow(module: ClassActivation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         for label in range(module.num_labels):
             m = [(module.score.weight[label] @ token + module.score.bias[label]).item() for token in tokens]
             if not module.looks:
-                a, own = [1 / len(m)] * len(m), sum(m) / len(m)
+                a = [1 / len(m)] * len(m)
             elif module.softmax:
-                a, own = [math.exp(v) / sum(map(math.exp, m)) for v in m], max(m)
+                a = [math.exp(v) / sum(map(math.exp, m)) for v in m]
             else:
-                a, own = [1 / (1 + math.exp(-v)) / len(m) for v in m], max(m)
+                a = [1 / (1 + math.exp(-v)) / len(m) for v in m]
             values = [module.value.weight @ token + module.value.bias for token in tokens]
             features.append(sum(weight * v for weight, v in zip(a, values, strict=True)))
-            logits.append(own)
+            logits.append(sum(m) / len(m))
             maps.append([weight / sum(a) for weight in a])
     shape = len(x), module.num_labels
     found = torch.tensor(maps, dtype=x.dtype).view(*shape, h, w)

@@ -21,7 +21,7 @@ class ClassActivation(nn.Module):
 
         M = X Wm + bm                                   [B, P, L]
         A = softmax_P(M),  or sigmoid(M) / P            [B, L, P]
-        f_l = sum_P A_l (X Wv + bv)                     [B, L, D];   own logit_l = max_P M_l
+        f_l = sum_P A_l (X Wv + bv)                     [B, L, D];   own logit_l = mean_P M_l
 
     The value map is applied before or after gathering, whichever is less arithmetic; both are exact.
 
@@ -30,7 +30,7 @@ class ClassActivation(nn.Module):
         num_labels: L.
         dim: D.
         activation: `softmax`, or `sigmoid`, where a label's feature also tells how much of it there is.
-        attention: `learned`, or `uniform`, the control: `A = 1 / P`, and the mean of M in place of its maximum.
+        attention: `learned`, or `uniform`, the control: `A = 1 / P`.
         dropout: rate in [0, 1) on the label's feature.
         map_dropout: rate in [0, 1) at which whole channels of the map are left out.
         chunk: labels computed at once; 0 for all.
@@ -38,7 +38,8 @@ class ClassActivation(nn.Module):
 
     Source: after Hassanin et al. (2021), whose module was not available, by way of class activation maps (Zhou et al.,
     2016) and, for the sigmoid, ADD-GCN (Ye et al., 2020).
-    Differs: ours. The sigmoid's sum is divided by P, so that its scale does not hang on the size of the map.
+    Differs: ours. A label is scored by the mean of its map, as the maps of Zhou et al. are; its maximum overfits on
+    frozen maps (results/LOG.md). The sigmoid's sum is divided by P, so that its scale does not hang on the map's size.
 
     >>> out = ClassActivation(8, num_labels=3, dim=4)(torch.rand(2, 8, 5, 7), want_maps=True)
     >>> out.features.shape, out.logits.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
@@ -97,7 +98,7 @@ class ClassActivation(nn.Module):
         f = a @ source
         if after:
             f = f @ self.value.weight.T + a.sum(2, keepdim=True) * self.value.bias
-        return f, m.amax(2), self._given_out(m, a) if want_maps else None
+        return f, m.mean(2), self._given_out(m, a) if want_maps else None
 
     def _given_out(self, m: Float[Tensor, "B l P"], a: Float[Tensor, "B l P"]) -> Float[Tensor, "B l P"]:
         if self.softmax:
