@@ -23,13 +23,16 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from kept import keep
+
 BOUNDARY = "photograph"
 
 
 WORKER = """
 import itertools, json, sys, time
 import labelwise as lw
-from kept import keep
+from labelwise.memory import keep_freed_memory
+keep_freed_memory()  # as the program does
 run, batch, files = json.loads(sys.stdin.readline())
 predictor = lw.load(run)
 list(predictor.predict(files[:batch], batch_size=batch))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -240,6 +240,11 @@ class LabelPriors:
         """Priors before anything was counted; a trained model's are read with its weights."""
         one, two = torch.zeros(num_labels), torch.zeros(num_labels, num_labels)
         return cls(one, one, two, two, vectors, tuple(missing))
+
+    def __add__(self, other: LabelPriors) -> LabelPriors:
+        """The counts of both; vectors are this one's."""
+        counts = ("positive", "known", "together", "anchored")
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in counts})
 
     @property
     def positive_rate(self) -> Float[Tensor, " L"]:

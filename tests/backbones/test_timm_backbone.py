@@ -142,7 +142,7 @@ def test_unreachable_hub_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(LabelwiseError) as error:
         TimmBackbone("resnet10t")
     assert str(error.value) == (
-        "pretrained weights of 'resnet10t' could not be fetched (OSError); expected a reachable model hub or weights "
+        "pretrained weights of 'resnet10t' could not be fetched (no route); expected a reachable model hub or weights "
         "at hand; use --weights package:NAME, --weights FILE or --weights none"
     )
 

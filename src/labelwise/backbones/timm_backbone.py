@@ -12,7 +12,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from labelwise.backbones.weights import load_weights
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 
 Layout = Literal["NCHW", "NHWC", "tokens"]
 
@@ -195,11 +195,11 @@ def _create(name: str, pretrained: bool, image_size: int, drop_path: float) -> n
         except TypeError:
             if not extra:
                 raise
-        except Exception as error:
+        except Exception as error:  # the network, the hub and the cache each have errors of their own
             if not pretrained:
                 raise
             raise LabelwiseError(
-                f"pretrained weights of {name!r} could not be fetched ({type(error).__name__})",
+                f"pretrained weights of {name!r} could not be fetched ({first_line(error)})",
                 "a reachable model hub or weights at hand",
                 "use --weights package:NAME, --weights FILE or --weights none",
             ) from error

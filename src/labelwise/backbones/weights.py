@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, Any]:
         return state
     except Exception as error:  # a damaged archive makes torch raise nearly anything
         raise LabelwiseError(
-            f"{path.name} cannot be read as weights ({type(error).__name__})",
+            f"{path.name} cannot be read as weights ({first_line(error)})",
             "a state dict",
             "choose another file",
         ) from error

@@ -7,17 +7,19 @@ from typing import Annotated
 
 import typer
 
+from labelwise.cli import options
+
 
 def audit(
-    run: Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")],
-    data: Annotated[str | None, typer.Option(help="SOURCE  [default: the run's own]")] = None,
+    run: options.Run,
+    data: options.Source = None,
     split: Annotated[str, typer.Option(help="train, val, test, several as train+val, or all")] = "train",
     folds: Annotated[int, typer.Option(help="models to train, each scores what it did not see", min=2)] = 5,
     out: Annotated[Path, typer.Option(help="the table; a page goes beside it", metavar="FILE.csv")] = Path(
         "audit.csv"
     ),
     limit: Annotated[int, typer.Option(help="cells to list; 0 lists all that are suspicious", min=0)] = 0,
-    json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    json: options.Json = False,
 ) -> None:
     """Rank labels that are likely missing or wrong, differ between copies, or break a rule, with evidence.
 

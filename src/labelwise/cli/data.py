@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from labelwise.cli import options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -23,7 +25,6 @@ SourceArgument = Annotated[
     ),
 ]
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT.parquet", help="the table to write")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 @app.command()
@@ -35,7 +36,7 @@ def check(
     decode: Annotated[
         bool, typer.Option("--decode", help="decode every image fully, not its header alone")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Counts, balance, unreadable and repeated images, leaks; exit 1 if something would be lost or leaks.
 
@@ -62,7 +63,7 @@ def import_(
     embed_images: Annotated[
         bool, typer.Option("--embed-images", help="store the image files in the table")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Writes a data set as the canonical table.
 
@@ -87,7 +88,7 @@ def split(
     near_duplicates: Annotated[
         bool, typer.Option(help="keep near duplicates together too, which decodes every image")
     ] = True,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Writes a data set as the canonical table, under new stratified splits; groups and copies stay together.
 
@@ -113,7 +114,7 @@ def pack(
     workers: Annotated[
         int | None, typer.Option(help="threads that decode; one a processor by default", min=1)
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Writes a store of resized images that trains fast; run again after a stop, it goes on (exit 1: bad images).
 
@@ -154,7 +155,7 @@ def complete(
     kinds: Annotated[
         str, typer.Option(help="kinds to take: missing, wrong, duplicate, contradiction")
     ] = "missing,wrong",
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Writes a corrected or completed table, and OUT.changes.csv with the provenance of every changed cell.
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from labelwise.cli import options
+
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")],
-    data: Annotated[str | None, typer.Option(help="SOURCE  [default: the run's own]")] = None,
+    run: options.Run,
+    data: options.Source = None,
     split: Annotated[str, typer.Option(help="split to judge on, or several as val+test")] = "test",
     protocol: Annotated[
         str | None, typer.Option(help="the data set's protocol, for example pa100k; see docs/datasets.md")
@@ -28,9 +29,9 @@ def evaluate(
     angles: Annotated[
         bool, typer.Option("--angles", help="angles between label features and classifiers")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
-    batch_size: Annotated[int, typer.Option(help="images at once", min=1)] = 32,
-    workers: Annotated[int, typer.Option(help="decoding processes", min=0)] = 1,
+    json: options.Json = False,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = 1,
 ) -> None:
     """Judge a run on a split; under torchrun each process scores its share, every image once.
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from labelwise.cli import options
 from labelwise.errors import LabelwiseError
 
 
@@ -38,7 +39,7 @@ def predict(
     maps: Annotated[
         Path | None, typer.Option(help="write evidence pictures of selected labels", metavar="DIR")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="images at once", min=1)] = 32,
+    batch_size: options.BatchSize = 32,
     workers: Annotated[
         int, typer.Option(help="decoding processes; with ray, networks and as many decoders", min=0)
     ] = 1,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from labelwise.cli import options
+
 
 def sweep(
     config: Annotated[
@@ -14,9 +16,7 @@ def sweep(
         typer.Option(help="YAML: settings, rows, seeds, and proportions of known labels", metavar="FILE"),
     ],
     out: Annotated[Path, typer.Option(help="folder of the runs and results.csv", metavar="DIR")],
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", help="setting for every run", metavar="A.B=C")
-    ] = None,
+    assign: options.Assign = None,
     only: Annotated[str | None, typer.Option(help="train runs of this row name alone")] = None,
     against: Annotated[
         str | None, typer.Option(help="also compare each row with this one, over seeds and test images")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from labelwise.cli import options
+
 
 def tune(
-    run: Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")],
-    data: Annotated[str | None, typer.Option(help="SOURCE  [default: the run's own]")] = None,
+    run: options.Run,
+    data: options.Source = None,
     split: Annotated[str, typer.Option(help="split to fit on, neither train nor test")] = "val",
     objective: Annotated[
         str, typer.Option(help="f1, precision=P, recall=R, cost=FP:FN or top=K", metavar="AIM")
     ] = "f1",
     calibration: Annotated[str, typer.Option(help="platt, temperature or none")] = "platt",
-    json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
-    batch_size: Annotated[int, typer.Option(help="images at once", min=1)] = 32,
-    workers: Annotated[int, typer.Option(help="decoding processes", min=0)] = 1,
+    json: options.Json = False,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = 1,
 ) -> None:
     """Fit each label's calibration and threshold on a validation split and store them in the run.
 

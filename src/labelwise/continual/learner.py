@@ -25,6 +25,7 @@ from labelwise.training.config import Config
 from labelwise.training.guard import Guard
 from labelwise.training.maps import MapSource
 from labelwise.training.optim import build_optimizer
+from labelwise.training.priors import count_priors
 from labelwise.training.stopping import StopRequest
 from labelwise.types import Batch, LabelPriors, LabelSet, Targets
 
@@ -209,6 +210,7 @@ class Learner:
         if task and labels == self._labels(task - 1):
             return
         c, names = self.config, self.stream.train.labels.names[:labels]
+        priors = self._priors(task, labels)
         torch.manual_seed(c.seed + task)
         method = create_method(
             c.method,
@@ -219,11 +221,11 @@ class Learner:
             classifier=c.classifier,
             loss=c.loss,
             terms=c.terms(),
-            priors=self._priors(task, labels),
+            priors=priors,
             vector_dim=c.vectors.dim,
         )
         if task:
-            grow(self.method.model, method, c.method, self._priors(task, labels))
+            grow(self.method.model, method, c.method, priors)
         optimizer = build_optimizer(method, self.backbone, c.optim, 0.0)
         if task:
             before, now = (dict(m.named_parameters()) for m in (self.method, method))
@@ -236,9 +238,8 @@ class Learner:
         """Counts of the task's own images, in which the other labels' states are not told."""
         rows = self.stream.tasks[task].train
         told = self.stream.told(task)[:labels] if not self.strategy.joint else np.ones(labels, bool)
-        known = torch.from_numpy(self.stream.train.known[rows][:, :labels] & told)
-        values = torch.from_numpy(self.stream.train.values[rows][:, :labels].astype(np.float32))
-        return LabelPriors.count(Targets(values.masked_fill(~known, 0), known))
+        values, known = (a[rows][:, :labels] for a in (self.stream.train.values, self.stream.train.known))
+        return count_priors(values, known & told)
 
     def save(self) -> None:
         """Write the state atomically."""

@@ -163,10 +163,10 @@ def _balance(data: Dataset) -> list[LabelBalance]:
     ]
 
 
-def _together(data: Dataset, most: int = 10) -> list[tuple[str, str, int]]:
+def _together(data: Dataset) -> list[tuple[str, str, int]]:
     positive = data.positive.astype(np.float32)
     count = np.triu(positive.T @ positive, 1)
-    best = np.argsort(-count, axis=None, kind="stable")[:most]
+    best = np.argsort(-count, axis=None, kind="stable")[:10]
     pairs = [(*np.unravel_index(place, count.shape), int(count.flat[place])) for place in best]
     names = data.labels.names
     return [(names[i], names[j], number) for i, j, number in pairs if number]

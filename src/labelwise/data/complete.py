@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import os
-import tempfile
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.table import write_table
+from labelwise.data.wholefile import whole_file
 from labelwise.errors import LabelwiseError
 
 AUDIT_COLUMNS = (
@@ -171,7 +172,8 @@ def write_corrected(table: Dataset, changes: Sequence[Correction], out: Path) ->
             f"{str(out)!r} in a folder that does not exist", "an existing folder", "make it first"
         )
     told = out.with_suffix(".changes.csv")
-    _whole(told, lambda stream: _changes(stream, changes))
+    with _written(told) as stream:
+        _changes(stream, changes)
     if suffix == ".parquet":
         write_table(table, out)
     else:
@@ -199,7 +201,14 @@ def write_csv(table: Dataset, out: Path) -> None:
     if table.embedded or taken:
         given = f"a label called {taken[0]!r}" if taken else "images that stand inside the table"
         raise LabelwiseError(given, "what a CSV can hold", "write .parquet")
-    _whole(out, lambda stream: _rows(stream, table, out.absolute().parent))
+    with _written(out) as stream:
+        _rows(stream, table, out.absolute().parent)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[TextIO]:
+    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as stream:
+        yield stream
 
 
 def _rows(stream: TextIO, table: Dataset, folder: Path) -> None:
@@ -216,16 +225,3 @@ def _rows(stream: TextIO, table: Dataset, folder: Path) -> None:
             cells.append(str(table.group[row]))
         states = zip(table.values[row].tolist(), table.known[row].tolist(), strict=True)
         writer.writerow([*cells, *(f"{value:.9g}" if known else "" for value, known in states)])
-
-
-def _whole(path: Path, write: Callable[[TextIO], None]) -> None:
-    """A file that is whole or absent."""
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with open(handle, "w", newline="", encoding="utf-8") as stream:
-            write(stream)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

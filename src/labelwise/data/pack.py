@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -28,6 +28,7 @@ from labelwise.data.decode import UnreadableImage, decode_image, image_size, is_
 from labelwise.data.store import DESCRIPTION, FORMAT, SCHEMA, TABLE
 from labelwise.data.table import write_table
 from labelwise.data.transforms import TransformConfig, build_transform
+from labelwise.data.wholefile import whole_file
 from labelwise.errors import LabelwiseError
 
 QUALITY = 95
@@ -96,8 +97,8 @@ def pack(
             "files": {name: (part / name).stat().st_size for name in files},
             "table": {"bytes": len(table), "check": zlib.crc32(table)},
         }
-        with _whole(part / DESCRIPTION) as file:
-            file.write(json.dumps(described, indent=2).encode())
+        with whole_file(part / DESCRIPTION) as new:
+            new.write_text(json.dumps(described, indent=2), encoding="utf-8")
         (part / "plan.json").unlink()
         os.rename(part, out)
     size_on_disk = sum(path.stat().st_size for path in out.iterdir())
@@ -156,27 +157,12 @@ def _take_up(part: Path, plan: dict[str, Any]) -> int:
     if not same:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-        with _whole(part / "plan.json") as file:
-            file.write(json.dumps(plan).encode())
+        with whole_file(part / "plan.json") as new:
+            new.write_text(json.dumps(plan), encoding="utf-8")
     for path in part.iterdir():
         if path.name != "plan.json" and not re.fullmatch(r"images-\d{5}\.arrow", path.name):
             path.unlink()
     return len(list(part.glob("images-*.arrow")))
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that has its name only once it is on the disk."""
-    half = path.with_name(f"{path.name}.half")
-    try:
-        with half.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(half, path)
-    except BaseException:
-        half.unlink(missing_ok=True)
-        raise
 
 
 def _write_files(
@@ -200,7 +186,8 @@ def _write_files(
         for number in range(kept, -(-len(data) // ROWS_OF_FILE)):
             start = number * ROWS_OF_FILE
             stop = min(start + ROWS_OF_FILE, len(data))
-            with _whole(part / _name(number)) as file, pa.ipc.new_file(file, SCHEMA) as writer:
+            place = part / _name(number)
+            with whole_file(place) as new, new.open("wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
                 for first in range(start, stop, ROWS_OF_BATCH):
                     rows = range(first, min(first + ROWS_OF_BATCH, stop))
                     found = list(pool.map(one, rows))

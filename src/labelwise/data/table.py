@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from jaxtyping import Bool, UInt8
 from pyarrow import parquet
 
 from labelwise.data.dataset import BOX_TYPE, Dataset
+from labelwise.data.wholefile import whole_file
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.types import LabelSet, is_text
 
@@ -55,17 +55,9 @@ def write_table(data: Dataset, file: Path, embed_images: bool = False) -> None:
         )
     embed = embed_images or data.embedded
     schema = _schema(data, embed, file)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        with parquet.ParquetWriter(name, schema) as writer:
-            for start, stop in _blocks(len(data), 256 if embed else 65536):
-                writer.write_table(_block(data, schema, embed, start, stop))
-        os.chmod(name, 0o644)
-        os.replace(name, file)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with whole_file(file) as part, parquet.ParquetWriter(part, schema) as writer:
+        for start, stop in _blocks(len(data), 256 if embed else 65536):
+            writer.write_table(_block(data, schema, embed, start, stop))
 
 
 def _blocks(rows: int, size: int) -> Iterator[tuple[int, int]]:

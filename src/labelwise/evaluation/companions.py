@@ -13,7 +13,9 @@ from torch import Tensor
 from labelwise.metrics.arrays import Cells
 
 FEWEST = 5
+"""Positives that a label must have with its companion, and as many without."""
 SHARE = 0.2
+"""Smallest share that makes a companion a usual one."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,12 @@ class Companion:
     share: float
 
 
-def companions(values: np.ndarray, known: np.ndarray, least: float = SHARE) -> list[Companion]:
+def companions(values: np.ndarray, known: np.ndarray) -> list[Companion]:
     """Each label's usual companion: `argmax_c P(c | l)` over training images where both are known.
 
     Args:
         values: `[N, L]` of the training split; positive from 0.5.
         known: `[N, L]` bool.
-        least: smallest share that counts as usual, in (0, 1].
 
     >>> found = companions(np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0]]), np.ones((3, 3), bool))
     >>> [(c.label, c.other, round(c.share, 2)) for c in found]
@@ -42,7 +43,7 @@ def companions(values: np.ndarray, known: np.ndarray, least: float = SHARE) -> l
     share = np.divide(both, seen, out=np.zeros_like(both), where=seen > 0)
     np.fill_diagonal(share, 0)
     best = share.argmax(1)
-    return [Companion(j, int(c), float(share[j, c])) for j, c in enumerate(best) if share[j, c] >= least]
+    return [Companion(j, int(c), float(share[j, c])) for j, c in enumerate(best) if share[j, c] >= SHARE]
 
 
 def weighted_ap(
@@ -70,7 +71,6 @@ def cooccurrence_shift(
     known: Bool[np.ndarray, "N L"],
     usual: Sequence[Companion],
     names: Sequence[str],
-    fewest: int = FEWEST,
 ) -> dict[str, Any]:
     """AP of each label on images with its usual companion and on images without it.
 
@@ -84,7 +84,6 @@ def cooccurrence_shift(
         known: `[N, L]`.
         usual: from the training split, see `companions`.
         names: of the labels.
-        fewest: positives that either part must hold.
 
     Returns:
         `with`, `without` and `gap` (their difference) as means over the labels judged, and each of them.
@@ -96,7 +95,7 @@ def cooccurrence_shift(
         here = (values[:, pair.label] >= 0.5) & told
         beside = values[:, pair.other] >= 0.5
         parts = {"with": here & beside, "without": here & ~beside}
-        if min(part.sum() for part in parts.values()) < fewest:
+        if min(part.sum() for part in parts.values()) < FEWEST:
             continue
         absent = known[:, pair.label] & (values[:, pair.label] < 0.5)
         ap = {

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from jaxtyping import Int16, Int64
+from torch import Tensor
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import EvalLoader, Source, TrainLoader
 from labelwise.data.splits import stratified_split
-from labelwise.data.vectors import read_vectors
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import Scores, collect
 from labelwise.methods import Method
@@ -25,11 +24,13 @@ from labelwise.training.config import Config
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.maps import MapSource, stored_maps
+from labelwise.training.priors import count_priors, word_vectors
+from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
 from labelwise.training.tracking import TRACKERS
 from labelwise.training.unknown import unknown_loss
-from labelwise.types import Batch, LabelPriors, Targets
+from labelwise.types import Batch
 
 
 def out_of_fold(
@@ -56,18 +57,19 @@ def out_of_fold(
         LabelwiseError: fewer than 2 folds, or more folds than rows.
     """
     watch = watch or Watch(quiet=True)
-    config = fold_config(run.config)
+    config, vectors = word_vectors(fold_config(run.config), rows.labels)
     codes = fold_codes(rows, folds, config.seed, group)
-    accelerator = _accelerator(config)
+    accelerator = make_accelerator(config)
     torch.manual_seed(config.seed)  # a resting backbone without weights is then the run's
-    backbone = run.build(priors=_priors(rows, config)).model.backbone
+    priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
+    backbone = run.build(priors=priors).model.backbone
     whole = _maps(rows, backbone, config, accelerator.device, watch) if config.backbone.freeze else None
     logits = np.full((len(rows), len(rows.labels)), np.nan, np.float32)
     scored, unreadable = [], []
     for fold in range(folds):
         held, rest = np.flatnonzero(codes == fold), np.flatnonzero(codes != fold)
         watch.say(f"fold {fold + 1} of {folds}: {len(rest):,} images to learn from, {len(held):,} to score")
-        found = _one_fold(config, rows, rest, held, whole, accelerator)
+        found = _one_fold(config, vectors, rows, rest, held, whole, accelerator)
         logits[held[found.rows]] = found.logits
         scored.append(held[found.rows])
         unreadable += [(int(held[row]), reason) for row, reason in found.unreadable]
@@ -101,22 +103,6 @@ def fold_config(config: Config) -> Config:
     return config.model_copy(update=update)
 
 
-def _accelerator(config: Config) -> Accelerator:
-    AcceleratorState._reset_state()  # another run's precision would stay
-    precision = {"fp32": "no"}.get(config.precision, config.precision)
-    return Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=precision)
-
-
-def _priors(rows: Dataset, config: Config) -> LabelPriors:
-    """What rows say of how labels go together."""
-    known = torch.from_numpy(rows.known)
-    targets = Targets(torch.from_numpy(rows.values.astype(np.float32)) * known, known)
-    if config.vectors.source == "learned":
-        return LabelPriors.count(targets)
-    found = read_vectors(config.vectors.source, rows.labels.names)
-    return LabelPriors.count(targets, torch.from_numpy(found.vectors), found.missing)
-
-
 def _maps(rows: Dataset, backbone: Any, config: Config, device: torch.device, watch: Watch) -> MapSource:
     maps, bad = stored_maps(rows, backbone.to(device), config, device, max(0, config.workers), watch.say)
     return MapSource(maps, rows, dict(bad))
@@ -124,6 +110,7 @@ def _maps(rows: Dataset, backbone: Any, config: Config, device: torch.device, wa
 
 def _one_fold(
     config: Config,
+    vectors: Tensor | None,
     rows: Dataset,
     rest: np.ndarray,
     held: np.ndarray,
@@ -135,7 +122,8 @@ def _one_fold(
         run = Run(Path(folder), config, rows.labels)
         torch.manual_seed(config.seed)
         learn, score = rows.take(rest), rows.take(held)
-        method = run.build(priors=_priors(learn, config))
+        priors = count_priors(learn.values, learn.known, vectors, config.vectors.missing)
+        method = run.build(priors=priors)
         method.unknown = unknown_loss(config, learn, method.criterion)
         loaders = _FoldLoaders(config, method, accelerator, whole)
         trainer = Trainer(

@@ -58,7 +58,7 @@ def drawn_map(scores: StoredScores, counts: Int32[np.ndarray, "N R"]) -> Float[n
 
 
 def differences(
-    files: Mapping[str, Mapping[Cell, Path]], against: str, number: int = DRAWS, seed: int = 0
+    files: Mapping[str, Mapping[Cell, Path]], against: str, number: int = DRAWS
 ) -> list[Difference]:
     """Each row against one of them, by known proportion, and over all proportions where there are several.
 
@@ -68,14 +68,13 @@ def differences(
         files: row -> (known proportion, seed) -> file of test scores.
         against: name of the row that the others are compared with.
         number: how many draws.
-        seed: of the draws.
 
     Raises:
         LabelwiseError: no such row, or runs that were judged on other images.
     """
     if against not in files:
         raise LabelwiseError(f"row {against!r}", f"one of {', '.join(files)}", "correct --against")
-    drawn = _Drawn(number, seed)
+    drawn = _Drawn(number)
     found = []
     for row, cells in files.items():
         common = [cell for cell in cells if cell in files[against]] if row != against else []
@@ -113,8 +112,8 @@ def table(found: list[Difference], number: int = DRAWS) -> str:
 class _Drawn:
     """mAP of each file as it stands and under the same draws; every file is read once."""
 
-    def __init__(self, number: int, seed: int) -> None:
-        self.number, self.seed = number, seed
+    def __init__(self, number: int) -> None:
+        self.number = number
         self._first: tuple[Path, StoredScores] | None = None
         self._counts = np.zeros((0, 0), np.int32)
         self._done: dict[Path, np.ndarray] = {}
@@ -125,7 +124,7 @@ class _Drawn:
             scores = StoredScores.read(path)
             if self._first is None:
                 self._first = path, scores
-                counts = draw(len(scores.ids), self.number, self.seed)
+                counts = draw(len(scores.ids), self.number, 0)
                 self._counts = np.concatenate((np.ones((len(counts), 1), np.int32), counts), axis=1)
             _check_same(path, scores, *self._first)
             self._done[path] = drawn_map(scores, self._counts)

@@ -118,14 +118,14 @@ class Sweep:
         """Means and deviations as text."""
         return tables.table(self.rows)
 
-    def against(self, row: str, number: int = significance.DRAWS) -> list[significance.Difference]:
+    def against(self, row: str) -> list[significance.Difference]:
         """Every other row's test mAP less that of `row`; see `significance.differences`."""
         files: dict[str, dict[significance.Cell, Path]] = {}
         for run, line in zip(self.runs, self.rows, strict=True):
             split = tables.judged_split(read_json(run.path / "results.json"))
             cell = line["known_proportion"], run.seed
             files.setdefault(run.row, {})[cell] = run.path / "scores" / f"{split}.npz"
-        return significance.differences(files, row, number)
+        return significance.differences(files, row)
 
 
 def run_sweep(

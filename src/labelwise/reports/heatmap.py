@@ -12,20 +12,19 @@ from labelwise.reports.figures import Frame, drawing
 
 CELL = 26
 LONGEST = 18
+FEWEST = 5
+"""Images that a cell needs to be tinted."""
 
 
-def heat_map(
-    rate: Float[np.ndarray, "k k"], chances: Int[np.ndarray, "k k"], names: Sequence[str], fewest: int = 5
-) -> Markup:
-    """`P(column predicted | row true, column false)` as tinted cells, blank below `fewest` images.
+def heat_map(rate: Float[np.ndarray, "k k"], chances: Int[np.ndarray, "k k"], names: Sequence[str]) -> Markup:
+    """`P(column predicted | row true, column false)` as tinted cells, blank below `FEWEST` images.
 
     Args:
         rate: `[k, k]` in [0, 1]; NaN is blank.
         chances: `[k, k]` images behind each cell.
         names: `k` label names, cut in the drawing where long and whole in the cells' tooltips.
-        fewest: images a cell needs to be tinted.
     """
-    shown = np.where(chances >= fewest, rate, np.nan)
+    shown = np.where(chances >= FEWEST, rate, np.nan)
     np.fill_diagonal(shown, np.nan)
     highest = float(np.nanmax(shown)) if np.isfinite(shown).any() else 0.0
     side = 8 + int(6.4 * min(LONGEST, max(len(name) for name in names)))
@@ -44,13 +43,13 @@ def heat_map(
     return drawing(Frame((0, 1), (0, 1), (size + 46, size + 4), (0, 0, 0, 0)), inner, title, "heat")
 
 
-def shorten(name: str, longest: int = LONGEST) -> str:
+def shorten(name: str) -> str:
     """The name, cut with an ellipsis where it is long.
 
     >>> shorten("potted plant"), shorten("a-rather-long-attribute-name")
     ('potted plant', 'a-rather-long-att…')
     """
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
 def _heads(side: int, i: int, name: str) -> Markup:

@@ -78,20 +78,20 @@ def count_confusions(scores: Scores) -> Confusions:
     return Confusions(wrong, chances, usual)
 
 
-def most_confused(confusions: Confusions, count: int = 20) -> list[int]:
-    """The labels with the most wrong predictions given or taken, most first; only those with any."""
+def most_confused(confusions: Confusions) -> list[int]:
+    """At most 20 labels with the most wrong predictions given or taken, most first; only those with any."""
     wrong = confusions.wrong.copy()
     np.fill_diagonal(wrong, 0)
     total = wrong.sum(0) + wrong.sum(1)
-    order = np.argsort(-total, kind="stable")[:count]
+    order = np.argsort(-total, kind="stable")[:20]
     return [int(label) for label in order if total[label] > 0]
 
 
-def strongest_pairs(confusions: Confusions, count: int = 10) -> list[tuple[int, int]]:
-    """Pairs (i true, j invented) with the most wrong predictions beyond j's usual rate, most first."""
+def strongest_pairs(confusions: Confusions) -> list[tuple[int, int]]:
+    """At most 10 pairs (i true, j invented) with the most wrong predictions beyond j's usual rate, most first."""
     excess = confusions.wrong - confusions.chances * confusions.usual[None, :]
     np.fill_diagonal(excess, 0)
-    order = np.argsort(-excess, axis=None, kind="stable")[:count]
+    order = np.argsort(-excess, axis=None, kind="stable")[:10]
     pairs = [divmod(int(flat), excess.shape[1]) for flat in order]
     return [(i, j) for i, j in pairs if excess[i, j] > 0 and confusions.wrong[i, j] > 0]
 
@@ -110,8 +110,8 @@ def confident_errors(
     return invented, [Pick(pick.row, pick.label, -pick.margin) for pick in missed]
 
 
-def typical_finds(scores: Scores, thresholds: Float[np.ndarray, " L"], count: int = 6) -> list[Pick]:
-    """For the labels with the most right predictions, the one of median margin: typical, not best."""
+def typical_finds(scores: Scores, thresholds: Float[np.ndarray, " L"]) -> list[Pick]:
+    """For the six labels with the most right predictions, the one of median margin: typical, not best."""
     distance = margins(scores, thresholds)
     found = scores.known & scores.true & scores.selected
     picks: list[Pick] = []
@@ -121,7 +121,7 @@ def typical_finds(scores: Scores, thresholds: Float[np.ndarray, " L"], count: in
         rows = rows[np.argsort(distance[rows, label], kind="stable")]
         middle = len(rows) // 2
         free = [int(row) for row in rows[middle : middle + 20] if int(row) not in used]
-        if free and len(picks) < count:
+        if free and len(picks) < 6:
             used.add(free[0])
             picks.append(Pick(free[0], int(label), float(distance[free[0], label])))
     return picks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import cache
@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator
 
 from labelwise.data import read
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers import labels_without_training
 from labelwise.data.splits import ensure_splits
-from labelwise.data.vectors import read_vectors
 from labelwise.decisions import Tuning, tune
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import Result, judge
 from labelwise.memory import keep_freed_memory
-from labelwise.training.checkpoint import Progress, settle_state
+from labelwise.methods import Method
+from labelwise.training.checkpoint import settle_state
 from labelwise.training.config import Config, make_config
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_json
@@ -30,12 +30,13 @@ from labelwise.training.grown import grow_from, with_labels_of
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.mistakes import warn_of_mistakes
+from labelwise.training.priors import count_priors, word_vectors
+from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import as_begun, claim, record_of, told_failures
 from labelwise.training.run import Run
 from labelwise.training.stopping import StopRequest
 from labelwise.training.unknown import keep_mask, record, shown_rows, told, unknown_loss
-from labelwise.types import LabelPriors, LabelSet, Targets
 
 
 def fit(
@@ -99,35 +100,17 @@ def _train(
     config: Config, out: Path, data: Dataset | None, resume: bool, quiet: bool, stop: StopRequest
 ) -> Run:
     keep_freed_memory()
-    # Runs of different precision may follow each other in one process; accelerate would keep the first one's.
-    AcceleratorState._reset_state()
-    # While the backbone rests, its parameters have no gradient, which the distributed wrapper must expect.
-    rests = not config.backbone.freeze and config.backbone.warm_epochs > 0
-    accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),  # or accelerate takes each of several processes for the only one
-        mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=rests)],
-    )
-    given = data if data is not None else read(config.data.source)
-    dataset = ensure_splits(given, seed=config.seed)
-    if config.init_from:
-        dataset = with_labels_of(dataset, config.init_from)
-    if "train" not in dataset.splits():
-        raise LabelwiseError(
-            f"{dataset.source} with splits {', '.join(dataset.splits())}",
-            "a split named train",
-            "rename the splits",
-        )
-    if given.splits() and not config.data.untrained_labels:
-        _refuse_untrained(dataset)
-    watch = Watch(quiet or not accelerator.is_main_process)
-    if resume and accelerator.is_main_process:
+    accelerator = make_accelerator(config)
+    first = accelerator.is_main_process
+    watch = Watch(quiet or not first)
+    dataset = _with_splits(config, data)
+    if resume and first:
         settle_state(out, watch.say)
     accelerator.wait_for_everyone()
     dataset = as_begun(dataset, out) if resume else dataset
-    config, vectors = _word_vectors(config, dataset.labels)
+    config, vectors = word_vectors(config, dataset.labels)
     run, begun = Run(out, config, dataset.labels), record_of(config, *_learned(dataset))
-    if accelerator.is_main_process:
+    if first:
         claim(run, resume, begun)
         run.save()
         run.settle_weights(watch.say)
@@ -135,49 +118,47 @@ def _train(
     for note in dataset.notes:
         watch.say(f"note: {note}")
     overlaps = warn_of_mistakes(dataset, config, watch.say)
-    if config.vectors.missing:
-        watch.say(f"warning: no word vector, so it is learned: {', '.join(config.vectors.missing[:10])}")
     rows = shown_rows(dataset.split("train"), config.data)
-    torch.manual_seed(config.seed)
-    priors = _priors(rows, config, vectors)
-    built = run.build("none" if config.init_from else None, priors)
-    if config.init_from:
-        grow_from(config.init_from, built, priors)
-    built.unknown = unknown_loss(config, rows, built.criterion)
-    for line in told(config, rows):
+    built = _built(run, rows, vectors)
+    for line in (*told(config, rows), *_cannot_learn(config, rows)):
         watch.say(line)
-    if accelerator.is_main_process:
+    if first:
         keep_mask(run.path, rows, config.data)
     with closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
         validation = dataset.split("val") if dataset.splits().get("val") else None
         judge_by = (loaders.rows(validation), validation) if validation is not None else None
-        trainer = Trainer(
-            run,
-            built,
-            loaders.train(rows),
-            rows,
-            judge_by,
-            accelerator,
-            cache(lambda: loaders.rows(rows)),
-            stop,
-            begun,
-        )
+        examples = cache(lambda: loaders.rows(rows))
+        train_on = loaders.train(rows)
+        trainer = Trainer(run, built, train_on, rows, judge_by, accelerator, examples, stop, begun)
         if resume:
             trainer.resume()
-        empty = [
-            name for name, count in zip(rows.labels.names, rows.positive.sum(0), strict=True) if not count
-        ]
-        if empty:
-            watch.say(
-                f"warning: no positive in the training split, so it cannot be learned: {', '.join(empty[:10])}"
-            )
-        watch.say(_opening(config, dataset, trainer, accelerator))
+        watch.say(_opening(dataset, trainer))
         with watch.over(trainer.steps):
-            progress = trainer.fit(watch)
+            trainer.fit(watch)
         loaders.close()
-        _finish(run, dataset, loaders, trainer, accelerator, progress, watch, overlaps)
+        _finish(dataset, loaders, trainer, watch, overlaps)
     trainer.journal.close()
     return run
+
+
+def _with_splits(config: Config, data: Dataset | None) -> Dataset:
+    """The data set with its splits, and the labels of the run that settings go on from.
+
+    Raises:
+        LabelwiseError: a label that cannot be learned but is judged; its figures would mean nothing.
+    """
+    given = data if data is not None else read(config.data.source)
+    dataset = ensure_splits(given, seed=config.seed)
+    if config.init_from:
+        dataset = with_labels_of(dataset, config.init_from)
+    names = labels_without_training(dataset) if given.splits() else []
+    if names and not config.data.untrained_labels:
+        raise LabelwiseError(
+            f"{len(names)} labels with positives in other splits but none in train: {', '.join(names[:5])}",
+            "a known positive of every label in the training split",
+            "split anew with `labelwise data split`, or train the rest with --set data.untrained_labels=true",
+        )
+    return dataset
 
 
 def _learned(dataset: Dataset) -> list[Dataset]:
@@ -185,47 +166,32 @@ def _learned(dataset: Dataset) -> list[Dataset]:
     return [dataset.split(name) for name in ("train", "val") if dataset.splits().get(name)]
 
 
-def _refuse_untrained(dataset: Dataset) -> None:
-    """A label that other splits hold and train lacks cannot be learned, and its figures would mean nothing."""
-    in_train, anywhere = dataset.split("train").positive.sum(0), dataset.positive.sum(0)
-    names = [
-        n for n, here, all_ in zip(dataset.labels.names, in_train, anywhere, strict=True) if all_ and not here
-    ]
-    if names:
-        raise LabelwiseError(
-            f"{len(names)} labels with positives in other splits but none in train: {', '.join(names[:5])}",
-            "a known positive of every label in the training split",
-            "split anew with `labelwise data split`, or train the rest with --set data.untrained_labels=true",
-        )
+def _built(run: Run, rows: Dataset, vectors: torch.Tensor | None) -> Method:
+    """The method before its first step, with what it takes from the training rows and from another run."""
+    config = run.config
+    torch.manual_seed(config.seed)
+    priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
+    built = run.build("none" if config.init_from else None, priors)
+    if config.init_from:
+        grow_from(config.init_from, built, priors)
+    built.unknown = unknown_loss(config, rows, built.criterion)
+    return built
 
 
-def _word_vectors(config: Config, labels: LabelSet) -> tuple[Config, torch.Tensor | None]:
-    """Word vectors of the labels where settings name a source, and the settings with their width and gaps."""
-    if config.vectors.source == "learned":
-        return config, None
-    found = read_vectors(config.vectors.source, labels.names)
-    update = {"dim": found.vectors.shape[1], "missing": list(found.missing)}
-    vectors = config.vectors.model_copy(update=update)
-    return config.model_copy(update={"vectors": vectors}), torch.from_numpy(found.vectors)
-
-
-def _priors(rows: Dataset, config: Config, vectors: torch.Tensor | None) -> LabelPriors:
-    values, known = (torch.from_numpy(np.asarray(a)) for a in (rows.values, rows.known))
-    targets = Targets(torch.where(known, values.float(), 0), known)
-    return LabelPriors.count(targets, vectors, config.vectors.missing)
+def _cannot_learn(config: Config, rows: Dataset) -> Iterator[str]:
+    """What is said of labels without word vectors or without positives."""
+    if config.vectors.missing:
+        yield f"warning: no word vector, so it is learned: {', '.join(config.vectors.missing[:10])}"
+    empty = [rows.labels.names[j] for j in np.flatnonzero(~rows.positive.any(0))]
+    if empty:
+        yield f"warning: no positive in the training split, so it cannot be learned: {', '.join(empty[:10])}"
 
 
 def _finish(
-    run: Run,
-    dataset: Dataset,
-    loaders: Loaders,
-    trainer: Trainer,
-    accelerator: Accelerator,
-    progress: Progress,
-    watch: Watch,
-    overlaps: Mapping[str, dict[str, Any]],
+    dataset: Dataset, loaders: Loaders, trainer: Trainer, watch: Watch, overlaps: Mapping[str, dict[str, Any]]
 ) -> None:
     """Reload what was saved, fit decisions on validation, judge each split, write it all down."""
+    run, accelerator = trainer.run, trainer.accelerator
     model = run.model().to(accelerator.device)
     found: dict[str, Any] = {}
     for split in ("val", "test"):
@@ -241,29 +207,36 @@ def _finish(
             tuning = _decide(run, result, rows, accelerator, watch)
             result = result.again(run, tuning)
         found[split] = result.to_json()
-        trainer.journal.judged(progress, split, result.metrics)
+        trainer.journal.judged(trainer.progress, split, result.metrics)
         if accelerator.is_main_process:
             result.scores.save(run.path / "scores" / f"{split}.npz", rows)
         watch.say(_line(split, result.metrics, len(result.scores.rows)))
     if accelerator.is_main_process:
-        seen = progress.step * run.config.batch_size * run.config.optim.accumulate
-        training = {
-            "epochs": progress.epoch,
-            "best_epoch": progress.best_epoch,
-            "chosen_on": "val mAP" if "val" in found else "nothing; the last epoch",
-            "images": dataset.splits()["train"],
-            **record(run.config, trainer.dataset),
-            "steps": progress.step,
-            "skipped_steps": progress.skipped,
-            "seconds": round(progress.seconds, 1),
-            "images_per_second": round(seen / max(1e-9, progress.seconds), 1),
-            "device": str(accelerator.device),
-            "processes": accelerator.num_processes,
-            "threads": torch.get_num_threads(),
-            "trained_parameters": sum(p.numel() for p in trainer.method.parameters() if p.requires_grad),
-        }
-        write_json(run.path / "results.json", {"format": 1, "splits": found, "training": training})
+        chosen = "val mAP" if "val" in found else "nothing; the last epoch"
+        results = {"format": 1, "splits": found, "training": _record(trainer, chosen)}
+        write_json(run.path / "results.json", results)
     accelerator.wait_for_everyone()
+
+
+def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
+    """What results say of the training."""
+    progress, config = trainer.progress, trainer.config
+    seen = progress.step * config.batch_size * config.optim.accumulate
+    return {
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "chosen_on": chosen_on,
+        "images": len(trainer.dataset),
+        **record(config, trainer.dataset),
+        "steps": progress.step,
+        "skipped_steps": progress.skipped,
+        "seconds": round(progress.seconds, 1),
+        "images_per_second": round(seen / max(1e-9, progress.seconds), 1),
+        "device": str(trainer.accelerator.device),
+        "processes": trainer.accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "trained_parameters": sum(p.numel() for p in trainer.method.parameters() if p.requires_grad),
+    }
 
 
 def _decide(run: Run, result: Result, rows: Dataset, accelerator: Accelerator, watch: Watch) -> Tuning:
@@ -278,13 +251,14 @@ def _decide(run: Run, result: Result, rows: Dataset, accelerator: Accelerator, w
     return tuning
 
 
-def _opening(config: Config, dataset: Dataset, trainer: Trainer, accelerator: Accelerator) -> str:
+def _opening(dataset: Dataset, trainer: Trainer) -> str:
+    config, processes = trainer.config, trainer.accelerator.num_processes
     splits = ", ".join(f"{name} {count:,}" for name, count in dataset.splits().items())
     frozen = ", frozen" if config.backbone.freeze else ""
-    processes = f" on {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    where = f" on {processes} processes" if processes > 1 else ""
     return (
         f"{config.method} on {config.backbone.name} ({config.backbone.weights}{frozen}), {config.image_size} px; "
-        f"{len(dataset.labels)} labels; {splits}; {config.epochs} epochs of {trainer.steps_per_epoch} steps{processes}"
+        f"{len(dataset.labels)} labels; {splits}; {config.epochs} epochs of {trainer.steps_per_epoch} steps{where}"
     )
 
 

@@ -7,6 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+
+from labelwise.training.config import Config
+
+
+def make_accelerator(config: Config) -> Accelerator:
+    """Device, precision and processes of a training."""
+    # Runs of different precision may follow each other in one process; accelerate would keep the first one's.
+    AcceleratorState._reset_state()
+    # While the backbone rests, its parameters have no gradient, which the distributed wrapper must expect.
+    rests = not config.backbone.freeze and config.backbone.warm_epochs > 0
+    return Accelerator(
+        cpu=not torch.accelerator.is_available(),  # or accelerate takes each of several processes for the only one
+        mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=rests)],
+    )
 
 
 def is_first() -> bool:

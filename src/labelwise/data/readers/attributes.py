@@ -55,19 +55,30 @@ class Index:
 
 
 def dataset_of(
-    index: Index, official: Attributes, source: Source, root: Path, published: Mapping[str, int]
+    index: Index,
+    official: Attributes,
+    source: Source,
+    folders: Sequence[Path],
+    published: Mapping[str, int],
 ) -> Dataset:
     """The data set of an index: columns in the official order by name, groups, splits, and what differs.
 
+    With `order=reference` the columns stand region by region, as the field's models have them; with `unknown=zero`
+    a state of 2 is negative.
+
     Args:
         official: the attributes that are wanted; the file's names are matched to them whatever their spelling.
-        root: folder of the images.
+        folders: where the images may be, unless `images=DIR`: the first that holds the first image is taken.
         published: images of each split.
 
     Raises:
         LabelwiseError: a wanted attribute that the file lacks, a state but 0, 1 and 2, an image in two splits, or
             image files that are missing.
     """
+    zero = source.choice("unknown", ("mask", "zero")) == "zero"
+    by_region = source.choice("order", ("official", "reference")) == "reference"
+    given = source.options.get("images")
+    root = image_folder(given) if given is not None else find_root(index.images, folders)
     columns, notes = _columns(index, official.names)
     states = index.states[:, columns]
     bad = ~np.isin(states, (0, 1, UNKNOWN))
@@ -79,11 +90,10 @@ def dataset_of(
             "fetch the file again",
         )
     unknown = states == UNKNOWN
-    zero = source.options.get("unknown") == "zero"
     if unknown.any():
         fate = "negative" if zero else "unknown"
         notes.append(f"{int(unknown.sum()):,} cells of value 2 are {fate}.")
-    codes, names = split_codes(index)
+    codes, names = _split_codes(index)
     values = (states == 1).astype(np.uint8)
     known = np.ones_like(unknown) if zero else ~unknown
     groups, told = _groups(official, values, known)
@@ -101,7 +111,10 @@ def dataset_of(
         notes=(*notes, *told),
         rows_in_source=len(index.images),
     ).take(used)
-    return keep_existing(data.with_notes(*count_notes(data.splits(), published)), source)
+    data = keep_existing(data.with_notes(*count_notes(data.splits(), published)), source)
+    if not by_region:
+        return data
+    return data.with_labels([n for region in official.regions for n in region if n in official.names])
 
 
 def plain_name(name: str) -> str:
@@ -142,7 +155,7 @@ def _columns(index: Index, wanted: tuple[str, ...]) -> tuple[list[int], list[str
     return taken, notes
 
 
-def split_codes(index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
+def _split_codes(index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
     """Split of each image, -1 for none; raises `LabelwiseError` for an image in two of them."""
     codes = np.full(len(index.images), -1, np.int16)
     names = tuple(index.splits)
@@ -178,17 +191,3 @@ def _groups(
             )
         groups[name] = Group(labels, exclusive=not clash)
     return {name: group for name, group in groups.items() if group.labels}, notes
-
-
-def images_root(source: Source, root: Path, folders: Sequence[str], images: Sequence[str]) -> Path:
-    """The folder of the images: `images=DIR`, or the first official one that holds the first image."""
-    if "images" in source.options:
-        return image_folder(source.options["images"])
-    return find_root(images, [root / folder for folder in folders])
-
-
-def in_order(data: Dataset, official: Attributes, source: Source) -> Dataset:
-    """The columns in the official order, or with `order=reference` region by region as the field's models have them."""
-    if source.options.get("order") != "reference":
-        return data
-    return data.with_labels([n for region in official.regions for n in region if n in data.labels.names])

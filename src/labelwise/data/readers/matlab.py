@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,16 @@ def whole(values: Any, what: str, file: Path) -> np.ndarray:
     if odd.any():
         raise LabelwiseError(f"{file}: {found[odd][0]} in {what}", "whole numbers", "fetch the file again")
     return found.astype(np.int64)
+
+
+def partition_rows(cells: Any, fields: Sequence[str], images: int, file: Path) -> dict[str, np.ndarray]:
+    """Row numbers from 0 of each split of the first partition; `fields` are its split names, or these with `_index`.
+
+    Raises:
+        LabelwiseError: a field that is not there, or numbers that `rows_of` refuses.
+    """
+    splits = {field.removesuffix("_index"): entry(cells, field, i, file) for i, field in enumerate(fields)}
+    return {name: rows_of(rows, images, f"partition 1, {name}", file) for name, rows in splits.items()}
 
 
 def rows_of(values: Any, images: int, what: str, file: Path) -> np.ndarray:

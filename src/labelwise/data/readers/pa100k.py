@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.attributes import Attributes, Index, dataset_of, images_root, in_order
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.matlab import matrix, read_mat, texts
 from labelwise.data.readers.published import PUBLISHED
@@ -37,11 +37,10 @@ def read(source: Source) -> Dataset:
     Raises:
         LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
     """
-    source.choice("order", ("official", "reference"))
     root = source_folder(source, "a PA-100K folder")
     index = _index(root / "annotation.mat")
-    folder = images_root(source, root, ("data", "release_data/release_data", "release_data"), index.images)
-    return in_order(dataset_of(index, ATTRIBUTES, source, folder, PUBLISHED["pa100k"]), ATTRIBUTES, source)
+    folders = [root / name for name in ("data", "release_data/release_data", "release_data")]
+    return dataset_of(index, ATTRIBUTES, source, folders, PUBLISHED["pa100k"])
 
 
 def _index(file: Path) -> Index:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +14,13 @@ from labelwise.data.readers.unpickle import read_pickle
 from labelwise.errors import LabelwiseError, first_line
 
 WHOLE, ZERO_SHOT = "dataset_all.pkl", "dataset_zs_run0.pkl"
+
+
+def index_of(root: Path, mat: Path, from_mat: Callable[[Path], Index], zero_shot: bool) -> Index:
+    """What a folder holds: the pickled index of its zero-shot split; else the MATLAB file, or its pickled form."""
+    if zero_shot:
+        return read_index(root / ZERO_SHOT)
+    return read_index(root / WHOLE) if not mat.is_file() and (root / WHOLE).is_file() else from_mat(mat)
 
 
 def read_index(file: Path) -> Index:

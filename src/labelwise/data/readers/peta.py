@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.attributes import Attributes, Index, dataset_of, images_root, in_order
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of
 from labelwise.data.readers.files import source_folder
-from labelwise.data.readers.matlab import entry, first, matrix, read_mat, rows_of, texts
-from labelwise.data.readers.pedestrian_index import WHOLE, ZERO_SHOT, read_index
+from labelwise.data.readers.matlab import entry, matrix, partition_rows, read_mat, texts
+from labelwise.data.readers.pedestrian_index import index_of
 from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -52,17 +52,10 @@ def read(source: Source) -> Dataset:
         LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
     """
     zero_shot = source.choice("split", ("official", "zs")) == "zs"
-    source.choice("order", ("official", "reference"))
     root = source_folder(source, "a PETA folder")
-    if zero_shot:
-        index = read_index(root / ZERO_SHOT)
-    elif not (root / "PETA.mat").is_file() and (root / WHOLE).is_file():
-        index = read_index(root / WHOLE)
-    else:
-        index = _from_mat(root / "PETA.mat")
-    folder = images_root(source, root, ("images",), index.images)
+    index = index_of(root, root / "PETA.mat", _from_mat, zero_shot)
     published = PUBLISHED["peta-zs" if zero_shot else "peta"]
-    return in_order(dataset_of(index, ATTRIBUTES, source, folder, published), ATTRIBUTES, source)
+    return dataset_of(index, ATTRIBUTES, source, [root / "images"], published)
 
 
 def _from_mat(file: Path) -> Index:
@@ -72,10 +65,6 @@ def _from_mat(file: Path) -> Index:
         raise LabelwiseError(f"{file}: data in {table.ndim} dimensions", "a matrix", "fetch the file again")
     images = len(table)
     states = matrix(table[:, DESCRIPTORS:], images, len(names), "the attributes", file)
-    partition = np.asarray(entry(struct, "partition", 3, file)).reshape(-1)
-    one = first(partition)
-    splits = {
-        name: rows_of(entry(one, name, place, file), images, f"partition 1, {name}", file)
-        for place, name in enumerate(("train", "val", "test"))
-    }
+    partition = entry(struct, "partition", 3, file)
+    splits = partition_rows(partition, ("train", "val", "test"), images, file)
     return Index(file, [f"{i + 1:05d}.png" for i in range(images)], names, states, splits)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.attributes import Attributes, Index, dataset_of, images_root, in_order
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of
 from labelwise.data.readers.files import source_folder
-from labelwise.data.readers.matlab import entry, first, matrix, read_mat, rows_of, texts
+from labelwise.data.readers.matlab import entry, matrix, partition_rows, read_mat, texts
 from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
 
@@ -40,24 +38,16 @@ def read(source: Source) -> Dataset:
     Raises:
         LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
     """
-    source.choice("unknown", ("mask", "zero"))
-    source.choice("order", ("official", "reference"))
     root = source_folder(source, "a RAP folder")
     index = _index(root / "RAP_annotation" / "RAP_annotation.mat")
-    folder = images_root(source, root, ("RAP_dataset",), index.images)
-    return in_order(dataset_of(index, ATTRIBUTES, source, folder, PUBLISHED["rapv1"]), ATTRIBUTES, source)
+    return dataset_of(index, ATTRIBUTES, source, [root / "RAP_dataset"], PUBLISHED["rapv1"])
 
 
 def _index(file: Path) -> Index:
     struct = read_mat(file, "RAP_annotation")
-    images, names = (
-        texts(entry(struct, "imagesname", 5, file)),
-        texts(entry(struct, "attribute_eng", 3, file)),
-    )
+    images = texts(entry(struct, "imagesname", 5, file))
+    names = texts(entry(struct, "attribute_eng", 3, file))
     states = matrix(entry(struct, "label", 1, file), len(images), len(names), "the labels", file)
-    one = first(np.asarray(entry(struct, "partition", 0, file)).reshape(-1))
-    splits = {
-        name: rows_of(entry(one, f"{name}_index", place, file), len(images), f"partition 1, {name}", file)
-        for place, name in enumerate(("train", "test"))
-    }
+    partition = entry(struct, "partition", 0, file)
+    splits = partition_rows(partition, ("train_index", "test_index"), len(images), file)
     return Index(file, images, names, states, splits)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.attributes import Attributes, Index, dataset_of, images_root, in_order
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of
 from labelwise.data.readers.files import source_folder
-from labelwise.data.readers.matlab import checked_rows, entry, first, matrix, read_mat, rows_of, texts
-from labelwise.data.readers.pedestrian_index import WHOLE, ZERO_SHOT, read_index
+from labelwise.data.readers.matlab import entry, matrix, partition_rows, read_mat, rows_of, texts
+from labelwise.data.readers.pedestrian_index import index_of
 from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
 
@@ -47,31 +45,23 @@ def read(source: Source) -> Dataset:
         LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
     """
     zero_shot = source.choice("split", ("official", "zs")) == "zs"
-    source.choice("unknown", ("mask", "zero"))
-    source.choice("order", ("official", "reference"))
     root = source_folder(source, "a RAP folder")
-    mat, official = root / "RAP_annotation" / "RAP_annotation.mat", ATTRIBUTES
+    index = index_of(root, root / "RAP_annotation" / "RAP_annotation.mat", _from_mat, zero_shot)
+    official = ATTRIBUTES
     if zero_shot:
-        index = read_index(root / ZERO_SHOT)
         official = replace(official, names=tuple(name for name in NAMES if name != NOT_ZERO_SHOT))
-    elif not mat.is_file() and (root / WHOLE).is_file():
-        index = read_index(root / WHOLE)
-    else:
-        index = _from_mat(mat)
-    folder = images_root(source, root, ("RAP_dataset",), index.images)
     published = PUBLISHED["rapv2-zs" if zero_shot else "rapv2"]
-    return in_order(dataset_of(index, official, source, folder, published), official, source)
+    return dataset_of(index, official, source, [root / "RAP_dataset"], published)
 
 
 def _from_mat(file: Path) -> Index:
     struct = read_mat(file, "RAP_annotation")
     images, names = texts(entry(struct, "name", 0, file)), texts(entry(struct, "attribute", 2, file))
     states = matrix(entry(struct, "data", 1, file), len(images), len(names), "the labels", file)
-    chosen = np.asarray(entry(struct, "selected_attribute", 3, file)).reshape(-1).astype(np.int64) - 1
-    chosen = checked_rows(chosen, len(names), "selected_attribute", file)
-    one = first(np.asarray(entry(struct, "partition_attribute", 4, file)).reshape(-1))
-    splits = {
-        name: rows_of(entry(one, f"{name}_index", place, file), len(images), f"partition 1, {name}", file)
-        for place, name in enumerate(("train", "val", "test"))
-    }
+    chosen = rows_of(entry(struct, "selected_attribute", 3, file), len(names), "selected_attribute", file)
+    partition, fields = (
+        entry(struct, "partition_attribute", 4, file),
+        ("train_index", "val_index", "test_index"),
+    )
+    splits = partition_rows(partition, fields, len(images), file)
     return Index(file, images, [names[i] for i in chosen], states[:, chosen], splits)

@@ -1,0 +1,101 @@
+"""Draws the charts of these pages from the tables that are kept: `python docs/charts.py`."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COLOURS = ("#b45309", "#1d4ed8", "#15803d", "#be185d", "#6d28d9", "#0e7490", "#4b5563", "#a16207")
+TOP = 34
+Rows = list[dict[str, str]]
+Points = Sequence[tuple[float, float]]
+Marks = Iterable[tuple[float, str]]
+
+
+def text(x: float, y: float, told: str, form: str) -> str:
+    """Words at a place."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" {form}>{told}</text>'
+
+
+def panel(
+    title: str, left: float, size: tuple[int, int], across: Marks, up: Marks, lines: Iterable[Points]
+) -> list[str]:
+    """A plot: its title, marks along both axes, a line of each colour; places are shares of its width and height."""
+    width, height = size
+    parts = [text(left, TOP - 10, title, 'font-weight="600"')]
+    for share, told in up:
+        y = TOP + height * (1 - share)
+        parts.append(f'<line x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
+        parts += [text(left - 6, y + 4, told, 'text-anchor="end"')] if told else []
+    for share, told in across:
+        parts.append(text(left + width * share, TOP + height + 16, told, 'text-anchor="middle"'))
+    for i, points in enumerate(lines):
+        path = " ".join(f"{left + width * x:.1f},{TOP + height * (1 - y):.1f}" for x, y in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[i]}" stroke-width="2"/>')
+    return parts
+
+
+def picture(parts: list[str], width: int, height: int, told: str) -> str:
+    """The file that holds drawn parts."""
+    style = f'font-family="sans-serif" font-size="12" role="img" aria-label="{told}"'
+    size = f'width="{width}" height="{height}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(parts) + "\n</svg>\n"
+
+
+def growth(rows: Rows) -> str:
+    """Processor seconds, 1e-4 to 10, against each cause: powers of ten on both axes, a line a work with its slope."""
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        name = f"{row['work']}, {float(row['slope']):.2f}"
+        point = math.log10(float(row["n"])), math.log10(float(row["cpu_seconds"]))
+        panels[row["against"]][name].append(point)
+    parts, left, (width, height) = [], 50, (260, 220)
+    for against, lines in panels.items():
+        powers = [x for points in lines.values() for x, _ in points]
+        low, high = math.floor(min(powers)), math.ceil(max(powers))
+        shares = [[((x - low) / (high - low), (y + 4) / 5) for x, y in points] for points in lines.values()]
+        across = [((power - low) / (high - low), f"1e{power}") for power in range(low, high + 1)]
+        up = [((power + 4) / 5, f"1e{power}") for power in range(-4, 2)]
+        parts += panel(f"seconds against {against}", left, (width, height), across, up, shares)
+        for i, name in enumerate(lines):
+            parts.append(text(left + width + 8, TOP + 12 + 17 * i, name, f'fill="{COLOURS[i]}"'))
+        left += width + 190
+    return picture(parts, left, TOP + height + 30, "time by labels, rows and pixels")
+
+
+def corruption(rows: Rows) -> str:
+    """mAP from 0 to 1 against strength from 0, the clean picture, to 5: a panel a kind, a line a method."""
+    clean = {row["method"]: float(row["mAP"]) for row in rows if row["kind"] == "clean"}
+    lines: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(dict)
+    for row in rows:
+        if row["kind"] != "clean":
+            points = lines[row["kind"]].setdefault(row["method"], [(0, clean[row["method"]])])
+            points.append((int(row["strength"]) / 5, float(row["mAP"])))
+    parts, first, (width, height) = [], 40, (150, 130)
+    left = first
+    for kind, found in lines.items():
+        across = [(strength / 5, str(strength)) for strength in range(6)]
+        up = [(share, f"{share:g}" if left == first else "") for share in (0, 0.25, 0.5, 0.75, 1)]
+        parts += panel(kind, left, (width, height), across, up, [sorted(found[name]) for name in clean])
+        left += width + 16
+    for i, name in enumerate(clean):
+        parts.append(text(first + 120 * i, TOP + height + 40, name, f'fill="{COLOURS[i]}"'))
+    return picture(parts, left, TOP + height + 52, "mAP by strength of corruption")
+
+
+CHARTS: dict[str, Callable[[Rows], str]] = {"growth": growth, "corruption": corruption}
+
+
+def drawn(name: str) -> str:
+    """The chart of results/NAME.csv."""
+    with (ROOT / "results" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return CHARTS[name](list(csv.DictReader(file)))
+
+
+if __name__ == "__main__":
+    for name in CHARTS:
+        (ROOT / "docs" / f"{name}.svg").write_text(drawn(name), encoding="utf-8")
