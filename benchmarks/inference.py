@@ -1,9 +1,13 @@
 """Speed of engines on this machine: images per second of one run by each, and the ratio to PyTorch.
 
 python benchmarks/inference.py --csv results/inference.csv
+python benchmarks/inference.py --run runs/mine --csv results/precision.csv
 
 Random weights serve: time does not depend on them. Each engine first has to give the model's probabilities. With one
 thread the processor's time is taken, which other work on the machine stretches less than the clock on the wall.
+
+With a run its own graphs are timed, those of low precision among them, each beside the mAP that it keeps on the run's
+validation images and whether an export would be refused for it.
 """
 
 from __future__ import annotations
@@ -19,16 +23,31 @@ import torch
 from kept import keep
 
 from labelwise.decisions import Decisions
-from labelwise.export.engines import Eager, Engine, OnnxRuntime, OpenVINO, TorchProgram, seconds_per_image
+from labelwise.errors import LabelwiseError
+from labelwise.export.engines import (
+    Eager,
+    Engine,
+    OnnxRuntime,
+    OpenVINO,
+    TorchProgram,
+    seconds_per_image,
+)
+from labelwise.export.exporting import AUTO, Bench, wanted
 from labelwise.export.graph import FILES, program, write_graph
 from labelwise.export.parity import compare
 from labelwise.methods import create_model
+from labelwise.training.run import Run
 from labelwise.types import LabelSet
 
 LABELS = 20
 FIELDS = (
     "method", "backbone", "image_size", "batch", "engine", "milliseconds_per_image", "images_per_second",
     "times_faster", "max_probability_difference", "labels", "repeats", "threads", "clock", "torch", "processor",
+)  # fmt: skip
+KEPT = ("mAP", "mAP_of_the_run", "decisions_equal", "max_probability_difference", "mean_map_distance")
+RUN_FIELDS = (
+    "data", "images", "method", "backbone", "image_size", "engine", "milliseconds_per_image", "times_faster", *KEPT,
+    "passes", "batch", "repeats", "threads", "clock", "torch", "processor",
 )  # fmt: skip
 
 
@@ -71,6 +90,46 @@ def rows(method: str, backbone: str, size: int, batches: list[int], repeats: int
                 yield dict(zip(FIELDS, values, strict=True))
 
 
+def run_engines(bench: Bench) -> Iterator[Engine]:
+    """The run, and each graph of it that can be had here."""
+    yield bench.eager
+    for kind, precision in wanted(AUTO, AUTO):
+        try:
+            yield bench.make(kind, precision)[1]
+        except LabelwiseError as error:
+            print(f"{kind} in {precision}: {error}", flush=True)
+
+
+def run_rows(run: Run, batch: int, repeats: int, judged: int) -> Iterator[dict]:
+    """A row an engine of a run, with the accuracy that it keeps."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(run, Path(folder), None, judged, False)
+        images = torch.stack([image for _, image in bench.photos[:batch]])
+        base = seconds_per_image(bench.eager, images, repeats, clock)
+        for engine in run_engines(bench):
+            seconds = base if engine is bench.eager else seconds_per_image(engine, images, repeats, clock)
+            found = bench.accuracy(engine)
+            values = (
+                run.config.data.source.partition(":")[0] + ", val", found.images, run.config.method,
+                run.config.backbone.name, run.config.image_size, engine.name, round(seconds * 1e3, 2),
+                round(base / seconds, 2), *(found.to_json()[name] for name in KEPT), found.passes, len(images),
+                repeats, torch.get_num_threads(), clock.__name__, torch.__version__, platform.machine(),
+            )  # fmt: skip
+            yield dict(zip(RUN_FIELDS, values, strict=True))
+
+
+def of_run(options: argparse.Namespace) -> None:
+    """Prints and keeps the rows of a run."""
+    found = []
+    for row in run_rows(Run.open(options.run), max(options.batches), options.repeats, options.images):
+        found.append(row)
+        told = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x  mAP {row['mAP']:.4f}"
+        print(f"{row['engine']:34}", told, "" if row["passes"] else "refused", flush=True)
+    if options.csv:
+        keep(options.csv, found, RUN_FIELDS)
+
+
 def main() -> None:
     """Reads the options, prints the rows and writes them as CSV on request."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -81,8 +140,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="timed calls per row (default 5)")
     parser.add_argument("--threads", type=int, default=1, help="threads of every engine (default 1)")
     parser.add_argument("--csv", help="file to write")
+    parser.add_argument("--run", help="a finished run: time its own graphs, and judge them")
+    parser.add_argument(
+        "--images", type=int, default=500, help="validation images to judge them on (default 500)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.run:
+        of_run(options)
+        return
     found = []
     for backbone in options.backbone:
         for size in options.sizes:

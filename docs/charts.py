@@ -87,7 +87,25 @@ def corruption(rows: Rows) -> str:
     return picture(parts, left, TOP + height + 52, "mAP by strength of corruption")
 
 
-CHARTS: dict[str, Callable[[Rows], str]] = {"growth": growth, "corruption": corruption}
+def angles(rows: Rows) -> str:
+    """Degrees, 0 to 90, against the labels of an image: a line a method, and one for what a shared feature could do."""
+    lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    most = max(int(row["labels"]) for row in rows)
+    for row in rows:
+        place = (int(row["labels"]) - 1) / (most - 1)
+        lines[row["method"]].append((place, float(row["mean"]) / 90))
+    limit = "limit of a shared feature"
+    lines[limit] = sorted({((int(r["labels"]) - 1) / (most - 1), float(r["orthonormal"]) / 90) for r in rows})
+    across = [((count - 1) / (most - 1), str(count)) for count in range(1, most + 1)]
+    up = [(degrees / 90, f"{degrees}°") for degrees in (0, 30, 60, 90)]
+    left, (width, height) = 40, (280, 200)
+    parts = panel("angle by labels in the image", left, (width, height), across, up, lines.values())
+    for i, name in enumerate(lines):
+        parts.append(text(left + width + 12, TOP + 12 + 17 * i, name, f'fill="{COLOURS[i]}"'))
+    return picture(parts, left + width + 180, TOP + height + 30, "angles of true labels by labels in the image")
+
+
+CHARTS: dict[str, Callable[[Rows], str]] = {"growth": growth, "corruption": corruption, "angles": angles}
 
 
 def drawn(name: str) -> str:

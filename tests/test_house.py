@@ -23,6 +23,7 @@ ROUND_THE_PATH = {"metrics", "data", "decisions"}
 # What each room may import besides itself.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "memory": set(),
     "types": {"errors"},
     "registry": {"types", "errors"},
     **dict.fromkeys(PATH_ROOMS, GROUND),
@@ -32,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": GROUND | PATH_ROOMS,
     "methods": GROUND | PATH_ROOMS | {"model"},
 }
-BELOW_WORK = GROUND | PATH_ROOMS | ROUND_THE_PATH | {"model", "methods"}
+BELOW_WORK = GROUND | PATH_ROOMS | ROUND_THE_PATH | {"memory", "model", "methods"}
 MAY_IMPORT |= dict.fromkeys(WORK, BELOW_WORK | WORK)
 MAY_IMPORT |= dict.fromkeys(TOP, BELOW_WORK | WORK | TOP)
 

@@ -1,11 +1,13 @@
 """From a run to something that answers elsewhere: artefacts, graphs, and the proof that they agree."""
 
+from labelwise.export.accuracy import Accuracy, measure_accuracy
 from labelwise.export.artefact import Artefact, Preprocessing
 from labelwise.export.engines import Eager, Engine, OnnxRuntime, OpenVINO, TorchProgram, open_engine
 from labelwise.export.exporting import Export, export_run
 from labelwise.export.parity import Parity, compare
 
 __all__ = [
+    "Accuracy",
     "Artefact",
     "Eager",
     "Engine",
@@ -17,5 +19,6 @@ __all__ = [
     "TorchProgram",
     "compare",
     "export_run",
+    "measure_accuracy",
     "open_engine",
 ]

@@ -18,6 +18,7 @@ from labelwise.types import LabelSet
 FORMAT_VERSION = 1
 ARTEFACT, CHECKSUMS = "artefact.json", "checksums.json"
 KINDS = ("onnx", "openvino", "torch", "weights")
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Artefact:
         gives_maps: whether the graph's second output is the evidence maps.
         card: where it comes from and what was measured.
         settings: of the run, where `kind` is `weights`; empty otherwise.
+        precision: `fp32`, or `bf16` or `int8`, which its backbone computes in where the processor can.
     """
 
     path: Path
@@ -88,6 +90,7 @@ class Artefact:
     gives_maps: bool
     card: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    precision: str = "fp32"
 
     def save(self) -> None:
         """Write artefact.json, then the checksums of every file that the folder holds."""
@@ -95,6 +98,7 @@ class Artefact:
             "format_version": FORMAT_VERSION,
             "kind": self.kind,
             "file": self.file,
+            "precision": self.precision,
             "outputs": ["logits", "maps"] if self.gives_maps else ["logits"],
             "preprocessing": self.preprocessing.to_json(),
             "labels": self.labels.to_json(),
@@ -126,8 +130,10 @@ class Artefact:
             prepared = Preprocessing.from_json(stored["preprocessing"])
             prepared.transform()
             labels = LabelSet.from_json(stored["labels"])
-            if stored["kind"] not in KINDS:
-                raise ValueError(f"kind {stored['kind']!r}")
+            precision = stored.get("precision", "fp32")  # what was written before there were others
+            for what, known in ((stored["kind"], KINDS), (precision, PRECISIONS)):
+                if what not in known:
+                    raise ValueError(f"{what!r}, which is none of {', '.join(known)}")
             return cls(
                 path,
                 stored["kind"],
@@ -138,6 +144,7 @@ class Artefact:
                 "maps" in stored["outputs"],
                 stored["card"],
                 stored.get("settings", {}),
+                precision,
             )
         except LabelwiseError:
             raise

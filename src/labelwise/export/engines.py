@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol, runtime_checkable
@@ -83,9 +83,10 @@ class OnnxRuntime:
     Args:
         file: `model.onnx`.
         gives_maps: whether its second output is the maps.
+        precision: `int8` where its backbone is quantised.
     """
 
-    def __init__(self, file: Path, gives_maps: bool) -> None:
+    def __init__(self, file: Path, gives_maps: bool, precision: str = "fp32") -> None:
         require("onnx")
         import onnxruntime as ort
 
@@ -94,7 +95,7 @@ class OnnxRuntime:
         options.log_severity_level = 3
         self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         self._outputs = [output.name for output in self._session.get_outputs()]
-        self.name, self.gives_maps = f"ONNX Runtime {ort.__version__} (cpu)", gives_maps
+        self.name, self.gives_maps = _named(f"ONNX Runtime {ort.__version__}", precision), gives_maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         """The answer to a batch; maps that nobody wants are still part of the graph, but are not copied."""
@@ -104,25 +105,29 @@ class OnnxRuntime:
 
 
 class OpenVINO:
-    """A graph in OpenVINO, on the CPU in fp32, with as many threads as torch uses.
+    """A graph in OpenVINO, on the CPU, with as many threads as torch uses.
 
     Args:
         file: `model.xml`, with `model.bin` beside it, or `model.onnx`.
         gives_maps: whether its second output is the maps.
+        precision: `bf16` to compute in it where the processor can; elsewhere, as otherwise, in fp32.
     """
 
-    def __init__(self, file: Path, gives_maps: bool) -> None:
+    def __init__(self, file: Path, gives_maps: bool, precision: str = "fp32") -> None:
         require("openvino")
         import openvino as ov
 
-        # Without the hint it would compute in bf16 where the processor can, and not give the run's answers.
+        # Without the hint it would compute in bf16 wherever the processor can, and not give the run's answers.
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._run = ov.Core().compile_model(str(file), "CPU", settings)
-        self.name, self.gives_maps = f"OpenVINO {ov.__version__.split('-')[0]} (cpu)", gives_maps
+        taken = self._run.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        computes = "bf16" if taken == "bf16" else "fp32"
+        self.name = _named(f"OpenVINO {ov.__version__.split('-')[0]}", computes)
+        self.gives_maps = gives_maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         """The answer to a batch."""
@@ -142,12 +147,10 @@ def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
         if artefact.kind == "weights":
             run = Run(artefact.path, make_config(artefact.settings), artefact.labels)
             return Eager(run.model(), device)
-        graphs: Mapping[str, Callable[[Path, bool], Engine]] = {
-            "onnx": OnnxRuntime,
-            "openvino": OpenVINO,
-            "torch": TorchProgram,
-        }
-        return graphs[artefact.kind](file, artefact.gives_maps)
+        if artefact.kind == "torch":
+            return TorchProgram(file, artefact.gives_maps)
+        runtime = OnnxRuntime if artefact.kind == "onnx" else OpenVINO
+        return runtime(file, artefact.gives_maps, artefact.precision)
     except LabelwiseError:
         raise
     except Exception as error:  # runtimes raise nearly anything on a graph they do not take
@@ -173,3 +176,7 @@ def fastest(engines: Sequence[Engine], images: Tensor, repeats: int = 5) -> tupl
     """The quickest of some engines on this machine, and the seconds per image of each."""
     times = {engine.name: seconds_per_image(engine, images, repeats) for engine in engines}
     return min(engines, key=lambda engine: times[engine.name]), times
+
+
+def _named(runtime: str, precision: str) -> str:
+    return f"{runtime} (cpu)" if precision == "fp32" else f"{runtime} (cpu, {precision})"

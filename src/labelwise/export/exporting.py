@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from labelwise.data import Dataset, read
-from labelwise.data.decode import UnreadableImage, decode_image
-from labelwise.data.splits import ensure_splits
-from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
-from labelwise.export.artefact import Artefact, Preprocessing, seal
+from labelwise.evaluation.evaluate import same_labels
+from labelwise.export.accuracy import Accuracy, measure_accuracy
+from labelwise.export.artefact import PRECISIONS, Artefact, Preprocessing, seal
 from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.engines import Eager, Engine, fastest, open_engine
 from labelwise.export.graph import FILES, program, require, write_graph
 from labelwise.export.parity import Parity, batches_of, compare
+from labelwise.export.photographs import batches, calibration_batches, judged_rows, readable, source_of
+from labelwise.export.precision import OFFERED, quantise, require_precision
 from labelwise.export.tagger import write_tagger
 from labelwise.training.run import Run
 
 AUTO = "auto"
+COMPARED, JUDGED, CALIBRATED = 64, 2_000, 128
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,15 @@ class Export:
 
     Args:
         artefact: the folder.
-        parity: how it compares with its run.
-        seconds: with `auto`, seconds per image of each engine that was tried, the run's own among them.
+        parity: how it compares with its run: answer by answer in fp32, by mAP in a lower precision.
+        seconds: with `auto`, seconds per image of each engine that passed, and of the run's own.
+        refused: with `auto`, why each other one was not taken.
     """
 
     artefact: Artefact
-    parity: Parity
+    parity: Parity | Accuracy
     seconds: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def export_run(
@@ -49,8 +52,9 @@ def export_run(
     out: str | Path,
     format: str = "onnx",
     *,
+    precision: str = "fp32",
     data: str | None = None,
-    images: int = 64,
+    images: int | None = None,
     maps: bool = True,
     tagger: bool = False,
 ) -> Export:
@@ -60,8 +64,9 @@ def export_run(
         run: a finished run or its folder.
         out: a folder that is new or empty.
         format: `onnx`, `openvino`, `torch`, or `auto`, the one that is fastest on this machine.
-        data: SOURCE of the images to compare on; `None` takes the run's own validation images.
-        images: how many to compare on.
+        precision: `fp32`; `bf16` or `int8`, which must keep the run's mAP within 0.1 point; or `auto`, the fastest.
+        data: SOURCE of the images to compare on, and to calibrate int8 on; `None` takes the run's own.
+        images: how many to compare on; `None` takes 64 in fp32, up to 2,000 in a lower precision.
         maps: whether the graph also gives the evidence maps.
         tagger: also write the layout that taggers of the community read, as `tagger/`.
 
@@ -70,111 +75,155 @@ def export_run(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     out = Path(out)
-    kinds = _kinds(format)
+    asked = wanted(format, precision)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LabelwiseError(f"{out}, which holds something", "a new folder", "choose another --out")
-    photos = compared_images(run, data, images)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        found = _best(run, part, kinds, photos, maps, timed=format == AUTO)
+        bench = Bench(run, part, data, images, maps)
+        found = _best(bench, asked, timed=AUTO in (format, precision))
         if tagger:
-            write_tagger(run, found.artefact.path / "tagger", photos)
+            write_tagger(run, found.artefact.path / "tagger", bench.photos)
             seal(found.artefact.path)
         os.replace(found.artefact.path, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return Export(Artefact.open(out), found.parity, found.seconds)
+    return Export(Artefact.open(out), found.parity, found.seconds, found.refused)
 
 
-def compared_images(run: Run, data: str | None, count: int) -> list[tuple[str, Tensor]]:
-    """Up to `count` images as the run sees them, uint8 `[3, H, W]` with their names; unreadable ones are passed over.
-
-    Raises:
-        LabelwiseError: none is there.
-    """
-    try:
-        dataset = ensure_splits(read(data or run.config.data.source), seed=run.config.seed)
-    except LabelwiseError as error:
-        raise LabelwiseError(
-            f"no images to compare the export on ({error.given})",
-            "the run's own data, or others",
-            "name real photographs with --data SOURCE",
-        ) from None
-    split = next((name for name in ("val", "test") if dataset.splits().get(name)), None)
-    rows = dataset if split is None else dataset.split(split)
-    found = list(islice(_readable(run, rows), count))
-    if not found:
-        raise LabelwiseError(f"{rows.source} without a readable image", "at least one", "give --data SOURCE")
-    return found
-
-
-def _readable(run: Run, rows: Dataset) -> Iterator[tuple[str, Tensor]]:
-    transform = build_transform(run.config.transform(), train=False)
-    for i in range(len(rows)):
-        try:
-            image = decode_image(rows.encoded(i), shrink_to=transform.shrink_to)
-        except UnreadableImage:
-            continue
-        yield rows.image_id(i), transform(image)
-
-
-def _kinds(format: str) -> list[str]:
+def wanted(format: str, precision: str) -> list[tuple[str, str]]:
+    """Formats with their precisions, fp32 first; what was asked for by name and cannot be had is refused."""
     if format != AUTO:
         require(format)
-        return [format]
-    kinds = []
-    for kind in FILES:
-        try:
-            require(kind)
-            kinds.append(kind)
-        except LabelwiseError:
-            continue
-    return kinds
+    if precision != AUTO:
+        require_precision(precision, None if format == AUTO else format)
+    kinds = FILES if format == AUTO else (format,)
+    precisions = PRECISIONS if precision == AUTO else (precision,)
+    return [(kind, p) for p in precisions for kind in kinds if kind in OFFERED[p]]
 
 
-def _best(
-    run: Run, part: Path, kinds: Sequence[str], photos: Sequence[tuple[str, Tensor]], maps: bool, timed: bool
-) -> Export:
-    """The fastest of the kinds that agree with the run; where only one was asked for, its refusal is raised."""
-    decisions, eager = portable_decisions(run), Eager(run.model(), "cpu")
-    size = run.config.transform().size
-    exported = program(eager.model, size, maps)
-    found: dict[str, tuple[Artefact, Parity]] = {}
-    engines: list[Engine] = []
-    refusal: LabelwiseError | None = None
-    for kind in kinds:
-        folder = part / kind
-        folder.mkdir(parents=True)
-        try:
-            file = write_graph(exported, kind, folder)
-            made = Artefact(
-                folder, kind, file, run.labels, preprocessing(run, eager), decisions, maps, card_of(run)
+@dataclass
+class Bench:
+    """Makes graphs of a run and holds them against it.
+
+    Args:
+        run: what is exported.
+        part: folder to work in, made where needed.
+        data: SOURCE of images; `None` for the run's own.
+        images: how many to compare on; `None` for the usual.
+        maps: whether the graphs give maps.
+    """
+
+    run: Run
+    part: Path
+    data: str | None
+    images: int | None
+    maps: bool
+
+    def __post_init__(self) -> None:
+        self.source = source_of(self.run, self.data)
+        rows = judged_rows(self.source)
+        found = islice(readable(self.run, rows), self.images or COMPARED)
+        self.photos = [(rows.image_id(i), image) for i, image in found]
+        if not self.photos:
+            raise LabelwiseError(
+                f"{rows.source} without a readable image", "at least one", "give --data SOURCE"
             )
-            engine = open_engine(made)
-            parity = compare(eager, engine, batches_of(photos), decisions, run.labels.names)
+        self.decisions, self.eager = portable_decisions(self.run), Eager(self.run.model(), "cpu")
+
+    def make(self, kind: str, precision: str) -> tuple[Artefact, Engine]:
+        """A graph in a folder of its own, opened.
+
+        Raises:
+            LabelwiseError: it cannot be had here, or not of this model.
+        """
+        require(kind)
+        require_precision(precision, kind)
+        plain, folder = self._plain(kind), self.part / f"{kind}-{precision}"
+        if precision == "int8":
+            folder.mkdir()
+            quantise(plain / FILES[kind], folder / FILES[kind], self._calibration())
+        elif precision == "bf16":
+            shutil.copytree(plain, folder)
+        made = Artefact(
+            folder,
+            kind,
+            FILES[kind],
+            self.run.labels,
+            preprocessing(self.run, self.eager),
+            self.decisions,
+            self.maps,
+            card_of(self.run),
+            precision=precision,
+        )
+        return made, open_engine(made)
+
+    def judge(self, made: Artefact, engine: Engine) -> Parity | Accuracy:
+        """How a graph compares with the run.
+
+        Raises:
+            LabelwiseError: other answers, or another mAP.
+        """
+        if made.precision != "fp32":
+            return self.accuracy(engine).demand(engine.name)
+        names = self.run.labels.names
+        return compare(self.eager, engine, batches_of(self.photos), self.decisions, names)
+
+    def accuracy(self, engine: Engine) -> Accuracy:
+        """The mAP that an engine keeps on labelled images.
+
+        Raises:
+            LabelwiseError: other labels than the run's, or no image with one.
+        """
+        rows = judged_rows(same_labels(self.source, self.run.labels.names))
+        judged = batches(islice(readable(self.run, rows), self.images or JUDGED))
+        return measure_accuracy(self.eager, engine, judged, rows, self.decisions)
+
+    def _plain(self, kind: str) -> Path:
+        """The folder of the graph in fp32, which is written once."""
+        folder = self.part / f"{kind}-fp32"
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            write_graph(self._program, kind, folder)
+        return folder
+
+    @cached_property
+    def _program(self) -> Any:
+        return program(self.eager.model, self.run.config.transform().size, self.maps)
+
+    def _calibration(self) -> Any:
+        return calibration_batches(self.run, self.source.split("train"), CALIBRATED)
+
+
+def _best(bench: Bench, wanted: Sequence[tuple[str, str]], timed: bool) -> Export:
+    """The fastest of those that agree with the run; where only one was asked for, its refusal is raised."""
+    found: dict[str, tuple[Artefact, Parity | Accuracy]] = {}
+    engines: list[Engine] = []
+    refused: dict[str, LabelwiseError] = {}
+    for kind, precision in wanted:
+        try:
+            made, engine = bench.make(kind, precision)
+            found[engine.name] = made, bench.judge(made, engine)
+            engines.append(engine)
         except LabelwiseError as error:
-            refusal = error
-            continue
-        found[engine.name] = made, parity
-        engines.append(engine)
+            refused[f"{kind} in {precision}"] = error
     if not engines:
-        assert refusal is not None
-        raise refusal
+        raise next(iter(refused.values()))
     winner = engines[0]
     seconds: dict[str, float] = {}
     if timed:
-        batch = torch.stack([image for _, image in photos[:8]])
+        batch = torch.stack([image for _, image in bench.photos[:8]])
         winner, seconds = fastest(engines, batch)
-        seconds |= fastest([eager], batch)[1]
+        seconds |= fastest([bench.eager], batch)[1]
     made, parity = found[winner.name]
     made.card.update(_told(winner, parity, seconds))
     made.save()
-    return Export(made, parity, seconds)
+    return Export(made, parity, seconds, {what: error.given for what, error in refused.items()})
 
 
-def _told(engine: Engine, parity: Parity, seconds: dict[str, float]) -> dict[str, Any]:
+def _told(engine: Engine, parity: Parity | Accuracy, seconds: dict[str, float]) -> dict[str, Any]:
     told: dict[str, Any] = {"export": {"engine": engine.name, "torch": torch.__version__}}
     told["parity"] = parity.to_json()
     return told | ({"seconds_per_image": seconds} if seconds else {})

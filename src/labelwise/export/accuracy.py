@@ -1,0 +1,136 @@
+"""An export of low precision beside its run on labelled images: the same mAP, or no export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from labelwise.data import Dataset
+from labelwise.decisions import Decisions
+from labelwise.errors import LabelwiseError
+from labelwise.export.engines import Engine
+from labelwise.metrics import functional as F
+
+BAR = 1e-3
+"""How far apart the two macro mAP may be: 0.1 point."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What a comparison on labelled images found.
+
+    Args:
+        images: compared.
+        run: macro mAP of the run, in [0, 1].
+        export: macro mAP of the export, in [0, 1].
+        equal: share of the decisions, one an image and label, that are the run's, in [0, 1].
+        probability: largest difference of a calibrated probability, in [0, 1].
+        maps: mean distance of the maps, `1/2 sum_p |a_p - b_p|`, in [0, 1]; `None` without maps.
+    """
+
+    images: int
+    run: float
+    export: float
+    equal: float
+    probability: float
+    maps: float | None
+
+    @property
+    def passes(self) -> bool:
+        """Whether the two mAP are within the bar; never where one of them is no number."""
+        return abs(self.export - self.run) <= BAR
+
+    def demand(self, name: str) -> Accuracy:
+        """Itself, where it passes.
+
+        Args:
+            name: of the engine that was judged.
+
+        Raises:
+            LabelwiseError: the two mAP are further apart.
+        """
+        if self.passes:
+            return self
+        raise LabelwiseError(
+            f"{name} on {self}",
+            f"mAP within {100 * BAR:g} point of the run's",
+            "give --precision fp32; nothing was written",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the card."""
+        return {
+            "images": self.images,
+            "mAP": self.export,
+            "mAP_of_the_run": self.run,
+            "decisions_equal": self.equal,
+            "max_probability_difference": self.probability,
+            "mean_map_distance": self.maps,
+        }
+
+    def __str__(self) -> str:
+        maps = "" if self.maps is None else f", maps apart by {self.maps:.1e}"
+        return (
+            f"{self.images:,} images: mAP {100 * self.export:.2f} beside the run's {100 * self.run:.2f}, "
+            f"{self.equal:.2%} of the decisions equal, largest difference of a probability "
+            f"{self.probability:.1e}{maps}"
+        )
+
+
+def measure_accuracy(
+    reference: Engine,
+    candidate: Engine,
+    batches: Iterable[tuple[Sequence[int], Tensor]],
+    rows: Dataset,
+    decisions: Decisions,
+) -> Accuracy:
+    """Judge two engines on the same labelled images.
+
+    Args:
+        reference: the run.
+        candidate: the export.
+        batches: row numbers of images, and the images `[B, 3, H, W]` uint8.
+        rows: what is known of them, labels in the run's order.
+        decisions: from logits to probabilities and selected labels.
+
+    Raises:
+        LabelwiseError: no image with a label.
+    """
+    seen: list[int] = []
+    ours, theirs, maps = [], [], []
+    for index, images in batches:
+        a, a_maps = reference(images, candidate.gives_maps)
+        b, b_maps = candidate(images, candidate.gives_maps)
+        seen += index
+        ours.append(a)
+        theirs.append(b)
+        if a_maps is not None and b_maps is not None:
+            maps.append(np.abs(a_maps - b_maps).sum((2, 3)).mean(1) / 2)
+    if not rows.positive[seen].any():
+        raise LabelwiseError(
+            f"{rows.source} without a readable image that has a label",
+            "labelled images to judge the precision on",
+            "give --data SOURCE, or --precision fp32",
+        )
+    distance = float(np.concatenate(maps).mean()) if maps else None
+    return _judged(np.concatenate(ours), np.concatenate(theirs), rows.take(seen), decisions, distance)
+
+
+def _judged(
+    ours: np.ndarray, theirs: np.ndarray, rows: Dataset, decisions: Decisions, maps: float | None
+) -> Accuracy:
+    """Figures of logits `[N, L]`; scores that are no numbers rank last, and their mAP is none."""
+    p, q = decisions.probabilities(ours), decisions.probabilities(theirs)
+    whole = bool(np.isfinite(theirs).all())
+    return Accuracy(
+        len(ours),
+        F.mean_average_precision(ours, rows.positive, rows.known),
+        F.mean_average_precision(theirs, rows.positive, rows.known) if whole else float("nan"),
+        float((decisions.select(p) == decisions.select(q)).mean()),
+        float(np.where(np.isfinite(q), np.abs(p - q), 1.0).max()),
+        maps,
+    )

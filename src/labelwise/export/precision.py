@@ -1,0 +1,146 @@
+"""Numbers of fewer bits: who offers which, and a graph whose backbone computes in int8."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from labelwise.errors import LabelwiseError, first_line
+from labelwise.export.graph import INPUT, require
+
+OFFERED = {"fp32": ("onnx", "openvino", "torch"), "bf16": ("openvino",), "int8": ("onnx",)}
+"""Formats of each precision."""
+WEIGHTED, BETWEEN = ("Conv", "MatMul", "Gemm"), ("Clip", "Relu", "MaxPool")
+FIRST = 3
+"""How many nodes with weights stay in floats at the start, where an error grows through all that follows."""
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def require_precision(precision: str, kind: str | None = None) -> None:
+    """Refuse a precision that does not exist, that a format lacks, or that this processor does not compute in.
+
+    >>> require_precision("int8", "torch")
+    Traceback (most recent call last):
+    labelwise.errors.LabelwiseError: int8 as torch; expected int8 as onnx; correct --format or --precision
+    """
+    if precision not in OFFERED:
+        raise LabelwiseError(
+            f"precision {precision!r}", f"{', '.join(OFFERED)} or auto", "correct --precision"
+        )
+    formats = OFFERED[precision]
+    if kind is not None and kind not in formats:
+        raise LabelwiseError(
+            f"{precision} as {kind}",
+            f"{precision} as {' or '.join(formats)}",
+            "correct --format or --precision",
+        )
+    if precision == "bf16" and not computes_bf16():
+        raise LabelwiseError(
+            "bf16 on a processor that does not compute in it",
+            "one of whose capabilities OpenVINO names BF16",
+            "export on such a machine, or give another --precision",
+        )
+
+
+def computes_bf16() -> bool:
+    """Whether OpenVINO computes in bf16 on this machine's processor."""
+    require("openvino")
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def quantise(source: Path, target: Path, images: Iterable[Tensor]) -> None:
+    """Write an ONNX graph again with its backbone in int8, its preprocessing and its head in floats.
+
+    `q = round(x / s) + z` for weights, a scale `s` a channel, and for activations, one scale a tensor that covers all
+    that it was on the images. Weights keep 7 bits: processors without VNNI add pairs of products in 16 bits, which
+    8 bits overflow.
+
+    Args:
+        source: the graph in fp32, as `--format onnx` writes it.
+        target: the file to write.
+        images: batches `[B, 3, H, W]` uint8 to calibrate on.
+
+    Raises:
+        LabelwiseError: a backbone of less than four layers, or one that ONNX Runtime cannot quantise.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    nodes = backbone_nodes(onnx.load(source))
+    if not nodes:
+        raise LabelwiseError(
+            "a graph with too few weights in its backbone", "four layers or more", "give --precision fp32"
+        )
+    try:
+        with _quiet():
+            quantize_static(
+                source,
+                target,
+                _Calibration(images),
+                quant_format=QuantFormat.QDQ,
+                calibrate_method=CalibrationMethod.MinMax,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                reduce_range=True,
+                nodes_to_quantize=nodes,
+                extra_options={"MatMulConstBOnly": True},
+            )
+    except Exception as error:  # the runtime raises nearly anything on a graph that it does not take
+        raise LabelwiseError(
+            f"this model, which ONNX Runtime cannot quantise ({type(error).__name__}: {first_line(error)})",
+            "a convolutional network or a transformer",
+            "give --precision fp32",
+        ) from error
+
+
+def backbone_nodes(graph: Any) -> list[str]:
+    """Names of the nodes of an ONNX model to quantise, told by the modules that they were traced in.
+
+    Those with weights but for the first three, what stands between two of them, or each would turn its result into
+    floats and back, and sums of a convolution with its shortcut. A transformer's sums, normalisations and attention
+    stay in floats.
+    """
+    found, convolved, weighted = [], set(), 0
+    for node in graph.graph.node:
+        scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
+        if "'model.backbone'" not in scopes:
+            continue
+        weighted += node.op_type in WEIGHTED
+        if node.op_type == "Conv":
+            convolved.update(node.output)
+        joins = node.op_type == "Add" and not convolved.isdisjoint(node.input)
+        if weighted > FIRST and (joins or node.op_type in WEIGHTED + BETWEEN):
+            found.append(node.name)
+    return found
+
+
+class _Calibration:
+    """Batches in the form that ONNX Runtime's calibration asks for."""
+
+    def __init__(self, images: Iterable[Tensor]) -> None:
+        self._batches: Iterator[dict[str, np.ndarray]] = ({INPUT: batch.numpy()} for batch in images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch, or `None` after the last."""
+        return next(self._batches, None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice that the quantiser logs; restored afterwards."""
+    logger = logging.getLogger()
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

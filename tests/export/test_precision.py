@@ -1,0 +1,369 @@
+"""Fewer bits: what is quantised, what it is judged by, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pyarrow as pa
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+import labelwise as lw
+import tiny_runs
+from labelwise.data.dataset import Dataset
+from labelwise.decisions import Decisions
+from labelwise.errors import LabelwiseError
+from labelwise.export import Artefact, exporting, precision
+from labelwise.export.accuracy import Accuracy, measure_accuracy
+from labelwise.export.engines import OpenVINO
+from labelwise.export.exporting import export_run
+from labelwise.types import LabelSet
+
+NAMES = ("cat", "dog", "owl")
+VERSION_1 = Path(__file__).parent / "version1"
+
+
+def node(kind: str, inputs: list[str], output: str, scope: str, **attributes: Any) -> onnx.NodeProto:
+    made = helper.make_node(kind, inputs, [output], name=output, **attributes)
+    made.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=str(["", "model", scope]))
+    return made
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """Bytes over 255, three convolutions that change nothing, one with a ReLU6, the mean over places, a linear head."""
+    rng = np.random.default_rng(0)
+    weights: dict[str, np.ndarray] = {
+        "full": np.array(255, np.float32),
+        "low": np.array(0, np.float32),
+        "high": np.array(6, np.float32),
+        "kernel": (rng.normal(size=(5, 3, 1, 1)) * [[[[8]]], [[[1]]], [[[1]]], [[[1]]], [[[0.1]]]]).astype(np.float32),
+        **{f"same{i}": np.eye(3, dtype=np.float32)[:, :, None, None] for i in range(3)},
+        "head": rng.normal(size=(5, 3)).astype(np.float32),
+        "places": np.array([2, 3], np.int64),
+    }  # fmt: skip
+    nodes = [
+        node("Cast", ["images"], "floats", "model.backbone", to=TensorProto.FLOAT),
+        node("Div", ["floats", "full"], "shares", "model.backbone"),
+        *(
+            node("Conv", [f"shares{i or ''}", f"same{i}"], f"shares{i + 1}", "model.backbone")
+            for i in range(3)
+        ),
+        node("Conv", ["shares3", "kernel"], "map", "model.backbone"),
+        node("Clip", ["map", "low", "high"], "clipped", "model.backbone"),
+        node("ReduceMean", ["clipped", "places"], "mean", "model.extractor", keepdims=0),
+        node("MatMul", ["mean", "head"], "logits", "model.classifier"),
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 3, 4, 4])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
+    held = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "small", [images], [logits], held),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def pictures(count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, 4, 4), generator=generator, dtype=torch.uint8)
+
+
+def answers(file: Path, images: Tensor) -> np.ndarray:
+    return ort.InferenceSession(file).run(["logits"], {"images": images.numpy()})[0]
+
+
+def test_the_backbone_is_quantised_and_nothing_else(graph: Path, tmp_path: Path) -> None:
+    precision.quantise(graph, tmp_path / "int8.onnx", iter([pictures(8, 1), pictures(8, 2)]))
+    made = onnx.load(tmp_path / "int8.onnx").graph
+    held = {i.name: numpy_helper.to_array(i) for i in made.initializer}
+    assert [n.op_type for n in made.node if n.input and "head" in n.input] == ["MatMul"]
+    assert all(held[name].dtype == np.float32 for name in ("head", "same0", "same1", "same2"))
+    q, s = held["kernel_quantized"], held["kernel_scale"]
+    real = {i.name: numpy_helper.to_array(i) for i in onnx.load(graph).graph.initializer}["kernel"]
+    most = np.abs(real).max((1, 2, 3))
+    np.testing.assert_allclose(s, most / 64, rtol=1e-5)  # a scale a channel, 7 bits
+    assert np.array_equal(q, np.round(real / s[:, None, None, None]).astype(np.int8))
+    assert np.abs(q).max() == 64
+    inputs = {n.op_type: n.input[0] for n in made.node}
+    assert inputs["Cast"] == "images"
+    assert made.input[0].type.tensor_type.elem_type == TensorProto.UINT8
+
+
+def test_the_scales_cover_what_was_seen(graph: Path, tmp_path: Path) -> None:
+    precision.quantise(graph, tmp_path / "int8.onnx", iter([pictures(64, 1)]))
+    images = pictures(32, 3)
+    apart = np.abs(answers(tmp_path / "int8.onnx", images) - answers(graph, images)).max()
+    assert 0 < apart < 0.05
+    # Black images alone say nothing of the range, and nearly all is cut off.
+    precision.quantise(graph, tmp_path / "dark.onnx", iter([torch.zeros(8, 3, 4, 4, dtype=torch.uint8)]))
+    assert np.abs(answers(tmp_path / "dark.onnx", images) - answers(graph, images)).max() > 0.5
+
+
+def test_a_backbone_of_too_few_layers_is_refused(graph: Path, tmp_path: Path) -> None:
+    model = onnx.load(graph)
+    for made in model.graph.node[:3]:  # the first of the convolutions is then no part of it
+        del made.metadata_props[:]
+    onnx.save(model, graph)
+    told = "a graph with too few weights in its backbone; expected four layers or more; give --precision fp32"
+    with pytest.raises(LabelwiseError, match=told):
+        precision.quantise(graph, tmp_path / "x.onnx", iter([pictures(1, 0)]))
+
+
+class Fixed:
+    """An engine that says what it was told to say, a few images at a time."""
+
+    def __init__(self, logits: np.ndarray, maps: np.ndarray | None = None) -> None:
+        self.name, self.gives_maps, self._logits, self._maps = "the copy", maps is not None, logits, maps
+
+    def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        index = images[:, 0, 0, 0].numpy()
+        return self._logits[index], self._maps[index] if want_maps and self._maps is not None else None
+
+
+def labelled(n: int = 40) -> tuple[Dataset, np.ndarray]:
+    """Rows with some unknown cells, and logits that know something of them."""
+    rng = np.random.default_rng(3)
+    values = rng.integers(0, 2, (n, 3)).astype(np.uint8)
+    known = rng.random((n, 3)) < 0.8
+    rows = Dataset(
+        LabelSet(NAMES), pa.array([str(i) for i in range(n)]), None, values * known, known, source="rows"
+    )
+    return rows, (values + rng.normal(size=(n, 3))).astype(np.float32)
+
+
+def batched(rows: list[int], size: int = 7) -> list[tuple[list[int], Tensor]]:
+    parts = [rows[i : i + size] for i in range(0, len(rows), size)]
+    return [(p, torch.tensor(p, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2)) for p in parts]
+
+
+def plain() -> Decisions:
+    return Decisions(np.array([0.5, 0.4, 0.6]), np.ones(3), np.zeros(3))
+
+
+def test_the_figures_are_those_of_scikit_learn() -> None:
+    rows, ours = labelled()
+    seen = [i for i in range(len(rows)) if i not in (4, 17)]  # two that could not be read
+    theirs = ours + np.float32(1e-3) * np.arange(3, dtype=np.float32)
+    found = measure_accuracy(Fixed(ours), Fixed(theirs), batched(seen), rows, plain())
+    y, k = rows.values[seen], rows.known[seen]
+    ap = [average_precision_score(y[k[:, j], j], ours[seen][k[:, j], j]) for j in range(3)]
+    assert found.run == pytest.approx(np.mean(ap), abs=1e-9)
+    assert found.export == pytest.approx(found.run, abs=1e-12)  # a shift of a label keeps its ranks
+    p, q = (1 / (1 + np.exp(-np.float64(z[seen]))) for z in (ours, theirs))
+    t = np.array([0.5, 0.4, 0.6])
+    assert found.equal == ((p >= t) == (q >= t)).mean()
+    assert found.probability == pytest.approx(np.abs(p - q).max(), rel=1e-9)
+    assert (found.images, found.maps) == (38, None)
+
+
+def test_another_map_is_refused_with_figure_and_bar() -> None:
+    rows, ours = labelled()
+    theirs = ours.copy()
+    theirs[:, 1] *= -1
+    told = (
+        r"the copy on 40 images: mAP \d\d\.\d\d beside the run's \d\d\.\d\d, \d\d\.\d\d% of the decisions equal, "
+        r"largest difference of a probability \d\.\de-01; expected mAP within 0\.1 point of the run's; "
+        r"give --precision fp32; nothing was written"
+    )
+    with pytest.raises(LabelwiseError, match=told):
+        measure_accuracy(Fixed(ours), Fixed(theirs), batched(list(range(40))), rows, plain()).demand(
+            "the copy"
+        )
+
+
+@pytest.mark.parametrize(
+    ("export", "passes"),
+    [(0.8, True), (0.8009, True), (0.7991, True), (0.8011, False), (0.7989, False), (np.nan, False)],
+)
+def test_the_bar_is_a_tenth_of_a_point(export: float, passes: bool) -> None:
+    assert Accuracy(10, 0.8, export, 1.0, 0.0, None).passes is passes
+
+
+def test_what_is_no_number_is_refused() -> None:
+    rows, ours = labelled()
+    theirs = ours.copy()
+    theirs[5, 2] = np.nan
+    with pytest.raises(LabelwiseError, match="mAP nan beside the run's"):
+        measure_accuracy(Fixed(ours), Fixed(theirs), batched(list(range(40))), rows, plain()).demand(
+            "the copy"
+        )
+
+
+def test_maps_are_told_and_labels_are_needed() -> None:
+    rows, ours = labelled()
+    even = np.full((40, 3, 2, 2), 0.25, np.float32)
+    other = even.copy()
+    other[:, :, 0, 0], other[:, :, 1, 1] = 0.35, 0.15
+    found = measure_accuracy(Fixed(ours, even), Fixed(ours, other), batched(list(range(40))), rows, plain())
+    assert found.maps == pytest.approx(0.1, rel=1e-5)
+    assert str(found).endswith(
+        "100.00% of the decisions equal, largest difference of a probability 0.0e+00, maps apart by 1.0e-01"
+    )
+    nothing = rows.with_known(np.zeros_like(rows.known))
+    with pytest.raises(
+        LabelwiseError, match="rows without a readable image that has a label; expected labelled"
+    ):
+        measure_accuracy(Fixed(ours), Fixed(ours), batched(list(range(40))), nothing, plain())
+
+
+@pytest.fixture
+def ready(exports: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The finished run's ONNX graph, made by another process, in place of tracing."""
+
+    def write(_: None, kind: str, folder: Path) -> str:
+        if kind != "onnx":
+            raise LabelwiseError(f"{kind}, left out here", "onnx", "go on")
+        return Path(shutil.copy(exports / "run-onnx" / "model.onnx", folder)).name
+
+    monkeypatch.setattr(exporting, "program", lambda *_: None)
+    monkeypatch.setattr(exporting, "write_graph", write)
+    return exports
+
+
+def kept(source: Path, target: Path, images: object) -> None:
+    """In place of quantising: the same graph, whose mAP cannot differ."""
+    shutil.copy(source, target)
+
+
+def dark(real: Callable) -> Callable:
+    """Quantising that saw black images alone."""
+    return lambda source, target, images: real(source, target, (torch.zeros_like(batch) for batch in images))
+
+
+def test_int8_is_exported_and_answers(
+    run_folder: Path, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "labelwise.export.accuracy.BAR", 1.0
+    )  # a network of random weights cannot hold the real one
+    out = tmp_path / "int8"
+    told = tiny_runs.command("export", run_folder, "--out", out, "--precision", "int8", "--json")
+    assert told.code == 0, told.err
+    found = json.loads(told.out)
+    assert (found["kind"], found["precision"], found["parity"]["images"]) == ("onnx", "int8", 16)
+    assert found["parity"]["max_probability_difference"] > 1e-4  # more than an export in fp32 may
+    artefact = Artefact.open(out)
+    assert artefact.precision == "int8"
+    assert artefact.card["parity"] == found["parity"]
+    assert lw.load(out).engine.name.endswith("(cpu, int8)")
+    assert any(n.op_type == "QuantizeLinear" for n in onnx.load(out / "model.onnx").graph.node)
+    assert sorted(p.name for p in out.iterdir()) == ["artefact.json", "checksums.json", "model.onnx"]
+
+
+def test_int8_that_loses_is_refused_and_leaves_nothing(
+    run_folder: Path, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "quantise", dark(exporting.quantise))
+    told = tiny_runs.command("export", run_folder, "--out", tmp_path / "x", "--precision", "int8")
+    assert told.code == 2
+    assert "(cpu, int8) on 16 images: mAP" in told.told
+    assert "expected mAP within 0.1 point of the run's; give --precision fp32" in told.told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_keeps_what_passes_and_says_what_did_not(
+    run_folder: Path, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("export", run_folder, "--format", "auto", "--precision", "auto")
+    monkeypatch.setattr(exporting, "quantise", dark(exporting.quantise))
+    monkeypatch.setattr(precision, "computes_bf16", lambda: False)
+    told = tiny_runs.command(*words, "--out", tmp_path / "a")
+    assert told.code == 0, told.err
+    lines = told.out.splitlines()
+    assert [line.partition(":")[0] for line in lines if "refused" in line] == [
+        "openvino in fp32", "torch in fp32", "openvino in bf16", "onnx in int8"
+    ]  # fmt: skip
+    assert "bf16 on a processor that does not compute in it" in told.out
+    assert "ms an image" in lines[0]
+    assert Artefact.open(tmp_path / "a").precision == "fp32"
+    monkeypatch.setattr(exporting, "quantise", kept)
+    times = iter([0.3, 0.1, 0.2])
+    monkeypatch.setattr("labelwise.export.engines.seconds_per_image", lambda *_: next(times))
+    found = export_run(run_folder, tmp_path / "b", "auto", precision="auto")
+    assert (found.artefact.precision, list(found.seconds.values())) == ("int8", [0.3, 0.1, 0.2])
+    assert "onnx in int8" not in found.refused
+
+
+def test_calibrated_on_training_images(
+    run_folder: Path, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+
+    def quantise(source: Path, target: Path, images: Any) -> None:
+        seen.extend(images)
+        kept(source, target, images)
+
+    monkeypatch.setattr(exporting, "quantise", quantise)
+    export_run(run_folder, tmp_path / "x", precision="int8", images=3)
+    run = lw.load(run_folder)
+    source = lw.training.Run.open(run_folder).config.data.source
+    rows = lw.data.read(source).split("train")
+    images = [run.transform(lw.data.decode_image(rows.encoded(i), shrink_to=32)) for i in range(len(rows))]
+    assert torch.equal(torch.cat(seen), torch.stack(images))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("--format", "torch", "--precision", "int8"),
+            "int8 as torch; expected int8 as onnx; correct --format",
+        ),
+        (("--format", "onnx", "--precision", "bf16"), "bf16 as onnx; expected bf16 as openvino"),
+        (
+            ("--format", "openvino", "--precision", "bf16"),
+            "bf16 on a processor that does not compute in it; expected one of whose capabilities OpenVINO names BF16",
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_told(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.setattr(precision, "computes_bf16", lambda: False)
+    found = tiny_runs.command("export", run_folder, *words, "--out", tmp_path / "x")
+    assert (found.code, list(tmp_path.iterdir())) == (2, [])
+    assert told in found.told
+
+
+def test_a_precision_that_does_not_exist(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(LabelwiseError, match="precision 'int4'; expected fp32, bf16, int8 or auto; correct"):
+        export_run(run_folder, tmp_path / "x", "onnx", precision="int4")
+
+
+def test_bf16_computes_what_the_processor_can(exports: Path) -> None:
+    """In bf16 where it can, and in fp32, without a fault, where it cannot; the name says which."""
+    file, images = exports / "run-onnx" / "model.onnx", torch.randint(0, 256, (3, 3, 32, 32)).to(torch.uint8)
+    plain, half = OpenVINO(file, True), OpenVINO(file, True, "bf16")
+    assert plain.name.endswith("(cpu)")
+    assert half.name.endswith("(cpu, bf16)" if precision.computes_bf16() else "(cpu)")
+    apart = np.abs(plain(images)[0] - half(images)[0]).max()
+    assert apart < 0.1
+    assert precision.computes_bf16() or apart < 1e-5
+
+
+def test_what_an_artefact_computes_in(tmp_path: Path) -> None:
+    """One of version 1, which does not say, computes in fp32."""
+    assert Artefact.open(VERSION_1).precision == "fp32"
+    folder = Path(shutil.copytree(VERSION_1, tmp_path / "a"))
+    stored = json.loads((folder / "artefact.json").read_text())
+    assert "precision" not in stored
+    for word in ("int8", "int4"):
+        (folder / "artefact.json").write_text(json.dumps({**stored, "precision": word}))
+        lw.export.artefact.seal(folder)
+        if word == "int8":
+            assert Artefact.open(folder).precision == "int8"
+    with pytest.raises(LabelwiseError, match="'int4', which is none of fp32, bf16, int8"):
+        Artefact.open(folder)
