@@ -136,6 +136,13 @@ def test_a_loss_without_cells_is_refused(name: str) -> None:
             "no expected number of labels an image; expected a number over 0 and up to 4; add for example ",
         ),
         ("role", {"expected": 9}, "unknown.expected=9; expected a number over 0 and up to 4; "),
+        (
+            "role",
+            {"expected": 1, "weight": 1000.5},
+            "unknown.weight=1000.5; expected a number from 0 to 1000; ",
+        ),
+        ("em", {"alpha": 10.5}, "unknown.alpha=10.5; expected a number from 0 to 10; "),
+        ("em-apl", {"beta": 10.5}, "unknown.beta=10.5; expected a number from 0 to 10; "),
         ("splc", {"tau": 6}, "unknown.tau=6; expected a number from 0 to 1; correct the option"),
         ("ll-r", {"delta": math.nan}, "unknown.delta=nan; expected a number from 0 to 1; correct the option"),
         ("durand", {"gamma": 0.0}, "unknown.gamma=0; expected an exponent that is not 0; correct the option"),

@@ -292,3 +292,10 @@ def test_pseudo_labels_are_the_lowest_scores_of_each_label() -> None:
     assert not pseudo.isnan().all()
     found = loss(other.double(), t, at(3, 4))
     assert found.item() == pytest.approx(slow("em-apl", other, t, cells), rel=1e-6)
+
+
+def test_one_cell_an_image_is_left_out_unless_said() -> None:
+    logits, targets = batch()
+    torch.testing.assert_close(
+        build("csl")(logits, targets, at()), build("csl", topk=1)(logits, targets, at())
+    )
