@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -352,6 +354,26 @@ def test_bf16_computes_what_the_processor_can(exports: Path) -> None:
     apart = np.abs(plain(images)[0] - half(images)[0]).max()
     assert apart < 0.1
     assert precision.computes_bf16() or apart < 1e-5
+
+
+SIGNALLED = """
+import os, signal, sys
+from pathlib import Path
+from labelwise.export.engines import OpenVINO
+
+first, second = OpenVINO(Path(sys.argv[1]), True), OpenVINO(Path(sys.argv[1]), True)
+del first
+del second
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_several_engines(exports: Path) -> None:
+    """With a stack for signals already set aside, as `faulthandler` does."""
+    words = [sys.executable, "-X", "faulthandler", "-c", SIGNALLED, str(exports / "run-onnx" / "model.onnx")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_what_an_artefact_computes_in(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -43,31 +46,92 @@ def test_a_port_that_is_taken_is_told(run_folder: Path) -> None:
         assert f"port {port} of 127.0.0.1" in command("serve", run_folder, "--port", str(port)).told
 
 
+STALLING = """
+import itertools, threading
+from labelwise.cli import main
+from labelwise.serving.answers import Answers
+
+honest, calls = Answers.answer, itertools.count()
+
+
+def answer(self, asks):
+    if next(calls) >= 2:  # warm
+        threading.Event().wait()
+    return honest(self, asks)
+
+
+Answers.answer = answer
+main()
+"""
+
+
+def test_an_engine_that_stalls_does_not_keep_the_program_from_ending(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    tiny_runs.photographs(tmp_path, 1, 0, 0)
+    photo = next(tmp_path.glob("*.jpg"))
+    words = ["serve", str(run_folder), "--port", "0", "--timeout", "1"]
+    with _serving([sys.executable, "-c", STALLING, *words]) as (process, client):
+        assert client.post("/predict", files={"files": photo.read_bytes()}).status_code == 504
+        time.sleep(0.5)
+        assert client.post("/predict", files={"files": photo.read_bytes()}).status_code == 503
+        assert not _ready(client)
+        events = _stopped(process, 1)
+    assert events[-1] == "stalled"
+
+
+def test_the_threads_of_others_are_left_alone(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that serves from within, beside a pool of the same name, goes on afterwards."""
+
+    async def nothing(*_: object, **__: object) -> None: ...
+
+    monkeypatch.setattr("uvicorn.Server.serve", nothing)
+    with ThreadPoolExecutor(1, "engine") as pool:
+        pool.submit(int).result()
+        assert command("serve", run_folder, "--port", "0").code == 0
+
+
 def test_the_program_answers_as_predict_does_and_stops_clean(run_folder: Path, tmp_path: Path) -> None:
     tiny_runs.photographs(tmp_path, 3, 0, 0)
     photos = sorted(tmp_path.glob("*.jpg"))
-    words = [sys.executable, "-m", "labelwise", "serve", str(run_folder), "--port", "0"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        told = process.stderr.readline()
-        found = re.search(r"page (http://127\.0\.0\.1:\d+) ", told)
-        assert found is not None, told
-        with httpx.Client(base_url=found[1], trust_env=False, timeout=60) as client:
-            while not _ready(client):
-                time.sleep(0.05)
-            files = [("files", (p.name, p.read_bytes())) for p in photos]
-            lines = client.post("/predict", files=files).raise_for_status().json()["predictions"]
-        process.send_signal(signal.SIGTERM)
-        log = process.stderr.read()
-        assert process.wait(30) == 0, log
-    events = [json.loads(line)["event"] for line in log.splitlines()]
+    with _serving([sys.executable, "-m", "labelwise", "serve", str(run_folder), "--port", "0"]) as served:
+        process, client = served
+        files = [("files", (p.name, p.read_bytes())) for p in photos]
+        lines = client.post("/predict", files=files).raise_for_status().json()["predictions"]
+        events = _stopped(process, 0)
     assert events[-1] == "stopped"
-    assert "Traceback" not in log
     said = command("predict", run_folder, *photos, "--json")
     for line, other in zip(lines, map(json.loads, said.out.splitlines()), strict=True):
         scores = {label["name"]: label["score"] for label in line["labels"]}
         assert scores == pytest.approx({x["name"]: x["score"] for x in other["labels"]}, abs=1e-6)
         assert [x["selected"] for x in line["labels"]] == [x["selected"] for x in other["labels"]]
+
+
+@contextmanager
+def _serving(words: list[str]) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """The program in a process of its own, ready to answer, and a client of it."""
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            told = process.stderr.readline()
+            found = re.search(r"page (http://127\.0\.0\.1:\d+) ", told)
+            assert found is not None, told
+            with httpx.Client(base_url=found[1], trust_env=False, timeout=60) as client:
+                while not _ready(client):
+                    time.sleep(0.05)
+                yield process, client
+        finally:
+            process.kill()
+
+
+def _stopped(process: subprocess.Popen[str], code: int) -> list[str]:
+    """Events of the log of a server that is asked to end, and ends with an exit code."""
+    assert process.stderr is not None
+    process.send_signal(signal.SIGTERM)
+    log = process.stderr.read()
+    assert process.wait(30) == code, log
+    assert "Traceback" not in log
+    return [json.loads(line)["event"] for line in log.splitlines()]
 
 
 def _ready(client: httpx.Client) -> bool:

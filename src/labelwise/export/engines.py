@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol, runtime_checkable
@@ -104,6 +105,19 @@ class OnnxRuntime:
         return found[0], found[1] if len(found) > 1 else None
 
 
+@cache
+def openvino_core() -> tuple[Any, str]:
+    """OpenVINO's runtime, the same for the whole process, and its version.
+
+    Each runtime sets aside the process's stack for signals and puts it back when it ends. Two at once put back each
+    other's, which are gone by then, and the next signal ends the process.
+    """
+    require("openvino")
+    import openvino as ov
+
+    return ov.Core(), ov.__version__.split("-")[0]
+
+
 class OpenVINO:
     """A graph in OpenVINO, on the CPU, with as many threads as torch uses.
 
@@ -114,19 +128,17 @@ class OpenVINO:
     """
 
     def __init__(self, file: Path, gives_maps: bool, precision: str = "fp32") -> None:
-        require("openvino")
-        import openvino as ov
-
+        core, version = openvino_core()
         # Without the hint it would compute in bf16 wherever the processor can, and not give the run's answers.
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self._run = ov.Core().compile_model(str(file), "CPU", settings)
+        self._run = core.compile_model(str(file), "CPU", settings)
         taken = self._run.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         computes = "bf16" if taken == "bf16" else "fp32"
-        self.name = _named(f"OpenVINO {ov.__version__.split('-')[0]}", computes)
+        self.name = _named(f"OpenVINO {version}", computes)
         self.gives_maps = gives_maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:

@@ -12,7 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.export.graph import INPUT, require
+from labelwise.export.engines import openvino_core
+from labelwise.export.graph import INPUT
 
 OFFERED = {"fp32": ("onnx", "openvino", "torch"), "bf16": ("openvino",), "int8": ("onnx",)}
 """Formats of each precision."""
@@ -50,10 +51,7 @@ def require_precision(precision: str, kind: str | None = None) -> None:
 
 def computes_bf16() -> bool:
     """Whether OpenVINO computes in bf16 on this machine's processor."""
-    require("openvino")
-    import openvino as ov
-
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core()[0].get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def quantise(source: Path, target: Path, images: Iterable[Tensor]) -> None:

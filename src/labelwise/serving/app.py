@@ -159,6 +159,13 @@ async def _unless_gone(
     finally:
         gone.cancel()
         answers.cancel()
+        answers.add_done_callback(_seen)
+
+
+def _seen(answers: asyncio.Future[list[dict[str, Any]]]) -> None:
+    """Asyncio logs an error that nobody asked for, and that of what is given up is such."""
+    if not answers.cancelled():
+        answers.exception()
 
 
 async def _closed(request: Request) -> None:
@@ -191,6 +198,7 @@ def create_app(
         redoc_url=None,
         lifespan=server.running,
     )
+    app.state.batcher = server.batcher
     app.add_middleware(Watch, limits=server.limits, metrics=server.metrics, token=token)
     app.add_exception_handler(RequestValidationError, _unfitting)
     _add_api(app, server, review is not None)

@@ -18,10 +18,6 @@ from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 from labelwise.serving.predictor import Prediction
 
-ENGINE = "engine"
-"""What the name of the engine's thread begins with."""
-
-
 @dataclass(frozen=True)
 class Ask:
     """One image and what is wanted of it.
@@ -66,25 +62,27 @@ class Batcher:
     ) -> None:
         self._decode, self._answer, self._limits, self._metrics = decode, answer, limits, metrics
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
-        self._engine = ThreadPoolExecutor(1, ENGINE)
+        self._engine = ThreadPoolExecutor(1, "engine")
         self._waiting: deque[_Waiting] = deque()
         self._came = asyncio.Event()
         self._held, self._decoding, self._pace = 0, 0, 0.05
         self._task: asyncio.Task[None] | None = None
         self._began: float | None = None
+        self.abandoned = False
 
     def start(self) -> None:
         """Begin to answer; called inside the event loop."""
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def close(self) -> None:
-        """Answer what was taken in, then stop the threads; an engine that stalls is not waited for."""
+        """Answer what was taken in, then stop the threads; an engine that stalls is not waited for: `abandoned`."""
         while self._held and not self.stalled:
             await asyncio.sleep(0.01)
+        self.abandoned = self.stalled
         if self._task is not None:
             self._task.cancel()
         self._decoders.shutdown(wait=False, cancel_futures=True)
-        self._engine.shutdown(wait=not self.stalled, cancel_futures=True)
+        self._engine.shutdown(wait=not self.abandoned, cancel_futures=True)
 
     @property
     def full(self) -> bool:

@@ -9,13 +9,11 @@ import os
 import signal
 import socket
 import sys
-import threading
 
 import uvicorn
 from fastapi import FastAPI
 
 from labelwise.errors import LabelwiseError
-from labelwise.serving.batcher import ENGINE
 from labelwise.serving.connections import Sweep
 from labelwise.serving.limits import Limits
 from labelwise.serving.watch import LOG, log_line
@@ -48,7 +46,7 @@ def listen(app: FastAPI, host: str, port: int, title: str, *, guarded: bool, lim
     """Serve until told to stop (SIGTERM or Ctrl-C); requests under way are answered first.
 
     Args:
-        app: what answers.
+        app: what answers, of `create_app`.
         host: address to listen on.
         port: 0 takes a free one.
         title: name of the model for people.
@@ -74,7 +72,7 @@ def listen(app: FastAPI, host: str, port: int, title: str, *, guarded: bool, lim
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(uvicorn.Server(config), place, limits))
-    if any(thread.name.startswith(ENGINE) for thread in threading.enumerate()):
+    if app.state.batcher.abandoned:
         # The interpreter would wait for the engine's thread for ever.
         log_line("stalled")
         os._exit(1)
