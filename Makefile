@@ -25,7 +25,7 @@ demo: setup
 
 # The whole suite, a worker a core, each with one thread; nothing in it asks the network.
 test: setup
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart 0
 
 lint: setup
 	$(BIN)/ruff format .

@@ -102,7 +102,9 @@ def angles(rows: Rows) -> str:
     parts = panel("angle by labels in the image", left, (width, height), across, up, lines.values())
     for i, name in enumerate(lines):
         parts.append(text(left + width + 12, TOP + 12 + 17 * i, name, f'fill="{COLOURS[i]}"'))
-    return picture(parts, left + width + 180, TOP + height + 30, "angles of true labels by labels in the image")
+    return picture(
+        parts, left + width + 180, TOP + height + 30, "angles of true labels by labels in the image"
+    )
 
 
 CHARTS: dict[str, Callable[[Rows], str]] = {"growth": growth, "corruption": corruption, "angles": angles}

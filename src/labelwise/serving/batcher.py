@@ -18,6 +18,7 @@ from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 from labelwise.serving.predictor import Prediction
 
+
 @dataclass(frozen=True)
 class Ask:
     """One image and what is wanted of it.
