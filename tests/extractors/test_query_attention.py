@@ -19,13 +19,13 @@ from labelwise.errors import LabelwiseError
 from labelwise.extractors import QueryAttention
 from labelwise.types import LabelFeatures
 
-CLOSE = {"rtol": 0, "atol": 1e-9}
+CLOSE, STD = {"rtol": 0, "atol": 1e-9}, 3.0
 
 
 def make(channels: int = 6, labels: int = 3, **options: Any) -> QueryAttention:
     """A module in float64 without dropout, whose queries are large enough that maps are far from uniform."""
     off = {"dropout": 0.0, "map_dropout": 0.0, "normalise": "none"}
-    options = {"dim": 8, "ffn": 5, "query_std": 3.0, **off, **options}
+    options = {"dim": 8, "ffn": 5, "query_std": STD, **off, **options}
     module = QueryAttention(channels, labels, **options).double()
     with torch.no_grad():
         for name, p in module.named_parameters():
@@ -65,7 +65,7 @@ def slow(module: QueryAttention, x: Tensor, sine: bool = False) -> tuple[Tensor,
             q = module.queries[label]
             for s, step in enumerate(module.steps):
                 key, value = module.key[s % len(module.key)], module.value[s % len(module.value)]
-                query = step.query.weight @ q
+                query = step.query.weight @ (q if s == 0 else STD * q)
                 gathered, seen = [], torch.zeros(places, dtype=x.dtype)
                 for head in range(module.heads):
                     part = slice(head * width, (head + 1) * width)
@@ -297,3 +297,19 @@ def test_memory_is_linear_in_labels(want_maps: bool, steps: int) -> None:
     # A label may cost its map or its feature, never the product of both.
     assert 0 < seen.elements <= batch * labels * max(side * side, dim)
     assert seen.elements < batch * labels * side * side * dim / 10
+
+
+def test_later_steps_look_nearly_everywhere_at_first(seeded: torch.Generator) -> None:
+    """As the first does: with queries of unit size their attention would start on few places, and stay there."""
+    x = 3 * a_map(channels=64, h=7, w=7).float()
+    module = QueryAttention(64, 5, dim=64, ffn=64, steps=3, deep_supervision=True)
+    for steps in (3, 2, 1):
+        module.steps = module.steps[:steps]
+        maps = module.eval()(x, want_maps=True).maps.flatten(2)
+        assert -(maps * maps.log()).sum(2).min() > 0.99 * math.log(49), steps
+
+
+@pytest.mark.parametrize("std", [0.0, -0.02, math.nan])
+def test_queries_have_a_size(std: float) -> None:
+    with pytest.raises(LabelwiseError, match="expected a number over 0; correct extractor.query_std"):
+        QueryAttention(6, 3, dim=8, query_std=std)

@@ -22,13 +22,14 @@ class QueryAttention(nn.Module):
 
     With tokens `X [B, P, C]` and queries `Q_0 [L, D]`, for steps `s = 1..S` and heads of width `d = D / H`:
 
-        A_s = softmax_P( (Q_{s-1} Wq_s) (X Wk + pos)^T / sqrt(d) )
+        A_s = softmax_P( (r_s Q_{s-1} Wq_s) (X Wk + pos)^T / sqrt(d) )
         Z_s = concat_heads(A_s X Wv) Wo_s  (+ Wm mean_P X)
         Q_s = LN(Q_{s-1} + Z_s);  Q_s = LN(Q_s + FFN_s(Q_s))
 
-    The label's feature is `Q_S`, its map the mean of `A_S` over heads. No attention runs between labels, so cost is
-    linear in L and a label can be added without touching the others. `Wk` is folded into the query and `Wv` applied
-    after pooling where that is less arithmetic; both are exact.
+    `r_1 = 1` and later `r_s = query_std`: the norms give `Q_s` unit size, and brought to the size of `Q_0` it looks
+    nearly everywhere at first too. The label's feature is `Q_S`, its map the mean of `A_S` over heads. No attention
+    runs between labels, so cost is linear in L and a label can be added without touching the others. `Wk` is folded
+    into the query and `Wv` applied after pooling where that is less arithmetic; both are exact.
 
     Args:
         channels: C of the map.
@@ -45,15 +46,16 @@ class QueryAttention(nn.Module):
         deep_supervision: also give the features of earlier steps.
         dropout: rate in [0, 1) inside the feed-forward layer, on the mean feature and on the label's feature.
         map_dropout: rate in [0, 1) at which whole channels of the map are left out.
-        query_std: standard deviation of the queries at the start.
+        query_std: standard deviation of the queries at the start, over 0.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
 
     Raises:
-        LabelwiseError: `dim` is not a multiple of `heads`.
+        LabelwiseError: `dim` is not a multiple of `heads`, or `query_std` is not over 0.
 
     Source: after Jia et al., "Learning Disentangled Label Representations for Multi-label Classification" (2022).
-    Differs: the full text was not available; widths, the mean feature, norms and the feed-forward layer are ours.
+    Differs: the full text was not available; widths, the mean feature, norms, r_s and the feed-forward layer
+    are ours.
 
     >>> out = QueryAttention(8, num_labels=3, dim=4, ffn=4)(torch.rand(2, 8, 5, 7), want_maps=True)
     >>> out.features.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
@@ -85,9 +87,12 @@ class QueryAttention(nn.Module):
             raise LabelwiseError(
                 f"dim {dim} with heads {heads}", "dim a multiple of heads", "correct extractor.heads"
             )
+        if not query_std > 0:
+            raise LabelwiseError(f"query_std {query_std:g}", "a number over 0", "correct extractor.query_std")
         self.num_labels, self.dim, self.heads, self.chunk = num_labels, dim, heads, chunk
         self.position, self.deep_supervision = position, deep_supervision
         self.norm = MapNorm(channels, normalise)
+        self.query_std = query_std
         self.queries = nn.Parameter(torch.randn(num_labels, dim) * query_std)
         projections = 1 if share_kv else steps
         looks = attention == "learned"
@@ -128,7 +133,8 @@ class QueryAttention(nn.Module):
                 pooled, maps = self._look_everywhere(tokens, value, len(queries), wanted)
             else:
                 key: Any = self.key[s % len(self.key)]
-                pooled, maps = self._attend(step.query(q), tokens, key, value, code, wanted)
+                asked = q if s == 0 else q * self.query_std
+                pooled, maps = self._attend(step.query(asked), tokens, key, value, code, wanted)
             q = step(q, pooled, shared)
             features.append(q)
         return features, maps

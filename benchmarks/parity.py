@@ -1,0 +1,88 @@
+"""Every format of an export beside its run on the same photographs, as `labelwise export` compares them.
+
+Run: python benchmarks/parity.py RUN... [--images 500] [--formats onnx openvino torch] [--csv results/parity.csv]
+
+A line a run and format: the largest difference of a calibrated probability, decisions that differ because they lie
+within 1e-6 of a threshold (any other ends in `refused`), the mean distance of the maps. The run answers each
+photograph once, and all formats are held against that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from kept import keep
+from torch import Tensor
+
+from labelwise.errors import LabelwiseError
+from labelwise.export.engines import Answer, Eager
+from labelwise.export.exporting import Bench
+from labelwise.export.graph import FILES
+from labelwise.memory import keep_freed_memory
+from labelwise.training.run import Run
+
+
+class Remembered:
+    """An engine that answers the same batches again from memory."""
+
+    def __init__(self, engine: Eager) -> None:
+        self.engine, self.model = engine, engine.model
+        self.name, self.gives_maps = engine.name, engine.gives_maps
+        self._answers: dict[int, Answer] = {}
+
+    def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
+        """The answer to a batch, with maps where there are any."""
+        key = hash(images.numpy().tobytes())
+        if key not in self._answers:
+            self._answers[key] = self.engine(images, True)
+        return self._answers[key]
+
+
+def lines(path: Path, formats: list[str], images: int) -> list[dict[str, object]]:
+    """What each format of a run gives."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.open(path)
+        bench = Bench(run, Path(folder), None, images, True)
+        bench.eager = Remembered(bench.eager)  # type: ignore[assignment]
+        for kind in formats:
+            line: dict[str, object] = {"method": run.config.method, "format": kind}
+            try:
+                engine_name, told = kind, {}
+                made, engine = bench.make(kind, "fp32")
+                engine_name, told = engine.name, bench.judge(made, engine).to_json()
+                refused = ""
+            except LabelwiseError as error:
+                refused = error.given
+            line |= {"engine": engine_name, "images": told.get("images", 0)}
+            line |= {"max_probability_difference": told.get("max_probability_difference", "")}
+            line |= {"decisions_on_the_threshold": told.get("decisions_on_the_threshold", "")}
+            line |= {"mean_map_distance": told.get("mean_map_distance", ""), "refused": refused}
+            line |= {"image_size": run.config.image_size, "precision": "fp32"}
+            found.append(line)
+            print("  ".join(f"{k} {v}" for k, v in line.items()), flush=True)
+    return found
+
+
+def main() -> None:
+    """Reads the options, prints the lines and writes them as CSV on request."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--formats", nargs="+", choices=FILES, default=list(FILES))
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    keep_freed_memory()
+    rows = []
+    for path in args.runs:
+        rows += lines(path, args.formats, args.images)
+        if args.csv:
+            keep(args.csv, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What label features are good for besides scores: finding images by a label's feature, and honest probabilities.
+
+Run: python benchmarks/retrieval.py RUN... [--split test] [--csv results/retrieval.csv]
+
+Every known positive of a label asks for other images by the cosine of that label's feature, and is answered right by
+those which show the label: the mean average precision over the questions of each label, then over labels. `ranking` is
+the mAP of the run's own scores. `calibration` is the mean error per label of the plain sigmoid, in 15 bins. Runs over
+the same frozen backbone share its stored maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from kept import keep
+from torch.nn.functional import normalize
+
+from labelwise.data import read
+from labelwise.data.splits import ensure_splits
+from labelwise.metrics import functional as F
+from labelwise.training.loaders import Loaders
+from labelwise.training.progress import Watch
+from labelwise.training.run import Run
+
+
+def by_feature(features: torch.Tensor, positive: np.ndarray, known: np.ndarray) -> float:
+    """Mean over labels of the mean average precision of their questions.
+
+    Args:
+        features: `[N, L, D]`.
+        positive, known: `[N, L]` bool.
+    """
+    found = []
+    for j in range(positive.shape[1]):
+        rows = np.flatnonzero(known[:, j])
+        asked = np.flatnonzero(positive[rows, j])
+        if len(asked) < 2:
+            continue
+        unit = normalize(features[rows, j], dim=1)
+        others = np.ones((len(rows), len(asked)), bool)
+        others[asked, np.arange(len(asked))] = False
+        right = np.repeat(positive[rows, j][:, None], len(asked), axis=1)
+        found.append(F.average_precision((unit @ unit[asked].T).numpy(), right, others).mean())
+    return float(np.mean(found))
+
+
+@torch.no_grad()
+def judged(run: Run, split: str, accelerator: Accelerator, watch: Watch) -> dict[str, Any]:
+    """Figures of one run on a split of its own data."""
+    rows = ensure_splits(read(run.config.data.source), seed=run.config.seed).split(split)
+    model = run.model().eval()
+    loaders = Loaders(run.config, model.backbone, accelerator, watch)
+    features, logits, index = [], [], []
+    for batch in loaders.rows(rows):
+        output = model(batch.images, is_map=run.config.backbone.freeze)
+        features.append(output.features)
+        logits.append(output.logits)
+        index.append(batch.index)
+    loaders.close()
+    rows, scores = rows.take(torch.cat(index).numpy()), torch.cat(logits)
+    errors = F.calibration_error(scores.sigmoid().numpy(), rows.positive, rows.known)
+    return {
+        "retrieval": by_feature(torch.cat(features), rows.positive, rows.known),
+        "ranking": F.mean_average_precision(scores.numpy(), rows.positive, rows.known),
+        "calibration": float(np.nanmean(errors)),
+    }
+
+
+def main() -> None:
+    """Reads the options, prints a line a run and writes them as CSV on request."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    accelerator, watch, lines = Accelerator(cpu=True), Watch(quiet=True), []
+    for path in args.runs:
+        run = Run.open(path)
+        lines.append(
+            {
+                "row": re.sub(r"-seed\d+$", "", path.name),
+                "method": run.config.method,
+                "discriminative": run.config.discriminative.get("weight", ""),
+                "seed": run.config.seed,
+                **{k: round(v, 4) for k, v in judged(run, args.split, accelerator, watch).items()},
+                "images": len(
+                    ensure_splits(read(run.config.data.source), seed=run.config.seed).split("train")
+                ),
+                "image_size": run.config.image_size,
+                "split": args.split,
+            }
+        )
+        print("  ".join(f"{k} {v}" for k, v in lines[-1].items()), flush=True)
+    if args.csv:
+        keep(args.csv, lines)
+
+
+if __name__ == "__main__":
+    main()
