@@ -311,5 +311,5 @@ def test_later_steps_look_nearly_everywhere_at_first(seeded: torch.Generator) ->
 
 @pytest.mark.parametrize("std", [0.0, -0.02, math.nan])
 def test_queries_have_a_size(std: float) -> None:
-    with pytest.raises(LabelwiseError, match="query_std .*; expected a number over 0"):
+    with pytest.raises(LabelwiseError, match=r"query_std .*; expected a number over 0"):
         QueryAttention(6, 3, dim=8, query_std=std)
