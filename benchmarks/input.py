@@ -33,6 +33,7 @@ from torchvision.transforms.v2 import functional as F
 from labelwise.data import Dataset, eval_loader, read
 from labelwise.data.decode import decode_image
 from labelwise.data.pack import pack
+from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import TransformConfig, build_transform
 from labelwise.metrics.functional import mean_average_precision
 from labelwise.serving import Predictor
@@ -128,7 +129,7 @@ def accuracy(path: str, share: float = 2.0) -> list[dict]:
     """Test mAP of a run by Pillow's input and by ours, on its photographs enlarged so far that ours decodes at half."""
     run = Run.open(Path(path))
     predictor = Predictor(run)
-    data = read(run.config.data.source).split("test")
+    data = ensure_splits(read(run.config.data.source), seed=run.config.seed).split("test")
     height, width = predictor.transform.config.size
     found: dict[str, list[np.ndarray]] = {"Pillow + torchvision": [], "labelwise": []}
     for i in range(len(data)):
