@@ -24,19 +24,18 @@ from labelwise.memory import keep_freed_memory
 from labelwise.training.run import Run
 
 
-class Remembered:
-    """An engine that answers the same batches again from memory."""
+class Remembered(Eager):
+    """The run, which answers the same batches again from memory."""
 
-    def __init__(self, engine: Eager) -> None:
-        self.engine, self.model = engine, engine.model
-        self.name, self.gives_maps = engine.name, engine.gives_maps
-        self._answers: dict[int, Answer] = {}
+    def __init__(self, run: Eager) -> None:
+        super().__init__(run.model, "cpu")
+        self._answers: dict[bytes, Answer] = {}
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
-        """The answer to a batch, with maps where there are any."""
-        key = hash(images.numpy().tobytes())
+        """The answer to a batch, with its maps."""
+        key = images.numpy().tobytes()
         if key not in self._answers:
-            self._answers[key] = self.engine(images, True)
+            self._answers[key] = super().__call__(images, True)
         return self._answers[key]
 
 
@@ -46,7 +45,7 @@ def lines(path: Path, formats: list[str], images: int) -> list[dict[str, object]
     with tempfile.TemporaryDirectory() as folder:
         run = Run.open(path)
         bench = Bench(run, Path(folder), None, images, True)
-        bench.eager = Remembered(bench.eager)  # type: ignore[assignment]
+        bench.eager = Remembered(bench.eager)
         for kind in formats:
             line: dict[str, object] = {"method": run.config.method, "format": kind}
             try:
