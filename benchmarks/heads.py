@@ -37,7 +37,7 @@ class Head(nn.Module):
 
 
 def both(module: nn.Module, x: torch.Tensor, repeats: int, device: str) -> tuple[float, float, float]:
-    """Median seconds of forward (no gradient), of forward + backward, and GFLOP of a forward."""
+    """Median seconds of forward (no gradient, as when predicting), of forward + backward, and GFLOP of a forward."""
 
     def forward() -> None:
         with torch.no_grad():
@@ -50,7 +50,9 @@ def both(module: nn.Module, x: torch.Tensor, repeats: int, device: str) -> tuple
     counter = FlopCounterMode(display=False)
     with counter:
         module(x)
-    return median(forward, repeats, device), median(step, repeats, device), counter.get_total_flops() / 1e9
+    seconds = median(step, repeats, device)
+    module.eval()
+    return median(forward, repeats, device), seconds, counter.get_total_flops() / 1e9
 
 
 def median(work: Callable[[], None], repeats: int, device: str) -> float:
@@ -90,6 +92,7 @@ def main() -> None:
         "dlfl": QueryAttention(channels, args.labels),
         "dlfl, 4 heads": QueryAttention(channels, args.labels, heads=4),
         "dlfl, 2 steps": QueryAttention(channels, args.labels, steps=2),
+        "dlfl, no feed-forward": QueryAttention(channels, args.labels, ffn=0),
     }
     rows = []
     print(f"{args.backbone} at {args.size} px, batch {args.batch}, {args.labels} labels, {device}, "

@@ -125,7 +125,7 @@ OPTIONS = [
 
 @torch.no_grad()
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("labels", [1, 7], ids=lambda labels: f"{labels} labels")
+@pytest.mark.parametrize("labels", [1, 7, 12], ids=lambda labels: f"{labels} labels")
 def test_equals_the_equations(options: dict, labels: int, seeded: torch.Generator) -> None:
     module, x = make(labels=labels, **options), a_map()
     features, maps = slow(module, x, sine=options.get("position") == "sine")
@@ -218,7 +218,7 @@ def test_smallest_sizes(batch: int, labels: int, h: int, w: int, seeded: torch.G
     torch.testing.assert_close(module(x).features, features, **CLOSE)
 
 
-@pytest.mark.parametrize("labels", [1, 7])
+@pytest.mark.parametrize("labels", [1, 7, 12])
 @pytest.mark.parametrize("want_maps", [False, True])
 def test_gradients_are_the_derivative(labels: int, want_maps: bool, seeded: torch.Generator) -> None:
     module = QueryAttention(
@@ -228,7 +228,7 @@ def test_gradients_are_the_derivative(labels: int, want_maps: bool, seeded: torc
     assert torch.autograd.gradcheck(lambda x, _: module(x, want_maps).features, (x, module.queries))
 
 
-@pytest.mark.parametrize("labels", [1, 7])
+@pytest.mark.parametrize("labels", [1, 7, 12])
 def test_no_gradient_reaches_another_labels_query(labels: int, seeded: torch.Generator) -> None:
     module = make(labels=labels, steps=3)
     module(a_map()).features[:, 0].sum().backward()
@@ -245,7 +245,7 @@ def test_every_learning_parameter_is_used_on_every_path(seeded: torch.Generator)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("labels", [1, 40])
+@pytest.mark.parametrize("labels", [1, 40, 400])
 def test_halves_stay_finite_on_large_maps(dtype: torch.dtype, labels: int, seeded: torch.Generator) -> None:
     module = QueryAttention(16, labels, dim=16, ffn=16, dropout=0.0, map_dropout=0.0, heads=2).to(dtype)
     x = (1e3 * a_map(16, 4, 4)).to(dtype).requires_grad_()

@@ -53,11 +53,20 @@ def test_own_shares_of_one_give_the_plain_logits_a_target_of_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epoch", "epochs", "acts"),
-    [(0, 10, False), (2, 10, False), (3, 10, True), (9, 10, True), (0, 1, False)],
+    ("start", "epoch", "epochs", "acts"),
+    [
+        *(
+            (0.25, *case)
+            for case in [(0, 10, False), (2, 10, False), (3, 10, True), (9, 10, True), (0, 1, False)]
+        ),
+        *((None, *case) for case in [(0, 10, True), (9, 10, True), (0, 1, True)]),  # as it comes
+    ],
 )
-def test_it_begins_after_its_share_of_the_epochs(epoch: int, epochs: int, acts: bool) -> None:
-    method = begin(build((epoch, epochs), blending={"weight": 1.0}))
+def test_it_begins_after_its_share_of_the_epochs(
+    start: float | None, epoch: int, epochs: int, acts: bool
+) -> None:
+    settings = {"weight": 1.0} if start is None else {"weight": 1.0, "start": start}
+    method = begin(build((epoch, epochs), blending=settings))
     found = method(a_batch())
     assert (int(method.terms["blending"].bank.epoch) >= 0) is acts
     for name, share in (("blend_instance", "alpha"), ("blend_prototype", "beta")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,8 +28,9 @@ class QueryAttention(nn.Module):
 
     `r_1 = 1` and later `r_s = query_std`: the norms give `Q_s` unit size, and brought to the size of `Q_0` it looks
     nearly everywhere at first too. The label's feature is `Q_S`, its map the mean of `A_S` over heads. No attention
-    runs between labels, so cost is linear in L and a label can be added without touching the others. `Wk` is folded
-    into the query and `Wv` applied after pooling where that is less arithmetic; both are exact.
+    runs between labels, so cost is linear in L and a label can be added without touching the others. Where it is less
+    arithmetic, `Wk` is folded into the query, or `Wq` into the keys, and `Wv` is applied after pooling, or `Wo`
+    before; all are exact.
 
     Args:
         channels: C of the map.
@@ -112,59 +113,92 @@ class QueryAttention(nn.Module):
         tokens = self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2)
         code = sine_code(size[0], size[1], self.dim, tokens) if self.position == "sine" else None
         shared = self.dropout(self.mean(tokens.mean(1))).unsqueeze(1) if self.mean is not None else None
-        size_of_chunk = self.chunk or self.num_labels
-        parts = [self._labels(tokens, code, shared, q, want_maps) for q in self.queries.split(size_of_chunk)]
+        chunk = self.chunk or self.num_labels
+        sides = [self._sides(tokens, code, shared, s, chunk) for s in range(len(self.steps))]
+        parts = [self._labels(tokens, code, shared, sides, q, want_maps) for q in self.queries.split(chunk)]
         every_step = [torch.cat(step, 1) for step in zip(*(features for features, _ in parts), strict=True)]
         maps = torch.cat([m for _, m in parts if m is not None], 1).unflatten(2, size) if want_maps else None
         earlier = every_step[:-1] if self.deep_supervision else ()
         return LabelFeatures(self.dropout(every_step[-1]), maps, earlier=earlier)
 
+    def _sides(
+        self, x: Tokens, code: Tensor | None, shared: Tensor | None, s: int, chunk: int
+    ) -> _Sides | None:
+        """Keys and values of a step; none where they are folded, or where it looks everywhere alike."""
+        places, step = x.shape[1], self._step(s)
+        if step.query is None or chunk * self.heads * (places + self.dim) < places * self.dim:
+            return None
+        k, v = self.key[s % len(self.key)](x), self.value[s % len(self.value)](x)
+        k = k if code is None else k + code
+        # What is linear is brought to the side with fewer rows; the first queries are one row for the whole batch.
+        asks = self.heads == 1 and self.num_labels > places * (16 if s == 0 else 1)
+        gives = self.heads == 1 and self.num_labels > places
+        if asks:
+            k = k @ step.query.weight
+        if gives:  # weights of a map sum to 1, so what is added to every label may be added to every place
+            v = step.out(v) if shared is None else step.out(v) + shared
+        return _Sides(k, v, asks, gives)
+
     def _labels(
-        self, tokens: Tokens, code: Tensor | None, shared: Tensor | None, queries: Tensor, want_maps: bool
+        self,
+        tokens: Tokens,
+        code: Tensor | None,
+        shared: Tensor | None,
+        sides: list[_Sides | None],
+        queries: Tensor,
+        want_maps: bool,
     ) -> tuple[list[Tensor], Tensor | None]:
         q: Tensor = queries.unsqueeze(0)  # one row serves the batch until the first step has seen the image
         features: list[Tensor] = []
         maps = None
-        step: Any
-        for s, step in enumerate(self.steps):
+        for s, side in enumerate(sides):
+            step = self._step(s)
             value: Any = self.value[s % len(self.value)]
-            wanted = want_maps and s == len(self.steps) - 1
+            wanted = want_maps and s == len(sides) - 1
+            asked = q if s == 0 else q * self.query_std
+            gives = False
             if step.query is None:
-                pooled, maps = self._look_everywhere(tokens, value, len(queries), wanted)
-            else:
+                pooled, maps = self._look_everywhere(tokens, value, wanted)
+            elif side is None:
                 key: Any = self.key[s % len(self.key)]
-                asked = q if s == 0 else q * self.query_std
-                pooled, maps = self._attend(step.query(asked), tokens, key, value, code, wanted)
-            q = step(q, pooled, shared)
+                pooled, maps = self._attend_folded(step.query(asked), tokens, key, value, code, wanted)
+            else:
+                gives = side.gives
+                pooled, maps = self._attend(asked if side.asks else step.query(asked), side, wanted)
+            z = pooled
+            if not gives:
+                z = step.out(pooled) if shared is None else step.out(pooled) + shared
+            q = step(q, z.expand(-1, len(queries), -1))
+            maps = maps if maps is None else maps.expand(-1, len(queries), -1)
             features.append(q)
         return features, maps
 
+    def _step(self, s: int) -> Any:
+        return self.steps[s]
+
     def _attend(
+        self, q: Tensor, side: _Sides, want_maps: bool
+    ) -> tuple[Float[Tensor, "B l D"], Tensor | None]:
+        many, k, v = self._split(q.expand(len(side.k), -1, -1)), self._split(side.k), self._split(side.v)
+        if not want_maps:
+            return F.scaled_dot_product_attention(many, k, v).transpose(1, 2).flatten(2), None
+        a = (many * (self.dim // self.heads) ** -0.5 @ k.transpose(2, 3)).softmax(-1)
+        return (a @ v).transpose(1, 2).flatten(2), a.float().mean(1)
+
+    def _attend_folded(
         self, q: Tensor, x: Tokens, key: nn.Linear, value: nn.Linear, code: Tensor | None, want_maps: bool
     ) -> tuple[Float[Tensor, "B l D"], Tensor | None]:
-        batch, places, channels = x.shape
-        labels = q.shape[1]
-        folded = labels * self.heads * (places + self.dim) < places * self.dim
-        if not folded and not want_maps:
-            k = key(x) if code is None else key(x) + code
-            many = self._split(q.expand(batch, -1, -1))
-            fused = F.scaled_dot_product_attention(many, self._split(k), self._split(value(x)))
-            return fused.transpose(1, 2).flatten(2), None
-        scores = self._scores(self._split(q) * (self.dim // self.heads) ** -0.5, x, key, code)
-        a = scores.softmax(-1)
-        maps = a.float().mean(1) if want_maps else None
-        if not folded:
-            return (a @ self._split(value(x))).transpose(1, 2).flatten(2), maps
-        pooled = (a.flatten(1, 2) @ x).unflatten(1, (self.heads, labels))
-        weight = value.weight.view(self.heads, -1, channels)
+        a = self._scores(self._split(q) * (self.dim // self.heads) ** -0.5, x, key, code).softmax(-1)
+        pooled = (a.flatten(1, 2) @ x).unflatten(1, (self.heads, -1))
+        weight = value.weight.view(self.heads, -1, x.shape[2])
         z = torch.einsum("bhlc,hdc->blhd", pooled, weight).flatten(2)
-        return z + value.bias, maps
+        return z + value.bias, a.float().mean(1) if want_maps else None
 
     def _look_everywhere(
-        self, x: Tokens, value: nn.Linear, labels: int, want_maps: bool
-    ) -> tuple[Float[Tensor, "B l D"], Tensor | None]:
-        maps = x.new_full((1, 1, 1), 1 / x.shape[1]).expand(len(x), labels, x.shape[1]) if want_maps else None
-        return value(x.mean(1, keepdim=True)).expand(-1, labels, -1), maps
+        self, x: Tokens, value: nn.Linear, want_maps: bool
+    ) -> tuple[Float[Tensor, "B 1 D"], Tensor | None]:
+        maps = x.new_full((len(x), 1, x.shape[1]), 1 / x.shape[1]) if want_maps else None
+        return value(x.mean(1, keepdim=True)), maps
 
     def _scores(self, q: Tensor, x: Tokens, key: nn.Linear, code: Tensor | None) -> Float[Tensor, "B H l P"]:
         folded = torch.einsum("bhld,hdc->bhlc", q, key.weight.view(self.heads, -1, x.shape[2]))
@@ -180,8 +214,19 @@ class QueryAttention(nn.Module):
         return t.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
+class _Sides(NamedTuple):
+    """Keys and values of a step, `[B, P, D]` each, for all labels."""
+
+    k: Tensor
+    v: Tensor
+    asks: bool
+    """Whether the map of the queries is in `k` already."""
+    gives: bool
+    """Whether the output map and the shared feature are in `v` already."""
+
+
 class _Step(nn.Module):
-    """One step of the cascade: what the attention gathered becomes the label's next query."""
+    """One step of the cascade: what was gathered, through `out`, becomes the label's next query."""
 
     def __init__(self, dim: int, ffn: int, dropout: float, update: str, looks: bool) -> None:
         super().__init__()
@@ -196,10 +241,6 @@ class _Step(nn.Module):
         )
         self.ffn_norm = nn.LayerNorm(dim) if ffn else None
 
-    def forward(
-        self, q: Tensor, pooled: Float[Tensor, "B l D"], shared: Tensor | None
-    ) -> Float[Tensor, "B l D"]:
-        z = self.out(pooled)
-        z = z if shared is None else z + shared
+    def forward(self, q: Tensor, z: Float[Tensor, "B l D"]) -> Float[Tensor, "B l D"]:
         z = z if self.replace else self.norm(q + z)
         return z if self.ffn is None or self.ffn_norm is None else self.ffn_norm(z + self.ffn(z))

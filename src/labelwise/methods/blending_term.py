@@ -52,7 +52,7 @@ class BlendingTerm(nn.Module):
         prototype: float = 1.0,
         alpha: float = 0.5,
         beta: float = 0.5,
-        start: float = 0.25,
+        start: float = 0.0,
         refresh: int = 0,
         prototypes: PrototypeKind = "quadrants",
         centres: int = 10,

@@ -13,7 +13,7 @@ from labelwise.errors import LabelwiseError
 
 Array = np.ndarray | Tensor
 
-ROWS_PER_TILE = 1024
+ROWS_PER_TILE = 256
 _HALF = (torch.float16, torch.bfloat16)
 
 

@@ -146,7 +146,8 @@ def _ranked(
     scores.sort()
     if len(scores) and not (np.isfinite(scores[0]) and np.isfinite(scores[-1])):
         cells.check_scores()
-    found = len(hits) - np.searchsorted(hits, hits)
+    tied = np.any(hits[1:] == hits[:-1])
+    found = len(hits) - (np.searchsorted(hits, hits) if tied else np.arange(len(hits)))
     called = len(scores) - np.searchsorted(scores, hits)
     return hits, found, called
 

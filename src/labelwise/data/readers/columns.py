@@ -107,7 +107,9 @@ def _image_column(table: pa.Table, source: Source) -> tuple[str, bool]:
     lower = {name.lower(): name for name in reversed(table.column_names)}
     named = next((lower[name] for name in IMAGE_COLUMNS if name in lower), None)
     image = named or table.column_names[0]
-    if not pa.types.is_string(plain(table[image]).type) or (named is None and _is_states(table[image])):
+    kind = table[image].type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not pa.types.is_string(kind) or (named is None and _is_states(table[image])):
         raise LabelwiseError(
             f"{source.path} without an image column; its columns are {', '.join(table.column_names[:12])}",
             "a column called image, path, file or filename, or names of images in the first column",

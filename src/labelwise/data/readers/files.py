@@ -108,26 +108,32 @@ def files_there(names: pa.Array | pa.ChunkedArray, root: str) -> Bool[np.ndarray
     that of `os.path.isfile` for every name.
     """
     array = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
-    listed = [_listing(root, prefix) for prefix in _frequent_prefixes(array)]
-    there = np.zeros(len(array), bool)
-    if listed:
-        found = pa.chunked_array(listed, pa.large_binary())
-        there = pc.is_in(array.cast(pa.large_binary()), value_set=found).to_numpy(zero_copy_only=False).copy()
-    rest = np.flatnonzero(~there)
-    asked = array.take(pa.array(rest)).to_pylist()
-    there[rest] = np.fromiter((os.path.isfile(os.path.join(root, name)) for name in asked), bool, len(rest))
-    return there
+    codes, prefixes = _folders(array)
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(prefixes)))
+    sorted_names = array.cast(pa.large_binary()).take(pa.array(order))
+    found, first = np.zeros(len(array), bool), 0
+    for prefix, end in zip(prefixes, ends.tolist(), strict=True):
+        if end - first >= LISTED:
+            rows = sorted_names.slice(first, end - first)
+            there = pc.is_in(rows, value_set=_listing(root, prefix))
+            found[first:end] = there.to_numpy(zero_copy_only=False)
+        first = end
+    rest = np.flatnonzero(~found)
+    asked = array.take(pa.array(order[rest])).to_pylist()
+    found[rest] = np.fromiter((os.path.isfile(os.path.join(root, name)) for name in asked), bool, len(rest))
+    answer = np.empty_like(found)
+    answer[order] = found
+    return answer
 
 
-def _frequent_prefixes(names: pa.Array) -> list[str]:
-    """What stands before the last part of at least `LISTED` names: `` or a folder and its slash."""
+def _folders(names: pa.Array) -> tuple[np.ndarray, list[str]]:
+    """Of each name the number of what stands before its last part, and these: folders and their slash, and `` last."""
     parts = pc.split_pattern(names, "/", max_splits=1, reverse=True)
     folder = pc.if_else(pc.equal(pc.list_value_length(parts), 2), pc.list_element(parts, 0), None)
     coded = folder.dictionary_encode()
-    last = len(coded.dictionary)
-    count = np.bincount(coded.indices.fill_null(last).to_numpy(zero_copy_only=False), minlength=last + 1)
-    prefixes = [*(f"{text}/" for text in coded.dictionary.to_pylist()), ""]
-    return [prefix for prefix, rows in zip(prefixes, count, strict=True) if rows >= LISTED]
+    codes = coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)
+    return codes, [*(f"{text}/" for text in coded.dictionary.to_pylist()), ""]
 
 
 def _listing(root: str, prefix: str) -> pa.Array:
