@@ -81,8 +81,9 @@ def private() -> float:
 
 def measure(source: str, batches: int) -> dict[str, float]:
     """Opens one source, then reads training batches with one worker."""
+    import pandas  # noqa: F401 - loaded before the clock starts, as are the others: Arrow would at its first conversion
     import torch
-    import torchvision  # noqa: F401 - loaded before memory is measured
+    import torchvision  # noqa: F401
 
     from labelwise.data import read, train_loader
     from labelwise.data.transforms import TransformConfig, build_transform

@@ -143,6 +143,16 @@ def test_equals_the_equations(options: dict, labels: int, seeded: torch.Generato
     torch.testing.assert_close(looked.maps.double(), maps, rtol=0, atol=1e-6)
 
 
+@torch.no_grad()
+def test_more_labels_than_sixteen_times_the_places(seeded: torch.Generator) -> None:
+    module, x = make(labels=35, steps=2, dim=4, ffn=4), a_map(h=1, w=2)
+    features, maps = slow(module, x)
+    looked = module(x, want_maps=True)
+    torch.testing.assert_close(module(x).features, features, rtol=0, atol=1e-9)
+    torch.testing.assert_close(looked.features, features, rtol=0, atol=1e-9)
+    torch.testing.assert_close(looked.maps.double(), maps, rtol=0, atol=1e-6)
+
+
 def test_the_sizes_of_these_tests_take_every_path() -> None:
     assert is_folded(1, 1, 10, 8)
     assert is_folded(1, 4, 10, 8)

@@ -111,6 +111,24 @@ def test_game_accumulates_and_skips_untested_labels():
     assert np.isnan(PointingGame(labels=1).compute()["score"])
 
 
+def test_found_cases_are_those_that_were_called_and_count_alike():
+    game = PointingGame(labels=2)
+    maps = torch.cat((peaked(3, 3), peaked(0, 0)), dim=1)
+    middle, corner = (0, 0.4, 0.4, 0.6, 0.6), (0, 0.0, 0.0, 0.2, 0.2)
+    game.update(maps, [[middle, (1, 0.0, 0.0, 0.2, 0.2)]], called=np.array([[True, True]]))
+    for box, called in ((middle, True), (corner, True), (corner, False)):
+        game.update(maps, [[box]], called=np.array([[called, False]]))
+    found = game.compute()
+    assert found["score_found"] == 3 / 4  # of label 0 two of three, of label 1 the only one
+    assert found["centre_found"] == 2 / 4
+    assert found["score_found_hard"] == 1.0  # those of the first image
+    assert found["area_found"] == pytest.approx(0.04)
+    assert found["score"] == (2 / 4 + 1) / 2
+    game = PointingGame(labels=2)
+    game.update(maps, [[middle]])
+    assert np.isnan(game.compute()["score_found"])
+
+
 def test_joined_games_equal_one():
     generator = torch.Generator().manual_seed(2)
     maps = torch.rand(6, 2, 4, 4, generator=generator)

@@ -12,6 +12,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
 
 UNDECIDED = 0.5
+NOTHING = "nothing fitted"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,12 @@ class Decisions:
     def plain(cls, labels: LabelSet) -> Decisions:
         """Nothing fitted: 0.5 on the uncalibrated probability, and the label set's exclusive groups."""
         n = len(labels)
-        return cls(np.full(n, UNDECIDED), np.ones(n), np.zeros(n), _exclusive(labels), 0, "nothing fitted")
+        return cls(np.full(n, UNDECIDED), np.ones(n), np.zeros(n), _exclusive(labels), 0, NOTHING)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether thresholds or calibration were fitted to data."""
+        return self.source != NOTHING
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities `[N, L]` float64 of logits `[N, L]`; the order of a label's images stays."""

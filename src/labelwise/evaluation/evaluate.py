@@ -156,7 +156,8 @@ def judge(
     pointing: bool = True,
 ) -> Result:
     """Figures of a model over a loader of the rows; see `evaluate`."""
-    evidence = Evidence(rows, run.config.transform()) if pointing else None
+    decisions = run.decisions()
+    evidence = Evidence(rows, run.config.transform(), decisions) if pointing else None
     report = AngleReport() if angles else None
     classifier = model.classifier
     if angles and not isinstance(classifier, PerLabelClassifier):
@@ -175,7 +176,7 @@ def judge(
             )
 
     scores = collect(model, loader, rows, device, watch if evidence or report else None)
-    metrics, per_label = figures(scores, run.labels.names, run.decisions())
+    metrics, per_label = figures(scores, run.labels.names, decisions)
     if evidence is not None:
         evidence.add_to(metrics, per_label)
     if run.labels.groups:

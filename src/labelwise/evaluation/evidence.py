@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import image_size
 from labelwise.data.transforms import TransformConfig, shown_part
+from labelwise.decisions import Decisions
 from labelwise.evaluation.scores import gather
 from labelwise.metrics.attention import AttentionReport
 from labelwise.metrics.localisation import PointingGame
@@ -23,6 +26,12 @@ _IN_BOXES = {
     "energy_hard": "energy_hard",
     "pointing_centre_hard": "centre_hard",
     "pointing_random_hard": "area_hard",
+    "pointing_found": "score_found",
+    "pointing_found_hard": "score_found_hard",
+    "pointing_found_centre": "centre_found",
+    "pointing_found_centre_hard": "centre_found_hard",
+    "pointing_found_random": "area_found",
+    "pointing_found_random_hard": "area_found_hard",
 }
 
 
@@ -32,10 +41,12 @@ class Evidence:
     Args:
         rows: the rows that are judged, with their boxes.
         transform: how images became what the maps cover; boxes lie in whole images.
+        decisions: which labels count as found; `None`, or none that were fitted: nothing is said of these.
     """
 
-    def __init__(self, rows: Dataset, transform: TransformConfig) -> None:
+    def __init__(self, rows: Dataset, transform: TransformConfig, decisions: Decisions | None = None) -> None:
         self._rows, self._transform = rows, transform
+        self._decisions = decisions if decisions is not None and decisions.fitted else None
         self._report = AttentionReport()
         self._game = PointingGame(len(rows.labels)) if rows.boxes is not None else None
 
@@ -47,7 +58,14 @@ class Evidence:
         self._report.update(maps, (targets.values >= 0.5) & targets.known)
         if self._game is not None:
             index = [int(i) for i in batch.index]
-            self._game.update(maps, [self._rows.boxes_of(i) for i in index], covers=self._covers(index))
+            boxes, covers = [self._rows.boxes_of(i) for i in index], self._covers(index)
+            self._game.update(maps, boxes, covers=covers, called=self._called(output))
+
+    def _called(self, output: Output) -> np.ndarray | None:
+        if self._decisions is None:
+            return None
+        logits = output.logits.detach().float().cpu().numpy()
+        return self._decisions.select(self._decisions.probabilities(logits))
 
     def _covers(self, index: list[int]) -> list[tuple[float, float, float, float]] | None:
         if self._transform.resize == "squash":

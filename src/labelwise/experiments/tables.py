@@ -12,7 +12,10 @@ from typing import Any
 from labelwise.training.files import read_json, write_text
 from labelwise.training.plain_yaml import read_yaml
 
-EVIDENCE = ("pointing", "pointing_hard", "energy", "energy_hard", "attention_entropy", "attention_overlap")
+EVIDENCE = (
+    "pointing", "pointing_hard", "pointing_found", "pointing_found_hard", "energy", "energy_hard",
+    "attention_entropy", "attention_overlap",
+)  # fmt: skip
 FIGURES = ("mAP", "mAP_envelope", "CF1", "OF1", *EVIDENCE)
 COLUMNS = (
     "row", "known_proportion", "seed", *FIGURES, "val_mAP", "best_epoch", "epochs", "seconds", "images_per_second",

@@ -18,6 +18,7 @@ Region = tuple[float, float, float, float]
 PerLabel = Float[np.ndarray, " L"]
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
 MEASURES = ("score", "energy", "centre", "area")
+CASES = ("", "_hard", "_found", "_found_hard")
 _TIE = 1e-6
 _MAPS_AT_ONCE = 64
 
@@ -121,7 +122,8 @@ class PointingGame:
     """Pointing and energy over many batches, each beside its baselines, over all cases and over the hard ones.
 
     A case is a label of an image that has boxes; it is hard where they cover under a quarter of the image and
-    another label has boxes there as well.
+    another label has boxes there as well. It is found where the label was also called: of these a person is shown
+    the map.
 
     Args:
         labels: how many labels.
@@ -136,7 +138,7 @@ class PointingGame:
 
     def __init__(self, labels: int, canvas: int = 224, tolerance: float = 0.0) -> None:
         self.labels, self.canvas, self.tolerance = labels, canvas, tolerance
-        self._sums = {name + which: np.zeros((2, labels)) for which in ("", "_hard") for name in MEASURES}
+        self._sums = {name + which: np.zeros((2, labels)) for which in CASES for name in MEASURES}
 
     def update(
         self,
@@ -144,8 +146,9 @@ class PointingGame:
         boxes: Sequence[Sequence[Box]],
         sizes: Sequence[Size] | None = None,
         covers: Sequence[Region] | None = None,
+        called: Bool[np.ndarray, "B L"] | None = None,
     ) -> None:
-        """Adds a batch; arguments as in `pointing`."""
+        """Adds a batch; `called` are the labels that the model gave each image, other arguments as in `pointing`."""
         if maps.shape[1] != self.labels:
             raise LabelwiseError(f"maps of {maps.shape[1]} labels", f"{self.labels}", "use one label order")
         _check_lengths(len(maps), boxes=boxes, sizes=sizes, covers=covers)
@@ -158,9 +161,11 @@ class PointingGame:
             "area": [case.area for case in found],
         }
         hard = np.array([case.hard for case in found], bool)
+        seen = np.array([called is not None and called[case.image, case.label] for case in found], bool)
+        kept = (np.ones_like(hard), hard, seen, seen & hard)
         for name, values in shares.items():
-            self._sums[name] += _sums(found, values, self.labels)
-            self._sums[f"{name}_hard"] += _sums(found, values, self.labels, hard)
+            for which, some in zip(CASES, kept, strict=True):
+                self._sums[name + which] += _sums(found, values, self.labels, some)
 
     @classmethod
     def joined(cls, games: Sequence[PointingGame]) -> PointingGame:
@@ -174,10 +179,11 @@ class PointingGame:
     def compute(self) -> dict[str, object]:
         """Means over tested labels, or NaN, and lists by label.
 
-        `score`, `energy`, `centre`, `area`, and each with `_hard`: means. `per_label`, `energy_per_label`: `[L]`, NaN
-        for a label that was never tested. `tested`, `tested_hard`: `[L]` counts of cases.
+        `score`, `energy`, `centre`, `area`, and each with `_hard`: means of the labels' shares; with `_found` and
+        `_found_hard`: shares of all such cases. `per_label`, `energy_per_label`: `[L]`, NaN for a label that was never
+        tested. `tested`, `tested_hard`: `[L]` counts of cases.
         """
-        rates = {name: _rates(*sums) for name, sums in self._sums.items()}
+        rates = {n: _rates(*(s.sum(1, keepdims=True) if "_found" in n else s)) for n, s in self._sums.items()}
         means = {n: float(np.nanmean(r)) if not np.isnan(r).all() else float("nan") for n, r in rates.items()}
         return {
             **means,
@@ -270,12 +276,14 @@ def _centre(case: Case) -> float:
 
 
 def _sums(
-    found: list[Case], shares: Sequence[float] | np.ndarray, labels: int, kept: np.ndarray | None = None
+    found: list[Case],
+    shares: Sequence[float] | np.ndarray,
+    labels: int,
+    kept: np.ndarray | slice = slice(None),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums by label of the shares, and of what they lack of 1."""
-    columns, values = np.array([case.label for case in found], int), np.asarray(shares, np.float64)
-    if kept is not None:
-        columns, values = columns[kept], values[kept]
+    columns = np.array([case.label for case in found], int)[kept]
+    values = np.asarray(shares, np.float64)[kept]
     hits = np.bincount(columns, values, minlength=labels)
     return hits, np.bincount(columns, minlength=labels) - hits
 
