@@ -20,7 +20,7 @@ Workers = Annotated[int, typer.Option(help="decoding processes", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object")]
 
 Out = Annotated[Path, typer.Option(help="folder of the run", metavar="RUN")]
-Method = Annotated[str | None, typer.Option(help="method id, see `labelwise methods`  [default: dlfl]")]
+Method = Annotated[str | None, typer.Option(help="method id, see `labelwise methods`  [default: auto]")]
 Backbone = Annotated[str | None, typer.Option(help="timm model  [default: what the weights are of]")]
 Weights = Annotated[str | None, typer.Option(help="hub, none, package:NAME or FILE  [default: hub]")]
 ImageSize = Annotated[int | None, typer.Option(help="side in pixels  [default: 224]")]

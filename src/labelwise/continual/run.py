@@ -75,7 +75,9 @@ def learn_stream(
         LabelwiseError: wrong settings or data, or a folder that holds another run.
         Stopped: after a request to stop, with the state saved.
     """
-    config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"freeze": True})})
+    method = "dlfl" if config.method == "auto" else config.method
+    frozen = config.backbone.model_copy(update={"freeze": True})
+    config = config.model_copy(update={"method": method, "backbone": frozen})
     watch, started = Watch(quiet), time.perf_counter()
     stream = open_stream(config.data.source, config, data)
     run, begun = Run(out, config, stream.train.labels), record_of(config, stream.train)

@@ -101,7 +101,10 @@ class Config(_Settings):
     init_from: str = Field(
         "", description="a run to go on from: its labels and weights stay, new labels are added"
     )
-    method: str = Field("dlfl", description="id, see `labelwise methods`")
+    method: str = Field(
+        "auto",
+        description="id, see `labelwise methods`; auto: dlfl, or baseline-mlp where few training labels are known",
+    )
     backbone: BackboneSettings = BackboneSettings()
     extractor: dict[str, Any] = Field(default_factory=dict, description="options of the method's extractor")
     relation: dict[str, Any] = Field(default_factory=dict, description="options of the method's relation")

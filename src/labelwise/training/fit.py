@@ -36,12 +36,12 @@ from labelwise.training.progress import Watch
 from labelwise.training.resuming import as_begun, claim, record_of, told_failures
 from labelwise.training.run import Run
 from labelwise.training.stopping import StopRequest
-from labelwise.training.unknown import keep_mask, record, shown_rows, told, unknown_loss
+from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, told, unknown_loss
 
 
 def fit(
     data: Dataset | str,
-    method: str = "dlfl",
+    method: str = "auto",
     backbone: str | Mapping[str, Any] | None = None,
     out: str | Path = "runs/latest",
     *,
@@ -56,7 +56,7 @@ def fit(
 
     Args:
         data: a data set, or SOURCE text.
-        method: method id.
+        method: method id; `auto` chooses by the share of known labels, see `method_of`.
         backbone: timm model name, or settings such as `{"weights": "none", "freeze": True}`.
         out: the run's folder.
         resume: go on from the state in `out`.
@@ -108,6 +108,8 @@ def _train(
         settle_state(out, watch.say)
     accelerator.wait_for_everyone()
     dataset = as_begun(dataset, out) if resume else dataset
+    rows = shown_rows(dataset.split("train"), config.data)
+    asked, config = config.method, config.model_copy(update={"method": method_of(config, rows)})
     config, vectors = word_vectors(config, dataset.labels)
     run, begun = Run(out, config, dataset.labels), record_of(config, *_learned(dataset))
     if first:
@@ -118,8 +120,9 @@ def _train(
     for note in dataset.notes:
         watch.say(f"note: {note}")
     overlaps = warn_of_mistakes(dataset, config, watch.say)
-    rows = shown_rows(dataset.split("train"), config.data)
     built = _built(run, rows, vectors)
+    if asked != config.method:
+        watch.say(f"note: {rows.known.mean():.0%} of training cells are known: method {config.method}")
     for line in (*told(config, rows), *_cannot_learn(config, rows)):
         watch.say(line)
     if first:
