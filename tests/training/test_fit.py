@@ -136,7 +136,7 @@ def test_going_on_with_other_settings_names_the_setting(
     tmp_path: Path, table: Path, changes: dict[str, Any], told: str
 ) -> None:
     source, out = f"parquet:{table}", tmp_path / "run"
-    Run(out, make_config(tiny_runs.settings(source, epochs=1)), lw.read(source).labels).save()
+    Run(out, make_config(tiny_runs.settings(source, method="dlfl", epochs=1)), lw.read(source).labels).save()
     with pytest.raises(LabelwiseError) as caught:
         _train(source, out, resume=True, **{"epochs": 1, **changes})
     assert str(caught.value).startswith(told)

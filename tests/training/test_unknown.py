@@ -24,7 +24,7 @@ from labelwise.training.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.plain_yaml import read_yaml
 from labelwise.training.run import WEIGHTS
-from labelwise.training.unknown import record, shown_rows, strategy, told, unknown_loss
+from labelwise.training.unknown import method_of, record, shown_rows, strategy, told, unknown_loss
 
 FROZEN = {"name": "test_convnext", "weights": "none", "freeze": True}
 SMALL = {"method": "baseline-gap", "extractor": {}, "backbone": FROZEN, "loss": {"name": "bce"}}
@@ -223,3 +223,32 @@ def test_auto_leaves_unknown_cells_out_unless_nothing_is_known_to_be_absent(tabl
     assert isinstance(unknown_loss(config, positives, BinaryCrossEntropy()), UnknownLoss)
     assert record(config, positives)["unknown"] == {"name": "negative"}
     assert [note.endswith("(--unknown negative)") for note in told(config, positives)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("share", "given", "chosen"),
+    [
+        (1.0, {}, "dlfl"),
+        (0.5, {}, "dlfl"),
+        (0.1, {}, "baseline-mlp"),
+        (0.1, {"extractor": {"dim": 16}}, "dlfl"),
+        (0.1, {"method": "csra"}, "csra"),
+    ],
+)
+def test_auto_takes_a_shared_feature_where_few_labels_are_known(
+    table: Path, share: float, given: dict[str, Any], chosen: str
+) -> None:
+    settings = {"data": {"source": f"parquet:{table}", "known_proportion": share}, **given}
+    config = make_config(settings)
+    assert method_of(config, shown_rows(training_rows(table), config.data)) == chosen
+
+
+def test_a_run_says_and_keeps_the_method_that_auto_chose(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"source": f"parquet:{table}", "known_proportion": 0.2}
+    config = make_config(tiny_runs.settings("", data=data, extractor={}, backbone=FROZEN, epochs=1))
+    run = train(config, tmp_path / "run")
+    assert "20% of training cells are known: method baseline-mlp" in capsys.readouterr().err
+    assert read_yaml(run.path / "config.yaml")["method"] == "baseline-mlp"
+    assert train(config, tmp_path / "run", resume=True, quiet=True).config.method == "baseline-mlp"

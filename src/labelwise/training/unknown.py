@@ -79,14 +79,15 @@ def method_of(config: Config, rows: Dataset) -> str:
     """The method's id; `auto` is `dlfl`, or `baseline-mlp` where under `FEW` of the training cells are known.
 
     With a tenth of them known one shared feature learns more than a feature per label, at 7 x 7 and at 14 x 14 places:
-    see docs/comparison.md.
+    see docs/comparison.md. Options of an extractor, relation or classifier are taken for dlfl's.
 
     Args:
         rows: the training rows as they are shown.
     """
     if config.method != "auto":
         return config.method
-    return "baseline-mlp" if rows.known.mean() < FEW else "dlfl"
+    of_parts = config.extractor or config.relation or config.classifier
+    return "baseline-mlp" if rows.known.mean() < FEW and not of_parts else "dlfl"
 
 
 def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss | None:
