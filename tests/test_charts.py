@@ -28,6 +28,10 @@ def test_every_series_has_a_line() -> None:
     works = {(row["against"], row["work"]) for row in table("growth")}
     assert CHARTS["drawn"]("corruption").count("<polyline") == len(kinds)
     assert CHARTS["drawn"]("growth").count("<polyline") == len(works)
+    gains = [
+        row for row in table("voc-when-448") if row["by"] == "size" and row["against"].endswith("-uniform")
+    ]
+    assert CHARTS["drawn"]("voc-when-448").count("<circle") == len(gains) == 12
 
 
 def test_the_share_that_is_kept() -> None:

@@ -167,6 +167,17 @@ def test_rows_are_compared_and_published_figures_stand_apart(tmp_path: Path, pla
     gap = statistics.fmean(maps["dlfl", s] - maps["gap", s] for s in "01")
     assert compared.splitlines()[0].startswith("difference to gap, test mAP in points")
     assert compared.splitlines()[2].split()[:3] == ["dlfl", "1", f"{100 * gap:+.2f}"]
+    with (out / "differences.csv").open(newline="") as file:
+        (kept,) = csv.DictReader(file)
+    assert (kept["row"], kept["against"], kept["known_proportion"], kept["seeds"]) == (
+        "dlfl",
+        "gap",
+        "1.0",
+        "2",
+    )
+    assert float(kept["difference"]) == pytest.approx(gap, abs=1e-6)
+    assert float(kept["low"]) <= gap <= float(kept["high"])
+    assert compared.endswith(kept["verdict"])
     assert apart.startswith("published, other conditions; not comparable unless stated\n")
     assert "36.6" not in (out / "results.csv").read_text()
 

@@ -19,7 +19,8 @@ def sweep(
     assign: options.Assign = None,
     only: Annotated[str | None, typer.Option(help="train runs of this row name alone")] = None,
     against: Annotated[
-        str | None, typer.Option(help="also compare each row with this one, over seeds and test images")
+        str | None,
+        typer.Option(help="also compare each row with this one, over seeds and test images: differences.csv"),
     ] = None,
     published: Annotated[
         str | None,
@@ -46,6 +47,8 @@ def sweep(
     found = run_sweep(plan, out, settings, only)
     typer.echo(found.table())
     if against is not None:
-        typer.echo("\n" + significance.table(found.against(against)))
+        differences = found.against(against)
+        significance.write(out / "differences.csv", differences)
+        typer.echo("\n" + significance.table(differences))
     if apart is not None:
         typer.echo("\n" + apart)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import StoredScores
 from labelwise.metrics import bootstrap
 from labelwise.metrics.bootstrap import DRAWS, draw
+from labelwise.training.files import write_text
+
+COLUMNS = ("row", "against", "known_proportion", "difference", "low", "high", "sd", "seeds", "verdict")
 
 Cell = tuple[float, int]
 """Known proportion and seed of a run."""
@@ -107,6 +112,18 @@ def table(found: list[Difference], number: int = DRAWS) -> str:
             f"{d.row:24} {known:>6} {100 * d.mean:+11.2f} {interval:>18} {sd:>14} {d.seeds:6}  {d.verdict}"
         )
     return "\n".join(lines)
+
+
+def write(path: Path, found: Sequence[Difference]) -> None:
+    """Differences as CSV, in fractions, atomically; `known_proportion` is empty for the mean over several."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for d in found:
+        sd = "" if d.sd is None else round(d.sd, 6)
+        gap = round(d.mean, 6), round(d.low, 6), round(d.high, 6)
+        writer.writerow((d.row, d.against, d.proportion, *gap, sd, d.seeds, d.verdict))
+    write_text(path, text.getvalue())
 
 
 class _Drawn:

