@@ -21,9 +21,20 @@ Rows = list[dict[str, str]]
 NAMES = {
     "baseline-mlp": "`baseline-mlp`, one shared feature of the same width",
     "dlfl-uniform": "`dlfl`, uniform attention",
-    "ssgrl-uniform": "`ssgrl`, uniform attention",
+    "csra-uniform": "`csra`, uniform attention",
     "class-features": "`class-features`, with its loss",
     "class-features-without-loss": "`class-features`, without its loss",
+}
+PARTS = {
+    "dlfl-steps2": "`dlfl`, two steps (`extractor.steps=2`)",
+    "dlfl-heads4": "`dlfl`, four heads",
+    "dlfl-d256": "`dlfl`, D = 256",
+    "dlfl-disc": "`dlfl`, `discriminative.weight=0.1`",
+    "dlfl-intra": "`dlfl`, its inner half alone (`discriminative.inter=false`)",
+    "dlfl-inter": "`dlfl`, its outer half alone (`discriminative.intra=false`)",
+    "ssgrl-disc": "`ssgrl`, the whole",
+    "query2label-disc": "`query2label`, the whole",
+    "class-features": "`class-features`, the whole, which is its default",
 }
 PARTIAL = {
     "mlp": "`baseline-mlp`",
@@ -77,9 +88,14 @@ def shown(row: str) -> str:
 
 def interval(gap: dict[str, str]) -> str:
     """A difference in points with its interval, bold where it is more than noise."""
-    mean, low, high = (100 * float(gap[key]) for key in ("difference", "low", "high"))
-    told = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-    return told if low <= 0 <= high or gap.get("verdict") == "within noise" else f"**{told}**"
+    ends = ("difference", "low", "high")
+    mean, low, high = (f"{round(100 * float(gap[key]), 1) + 0.0:+.1f}" for key in ends)  # + 0.0: no "-0.0"
+    told = f"{mean} [{low}, {high}]"
+    return (
+        told
+        if float(gap["low"]) <= 0 <= float(gap["high"]) or gap.get("verdict") == "within noise"
+        else f"**{told}**"
+    )
 
 
 def methods(name: str) -> str:
@@ -137,6 +153,13 @@ def partial() -> str:
     return markdown(["method, by share of known labels", *(s[1:] for s in SHARES), "mean"], lines)
 
 
+def parts() -> str:
+    """What a changed part moves."""
+    gaps = {row["row"]: row for row in kept("voc-parts-differences")}
+    lines = [[told, interval(gaps[row]), gaps[row]["seeds"]] for row, told in PARTS.items()]
+    return markdown(["changed", "test mAP moves by", "seeds"], lines)
+
+
 def retrieval() -> str:
     """Heads without and with the discriminative loss."""
     lines = grouped(kept("retrieval"), "row")
@@ -179,7 +202,7 @@ def when(name: str) -> str:
         if row["against"].endswith("-uniform")
     }
     heads = list(dict.fromkeys(head for _, _, head in gaps))
-    said = {"size": "objects of {} of the image", "labels": "images with {} labels", "all": "all"}
+    said = {"size": "objects of {} of the image", "labels": "labels in the image: {}", "all": "all"}
     lines = []
     for by, group in dict.fromkeys((by, group) for by, group, _ in gaps):
         cells = [gaps[by, group, head] for head in heads]
@@ -189,12 +212,24 @@ def when(name: str) -> str:
     return markdown(["test photographs", "positives", *(shown(head) for head in heads)], lines)
 
 
+def small() -> str:
+    """The same heads by the number of training photographs."""
+    rows = [{**row, "row": row["row"].replace(f"-{row['train']}", "")} for row in kept("voc-small-448")]
+    names = list(dict.fromkeys(row["row"] for row in rows))
+    cells = grouped(rows + kept("voc-methods-448"), "row", "train")
+    counts = sorted({row["train"] for row in rows} | {"1976"}, key=int)
+    head = ["test mAP by training photographs", *(f"{int(n):,}" for n in counts)]
+    return markdown(head, [[shown(name), *(figure(cells[name, n], "mAP") for n in counts)] for name in names])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
     "voc-finetuned": finetuned,
     "voc-partial": partial,
     "voc-when-448": lambda: when("voc-when-448"),
+    "voc-small-448": small,
+    "voc-parts": parts,
     "retrieval": retrieval,
     "new-label": new_label,
 }

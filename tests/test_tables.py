@@ -56,6 +56,8 @@ def test_figures(rows: list[dict[str, str]], told: str) -> None:
         ("0.01", "0.03", "higher", "**+2.0 [+1.0, +3.0]**"),
         ("-0.01", "0.03", "within noise", "+2.0 [-1.0, +3.0]"),
         ("0.01", "0.03", "within noise", "+2.0 [+1.0, +3.0]"),
+        ("0.0001", "0.03", "higher", "**+2.0 [+0.0, +3.0]**"),
+        ("-0.0001", "0.03", "within noise", "+2.0 [+0.0, +3.0]"),
     ],
 )
 def test_only_what_is_more_than_noise_is_bold(low: str, high: str, verdict: str, told: str) -> None:
