@@ -19,7 +19,6 @@ TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Rows = list[dict[str, str]]
 
 NAMES = {
-    "baseline-mlp": "`baseline-mlp`, one shared feature of the same width",
     "dlfl-uniform": "`dlfl`, uniform attention",
     "csra-uniform": "`csra`, uniform attention",
     "class-features": "`class-features`, with its loss",
@@ -47,7 +46,7 @@ PARTIAL = {
     "sst": "`sst`",
 }
 SHARES = ("0.1", "0.3", "0.5", "0.7", "0.9")
-EVIDENCE = ("pointing", "pointing_hard", "pointing_found", "pointing_found_hard", "energy")
+EVIDENCE = (("pointing", "pointing_hard"), ("pointing_found", "pointing_found_hard"), ("energy",))
 
 
 def kept(name: str) -> Rows:
@@ -78,7 +77,13 @@ def figure(
 def markdown(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     """A table."""
     head = list(head)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)) + "\n"
+    rows = [[whole(cell) for cell in cells] for cells in lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)) + "\n"
+
+
+def whole(cell: str) -> str:
+    """A cell whose deviation, or interval, does not break over lines."""
+    return re.sub(r"(?<=[\d,]) (?=[±+/-])", "\u00a0", cell).replace("± ", "±\u00a0").replace("/ ", "/\u00a0")
 
 
 def shown(row: str) -> str:
@@ -108,7 +113,7 @@ def methods(name: str) -> str:
         return "" if found is None else interval(found)
 
     def line(row: str, own: Rows) -> list[str]:
-        places = [figure(own, key, 1, sd=False) for key in EVIDENCE]
+        places = [" / ".join(figure(own, key, 1, sd=False) for key in keys) for keys in EVIDENCE]
         entropy = figure(own, "attention_entropy", 2, 1, sd=False)
         twin = gap(row, f"{row}-uniform")
         return [
@@ -123,8 +128,10 @@ def methods(name: str) -> str:
 
     rows = [(row, own) for (row,), own in lines.items() if not row.endswith("-uniform")]
     rows.sort(key=lambda item: -statistics.fmean(float(r["mAP"]) for r in item[1]))
-    head = ["method", "test mAP", "seeds", "over its uniform twin", "over the pooled MLP", "pointing", "hard"]
-    return markdown([*head, "found", "found, hard", "energy", "entropy"], [line(*item) for item in rows])
+    head = ["method", "test mAP", "seeds", "over its uniform twin", "over the pooled MLP"]
+    return markdown(
+        [*head, "pointing / hard", "found / hard", "energy", "entropy"], [line(*item) for item in rows]
+    )
 
 
 def finetuned() -> str:

@@ -32,7 +32,7 @@ def test_a_line_by_hand() -> None:
     (line,) = (
         line for line in TABLES["methods"]("voc-methods-448").splitlines() if line.startswith("| `dlfl` ")
     )
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    cells = [cell.strip().replace("\u00a0", " ") for cell in line.strip("|").split("|")]
     assert cells[1:3] == [f"{sum(values) / 3:.2f} ± {statistics.stdev(values):.2f}", "3"]
     assert cells[3].strip("*").startswith(f"{100 * float(gap['difference']):+.1f} [")
 
