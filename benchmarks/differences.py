@@ -2,8 +2,8 @@
 
 Run: python benchmarks/differences.py FOLDER [--against baseline-mlp] [--csv results/voc-differences.csv]
 
-Runs are called ROW-seed0 and so on, as `labelwise sweep` names them. Each row is compared with its control,
-`ROW-uniform`, and with the row that is named; see `labelwise.experiments.significance`.
+Runs are called ROW-seed0 or ROW-known0.1-seed0 and so on, as `labelwise sweep` names them. Each row is compared with
+its control, `ROW-uniform`, and with the row that is named; see `labelwise.experiments.significance`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from labelwise.experiments import significance
 from labelwise.training.run import Run
 
-NAMED = re.compile(r"(.+)-seed(\d+)")
+NAMED = re.compile(r"(.+?)(?:-known[\d.]+)?-seed(\d+)")
 
 
 def score_files(folder: Path) -> dict[str, dict[significance.Cell, Path]]:
@@ -45,11 +45,7 @@ def main() -> None:
         twin = f"{row}-uniform"
         if twin in files:
             found += significance.differences({k: files[k] for k in (row, twin)}, twin)
-    for d in found:
-        interval = f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]"
-        print(
-            f"{d.row} - {d.against}: {100 * d.mean:+.2f} {interval} {d.seeds} seeds, {d.verdict}", flush=True
-        )
+    print(significance.table(found))
     if args.csv:
         significance.write(args.csv, found)
 

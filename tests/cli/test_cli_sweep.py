@@ -165,8 +165,8 @@ def test_rows_are_compared_and_published_figures_stand_apart(tmp_path: Path, pla
     assert [line.split()[0] for line in ours.splitlines()] == ["row", "gap", "dlfl"]
     maps = {(row["row"], row["seed"]): float(row["mAP"]) for row in _rows(out)}
     gap = statistics.fmean(maps["dlfl", s] - maps["gap", s] for s in "01")
-    assert compared.splitlines()[0].startswith("difference to gap, test mAP in points")
-    assert compared.splitlines()[2].split()[:3] == ["dlfl", "1", f"{100 * gap:+.2f}"]
+    assert compared.splitlines()[0].startswith("difference in test mAP, in points")
+    assert compared.splitlines()[2].split()[:4] == ["dlfl", "gap", "1", f"{100 * gap:+.2f}"]
     with (out / "differences.csv").open(newline="") as file:
         (kept,) = csv.DictReader(file)
     assert (kept["row"], kept["against"], kept["known_proportion"], kept["seeds"]) == (

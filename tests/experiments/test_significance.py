@@ -135,9 +135,10 @@ def test_verdicts(mean: float, low: float, high: float, sd: float | None, seeds:
 
 def test_the_table_in_points(files: dict) -> None:
     text = table([Difference("good", "poor", None, 0.0123, 0.0042, 0.0201, 0.0031, 3)], 1000)
-    assert "difference to poor, test mAP in points; interval: 95 % of 1,000 paired draws" in text
+    assert "difference in test mAP, in points; interval: 95 % of 1,000 paired draws" in text
     assert text.splitlines()[-1].split() == [
         "good",
+        "poor",
         "mean",
         "+1.23",
         "[+0.42,",
