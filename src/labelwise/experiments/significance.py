@@ -102,14 +102,14 @@ def table(found: list[Difference], number: int = DRAWS) -> str:
         return "no other row with a seed in common"
     lines = [
         f"difference in test mAP, in points; interval: 95 % of {number:,} paired draws of images",
-        f"{'row':24} {'against':24} {'known':>6} {'difference':>11} {'interval':>18} {'sd over seeds':>14} seeds",
+        f"{'row':24} {'against':24} {'known':>6} {'difference':>11} {'interval':>18} {'sd over seeds':>14}  seeds",
     ]
     for d in found:
         known = "mean" if d.proportion is None else f"{d.proportion:g}"
         sd = "-" if d.sd is None else f"{100 * d.sd:.2f}"
         interval = f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]"
         lines.append(
-            f"{d.row:24} {d.against:24} {known:>6} {100 * d.mean:+11.2f} {interval:>18} {sd:>14} {d.seeds:5}"
+            f"{d.row:24} {d.against:24} {known:>6} {100 * d.mean:+11.2f} {interval:>18} {sd:>14} {d.seeds:6}"
             f"  {d.verdict}"
         )
     return "\n".join(lines)
