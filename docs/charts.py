@@ -108,10 +108,10 @@ def angles(rows: Rows) -> str:
 
 
 def when(rows: Rows) -> str:
-    """Points of mAP over the uniform twin, -5 to 12, by the size of the object: a colour a head, with intervals."""
+    """Points of mAP over the uniform twin, -8 to 12, by the size of the object: a colour a head, with intervals."""
     rows = [row for row in rows if row["by"] == "size" and row["against"] == f"{row['row']}-uniform"]
     groups, heads = (list(dict.fromkeys(row[key] for row in rows)) for key in ("group", "row"))
-    left, (width, height), low, high = 50, (420, 220), -5, 12
+    left, (width, height), low, high = 50, (480, 240), -8, 12
     across = [((i + 0.5) / len(groups), group) for i, group in enumerate(groups)]
     up = [((points - low) / (high - low), f"{points:+d}" if points else "0") for points in range(-5, 11, 5)]
     title = "points of mAP over the same head with its eyes shut"
@@ -132,13 +132,13 @@ def when(rows: Rows) -> str:
     parts.append(f'<line x1="{left}" x2="{left + width}" y1="{zero:.1f}" y2="{zero:.1f}" stroke="#666"/>')
     for row in rows:
         i, colour = heads.index(row["row"]), COLOURS[heads.index(row["row"])]
-        x = left + width * (groups.index(row["group"]) + 0.5) / len(groups) + 14 * (i - (len(heads) - 1) / 2)
+        x = left + width * (groups.index(row["group"]) + 0.5) / len(groups) + 12 * (i - (len(heads) - 1) / 2)
         ends = f'y1="{place(row["low"]):.1f}" y2="{place(row["high"]):.1f}"'
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" {ends} stroke="{colour}" stroke-width="2"/>')
         parts.append(f'<circle cx="{x:.1f}" cy="{place(row["difference"]):.1f}" r="4" fill="{colour}"/>')
     for i, head in enumerate(heads):
         parts.append(text(left + width + 14, TOP + 12 + 17 * i, head, f'fill="{COLOURS[i]}"'))
-    return picture(parts, left + width + 80, TOP + height + 44, "gain of attention by size of the object")
+    return picture(parts, left + width + 110, TOP + height + 44, "gain of attention by size of the object")
 
 
 CHARTS: dict[str, Callable[[Rows], str]] = {

@@ -202,21 +202,13 @@ def new_label() -> str:
 
 
 def when(name: str) -> str:
-    """Each head over its uniform twin, by the size of the object and by the number of labels in the image."""
-    gaps = {
-        (row["by"], row["group"], row["row"]): row
-        for row in kept(name)
-        if row["against"].endswith("-uniform")
-    }
-    heads = list(dict.fromkeys(head for _, _, head in gaps))
-    said = {"size": "objects of {} of the image", "labels": "labels in the image: {}", "all": "all"}
-    lines = []
-    for by, group in dict.fromkeys((by, group) for by, group, _ in gaps):
-        cells = [gaps[by, group, head] for head in heads]
-        lines.append(
-            [said[by].format(group), f"{int(cells[0]['positives']):,}", *(interval(cell) for cell in cells)]
-        )
-    return markdown(["test photographs", "positives", *(shown(head) for head in heads)], lines)
+    """Each head over its uniform twin, by the size of the object."""
+    rows = [row for row in kept(name) if row["against"] == f"{row['row']}-uniform" and row["by"] != "labels"]
+    gaps = {(row["row"], row["group"]): row for row in rows}
+    heads, groups = (list(dict.fromkeys(row[key] for row in rows)) for key in ("row", "group"))
+    head = ["objects of this share of the image", *(group.replace("% to", " to") for group in groups)]
+    counts = ["*positives*", *(f"{int(gaps[heads[0], group]['positives']):,}" for group in groups)]
+    return markdown(head, [counts, *([shown(h), *(interval(gaps[h, g]) for g in groups)] for h in heads)])
 
 
 def small() -> str:
