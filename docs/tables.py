@@ -143,7 +143,7 @@ def finetuned() -> str:
 
 
 def partial() -> str:
-    """Share of known labels across; the mean is over the five shares' own means."""
+    """Share of known labels across; the mean over the shares is of the seeds that all of them have."""
     cells = grouped(kept("voc-partial"), "row", "known_proportion")
     lines = []
     for loss, told in (("bce", "partial BCE"), ("asl", "ASL")):
@@ -152,8 +152,9 @@ def partial() -> str:
             found = [cells.get((f"{method}-{loss}", share), []) for share in SHARES]
             if not any(found):
                 continue
-            means = [statistics.fmean(float(r["mAP"]) for r in own) for own in found if own]
-            mean = f"{100 * statistics.fmean(means):.2f}" if all(found) else ""
+            maps = [{r["seed"]: float(r["mAP"]) for r in own} for own in found]
+            seeds = sorted(set.intersection(*map(set, maps)))
+            mean = figure([{"mAP": str(statistics.fmean(share[s] for share in maps))} for s in seeds], "mAP")
             several = [f" ({len(own)})" if len(own) > 1 else "" for own in found]
             shares = [figure(own, "mAP") + n for own, n in zip(found, several, strict=True)]
             lines.append([name, *shares, mean])
