@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +182,20 @@ def test_rows_are_compared_and_published_figures_stand_apart(tmp_path: Path, pla
     assert compared.endswith(kept["verdict"])
     assert apart.startswith("published, other conditions; not comparable unless stated\n")
     assert "36.6" not in (out / "results.csv").read_text()
+
+
+def test_differences_of_a_folder_are_those_of_its_sweep(tmp_path: Path, plan: Path) -> None:
+    """benchmarks/differences.py reads the rows from the runs' names, shares of known labels or not."""
+    text = {**yaml.safe_load(plan.read_text()), "proportions": [0.5, 1], "seeds": [0]}
+    plan.write_text(yaml.safe_dump(text, sort_keys=False))
+    out, apart = tmp_path / "sweep", tmp_path / "apart.csv"
+    found = command("sweep", "--config", plan, "--out", out, "--against", "gap")
+    assert found.code == 0, found.err
+    script = Path(__file__).parents[2] / "benchmarks" / "differences.py"
+    subprocess.run([sys.executable, script, out, "--against", "gap", "--csv", apart], check=True)
+    of_sweep, of_folder = ((out / "differences.csv").read_text().splitlines(), apart.read_text().splitlines())
+    assert len(of_sweep) == 4  # a head, two shares, their mean
+    assert of_folder == of_sweep
 
 
 def test_layers_of_settings() -> None:
