@@ -1,9 +1,10 @@
 """Differences between rows of a folder of runs that are more, or not more, than chance of images and seeds.
 
-Run: python benchmarks/differences.py FOLDER [--against baseline-mlp] [--csv results/voc-differences.csv]
+Run: python benchmarks/differences.py FOLDER [--against ROW] [--csv results/voc-differences.csv]
 
 Runs are called ROW-seed0 or ROW-known0.1-seed0 and so on, as `labelwise sweep` names them. Each row is compared with
-its control, `ROW-uniform`, and with the row that is named; see `labelwise.experiments.significance`.
+its control, `ROW-uniform`, and with the row that is named, `baseline-mlp` where none is and one stands in FOLDER; see
+`labelwise.experiments.significance`.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--against", default="baseline-mlp")
+    parser.add_argument("--against")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     files = score_files(args.folder)
-    found = significance.differences(files, args.against)
+    against = args.against or "baseline-mlp"
+    found = significance.differences(files, against) if args.against or against in files else []
     for row in files:
         twin = f"{row}-uniform"
         if twin in files:

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/comparison.md from the measurements that are kept: `python docs/tables.py`.
+"""Writes the tables of docs/comparison.md and README.md from the measurements that are kept: `python docs/tables.py`.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`. Figures are means over seeds in points, with their
 sample standard deviation where there are several.
@@ -14,16 +14,25 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "comparison.md"
+PAGES = (ROOT / "docs" / "comparison.md", ROOT / "README.md")
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Rows = list[dict[str, str]]
 
 NAMES = {
-    "dlfl-uniform": "`dlfl`, uniform attention",
-    "csra-uniform": "`csra`, uniform attention",
     "class-features": "`class-features`, with its loss",
     "class-features-without-loss": "`class-features`, without its loss",
 }
+HEADS = (
+    "ssgrl",
+    "ssgrl-uniform",
+    "csra",
+    "csra-uniform",
+    "dlfl",
+    "dlfl-uniform",
+    "baseline-mlp",
+    "baseline-gap",
+    "baseline-gmp",
+)
 PARTS = {
     "dlfl-steps2": "`dlfl`, two steps (`extractor.steps=2`)",
     "dlfl-heads4": "`dlfl`, four heads",
@@ -88,6 +97,8 @@ def whole(cell: str) -> str:
 
 def shown(row: str) -> str:
     """A row as the page calls it."""
+    if row.endswith("-uniform"):
+        return f"`{row.removesuffix('-uniform')}`, uniform attention"
     return NAMES.get(row, f"`{row}`")
 
 
@@ -103,14 +114,15 @@ def interval(gap: dict[str, str]) -> str:
     )
 
 
+def gaps(name: str) -> Callable[[str, str], str]:
+    """Differences of a file by row and what it is compared with; empty where they were not taken."""
+    found = {(row["row"], row["against"]): interval(row) for row in kept(f"{name}-differences")}
+    return lambda row, against: found.get((row, against), "")
+
+
 def methods(name: str) -> str:
     """Heads side by side, best first; controls that look everywhere alike stand as a difference."""
-    lines = grouped(kept(name), "row")
-    gaps = {(row["row"], row["against"]): row for row in kept(f"{name}-differences")}
-
-    def gap(row: str, against: str) -> str:
-        found = gaps.get((row, against))
-        return "" if found is None else interval(found)
+    lines, gap = grouped(kept(name), "row"), gaps(name)
 
     def line(row: str, own: Rows) -> list[str]:
         places = [" / ".join(figure(own, key, 1, sd=False) for key in keys) for keys in EVIDENCE]
@@ -138,8 +150,27 @@ def finetuned() -> str:
     """Heads trained together with the backbone, best first."""
     lines = [(row, own) for (row,), own in grouped(kept("voc-finetuned"), "row").items()]
     lines.sort(key=lambda item: -statistics.fmean(float(r["mAP"]) for r in item[1]))
-    cells = [[shown(row), figure(own, "mAP"), figure(own, "val_mAP"), str(len(own))] for row, own in lines]
-    return markdown(["head", "test mAP", "val mAP", "seeds"], cells)
+    gap = gaps("voc-finetuned")
+    cells = [
+        [shown(row), figure(own, "mAP"), str(len(own)), gap(row, f"{row}-uniform"), figure(own, "val_mAP")]
+        for row, own in lines
+    ]
+    return markdown(["head", "test mAP", "seeds", "over its uniform twin", "val mAP"], cells)
+
+
+def short() -> str:
+    """A few heads on small and large maps, frozen and fine-tuned; the best of each column in bold."""
+    columns = {
+        "7 × 7 places, frozen": "voc-methods",
+        "14 × 14 places, frozen": "voc-methods-448",
+        "7 × 7, fine-tuned": "voc-finetuned",
+    }
+    found = [grouped(kept(name), "row") for name in columns.values()]
+    lines = [[shown(row), *(figure(rows[row,], "mAP") for rows in found)] for row in HEADS]
+    for i in range(1, len(lines[0])):
+        top = max(lines, key=lambda cells: float(cells[i].split()[0]))
+        top[i] = f"**{top[i]}**"
+    return markdown(["head", *columns], lines)
 
 
 def partial() -> str:
@@ -226,6 +257,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
     "voc-finetuned": finetuned,
+    "heads": short,
     "voc-partial": partial,
     "voc-when-448": lambda: when("voc-when-448"),
     "voc-small-448": small,
@@ -241,4 +273,5 @@ def page(written: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(page(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -31,7 +31,7 @@ def sweep(
 
     It goes on where it stopped.
 
-    Example: labelwise sweep --config recipes/classification/voc-frozen.yaml --out runs/voc --against baseline-mlp
+    Example: labelwise sweep --config recipes/classification/voc-methods.yaml --out runs/voc --against baseline-mlp
     """
     from labelwise.experiments import published as carried
     from labelwise.experiments import significance
