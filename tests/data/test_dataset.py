@@ -78,6 +78,7 @@ def test_summary_and_pickle(data: Dataset) -> None:
         "labels: dog 3, cat 2",
         "note: A note.",
     ]
+    assert repr(data) == "<Dataset made here: 5 images, 2 labels; splits: train 2, test 2>"
 
 
 def test_shapes_must_agree(data: Dataset) -> None:

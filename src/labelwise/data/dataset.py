@@ -225,10 +225,20 @@ class Dataset:
         if len(shown) > 8:
             shown = [*shown[:4], "...", *shown[-3:]]
         lines = [
-            f"{self.source or 'data set'}: {len(self):,} images, {len(self.labels):,} labels",
-            "splits: " + (", ".join(f"{n} {c:,}" for n, c in self.splits().items()) or "none"),
+            *self._size(),
             f"positives: {count.sum():,}, {count.sum() / max(len(self), 1):.2f} an image; "
             f"{unknown:.1%} of the cells unknown",
             "labels: " + ", ".join(shown),
         ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def __repr__(self) -> str:
+        """One line, whatever the number of images."""
+        return f"<Dataset {'; '.join(self._size())}>"
+
+    def _size(self) -> tuple[str, str]:
+        splits = ", ".join(f"{name} {count:,}" for name, count in self.splits().items())
+        return (
+            f"{self.source.removesuffix(':') or 'data set'}: {len(self):,} images, {len(self.labels):,} labels",
+            f"splits: {splits or 'none'}",
+        )

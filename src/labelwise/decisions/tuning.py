@@ -76,7 +76,7 @@ def tune(
     aim = Objective.parse(objective)
     one_of("calibration", calibration, STORED)
     z = np.asarray(logits, dtype=np.float64)
-    told = f"{aim.text} on {source or 'these images'}, {len(z)} images, {calibration} calibration"
+    told = f"{aim.text} on {source.removesuffix(':') or 'these images'}, {len(z)} images, {calibration} calibration"
     decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, told)
     p, selected = np.zeros(z.shape), np.zeros(z.shape, bool)
     fold = np.random.default_rng(0).permutation(len(z)) % FOLDS

@@ -75,7 +75,7 @@ def headline(run: RunRecord) -> dict[str, Any]:
     figures_shown += [(f"{split} images", count(images), ""), ("labels", count(len(run.names)), "")]
     return {
         "method": run.config.get("method", "a model"),
-        "source": data.get("source", "") if isinstance(data, Mapping) else data,
+        "source": str(data.get("source", "") if isinstance(data, Mapping) else data).removesuffix(":"),
         "split": split,
         "mAP": percent(metrics.get("mAP")),
         "figures": figures_shown,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,8 +45,8 @@ class Prediction:
     scores: dict[str, float]
     thresholds: dict[str, float]
     error: str | None = None
-    maps: np.ndarray | None = None
-    names: tuple[str, ...] = ()
+    maps: np.ndarray | None = field(default=None, repr=False)
+    names: tuple[str, ...] = field(default=(), repr=False)
     chosen: frozenset[str] | None = None
     shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
