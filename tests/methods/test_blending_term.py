@@ -164,9 +164,8 @@ def test_any_method_with_label_features_can_be_blended() -> None:
 
 
 def test_a_method_that_scores_places_is_refused() -> None:
-    method = begin(build(name="csra", blending={"weight": 1.0}))
     with pytest.raises(LabelwiseError) as error:
-        method(a_batch())
+        build(name="csra", blending={"weight": 1.0})
     assert str(error.value) == (
         "blending over a method that scores places, not label features; expected a method with a classifier of "
         "label features, such as dsrb; set blending.weight=0"

@@ -40,6 +40,9 @@ class BlendingTerm(nn.Module):
         samples: training cells that make a prototype, at most.
         top_k: labels of an image that are blended with a prototype.
 
+    Raises:
+        LabelwiseError: an option out of its range, or a head without a classifier of label features.
+
     Source: blending of DSRB and SARB (2022); equations in docs/methods/dsrb.md.
     Differs: features are blended after pooling, which is the same; epochs are shares of the training.
     """
@@ -73,6 +76,12 @@ class BlendingTerm(nn.Module):
                 "one of them above 0",
                 "set blending.weight=0 for no blending",
             )
+        if not sizes.classified:
+            raise LabelwiseError(
+                "blending over a method that scores places, not label features",
+                "a method with a classifier of label features, such as dsrb",
+                "set blending.weight=0",
+            )
         self.weights = weight * instance, weight * prototype
         self.schedule, self.top_k = Schedule(start, refresh), top_k
         self.by_quadrant = prototypes == "quadrants"
@@ -91,12 +100,7 @@ class BlendingTerm(nn.Module):
             return {name: share * 0 for name, share in shares.items() if share is not None}
         names, blended = zip(*self._blend(step).items(), strict=True)
         logits = step.model.relate(torch.cat([features for features, _ in blended]))[1]
-        if logits is None:
-            raise LabelwiseError(
-                "blending over a method that scores places, not label features",
-                "a method with a classifier of label features, such as dsrb",
-                "set blending.weight=0",
-            )
+        assert logits is not None, "a head with a classifier"
         parts = logits.split(len(step.targets))
         found = {n: step.criterion(z, t) for n, z, (_, t) in zip(names, parts, blended, strict=True)}
         if self.bank is not None:  # before its first making there is nothing to blend with

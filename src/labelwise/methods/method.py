@@ -26,12 +26,14 @@ class HeadSizes:
         decoupled: width of the extractor's label features.
         features: width of the features that the classifier reads.
         groups: columns of the labels of each group of the label set.
+        classified: whether logits are a classifier's, of label features, rather than the extractor's own.
     """
 
     labels: int
     decoupled: int
     features: int
     groups: tuple[tuple[int, ...], ...] = ()
+    classified: bool = True
 
 
 @dataclass
