@@ -37,6 +37,8 @@ PARTS = {
     "dlfl-steps2": "`dlfl`, two steps (`extractor.steps=2`)",
     "dlfl-heads4": "`dlfl`, four heads",
     "dlfl-d256": "`dlfl`, D = 256",
+    "dlfl-no-mean": "`dlfl`, without the mean feature (`extractor.mean_feature=false`)",
+    "dlfl-no-ffn": "`dlfl`, without the feed-forward layer (`extractor.ffn=0`)",
     "dlfl-disc": "`dlfl`, `discriminative.weight=0.1`",
     "dlfl-intra": "`dlfl`, its inner half alone (`discriminative.inter=false`)",
     "dlfl-inter": "`dlfl`, its outer half alone (`discriminative.intra=false`)",
@@ -193,10 +195,14 @@ def partial() -> str:
 
 
 def parts() -> str:
-    """What a changed part moves."""
-    gaps = {row["row"]: row for row in kept("voc-parts-differences")}
-    lines = [[told, interval(gaps[row]), gaps[row]["seeds"]] for row, told in PARTS.items()]
-    return markdown(["changed", "test mAP moves by", "seeds"], lines)
+    """What a changed part moves, on small and large maps."""
+    names = ("voc-parts-differences", "voc-parts-448-differences")
+    found = [{row["row"]: row for row in kept(name)} for name in names]
+    lines = []
+    for row, told in PARTS.items():
+        cells = [[interval(gaps[row]), gaps[row]["seeds"]] if row in gaps else ["", ""] for gaps in found]
+        lines.append([told, *cells[0], *cells[1]])
+    return markdown(["changed", "7 × 7: test mAP moves by", "seeds", "14 × 14", "seeds"], lines)
 
 
 def retrieval() -> str:
