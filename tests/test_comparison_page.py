@@ -39,6 +39,14 @@ def test_a_line_by_hand() -> None:
     assert cells[3].strip("*").startswith(f"{100 * float(gap['difference']):+.1f} [")
 
 
+def test_a_line_of_the_readme_by_hand() -> None:
+    found = []
+    for name in ("voc-methods", "voc-methods-448", "voc-finetuned"):
+        values = [100 * float(row["mAP"]) for row in TABLES["kept"](name) if row["row"] == "ssgrl"]
+        found.append(f"{sum(values) / 3:.2f}\u00a0±\u00a0{statistics.stdev(values):.2f}")
+    assert f"| `ssgrl` | {' | '.join(f'**{cell}**' for cell in found)} |" in PAGES[1].splitlines()
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
