@@ -106,14 +106,13 @@ def shown(row: str) -> str:
 
 def interval(gap: dict[str, str]) -> str:
     """A difference in points with its interval, bold where it is more than noise."""
-    ends = ("difference", "low", "high")
-    mean, low, high = (f"{round(100 * float(gap[key]), 1) + 0.0:+.1f}" for key in ends)  # + 0.0: no "-0.0"
+    noise = float(gap["low"]) <= 0 <= float(gap["high"]) or gap.get("verdict") == "within noise"
+    points = [round(100 * float(gap[key]), 1) for key in ("difference", "low", "high")]
+    if noise:
+        points = [point + 0.0 for point in points]  # "-0.0" only where it says on which side of 0
+    mean, low, high = (f"{point:+.1f}" for point in points)
     told = f"{mean} [{low}, {high}]"
-    return (
-        told
-        if float(gap["low"]) <= 0 <= float(gap["high"]) or gap.get("verdict") == "within noise"
-        else f"**{told}**"
-    )
+    return told if noise else f"**{told}**"
 
 
 def gaps(name: str) -> Callable[[str, str], str]:

@@ -61,15 +61,18 @@ def test_figures(rows: list[dict[str, str]], told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict", "told"),
+    ("mean", "low", "high", "verdict", "told"),
     [
-        ("0.01", "0.03", "higher", "**+2.0 [+1.0, +3.0]**"),
-        ("-0.01", "0.03", "within noise", "+2.0 [-1.0, +3.0]"),
-        ("0.01", "0.03", "within noise", "+2.0 [+1.0, +3.0]"),
-        ("0.0001", "0.03", "higher", "**+2.0 [+0.0, +3.0]**"),
-        ("-0.0001", "0.03", "within noise", "+2.0 [+0.0, +3.0]"),
+        ("0.02", "0.01", "0.03", "higher", "**+2.0 [+1.0, +3.0]**"),
+        ("0.02", "-0.01", "0.03", "within noise", "+2.0 [-1.0, +3.0]"),
+        ("0.02", "0.01", "0.03", "within noise", "+2.0 [+1.0, +3.0]"),
+        ("0.02", "0.0001", "0.03", "higher", "**+2.0 [+0.0, +3.0]**"),
+        ("0.02", "-0.0001", "0.03", "within noise", "+2.0 [+0.0, +3.0]"),
+        ("-0.02", "-0.03", "-0.0001", "lower", "**-2.0 [-3.0, -0.0]**"),
     ],
 )
-def test_only_what_is_more_than_noise_is_bold(low: str, high: str, verdict: str, told: str) -> None:
-    gap = {"difference": "0.02", "low": low, "high": high, "verdict": verdict}
+def test_only_what_is_more_than_noise_is_bold(
+    mean: str, low: str, high: str, verdict: str, told: str
+) -> None:
+    gap = {"difference": mean, "low": low, "high": high, "verdict": verdict}
     assert TABLES["interval"](gap) == told
