@@ -21,6 +21,7 @@ Rows = list[dict[str, str]]
 NAMES = {
     "class-features": "`class-features`, with its loss",
     "class-features-without-loss": "`class-features`, without its loss",
+    "ssgrl-disc": "`ssgrl`, with the discriminative loss",
 }
 HEADS = (
     "ssgrl",
@@ -206,14 +207,15 @@ def parts() -> str:
 
 def retrieval() -> str:
     """Heads without and with the discriminative loss."""
-    lines = grouped(kept("retrieval"), "row")
+    frozen, tuned = (grouped(kept(name), "row") for name in ("retrieval", "retrieval-finetuned"))
     rows = []
-    for head, plain, beside in (
-        ("`ssgrl`", "ssgrl", "ssgrl-disc"),
-        ("`query2label`", "query2label", "query2label-disc"),
-        ("`dlfl`", "dlfl", "dlfl-disc"),
-        ("`class-features`", "class-features-without-loss", "class-features"),
-        ("`baseline-mlp`, shared feature", "baseline-mlp", ""),
+    for head, lines, plain, beside in (
+        ("`ssgrl`", frozen, "ssgrl", "ssgrl-disc"),
+        ("`query2label`", frozen, "query2label", "query2label-disc"),
+        ("`dlfl`", frozen, "dlfl", "dlfl-disc"),
+        ("`class-features`", frozen, "class-features-without-loss", "class-features"),
+        ("`baseline-mlp`, shared feature", frozen, "baseline-mlp", ""),
+        ("`ssgrl`, fine-tuned", tuned, "ssgrl", "ssgrl-disc"),
     ):
         cells = [head]
         for key in ("ranking", "retrieval", "calibration"):
