@@ -12,9 +12,11 @@ import pytest
 
 from labelwise.continual import published
 from labelwise.continual.published import published_stream
+from labelwise.continual.run import learn_stream
 from labelwise.continual.streams import label_blocks, make_stream
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
+from labelwise.training.config import make_config
 from labelwise.types import LabelSet
 
 
@@ -61,6 +63,13 @@ def test_sizes_must_add_up() -> None:
     assert [len(b) for b in label_blocks(6, [])] == [2, 2, 1, 1]
     with pytest.raises(LabelwiseError, match=r"tasks of 2, 2 labels, 4 in all; .* add up to 5"):
         label_blocks(5, [2, 2])
+
+
+def test_hidden_cells_and_fewer_images_are_refused(tmp_path: Path) -> None:
+    for name, value in (("train_images", 5), ("known_proportion", 0.5), ("mask_file", "m.npz")):
+        config = make_config({"data": {"source": "made", name: value}})
+        with pytest.raises(LabelwiseError, match=f"data.{name}={value} with a stream; .*; leave it out"):
+            learn_stream(config, tmp_path / "run", dataset())
 
 
 def test_a_task_without_images_is_refused() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwise.data import ensure_splits, read, stratified_split
-from labelwise.data.splits import split_dataset, whole_shares
+from labelwise.data.splits import fewer_rows, split_dataset, whole_shares
 from labelwise.errors import LabelwiseError
 
 Photo = Callable[..., Path]
@@ -150,6 +150,29 @@ def test_ensure_splits_refusals(tmp_path: Path, photo: Photo) -> None:
         ensure_splits(only_test)
     with pytest.raises(LabelwiseError, match=r"1 rows of .* to split; expected at least 3"):
         ensure_splits(read(table(tmp_path, photo, ["0.jpg,1"])))
+
+
+def test_fewer_rows_are_a_nested_draw_of_one_split(tmp_path: Path, photo: Photo) -> None:
+    lines = [f"{i}.jpg,{'train' if i < 40 else 'test'},{i % 2}" for i in range(50)]
+    data = read(table(tmp_path, photo, lines, "image,split,cat"))
+    few, more, other = (
+        fewer_rows(data, "train", 5),
+        fewer_rows(data, "train", 20),
+        fewer_rows(data, "train", 5, 1),
+    )
+    assert few.splits() == {"train": 5, "test": 10}
+    assert more.splits() == {"train": 20, "test": 10}
+    kept = [set(part.rows_of("train").tolist()) for part in (few, more, other)]
+    assert kept[0] < kept[1] < set(range(40))
+    assert kept[2] != kept[0]
+    assert few.notes[-1] == "5 of the 40 train images are drawn (seed 0)."
+    assert data.splits() == {"train": 40, "test": 10}
+    assert fewer_rows(data, "train", 40).splits() == data.splits()
+    for number in (0, 41):
+        with pytest.raises(
+            LabelwiseError, match=f"{number} of the 40 train images; expected at most as many"
+        ):
+            fewer_rows(data, "train", number)
 
 
 def test_near_duplicates_stay_together_when_asked(tmp_path: Path, photo: Photo) -> None:

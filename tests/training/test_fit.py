@@ -15,6 +15,7 @@ from safetensors import safe_open
 import labelwise as lw
 import tiny_runs
 from labelwise.data.masks import known_mask
+from labelwise.data.splits import fewer_rows
 from labelwise.errors import LabelwiseError
 from labelwise.training import Run
 from labelwise.training.config import make_config
@@ -167,6 +168,32 @@ def test_the_known_share_is_the_protocols(table: Path) -> None:
     config = make_config(tiny_runs.settings("x", data={"source": "x", "known_proportion": 0.3}))
     found = shown_rows(rows, config.data)
     assert np.array_equal(found.known, known_mask(48, 10, 0.3, seed=0))
+
+
+def test_fewer_training_images_leave_the_other_splits_whole(
+    tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"parquet:{table}"
+    data = {"source": source, "train_images": 30, "known_proportion": 0.8}
+    run = train(make_config(tiny_runs.settings("", data=data, epochs=1)), tmp_path / "run")
+    assert "30 of the 48 train images are drawn (seed 0)." in capsys.readouterr().err
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["training"]["images"] == 30
+    assert results["splits"]["test"]["conditions"]["images"] == 17
+    rows = fewer_rows(lw.read(source), "train", 30).split("train")
+    with np.load(tmp_path / "run" / "known.npz") as kept:
+        assert kept["ids"].tolist() == [rows.image_id(i) for i in range(30)]
+        assert np.array_equal(kept["known"], known_mask(30, 10, 0.8, seed=0))
+    assert _train("", tmp_path / "run", resume=True, data=data, epochs=1).path == run.path
+
+
+def test_few_images_without_a_label_are_refused(tmp_path: Path, table: Path) -> None:
+    data = {"source": f"parquet:{table}", "train_images": 2}
+    with pytest.raises(
+        LabelwiseError, match=r"labels with positives in other splits but none in train"
+    ) as error:
+        _train("", tmp_path / "run", data=data)
+    assert "; raise data.train_images, or train the rest" in str(error.value)
 
 
 def test_a_label_without_positives_in_training_is_told(

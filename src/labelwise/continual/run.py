@@ -20,7 +20,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.splits import ensure_splits
 from labelwise.errors import LabelwiseError
 from labelwise.training.checkpoint import settle_state
-from labelwise.training.config import Config
+from labelwise.training.config import Config, DataSettings
 from labelwise.training.files import read_json, write_json
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
@@ -50,6 +50,17 @@ def open_stream(source: str, config: Config, data: Dataset | None = None) -> Str
     return published_stream(name, Path(folder))
 
 
+def _refuse_draws(config: Config) -> None:
+    """A stream is learned whole: which labels each task tells is the setting's to say."""
+    plain = DataSettings(source="")
+    for name in ("train_images", "known_proportion", "known", "mask_file"):
+        value = getattr(config.data, name)
+        if value != getattr(plain, name):
+            raise LabelwiseError(
+                f"data.{name}={value} with a stream", "all images and labels of the tasks", "leave it out"
+            )
+
+
 def learn_stream(
     config: Config,
     out: Path,
@@ -75,6 +86,7 @@ def learn_stream(
         LabelwiseError: wrong settings or data, or a folder that holds another run.
         Stopped: after a request to stop, with the state saved.
     """
+    _refuse_draws(config)
     method = "dlfl" if config.method == "auto" else config.method
     frozen = config.backbone.model_copy(update={"freeze": True})
     config = config.model_copy(update={"method": method, "backbone": frozen})

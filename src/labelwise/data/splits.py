@@ -192,6 +192,33 @@ def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
     return data.with_split(codes, (*data.split_names, "val")).with_notes(note)
 
 
+def fewer_rows(data: Dataset, split: str, number: int, seed: int = 0) -> Dataset:
+    """The data set with a random `number` of a split's rows in it; the rest are in no split.
+
+    Draws of one seed are nested: the rows of a smaller number are among those of a larger one.
+
+    Args:
+        data: rows with splits.
+        split: name of the one to draw from.
+        number: of rows to keep, from 1.
+        seed: of the draw.
+
+    Raises:
+        LabelwiseError: the split has fewer rows, or there is no such split.
+    """
+    rows = data.rows_of(split)
+    if not 1 <= number <= len(rows):
+        raise LabelwiseError(
+            f"{number:,} of the {len(rows):,} {split} images",
+            "at most as many as there are",
+            "lower the number",
+        )
+    codes = np.array(data.split_of, np.int16)
+    codes[np.random.default_rng(seed).permutation(rows)[number:]] = -1
+    note = f"{number:,} of the {len(rows):,} {split} images are drawn (seed {seed})."
+    return data.with_split(codes, data.split_names).with_notes(note)
+
+
 def split_dataset(
     data: Dataset, names: Sequence[str], fractions: Sequence[float], seed: int, near: bool = False
 ) -> Dataset:

@@ -22,6 +22,9 @@ class DataSettings(_Settings):
     """Where the photographs and labels are."""
 
     source: str = Field(description="SOURCE, as `labelwise train --data` takes it")
+    train_images: int = Field(
+        0, ge=0, description="learn from so many of the training images, drawn by the seed; 0 for all"
+    )
     known_proportion: float = Field(
         1.0, gt=0, le=1, description="share of training cells kept known; others hidden"
     )
