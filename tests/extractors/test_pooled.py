@@ -32,6 +32,19 @@ def test_hidden_layer_equals_its_equation(seeded: torch.Generator) -> None:
         torch.testing.assert_close(module(x).features[b], expected.expand(3, -1))
 
 
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_a_hidden_layer_per_place_is_pooled(pool: str, seeded: torch.Generator) -> None:
+    module = Pooled(4, 3, pool=pool, hidden=6, per_place=True, dropout=0.5, normalise="none").eval()
+    x = torch.randn(2, 4, 3, 5, generator=seeded)
+    linear = module.hidden[0]
+    for b, image in enumerate(x):
+        seen = [linear.weight @ image[:, i, j] + linear.bias for i in range(3) for j in range(5)]
+        curved = torch.stack([v * (1 + torch.erf(v / math.sqrt(2))) / 2 for v in seen])
+        expected = curved.sum(0) / 15 if pool == "mean" else curved.max(0).values
+        torch.testing.assert_close(module(x).features[b], expected.expand(3, -1))
+        torch.testing.assert_close(module.places(x)[b], curved)
+
+
 def test_features_of_many_labels_cost_no_memory(seeded: torch.Generator) -> None:
     features = Pooled(4, 2000)(torch.rand(2, 4, 3, 5)).features
     assert features.shape == (2, 2000, 4)
@@ -63,6 +76,7 @@ def test_one_recipe_serves_maps_of_any_scale(seeded: torch.Generator) -> None:
 
 
 def test_dropout_acts_in_training_alone(seeded: torch.Generator) -> None:
-    module, x = Pooled(4, 3, hidden=32, dropout=0.5), torch.rand(1, 4, 3, 5)
-    assert (module(x).features == 0).any()
-    assert not (module.eval()(x).features == 0).any()
+    for per_place in (False, True):
+        module, x = Pooled(4, 3, hidden=32, per_place=per_place, dropout=0.5), torch.rand(1, 4, 3, 5)
+        assert (module(x).features == 0).any()
+        assert not (module.eval()(x).features == 0).any()

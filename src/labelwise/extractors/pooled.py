@@ -14,16 +14,18 @@ from labelwise.types import LabelFeatures
 class Pooled(nn.Module):
     """One pooled vector, given to every label: `f_l = g(pool_p x_p)` for all `l`.
 
-    `g` is the identity, or with `hidden` a linear map, GELU and dropout, the pooled MLP. The features are an expanded
-    view and cost no memory. The pool looks everywhere alike, so there are no maps to give: `places` shows instead what
-    the classifier would read at each location alone, from which a model makes class activation maps.
+    `g` is the identity, or with `hidden` a linear map and GELU, the pooled MLP; with `per_place` it comes before the
+    pool, `f_l = pool_p g(x_p)`. The features are an expanded view and cost no memory. The pool looks
+    everywhere alike, so there are no maps to give: `places` shows instead what the classifier would read at each
+    location alone, from which a model makes class activation maps.
 
     Args:
         channels: C of the map.
         num_labels: L.
         pool: `mean` (GAP) or `max` (GMP) over locations.
         hidden: width of the hidden layer; 0 for none.
-        dropout: rate in [0, 1) after the hidden layer.
+        per_place: the hidden layer sees each location by itself, and what it gives is pooled.
+        dropout: rate in [0, 1) on the feature that the hidden layer gave.
         map_dropout: rate in [0, 1) at which whole channels of the map are left out.
         normalise: scale of the map, see `MapNorm`.
 
@@ -38,26 +40,29 @@ class Pooled(nn.Module):
         num_labels: int,
         pool: Literal["mean", "max"] = "mean",
         hidden: int = 0,
+        per_place: bool = False,
         dropout: float = 0.0,
         map_dropout: float = 0.0,
         normalise: MapNormKind = "mean",
     ) -> None:
         super().__init__()
-        self.num_labels, self.pool = num_labels, pool
+        self.num_labels, self.pool, self.per_place = num_labels, pool, per_place
         self.dim = hidden or channels
         self.norm = MapNorm(channels, normalise)
         self.map_dropout = nn.Dropout2d(map_dropout)
-        self.hidden = (
-            nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout))
-            if hidden
-            else nn.Identity()
-        )
+        self.hidden = nn.Sequential(nn.Linear(channels, hidden), nn.GELU()) if hidden else nn.Identity()
+        self.dropout = nn.Dropout(dropout if hidden else 0.0)
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map."""
-        x = self.map_dropout(self.norm(x))
-        pooled = self.hidden(x.mean((2, 3)) if self.pool == "mean" else x.amax((2, 3)))
-        return LabelFeatures(pooled.unsqueeze(1).expand(-1, self.num_labels, -1))
+        if self.per_place:
+            pooled = self._pool(self.places(x).transpose(1, 2))
+        else:
+            pooled = self.hidden(self._pool(self.map_dropout(self.norm(x)).flatten(2)))
+        return LabelFeatures(self.dropout(pooled).unsqueeze(1).expand(-1, self.num_labels, -1))
+
+    def _pool(self, x: Float[Tensor, "B D P"]) -> Float[Tensor, "B D"]:
+        return x.mean(2) if self.pool == "mean" else x.amax(2)
 
     def places(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B P D"]:
         """`g(x_p)`: the feature of each location, as if it were all that the pool gave."""
