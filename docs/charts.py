@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COLOURS = ("#b45309", "#1d4ed8", "#15803d", "#be185d", "#6d28d9", "#0e7490", "#4b5563", "#a16207")
+COLOURS = ("#b45309", "#1d4ed8", "#15803d", "#be185d", "#6d28d9", "#0e7490", "#4b5563", "#111827")
 TOP = 34
 Rows = list[dict[str, str]]
 Points = Sequence[tuple[float, float]]
