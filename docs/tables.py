@@ -21,7 +21,9 @@ Rows = list[dict[str, str]]
 NAMES = {
     "class-features": "`class-features`, with its loss",
     "class-features-without-loss": "`class-features`, without its loss",
+    "dlfl-disc": "`dlfl`, with the discriminative loss",
     "ssgrl-disc": "`ssgrl`, with the discriminative loss",
+    "baseline-mlp-per-place": "`baseline-mlp`, hidden layer before the pool",
 }
 HEADS = (
     "ssgrl",
