@@ -253,13 +253,25 @@ def when(name: str) -> str:
 
 
 def small() -> str:
-    """The same heads by the number of training photographs."""
-    rows = [{**row, "row": row["row"].replace(f"-{row['train']}", "")} for row in kept("voc-small-448")]
-    names = list(dict.fromkeys(row["row"] for row in rows))
-    cells = grouped(rows + kept("voc-methods-448"), "row", "train")
-    counts = sorted({row["train"] for row in rows} | {"1976"}, key=int)
-    head = ["test mAP by training photographs", *(f"{int(n):,}" for n in counts)]
-    return markdown(head, [[shown(name), *(figure(cells[name, n], "mAP") for n in counts)] for name in names])
+    """The same heads by the number of training photographs, on small and large maps."""
+    columns: list[tuple[str, dict[tuple[str, ...], Rows]]] = []
+    names: list[str] = []
+    for places, few, whole_data in (
+        ("7 × 7", "voc-small", "voc-methods"),
+        ("14 × 14", "voc-small-448", "voc-methods-448"),
+    ):
+        rows = [{**row, "row": row["row"].replace(f"-{row['train']}", "")} for row in kept(few)]
+        names += [row["row"] for row in rows]
+        cells = grouped(rows + kept(whole_data), "train", "row")
+        columns += [(f"{places}: {int(n):,}", cells) for n in ("200", "600", "1976")]
+    lines = [
+        [
+            shown(name),
+            *(figure(cells[told.split()[-1].replace(",", ""), name], "mAP") for told, cells in columns),
+        ]
+        for name in sorted(dict.fromkeys(names))
+    ]
+    return markdown(["test mAP by training photographs", *(told for told, _ in columns)], lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -117,3 +118,15 @@ def test_every_option_of_an_extractor_builds(name: str) -> None:
 def test_every_loss_and_reduction_builds(loss: str) -> None:
     for reduction in ("mean_known", "label_sum", "sum"):
         build_and_step("baseline-gap", loss={"name": loss, "reduction": reduction})
+
+
+def test_every_measured_row_is_a_recipes_row() -> None:
+    planned = {name for recipe in RECIPES for name in read_yaml(recipe)["rows"]}
+    measured = {
+        row["row"]
+        for file in ROOT.glob("results/voc-*.csv")
+        if file.stem != "voc-partial-first"  # settings of before, told in results/LOG.md
+        for row in csv.DictReader(file.open(newline="", encoding="utf-8"))
+        if "method" in row
+    }
+    assert measured - planned == set()

@@ -228,19 +228,28 @@ def test_auto_leaves_unknown_cells_out_unless_nothing_is_known_to_be_absent(tabl
 @pytest.mark.parametrize(
     ("share", "given", "chosen"),
     [
-        (1.0, {}, "dlfl"),
-        (0.5, {}, "dlfl"),
+        (1.0, {}, "csra"),
+        (0.5, {}, "csra"),
+        (0.5, {"blending": {"weight": 1.0}}, "dlfl"),
+        (0.5, {"extractor": {"dim": 16}}, "dlfl"),
         (0.1, {}, "baseline-mlp"),
+        (0.1, {"blending": {"weight": 1.0}}, "baseline-mlp"),
         (0.1, {"extractor": {"dim": 16}}, "dlfl"),
         (0.1, {"method": "csra"}, "csra"),
     ],
 )
-def test_auto_takes_a_shared_feature_where_few_labels_are_known(
+def test_auto_chooses_by_what_there_is_to_learn_from(
     table: Path, share: float, given: dict[str, Any], chosen: str
 ) -> None:
     settings = {"data": {"source": f"parquet:{table}", "known_proportion": share}, **given}
     config = make_config(settings)
     assert method_of(config, shown_rows(training_rows(table), config.data)) == chosen
+
+
+@pytest.mark.parametrize(("images", "chosen"), [(600, "csra"), (601, "dlfl")])
+def test_auto_takes_dlfl_where_there_are_images_enough(table: Path, images: int, chosen: str) -> None:
+    rows = training_rows(table).take(np.arange(images) % 48)
+    assert method_of(config_of(table, method="auto"), rows) == chosen
 
 
 def test_a_run_says_and_keeps_the_method_that_auto_chose(
@@ -249,6 +258,6 @@ def test_a_run_says_and_keeps_the_method_that_auto_chose(
     data = {"source": f"parquet:{table}", "known_proportion": 0.2}
     config = make_config(tiny_runs.settings("", data=data, extractor={}, backbone=FROZEN, epochs=1))
     run = train(config, tmp_path / "run")
-    assert "20% of training cells are known: method baseline-mlp" in capsys.readouterr().err
+    assert "48 training images, 20% of their labels known: method baseline-mlp" in capsys.readouterr().err
     assert read_yaml(run.path / "config.yaml")["method"] == "baseline-mlp"
     assert train(config, tmp_path / "run", resume=True, quiet=True).config.method == "baseline-mlp"

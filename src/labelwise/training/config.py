@@ -106,7 +106,8 @@ class Config(_Settings):
     )
     method: str = Field(
         "auto",
-        description="id, see `labelwise methods`; auto: dlfl, or baseline-mlp where few training labels are known",
+        description="id, see `labelwise methods`; auto: dlfl, or baseline-mlp or csra where there is little to learn "
+        "from",
     )
     backbone: BackboneSettings = BackboneSettings()
     extractor: dict[str, Any] = Field(default_factory=dict, description="options of the method's extractor")

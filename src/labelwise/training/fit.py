@@ -56,7 +56,7 @@ def fit(
 
     Args:
         data: a data set, or SOURCE text.
-        method: method id; `auto` chooses by the share of known labels, see `method_of`.
+        method: method id; `auto` chooses by the number of images and of known labels, see `method_of`.
         backbone: timm model name, or settings such as `{"weights": "none", "freeze": True}`.
         out: the run's folder.
         resume: go on from the state in `out`.
@@ -122,7 +122,8 @@ def _train(
     overlaps = warn_of_mistakes(dataset, config, watch.say)
     built = _built(run, rows, vectors)
     if asked != config.method:
-        watch.say(f"note: {rows.known.mean():.0%} of training cells are known: method {config.method}")
+        found = f"{len(rows):,} training images, {rows.known.mean():.0%} of their labels known"
+        watch.say(f"note: {found}: method {config.method}")
     for line in (*told(config, rows), *_cannot_learn(config, rows)):
         watch.say(line)
     if first:

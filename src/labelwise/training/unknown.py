@@ -18,11 +18,11 @@ from labelwise.errors import LabelwiseError
 from labelwise.losses import Facts, UnknownLoss
 from labelwise.losses.strategies import IGNORE, STRATEGIES
 from labelwise.methods.compose import Part
-from labelwise.training.config import Config, DataSettings
+from labelwise.training.config import TERMS, Config, DataSettings
 from labelwise.training.files import write_atomic
 
 KNOWN = "known.npz"
-FEW = 0.3
+FEW_KNOWN, FEW_IMAGES = 0.3, 600
 
 
 def shown_rows(rows: Dataset, settings: DataSettings) -> Dataset:
@@ -76,18 +76,24 @@ def strategy(config: Config, rows: Dataset) -> str:
 
 
 def method_of(config: Config, rows: Dataset) -> str:
-    """The method's id; `auto` is `dlfl`, or `baseline-mlp` where under `FEW` of the training cells are known.
+    """The method's id; `auto` is `dlfl`, but where there is little to learn from.
 
-    With a tenth of them known one shared feature learns more than a feature per label, at 7 x 7 and at 14 x 14 places:
-    see docs/comparison.md. Options of an extractor, relation or classifier are taken for dlfl's.
+    Under `FEW_KNOWN` of the training cells known it is `baseline-mlp`, for one shared feature then learns more than a
+    feature per label; of up to `FEW_IMAGES` images it is `csra`, which does not have to learn where to look. Both hold
+    at 7 x 7 and at 14 x 14 places: see docs/comparison.md. Options of an extractor, relation or classifier are taken
+    for dlfl's, and so are terms of the loss where the choice is `csra`, whose head has no classifier of label features.
 
     Args:
         rows: the training rows as they are shown.
     """
     if config.method != "auto":
         return config.method
-    of_parts = config.extractor or config.relation or config.classifier
-    return "baseline-mlp" if rows.known.mean() < FEW and not of_parts else "dlfl"
+    if config.extractor or config.relation or config.classifier:
+        return "dlfl"
+    if rows.known.mean() < FEW_KNOWN:
+        return "baseline-mlp"
+    terms = any(getattr(config, term) for term in TERMS)
+    return "csra" if len(rows) <= FEW_IMAGES and not terms else "dlfl"
 
 
 def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss | None:
