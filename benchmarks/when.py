@@ -84,11 +84,11 @@ def main() -> None:
                     "group": name,
                     "positives": int(positive.sum()),
                     "labels": int(positive.any(0).sum()),
-                    "control_mAP": round(float(control_map), 4),
-                    "difference": round(float(each[0]), 4),
-                    "low": round(float(low), 4),
-                    "high": round(float(high), 4),
-                    "sd": round(float(np.std([g[0] for g in gaps], ddof=1)), 4)
+                    "control_mAP": round(float(control_map), 6),
+                    "difference": round(float(each[0]), 6),
+                    "low": round(float(low), 6),
+                    "high": round(float(high), 6),
+                    "sd": round(float(np.std([g[0] for g in gaps], ddof=1)), 6)
                     if len(gaps) > 1
                     else math.nan,
                     "seeds": len(gaps),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COLOURS = ("#b45309", "#1d4ed8", "#15803d", "#be185d", "#6d28d9", "#0e7490", "#4b5563", "#111827")
+COLOURS = ("#b45309", "#1d4ed8", "#15803d", "#be185d", "#6d28d9", "#0e7490", "#4b5563", "#111827", "#65a30d")
 TOP = 34
 Rows = list[dict[str, str]]
 Points = Sequence[tuple[float, float]]
@@ -132,7 +132,7 @@ def when(rows: Rows) -> str:
     parts.append(f'<line x1="{left}" x2="{left + width}" y1="{zero:.1f}" y2="{zero:.1f}" stroke="#666"/>')
     for row in rows:
         i, colour = heads.index(row["row"]), COLOURS[heads.index(row["row"])]
-        x = left + width * (groups.index(row["group"]) + 0.5) / len(groups) + 12 * (i - (len(heads) - 1) / 2)
+        x = left + width * (groups.index(row["group"]) + 0.5) / len(groups) + 11 * (i - (len(heads) - 1) / 2)
         ends = f'y1="{place(row["low"]):.1f}" y2="{place(row["high"]):.1f}"'
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" {ends} stroke="{colour}" stroke-width="2"/>')
         parts.append(f'<circle cx="{x:.1f}" cy="{place(row["difference"]):.1f}" r="4" fill="{colour}"/>')

@@ -31,7 +31,7 @@ def test_every_series_has_a_line() -> None:
     gains = [
         row for row in table("voc-when-448") if row["by"] == "size" and row["against"].endswith("-uniform")
     ]
-    assert CHARTS["drawn"]("voc-when-448").count("<circle") == len(gains) == 32
+    assert CHARTS["drawn"]("voc-when-448").count("<circle") == len(gains) == 36
 
 
 def test_the_share_that_is_kept() -> None:
