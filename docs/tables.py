@@ -27,6 +27,7 @@ NAMES = {
 }
 HEADS = (
     "ssgrl",
+    "ssgrl-disc",
     "ssgrl-uniform",
     "csra",
     "csra-uniform",
