@@ -201,6 +201,20 @@ def write_audit(folder: Path, source: str) -> Path:
     return folder / "audit.csv"
 
 
+def test_the_choices_stay_in_place_while_a_photograph_comes(
+    page: Any, run_folder: Path, table: Path, tmp_path: Path
+) -> None:
+    source = scene_files(table, tmp_path)
+    review = Review(write_audit(tmp_path, source), lw.read(source))
+    with live(create_app(lw.load(run_folder), review=review)) as client:
+        page.goto(f"{client.base_url}/review")
+        page.wait_for_selector("[data-ready]")
+        assert page.locator("#image").bounding_box()["height"] > 200
+        before = page.locator("#choices").bounding_box()
+        page.evaluate("document.getElementById('image').removeAttribute('src')")
+        assert page.locator("#choices").bounding_box() == before
+
+
 def test_twenty_items_are_reviewed_by_keyboard_kept_over_a_reload_and_trained_on(
     page: Any, run_folder: Path, table: Path, tmp_path: Path
 ) -> None:

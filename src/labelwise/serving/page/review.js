@@ -41,7 +41,7 @@ function show() {
   at("back").disabled = place === 0;
   at("forward").disabled = place === items.length - 1;
   tell();
-  picture();
+  return picture();
 }
 
 function facts(item) {
@@ -168,5 +168,5 @@ at("export").addEventListener("click", async () => {
   at("export").disabled = false;
 });
 
-show();
+await show();
 document.body.dataset.ready = "yes";
