@@ -1,0 +1,136 @@
+"""Data sets from annotations: for each image the names of labels that are present, and those verified absent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.columns import split_codes
+from labelwise.data.readers.files import keep_existing
+from labelwise.data.readers.locate import locate
+from labelwise.data.readers.names import similar_names
+from labelwise.data.readers.repeated import merge_repeated
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+from labelwise.types import Group, LabelSet
+
+
+@dataclass(frozen=True)
+class ImageLabels:
+    """What an annotation file says of one image.
+
+    Args:
+        image: its path or URL as written, or the encoded file.
+        present: names of labels that the image has.
+        absent: names of labels that were checked and are absent; all others are unknown. `None`: every label that is
+            not present is absent.
+        known: `False` where nobody answered: all labels are unknown.
+        split: name of its split, or empty.
+    """
+
+    image: str | bytes
+    present: Sequence[str] = ()
+    absent: Sequence[str] | None = None
+    known: bool = True
+    split: str = ""
+
+
+def dataset_of_images(
+    items: Sequence[ImageLabels],
+    source: Source,
+    folders: Sequence[Path],
+    *,
+    row_name: Callable[[int], str],
+    labels: Sequence[str] = (),
+    groups: dict[str, Group] | None = None,
+    notes: Sequence[str] = (),
+) -> Dataset:
+    """The data set of annotated images; rows of one image are merged, and missing files stop the reading.
+
+    Args:
+        items: one an image, or several where they agree.
+        source: takes the options `images`, `duplicates` and `missing`.
+        folders: where images are expected, see `locate`.
+        row_name: how to name an item in a message.
+        labels: names in their order, where the file lists them; a name that is not among them is refused. Without
+            it labels are the names that occur, sorted.
+        groups: of the labels.
+        notes: what the reader decided so far.
+
+    Raises:
+        LabelwiseError: for no images, no labels, names outside `labels`, contradictions or missing images.
+    """
+    if not items:
+        raise LabelwiseError(
+            f"{source.path} without images", "at least one annotated image", "check the file"
+        )
+    names = tuple(labels) or tuple(
+        sorted({n for item in items for n in (*item.present, *(item.absent or ()))})
+    )
+    if not names:
+        raise LabelwiseError(
+            f"{source.path} with {len(items):,} images and no label", "label names", "check the export"
+        )
+    values, known = _cells(items, names, row_name)
+    messages = [*notes, *similar_names(names)]
+    unanswered = sum(not item.known for item in items)
+    if unanswered:
+        messages.append(f"{unanswered:,} images that nobody annotated are all-unknown.")
+    embedded = all(isinstance(item.image, bytes) for item in items)
+    if embedded:
+        images, root = pa.array([item.image for item in items], pa.large_binary()), None
+    else:
+        images, root = locate([str(item.image) for item in items], source, folders, messages)
+    codes, splits = None, ()
+    if any(item.split for item in items):
+        column = pa.chunked_array([pa.array([item.split or None for item in items], pa.string())])
+        codes, splits = split_codes(column, messages)
+    data = Dataset(
+        labels=LabelSet(names, groups or {}),
+        images=images,
+        root=root,
+        values=values,
+        known=known,
+        split_of=codes,
+        split_names=splits,
+        notes=tuple(messages),
+        rows_in_source=len(items),
+    )
+    return keep_existing(merge_repeated(data, source, row_name), source)
+
+
+def _cells(
+    items: Sequence[ImageLabels], names: Sequence[str], row_name: Callable[[int], str]
+) -> tuple[np.ndarray, np.ndarray]:
+    column = {name: j for j, name in enumerate(names)}
+    values = np.zeros((len(items), len(names)), np.uint8)
+    known = np.ones(values.shape, bool)
+    for row, item in enumerate(items):
+        try:
+            present = [column[name] for name in item.present]
+            absent = [column[name] for name in item.absent or ()]
+        except KeyError as error:
+            raise LabelwiseError(
+                f"{row_name(row)} with the label {error.args[0]!r}",
+                f"one of the {len(names):,} labels that the file lists: {', '.join(names[:8])}",
+                "correct the annotation, or list the label",
+            ) from None
+        if both := set(present) & set(absent):
+            raise LabelwiseError(
+                f"{row_name(row)} with {names[min(both)]!r} both present and absent",
+                "one of the two",
+                "correct the annotation",
+            )
+        values[row, present] = 1
+        if not item.known:
+            known[row] = False
+            values[row] = 0
+        elif item.absent is not None:
+            known[row] = False
+            known[row, present + absent] = True
+    return values, known
