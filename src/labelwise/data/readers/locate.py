@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -53,7 +53,8 @@ def locate(
         return array, root
     there = files_there(array, str(root))
     missing = np.flatnonzero(~there)
-    files = _matching([array[i].as_py() for i in missing.tolist()], image_files(root))
+    named = set(array.filter(pa.array(there)).to_pylist())
+    files = _matching(array.take(pa.array(missing)).to_pylist(), image_files(root), named)
     if not files:
         return array, root
     changed = array.to_pylist()
@@ -83,8 +84,11 @@ def image_files(folder: Path) -> Iterator[str]:
                 yield name if start == "." else f"{start}/{name}"
 
 
-def _matching(names: Sequence[str], files: Iterator[str]) -> Mapping[int, str]:
-    """File of each name, by the place of the name, where the two stand for each other and for nothing else."""
+def _matching(names: Sequence[str], files: Iterator[str], named: Collection[str]) -> Mapping[int, str]:
+    """File of each name, by the place of the name, where the two stand for each other and for nothing else.
+
+    Files that other rows name as they are (`named`) are theirs.
+    """
     by_key: dict[str, list[str]] = {}
     for file in files:
         base = os.path.basename(file)
@@ -94,7 +98,7 @@ def _matching(names: Sequence[str], files: Iterator[str]) -> Mapping[int, str]:
     result: dict[int, str] = {}
     for place, name in enumerate(names):
         file = _one_file(_last_parts(name), by_key)
-        if file is not None:
+        if file is not None and file not in named:
             result[place] = file
             taken.setdefault(file, set()).add(name)
     return {place: file for place, file in result.items() if len(taken[file]) == 1}
