@@ -15,6 +15,7 @@ from labelwise.data.readers import (
     digits,
     folder,
     nuswide,
+    openimages,
     pa100k,
     packed,
     parquet,
@@ -48,7 +49,22 @@ class Reader:
 
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in (voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits)
+    for module in (
+        voc,
+        coco,
+        csv,
+        parquet,
+        packed,
+        folder,
+        nuswide,
+        vg,
+        peta,
+        pa100k,
+        rapv1,
+        rapv2,
+        digits,
+        openimages,
+    )
 }
 _COMMON = frozenset({"val_as"})
 _BLOCK = 65536  # rows

@@ -128,7 +128,7 @@ def dataset_of_cells(
         located, root = images, None
     else:
         located, root = locate(images, source, folders, messages)
-    codes, names = None, ()
+    codes, names = None, tuple[str, ...]()
     if splits is not None and splits.null_count < len(splits):
         codes, names = split_codes(pa.chunked_array([splits]), messages)
     data = Dataset(

@@ -81,9 +81,11 @@ def _unshared(found: Int64[np.ndarray, " N"], names: pa.Array) -> Int64[np.ndarr
     """The same places without files that stand for several names."""
     rows = np.flatnonzero(found >= 0)
     code = names.take(pa.array(rows)).dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    pairs = np.unique(np.stack([found[rows], code.astype(np.int64)], 1), axis=0)
-    files, count = np.unique(pairs[:, 0], return_counts=True)
-    found[rows[np.isin(found[rows], files[count > 1])]] = -1
+    pairs = np.sort(found[rows] * len(rows) + code)
+    several = np.diff(pairs // max(len(rows), 1)) == 0
+    several &= np.diff(pairs) > 0
+    shared = np.unique(pairs[1:][several] // max(len(rows), 1))
+    found[rows[np.isin(found[rows], shared)]] = -1
     return found
 
 
