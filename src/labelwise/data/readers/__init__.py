@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import (
+    celeba,
     coco,
     csv,
     digits,
@@ -50,20 +51,8 @@ class Reader:
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
     for module in (
-        voc,
-        coco,
-        csv,
-        parquet,
-        packed,
-        folder,
-        nuswide,
-        vg,
-        peta,
-        pa100k,
-        rapv1,
-        rapv2,
-        digits,
-        openimages,
+        *(voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits),
+        *(openimages, celeba),
     )
 }
 _COMMON = frozenset({"val_as"})
