@@ -23,6 +23,7 @@ from labelwise.data.readers import (
     peta,
     rapv1,
     rapv2,
+    sagemaker,
     vg,
     voc,
 )
@@ -52,7 +53,7 @@ READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
     for module in (
         *(voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits),
-        *(openimages, celeba),
+        *(openimages, celeba, sagemaker),
     )
 }
 _COMMON = frozenset({"val_as"})
