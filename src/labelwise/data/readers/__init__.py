@@ -24,6 +24,7 @@ from labelwise.data.readers import (
     rapv1,
     rapv2,
     sagemaker,
+    vertex,
     vg,
     voc,
 )
@@ -53,7 +54,7 @@ READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
     for module in (
         *(voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits),
-        *(openimages, celeba, sagemaker),
+        *(openimages, celeba, sagemaker, vertex),
     )
 }
 _COMMON = frozenset({"val_as"})
