@@ -23,6 +23,7 @@ from labelwise.data.readers import (
     peta,
     rapv1,
     rapv2,
+    roboflow,
     sagemaker,
     vertex,
     vg,
@@ -54,7 +55,7 @@ READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
     for module in (
         *(voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits),
-        *(openimages, celeba, sagemaker, vertex),
+        *(openimages, celeba, sagemaker, vertex, roboflow),
     )
 }
 _COMMON = frozenset({"val_as"})
