@@ -15,6 +15,7 @@ from labelwise.data.readers import (
     csv,
     digits,
     folder,
+    jsonl,
     nuswide,
     openimages,
     pa100k,
@@ -55,7 +56,7 @@ READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
     for module in (
         *(voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits),
-        *(openimages, celeba, sagemaker, vertex, roboflow),
+        *(openimages, celeba, sagemaker, vertex, roboflow, jsonl),
     )
 }
 _COMMON = frozenset({"val_as"})
