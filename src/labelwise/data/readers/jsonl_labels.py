@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,48 +132,66 @@ def stated(
         LabelwiseError: for another value, by its line, or no label at all.
     """
     unknown = source.names("unknown")
-    met = False
-    names: dict[str, int] = {}
-    cells: list[tuple[int, int, float]] = []
-    for row, (value, place) in enumerate(zip(values, places, strict=True)):
-        if value is not None and not isinstance(value, dict):
-            raise LabelwiseError(
-                f"{place}: {key!r} is {value!r}"[:200],
-                "an object of labels, as in other lines",
-                "correct the line",
-            )
-        if value and len({name.strip() for name in value}) < len(value):
-            raise LabelwiseError(
-                f"{place}: {key!r} with a label twice", "distinct labels", "correct the line"
-            )
-        for name, cell in (value or {}).items():
-            met |= bool(unknown) and str(cell).strip() in unknown
-            column = names.setdefault(name.strip(), len(names))
-            cells.append((row, column, _state(cell, unknown, f"{place}, label {name!r}")))
-    if unknown and not met:
-        raise _idle_unknown(source, key)
-    if not names:
-        raise LabelwiseError(
-            f"key {key!r} without any label", "labels and their states in it", "check the key"
-        )
+    names = _label_names(values, key, places)
+    columns = {name: place for place, name in enumerate(names)}
     table = np.full((len(values), len(names)), np.nan, np.float32)
-    if cells:
-        rows, columns, states = zip(*cells, strict=True)
-        table[np.array(rows), np.array(columns)] = states
+    states = _States(unknown)
+    for row, (value, place) in enumerate(zip(values, places, strict=True)):
+        if value:
+            table[row, [columns[name.strip()] for name in value]] = states.of(value, place)
+    if unknown and not states.met:
+        raise _idle_unknown(source, key)
     known = ~np.isnan(table)
     notes.append(f"Labels are the keys of {key!r}; null, and a label that a line lacks, are unknown.")
     return tuple(names), hardened(np.where(known, table, np.float32(0))), known
 
 
-def _state(cell: Any, unknown: Sequence[str], place: str) -> float:
-    try:
-        if isinstance(cell, list | dict):
-            raise ValueError
-        return state(cell, unknown)
-    except (ValueError, TypeError, OverflowError):
+def _label_names(values: Sequence[Any], key: str, places: Sequence[str]) -> list[str]:
+    """Names of the labels of all objects, as they come."""
+    names: dict[str, None] = {}
+    for value, place in zip(values, places, strict=True):
+        if value is not None and not isinstance(value, dict):
+            shown = f"{place}: {key!r} is {value!r}"[:200]
+            raise LabelwiseError(shown, "an object of labels, as in other lines", "correct the line")
+        stripped = [name.strip() for name in value or ()]
+        if len(set(stripped)) < len(stripped):
+            raise LabelwiseError(
+                f"{place}: {key!r} with a label twice", "distinct labels", "correct the line"
+            )
+        names.update(dict.fromkeys(stripped))
+    if not names:
         raise LabelwiseError(
-            f"{place}: {cell!r}"[:200], "1, 0, true, false, a share between, or null", "correct the line"
-        ) from None
+            f"key {key!r} without any label", "labels and their states in it", "check the key"
+        )
+    return list(names)
+
+
+class _States:
+    """States of JSON values; each value is worked out once."""
+
+    def __init__(self, unknown: Sequence[str]) -> None:
+        self.unknown = unknown
+        self.cache: dict[Any, float] = {}
+        self.met = False
+
+    def of(self, cells: Mapping[str, Any], place: str) -> list[float]:
+        """The states of an object of labels; raises `LabelwiseError` for a value that is none."""
+        try:
+            return [self.cache[cell] for cell in cells.values()]
+        except (KeyError, TypeError):
+            return [self._state(cell, f"{place}, label {name!r}") for name, cell in cells.items()]
+
+    def _state(self, cell: Any, place: str) -> float:
+        try:
+            if isinstance(cell, list | dict):
+                raise ValueError
+            self.cache[cell] = state(cell, self.unknown)
+        except (ValueError, TypeError, OverflowError):
+            raise LabelwiseError(
+                f"{place}: {cell!r}"[:200], "1, 0, true, false, a share between, or null", "correct the line"
+            ) from None
+        self.met |= str(cell).strip() in self.unknown
+        return self.cache[cell]
 
 
 def plain_column(values: Sequence[Any]) -> pa.Array:
