@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from labelwise.errors import LabelwiseError
@@ -59,7 +60,7 @@ def first_object(file: Path) -> dict[str, Any]:
 def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
     place = f"{file}, line {number}"
     try:
-        content = json.loads(line, object_pairs_hook=_unique)
+        content = _DECODER.decode(line.decode().strip())
         if b"\\u" in line:
             json.dumps(content, ensure_ascii=False).encode()  # half a character in an escape is no text
     except (ValueError, RecursionError) as error:
@@ -81,8 +82,11 @@ def _said(error: BaseException) -> str:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
+    content = {intern(name): value for name, value in pairs}  # lines share their keys: one copy of each
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} twice")
     return content
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
