@@ -37,7 +37,10 @@ def test_text_of_a_source_reads_back() -> None:
     [
         ("", "an empty SOURCE"),
         ("cvs:a.csv", "of kind 'cvs'; expected one of voc:DIR"),
-        ("csv:a.csv?image=x", "option 'image' in 'csv:a.csv\\?image=x'; expected one of: blank, duplicates"),
+        (
+            "csv:a.csv?column=x",
+            "option 'column' in 'csv:a.csv\\?column=x'; expected one of: absent, blank, classes",
+        ),
         ("csv:a.csv?images=x&images=y", "option 'images' twice"),
         ("nowhere/at/all", "'nowhere/at/all', which does not exist; expected a path, or one of voc:DIR"),
         ("voc:dir?difficult=maybe", "does not exist|difficult='maybe'"),
