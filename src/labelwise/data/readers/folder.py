@@ -9,8 +9,8 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.duplicates import content_codes
-from labelwise.data.readers.columns import SPLIT_ALIASES
 from labelwise.data.readers.files import is_image_name, source_folder, text_array
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet

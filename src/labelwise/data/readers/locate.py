@@ -49,7 +49,7 @@ def locate(
     root = places[best]
     if shares[best] > 0.5:
         if best and not given:
-            notes.append(f"Images are in the folder {os.path.relpath(root, folders[0])!r} beside the table.")
+            notes.append(f"Images are in the folder `{os.path.relpath(root, folders[0])}` beside the table.")
         return array, root
     there = files_there(array, str(root))
     missing = np.flatnonzero(~there)
