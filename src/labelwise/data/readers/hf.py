@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from labelwise.data.archives import ArrowImages, mapped_stream
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers.arrow import is_bytes, is_image_struct
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.hf_card import features_of_card, header_of
@@ -25,8 +26,8 @@ from labelwise.data.readers.hf_images import (
     splits_of_images,
     unlisted,
 )
-from labelwise.data.readers.huggingface import decoded_names, features_of, image_cells, image_column
-from labelwise.data.readers.named import dataset_of_names
+from labelwise.data.readers.huggingface import decoded_names, features_of
+from labelwise.data.readers.named import dataset_of_names, in_store
 from labelwise.data.readers.parquet import MOST_CELLS, MOST_ROWS
 from labelwise.data.readers.shards import by_split, files_below, split_of_name
 from labelwise.data.source import Source
@@ -220,14 +221,10 @@ def _joined(parts: Sequence[Part], folder: Path, source: Source, splits: pa.Arra
         for column, names in (part.every or {}).items():
             every[column] = tuple(dict.fromkeys([*every.get(column, ()), *names]))
     stored = None
-    if (image := image_column(table)) is not None:
-        cells = image_cells(table[image])
-        if not pa.types.is_string(cells.type) and all(part.file.endswith(".arrow") for part in parts):
-            store = ArrowImages([folder / part.file for part in parts], image)
-            stored = (_names(table[image], splits), store)
-            table = table.drop_columns([image])
-        else:
-            table = table.set_column(table.column_names.index(image), "image", cells)
+    image = _embedded(table, source) if all(part.file.endswith(".arrow") for part in parts) else None
+    if image is not None:
+        stored = _names(table[image], splits), ArrowImages([folder / part.file for part in parts], image)
+        table = table.set_column(table.column_names.index(image), image, in_store(table.num_rows))
     notes: list[str] = []
     table = _with_splits(table, splits, notes)
     starts = np.cumsum([0, *lengths])
@@ -247,6 +244,17 @@ def _with_splits(table: pa.Table, splits: pa.Array, notes: list[str]) -> pa.Tabl
     if own:
         notes.append(f"The column {own[0]!r} was left out: the files and folders tell the splits.")
     return table.drop_columns(own).append_column("split", splits)
+
+
+def _embedded(table: pa.Table, source: Source) -> str | None:
+    """The column of images where each row has their bytes."""
+    for name in source.names("image") or table.column_names:
+        column = table[name] if name in table.column_names else pa.chunked_array([[]])
+        if is_bytes(column.type) and not column.null_count:
+            return name
+        if is_image_struct(column.type) and "bytes" in {field.name for field in column.type}:
+            return name if not pc.struct_field(column, "bytes").null_count else None
+    return None
 
 
 def _names(column: pa.ChunkedArray, splits: pa.Array) -> pa.Array:

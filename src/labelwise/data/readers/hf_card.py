@@ -48,10 +48,14 @@ def features_of_card(header: Mapping[str, Any], configuration: str) -> dict[str,
 
 def _feature(column: Mapping[str, Any]) -> Any:
     """One feature, from `dtype: {class_label: {names: {'0': cat}}}` or `sequence:` or `list:` of that."""
-    for form in ("sequence", "list", "large_list"):
-        if form in column:
-            inner = column[form]
-            return [_feature(inner if isinstance(inner, dict) and "dtype" in inner else {"dtype": inner})]
+    for form in ("sequence", "list", "large_list", "struct"):
+        inner = column.get(form)
+        if isinstance(inner, list):
+            fields = {c["name"]: _feature(c) for c in inner if isinstance(c, dict) and "name" in c}
+            return fields if form == "struct" else [fields]
+        if inner is not None:
+            known = isinstance(inner, dict) and inner.keys() & {"dtype", "sequence", "list", "struct"}
+            return [_feature(inner if known else {"dtype": inner})]
     kind = column.get("dtype")
     if kind == "image":
         return {"_type": "Image"}

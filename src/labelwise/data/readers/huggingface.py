@@ -1,4 +1,4 @@
-"""What Hugging Face's `datasets` says of a table's columns: names of classes, and which column holds images."""
+"""What Hugging Face's `datasets` says of a table's columns: the names of classes that stand as numbers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from labelwise.data.readers.columns import IMAGE_COLUMNS
+from labelwise.data.readers.arrow import is_list
 from labelwise.errors import LabelwiseError
 
 METADATA_KEY = b"huggingface"
 _LISTS = ("Sequence", "List", "LargeList")
-_MARKS = ";|,"  # between names in one cell of text
 
 
 def features_of(schema: pa.Schema) -> dict[str, Any]:
@@ -51,66 +50,7 @@ def class_names(feature: Any) -> list[str] | None:
     names = feature.get("names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
-    return names or None
-
-
-def image_column(table: pa.Table) -> str | None:
-    """Name of the column of images: a struct of `bytes` and `path`, or what the features call one.
-
-    Raises:
-        LabelwiseError: several such columns and none with a usual name.
-    """
-    features = features_of(table.schema)
-    names = [
-        field.name
-        for field in table.schema
-        if _is_image(field.type)
-        or (isinstance(f := features.get(field.name), dict) and f.get("_type") == "Image")
-    ]
-    if len(names) <= 1:
-        return names[0] if names else None
-    lower = {name.lower(): name for name in names}
-    usual = next((lower[name] for name in IMAGE_COLUMNS if name in lower), None)
-    if usual is None:
-        raise LabelwiseError(
-            f"several columns of images: {', '.join(names)}",
-            "one picture a row",
-            f"leave others out, such as ?ignore={','.join(names[1:])}",
-        )
-    return usual
-
-
-def _is_image(kind: pa.DataType) -> bool:
-    if not pa.types.is_struct(kind):
-        return False
-    fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
-    content = fields.get("bytes", pa.int8())
-    return "path" in fields and (pa.types.is_binary(content) or pa.types.is_large_binary(content))
-
-
-def image_cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The images of a column of structs: their bytes where every row has them, their paths where none has.
-
-    Raises:
-        LabelwiseError: rows of both kinds, or without either.
-    """
-    if not pa.types.is_struct(column.type):
-        return column
-    content, path = pc.struct_field(column, "bytes"), pc.struct_field(column, "path")
-    neither = pc.and_(pc.is_null(content), pc.is_null(path))
-    if (row := pc.index(neither, True).as_py()) >= 0:
-        raise LabelwiseError(
-            f"row {row + 1} without an image", "bytes or a path in each row", "complete the rows"
-        )
-    if content.null_count == 0:
-        return content
-    if content.null_count < len(content):
-        raise LabelwiseError(
-            f"{content.null_count:,} images as paths beside {len(content) - content.null_count:,} embedded ones",
-            "all of one kind",
-            "embed them all, as Dataset.save_to_disk does",
-        )
-    return path
+    return [name.strip() for name in names] or None
 
 
 def decoded_names(
@@ -118,9 +58,9 @@ def decoded_names(
 ) -> tuple[pa.Table, dict[str, tuple[str, ...]]]:
     """The table with names in place of class numbers, and all names of each such column.
 
-    A list of numbers becomes a list of names, a single number text (a list of one name where a name holds a mark
-    that could part names). -1 is no label: the cell becomes null, in a list the entry goes. A struct with class
-    numbers inside, such as that of boxes, becomes a column for each of its fields, `objects.category`.
+    A list of numbers becomes a list of names, a single number text. -1 is no label: the cell becomes null, in a
+    list the entry goes. A struct with class numbers inside, such as that of boxes, becomes a column for each of its
+    fields, `objects.category`.
 
     Args:
         table: with `features` in its schema's metadata.
@@ -134,10 +74,10 @@ def decoded_names(
     every: dict[str, tuple[str, ...]] = {}
     for place, name in enumerate(table.column_names):
         names, kind = class_names(features.get(name)), table[name].type
-        numbers = kind.value_type if _is_list(kind) else kind
+        numbers = kind.value_type if is_list(kind) else kind
         if names is None or not (pa.types.is_integer(numbers) or pa.types.is_floating(numbers)):
             continue
-        decoded = (_lists_of_names if _is_list(kind) else _single_names)(table[name], names, name)
+        decoded = (_lists_of_names if is_list(kind) else _single_names)(table[name], names, name)
         table = table.set_column(place, name, decoded)
         every[name] = tuple(names)
     return table, every
@@ -145,11 +85,7 @@ def decoded_names(
 
 def _single_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
     codes = _codes(_one(column), names, title, np.arange(len(column)))
-    texts = pa.array(names, pa.string()).take(pa.array(codes, mask=codes < 0))
-    if not any(mark in text for text in names for mark in _MARKS):
-        return texts
-    ends = np.concatenate([[0], np.cumsum(codes >= 0)])
-    return _lists(ends, texts.drop_null(), codes < 0)
+    return pa.array(names, pa.string()).take(pa.array(codes, mask=codes < 0))
 
 
 def _lists_of_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
@@ -185,7 +121,7 @@ def _flattened(table: pa.Table, features: Mapping[str, Any]) -> tuple[pa.Table, 
     names, columns, flat = [], [], {}
     for name in table.column_names:
         inner, column = _fields(features.get(name)), table[name]
-        kind = column.type.value_type if _is_list(column.type) else column.type
+        kind = column.type.value_type if is_list(column.type) else column.type
         if not pa.types.is_struct(kind) or not any(class_names(f) is not None for f in inner.values()):
             names.append(name)
             columns.append(column)
@@ -226,7 +162,3 @@ def _lists(ends: np.ndarray, values: pa.Array, missing: np.ndarray) -> pa.Array:
 def _one(column: pa.ChunkedArray) -> pa.Array:
     array = column.combine_chunks()
     return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

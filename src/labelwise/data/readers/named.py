@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelwise.data.archives import ImageStore
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.columns import NAMES_COLUMNS, dataset_of
+from labelwise.data.readers.arrow import is_list, is_text, one_array, plain_columns
+from labelwise.data.readers.columns import dataset_of
+from labelwise.data.readers.roles import roles_of
+from labelwise.data.readers.states import is_states
 from labelwise.data.source import Source
-from labelwise.types import LabelSet
 
 
 def dataset_of_names(
@@ -26,58 +29,63 @@ def dataset_of_names(
 ) -> Dataset:
     """The data set of a table, with a label for each listed name, also for one without a positive.
 
-    A list of names, or a class, that is null is unknown; an empty list says that every label is absent.
+    A list of names, or a class, that is null is unknown; an empty list says that every label is absent. Classes are
+    taken whole, whatever marks their names hold. Where names are listed for one column, it is that of the labels.
 
     Args:
-        table: as `columns.dataset_of` takes it.
+        table: as `columns.dataset_of` takes it; its column of images is `in_store` where `stored` has them.
         every: all names of a column of names, in their order.
         source, folder, row_name: as there.
-        stored: name of each row's image and the store that holds them, in place of an image column.
+        stored: name of each row's image and the store that holds them.
 
     Raises:
         LabelwiseError: as there.
     """
-    if stored is not None:
-        content = pa.array(
-            [b""] * table.num_rows, pa.large_binary()
-        )  # stands for images that are in the store
-        title = "image" if "image" not in table.column_names else "image bytes"
-        table = table.add_column(0, title, content)
-    data = dataset_of(table, source, folder, row_name)
-    column = next((name for name in table.column_names if name.lower() in NAMES_COLUMNS), None)
-    if column is not None:
-        data = _with_names(data, every.get(column, ()))
-        if (column in every or _is_list(table[column].type)) and table[column].null_count:
-            data = _unanswered(data, table, column)
+    table = plain_columns(table)
+    wanted = table.drop_columns([name for name in source.names("ignore") if name in table.column_names])
+    names = roles_of(wanted, source).names
+    only = [name for name in every if name in wanted.column_names and not is_states(wanted[name])]
+    if not names and len(only) == 1 and not {"labels", "classes"} & source.options.keys():
+        names, source = (only[0],), source.with_option("labels", _quoted(only[0]))
+    notes: tuple[str, ...] = ()
+    for name in names:
+        column = table[name]
+        if name in every and is_text(column.type):
+            column = _lists_of_one(column)
+        if is_list(column.type) and pa.types.is_string(column.type.value_type) and column.null_count:
+            column, source = _marked(column, source)
+            notes = ("Labels that are null are unknown.",)
+        table = table.set_column(table.column_names.index(name), name, column)
+    data = dataset_of(table, source, folder, row_name, every).with_notes(*notes)
     return data if stored is None else replace(data, images=stored[0], store=stored[1])
 
 
-def _with_names(data: Dataset, names: Sequence[str]) -> Dataset:
-    """The data set with all names in their order; what is added is absent where the row is known."""
-    if not set(data.labels.names) < set(names):
-        return data.with_labels(names) if set(data.labels.names) == set(names) else data
-    values = np.zeros((len(data), len(names)), data.values.dtype)
-    known = np.repeat(data.known.any(1)[:, None], len(names), 1)
-    column = {name: j for j, name in enumerate(names)}
-    place = [column[name] for name in data.labels.names]
-    values[:, place], known[:, place] = data.values, data.known
-    return replace(data, labels=LabelSet(tuple(names), data.labels.groups), values=values, known=known)
+def in_store(rows: int) -> pa.Array:
+    """A column that stands for images that are in a store."""
+    return pa.array([b""] * rows, pa.large_binary())
 
 
-def _unanswered(data: Dataset, table: pa.Table, column: str) -> Dataset:
-    """The data set with rows unknown whose list of names is null."""
-    missing = np.asarray(table[column].is_null())
-    if len(data) < len(missing):  # rows of one image were merged
-        image = next(name for name in table.column_names if name == "image")
-        answered = set(table[image].filter(pa.array(~missing)).to_pylist())
-        missing = np.array([name not in answered for name in data.images.to_pylist()], bool)
-    if not data.known[missing].any():
-        return data
-    known = data.known & ~missing[:, None]
-    values = np.where(known, data.values, np.zeros_like(data.values))
-    note = f"{int(missing.sum()):,} rows without labels are all-unknown."
-    return replace(data, values=values, known=known).with_notes(note)
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if any(mark in name for mark in ',"') else name
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+def _lists_of_one(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts as lists of one, so that marks in them part nothing; null stays null."""
+    array = one_array(column)
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    ends = pa.array(np.concatenate([[0], np.cumsum(valid)]), pa.int32())
+    return pa.chunked_array(
+        [pa.ListArray.from_arrays(ends, array.drop_null().cast(pa.string()), mask=pa.array(~valid))]
+    )
+
+
+def _marked(column: pa.ChunkedArray, source: Source) -> tuple[pa.ChunkedArray, Source]:
+    """The column with a text in place of nulls, and the source that says that it stands for unknown."""
+    names = set(pc.unique(pc.list_flatten(column)).to_pylist())
+    text = "no answer"
+    while text in names:
+        text += "_"
+    filled = pc.if_else(pc.is_null(column), pa.scalar([text], column.type), column)
+    return filled, source.with_option(
+        "unknown", ",".join([*filter(None, [source.options.get("unknown")]), text])
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelwise.data.readers.columns import NAMES_COLUMNS
+from labelwise.data.readers.roles import NAMES, key
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
@@ -35,7 +35,7 @@ def member_of_labels(counts: Mapping[str, int], source: Source, notes: list[str]
     """
     given = source.options.get("member", "").lower().lstrip(".")
     members = sorted(member for member in counts if is_label_member(member))
-    titled = [member for member in members if member.split(".")[0] in NAMES_COLUMNS]
+    titled = [member for member in members if key(member.split(".")[0]) in NAMES]
     shown = ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items())) or "images alone"
     if given and given not in members:
         raise LabelwiseError(
@@ -91,7 +91,7 @@ def label_names(source: Source) -> tuple[str, ...]:
 def label_table(
     contents: Sequence[bytes | None],
     member: str,
-    names: Sequence[str],
+    source: Source,
     row_name: Callable[[int], str],
     notes: list[str],
 ) -> tuple[pa.Table, dict[str, tuple[str, ...]]]:
@@ -100,7 +100,8 @@ def label_table(
     Args:
         contents: of each sample's member.
         member: its suffix.
-        names: of the classes that numbers stand for, and all labels that there are; may be empty.
+        source: its option `names` lists all labels, in the order of class numbers; its option `labels` may name
+            the key of the labels.
         row_name: how to name a sample in a message.
         notes: takes a sentence for each decision.
 
@@ -111,6 +112,7 @@ def label_table(
         LabelwiseError: a member that cannot be read, or that holds no labels.
     """
     parse = _PARSERS[_KINDS[member.rpartition(".")[2]]]
+    names = label_names(source)
 
     def each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         results = []
@@ -124,17 +126,19 @@ def label_table(
         return results
 
     cells = each(lambda content: parse(content.decode("utf-8-sig")), contents)
-    key = _key_of_labels(cells, notes)
-    if key is not None:
-        whole = not key.lower().endswith("s")
-        cells = each(lambda cell: _listed(cell.get(key), whole) if isinstance(cell, dict) else cell, cells)
+    title = _key_of_labels(cells, source, notes)
+    if title is not None:
+        whole = not title.lower().endswith("s")
+        cells = each(lambda cell: _listed(cell.get(title), whole) if isinstance(cell, dict) else cell, cells)
     if any(isinstance(cell, dict) for cell in cells):
         return _state_table(each(_only_states, cells), names, member, notes), {}
     if any(_is_vector(cell) for cell in cells):
         lists = each(lambda cell: _of_vector(cell, names), cells)
     else:
         lists = each(lambda cell: _of_entries(cell, names), cells)
-        if not names and any(isinstance(entry, int) for cell in cells for entry in cell or ()):
+        classes = {entry for cell in cells for entry in cell or () if isinstance(entry, int) and entry >= 0}
+        if classes and not names:
+            names = tuple(str(number) for number in sorted(classes))
             notes.append("Classes are called by their numbers; ?names=FILE gives them names.")
     table = pa.table({"labels": pa.array(lists, pa.list_(pa.string()))})
     return table, {"labels": tuple(names)} if names else {}
@@ -191,16 +195,25 @@ def _listed(found: Any, whole: bool) -> Any:
     raise ValueError(f"of another kind: {json.dumps(found)[:60]}")
 
 
-def _key_of_labels(cells: Sequence[Any], notes: list[str]) -> str | None:
-    """The key `labels`, `tags`, `label` or `tag` of objects, the first that any has."""
+def _key_of_labels(cells: Sequence[Any], source: Source, notes: list[str]) -> str | None:
+    """The key of objects that holds names: the one that `labels` names, else `labels`, `tags`, `label` or alike."""
     objects = [cell for cell in cells if isinstance(cell, dict)]
-    keys = {key.lower(): key for item in objects for key in item}
-    key = next((keys[name] for name in NAMES_COLUMNS if name in keys), None)
-    others = list(dict.fromkeys(other for item in objects for other in item if other != key))
-    if key is not None and others:
+    keys = list(dict.fromkeys(name for item in objects for name in item))
+    chosen = source.names("labels")
+    if chosen:
+        titles = [name for name in chosen if any(isinstance(o.get(name), list | str | dict) for o in objects)]
+        if len(chosen) > 1 or not titles:
+            return None
+    else:
+        by_role = {key(name): name for name in reversed(keys)}
+        titles = [by_role[role] for role in NAMES if role in by_role]
+    if not titles:
+        return None
+    others = [name for name in keys if name != titles[0]]
+    if others:
         shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
-        notes.append(f"Labels are under the key {key!r}; left out: {shown}.")
-    return key
+        notes.append(f"Labels are under the key {titles[0]!r}; left out: {shown}.")
+    return titles[0]
 
 
 def _only_states(cell: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from labelwise.data.archives import TarImages
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.files import is_image_name
-from labelwise.data.readers.named import dataset_of_names
-from labelwise.data.readers.sample_labels import is_label_member, label_names, label_table, member_of_labels
+from labelwise.data.readers.named import dataset_of_names, in_store
+from labelwise.data.readers.sample_labels import is_label_member, label_table, member_of_labels
 from labelwise.data.readers.shards import by_split, files_below
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError, first_line
@@ -28,7 +28,7 @@ MEANING = (
     "tar files of images with json, cls or txt beside them: a file, a folder, x-{000..003}.tar or x-*.tar"
 )
 _OWN = frozenset({"member", "names", "missing"})
-OPTIONS = (COLUMN_OPTIONS - {"images", "duplicates"}) | _OWN
+OPTIONS = (COLUMN_OPTIONS - {"image", "images", "duplicates", "separator", "split", "group"}) | _OWN
 _BLOCK = 512  # bytes of a tar file's header
 _REMOTE = re.compile(r"^(?:pipe|[a-z][a-z0-9+.-]*):(?://|\s)", re.IGNORECASE)
 
@@ -73,7 +73,7 @@ def read(source: Source) -> Dataset:
 
     rows = found.members[member]
     contents = [rows.get(row) for row in range(len(found.names))]
-    table, every = label_table(contents, member, label_names(source), row_name, notes)
+    table, every = label_table(contents, member, source, row_name, notes)
     if any(found.splits):
         own = [name for name in table.column_names if name.lower() == "split"]
         if own:
@@ -81,9 +81,12 @@ def read(source: Source) -> Dataset:
             notes.append(f"The key {own[0]!r} was left out: names of shards tell the splits.")
         table = table.append_column("split", pa.array([split or None for split in found.splits], pa.string()))
     store = TarImages([folder / shard for _, shard in shards], *np.array(found.places, np.int64).T)
-    inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in _OWN})
-    names = pa.array(found.names, pa.string())
-    return dataset_of_names(table, every, inner, folder, row_name, (names, store)).with_notes(*notes)
+    used = _OWN | ({"labels"} if table.column_names[:1] == ["labels"] else set())
+    inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in used})
+    image = next(name for name in ("image", "image in shard", "stored") if name not in table.column_names)
+    table = table.add_column(0, image, in_store(table.num_rows))
+    stored = pa.array(found.names, pa.string()), store
+    return dataset_of_names(table, every, inner, folder, row_name, stored).with_notes(*notes)
 
 
 class _Samples:
