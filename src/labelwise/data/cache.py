@@ -13,11 +13,10 @@ from pathlib import Path
 from weakref import finalize
 
 import numpy as np
-from jaxtyping import Int64, Shaped, UInt8, UInt64
+from jaxtyping import Int64, UInt8, UInt64
 
 from labelwise.data.contents import file_paths
 from labelwise.data.dataset import Dataset
-from labelwise.data.decode import UnreadableImage
 from labelwise.errors import LabelwiseError
 
 THUMB_SIDE = 16
@@ -193,8 +192,12 @@ class PrintCache:
         found = np.zeros((len(slots), _THUMB), np.uint8)
         there = np.flatnonzero(slots >= 0)
         order = there[np.argsort(slots[there], kind="stable")]
-        for run in np.split(order, np.flatnonzero(np.diff(slots[order]) != 1) + 1):  # neighbours are read at once
-            content = os.pread(self._thumbs, _THUMB * len(run), _THUMB * int(slots[run[0]])) if len(run) else b""
+        for run in np.split(
+            order, np.flatnonzero(np.diff(slots[order]) != 1) + 1
+        ):  # neighbours are read at once
+            content = (
+                os.pread(self._thumbs, _THUMB * len(run), _THUMB * int(slots[run[0]])) if len(run) else b""
+            )
             if len(content) < _THUMB * len(run):
                 raise LabelwiseError(
                     f"{self.folder} without thumbnails that were in it", "whole files", "delete this folder"

@@ -94,7 +94,10 @@ def _of_data(data: Dataset) -> _Contents:
             return memoryview(data.images[row].as_buffer())
 
         return _Contents(
-            length.astype(np.int64), rows, lambda row: bytes(held(row)[-_TAIL:]), lambda row: iter([held(row)])
+            length.astype(np.int64),
+            rows,
+            lambda row: bytes(held(row)[-_TAIL:]),
+            lambda row: iter([held(row)]),
         )
     store, numbers = data.store, rows if data.numbers is None else data.numbers
 
