@@ -15,6 +15,7 @@ from labelwise.data.readers import (
     csv,
     digits,
     folder,
+    hf,
     nuswide,
     pa100k,
     packed,
@@ -24,6 +25,7 @@ from labelwise.data.readers import (
     rapv2,
     vg,
     voc,
+    webdataset,
 )
 from labelwise.data.readers.recognise import Rule, recognise
 from labelwise.data.source import Source, parse
@@ -49,7 +51,23 @@ class Reader:
 
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in (voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits)
+    for module in (
+        voc,
+        coco,
+        csv,
+        parquet,
+        packed,
+        folder,
+        hf,
+        nuswide,
+        vg,
+        peta,
+        pa100k,
+        rapv1,
+        rapv2,
+        webdataset,
+        digits,
+    )
 }
 _COMMON = frozenset({"val_as"})
 _BLOCK = 65536  # rows
