@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from labelwise.data import read
-from labelwise.data.readers.coco_layout import split_in_name
+from labelwise.data.readers.split_names import split_in_name
 from labelwise.errors import LabelwiseError
 
 Photo = Callable[..., Path]

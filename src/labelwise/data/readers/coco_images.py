@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from labelwise.data.readers.coco_layout import AnnotationFile, split_in_name
+from labelwise.data.readers.coco_layout import AnnotationFile
 from labelwise.data.readers.files import image_folder
+from labelwise.data.readers.split_names import split_in_name
 
 _SAMPLE = 40  # images looked up to choose a folder
 

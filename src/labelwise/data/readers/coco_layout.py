@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labelwise.data.readers.files import source_file
+from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 LISTS = ("images", "annotations", "categories")
-_SPLIT_OF_WORD: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 _ORDER = ("train", "val", "test", None)
-_WORD = re.compile(
-    rf"(?<![a-z])(test[-_]dev|{'|'.join(sorted(_SPLIT_OF_WORD, key=len, reverse=True))})(?![a-z])"
-)
 _TASK = re.compile(r"(instances|labels|image_info|captions|person_keypoints|stuff|panoptic)_(.+)")
 _HEAD = 65536  # bytes in which the first list of a COCO file is named
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|[{}\[\]]', re.DOTALL)
@@ -53,18 +46,6 @@ class Layout:
     files: tuple[AnnotationFile, ...]
     notes: tuple[str, ...] = ()
     year: str | None = None
-
-
-def split_in_name(stem: str) -> str | None:
-    """The split that the name of a file or folder tells, as the last word that does.
-
-    >>> split_in_name("instances_val2014"), split_in_name("valid"), split_in_name("latest")
-    ('val', 'val', None)
-    >>> split_in_name("image_info_test-dev2017"), split_in_name("instancesTrain")
-    ('test', 'train')
-    """
-    words = _WORD.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", stem).lower())
-    return _SPLIT_OF_WORD[re.split("[-_]", words[-1])[0]] if words else None
 
 
 def layout(source: Source) -> Layout:
