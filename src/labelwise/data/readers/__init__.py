@@ -14,6 +14,7 @@ from labelwise.data.readers import (
     csv,
     digits,
     folder,
+    labelstudio,
     nuswide,
     pa100k,
     packed,
@@ -48,7 +49,22 @@ class Reader:
 
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in (voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits)
+    for module in (
+        voc,
+        coco,
+        csv,
+        parquet,
+        packed,
+        folder,
+        labelstudio,
+        nuswide,
+        vg,
+        peta,
+        pa100k,
+        rapv1,
+        rapv2,
+        digits,
+    )
 }
 _COMMON = frozenset({"val_as"})
 _BLOCK = 65536  # rows
