@@ -12,6 +12,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.readers import (
     coco,
     csv,
+    cvat,
     digits,
     folder,
     labelstudio,
@@ -47,24 +48,14 @@ class Reader:
     read: Callable[[Source], Dataset]
 
 
+_MODULES = (
+    *(voc, coco, csv, parquet, packed, folder),
+    *(labelstudio, cvat),
+    *(nuswide, vg, peta, pa100k, rapv1, rapv2, digits),
+)
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in (
-        voc,
-        coco,
-        csv,
-        parquet,
-        packed,
-        folder,
-        labelstudio,
-        nuswide,
-        vg,
-        peta,
-        pa100k,
-        rapv1,
-        rapv2,
-        digits,
-    )
+    for module in _MODULES
 }
 _COMMON = frozenset({"val_as"})
 _BLOCK = 65536  # rows
