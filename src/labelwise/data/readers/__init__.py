@@ -13,6 +13,7 @@ from labelwise.data.readers import (
     coco,
     csv,
     cvat,
+    datumaro,
     digits,
     folder,
     labelstudio,
@@ -50,7 +51,7 @@ class Reader:
 
 _MODULES = (
     *(voc, coco, csv, parquet, packed, folder),
-    *(labelstudio, cvat),
+    *(labelstudio, cvat, datumaro),
     *(nuswide, vg, peta, pa100k, rapv1, rapv2, digits),
 )
 READERS: Mapping[str, Reader] = {
