@@ -15,11 +15,13 @@ from labelwise.data.readers import (
     cvat,
     datumaro,
     digits,
+    fiftyone,
     folder,
     labelstudio,
     nuswide,
     pa100k,
     packed,
+    paddlex,
     parquet,
     peta,
     rapv1,
@@ -51,7 +53,7 @@ class Reader:
 
 _MODULES = (
     *(voc, coco, csv, parquet, packed, folder),
-    *(labelstudio, cvat, datumaro),
+    *(labelstudio, cvat, datumaro, fiftyone, paddlex),
     *(nuswide, vg, peta, pa100k, rapv1, rapv2, digits),
 )
 READERS: Mapping[str, Reader] = {

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from labelwise.data.readers.exports import opening
+from labelwise.data.readers.exports import opening, text_lines
 from labelwise.data.readers.files import is_image_name
 from labelwise.errors import LabelwiseError
 
@@ -37,10 +37,10 @@ def read(folder: Path) -> Lists:
     Raises:
         LabelwiseError: for a line of another form, or a number that no label has.
     """
-    labels = tuple(_lines(folder / LABELS))
+    labels = tuple(line for _, line in text_lines(folder / LABELS))
     lines = []
     for file in _lists(folder):
-        for number, line in enumerate(_lines(file), 1):
+        for number, line in text_lines(file):
             place = f"{file.name}, line {number}"
             parsed = _parsed(line)
             if parsed is None:
@@ -56,14 +56,6 @@ def read(folder: Path) -> Lists:
                 )
             lines.append((image, numbers, file.stem, place))
     return Lists(labels, lines)
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise LabelwiseError(f"{file}, which is not UTF-8", "a list in UTF-8", "save it so") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _parsed(line: str) -> tuple[str, list[int]] | None:

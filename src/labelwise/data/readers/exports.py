@@ -61,3 +61,12 @@ def json_content(file: Path, what: str) -> Any:
         raise LabelwiseError(
             f"{file}: not JSON ({first_line(error)})", what, "export it again, or check the file"
         ) from None
+
+
+def text_lines(file: Path) -> list[tuple[int, str]]:
+    """Number and text, without outer blanks, of each line that is not blank; raises `LabelwiseError` for no UTF-8."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise LabelwiseError(f"{file}, which is not UTF-8", "a text in UTF-8", "save it so") from None
+    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
