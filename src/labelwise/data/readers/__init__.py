@@ -13,12 +13,17 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.readers import (
     coco,
     csv,
+    cvat,
+    datumaro,
     digits,
+    fiftyone,
     folder,
     hf,
+    labelstudio,
     nuswide,
     pa100k,
     packed,
+    paddlex,
     parquet,
     peta,
     rapv1,
@@ -49,25 +54,31 @@ class Reader:
     read: Callable[[Source], Dataset]
 
 
+_MODULES = (
+    voc,
+    coco,
+    csv,
+    parquet,
+    packed,
+    folder,
+    labelstudio,
+    cvat,
+    datumaro,
+    fiftyone,
+    paddlex,
+    hf,
+    webdataset,
+    nuswide,
+    vg,
+    peta,
+    pa100k,
+    rapv1,
+    rapv2,
+    digits,
+)
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in (
-        voc,
-        coco,
-        csv,
-        parquet,
-        packed,
-        folder,
-        hf,
-        nuswide,
-        vg,
-        peta,
-        pa100k,
-        rapv1,
-        rapv2,
-        webdataset,
-        digits,
-    )
+    for module in _MODULES
 }
 _COMMON = frozenset({"val_as"})
 _BLOCK = 65536  # rows
