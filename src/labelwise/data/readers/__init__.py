@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import (
+    celeba,
     coco,
     csv,
     cvat,
@@ -21,6 +22,7 @@ from labelwise.data.readers import (
     hf,
     labelstudio,
     nuswide,
+    openimages,
     pa100k,
     packed,
     paddlex,
@@ -55,26 +57,7 @@ class Reader:
 
 
 _MODULES = (
-    voc,
-    coco,
-    csv,
-    parquet,
-    packed,
-    folder,
-    labelstudio,
-    cvat,
-    datumaro,
-    fiftyone,
-    paddlex,
-    hf,
-    webdataset,
-    nuswide,
-    vg,
-    peta,
-    pa100k,
-    rapv1,
-    rapv2,
-    digits,
+    voc, coco, csv, parquet, packed, folder, labelstudio, cvat, datumaro, fiftyone, paddlex, hf, webdataset, openimages, celeba, nuswide, vg, peta, pa100k, rapv1, rapv2, digits,
 )
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
