@@ -57,7 +57,28 @@ class Reader:
 
 
 _MODULES = (
-    voc, coco, csv, parquet, packed, folder, labelstudio, cvat, datumaro, fiftyone, paddlex, hf, webdataset, openimages, celeba, nuswide, vg, peta, pa100k, rapv1, rapv2, digits,
+    voc,
+    coco,
+    csv,
+    parquet,
+    packed,
+    folder,
+    labelstudio,
+    cvat,
+    datumaro,
+    fiftyone,
+    paddlex,
+    hf,
+    webdataset,
+    openimages,
+    celeba,
+    nuswide,
+    vg,
+    peta,
+    pa100k,
+    rapv1,
+    rapv2,
+    digits,
 )
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)

@@ -12,10 +12,10 @@ from xml.etree.ElementTree import Element
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.readers.exports import opening, refuse_archive, without_export
 from labelwise.data.readers.files import image_folder, source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.readers.voc import parse_xml
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError

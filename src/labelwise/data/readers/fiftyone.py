@@ -12,11 +12,11 @@ from typing import Any
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.readers.exports import json_content, opening, without_export
 from labelwise.data.readers.files import image_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.locate import image_files
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 

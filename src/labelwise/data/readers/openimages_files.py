@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labelwise.data.readers.columns import SPLIT_ALIASES
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 

@@ -6,7 +6,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from labelwise.data.readers import (
+    celeba,
+    cvat,
+    datumaro,
+    fiftyone,
+    hf,
+    labelstudio,
+    openimages,
+    paddlex,
+    webdataset,
+)
+from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
 from labelwise.data.readers.files import is_image_name
+from labelwise.data.readers.voc_layout import is_voc_folder
 from labelwise.errors import LabelwiseError
 
 
@@ -25,14 +38,6 @@ class Rule(NamedTuple):
 def _has(*names: str) -> Callable[[Path], bool]:
     """Whether a folder holds one of these files, which only one data set's folder does."""
     return lambda path: any((path / name).is_file() for name in names)
-
-
-def _is_voc(path: Path) -> bool:
-    return (path / "ImageSets" / "Main").is_dir()
-
-
-def _is_coco(path: Path) -> bool:
-    return path.is_file() and _head(path, 4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
 
 
 def _is_parquet(path: Path) -> bool:
@@ -54,10 +59,19 @@ RULES: Sequence[Rule] = (
     Rule("pa100k", _has("annotation.mat")),
     Rule("vg", _has("train_list_500.txt")),
     Rule("nuswide", _has("Concepts81.txt", "ConceptsList/Concepts81.txt")),
-    Rule("coco", _has("annotations/instances_train2014.json")),
-    Rule("voc", _is_voc),
+    Rule("celeba", celeba.recognises),
+    Rule("openimages", openimages.recognises),
+    Rule("datumaro", datumaro.recognises),
+    Rule("fiftyone", fiftyone.recognises),
+    Rule("paddlex", paddlex.recognises),
+    Rule("cvat", cvat.recognises),
+    Rule("labelstudio", labelstudio.recognises),
+    Rule("hf", hf.recognises),
+    Rule("webdataset", webdataset.recognises),
+    Rule("coco", is_coco_folder),
+    Rule("coco", is_coco_file),
+    Rule("voc", is_voc_folder),
     Rule("parquet", _is_parquet),
-    Rule("coco", _is_coco),
     Rule("csv", _is_csv),
 )
 """The kinds in the order in which they are tried; the first that holds is taken."""
