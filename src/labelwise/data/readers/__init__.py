@@ -26,6 +26,7 @@ from labelwise.data.readers import (
     peta,
     rapv1,
     rapv2,
+    tags,
     vg,
     voc,
 )
@@ -53,7 +54,7 @@ class Reader:
 
 _MODULES = (
     *(voc, coco, csv, parquet, packed, folder),
-    *(labelstudio, cvat, datumaro, fiftyone, paddlex),
+    *(labelstudio, cvat, datumaro, fiftyone, paddlex, tags),
     *(nuswide, vg, peta, pa100k, rapv1, rapv2, digits),
 )
 READERS: Mapping[str, Reader] = {
