@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 from labelwise.data.readers.split_cells import SPLIT_ALIASES
+=======
+>>>>>>> cloud
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
@@ -128,17 +130,6 @@ def _header(file: Path) -> list[str]:
         return [cell.strip() for cell in next(csv.reader(line), [])]
     except (OSError, csv.Error):
         return []
-
-
-def split_of(file: Path) -> str:
-    """The split that a file's name tells, else that of the nearest of its three folders, as it is written.
-
-    >>> split_of(Path("oid/oidv6-train-annotations-human-imagelabels.csv")), split_of(Path("test/labels/all.csv"))
-    ('train', 'test')
-    """
-    words = re.split(r"[^a-z]+", file.stem.lower())
-    words += [folder.name.lower() for folder in list(file.parents)[:3]]
-    return next((word for word in words if SPLIT_ALIASES.get(word, word) in ("train", "val", "test")), "")
 
 
 def display_names(files: Sequence[Path], notes: list[str]) -> dict[str, str]:
