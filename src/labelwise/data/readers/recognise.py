@@ -15,6 +15,8 @@ from labelwise.data.readers import (
     labelstudio,
     openimages,
     paddlex,
+    sagemaker,
+    tags,
     webdataset,
 )
 from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
@@ -66,6 +68,7 @@ RULES: Sequence[Rule] = (
     Rule("paddlex", paddlex.recognises),
     Rule("cvat", cvat.recognises),
     Rule("labelstudio", labelstudio.recognises),
+    Rule("sagemaker", sagemaker.recognises),
     Rule("hf", hf.recognises),
     Rule("webdataset", webdataset.recognises),
     Rule("coco", is_coco_folder),
@@ -73,6 +76,7 @@ RULES: Sequence[Rule] = (
     Rule("voc", is_voc_folder),
     Rule("parquet", _is_parquet),
     Rule("csv", _is_csv),
+    Rule("tags", tags.recognises),
 )
 """The kinds in the order in which they are tried; the first that holds is taken."""
 

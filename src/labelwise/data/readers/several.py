@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.readers.files import source_file
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.readers.exports import opening
 from labelwise.data.readers.files import is_image_name, source_folder
 from labelwise.data.readers.folder import CLUTTER
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
