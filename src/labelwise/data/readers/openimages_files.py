@@ -10,10 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
-=======
->>>>>>> cloud
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 

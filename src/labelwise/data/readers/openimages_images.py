@@ -15,11 +15,7 @@ from labelwise.data.readers.files import image_folder
 from labelwise.data.readers.locate import image_files
 from labelwise.data.readers.matching import matching
 from labelwise.data.readers.openimages_tables import info_table
-<<<<<<< HEAD
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
-=======
 from labelwise.data.readers.several import split_of
->>>>>>> cloud
 from labelwise.data.source import Source
 
 
