@@ -14,6 +14,7 @@ from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.openimages_cells import Relatives, Rows
 from labelwise.data.readers.openimages_tables import label_table
 from labelwise.data.readers.several import split_of
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
