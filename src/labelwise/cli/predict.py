@@ -68,7 +68,10 @@ def predict(
         raise LabelwiseError(
             f"--out {out}, a folder, with --json or --maps", "one of them", "leave the others out"
         )
-    files, started = find_images(paths), time.perf_counter()
+    notes: list[str] = []
+    files, started = find_images(paths, notes), time.perf_counter()
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     if out is not None and folder:
         failed = _collection(run, files, out, engine.value, workers, batch_size, part)
     else:
@@ -112,7 +115,7 @@ def _each(
     from labelwise.serving import load
     from labelwise.serving.output import ParquetWriter, stems, write_maps
 
-    names = stems(files)
+    names = stems(files) if maps else {}
     predictor = load(run)
     table, failed = ParquetWriter(out, predictor.labels.names) if out else None, 0
     for p in predictor.predict(files, maps=maps is not None, batch_size=batch_size, workers=workers):
