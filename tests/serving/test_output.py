@@ -17,7 +17,8 @@ from PIL import Image
 import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.serving import Prediction
-from labelwise.serving.output import ParquetWriter, find_images, stems, write_maps
+from labelwise.serving.output import find_images, stems, write_maps
+from labelwise.serving.writers import TableWriter
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_what_is_not_there_is_told(folder: Path, path: str, told: str) -> None:
 
 def test_a_table_of_predictions(tmp_path: Path) -> None:
     out = tmp_path / "new" / "found.parquet"
-    writer = ParquetWriter(out, ("dog", "image"), rows=2)
+    writer = TableWriter(out, ("dog", "image"), rows=2)
     thresholds = {"dog": 0.5, "image": 0.5}
     for i in range(5):
         writer.add(Prediction(f"{i}.jpg", {"dog": i / 10, "image": 0.75}, thresholds))

@@ -1,4 +1,4 @@
-"""Predictions on their way in and out of files."""
+"""The photographs that a command names, and the pictures that it writes about them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from labelwise.data.decode import decode_image
 from labelwise.data.imagefiles import IMAGE_SUFFIXES, FolderFiles, is_clutter, walk_images
@@ -85,55 +82,6 @@ def _listed(path: Path) -> list[str]:
     # Names of files may hold letters that other systems take for the end of a line, and bytes that are no UTF-8.
     lines = (os.fsdecode(line.removesuffix(b"\r")) for line in content.split(b"\n"))
     return [line for line in lines if line.strip()]
-
-
-def columns_of(names: tuple[str, ...]) -> pa.Schema:
-    """Names and types of a table of predictions.
-
-    >>> columns_of(("dog", "image")).names
-    ['image', 'error', 'selected', 'dog', 'score:image']
-    """
-    fields = [("image", pa.string()), ("error", pa.string()), ("selected", pa.list_(pa.string()))]
-    taken = {name for name, _ in fields}
-    return pa.schema([*fields, *((f"score:{n}" if n in taken else n, pa.float32()) for n in names)])
-
-
-class ParquetWriter:
-    """A table of predictions: image, error, selected labels, then one probability column per label.
-
-    Written to a neighbour and put in place when closed, so that a half-written table is never found.
-    """
-
-    def __init__(self, path: Path, names: tuple[str, ...], rows: int = 4096) -> None:
-        self._path, self._names, self._rows = path, names, rows
-        self._schema = columns_of(names)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = path.with_name(f".{path.name}.part")
-        self._writer = pq.ParquetWriter(self._part, self._schema)
-        self._held: list[Prediction] = []
-
-    def add(self, prediction: Prediction) -> None:
-        """One more row."""
-        self._held.append(prediction)
-        if len(self._held) >= self._rows:
-            self._flush()
-
-    def close(self) -> None:
-        """Write the rest and put the table in its place."""
-        self._flush()
-        self._writer.close()
-        os.replace(self._part, self._path)
-
-    def _flush(self) -> None:
-        held = self._held
-        columns = [
-            pa.array([os.fsencode(p.image).decode("utf-8", "replace") for p in held]),
-            pa.array([p.error for p in held], pa.string()),
-            pa.array([None if p.error else p.selected for p in held], pa.list_(pa.string())),
-            *(pa.array([p.scores.get(n) for p in held], pa.float32()) for n in self._names),
-        ]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
-        self._held = []
 
 
 def stems(paths: Sequence[str]) -> dict[str, str]:
