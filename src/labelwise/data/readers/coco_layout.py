@@ -162,7 +162,7 @@ def _levels(root: Path, most: int | None = None) -> Iterator[list[Path]]:
         for pattern in patterns:
             for file in sorted(root.glob(pattern)):
                 parts = file.relative_to(root).parts
-                if file.is_file() and not any(part.startswith((".", "__MACOSX")) for part in parts):
+                if file.is_file() and not any(map(is_clutter, parts)):
                     by_folder.setdefault(file.parent, []).append(file)
         found = [file for files in by_folder.values() for file in files[:most] if is_coco_file(file)]
         if found:

@@ -122,7 +122,7 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
 
 def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tuple[str, str] | None:
     """The only table of a folder; `None` where there is none."""
-    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not is_clutter(f.name))
     files = [f for f in files if f.suffix.lower() in TABLES]
     known = [(rule.kind, f) for f in files for rule in [next((r for r in rules if r.holds(f)), None)] if rule]
     if len(known) == 1:
@@ -144,13 +144,13 @@ def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:
     Raises:
         LabelwiseError: no images, or folders that by their names and number are no labels.
     """
-    inner = sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
+    inner = sorted(f for f in folder.iterdir() if f.is_dir() and not is_clutter(f.name))
     with_images = [f.name for f in inner if any(is_image_name(g.name) for g in f.rglob("*"))]
     labels = set(with_images)
     if labels and {name.casefold() for name in labels} <= _SPLITS:
         labels = {f.name for name in with_images for f in (folder / name).iterdir() if f.is_dir()}
     beside = sorted(
-        f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not f.name.startswith(".")
+        f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not is_clutter(f.name)
     )
     if not labels:
         raise _unknown(path, "a folder of no kind that is known", listed)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import is_clutter
 from labelwise.data.readers.exports import opening
 from labelwise.data.readers.files import is_image_name, source_folder
-from labelwise.data.readers.folder import CLUTTER
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source, WouldLose
@@ -116,10 +116,10 @@ def read(source: Source) -> Dataset:
 def _folders(root: Path, suffix: str) -> Iterator[tuple[str, list[Pair], list[str]]]:
     """Of each folder its images with their texts, and the texts that belong to no image."""
     for place, inner, files in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
+        inner[:] = sorted(name for name in inner if not is_clutter(name))
         start = os.path.relpath(place, root)
         start = "" if start == "." else f"{start}/"
-        files = sorted(name for name in files if not name.startswith(".") and name.lower() not in CLUTTER)
+        files = sorted(name for name in files if not is_clutter(name))
         texts = {name[: -len(suffix)]: name for name in files if name.lower().endswith(suffix)}
         taken: set[str | None] = set()
         pairs: list[Pair] = []
