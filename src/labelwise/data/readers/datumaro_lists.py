@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.exports import opening, text_lines
-from labelwise.data.readers.files import is_image_name
 from labelwise.errors import LabelwiseError
 
 LABELS = "synsets.txt"

@@ -12,8 +12,6 @@ import pyarrow.compute as pc
 from jaxtyping import Bool
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.imagefiles import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from labelwise.data.imagefiles import is_image_name as is_image_name
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 

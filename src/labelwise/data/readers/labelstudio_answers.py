@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from labelwise.data.readers.files import is_image_name
+from labelwise.data.imagefiles import is_image_name
 from labelwise.errors import LabelwiseError
 
 _IMAGE_KEYS = ("image", "img", "photo", "picture", "image_url", "url")

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelwise.data.imagefiles import is_clutter
-from labelwise.data.readers.files import files_there, image_folder, is_image_name, text_array
+from labelwise.data.imagefiles import is_clutter, is_image_name
+from labelwise.data.readers.files import files_there, image_folder, text_array
 from labelwise.data.readers.matching import last_part, matching, with_image_suffix
 from labelwise.data.source import Source
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from labelwise.data.imagefiles import is_clutter, is_image_name
 from labelwise.data.readers import (
     celeba,
     cvat,
@@ -20,7 +21,6 @@ from labelwise.data.readers import (
     webdataset,
 )
 from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
-from labelwise.data.readers.files import is_image_name
 from labelwise.data.readers.voc_layout import is_voc_folder
 from labelwise.errors import LabelwiseError
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from labelwise.data.imagefiles import is_clutter
 from labelwise.errors import LabelwiseError
 
 _WORDS = {

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.imagefiles import is_clutter
+from labelwise.data.imagefiles import is_clutter, is_image_name
 from labelwise.data.readers.exports import opening
-from labelwise.data.readers.files import is_image_name, source_folder
+from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source, WouldLose

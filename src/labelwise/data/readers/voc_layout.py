@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelwise.data.readers.files import IMAGE_SUFFIXES, is_image_name
+from labelwise.data.imagefiles import IMAGE_SUFFIXES, is_image_name
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.readers.voc_lists import ImageLists, States, image_lists
 from labelwise.errors import LabelwiseError
