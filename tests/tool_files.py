@@ -381,6 +381,7 @@ UNKNOWN: Mapping[str, Mapping[str, str]] = {
     "csv:work.csv?unknown=todo&none=empty": {"p7": "???"},
     "labelstudio:project.json?images=upload": {"p4": "???"},
     "fiftyone:fiftyone": {"p4": "???"},
+    "vertex:import.csv": {"p4": "???"},
     "openimages:openimages": {"p4": "?--"},
     "coco:lvis_v1_val.json?images=photos": {"p4": "?--"},
 }

@@ -18,6 +18,7 @@ from labelwise.data.readers import (
     paddlex,
     sagemaker,
     tags,
+    vertex,
     webdataset,
 )
 from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
@@ -74,6 +75,7 @@ RULES: Sequence[Rule] = (
     Rule("coco", is_coco_folder),
     Rule("coco", is_coco_file),
     Rule("voc", is_voc_folder),
+    Rule("vertex", vertex.recognises),
     Rule("parquet", _is_parquet),
     Rule("csv", _is_csv),
     Rule("tags", tags.recognises),
