@@ -20,6 +20,8 @@ FORM = "folder:DIR"
 MEANING = "DIR/[train|val|test/]LABEL/image; a copy in two label folders is one image with both labels"
 OPTIONS: frozenset[str] = frozenset()
 NO_LABEL = ("_none", "_negative")
+NOTHING = frozenset({"none", "negative", "negatives", "background", "empty", "nothing", "no label"})
+"""Names of folders that may be meant as `_none`."""
 
 
 def read(source: Source) -> Dataset:
@@ -114,6 +116,12 @@ def _dataset(
         raise LabelwiseError(
             f"{root} with images of no label only", "a folder per label", "add label folders"
         )
+    if len(labels) == 1 and not {label for _, label, _ in found} & set(NO_LABEL):
+        raise LabelwiseError(
+            f"{root} with the label {labels[0]!r} on every image, which says nothing",
+            "a folder for each of two labels or more, or images without the label in _none",
+            "name the folder above the label folders, or the file that holds the labels",
+        )
     text_array([path for path, _, _ in found])  # names of files are refused before those of labels
     column = {label: j for j, label in enumerate(labels)}
     code = {name: i for i, name in enumerate(splits)}
@@ -128,6 +136,10 @@ def _dataset(
         if label in column:
             values[place, column[label]] = 1
     notes = ["A label is negative where its folder lacks the image."]
+    if odd := [label for label in labels if label.casefold() in NOTHING]:
+        notes.append(
+            f"The folder {odd[0]!r} is read as a label; if it holds images of no label, call it _none."
+        )
     if len(keep) < len(found):
         notes.append(
             f"{len(found) - len(keep):,} files are copies: each image is kept once, with all its labels."

@@ -119,7 +119,23 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
         return kind, path
     if place.is_file():
         raise _unknown(path, "a file of no kind that is known", listed)
-    return _table_in(place, path, rules, listed) or _label_folders(place, path, listed)
+    table = _table_in(place, path, rules, listed)
+    if table is not None:
+        return table
+    _refuse_outer(place, path, rules)
+    return _label_folders(place, path, listed)
+
+
+def _refuse_outer(folder: Path, path: str, rules: Sequence[Rule]) -> None:
+    """A folder that holds a data set in a folder of its own is not that data set, but near it."""
+    for inner in sorted(f for f in folder.iterdir() if f.is_dir() and not is_clutter(f.name)):
+        kind = next((rule.kind for rule in rules if rule.holds(inner)), None)
+        if kind is not None:
+            raise LabelwiseError(
+                f"{path!r}, a folder of no kind that is known, which holds one that is",
+                "the path of the data set itself",
+                f"name it: {kind}:{inner}",
+            )
 
 
 def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tuple[str, str] | None:
