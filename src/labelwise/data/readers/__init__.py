@@ -11,18 +11,28 @@ import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import (
+    celeba,
     coco,
     csv,
+    cvat,
+    datumaro,
     digits,
+    fiftyone,
     folder,
     hf,
+    labelstudio,
     nuswide,
+    openimages,
     pa100k,
     packed,
+    paddlex,
     parquet,
     peta,
     rapv1,
     rapv2,
+    sagemaker,
+    tags,
+    vertex,
     vg,
     voc,
     webdataset,
@@ -49,25 +59,36 @@ class Reader:
     read: Callable[[Source], Dataset]
 
 
+_MODULES = (
+    voc,
+    coco,
+    csv,
+    parquet,
+    packed,
+    folder,
+    labelstudio,
+    cvat,
+    datumaro,
+    fiftyone,
+    paddlex,
+    tags,
+    hf,
+    webdataset,
+    sagemaker,
+    vertex,
+    openimages,
+    celeba,
+    nuswide,
+    vg,
+    peta,
+    pa100k,
+    rapv1,
+    rapv2,
+    digits,
+)
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in (
-        voc,
-        coco,
-        csv,
-        parquet,
-        packed,
-        folder,
-        hf,
-        nuswide,
-        vg,
-        peta,
-        pa100k,
-        rapv1,
-        rapv2,
-        webdataset,
-        digits,
-    )
+    for module in _MODULES
 }
 _COMMON = frozenset({"val_as"})
 _BLOCK = 65536  # rows

@@ -65,6 +65,9 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
     if pa.types.is_dictionary(kind):
         return _plain(column.cast(kind.value_type))
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        # A cast of pyarrow 26.0.1 leaves the last offset of such lists out.
+        return pa.chunked_array([pa.array(column.to_pylist(), wanted)])
     return column.cast(wanted)
 
 

@@ -128,11 +128,19 @@ class Reading:
     minus: float = NO_STATE
     letters: Sequence[tuple[str, str]] = ()
 
-    def value(self, cell: Any) -> float:
-        """A number in [0, 1], NaN for unknown, or `NO_STATE`.
+    def values(self, cells: Sequence[Any]) -> list[float]:
+        """A number in [0, 1], NaN for unknown, or `NO_STATE` for each cell of one column.
 
-        An option that gives a number for absent or present takes the place of the usual 0 and 1.
+        In a column that holds a number which an option calls absent or present, the usual 0 and 1 mean nothing by
+        themselves.
         """
+        ends = [
+            any(same(cell, entry) for cell in cells for entry in entries if number(entry) is not None)
+            for entries in (self.meaning.absent, self.meaning.present)
+        ]
+        return [self._value(cell, ends) for cell in cells]
+
+    def _value(self, cell: Any, ends: Sequence[bool]) -> float:
         stated = self.meaning.value(cell)
         if stated is not None:
             return stated
@@ -141,10 +149,6 @@ class Reading:
             return self._word(text_of(cell).casefold())
         if value == -1:
             return self.minus
-        ends = [
-            any(number(e) is not None for e in entries)
-            for entries in (self.meaning.absent, self.meaning.present)
-        ]
         if not 0 <= value <= 1 or (any(ends) and 0 < value < 1) or (value in (0, 1) and ends[int(value)]):
             return NO_STATE
         return value

@@ -37,7 +37,9 @@ def _literal(text: str) -> Any:
     """What JSON, Python, NumPy or a database wrote as text; `None` for anything else."""
     if len(text) > LONGEST:
         return None
-    for parse in (json.loads, ast.literal_eval):
+    # Python joins strings that only a blank parts, and NumPy writes lists in that form.
+    numpy = re.search(r"""['"]\s+['"]""", text)
+    for parse in (json.loads,) if numpy else (json.loads, ast.literal_eval):
         try:
             return parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_text
-from labelwise.data.readers.files import is_image_name
 from labelwise.data.readers.states import METADATA, Column, is_states
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from labelwise.data.imagefiles import is_clutter
 from labelwise.errors import LabelwiseError
 
 _RANK = {
@@ -24,9 +25,9 @@ def files_below(folder: Path, *suffixes: str) -> list[str]:
     """Paths, relative to a folder, of the files with one of these endings; hidden files and folders are passed over."""
     files = []
     for place, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
+        inner[:] = sorted(name for name in inner if not is_clutter(name))
         for name in sorted(names):
-            if name.lower().endswith(suffixes) and not name.startswith("."):
+            if name.lower().endswith(suffixes) and not is_clutter(name):
                 files.append(os.path.relpath(os.path.join(place, name), folder))
     return files
 

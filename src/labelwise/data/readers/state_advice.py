@@ -42,13 +42,12 @@ def no_states(
             "one meaning of -1",
             "add ?absent=-1 or ?unknown=-1, whichever it means",
         )
-    pair = _pair(bad, wrong, columns)
+    stated = bool(meaning.absent or meaning.present)
+    pair = [] if stated else _pair(bad, wrong, columns)
     threes = (
-        []
-        if pair
-        else [column for column in bad if {_key(cell) for cell in column.present()} == {"0", "1", "2"}]
+        [] if pair or stated else [c for c in bad if {_key(cell) for cell in c.present()} == {"0", "1", "2"}]
     )
-    strays = [c for c in bad if c not in (*pair, *threes) and _is_stray(c, wrong[c.name])]
+    strays = [c for c in bad if c not in (*pair, *threes) and _is_stray(c, wrong[c.name], stated)]
     others = [c for c in bad if c not in (*pair, *threes, *strays)]
     if strays and not pair and not others:
         return _stray_cells(strays, wrong, row_name)
@@ -174,13 +173,13 @@ def _threes_advice(threes: Sequence[Column], tail: str) -> str:
     return f"add {first}, else {second}"
 
 
-def _is_stray(column: Column, cells: Sequence[Any]) -> bool:
-    """Whether the wrong cells are few beside usual states, or a single text beside both 0 and 1."""
+def _is_stray(column: Column, cells: Sequence[Any], stated: bool) -> bool:
+    """Whether the wrong cells are few beside usual states, or a single text beside both 0 and 1 or stated ones."""
     known = [c for c in column.present() if c not in cells]
     rows = sum(int(n) for c, n in zip(column.cells, column.counts, strict=True) if c in cells)
     total = sum(int(n) for c, n in zip(column.cells, column.counts, strict=True) if not is_blank(c))
-    both = {number(cell) for cell in known} >= {0.0, 1.0}
-    texts = [number(cell) is None for cell in cells]
+    both = stated or {number(cell) for cell in known} >= {0.0, 1.0}
+    texts = [number(cell) is None or stated for cell in cells]
     few = rows <= max(1, STRAY * total)
     return bool(known) and ((few and len(cells) <= 5) or (both and len(cells) == 1 and all(texts)))
 

@@ -63,6 +63,13 @@ class Column:
         codes = coded.indices.fill_null(len(cells) - 1).to_numpy(zero_copy_only=False)
         return cls(name, cells, codes, np.bincount(codes, minlength=len(cells)))
 
+    def values(self, reading: Reading) -> np.ndarray:
+        """`[cells]` float32 value of each distinct cell; NaN for one that does not occur."""
+        occur = np.flatnonzero(self.counts)
+        values = np.full(len(self.cells), np.nan, np.float32)
+        values[occur] = reading.values([self.cells[i] for i in occur])
+        return values
+
     def present(self) -> list[Any]:
         """Distinct cells that occur and are not blank."""
         return [
@@ -75,7 +82,7 @@ def is_states(column: pa.ChunkedArray) -> bool:
     found = Column.of("", column)
     cells = found.present()
     reading = Reading(Meaning(), minus=0.0, letters=letters_of(cells))
-    return bool(cells) and all(reading.value(cell) != NO_STATE for cell in cells)
+    return bool(cells) and NO_STATE not in reading.values(cells)
 
 
 def state_matrix(
@@ -122,7 +129,7 @@ def _values(
     minus = _minus(columns, meaning)
     distinct = {text_of(cell): cell for column in columns for cell in column.present()}
     reading = Reading(meaning, minus, letters_of(distinct.values()))
-    by_cell = [np.array([reading.value(cell) for cell in column.cells], np.float32) for column in columns]
+    by_cell = [column.values(reading) for column in columns]
     wrong = {
         column.name: [
             c for c, v, n in zip(column.cells, value, column.counts, strict=True) if n and v == NO_STATE

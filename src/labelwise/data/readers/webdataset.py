@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from labelwise.data.archives import TarImages
 from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
-from labelwise.data.readers.files import is_image_name
 from labelwise.data.readers.named import dataset_of_names, in_store
 from labelwise.data.readers.sample_labels import is_label_member, label_table, member_of_labels
 from labelwise.data.readers.shards import by_split, files_below
