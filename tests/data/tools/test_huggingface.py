@@ -511,10 +511,17 @@ def test_metadata_that_cannot_be_read(tmp_path: Path, text: str, told: str) -> N
         read(f"hf:{tmp_path}")
 
 
-def test_a_folder_of_label_folders_is_not_recognised(tmp_path: Path) -> None:
+def test_folders_of_other_kinds_are_not_recognised(tmp_path: Path) -> None:
     photographs(tmp_path / "cat", 2)
     (tmp_path / "state.json").write_text("{}")
-    assert not hf.recognises(tmp_path)
+    for name, text in (
+        ("csv", "isic_id,sex\n1,f\n"),
+        ("jsonl", '{"id": 3}\n'),
+        ("parquet", "none"),
+        ("jsonl", "3"),
+    ):
+        (tmp_path / f"metadata.{name}").write_text(text)
+        assert not hf.recognises(tmp_path)
     assert not hf.recognises(tmp_path / "cat" / "0.png")
 
 

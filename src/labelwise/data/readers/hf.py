@@ -23,6 +23,7 @@ from labelwise.data.readers.hf_card import features_of_card, header_of
 from labelwise.data.readers.hf_images import (
     METADATA,
     metadata_table,
+    names_files,
     splits_of_images,
     unlisted,
 )
@@ -67,7 +68,7 @@ def recognises(path: Path) -> bool:
     if (header := header_of(path)).get("dataset_info") or header.get("configs"):
         return any(path.rglob("*.parquet"))
     places = [path, *(f for f in sorted(path.iterdir()) if f.is_dir() and split_of_name(f.name))]
-    if any((place / name).is_file() for place in places for name in METADATA):
+    if any(names_files(place / name) for place in places for name in METADATA):
         return True
     return any((path / "data").glob("*-[0-9]*-of-[0-9]*.parquet"))
 

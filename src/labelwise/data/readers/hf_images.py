@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 from pathlib import Path
 
@@ -18,6 +20,25 @@ from labelwise.errors import LabelwiseError, first_line
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 FILE_NAME = "file_name"
 _LONGEST_LINE = 1 << 27  # bytes
+
+
+def names_files(path: Path) -> bool:
+    """Whether a metadata file is there and begins as one: other data sets keep files of the same name."""
+    try:
+        if path.suffix == ".parquet":
+            names = parquet.read_schema(path).names
+        else:
+            with path.open(encoding="utf-8-sig") as opened:
+                line = opened.readline(1 << 16)
+            first = json.loads(line) if path.suffix == ".jsonl" else next(csv.reader([line]), [])
+            names = list(first) if isinstance(first, dict | list) else []
+    except (OSError, ValueError, csv.Error, pa.ArrowException):
+        return False
+    return any(_is_file_name(name) for name in names)
+
+
+def _is_file_name(name: str) -> bool:
+    return name == FILE_NAME or name.endswith(f"_{FILE_NAME}")
 
 
 def metadata_table(folder: Path, file: str) -> pa.Table:
@@ -68,7 +89,7 @@ _READ = {".jsonl": _json_lines, ".csv": _csv, ".parquet": parquet.read_table}
 
 
 def _file_column(table: pa.Table, path: Path) -> str:
-    names = [name for name in table.column_names if name == FILE_NAME or name.endswith(f"_{FILE_NAME}")]
+    names = [name for name in table.column_names if _is_file_name(name)]
     names = [FILE_NAME] if FILE_NAME in names else names
     if len(names) != 1 or table.num_rows == 0:
         given = f"{path} with the columns {', '.join(table.column_names[:12]) or 'none'}"

@@ -35,7 +35,8 @@ _REMOTE = re.compile(r"^(?:pipe|[a-z][a-z0-9+.-]*):(?://|\s)", re.IGNORECASE)
 
 def recognises(path: Path) -> bool:
     """Whether a path is a tar file, or a folder of them, in which an image is the first or second kind of member."""
-    file = path if path.is_file() else next((path / name for name in files_below(path, ".tar")), None)
+    files = [path] if path.is_file() else [*path.glob("*.tar"), *path.glob("*/*.tar")]
+    file = next(iter(sorted(files)), None)
     if file is None or file.suffix.lower() != ".tar":
         return False
     try:
