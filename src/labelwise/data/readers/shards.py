@@ -10,20 +10,14 @@ from pathlib import Path
 from labelwise.data.imagefiles import is_clutter
 from labelwise.errors import LabelwiseError
 
-_WORDS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
+_RANK = {
+    **dict.fromkeys(("train", "training"), 0),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), 1),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), 2),
 }
-_ORDER = ("train", "validation", "test", "")
-_SPLIT = re.compile(rf"(?:^|[-._ 0-9])({'|'.join(_WORDS)})(?=[-._ 0-9]|$)", re.IGNORECASE)
+"""Words that tell a split, and its place among the splits."""
+_OTHER_WORDS = {"eval": "test", "evaluation": "test"}
+_SPLIT = re.compile(rf"(?:^|[-._ 0-9])({'|'.join(_RANK)})(?=[-._ 0-9]|$)", re.IGNORECASE)
 _SHARD = re.compile(r"([\w.-]+?)-\d{5,}-of-\d{5,}(?:\D.*)?")
 
 
@@ -39,13 +33,14 @@ def files_below(folder: Path, *suffixes: str) -> list[str]:
 
 
 def split_of_name(name: str) -> str:
-    """The split that one part of a path stands for, or nothing.
+    """The split that one part of a path tells, in its word, or nothing.
 
     >>> split_of_name("coco-train2017-0001.tar"), split_of_name("Val"), split_of_name("trained.tar")
-    ('train', 'validation', '')
+    ('train', 'val', '')
     """
     match = _SPLIT.search(name)
-    return _WORDS[match[1].lower()] if match else ""
+    word = match[1].lower() if match else ""
+    return _OTHER_WORDS.get(word, word)
 
 
 def split_of_path(path: str) -> str:
@@ -59,7 +54,7 @@ def split_of_path(path: str) -> str:
     *folders, base = path.replace(os.sep, "/").split("/")
     shard = _SHARD.fullmatch(os.path.splitext(base)[0])
     if shard and folders[-1:] == ["data"]:
-        return _WORDS.get(shard[1].lower(), shard[1])
+        return _OTHER_WORDS.get(shard[1].lower(), shard[1])
     return next((split for name in (base, *reversed(folders)) if (split := split_of_name(name))), "")
 
 
@@ -76,7 +71,7 @@ def by_split(paths: Sequence[str], where: str) -> dict[str, list[str]]:
     parts: dict[str, list[str]] = {}
     for path in sorted(paths):
         parts.setdefault(split_of_path(path), []).append(path)
-    if len(parts) == 1 and not parts.keys() & set(_ORDER):
+    if len(parts) == 1 and not parts.keys() & _RANK.keys():
         return {"": sorted(paths)}
     if len(parts) > 1 and "" in parts:
         named = next(files[0] for split, files in parts.items() if split)
@@ -85,9 +80,5 @@ def by_split(paths: Sequence[str], where: str) -> dict[str, list[str]]:
             "train, validation or test in the name of every file or folder, or of none",
             "rename it, or move it away",
         )
-    return {split: parts[split] for split in sorted(parts, key=split_rank)}
-
-
-def split_rank(split: str) -> tuple[int, str]:
-    """Sorts train, validation and test before other splits."""
-    return (_ORDER.index(split) if split in _ORDER else len(_ORDER), split)
+    order = sorted(parts, key=lambda split: (_RANK.get(split, len(_RANK)), split))
+    return {split: parts[split] for split in order}
