@@ -116,13 +116,13 @@ def _dataset(
         raise LabelwiseError(
             f"{root} with images of no label only", "a folder per label", "add label folders"
         )
+    text_array([path for path, _, _ in found])  # names of files are refused before those of labels
     if len(labels) == 1 and not {label for _, label, _ in found} & set(NO_LABEL):
         raise LabelwiseError(
             f"{root} with the label {labels[0]!r} on every image, which says nothing",
             "a folder for each of two labels or more, or images without the label in _none",
             "name the folder above the label folders, or the file that holds the labels",
         )
-    text_array([path for path, _, _ in found])  # names of files are refused before those of labels
     column = {label: j for j, label in enumerate(labels)}
     code = {name: i for i, name in enumerate(splits)}
     split_of = np.array([code.get(split, 0) for _, _, split in found], np.int16)

@@ -17,7 +17,9 @@ from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 FORM = "sagemaker:FILE.manifest[,MORE.manifest][?job=NAME]"
-MEANING = "an augmented manifest of SageMaker Ground Truth or Rekognition, JSON lines; files give splits by their names"
+MEANING = (
+    "augmented manifests of SageMaker Ground Truth or Rekognition; several files give splits by their names"
+)
 OPTIONS = frozenset({"images", "job", "duplicates", "missing"})
 IMAGE = "source-ref"
 _METADATA = "-metadata"

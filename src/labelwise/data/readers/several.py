@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from labelwise.data.readers.files import source_file
 from labelwise.data.readers.split_cells import SPLIT_ALIASES
-from labelwise.data.source import Source
+from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
 
-def split_of(file: Path, folders: int = 3) -> str:
+def split_of(file: Path) -> str:
     """The split that a file's name tells, else that of the nearest of its folders, as it is written; or nothing.
 
     >>> split_of(Path("oid/oidv6-train-annotations-human-imagelabels.csv")), split_of(Path("test/labels/all.csv"))
     ('train', 'test')
     """
     words = re.split(r"[^a-z]+", file.stem.lower())
-    words += [folder.name.lower() for folder in list(file.parents)[:folders]]
+    words += [folder.name.lower() for folder in list(file.parents)[:3]]
     return next((word for word in words if SPLIT_ALIASES.get(word, word) in ("train", "val", "test")), "")
 
 
 def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:
-    """The files that a source names, parted by commas, and the split of each; one alone may have none.
+    """The files that a source names, parted by commas, and the split of each; one alone has none.
 
     Args:
         source: `FILE` or `FILE,FILE`.
@@ -38,7 +40,7 @@ def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:
     if len(set(files)) < len(files):
         raise LabelwiseError(f"a file twice in {str(source)!r}", "each file once", "correct the SOURCE")
     if len(files) == 1:
-        return [(files[0], split_of(files[0], 0))]
+        return [(files[0], "")]
     splits = [split_of(file) for file in files]
     if not all(splits):
         raise LabelwiseError(
@@ -47,3 +49,17 @@ def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:
             "rename it",
         )
     return list(zip(files, splits, strict=True))
+
+
+@contextmanager
+def named_by(place: str) -> Iterator[None]:
+    """What is refused inside says which of several files it is about."""
+    try:
+        yield
+    except LabelwiseError as error:
+        if place in error.given:
+            raise
+        given = f"{place}: {error.given}"
+        if isinstance(error, WouldLose):
+            raise WouldLose(given, error.expected, error.todo, error.option) from None
+        raise LabelwiseError(given, error.expected, error.todo) from None
