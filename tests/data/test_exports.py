@@ -91,7 +91,7 @@ def test_every_reader_refuses_an_archive_or_a_path_that_is_not_there(tmp_path: P
 )
 def test_no_option_is_without_effect(place: str, options: str) -> None:
     kind, _, path = place.partition(":")
-    assert READERS[kind].OPTIONS == frozenset(options.split())
+    assert frozenset(options.split()) == READERS[kind].OPTIONS
     for option in options.split():
         with pytest.raises(LabelwiseError, match=rf"{option}|image folder 'odd'"):
             READERS[kind].read(parse(f"{kind}:{TOOLS / path}?{option}=odd"))
