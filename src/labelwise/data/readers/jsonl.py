@@ -2,185 +2,117 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name
-from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
-from labelwise.data.readers.lines import first_object, json_lines
-from labelwise.data.readers.named import dataset_of_names
-from labelwise.data.readers.roles import IMAGE, NAMES, key
-from labelwise.data.readers.several import files_with_splits
-from labelwise.data.source import Source, listed
+from labelwise.data.readers.columns import dataset_of
+from labelwise.data.readers.files import text_array
+from labelwise.data.readers.image_labels import dataset_of_cells
+from labelwise.data.readers.jsonl_labels import named, plain_column, stated
+from labelwise.data.readers.jsonl_rows import IMAGE_KEYS, JsonRows, first_key, is_state, names_key, rows_of
+from labelwise.data.readers.lines import first_object
+from labelwise.data.readers.name_doubts import few
+from labelwise.data.readers.split_cells import group_codes
+from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 FORM = "jsonl:FILE[,FILE][?image=KEY&labels=KEY&ignore=KEYS]"
 MEANING = "JSON lines: an image, and names in a list, an object of 1, 0 and null, or a key a label"
-OPTIONS = COLUMN_OPTIONS
-UNANSWERED = "no answer"
-"""Stands for null in a key of names that are text; where the names hold it, it is lengthened."""
+OPTIONS = frozenset(
+    {"image", "labels", "images", "ignore", "separator", "blank", "unknown", "duplicates", "missing"}
+)
 _OTHER_TOOLS = frozenset({"source-ref", "imageGcsUri", "dataItemResourceLabels"})
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file's first line is an object that names an image file."""
+    """Whether a file's first line is an object that names an image file and holds labels of one of the forms."""
     if not path.is_file():
         return False
     first = first_object(path)
-    images = [value for name, value in first.items() if key(name) in IMAGE and isinstance(value, str)]
-    return not first.keys() & _OTHER_TOOLS and any(is_image_name(value.partition("?")[0]) for value in images)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The objects of the lines.
-
-    Args:
-        content: of each line.
-        places: where each stands, for messages.
-        splits: of each line, by the name of its file; empty texts where it tells none.
-        starts: folder of each line's file, relative to `folder`.
-        folder: that image names are relative to.
-    """
-
-    content: Sequence[Mapping[str, Any]]
-    places: Sequence[str]
-    splits: Sequence[str]
-    starts: Sequence[str]
-    folder: Path
+    image = first_key(list(first), IMAGE_KEYS)
+    if image is None or not isinstance(first[image], str) or first.keys() & _OTHER_TOOLS:
+        return False
+    rest = [key for key in first if key != image and key.lower() not in ("split", "group")]
+    states = bool(rest) and all(is_state(first[key]) for key in rest)
+    names = names_key([first], rest, Source("jsonl", str(path)))
+    return (states or names is not None) and is_image_name(first[image].partition("?")[0])
 
 
 def read(source: Source) -> Dataset:
-    """Reads JSON lines by the rules of a table; null and a key that a line lacks are unknown.
+    """Reads JSON lines; see `named` and `stated` for labels in one key, `dataset_of` for a key a label.
 
     Raises:
-        LabelwiseError: for a line of another form, by its number, or what `dataset_of_names` refuses.
+        LabelwiseError: for a line of another form, by its number, keys that hold no labels, or an option that has no
+            effect.
     """
-    rows = _rows(source)
-    names = list(dict.fromkeys(name for row in rows.content for name in row))
-    ignored = set(source.names("ignore"))
-    chosen = source.names("labels")
-    columns: dict[str, pa.Array] = {}
-    expanded: list[str] = []
-    for name in names:
-        values = [row.get(name) for row in rows.content]
-        labels = name in chosen or (not chosen and key(name) in NAMES)
-        if name not in ignored and labels and any(isinstance(value, dict) for value in values):
-            more = _states(values, name, rows.places)
-            columns |= {label: _column(cells, label, rows.places) for label, cells in more.items()}
-            expanded += more
-            continue
-        if name not in ignored and labels and any(isinstance(value, str) for value in values):
-            values, source = _without_null(values, source)
-        columns[name] = _column(values, name, rows.places)
-    if expanded:
-        source = source.with_option("labels", listed(expanded))
-    table = pa.table(_placed(columns, rows, source))
-    if any(rows.splits):
-        if any(key(name) == "split" for name in columns):
+    lines = rows_of(source)
+    key = names_key(lines.rows, lines.keys, source)
+    if key is None:
+        _refuse_idle(source, "separator", "blank")
+        return _of_columns(lines, source)
+    notes: list[str] = []
+    values = [row.get(key) for row in lines.rows]
+    if any(isinstance(value, dict) for value in values):
+        _refuse_idle(source, "separator", "blank")
+        labels, cells, known = stated(values, key, lines.places, source, notes)
+    else:
+        labels, cells, known = named(values, key, lines.places, source, notes)
+    others = [name for name in lines.keys if name != key]
+    if others:
+        notes.append(f"Keys beside {key!r} that were left out: {few(others, 12)}.")
+    groups = None
+    if lines.groups is not None:
+        groups = group_codes(pa.chunked_array([_column(lines.groups)]), notes)
+    return dataset_of_cells(
+        text_array(lines.images),
+        labels,
+        cells,
+        known,
+        source,
+        [lines.folder, lines.folder / "images"],
+        row_name=lines.places.__getitem__,
+        splits=_column(lines.splits),
+        group=groups,
+        notes=notes,
+    )
+
+
+def _column(texts: Sequence[str | None]) -> pa.Array:
+    return pa.array(texts, pa.string())
+
+
+def _refuse_idle(source: Source, *options: str) -> None:
+    for option in options:
+        if option in source.options:
             raise LabelwiseError(
-                f"a key split in {source.path}, whose files have names of splits",
-                "splits by files or by lines",
-                "add ignore=split",
+                f"{option}= for {source.path}, whose labels are not names",
+                "an option that has an effect",
+                "remove it",
             )
-        table = table.append_column("split", pa.array([split or None for split in rows.splits], pa.string()))
-    return dataset_of_names(table, {}, source, rows.folder, rows.places.__getitem__)
 
 
-def _rows(source: Source) -> Rows:
-    files = files_with_splits(source, "a file of JSON lines")
-    several = len(files) > 1
-    folder = files[0][0].parent
-    if several:
-        folder = Path(os.path.commonpath([file.absolute().parent for file, _ in files]))
-    content, places, splits, starts = [], [], [], []
-    for file, split in files:
-        start = os.path.relpath(file.absolute().parent, folder.absolute())
-        for line in json_lines(file):
-            content.append(line.content)
-            places.append(f"{file.name}, line {line.number}" if several else f"line {line.number}")
-            splits.append(split)
-            starts.append("" if start == "." else start)
-    return Rows(content, places, splits, starts, folder)
-
-
-def _placed(columns: dict[str, pa.Array], rows: Rows, source: Source) -> dict[str, pa.Array]:
-    """The columns with names of images under the folder of their own file."""
-    if not any(rows.starts) or "images" in source.options:
-        return columns
-    chosen = source.names("image") or [name for name in columns if key(name) in IMAGE]
-    for name in chosen:
-        if name in columns and pa.types.is_string(columns[name].type):
-            paths = [
-                path if path is None or os.path.isabs(path) or "://" in path else os.path.join(start, path)
-                for start, path in zip(rows.starts, columns[name].to_pylist(), strict=True)
-            ]
-            columns[name] = pa.array(paths, pa.string())
-    return columns
-
-
-def _states(values: Sequence[Any], name: str, places: Sequence[str]) -> dict[str, list[Any]]:
-    """The objects of a key as a column a label; a label that an object lacks is null."""
-    labels: dict[str, list[Any]] = {}
-    for row, (value, place) in enumerate(zip(values, places, strict=True)):
-        if value is not None and not isinstance(value, dict):
-            raise _another(place, name, value, "an object of labels, as in other lines")
-        for label, cell in (value or {}).items():
-            if isinstance(cell, list | dict):
-                raise _another(place, f"{name}.{label}", cell, "1, 0, true, false, a share between, or null")
-            labels.setdefault(label.strip(), [None] * len(values))[row] = cell
-    return labels
-
-
-def _without_null(values: Sequence[Any], source: Source) -> tuple[list[Any], Source]:
-    """Texts with a word in place of null, and the source that says that the word stands for unknown."""
-    if not any(value is None for value in values) or any(isinstance(value, list) for value in values):
-        return list(values), source
-    word = UNANSWERED
-    while word in values:
-        word += "_"
-    unknown = ",".join([*filter(None, [source.options.get("unknown")]), word])
-    return [word if value is None else value for value in values], source.with_option("unknown", unknown)
-
-
-def _column(values: Sequence[Any], name: str, places: Sequence[str]) -> pa.Array:
-    """JSON values as one column: numbers, texts, or lists of texts; what is neither is written as text."""
-    cells = [int(value) if isinstance(value, bool) else value for value in values]
-    kinds = {type(value) for value in cells} - {type(None)}
-    if kinds <= {int} and all(value is None or abs(value) < 1 << 62 for value in cells):
-        return pa.array(cells, pa.int64())
-    if kinds <= {int, float} and all(value is None or math.isfinite(value) for value in cells):
-        return pa.array([None if value is None else float(value) for value in cells], pa.float64())
-    if list in kinds and kinds <= {list, str}:
-        return _lists(cells, name, places)
-    return pa.array([None if value is None else _text(value) for value in cells], pa.string())
-
-
-def _lists(values: Sequence[Any], name: str, places: Sequence[str]) -> pa.Array:
-    items = [item for value in values if isinstance(value, list) for item in value]
-    if items and all(isinstance(item, int) and not isinstance(item, bool) for item in items):
-        if not any(isinstance(value, str) for value in values):
-            return pa.array(values, pa.list_(pa.int64()))
-    lists: list[list[str] | None] = []
-    for value, place in zip(values, places, strict=True):
-        parts = [value] if isinstance(value, str) else value
-        if any(not isinstance(p, str | int) or isinstance(p, bool) for p in parts or ()):
-            raise _another(place, name, value, "a list of label names, one name, or null")
-        lists.append(None if parts is None else [str(part) for part in parts])
-    return pa.array(lists, pa.list_(pa.string()))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _another(place: str, name: str, value: Any, expected: str) -> LabelwiseError:
-    return LabelwiseError(f"{place}: {name!r} is {value!r}"[:200], expected, "correct the line")
+def _of_columns(lines: JsonRows, source: Source) -> Dataset:
+    """The data set of lines with a key a label, by the rules of a table."""
+    if not lines.keys:
+        raise LabelwiseError(
+            f"{source.path} without labels",
+            "a key of names, such as labels, or a key a label",
+            "add the labels",
+        )
+    columns = {"image": text_array(lines.images)}
+    for name, texts in (("split", lines.splits), ("group", lines.groups)):
+        if texts is not None and any(texts):
+            columns[name] = _column(texts)
+    for name in lines.keys:
+        if name in columns:
+            raise LabelwiseError(
+                f"a key {name!r} beside that of the image", "labels of other names", f"add ignore={name}"
+            )
+        columns[name] = plain_column([row.get(name) for row in lines.rows])
+    ours = ("image", "labels", "ignore")
+    inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in ours})
+    return dataset_of(pa.table(columns), inner, lines.folder, lines.places.__getitem__)
