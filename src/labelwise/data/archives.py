@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Int64
 
 from labelwise.data.decode import UnreadableImage
@@ -21,8 +22,14 @@ _STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # the last bytes of an Arrow 
 class ImageStore(Protocol):
     """Encoded images by number; it can be pickled, and threads and processes may read at the same time."""
 
+    lengths: Int64[np.ndarray, " N"]
+    """Bytes of each image, -1 for one that cannot be had."""
+
     def __len__(self) -> int:
         """Number of images."""
+
+    def end(self, number: int, size: int) -> bytes:
+        """The last bytes of an image, at most `size`; raises as `read` does."""
 
     def read(self, number: int) -> bytes:
         """The encoded image of a number; raises `UnreadableImage` where it cannot be had."""
@@ -45,10 +52,14 @@ class TarImages:
         offset: Int64[np.ndarray, " N"],
         size: Int64[np.ndarray, " N"],
     ) -> None:
-        self.files, self.file_of, self.offset, self.size = tuple(files), file_of, offset, size
+        self.files, self.file_of, self.offset, self.lengths = tuple(files), file_of, offset, size
 
     def __len__(self) -> int:
-        return len(self.size)
+        return len(self.lengths)
+
+    def end(self, number: int, size: int) -> bytes:
+        """The last bytes of an image, at most `size`; raises as `read` does."""
+        return self.read(number)[-size:]
 
     def read(self, number: int) -> bytes:
         """The encoded image of a number.
@@ -56,7 +67,7 @@ class TarImages:
         Raises:
             UnreadableImage: the tar file is gone, or shorter than when it was listed.
         """
-        file, size = self.files[self.file_of[number]], int(self.size[number])
+        file, size = self.files[self.file_of[number]], int(self.lengths[number])
         try:
             with file.open("rb") as opened:
                 opened.seek(int(self.offset[number]))
@@ -93,9 +104,17 @@ class ArrowImages:
                 self._starts.append(self._rows)
                 self._parts.append(chunk.field("bytes") if pa.types.is_struct(chunk.type) else chunk)
                 self._rows += len(chunk)
+        lengths = [pc.binary_length(part).to_numpy(zero_copy_only=False) for part in self._parts]
+        self.lengths: Int64[np.ndarray, " N"] = np.concatenate([np.zeros(0, np.int64), *lengths]).astype(
+            np.int64
+        )
 
     def __len__(self) -> int:
         return self._rows
+
+    def end(self, number: int, size: int) -> bytes:
+        """The last bytes of an image, at most `size`."""
+        return self.read(number)[-size:]
 
     def __reduce__(self) -> tuple[type[ArrowImages], tuple[tuple[Path, ...], str]]:
         return ArrowImages, (self.files, self.column)
