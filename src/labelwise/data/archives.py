@@ -1,15 +1,13 @@
-"""Images inside archives that other tools write: read from the disk one at a time, never all held in memory."""
+"""Images inside files that other tools write: read from the disk one at a time, never all held in memory."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Int64
 
 from labelwise.data.decode import UnreadableImage
@@ -22,8 +20,13 @@ _STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # the last bytes of an Arrow 
 class ImageStore(Protocol):
     """Encoded images by number; it can be pickled, and threads and processes may read at the same time."""
 
-    lengths: Int64[np.ndarray, " N"]
-    """Bytes of each image, -1 for one that cannot be had."""
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that hold the images."""
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " N"]:
+        """`[N]` bytes of each image, -1 for one that is known to be unreadable."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -34,95 +37,75 @@ class ImageStore(Protocol):
     def read(self, number: int) -> bytes:
         """The encoded image of a number; raises `UnreadableImage` where it cannot be had."""
 
+    def end(self, number: int, size: int) -> bytes | None:
+        """At most `size` last bytes of an encoded image; `None` where there are none."""
 
-class TarImages:
-    """Members of uncompressed tar files, by their places.
+    def file_of(self, number: int) -> Path:
+        """The file that an image is in."""
+
+    def place_of(self, number: int) -> int:
+        """What tells an image from the others in its file, however many files are read together."""
+
+
+class ArchivedImages:
+    """Images that are whole stretches of bytes in files, such as members of tar files.
 
     Args:
-        files: the tar files.
-        file_of: `[N]` place in `files` of each image.
-        offset: `[N]` bytes from the file's start to the image's first byte.
-        size: `[N]` bytes of each image.
+        files: in any order.
+        parts: `[N]` place in `files` of each image.
+        offsets: `[N]` bytes from the file's start to the image's first byte.
+        lengths: `[N]` bytes of each image.
     """
 
     def __init__(
         self,
         files: Sequence[Path],
-        file_of: Int64[np.ndarray, " N"],
-        offset: Int64[np.ndarray, " N"],
-        size: Int64[np.ndarray, " N"],
+        parts: Int64[np.ndarray, " N"],
+        offsets: Int64[np.ndarray, " N"],
+        lengths: Int64[np.ndarray, " N"],
     ) -> None:
-        self.files, self.file_of, self.offset, self.lengths = tuple(files), file_of, offset, size
+        self.files, self.lengths = list(files), lengths
+        self._parts, self._offsets = parts, offsets
 
     def __len__(self) -> int:
         return len(self.lengths)
-
-    def end(self, number: int, size: int) -> bytes:
-        """The last bytes of an image, at most `size`; raises as `read` does."""
-        return self.read(number)[-size:]
 
     def read(self, number: int) -> bytes:
         """The encoded image of a number.
 
         Raises:
-            UnreadableImage: the tar file is gone, or shorter than when it was listed.
+            UnreadableImage: its file is gone, or shorter than when it was listed.
         """
-        file, size = self.files[self.file_of[number]], int(self.lengths[number])
+        return self._bytes(number, 0)
+
+    def end(self, number: int, size: int) -> bytes | None:
+        """At most `size` last bytes of an encoded image; `None` where they cannot be read."""
+        try:
+            return self._bytes(number, max(0, int(self.lengths[number]) - size))
+        except UnreadableImage:
+            return None
+
+    def file_of(self, number: int) -> Path:
+        """The file that an image is in."""
+        return self.files[self._parts[number]]
+
+    def place_of(self, number: int) -> int:
+        """Where in its file an image begins."""
+        return int(self._offsets[number])
+
+    def _bytes(self, number: int, start: int) -> bytes:
+        file, size = self.file_of(number), int(self.lengths[number]) - start
         try:
             with file.open("rb") as opened:
-                opened.seek(int(self.offset[number]))
+                opened.seek(self.place_of(number) + start)
                 content = opened.read(size)
         except OSError as error:
             raise UnreadableImage(
-                f"{file}: {error.strerror}", "the tar file that was listed", "restore it"
+                f"{file}: {error.strerror}", "the file that was listed", "restore it"
             ) from None
         if len(content) != size:
-            raise UnreadableImage(
-                f"{file}, which became shorter", "the tar file that was listed", "restore it"
-            )
+            raise UnreadableImage(f"{file}, which became shorter", "the file that was listed", "restore it")
         return content
-
-
-class ArrowImages:
-    """The bytes of an image column of Arrow stream files, mapped into memory.
-
-    Args:
-        files: in the order of their rows.
-        column: a struct with the field `bytes`, or binary; without nulls.
-
-    Raises:
-        LabelwiseError: a file that is cut short or damaged.
-    """
-
-    def __init__(self, files: Sequence[Path], column: str) -> None:
-        self.files, self.column = tuple(files), column
-        self._parts: list[pa.Array] = []
-        self._starts: list[int] = []
-        self._rows = 0
-        for file in self.files:
-            for chunk in mapped_stream(file)[column].chunks:
-                self._starts.append(self._rows)
-                self._parts.append(chunk.field("bytes") if pa.types.is_struct(chunk.type) else chunk)
-                self._rows += len(chunk)
-        lengths = [pc.binary_length(part).to_numpy(zero_copy_only=False) for part in self._parts]
-        self.lengths: Int64[np.ndarray, " N"] = np.concatenate([np.zeros(0, np.int64), *lengths]).astype(
-            np.int64
-        )
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def end(self, number: int, size: int) -> bytes:
-        """The last bytes of an image, at most `size`."""
-        return self.read(number)[-size:]
-
-    def __reduce__(self) -> tuple[type[ArrowImages], tuple[tuple[Path, ...], str]]:
-        return ArrowImages, (self.files, self.column)
-
-    def read(self, number: int) -> bytes:
-        """The encoded image of a number."""
-        part = bisect_right(self._starts, number) - 1
-        return self._parts[part][number - self._starts[part]].as_py()
 
 
 def mapped_stream(file: Path) -> pa.Table:
@@ -146,3 +129,38 @@ def mapped_stream(file: Path) -> pa.Table:
             f"{file}, which is cut short", "a whole Arrow stream file", "write or copy it again"
         )
     return table
+
+
+def images_in_streams(files: Sequence[Path], column: str) -> ArchivedImages | None:
+    """The images of a column of Arrow stream files; `None` where bytes are compressed, and so nowhere in the file.
+
+    Args:
+        files: in the order of their rows.
+        column: binary, or a struct with the field `bytes`; without nulls.
+
+    Raises:
+        LabelwiseError: as `mapped_stream`.
+    """
+    parts, offsets, lengths = [], [], []
+    for place, file in enumerate(files):
+        mapped = pa.memory_map(str(file))
+        size = mapped.size()
+        first = mapped.read_buffer(size).address
+        mapped.seek(0)
+        for chunk in pa.ipc.open_stream(mapped).read_all()[column].chunks:
+            array = chunk.field("bytes") if pa.types.is_struct(chunk.type) else chunk
+            wide = pa.types.is_large_binary(array.type)
+            if not (wide or pa.types.is_binary(array.type)):
+                return None
+            _, ends, content = array.buffers()
+            edges = np.frombuffer(ends, np.int64 if wide else np.int32)
+            edges = edges[array.offset : array.offset + len(array) + 1].astype(np.int64)
+            start = (content.address if content else first) - first
+            if not 0 <= start <= size - (edges[-1] if len(edges) else 0):
+                return None
+            parts.append(np.full(len(array), place, np.int64))
+            offsets.append(edges[:-1] + start)
+            lengths.append(np.diff(edges))
+    if not parts:
+        return None
+    return ArchivedImages(files, np.concatenate(parts), np.concatenate(offsets), np.concatenate(lengths))

@@ -37,7 +37,7 @@ def image_keys(data: Dataset) -> UInt64[np.ndarray, "N 2"]:
     """What tells whether an image is the one that a fingerprint was computed of.
 
     It is a digest of the path, size and time of change of a file; of those of the store's file and the image's
-    number in it; or of the bytes that a table holds. The versions of the libraries that decode and hash are in it.
+    place in it; or of the bytes that a table holds. The versions of the libraries that decode and hash are in it.
 
     Returns:
         `[N, 2]`; zeros for an image that is not there.
@@ -58,7 +58,7 @@ def _descriptions(data: Dataset) -> Iterator[bytes | None]:
         for row in range(len(data)):
             number = row if data.numbers is None else int(data.numbers[row])
             state = files[data.store.file_of(number)]
-            yield state and state + b" %d" % number
+            yield state and state + b" %d" % data.store.place_of(number)
     elif data.holds_bytes:
         for row in range(len(data)):
             yield data.images[row].as_buffer()

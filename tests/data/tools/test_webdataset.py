@@ -19,6 +19,8 @@ from PIL import Image
 
 from labelwise.cli import main
 from labelwise.data import Dataset, read
+from labelwise.data.cache import image_keys
+from labelwise.data.contents import dataset_content_codes
 from labelwise.data.decode import UnreadableImage
 from labelwise.data.readers import webdataset as reader
 from labelwise.data.source import WouldLose
@@ -118,8 +120,22 @@ def test_images_are_read_from_their_shards(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match="became shorter"):
         data.encoded(4)
     shard.unlink()
-    with pytest.raises(UnreadableImage, match="the tar file that was listed"):
+    with pytest.raises(UnreadableImage, match="the file that was listed"):
         data.encoded(4)
+
+
+def test_fingerprints_are_of_the_image_and_not_of_its_number(tmp_path: Path) -> None:
+    """A shard read alone and among others gives the same keys, by which fingerprints are found again."""
+    pattern = write(tmp_path / "w", [{"cls": i} for i in range(7)])
+    whole = image_keys(read(f"webdataset:{pattern}"))
+    alone = image_keys(read(f"webdataset:{tmp_path / 'w' / 'train-000001.tar'}"))
+    assert np.array_equal(whole[3:6], alone)
+    assert len(np.unique(whole, axis=0)) == 7
+
+
+def test_equal_images_are_found(tmp_path: Path) -> None:
+    pattern = write(tmp_path / "w", [{"cls": 1, "png": picture(i % 4)} for i in range(7)])
+    assert dataset_content_codes(read(f"webdataset:{pattern}")).tolist() == [0, 1, 2, 3, 0, 1, 2]
 
 
 def test_splits_by_the_names_of_shards(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from labelwise.data.archives import ArrowImages, mapped_stream
+from labelwise.data.archives import images_in_streams, mapped_stream
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.arrow import is_bytes, is_image_struct
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
@@ -223,8 +223,9 @@ def _joined(parts: Sequence[Part], folder: Path, source: Source, splits: pa.Arra
             every[column] = tuple(dict.fromkeys([*every.get(column, ()), *names]))
     stored = None
     image = _embedded(table, source) if all(part.file.endswith(".arrow") for part in parts) else None
-    if image is not None:
-        stored = _names(table[image], splits), ArrowImages([folder / part.file for part in parts], image)
+    store = None if image is None else images_in_streams([folder / part.file for part in parts], image)
+    if image is not None and store is not None:
+        stored = _names(table[image], splits), store
         table = table.set_column(table.column_names.index(image), image, in_store(table.num_rows))
     notes: list[str] = []
     table = _with_splits(table, splits, notes)

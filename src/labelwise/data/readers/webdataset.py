@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labelwise.data.archives import TarImages
+from labelwise.data.archives import ArchivedImages
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
@@ -81,7 +81,7 @@ def read(source: Source) -> Dataset:
             table = table.drop_columns(own)
             notes.append(f"The key {own[0]!r} was left out: names of shards tell the splits.")
         table = table.append_column("split", pa.array([split or None for split in found.splits], pa.string()))
-    store = TarImages([folder / shard for _, shard in shards], *np.array(found.places, np.int64).T)
+    store = ArchivedImages([folder / shard for _, shard in shards], *np.array(found.places, np.int64).T)
     used = _OWN | ({"labels"} if table.column_names[:1] == ["labels"] else set())
     inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in used})
     image = next(name for name in ("image", "image in shard", "stored") if name not in table.column_names)
