@@ -12,7 +12,6 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import decode_image, image_size
-from labelwise.data.doubts import doubts_of
 from labelwise.data.duplicates import dataset_content_codes, fingerprints, near_duplicates, repeated_groups
 from labelwise.data.readers import labels_without_training, read, resolve
 from labelwise.data.source import WouldLose
@@ -97,7 +96,8 @@ def check(
     """
     data, problems = read_for_check(text)
     start = tick or (lambda name, total: lambda done: None)
-    bad = dict(_unreadable(data, decode, start("images", len(data))))
+    dark: list[str] = []
+    bad = dict(_unreadable(data, decode, start("images", len(data)), dark))
     exact = repeated_groups(dataset_content_codes(data))
     alike: list[list[int]] | None = None
     if near:
@@ -130,16 +130,15 @@ def check(
         exact=_named(data, exact),
         near=None if alike is None else _named(data, _only_near(alike, exact)),
         leaks=_named(data, leaks),
-        notes=list(data.notes),
-        doubts=doubts_of(data, resolve(text).options),
+        notes=[*data.notes, *_dark_note(dark)],
         problems=problems,
     )
 
 
-def _unreadable(data: Dataset, decode: bool, tick: Tick) -> list[tuple[int, str]]:
+def _unreadable(data: Dataset, decode: bool, tick: Tick, dark: list[str]) -> list[tuple[int, str]]:
     def one(row: int) -> str | None:
         try:
-            (decode_image if decode else image_size)(data.encoded(row))
+            (decode_image if decode else image_size)(data.encoded(row), notes=dark)
         except LabelwiseError as error:
             return str(error)
         return None
@@ -151,6 +150,13 @@ def _unreadable(data: Dataset, decode: bool, tick: Tick) -> list[tuple[int, str]
                 found.append((row, reason))
             tick(row + 1)
     return found
+
+
+def _dark_note(dark: list[str]) -> list[str]:
+    """A sentence on images whose 16-bit pixels come out nearly black, the first by name."""
+    first = min(dark, default="")
+    more = f" So are {len(dark) - 1:,} more." if len(dark) > 1 else ""
+    return [first[0].upper() + first[1:] + more] if dark else []
 
 
 def _balance(data: Dataset) -> list[LabelBalance]:

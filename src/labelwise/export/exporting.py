@@ -234,4 +234,4 @@ def preprocessing(run: Run, eager: Eager) -> Preprocessing:
     backbone: Any = eager.model.backbone
     transform = run.config.transform()
     mean, std = (tuple(t.flatten().tolist()) for t in (backbone.mean, backbone.std))
-    return Preprocessing(transform.size, transform.resize, mean, std)
+    return Preprocessing(transform.size, transform.resize, mean, std, transform.bits)
