@@ -18,6 +18,7 @@ class Form(str, Enum):
     csv = "csv"
     parquet = "parquet"
     coco = "coco"
+    datasets = "datasets"
 
 
 class Images(str, Enum):
