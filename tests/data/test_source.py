@@ -62,6 +62,6 @@ def test_a_folder_of_no_kind_is_refused_with_the_forms(tmp_path: Path) -> None:
 
 def test_files_are_recognised_by_content(tmp_path: Path) -> None:
     (tmp_path / "odd.name").write_bytes(b"PAR1....")
-    (tmp_path / "other.name").write_text("{}")
+    (tmp_path / "other.name").write_text('{"images": [], "annotations": []}')
     assert resolve(str(tmp_path / "odd.name")).kind == "parquet"
     assert resolve(str(tmp_path / "other.name")).kind == "coco"

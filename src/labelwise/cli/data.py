@@ -246,9 +246,16 @@ def _print_report(report: CheckReport) -> None:
     _print_groups(show, "leaks between splits", report.leaks)
     for note in report.notes:
         show(f"note: {note}")
+    for doubt in report.doubts:
+        show(f"doubt: {doubt}")
     for problem in report.problems:
         show(f"problem: {problem}")
-    show("nothing is lost and nothing leaks" if not report.problems else f"{len(report.problems)} problems")
+    if report.problems:
+        show(f"{len(report.problems)} problems")
+    elif report.doubts:
+        show(f"no image is lost and none leaks; {len(report.doubts)} doubts that only you can settle")
+    else:
+        show("nothing is lost and nothing leaks")
 
 
 def _print_groups(show: Callable[[str], None], title: str, groups: list[list[str]]) -> None:

@@ -30,10 +30,11 @@ def predict(
     ],
     json: Annotated[bool, typer.Option("--json", help="one JSON line an image")] = False,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="write a parquet table, or a folder of them that a stopped run goes on with",
-            metavar="FILE.parquet|DIR",
+            help="write FILE in .csv, .tsv, .parquet or .jsonl; or a folder of parquet tables, which a stopped "
+            "command goes on with",
+            metavar="FILE|DIR",
         ),
     ] = None,
     maps: Annotated[
@@ -50,14 +51,17 @@ def predict(
 ) -> None:
     """Name what is in photographs; one that cannot be read is told, and the rest go on (exit code 1).
 
-    Example: labelwise predict runs/mine photos/ --out predictions.parquet
+    Tables hold image, error, selected (names with | between them in CSV), then a probability per label.
+
+    Example: labelwise predict runs/mine photos/ --out predictions.csv
     """
     import sys
     import time
 
     from labelwise.serving.output import find_images
+    from labelwise.serving.writers import is_one_file
 
-    folder = out is not None and out.suffix != ".parquet"
+    folder = out is not None and not is_one_file(out)
     if engine is Where.ray and not (folder and workers):
         raise LabelwiseError(
             "--engine ray with " + (f"--workers {workers}" if folder else f"--out {out}"),
@@ -68,11 +72,14 @@ def predict(
         raise LabelwiseError(
             f"--out {out}, a folder, with --json or --maps", "one of them", "leave the others out"
         )
-    files, started = find_images(paths), time.perf_counter()
+    notes: list[str] = []
+    files, started = find_images(paths, notes), time.perf_counter()
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     if out is not None and folder:
-        failed = _collection(run, files, out, engine.value, workers, batch_size, part)
+        failed = _collection(run, files, Path(out), engine.value, workers, batch_size, part)
     else:
-        failed = _each(run, files, out, json, maps, workers, batch_size)
+        failed = _each(run, files, Path(out) if out else None, json, maps, workers, batch_size)
     seconds = time.perf_counter() - started
     where = f" -> {out}" if out else ""
     told = f"{len(files):,} images in {seconds:.1f} s, {len(files) / seconds:.1f} images/s, {failed} unreadable{where}"
@@ -108,29 +115,28 @@ def _each(
 ) -> int:
     """Answers one by one, to the screen, a table or pictures; gives how many images were unreadable."""
     import json as js
+    from contextlib import nullcontext
 
     from labelwise.serving import load
-    from labelwise.serving.output import ParquetWriter, stems, write_maps
+    from labelwise.serving.output import stems, write_maps
+    from labelwise.serving.writers import WRITERS
 
-    names = stems(files)
+    names = stems(files) if maps else {}
     predictor = load(run)
-    table, failed = ParquetWriter(out, predictor.labels.names) if out else None, 0
-    for p in predictor.predict(files, maps=maps is not None, batch_size=batch_size, workers=workers):
-        failed += p.error is not None
-        if table:
-            table.add(p)
-        if json:
-            typer.echo(js.dumps(p.to_json(), ensure_ascii=False))
-        elif p.error is not None:
-            typer.echo(f"{p.image}: {p.error}", err=True)
-        elif not out:
-            shown = (
-                ", ".join(f"{name} {p.scores[name]:.2f}" for name in p.selected)
-                or "(nothing over its threshold)"
-            )
-            typer.echo(f"{p.image}: {shown}")
-        if maps and p.error is None:
-            write_maps(p, maps, names[p.image])
-    if table:
-        table.close()
+    writer = WRITERS[out.suffix.lower()](out, predictor.labels.names) if out else None
+    failed = 0
+    with writer or nullcontext():
+        for p in predictor.predict(files, maps=maps is not None, batch_size=batch_size, workers=workers):
+            failed += p.error is not None
+            if writer:
+                writer.add(p)
+            if json:
+                typer.echo(js.dumps(p.to_json(), ensure_ascii=False))
+            elif p.error is not None:
+                typer.echo(f"{p.image}: {p.error}", err=True)
+            elif not out:
+                shown = ", ".join(f"{name} {p.scores[name]:.2f}" for name in p.selected)
+                typer.echo(f"{p.image}: {shown or '(nothing over its threshold)'}")
+            if maps and p.error is None:
+                write_maps(p, maps, names[p.image])
     return failed

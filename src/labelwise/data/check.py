@@ -12,6 +12,7 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import decode_image, image_size
+from labelwise.data.doubts import doubts_of
 from labelwise.data.duplicates import dataset_content_codes, fingerprints, near_duplicates, repeated_groups
 from labelwise.data.readers import labels_without_training, read, resolve
 from labelwise.data.source import WouldLose
@@ -33,7 +34,10 @@ class LabelBalance:
 
 @dataclass
 class CheckReport:
-    """All findings; `problems` are what would be lost, leak or fail, `notes` what the reader decided."""
+    """All findings; `problems` are what would be lost, leak or fail, `notes` what the reader decided.
+
+    `doubts` are what the data alone cannot tell: labels that no figure can judge, options taken at their word.
+    """
 
     source: str
     rows_before: int
@@ -48,6 +52,7 @@ class CheckReport:
     near: list[list[str]] | None
     leaks: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -126,6 +131,7 @@ def check(
         near=None if alike is None else _named(data, _only_near(alike, exact)),
         leaks=_named(data, leaks),
         notes=list(data.notes),
+        doubts=doubts_of(data, resolve(text).options),
         problems=problems,
     )
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 from torch import Tensor
 
+from labelwise.data.archives import ImageStore
 from labelwise.data.decode import decode_image
-from labelwise.data.store import PackedImages
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
 
@@ -58,7 +58,8 @@ class Dataset:
         rows_in_source: rows that the source held before repeated or missing ones were taken out.
         numbers: `[N]` int64, each row's number in the table that it was taken from, which names an embedded image;
             `None` where the rows stand as they were read.
-        store: where the images are packed, by `numbers`; `images` are then their names. `None` without a store.
+        store: where the images are packed or archived, by `numbers`; `images` are then their names. `None`
+            without a store.
     """
 
     labels: LabelSet
@@ -74,7 +75,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     rows_in_source: int | None = None
     numbers: Int64[np.ndarray, " N"] | None = None
-    store: PackedImages | None = None
+    store: ImageStore | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.images), len(self.labels))

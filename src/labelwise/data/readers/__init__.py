@@ -11,19 +11,33 @@ import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import (
+    celeba,
     coco,
     csv,
+    cvat,
+    datumaro,
     digits,
+    fiftyone,
     folder,
+    hf,
+    jsonl,
+    labelstudio,
     nuswide,
+    openimages,
     pa100k,
     packed,
+    paddlex,
     parquet,
     peta,
     rapv1,
     rapv2,
+    roboflow,
+    sagemaker,
+    tags,
+    vertex,
     vg,
     voc,
+    webdataset,
 )
 from labelwise.data.readers.recognise import Rule, recognise
 from labelwise.data.source import Source, parse
@@ -47,9 +61,38 @@ class Reader:
     read: Callable[[Source], Dataset]
 
 
+_MODULES = (
+    voc,
+    coco,
+    csv,
+    parquet,
+    packed,
+    folder,
+    jsonl,
+    labelstudio,
+    cvat,
+    datumaro,
+    fiftyone,
+    paddlex,
+    tags,
+    roboflow,
+    hf,
+    webdataset,
+    sagemaker,
+    vertex,
+    openimages,
+    celeba,
+    nuswide,
+    vg,
+    peta,
+    pa100k,
+    rapv1,
+    rapv2,
+    digits,
+)
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in (voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits)
+    for module in _MODULES
 }
 _COMMON = frozenset({"val_as"})
 _BLOCK = 65536  # rows

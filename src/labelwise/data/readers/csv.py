@@ -12,9 +12,10 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.columns import dataset_of
-from labelwise.data.readers.files import is_image_name, source_file
+from labelwise.data.readers.files import source_file
 from labelwise.data.readers.plain_csv import read_plain
 from labelwise.data.readers.roles import is_text_column
 from labelwise.data.source import Source

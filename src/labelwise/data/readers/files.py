@@ -15,14 +15,8 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
-_SUFFIXES = ".jpg .jpeg .jpe .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .avif"
-IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
+_MISSING = ("stop", "skip")
 LISTED = 256  # rows in one folder from which its listing is quicker than asking for each file
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file name ends like an image's."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def source_file(source: Source, what: str) -> Path:
@@ -78,27 +72,43 @@ def keep_existing(data: Dataset, source: Source) -> Dataset:
     Raises:
         WouldLose: with the number of missing files and the first five.
     """
-    policy = source.choice("missing", ("stop", "skip"))
+    source.choice("missing", _MISSING)
     if data.embedded:
         return data
     root = "" if data.root is None else str(data.root)
-    there = files_there(data.images, root)
+    there, notes = rows_there(data.images, root, source, files_there(data.images, root))
+    return data.take(there).with_notes(*notes) if notes else data
+
+
+def rows_there(
+    names: pa.Array | pa.ChunkedArray, root: str, source: Source, there: Bool[np.ndarray, " N"]
+) -> tuple[Bool[np.ndarray, " N"], list[str]]:
+    """Which rows are kept, as their image file exists, and a sentence on the others.
+
+    Args:
+        names: of the images, under `root`.
+        root: a folder, for messages.
+        source: its option `missing` says whether others stop the reading.
+        there: whether each file exists.
+
+    Raises:
+        WouldLose: with the number of missing files and the first five.
+    """
+    policy = source.choice("missing", _MISSING)
     lost = np.flatnonzero(~there)
     if not len(lost):
-        return data
-    shown = ", ".join(data.image_id(i) for i in lost[:5].tolist()) + (", ..." if len(lost) > 5 else "")
+        return there, []
+    shown = ", ".join(names[i].as_py() for i in lost[:5].tolist()) + (", ..." if len(lost) > 5 else "")
     where = f" under {root}" if root else ""
-    if policy == "stop" or len(lost) == len(data):
+    if policy == "stop" or len(lost) == len(there):
         raise WouldLose(
-            f"{len(lost):,} of {len(data):,} image files missing{where}: {shown}",
+            f"{len(lost):,} of {len(there):,} image files missing{where}: {shown}",
             "every image that the table names",
             "correct images=DIR"
-            + (", or add missing=skip to go on without them" if len(lost) < len(data) else ""),
+            + (", or add missing=skip to go on without them" if len(lost) < len(there) else ""),
             ("missing", "skip"),
         )
-    return data.take(there).with_notes(
-        f"{len(lost):,} rows whose image file is missing were left out: {shown}."
-    )
+    return there, [f"{len(lost):,} rows whose image file is missing were left out: {shown}."]
 
 
 def files_there(names: pa.Array | pa.ChunkedArray, root: str) -> Bool[np.ndarray, " N"]:

@@ -77,31 +77,79 @@ def dataset_of_images(
             f"{source.path} with {len(items):,} images and no label", "label names", "check the export"
         )
     values, known = _cells(items, names, row_name)
-    messages = [*notes, *similar_names(names)]
+    messages = list(notes)
     unanswered = sum(not item.known for item in items)
     if unanswered:
         messages.append(f"{unanswered:,} images that nobody annotated are all-unknown.")
-    embedded = all(isinstance(item.image, bytes) for item in items)
-    if embedded:
-        images, root = pa.array([item.image for item in items], pa.large_binary()), None
+    return dataset_of_cells(
+        _images(items),
+        names,
+        values,
+        known,
+        source,
+        folders,
+        row_name=row_name,
+        splits=pa.array([item.split or None for item in items], pa.string()),
+        groups=groups,
+        notes=messages,
+    )
+
+
+def dataset_of_cells(
+    images: Sequence[str] | pa.Array,
+    labels: Sequence[str],
+    values: np.ndarray,
+    known: np.ndarray,
+    source: Source,
+    folders: Sequence[Path],
+    *,
+    row_name: Callable[[int], str],
+    splits: pa.Array | None = None,
+    group: np.ndarray | None = None,
+    groups: dict[str, Group] | None = None,
+    notes: Sequence[str] = (),
+) -> Dataset:
+    """The data set of rows whose cells are ready; rows of one image are merged, and missing files stop the reading.
+
+    Args:
+        images: `[N]` paths or URLs as written, or encoded files (binary).
+        labels: `L` names.
+        values: `[N, L]` uint8, or float32 in [0, 1]; 0 where not known.
+        known: `[N, L]` bool.
+        source, folders, row_name, groups, notes: as `dataset_of_images`.
+        splits: `[N]` texts; null or empty for a row in no split. `None`, or no text at all, for no splits.
+        group: `[N]` int64; rows with the same code stay in one split.
+
+    Raises:
+        LabelwiseError: for contradictions, missing images, or labels that are repeated or empty.
+    """
+    messages = [*notes, *similar_names(labels)]
+    if isinstance(images, pa.Array) and pa.types.is_large_binary(images.type):
+        located, root = images, None
     else:
-        images, root = locate([str(item.image) for item in items], source, folders, messages)
-    codes, splits = None, ()
-    if any(item.split for item in items):
-        column = pa.chunked_array([pa.array([item.split or None for item in items], pa.string())])
-        codes, splits = split_codes(column, messages)
+        located, root = locate(images, source, folders, messages)
+    codes, names = None, tuple[str, ...]()
+    if splits is not None and splits.null_count < len(splits):
+        codes, names = split_codes(pa.chunked_array([splits]), messages)
     data = Dataset(
-        labels=LabelSet(names, groups or {}),
-        images=images,
+        labels=LabelSet(tuple(labels), groups or {}),
+        images=located,
         root=root,
         values=values,
         known=known,
         split_of=codes,
-        split_names=splits,
+        split_names=names,
+        group=group,
         notes=tuple(messages),
-        rows_in_source=len(items),
+        rows_in_source=len(located),
     )
     return keep_existing(merge_repeated(data, source, row_name), source)
+
+
+def _images(items: Sequence[ImageLabels]) -> Sequence[str] | pa.Array:
+    if all(isinstance(item.image, bytes) for item in items):
+        return pa.array([item.image for item in items], pa.large_binary())
+    return [str(item.image) for item in items]
 
 
 def _cells(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from labelwise.data.readers.files import files_there, image_folder, is_image_name, text_array
+from labelwise.data.imagefiles import is_clutter, is_image_name
+from labelwise.data.readers.files import files_there, image_folder, text_array
+from labelwise.data.readers.matching import last_part, matching, with_image_suffix
 from labelwise.data.source import Source
 
 SAMPLE = 128  # names that decide which folder they are relative to
@@ -53,76 +55,32 @@ def locate(
         return array, root
     there = files_there(array, str(root))
     missing = np.flatnonzero(~there)
-    files = _matching([array[i].as_py() for i in missing.tolist()], image_files(root))
-    if not files:
+    files = list(image_files(root))
+    lost = array.take(pa.array(missing))
+    place = matching(lost, files, set(array.filter(pa.array(there)).to_pylist()))
+    hit = np.flatnonzero(place >= 0)
+    if not len(hit):
         return array, root
-    changed = array.to_pylist()
-    by_stem: list[int] = []
-    by_path: list[int] = []
-    for place, file in files.items():
-        row = int(missing[place])
-        (by_path if is_image_name(_last_parts(changed[row])[-1]) else by_stem).append(row)
-        changed[row] = file
+    given_names = lost.take(pa.array(hit))
+    new_names = text_array([files[i] for i in place[hit].tolist()])
+    changed = np.zeros(len(array), bool)
+    changed[missing[hit]] = True
+    suffixed = with_image_suffix(last_part(given_names))
     for rows, meaning in (
-        (by_stem, "image names have no suffix and are files of that stem"),
-        (by_path, "images are found by the last parts of their path"),
+        (np.flatnonzero(~suffixed), "image names have no suffix and are files of that stem"),
+        (np.flatnonzero(suffixed), "images are found by the last parts of their path"),
     ):
-        if rows:
-            example = f"{array[rows[0]].as_py()} is {changed[rows[0]]}"
+        if len(rows):
+            example = f"{given_names[rows[0]].as_py()} is {new_names[rows[0]].as_py()}"
             notes.append(f"{len(rows):,} {meaning}: {example}.")
-    return text_array(changed), root
+    return pc.replace_with_mask(array, pa.array(changed), new_names), root
 
 
 def image_files(folder: Path) -> Iterator[str]:
     """Paths, relative to a folder, of all image files below it, in order; hidden ones are passed over."""
     for place, inner, files in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
+        inner[:] = sorted(name for name in inner if not is_clutter(name))
         start = os.path.relpath(place, folder)
         for name in sorted(files):
-            if is_image_name(name) and not name.startswith("."):
+            if is_image_name(name) and not is_clutter(name):
                 yield name if start == "." else f"{start}/{name}"
-
-
-def _matching(names: Sequence[str], files: Iterator[str]) -> Mapping[int, str]:
-    """File of each name, by the place of the name, where the two stand for each other and for nothing else."""
-    by_key: dict[str, list[str]] = {}
-    for file in files:
-        base = os.path.basename(file)
-        for key in {base, os.path.splitext(base)[0], base.lower()}:
-            by_key.setdefault(key, []).append(file)
-    taken: dict[str, set[str]] = {}
-    result: dict[int, str] = {}
-    for place, name in enumerate(names):
-        file = _one_file(_last_parts(name), by_key)
-        if file is not None:
-            result[place] = file
-            taken.setdefault(file, set()).add(name)
-    return {place: file for place, file in result.items() if len(taken[file]) == 1}
-
-
-def _one_file(parts: Sequence[str], by_key: Mapping[str, Sequence[str]]) -> str | None:
-    if not parts:
-        return None
-    base = parts[-1]
-    suffixed = is_image_name(base)
-    fits = by_key.get(base) or (by_key.get(base.lower()) if suffixed else None) or ()
-    for depth in range(2, len(parts) + 1):
-        if len(fits) <= 1:
-            break
-        tail = "/".join(parts[-depth:])
-        deeper = [f for f in fits if f"/{f if suffixed else os.path.splitext(f)[0]}".endswith(f"/{tail}")]
-        fits = deeper or fits
-    return fits[0] if len(fits) == 1 else None
-
-
-def _last_parts(name: str) -> list[str]:
-    """The parts of a path or of the path in a URL, without empty ones.
-
-    >>> _last_parts("s3://bucket/a%20b/1.jpg"), _last_parts("C:\\\\photos\\\\1.jpg")
-    (['bucket', 'a b', '1.jpg'], ['C:', 'photos', '1.jpg'])
-    """
-    if "://" in name or "?d=" in name:
-        url = urlsplit(name)
-        inner = parse_qs(url.query).get("d")  # how Label Studio writes a file of its local storage
-        name = inner[0] if inner else f"{url.netloc}/{unquote(url.path)}"
-    return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]

@@ -50,3 +50,12 @@ def similar_names(names: Sequence[str]) -> list[str]:
         return []
     shown = "; ".join(groups[:5]) + ("; ..." if len(groups) > 5 else "")
     return [f"Labels that differ in spelling only are kept apart: {shown}."]
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and whether there are more.
+
+    >>> few(["a", "b", "c"], 2)
+    'a, b, ...'
+    """
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

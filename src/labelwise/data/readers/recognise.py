@@ -6,7 +6,25 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from labelwise.data.readers.files import is_image_name
+from labelwise.data.imagefiles import is_clutter, is_image_name
+from labelwise.data.readers import (
+    celeba,
+    cvat,
+    datumaro,
+    fiftyone,
+    hf,
+    jsonl,
+    labelstudio,
+    openimages,
+    paddlex,
+    roboflow,
+    sagemaker,
+    tags,
+    vertex,
+    webdataset,
+)
+from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
+from labelwise.data.readers.voc_layout import is_voc_folder
 from labelwise.errors import LabelwiseError
 
 
@@ -25,14 +43,6 @@ class Rule(NamedTuple):
 def _has(*names: str) -> Callable[[Path], bool]:
     """Whether a folder holds one of these files, which only one data set's folder does."""
     return lambda path: any((path / name).is_file() for name in names)
-
-
-def _is_voc(path: Path) -> bool:
-    return (path / "ImageSets" / "Main").is_dir()
-
-
-def _is_coco(path: Path) -> bool:
-    return path.is_file() and _head(path, 4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
 
 
 def _is_parquet(path: Path) -> bool:
@@ -54,11 +64,25 @@ RULES: Sequence[Rule] = (
     Rule("pa100k", _has("annotation.mat")),
     Rule("vg", _has("train_list_500.txt")),
     Rule("nuswide", _has("Concepts81.txt", "ConceptsList/Concepts81.txt")),
-    Rule("coco", _has("annotations/instances_train2014.json")),
-    Rule("voc", _is_voc),
+    Rule("celeba", celeba.recognises),
+    Rule("openimages", openimages.recognises),
+    Rule("datumaro", datumaro.recognises),
+    Rule("fiftyone", fiftyone.recognises),
+    Rule("paddlex", paddlex.recognises),
+    Rule("cvat", cvat.recognises),
+    Rule("labelstudio", labelstudio.recognises),
+    Rule("roboflow", roboflow.recognises),
+    Rule("sagemaker", sagemaker.recognises),
+    Rule("hf", hf.recognises),
+    Rule("webdataset", webdataset.recognises),
+    Rule("coco", is_coco_folder),
+    Rule("coco", is_coco_file),
+    Rule("voc", is_voc_folder),
+    Rule("vertex", vertex.recognises),
+    Rule("jsonl", jsonl.recognises),
     Rule("parquet", _is_parquet),
-    Rule("coco", _is_coco),
     Rule("csv", _is_csv),
+    Rule("tags", tags.recognises),
 )
 """The kinds in the order in which they are tried; the first that holds is taken."""
 
@@ -99,12 +123,28 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
         return kind, path
     if place.is_file():
         raise _unknown(path, "a file of no kind that is known", listed)
-    return _table_in(place, path, rules, listed) or _label_folders(place, path, listed)
+    table = _table_in(place, path, rules, listed)
+    if table is not None:
+        return table
+    _refuse_outer(place, path, rules)
+    return _label_folders(place, path, listed)
+
+
+def _refuse_outer(folder: Path, path: str, rules: Sequence[Rule]) -> None:
+    """A folder that holds a data set in a folder of its own is not that data set, but near it."""
+    for inner in sorted(f for f in folder.iterdir() if f.is_dir() and not is_clutter(f.name)):
+        kind = next((rule.kind for rule in rules if rule.holds(inner)), None)
+        if kind is not None:
+            raise LabelwiseError(
+                f"{path!r}, a folder of no kind that is known, which holds one that is",
+                "the path of the data set itself",
+                f"name it: {kind}:{inner}",
+            )
 
 
 def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tuple[str, str] | None:
     """The only table of a folder; `None` where there is none."""
-    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not is_clutter(f.name))
     files = [f for f in files if f.suffix.lower() in TABLES]
     known = [(rule.kind, f) for f in files for rule in [next((r for r in rules if r.holds(f)), None)] if rule]
     if len(known) == 1:
@@ -126,13 +166,13 @@ def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:
     Raises:
         LabelwiseError: no images, or folders that by their names and number are no labels.
     """
-    inner = sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
+    inner = sorted(f for f in folder.iterdir() if f.is_dir() and not is_clutter(f.name))
     with_images = [f.name for f in inner if any(is_image_name(g.name) for g in f.rglob("*"))]
     labels = set(with_images)
     if labels and {name.casefold() for name in labels} <= _SPLITS:
         labels = {f.name for name in with_images for f in (folder / name).iterdir() if f.is_dir()}
     beside = sorted(
-        f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not f.name.startswith(".")
+        f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not is_clutter(f.name)
     )
     if not labels:
         raise _unknown(path, "a folder of no kind that is known", listed)

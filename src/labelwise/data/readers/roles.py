@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_text
-from labelwise.data.readers.files import is_image_name
 from labelwise.data.readers.states import METADATA, Column, is_states
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError
 
 _IMAGE = (
     "image path file filename imagepath filepath img imgpath imagename imagefile imagefilename imgname imageid "
-    "imageindex imgid photo photograph picture imageurl url sourceref"
+    "imageindex imgid photo photograph picture imageurl imgurl url uri sourceref"
 )
 _NAMES = (
     "labels tags label tag findinglabels choices choice categories classes classnames labelnames category class "

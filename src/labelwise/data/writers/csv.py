@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.files import is_image_name
+from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.roles import GROUP, SPLIT, SPLIT_FLAGS, key
 from labelwise.data.readers.split_cells import split_codes
 from labelwise.data.source import Source

@@ -1,0 +1,254 @@
+"""CelebA: `list_attr_celeba.txt` or `.csv` of 1 and -1, the official partition, identities as groups."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import UInt8
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.columns import group_codes
+from labelwise.data.readers.files import text_array
+from labelwise.data.readers.image_labels import dataset_of_cells
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+FORM = "celeba:DIR|FILE"
+MEANING = "CelebA: list_attr_celeba.txt or .csv (1 and -1), with its partition, identities and images"
+OPTIONS = frozenset({"images", "duplicates", "missing"})
+_ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
+_PARTITIONS = ("list_eval_partition.txt", "list_eval_partition.csv")
+_IDENTITIES = ("identity_CelebA.txt",)
+_PLACES = ("", "Anno", "Eval", "celeba", "CelebA")
+_SPLITS = {"0": "train", "1": "val", "2": "test"}
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A list of CelebA: a name, then cells.
+
+    Args:
+        header: names of the cells; empty where the file has none.
+        names: `[N]` images.
+        cells: `[N, C]` texts.
+        first: line number of the first row.
+    """
+
+    header: tuple[str, ...]
+    names: list[str]
+    cells: np.ndarray
+    first: int
+
+
+def recognises(path: Path) -> bool:
+    """Whether a file is a list of attributes by its content (a CSV by its name too), or a folder holds one."""
+    if path.is_dir():
+        return _found([path], _ATTRIBUTES) is not None
+    if path.name.lower() == _ATTRIBUTES[1]:
+        return path.is_file()
+    if path.suffix.lower() != ".txt":
+        return False
+    with path.open("rb") as opened:
+        lines = [line.split() for line in opened.read(1 << 16).splitlines()[:3]]
+    return (
+        len(lines) == 3
+        and len(lines[0]) == 1
+        and lines[0][0].isdigit()
+        and len(lines[2]) == len(lines[1]) + 1 > 1
+        and set(lines[2][1:]) <= {b"1", b"-1"}
+    )
+
+
+def read(source: Source) -> Dataset:
+    """Reads CelebA, or lists of the same form with other attributes.
+
+    Raises:
+        LabelwiseError: for lists of another form, an image in two parts of the partition, or missing images.
+    """
+    path = Path(source.path)
+    file = path if path.is_file() else _found([path], _ATTRIBUTES)
+    if file is None:
+        state = (
+            f"folder {source.path!r} without {_ATTRIBUTES[0]}"
+            if path.is_dir()
+            else f"{source.path!r}, not there"
+        )
+        raise LabelwiseError(state, "a folder of CelebA, or its list of attributes", "check the path")
+    lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _text_lines(file)
+    notes = (
+        [f"{file.with_suffix('.csv').name} beside {file.name} is not read."]
+        if path.is_dir() and _also_csv(file)
+        else []
+    )
+    values = _values(file, lines, notes)
+    near = [file.parent, file.parent.parent]
+    splits = _splits(lines.names, _found(near, _PARTITIONS), notes)
+    group = _groups(lines.names, _found(near, _IDENTITIES), notes)
+    names = text_array(lines.names)
+    folders = [base / part for base in near for part in ("", "Img") if (base / part).is_dir()]
+    images = _image_folders(folders)
+    if images and images[0].name == "img_align_celeba_png":
+        names = pc.replace_substring_regex(names, r"\.jpg$", ".png")
+    return dataset_of_cells(
+        names,
+        lines.header,
+        values,
+        np.ones(values.shape, bool),
+        source,
+        [*images, file.parent],
+        row_name=lambda row: f"line {row + lines.first}",
+        splits=splits,
+        group=group,
+        notes=notes,
+    )
+
+
+def _found(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
+    files = (folder / place / name for name in names for folder in folders for place in _PLACES)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _also_csv(file: Path) -> bool:
+    return file.suffix == ".txt" and file.with_suffix(".csv").is_file()
+
+
+def _image_folders(bases: Sequence[Path]) -> list[Path]:
+    kinds = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba_png", "img_celeba")
+    return [base / kind for kind in kinds for base in bases if (base / kind).is_dir()]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise LabelwiseError(f"{file}, not in UTF-8", "a text file", "save it in UTF-8") from None
+
+
+def _text_lines(file: Path) -> Lines:
+    """A count, names of attributes, then rows parted by blanks."""
+    head, _, tail = _text(file).lstrip("\n").partition("\n")
+    header, _, body = tail.partition("\n")
+    if not head.strip().isdecimal() or not header.strip():
+        raise LabelwiseError(
+            f"{file} that begins with {head.strip()[:40]!r}",
+            "the number of images, then a line of attribute names, then a line an image",
+            "check the file",
+        )
+    lines = _rows(file, body, tuple(header.split()), 3)
+    if len(lines.names) != int(head):
+        raise LabelwiseError(
+            f"{file} with {len(lines.names):,} rows, though its first line says {int(head):,}",
+            "a complete file",
+            "fetch it again, or correct the first line",
+        )
+    return lines
+
+
+def _rows(file: Path, body: str, header: tuple[str, ...], first: int, width: int | None = None) -> Lines:
+    """Rows of a name and cells, parted by blanks."""
+    width = len(header) if width is None else width
+    names: list[str] = []
+    flat: list[str] = []
+    for number, line in enumerate(body.splitlines(), first):
+        words = line.split()
+        if words and len(words) != width + 1:
+            raise LabelwiseError(
+                f"{file}, line {number} with {len(words)} words: {line.strip()[:60]!r}",
+                f"an image and {width} cells",
+                "correct the line",
+            )
+        names += words[:1]
+        flat += words[1:]
+    if not names:
+        raise LabelwiseError(f"{file} without images", "a line an image", "check the file")
+    return Lines(header, names, np.array(flat, dtype=object).reshape(len(names), width), first)
+
+
+def _csv_lines(file: Path) -> Lines:
+    """A header `image_id` and names, then rows."""
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(_text(file).splitlines()) if row]
+    except csv.Error as error:
+        raise LabelwiseError(f"{file}: {error}", "a CSV", "check the file") from None
+    if len(rows) < 2 or len(rows[0]) < 2:
+        raise LabelwiseError(
+            f"{file} without rows", "a header, then an image and its cells a row", "check the file"
+        )
+    header = rows.pop(0)
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise LabelwiseError(
+                f"{file}, line {number} with {len(row)} cells",
+                f"{len(header)}, as in the header",
+                "correct the line",
+            )
+    return Lines(
+        tuple(header[1:]), [row[0] for row in rows], np.array([row[1:] for row in rows], dtype=object), 2
+    )
+
+
+def _values(file: Path, lines: Lines, notes: list[str]) -> UInt8[np.ndarray, "N L"]:
+    present, minus, zero = (lines.cells == text for text in ("1", "-1", "0"))
+    wrong = ~(present | minus | zero) if not (minus.any() and zero.any()) else ~(present | minus)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0].tolist()
+        raise LabelwiseError(
+            f"{file}, line {row + lines.first}: {lines.header[column]} {str(lines.cells[row, column])!r}",
+            "1 (present) or -1 (absent)",
+            "correct the cell",
+        )
+    notes.append("-1 is read as absent." if minus.any() or not zero.any() else "0 is read as absent.")
+    return present.astype(np.uint8)
+
+
+def _column(file: Path) -> Lines:
+    lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _rows(file, _text(file), (), 1, 1)
+    if lines.cells.shape[1] != 1:
+        raise LabelwiseError(
+            f"{file} with {lines.cells.shape[1] + 1} columns", "an image and a number", "check it"
+        )
+    if len(set(lines.names)) < len(lines.names):
+        seen: set[str] = set()
+        twice = next(name for name in lines.names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise LabelwiseError(f"{file}: image {twice!r} twice", "each image once", "correct the file")
+    return lines
+
+
+def _aligned(names: Sequence[str], lines: Lines) -> pa.Array:
+    """The cell of each image, null where the list lacks it."""
+    at = pc.index_in(text_array(names), value_set=text_array(lines.names))
+    return pa.array(lines.cells[:, 0].tolist(), pa.string()).take(at)
+
+
+def _splits(names: Sequence[str], file: Path | None, notes: list[str]) -> pa.Array | None:
+    if file is None:
+        notes.append(f"{_PARTITIONS[0]} is not there: the data set has no splits.")
+        return None
+    lines = _column(file)
+    for row, code in enumerate(lines.cells[:, 0].tolist()):
+        if code not in _SPLITS:
+            raise LabelwiseError(
+                f"{file}, line {row + lines.first}: {code!r}",
+                "0 (train), 1 (val) or 2 (test)",
+                "correct the line",
+            )
+    spare = len(set(lines.names) - set(names))
+    if spare:
+        notes.append(f"{spare:,} images of {file.name} have no attributes and were left out.")
+    codes = _aligned(names, lines)
+    words = pa.array(list(_SPLITS.values()))
+    return words.take(pc.index_in(codes, value_set=pa.array(list(_SPLITS))))
+
+
+def _groups(names: Sequence[str], file: Path | None, notes: list[str]) -> np.ndarray | None:
+    if file is None:
+        return None
+    codes = group_codes(pa.chunked_array([_aligned(names, _column(file))]), notes)
+    notes.append(f"Images of one person by {file.name} are a group.")
+    return codes

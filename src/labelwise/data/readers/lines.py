@@ -1,0 +1,88 @@
+"""Files of JSON lines: one object a line, each named by its line number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelwise.errors import LabelwiseError
+
+_HEAD = 1 << 16  # bytes in which the first line is looked for
+
+
+@dataclass(frozen=True)
+class JsonLine:
+    """One object and the number of its line, from 1."""
+
+    number: int
+    content: dict[str, Any]
+
+
+def json_lines(file: Path) -> list[JsonLine]:
+    """The objects of a file, blank lines apart.
+
+    Raises:
+        LabelwiseError: for a file in another encoding, without lines, or a line that is no object: its number.
+    """
+    raw = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        try:
+            raw = raw.decode("utf-16").encode()
+        except UnicodeError:
+            raise LabelwiseError(
+                f"{file}, not in UTF-16 throughout", "a text file", "save it in UTF-8"
+            ) from None
+    lines = [
+        JsonLine(number, _parsed(file, number, line))
+        for number, line in enumerate(raw.split(b"\n"), 1)
+        if line.strip()
+    ]
+    if not lines:
+        raise LabelwiseError(f"{file}, an empty file", "a JSON object in each line", "check the file")
+    return lines
+
+
+def first_object(file: Path) -> dict[str, Any]:
+    """The object in the first line that is not blank, where the first kilobytes hold it; else an empty one."""
+    with file.open("rb") as opened:
+        head = opened.read(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
+    try:
+        content = json.loads(head.partition(b"\n")[0])
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
+    place = f"{file}, line {number}"
+    try:
+        content = json.loads(line, object_pairs_hook=_unique)
+        if b"\\u" in line:
+            json.dumps(content, ensure_ascii=False).encode()  # half a character in an escape is no text
+    except (ValueError, RecursionError) as error:
+        what = "not in UTF-8" if isinstance(error, UnicodeError) else f"not JSON ({_said(error)})"
+        shown = line.strip()[-40:].decode(errors="replace")
+        raise LabelwiseError(
+            f"{place}, {what}, which ends with {shown!r}",
+            "a complete JSON object in each line",
+            "correct the line, or fetch the file again",
+        ) from None
+    if not isinstance(content, dict):
+        kind = "a list" if isinstance(content, list) else f"{content!r}"[:40]
+        raise LabelwiseError(f"{place}: {kind}", "a JSON object in each line", "write one object a line")
+    return content
+
+
+def _said(error: BaseException) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} twice")
+    return content

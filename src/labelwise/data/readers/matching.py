@@ -1,0 +1,130 @@
+"""Image files that names of another place stand for: those that share the last parts of their path, or the stem."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Int64
+
+from labelwise.data.imagefiles import IMAGE_SUFFIXES, is_image_name
+
+_IMAGE = rf"(?i)\.({'|'.join(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES))})([?#].*)?$"
+
+
+def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ()) -> Int64[np.ndarray, " N"]:
+    """Place of each name's file among the files, -1 where there is none.
+
+    The two stand for each other and for nothing else: a name that fits several files, or a file that fits several
+    names, is not matched.
+
+    Args:
+        names: `[N]` paths or URLs.
+        files: paths with `/`.
+        named: files that belong to other rows already.
+    """
+    found = np.full(len(names), -1, np.int64)
+    if not len(names) or not files:
+        return found
+    paths = _texts(files)
+    keys, file_of = _keys(paths)
+    bases = last_part(names)
+    plain = ~(_holds(names, "?d=") | (_holds(names, "://") & _holds(names, "%", "?", "#")))
+    counted = keys.value_counts()
+    single = counted.field("values").filter(pc.equal(counted.field("counts"), 1))
+    at = pc.index_in(pc.if_else(pc.is_in(bases, value_set=single), bases, None), value_set=keys)
+    sure = plain & at.is_valid().to_numpy(zero_copy_only=False)
+    found[sure] = file_of[at.fill_null(0).to_numpy()[sure].astype(np.int64)]
+    likely = pc.or_(pc.is_in(bases, value_set=keys), pc.is_in(pc.utf8_lower(bases), value_set=keys))
+    unsure = np.flatnonzero(~sure & (~plain | likely.to_numpy(zero_copy_only=False)))
+    if len(unsure):
+        by_key: dict[str, list[int]] = {}
+        for key, place in zip(keys.to_pylist(), file_of.tolist(), strict=True):
+            by_key.setdefault(key, []).append(place)
+        for row, name in zip(unsure.tolist(), names.take(pa.array(unsure)).to_pylist(), strict=True):
+            found[row] = _one_file(last_parts(name), by_key, files)
+    if named:
+        taken = [place for place, file in enumerate(files) if file in named]
+        found[np.isin(found, taken)] = -1
+    return _unshared(found, names)
+
+
+def _texts(files: Sequence[str]) -> pa.Array:
+    """Names of files as text; bytes that are no UTF-8 are replaced, so that no text names such a file."""
+    try:
+        return pa.array(files, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([os.fsencode(file).decode(errors="replace") for file in files], pa.string())
+
+
+def _keys(paths: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """What a name may end with to stand for a file (its name, the stem, the name in lower case), and that file."""
+    base = last_part(paths)
+    stem = pc.replace_substring_regex(base, r"(?s)^(.*)\.[^.]*$", r"\1")
+    lower = pc.utf8_lower(base)
+    changed = np.flatnonzero(pc.not_equal(lower, base).to_numpy(zero_copy_only=False))
+    keys = pa.concat_arrays([base, stem, lower.take(pa.array(changed))])
+    every = np.arange(len(paths))
+    return keys, np.concatenate([every, every, changed])
+
+
+def _holds(names: pa.Array, *marks: str) -> Bool[np.ndarray, " N"]:
+    flags = [pc.match_substring(names, mark).to_numpy(zero_copy_only=False) for mark in marks]
+    return np.logical_or.reduce(flags)
+
+
+def _unshared(found: Int64[np.ndarray, " N"], names: pa.Array) -> Int64[np.ndarray, " N"]:
+    """The same places without files that stand for several names."""
+    rows = np.flatnonzero(found >= 0)
+    code = names.take(pa.array(rows)).dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    pairs = np.sort(found[rows] * len(rows) + code)
+    several = np.diff(pairs // max(len(rows), 1)) == 0
+    several &= np.diff(pairs) > 0
+    shared = np.unique(pairs[1:][several] // max(len(rows), 1))
+    found[rows[np.isin(found[rows], shared)]] = -1
+    return found
+
+
+def _one_file(parts: Sequence[str], by_key: Mapping[str, Sequence[int]], files: Sequence[str]) -> int:
+    if not parts:
+        return -1
+    base = parts[-1]
+    suffixed = is_image_name(base)
+    fits = by_key.get(base) or (by_key.get(base.lower()) if suffixed else None) or ()
+    for depth in range(2, len(parts) + 1):
+        if len(fits) <= 1:
+            break
+        tail = "/".join(parts[-depth:])
+        ends = [(place, files[place] if suffixed else os.path.splitext(files[place])[0]) for place in fits]
+        fits = [place for place, end in ends if f"/{end}".endswith(f"/{tail}")] or fits
+    return fits[0] if len(fits) == 1 else -1
+
+
+def last_part(names: pa.Array) -> pa.Array:
+    """What stands behind the last slash of either kind."""
+    return pc.replace_substring_regex(names, r"(?s)^.*[/\\]", "")
+
+
+def with_image_suffix(names: pa.Array) -> Bool[np.ndarray, " N"]:
+    """Whether each name ends like an image's."""
+    return pc.match_substring_regex(names, _IMAGE).to_numpy(zero_copy_only=False)
+
+
+def last_parts(name: str) -> list[str]:
+    """The parts of a path or of the path in a URL, without empty ones.
+
+    >>> last_parts("s3://bucket/a%20b/1.jpg"), last_parts("C:\\\\photos\\\\1.jpg")
+    (['bucket', 'a b', '1.jpg'], ['C:', 'photos', '1.jpg'])
+    """
+    try:
+        url = urlsplit(name) if "://" in name or "?d=" in name else None
+    except ValueError:  # such as a bracket that stays open
+        url = None
+    if url:
+        inner = parse_qs(url.query).get("d")  # how Label Studio writes a file of its local storage
+        name = inner[0] if inner else f"{url.netloc}/{unquote(url.path)}"
+    return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]

@@ -1,0 +1,164 @@
+"""The images of Open Images: those of the label tables, those listed without a label, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool
+
+from labelwise.data.readers.files import image_folder
+from labelwise.data.readers.locate import image_files
+from labelwise.data.readers.matching import matching
+from labelwise.data.readers.openimages_tables import info_table
+from labelwise.data.readers.several import split_of
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.source import Source
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images by id.
+
+    Args:
+        ids: `[N]` texts.
+        splits: `[N]` texts as the files write them, null where none is known.
+        names: `[N]` files under the root; `ID.jpg` where there is no file.
+        root: their folder.
+        there: `[N]`; whether there is a file.
+    """
+
+    ids: pa.Array
+    splits: pa.Array
+    names: pa.Array
+    root: Path
+    there: Bool[np.ndarray, " N"]
+
+    def where(self, keep: Bool[np.ndarray, " N"]) -> Images:
+        """The images that are kept."""
+        if keep.all():
+            return self
+        rows = pa.array(np.flatnonzero(keep))
+        return Images(
+            self.ids.take(rows), self.splits.take(rows), self.names.take(rows), self.root, self.there[keep]
+        )
+
+
+def images_of(
+    ids: pa.Array,
+    splits: pa.Array,
+    listed: Sequence[Path],
+    source: Source,
+    folders: Sequence[Path],
+    notes: list[str],
+) -> Images:
+    """The images of the label tables, then those that image tables list without a label, where a file is there.
+
+    Args:
+        ids, splits: of the images of the label tables; a null split is taken from the column `Subset`.
+        listed: image tables.
+        source: takes the option `images`.
+        folders: where images are expected, the likeliest first.
+        notes: takes a sentence for each decision.
+    """
+    root, files = _files(source, folders, splits)
+    count = len(ids)
+    info = _info(listed)
+    if info is not None:
+        splits = _with_subsets(ids, splits, info)
+        more = _unlabelled(ids, splits, info)
+        ids = pa.concat_arrays([ids, more["id"].combine_chunks()])
+        splits = pa.concat_arrays([splits, more["split"].combine_chunks()])
+    paths = pc.if_else(pc.is_valid(splits), pc.binary_join_element_wise(splits, ids, "/"), ids)
+    place = matching(paths, files)
+    there = place >= 0
+    keep = there | (np.arange(len(ids)) < count)
+    left_out = int((~keep).sum())
+    if keep[count:].any():
+        notes.append(f"{int(keep[count:].sum()):,} listed images have no label row.")
+    if left_out:
+        notes.append(f"{left_out:,} listed images with neither a label row nor a file were left out.")
+    rows = pa.array(np.flatnonzero(keep))
+    ids, splits, place, there = ids.take(rows), splits.take(rows), place[keep], there[keep]
+    found = pa.array(files, pa.string()).take(pa.array(np.where(there, place, 0))) if files else ids
+    names = pc.if_else(pa.array(there), found, pc.binary_join_element_wise(ids, ".jpg", ""))
+    if info is not None:
+        _tell_rotated(ids, info, notes)
+    return Images(ids, splits, names, root, there)
+
+
+def _files(source: Source, folders: Sequence[Path], splits: pa.Array) -> tuple[Path, list[str]]:
+    """The first folder with image files below it, and their names."""
+    if "images" in source.options:
+        root = image_folder(source.options["images"])
+        return root, _readable(root)
+    beside = [folders[1] / name for name in ("images", "data", *splits.unique().drop_null().to_pylist())]
+    for folder in (folders[0], *beside):
+        files = _readable(folder) if folder.is_dir() else []
+        if files:
+            return folder, files
+    return folders[0], []
+
+
+def _readable(folder: Path) -> list[str]:
+    return [name for name in image_files(folder) if name.isascii() or _is_text(name)]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _info(files: Sequence[Path]) -> pa.Table | None:
+    parts = []
+    for file in files:
+        table = info_table(file)
+        told = pa.array([split_of(file) or None] * table.num_rows, pa.string())
+        subset = table["Subset"] if "Subset" in table.column_names else pa.chunked_array([told])
+        split = pc.if_else(pc.equal(subset, ""), None, subset)
+        turn = (
+            table["Rotation"] if "Rotation" in table.column_names else pa.nulls(table.num_rows, pa.string())
+        )
+        parts.append(pa.table({"id": table["ImageID"], "split": pc.coalesce(split, told), "turn": turn}))
+    return pa.concat_tables(parts) if parts else None
+
+
+def _with_subsets(ids: pa.Array, splits: pa.Array, info: pa.Table) -> pa.Array:
+    if not splits.null_count:
+        return splits
+    at = pc.index_in(ids, value_set=info["id"].combine_chunks())
+    return pc.coalesce(splits, info["split"].combine_chunks().take(at))
+
+
+def _unlabelled(ids: pa.Array, splits: pa.Array, info: pa.Table) -> pa.Table:
+    """Rows of listed images that no label table names, of the splits that label tables have."""
+    have = set(_canonical(splits).to_pylist()) - {None}
+    split = info["split"].combine_chunks()
+    wanted = pc.is_in(_canonical(split), value_set=pa.array(sorted(have) or [None], pa.string()))
+    new = pc.invert(pc.is_in(_key(info["id"].combine_chunks(), split), value_set=_key(ids, splits)))
+    rows = info.filter(pc.and_(wanted, pc.and_(new, pc.not_equal(info["id"].combine_chunks(), ""))))
+    first = pc.index_in(rows["id"].combine_chunks().unique(), value_set=rows["id"].combine_chunks())
+    return rows.take(first)
+
+
+def _key(ids: pa.Array, splits: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise(pc.fill_null(_canonical(splits), ""), ids, "/")
+
+
+def _canonical(splits: pa.Array) -> pa.Array:
+    coded = splits.dictionary_encode()
+    words = [SPLIT_ALIASES.get(word.lower(), word.lower()) for word in coded.dictionary.to_pylist()]
+    return pa.array(words, pa.string()).take(coded.indices)
+
+
+def _tell_rotated(ids: pa.Array, info: pa.Table, notes: list[str]) -> None:
+    turned = info.filter(pc.invert(pc.is_in(info["turn"], value_set=pa.array(["", "0", "0.0", None]))))
+    count = int(pc.sum(pc.is_in(ids, value_set=turned["id"].combine_chunks())).as_py() or 0)
+    if count:
+        notes.append(f"{count:,} images are listed with a Rotation; files are read as they are.")

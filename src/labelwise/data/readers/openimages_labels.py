@@ -1,0 +1,166 @@
+"""The labels of Open Images: which ones a data set has, their names, and what stands above and below each."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from labelwise.data.readers.openimages_cells import Relatives
+from labelwise.data.readers.openimages_files import Tables, ancestors_of, display_names
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """All labels that rows name, and those above them.
+
+    Args:
+        ids: `A` ids; those of the rows first, in their order.
+        names: display name of each id that has one.
+        above: numbers of the labels above each.
+        below: numbers of the labels below each.
+    """
+
+    ids: Sequence[str]
+    names: Mapping[str, str]
+    above: Relatives
+    below: Relatives
+
+    def shown(self) -> list[str]:
+        """A name for each label."""
+        return [self.names.get(key, key) for key in self.ids]
+
+
+def vocabulary(ids: Sequence[str], tables: Tables, source: Source, notes: list[str]) -> Vocabulary:
+    """The labels of rows with their names and relatives.
+
+    Args:
+        ids: those that rows name.
+        tables: files of names, and of a hierarchy, which the source's option `hierarchy=FILE` or `none` overrules.
+        source: see above.
+        notes: takes a sentence for each decision.
+
+    Raises:
+        LabelwiseError: for files of another form.
+    """
+    names = display_names(tables.names, notes)
+    nameless = [key for key in ids if key not in names]
+    if nameless:
+        wanted = (
+            "no class-descriptions file is beside the table" if not names else "the file of names lacks them"
+        )
+        notes.append(f"{len(nameless):,} labels go by their ids, such as {nameless[0]}: {wanted}.")
+    file = _hierarchy(tables, source)
+    tree = ancestors_of(file) if file else {}
+    every = [*ids, *dict.fromkeys(name for key in ids for name in tree.get(key, ()) if name not in set(ids))]
+    number = {key: j for j, key in enumerate(every)}
+    above = [[number[name] for name in tree.get(key, ()) if name in number] for key in every]
+    below: list[list[int]] = [[] for _ in every]
+    for j, upper in enumerate(above):
+        for k in upper:
+            below[k].append(j)
+    if file and any(above):
+        notes.append(
+            f"By {file.name} a present label makes those above it present, an absent one those below absent."
+        )
+    return Vocabulary(every, names, above, below)
+
+
+def _hierarchy(tables: Tables, source: Source) -> Path | None:
+    given = source.options.get("hierarchy", "")
+    if given == "none":
+        return None
+    if given:
+        if not Path(given).is_file():
+            raise LabelwiseError(f"hierarchy={given!r}", "a file, or none", "correct the option")
+        return Path(given)
+    if len(tables.hierarchy) > 1:
+        listed = ", ".join(str(file) for file in tables.hierarchy[:4])
+        raise LabelwiseError(
+            f"several hierarchies: {listed}", "one", "name it with hierarchy=FILE, or hierarchy=none"
+        )
+    return tables.hierarchy[0] if tables.hierarchy else None
+
+
+def chosen(
+    words: Vocabulary, used: np.ndarray, source: Source, notes: list[str]
+) -> tuple[Int64[np.ndarray, " A"], tuple[str, ...]]:
+    """The column of each label, -1 for none, and the names of the columns.
+
+    Args:
+        words: all labels.
+        used: `[A]`; which of them rows name, or imply.
+        source: its option `labels` is a list of ids or names, or a file with one in each line.
+        notes: takes a sentence for each decision.
+
+    Raises:
+        LabelwiseError: for a label that neither the rows nor the files of names know.
+    """
+    order = {key: place for place, key in enumerate(words.names)}
+    number = {key: j for j, key in enumerate(words.ids)}
+    if "labels" in source.options:
+        ids = _given(words, source)
+        left_out = sum(bool(flag) for key, flag in zip(words.ids, used, strict=True) if key not in set(ids))
+        if left_out:
+            notes.append(f"{left_out:,} labels that labels= does not name were left out.")
+    else:
+        ids = [words.ids[j] for j in np.flatnonzero(used).tolist()]
+        ids.sort(key=lambda key: (order.get(key, len(order)), key))
+        if len(words.names) > len(ids):
+            lost = len(words.names.keys() - set(ids))
+            notes.append(f"{lost:,} labels of the files of names occur in no row and were left out.")
+    column = np.full(len(words.ids), -1, np.int64)
+    for place, key in enumerate(ids):
+        if key in number:
+            column[number[key]] = place
+    return column, _distinct(ids, words.names)
+
+
+def _given(words: Vocabulary, source: Source) -> list[str]:
+    text = source.options["labels"]
+    ids_of: dict[str, list[str]] = {}
+    for key in dict.fromkeys([*words.names, *words.ids]):
+        ids_of.setdefault(words.names.get(key, key), []).append(key)
+    known = {*words.names, *words.ids}
+    ids = []
+    for line in _lines(Path(text)) if Path(text).is_file() else source.names("labels"):
+        named = [line] if line in known else ids_of.get(line, [])
+        if len(named) != 1:
+            what = (
+                f"the name of {', '.join(named)}"
+                if named
+                else "no label of the rows or of the files of names"
+            )
+            raise LabelwiseError(
+                f"labels={text}: {line!r} is {what}", "ids or names, one label each", "correct the option"
+            )
+        ids += named
+    if not ids:
+        raise LabelwiseError(f"labels={text} without a label", "ids or names", "correct the option")
+    return list(dict.fromkeys(ids))
+
+
+def _lines(file: Path) -> list[str]:
+    """The first cell of each line."""
+    try:
+        rows = [row for row in csv.reader(file.read_text("utf-8-sig").splitlines()) if row and row[0].strip()]
+    except (UnicodeDecodeError, csv.Error):
+        raise LabelwiseError(
+            f"labels={file}", "a text file with a label in each line", "save it again"
+        ) from None
+    cells = [row[0].strip() for row in rows]
+    return cells[1:] if cells[:1] == ["LabelName"] else cells
+
+
+def _distinct(ids: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    """A distinct name for each label: its display name, with the id where several share it, else the id."""
+    shown = [names.get(key, key) for key in ids]
+    seen: set[str] = set()
+    shared = {name for name in shown if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
+    return tuple(f"{name} ({key})" if name in shared else name for key, name in zip(ids, shown, strict=True))

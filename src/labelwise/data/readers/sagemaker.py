@@ -1,0 +1,291 @@
+"""Augmented manifests of SageMaker Ground Truth and Rekognition: a JSON object a line, an attribute a labelling job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.lines import JsonLine, first_object, json_lines
+from labelwise.data.readers.name_doubts import few
+from labelwise.data.readers.several import files_with_splits
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+FORM = "sagemaker:FILE.manifest[,MORE.manifest][?job=NAME]"
+MEANING = (
+    "augmented manifests of SageMaker Ground Truth or Rekognition; several files give splits by their names"
+)
+OPTIONS = frozenset({"images", "job", "duplicates", "missing"})
+IMAGE = "source-ref"
+_METADATA = "-metadata"
+_KINDS = {
+    "groundtruth/image-classification-multilabel": "several",
+    "groundtruth/image-classification": "one",
+    "groundtruth/object-detection": "boxes",
+}
+
+
+@dataclass
+class Job:
+    """An attribute that holds labels.
+
+    Args:
+        kind: `several` ids, `one` id, `boxes` with ids, or `plain` ids without metadata.
+        names: name of each id, as the class maps say.
+        named: names that the metadata of single answers say, in the order of the lines.
+    """
+
+    kind: str
+    names: dict[str, str] = field(default_factory=dict)
+    named: dict[str, None] = field(default_factory=dict)
+
+
+def recognises(path: Path) -> bool:
+    """Whether a file's first line is an object with `source-ref` and a labelling job's metadata."""
+    if not path.is_file():
+        return False
+    first = first_object(path)
+    return isinstance(first.get(IMAGE), str) and any(
+        name.endswith(_METADATA) and isinstance(first[name], dict) for name in first
+    )
+
+
+def read(source: Source) -> Dataset:
+    """Reads manifests; a line that a job failed on or has not reached is unknown.
+
+    Raises:
+        LabelwiseError: for a line of another form, by its number, a file without labels, or several jobs of which
+            none is named.
+    """
+    lines: list[tuple[str, JsonLine]] = []
+    places: list[str] = []
+    files = files_with_splits(source, "an augmented manifest")
+    for file, split in files:
+        for line in json_lines(file):
+            lines.append((split, line))
+            places.append(f"{file.name}, line {line.number}")
+    notes = ["A label that a job did not choose is absent."]
+    jobs = _jobs(lines, places, notes)
+    chosen = _chosen(jobs, source, notes)
+    for name in chosen:
+        _read_names(name, jobs[name], lines, places)
+    one_label_each = len(chosen) > 1 and "job" not in source.options
+    if one_label_each:
+        _refuse_several(jobs, source)
+        notes.append(f"{len(chosen):,} jobs of one label each: a label is absent where a line lacks its job.")
+    multi_hot = {
+        name
+        for name in chosen
+        if jobs[name].kind == "plain" and _is_multi_hot(name, jobs[name], lines, places)
+    }
+    if multi_hot:
+        notes.append(f"Lists of 0 and 1 in {few(sorted(multi_hot))}: labels go by their place, from 0.")
+    items = []
+    for (split, line), place in zip(lines, places, strict=True):
+        answers = {name: _answer(name, jobs[name], line, place, name in multi_hot) for name in chosen}
+        items.append(_item(line, answers, jobs, one_label_each, split))
+    if any(jobs[name].kind == "boxes" for name in chosen):
+        notes.append("Of boxes only the presence of their labels is read.")
+    return dataset_of_images(
+        items,
+        source,
+        [files[0][0].parent],
+        row_name=places.__getitem__,
+        labels=_labels(jobs, chosen, items),
+        notes=notes,
+    )
+
+
+def _jobs(lines: Sequence[tuple[str, JsonLine]], places: Sequence[str], notes: list[str]) -> dict[str, Job]:
+    """The attributes that hold labels: those with metadata of a known kind, else those of ids alone."""
+    jobs: dict[str, Job] = {}
+    others: dict[str, str] = {}
+    plain: dict[str, None] = {}
+    for (_, line), place in zip(lines, places, strict=True):
+        if not isinstance(line.content.get(IMAGE), str) or not line.content[IMAGE].strip():
+            raise LabelwiseError(
+                f"{place} without {IMAGE}", "the image's address in each line", "correct the line"
+            )
+        for key, value in line.content.items():
+            metadata = line.content.get(f"{key}{_METADATA}")
+            if isinstance(metadata, dict):
+                kind = _kind(metadata)
+                if kind:
+                    jobs.setdefault(key, Job(kind))
+                    _refuse_other(key, jobs[key].kind, kind, place)
+                elif "failure-reason" not in metadata:
+                    others.setdefault(key, str(metadata.get("type")))
+            elif not key.endswith((_METADATA, "-ref")) and type(value) in (int, str, list):
+                plain.setdefault(key)
+    if jobs:
+        if others:
+            notes.append(
+                f"Left out, as they are no labels of images: {few([f'{k} ({v})' for k, v in others.items()])}."
+            )
+        left_out = [key for key in plain if key not in jobs]
+        if left_out:
+            notes.append(f"Left out, as they have no metadata of a labelling job: {few(left_out)}.")
+        return jobs
+    if plain:
+        return {key: Job("plain") for key in plain}
+    kinds = f": {few([f'{k} is of type {v}' for k, v in others.items()])}" if others else ""
+    raise LabelwiseError(
+        f"{places[0].rpartition(',')[0]} without labels of images{kinds}",
+        f"a job of type {', '.join(_KINDS)}",
+        "check the file",
+    )
+
+
+def _kind(metadata: Mapping[str, Any]) -> str:
+    if "type" in metadata:
+        return _KINDS.get(str(metadata["type"]), "")
+    if "class-name" in metadata:
+        return "one"
+    return "several" if "class-map" in metadata and "objects" not in metadata else ""
+
+
+def _refuse_other(key: str, first: str, kind: str, place: str) -> None:
+    if kind != first:
+        raise LabelwiseError(
+            f"{place}: {key!r} of another type than in earlier lines", "one type a job", "correct the line"
+        )
+
+
+def _chosen(jobs: Mapping[str, Job], source: Source, notes: list[str]) -> list[str]:
+    names = list(dict.fromkeys(source.names("job")))
+    for name in names:
+        if name not in jobs:
+            raise LabelwiseError(f"job={name}", f"one of {', '.join(jobs)}", "correct the option")
+    if names:
+        left_out = [name for name in jobs if name not in names]
+        if left_out:
+            notes.append(f"Jobs that were left out: {few(left_out)}.")
+        return names
+    return list(jobs)
+
+
+def _refuse_several(jobs: Mapping[str, Job], source: Source) -> None:
+    """Several jobs are one list of labels only where each says a single label, as Rekognition writes them."""
+    if not all(job.kind == "one" and len(job.named) == 1 for job in jobs.values()):
+        raise LabelwiseError(
+            f"{source.path} with the jobs {', '.join(list(jobs)[:12])}",
+            "one job, or several that are named",
+            f"choose with job={next(iter(jobs))}, or join jobs with commas",
+        )
+
+
+def _read_names(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], places: Sequence[str]) -> None:
+    """The names that a job's metadata give to its ids."""
+    for (_, line), place in zip(lines, places, strict=True):
+        metadata = line.content.get(f"{name}{_METADATA}")
+        if not isinstance(metadata, dict):
+            continue
+        if "class-name" in metadata:
+            job.named.setdefault(_text(metadata["class-name"], f"{place}: class-name of {name!r}"))
+        table = metadata.get("class-map", {})
+        if not isinstance(table, dict):
+            raise LabelwiseError(f"{place}: class-map of {name!r}", "names by id", "correct the line")
+        for key, value in table.items():
+            shown = _text(value, f"{place}: class-map of {name!r}")
+            if job.names.setdefault(key, shown) != shown:
+                raise LabelwiseError(
+                    f"{place}: id {key} of {name!r} is {shown!r}, and {job.names[key]!r} in an earlier line",
+                    "one name an id",
+                    "correct the class maps",
+                )
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise LabelwiseError(f"{place} is {value!r}"[:200], "a label's name", "correct the line")
+    return value.strip()
+
+
+def _answer(name: str, job: Job, line: JsonLine, place: str, multi_hot: bool) -> list[str] | None:
+    """Names of the labels that a job gave to a line; `None` where it failed or has not come."""
+    value = line.content.get(name)
+    metadata = line.content.get(f"{name}{_METADATA}")
+    if value is None or (isinstance(metadata, dict) and "failure-reason" in metadata):
+        return None
+    if job.kind == "one" and isinstance(metadata, dict) and "class-name" in metadata:
+        return [str(metadata["class-name"]).strip()]
+    if job.kind == "boxes":
+        boxes = value.get("annotations") if isinstance(value, dict) else None
+        if not isinstance(boxes, list) or not all(
+            isinstance(box, dict) and "class_id" in box for box in boxes
+        ):
+            raise LabelwiseError(
+                f"{place}: {name!r} without boxes", "annotations with a class_id", "correct the line"
+            )
+        value = [box["class_id"] for box in boxes]
+    ids = _ids(value, f"{place}: {name!r}")
+    if multi_hot:
+        ids = [str(number) for number, cell in enumerate(ids) if cell == "1"]
+    return [job.names.get(key, key) for key in ids]
+
+
+def _ids(value: Any, place: str) -> list[str]:
+    """Ids as text of a list, of one id, or of a list in a text."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = None
+    listed = value if isinstance(value, list) else [value]
+    if not all(
+        isinstance(key, int | str) and not isinstance(key, bool) and str(key).strip() for key in listed
+    ):
+        raise LabelwiseError(
+            f"{place} holds {value!r}"[:200], "a class id, or a list of them", "correct the line"
+        )
+    return [str(key).strip() for key in listed]
+
+
+def _is_multi_hot(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], places: Sequence[str]) -> bool:
+    """Whether lists are vectors of 0 and 1 of one length, as a list of ids names none twice; names the places."""
+    rows = [
+        _ids(line.content[name], f"{place}: {name!r}")
+        for (_, line), place in zip(lines, places, strict=True)
+        if line.content.get(name) is not None
+    ]
+    alike = len({len(row) for row in rows}) == 1 and all(set(row) <= {"0", "1"} for row in rows)
+    if not alike or not any(len(set(row)) < len(row) for row in rows):
+        return False
+    job.names.update((str(place), str(place)) for place in range(len(rows[0])))
+    return True
+
+
+def _item(
+    line: JsonLine, answers: Mapping[str, list[str] | None], jobs: Mapping[str, Job], closed: bool, split: str
+) -> ImageLabels:
+    """The labels of a line; those of jobs without an answer are unknown, but where the jobs are `closed`."""
+    image = line.content[IMAGE].strip()
+    present = list(dict.fromkeys(label for names in answers.values() for label in names or ()))
+    if closed or all(names is not None for names in answers.values()):
+        return ImageLabels(image, present, split=split)
+    answered = [jobs[name] for name, names in answers.items() if names is not None]
+    if not answered:
+        return ImageLabels(image, known=False, split=split)
+    checked = dict.fromkeys(label for job in answered for label in (*job.names.values(), *job.named))
+    return ImageLabels(image, present, [label for label in checked if label not in present], split=split)
+
+
+def _labels(jobs: Mapping[str, Job], chosen: Sequence[str], items: Iterable[ImageLabels]) -> list[str]:
+    """Labels job by job, in ascending order of their ids; those that go by their ids behind."""
+    labels: dict[str, None] = {}
+    for name in chosen:
+        for key in sorted(jobs[name].names, key=_order):
+            labels.setdefault(jobs[name].names[key])
+        for label in sorted(jobs[name].named):
+            labels.setdefault(label)
+    more = {label for item in items for label in item.present} - labels.keys()
+    return [*labels, *sorted(more, key=_order)]
+
+
+def _order(key: str) -> tuple[int, int, str]:
+    return (0, int(key), key) if key.isdecimal() else (1, 0, key)

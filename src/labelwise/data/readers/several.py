@@ -1,0 +1,65 @@
+"""Sources of several files, each a split by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from labelwise.data.readers.files import source_file
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.source import Source, WouldLose
+from labelwise.errors import LabelwiseError
+
+
+def split_of(file: Path) -> str:
+    """The split that a file's name tells, else that of the nearest of its folders, as it is written; or nothing.
+
+    >>> split_of(Path("oid/oidv6-train-annotations-human-imagelabels.csv")), split_of(Path("test/labels/all.csv"))
+    ('train', 'test')
+    """
+    words = re.split(r"[^a-z]+", file.stem.lower())
+    words += [folder.name.lower() for folder in list(file.parents)[:3]]
+    return next((word for word in words if SPLIT_ALIASES.get(word, word) in ("train", "val", "test")), "")
+
+
+def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:
+    """The files that a source names, parted by commas, and the split of each; one alone has none.
+
+    Args:
+        source: `FILE` or `FILE,FILE`.
+        what: kind of file, for messages.
+
+    Raises:
+        LabelwiseError: for a file that is not there or named twice, or several of which one tells no split.
+    """
+    whole = Path(source.path).exists()
+    names = [source.path] if whole else [text.strip() for text in source.path.split(",") if text.strip()]
+    files = [source_file(Source(source.kind, name), what) for name in names or [source.path]]
+    if len(set(files)) < len(files):
+        raise LabelwiseError(f"a file twice in {str(source)!r}", "each file once", "correct the SOURCE")
+    if len(files) == 1:
+        return [(files[0], "")]
+    splits = [split_of(file) for file in files]
+    if not all(splits):
+        raise LabelwiseError(
+            f"{files[splits.index('')].name}, one of several files, of no split",
+            "train, val or test in the name of every file or of its folder",
+            "rename it",
+        )
+    return list(zip(files, splits, strict=True))
+
+
+@contextmanager
+def named_by(place: str) -> Iterator[None]:
+    """What is refused inside says which of several files it is about."""
+    try:
+        yield
+    except LabelwiseError as error:
+        if place in error.given:
+            raise
+        given = f"{place}: {error.given}"
+        if isinstance(error, WouldLose):
+            raise WouldLose(given, error.expected, error.todo, error.option) from None
+        raise LabelwiseError(given, error.expected, error.todo) from None

@@ -1,0 +1,192 @@
+"""Import files of Vertex AI and AutoML Vision: a CSV without a header, or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import is_image_name
+from labelwise.data.readers.files import source_file
+from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.lines import first_object, json_lines
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+FORM = "vertex:FILE.csv|FILE.jsonl[?blank=unknown|negative]"
+MEANING = "an import file of Vertex AI or AutoML: rows `[ml_use,]gs://image[,label...]`, or JSON lines"
+OPTIONS = frozenset({"images", "blank", "duplicates", "missing"})
+IMAGE = "imageGcsUri"
+_LABELS = "dataItemResourceLabels"
+_USE = "aiplatform.googleapis.com/ml_use"
+_USES = {
+    **{"train": "train", "training": "train", "val": "val", "validation": "val", "validate": "val"},
+    **{"test": "test", "testing": "test", "unassigned": "", "": ""},
+}
+_ANNOTATIONS = ("classificationAnnotation", "classificationAnnotations", "boundingBoxAnnotations")
+_CORNERS = 8  # cells behind the label of a box: four corners, of which two may be blank
+_HEAD = 1 << 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of an import file.
+
+    Args:
+        place: where it stands, for messages.
+        image: its address.
+        labels: names, or `None` where it has no labels at all.
+        split: name of its split, or empty.
+        box: whether the row is one box of several of its image.
+    """
+
+    place: str
+    image: str
+    labels: list[str] | None
+    split: str
+    box: bool = False
+
+
+def recognises(path: Path) -> bool:
+    """Whether a file's first line is a JSON object with `imageGcsUri`, or its first rows name images in a bucket."""
+    if not path.is_file():
+        return False
+    first = first_object(path)
+    if first:
+        return isinstance(first.get(IMAGE), str)
+    with path.open("rb") as opened:
+        head = opened.read(_HEAD)
+    try:
+        lines = head.decode("utf-8-sig", errors="replace").splitlines()
+        rows = [row for row in csv.reader(lines[:-1] if len(head) == _HEAD else lines) if row][:20]
+    except csv.Error:
+        return False
+    return bool(rows) and all(_in_bucket(row) for row in rows)
+
+
+def _in_bucket(cells: Sequence[str]) -> bool:
+    rest = cells[1:] if cells[0].strip().lower() in _USES else cells
+    return bool(rest) and rest[0].strip().startswith("gs://") and is_image_name(rest[0].strip())
+
+
+def read(source: Source) -> Dataset:
+    """Reads an import file; images without a label are unknown, or all-negative with `blank=negative`.
+
+    Raises:
+        LabelwiseError: for a row of another form, by its line.
+    """
+    unknown = source.choice("blank", ("unknown", "negative")) == "unknown"
+    file = source_file(source, "an import file of Vertex AI")
+    notes = ["A label that a row does not name is absent."]
+    rows = _json_rows(file) if first_object(file) else _csv_rows(file)
+    if any(row.box for row in rows):
+        rows = _of_boxes(rows)
+        notes.append("Of boxes only the presence of their labels is read.")
+    blank = sum(row.labels is None for row in rows)
+    if blank and unknown:
+        notes.append("A row without a label is not annotated; blank=negative reads it as without any label.")
+    elif blank:
+        notes.append(f"{blank:,} rows without a label are all-negative.")
+    items = [
+        ImageLabels(row.image, row.labels or (), known=not (unknown and row.labels is None), split=row.split)
+        for row in rows
+    ]
+    return dataset_of_images(items, source, [file.parent], row_name=lambda i: rows[i].place, notes=notes)
+
+
+def _csv_rows(file: Path) -> list[Row]:
+    rows = []
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            reader = csv.reader(opened, skipinitialspace=True, strict=True)
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    rows.append(_csv_row([cell.strip() for cell in cells], f"line {reader.line_num}", file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        what = "not in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise LabelwiseError(f"{file}: {what}", "a CSV in UTF-8", "save it again") from None
+    if not rows:
+        raise LabelwiseError(f"{file} without rows", "rows [ml_use,]image[,label...]", "check the file")
+    boxes = {row.box for row in rows if row.labels is not None}
+    if len(boxes) > 1:
+        odd = next(row for row in rows if row.labels is not None and not row.box)
+        raise LabelwiseError(
+            f"{file}, {odd.place}: labels of an image beside boxes", "rows of one form", "part the rows"
+        )
+    return rows
+
+
+def _csv_row(cells: list[str], place: str, file: Path) -> Row:
+    use = _USES.get(cells[0].lower()) if len(cells) > 1 else None
+    rest = cells if use is None else cells[1:]
+    if not rest[0]:
+        raise LabelwiseError(
+            f"{file}, {place}: {','.join(cells)[:80]!r} without an image",
+            "[ml_use,]image[,label...] with ml_use training, validation, test or UNASSIGNED",
+            "complete the row",
+        )
+    if use is None and len(cells) > 1 and cells[1].startswith("gs://"):
+        raise LabelwiseError(
+            f"{file}, {place}: ml_use {cells[0]!r}",
+            "training, validation, test or UNASSIGNED",
+            "correct the row",
+        )
+    labels = [cell for cell in rest[1:] if cell]
+    box = len(rest) == 2 + _CORNERS and all(_is_share(cell) for cell in rest[2:]) and len(labels) > 1
+    return Row(place, rest[0], (labels[:1] if box else labels) or None, use or "", box)
+
+
+def _is_share(cell: str) -> bool:
+    try:
+        return not cell or 0 <= float(cell) <= 1
+    except ValueError:
+        return False
+
+
+def _json_rows(file: Path) -> list[Row]:
+    rows = []
+    for line in json_lines(file):
+        place, content = f"line {line.number}", line.content
+        image = content.get(IMAGE)
+        if not isinstance(image, str) or not image.strip():
+            raise LabelwiseError(
+                f"{file}, {place} without {IMAGE}", "an image in each line", "correct the line"
+            )
+        resources = content.get(_LABELS) or {}
+        use = resources.get(_USE) if isinstance(resources, dict) else None
+        split = _USES.get(str(use or "").lower())
+        if split is None:
+            raise LabelwiseError(
+                f"{file}, {place}: {_USE} {use!r}", "training, validation, test or none", "correct the line"
+            )
+        rows.append(Row(place, image.strip(), _annotated(content, file, place), split))
+    return rows
+
+
+def _annotated(content: dict[str, Any], file: Path, place: str) -> list[str] | None:
+    """Names of the labels in a JSON line, `None` where it holds no annotation of a kind that is known."""
+    values = [content[key] for key in _ANNOTATIONS if content.get(key) is not None]
+    found = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    for item in found:
+        name = item.get("displayName") if isinstance(item, dict) else None
+        if not isinstance(name, str) or not name.strip():
+            raise LabelwiseError(
+                f"{file}, {place}: annotation {item!r}"[:300],
+                "an object with a displayName",
+                "correct the line",
+            )
+    return [item["displayName"].strip() for item in found] if values else None
+
+
+def _of_boxes(rows: Sequence[Row]) -> list[Row]:
+    """One row an image, with the labels of all its boxes."""
+    first: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        whole = first.setdefault((row.image, row.split), Row(row.place, row.image, None, row.split))
+        if row.labels:
+            labels = [*(whole.labels or ()), *row.labels]
+            first[row.image, row.split] = Row(whole.place, row.image, labels, row.split)
+    return list(first.values())
