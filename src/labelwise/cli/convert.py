@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,8 @@ class Form(str, Enum):
 
     csv = "csv"
     parquet = "parquet"
+    coco = "coco"
+    datasets = "datasets"
 
 
 class Images(str, Enum):
@@ -86,7 +88,7 @@ def convert(
     readable = written.source is not None and reader_named(written.source.kind) is not None
     again = str(written.source) if readable else None
     if as_json:
-        found = {"out": str(out), "form": kind, "files": list(written.files), "source": again}
+        found: dict[str, Any] = {"out": str(out), "form": kind, "files": list(written.files), "source": again}
         found |= {"rows": len(data), "labels": list(data.labels), "splits": data.splits()}
         found |= {"notes": [*data.notes, *written.notes]}
         typer.echo(json.dumps(found, ensure_ascii=False))

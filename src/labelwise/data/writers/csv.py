@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,8 +16,8 @@ from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.roles import GROUP, SPLIT, SPLIT_FLAGS, key
 from labelwise.data.readers.split_cells import split_codes
 from labelwise.data.source import Source
-from labelwise.data.wholefile import whole_file, whole_folder
-from labelwise.data.writers.images import absolute_paths, copy_images, names_from
+from labelwise.data.wholefile import whole_file
+from labelwise.data.writers.images import absolute_paths, copies_beside, names_from
 from labelwise.data.writers.job import Job, Written, left_out, shown
 from labelwise.errors import LabelwiseError
 
@@ -44,10 +43,7 @@ def write(job: Job) -> Written:
     with ExitStack() as stack:
         part = stack.enter_context(whole_file(job.out))
         if job.images == "copy":
-            folder = job.out.with_name(f"{job.out.stem}-images")
-            if os.path.lexists(folder):
-                raise LabelwiseError(f"{folder}, which exists", "a new folder", "remove it or rename OUT")
-            copies = copy_images(job, stack.enter_context(whole_folder(folder)))
+            folder, copies = copies_beside(job, stack)
             names = [f"{folder.name}/{name}" for name in copies]
             notes.append(f"Copies of the images are in {folder.name}.")
         else:
@@ -63,14 +59,14 @@ def refuse_labels(data: Dataset) -> None:
     if not len(data):
         raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
     written = _columns(data)
-    blank = ~data.known.any(0)
+    blank = np.logical_not(data.known.any(axis=0)).tolist()
     for place, name in enumerate(data.labels):
         reason = None
         if name != name.strip():
             reason = "blanks round its name"
         elif name in written:
             reason = "the name of another column"
-        elif key(name) in (*SPLIT, *GROUP) and _is_role(name, written, bool(blank[place])):
+        elif key(name) in (*SPLIT, *GROUP) and _is_role(name, written, blank[place]):
             reason = "a name that says splits or groups of rows"
         elif key(name) in SPLIT_FLAGS:
             reason = "a name that says the split"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from labelwise.data.decode import is_jpeg
+from labelwise.data.wholefile import whole_folder
 from labelwise.data.writers.job import Job, shown
 from labelwise.errors import LabelwiseError
 
@@ -55,6 +57,22 @@ def common_root(job: Job, paths: Sequence[str]) -> Path:
         if all(path.startswith(start) for path in paths):
             return root
     return Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
+
+
+def copies_beside(job: Job, stack: ExitStack) -> tuple[Path, list[str]]:
+    """Copies the images into a folder beside a file that is written; gives that folder and their names in it.
+
+    Args:
+        job: its `out` is the file.
+        stack: the folder appears when it closes without an error.
+
+    Raises:
+        LabelwiseError: a folder of that name that exists, or an image that cannot be read.
+    """
+    folder = job.out.with_name(f"{job.out.stem}-images")
+    if os.path.lexists(folder):
+        raise LabelwiseError(f"{folder}, which exists", "a new folder", "remove it or rename OUT")
+    return folder, copy_images(job, stack.enter_context(whole_folder(folder)))
 
 
 def copy_images(job: Job, folder: Path) -> list[str]:

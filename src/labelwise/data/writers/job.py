@@ -80,23 +80,12 @@ def parts_by_split(data: Dataset) -> Iterator[tuple[str, np.ndarray]]:
         yield UNASSIGNED, rows
 
 
-def file_word(split: str, words: str = r"[\w.-]+") -> str:
-    """A split's name as part of a file name.
-
-    Args:
-        split: the name; empty for none.
-        words: pattern of names that the form allows.
-
-    Raises:
-        LabelwiseError: a name that cannot be one.
-    """
-    if split and not re.fullmatch(words, split):
+def refuse_split(split: str, pattern: str, expected: str) -> None:
+    """Raises `LabelwiseError` for a split whose name does not match, as files are named after it."""
+    if split and not re.fullmatch(pattern, split):
         raise LabelwiseError(
-            f"a split called {split!r}",
-            "a name of letters, digits and _, as it becomes part of a file name",
-            "rename the split",
+            f"a split called {split!r}, after which a file is named", expected, "rename the split"
         )
-    return split
 
 
 def left_out(data: Dataset, form: str, *parts: str) -> list[str]:
@@ -114,6 +103,17 @@ def left_out(data: Dataset, form: str, *parts: str) -> list[str]:
     }
     name = {"boxes": "Boxes", "groups": "Groups of rows", "sets": "Groups of labels"}
     return [f"{name[part]} are left out: {form} does not hold them." for part in parts if has[part]]
+
+
+def refuse_shares(data: Dataset, form: str) -> None:
+    """Raises `LabelwiseError` for soft labels in a form that knows present and absent alone."""
+    soft = data.known & (data.values > 0) & (data.values < 1)
+    if soft.any():
+        raise LabelwiseError(
+            f"{int(soft.sum()):,} labels that are shares between 0 and 1, for {form}",
+            "labels that are present or absent",
+            "add --threshold SHARE, or write .csv or .parquet, which hold shares",
+        )
 
 
 def shown(names: list[str], most: int = 5) -> str:
