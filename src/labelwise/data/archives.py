@@ -31,9 +31,6 @@ class ImageStore(Protocol):
     def __len__(self) -> int:
         """Number of images."""
 
-    def end(self, number: int, size: int) -> bytes:
-        """The last bytes of an image, at most `size`; raises as `read` does."""
-
     def read(self, number: int) -> bytes:
         """The encoded image of a number; raises `UnreadableImage` where it cannot be had."""
 

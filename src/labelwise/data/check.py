@@ -131,6 +131,7 @@ def check(
         near=None if alike is None else _named(data, _only_near(alike, exact)),
         leaks=_named(data, leaks),
         notes=[*data.notes, *_dark_note(dark)],
+        doubts=doubts_of(data, resolve(text).options),
         problems=problems,
     )
 

@@ -164,7 +164,7 @@ def _levels(root: Path, quick: bool = False) -> Iterator[list[Path]]:
     """
     yield from filter(None, (_coco_files(place, quick) for place in (root / "annotations", root)))
     inner = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-    inner = [folder for folder in inner if not folder.name.startswith((".", "__MACOSX"))]
+    inner = [folder for folder in inner if not is_clutter(folder.name)]
     if quick:
         inner = [folder for folder in inner if split_in_name(folder.name)]
     found = [_coco_files(place, quick) for folder in inner for place in (folder, folder / "annotations")]
