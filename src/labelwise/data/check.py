@@ -12,6 +12,7 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import decode_image, image_size
+from labelwise.data.doubts import doubts_of
 from labelwise.data.duplicates import dataset_content_codes, fingerprints, near_duplicates, repeated_groups
 from labelwise.data.readers import labels_without_training, read, resolve
 from labelwise.data.source import WouldLose

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelwise.data.imagefiles import is_clutter
 from labelwise.data.readers.files import source_file
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.source import Source
