@@ -192,17 +192,20 @@ class PrintCache:
         found = np.zeros((len(slots), _THUMB), np.uint8)
         there = np.flatnonzero(slots >= 0)
         order = there[np.argsort(slots[there], kind="stable")]
-        for run in np.split(
-            order, np.flatnonzero(np.diff(slots[order]) != 1) + 1
-        ):  # neighbours are read at once
-            content = (
-                os.pread(self._thumbs, _THUMB * len(run), _THUMB * int(slots[run[0]])) if len(run) else b""
-            )
-            if len(content) < _THUMB * len(run):
+        content = memoryview(bytearray(_THUMB * len(order)))
+        starts = np.flatnonzero(np.diff(slots[order], prepend=-2) != 1)  # neighbours are read at once
+        ends = np.append(starts[1:], len(order)) * _THUMB
+        places = zip((starts * _THUMB).tolist(), ends.tolist(), slots[order[starts]].tolist(), strict=True)
+        for (
+            start,
+            end,
+            slot,
+        ) in places:  # copied, not mapped: a page that is touched brings a megabyte with it
+            if os.preadv(self._thumbs, [content[start:end]], _THUMB * slot) < end - start:
                 raise LabelwiseError(
                     f"{self.folder} without thumbnails that were in it", "whole files", "delete this folder"
                 )
-            found[run] = np.frombuffer(content, np.uint8).reshape(len(run), _THUMB)
+        found[order] = np.frombuffer(content, np.uint8).reshape(-1, _THUMB)
         return found.reshape(-1, THUMB_SIDE, THUMB_SIDE, 3)
 
 

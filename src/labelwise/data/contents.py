@@ -7,9 +7,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
@@ -18,6 +20,7 @@ from labelwise.data.decode import UnreadableImage
 
 _TAIL = 4096  # bytes; encoded images of one length almost always differ in their ends
 _READ = 1 << 20
+_ROWS = 1 << 14  # Python strings at once
 
 
 def content_codes(items: Sequence[Path | bytes]) -> Int64[np.ndarray, " N"]:
@@ -38,16 +41,31 @@ def dataset_content_codes(data: Dataset) -> Int64[np.ndarray, " N"]:
 
 
 def shared_content(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
-    """Which images of `other` have the bytes of an image of `one`."""
-    codes = _codes([_of_data(one), _of_data(other)])
-    return np.isin(codes[len(one) :], codes[: len(one)])
+    """Which images of `other` have the bytes of an image of `one`; empty files are like none."""
+    parts = [_of_data(one), _of_data(other)]
+    codes = _codes(parts, across=True)
+    return np.isin(codes[len(one) :], codes[: len(one)]) & (parts[1].length > 0)
+
+
+def shared_files(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
+    """Which images of `other` are files that `one` names too."""
+    if one.embedded or other.embedded:
+        return np.zeros(len(other), bool)
+    names = [pa.chunked_array(_names(data), pa.binary()) for data in (one, other)]
+    return pc.is_in(names[1], value_set=names[0]).to_numpy()
+
+
+def _names(data: Dataset) -> Iterator[pa.Array]:
+    paths = file_paths(data)
+    while block := [os.fsencode(Path(path)) for path in islice(paths, _ROWS)]:
+        yield pa.array(block, pa.binary())
 
 
 def file_paths(data: Dataset) -> Iterator[str]:
     """The path of each row's image file, of a data set that holds neither bytes nor a store."""
     root = None if data.root is None else os.fspath(data.root)
-    for start in range(0, len(data), 1 << 14):  # lists of Python strings stay short
-        for name in data.images[start : start + (1 << 14)].to_pylist():
+    for start in range(0, len(data), _ROWS):
+        for name in data.images[start : start + _ROWS].to_pylist():
             yield name if root is None else os.path.join(root, name)
 
 
@@ -155,7 +173,8 @@ def _of_files(paths: Iterator[str], rows: int, path: Callable[[int], str]) -> _C
     return _Contents(length.copy(), first[code], end, whole)
 
 
-def _codes(parts: Sequence[_Contents]) -> Int64[np.ndarray, " N"]:
+def _codes(parts: Sequence[_Contents], across: bool = False) -> Int64[np.ndarray, " N"]:
+    """Codes of the content of all parts; with `across`, of what occurs in each part alone."""
     offsets = np.cumsum([0, *(len(part.length) for part in parts)])
     length = np.concatenate([part.length for part in parts])
     same_file = np.concatenate([p.same_file + o for p, o in zip(parts, offsets[:-1], strict=True)])
@@ -163,7 +182,10 @@ def _codes(parts: Sequence[_Contents]) -> Int64[np.ndarray, " N"]:
     alone = np.where(length < 0, rows, -1)
     code = _ranks(alone, length)
     for look in (_Contents.end_digest, _Contents.digest):
-        unsure = (np.bincount(code)[code] > 1) & (same_file == rows)
+        several = np.bincount(code) > 1
+        for start, stop in pairwise(offsets.tolist()) if across else ():
+            several &= np.bincount(code[start:stop], minlength=len(several)) > 0
+        unsure = several[code] & (same_file == rows)
         told = np.zeros((len(length), 2), np.uint64)
         for part, start in zip(parts, offsets[:-1].tolist(), strict=True):
             read = np.flatnonzero(unsure[start : start + len(part.length)])

@@ -119,6 +119,10 @@ class Dataset:
             return value
         return Path(value) if self.root is None else self.root / value
 
+    def absent(self, i: int) -> bool:
+        """Whether a row is of a store that has no bytes of its image, which could not be packed."""
+        return self.store is not None and bool(self.store.lengths[self._number(i)] < 0)
+
     def _number(self, i: int) -> int:
         return i if self.numbers is None else int(self.numbers[i])
 

@@ -75,9 +75,10 @@ class _Look:
     def alike(self, pairs: np.ndarray) -> np.ndarray:
         """Which pairs have close thumbnails."""
         places, at = np.unique(pairs, return_inverse=True)
-        one, other = self._thumbs[self._rows[places]].astype(np.float32)[at.reshape(-1, 2).T]
-        limit = _limit(self.contrast[pairs].min(1))
-        return np.abs(one - other).mean((1, 2, 3)) <= limit
+        one, other = self._thumbs[self._rows[places]].reshape(len(places), -1)[at.reshape(-1, 2).T]
+        apart = (np.maximum(one, other) - np.minimum(one, other)).astype(np.float32)
+        difference = apart @ np.ones(apart.shape[1], np.float32) / np.float32(apart.shape[1])
+        return difference <= _limit(self.contrast[pairs].min(1))
 
 
 def _limit(contrast: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:

@@ -102,9 +102,12 @@ def close_blocks(
     levels = _Levels(np.zeros(len(words)), np.full(len(words), np.inf)) if plain else _Levels(level, reach)
     crowd = max(_CROWD, len(words) >> 15)
     every = masks(distance) if len(words) > _FEW else np.zeros(1, np.uint64)
+    seen: np.ndarray | None = None
     for number, mask in enumerate(every):
         search = _Search(words, distance, group, levels, mask, every[:number])
-        order = np.argsort(group, kind="stable")
+        if seen is None or not np.array_equal(group, seen):
+            seen, order_by_group = group.copy(), np.argsort(group, kind="stable")
+        order = order_by_group
         key = _keys(words, mask)[order]
         place = np.argsort(key, kind="stable")  # 16 bits: sorted by counting
         order, key = order[place], key[place]

@@ -141,10 +141,17 @@ def _digest(data: Dataset) -> str:
         if isinstance(image, bytes):
             digest.update(f"{i} {len(image)} {zlib.crc32(image)}\n".encode())
         else:
-            found = image.stat() if image.exists() else None
             digest.update(os.fsencode(image))
-            digest.update(f" {found and (found.st_size, found.st_mtime_ns)}\n".encode())
+            digest.update(f" {_state(image)}\n".encode())
     return digest.hexdigest()
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _take_up(part: Path, plan: dict[str, Any]) -> int:

@@ -54,12 +54,14 @@ def stratified_split(
     positive = known & (values >= 0.5)
     if group is None:
         unit = np.arange(len(values))
-        content, weight = positive.astype(np.int32), np.ones(len(values), np.int64)
+        content, weight = positive.view(np.int8), np.ones(len(values), np.int64)
     else:
         unit = np.unique(group, return_inverse=True)[1].reshape(-1)
         weight = np.bincount(unit)
-        content = np.zeros((len(weight), values.shape[1]), np.int32)
-        np.add.at(content, unit, positive.astype(np.int32))
+        order = np.argsort(unit, kind="stable")
+        starts = np.cumsum(weight) - weight
+        kind = np.int8 if weight.max() < 128 else np.int32  # a million groups with 80 labels: 80 or 320 MB
+        content = np.add.reduceat(positive[order], starts, axis=0, dtype=kind)
     room = whole_shares(len(values), share)
     rng = np.random.default_rng(seed)
     codes = _Dealing(content, weight, room, share).deal(rng)

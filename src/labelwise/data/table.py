@@ -81,10 +81,19 @@ def _schema(data: Dataset, embed: bool, file: Path) -> pa.Schema:
         "groups": data.labels.to_json()["groups"],
         "splits": list(data.split_names),
         "root": None if embed else _written_root(data.root, file),
-        "notes": list(data.notes),
+        "notes": [*data.notes, *_note_of_absent(data, embed)],
         "source": data.source,
     }
     return pa.schema(fields, metadata={METADATA_KEY: json.dumps(described).encode()})
+
+
+def _note_of_absent(data: Dataset, embed: bool) -> list[str]:
+    """A sentence on images of a store that could not be packed: their rows stay, with no bytes to decode."""
+    absent = [i for i in range(len(data)) if embed and data.absent(i)]
+    if not absent:
+        return []
+    names = ", ".join(data.image_id(i) for i in absent[:3]) + (", ..." if len(absent) > 3 else "")
+    return [f"{len(absent):,} images have no bytes in this table, as the store had none: {names}."]
 
 
 def _written_root(root: Path | None, file: Path) -> str | None:
@@ -115,6 +124,8 @@ def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int)
 
 def image_content(data: Dataset, row: int) -> bytes:
     """The encoded image of a row; raises `LabelwiseError` for a file that cannot be read."""
+    if data.absent(row):
+        return b""
     file = data.encoded(row)
     try:
         return file if isinstance(file, bytes) else file.read_bytes()

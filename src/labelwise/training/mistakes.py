@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from labelwise.data.contents import shared_content, shared_files
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, evenly, first_dark
 from labelwise.data.pixels import BITS
@@ -20,7 +19,6 @@ from labelwise.training.run import Run
 
 MOST = 200_000
 """Images up to which copies are looked for; with more, `labelwise data check` does it."""
-_TAIL = 4096
 
 
 def shared_rows(one: Dataset, other: Dataset) -> Int64[np.ndarray, " K"]:
@@ -29,52 +27,10 @@ def shared_rows(one: Dataset, other: Dataset) -> Int64[np.ndarray, " K"]:
     A copy has the length and the end of the other file, so that few files are read whole. Over `MOST` images
     together, files are compared by name alone.
     """
-    parts = [[rows.encoded(i) for i in range(len(rows))] for rows in (one, other)]
-    names = {str(item) for item in parts[0] if isinstance(item, Path)}
-    found = np.array([isinstance(item, Path) and str(item) in names for item in parts[1]], bool)
+    found = shared_files(one, other)
     if len(one) + len(other) <= MOST:
-        rows = np.arange(len(other))
-        for key in (_length, _tail, _content):
-            parts, kept = _alike(parts, key)
-            rows = rows[kept]
-        found[rows] = True
+        found |= shared_content(one, other)
     return np.flatnonzero(found).astype(np.int64)
-
-
-def _alike(
-    parts: Sequence[list[Path | bytes]], key: Callable[[Path | bytes], Hashable]
-) -> tuple[list[list[Path | bytes]], np.ndarray]:
-    """Of each list the items whose key occurs in both, and the places of the second list's."""
-    keys = [[key(item) for item in items] for items in parts]
-    both = (set(keys[0]) & set(keys[1])) - {None}
-    places = [np.flatnonzero([k in both for k in found]) for found in keys]
-    return [[items[i] for i in place] for items, place in zip(parts, places, strict=True)], places[1]
-
-
-def _length(item: Path | bytes) -> int | None:
-    try:
-        return (len(item) if isinstance(item, bytes) else os.stat(item).st_size) or None
-    except OSError:
-        return None
-
-
-def _tail(item: Path | bytes) -> tuple[int, bytes] | None:
-    if isinstance(item, bytes):
-        return len(item), item[-_TAIL:]
-    try:
-        with open(item, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL))
-            return size, file.read()
-    except OSError:
-        return None
-
-
-def _content(item: Path | bytes) -> bytes | None:
-    try:
-        return hashlib.blake2b(item if isinstance(item, bytes) else item.read_bytes()).digest()
-    except OSError:
-        return None
 
 
 def _told_overlap(rows: Dataset, seen: Int64[np.ndarray, " K"], split: str) -> str:
