@@ -471,7 +471,7 @@ def test_an_append_that_was_stopped_leaves_nothing_false(tmp_path: Path) -> None
         np.testing.assert_array_equal(cache.thumbs(found), thumbs[4:])
     with open(tmp_path / "thumbs", "rb+") as file:
         file.truncate(100)
-    with pytest.raises(LabelwiseError, match="without thumbnails that were in it; .*; delete this folder"):
+    with pytest.raises(LabelwiseError, match=r"without thumbnails that were in it; .*; delete this folder"):
         cache.thumbs(np.array([1]))
 
 
