@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.data.readers.csv import decoded
-from labelwise.data.readers.labelstudio_answers import Answer, Export, image_column, image_of, label_kind
+from labelwise.data.readers.labelstudio_answers import (
+    Answer,
+    Export,
+    holds_images,
+    image_column,
+    image_of,
+    label_kind,
+)
 from labelwise.errors import LabelwiseError
 
 _ROW_KEYS = "id annotation_id annotator created_at updated_at lead_time agreement history inner_id"
@@ -74,8 +81,9 @@ def _controls(
         flat = [value for cell in cells for value in (cell if isinstance(cell, list) else [cell])]
         if any(label_kind(value) for value in flat):
             lists.append(name)
-        elif flat and all(isinstance(value, str) for value in flat) and not all(map(_is_number, flat)):
-            texts.append(name)
+        elif flat and all(isinstance(value, str) for value in flat):
+            if not all(map(_is_number, flat)) and not holds_images(flat):
+                texts.append(name)
     usual = [name for name in texts if name.lower() in _USUAL]
     controls = lists or (texts if len(texts) == 1 else usual)
     if not lists and len(controls) != 1:
