@@ -150,6 +150,8 @@ def test_columns_of_texts_are_told_or_asked_for(tmp_path: Path, photo: Photo) ->
     for i in range(2):
         photo(tmp_path / f"{i}.jpg", seed=i)
     assert read(f"labelstudio:{save(tmp_path / 'y.json', plain)}").labels.names == ("cat", "dog")
+    numbers = [{**row, "what": "1" if i else "many", "title": str(i)} for i, row in enumerate(plain)]
+    assert read(f"labelstudio:{save(tmp_path / 'z.json', numbers)}").labels.names == ("1", "many")
     with pytest.raises(LabelwiseError, match="control=no; expected one of: what, title"):
         read(f"labelstudio:{tmp_path / 'x.json'}?control=no")
 

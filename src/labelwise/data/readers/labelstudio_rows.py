@@ -81,9 +81,8 @@ def _controls(
         flat = [value for cell in cells for value in (cell if isinstance(cell, list) else [cell])]
         if any(label_kind(value) for value in flat):
             lists.append(name)
-        elif flat and all(isinstance(value, str) for value in flat):
-            if not all(map(_is_number, flat)) and not holds_images(flat):
-                texts.append(name)
+        elif flat and _are_words(flat) and not holds_images(flat):
+            texts.append(name)
     usual = [name for name in texts if name.lower() in _USUAL]
     controls = lists or (texts if len(texts) == 1 else usual)
     if not lists and len(controls) != 1:
@@ -101,12 +100,14 @@ def _controls(
     return controls
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
+def _are_words(values: Sequence[Any]) -> bool:
+    """Whether all values are texts, and not all of them numbers."""
+    if not all(isinstance(value, str) for value in values):
         return False
-    return True
+    try:
+        return not [float(value) for value in values]
+    except ValueError:
+        return True
 
 
 def table_rows(file: Path) -> tuple[list[dict[str, Any]], str]:
