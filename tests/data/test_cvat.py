@@ -191,7 +191,7 @@ def test_broken_files(tmp_path: Path, photo: Photo, text: str, told: str) -> Non
 
 def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
     (tmp_path / "job_1.zip").write_bytes(b"PK\x03\x04rest")
-    with pytest.raises(LabelwiseError, match=r"annotations.xml of .*; unpack job_1.zip there"):
+    with pytest.raises(LabelwiseError, match=r"without annotations.xml; .* 1.1; unpack job_1.zip there"):
         read(f"cvat:{tmp_path}")
     with pytest.raises(LabelwiseError, match="an archive"):
         read(f"cvat:{tmp_path / 'job_1.zip'}")

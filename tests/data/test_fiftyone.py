@@ -154,6 +154,8 @@ def test_files_of_others(tmp_path: Path, photo: Photo) -> None:
         read(f"fiftyone:{tmp_path}")
     (tmp_path / "labels.json").unlink()
     assert not fiftyone.recognises(tmp_path)
-    for path, told in ((tmp_path, "without it"), (tmp_path / "no", "which is no folder")):
-        with pytest.raises(LabelwiseError, match=f"{told}; expected labels.json and data/ of a FiftyOne"):
+    for path, told in ((tmp_path, "without labels.json"), (tmp_path / "no", "which is no folder")):
+        with pytest.raises(
+            LabelwiseError, match=f"{told}; expected a FiftyOne image classification data set"
+        ):
             read(f"fiftyone:{path}")

@@ -137,7 +137,7 @@ def test_what_the_real_converter_wrote(name: str) -> None:
     assert data[0].image.shape == (3, 8, 8)
 
 
-def test_columns_of_texts_are_told_or_asked_for(tmp_path: Path) -> None:
+def test_columns_of_texts_are_told_or_asked_for(tmp_path: Path, photo: Photo) -> None:
     data = read(f"labelstudio:{CONVERTED / 'CSV.csv'}")
     assert "sun" not in data.labels.names
     assert any("control=NAME,NAME: remark, title, weather" in note for note in data.notes)
@@ -146,6 +146,12 @@ def test_columns_of_texts_are_told_or_asked_for(tmp_path: Path) -> None:
         LabelwiseError, match=r"2 columns that could hold the choices: what, title; .*control=NAME"
     ):
         read(f"labelstudio:{save(tmp_path / 'x.json', rows)}")
+    plain = [{**row, "picture": f"{i}.jpg", "title": f"thumb{i}.jpg"} for i, row in enumerate(rows)]
+    for i in range(2):
+        photo(tmp_path / f"{i}.jpg", seed=i)
+    assert read(f"labelstudio:{save(tmp_path / 'y.json', plain)}").labels.names == ("cat", "dog")
+    numbers = [{**row, "what": "1" if i else "many", "title": str(i)} for i, row in enumerate(plain)]
+    assert read(f"labelstudio:{save(tmp_path / 'z.json', numbers)}").labels.names == ("1", "many")
     with pytest.raises(LabelwiseError, match="control=no; expected one of: what, title"):
         read(f"labelstudio:{tmp_path / 'x.json'}?control=no")
 

@@ -101,7 +101,7 @@ def _files(source: Source) -> tuple[list[Path], Path]:
         return [file], file.parent
     files = _xml_files(path)
     if not files:
-        raise without_export(path, f"annotations.xml of {_WHAT}", "check the path")
+        raise without_export(path, "annotations.xml", _WHAT)
     return files, path
 
 

@@ -97,7 +97,7 @@ def _files(source: Source) -> tuple[list[Path], Path]:
     if path.is_dir():
         files = _json_files(path)
         if not files:
-            raise without_export(path, f"annotations/SUBSET.json of {WHAT}, or synsets.txt", "check the path")
+            raise without_export(path, "annotations/SUBSET.json or synsets.txt", WHAT)
         return files, path
     file = source_file(source, f"{WHAT}, or its folder")
     refuse_archive(file, WHAT)

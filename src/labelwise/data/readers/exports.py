@@ -45,12 +45,11 @@ def refuse_archive(file: Path, what: str) -> None:
             raise LabelwiseError(f"{file}, an archive", what, "unpack it, and give what it holds")
 
 
-def without_export(folder: Path, expected: str, todo: str) -> LabelwiseError:
-    """The error for a folder that lacks an export, which names an archive that lies there unpacked."""
+def without_export(folder: Path, files: str, what: str) -> LabelwiseError:
+    """The error for a folder that lacks the files of an export, which names an archive that was not unpacked there."""
     archives = sorted(item.name for item in folder.iterdir() if item.suffix.lower() in {".zip", ".gz", ".7z"})
-    if archives:
-        todo = f"unpack {archives[0]} there"
-    return LabelwiseError(f"{str(folder)!r} without it", expected, todo)
+    todo = f"unpack {archives[0]} there" if archives else "check the path"
+    return LabelwiseError(f"{str(folder)!r} without {files}", what, todo)
 
 
 def json_content(file: Path, what: str) -> Any:

@@ -24,7 +24,7 @@ FORM = "fiftyone:DIR[?images=DIR]"
 MEANING = "FiftyOne's classification data set: labels.json beside data/, or such folders train, val and test"
 OPTIONS = frozenset({"images", "duplicates", "missing"})
 
-_WHAT = "a FiftyOne image classification data set"
+_WHAT = "a FiftyOne image classification data set, labels.json beside data/"
 _SIGN = re.compile(r'\{\s*("classes"\s*:\s*(\[[^\]]*\]|null)\s*,\s*)?"labels"\s*:\s*\{')
 
 
@@ -79,10 +79,9 @@ def read(source: Source) -> Dataset:
     whole = (root / "labels.json").is_file()
     parts = {"": root} if whole else _parts(root) if root.is_dir() else {}
     if not parts:
-        expected = f"labels.json and data/ of {_WHAT}"
         if root.is_dir():
-            raise without_export(root, expected, "check the path")
-        raise LabelwiseError(f"{source.path!r}, which is no folder", expected, "check the path")
+            raise without_export(root, "labels.json", _WHAT)
+        raise LabelwiseError(f"{source.path!r}, which is no folder", _WHAT, "check the path")
     found = Collected()
     for split, folder in parts.items():
         _collect(folder, split, found, root, source.options.get("images"))

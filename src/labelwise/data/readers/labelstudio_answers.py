@@ -175,7 +175,7 @@ def image_column(data: Sequence[Mapping[str, Any]], wanted: str | None, notes: l
         if wanted not in keys:
             raise LabelwiseError(f"image={wanted}", f"one of: {', '.join(keys)}", "correct the option")
         return wanted
-    likely = [key for key in keys if _holds_images([row.get(key) for row in data])]
+    likely = [key for key in keys if holds_images([row.get(key) for row in data])]
     usual = [key for key in _IMAGE_KEYS if key in (likely or keys)]
     if len(likely) == 1:
         return likely[0]
@@ -190,7 +190,8 @@ def image_column(data: Sequence[Mapping[str, Any]], wanted: str | None, notes: l
     )
 
 
-def _holds_images(values: Sequence[Any]) -> bool:
+def holds_images(values: Sequence[Any]) -> bool:
+    """Whether most texts among values end like the names of images."""
     texts = [value for value in values if isinstance(value, str) and value.strip()]
     named = sum(is_image_name(text) or is_image_name(text.partition("?")[0]) for text in texts)
     return bool(texts) and named * 2 > len(texts)

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.data.readers.csv import decoded
-from labelwise.data.readers.labelstudio_answers import Answer, Export, image_column, image_of, label_kind
+from labelwise.data.readers.labelstudio_answers import (
+    Answer,
+    Export,
+    holds_images,
+    image_column,
+    image_of,
+    label_kind,
+)
 from labelwise.errors import LabelwiseError
 
 _ROW_KEYS = "id annotation_id annotator created_at updated_at lead_time agreement history inner_id"
@@ -74,7 +81,7 @@ def _controls(
         flat = [value for cell in cells for value in (cell if isinstance(cell, list) else [cell])]
         if any(label_kind(value) for value in flat):
             lists.append(name)
-        elif flat and all(isinstance(value, str) for value in flat) and not all(map(_is_number, flat)):
+        elif flat and _are_words(flat) and not holds_images(flat):
             texts.append(name)
     usual = [name for name in texts if name.lower() in _USUAL]
     controls = lists or (texts if len(texts) == 1 else usual)
@@ -93,12 +100,14 @@ def _controls(
     return controls
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
+def _are_words(values: Sequence[Any]) -> bool:
+    """Whether all values are texts, and not all of them numbers."""
+    if not all(isinstance(value, str) for value in values):
         return False
-    return True
+    try:
+        return not [float(value) for value in values]
+    except ValueError:
+        return True
 
 
 def table_rows(file: Path) -> tuple[list[dict[str, Any]], str]:

@@ -40,7 +40,7 @@ def read(source: Source) -> Dataset:
     files = [folder / f"{split}.txt" for split in _SPLITS if (folder / f"{split}.txt").is_file()]
     if not files or not (folder / "label.txt").is_file():
         raise without_export(
-            folder, "label.txt and at least one of train.txt, val.txt, test.txt", "check the path"
+            folder, "label.txt, or any of train.txt, val.txt and test.txt", "a PaddleX data set"
         )
     labels = _labels(folder / "label.txt")
     items, places = [], []
