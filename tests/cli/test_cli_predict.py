@@ -12,6 +12,7 @@ from PIL import Image
 
 import tiny_runs
 from tiny_runs import Outcome, command
+from tolerance import ANSWERS
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_a_table(run_folder: Path, folder: Path, tmp_path: Path) -> None:
     lines = _lines(command("predict", run_folder, folder, "--json", "--workers", "0"))
     for row, line in zip(rows, lines, strict=True):
         for label in line.get("labels", ()):
-            assert row[label["name"]] == pytest.approx(label["score"], abs=1e-6)
+            assert row[label["name"]] == pytest.approx(label["score"], abs=ANSWERS)
     assert str(out) in found.err
 
 

@@ -159,6 +159,8 @@ def test_files_that_disagree(tmp_path: Path, photo: Photo) -> None:
     third = write(tmp_path, photo, "more.json", content(21))
     with pytest.raises(LabelwiseError, match=r"^more.json beside files of named splits"):
         read(f"coco:{first},{third}")
+    with pytest.raises(LabelwiseError, match=r"expected a COCO annotation file"):
+        read("coco:,")
     third.write_text("{")
     with pytest.raises(LabelwiseError, match=r"more.json: not JSON"):
         read(f"coco:{third}")

@@ -254,13 +254,22 @@ def test_files_of_several_tasks(tmp_path: Path, photo: Photo) -> None:
     for task, rows in (("instances", [[1], [2], []]), ("labels", [[3], [], []]), ("stuff", [[2], [2], [2]])):
         write(notes / f"{task}_train.json", described(["a.jpg", "b.jpg", "c.jpg"], rows))
     write(notes / "image_info_test.json", {"images": [], "annotations": [], "categories": []})
+    write(notes / "instances_val.json", described(["d.jpg"], [[2]]))
+    write(notes / "image_info_val.json", described(["d.jpg", "nobody_looked.jpg"], [[], []]))
+    photo(tmp_path / "images" / "val" / "d.jpg", seed=9)
     for i, name in enumerate("abc"):
         photo(tmp_path / "images" / "train" / f"{name}.jpg", seed=i)
     data = read(f"coco:{tmp_path}")
-    assert positives(data) == {"a.jpg": {"cat", "bus"}, "b.jpg": {"dog"}, "c.jpg": set()}
+    assert positives(data) == {
+        "train/a.jpg": {"cat", "bus"},
+        "train/b.jpg": {"dog"},
+        "train/c.jpg": set(),
+        "val/d.jpg": {"dog"},
+    }
     assert "annotations/labels_train.json: read together with instances_train.json." in data.notes
     assert any(
-        "annotations/image_info_test.json, annotations/stuff_train.json" in note for note in data.notes
+        "image_info_test.json, annotations/image_info_val.json, annotations/stuff_" in note
+        for note in data.notes
     )
     write(notes / "labels_train.json", described(["b.jpg"], [[3]]))
     with pytest.raises(LabelwiseError, match=r"image 1 is b.jpg, in instances_train.json a.jpg"):

@@ -36,6 +36,11 @@ def test_files_that_tools_wrote() -> None:
             f"{studio}/{name}": ["labelstudio"]
             for name in ("JSON.json", "JSON_MIN.json", "CSV.csv", "TSV.tsv")
         },
+        **{
+            f"fiftyone-1.22.1/{name}{end}": ["fiftyone"]
+            for name in ("indices", "names")
+            for end in ("", "/labels.json")
+        },
         **{f"{by_datumaro}/{name}": ["datumaro"] for name in ("datumaro", "imagenet_txt")},
         **{f"{by_datumaro}/datumaro/annotations/{name}.json": ["datumaro"] for name in subsets},
         **{f"{by_datumaro}/{name}": ["cvat"] for name in ("cvat", *(f"cvat/{n}.xml" for n in subsets))},

@@ -17,6 +17,7 @@ from labelwise.errors import LabelwiseError
 
 Photo = Callable[..., Path]
 CLASSES = ["cat", "dog", "never"]
+EXPORTED = Path(__file__).parent / "tools" / "fiftyone-1.22.1"
 
 
 def save(folder: Path, labels: Any, classes: Any = CLASSES) -> Path:
@@ -52,6 +53,19 @@ def test_indices_agree_with_a_slow_loop(tmp_path: Path, photo: Photo) -> None:
             numbers = [target] if isinstance(target, int) else target
             assert values == (None if numbers is None else [int(j in numbers) for j in range(3)]), image
         assert not data.known[[*found].index("data/not named.jpg")].any()
+
+
+def test_what_the_real_exporter_wrote() -> None:
+    cells = {"a": [1, 1], "b": None, "c": None, "sub/a": [0, 1], "d": [1, 0], "x.y": [0, 1]}
+    data = read(f"fiftyone:{EXPORTED / 'names'}")
+    assert data.labels.names == ("cat", "dog")
+    assert states(data) == {f"data/{name}.jpg": values for name, values in cells.items()}
+    # Without the folder's name two files are called a, and the exporter renames the second.
+    cells = {"a-2" if name == "sub/a" else name: values and [*values, 0] for name, values in cells.items()}
+    data = read(f"fiftyone:{EXPORTED / 'indices'}")
+    assert data.labels.names == tuple(CLASSES)
+    assert states(data) == {f"data/{name}.jpg": values for name, values in cells.items()}
+    assert data[0].image.shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize("classes", [CLASSES, None])

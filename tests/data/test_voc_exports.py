@@ -12,6 +12,7 @@ from PIL import Image
 from labelwise.data import Dataset, read
 from labelwise.data.readers.voc_labels import VOC_NAMES
 from labelwise.data.readers.voc_layout import is_voc_folder
+from labelwise.data.source import WouldLose
 from labelwise.errors import LabelwiseError
 
 Photo = Callable[..., Path]
@@ -79,7 +80,9 @@ def test_lists_of_the_20_labels_say_that_it_is_voc(tmp_path: Path, photo: Photo)
     photo(tmp_path / "JPEGImages" / "0.jpg")
     xml(tmp_path / "Annotations" / "0.xml", "dog")
     lists(tmp_path, train="0", **{f"{name}_train": f"0 {2 * (name == 'dog') - 1}" for name in VOC_NAMES})
-    assert read(f"voc:{tmp_path}").labels.names == VOC_NAMES
+    data = read(f"voc:{tmp_path}")
+    assert data.labels.names == VOC_NAMES
+    assert data.notes == ()
 
 
 def test_only_images_count_as_images(tmp_path: Path, photo: Photo) -> None:
@@ -94,6 +97,9 @@ def test_only_images_count_as_images(tmp_path: Path, photo: Photo) -> None:
     data = read(f"voc:{lists(tmp_path, train='a, b, c, d.png, e')}")
     wanted = ("a.jpg", "b.PNG", "c.jpeg", "d.png", "sub/e.jpg")
     assert data.images.to_pylist() == [f"JPEGImages/{name}" for name in wanted]
+    photo(folder / "other" / "e.jpg", seed=11)
+    with pytest.raises(WouldLose, match=r"1 of 5 image files missing under .*: JPEGImages/e.jpg"):
+        read(f"voc:{tmp_path}")
 
 
 def test_boxes_of_an_image_that_no_size_is_written_of(tmp_path: Path) -> None:
@@ -180,6 +186,24 @@ def test_labels_from_lists_alone(tmp_path: Path, photo: Photo, subset: str, spli
     assert any("1 listed images have neither" in note and "(sub/c)" in note for note in data.notes)
     if not split:
         assert any("No list names a split (default.txt)" in note for note in data.notes)
+
+
+def test_names_of_labels_and_of_lists_with_more_than_one_word(tmp_path: Path, photo: Photo) -> None:
+    for i, name in enumerate("ab"):
+        photo(tmp_path / "JPEGImages" / f"{name}.jpg", seed=i)
+    lists(
+        tmp_path,
+        my_set="a",
+        set="b",
+        big_cat_my_set="a 1",
+        big_cat_set="b -1",
+        cat_my_set="a -1",
+        cat_set="b 1",
+    )
+    assert table(read(f"voc:{tmp_path}")) == {
+        "JPEGImages/a.jpg": {"big_cat": 1, "cat": 0},
+        "JPEGImages/b.jpg": {"big_cat": 0, "cat": 1},
+    }
 
 
 def test_an_image_that_some_lists_of_labels_lack(tmp_path: Path, photo: Photo) -> None:

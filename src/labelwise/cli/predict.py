@@ -48,6 +48,9 @@ def predict(
         Where, typer.Option(help="this process, or Ray Data on this machine or a cluster")
     ] = Where.here,
     part: Annotated[int, typer.Option(help="images in a file of a folder", min=1)] = 4096,
+    bits: Annotated[
+        int | None, typer.Option(help="bits that 16-bit grey images use  [default: the run's]", min=8, max=16)
+    ] = None,
 ) -> None:
     """Name what is in photographs; one that cannot be read is told, and the rest go on (exit code 1).
 
@@ -75,11 +78,11 @@ def predict(
     notes: list[str] = []
     files, started = find_images(paths, notes), time.perf_counter()
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        _note(note)
     if out is not None and folder:
-        failed = _collection(run, files, Path(out), engine.value, workers, batch_size, part)
+        failed = _collection(run, files, Path(out), engine.value, workers, batch_size, part, bits)
     else:
-        failed = _each(run, files, Path(out) if out else None, json, maps, workers, batch_size)
+        failed = _each(run, files, Path(out) if out else None, json, maps, workers, batch_size, bits)
     seconds = time.perf_counter() - started
     where = f" -> {out}" if out else ""
     told = f"{len(files):,} images in {seconds:.1f} s, {len(files) / seconds:.1f} images/s, {failed} unreadable{where}"
@@ -87,8 +90,19 @@ def predict(
     sys.exit(1 if failed else 0)
 
 
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
+
+
 def _collection(
-    run: Path, files: Sequence[str], out: Path, engine: str, workers: int, batch_size: int, part: int
+    run: Path,
+    files: Sequence[str],
+    out: Path,
+    engine: str,
+    workers: int,
+    batch_size: int,
+    part: int,
+    bits: int | None,
 ) -> int:
     """Answers in a folder of parts; gives how many images were unreadable."""
     from labelwise.serving.collection import predict_collection
@@ -97,7 +111,16 @@ def _collection(
         typer.echo(f"part {done:,} of {of:,}", err=True)
 
     found = predict_collection(
-        run, files, out, engine=engine, workers=workers, batch_size=batch_size, part=part, on_part=tell
+        run,
+        files,
+        out,
+        engine=engine,
+        workers=workers,
+        batch_size=batch_size,
+        part=part,
+        bits=bits,
+        on_part=tell,
+        on_note=_note,
     )
     if found.answered < found.images:
         typer.echo(f"{found.images - found.answered:,} images had been answered before", err=True)
@@ -112,6 +135,7 @@ def _each(
     maps: Path | None,
     workers: int,
     batch_size: int,
+    bits: int | None,
 ) -> int:
     """Answers one by one, to the screen, a table or pictures; gives how many images were unreadable."""
     import json as js
@@ -123,11 +147,14 @@ def _each(
 
     names = stems(files) if maps else {}
     predictor = load(run)
+    predictor = predictor if bits is None else predictor.with_bits(bits)
+    dark: list[str] = []
     writer = WRITERS[out.suffix.lower()](out, predictor.labels.names) if out else None
     failed = 0
     with writer or nullcontext():
         for p in predictor.predict(files, maps=maps is not None, batch_size=batch_size, workers=workers):
             failed += p.error is not None
+            dark += [p.note] * bool(p.note)
             if writer:
                 writer.add(p)
             if json:
@@ -138,5 +165,7 @@ def _each(
                 shown = ", ".join(f"{name} {p.scores[name]:.2f}" for name in p.selected)
                 typer.echo(f"{p.image}: {shown or '(nothing over its threshold)'}")
             if maps and p.error is None:
-                write_maps(p, maps, names[p.image])
+                write_maps(p, maps, names[p.image], predictor.transform.config.bits)
+    if dark:
+        _note(dark[0] + (f" So are {len(dark) - 1:,} more." if len(dark) > 1 else ""))
     return failed

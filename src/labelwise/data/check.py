@@ -97,7 +97,8 @@ def check(
     """
     data, problems = read_for_check(text)
     start = tick or (lambda name, total: lambda done: None)
-    bad = dict(_unreadable(data, decode, start("images", len(data))))
+    dark: list[str] = []
+    bad = dict(_unreadable(data, decode, start("images", len(data)), dark))
     exact = repeated_groups(dataset_content_codes(data))
     alike: list[list[int]] | None = None
     if near:
@@ -130,16 +131,16 @@ def check(
         exact=_named(data, exact),
         near=None if alike is None else _named(data, _only_near(alike, exact)),
         leaks=_named(data, leaks),
-        notes=list(data.notes),
+        notes=[*data.notes, *_dark_note(dark)],
         doubts=doubts_of(data, resolve(text).options),
         problems=problems,
     )
 
 
-def _unreadable(data: Dataset, decode: bool, tick: Tick) -> list[tuple[int, str]]:
+def _unreadable(data: Dataset, decode: bool, tick: Tick, dark: list[str]) -> list[tuple[int, str]]:
     def one(row: int) -> str | None:
         try:
-            (decode_image if decode else image_size)(data.encoded(row))
+            (decode_image if decode else image_size)(data.encoded(row), notes=dark)
         except LabelwiseError as error:
             return str(error)
         return None
@@ -151,6 +152,13 @@ def _unreadable(data: Dataset, decode: bool, tick: Tick) -> list[tuple[int, str]
                 found.append((row, reason))
             tick(row + 1)
     return found
+
+
+def _dark_note(dark: list[str]) -> list[str]:
+    """A sentence on images whose 16-bit pixels come out nearly black, the first by name."""
+    first = min(dark, default="")
+    more = f" So are {len(dark) - 1:,} more." if len(dark) > 1 else ""
+    return [first[0].upper() + first[1:] + more] if dark else []
 
 
 def _balance(data: Dataset) -> list[LabelBalance]:

@@ -192,20 +192,37 @@ class Dataset:
         return replace(self, known=both, values=np.where(both, self.values, np.zeros_like(self.values)))
 
     def with_labels(self, names: Sequence[str]) -> Dataset:
-        """The same rows with the label columns in another order, by name; raises for an unknown name."""
+        """The same rows with these label columns in this order, by name; raises for an unknown name.
+
+        Labels that are not named leave with their boxes, and groups lose them.
+        """
         columns = [self.labels.index(name) for name in names]
         boxes = self.boxes
         if boxes is not None:
             place = {old: new for new, old in enumerate(columns)}
             cells = [
-                None if c is None else [{**b, "label": place[b["label"]]} for b in c]
+                None if c is None else [{**b, "label": place[b["label"]]} for b in c if b["label"] in place]
                 for c in boxes.to_pylist()
             ]
             boxes = pa.array(cells, boxes.type)
-        labels = LabelSet(tuple(names), self.labels.groups)
+        groups = {
+            name: replace(group, labels=tuple(label for label in group.labels if label in names))
+            for name, group in self.labels.groups.items()
+        }
+        labels = LabelSet(tuple(names), {name: group for name, group in groups.items() if group.labels})
         return replace(
             self, labels=labels, values=self.values[:, columns], known=self.known[:, columns], boxes=boxes
         )
+
+    def with_unknown_labels(self, names: Sequence[str]) -> Dataset:
+        """The same rows with further labels behind, unknown in every row, and a note that names them."""
+        further = np.zeros((len(self), len(names)), self.values.dtype)
+        return replace(
+            self,
+            labels=LabelSet((*self.labels.names, *names), self.labels.groups),
+            values=np.concatenate([self.values, further], 1),
+            known=np.concatenate([self.known, further.astype(bool)], 1),
+        ).with_notes(f"unknown in every image, for the data lack them: {', '.join(names)}.")
 
     def with_notes(self, *notes: str) -> Dataset:
         """The same rows with further sentences in `notes`."""

@@ -100,7 +100,7 @@ def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int)
     if not embed or data.holds_bytes:
         columns.append(data.images[start:stop].cast(schema.field(0).type))
     else:
-        columns.append(pa.array([_read(data, i) for i in range(start, stop)], pa.large_binary()))
+        columns.append(pa.array([image_content(data, i) for i in range(start, stop)], pa.large_binary()))
     if data.split_of is not None:
         names = np.array([*data.split_names, None], object)
         columns.append(pa.array(names[data.split_of[part]], pa.string()))
@@ -113,7 +113,8 @@ def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int)
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _read(data: Dataset, row: int) -> bytes:
+def image_content(data: Dataset, row: int) -> bytes:
+    """The encoded image of a row; raises `LabelwiseError` for a file that cannot be read."""
     file = data.encoded(row)
     try:
         return file if isinstance(file, bytes) else file.read_bytes()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from labelwise.data.decode import decode_image
 from labelwise.data.imagefiles import IMAGE_SUFFIXES, FolderFiles, is_clutter, walk_images
+from labelwise.data.pixels import BITS
 from labelwise.errors import LabelwiseError
 from labelwise.serving.predictor import Prediction
 
@@ -117,12 +118,19 @@ def _apart(names: Iterable[str]) -> list[str]:
     return found
 
 
-def write_maps(prediction: Prediction, folder: Path, stem: str) -> None:
-    """Each selected label's evidence over the photograph, as `STEM.LABEL.jpg` in a folder."""
+def write_maps(prediction: Prediction, folder: Path, stem: str, bits: int = BITS) -> None:
+    """Each selected label's evidence over the photograph, as `STEM.LABEL.jpg` in a folder.
+
+    Args:
+        prediction: with maps.
+        folder: made where it is not there.
+        stem: what the photograph is called, one of `stems`.
+        bits: that 16-bit grey uses, see `decode_image`.
+    """
     from labelwise.reports.pictures import overlay
 
     folder.mkdir(parents=True, exist_ok=True)
-    photograph = decode_image(prediction.image)
+    photograph = decode_image(prediction.image, bits=bits)
     plain = ("".join(c if c.isalnum() or c in "-_ " else "_" for c in name) for name in prediction.names)
     own = dict(zip(prediction.names, _apart(plain), strict=True))
     for label in prediction.selected:

@@ -19,6 +19,7 @@ from torch import Tensor
 from labelwise.backbones import TimmBackbone
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
+from labelwise.data.pixels import BITS
 from labelwise.data.transforms import build_transform
 from labelwise.training.config import Config
 from labelwise.training.disk import refuse_failing_disk
@@ -103,7 +104,10 @@ def _room(path: Path, shape: tuple[int, ...]) -> np.memmap:
 
 def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
     digest = hashlib.sha256()
-    size = config.transform().model_dump_json(include={"image_size", "resize"})
+    transform = config.transform()
+    size = transform.model_dump_json(include={"image_size", "resize"})
+    if transform.bits != BITS:
+        size += f" {transform.bits} bits"
     digest.update(f"maps-1 {backbone.name} {backbone.stage} {size}".encode())
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())

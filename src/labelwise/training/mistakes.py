@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.decode import UnreadableImage, evenly, first_dark
+from labelwise.data.pixels import BITS
 from labelwise.training.config import Config
 from labelwise.training.run import Run
 
@@ -98,7 +101,7 @@ def seen_in_training(train: Dataset, rows: Dataset, split: str) -> dict[str, Any
 def warn_of_mistakes(
     dataset: Dataset, config: Config, say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Tell of images that train shares with other splits, and of images of another size than `init_from` learned on.
+    """Tell of images that train shares with other splits, that come out nearly black, or of another size than before.
 
     Returns:
         `seen_in_training` of each other split.
@@ -106,11 +109,20 @@ def warn_of_mistakes(
     train, parts = dataset.split("train"), [n for n, c in dataset.splits().items() if c and n != "train"]
     found = {split: seen_in_training(train, dataset.split(split), split) for split in parts}
     told = [seen["warning"] for seen in found.values() if "warning" in seen]
+    if config.augment.bits == BITS and (dark := first_dark(_some(train))):
+        told.append(dark[0].upper() + dark[1:])
     if config.init_from:
         told += _other_images(Run.open(config.init_from).config, config)
     for one in told:
         say(f"warning: {one}")
     return found
+
+
+def _some(rows: Dataset) -> Iterator[Path | bytes]:
+    """Images of up to 200 rows, evenly spaced; those that a store lacks are left out."""
+    for i in evenly(len(rows)):
+        with suppress(UnreadableImage):
+            yield rows.encoded(i)
 
 
 def _other_images(before: Config, now: Config) -> list[str]:

@@ -49,7 +49,7 @@ class Lines:
 def recognises(path: Path) -> bool:
     """Whether a file is a list of attributes by its content (a CSV by its name too), or a folder holds one."""
     if path.is_dir():
-        return _found([path], _ATTRIBUTES) is not None
+        return any((path / place / name).is_file() for place in ("", "Anno") for name in _ATTRIBUTES)
     if path.name.lower() == _ATTRIBUTES[1]:
         return path.is_file()
     if path.suffix.lower() != ".txt":

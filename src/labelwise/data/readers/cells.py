@@ -171,3 +171,18 @@ def shown(cells: Iterable[Any], most: int = 3) -> str:
     """A few cells as a message shows them."""
     texts = [text if len(text) <= 24 else text[:21] + "..." for text in (text_of(cell) for cell in cells)]
     return ", ".join(repr(text) for text in texts[:most]) + (", ..." if len(texts) > most else "")
+
+
+def state(cell: Any, unknown: Sequence[str] = ()) -> float:
+    """Value of one cell by itself: a number in [0, 1], or NaN for unknown.
+
+    Raises:
+        ValueError: for anything else.
+
+    >>> state("1"), state(True), state("0,25"), state(None)
+    (1.0, 1.0, 0.25, nan)
+    """
+    value = Reading(Meaning(unknown=unknown)).values([cell])[0]
+    if value == NO_STATE:
+        raise ValueError(str(cell))
+    return value

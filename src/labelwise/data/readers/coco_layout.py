@@ -60,7 +60,8 @@ def layout(source: Source) -> Layout:
     if root.is_dir():
         return _official(root) or _with_splits(*_files_of_folder(root), root)
     whole = root.is_file()
-    names = [source.path] if whole else [text.strip() for text in source.path.split(",") if text.strip()]
+    names = [] if whole else [text.strip() for text in source.path.split(",") if text.strip()]
+    names = names or [source.path]
     files = [source_file(Source(source.kind, name), "a COCO annotation file") for name in names]
     return _with_splits([(file, ()) for file in files], [], None)
 
@@ -76,8 +77,8 @@ def is_coco_file(file: Path) -> bool:
 
 
 def is_coco_folder(folder: Path) -> bool:
-    """Whether a folder holds COCO annotations: in itself, in `annotations`, or in folders of splits."""
-    return bool(next(_levels(folder, _FEW), None))
+    """Whether a folder holds COCO annotations: in itself, in `annotations`, or in folders that are named by splits."""
+    return bool(next(_levels(folder, quick=True), None))
 
 
 def _lists_at_top(head: str) -> Iterator[str]:
@@ -156,18 +157,25 @@ def _of_one_folder(found: list[Path]) -> list[_Joined]:
     return files
 
 
-def _levels(root: Path, most: int | None = None) -> Iterator[list[Path]]:
-    """COCO files of a folder, by the places where they are usual; places without any are passed over."""
-    for patterns in (("annotations/*.json",), ("*.json",), ("*/*.json", "*/annotations/*.json")):
-        by_folder: dict[Path, list[Path]] = {}
-        for pattern in patterns:
-            for file in sorted(root.glob(pattern)):
-                parts = file.relative_to(root).parts
-                if file.is_file() and not any(map(is_clutter, parts)):
-                    by_folder.setdefault(file.parent, []).append(file)
-        found = [file for files in by_folder.values() for file in files[:most] if is_coco_file(file)]
-        if found:
-            yield found
+def _levels(root: Path, quick: bool = False) -> Iterator[list[Path]]:
+    """COCO files of a folder, by the places where they are usual; places without any are passed over.
+
+    A quick look takes few files of a folder, and of the inner folders those that are named by splits alone: there may
+    be thousands of either.
+    """
+    yield from filter(None, (_coco_files(place, quick) for place in (root / "annotations", root)))
+    inner = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    inner = [folder for folder in inner if not is_clutter(folder.name)]
+    if quick:
+        inner = [folder for folder in inner if split_in_name(folder.name)]
+    found = [_coco_files(place, quick) for folder in inner for place in (folder, folder / "annotations")]
+    if any(found):
+        yield [file for files in found for file in files]
+
+
+def _coco_files(folder: Path, quick: bool) -> list[Path]:
+    files = sorted(file for file in folder.glob("*.json") if file.is_file() and not file.name.startswith("."))
+    return [file for file in files[: _FEW if quick else None] if is_coco_file(file)]
 
 
 def _with_splits(files: Sequence[_Joined], notes: list[str], root: Path | None) -> Layout:

@@ -172,7 +172,7 @@ def _labels(
     for entry in target if isinstance(target, list) else [target]:
         label = entry.get("label") if isinstance(entry, dict) else entry
         if isinstance(entry, dict):
-            left_out.update(key for key in entry if key not in ("label", "bounding_box"))
+            left_out.update(key for key in entry if entry[key] and key not in ("label", "bounding_box"))
         if type(label) is int and classes is not None and 0 <= label < len(classes):
             name = classes[label]
         elif isinstance(label, str) and (classes is None or label in classes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -192,10 +193,8 @@ def _located(names: list[str], source: Source, notes: list[str]) -> tuple[list[s
         name: _UPLOAD.sub("", _file_name(name)) for name in set(images) if _UPLOAD.match(_file_name(name))
     }
     lost = sorted({name for name, exists in zip(images, there, strict=True) if not exists and name in before})
-    shared = [before[name] for name in lost]
-    lost = [
-        name for name in lost if shared.count(before[name]) == 1
-    ]  # two uploads of one name are two images
+    uploads = Counter(before[name] for name in lost)
+    lost = [name for name in lost if uploads[before[name]] == 1]  # two uploads of one name may be two images
     again, _ = locate([before[name] for name in lost], source.with_option("images", str(root)), [root], [])
     taken = {name for name, exists in zip(images, there, strict=True) if exists}
     known = zip(lost, again.to_pylist(), files_there(again, str(root)), strict=True)

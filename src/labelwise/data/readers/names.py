@@ -132,6 +132,29 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
     return NameRows(names, rows[keep], rank[indices], known, "from lists")
 
 
+def named_texts(
+    texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
+) -> tuple[list[list[str]], str | None]:
+    """Label names of each text, and the mark between them where there is one; raises as `named_rows` does."""
+    parted, how = _parted(texts, name, source, where)
+    return parted, how.removeprefix("separated by ").strip("'") if how.startswith("separated") else None
+
+
+def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Sorted names and the `[N, L]` uint8 matrix of which row names which.
+
+    >>> indicator([["dog"], ["cat", "dog"]])
+    (('cat', 'dog'), array([[0, 1],
+           [1, 1]], dtype=uint8))
+    """
+    names = tuple(sorted({name for row in named for name in row}))
+    column = {name: j for j, name in enumerate(names)}
+    values = np.zeros((len(named), len(names)), np.uint8)
+    rows = np.repeat(np.arange(len(named)), [len(row) for row in named])
+    values[rows, [column[name] for row in named for name in row]] = 1
+    return names, values
+
+
 def _parted(
     texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
 ) -> tuple[list[list[str]], str]:

@@ -13,7 +13,7 @@ from labelwise.data.readers.columns import split_codes
 from labelwise.data.readers.files import rows_there
 from labelwise.data.readers.name_doubts import few, similar_names
 from labelwise.data.readers.openimages_cells import Naming, Rows, agreeing, implied_cells
-from labelwise.data.readers.openimages_files import label_tables_in, tables_of
+from labelwise.data.readers.openimages_files import holds_label_table, tables_of
 from labelwise.data.readers.openimages_images import images_of
 from labelwise.data.readers.openimages_labels import Vocabulary, chosen, vocabulary
 from labelwise.data.readers.openimages_marks import (
@@ -36,7 +36,7 @@ MOST_CELLS = 1 << 33
 
 def recognises(path: Path) -> bool:
     """Whether a file is a table of image-level labels, or a folder holds one, by the header."""
-    return bool(label_tables_in(path))
+    return holds_label_table(path)
 
 
 def read(source: Source) -> Dataset:

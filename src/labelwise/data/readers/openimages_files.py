@@ -15,6 +15,7 @@ from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
 DEPTH = 3  # folders below the given one in which tables are looked for
+_SPLIT_FOLDERS = ("train", "validation", "test")
 _HEAD = 4096  # bytes of a table that show its header
 _LABELS = {"ImageID", "LabelName", "Confidence"}
 _INFO = {"Subset", "Rotation", "OriginalURL"}
@@ -73,10 +74,18 @@ def tables_of(source: Source) -> tuple[Tables, list[Path]]:
     return tables, [path.parent, above]
 
 
-def label_tables_in(path: Path) -> Path | None:
-    """The first table of image-level labels at a path: the file itself, or one below the folder."""
-    files = _tables_below(path) if path.is_dir() else (file for file in [path] if file.is_file())
-    return next((file for file in files if kind_of(file) == "labels"), None)
+def holds_label_table(path: Path) -> bool:
+    """Whether a file is a table of image-level labels, or a folder, or one in it of a usual name, holds one."""
+    if not path.is_dir():
+        return path.is_file() and kind_of(path) == "labels"
+    names = (
+        "",
+        "annotations",
+        "labels",
+        *(f"{split}{inner}" for split in _SPLIT_FOLDERS for inner in ("", "/labels")),
+    )
+    folders = [path / name for name in names if (path / name).is_dir()]
+    return any(kind_of(file) == "labels" for folder in folders for file in _tables_in(folder))
 
 
 def _tables_below(root: Path) -> Iterator[Path]:

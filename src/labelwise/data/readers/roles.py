@@ -16,7 +16,7 @@ from labelwise.errors import LabelwiseError
 
 _IMAGE = (
     "image path file filename imagepath filepath img imgpath imagename imagefile imagefilename imgname imageid "
-    "imageindex imgid photo photograph picture imageurl url sourceref"
+    "imageindex imgid photo photograph picture imageurl imgurl url uri sourceref"
 )
 _NAMES = (
     "labels tags label tag findinglabels choices choice categories classes classnames labelnames category class "

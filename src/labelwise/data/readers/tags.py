@@ -124,7 +124,7 @@ def _folders(root: Path, suffix: str) -> Iterator[tuple[str, list[Pair], list[st
         taken: set[str | None] = set()
         pairs: list[Pair] = []
         for image in files:
-            if not is_image_name(image) or image in texts.values():
+            if not is_image_name(image) or image.lower().endswith(suffix):
                 continue
             text = texts.get(image) or texts.get(os.path.splitext(image)[0])
             taken.add(text)

@@ -49,7 +49,7 @@ def is_voc_folder(folder: Path) -> bool:
         return (folder / "Annotations").is_dir() or _image_folder(folder) is not None
     if _image_folder(folder) is not None and _looks_annotated((folder / "Annotations").rglob("*.xml")):
         return True
-    return _looks_annotated(file for file in _beside(folder) if any(_images_beside(file)))
+    return _looks_annotated(file for file in _beside(folder, quick=True) if any(_images_beside(file)))
 
 
 def _looks_annotated(files: Iterable[Path]) -> bool:
@@ -160,10 +160,14 @@ def _with_folders(root: Path, files: list[Path]) -> VocLayout:
     return VocLayout(rows, split_of, splits, notes=notes)
 
 
-def _beside(root: Path) -> Iterator[Path]:
-    """Annotations that may lie beside their images: in the folder itself and in those one below."""
-    for pattern in ("*.xml", "*/*.xml"):
-        yield from (file for file in sorted(root.glob(pattern)) if not file.name.startswith("."))
+def _beside(root: Path, quick: bool = False) -> Iterator[Path]:
+    """Annotations that may lie beside their images: in the folder itself and in those one below.
+
+    A quick look takes only those folders below that are named by splits, as there may be thousands.
+    """
+    inner = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    for folder in (root, *(entry for entry in inner if not quick or split_in_name(entry.name))):
+        yield from (file for file in sorted(folder.glob("*.xml")) if not file.name.startswith("."))
 
 
 def _images_beside(file: Path) -> Iterator[str]:

@@ -1,0 +1,118 @@
+"""JSON lines: an image, and a list of label names, an object of label states, or a key a label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import is_image_name
+from labelwise.data.readers.columns import dataset_of
+from labelwise.data.readers.files import text_array
+from labelwise.data.readers.image_labels import dataset_of_cells
+from labelwise.data.readers.jsonl_labels import named, plain_column, stated
+from labelwise.data.readers.jsonl_rows import IMAGE_KEYS, JsonRows, first_key, is_state, names_key, rows_of
+from labelwise.data.readers.lines import first_object
+from labelwise.data.readers.name_doubts import few
+from labelwise.data.readers.split_cells import group_codes
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+FORM = "jsonl:FILE[,FILE][?image=KEY&labels=KEY&ignore=KEYS]"
+MEANING = "JSON lines: an image, and names in a list, an object of 1, 0 and null, or a key a label"
+OPTIONS = frozenset(
+    {"image", "labels", "images", "ignore", "separator", "blank", "unknown", "duplicates", "missing"}
+)
+_OTHER_TOOLS = frozenset({"source-ref", "imageGcsUri", "dataItemResourceLabels"})
+
+
+def recognises(path: Path) -> bool:
+    """Whether a file's first line is an object that names an image file and holds labels of one of the forms."""
+    if not path.is_file():
+        return False
+    first = first_object(path)
+    image = first_key(list(first), IMAGE_KEYS)
+    if image is None or not isinstance(first[image], str) or first.keys() & _OTHER_TOOLS:
+        return False
+    rest = [key for key in first if key != image and key.lower() not in ("split", "group")]
+    states = bool(rest) and all(is_state(first[key]) for key in rest)
+    names = names_key([first], rest, Source("jsonl", str(path)))
+    return (states or names is not None) and is_image_name(first[image].partition("?")[0])
+
+
+def read(source: Source) -> Dataset:
+    """Reads JSON lines; see `named` and `stated` for labels in one key, `dataset_of` for a key a label.
+
+    Raises:
+        LabelwiseError: for a line of another form, by its number, keys that hold no labels, or an option that has no
+            effect.
+    """
+    lines = rows_of(source)
+    key = names_key(lines.rows, lines.keys, source)
+    if key is None:
+        _refuse_idle(source, "separator", "blank")
+        return _of_columns(lines, source)
+    notes: list[str] = []
+    values = [row.get(key) for row in lines.rows]
+    if any(isinstance(value, dict) for value in values):
+        _refuse_idle(source, "separator", "blank")
+        labels, cells, known = stated(values, key, lines.places, source, notes)
+    else:
+        labels, cells, known = named(values, key, lines.places, source, notes)
+    others = [name for name in lines.keys if name != key]
+    if others:
+        notes.append(f"Keys beside {key!r} that were left out: {few(others, 12)}.")
+    groups = None
+    if lines.groups is not None:
+        groups = group_codes(pa.chunked_array([_column(lines.groups)]), notes)
+    return dataset_of_cells(
+        text_array(lines.images),
+        labels,
+        cells,
+        known,
+        source,
+        [lines.folder, lines.folder / "images"],
+        row_name=lines.places.__getitem__,
+        splits=_column(lines.splits),
+        group=groups,
+        notes=notes,
+    )
+
+
+def _column(texts: Sequence[str | None]) -> pa.Array:
+    return pa.array(texts, pa.string())
+
+
+def _refuse_idle(source: Source, *options: str) -> None:
+    for option in options:
+        if option in source.options:
+            raise LabelwiseError(
+                f"{option}= for {source.path}, whose labels are not names",
+                "an option that has an effect",
+                "remove it",
+            )
+
+
+def _of_columns(lines: JsonRows, source: Source) -> Dataset:
+    """The data set of lines with a key a label, by the rules of a table."""
+    if not lines.keys:
+        raise LabelwiseError(
+            f"{source.path} without labels",
+            "a key of names, such as labels, or a key a label",
+            "add the labels",
+        )
+    columns = {"image": text_array(lines.images)}
+    for name, texts in (("split", lines.splits), ("group", lines.groups)):
+        if texts is not None and any(texts):
+            columns[name] = _column(texts)
+    for name in lines.keys:
+        if name in columns:
+            raise LabelwiseError(
+                f"a key {name!r} beside that of the image", "labels of other names", f"add ignore={name}"
+            )
+        columns[name] = plain_column([row.get(name) for row in lines.rows])
+    ours = ("image", "labels", "ignore")
+    inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in ours})
+    return dataset_of(pa.table(columns), inner, lines.folder, lines.places.__getitem__)

@@ -1,0 +1,165 @@
+"""Rows of JSON lines: which key is the image, the split and the group, and which hold labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labelwise.data.readers.cells import state
+from labelwise.data.readers.lines import json_lines
+from labelwise.data.readers.several import files_with_splits
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+IMAGE_KEYS = (
+    *("image", "image_path", "img_path", "file_name", "filename", "filepath", "path", "file", "img"),
+    *("image_url", "img_url", "url", "uri"),
+)
+NAMES_KEYS = ("labels", "tags", "label", "tag", "classes", "categories", "class", "category")
+
+
+@dataclass(frozen=True)
+class JsonRows:
+    """What the lines of one or several files hold.
+
+    Args:
+        rows: `[N]` objects.
+        places: `[N]`; where each stands, for messages.
+        images: `[N]` names.
+        splits: `[N]` texts, `None` where a line has none.
+        groups: `[N]` texts, or `None` without a key `group`.
+        keys: the others, in the order in which they come.
+        folder: that image names are relative to.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    places: Sequence[str]
+    images: Sequence[str]
+    splits: Sequence[str | None]
+    groups: Sequence[str | None] | None
+    keys: Sequence[str]
+    folder: Path
+
+
+def rows_of(source: Source) -> JsonRows:
+    """Reads the files of a source.
+
+    Raises:
+        LabelwiseError: for lines without an image, splits by files and by lines, or options that name no key.
+    """
+    files = files_with_splits(source, "a file of JSON lines")
+    folder = Path(os.path.commonpath([file.absolute().parent for file, _ in files]))
+    folder = files[0][0].parent if len(files) == 1 else folder
+    rows, places, splits, starts = [], [], [], []
+    for file, split in files:
+        for line in json_lines(file):
+            rows.append(line.content)
+            places.append(f"line {line.number}" if len(files) == 1 else f"{file.name}, line {line.number}")
+            splits.append(split or None)
+            starts.append("" if len(files) == 1 else os.path.relpath(file.absolute().parent, folder))
+    keys = _kept(list(dict.fromkeys(key for row in rows for key in row)), source)
+    image = _image_key(keys, source)
+    lower = {key.lower(): key for key in reversed(keys)}
+    by_line, group = lower.get("split"), lower.get("group")
+    if by_line and len(files) > 1:
+        raise LabelwiseError(
+            f"a key {by_line!r} in several files", "splits by files or by lines", f"add ignore={by_line}"
+        )
+    images = [_image(row, image, place) for row, place in zip(rows, places, strict=True)]
+    if "images" not in source.options:
+        images = [_under(start, name) for start, name in zip(starts, images, strict=True)]
+    return JsonRows(
+        rows,
+        places,
+        images,
+        _texts(rows, by_line, places) if by_line else splits,
+        _texts(rows, group, places) if group else None,
+        [key for key in keys if key not in (image, by_line, group)],
+        folder,
+    )
+
+
+def _kept(keys: list[str], source: Source) -> list[str]:
+    ignored = source.names("ignore")
+    for key in ignored:
+        if key not in keys:
+            raise LabelwiseError(
+                f"ignore={key}", f"keys of {source.path}: {', '.join(keys[:12])}", "correct the option"
+            )
+    return [key for key in keys if key not in ignored]
+
+
+def _image_key(keys: Sequence[str], source: Source) -> str:
+    given = source.options.get("image")
+    found = given if given in keys else first_key(keys, IMAGE_KEYS) if given is None else None
+    if found is None:
+        raise LabelwiseError(
+            f"image={given}" if given else f"{source.path} without a key for the image",
+            f"one of the keys {', '.join(keys[:12])}" if given else f"one of {', '.join(IMAGE_KEYS)}",
+            "correct the option" if given else f"name it with image=KEY; there are {', '.join(keys[:12])}",
+        )
+    return found
+
+
+def first_key(keys: Sequence[str], words: Sequence[str]) -> str | None:
+    """The first of the words that is a key in any case of letters, as the key is written."""
+    lower = {key.lower(): key for key in reversed(list(keys))}
+    return next((lower[word] for word in words if word in lower), None)
+
+
+def _image(row: Mapping[str, Any], key: str, place: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        shown = f"{place}: {key!r} is {value!r}"[:200] if key in row else f"{place} without {key!r}"
+        raise LabelwiseError(shown, "the name of an image file as text", "correct the line")
+    return value.strip()
+
+
+def _under(start: str, name: str) -> str:
+    absolute = os.path.isabs(name) or "://" in name or name[1:3] in (":/", ":\\")
+    return name if absolute or start in ("", ".") else f"{start}/{name}".replace(os.sep, "/")
+
+
+def _texts(rows: Sequence[Mapping[str, Any]], key: str, places: Sequence[str]) -> list[str | None]:
+    texts: list[str | None] = []
+    for row, place in zip(rows, places, strict=True):
+        value = row.get(key)
+        if isinstance(value, dict | list):
+            raise LabelwiseError(
+                f"{place}: {key!r} is {value!r}"[:200], "a text or a number", "correct the line"
+            )
+        text = "" if value is None else str(value).strip()
+        texts.append(text or None)
+    return texts
+
+
+def names_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], source: Source) -> str | None:
+    """The key of label names, or of an object of labels; `None` where each label is a key.
+
+    Raises:
+        LabelwiseError: the option `labels` names no key.
+    """
+    given = source.options.get("labels")
+    if given is not None:
+        if given not in keys:
+            raise LabelwiseError(
+                f"labels={given}", f"one of the keys {', '.join(keys[:12])}", "correct the option"
+            )
+        return given
+    lower = {key.lower(): key for key in reversed(list(keys))}
+    usual = [lower[word] for word in NAMES_KEYS if word in lower]
+    return next((key for key in usual if any(not is_state(row.get(key)) for row in rows)), None)
+
+
+def is_state(value: Any) -> bool:
+    """Whether a JSON value is 1, 0, a share between, true, false, null, or a text of these."""
+    if isinstance(value, list | dict):
+        return False
+    try:
+        state(value)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
