@@ -195,9 +195,30 @@ def test_classes_of_boxes(tmp_path: Path) -> None:
     objects = [{"bbox": [[0, 0, 1, 1]] * len(row), "category": row} for row in ([0, 0, 3], [], [1])]
     columns = {"image": [picture(i) for i in range(3)], "objects": objects}
     datasets.Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "saved")
-    data = read(f"hf:{tmp_path / 'saved'}")
-    assert cells(data) == [[1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]]
-    assert "objects.bbox" in " ".join(data.notes)
+    for options in ("", "?labels=objects.category", "?ignore=objects.bbox"):
+        data = read(f"hf:{tmp_path / 'saved'}{options}")
+        assert cells(data) == [[1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]]
+        assert ("objects.bbox" in " ".join(data.notes)) == ("ignore" not in options)
+    with pytest.raises(LabelwiseError, match="without label columns"):
+        read(f"hf:{tmp_path / 'saved'}?ignore=objects")
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_a_field_of_a_struct_by_its_name(tmp_path: Path, as_list: bool) -> None:
+    """Metadata of boxes, as the package's documentation writes it, has no features that tell classes."""
+    photographs(tmp_path, 3)
+    rows = []
+    for i, names in enumerate((["cat", "cat"], [], ["dog"])):
+        boxes: Any = {"bbox": [[0, 0, 1, 1]] * len(names), "categories": names}
+        if as_list:
+            boxes = [{"bbox": [0, 0, 1, 1], "categories": name} for name in names]
+        rows.append(json.dumps({"file_name": f"{i}.png", "objects": boxes}))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(rows))
+    assert cells(read(f"hf:{tmp_path}?labels=objects.categories")) == [[1, 0], [0, 0], [0, 1]]
+    with pytest.raises(
+        LabelwiseError, match=r"labels=objects\.other; expected columns of .*objects\.categories"
+    ):
+        read(f"hf:{tmp_path}?labels=objects.other")
 
 
 def test_shards_as_they_stand_on_the_hub(tmp_path: Path) -> None:
@@ -319,6 +340,9 @@ def test_images_without_an_entry_are_told(tmp_path: Path) -> None:
     assert len(data) == 5
     told = "2 image files that the metadata does not name were left out: test/more/0.png."
     assert told in data.notes
+    file = tmp_path / "photos" / "train" / "metadata.jsonl"
+    file.write_text(file.read_text().replace('"deep/', '".//deep/../deep/'))
+    assert told in read(f"hf:{tmp_path / 'photos'}").notes
     assert sum(map(len, load_folder(tmp_path).values())) == 5  # the package leaves them out without a word
 
 

@@ -70,7 +70,7 @@ def recognises(path: Path) -> bool:
     places = [path, *(f for f in sorted(path.iterdir()) if f.is_dir() and split_of_name(f.name))]
     if any(names_files(place / name) for place in places for name in METADATA):
         return True
-    return any((path / "data").glob("*-[0-9]*-of-[0-9]*.parquet"))
+    return any(next(place.glob("*-[0-9]*-of-[0-9]*.parquet"), None) for place in (path, path / "data"))
 
 
 def read(source: Source) -> Dataset:
@@ -199,7 +199,8 @@ def _images(folder: Path, files: Sequence[str], source: Source) -> Dataset:
         _part(file, table, "", features_of(table.schema)) for file, table in zip(files, tables, strict=True)
     ]
     listed = pa.chunked_array([chunk for part in parts for chunk in part.table["image"].chunks])
-    return _joined(parts, folder, source, splits_of_images(listed)).with_notes(*unlisted(folder, listed))
+    data = _joined(parts, folder, source, splits_of_images(listed))
+    return data.with_notes(*unlisted(data))
 
 
 def _joined(parts: Sequence[Part], folder: Path, source: Source, splits: pa.Array | None = None) -> Dataset:

@@ -13,6 +13,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import json as arrow_json
 from pyarrow import parquet
 
+from labelwise.data.dataset import Dataset
 from labelwise.data.readers.locate import image_files
 from labelwise.data.readers.shards import split_of_name
 from labelwise.errors import LabelwiseError, first_line
@@ -113,10 +114,11 @@ def splits_of_images(names: pa.ChunkedArray) -> pa.Array:
     return pa.array(splits, pa.string()).take(coded.indices)
 
 
-def unlisted(folder: Path, listed: pa.ChunkedArray) -> list[str]:
-    """A sentence on the image files below a folder that no row names."""
-    names = {os.path.normpath(name) for name in listed.to_pylist()}
-    others = [file for file in image_files(folder) if file not in names]
+def unlisted(data: Dataset) -> list[str]:
+    """A sentence on the image files in the data set's folder that no row names."""
+    root = str(data.root)
+    named = {os.path.normpath(os.path.join(root, name)) for name in data.images.to_pylist()}
+    others = [f for f in image_files(Path(root)) if os.path.normpath(os.path.join(root, f)) not in named]
     if not others:
         return []
     return [f"{len(others):,} image files that the metadata does not name were left out: {others[0]}."]

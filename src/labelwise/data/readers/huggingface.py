@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,21 +118,29 @@ def _codes(numbers: pa.Array, names: Sequence[str], title: str, row: np.ndarray)
 
 def _flattened(table: pa.Table, features: Mapping[str, Any]) -> tuple[pa.Table, dict[str, Any]]:
     """Structs with class numbers inside as columns of their own."""
-    names, columns, flat = [], [], {}
+    inner = {name: _fields(features.get(name)) for name in table.column_names}
+    wanted = [n for n, fields in inner.items() if any(class_names(f) is not None for f in fields.values())]
+    flat = {f"{name}.{field}": kind for name in wanted for field, kind in inner[name].items()}
+    return with_fields(table, wanted), {**features, **flat}
+
+
+def with_fields(table: pa.Table, wanted: Collection[str]) -> pa.Table:
+    """The table with some columns of structs, or of lists of structs, as a column a field: `objects.category`.
+
+    A field of lists of structs is a column of lists. Columns of other kinds stay as they are.
+    """
+    names, columns = [], []
     for name in table.column_names:
-        inner, column = _fields(features.get(name)), table[name]
+        column = table[name]
         kind = column.type.value_type if is_list(column.type) else column.type
-        if not pa.types.is_struct(kind) or not any(class_names(f) is not None for f in inner.values()):
+        inner = [kind.field(i).name for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
+        if name in wanted and inner:
+            names += [f"{name}.{field}" for field in inner]
+            columns += [_field(column, field) for field in inner]
+        else:
             names.append(name)
             columns.append(column)
-            flat[name] = features.get(name)
-            continue
-        for place in range(kind.num_fields):
-            field = kind.field(place).name
-            names.append(f"{name}.{field}")
-            columns.append(_field(column, field))
-            flat[names[-1]] = inner.get(field)
-    return pa.table(columns, names).replace_schema_metadata(table.schema.metadata), flat
+    return pa.table(columns, names).replace_schema_metadata(table.schema.metadata)
 
 
 def _fields(feature: Any) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from labelwise.data.archives import ImageStore
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.arrow import is_list, is_text, one_array, plain_columns
 from labelwise.data.readers.columns import dataset_of
+from labelwise.data.readers.huggingface import with_fields
 from labelwise.data.readers.roles import roles_of
 from labelwise.data.readers.states import is_states
 from labelwise.data.source import Source
@@ -41,6 +42,7 @@ def dataset_of_names(
     Raises:
         LabelwiseError: as there.
     """
+    table, source = _with_named_fields(table, source)
     table = plain_columns(table)
     wanted = table.drop_columns([name for name in source.names("ignore") if name in table.column_names])
     names = roles_of(wanted, source).names
@@ -58,6 +60,26 @@ def dataset_of_names(
         table = table.set_column(table.column_names.index(name), name, column)
     data = dataset_of(table, source, folder, row_name, every).with_notes(*notes)
     return data if stored is None else replace(data, images=stored[0], store=stored[1])
+
+
+def _with_named_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Source]:
+    """The table with the structs as columns of which an option names a field, such as `labels=objects.category`.
+
+    Where a struct's fields are columns already, `ignore` still takes the struct's own name for all of them.
+    """
+    named = {
+        name for option in ("labels", "classes", "image", "split", "group") for name in source.names(option)
+    }
+    starts = {name.partition(".")[0] for name in named - set(table.column_names) if "." in name}
+    table = with_fields(table, starts & set(table.column_names))
+    ignored = source.names("ignore")
+    fields = {name: [c for c in table.column_names if c.startswith(f"{name}.")] for name in ignored}
+    if any(fields[name] for name in ignored if name not in table.column_names):
+        every = [
+            c for name in ignored for c in ([name] if name in table.column_names else fields[name] or [name])
+        ]
+        source = source.with_option("ignore", ",".join(map(_quoted, every)))
+    return table, source
 
 
 def in_store(rows: int) -> pa.Array:

@@ -36,7 +36,8 @@ def member_of_labels(counts: Mapping[str, int], source: Source, notes: list[str]
     given = source.options.get("member", "").lower().lstrip(".")
     members = sorted(member for member in counts if is_label_member(member))
     titled = [member for member in members if key(member.split(".")[0]) in NAMES]
-    shown = ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items())) or "images alone"
+    listed = [f"{name} ({count:,})" for name, count in sorted(counts.items())]
+    shown = ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "") or "images alone"
     if given and given not in members:
         raise LabelwiseError(
             f"member={given} of {source.path}, whose samples have {shown}",
