@@ -35,10 +35,10 @@ def one_sided_notes(data: Dataset, splits: Sequence[str]) -> list[str]:
                 held[state, place] |= cells[of_row[part] == code].any(0)
     notes = []
     for word, of_split in zip(("positive", "negative"), held, strict=True):
-        nowhere = ~of_split.any(0)
+        nowhere = np.asarray(~of_split.any(0))
         notes += _note(word, "any split", data, nowhere)
         for name, there in zip(splits, of_split, strict=True):
-            notes += _note(word, name, data, ~there & ~nowhere)
+            notes += _note(word, name, data, np.asarray(~there & ~nowhere))
     return notes
 
 
