@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,11 @@ def test_a_file_without_any_annotation_is_refused(roboflow: Path) -> None:
 def test_what_looks_like_coco(roboflow: Path, tmp_path: Path) -> None:
     assert is_coco_folder(roboflow)
     assert is_coco_folder(roboflow / "train")
+    for name in ("valid", "test"):
+        shutil.rmtree(roboflow / name)
+    (roboflow / "train").rename(roboflow / "cat")
+    assert not is_coco_folder(roboflow)  # a quick look enters no folders of labels
+    (roboflow / "cat").rename(roboflow / "train")
     assert is_coco_file(roboflow / "train" / "_annotations.coco.json")
     other = tmp_path / "other"
     for name, text in {

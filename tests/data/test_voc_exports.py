@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -154,6 +155,8 @@ def test_lists_of_labels_without_lists_of_images(tmp_path: Path, photo: Photo) -
     assert data.labels.names == ("bird", "cat", "traffic_light")
     assert "There is no train.txt, val.txt: its images are those in the lists of labels." in data.notes
     assert "2 labels of images have several states in their lists: the highest holds." in data.notes
+    shutil.rmtree(root / "Annotations")
+    assert table(read(f"voc:{root}")) == table(data)
 
 
 def datumaro(root: Path, photo: Photo, rows: Mapping[str, str | None], labels: str, subset: str) -> Path:
