@@ -3,7 +3,7 @@
 Run: python benchmarks/parity.py RUN... [--images 500] [--formats onnx openvino torch] [--csv results/parity.csv]
 
 A line a run and format: the largest difference of a calibrated probability, decisions that differ because they lie
-within 1e-6 of a threshold (any other ends in `refused`), the mean distance of the maps. The run answers each
+within 1e-5 of a threshold (any other ends in `refused`), the mean distance of the maps. The run answers each
 photograph once, and all formats are held against that.
 """
 

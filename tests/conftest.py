@@ -14,6 +14,14 @@ import torch  # noqa: E402
 pytest_plugins = ("tiny_runs",)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the cache folder of the person who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWISE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def seeded() -> Iterator[torch.Generator]:
     """The same random numbers in every run, for modules' own start values and for a generator alike."""

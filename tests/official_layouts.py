@@ -231,7 +231,7 @@ def make_coco(root: Path) -> np.ndarray:
 
 def make_voc2012(root: Path) -> None:
     """VOC2012: train and val, and no test."""
-    from labelwise.data.readers.voc import VOC_NAMES
+    from labelwise.data.readers.voc_labels import VOC_NAMES
 
     for folder in ("Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ def test_command_runs(ran: tuple[Path, dict[str, Result]], line: str) -> None:
 def test_what_the_readme_promises_is_there(ran: tuple[Path, dict[str, Result]]) -> None:
     folder, results = ran
     assert (folder / "runs/mine/report.html").stat().st_size > 10_000
-    assert (folder / "predictions.parquet").is_file()
+    assert (folder / "predictions.csv").is_file()
     judged = next(
         r for line, r in results.items() if line.startswith("labelwise evaluate") and "--json" in line
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 import tiny_runs
 from tiny_runs import Outcome, command
+from tolerance import ANSWERS
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def test_a_table(run_folder: Path, folder: Path, tmp_path: Path) -> None:
     lines = _lines(command("predict", run_folder, folder, "--json", "--workers", "0"))
     for row, line in zip(rows, lines, strict=True):
         for label in line.get("labels", ()):
-            assert row[label["name"]] == pytest.approx(label["score"], abs=1e-6)
+            assert row[label["name"]] == pytest.approx(label["score"], abs=ANSWERS)
     assert str(out) in found.err
 
 
@@ -133,3 +135,41 @@ def test_a_place_that_cannot_be_written(run_folder: Path, folder: Path) -> None:
     assert (
         "expected to read and write there; check the path, its permissions and the free space" in found.told
     )
+
+
+@pytest.mark.parametrize("name", ["found.csv", "found.tsv", "found.jsonl", "found.parquet"])
+def test_a_file_by_its_suffix(run_folder: Path, folder: Path, tmp_path: Path, name: str) -> None:
+    (folder / "train1.jpg").write_bytes(b"")
+    found = command("predict", run_folder, folder, "--out", tmp_path / name, "--workers", "0")
+    assert (found.code, found.out) == (1, "")
+    assert (tmp_path / name).is_file()
+    lines = _lines(command("predict", run_folder, folder, "--json", "--workers", "0"))
+    if name.endswith(".jsonl"):
+        assert [json.loads(line) for line in (tmp_path / name).read_text().splitlines()] == lines
+    elif name != "found.parquet":
+        with open(tmp_path / name, newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t" if name.endswith("tsv") else ","))
+        for row, line in zip(rows, lines, strict=True):
+            picked = [label["name"] for label in line.get("labels", ()) if label["selected"]]
+            assert (row["image"], row["error"]) == (line["image"], line.get("error", ""))
+            assert row["selected"] == "|".join(picked)
+
+
+def test_a_file_of_another_kind_is_refused_before_anything_is_computed(
+    run_folder: Path, folder: Path, tmp_path: Path
+) -> None:
+    for name in ("found.json", "found.xlsx", "found.txt"):
+        told = command("predict", run_folder, folder, "--out", tmp_path / name).told
+        assert ".parquet, .csv, .tsv, .jsonl, .ndjson, or a folder" in told
+    assert not (tmp_path / name).exists()
+    found = command("predict", run_folder, folder, "--out", f"{tmp_path / name}/", "--workers", "0")
+    assert (found.code, (tmp_path / name / "part-000000.parquet").is_file()) == (0, True)
+
+
+def test_what_systems_leave_behind_is_passed_over_and_told(run_folder: Path, folder: Path) -> None:
+    (folder / "._train0.jpg").write_bytes(b"\0\5\x16\7")
+    (folder / "__MACOSX").mkdir()
+    found = command("predict", run_folder, folder, "--json", "--workers", "0")
+    assert [line["image"] for line in _lines(found)] == _names(folder)
+    assert "note: 2 hidden or system files and folders were left out: __MACOSX." in found.err
+    assert "note: 1 files that are no images by their suffix were left out: labels.csv." in found.err

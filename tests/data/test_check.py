@@ -177,7 +177,7 @@ def test_check_command(sound: str, troubled: str) -> None:
 def test_check_command_on_a_sound_source(sound: str) -> None:
     good = CliRunner().invoke(app, ["check", sound])
     assert good.exit_code == 0
-    assert "nothing is lost and nothing leaks" in good.stdout
+    assert "no image is lost and none leaks; 2 doubts" in good.stdout
     assert "cat\t3\t2\t1\t1\t1\t1" in good.stdout
 
 
@@ -201,3 +201,30 @@ def test_import_and_split_commands(sound: str, tmp_path: Path) -> None:
         result = runner.invoke(app, arguments)
         assert isinstance(result.exception, LabelwiseError)
         assert told in str(result.exception)
+
+
+def test_what_a_check_cannot_know_is_said(tmp_path: Path, photo: Photo) -> None:
+    for i in range(6):
+        photo(tmp_path / f"{i}.jpg", seed=i)
+    head, whole = (
+        "image,split,cat,dog,cow\n",
+        [("train", i) for i in range(3)] + [("val", i) for i in range(3, 6)],
+    )
+    marks = write(tmp_path, head + "".join(f"{i}.jpg,{s},1,,\n" for s, i in whole))
+    report = check(marks, near=False)
+    assert not report.problems
+    assert any("No label has a known negative" in doubt for doubt in report.doubts)
+    assert any("The label cat is present on every image." in doubt for doubt in report.doubts)
+    assert any("each is unknown on every image: dog, cow" in doubt for doubt in report.doubts)
+    printed = CliRunner().invoke(app, ["check", marks, "--no-near-duplicates"]).stdout
+    assert "doubts that only you can settle" in printed
+    assert "nothing is lost" not in printed
+
+    some = write(tmp_path, head + "".join(f"{i}.jpg,{s},{i % 2},-1,{int(i > 2)}\n" for s, i in whole))
+    doubts = check(some + "?unknown=-1", near=False).doubts
+    assert any("cow cannot be judged in val" in doubt for doubt in doubts)
+    assert any("The options unknown=-1 were taken at their word." in doubt for doubt in doubts)
+
+    sound = write(tmp_path, head + "".join(f"{i}.jpg,{s},{i % 2},{1 - i % 2},{i % 2}\n" for s, i in whole))
+    assert check(sound, near=False).doubts == []
+    assert "nothing is lost and nothing leaks" in CliRunner().invoke(app, ["check", sound]).stdout

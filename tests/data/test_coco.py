@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from labelwise.data import read
-from labelwise.data.readers.coco import split_in_name
+from labelwise.data.readers.split_names import split_in_name
 from labelwise.errors import LabelwiseError
 
 Photo = Callable[..., Path]
@@ -54,6 +54,27 @@ def test_labels_in_id_order_crowds_and_empty_images(tmp_path: Path, photo: Photo
     assert data[0].image.shape == (3, 32, 48)
 
 
+@pytest.mark.parametrize("box", [None, [], [0, 0, 0, 0], [0.0, 0, 0, 0]])
+def test_annotations_without_a_box_are_labels(tmp_path: Path, photo: Photo, box: list[float] | None) -> None:
+    described = content()
+    for item in described["annotations"]:
+        if box is None:
+            item.pop("bbox")
+        else:
+            item["bbox"] = box
+    data = read(f"coco:{write(tmp_path, photo, 'all.json', described)}")
+    assert data.values.tolist() == [[0, 1], [1, 0], [0, 0]]
+    assert data.boxes is None
+
+
+def test_a_label_without_annotations_stays_and_is_named(tmp_path: Path, photo: Photo) -> None:
+    described = content()
+    described["categories"].append({"id": 0, "name": "kite"})
+    data = read(f"coco:{write(tmp_path, photo, 'all.json', described)}")
+    assert data.labels.names == ("kite", "person", "zebra")
+    assert "1 categories have no annotation and stay as labels: kite." in data.notes
+
+
 def test_several_files_give_splits(tmp_path: Path, photo: Photo) -> None:
     files = [
         write(tmp_path, photo, "instances_train2014.json", content(1)),
@@ -69,7 +90,17 @@ def test_several_files_give_splits(tmp_path: Path, photo: Photo) -> None:
     ("name", "split"),
     [
         ("instances_train2017", "train"),
-        ("training", None),
+        ("training", "train"),
+        ("validation", "val"),
+        ("valid", "val"),
+        ("my_dev_set", "val"),
+        ("testing", "test"),
+        ("image_info_test-dev2017", "test"),
+        ("instancesTest", "test"),
+        ("test_train", "train"),
+        ("device", None),
+        ("invalid", None),
+        ("trainval", None),
         ("my-test", "test"),
         ("VAL", "val"),
         ("latest", None),
@@ -92,7 +123,20 @@ def test_split_in_name(name: str, split: str | None) -> None:
         (lambda c: c.pop("categories"), "without categories; expected lists images, annotations, categories"),
         (lambda c: c["images"][1].pop("file_name"), "entry 1 of images without file_name"),
         (lambda c: c["categories"][0].pop("id"), "entry 0 of categories without id"),
-        (lambda c: c.update(categories=[], annotations=[]), "a label set without labels"),
+        (lambda c: c.update(annotations=[]), "all.json: 3 images and no annotation at all"),
+        (lambda c: c.update(categories=[], annotations=[], images=[]), "a label set without labels"),
+        (lambda c: c.pop("annotations"), "without annotations; .*; name the file that holds them"),
+        (
+            lambda c: c["annotations"][0].update(image_id="1"),
+            "annotation 1 with image_id '1'; expected an id",
+        ),
+        (
+            lambda c: c["annotations"][0].update(image_id=True),
+            "image_id True; expected a whole number or text",
+        ),
+        (lambda c: c["annotations"][0].update(category_id="7"), "category_id '7'; expected a whole number"),
+        (lambda c: c["categories"][0].update(id=True), "categories with id True; expected a whole number"),
+        (lambda c: c["images"][0].update(file_name=None), "file_name None; expected text"),
         (lambda c: c["images"].append({"id": 9, "file_name": "9.jpg"}), "1 of 4 image files missing"),
     ],
 )
@@ -113,8 +157,10 @@ def test_files_that_disagree(tmp_path: Path, photo: Photo) -> None:
     with pytest.raises(LabelwiseError, match=r"a_val.json with other categories than a_train.json"):
         read(f"coco:{first},{second}")
     third = write(tmp_path, photo, "more.json", content(21))
-    with pytest.raises(LabelwiseError, match=r"more.json beside files of named splits"):
+    with pytest.raises(LabelwiseError, match=r"^more.json beside files of named splits"):
         read(f"coco:{first},{third}")
+    with pytest.raises(LabelwiseError, match=r"expected a COCO annotation file"):
+        read("coco:,")
     third.write_text("{")
     with pytest.raises(LabelwiseError, match=r"more.json: not JSON"):
         read(f"coco:{third}")

@@ -72,7 +72,7 @@ def test_soft_values_are_kept(folder: Path) -> None:
     assert data.values.tolist() == [[0.25, 1], [1, 0]]
 
 
-@pytest.mark.parametrize("cell", ["-1", "2", "1.5", "yes", "1,5", "inf"])
+@pytest.mark.parametrize("cell", ["-2", "2", "1.5", "maybe", "1,5", "inf"])
 def test_an_odd_cell_is_named_by_row_column_and_value(folder: Path, cell: str) -> None:
     with pytest.raises(LabelwiseError, match=rf"row 4, column 'dog': '{cell}'; expected 1, 0, blank"):
         read_text(folder, f'image,cat,dog\na.jpg,1,0\n\nb.jpg,0,"{cell}"\n')
@@ -85,7 +85,7 @@ def test_other_texts_for_unknown_are_told(folder: Path) -> None:
 
 def test_a_text_column_is_named_with_a_sample(folder: Path) -> None:
     text = "image,cat,remark\na.jpg,1,\nb.jpg,0,a nice one\n"
-    with pytest.raises(LabelwiseError, match=r"column 'remark' .*'a nice one' in row 3.*\?ignore=remark"):
+    with pytest.raises(LabelwiseError, match=r"remark \('a nice one' from row 3 on\).*\?ignore=remark"):
         read_text(folder, text)
     assert read_text(folder, text, "?ignore=remark").labels.names == ("cat",)
     with pytest.raises(LabelwiseError, match=r"ignore=remarks; expected columns of .*: image, cat, remark"):
@@ -105,7 +105,10 @@ def test_a_text_column_is_named_with_a_sample(folder: Path) -> None:
         ("image,cat\na.jpg,1\nb.jpg\n", "1 rows of another length, the first with 1 cells"),
         ("cat,dog\n1,0\n0,1\n", "without an image column; its columns are cat, dog"),
         ("image,cat\n,1\n", "row 2 without an image"),
-        ("image,labels,extra\na.jpg,dog,1\n", r"column 'extra' beside the column 'labels'.*\?ignore=extra"),
+        (
+            "image,labels,cat\na.jpg,dog,1\nb.jpg,cow,0\n",
+            r"label states in cat beside label names in 'labels'.*\?labels=labels .*\?ignore=labels",
+        ),
         (b"image,cat\na\x00.jpg,1\n", "zero bytes"),
     ],
 )

@@ -65,3 +65,20 @@ def test_a_file_name_that_is_not_utf8_is_named(tmp_path: Path, photo: Photo) -> 
         LabelwiseError, match=r"image name b'dog/caf\\xe9.jpg'; expected a file name in UTF-8"
     ):
         read(f"folder:{tmp_path}")
+
+
+def test_a_lone_label_on_every_image_is_refused(tmp_path: Path, photo: Photo) -> None:
+    photo(tmp_path / "images" / "1.jpg")
+    (tmp_path / "annotations.txt").write_text("1.jpg dog\n")
+    with pytest.raises(LabelwiseError, match="the label 'images' on every image"):
+        read(f"folder:{tmp_path}")
+    with pytest.raises(LabelwiseError, match=r"whose photographs lie in 'images', beside annotations.txt"):
+        read(str(tmp_path))
+    photo(tmp_path / "_none" / "2.jpg", seed=1)
+    assert read(f"folder:{tmp_path}").labels.names == ("images",)
+
+
+def test_a_folder_called_none_is_noted(tmp_path: Path, photo: Photo) -> None:
+    photo(tmp_path / "dog" / "1.jpg")
+    photo(tmp_path / "none" / "2.jpg", seed=1)
+    assert any("call it _none" in note for note in read(f"folder:{tmp_path}").notes)

@@ -144,6 +144,39 @@ def test_ensure_splits_makes_val_from_train_alone(tmp_path: Path, photo: Photo) 
     assert ensure_splits(data) is data
 
 
+def test_notes_name_the_labels_that_a_split_lacks(tmp_path: Path, photo: Photo) -> None:
+    """A label with two positives is in no more than two of three splits; one of 1 and blank has no negative."""
+    rows = [f"{i}.jpg,{i % 2},{int(i in (3, 9))},{'1' if i % 3 else ''},0" for i in range(30)]
+    plain = read(table(tmp_path, photo, rows, "image,even,rare,blank,never"))
+    data = ensure_splits(plain)
+    made = data.notes[len(plain.notes) :]
+    rare = [name for name in data.splits() if not data.split(name).positive[:, 1].any()]
+    assert rare
+    assert list(made) == [
+        "Stratified split: train 70%, val 15%, test 15% (seed 0).",
+        "No known positive in any split: never.",
+        *(f"No known positive in {name}: rare." for name in rare),
+        "No known negative in any split: blank.",
+    ]
+    two = split_dataset(plain, ("train", "test"), (0.9, 0.1), seed=1)
+    assert all(two.split(name).positive[:, 1].any() for name in two.splits())
+    assert [note for note in two.notes if "rare" in note] == []
+
+
+def test_notes_of_a_val_made_from_train_are_of_those_two(tmp_path: Path, photo: Photo) -> None:
+    lines = [f"{i}.jpg,{'train' if i < 40 else 'test'},{i % 2},{int(i == 7)}" for i in range(50)]
+    data = ensure_splits(read(table(tmp_path, photo, lines, "image,split,cat,rare")))
+    assert [note for note in data.notes if "No known" in note] == ["No known positive in val: rare."]
+
+
+def test_many_labels_are_counted_not_listed(tmp_path: Path, photo: Photo) -> None:
+    names = [f"l{j}" for j in range(14)]
+    lines = [",".join([f"{i}.jpg", str(i % 2), *("0" * 13)]) for i in range(20)]
+    data = ensure_splits(read(table(tmp_path, photo, lines, ",".join(["image", *names]))))
+    told = "No known positive in any split: " + ", ".join(names[1:11]) + " and 3 more."
+    assert data.notes[-1] == told
+
+
 def test_ensure_splits_refusals(tmp_path: Path, photo: Photo) -> None:
     only_test = read(table(tmp_path, photo, ["0.jpg,test,1"], "image,split,cat"))
     with pytest.raises(LabelwiseError, match="with splits test; expected a split called train"):

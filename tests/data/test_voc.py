@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 
 from labelwise.data import Dataset, read
+from labelwise.data.readers.voc_labels import VOC_NAMES
 from labelwise.errors import LabelwiseError
 
 Photo = Callable[..., Path]
 Tree = Callable[..., Path]
 
 
-def annotation(objects: list[tuple[str, int, tuple[int, int, int, int]]]) -> str:
+def annotation(objects: list[tuple[str, int, tuple[int, int, int, int]]], head: str = "") -> str:
     parts = [
         f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{a}</xmin><ymin>{b}</ymin>"
         f"<xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
         for name, difficult, (a, b, c, d) in objects
     ]
     size = "<size><width>200</width><height>100</height></size>"
-    return f"<annotation>{size}{''.join(parts)}</annotation>"
+    return f"<annotation>{head}{size}{''.join(parts)}</annotation>"
 
 
 @pytest.fixture
@@ -68,7 +69,8 @@ def test_labels_boxes_and_splits(tree: Tree) -> None:
     root = tree(train="2", val="1", trainval="1 2", test="3")
     data = read(str(root))
     assert data.source == f"voc:{root}"
-    assert len(data.labels) == 20
+    assert data.labels.names == ("cat", "dog", "person")
+    assert any("nothing says that this is VOC: the 3 there are the labels" in note for note in data.notes)
     assert data.splits() == {"train": 1, "val": 1, "test": 1}
     assert [data.image_id(i) for i in range(3)] == [f"JPEGImages/{n}.jpg" for n in "123"]
     dog = data.labels.index("dog")
@@ -122,12 +124,13 @@ def test_refusals(tree: Tree, photo: Photo) -> None:
         ("", "no element found"),
         (annotation([("dog", 0, (1, 1, 2, 2))]).replace("<xmin>1", "<xmin>one"), "could not convert .*one"),
         (annotation([("", 0, (1, 1, 2, 2))]), "an object without a name"),
+        ("<annotations><image/></annotations>", "with <annotations>; expected <annotation>, a VOC file"),
     ],
 )
 def test_broken_annotations_are_named(tree: Tree, text: str, told: str) -> None:
     root = tree(train="1 2", test="3")
     (root / "Annotations" / "1.xml").write_text(text)
-    with pytest.raises(LabelwiseError, match=rf"1\.xml: {told}"):
+    with pytest.raises(LabelwiseError, match=rf"1\.xml:? {told}"):
         read(f"voc:{root}")
 
 
@@ -142,6 +145,7 @@ def test_a_document_type_in_utf16_is_refused_too(tree: Tree) -> None:
 def test_shared_photographs(shared: Path) -> None:
     data = read(f"voc:{shared / 'voc2007'}")
     assert data.splits() == {"train": 1976, "val": 500, "test": 2476}
+    assert data.labels.names == VOC_NAMES
     assert int((data.values * data.known).sum()) == 7013
     assert int((~data.known).sum()) == 619
     counts = dict(zip(data.labels, data.positive.sum(0).tolist(), strict=True))

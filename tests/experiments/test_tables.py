@@ -47,3 +47,17 @@ def test_figures_of_maps_are_shown_where_every_run_has_them() -> None:
     text = table([line("a", 1.0, 0, 0.5, **seen), line("b", 1.0, 0, 0.5, **seen), line("b", 1.0, 1, 0.5)])
     assert text.splitlines()[1].split()[5:9] == ["70.0", "40.0", "33.0", "0.95"]
     assert text.splitlines()[2].split()[7:11] == ["-"] * 4
+
+
+def test_labels_that_a_map_leaves_out_are_named() -> None:
+    named = {"labels_without_AP": "sun (no known negative)"}
+    lines = table([line("a", 1.0, 0, 0.5, **named), line("b", 1.0, 0, 0.7, **named)]).splitlines()
+    assert lines[-1] == "left out of the mAP: sun (no known negative)"
+    lines = table([line("a", 1.0, 0, 0.5, **named), line("b", 1.0, 0, 0.7)]).splitlines()
+    assert lines[-1] == "a: left out of the mAP: sun (no known negative)"
+
+
+def test_a_row_without_an_map_shows_a_dash() -> None:
+    nothing = line("a", 1.0, 1, 0.5) | {"mAP": None, "val_mAP": None}
+    first = table([line("a", 1.0, 0, 0.5), nothing]).splitlines()[1]
+    assert first.split()[:3] == ["a", "-", "-"]

@@ -69,7 +69,7 @@ def test_another_decision_is_refused_however_near_the_probabilities() -> None:
 def test_a_decision_on_the_very_line_is_told_and_passes() -> None:
     found = run(Fixed([[1e-7, 3], [1, 1]]), Fixed([[-1e-7, 3], [1, 1]]))
     assert found.on_the_line == 1
-    assert str(found).endswith("decisions identical but for 1 within 1e-6 of a threshold")
+    assert str(found).endswith("decisions identical but for 1 within 1e-5 of a threshold")
     assert found.to_json()["decisions_on_the_threshold"] == 1
 
 

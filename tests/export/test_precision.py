@@ -221,6 +221,29 @@ def test_maps_are_told_and_labels_are_needed() -> None:
         measure_accuracy(Fixed(ours), Fixed(ours), batched(list(range(40))), nothing, plain())
 
 
+def test_a_precision_is_judged_by_labels_with_both_states() -> None:
+    """Labels of 1 and blank have no mAP to keep: one is named, and where all are so, nothing is judged."""
+    rows, ours = labelled()
+    blank = rows.known.copy()
+    blank[:, 1] = rows.positive[:, 1]
+    found = measure_accuracy(
+        Fixed(ours), Fixed(ours), batched(list(range(40))), rows.with_known(blank), plain()
+    )
+    lacking = {rows.labels.names[1]: "no known negative"}
+    assert found.to_json()["labels_without_AP"] == lacking
+    assert str(found).endswith(f"; left out of the mAP: {rows.labels.names[1]} (no known negative)")
+    judged = [(rows.positive[k, j], ours[k, j]) for j in (0, 2) if (k := rows.known[:, j]).any()]
+    expected = np.mean([average_precision_score(y, z) for y, z in judged])
+    assert found.run == pytest.approx(expected, abs=1e-9)
+    with pytest.raises(LabelwiseError) as error:
+        measure_accuracy(
+            Fixed(ours), Fixed(ours), batched(list(range(40))), rows.with_known(rows.positive), plain()
+        )
+    assert "40 images of rows in which no label has both a known positive and a known negative" in str(
+        error.value
+    )
+
+
 @pytest.fixture
 def ready(exports: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The finished run's ONNX graph, made by another process, in place of tracing."""

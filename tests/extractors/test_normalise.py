@@ -39,8 +39,8 @@ def test_layer_standardises_the_channels_of_each_location(seeded: torch.Generato
 
 
 def test_batch_standardises_channels_and_keeps_running_statistics(seeded: torch.Generator) -> None:
-    norm = MapNorm(4, "batch")
-    x = 5 + 3 * torch.randn(8, 4, 5, 5, generator=seeded)
+    norm = MapNorm(4, "batch").double()
+    x = 5 + 3 * torch.randn(8, 4, 5, 5, generator=seeded, dtype=torch.float64)
     expected = (x - x.mean((0, 2, 3), keepdim=True)) / (
         x.var((0, 2, 3), correction=0, keepdim=True) + 1e-5
     ).sqrt()

@@ -12,7 +12,7 @@ from labelwise.extractors import Pooled
 
 @pytest.mark.parametrize("pool", ["mean", "max"])
 def test_equals_a_loop_over_locations(pool: str, seeded: torch.Generator) -> None:
-    x = torch.randn(2, 4, 3, 5, generator=seeded)
+    x = torch.randn(2, 4, 3, 5, generator=seeded, dtype=torch.float64)
     features = Pooled(4, 3, pool=pool, normalise="none")(x).features
     for b in range(2):
         for c in range(4):

@@ -91,5 +91,5 @@ def test_a_memory_goes_through_the_distributed_wrapper(tmp_path: Path, table: Pa
         torch.load(tmp_path / run / "state/last.pt", weights_only=True)["method"] for run in ("one", "two")
     )
     assert "unknown.strategy.table" in one
-    for key in one:
-        torch.testing.assert_close(two[key], one[key], atol=2e-4, rtol=2e-4)
+    for key in one:  # three epochs of Adam carry on what each sum was rounded by
+        torch.testing.assert_close(two[key], one[key], atol=2e-3, rtol=2e-3)

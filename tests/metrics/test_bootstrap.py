@@ -27,9 +27,27 @@ def test_figures_are_those_of_repeated_images():
         f1 = [
             f1_score(y[rows, j][k], z[rows, j][k] >= 0)
             for j in range(3)
-            if (k := known[rows, j]).any() and y[rows, j][k].any()
+            if (k := known[rows, j]).any() and y[rows, j][k].any() and not y[rows, j][k].all()
         ]
         assert macro[r] == pytest.approx(np.mean(f1), abs=1e-6)
+
+
+def test_a_draw_without_a_negative_leaves_the_label_out():
+    z, y, known = case(1, images=6)
+    y[:, 0], y[0, 0] = 1, 0  # one negative, which a third of the draws lack
+    y[:, 1] = 1
+    known[:] = True
+    counts = draw(6, number=40)
+    without = counts[0] == 0
+    assert 5 < without.sum() < 35
+    means, macro = drawn_map(z, y, known, counts), drawn_macro_f1(z >= 0, y, known, counts)
+    for r in range(40):
+        rows = np.repeat(np.arange(6), counts[:, r])
+        expected = F.mean_average_precision(z[rows], y[rows])
+        assert means[r] == pytest.approx(expected, nan_ok=True)
+        expected = F.threshold_metrics(z[rows], y[rows], threshold=0.0)["CF1_macro"]
+        assert macro[r] == pytest.approx(expected, nan_ok=True, abs=1e-6)
+    assert np.isnan(drawn_map(z[:, :2], y[:, :2], known[:, :2], counts)[without]).all()
 
 
 def test_draws_are_seeded_and_whole():

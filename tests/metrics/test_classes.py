@@ -87,6 +87,18 @@ def test_reset_forward_and_state_size():
     assert metric.compute().item() == pytest.approx(expected()[0])
 
 
+@pytest.mark.parametrize("empty", ["skip", "zero"])
+def test_labels_without_a_negative_are_left_out_in_batches_too(empty: str):
+    scores, targets, known = case()
+    targets[:, 0], targets[:, 1] = 1, 0
+    metric = MeanAveragePrecision(empty=empty)
+    for rows in (slice(0, 20), slice(20, 50)):
+        metric.update(scores[rows], targets[rows], known[rows])
+    assert torch.isnan(metric.per_label()).tolist() == [True, True, False, False]
+    expected = F.mean_average_precision(scores, targets, known, empty=empty)
+    assert metric.compute().item() == pytest.approx(expected, abs=1e-12)
+
+
 def work(rank: int, world: int, folder: str) -> None:
     """One process: uneven rows, and for one metric rows on the first process only."""
     torch.set_num_threads(1)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
+from torchmetrics.functional.classification import multilabel_average_precision
 
 from labelwise.errors import LabelwiseError
 from labelwise.metrics import functional as F
@@ -61,11 +62,10 @@ def test_hand_ranking(kind, value):
     assert F.average_precision(scores, targets, kind=kind)[0] == pytest.approx(value, abs=1e-6)
 
 
-def test_hand_ties_and_full_label():
+def test_hand_ties():
     assert F.average_precision(np.array([[0.5], [0.5], [0.2]]), np.array([[1], [0], [1]]))[
         0
     ] == pytest.approx(0.583333, abs=1e-6)
-    assert F.average_precision(np.array([[0.5], [0.1]]), np.ones((2, 1)))[0] == 1
 
 
 @pytest.mark.parametrize("kind", ["raw", "envelope", "11point"])
@@ -132,6 +132,51 @@ def test_empty_labels():
     assert F.mean_average_precision(scores, targets) == 1
     assert F.mean_average_precision(scores, targets, empty="zero") == 0.5
     assert np.isnan(F.mean_average_precision(scores, np.zeros((2, 2))))
+
+
+@pytest.mark.parametrize("kind", ["raw", "envelope", "11point"])
+def test_a_label_without_a_known_negative_has_none(kind):
+    """Any order of its images would score 1; it is left out, whatever `empty` does with labels without a positive."""
+    scores, targets, known = random_case(5, labels=6)
+    known[:, 0] = targets[:, 0]  # 1 or blank
+    targets[:, 1] = True  # 1 everywhere
+    targets[:, 2] = False
+    known[:, 3] = False
+    values = F.average_precision(scores, targets, known, kind)
+    assert np.isnan(values).tolist() == [True] * 4 + [False] * 2
+    assert F.mean_average_precision(scores, targets, known, kind) == values[4:].mean()
+    zero = F.mean_average_precision(scores, targets, known, kind, empty="zero")
+    assert zero == pytest.approx(values[4:].sum() / 4)  # columns 2 and 3 count as 0, 0 and 1 do not count
+    assert F.without_average_precision(targets, known) == {
+        0: "no known negative",
+        1: "no known negative",
+        2: "no known positive",
+        3: "nothing known",
+    }
+    assert np.isnan(F.mean_average_precision(scores, np.ones_like(targets), kind=kind))
+    assert np.isnan(F.mean_average_precision(scores, np.ones_like(targets), kind=kind, empty="zero"))
+
+
+def test_the_labels_that_can_be_judged_agree_with_other_libraries():
+    scores, targets, known = random_case(6, images=200, labels=8)
+    targets[:, 0], targets[:, 1] = True, False
+    states = np.where(known, targets, -1)
+    theirs = multilabel_average_precision(
+        torch.from_numpy(scores), torch.from_numpy(states), num_labels=8, average="none", ignore_index=-1
+    )
+    assert theirs[0] == 1  # what is left out here
+    assert torch.isnan(theirs[1]) or theirs[1] == 0
+    ours = F.average_precision(scores, targets, known)
+    assert np.isnan(ours[:2]).all()
+    np.testing.assert_allclose(ours[2:], theirs[2:].numpy(), atol=1e-5)
+    ranked = [
+        average_precision_score(targets[k, j], scores[k, j]) for j in range(2, 8) if (k := known[:, j]).any()
+    ]
+    np.testing.assert_allclose(ours[2:], ranked, atol=1e-12)
+    assert F.mean_average_precision(scores, targets, known) == pytest.approx(np.mean(ranked), abs=1e-12)
+
+
+def test_without_images_there_is_none():
     assert np.isnan(F.average_precision(np.zeros((0, 2)), np.zeros((0, 2)))).all()
 
 
@@ -216,8 +261,11 @@ def test_curve_borders():
     for part in F.precision_recall(torch.rand(4), torch.zeros(4)):
         assert part.shape == (0,)
     assert [len(a) for a in F.precision_recall(np.ones(4), np.array([1, 0, 1, 1]))] == [1, 1, 1]
-    hidden = F.precision_recall(np.array([0.3, np.nan]), np.array([1, 9]), np.array([True, False]))
+    scores, targets = np.array([0.3, np.nan, 0.1]), np.array([1, 9, 0])
+    hidden = F.precision_recall(scores, targets, np.array([True, False, True]))
     assert [a.tolist() for a in hidden] == [[1.0], [1.0], [0.3]]
+    for part in F.precision_recall(scores, targets, np.array([True, False, False])):
+        assert part.shape == (0,)
     with pytest.raises(LabelwiseError, match=r"scores of shape \(2, 2\); expected \[images\] of one label"):
         F.precision_recall(np.zeros((2, 2)), np.zeros((2, 2)))
     with pytest.raises(LabelwiseError, match="points=1; expected at least 2"):

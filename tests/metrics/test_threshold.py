@@ -15,7 +15,7 @@ from labelwise.metrics.threshold import column_sums
 def slow(scores, targets, known, threshold, top_k=None, rule="and-threshold") -> dict[str, float]:
     """Cell by cell, from the definitions."""
     images, labels = scores.shape
-    hit, called, true = [0] * labels, [0] * labels, [0] * labels
+    hit, called, true, seen = [0] * labels, [0] * labels, [0] * labels, known.sum(0)
     for i in range(images):
         ranked = sorted(
             (label for label in range(labels) if known[i, label]), key=lambda label: -scores[i, label]
@@ -30,7 +30,7 @@ def slow(scores, targets, known, threshold, top_k=None, rule="and-threshold") ->
             called[label] += yes
             true[label] += bool(targets[i, label])
             hit[label] += yes and bool(targets[i, label])
-    used = [label for label in range(labels) if true[label]]
+    used = [label for label in range(labels) if 0 < true[label] < seen[label]]
     p = [hit[u] / called[u] if called[u] else 0.0 for u in used]
     r = [hit[u] / true[u] for u in used]
     f = [2 * a * b / (a + b) if a + b else 0.0 for a, b in zip(p, r, strict=True)]
@@ -86,11 +86,25 @@ def test_scikit_learn():
     assert (found["OP"], found["OR"], found["OF1"]) == pytest.approx((p, r, f), abs=1e-12)
 
 
+def test_what_no_call_can_get_wrong_is_not_judged():
+    """A label without a known negative is in no mean over labels; without any negative nothing is judged."""
+    scores, targets, known = case(3)
+    known[:, 0] = targets[:, 0]
+    targets[:, 1] = False
+    found, fewer = F.threshold_metrics(scores, targets, known), np.s_[:, 2:]
+    means = F.threshold_metrics(scores[fewer], targets[fewer], known[fewer])
+    for name in ("CP", "CR", "CF1", "CF1_macro"):
+        assert found[name] == means[name]
+    pooled = slow(scores, targets, known, 0.5)
+    assert (found["OP"], found["OR"]) == (pooled["OP"], pooled["OR"])  # all cells, as published
+    assert np.isnan(list(F.threshold_metrics(scores, np.ones_like(targets), known).values())).all()
+
+
 def test_equal_to_the_threshold_is_positive_and_strictness_of_ties():
-    one = np.array([[0.5]])
-    assert F.threshold_metrics(one, one * 2)["OR"] == 1
-    single = np.array([[0.7]], dtype=np.float32)
-    assert F.threshold_metrics(single, np.ones((1, 1)), threshold=0.7)["OR"] == float(single[0, 0] >= 0.7)
+    targets = np.array([[1], [0]])
+    assert F.threshold_metrics(np.array([[0.5], [0.1]]), targets)["OR"] == 1
+    single = np.array([[0.7], [0.1]], dtype=np.float32)
+    assert F.threshold_metrics(single, targets, threshold=0.7)["OR"] == float(single[0, 0] >= 0.7)
 
 
 def test_ties_at_rank_k_go_to_the_first_label():
@@ -163,7 +177,8 @@ def test_error_names_the_cell_far_down():
     with pytest.raises(LabelwiseError, match=r"target 2\.0 at row 8765, column 4"):
         F.threshold_metrics(np.zeros((9000, 20)), targets)
     scores = np.full((2, 2), 1e308)
-    assert F.threshold_metrics(scores, np.ones((2, 2)))["OF1"] == 1  # finite, though their sum is not
+    found = F.threshold_metrics(scores, np.array([[1, 1], [1, 0]]))
+    assert found["OF1"] == pytest.approx(6 / 7)  # finite, though their sum is not
     scores[1, 0] = np.inf
     with pytest.raises(LabelwiseError, match="score inf at row 1, column 0"):
         F.threshold_metrics(scores, np.ones((2, 2)))

@@ -17,6 +17,7 @@ from labelwise.serving.collection import Done, predict_collection
 from labelwise.serving.frames import in_frames
 from labelwise.serving.parts import Answers, Parts
 from tiny_runs import command
+from tolerance import ANSWERS
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_folder_holds_what_the_table_holds(
     assert pq.read_table(out / "part-000000.parquet").schema == expected.schema
     for ours, theirs in zip(rows_of(out), expected.to_pylist(), strict=True):
         for name, value in theirs.items():
-            assert ours[name] == (pytest.approx(value, abs=1e-6) if isinstance(value, float) else value)
+            assert ours[name] == (pytest.approx(value, abs=ANSWERS) if isinstance(value, float) else value)
 
 
 def test_a_stopped_run_goes_on_and_repeats_nothing(
@@ -161,7 +162,7 @@ def test_a_name_that_is_no_text_is_read(run_folder: Path, files: list[str], tmp_
     predict_collection(run_folder, [odd, files[0]], tmp_path / "found", workers=0)
     one, other = rows_of(tmp_path / "found")
     assert one["image"].endswith("odd\ufffd.jpg")
-    assert (one["error"], one["3"]) == (None, pytest.approx(other["3"], abs=1e-6))
+    assert (one["error"], one["3"]) == (None, pytest.approx(other["3"], abs=ANSWERS))
 
 
 def test_data_frames(run_folder: Path, files: list[str]) -> None:
@@ -178,7 +179,7 @@ def test_data_frames(run_folder: Path, files: list[str]) -> None:
         if answer.error is None:
             assert row["selected"] == answer.selected
             ours = dict(zip(predictor.labels.names, row["scores"], strict=True))
-            assert ours == pytest.approx(answer.scores, abs=1e-6)
+            assert ours == pytest.approx(answer.scores, abs=ANSWERS)
         else:
             assert row["selected"] is None
             assert row["scores"] is None

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.serving import Prediction
-from labelwise.serving.output import ParquetWriter, find_images, stems, write_maps
+from labelwise.serving.output import find_images, stems, write_maps
+from labelwise.serving.writers import TableWriter
 
 
 @pytest.fixture
@@ -47,6 +53,9 @@ def test_files_globs_and_lists(folder: Path) -> None:
         "none.jpg",
         "a.png",
     ]
+    odd = b"caf\xe9.jpg", "line\u2028end.jpg".encode(), b" blank .jpg"
+    (folder / "list").write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(odd) + b"\r\n")
+    assert find_images([f"@{folder}/list"]) == [os.fsdecode(name) for name in odd]
 
 
 def test_a_name_with_brackets_is_no_glob(folder: Path) -> None:
@@ -58,7 +67,7 @@ def test_a_name_with_brackets_is_no_glob(folder: Path) -> None:
     ("path", "told"),
     [
         ("none.jpg", "none.jpg: no such file or folder; expected image files, folders or globs"),
-        ("*.gif", r"no image in .*; expected files ending in .bmp, .gif"),
+        ("*.gif", r"no image in .*; expected files ending in .apng, .avif, .bmp,"),
         ("empty", "no image in"),
         ("@none", "list .*none .*; expected a text file with a path a line"),
     ],
@@ -72,7 +81,7 @@ def test_what_is_not_there_is_told(folder: Path, path: str, told: str) -> None:
 
 def test_a_table_of_predictions(tmp_path: Path) -> None:
     out = tmp_path / "new" / "found.parquet"
-    writer = ParquetWriter(out, ("dog", "image"), rows=2)
+    writer = TableWriter(out, ("dog", "image"), rows=2)
     thresholds = {"dog": 0.5, "image": 0.5}
     for i in range(5):
         writer.add(Prediction(f"{i}.jpg", {"dog": i / 10, "image": 0.75}, thresholds))
@@ -94,6 +103,31 @@ def test_every_file_gets_a_name_of_its_own() -> None:
     assert stems(["a/1.jpg", "a/1.jpg"]) == {"a/1.jpg": "1"}
 
 
+@given(
+    st.lists(
+        st.sampled_from(["1", "1-2", "1-2-2", "1-3", "A", "a", "\u00e4", "a\u0308", "x" * 300, "y" * 99])
+    )
+)
+def test_no_two_files_share_a_name(names: list[str]) -> None:
+    paths = [f"{i}/{name}.jpg" for i, name in enumerate(names)]
+    found = stems(paths)
+    assert list(found) == paths
+    alike = {unicodedata.normalize("NFC", name).casefold() for name in found.values()}
+    assert len(alike) == len(paths)
+    assert all(len(os.fsencode(name)) < 110 for name in found.values())
+    for path, name in found.items():
+        assert name.startswith(Path(path).stem[:100])
+
+
+@pytest.mark.parametrize("odd", ["1.jpg", "{}-2.jpg"])
+def test_names_take_a_time_that_grows_with_their_number(odd: str) -> None:
+    paths = [f"folder{i}/1.jpg" for i in range(100_000)] + [odd.format(i) for i in range(10_000)]
+    start = time.process_time()
+    found = stems(paths)
+    assert time.process_time() - start < 2
+    assert len(set(found.values())) == len(set(paths))
+
+
 def test_evidence_pictures(tmp_path: Path) -> None:
     tiny_runs.photographs(tmp_path, 1, 0, 0)
     evidence = np.zeros((2, 4, 4))
@@ -103,5 +137,11 @@ def test_evidence_pictures(tmp_path: Path) -> None:
     found = Prediction(photo, {"dog": 0.9, "a/b c": 0.7}, thresholds, None, evidence, ("dog", "a/b c"))
     write_maps(found, tmp_path / "maps", "photo")
     assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["photo.a_b c.jpg", "photo.dog.jpg"]
+    names = ("a/b", "a:b", "A_B", "l" * 300)
+    alike = Prediction(
+        photo, dict.fromkeys(names, 0.9), dict.fromkeys(names, 0.5), None, evidence[[0] * 4], names
+    )
+    write_maps(alike, tmp_path / "more", "photo")
+    assert len(list((tmp_path / "more").iterdir())) == 4
     with Image.open(tmp_path / "maps" / "photo.dog.jpg") as picture:
         assert picture.size[0] / picture.size[1] == pytest.approx(48 / 40, abs=0.05)

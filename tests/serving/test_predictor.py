@@ -14,6 +14,7 @@ from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.serving import Prediction, Predictor
 from labelwise.training.run import Run
+from tolerance import ANSWERS
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_answers_are_those_of_the_evaluation(predictor: Predictor, run_folder: P
     ours = np.array([[a.scores[name] for name in data.labels] for a in answers])
     decisions = Run.open(run_folder).decisions()
     expected = decisions.probabilities(found.scores.logits)
-    np.testing.assert_allclose(ours, expected, atol=1e-6)
+    np.testing.assert_allclose(ours, expected, atol=ANSWERS)
     names = np.array(data.labels.names)
     assert [set(a.selected) for a in answers] == [set(names[row]) for row in decisions.select(expected)]
 

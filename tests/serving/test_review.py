@@ -17,6 +17,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.serving.app import create_app
 from labelwise.serving.review import Review
 from live_server import live, scene_files
+from tolerance import ANSWERS
 
 HEAD = ["rank", "image", "label", "current", "proposed", "kind", "score", "probability", "reason", "evidence"]
 
@@ -156,7 +157,7 @@ def test_evidence_of_the_runs_own_labels(run_folder: Path, table: Path, tmp_path
     with live(create_app(predictor, review=review)) as client:
         found = np.array(client.get("/review/items/2/map").json()["map"])
     (expected,) = predictor.predict([review.encoded(2)], maps=True)
-    np.testing.assert_allclose(found, expected.map(review.items[2].label), atol=1e-6)
+    np.testing.assert_allclose(found, expected.map(review.items[2].label), atol=ANSWERS)
 
 
 def test_the_corrected_table_holds_the_decisions_and_their_provenance(

@@ -30,6 +30,7 @@ from labelwise.serving.limits import MIB, Limits
 from labelwise.serving.predictor import Predictor
 from labelwise.types import Targets
 from live_server import live
+from tolerance import ANSWERS
 
 SMALL = Limits(file_bytes=MIB // 2, request_bytes=2 * MIB, pixels=100_000, files=3, waiting=64)
 
@@ -61,11 +62,11 @@ def parts(files: list[Any]) -> list[tuple[str, tuple[str, bytes]]]:
 
 
 def assert_same(line: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Same labels, thresholds and decisions, probabilities within 1e-6."""
+    """Same labels, thresholds and decisions, probabilities within a bound of float32."""
     ours, theirs = ({x["name"]: x for x in found["labels"]} for found in (line, expected))
     assert set(ours) == set(theirs)
     for name, label in theirs.items():
-        assert ours[name]["score"] == pytest.approx(label["score"], abs=1e-6)
+        assert ours[name]["score"] == pytest.approx(label["score"], abs=ANSWERS)
         assert ours[name]["threshold"] == label["threshold"]
         assert ours[name]["selected"] == label["selected"]
 
@@ -107,7 +108,7 @@ def test_maps_come_where_asked_for(client: httpx.Client, predictor: Predictor, p
     (expected,) = predictor.predict(photos[:1], maps=True)
     (line,) = client.post("/predict?maps=true", files=parts(photos[:1])).json()["predictions"]
     for label in line["labels"]:
-        np.testing.assert_allclose(label["map"], expected.map(label["name"]), atol=1e-6)
+        np.testing.assert_allclose(label["map"], expected.map(label["name"]), atol=ANSWERS)
     (without,) = client.post("/predict", files=parts(photos[:1])).json()["predictions"]
     assert not any("map" in label for label in without["labels"])
 

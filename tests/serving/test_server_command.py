@@ -19,6 +19,7 @@ import pytest
 
 import tiny_runs
 from tiny_runs import command
+from tolerance import ANSWERS
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_the_program_answers_as_predict_does_and_stops_clean(run_folder: Path, t
     said = command("predict", run_folder, *photos, "--json")
     for line, other in zip(lines, map(json.loads, said.out.splitlines()), strict=True):
         scores = {label["name"]: label["score"] for label in line["labels"]}
-        assert scores == pytest.approx({x["name"]: x["score"] for x in other["labels"]}, abs=1e-6)
+        assert scores == pytest.approx({x["name"]: x["score"] for x in other["labels"]}, abs=ANSWERS)
         assert [x["selected"] for x in line["labels"]] == [x["selected"] for x in other["labels"]]
 
 

@@ -15,6 +15,7 @@ import typer
 from labelwise.cli import (
     audit,
     continual,
+    convert,
     data,
     demo,
     evaluate,
@@ -52,6 +53,7 @@ app.command("audit")(audit.audit)
 app.command("sweep")(sweep.sweep)
 app.command("continual")(continual.continual)
 app.command("methods")(methods.methods)
+data.app.command("convert")(convert.convert)
 app.add_typer(data.app, name="data")
 
 

@@ -1,4 +1,4 @@
-"""`labelwise data check | import | split | pack | complete`."""
+"""`labelwise data check | import | split | pack | complete`; `convert` has a file of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labelwise.cli import options
+from labelwise.cli.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +47,7 @@ def check(
 
     from labelwise.data.check import check as run_check
 
-    with _Progress() as progress:
+    with Progress() as progress:
         report = run_check(source, near_duplicates, decode, progress.task)
     if as_json:
         typer.echo(json.dumps(report.to_json(), ensure_ascii=False))
@@ -128,7 +129,7 @@ def pack(
 
     started = time.perf_counter()
     data = read(source)
-    with _Progress() as progress:
+    with Progress() as progress:
         tick = progress.task("images", len(data))
         told = write_store(data, out, size, form, workers, tick)
     seconds = time.perf_counter() - started
@@ -222,27 +223,6 @@ def _print_written(data: Dataset, out: Path, as_json: bool) -> None:
     typer.echo(f"written: {out}")
 
 
-class _Progress:
-    """Progress bars on a terminal, nothing elsewhere."""
-
-    def __enter__(self) -> _Progress:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        self._bars = Progress(console=console, transient=True, disable=not console.is_terminal)
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def task(self, name: str, total: int) -> Callable[[int], None]:
-        """A bar; the function that it gives takes the number done."""
-        bar = self._bars.add_task(name, total=total)
-        return lambda done: self._bars.update(bar, completed=done)
-
-
 def _print_report(report: CheckReport) -> None:
     from rich.console import Console
 
@@ -266,9 +246,16 @@ def _print_report(report: CheckReport) -> None:
     _print_groups(show, "leaks between splits", report.leaks)
     for note in report.notes:
         show(f"note: {note}")
+    for doubt in report.doubts:
+        show(f"doubt: {doubt}")
     for problem in report.problems:
         show(f"problem: {problem}")
-    show("nothing is lost and nothing leaks" if not report.problems else f"{len(report.problems)} problems")
+    if report.problems:
+        show(f"{len(report.problems)} problems")
+    elif report.doubts:
+        show(f"no image is lost and none leaks; {len(report.doubts)} doubts that only you can settle")
+    else:
+        show("nothing is lost and nothing leaks")
 
 
 def _print_groups(show: Callable[[str], None], title: str, groups: list[list[str]]) -> None:

@@ -69,6 +69,8 @@ def evaluate(
             result = with_shift(found, source) if shift else found.to_json()
         if not first:
             return
+        for note in result["conditions"]["data_notes"][len(part.notes) :]:
+            typer.echo(f"note: {note}", err=True)
         if not corrupt and "warning" in result["conditions"]:
             typer.echo(f"warning: {result['conditions']['warning']}", err=True)
         if json:

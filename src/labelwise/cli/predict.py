@@ -30,10 +30,11 @@ def predict(
     ],
     json: Annotated[bool, typer.Option("--json", help="one JSON line an image")] = False,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="write a parquet table, or a folder of them that a stopped run goes on with",
-            metavar="FILE.parquet|DIR",
+            help="write FILE in .csv, .tsv, .parquet or .jsonl; or a folder of parquet tables, which a stopped "
+            "command goes on with",
+            metavar="FILE|DIR",
         ),
     ] = None,
     maps: Annotated[
@@ -47,17 +48,23 @@ def predict(
         Where, typer.Option(help="this process, or Ray Data on this machine or a cluster")
     ] = Where.here,
     part: Annotated[int, typer.Option(help="images in a file of a folder", min=1)] = 4096,
+    bits: Annotated[
+        int | None, typer.Option(help="bits that 16-bit grey images use  [default: the run's]", min=8, max=16)
+    ] = None,
 ) -> None:
     """Name what is in photographs; one that cannot be read is told, and the rest go on (exit code 1).
 
-    Example: labelwise predict runs/mine photos/ --out predictions.parquet
+    Tables hold image, error, selected (names with | between them in CSV), then a probability per label.
+
+    Example: labelwise predict runs/mine photos/ --out predictions.csv
     """
     import sys
     import time
 
     from labelwise.serving.output import find_images
+    from labelwise.serving.writers import is_one_file
 
-    folder = out is not None and out.suffix != ".parquet"
+    folder = out is not None and not is_one_file(out)
     if engine is Where.ray and not (folder and workers):
         raise LabelwiseError(
             "--engine ray with " + (f"--workers {workers}" if folder else f"--out {out}"),
@@ -68,11 +75,14 @@ def predict(
         raise LabelwiseError(
             f"--out {out}, a folder, with --json or --maps", "one of them", "leave the others out"
         )
-    files, started = find_images(paths), time.perf_counter()
+    notes: list[str] = []
+    files, started = find_images(paths, notes), time.perf_counter()
+    for note in notes:
+        _note(note)
     if out is not None and folder:
-        failed = _collection(run, files, out, engine.value, workers, batch_size, part)
+        failed = _collection(run, files, Path(out), engine.value, workers, batch_size, part, bits)
     else:
-        failed = _each(run, files, out, json, maps, workers, batch_size)
+        failed = _each(run, files, Path(out) if out else None, json, maps, workers, batch_size, bits)
     seconds = time.perf_counter() - started
     where = f" -> {out}" if out else ""
     told = f"{len(files):,} images in {seconds:.1f} s, {len(files) / seconds:.1f} images/s, {failed} unreadable{where}"
@@ -80,8 +90,19 @@ def predict(
     sys.exit(1 if failed else 0)
 
 
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
+
+
 def _collection(
-    run: Path, files: Sequence[str], out: Path, engine: str, workers: int, batch_size: int, part: int
+    run: Path,
+    files: Sequence[str],
+    out: Path,
+    engine: str,
+    workers: int,
+    batch_size: int,
+    part: int,
+    bits: int | None,
 ) -> int:
     """Answers in a folder of parts; gives how many images were unreadable."""
     from labelwise.serving.collection import predict_collection
@@ -90,7 +111,16 @@ def _collection(
         typer.echo(f"part {done:,} of {of:,}", err=True)
 
     found = predict_collection(
-        run, files, out, engine=engine, workers=workers, batch_size=batch_size, part=part, on_part=tell
+        run,
+        files,
+        out,
+        engine=engine,
+        workers=workers,
+        batch_size=batch_size,
+        part=part,
+        bits=bits,
+        on_part=tell,
+        on_note=_note,
     )
     if found.answered < found.images:
         typer.echo(f"{found.images - found.answered:,} images had been answered before", err=True)
@@ -105,32 +135,37 @@ def _each(
     maps: Path | None,
     workers: int,
     batch_size: int,
+    bits: int | None,
 ) -> int:
     """Answers one by one, to the screen, a table or pictures; gives how many images were unreadable."""
     import json as js
+    from contextlib import nullcontext
 
     from labelwise.serving import load
-    from labelwise.serving.output import ParquetWriter, stems, write_maps
+    from labelwise.serving.output import stems, write_maps
+    from labelwise.serving.writers import WRITERS
 
-    names = stems(files)
+    names = stems(files) if maps else {}
     predictor = load(run)
-    table, failed = ParquetWriter(out, predictor.labels.names) if out else None, 0
-    for p in predictor.predict(files, maps=maps is not None, batch_size=batch_size, workers=workers):
-        failed += p.error is not None
-        if table:
-            table.add(p)
-        if json:
-            typer.echo(js.dumps(p.to_json(), ensure_ascii=False))
-        elif p.error is not None:
-            typer.echo(f"{p.image}: {p.error}", err=True)
-        elif not out:
-            shown = (
-                ", ".join(f"{name} {p.scores[name]:.2f}" for name in p.selected)
-                or "(nothing over its threshold)"
-            )
-            typer.echo(f"{p.image}: {shown}")
-        if maps and p.error is None:
-            write_maps(p, maps, names[p.image])
-    if table:
-        table.close()
+    predictor = predictor if bits is None else predictor.with_bits(bits)
+    dark: list[str] = []
+    writer = WRITERS[out.suffix.lower()](out, predictor.labels.names) if out else None
+    failed = 0
+    with writer or nullcontext():
+        for p in predictor.predict(files, maps=maps is not None, batch_size=batch_size, workers=workers):
+            failed += p.error is not None
+            dark += [p.note] * bool(p.note)
+            if writer:
+                writer.add(p)
+            if json:
+                typer.echo(js.dumps(p.to_json(), ensure_ascii=False))
+            elif p.error is not None:
+                typer.echo(f"{p.image}: {p.error}", err=True)
+            elif not out:
+                shown = ", ".join(f"{name} {p.scores[name]:.2f}" for name in p.selected)
+                typer.echo(f"{p.image}: {shown or '(nothing over its threshold)'}")
+            if maps and p.error is None:
+                write_maps(p, maps, names[p.image], predictor.transform.config.bits)
+    if dark:
+        _note(dark[0] + (f" So are {len(dark) - 1:,} more." if len(dark) > 1 else ""))
     return failed

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from labelwise.cli.tables import print_left_out
 from labelwise.data.dataset import Dataset
 from labelwise.evaluation import Result, companions, cooccurrence_shift, corruption_table, same_labels
 from labelwise.evaluation.corrupt import STRENGTHS
@@ -38,6 +39,7 @@ def corruption(
         "conditions": {
             "data": rows.source,
             "split": split,
+            "data_notes": list(rows.notes),
             "method": c.method,
             "backbone": c.backbone.name,
             "frozen_backbone": c.backbone.freeze,
@@ -69,6 +71,7 @@ def print_corruption(result: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(f"clean mAP {clean:.4f} on {result['images']:,} images", highlight=False)
+    print_left_out(result)
 
 
 def print_shift(found: dict[str, Any]) -> None:

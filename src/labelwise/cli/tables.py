@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from labelwise.decisions import Tuning
+from labelwise.evaluation.figures import left_out, shown
 
 
 def print_labels(result: dict[str, Any]) -> None:
@@ -22,16 +23,23 @@ def print_labels(result: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     ranked = sorted(result["per_label"].items(), key=lambda item: -(item[1]["AP"] or 0))
     for name, found in ranked:
-        cells = ["-" if found.get(c) is None else f"{found[c]:.3f}" for c in columns]
+        cells = [shown(found.get(c), 3) for c in columns]
         table.add_row(name, f"{found['positives']:,}", *cells)
     console.print(table)
     sure, ece = m["intervals"]["mAP"], {when: found["ECE"] for when, found in m["calibration"].items()}
-    words = [f"mAP {m['mAP']:.4f} [{sure['low']:.4f}, {sure['high']:.4f}]"]
-    words += [f"CF1 {m['CF1']:.4f}", f"OF1 {m['OF1']:.4f}"]
-    words += [f"with the run's decisions: CF1 {m['tuned']['CF1']:.4f}, OF1 {m['tuned']['OF1']:.4f}"]
-    words += [f"ECE {ece['before']:.4f} before calibration, {ece['after']:.4f} after"]
-    words += [f"pointing {m['pointing']:.3f}"] if "pointing" in m else []
+    words = [f"mAP {shown(m['mAP'])} [{shown(sure['low'])}, {shown(sure['high'])}]"]
+    words += [f"CF1 {shown(m['CF1'])}", f"OF1 {shown(m['OF1'])}"]
+    words += [f"with the run's decisions: CF1 {shown(m['tuned']['CF1'])}, OF1 {shown(m['tuned']['OF1'])}"]
+    words += [f"ECE {shown(ece['before'])} before calibration, {shown(ece['after'])} after"]
+    words += [f"pointing {shown(m['pointing'], 3)}"] if "pointing" in m else []
     console.print("  ".join(words), highlight=False)
+    print_left_out(m)
+
+
+def print_left_out(metrics: dict[str, Any]) -> None:
+    """A line that names the labels without an average precision, where there are any."""
+    if told := left_out(metrics):
+        Console().print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_groups(result: dict[str, Any]) -> None:
@@ -43,15 +51,13 @@ def print_groups(result: dict[str, Any]) -> None:
         for name in ("labels", "mAP", "mA", "CF1_macro", "one"):
             table.add_column(name, justify="right")
         for name, row in m["groups"].items():
-            cells = [
-                "-" if row.get(c) is None else f"{row[c]:.3f}" for c in ("mAP", "mA", "CF1_macro", "one")
-            ]
+            cells = [shown(row.get(c), 3) for c in ("mAP", "mA", "CF1_macro", "one")]
             table.add_row(name, f"{row['labels']:.0f}", *cells)
         console.print(table)
     for name in ("par-mean.v1", "par-inst.v1"):
         if name in m:
             console.print(
-                f"{name}  " + "  ".join(f"{what} {value:.4f}" for what, value in m[name].items()),
+                f"{name}  " + "  ".join(f"{what} {shown(value)}" for what, value in m[name].items()),
                 highlight=False,
             )
     if result["protocol"].get("differs"):
@@ -68,7 +74,7 @@ def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
     d = tuning.decisions
     for j, (name, found) in enumerate(result["per_label"].items()):
         cells = [f"{values[j]:.3f}" for values in (d.thresholds, d.scale, d.bias)]
-        cells += ["-" if found[c] is None else f"{found[c]:.3f}" for c in ("F1", "precision", "recall")]
+        cells += [shown(found[c], 3) for c in ("F1", "precision", "recall")]
         table.add_row(name, f"{found['positives']:,}", *cells)
     console.print(table)
     m = result["metrics"]
@@ -79,11 +85,12 @@ def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
         ("tuned", m["tuned"], sure["tuned_CF1_macro"]),
     ):
         lines.append(
-            f"{title:7} macro F1 {found['CF1_macro']:.4f} [{ends['low']:.4f}, {ends['high']:.4f}]  "
-            f"CP {found['CP']:.4f}  CR {found['CR']:.4f}  OF1 {found['OF1']:.4f}"
+            f"{title:7} macro F1 {shown(found['CF1_macro'])} [{shown(ends['low'])}, {shown(ends['high'])}]  "
+            f"CP {shown(found['CP'])}  CR {shown(found['CR'])}  OF1 {shown(found['OF1'])}"
         )
-    lines.append(f"ECE, mean over labels: {before['ECE']:.4f} before, {after['ECE']:.4f} calibrated")
+    lines.append(f"ECE, mean over labels: {shown(before['ECE'])} before, {shown(after['ECE'])} calibrated")
     console.print("\n".join(lines), highlight=False)
+    print_left_out(m)
 
 
 def print_angles(report: dict[str, Any]) -> None:
@@ -116,9 +123,10 @@ def print_stream(results: list[dict[str, Any]], spread: dict[str, dict[str, tupl
         sizes = {"major": f"from {high:,}", "moderate": f"{low:,} to {high - 1:,}", "minor": f"under {low:,}"}
         for group, found in results[0]["result"]["groups"].items():
             values = [(found or {}).get(name) for name in columns]
-            cells = ["-" if v is None else f"{v:.4f}" for v in values]
+            cells = [shown(v) for v in values]
             table.add_row(f"{group} labels ({sizes[group]} images)", *cells)
     Console().print(table)
+    print_left_out(results[0]["result"])
 
 
 def _with_sd(mean: float, sd: float) -> str:

@@ -40,6 +40,8 @@ def tune(
     tuning, result = tune_run(
         opened, source, split, objective, calibration, batch_size=batch_size, workers=workers
     )
+    for note in result.conditions["data_notes"][len(source.notes) :]:
+        typer.echo(f"note: {note}", err=True)
     if tuning.warning:
         typer.echo(tuning.warning, err=True)
     if json:

@@ -32,9 +32,9 @@ def scores_of(model: LabelModel, source: MapSource, rows: np.ndarray) -> np.ndar
 def figures(
     p: np.ndarray, positive: np.ndarray, known: np.ndarray, threshold: float = OVER_HALF
 ) -> dict[str, float | None]:
-    """mAP, and CF1 and OF1 at a threshold; labels without a positive are left out of mAP and CF1.
+    """mAP, and CF1 and OF1 at a threshold; labels without a positive or a negative are left out of mAP and CF1.
 
-    `None` where there is no positive at all.
+    `None` where there is no such label at all.
     """
     found = F.threshold_metrics(p, positive, known, threshold)
     found["mAP"] = F.mean_average_precision(p, positive, known)
@@ -55,6 +55,8 @@ def judge(
 ) -> dict[str, Any]:
     """Figures after a task: of each task so far, of their images and labels together, and by frequency.
 
+    `labels_without_AP` names those that the pooled mAP leaves out, each with what it lacks.
+
     Args:
         source: maps of the stream's test rows.
         remembered: probabilities, positives and known cells of the rows in memory, from which one threshold for all
@@ -74,6 +76,8 @@ def judge(
     by_task = [of(task.test, stream.judged(t)) for t, task in enumerate(stream.tasks[: after + 1])]
     groups, limits = frequency_groups(stream.train.positive.sum(0))
     found: dict[str, Any] = {"tasks": by_task, "pooled": of(every, columns), "limits": limits}
+    lacking, names = F.without_average_precision(positive[every], known[every]), stream.train.labels.names
+    found["labels_without_AP"] = {names[j]: why for j, why in lacking.items()}
     picked = {name: np.array([j for j in group if j < labels], np.int64) for name, group in groups.items()}
     found["groups"] = {name: of(every, group) if len(group) else None for name, group in picked.items()}
     if remembered is not None:
@@ -103,6 +107,7 @@ def summary(history: list[dict[str, Any]], tasks: int) -> dict[str, Any]:
     """The last figures, and forgetting from the figures of each task after each; `None` of joint training."""
     last = history[-1]
     found = {k: last.get(k) for k in ("pooled", "fitted", "threshold", "groups", "limits")}
+    found["labels_without_AP"] = last.get("labels_without_AP", {})
     found["task_mean"] = {name: _mean([t[name] for t in last["tasks"]]) for name in FIGURES}
     found["forgetting"] = found["forgetting_of"] = None
     if len(history) == tasks > 1:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.decode import decode_image, image_size
+from labelwise.data.decode import UnreadableImage, decode_image, evenly, first_dark, image_size
+from labelwise.data.doubts import doubts_of
 from labelwise.data.duplicates import dataset_content_codes, fingerprints, near_duplicates, repeated_groups
+from labelwise.data.fingerprints import ranges
 from labelwise.data.readers import labels_without_training, read, resolve
 from labelwise.data.source import WouldLose
 from labelwise.errors import LabelwiseError
@@ -33,7 +37,10 @@ class LabelBalance:
 
 @dataclass
 class CheckReport:
-    """All findings; `problems` are what would be lost, leak or fail, `notes` what the reader decided."""
+    """All findings; `problems` are what would be lost, leak or fail, `notes` what the reader decided.
+
+    `doubts` are what the data alone cannot tell: labels that no figure can judge, options taken at their word.
+    """
 
     source: str
     rows_before: int
@@ -48,6 +55,7 @@ class CheckReport:
     near: list[list[str]] | None
     leaks: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def check(
     Args:
         text: the SOURCE.
         near: also look for near duplicates, which decodes every image at a reduced scale.
-        decode: decode every image fully, in place of its header alone.
+        decode: decode every image fully, in place of its header, or of its fingerprint where that is kept.
         tick: called with a task's name and size; gives the function to call with the number done.
 
     Returns:
@@ -92,7 +100,13 @@ def check(
     """
     data, problems = read_for_check(text)
     start = tick or (lambda name, total: lambda done: None)
-    bad = dict(_unreadable(data, decode, start("images", len(data))))
+    dark: list[str] = []
+    bad: dict[int, str] = {}
+    # Looking for near duplicates opens every file that is new or changed; a store has checksums to compare.
+    if decode or not near or data.store is not None:
+        bad = dict(_unreadable(data, decode, start("images", len(data)), dark))
+    elif sentence := first_dark(_some(data)):
+        dark.append(sentence)
     exact = repeated_groups(dataset_content_codes(data))
     alike: list[list[int]] | None = None
     if near:
@@ -111,61 +125,104 @@ def check(
         problems.append(f"{parted:,} groups are spread over several splits.")
     if lost:
         problems.append(f"{len(lost):,} labels have no positive in train: {', '.join(lost[:5])}.")
-    positive = data.positive
+    counts, names = _counted(data), _Names(data)
     return CheckReport(
         source=data.source,
         rows_before=data.rows_in_source or len(data),
         rows_after=len(data),
         splits=data.splits(),
-        labels=_balance(data),
-        without_positive=int((~positive.any(1)).sum()),
-        without_known=int((~data.known.any(1)).sum()),
-        together=_together(data),
+        labels=_balance(data, counts),
+        without_positive=counts.without_positive,
+        without_known=counts.without_known,
+        together=_together(data, counts.together),
         unreadable=unreadable,
-        exact=_named(data, exact),
-        near=None if alike is None else _named(data, _only_near(alike, exact)),
-        leaks=_named(data, leaks),
-        notes=list(data.notes),
+        exact=names.of(exact),
+        near=None if alike is None else names.of(_only_near(alike, exact)),
+        leaks=names.of(leaks),
+        notes=[*data.notes, *_dark_note(dark)],
+        doubts=doubts_of(data, resolve(text).options),
         problems=problems,
     )
 
 
-def _unreadable(data: Dataset, decode: bool, tick: Tick) -> list[tuple[int, str]]:
+def _unreadable(data: Dataset, decode: bool, tick: Tick, dark: list[str]) -> list[tuple[int, str]]:
     def one(row: int) -> str | None:
         try:
-            (decode_image if decode else image_size)(data.encoded(row))
+            (decode_image if decode else image_size)(data.encoded(row), notes=dark)
         except LabelwiseError as error:
             return str(error)
         return None
 
     found = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for row, reason in enumerate(pool.map(one, range(len(data)))):
-            if reason:
-                found.append((row, reason))
-            tick(row + 1)
+        for block in ranges(len(data), 512):  # blocks, so that waiting tasks stay few
+            for row, reason in zip(block, pool.map(one, block), strict=True):
+                if reason:
+                    found.append((row, reason))
+            tick(block.stop)
     return found
 
 
-def _balance(data: Dataset) -> list[LabelBalance]:
-    positive = data.positive
-    up, known = positive.sum(0), data.known.sum(0)
-    of_split = {name: positive[data.rows_of(name)].sum(0) for name in data.splits()}
+def _some(data: Dataset) -> Iterator[Path | bytes]:
+    """Images of up to 200 rows, evenly spaced; those that cannot be had are left out."""
+    for row in evenly(len(data)):
+        with suppress(UnreadableImage):
+            yield data.encoded(row)
+
+
+def _dark_note(dark: list[str]) -> list[str]:
+    """A sentence on images whose 16-bit pixels come out nearly black, the first by name."""
+    first = min(dark, default="")
+    more = f" So are {len(dark) - 1:,} more." if len(dark) > 1 else ""
+    return [first[0].upper() + first[1:] + more] if dark else []
+
+
+@dataclass
+class _Counts:
+    positive: np.ndarray
+    known: np.ndarray
+    by_split: dict[str, np.ndarray]
+    together: np.ndarray
+    without_positive: int = 0
+    without_known: int = 0
+
+
+def _counted(data: Dataset) -> _Counts:
+    """Counts of the cells, block by block: a copy of a million rows with 80 labels would be 320 MB."""
+    size, splits = len(data.labels), data.splits()
+    exact = np.float32 if len(data) < 1 << 24 else np.float64
+    zeros = [np.zeros(size, np.int64) for _ in range(2 + len(splits))]
+    counts = _Counts(*zeros[:2], dict(zip(splits, zeros[2:], strict=True)), np.zeros((size, size), exact))
+    for block in ranges(len(data), max(256, (1 << 22) // max(size, 1))):
+        part = slice(block.start, block.stop)
+        known = data.known[part]
+        positive = known & (data.values[part] >= 0.5)
+        counts.positive += positive.sum(0)
+        counts.known += known.sum(0)
+        counts.without_positive += int((~positive.any(1)).sum())
+        counts.without_known += int((~known.any(1)).sum())
+        for code, name in enumerate(splits):
+            counts.by_split[name] += positive[np.asarray(data.split_of)[part] == code].sum(0)
+        as_numbers = positive.astype(exact)
+        counts.together += as_numbers.T @ as_numbers
+    return counts
+
+
+def _balance(data: Dataset, counts: _Counts) -> list[LabelBalance]:
     return [
         LabelBalance(
             name,
-            int(up[j]),
-            int(known[j] - up[j]),
-            int(len(data) - known[j]),
-            {split: int(count[j]) for split, count in of_split.items()},
+            int(counts.positive[j]),
+            int(counts.known[j] - counts.positive[j]),
+            int(len(data) - counts.known[j]),
+            {split: int(count[j]) for split, count in counts.by_split.items()},
         )
         for j, name in enumerate(data.labels)
     ]
 
 
-def _together(data: Dataset) -> list[tuple[str, str, int]]:
-    positive = data.positive.astype(np.float32)
-    count = np.triu(positive.T @ positive, 1)
+def _together(data: Dataset, together: np.ndarray) -> list[tuple[str, str, int]]:
+    count = np.triu(together, 1)
     best = np.argsort(-count, axis=None, kind="stable")[:10]
     pairs = [(*np.unravel_index(place, count.shape), int(count.flat[place])) for place in best]
     names = data.labels.names
@@ -186,8 +243,7 @@ def _only_near(alike: Sequence[list[int]], exact: Sequence[list[int]]) -> list[l
 def _leaks(data: Dataset, rows: Sequence[int]) -> bool:
     if data.split_of is None:
         return False
-    codes = data.split_of[list(rows)]
-    return len(np.unique(codes[codes >= 0])) > 1
+    return len({code for code in data.split_of[list(rows)].tolist() if code >= 0}) > 1
 
 
 def _parted_groups(data: Dataset) -> int:
@@ -198,11 +254,19 @@ def _parted_groups(data: Dataset) -> int:
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
 
 
-def _named(data: Dataset, groups: Sequence[Sequence[int]]) -> list[list[str]]:
-    """Image names with their split in brackets."""
-    return [[data.image_id(row) + _split_text(data, row) for row in rows] for rows in groups]
+class _Names:
+    """Image names with their split in brackets; an image that is in several lists has its text once."""
 
+    def __init__(self, data: Dataset) -> None:
+        self._data, self._texts = data, dict[int, str]()
 
-def _split_text(data: Dataset, row: int) -> str:
-    code = -1 if data.split_of is None else int(data.split_of[row])
-    return f" [{data.split_names[code]}]" if code >= 0 else ""
+    def of(self, groups: Sequence[Sequence[int]]) -> list[list[str]]:
+        """The names of each group."""
+        return [[self._text(row) for row in rows] for rows in groups]
+
+    def _text(self, row: int) -> str:
+        if row not in self._texts:
+            code = -1 if self._data.split_of is None else int(self._data.split_of[row])
+            split = f" [{self._data.split_names[code]}]" if code >= 0 else ""
+            self._texts[row] = self._data.image_id(row) + split
+        return self._texts[row]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import pyarrow as pa
 from labelwise.data.dataset import Dataset
 from labelwise.data.table import write_table
 from labelwise.data.wholefile import whole_file
+from labelwise.data.writers.csv import write_csv
 from labelwise.errors import LabelwiseError
 
 AUDIT_COLUMNS = (
@@ -24,7 +24,6 @@ AUDIT_COLUMNS = (
 )  # fmt: skip
 CHANGE_COLUMNS = ("image", "label", "before", "after", "source", "score")
 STATES = {"1": 1.0, "0": 0.0, "": math.nan}
-RESERVED = frozenset({"image", "split", "group"})
 
 
 @dataclass(frozen=True)
@@ -174,10 +173,9 @@ def write_corrected(table: Dataset, changes: Sequence[Correction], out: Path) ->
     told = out.with_suffix(".changes.csv")
     with _written(told) as stream:
         _changes(stream, changes)
-    if suffix == ".parquet":
-        write_table(table, out)
-    else:
-        write_csv(table, out)
+        (write_table if suffix == ".parquet" else write_csv)(
+            table, out
+        )  # a refused table leaves no changes behind
     return told
 
 
@@ -188,40 +186,7 @@ def _changes(stream: TextIO, changes: Sequence[Correction]) -> None:
         writer.writerow((c.image, c.label, _text(c.before), _text(c.after), c.source, f"{c.score:.4f}"))
 
 
-def write_csv(table: Dataset, out: Path) -> None:
-    """Writes a table that `csv:` reads back: image, split, group, and a column a label, blank where unknown.
-
-    Images are written relative to the file where they lie below it, absolute elsewhere. Boxes and groups of labels
-    have no place in a CSV.
-
-    Raises:
-        LabelwiseError: images inside the table, or a label with the name of another column.
-    """
-    taken = [name for name in table.labels if name.lower() in RESERVED]
-    if table.embedded or taken:
-        given = f"a label called {taken[0]!r}" if taken else "images that stand inside the table"
-        raise LabelwiseError(given, "what a CSV can hold", "write .parquet")
-    with _written(out) as stream:
-        _rows(stream, table, out.absolute().parent)
-
-
 @contextmanager
 def _written(path: Path) -> Iterator[TextIO]:
     with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as stream:
         yield stream
-
-
-def _rows(stream: TextIO, table: Dataset, folder: Path) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    extra = [name for name, there in (("split", table.split_of), ("group", table.group)) if there is not None]
-    writer.writerow(["image", *extra, *table.labels])
-    splits = [*table.split_names, ""]
-    for row in range(len(table)):
-        path = Path(os.path.abspath(table.encoded(row)))  # type: ignore[arg-type]
-        cells = [str(path.relative_to(folder) if path.is_relative_to(folder) else path)]
-        if table.split_of is not None:
-            cells.append(splits[table.split_of[row]])
-        if table.group is not None:
-            cells.append(str(table.group[row]))
-        states = zip(table.values[row].tolist(), table.known[row].tolist(), strict=True)
-        writer.writerow([*cells, *(f"{value:.9g}" if known else "" for value, known in states)])

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 from torch import Tensor
 
+from labelwise.data.archives import ImageStore
 from labelwise.data.decode import decode_image
-from labelwise.data.store import PackedImages
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
 
@@ -58,7 +58,8 @@ class Dataset:
         rows_in_source: rows that the source held before repeated or missing ones were taken out.
         numbers: `[N]` int64, each row's number in the table that it was taken from, which names an embedded image;
             `None` where the rows stand as they were read.
-        store: where the images are packed, by `numbers`; `images` are then their names. `None` without a store.
+        store: where the images are packed or archived, by `numbers`; `images` are then their names. `None`
+            without a store.
     """
 
     labels: LabelSet
@@ -74,7 +75,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     rows_in_source: int | None = None
     numbers: Int64[np.ndarray, " N"] | None = None
-    store: PackedImages | None = None
+    store: ImageStore | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.images), len(self.labels))
@@ -117,6 +118,10 @@ class Dataset:
         if self.holds_bytes:
             return value
         return Path(value) if self.root is None else self.root / value
+
+    def absent(self, i: int) -> bool:
+        """Whether a row is of a store that has no bytes of its image, which could not be packed."""
+        return self.store is not None and bool(self.store.lengths[self._number(i)] < 0)
 
     def _number(self, i: int) -> int:
         return i if self.numbers is None else int(self.numbers[i])
@@ -191,20 +196,37 @@ class Dataset:
         return replace(self, known=both, values=np.where(both, self.values, np.zeros_like(self.values)))
 
     def with_labels(self, names: Sequence[str]) -> Dataset:
-        """The same rows with the label columns in another order, by name; raises for an unknown name."""
+        """The same rows with these label columns in this order, by name; raises for an unknown name.
+
+        Labels that are not named leave with their boxes, and groups lose them.
+        """
         columns = [self.labels.index(name) for name in names]
         boxes = self.boxes
         if boxes is not None:
             place = {old: new for new, old in enumerate(columns)}
             cells = [
-                None if c is None else [{**b, "label": place[b["label"]]} for b in c]
+                None if c is None else [{**b, "label": place[b["label"]]} for b in c if b["label"] in place]
                 for c in boxes.to_pylist()
             ]
             boxes = pa.array(cells, boxes.type)
-        labels = LabelSet(tuple(names), self.labels.groups)
+        groups = {
+            name: replace(group, labels=tuple(label for label in group.labels if label in names))
+            for name, group in self.labels.groups.items()
+        }
+        labels = LabelSet(tuple(names), {name: group for name, group in groups.items() if group.labels})
         return replace(
             self, labels=labels, values=self.values[:, columns], known=self.known[:, columns], boxes=boxes
         )
+
+    def with_unknown_labels(self, names: Sequence[str]) -> Dataset:
+        """The same rows with further labels behind, unknown in every row, and a note that names them."""
+        further = np.zeros((len(self), len(names)), self.values.dtype)
+        return replace(
+            self,
+            labels=LabelSet((*self.labels.names, *names), self.labels.groups),
+            values=np.concatenate([self.values, further], 1),
+            known=np.concatenate([self.known, further.astype(bool)], 1),
+        ).with_notes(f"unknown in every image, for the data lack them: {', '.join(names)}.")
 
     def with_notes(self, *notes: str) -> Dataset:
         """The same rows with further sentences in `notes`."""

@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 from torch import Tensor
 
+from labelwise.data.pixels import (
+    BITS,
+    UnreadableImage,
+    is_wide,
+    needs_turning,
+    orientation,
+    pixels_of,
+    unreadable,
+)
 from labelwise.errors import LabelwiseError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "JPEG2000")
@@ -24,39 +33,49 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "J
 MAX_PIXELS = 100_000_000
 _ORIENTATION_TAG, _TIFF_WIDTH, _TIFF_HEIGHT = 274, 256, 257
 _PIXMAP = re.compile(rb"P6\n([1-9]\d{0,8}) ([1-9]\d{0,8})\n255\n")
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-class UnreadableImage(LabelwiseError):  # noqa: N818 - the name says it
-    """One image that cannot be decoded; `given` names it and says why in one line."""
+_KINDS = (
+    (4, b"ftypavi", "an AVIF"),
+    (4, b"ftyphe", "a HEIC"),
+    (4, b"ftypmif1", "a HEIC"),
+    (4, b"ftypmsf1", "a HEIC"),
+    (4, b"jP  \r\n", "a JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000"),
+    (4, b"JXL \r\n", "a JPEG XL"),
+    (0, b"\xff\x0a", "a JPEG XL"),
+    (8, b"WEBP", "a WebP"),
+    (0, b"8BPS", "a Photoshop"),
+    (0, b"%PDF", "a PDF"),
+)
+"""Where in a file, by which bytes, kinds are told that Pillow decodes not at all, or not in every build."""
+_NEEDS = {"an AVIF": "avif", "a JPEG 2000": "jpg_2000", "a WebP": "webp"}
+"""What a build of Pillow must hold for a kind of file."""
 
 
 def decode_image(
-    source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, shrink_to: int | None = None
+    source: Path | str | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    shrink_to: int | None = None,
+    bits: int = BITS,
+    notes: list[str] | None = None,
 ) -> UInt8[Tensor, "3 H W"]:
     """One image as people see it: 8-bit RGB, upright by its EXIF orientation.
 
-    Transparency is laid over white; 16-bit grey is scaled by 255/65535; of an animation the first frame is
-    taken. A truncated file is refused, not filled with grey: half-grey pictures would harm training silently.
+    Transparency is laid over white; 16-bit grey is scaled by `255 / (2^bits - 1)`; of an animation the first frame
+    is taken. A truncated file is refused, not filled with grey: half-grey pictures would harm training silently.
 
     Args:
         source: a path, or the encoded bytes.
         max_pixels: largest width x height accepted; checked in the header, before any pixel is decoded.
         shrink_to: pixels; a larger JPEG is decoded at 1/2, 1/4 or 1/8 while both sides stay at or above this.
+        bits: that 16-bit grey uses, 8 to 16: 12 where a camera of 12 bits stored its pixels as they came.
+        notes: takes a sentence where 16-bit pixels come out nearly black.
 
     Returns:
         `[3, H, W]` uint8 in [0, 255]. The memory is channels-last, the order that resizing is fastest in.
 
     Raises:
-        UnreadableImage: missing, empty, no image, damaged, truncated or too large.
+        UnreadableImage: missing, empty, no image, damaged, truncated, too large, or pixels over `bits`.
 
     >>> from PIL import Image
     >>> buffer = BytesIO()
@@ -72,19 +91,29 @@ def decode_image(
             image.draft("RGB", (shrink_to, shrink_to))
         if image.size == whole and (pixels := _of_plain_jpeg(image)) is not None:
             return pixels
-        image.load()
-        # Read after loading: TIFF files turn themselves upright while they load, and then say so.
-        rgb = _to_rgb(image, _name(source))
-        turn = _UPRIGHT.get(_orientation(image))
-        if turn is not None:
-            rgb = rgb.transpose(turn)
-        return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+        return pixels_of(image, _name(source), bits, notes)
 
 
-def image_size(source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def evenly(count: int, most: int = 200) -> range:
+    """At most so many places among `count`, evenly spaced.
+
+    >>> list(evenly(7, most=3))
+    [0, 3, 6]
+    """
+    return range(0, count, max(1, -(-count // most)))
+
+
+def image_size(
+    source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
+) -> tuple[int, int]:
     """Width and height in pixels of the upright image, from the header alone.
 
     EXIF data that a PNG carries behind its pixels is not seen here (`decode_image` does see it).
+
+    Args:
+        source: a path, or the encoded bytes.
+        max_pixels: largest width x height accepted.
+        notes: takes a sentence where 16-bit pixels come out nearly black; only such images are decoded.
 
     Raises:
         UnreadableImage: missing, empty, no image or too large.
@@ -92,12 +121,25 @@ def image_size(source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> t
     with _opened(source, max_pixels) as image:
         if image.format == "TIFF":
             tags = image.tag_v2  # type: ignore[attr-defined]
-            width, height, orientation = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT], tags.get(_ORIENTATION_TAG, 1)
+            width, height, turn = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT], tags.get(_ORIENTATION_TAG, 1)
         else:
-            (width, height), orientation = image.size, 1
+            (width, height), turn = image.size, 1
             if image.format != "PNG" or "exif" in image.info:
-                orientation = _orientation(image)
-        return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+                turn = orientation(image)
+        if notes is not None and is_wide(image):
+            pixels_of(image, _name(source), notes=notes)
+        return (height, width) if turn in (5, 6, 7, 8) else (width, height)
+
+
+def first_dark(sources: Iterable[Path | str | bytes]) -> str | None:
+    """A sentence on the first of several images whose 16-bit pixels come out nearly black; `None` without any."""
+    notes: list[str] = []
+    for source in sources:
+        with suppress(UnreadableImage):
+            image_size(source, notes=notes)
+        if notes:
+            return notes[0]
+    return None
 
 
 def portable_pixmap(image: UInt8[Tensor, "3 H W"]) -> bytes:
@@ -127,7 +169,7 @@ def _of_plain_jpeg(image: Image.Image) -> UInt8[Tensor, "3 H W"] | None:
 
     `None` where there is more to do or something is wrong: Pillow then decodes, or says what is wrong.
     """
-    if image.format != "JPEG" or image.mode not in ("RGB", "L") or _orientation(image) in _UPRIGHT:
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or needs_turning(image):
         return None
     from torchvision import io  # slow to import: not for those who only read tables
 
@@ -163,11 +205,13 @@ def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image
         size = f"{int(count.group()):,} pixels" if count else "too many pixels"
         raise _too_large(name, size, max_pixels) from None
     except UnidentifiedImageError:
-        raise _unreadable(f"{name} is not an image file") from None
+        raise _unknown(source, name) from None
     except Exception as error:  # decoders raise nearly anything on damaged bytes: struct, zlib, index errors
         text = " ".join(str(error).split()) or type(error).__name__
+        if "not available" in text:  # a build of Pillow without the library that this kind of file needs
+            raise _not_here(f"{name} ({text})") from None
         short = "truncat" in text.lower() or isinstance(error, EOFError)
-        raise _unreadable(f"{name} is truncated" if short else f"{name} is damaged ({text})") from None
+        raise unreadable(f"{name} is truncated" if short else f"{name} is damaged ({text})") from None
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -178,7 +222,7 @@ def _at_once(path: str, flags: int) -> int:
 def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
     if isinstance(source, bytes):
         if not source:
-            raise _unreadable(f"{name} is empty")
+            raise unreadable(f"{name} is empty")
         return BytesIO(source)
     try:
         file = open(source, "rb", opener=_at_once)  # noqa: SIM115 - the caller closes it
@@ -195,35 +239,8 @@ def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
         raise UnreadableImage(f"{name} is no plain file", "an image file", "name the file itself")
     if state.st_size == 0:
         file.close()
-        raise _unreadable(f"{name} is empty")
+        raise unreadable(f"{name} is empty")
     return file
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        return _from_wide_grey(image, name).convert("RGB")
-    if image.mode == "F":
-        raise _unreadable(f"{name} holds floating-point pixels", "8-bit or 16-bit pixels")
-    if image.has_transparency_data:
-        over = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_wide_grey(image: Image.Image, name: str) -> Image.Image:
-    grey = np.asarray(image).astype(np.int64)
-    if grey.min() < 0 or grey.max() > 65535:
-        raise _unreadable(f"{name} holds 32-bit pixels up to {grey.max()}", "8-bit or 16-bit pixels")
-    return Image.fromarray(((grey + 128) // 257).astype(np.uint8))
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # a broken EXIF block does not make the picture unreadable
-        return 1
 
 
 def _formats() -> list[str]:
@@ -237,8 +254,27 @@ def _name(source: Path | str | bytes) -> str:
     return "image " + os.fsencode(source).decode("utf-8", "replace")
 
 
-def _unreadable(given: str, expected: str = "a whole image file (JPEG, PNG, WebP, ...)") -> UnreadableImage:
-    return UnreadableImage(given, expected, "replace it or remove its row")
+def _unknown(source: Path | str | bytes, name: str) -> UnreadableImage:
+    """What is said of a file that Pillow does not know: by its first bytes, where they tell its kind."""
+    if isinstance(source, bytes):
+        head = source[:32]
+    else:
+        with open(source, "rb", opener=_at_once) as file:
+            head = file.read(32)
+    kind = next((kind for start, mark, kind in _KINDS if head[start:].startswith(mark)), None)
+    if kind is None:
+        return unreadable(f"{name} is not an image file")
+    if kind in _NEEDS and features.check(_NEEDS[kind]):
+        return unreadable(f"{name} is damaged")
+    return _not_here(f"{name} is {kind} file")
+
+
+def _not_here(given: str) -> UnreadableImage:
+    return UnreadableImage(
+        f"{given}, which cannot be decoded here",
+        "a JPEG, PNG, WebP, TIFF, ... file",
+        "save it as one of these, or remove its row",
+    )
 
 
 def _too_large(name: str, size: str, limit: int) -> UnreadableImage:

@@ -188,8 +188,8 @@ class _Batches(TorchDataset):
         return stacked(images), values.masked_fill(~known, 0.0), known, torch.tensor(good), tuple(bad)
 
     def _image(self, row: int, epoch: int) -> Tensor:
-        shrink_to = self.transform.shrink_to if isinstance(self.transform, ImageTransform) else None
-        image = decode_image(self.dataset.encoded(row), shrink_to=shrink_to)
+        decode = self.transform.decode if isinstance(self.transform, ImageTransform) else decode_image
+        image = decode(self.dataset.encoded(row))
         if self.seed is None:
             return self.transform(image)
         return keyed(self.transform, image, self.seed, epoch, row)

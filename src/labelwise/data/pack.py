@@ -25,7 +25,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, decode_image, image_size, is_jpeg, portable_pixmap
-from labelwise.data.store import DESCRIPTION, FORMAT, SCHEMA, TABLE
+from labelwise.data.store import DESCRIPTION, FORMAT, SCHEMA, TABLE, file_check
 from labelwise.data.table import write_table
 from labelwise.data.transforms import TransformConfig, build_transform
 from labelwise.data.wholefile import whole_file
@@ -89,13 +89,12 @@ def pack(
         bad = _write_files(data, part, _encoder(size, form), kept, workers or os.cpu_count() or 1, tick)
         write_table(_without_images(data, size, form, len(bad)), part / TABLE)
         files = sorted(path.name for path in part.glob("images-*.arrow"))
-        table = (part / TABLE).read_bytes()
         described = {
             **plan,
             "rows": len(data),
             "source": data.source,
             "files": {name: (part / name).stat().st_size for name in files},
-            "table": {"bytes": len(table), "check": zlib.crc32(table)},
+            "table": {"bytes": (part / TABLE).stat().st_size, "check": file_check(part / TABLE)},
         }
         with whole_file(part / DESCRIPTION) as new:
             new.write_text(json.dumps(described, indent=2), encoding="utf-8")
@@ -142,10 +141,17 @@ def _digest(data: Dataset) -> str:
         if isinstance(image, bytes):
             digest.update(f"{i} {len(image)} {zlib.crc32(image)}\n".encode())
         else:
-            found = image.stat() if image.exists() else None
             digest.update(os.fsencode(image))
-            digest.update(f" {found and (found.st_size, found.st_mtime_ns)}\n".encode())
+            digest.update(f" {_state(image)}\n".encode())
     return digest.hexdigest()
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _take_up(part: Path, plan: dict[str, Any]) -> int:

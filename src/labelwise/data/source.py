@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -41,7 +42,7 @@ class Source:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        tail = "&".join(f"{name}={value}" for name, value in self.options.items())
+        tail = "&".join(f"{name}={escaped(value)}" for name, value in self.options.items())
         return (f"{self.kind}:" if self.kind else "") + self.path + (f"?{tail}" if tail else "")
 
     def with_option(self, name: str, value: str) -> Source:
@@ -58,8 +59,28 @@ class Source:
         return value
 
     def names(self, option: str) -> list[str]:
-        """Values of an option that is a list with commas."""
-        return [part.strip() for part in self.options.get(option, "").split(",") if part.strip()]
+        """Values of an option that is a list with commas; one that holds a comma itself stands in double quotes."""
+        parts = next(csv.reader([self.options.get(option, "")], skipinitialspace=True), [])
+        return [part.strip() for part in parts if part.strip()]
+
+
+def escaped(value: str) -> str:
+    """A value as an option takes it: `%`, `&` and `?` would end it and become `%25`, `%26` and `%3F`.
+
+    >>> escaped("50 % & more?")
+    '50 %25 %26 more%3F'
+    """
+    return value.replace("%", "%25").replace("&", "%26").replace("?", "%3F")
+
+
+def listed(values: Iterable[str]) -> str:
+    """Values as an option that is a list takes them, ready to be typed.
+
+    >>> listed(["Age", "AP, PA", "left & right"])
+    'Age,"AP, PA",left %26 right'
+    """
+    parts = ['"' + v.replace('"', '""') + '"' if any(c in v for c in ',"') else v for v in values]
+    return escaped(",".join(parts))
 
 
 def parse(text: str) -> Source:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int16, Int64, Shaped, UInt8
 
+from labelwise.data.balance import one_sided_notes
 from labelwise.data.dataset import Dataset
 from labelwise.data.duplicates import connected, dataset_content_codes, fingerprints, near_duplicates
 from labelwise.errors import LabelwiseError
@@ -53,12 +54,14 @@ def stratified_split(
     positive = known & (values >= 0.5)
     if group is None:
         unit = np.arange(len(values))
-        content, weight = positive.astype(np.int32), np.ones(len(values), np.int64)
+        content, weight = positive.view(np.int8), np.ones(len(values), np.int64)
     else:
         unit = np.unique(group, return_inverse=True)[1].reshape(-1)
         weight = np.bincount(unit)
-        content = np.zeros((len(weight), values.shape[1]), np.int32)
-        np.add.at(content, unit, positive.astype(np.int32))
+        order = np.argsort(unit, kind="stable")
+        starts = np.cumsum(weight) - weight
+        kind = np.int8 if weight.max() < 128 else np.int32  # a million groups with 80 labels: 80 or 320 MB
+        content = np.add.reduceat(positive[order], starts, axis=0, dtype=kind)
     room = whole_shares(len(values), share)
     rng = np.random.default_rng(seed)
     codes = _Dealing(content, weight, room, share).deal(rng)
@@ -167,7 +170,7 @@ def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
         seed: of the draw.
 
     Returns:
-        the data set, with a note on what was made.
+        the data set, with a note on what was made and on labels that a split made here cannot teach or judge.
 
     Raises:
         LabelwiseError: when there are splits and none of them is called train, or too few rows to split.
@@ -189,7 +192,8 @@ def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
     codes[rows[picked == 1]] = len(data.split_names)
     made = int((picked == 1).sum())
     note = f"val is a stratified {made:,} of the {len(rows):,} train rows (10 %, seed {seed})."
-    return data.with_split(codes, (*data.split_names, "val")).with_notes(note)
+    found = data.with_split(codes, (*data.split_names, "val"))
+    return found.with_notes(note, *one_sided_notes(found, ("train", "val")))
 
 
 def fewer_rows(data: Dataset, split: str, number: int, seed: int = 0) -> Dataset:
@@ -224,7 +228,8 @@ def split_dataset(
 ) -> Dataset:
     """The data set under new stratified splits.
 
-    Copies of an image and rows of one group stay together; with `near`, near duplicates too.
+    Copies of an image and rows of one group stay together; with `near`, near duplicates too. Notes name the labels
+    that end without a known positive or a known negative in a split.
 
     Raises:
         LabelwiseError: for too few rows, or fractions that `stratified_split` refuses.
@@ -232,7 +237,8 @@ def split_dataset(
     _refuse_few(len(data), len(names), data)
     codes = stratified_split(data.values, data.known, fractions, seed, together(data, near))
     told = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, fractions, strict=True))
-    return data.with_split(codes, names).with_notes(f"Stratified split: {told} (seed {seed}).")
+    found = data.with_split(codes, names)
+    return found.with_notes(f"Stratified split: {told} (seed {seed}).", *one_sided_notes(found, names))
 
 
 def together(data: Dataset, near: bool = False) -> Int64[np.ndarray, " N"] | None:

@@ -1,14 +1,19 @@
-"""Images in a packed store: mapped into memory, read one at a time, each checked as it is read."""
+"""Images in a packed store: read one at a time by their place in a file, each checked as it is read."""
 
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from bisect import bisect_right
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
+import numpy as np
 import pyarrow as pa
+from jaxtyping import Int64
 
 from labelwise.data.decode import UnreadableImage
 from labelwise.errors import LabelwiseError, first_line
@@ -23,11 +28,14 @@ SCHEMA = pa.schema([("content", pa.large_binary()), ("check", pa.uint32()), ("re
 class PackedImages:
     """The images of a folder that `labelwise data pack` wrote.
 
-    Opening reads sizes and offsets alone; an image's bytes come from the disk when it is read, and processes share
-    what the system keeps of them.
+    Opening reads sizes and offsets alone, 20 bytes an image. An image's bytes are copied from the file when it is
+    read; no file stays mapped, so that reading a whole store does not fill the memory of the process.
 
     Args:
         folder: of the store.
+
+    Attributes:
+        lengths: `[N]` int64 bytes of each encoded image, -1 for one that could not be packed.
 
     Raises:
         LabelwiseError: no store, one of a newer format, or a file that is missing, cut short or damaged.
@@ -35,16 +43,23 @@ class PackedImages:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.described = folder, describe(folder)
-        self._parts: list[pa.RecordBatch] = []
-        self._starts: list[int] = []
-        rows = 0
-        for name in self.described["files"]:
-            for batch in _batches(folder / name):
-                self._starts.append(rows)
-                self._parts.append(batch)
-                rows += batch.num_rows
+        self.files = [folder / name for name in self.described["files"]]
+        parts = [_columns(file) for file in self.files]
+        self._starts = np.cumsum([0, *(len(part.lengths) for part in parts)]).tolist()
+        rows = self._starts[-1]
         if rows != self.described["rows"]:
             raise _damaged(folder, f"{rows:,} images", f"{self.described['rows']:,}, as were written")
+        self.lengths: Int64[np.ndarray, " N"] = _joined([part.lengths for part in parts], np.int64)
+        self._places = _joined([part.places for part in parts], np.int64)
+        self._checks = _joined([part.checks for part in parts], np.uint32)
+        self._reasons = {
+            start + row: reason
+            for start, part in zip(self._starts, parts, strict=False)
+            for row, reason in part.reasons.items()
+        }
+        self._opened = [_opened(file) for file in self.files]
+        for number in self._opened:
+            finalize(self, os.close, number)
 
     def __len__(self) -> int:
         return self.described["rows"]
@@ -58,16 +73,71 @@ class PackedImages:
         Raises:
             UnreadableImage: it could not be decoded when the store was written, or its bytes changed since.
         """
-        part = bisect_right(self._starts, number) - 1
-        row, columns = number - self._starts[part], self._parts[part]
-        found = columns.column(0)[row].as_py()
-        if found is None:
-            reason = columns.column(2)[row].as_py()
-            raise UnreadableImage(reason, "a whole image file", "replace it and pack again")
-        if zlib.crc32(found) != columns.column(1)[row].as_py():
+        found = self._bytes(number, 0)
+        if zlib.crc32(found) != self._checks[number]:
             given = f"image {number} of {self.folder} with another checksum than was written"
             raise UnreadableImage(given, "the bytes that were packed", "pack again; the disk may be failing")
         return found
+
+    def end(self, number: int, size: int) -> bytes | None:
+        """At most `size` last bytes of an encoded image, unchecked; `None` where there are none."""
+        try:
+            return self._bytes(number, max(0, int(self.lengths[number]) - size))
+        except UnreadableImage:
+            return None
+
+    def file_of(self, number: int) -> Path:
+        """The file that an image is in."""
+        return self.files[self._part(number)]
+
+    def place_of(self, number: int) -> int:
+        """What tells an image from the others of the store."""
+        return number
+
+    def _part(self, number: int) -> int:
+        return bisect_right(self._starts, number) - 1
+
+    def _bytes(self, number: int, start: int) -> bytes:
+        """An image's bytes from a place on."""
+        length = int(self.lengths[number])
+        if length < 0:
+            reason = self._reasons.get(number, f"image {number} of {self.folder} is not there")
+            raise UnreadableImage(reason, "a whole image file", "replace it and pack again")
+        try:
+            found = _read(self._opened[self._part(number)], length - start, int(self._places[number]) + start)
+        except OSError as error:
+            given = f"image {number} of {self.folder} cannot be read ({error.strerror})"
+            raise UnreadableImage(given, "a disk that gives its files", "check the disk") from None
+        return found
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Of each image of a file its length, its place in the file and its checksum; and reasons by row."""
+
+    lengths: np.ndarray
+    places: np.ndarray
+    checks: np.ndarray
+    reasons: dict[int, str]
+
+
+def _joined(parts: list[np.ndarray], kind: type[np.generic]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, kind), *parts])
+
+
+def _opened(file: Path) -> int:
+    try:
+        return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _damaged(file.parent, f"{file.name} ({error.strerror})", "a file that can be opened") from None
+
+
+def _read(opened: int, size: int, place: int) -> bytes:
+    """Bytes of an open file; fewer where it ends before."""
+    found = os.pread(opened, size, place)
+    while len(found) < size and (more := os.pread(opened, size - len(found), place + len(found))):
+        found += more
+    return found
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -93,23 +163,53 @@ def describe(folder: Path) -> dict[str, Any]:
         if found != size:
             told = f"{name} of {found:,} bytes" if found >= 0 else f"no {name}"
             raise _damaged(folder, told, f"{size:,} bytes, as were written")
-    if zlib.crc32((folder / TABLE).read_bytes()) != described["table"]["check"]:
+    if file_check(folder / TABLE) != described["table"]["check"]:
         raise _damaged(folder, f"{TABLE} with another checksum", "the one that was written")
     return described
 
 
-def _batches(file: Path) -> list[pa.RecordBatch]:
-    """The batches of a file, mapped; offsets are looked through, so that no later read can leave the file."""
+def file_check(file: Path) -> int:
+    """CRC-32 of a file, read piece by piece."""
+    check = 0
+    with open(file, "rb") as opened:
+        while piece := opened.read(1 << 20):
+            check = zlib.crc32(piece, check)
+    return check
+
+
+def _columns(file: Path) -> _Columns:
+    """Where the images of a file are; offsets are looked through, so that no later read can leave the file."""
+    lengths, places, checks, reasons, row = [], [], [], {}, 0
     try:
-        opened = pa.ipc.open_file(pa.memory_map(str(file)))
-        if opened.schema != SCHEMA:
-            raise _damaged(file.parent, f"{file.name} with other columns", ", ".join(SCHEMA.names))
-        batches = [opened.get_batch(i) for i in range(opened.num_record_batches)]
-        for batch in batches:
-            batch.validate(full=True)
+        with pa.memory_map(str(file)) as mapped:
+            opened = pa.ipc.open_file(mapped)
+            if opened.schema != SCHEMA:
+                raise _damaged(file.parent, f"{file.name} with other columns", ", ".join(SCHEMA.names))
+            mapped.seek(0)
+            first, size = mapped.read_buffer(1).address, mapped.size()
+            for number in range(opened.num_record_batches):
+                batch = opened.get_batch(number)
+                batch.validate(full=True)
+                if not batch.num_rows:
+                    continue
+                content, check, reason = batch.columns
+                _, offsets, held = content.buffers()
+                ends = np.frombuffer(offsets, np.int64)[content.offset :][: len(content) + 1]
+                there = content.is_valid().to_numpy(zero_copy_only=False)
+                start = held.address - first if held is not None and held.size else 0
+                if not 0 <= start <= start + int(ends[-1]) <= size:
+                    raise _damaged(file.parent, f"{file.name} with compressed batches", "plain ones")
+                lengths.append(np.where(there, np.diff(ends), -1))
+                places.append(start + ends[:-1])
+                checks.append(np.array(check.fill_null(0).to_numpy(zero_copy_only=False)))
+                told = enumerate(reason.to_pylist(), row)
+                reasons |= {place: text for place, text in told if text is not None}
+                row += len(content)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file.parent, f"{file.name} ({first_line(error)})", "an Arrow file") from None
-    return batches
+    return _Columns(
+        _joined(lengths, np.int64), _joined(places, np.int64), _joined(checks, np.uint32), reasons
+    )
 
 
 def _damaged(folder: Path, given: str, expected: str) -> LabelwiseError:

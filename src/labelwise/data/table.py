@@ -81,10 +81,19 @@ def _schema(data: Dataset, embed: bool, file: Path) -> pa.Schema:
         "groups": data.labels.to_json()["groups"],
         "splits": list(data.split_names),
         "root": None if embed else _written_root(data.root, file),
-        "notes": list(data.notes),
+        "notes": [*data.notes, *_note_of_absent(data, embed)],
         "source": data.source,
     }
     return pa.schema(fields, metadata={METADATA_KEY: json.dumps(described).encode()})
+
+
+def _note_of_absent(data: Dataset, embed: bool) -> list[str]:
+    """A sentence on images of a store that could not be packed: their rows stay, with no bytes to decode."""
+    absent = [i for i in range(len(data)) if embed and data.absent(i)]
+    if not absent:
+        return []
+    names = ", ".join(data.image_id(i) for i in absent[:3]) + (", ..." if len(absent) > 3 else "")
+    return [f"{len(absent):,} images have no bytes in this table, as the store had none: {names}."]
 
 
 def _written_root(root: Path | None, file: Path) -> str | None:
@@ -100,7 +109,7 @@ def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int)
     if not embed or data.holds_bytes:
         columns.append(data.images[start:stop].cast(schema.field(0).type))
     else:
-        columns.append(pa.array([_read(data, i) for i in range(start, stop)], pa.large_binary()))
+        columns.append(pa.array([image_content(data, i) for i in range(start, stop)], pa.large_binary()))
     if data.split_of is not None:
         names = np.array([*data.split_names, None], object)
         columns.append(pa.array(names[data.split_of[part]], pa.string()))
@@ -113,7 +122,10 @@ def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int)
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _read(data: Dataset, row: int) -> bytes:
+def image_content(data: Dataset, row: int) -> bytes:
+    """The encoded image of a row; raises `LabelwiseError` for a file that cannot be read."""
+    if data.absent(row):
+        return b""
     file = data.encoded(row)
     try:
         return file if isinstance(file, bytes) else file.read_bytes()

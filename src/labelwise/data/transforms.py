@@ -6,6 +6,7 @@ import hashlib
 import math
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -13,6 +14,9 @@ from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
+
+from labelwise.data.decode import MAX_PIXELS, decode_image
+from labelwise.data.pixels import BITS
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
@@ -22,7 +26,7 @@ MID_GREY = 128
 class TransformConfig(BaseModel):
     """How an image becomes a square (or a given rectangle) of pixels.
 
-    `image_size` and `resize` always act, the other settings in training only.
+    `image_size`, `resize` and `bits` always act, the other settings in training only.
 
     The defaults keep nearly the whole scene in sight, because a crop that cuts an object out leaves a wrong
     label behind. Switch `flip` off where mirrored images mean something else (digits, text, left and right).
@@ -34,6 +38,12 @@ class TransformConfig(BaseModel):
     resize: Literal["squash", "crop"] = Field(
         "squash",
         description="squash: the whole image, aspect changed; crop: the largest part of that aspect",
+    )
+    bits: int = Field(
+        BITS,
+        ge=8,
+        le=BITS,
+        description="bits that 16-bit grey images use, as 12 where a camera stored its pixels as they came",
     )
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring left and right")
     multi_scale: tuple[Share, ...] = Field(
@@ -71,6 +81,14 @@ class ImageTransform:
         """Pixels: the sides that `decode_image(shrink_to=)` must keep so that no window is enlarged."""
         scales = self.config.multi_scale if self.train else ()
         return math.ceil(max(self.config.size) / min(scales, default=1.0))
+
+    def decode(
+        self, source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
+    ) -> UInt8[Tensor, "3 H W"]:
+        """An image as `decode_image` gives it, by these settings and no larger than they need it."""
+        return decode_image(
+            source, max_pixels=max_pixels, shrink_to=self.shrink_to, bits=self.config.bits, notes=notes
+        )
 
     def __call__(self, image: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "3 h w"]:
         image = _window(image, self.config, self.train)

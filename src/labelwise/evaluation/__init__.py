@@ -3,7 +3,8 @@
 import labelwise.training  # noqa: F401  judging reads runs and training judges: this order lets either come first
 from labelwise.evaluation.companions import companions, cooccurrence_shift
 from labelwise.evaluation.corrupt import corruption_table
-from labelwise.evaluation.evaluate import Result, evaluate, same_labels
+from labelwise.evaluation.evaluate import Result, evaluate
+from labelwise.evaluation.labels import same_labels
 from labelwise.evaluation.scores import Scores, StoredScores, collect
 
 __all__ = [

@@ -24,7 +24,8 @@ from labelwise.decisions.contradictions import (
     implied_missing,
 )
 from labelwise.decisions.decisions import Decisions, sigmoid
-from labelwise.evaluation.evaluate import evaluate, same_labels
+from labelwise.evaluation.evaluate import evaluate
+from labelwise.evaluation.labels import same_labels, unlike
 from labelwise.evaluation.out_of_fold import out_of_fold
 from labelwise.evaluation.scores import Scores
 from labelwise.training.files import write_text
@@ -89,7 +90,8 @@ def audit(
 
     Args:
         run: whose settings, and for other splits whose weights, are used.
-        data: images with the run's labels in any order, under splits of which `train` is what the run learned from.
+        data: images with the run's labels in any order, under splits of which `train` is what the run learned from;
+            of a label that they lack nothing is proposed.
         split: a split, several as `train+val`, or `all`.
         folds: models to train for the images of `train`.
         limit: findings to keep; 0 keeps all.
@@ -100,7 +102,9 @@ def audit(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     watch = watch or Watch(quiet=True)
-    data = same_labels(data, run.labels.names)
+    given, data = data, same_labels(data, run.labels.names)
+    for note in unlike(given, data):
+        watch.say(f"note: {note}")
     parts = list(data.splits()) if split == "all" else list(dict.fromkeys(split.split("+")))
     places = [data.rows_of(part) for part in parts]
     rows = data.take(np.concatenate(places))
@@ -114,7 +118,9 @@ def audit(
         scores = _scores(run, data, part, rows.take(here), folds, apart, watch)
         probabilities[here[scores.rows]] = _calibrated(scores)
         start += len(place)
-    findings = find(rows, probabilities, alike)
+    findings = [
+        f for f in find(rows, probabilities, alike) if rows.labels.names[f.label] in given.labels.names
+    ]
     how = f"{folds} folds" if parts == ["train"] else f"{folds} folds for train, the run itself elsewhere"
     return Audit(rows, probabilities, findings[:limit] if limit else findings, how)
 

@@ -98,6 +98,8 @@ def cooccurrence_shift(
         if min(part.sum() for part in parts.values()) < FEWEST:
             continue
         absent = known[:, pair.label] & (values[:, pair.label] < 0.5)
+        if not absent.any():  # every order of the images would give an AP of 1
+            continue
         ap = {
             name: _part_ap(cells.scores[:, pair.label], part, absent, int(here.sum()))
             for name, part in parts.items()

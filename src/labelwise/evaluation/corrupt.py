@@ -103,12 +103,14 @@ class Robustness:
 
     Args:
         clean: mAP, CF1 and OF1 of the pictures as they are.
+        without: labels that have no average precision, each with what it lacks.
         rows: one per kind and strength.
         scores: of the pictures as they are.
         images: how many were judged.
     """
 
     clean: Mapping[str, float]
+    without: Mapping[str, str]
     rows: tuple[Row, ...]
     scores: Scores
     images: int
@@ -125,6 +127,7 @@ class Robustness:
             },
             "images": self.images,
             "clean": dict(self.clean),
+            "labels_without_AP": dict(self.without),
             "corrupted": [vars(row) for row in self.rows],
             "mean": {kind: self.mean(kind) for kind in dict.fromkeys(row.kind for row in self.rows)},
         }
@@ -154,7 +157,7 @@ def corruption_table(
         progress: told of each row.
 
     Raises:
-        LabelwiseError: unknown kind, or no readable image.
+        LabelwiseError: unknown kind, no readable image, or no label with a known positive and a known negative.
     """
     for kind in kinds:
         if kind not in LEVELS:
@@ -172,13 +175,21 @@ def corruption_table(
         return scores, _figures(scores)
 
     scores, clean = judge(Corruption(plain))
+    without = F.without_average_precision(scores.hard, scores.known)
+    if len(without) == len(rows.labels):
+        raise LabelwiseError(
+            f"{len(rows):,} images of {rows.source} in which no label has both a known positive and a known negative",
+            "at least one such label, for there is no mAP without",
+            "judge on other images, or write 0 where a label is absent",
+        )
     progress(f"clean: mAP {clean['mAP']:.4f}")
     found = []
     for kind, strength in _pairs(kinds):
         _, figures = judge(Corruption(plain, kind, strength, seed))
         found.append(Row(kind, strength, **figures, kept=figures["mAP"] / clean["mAP"]))
         progress(f"{kind} {strength}: mAP {figures['mAP']:.4f}")
-    return Robustness(clean, tuple(found), scores, len(scores.rows))
+    names = {rows.labels.names[j]: why for j, why in without.items()}
+    return Robustness(clean, names, tuple(found), scores, len(scores.rows))
 
 
 def _pairs(kinds: Sequence[str]) -> Iterator[tuple[str, int]]:

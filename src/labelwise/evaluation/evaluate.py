@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,10 @@ from labelwise.data.transforms import build_transform
 from labelwise.decisions import Tuning
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evidence import Evidence
-from labelwise.evaluation.figures import figures
-from labelwise.evaluation.groups import group_figures, plain_groups
+from labelwise.evaluation.figures import figures, plain
+from labelwise.evaluation.groups import group_figures
+from labelwise.evaluation.labels import same_labels
+from labelwise.evaluation.origin import code_version
 from labelwise.evaluation.protocols import RULES, Protocol
 from labelwise.evaluation.protocols import protocol as protocol_named
 from labelwise.evaluation.scores import Scores, collect, gather
@@ -97,7 +98,7 @@ def evaluate(
 
     Args:
         run: a run or its folder.
-        data: a data set with the run's labels, in any order.
+        data: a data set with the run's labels, in any order; see `same_labels` for those that only one of them has.
         split: name of the split, or several as `val+test`.
         angles: also report the angles between label features and their classifiers.
         pointing: also judge the maps, by their spread and, where boxes are known, by the pointing game.
@@ -108,7 +109,7 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     named = protocol_named(protocol) if protocol else None
-    data = same_labels(data, run.labels.names)
+    data = same_labels(data, run.labels.names, whole=named is not None)
     rows = named.rows(run.config.data.source, data, split) if named else data.split(split)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rank, world = _rank()
@@ -140,7 +141,7 @@ def _under(named: Protocol, result: Result, run: Run, data: Dataset, rows: Datas
     return replace(
         result,
         protocol={**result.protocol, **told},
-        metrics={**result.metrics, **named.figures(result.scores)},
+        metrics={**result.metrics, **plain(named.figures(result.scores))},
     )
 
 
@@ -180,31 +181,9 @@ def judge(
     if evidence is not None:
         evidence.add_to(metrics, per_label)
     if run.labels.groups:
-        metrics["groups"] = plain_groups(group_figures(scores, run.labels))
+        metrics["groups"] = plain(group_figures(scores, run.labels))
     angle_data = AngleReport.joined(gather(report)).compute() if report is not None else None
     return Result(dict(RULES), metrics, per_label, _conditions(run, rows, scores, split), scores, angle_data)
-
-
-def same_labels(data: Dataset, names: tuple[str, ...]) -> Dataset:
-    """The data set with its label columns in the order of `names`; matched by name, never by position.
-
-    Raises:
-        LabelwiseError: labels that the run lacks or that the data lack.
-    """
-    if data.labels.names == names:
-        return data
-    missing = [n for n in names if n not in data.labels.names]
-    extra = [n for n in data.labels.names if n not in names]
-    if missing or extra:
-        told = "; ".join(
-            f"{what}: {', '.join(found[:5])}"
-            for what, found in (("lacking", missing), ("extra", extra))
-            if found
-        )
-        raise LabelwiseError(
-            f"labels of {data.source} ({told})", f"the run's {len(names)} labels", "use its own data"
-        )
-    return data.with_labels(names)
 
 
 def _conditions(run: Run, rows: Dataset, scores: Scores, split: str) -> dict[str, Any]:
@@ -231,18 +210,10 @@ def _conditions(run: Run, rows: Dataset, scores: Scores, split: str) -> dict[str
         "seed": c.seed,
         "decisions_from": run.decisions().source,
         "precision": "fp32",
-        "labelwise_commit": _commit(),
+        "labelwise_commit": code_version(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def _commit() -> str:
-    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "not from a checkout"
 
 
 def _rank() -> tuple[int, int]:

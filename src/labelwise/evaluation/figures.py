@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,17 @@ from labelwise.metrics.arrays import as_numpy
 from labelwise.metrics.bootstrap import draw, drawn_macro_f1, drawn_map, interval
 
 PLAIN = 0.5
+SHOWN = 10
+"""Labels that a sentence names."""
 
 
 def figures(
     scores: Scores | StoredScores, names: Sequence[str], decisions: Decisions, tuning: Tuning | None = None
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """All metrics of scores, over labels and per label; decided at logit 0 and by the run's own decisions.
+
+    A label that lacks a known positive or a known negative has no AP and no F1; `labels_without_AP` names it with
+    what it lacks, and no mean over labels counts it.
 
     Args:
         scores: logits `[N, L]` beside what is known.
@@ -35,7 +41,8 @@ def figures(
         selected = decisions.select(p)
     else:
         p, selected = tuning.probabilities, tuning.selected
-    plain = Decisions(decisions.thresholds, np.ones(len(names)), np.zeros(len(names))).probabilities(z)
+    sigmoid = Decisions(decisions.thresholds, np.ones(len(names)), np.zeros(len(names)))
+    uncalibrated = sigmoid.probabilities(z)
     metrics = {
         "mAP": F.mean_average_precision(z, y, k),
         "mAP_envelope": F.mean_average_precision(z, y, k, kind="envelope"),
@@ -43,15 +50,16 @@ def figures(
         "top3": F.threshold_metrics(z, y, k, threshold=0.0, top_k=min(3, z.shape[1])),
         "tuned": F.threshold_metrics(selected.astype(np.float32), y, k, threshold=PLAIN),
         "calibration": {
-            "before": F.calibration_metrics(plain, y, k),
+            "before": F.calibration_metrics(uncalibrated, y, k),
             "after": F.calibration_metrics(p, y, k),
         },
         "intervals": _intervals(z, y, k, selected),
     }
+    lacking = F.without_average_precision(y, k)
     found = {
         "AP": as_numpy(F.average_precision(z, y, k)),
         "ECE": as_numpy(F.calibration_error(p, y, k)),
-        "ECE_before": as_numpy(F.calibration_error(plain, y, k)),
+        "ECE_before": as_numpy(F.calibration_error(uncalibrated, y, k)),
     }
     counted = [_counts(k[:, j], y[:, j] == 1, selected[:, j]) for j in range(len(names))]
     per_label = {
@@ -62,7 +70,8 @@ def figures(
         }
         for j, name in enumerate(names)
     }
-    return _plain(metrics), per_label
+    without = {"labels_without_AP": {names[j]: why for j, why in lacking.items()}}
+    return {**plain(metrics), **without}, per_label
 
 
 def _intervals(z: np.ndarray, y: np.ndarray, k: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
@@ -76,18 +85,41 @@ def _intervals(z: np.ndarray, y: np.ndarray, k: np.ndarray, selected: np.ndarray
 
 def _counts(known: np.ndarray, positive: np.ndarray, called: np.ndarray) -> dict[str, Any]:
     hit = int((known & positive & called).sum())
-    positives, predicted = int((known & positive).sum()), int((known & called).sum())
+    positives, negatives = int((known & positive).sum()), int((known & ~positive).sum())
+    predicted = int((known & called).sum())
     return {
         "positives": positives,
-        "negatives": int((known & ~positive).sum()),
+        "negatives": negatives,
         "unknown": int((~known).sum()),
-        "precision": hit / predicted if predicted else None,
+        "precision": hit / predicted if predicted and negatives else None,
         "recall": hit / positives if positives else None,
-        "F1": 2 * hit / (positives + predicted) if positives + predicted else None,
+        "F1": 2 * hit / (positives + predicted) if positives and negatives else None,
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Nested figures as JSON holds them: `None` for what has no value."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return float(value)
+        return {k: plain(v) for k, v in value.items()}
+    return None if math.isnan(value) else float(value)
+
+
+def shown(value: float | None, digits: int = 4) -> str:
+    """A figure as text, a dash for what has no value.
+
+    >>> shown(0.5), shown(None, 2)
+    ('0.5000', '-')
+    """
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def left_out(metrics: Mapping[str, Any]) -> str:
+    """A sentence that names the labels without an average precision and what each lacks; empty where there are none.
+
+    >>> left_out({"labels_without_AP": {"sun": "no known negative", "fog": "no known positive"}})
+    'left out of the mAP: sun (no known negative), fog (no known positive)'
+    """
+    without = metrics.get("labels_without_AP") or {}
+    named = [f"{name} ({why})" for name, why in without.items()]
+    more = f" and {len(named) - SHOWN:,} more" if len(named) > SHOWN else ""
+    return f"left out of the mAP: {', '.join(named[:SHOWN])}{more}" if named else ""

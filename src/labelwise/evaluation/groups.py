@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from labelwise.evaluation.scores import Scores, StoredScores
@@ -14,6 +12,7 @@ from labelwise.types import LabelSet
 def group_figures(scores: Scores | StoredScores, labels: LabelSet) -> dict[str, dict[str, float]]:
     """mAP, mean accuracy and macro F1 over the labels of each group, in the order of the label set's groups.
 
+    A label without a known positive or a known negative is in none of the means, and a group of such labels has none.
     Labels are decided at logit 0 as everywhere; of an exclusive group `one` is the share of images with a known true
     label of the group in which the highest logit of the group is that label's.
 
@@ -26,10 +25,13 @@ def group_figures(scores: Scores | StoredScores, labels: LabelSet) -> dict[str, 
     for name, group in labels.groups.items():
         columns = [labels.index(label) for label in group.labels]
         z, t, k = scores.logits[:, columns], y[:, columns], scores.known[:, columns]
+        lacking = F.without_average_precision(t, k)
+        judged = [j for j in range(len(columns)) if j not in lacking]
+        mean_accuracy = F.attribute_metrics(z[:, judged], t[:, judged], k[:, judged], threshold=0.0)["mA"]
         found[name] = {
             "labels": float(len(columns)),
             "mAP": float(F.mean_average_precision(z, t, k)),
-            "mA": F.attribute_metrics(z, t, k, threshold=0.0)["mA"],
+            "mA": mean_accuracy,
             "CF1_macro": F.threshold_metrics(z, t, k, threshold=0.0)["CF1_macro"],
             **({"one": _one(z, t, k)} if group.exclusive else {}),
         }
@@ -41,11 +43,3 @@ def _one(logits: np.ndarray, targets: np.ndarray, known: np.ndarray) -> float:
     if not rows.any():
         return float("nan")
     return float((logits[rows].argmax(1) == targets[rows].argmax(1)).mean())
-
-
-def plain_groups(found: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """The same as JSON holds it: `None` for what has no value."""
-    return {
-        name: {what: None if np.isnan(value) else value for what, value in row.items()}
-        for name, row in found.items()
-    }

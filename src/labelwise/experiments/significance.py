@@ -58,7 +58,7 @@ class Difference:
 
 
 def drawn_map(scores: StoredScores, counts: Int32[np.ndarray, "N R"]) -> Float[np.ndarray, " R"]:
-    """mAP under each draw, unknown cells left out and labels without a drawn positive skipped."""
+    """mAP under each draw, unknown cells left out and labels without a drawn positive or negative skipped."""
     return bootstrap.drawn_map(scores.logits, scores.values, scores.known.astype(bool), counts)
 
 
@@ -75,7 +75,7 @@ def differences(
         number: how many draws.
 
     Raises:
-        LabelwiseError: no such row, or runs that were judged on other images.
+        LabelwiseError: no such row, or runs that were judged on other images or without an mAP.
     """
     if against not in files:
         raise LabelwiseError(f"row {against!r}", f"one of {', '.join(files)}", "correct --against")
@@ -145,7 +145,14 @@ class _Drawn:
                 counts = draw(len(scores.ids), self.number, 0)
                 self._counts = np.concatenate((np.ones((len(counts), 1), np.int32), counts), axis=1)
             _check_same(path, scores, *self._first)
-            self._done[path] = drawn_map(scores, self._counts)
+            found = drawn_map(scores, self._counts)
+            if np.isnan(found[0]):
+                raise LabelwiseError(
+                    f"{path} in which no label has both a known positive and a known negative",
+                    "scores with an mAP",
+                    "judge the runs on other images",
+                )
+            self._done[path] = found
         return self._done[path]
 
 

@@ -20,7 +20,7 @@ FIGURES = ("mAP", "mAP_envelope", "CF1", "OF1", *EVIDENCE)
 COLUMNS = (
     "row", "known_proportion", "seed", *FIGURES, "val_mAP", "best_epoch", "epochs", "seconds", "images_per_second",
     "threads", "method", "backbone", "weights", "frozen", "image_size", "loss", "data", "train", "val", "test",
-    "commit", "torch",
+    "commit", "torch", "labels_without_AP",
 )  # fmt: skip
 
 # What the printed table shows of the figures: heading, figure, decimals, and whether it is shown in points.
@@ -70,6 +70,9 @@ def row_of_run(path: Path, name: str) -> dict[str, Any] | None:
         "train": training["images"],
         "commit": c["labelwise_commit"],
         "torch": c["torch"],
+        "labels_without_AP": ", ".join(
+            f"{label} ({why})" for label, why in (test["metrics"].get("labels_without_AP") or {}).items()
+        ),
     }
 
 
@@ -86,7 +89,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Mean and sample standard deviation of the test mAP of each row, in points, beside means of other figures.
 
     Rows of several known proportions get a line each and one of the mean over proportions, whose deviation is that of
-    the seeds' own means.
+    the seeds' own means. Lines below name the labels that a mAP leaves out.
     """
     partial = any(row["known_proportion"] != 1 for row in rows)
     head = f"{'row':24}{'  known' if partial else ''} {'test mAP':>16}"
@@ -96,14 +99,23 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     )
     lines = [head]
     for name, known, own in _groups(rows):
-        values = [100 * row["mAP"] for row in own]
+        values = [100 * row["mAP"] for row in own if row["mAP"] is not None]
         spread = f" +- {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        mean = f"{statistics.fmean(values):.2f}{spread}" if len(values) == len(own) else "-"
         cells = [
             f"{_mean_cell(own, key, digits, scale):>{w}}"
             for (_, key, digits, scale), w in zip(_SHOWN, widths, strict=True)
         ]
         start = f"{name:24}{f' {known:>6}' if partial else ''}"
-        lines.append(f"{start} {f'{statistics.fmean(values):.2f}{spread}':>16}{''.join(cells)}{len(own):7}")
+        lines.append(f"{start} {mean:>16}{''.join(cells)}{len(own):7}")
+    named: dict[str, list[str]] = {}
+    for row in rows:
+        if told := row.get("labels_without_AP"):
+            named.setdefault(told, []).append(row["row"])
+    everywhere = all(row.get("labels_without_AP") for row in rows) and len(named) == 1
+    for told, names in named.items():
+        where = "" if everywhere else f"{', '.join(dict.fromkeys(names))}: "
+        lines.append(f"{where}left out of the mAP: {told}")
     return "\n".join(lines)
 
 

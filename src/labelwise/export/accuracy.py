@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from labelwise.data import Dataset
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
+from labelwise.evaluation.figures import left_out
 from labelwise.export.engines import Engine
 from labelwise.metrics import functional as F
 
@@ -30,6 +31,7 @@ class Accuracy:
         equal: share of the decisions, one an image and label, that are the run's, in [0, 1].
         probability: largest difference of a calibrated probability, in [0, 1].
         maps: mean distance of the maps, `1/2 sum_p |a_p - b_p|`, in [0, 1]; `None` without maps.
+        without: labels that no mAP counts, each with what it lacks.
     """
 
     images: int
@@ -38,6 +40,7 @@ class Accuracy:
     equal: float
     probability: float
     maps: float | None
+    without: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passes(self) -> bool:
@@ -70,14 +73,16 @@ class Accuracy:
             "decisions_equal": self.equal,
             "max_probability_difference": self.probability,
             "mean_map_distance": self.maps,
+            "labels_without_AP": dict(self.without),
         }
 
     def __str__(self) -> str:
         maps = "" if self.maps is None else f", maps apart by {self.maps:.1e}"
+        without = left_out({"labels_without_AP": self.without})
         return (
             f"{self.images:,} images: mAP {100 * self.export:.2f} beside the run's {100 * self.run:.2f}, "
             f"{self.equal:.2%} of the decisions equal, largest difference of a probability "
-            f"{self.probability:.1e}{maps}"
+            f"{self.probability:.1e}{maps}{without and '; ' + without}"
         )
 
 
@@ -98,7 +103,7 @@ def measure_accuracy(
         decisions: from logits to probabilities and selected labels.
 
     Raises:
-        LabelwiseError: no image with a label.
+        LabelwiseError: no label with both a known positive and a known negative.
     """
     seen: list[int] = []
     ours, theirs, maps = [], [], []
@@ -110,14 +115,21 @@ def measure_accuracy(
         theirs.append(b)
         if a_maps is not None and b_maps is not None:
             maps.append(np.abs(a_maps - b_maps).sum((2, 3)).mean(1) / 2)
-    if not rows.positive[seen].any():
+    judged = rows.take(seen)
+    if not judged.positive.any():
         raise LabelwiseError(
             f"{rows.source} without a readable image that has a label",
             "labelled images to judge the precision on",
             "give --data SOURCE, or --precision fp32",
         )
+    if len(F.without_average_precision(judged.positive, judged.known)) == len(judged.labels):
+        raise LabelwiseError(
+            f"{len(seen):,} images of {rows.source} in which no label has both a known positive and a known negative",
+            "at least one such label to judge the precision by",
+            "give --data SOURCE, or --precision fp32",
+        )
     distance = float(np.concatenate(maps).mean()) if maps else None
-    return _judged(np.concatenate(ours), np.concatenate(theirs), rows.take(seen), decisions, distance)
+    return _judged(np.concatenate(ours), np.concatenate(theirs), judged, decisions, distance)
 
 
 def _judged(
@@ -126,6 +138,7 @@ def _judged(
     """Figures of logits `[N, L]`; scores that are no numbers rank last, and their mAP is none."""
     p, q = decisions.probabilities(ours), decisions.probabilities(theirs)
     whole = bool(np.isfinite(theirs).all())
+    lacking = F.without_average_precision(rows.positive, rows.known)
     return Accuracy(
         len(ours),
         F.mean_average_precision(ours, rows.positive, rows.known),
@@ -133,4 +146,5 @@ def _judged(
         float((decisions.select(p) == decisions.select(q)).mean()),
         float(np.where(np.isfinite(q), np.abs(p - q), 1.0).max()),
         maps,
+        {rows.labels.names[j]: why for j, why in lacking.items()},
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labelwise.data.pixels import BITS
 from labelwise.data.transforms import TransformConfig
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
@@ -33,12 +34,14 @@ class Preprocessing:
         resize: `squash`, the whole image, aspect changed, or `crop`, the largest central part of that aspect.
         mean: `[3]`, of pixels in [0, 1]; told for people, applied inside the graph.
         std: `[3]`, likewise.
+        bits: that 16-bit grey images use, see `decode_image`.
     """
 
     size: tuple[int, int]
     resize: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    bits: int = BITS
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back, with what never changes spelled out."""
@@ -50,6 +53,7 @@ class Preprocessing:
             "normalisation": "inside the graph",
             "mean": list(self.mean),
             "std": list(self.std),
+            "bits_of_16_bit_grey": self.bits,
         }
 
     @classmethod
@@ -57,11 +61,13 @@ class Preprocessing:
         """What `to_json` wrote."""
         height, width = stored["size"]
         mean, std = tuple(stored["mean"]), tuple(stored["std"])
-        return cls((int(height), int(width)), str(stored["resize"]), mean, std)
+        bits = int(stored.get("bits_of_16_bit_grey", BITS))  # what was written before it could be set
+        return cls((int(height), int(width)), str(stored["resize"]), mean, std, bits)
 
     def transform(self) -> TransformConfig:
         """The image transform that leads to the graph's input."""
-        return TransformConfig.model_validate({"image_size": self.size, "resize": self.resize})
+        settings = {"image_size": self.size, "resize": self.resize, "bits": self.bits}
+        return TransformConfig.model_validate(settings)
 
 
 @dataclass(frozen=True)

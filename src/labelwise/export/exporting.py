@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from labelwise.errors import LabelwiseError
-from labelwise.evaluation.evaluate import same_labels
+from labelwise.evaluation.labels import same_labels
 from labelwise.export.accuracy import Accuracy, measure_accuracy
 from labelwise.export.artefact import PRECISIONS, Artefact, Preprocessing, seal
 from labelwise.export.card import card_of, portable_decisions
@@ -234,4 +234,4 @@ def preprocessing(run: Run, eager: Eager) -> Preprocessing:
     backbone: Any = eager.model.backbone
     transform = run.config.transform()
     mean, std = (tuple(t.flatten().tolist()) for t in (backbone.mean, backbone.std))
-    return Preprocessing(transform.size, transform.resize, mean, std)
+    return Preprocessing(transform.size, transform.resize, mean, std, transform.bits)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from labelwise.data import Dataset, read
-from labelwise.data.decode import UnreadableImage, decode_image
+from labelwise.data.decode import UnreadableImage
 from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
@@ -56,7 +56,7 @@ def readable(run: Run, rows: Dataset) -> Iterator[tuple[int, Tensor]]:
     transform = build_transform(run.config.transform(), train=False)
     for i in range(len(rows)):
         try:
-            image = decode_image(rows.encoded(i), shrink_to=transform.shrink_to)
+            image = transform.decode(rows.encoded(i))
         except UnreadableImage:
             continue
         yield i, transform(image)

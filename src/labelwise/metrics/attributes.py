@@ -37,7 +37,8 @@ def attribute_metrics(
 
     `mA = mean_l (TPR_l + TNR_l) / 2`. Over images, with `y` the true and `q` the predicted labels of one:
     accuracy `mean |y & q| / |y or q|`, precision `mean |y & q| / |q|`, recall `mean |y & q| / |y|`.
-    Empty denominators count 0, so a label without positives or negatives drags mA down: see `one_sided`.
+    Empty denominators count 0, as published, so a label without positives or negatives drags mA down: see `one_sided`.
+    The figures over images are the published ones too: where only positives are known, no call can be wrong in them.
 
     Args:
         scores: `[N, L]` probabilities (or any float with a fitting threshold).

@@ -40,13 +40,13 @@ def drawn_average_precision(
         counts: how often each image comes in each draw.
 
     Returns:
-        NaN for a draw without a positive.
+        NaN for a draw without a positive or without a negative.
 
     >>> ranked = np.array([0.9, 0.8, 0.7]), np.array([True, False, True])
     >>> drawn_average_precision(*ranked, np.array([[1, 1], [1, 2], [1, 1]], np.int32)).round(4).tolist()
     [0.8333, 0.75]
     """
-    if not positive.any():
+    if not positive.any() or positive.all():
         return np.full(counts.shape[1], np.nan)
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.flatnonzero(positive[order])
@@ -62,6 +62,7 @@ def drawn_average_precision(
         with np.errstate(invalid="ignore"):
             precision = np.where(true > 0, true.cumsum(0) / called, 0.0)
             found[at : at + _AT_ONCE] = (true * precision).sum(0) / true.sum(0)
+    found[counts[~positive].sum(0) == 0] = np.nan
     return found
 
 
@@ -71,7 +72,7 @@ def drawn_map(
     known: Bool[np.ndarray, "N L"],
     counts: Int32[np.ndarray, "N R"],
 ) -> Float[np.ndarray, " R"]:
-    """mAP under each draw, unknown cells left out and labels without a drawn positive skipped.
+    """mAP under each draw, unknown cells left out, and labels without a drawn positive or negative skipped.
 
     Args:
         scores: higher is surer.
@@ -98,7 +99,7 @@ def drawn_macro_f1(
     known: Bool[np.ndarray, "N L"],
     counts: Int32[np.ndarray, "N R"],
 ) -> Float[np.ndarray, " R"]:
-    """Mean of the labels' F1 under each draw; labels without a drawn positive are skipped.
+    """Mean of the labels' F1 under each draw; labels without a drawn positive or negative are skipped.
 
     Args:
         selected: which labels were decided for.
@@ -108,9 +109,10 @@ def drawn_macro_f1(
     """
     positive, called = known & (targets >= 0.5), known & selected
     drawn = counts.T.astype(np.float32)  # exact: sums stay far below 2^24
-    hits, predicted, positives = (drawn @ m.astype(np.float32) for m in (positive & called, called, positive))
+    cells = positive & called, called, positive, known & ~positive
+    hits, predicted, positives, negatives = (drawn @ m.astype(np.float32) for m in cells)
     f1 = harmonic(ratio(hits, predicted), ratio(hits, positives))
-    there = positives > 0
+    there = (positives > 0) & (negatives > 0)
     with np.errstate(invalid="ignore"):
         return np.where(there, f1, 0.0).sum(1) / there.sum(1)
 

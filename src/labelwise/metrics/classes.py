@@ -23,7 +23,7 @@ class MeanAveragePrecision(Metric):
 
     Args:
         kind: `"raw"`, `"envelope"` or `"11point"`.
-        empty: `"skip"` or `"zero"`, for labels without a known positive.
+        empty: `"skip"` or `"zero"`, for labels without a known positive, as in `mean_average_precision`.
 
     >>> metric = MeanAveragePrecision()
     >>> metric.update(torch.tensor([[0.9, 0.2]]), torch.tensor([[1, 0]]))
@@ -42,7 +42,7 @@ class MeanAveragePrecision(Metric):
     def __init__(self, kind: str = "raw", empty: str = "skip", **kwargs: Any) -> None:
         super().__init__(**{"dist_sync_fn": gather_rows, **kwargs})
         one_of("kind", kind, ranking.KINDS)
-        one_of("empty", empty, ("skip", "zero"))
+        one_of("empty", empty, ranking.EMPTY)
         self.kind, self.empty = kind, empty
         for name in ("scores", "targets", "known"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
@@ -59,12 +59,14 @@ class MeanAveragePrecision(Metric):
 
     def compute(self) -> Float[Tensor, ""]:
         """The mean over labels, float64."""
-        return torch.tensor(
-            ranking.mean_over_labels(self.per_label().cpu().numpy(), self.empty), dtype=torch.float64
-        )
+        targets, known = _joined(self.targets), _joined(self.known)
+        positives = ((targets == 1) & known).sum(0).cpu().numpy()
+        zeros = np.flatnonzero(positives == 0) if self.empty == "zero" else ()
+        values = self.per_label().cpu().numpy()
+        return torch.tensor(ranking.mean_over_labels(values, zeros), dtype=torch.float64)
 
     def per_label(self) -> Float[Tensor, " L"]:
-        """Average precision of each label from what this process holds; NaN without a known positive."""
+        """Average precision of each label from what this process holds; NaN as in `average_precision`."""
         scores, targets, known = (_joined(state) for state in (self.scores, self.targets, self.known))
         return torch.as_tensor(ranking.average_precision(scores, targets, known, self.kind))
 

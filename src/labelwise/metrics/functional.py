@@ -14,7 +14,12 @@ from labelwise.metrics.calibration import (
     reliability,
 )
 from labelwise.metrics.localisation import energy, pointing, pointing_area, pointing_centre
-from labelwise.metrics.ranking import average_precision, mean_average_precision, precision_recall
+from labelwise.metrics.ranking import (
+    average_precision,
+    mean_average_precision,
+    precision_recall,
+    without_average_precision,
+)
 from labelwise.metrics.threshold import threshold_metrics
 
 __all__ = [
@@ -39,4 +44,5 @@ __all__ = [
     "reliability",
     "shared_limit",
     "threshold_metrics",
+    "without_average_precision",
 ]

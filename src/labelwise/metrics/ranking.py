@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 
 from labelwise.errors import LabelwiseError
 from labelwise.metrics.arrays import Array, Cells, as_numpy, one_of
+from labelwise.metrics.attributes import one_sided
 
 KINDS = ("raw", "envelope", "11point")
+EMPTY = ("skip", "zero")
 MAX_BLOCK = 64
 SMALL = 1 << 18
 
@@ -30,12 +33,14 @@ def average_precision(scores: Array, targets: Array, known: Array | None = None,
         kind: `"raw"`, `"envelope"` or `"11point"`.
 
     Returns:
-        `[L]` float64 in (0, 1]; NaN for a label without a known positive. A tensor if the scores were one.
+        `[L]` float64 in (0, 1]; NaN for a label without a known positive, and for one without a known negative,
+        which any order of the images would give 1. A tensor if the scores were one.
 
     Raises:
         LabelwiseError: on shapes that differ, soft targets, NaN or infinite scores, or an unknown kind.
 
     Source: PASCAL VOC 2007 (11point) and 2010 (envelope) development kits.
+    Differs: scikit-learn gives 1 for a label without a negative, and 0 for one without a positive.
 
     >>> scores, targets = np.array([[5.0], [4.0], [3.0], [2.0], [1.0]]), np.array([[0], [1], [1], [0], [1]])
     >>> [round(float(average_precision(scores, targets, kind=k)[0]), 6) for k in KINDS]
@@ -62,17 +67,18 @@ def average_precision(scores: Array, targets: Array, known: Array | None = None,
 def mean_average_precision(
     scores: Array, targets: Array, known: Array | None = None, kind: str = "raw", empty: str = "skip"
 ) -> float:
-    """Mean of `average_precision` over labels.
+    """Mean of `average_precision` over the labels that have a known positive and a known negative.
 
     Args:
         scores: `[N, L]` float.
         targets: `[N, L]`, 0 or 1 where known.
         known: `[N, L]` bool, or `None`.
         kind: as in `average_precision`.
-        empty: what a label without a known positive does: `"skip"` leaves it out, `"zero"` counts it as 0.
+        empty: what a label without a known positive does: `"skip"` leaves it out, `"zero"` counts it as 0. A label
+            that has positives but no known negative is left out in both.
 
     Returns:
-        A number in [0, 1]; NaN when every label is skipped.
+        A number in [0, 1]; NaN when every label is left out. `without_average_precision` tells which labels are.
 
     Raises:
         LabelwiseError: as `average_precision`, or on an unknown `empty`.
@@ -80,14 +86,38 @@ def mean_average_precision(
     >>> mean_average_precision(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[1, 0], [0, 0]]), empty="zero")
     0.5
     """
-    one_of("empty", empty, ("skip", "zero"))
-    return mean_over_labels(as_numpy(average_precision(scores, targets, known, kind)), empty)
+    one_of("empty", empty, EMPTY)
+    values = as_numpy(average_precision(scores, targets, known, kind))
+    return mean_over_labels(values, one_sided(targets, known)[0] if empty == "zero" else ())
 
 
-def mean_over_labels(values: np.ndarray, empty: str = "skip") -> float:
-    """Mean of per-label values where NaN marks an undefined label that is skipped or counted as 0."""
-    values = np.nan_to_num(values, nan=0.0) if empty == "zero" else values[~np.isnan(values)]
+def mean_over_labels(values: np.ndarray, zeros: Sequence[int] | np.ndarray = ()) -> float:
+    """Mean of per-label values, `[L]`; NaN marks a label that is left out, unless its column is among `zeros`."""
+    values = values.copy()
+    values[np.asarray(zeros, dtype=np.int64)] = 0.0
+    values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")
+
+
+def without_average_precision(targets: Array, known: Array | None = None) -> dict[int, str]:
+    """Columns of the labels that have no average precision, each with what it lacks.
+
+    Args:
+        targets: `[N, L]`, 0 or 1 where known.
+        known: `[N, L]` bool, or `None`.
+
+    Raises:
+        LabelwiseError: on shapes that differ, or soft targets.
+
+    >>> without_average_precision(np.array([[1, 0, 1], [1, 0, 0]]))
+    {0: 'no known negative', 1: 'no known positive'}
+    """
+    without, all_ = (set(columns) for columns in one_sided(targets, known))
+    found = {}
+    for column in sorted(without | all_):
+        lacking = "positive" if column in without else "negative"
+        found[column] = "nothing known" if column in without & all_ else f"no known {lacking}"
+    return found
 
 
 def precision_recall(
@@ -107,7 +137,7 @@ def precision_recall(
 
     Returns:
         Precision, recall and threshold (positive iff score >= threshold), each `[M]` float64, `M <= points`,
-        recall increasing; empty when the label has no known positive.
+        recall increasing; empty when the label lacks a known positive or a known negative.
 
     Raises:
         LabelwiseError: on inputs that are not one-dimensional, and as `average_precision`.
@@ -120,7 +150,9 @@ def precision_recall(
         raise LabelwiseError(f"points={points}", "at least 2", "ask for more points")
     cells = Cells.read(scores[:, None], targets[:, None], None if known is None else known[:, None])
     values, positive, mask = cells.by_label(0, 1)
-    hits, found, called = _ranked(cells, values[0], positive[0], None if mask is None else mask[0])
+    hits, found, called, images = _ranked(cells, values[0], positive[0], None if mask is None else mask[0])
+    if len(hits) == images:
+        hits, found, called = hits[:0], found[:0], called[:0]
     first = np.flatnonzero(np.diff(hits, prepend=-np.inf))[::-1]  # one point a distinct score, highest first
     precision, recall = found[first] / called[first], found[first] / max(len(hits), 1)
     keep = _thin(recall, precision, points)
@@ -137,8 +169,8 @@ def _block(cells: Cells, start: int, stop: int, kind: str) -> list[float]:
 
 def _ranked(
     cells: Cells, scores: np.ndarray, positive: np.ndarray, known: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ascending scores of the positives, and at each how many positives and images reach it."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Ascending scores of the positives, at each how many positives and images reach it, and all known images."""
     hits = scores[positive]
     if known is not None:
         scores = scores[known]
@@ -149,12 +181,12 @@ def _ranked(
     tied = np.any(hits[1:] == hits[:-1])
     found = len(hits) - (np.searchsorted(hits, hits) if tied else np.arange(len(hits)))
     called = len(scores) - np.searchsorted(scores, hits)
-    return hits, found, called
+    return hits, found, called, len(scores)
 
 
-def _one_label(found: np.ndarray, called: np.ndarray, kind: str) -> float:
-    """Average precision from true positives and calls at each positive, recall falling."""
-    if not len(found):
+def _one_label(found: np.ndarray, called: np.ndarray, images: int, kind: str) -> float:
+    """Average precision from true positives and calls at each positive, recall falling; NaN for one-sided labels."""
+    if len(found) in (0, images):
         return float("nan")
     precision = found / called
     if kind == "raw":

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from labelwise.errors import LabelwiseError
 from labelwise.metrics import ranking
 from labelwise.metrics.arrays import Array, Cells, one_of
+from labelwise.metrics.threshold import column_sums
 
 _NEGATIVE, _POSITIVE, _UNKNOWN = 0, 1, 2
 _CELL = 5  # bytes: a float32 score and a state
@@ -40,6 +41,7 @@ class RankingStream:
         self._buffer_bytes, self._end, self._labels = buffer_bytes, 0, -1
         self._held: list[tuple[np.ndarray, np.ndarray]] = []
         self._chunks: list[tuple[int, int]] = []  # where each begins, and its images
+        self._positives = np.zeros(0, np.int64)
 
     def __enter__(self) -> RankingStream:
         return self
@@ -64,17 +66,21 @@ class RankingStream:
                 f"[images, {self._labels}], as before",
                 "use one stream for each set of labels",
             )
-        self._labels = cells.scores.shape[1]
-        states = cells.positive().astype(np.uint8)
+        if self._labels == -1:
+            self._labels = cells.scores.shape[1]
+            self._positives = np.zeros(self._labels, np.int64)
+        positive = cells.positive()
+        states = positive.astype(np.uint8)
         cells.check_scores()
         if cells.known is not None:
             states[~cells.known] = _UNKNOWN
+        self._positives += column_sums(positive)
         self._held.append((np.array(cells.scores, np.float32), states))
         if sum(len(s) for s, _ in self._held) * self._labels * _CELL >= self._buffer_bytes:
             self._flush()
 
     def average_precision(self, kind: str = "raw") -> Float[np.ndarray, " L"]:
-        """Average precision of each label, `[L]` float64; NaN without a known positive.
+        """Average precision of each label, `[L]` float64; NaN without a known positive or a known negative.
 
         Raises:
             LabelwiseError: nothing was taken in, or an unknown kind.
@@ -95,8 +101,11 @@ class RankingStream:
 
     def mean_average_precision(self, kind: str = "raw", empty: str = "skip") -> float:
         """Mean of `average_precision` over labels; `empty` as in the function of that name."""
-        one_of("empty", empty, ("skip", "zero"))
-        return ranking.mean_over_labels(self.average_precision(kind), empty)
+        one_of("empty", empty, ranking.EMPTY)
+        values = self.average_precision(kind)
+        return ranking.mean_over_labels(
+            values, np.flatnonzero(self._positives == 0) if empty == "zero" else ()
+        )
 
     def _flush(self) -> None:
         images = sum(len(scores) for scores, _ in self._held)

@@ -36,9 +36,9 @@ def threshold_metrics(
     """Precision, recall and F1 of the labels predicted where `score >= threshold`.
 
     With `P_l`, `R_l` of label `l` (`P_l = 0` if it is never predicted): `CP`, `CR` are their means over the
-    labels that have a known positive, `CF1 = 2 CP CR / (CP + CR)`,
-    `CF1_macro = mean_l 2 P_l R_l / (P_l + R_l)`; `OP`, `OR` pool the cells of all labels and
-    `OF1` is their harmonic mean.
+    labels that have a known positive and a known negative, `CF1 = 2 CP CR / (CP + CR)`,
+    `CF1_macro = mean_l 2 P_l R_l / (P_l + R_l)`; `OP`, `OR` pool the cells of all labels, as published, and
+    `OF1` is their harmonic mean. Without a negative no call of a label can be wrong, and `P_l` would be 1.
 
     Args:
         scores: `[N, L]` float.
@@ -49,7 +49,8 @@ def threshold_metrics(
         top_k_rule: `"and-threshold"`: of the top k those that reach the threshold; `"always"`: all k.
 
     Returns:
-        `CP, CR, CF1, OP, OR, OF1, CF1_macro` as fractions; NaN where no label has a known positive.
+        `CP, CR, CF1, OP, OR, OF1, CF1_macro` as fractions; NaN where there is no label to average over, or where
+        the pooled cells hold no positive or no negative.
 
     Raises:
         LabelwiseError: on shapes that differ, soft targets, NaN or infinite scores, or wrong options.
@@ -98,14 +99,16 @@ def count(
 
 def summarise(counts: Counts) -> dict[str, float]:
     """The figures of `threshold_metrics` from counts."""
-    used = counts.positives > 0
+    negatives = counts.known - counts.positives
+    used = (counts.positives > 0) & (negatives > 0)
     precision = ratio(counts.hits, counts.predicted)[used]
     recall = ratio(counts.hits, counts.positives)[used]
     if not used.any():
         precision = recall = np.array([np.nan])
     hits, predicted, positives = counts.hits.sum(), counts.predicted.sum(), counts.positives.sum()
-    overall_p = float(ratio(hits, predicted)) if positives else float("nan")
-    overall_r = float(ratio(hits, positives)) if positives else float("nan")
+    judged = positives > 0 and negatives.sum() > 0
+    overall_p = float(ratio(hits, predicted)) if judged else float("nan")
+    overall_r = float(ratio(hits, positives)) if judged else float("nan")
     mean_p, mean_r = float(precision.mean()), float(recall.mean())
     return {
         "CP": mean_p,

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from labelwise.errors import LabelwiseError
+from labelwise.evaluation.figures import left_out
 from labelwise.experiments.significance import differences
 from labelwise.reports import figures
 from labelwise.reports.decided import decided
@@ -47,6 +48,7 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
         differing=_differing(records),
         epochs=epochs_chart(records),
         labels=_labels(records, split),
+        left_out=left_out(records[0].splits[split].get("metrics", {})),
     )
     write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
     return out
@@ -150,7 +152,7 @@ def _labels(records: list[RunRecord], split: str) -> dict[str, Any]:
     rows.sort(key=lambda row: -row["spread"])
     shown = rows[:SHOWN_LABELS]
     low = min((v for row in shown for v in row["values"] if v is not None), default=0.0)
-    floor = int(low * 10) / 10  # a round figure at the left end
+    floor = min(0.9, int(low * 10) / 10)  # a round figure at the left end
     for row in shown:
         row["dots"] = [
             (i, 100 * (v - floor) / (1 - floor)) for i, v in enumerate(row["values"]) if v is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from labelwise.data import read
 from labelwise.data.splits import ensure_splits
 from labelwise.errors import LabelwiseError
+from labelwise.evaluation.labels import same_labels
 from labelwise.reports.report import write_report
 from labelwise.serving.predictor import Predictor
 from labelwise.training.run import Run
@@ -20,7 +21,8 @@ def finish_report(path: Path) -> Path:
     """
     run = Run.open(path)
     try:
-        dataset = ensure_splits(read(run.config.data.source), seed=run.config.seed)
+        found = ensure_splits(read(run.config.data.source), seed=run.config.seed)
+        dataset = same_labels(found, run.labels.names)  # boxes name their label by its column
     except LabelwiseError:
         return write_report(run.path)
     split = "test" if dataset.splits().get("test") else "val"

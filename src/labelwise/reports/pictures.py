@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from labelwise.data.decode import decode_image
+from labelwise.data.pixels import BITS
 from labelwise.errors import LabelwiseError
 from labelwise.reports.record import RunRecord
 from labelwise.reports.tallies import Pick
@@ -84,10 +85,10 @@ def make_tiles(
     """
     ids = [str(run.scores[split].ids[pick.row]) for pick in picks]
     rows = _rows_of(ids, images)
-    readable = []
+    readable, bits = [], run.config.get("augment", {}).get("bits", BITS)
     for pick, image in zip(picks, ids, strict=True):
         try:
-            decoded = decode_image(images.encoded(rows[image]), shrink_to=LONGEST)
+            decoded = decode_image(images.encoded(rows[image]), shrink_to=LONGEST, bits=bits)
         except (LabelwiseError, OSError):
             continue
         readable.append((pick, image, decoded))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from labelwise.evaluation.figures import left_out
 from labelwise.metrics.functional import precision_recall
 from labelwise.reports import figures
 from labelwise.reports.heatmap import heat_map
@@ -80,6 +81,7 @@ def headline(run: RunRecord) -> dict[str, Any]:
         "mAP": percent(metrics.get("mAP")),
         "figures": figures_shown,
         "tuned": bool(tuned),
+        "left_out": left_out(metrics),
         "facts": _facts(run, backbone),
     }
 
@@ -172,7 +174,7 @@ def _label_curve(run: RunRecord, scores: Scores, label: int) -> dict[str, Any]:
     p, true = scores.probabilities[known, label], scores.true[known, label]
     figures_of = run.splits[run.shown_split].get("per_label", {}).get(run.names[label], {})
     points: list[tuple[float, float]] = []
-    if true.any():
+    if true.any() and not true.all():
         precision, recall, _ = precision_recall(p, true)
         points = [(float(r), float(q)) for r, q in zip(recall, precision, strict=True)]
         points = [(0.0, points[0][1]), *points, (1.0, float(true.mean()))]
@@ -214,8 +216,8 @@ def _explored(drawn: dict[str, Any]) -> dict[str, Any]:
         if operating
         else "nothing is predicted"
     )
-    if not drawn["positives"]:
-        at = "no positives, so no curve"
+    for side in ("positives", "negatives"):
+        at = at if drawn[side] else f"no {side}, so no curve"
     return {
         "name": drawn["name"],
         "curve": figures.LARGE.path(drawn["points"]),
@@ -290,5 +292,5 @@ def _metric_rows(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str
         if isinstance(value, Mapping):
             rows += _metric_rows(value, f"{prefix}{name} ")
         else:
-            rows.append((prefix + name, number(value)))
+            rows += [] if isinstance(value, str) else [(prefix + name, number(value))]
     return rows

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelwise.data.decode import decode_image
 from labelwise.export.engines import Eager
 from labelwise.serving.batcher import Ask
 from labelwise.serving.limits import Limits, Refused
@@ -71,8 +70,7 @@ class Answers:
             UnreadableImage: no image, damaged, or too many pixels.
         """
         transform = self._predictor.transform
-        image = decode_image(data, max_pixels=self._limits.pixels, shrink_to=transform.shrink_to)
-        return transform(image)
+        return transform(transform.decode(data, max_pixels=self._limits.pixels))
 
     def answer(self, asks: Sequence[Ask]) -> list[Prediction]:
         """Predictions of a batch; those with maps or told states are computed apart from those without."""

@@ -13,7 +13,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from labelwise.data.decode import UnreadableImage, decode_image
+from labelwise.data.decode import UnreadableImage, evenly, first_dark
+from labelwise.data.pixels import BITS
 from labelwise.data.transforms import ImageTransform
 from labelwise.errors import LabelwiseError
 from labelwise.export.hub import fetch
@@ -61,7 +62,9 @@ def predict_collection(
     workers: int = 1,
     batch_size: int = 32,
     part: int = PART,
+    bits: int | None = None,
     on_part: Callable[[int, int], None] = lambda done, of: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Done:
     """Answer every image into a folder of parquet files, each written once; parts that are there are kept.
 
@@ -73,7 +76,10 @@ def predict_collection(
         workers: here, decoding processes; with Ray, networks, each with a decoding process beside it.
         batch_size: images that a network gets at once.
         part: images in a file. A stop loses the parts that were not finished.
+        bits: that 16-bit grey uses, see `decode_image`; `None` for what the model was trained with.
         on_part: told after each part how many are finished, and of how many.
+        on_note: told beforehand what a person should know, in sentences; of files that come out nearly black by a
+            look at 200 of them.
 
     Raises:
         LabelwiseError: a folder of another collection, or an engine that is not installed.
@@ -85,8 +91,12 @@ def predict_collection(
         raise LabelwiseError(f"engine {engine!r}", f"one of {', '.join(engines)}", "correct the name")
     if engine == "ray":
         on_ray.require()
-    predictor = load(model)
-    parts = Parts(Path(out), files, predictor.labels.names, fingerprint(model), part)
+    predictor, known = load(model), fingerprint(model)
+    if bits is not None and bits != predictor.transform.config.bits:
+        predictor, known = predictor.with_bits(bits), f"{known} {bits} bits"
+    parts = Parts(Path(out), files, predictor.labels.names, known, part)
+    if predictor.transform.config.bits == BITS and (note := first_dark(files[i] for i in evenly(len(files)))):
+        on_note(note)
     missing = parts.missing()
     work = Work(str(model), files, [parts.rows(i) for i in missing], batch_size, workers)
     finished = parts.count - len(missing)
@@ -134,7 +144,7 @@ def answer(
 def decoded(transform: ImageTransform, source: str | bytes) -> tuple[Tensor | None, str]:
     """An image as the network takes it, uint8 `[3, H, W]`, and ""; or `None` and the reason."""
     try:
-        return transform(decode_image(source, shrink_to=transform.shrink_to)), ""
+        return transform(transform.decode(source)), ""
     except UnreadableImage as error:
         return None, str(error)
 

@@ -1,109 +1,88 @@
-"""Predictions on their way in and out of files."""
+"""The photographs that a command names, and the pictures that it writes about them."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from labelwise.data.decode import decode_image
+from labelwise.data.imagefiles import IMAGE_SUFFIXES, FolderFiles, is_clutter, walk_images
+from labelwise.data.pixels import BITS
 from labelwise.errors import LabelwiseError
 from labelwise.serving.predictor import Prediction
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jfif"}
+LONGEST_NAME = 100
+"""Bytes of a file's or a label's name that the name of a picture takes over; systems allow 255 in all."""
 
 
-def find_images(paths: Sequence[str]) -> list[str]:
+def find_images(paths: Sequence[str], notes: list[str] | None = None) -> list[str]:
     """Image files of files, folders (searched to the bottom), globs, and `@LIST` files with a path a line.
 
-    A file named outright is taken whatever its suffix; folders give their image files, sorted.
+    A file or folder named outright is taken whatever its name; folders give their image files, sorted, without the
+    hidden and system files that the readers of data sets pass over too.
+
+    Args:
+        paths: as on the command line.
+        notes: takes a sentence on each kind of file that was left out of the folders.
 
     Raises:
         LabelwiseError: something that is not there, or nothing found.
     """
     found: list[str] = []
+    folders = FolderFiles()
     for path in paths:
         if path.startswith("@"):
             found += _listed(Path(path[1:]))
         elif os.path.isdir(path):
-            found += sorted(str(p) for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = walk_images(path)
+            found += sorted(inside.images)
+            folders.others += inside.others
+            folders.clutter += inside.clutter
         elif os.path.lexists(path):
             found.append(path)
         elif glob.has_magic(path):
-            found += sorted(p for p in glob.glob(path, recursive=True) if os.path.isfile(p))
+            found += _matched(path)
         else:
             raise LabelwiseError(
                 f"{path}: no such file or folder", "image files, folders or globs", "correct the path"
             )
+    if notes is not None:
+        notes += folders.notes()
     if not found:
+        left_out = " ".join(["", *folders.notes()])
         raise LabelwiseError(
-            f"no image in {', '.join(paths)}",
-            f"files ending in {', '.join(sorted(SUFFIXES))}",
+            f"no image in {', '.join(paths)}{left_out}".removesuffix("."),
+            f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}",
             "correct the path",
         )
     return found
 
 
+def _matched(pattern: str) -> list[str]:
+    """Files that a pattern matches, without clutter that it does not name."""
+    named = set(re.split(r"[/\\]", pattern))
+    files = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+    if any(part.startswith(".") and glob.has_magic(part) for part in named):
+        return files
+    return [path for path in files if not any(is_clutter(part) for part in {*Path(path).parts} - named)]
+
+
 def _listed(path: Path) -> list[str]:
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        if b"\0" in content:
+            raise ValueError("which holds zero bytes")
+    except (OSError, ValueError) as error:
         raise LabelwiseError(
             f"list {path} ({error})", "a text file with a path a line", "correct the list"
         ) from None
-
-
-def columns_of(names: tuple[str, ...]) -> pa.Schema:
-    """Names and types of a table of predictions.
-
-    >>> columns_of(("dog", "image")).names
-    ['image', 'error', 'selected', 'dog', 'score:image']
-    """
-    fields = [("image", pa.string()), ("error", pa.string()), ("selected", pa.list_(pa.string()))]
-    taken = {name for name, _ in fields}
-    return pa.schema([*fields, *((f"score:{n}" if n in taken else n, pa.float32()) for n in names)])
-
-
-class ParquetWriter:
-    """A table of predictions: image, error, selected labels, then one probability column per label.
-
-    Written to a neighbour and put in place when closed, so that a half-written table is never found.
-    """
-
-    def __init__(self, path: Path, names: tuple[str, ...], rows: int = 4096) -> None:
-        self._path, self._names, self._rows = path, names, rows
-        self._schema = columns_of(names)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = path.with_name(f".{path.name}.part")
-        self._writer = pq.ParquetWriter(self._part, self._schema)
-        self._held: list[Prediction] = []
-
-    def add(self, prediction: Prediction) -> None:
-        """One more row."""
-        self._held.append(prediction)
-        if len(self._held) >= self._rows:
-            self._flush()
-
-    def close(self) -> None:
-        """Write the rest and put the table in its place."""
-        self._flush()
-        self._writer.close()
-        os.replace(self._part, self._path)
-
-    def _flush(self) -> None:
-        held = self._held
-        columns = [
-            pa.array([os.fsencode(p.image).decode("utf-8", "replace") for p in held]),
-            pa.array([p.error for p in held], pa.string()),
-            pa.array([None if p.error else p.selected for p in held], pa.list_(pa.string())),
-            *(pa.array([p.scores.get(n) for p in held], pa.float32()) for n in self._names),
-        ]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
-        self._held = []
+    # Names of files may hold letters that other systems take for the end of a line, and bytes that are no UTF-8.
+    lines = (os.fsdecode(line.removesuffix(b"\r")) for line in content.split(b"\n"))
+    return [line for line in lines if line.strip()]
 
 
 def stems(paths: Sequence[str]) -> dict[str, str]:
@@ -112,24 +91,48 @@ def stems(paths: Sequence[str]) -> dict[str, str]:
     >>> stems(["a/1.jpg", "b/1.jpg", "b/2.png"])
     {'a/1.jpg': '1', 'b/1.jpg': '1-2', 'b/2.png': '2'}
     """
-    found: dict[str, str] = {}
+    files = list(dict.fromkeys(paths))
+    return dict(zip(files, _apart(os.path.splitext(os.path.basename(f))[0] for f in files), strict=True))
+
+
+def _apart(names: Iterable[str]) -> list[str]:
+    """The names, shortened and numbered so that no two are one file, also where a system ignores case."""
+    found: list[str] = []
     taken: set[str] = set()
-    for path in paths:
-        stem, name, count = Path(path).stem, Path(path).stem, 1
-        while name in taken and path not in found:
+    last: dict[
+        str, int
+    ] = {}  # the number that each name has come to, or many alike would be counted over and over
+    for name in names:
+        whole = name.encode("utf-8", "surrogateescape")
+        short = name if len(whole) <= LONGEST_NAME else whole[:LONGEST_NAME].decode("utf-8", "ignore")
+        # The same for names that some systems take for one.
+        key = (short if short.isascii() else unicodedata.normalize("NFC", short)).casefold()
+        own, mark, count = short, key, last.get(key, 1)
+        while mark in taken:
             count += 1
-            name = f"{stem}-{count}"
-        taken.add(found.setdefault(path, name))
+            own = f"{short}-{count}"
+            mark = f"{key}-{count}"
+        last[key] = count
+        taken.add(mark)
+        found.append(own)
     return found
 
 
-def write_maps(prediction: Prediction, folder: Path, stem: str) -> None:
-    """Each selected label's evidence over the photograph, as `STEM.LABEL.jpg` in a folder."""
+def write_maps(prediction: Prediction, folder: Path, stem: str, bits: int = BITS) -> None:
+    """Each selected label's evidence over the photograph, as `STEM.LABEL.jpg` in a folder.
+
+    Args:
+        prediction: with maps.
+        folder: made where it is not there.
+        stem: what the photograph is called, one of `stems`.
+        bits: that 16-bit grey uses, see `decode_image`.
+    """
     from labelwise.reports.pictures import overlay
 
     folder.mkdir(parents=True, exist_ok=True)
-    photograph = decode_image(prediction.image)
+    photograph = decode_image(prediction.image, bits=bits)
+    plain = ("".join(c if c.isalnum() or c in "-_ " else "_" for c in name) for name in prediction.names)
+    own = dict(zip(prediction.names, _apart(plain), strict=True))
     for label in prediction.selected:
-        safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in label)
         picture = overlay(photograph, prediction.over_photograph(label))
-        picture.save(folder / f"{stem}.{safe}.jpg", quality=88)
+        picture.save(folder / f"{stem}.{own[label]}.jpg", quality=88)

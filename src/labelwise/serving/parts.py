@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from labelwise.errors import LabelwiseError
-from labelwise.serving.output import columns_of
+from labelwise.serving.writers import columns_of
 from labelwise.training.files import read_json, write_json
 
 STATE = "collection.json"

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
-from labelwise.data.decode import UnreadableImage, decode_image
+from labelwise.data.decode import UnreadableImage
 from labelwise.data.loading import stacked
 from labelwise.data.transforms import ImageTransform, build_transform, shown_part
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import ARTEFACT, Artefact
 from labelwise.export.engines import Eager, Engine, open_engine
+from labelwise.serving.given import Image, as_images, decoded, name_of, shared
 from labelwise.training.run import Run
 from labelwise.types import LabelSet
-
-Image = str | Path | bytes | Tensor
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class Prediction:
         names: labels in their order.
         chosen: the labels that the decisions select; `None` for all at or over their thresholds.
         shown: the part `(x0, y0, x1, y1)` of the photograph that the network saw, and maps cover, in fractions.
+        note: what a person should know of how the image was read; "" for nothing.
     """
 
     image: str
@@ -49,6 +47,7 @@ class Prediction:
     names: tuple[str, ...] = field(default=(), repr=False)
     chosen: frozenset[str] | None = None
     shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    note: str = ""
 
     @property
     def selected(self) -> list[str]:
@@ -85,7 +84,7 @@ class Prediction:
             {"name": n, "score": s, "threshold": self.thresholds[n], "selected": self._selects(n, s)}
             for n, s in self.scores.items()
         ]
-        return {"image": self.image, "labels": labels}
+        return {"image": self.image, "labels": labels, **({"note": self.note} if self.note else {})}
 
     def _selects(self, name: str, score: float) -> bool:
         return score >= self.thresholds[name] if self.chosen is None else name in self.chosen
@@ -123,32 +122,44 @@ class Predictor:
         self.thresholds = dict(zip(labels.names, decisions.thresholds.tolist(), strict=True))
 
     def predict(
-        self, images: Iterable[Image], *, maps: bool = False, batch_size: int = 32, workers: int = 0
+        self,
+        images: Image | Iterable[Image],
+        *,
+        maps: bool = False,
+        batch_size: int = 32,
+        workers: int = 0,
     ) -> Iterator[Prediction]:
         """One answer per image, in order; an unreadable image gets an answer with `error`, and the rest go on.
 
         Args:
-            images: paths, encoded bytes, or `[3, H, W]` uint8 tensors.
+            images: one image or several: paths, encoded bytes, PIL images (turned upright by their EXIF orientation),
+                arrays of red, green and blue or of grey, `[H, W, 3]` or `[H, W]`, uint8 or uint16, `[H, W, 4]` with
+                opacity, which is laid over white, and `[3, H, W]` uint8 tensors.
             maps: also give evidence.
             batch_size: images at once.
             workers: decoding processes.
 
         Raises:
-            LabelwiseError: maps of an export that was made without them.
+            LabelwiseError: an object that is no image, pixels of another type or shape, or maps of an export that was
+                made without them; before anything is computed.
         """
         if maps and not self.engine.gives_maps:
             raise LabelwiseError(
                 "an export without evidence maps", "one that gives them", "export again with --maps"
             )
         loader = torch.utils.data.DataLoader(
-            _Images(_shared(images if isinstance(images, Sequence) else list(images)), self.transform),
+            _Images(shared(as_images(images)), self.transform),
             batch_size=batch_size,
             num_workers=workers,
             collate_fn=list,
             generator=torch.Generator(),
         )
-        for part in loader:
-            yield from self._answer(part, maps)
+        return (answer for part in loader for answer in self._answer(part, maps))
+
+    def with_bits(self, bits: int) -> Predictor:
+        """The same model for images whose 16-bit grey uses so many bits, 8 to 16."""
+        config = self.transform.config.model_copy(update={"bits": bits})
+        return Predictor(self.labels, self.decisions, build_transform(config, train=False), self.engine)
 
     def evidence(self, images: Sequence[Image], labels: Sequence[int]) -> list[np.ndarray]:
         """Evidence of one label, given by its column, over each whole photograph."""
@@ -172,26 +183,11 @@ class Predictor:
             ranked = {names[j]: float(p[row, j]) for j in np.argsort(-p[row], kind="stable")}
             picked = frozenset(names[j] for j in np.flatnonzero(chosen[row]))
             evidence = None if found is None else found[row]
-            out.append(Prediction(d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown))
+            out.append(
+                Prediction(d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown, d.note)
+            )
             row += 1
         return out
-
-
-class _Paths(Sequence[str]):
-    """Many paths as one array: workers share its memory, which they would copy bit by bit of a list of strings."""
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self._paths = pa.array([os.fsencode(path) for path in paths], pa.large_binary())
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, i: Any) -> Any:
-        return os.fsdecode(self._paths[i].as_py())
-
-
-def _shared(images: Sequence[Image]) -> Sequence[Image]:
-    return _Paths(images) if all(isinstance(image, str) for image in images) else images  # type: ignore[arg-type]
 
 
 class _Decoded(NamedTuple):
@@ -199,6 +195,7 @@ class _Decoded(NamedTuple):
     image: Tensor | None
     error: str | None = None
     shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    note: str = ""
 
 
 class _Images(torch.utils.data.Dataset):
@@ -210,12 +207,13 @@ class _Images(torch.utils.data.Dataset):
 
     def __getitem__(self, i: int) -> _Decoded:
         image, transform = self._images[i], self._transform
-        name = str(image) if isinstance(image, str | Path) else ""
+        name, notes = name_of(image), list[str]()
         try:
-            whole = image if isinstance(image, Tensor) else decode_image(image, shrink_to=transform.shrink_to)
+            whole = decoded(image, transform, notes)
         except UnreadableImage as error:
             return _Decoded(name, None, str(error))
-        return _Decoded(name, transform(whole), None, shown_part(transform.config, *whole.shape[1:]))
+        shown = shown_part(transform.config, *whole.shape[1:])
+        return _Decoded(name, transform(whole), None, shown, next(iter(notes), ""))
 
 
 def load(path: str | Path, device: str | None = None) -> Predictor:

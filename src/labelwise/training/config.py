@@ -39,6 +39,10 @@ class DataSettings(_Settings):
     untrained_labels: bool = Field(
         False, description="go on where a label of another split has no positive in train"
     )
+    unjudged_validation: bool = Field(
+        False,
+        description="go on, and keep the last epoch, where no label of val has a known positive and negative",
+    )
     max_unreadable: float = Field(
         0.01, ge=0, le=1, description="share of training images that may be unreadable"
     )

@@ -20,9 +20,11 @@ from labelwise.data.splits import ensure_splits, fewer_rows
 from labelwise.decisions import Tuning, tune
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import Result, judge
+from labelwise.evaluation.figures import left_out, shown
 from labelwise.memory import keep_freed_memory
 from labelwise.methods import Method
 from labelwise.training.checkpoint import settle_state
+from labelwise.training.choosing import cannot_judge, rows_to_choose_by
 from labelwise.training.config import Config, make_config
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_json
@@ -108,6 +110,7 @@ def _train(
         settle_state(out, watch.say)
     accelerator.wait_for_everyone()
     dataset = as_begun(dataset, out) if resume else dataset
+    validation = rows_to_choose_by(dataset, config)
     rows = shown_rows(dataset.split("train"), config.data)
     asked, config = config.method, config.model_copy(update={"method": method_of(config, rows)})
     config, vectors = word_vectors(config, dataset.labels)
@@ -124,12 +127,11 @@ def _train(
     if asked != config.method:
         found = f"{len(rows):,} training images, {rows.known.mean():.0%} of their labels known"
         watch.say(f"note: {found}: method {config.method}")
-    for line in (*told(config, rows), *_cannot_learn(config, rows)):
+    for line in (*told(config, rows), *_cannot_learn(config, rows), *cannot_judge(dataset, validation)):
         watch.say(line)
     if first:
         keep_mask(run.path, rows, config.data)
     with closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
-        validation = dataset.split("val") if dataset.splits().get("val") else None
         judge_by = (loaders.rows(validation), validation) if validation is not None else None
         examples = cache(lambda: loaders.rows(rows))
         train_on = loaders.train(rows)
@@ -220,8 +222,10 @@ def _finish(
         if accelerator.is_main_process:
             result.scores.save(run.path / "scores" / f"{split}.npz", rows)
         watch.say(_line(split, result.metrics, len(result.scores.rows)))
+        if without := left_out(result.metrics):
+            watch.say(f"{split}: {without}")
     if accelerator.is_main_process:
-        chosen = "val mAP" if "val" in found else "nothing; the last epoch"
+        chosen = "nothing; the last epoch" if trainer.validate is None else "val mAP"
         results = {"format": 1, "splits": found, "training": _record(trainer, chosen)}
         write_json(run.path / "results.json", results)
     accelerator.wait_for_everyone()
@@ -273,6 +277,5 @@ def _opening(dataset: Dataset, trainer: Trainer) -> str:
 
 def _line(split: str, m: dict[str, Any], images: int) -> str:
     pointing = f"  pointing {m['pointing']:.3f}" if "pointing" in m else ""
-    return (
-        f"{split}: mAP {m['mAP']:.4f}  CF1 {m['CF1']:.4f}  OF1 {m['OF1']:.4f}{pointing}  ({images:,} images)"
-    )
+    figures = "  ".join(f"{name} {shown(m[name])}" for name in ("mAP", "CF1", "OF1"))
+    return f"{split}: {figures}{pointing}  ({images:,} images)"

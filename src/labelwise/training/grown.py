@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from labelwise.data.dataset import Dataset
 from labelwise.methods import Method
 from labelwise.methods.growth import grow
@@ -34,14 +32,9 @@ def with_labels_of(data: Dataset, init_from: str | Path) -> Dataset:
     run = Run.open(init_from)
     old, here = run.labels.names, data.labels.names
     lacking = [name for name in old if name not in here]
-    wider = np.zeros((len(data), len(lacking)), data.values.dtype)
-    labels = LabelSet((*here, *lacking), {**run.labels.groups, **data.labels.groups})
-    values = np.concatenate([data.values, wider], 1)
-    known = np.concatenate([data.known, wider.astype(bool)], 1)
-    found = replace(data, labels=labels, values=values, known=known)
-    found = found.with_labels([*old, *(name for name in here if name not in old)])
-    told = f"unknown in every image, for the data lack them: {', '.join(lacking)}."
-    return found.with_notes(told) if lacking else found
+    found = data.with_unknown_labels(lacking) if lacking else data
+    labels = LabelSet(found.labels.names, {**run.labels.groups, **data.labels.groups})
+    return replace(found, labels=labels).with_labels([*old, *(name for name in here if name not in old)])
 
 
 def grow_from(init_from: str | Path, built: Method, priors: LabelPriors) -> None:

@@ -17,21 +17,16 @@ import torch
 from torch import Tensor
 
 from labelwise.backbones import TimmBackbone
+from labelwise.data.cache import cache_folder
 from labelwise.data.dataset import Dataset
+from labelwise.data.decode import UnreadableImage
 from labelwise.data.loading import eval_loader
+from labelwise.data.pixels import BITS
 from labelwise.data.transforms import build_transform
 from labelwise.training.config import Config
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_atomic
 from labelwise.types import Batch, Targets
-
-
-def cache_folder() -> Path:
-    """Where maps are stored: `$LABELWISE_CACHE`, or `labelwise` in the user's cache folder."""
-    base = os.environ.get("LABELWISE_CACHE")
-    return (
-        Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "labelwise"
-    )
 
 
 def stored_maps(
@@ -103,19 +98,32 @@ def _room(path: Path, shape: tuple[int, ...]) -> np.memmap:
 
 def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
     digest = hashlib.sha256()
-    size = config.transform().model_dump_json(include={"image_size", "resize"})
+    transform = config.transform()
+    size = transform.model_dump_json(include={"image_size", "resize"})
+    if transform.bits != BITS:
+        size += f" {transform.bits} bits"
     digest.update(f"maps-1 {backbone.name} {backbone.stage} {size}".encode())
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     for i in range(len(dataset)):
-        image = dataset.encoded(i)
+        try:
+            image = dataset.encoded(i)
+        except UnreadableImage as error:  # of a store, which knows why
+            image = error.given.encode()
         if isinstance(image, bytes):
             digest.update(image)
         else:
-            stat = image.stat() if image.exists() else None
-            digest.update(f"{image.resolve()} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
+            digest.update(f"{image.resolve()} {_state(image)}".encode())
     return digest.hexdigest()[:32]
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)

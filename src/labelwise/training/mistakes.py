@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
+from labelwise.data.contents import shared_content, shared_files
 from labelwise.data.dataset import Dataset
+from labelwise.data.decode import UnreadableImage, evenly, first_dark
+from labelwise.data.pixels import BITS
 from labelwise.training.config import Config
 from labelwise.training.run import Run
 
 MOST = 200_000
 """Images up to which copies are looked for; with more, `labelwise data check` does it."""
-_TAIL = 4096
 
 
 def shared_rows(one: Dataset, other: Dataset) -> Int64[np.ndarray, " K"]:
@@ -26,52 +27,10 @@ def shared_rows(one: Dataset, other: Dataset) -> Int64[np.ndarray, " K"]:
     A copy has the length and the end of the other file, so that few files are read whole. Over `MOST` images
     together, files are compared by name alone.
     """
-    parts = [[rows.encoded(i) for i in range(len(rows))] for rows in (one, other)]
-    names = {str(item) for item in parts[0] if isinstance(item, Path)}
-    found = np.array([isinstance(item, Path) and str(item) in names for item in parts[1]], bool)
+    found = shared_files(one, other)
     if len(one) + len(other) <= MOST:
-        rows = np.arange(len(other))
-        for key in (_length, _tail, _content):
-            parts, kept = _alike(parts, key)
-            rows = rows[kept]
-        found[rows] = True
+        found |= shared_content(one, other)
     return np.flatnonzero(found).astype(np.int64)
-
-
-def _alike(
-    parts: Sequence[list[Path | bytes]], key: Callable[[Path | bytes], Hashable]
-) -> tuple[list[list[Path | bytes]], np.ndarray]:
-    """Of each list the items whose key occurs in both, and the places of the second list's."""
-    keys = [[key(item) for item in items] for items in parts]
-    both = (set(keys[0]) & set(keys[1])) - {None}
-    places = [np.flatnonzero([k in both for k in found]) for found in keys]
-    return [[items[i] for i in place] for items, place in zip(parts, places, strict=True)], places[1]
-
-
-def _length(item: Path | bytes) -> int | None:
-    try:
-        return (len(item) if isinstance(item, bytes) else os.stat(item).st_size) or None
-    except OSError:
-        return None
-
-
-def _tail(item: Path | bytes) -> tuple[int, bytes] | None:
-    if isinstance(item, bytes):
-        return len(item), item[-_TAIL:]
-    try:
-        with open(item, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL))
-            return size, file.read()
-    except OSError:
-        return None
-
-
-def _content(item: Path | bytes) -> bytes | None:
-    try:
-        return hashlib.blake2b(item if isinstance(item, bytes) else item.read_bytes()).digest()
-    except OSError:
-        return None
 
 
 def _told_overlap(rows: Dataset, seen: Int64[np.ndarray, " K"], split: str) -> str:
@@ -98,7 +57,7 @@ def seen_in_training(train: Dataset, rows: Dataset, split: str) -> dict[str, Any
 def warn_of_mistakes(
     dataset: Dataset, config: Config, say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Tell of images that train shares with other splits, and of images of another size than `init_from` learned on.
+    """Tell of images that train shares with other splits, that come out nearly black, or of another size than before.
 
     Returns:
         `seen_in_training` of each other split.
@@ -106,11 +65,20 @@ def warn_of_mistakes(
     train, parts = dataset.split("train"), [n for n, c in dataset.splits().items() if c and n != "train"]
     found = {split: seen_in_training(train, dataset.split(split), split) for split in parts}
     told = [seen["warning"] for seen in found.values() if "warning" in seen]
+    if config.augment.bits == BITS and (dark := first_dark(_some(train))):
+        told.append(dark[0].upper() + dark[1:])
     if config.init_from:
         told += _other_images(Run.open(config.init_from).config, config)
     for one in told:
         say(f"warning: {one}")
     return found
+
+
+def _some(rows: Dataset) -> Iterator[Path | bytes]:
+    """Images of up to 200 rows, evenly spaced; those that a store lacks are left out."""
+    for i in evenly(len(rows)):
+        with suppress(UnreadableImage):
+            yield rows.encoded(i)
 
 
 def _other_images(before: Config, now: Config) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 
 import numpy as np
 import pyarrow as pa
@@ -13,26 +14,34 @@ from labelwise.data.readers import (
     celeba,
     coco,
     csv,
+    cvat,
+    datumaro,
     digits,
+    fiftyone,
     folder,
+    hf,
     jsonl,
+    labelstudio,
     nuswide,
     openimages,
     pa100k,
     packed,
+    paddlex,
     parquet,
     peta,
     rapv1,
     rapv2,
     roboflow,
     sagemaker,
+    tags,
     vertex,
     vg,
     voc,
+    webdataset,
 )
-from labelwise.data.readers.recognise import recognise
+from labelwise.data.readers.recognise import Rule, recognise
 from labelwise.data.source import Source, parse
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 
 
 @dataclass(frozen=True)
@@ -52,20 +61,85 @@ class Reader:
     read: Callable[[Source], Dataset]
 
 
+_MODULES = (
+    voc,
+    coco,
+    csv,
+    parquet,
+    packed,
+    folder,
+    jsonl,
+    labelstudio,
+    cvat,
+    datumaro,
+    fiftyone,
+    paddlex,
+    tags,
+    roboflow,
+    hf,
+    webdataset,
+    sagemaker,
+    vertex,
+    openimages,
+    celeba,
+    nuswide,
+    vg,
+    peta,
+    pa100k,
+    rapv1,
+    rapv2,
+    digits,
+)
 READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
-    for module in (
-        *(voc, coco, csv, parquet, packed, folder, nuswide, vg, peta, pa100k, rapv1, rapv2, digits),
-        *(openimages, celeba, sagemaker, vertex, roboflow, jsonl),
-    )
+    for module in _MODULES
 }
 _COMMON = frozenset({"val_as"})
 _BLOCK = 65536  # rows
 
 
-def forms() -> str:
-    """The ways to write a SOURCE, in one line."""
-    return ", ".join(reader.form for reader in READERS.values())
+ENTRY_POINTS = "labelwise.readers"
+"""Group under which another package registers a reader: an object with FORM, MEANING, OPTIONS and read."""
+
+
+def reader_named(kind: str) -> Reader | None:
+    """The reader of a kind: our own, or one that an installed package registers; `None` for an unknown kind.
+
+    Raises:
+        LabelwiseError: a registered reader that cannot be loaded.
+    """
+    if kind in READERS:
+        return READERS[kind]
+    entry = next((entry for entry in entry_points(group=ENTRY_POINTS) if entry.name == kind), None)
+    if entry is None:
+        return None
+    try:
+        found = entry.load()
+        return Reader(found.FORM, found.MEANING, frozenset(found.OPTIONS), found.read)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise LabelwiseError(
+            f"reader {kind!r} of {entry.value} ({first_line(error)})",
+            "an object with FORM, MEANING, OPTIONS and read",
+            "mend or remove the package that brings it",
+        ) from None
+
+
+def kinds() -> list[str]:
+    """Names of all kinds, our own first."""
+    return [*READERS, *sorted({e.name for e in entry_points(group=ENTRY_POINTS)} - set(READERS))]
+
+
+def _registered_rules() -> list[Rule]:
+    """Rules of registered readers that can tell their files from a bare path by `recognises(path) -> bool`."""
+    rules = []
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            recognises = getattr(entry.load(), "recognises", None)
+        except (ImportError, AttributeError):
+            continue  # asked for by its kind, it says what is wrong
+        if recognises is not None and entry.name not in READERS:
+            rules.append(Rule(entry.name, recognises))
+    return rules
 
 
 def resolve(source: str | Source) -> Source:
@@ -76,13 +150,15 @@ def resolve(source: str | Source) -> Source:
     """
     parsed = parse(source) if isinstance(source, str) else source
     if not parsed.kind:
-        kind, path = recognise(parsed.path, forms())
+        kind, path = recognise(parsed.path, kinds(), _registered_rules())
         parsed = Source(kind, path, parsed.options)
-    if parsed.kind not in READERS:
+    reader = reader_named(parsed.kind)
+    if reader is None:
         raise LabelwiseError(
-            f"{str(parsed)!r} of kind {parsed.kind!r}", f"one of {forms()}", "correct the SOURCE"
+            f"{str(parsed)!r} of kind {parsed.kind!r}",
+            f"one of {', '.join(f'{kind}:' for kind in kinds())}",
+            "correct the SOURCE",
         )
-    reader = READERS[parsed.kind]
     for option in parsed.options:
         if option not in reader.options | _COMMON:
             known = ", ".join(sorted(reader.options | _COMMON))
@@ -105,7 +181,9 @@ def read(source: str | Source) -> Dataset:
         LabelwiseError: when the source is not understood, or could only be read with a loss.
     """
     resolved = resolve(source)
-    data = _val_as(READERS[resolved.kind].read(resolved), resolved)
+    reader = reader_named(resolved.kind)
+    assert reader is not None  # resolve has refused it
+    data = _val_as(reader.read(resolved), resolved)
     data = replace(data, source=str(resolved), rows_in_source=data.rows_in_source or len(data))
     pa.default_memory_pool().release_unused()  # what reading took, or it would stay with the process
     unseen = labels_without_training(data)

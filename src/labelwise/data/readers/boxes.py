@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
-from labelwise.data.dataset import BOX_TYPE
+from labelwise.data.dataset import BOX_TYPE, Dataset
 
 
 @dataclass
@@ -58,3 +59,21 @@ class BoxList:
             [pa.array(np.ascontiguousarray(c)) for c in columns], fields=list(BOX_TYPE.value_type)
         )
         return pa.ListArray.from_arrays(pa.array(offsets), flat).cast(BOX_TYPE)
+
+
+def with_boxes(data: Dataset, boxes: BoxList, images: Sequence[str]) -> Dataset:
+    """A data set with the boxes of the items that it was made of.
+
+    Args:
+        data: rows that were merged or left out since they were read.
+        boxes: by the item's number; without any the data set stays as it is.
+        images: of each item the image as written; a repeated one has the boxes of all its items.
+    """
+    if not boxes.rows:
+        return data
+    first: dict[str, int] = {}
+    for row, image in enumerate(images):
+        first.setdefault(image, row)
+    joined = replace(boxes, rows=[first[images[row]] for row in boxes.rows])
+    column = joined.column(len(images), len(data.labels))
+    return replace(data, boxes=column if data.numbers is None else column.take(pa.array(data.numbers)))

@@ -1,131 +1,188 @@
-"""Cells of a table as label states: 1, 0, a share between, or unknown."""
+"""One cell of a label column: present, absent, a share between, unknown, or no label state at all."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
-_BLANK = frozenset({"", "nan", "null", "none", "na", "n/a"})
+BLANKS = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>", "nil"})
+WORDS = (("false", "true"), ("no", "yes"), ("absent", "present"), ("negative", "positive"), ("neg", "pos"))
+LETTERS = (("n", "y"), ("f", "t"))
+"""Letters count as states only where both of a pair occur: a column of F and M is no column of states."""
+
+_NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
+NO_STATE = np.inf
+"""Value of a cell that is no label state."""
 
 
-def state(cell: Any, unknown: Collection[str] = ()) -> float:
-    """Value of a cell: a number in [0, 1], or NaN for unknown (blank, NaN, or one of the texts in `unknown`).
+def number(cell: Any) -> float | None:
+    """The number that a cell holds, with a decimal point or comma; `None` for none, and for codes such as `007`.
+
+    >>> number("1"), number("-1.0"), number(" 0,5 "), number("007"), number("1_0"), number(True)
+    (1.0, -1.0, 0.5, None, None, 1.0)
+    """
+    if isinstance(cell, bool | int | float):
+        return float(cell)
+    text = str(cell).strip()
+    return float(text.replace(",", ".")) if _NUMBER.fullmatch(text) else None
+
+
+def text_of(cell: Any) -> str:
+    """A cell as text without outer blanks; nothing for null."""
+    return "" if cell is None else str(cell).strip()
+
+
+def is_blank(cell: Any) -> bool:
+    """Whether a cell says nothing: null, NaN, or a text for it."""
+    return cell is None or (isinstance(cell, float) and math.isnan(cell)) or text_of(cell).lower() in BLANKS
+
+
+def same(cell: Any, entry: str) -> bool:
+    """Whether an option's entry stands for a cell: numbers compare as numbers, texts without case.
+
+    >>> same("-1.0", "-1"), same("Unclear", "unclear"), same(0.5, "0,5")
+    (True, True, True)
+    """
+    value, wanted = number(cell), number(entry)
+    if value is not None and wanted is not None:
+        return value == wanted
+    return text_of(cell).casefold() == entry.strip().casefold()
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the options of a source say that cells mean.
+
+    Args:
+        absent, present, unknown: entries as given.
+        blank: 0 where blank cells mean absent, else NaN.
+    """
+
+    absent: Sequence[str] = ()
+    present: Sequence[str] = ()
+    unknown: Sequence[str] = ()
+    blank: float = math.nan
+    used: set[str] = field(default_factory=set, compare=False)
+
+    @classmethod
+    def of(cls, source: Source) -> Meaning:
+        """The meaning that a source's options `absent`, `present`, `unknown` and `blank` state.
+
+        Raises:
+            LabelwiseError: an entry with two meanings.
+        """
+        entries = {option: source.names(option) for option in ("absent", "present", "unknown")}
+        flat = [(option, entry) for option, values in entries.items() for entry in values]
+        for place, (option, entry) in enumerate(flat):
+            for other, again in flat[:place]:
+                if other != option and same(entry, again):
+                    raise LabelwiseError(
+                        f"{entry} under {other}= and {option}= of {str(source)!r}",
+                        "one meaning a text",
+                        "choose one",
+                    )
+        blank = source.choice("blank", ("unknown", "negative")) if "blank" in source.options else "unknown"
+        return cls(**entries, blank=0.0 if blank == "negative" else math.nan)
+
+    def __bool__(self) -> bool:
+        return bool(self.absent or self.present or self.unknown or not math.isnan(self.blank))
+
+    def value(self, cell: Any) -> float | None:
+        """Value of a cell under the options; `None` where they say nothing of it."""
+        for option, value in (("unknown", math.nan), ("absent", 0.0), ("present", 1.0)):
+            for entry in getattr(self, option):
+                if same(cell, entry):
+                    self.used.add(f"{option}={entry}")
+                    return value
+        if is_blank(cell):
+            self.used.add("blank")
+            return self.blank
+        return None
+
+    def without_effect(self) -> list[str]:
+        """Options and entries that no cell has called for, as they were written."""
+        entries = [f"{o}={e}" for o in ("absent", "present", "unknown") for e in getattr(self, o)]
+        blank = [] if math.isnan(self.blank) or "blank" in self.used else ["blank=negative"]
+        return [entry for entry in entries if entry not in self.used] + blank
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a table spells label states.
+
+    Args:
+        meaning: the options.
+        minus: value of -1: 0, NaN, or `NO_STATE`.
+        letters: the pairs of letters that stand for states.
+    """
+
+    meaning: Meaning
+    minus: float = NO_STATE
+    letters: Sequence[tuple[str, str]] = ()
+
+    def values(self, cells: Sequence[Any]) -> list[float]:
+        """A number in [0, 1], NaN for unknown, or `NO_STATE` for each cell of one column.
+
+        In a column that holds a number which an option calls absent or present, the usual 0 and 1 mean nothing by
+        themselves.
+        """
+        ends = [
+            any(same(cell, entry) for cell in cells for entry in entries if number(entry) is not None)
+            for entries in (self.meaning.absent, self.meaning.present)
+        ]
+        return [self._value(cell, ends) for cell in cells]
+
+    def _value(self, cell: Any, ends: Sequence[bool]) -> float:
+        stated = self.meaning.value(cell)
+        if stated is not None:
+            return stated
+        value = number(cell)
+        if value is None:
+            return self._word(text_of(cell).casefold())
+        if value == -1:
+            return self.minus
+        if not 0 <= value <= 1 or (any(ends) and 0 < value < 1) or (value in (0, 1) and ends[int(value)]):
+            return NO_STATE
+        return value
+
+    def _word(self, text: str) -> float:
+        for pairs in (WORDS, self.letters):
+            for absent, present in pairs:
+                if text in (absent, present):
+                    return float(text == present)
+        return NO_STATE
+
+
+def letters_of(cells: Iterable[Any]) -> list[tuple[str, str]]:
+    """Pairs of letters of which both occur among the cells."""
+    texts = {text_of(cell).casefold() for cell in cells}
+    return [pair for pair in LETTERS if texts.issuperset(pair)]
+
+
+def shown(cells: Iterable[Any], most: int = 3) -> str:
+    """A few cells as a message shows them."""
+    texts = [text if len(text) <= 24 else text[:21] + "..." for text in (text_of(cell) for cell in cells)]
+    return ", ".join(repr(text) for text in texts[:most]) + (", ..." if len(texts) > most else "")
+
+
+def state(cell: Any, unknown: Sequence[str] = ()) -> float:
+    """Value of one cell by itself: a number in [0, 1], or NaN for unknown.
 
     Raises:
         ValueError: for anything else.
 
-    >>> state("1"), state(" 0.25 "), state(None)
-    (1.0, 0.25, nan)
+    >>> state("1"), state(True), state("0,25"), state(None)
+    (1.0, 1.0, 0.25, nan)
     """
-    text = "" if cell is None else str(cell).strip()
-    if text.lower() in _BLANK or text in unknown:
-        return math.nan
-    value = float(cell) if isinstance(cell, bool | int | float) else float(text)
-    if not 0 <= value <= 1 or "_" in text:  # Python's numbers may hold underscores; those of tables may not
-        raise ValueError(text)
+    value = Reading(Meaning(unknown=unknown)).values([cell])[0]
+    if value == NO_STATE:
+        raise ValueError(str(cell))
     return value
-
-
-def states(
-    column: pa.ChunkedArray, name: str, row_name: Callable[[int], str], unknown: Collection[str] = ()
-) -> np.ndarray:
-    """`[N]` float32 states of a column, NaN where unknown.
-
-    Args:
-        column: the cells, of any type.
-        name: the column's name, for messages.
-        row_name: how to name a row in a message.
-        unknown: further texts that stand for unknown.
-
-    Raises:
-        LabelwiseError: for a column of another kind, or a cell that is no state: row, column and value.
-    """
-    try:
-        coded = plain(column).dictionary_encode()
-        cells = coded.dictionary.to_pylist()
-    except (pa.ArrowException, ValueError, OverflowError):
-        raise LabelwiseError(
-            f"column {name!r} of type {column.type}",
-            "1, 0 or blank (unknown) in every column but image, split and group",
-            f"leave the column out with ?ignore={name}",
-        ) from None
-    values, wrong = np.full(len(cells) + 1, np.nan, np.float32), []
-    for code, cell in enumerate(cells):
-        try:
-            values[code] = state(cell, unknown)
-        except (ValueError, TypeError):
-            wrong.append(code)
-    codes = coded.indices.fill_null(len(cells)).to_numpy(zero_copy_only=False)
-    if wrong:
-        row = int(np.flatnonzero(np.isin(codes, wrong))[0])
-        shown = _short(cells[codes[row]])
-        if np.isnan(values).all():
-            raise LabelwiseError(
-                f"column {name!r} holds no label states: {shown} in {row_name(row)}",
-                "1, 0 or blank (unknown) in every column but image, split and group",
-                f"leave the column out with ?ignore={name}",
-            )
-        raise LabelwiseError(
-            f"{row_name(row)}, column {name!r}: {shown}",
-            "1, 0, blank (unknown) or a share in between",
-            "correct the cell, or read such cells as unknown with ?unknown=TEXT",
-        )
-    return values[codes]
-
-
-def plain(column: pa.ChunkedArray) -> pa.Array:
-    """One array of a column's cells; dictionary and text columns become plain text without outer blanks."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks)
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        return pc.utf8_trim_whitespace(array)
-    return array
-
-
-def _short(cell: Any) -> str:
-    text = repr(cell)
-    return text if len(text) <= 40 else text[:37] + "...'"
-
-
-def named_labels(column: pa.ChunkedArray, separator: str | None) -> tuple[list[list[str]], str | None]:
-    """Label names of each cell, and the separator that was found.
-
-    Args:
-        column: texts such as `dog;person`, or lists of names.
-        separator: what stands between names; `None`: the first of `;`, `|` and `,` that occurs anywhere, else
-            each cell is one name (blanks belong to names such as `traffic light`).
-    """
-    cells = plain(column).to_pylist()
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        return [[str(name).strip() for name in cell or ()] for cell in cells], None
-    texts = ["" if cell is None else str(cell) for cell in cells]
-    if separator is None:
-        separator = next((mark for mark in ";|," if any(mark in text for text in texts)), None)
-    split = [text.split(separator) if separator else [text] for text in texts]
-    return [[name.strip() for name in names if name.strip()] for names in split], separator
-
-
-def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Sorted names and the `[N, L]` uint8 matrix of which row names which.
-
-    >>> indicator([["dog"], ["cat", "dog"]])
-    (('cat', 'dog'), array([[0, 1],
-           [1, 1]], dtype=uint8))
-    """
-    names = tuple(sorted({name for row in named for name in row}))
-    column = {name: j for j, name in enumerate(names)}
-    values = np.zeros((len(named), len(names)), np.uint8)
-    rows = np.repeat(np.arange(len(named)), [len(row) for row in named])
-    values[rows, [column[name] for row in named for name in row]] = 1
-    return names, values

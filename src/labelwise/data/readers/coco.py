@@ -1,11 +1,9 @@
-"""COCO instances: one JSON, or several for several splits; labels in ascending category id."""
+"""COCO annotations: one JSON, several or a folder; labels in ascending category id."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,190 +12,112 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.boxes import BoxList
-from labelwise.data.readers.files import find_root, image_folder, keep_existing, source_file, text_array
+from labelwise.data.readers.coco_content import Content, categories, labelled_content
+from labelwise.data.readers.coco_images import located
+from labelwise.data.readers.coco_layout import AnnotationFile, Layout, layout
+from labelwise.data.readers.files import keep_existing, text_array
+from labelwise.data.readers.lvis import known_cells
 from labelwise.data.readers.published import PUBLISHED, count_notes
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
 
 FORM = "coco:ANNOTATIONS.json[,MORE.json][?images=DIR[,DIR]]|DIR"
-MEANING = "COCO annotations; several files give the splits train, val and test by their names"
+MEANING = "COCO annotations; several files give the splits train, val and test by their names or folders"
 OPTIONS = frozenset({"images", "missing"})
-
-
-_ENTRIES: Mapping[str, Mapping[str, tuple[type, ...]]] = {
-    "images": {"id": (int, str), "file_name": (str,)},
-    "annotations": {"image_id": (int, str), "category_id": (int,)},
-    "categories": {"id": (int,), "name": (str,)},
-}
-"""What each entry of a list must hold, and of which types."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One annotation file: its path, parsed content, image folder, and the split its name tells, if any."""
+    """An annotation file: its checked lists, the folder of its images, and their names below it."""
 
-    file: Path
-    content: dict[str, Any]
+    file: AnnotationFile
+    content: Content
     folder: Path
-    split: str | None
+    names: list[str]
 
 
 def read(source: Source) -> Dataset:
     """Reads COCO files; images without annotations are all-negative, crowd annotations count as labels.
 
+    An annotation without a box, or with an empty one, is a label of its image. Where a file says which labels were
+    looked for in an image (LVIS), the others are unknown.
+
     Raises:
-        LabelwiseError: for a file of another kind, categories that differ, annotations that name an unknown
-             image or category, repeated images, or names that tell only some of the splits.
+        LabelwiseError: for a file of another kind or without any annotation, categories that differ, annotations that
+             name an unknown image or category, repeated images, or names that tell only some of the splits.
     """
-    parts = _parts(source)
-    names, column = _categories(parts)
-    paths: list[str] = []
-    codes: list[int] = []
-    cells: list[tuple[int, int]] = []
-    boxes = BoxList()
-    splits = tuple(dict.fromkeys(part.split for part in parts if part.split))
+    plan = layout(source)
+    parts, notes = _parts(plan, source)
+    names, column, decided = categories([part.file for part in parts], [part.content for part in parts])
+    labels = LabelSet(names)
+    rows = sum(len(part.names) for part in parts)
+    values, known = np.zeros((rows, len(names)), np.uint8), np.ones((rows, len(names)), bool)
+    boxes, start = BoxList(), 0
     for part in parts:
-        start = len(paths)
-        images = _index(part)
-        paths += [str(part.folder / image["file_name"]) for image in part.content["images"]]
-        codes += [splits.index(part.split) if part.split else -1] * len(images)
-        for item in part.content["annotations"]:
-            row, label = _place(part, item, images, column)
-            cells.append((start + row, label))
-            try:
-                _add_box(boxes, start + row, label, item, part.content["images"][row])
-            except (TypeError, ValueError, OverflowError) as error:
-                raise LabelwiseError(
-                    f"{part.file}: annotation {item.get('id', '?')} ({error})",
-                    "bbox [x, y, width, height] in pixels of the image",
-                    "correct the file",
-                ) from None
-    _refuse_repeated(paths)
+        block = slice(start, start + len(part.names))
+        _fill(part, column, values[block], boxes, start)
+        part_known, told = known_cells(part.file.path, part.content["images"], column, values[block] > 0)
+        if part_known is not None:
+            known[block] = part_known
+        decided += told
+        start = block.stop
+    paths = [str(part.folder / name) for part in parts for name in part.names]
+    _refuse_repeated(paths, [image for part in parts for image in part.content["images"]])
+    splits = tuple(dict.fromkeys(part.file.split for part in parts if part.file.split))
+    codes = [splits.index(part.file.split) if part.file.split else -1 for part in parts for _ in part.names]
+    empty = int((known.all(1) & ~values.any(1)).sum())
+    if empty:
+        decided.append(f"{empty:,} images without annotations are all-negative.")
     root = Path(os.path.commonpath([part.folder.absolute() for part in parts]))
-    values = np.zeros((len(paths), len(names)), np.uint8)
-    if cells:
-        values[tuple(np.array(cells).T)] = 1
-    empty = int((values.sum(1) == 0).sum())
-    notes = [f"{empty:,} images without annotations are all-negative."] if empty else []
-    if Path(source.path).is_dir():
-        notes.append("val2014 is called test, as the field uses it.")
-        counts = {name: codes.count(code) for code, name in enumerate(splits)}
-        notes += count_notes(counts, PUBLISHED["coco2014"])
     data = Dataset(
-        labels=LabelSet(names),
+        labels=labels,
         images=text_array([os.path.relpath(os.path.abspath(path), root) for path in paths]),
         root=root,
         values=values,
-        known=np.ones(values.shape, bool),
+        known=known,
         split_of=np.array(codes, np.int16) if splits else None,
         split_names=splits,
-        boxes=boxes.column(len(paths), len(names)),
-        notes=tuple(notes),
-        rows_in_source=len(paths),
+        boxes=boxes.column(rows, len(names)) if boxes.rows else None,
+        notes=(*decided, *notes),
+        rows_in_source=rows,
     )
+    if plan.year:
+        data = data.with_notes(*count_notes(data.splits(), PUBLISHED[f"coco{plan.year}"]))
     return keep_existing(data, source)
 
 
-def _parts(source: Source) -> list[Part]:
-    if Path(source.path).is_dir():
-        return _parts_of_2014(Path(source.path), source)
-    whole = Path(source.path).is_file()
-    files = [source.path] if whole else [text.strip() for text in source.path.split(",") if text.strip()]
-    folders = source.names("images")
-    if folders and len(folders) not in (1, len(files)):
+def _parts(plan: Layout, source: Source) -> tuple[list[Part], list[str]]:
+    folders: Sequence[str | None] = source.names("images") or [None]
+    if len(folders) not in (1, len(plan.files)):
         raise LabelwiseError(
-            f"{len(folders)} image folders for {len(files)} files in {str(source)!r}",
+            f"{len(folders)} image folders for {len(plan.files)} files in {str(source)!r}",
             "one folder, or one per file",
             "correct images=DIR,DIR",
         )
-    parts = []
-    for i, name in enumerate(files):
-        file = source_file(Source(source.kind, name), "a COCO annotation file")
-        content = _content(file)
-        if folders:
-            folder = image_folder(folders[i if len(folders) > 1 else 0])
-        else:
-            near = [file.parent, file.parent / "images", file.parent.parent / "images"]
-            near.append(file.parent.parent / file.stem.rpartition("_")[2])
-            folder = find_root([image["file_name"] for image in content["images"][:1]], near)
-        parts.append(Part(file, content, folder, split_in_name(file.stem)))
-    untold = [part.file.name for part in parts if part.split is None]
-    if len(parts) > 1 and untold and len(untold) < len(parts):
-        raise LabelwiseError(
-            f"{untold[0]} beside files of named splits", "train, val or test in every file name", "rename it"
-        )
-    return parts
+    parts, notes = [], list(plan.notes)
+    for i, file in enumerate(plan.files):
+        content = labelled_content(file)
+        folder, names, note = located(file, content["images"], folders[i if len(folders) > 1 else 0])
+        parts.append(Part(file, content, folder, names))
+        notes += [note] if note else []
+    return parts, notes
 
 
-def _parts_of_2014(root: Path, source: Source) -> list[Part]:
-    """The two annotated parts of COCO-2014, in which the field trains on train2014 and tests on val2014."""
-    parts, images = [], source.options.get("images")
-    base = image_folder(images) if images else root
-    for name, split in (("train2014", "train"), ("val2014", "test")):
-        file = root / "annotations" / f"instances_{name}.json"
-        if not file.is_file():
+def _fill(part: Part, column: dict[int, int], values: np.ndarray, boxes: BoxList, start: int) -> None:
+    """Sets the labels of a part's rows `[N, L]`, and adds their boxes."""
+    images = _index(part)
+    for item in part.content["annotations"]:
+        row, label = _place(part, item, images, column)
+        values[row, label] = 1
+        try:
+            _add_box(boxes, start + row, label, item, part.content["images"][row])
+        except (TypeError, ValueError, OverflowError) as error:
             raise LabelwiseError(
-                f"{str(root)!r} without annotations/{file.name}",
-                "a COCO-2014 folder, or annotation files",
-                "add the file, or write coco:ANNOTATIONS.json",
-            )
-        parts.append(Part(file, _content(file), base / name, split))
-    return parts
-
-
-def split_in_name(stem: str) -> str | None:
-    """The split that a file name tells.
-
-    >>> split_in_name("instances_val2014"), split_in_name("annotations")
-    ('val', None)
-    """
-    found = re.findall(r"(?<![a-z])(train|val|test)(?![a-z])", stem.lower())
-    return found[-1] if found else None
-
-
-def _content(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise LabelwiseError(
-            f"{file}: not JSON ({error})", "a COCO annotation file", "check the file"
-        ) from None
-    lists = ("images", "annotations", "categories")
-    absent = [k for k in lists if not (isinstance(content, dict) and isinstance(content.get(k), list))]
-    if absent:
-        raise LabelwiseError(
-            f"{file} without {', '.join(absent)}", f"lists {', '.join(lists)}", "check the file"
-        )
-    for name, keys in _ENTRIES.items():
-        for number, item in enumerate(content[name]):
-            _check_entry(item, keys, f"{file}: entry {number} of {name}")
-    return content
-
-
-def _check_entry(item: Any, keys: Mapping[str, tuple[type, ...]], place: str) -> None:
-    for key, kinds in keys.items():
-        if not (isinstance(item, dict) and key in item):
-            raise LabelwiseError(f"{place} without {key}", " and ".join(keys), "correct the file")
-        if type(item[key]) not in kinds:  # not isinstance: true is no number
-            wanted = " or ".join({int: "a whole number", str: "text"}[kind] for kind in kinds)
-            raise LabelwiseError(f"{place} with {key} {item[key]!r}", wanted, "correct the file")
-
-
-def _categories(parts: list[Part]) -> tuple[tuple[str, ...], dict[int, int]]:
-    tables = []
-    for part in parts:
-        tables.append({c["id"]: c["name"] for c in part.content["categories"]})
-        if len(tables[-1]) < len(part.content["categories"]):
-            raise LabelwiseError(f"{part.file}: a category id twice", "distinct ids", "correct the file")
-        if tables[-1] != tables[0]:
-            raise LabelwiseError(
-                f"{part.file.name} with other categories than {parts[0].file.name}",
-                "the same ids and names in every file",
-                "read the files one by one, or make them agree",
-            )
-    order = sorted(tables[0])
-    return tuple(tables[0][i] for i in order), {i: j for j, i in enumerate(order)}
+                f"{part.file.path}: annotation {item.get('id', '?')} ({error})",
+                "bbox [x, y, width, height] in pixels of the image",
+                "correct the file",
+            ) from None
 
 
 def _index(part: Part) -> dict[Any, int]:
@@ -205,7 +125,7 @@ def _index(part: Part) -> dict[Any, int]:
     for row, image in enumerate(part.content["images"]):
         if image["id"] in index:
             raise LabelwiseError(
-                f"{part.file}: image id {image['id']} twice", "distinct ids", "correct the file"
+                f"{part.file.path}: image id {image['id']} twice", "distinct ids", "correct the file"
             )
         index[image["id"]] = row
     return index
@@ -217,7 +137,7 @@ def _place(
     for key, known in (("image_id", images), ("category_id", column)):
         if item[key] not in known:
             raise LabelwiseError(
-                f"{part.file}: annotation {item.get('id', '?')} with {key} {item[key]}",
+                f"{part.file.path}: annotation {item.get('id', '?')} with {key} {item[key]!r}",
                 f"an id listed in the same file's {'images' if key == 'image_id' else 'categories'}",
                 "correct the file",
             )
@@ -226,18 +146,20 @@ def _place(
 
 def _add_box(boxes: BoxList, row: int, label: int, item: dict[str, Any], image: dict[str, Any]) -> None:
     box, width, height = item.get("bbox"), image.get("width"), image.get("height")
-    if box and len(box) == 4 and width and height:
+    if box and len(box) == 4 and any(box) and width and height:
         x, y, w, h = (float(side) for side in box)
         boxes.add(
             row, label, (x, y, x + w, y + h), (float(width), float(height)), bool(item.get("iscrowd", 0))
         )
 
 
-def _refuse_repeated(paths: list[str]) -> None:
-    seen: set[str] = set()
-    for path in paths:
+def _refuse_repeated(paths: list[str], images: list[dict[str, Any]]) -> None:
+    seen: dict[str, str] = {}
+    for path, image in zip(paths, images, strict=True):
+        written = str(image.get("file_name", image.get("coco_url")))
         if path in seen:
+            also = "" if seen[path] == written else f" ({seen[path]} and {written})"
             raise LabelwiseError(
-                f"image {path} twice in the COCO files", "each image once", "remove one of them"
+                f"image {path} twice in the COCO files{also}", "each image once", "remove one of them"
             )
-        seen.add(path)
+        seen[path] = written

@@ -1,8 +1,8 @@
-"""The rules of a plain table: which column is the image, the split, the group, the labels."""
+"""The rules of a plain table: images, splits and groups by column, and labels as states or as names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,72 +10,85 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.cells import indicator, named_labels, plain, state, states
-from labelwise.data.readers.files import find_root, image_folder, keep_existing
+from labelwise.data.readers.arrow import image_cells, is_bytes, is_image_struct, one_array, plain_columns
+from labelwise.data.readers.cells import is_blank, same, text_of
+from labelwise.data.readers.files import keep_existing
+from labelwise.data.readers.locate import locate
+from labelwise.data.readers.name_doubts import similar_names, unanswered_names
+from labelwise.data.readers.names import NameRows, named_rows, nothing_word
 from labelwise.data.readers.repeated import merge_repeated
+from labelwise.data.readers.roles import Roles, roles_of
+from labelwise.data.readers.split_cells import group_codes, split_cells, split_codes
+from labelwise.data.readers.states import Column, state_matrix
 from labelwise.data.source import Source
-from labelwise.data.table import hard_cells
 from labelwise.errors import LabelwiseError
-from labelwise.types import LabelSet
+from labelwise.types import Group, LabelSet
 
-IMAGE_COLUMNS = ("image", "path", "file", "filename", "image_path", "file_name", "img")
-NAMES_COLUMNS = ("labels", "tags", "label", "tag")
-OPTIONS = frozenset({"images", "separator", "blank", "ignore", "unknown", "duplicates", "missing"})
-SPLIT_ALIASES = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test"}
+_OPTIONS = "images image labels classes split group separator blank none absent present unknown ignore"
+OPTIONS = frozenset([*_OPTIONS.split(), "duplicates", "missing"])
 
 
-def dataset_of(table: pa.Table, source: Source, folder: Path, row_name: Callable[[int], str]) -> Dataset:
-    """The data set of a table with an image column and label columns, or one column of label names.
+def dataset_of(
+    table: pa.Table,
+    source: Source,
+    folder: Path,
+    row_name: Callable[[int], str],
+    label_names: Mapping[str, Sequence[str]] | None = None,
+) -> Dataset:
+    """The data set of a table with an image column and label columns, or columns of label names.
 
     Args:
         table: the columns, of any types.
-        source: its options choose the separator, the meaning of blanks, and what to do with losses.
-        folder: that of the table; image names are relative to it, or to its `images`, unless `images=DIR`.
+        source: its options name columns, say what cells mean, and what to do with losses.
+        folder: that of the table; image names are relative to it, or found below it, unless `images=DIR`.
         row_name: how to name a row in a message.
+        label_names: of columns of names, all names in their order where the file lists them.
 
     Raises:
-        LabelwiseError: for an empty table, columns or cells of another kind, repeated or missing images.
+        LabelwiseError: for an empty table, columns or cells of another kind, repeated or missing images, or options
+            that change nothing.
     """
     notes: list[str] = []
-    table = _wanted(table, source, notes)
+    table = _wanted(plain_columns(table), source, notes)
     if not table.num_rows:
         raise LabelwiseError(
             f"{source.path} without rows", "a header and one row per image", "check the file"
         )
-    image, bytes_ = _image_column(table, source)
-    lower = {name.lower(): name for name in table.column_names}
-    split, group = lower.get("split"), lower.get("group")
-    rest = [name for name in table.column_names if name not in (image, split, group)]
-    names_column = next((n for n in rest if n.lower() in NAMES_COLUMNS and not _is_states(table[n])), None)
-    if names_column:
-        labels, values, known = _from_names(table, names_column, rest, source, notes)
-    else:
-        labels, values, known = _from_columns(table, rest, source, row_name)
-        notes += _mixed_conventions(labels, values, known)
-    codes, names = split_codes(table[split], notes) if split else (None, ())
-    images, root = (
-        (_bytes(table[image]), None) if bytes_ else _paths(table[image], source, folder, row_name, notes)
-    )
+    roles = roles_of(table, source)
+    if roles.left_out:
+        notes.append(f"Columns that are no labels were left out: {', '.join(roles.left_out[:12])}.")
+    labels, values, known, groups = _labels(table, roles, source, row_name, notes, label_names or {})
+    codes, names = (None, ())
+    if roles.split:
+        codes, names = split_codes(split_cells(table[roles.split], roles.split, source), notes)
+    images, root = _images(table[roles.image], roles.image, source, folder, row_name, notes)
     data = Dataset(
-        labels=LabelSet(labels),
+        labels=LabelSet(labels, groups),
         images=images,
         root=root,
         values=values,
         known=known,
         split_of=codes,
         split_names=names,
-        group=group_codes(table[group], notes) if group else None,
-        notes=tuple(notes),
+        group=group_codes(table[roles.group], notes) if roles.group else None,
+        notes=(*notes, *similar_names(labels), *unanswered_names(labels)),
         rows_in_source=table.num_rows,
     )
     return keep_existing(merge_repeated(data, source, row_name), source)
 
 
 def _wanted(table: pa.Table, source: Source, notes: list[str]) -> pa.Table:
+    """The table without nameless columns that only count rows or are blank, and without those to be ignored."""
     names = [name.strip() for name in table.column_names]
-    if names and not names[0] and table.num_columns > 1 and _counts(table.column(0)):
+    nameless = [not name or name.casefold().startswith("unnamed:") for name in names]
+    counting = [i for i in range(min(1, len(names))) if nameless[i] and _counts(table.column(i))]
+    blank = [i for i, no_name in enumerate(nameless) if no_name and _is_empty(table.column(i))]
+    if counting and len(names) > 1:
         notes.append("The first column has no name and only counts the rows: it was left out.")
-        table, names = table.remove_column(0), names[1:]
+    if blank:
+        notes.append(f"{len(blank)} columns without a name and without a cell were left out.")
+    keep = [i for i in range(len(names)) if i not in {*counting, *blank}] or list(range(len(names)))
+    table, names = table.select(keep), [names[i] for i in keep]
     for name in names:
         if not name or names.count(name) > 1:
             given = f"column {name!r} twice" if name else f"column {names.index(name) + 1} without a name"
@@ -90,9 +103,13 @@ def _wanted(table: pa.Table, source: Source, notes: list[str]) -> pa.Table:
     return table.drop_columns(ignored) if ignored else table
 
 
+def _is_empty(column: pa.ChunkedArray) -> bool:
+    return column.null_count == len(column) or not Column.of("", column).present()
+
+
 def _counts(column: pa.ChunkedArray) -> bool:
     try:
-        numbers = plain(column).cast(pa.int64())
+        numbers = one_array(column).cast(pa.int64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return False
     if numbers.null_count:
@@ -100,155 +117,176 @@ def _counts(column: pa.ChunkedArray) -> bool:
     return any(np.array_equal(numbers, np.arange(start, start + len(numbers))) for start in (0, 1))
 
 
-def _image_column(table: pa.Table, source: Source) -> tuple[str, bool]:
-    for name in table.column_names:
-        if pa.types.is_binary(table[name].type) or pa.types.is_large_binary(table[name].type):
-            return name, True
-    lower = {name.lower(): name for name in reversed(table.column_names)}
-    named = next((lower[name] for name in IMAGE_COLUMNS if name in lower), None)
-    image = named or table.column_names[0]
-    kind = table[image].type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not pa.types.is_string(kind) or (named is None and _is_states(table[image])):
-        raise LabelwiseError(
-            f"{source.path} without an image column; its columns are {', '.join(table.column_names[:12])}",
-            "a column called image, path, file or filename, or names of images in the first column",
-            "name the column",
+_Labels = tuple[tuple[str, ...], np.ndarray, np.ndarray, dict[str, Group]]
+
+
+def _labels(
+    table: pa.Table,
+    roles: Roles,
+    source: Source,
+    row_name: Callable[[int], str],
+    notes: list[str],
+    label_names: Mapping[str, Sequence[str]],
+) -> _Labels:
+    if roles.names:
+        _refuse_idle(source, ("absent", "present"), "columns of label states")
+        rows = [named_rows(table[name], name, source, row_name) for name in roles.names]
+        names, values, known = _from_names(rows, roles.names, source, notes, label_names)
+    else:
+        _refuse_idle(source, ("separator", "none"), "a column of label names")
+        names, values, known = (
+            (),
+            np.zeros((table.num_rows, 0), np.uint8),
+            np.zeros((table.num_rows, 0), bool),
         )
-    return image, False
-
-
-def _is_states(column: pa.ChunkedArray) -> bool:
-    try:
-        cells = plain(column).unique().to_pylist()
-        return not any(isinstance(cell, list) for cell in cells) and all(
-            np.isnan(state(cell)) or state(cell) in (0, 1) for cell in cells
+        if roles.states:
+            values, known = state_matrix(table, roles.states, source, row_name, notes)
+            names = roles.states
+    groups = {}
+    for name in roles.classes:
+        words, more, answered = _one_word(table[name], name, source)
+        groups[name] = Group(words, exclusive=True)
+        names, values = (*names, *words), np.concatenate([values, more], 1)
+        known = np.concatenate([known, np.repeat(answered[:, None], len(words), 1)], 1)
+        notes.append(
+            f"Words of the column {name!r} are labels of an exclusive group: {', '.join(words[:6])}."
         )
-    except (ValueError, TypeError, pa.ArrowNotImplementedError):
-        return False
-
-
-def _from_names(
-    table: pa.Table, column: str, rest: list[str], source: Source, notes: list[str]
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    others = [name for name in rest if name != column]
-    if others:
-        raise LabelwiseError(
-            f"column {others[0]!r} beside the column {column!r} of label names",
-            "image, split, group and one column of names",
-            f"leave it out with ?ignore={','.join(others)}",
-        )
-    named, separator = named_labels(table[column], source.options.get("separator"))
-    names, values = indicator(named)
     if not names:
-        raise LabelwiseError(f"column {column!r} without any label", "label names in it", "check the column")
-    known = np.ones(values.shape, bool)
-    blank = values.sum(1) == 0
-    unknown = source.choice("blank", ("negative", "unknown")) == "unknown"
-    if unknown:
-        known[blank] = False
-    how = f"separated by {separator!r}" if separator else "one in each cell, as no separator was found"
-    if not pa.types.is_string(plain(table[column]).type):
-        how = "from lists"
-    notes.append(f"Labels are names in the column {column!r}, {how}; a label that is absent is negative.")
-    if blank.any():
-        notes.append(f"{int(blank.sum()):,} blank cells are {'all-unknown' if unknown else 'all-negative'}.")
-    return names, values, known
-
-
-def _from_columns(
-    table: pa.Table, rest: list[str], source: Source, row_name: Callable[[int], str]
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    if not rest:
         raise LabelwiseError(
             f"{source.path} without label columns; its columns are {', '.join(table.column_names)}",
             "one 0/1/blank column per label, or a column `labels` of names",
             "add the labels",
         )
-    unknown = source.names("unknown")
-    hard = None if unknown else hard_cells(table.select(rest))
-    if hard is not None:
-        return tuple(rest), *hard
-    values = np.empty((table.num_rows, len(rest)), np.float32)
-    for j, name in enumerate(rest):
-        values[:, j] = states(table[name], name, row_name, unknown)
-    known = ~np.isnan(values)
-    values = np.where(known, values, np.float32(0))
-    return tuple(rest), hardened(values), known
+    return names, values, known, groups
 
 
-def _mixed_conventions(labels: tuple[str, ...], values: np.ndarray, known: np.ndarray) -> list[str]:
-    """A sentence on columns of 1 and unknown beside others that hold 0: -1 or a blank may mean absent there."""
-    absent, present = (known & (values < 0.5)).any(0), (known & (values >= 0.5)).any(0)
-    odd = [labels[j] for j in np.flatnonzero(present & ~absent & ~known.all(0))]
-    if not odd or not absent.any():
-        return []
-    few = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
-    told = f"{few}: 1 and unknown, but never 0 as in other columns; if what was read as unknown means absent there,"
-    return [f"{told} write 0."]
+def _refuse_idle(source: Source, options: Sequence[str], wanted: str) -> None:
+    for option in options:
+        if option in source.options:
+            raise LabelwiseError(
+                f"{option}={source.options[option]} in {str(source)!r}, which changes nothing here",
+                f"{wanted}, which this option is for",
+                "leave the option out",
+            )
 
 
-def hardened(values: np.ndarray) -> np.ndarray:
-    """The values as uint8 when all are 0 or 1, else as float32."""
-    return values.astype(np.uint8) if ((values == 0) | (values == 1)).all() else values.astype(np.float32)
+def _one_word(
+    column: pa.ChunkedArray, name: str, source: Source
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    coded = Column.of(name, column)
+    words = sorted({text_of(cell) for cell in coded.present()})
+    if not words or len(words) > 1000:
+        raise LabelwiseError(
+            f"classes={name} with {len(words):,} different cells",
+            "a word from a small set in each cell",
+            "check it",
+        )
+    place = {word: j for j, word in enumerate(words)}
+    table = np.zeros((len(coded.cells), len(words)), np.uint8)
+    answered = np.array([not is_blank(cell) for cell in coded.cells])
+    for i, cell in enumerate(coded.cells):
+        if answered[i]:
+            table[i, place[text_of(cell)]] = 1
+    return tuple(f"{name}: {word}" for word in words), table[coded.codes], answered[coded.codes]
 
 
-def _paths(
-    column: pa.ChunkedArray, source: Source, folder: Path, row_name: Callable[[int], str], notes: list[str]
-) -> tuple[pa.Array, Path]:
-    names = plain(column).cast(pa.string()).fill_null("")
+def _from_names(
+    parts: Sequence[NameRows],
+    columns: Sequence[str],
+    source: Source,
+    notes: list[str],
+    label_names: Mapping[str, Sequence[str]],
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    rows = _joined(parts)
+    rows, unclear, alone = _unknown_rows(rows, source)
+    blank = ~rows.known & ~unclear
+    rows = nothing_word(rows, source, notes)
+    stated = tuple(dict.fromkeys(n for column in columns for n in label_names.get(column, ())))
+    names = (*stated, *(n for n in rows.names if n not in stated))
+    if not names:
+        raise LabelwiseError(
+            f"column {columns[0]!r} without any label", "label names in it", "check the column"
+        )
+    values = np.zeros((len(rows.known), len(names)), np.uint8)
+    values[:, [names.index(name) for name in rows.names]] = rows.matrix()
+    known = np.ones(values.shape, bool)
+    default = "unknown" if rows.answers else "negative"
+    fate = source.choice("blank", (default, "unknown", "negative"))
+    if "blank" in source.options and not blank.any():
+        raise LabelwiseError(
+            f"blank={fate} in {str(source)!r}, which has no blank label cell",
+            "blank cells",
+            "leave the option out",
+        )
+    if fate == "unknown":
+        known[blank] = False
+    known[unclear] = values[unclear] > 0
+    which = f"the column {columns[0]!r}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
+    notes.append(f"Labels are names in {which}, {rows.how}; a label that is absent is negative.")
+    if blank.any():
+        notes.append(f"{int(blank.sum()):,} blank cells are all-{fate}.")
+    if unclear.any():
+        notes.append(
+            f"{int(unclear.sum()):,} rows hold a text for unknown: what they do not name is unknown "
+            f"({alone:,} name nothing)."
+        )
+    return names, values, known
+
+
+def _joined(parts: Sequence[NameRows]) -> NameRows:
+    if len(parts) == 1:
+        return parts[0]
+    names = tuple(sorted({name for part in parts for name in part.names}))
+    place = [np.array([names.index(n) for n in part.names], np.int64)[part.columns] for part in parts]
+    known = np.any([part.known for part in parts], 0)
+    return NameRows(
+        names, np.concatenate([p.rows for p in parts]), np.concatenate(place), known, parts[0].how
+    )
+
+
+def _unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, int]:
+    """The rows without the texts for unknown, which rows held one, and how many of them name nothing else."""
+    unclear = np.zeros(len(rows.known), bool)
+    for entry in source.names("unknown"):
+        words = [name for name in rows.names if same(name, entry)]
+        if not words:
+            raise LabelwiseError(
+                f"unknown={entry} in {str(source)!r}, which is the text of no label cell",
+                f"texts that occur: {', '.join(rows.names[:8])}",
+                "correct the option or leave it out",
+            )
+        for word in words:
+            unclear[rows.rows[rows.columns == rows.names.index(word)]] = True
+            rows = rows.without(word)
+    named = np.zeros(len(unclear), bool)
+    named[rows.rows] = True
+    return rows, unclear, int((unclear & ~named).sum())
+
+
+def _images(
+    column: pa.ChunkedArray,
+    name: str,
+    source: Source,
+    folder: Path,
+    row_name: Callable[[int], str],
+    notes: list[str],
+) -> tuple[pa.Array | pa.ChunkedArray, Path | None]:
+    if is_image_struct(column.type):
+        column = image_cells(column, name)
+    if is_bytes(column.type):
+        if column.null_count:
+            raise LabelwiseError(
+                f"{column.null_count:,} rows without image bytes", "bytes in each", "complete the rows"
+            )
+        return column.cast(pa.large_binary()), None
+    if pa.types.is_struct(column.type) or pa.types.is_list(column.type):
+        raise LabelwiseError(
+            f"column {name!r} of type {column.type}",
+            "image names, or image files as bytes",
+            "name another with ?image=",
+        )
+    names = one_array(column).cast(pa.string()).fill_null("")
     blank = pc.index(names, "").as_py()
     if blank >= 0:
         raise LabelwiseError(f"{row_name(blank)} without an image", "an image name", "complete the row")
-    if "images" in source.options:
-        return names, image_folder(source.options["images"])
-    root = find_root(names[:1].to_pylist(), [folder, folder / "images"])
-    if root != folder:
-        notes.append("Images are in the folder `images` beside the table.")
-    return names, root
-
-
-def _bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if column.null_count:
-        raise LabelwiseError(
-            f"{column.null_count:,} rows without image bytes", "bytes in each", "complete the rows"
-        )
-    return column.cast(pa.large_binary())
-
-
-def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Codes and names of a split column; usual other spellings become train, val and test, blanks -1.
-
-    Args:
-        column: the split of each row.
-        notes: takes a sentence for each decision.
-    """
-    coded = plain(column).dictionary_encode()
-    texts = [*("" if cell is None else str(cell).strip() for cell in coded.dictionary.to_pylist()), ""]
-    index = coded.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
-    have = set(texts) - {""}
-    alias = {text: SPLIT_ALIASES.get(text.lower(), text.lower()) for text in have}
-    alias = {text: name if name in ("train", "val", "test") else text for text, name in alias.items()}
-    changed = sorted(text for text, name in alias.items() if text != name)
-    if changed:
-        notes.append("Splits renamed: " + ", ".join(f"{text} is {alias[text]}" for text in changed) + ".")
-    usual = {"train": 0, "val": 1, "test": 2}
-    names = tuple(sorted(set(alias.values()), key=lambda name: (usual.get(name, 3), name)))
-    code = {"": -1, **{text: names.index(name) for text, name in alias.items()}}
-    codes = np.array([code[text] for text in texts], np.int16)[index]
-    if (codes < 0).any():
-        notes.append(f"{int((codes < 0).sum()):,} rows are in no split.")
-    return codes, names
-
-
-def group_codes(column: pa.ChunkedArray, notes: list[str]) -> np.ndarray:
-    """`[N]` int64 codes of a group column; a blank cell is a group of its own."""
-    coded = plain(column).dictionary_encode()
-    blank = coded.indices.is_null().to_numpy(zero_copy_only=False)
-    texts = [str(cell).strip() for cell in coded.dictionary.to_pylist()]
-    codes = coded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    blank = blank | np.isin(codes, [i for i, text in enumerate(texts) if text in ("", "nan")])
-    if blank.any():
-        notes.append(f"{int(blank.sum()):,} rows without a group stand each for themselves.")
-    codes[blank] = len(texts) + np.arange(int(blank.sum()))
-    return np.unique(codes, return_inverse=True)[1].astype(np.int64).reshape(-1)
+    return locate(names, source, [folder, folder / "images"], notes)

@@ -12,10 +12,12 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.columns import IMAGE_COLUMNS, NAMES_COLUMNS, dataset_of
+from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
+from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.files import source_file
 from labelwise.data.readers.plain_csv import read_plain
+from labelwise.data.readers.roles import is_text_column
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
@@ -23,6 +25,8 @@ FORM = "csv:FILE[?images=DIR&separator=;]"
 MEANING = "a table with an image column and a 0/1/blank column per label, or a column `labels` of names"
 OPTIONS = COLUMN_OPTIONS
 _LONGEST_HEADER = 1 << 20  # bytes
+_DELIMITER_LINE = re.compile(r"\ufeff?sep=(.)\s*\r?\n", re.IGNORECASE)
+"""What Excel writes before the header to name the delimiter."""
 
 
 def read(source: Source) -> Dataset:
@@ -37,14 +41,18 @@ def read(source: Source) -> Dataset:
     table, note = _plain(file), ""
     if table is None:
         text, note = decoded(file)
-        table = _table(file, text, _delimiter(text))
+        body, delimiter = _parts(text)
+        table = _table(file, body, delimiter)
+    _refuse_headerless(file, table)
 
     def row_name(row: int) -> str:
         text = decoded(file)[0]
-        delimiter = _delimiter(text)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        body, delimiter = _parts(text)
+        before = len(body) < len(text)
+        reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter)
         filled = (reader.line_num for cells in reader if cells)
-        return f"row {next((number for place, number in enumerate(filled) if place == row + 1), row + 2)}"
+        line = next((number for place, number in enumerate(filled) if place == row + 1), row + 2)
+        return f"row {line + before}"
 
     data = dataset_of(table, source, file.parent, row_name)
     return data.with_notes(note) if note else data
@@ -58,7 +66,7 @@ def _plain(file: Path) -> pa.Table | None:
         header = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         return None
-    if not header.strip() or not header.endswith("\n"):
+    if not header.strip() or not header.endswith("\n") or _DELIMITER_LINE.match(header):
         return None
     delimiter = _delimiter(header)
     try:
@@ -67,8 +75,7 @@ def _plain(file: Path) -> pa.Table | None:
         return None
     if len(set(names)) < len(names):
         return None
-    words = {"split", "group", *IMAGE_COLUMNS, *NAMES_COLUMNS}
-    text = frozenset({names[0], *(name for name in names if name.strip().lower() in words)})
+    text = frozenset({names[0], *(name for name in names if is_text_column(name))})
     return read_plain(file, names, delimiter, text)
 
 
@@ -91,6 +98,24 @@ def decoded(file: Path) -> tuple[str, str]:
         except UnicodeDecodeError:
             continue
     raise AssertionError("latin-1 decodes every byte")
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """The table in a text, without a line that names the delimiter, and the delimiter."""
+    named = _DELIMITER_LINE.match(text)
+    return (text[named.end() :], named[1]) if named else (text, _delimiter(text))
+
+
+def _refuse_headerless(file: Path, table: pa.Table) -> None:
+    """A first line that holds an image name, or no letter at all, is a row and no header."""
+    names = [name.strip() for name in table.column_names]
+    row = any(is_image_name(name) for name in names) or not any(c.isalpha() for name in names for c in name)
+    if row and any(names):
+        raise LabelwiseError(
+            f"{file}: a first line that is no header: {', '.join(names[:5])}",
+            "the names of the columns in the first line, such as image,dog,cat",
+            "add a line with them; a file of image,label,label without a header is read by vertex:FILE",
+        )
 
 
 def _delimiter(text: str) -> str:

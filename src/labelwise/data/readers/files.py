@@ -15,15 +15,8 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
-_SUFFIXES = ".jpg .jpeg .jpe .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .avif"
-IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 _MISSING = ("stop", "skip")
 LISTED = 256  # rows in one folder from which its listing is quicker than asking for each file
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file name ends like an image's."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def source_file(source: Source, what: str) -> Path:

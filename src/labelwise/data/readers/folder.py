@@ -9,8 +9,9 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.duplicates import content_codes
-from labelwise.data.readers.columns import SPLIT_ALIASES
-from labelwise.data.readers.files import is_image_name, source_folder, text_array
+from labelwise.data.imagefiles import FolderFiles, is_clutter, is_image_name, walk_images
+from labelwise.data.readers.files import source_folder, text_array
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
@@ -19,11 +20,14 @@ FORM = "folder:DIR"
 MEANING = "DIR/[train|val|test/]LABEL/image; a copy in two label folders is one image with both labels"
 OPTIONS: frozenset[str] = frozenset()
 NO_LABEL = ("_none", "_negative")
-CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
+NOTHING = frozenset({"none", "negative", "negatives", "background", "empty", "nothing", "no label"})
+"""Names of folders that may be meant as `_none`."""
 
 
 def read(source: Source) -> Dataset:
     """Reads label folders; a label whose folder lacks an image is negative there; `_none` means no label.
+
+    Images of a folder inside a label folder have the label of the outer one, and a note counts them.
 
     Raises:
         LabelwiseError: for a folder without images, images outside label folders, or mixed split folders.
@@ -31,17 +35,20 @@ def read(source: Source) -> Dataset:
     root = source_folder(source, "a folder of label folders")
     splits = _splits(root)
     found: list[tuple[str, str, str]] = []  # path, label, split
-    strange: list[str] = []
+    left_out = FolderFiles(clutter=[] if "" in splits else _clutter(root))
     for split, base in splits.items():
+        left_out.clutter += _clutter(base)
         for label in _subfolders(base):
-            for path in _files(base / label, strange):
-                found.append((os.path.relpath(path, root), label, split))
+            files = walk_images(base / label)
+            found += [(os.path.relpath(path, root), label, split) for path in files.images]
+            left_out.others += files.others
+            left_out.clutter += files.clutter
         _refuse_loose(base)
     if not found:
         raise LabelwiseError(
             f"{source.path!r} without images", "DIR/[split/]LABEL/image files", "check the path"
         )
-    return _dataset(root, found, tuple(name for name in splits if name), strange)
+    return _dataset(root, found, tuple(name for name in splits if name), left_out)
 
 
 def _splits(root: Path) -> dict[str, Path]:
@@ -68,11 +75,18 @@ def _splits(root: Path) -> dict[str, Path]:
 
 
 def _subfolders(folder: Path) -> list[str]:
-    return sorted(item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
+    return sorted(item.name for item in folder.iterdir() if item.is_dir() and not is_clutter(item.name))
+
+
+def _clutter(folder: Path) -> list[str]:
+    """Names in a folder itself that are passed over, and could be missed: folders, and files like images."""
+    items = (item for item in folder.iterdir() if is_clutter(item.name))
+    return sorted(item.name for item in items if item.is_dir() or is_image_name(item.name))
 
 
 def _refuse_loose(base: Path) -> None:
-    loose = sorted(f.name for f in base.iterdir() if f.is_file() and is_image_name(f.name))
+    names = sorted(item.name for item in base.iterdir() if item.is_file())
+    loose = [name for name in names if is_image_name(name) and not is_clutter(name)]
     if loose:
         raise LabelwiseError(
             f"{len(loose):,} images outside a label folder in {base}: {loose[0]}",
@@ -81,22 +95,21 @@ def _refuse_loose(base: Path) -> None:
         )
 
 
-def _files(folder: Path, strange: list[str]) -> list[str]:
-    paths = []
-    for place, inner, files in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(files):
-            if name.startswith(".") or name.lower() in CLUTTER:
-                continue
-            if is_image_name(name):
-                paths.append(os.path.join(place, name))
-            else:
-                strange.append(name)
-    return paths
+def _deeper(found: list[tuple[str, str, str]]) -> list[str]:
+    """A sentence on images of folders inside label folders, as a label with a slash in its name leaves them."""
+    # A path holds the split folder where there is one, the label folder and the file.
+    deeper = [(path, label) for path, label, split in found if path.count(os.sep) > (2 if split else 1)]
+    if not deeper:
+        return []
+    folder, label = os.path.dirname(deeper[0][0]), deeper[0][1]
+    return [
+        f"{len(deeper):,} images lie deeper than their label folder and have its label alone, "
+        f"as those in {folder}: {label}."
+    ]
 
 
 def _dataset(
-    root: Path, found: list[tuple[str, str, str]], splits: tuple[str, ...], strange: list[str]
+    root: Path, found: list[tuple[str, str, str]], splits: tuple[str, ...], left_out: FolderFiles
 ) -> Dataset:
     labels = tuple(sorted({label for _, label, _ in found} - set(NO_LABEL)))
     if not labels:
@@ -104,6 +117,12 @@ def _dataset(
             f"{root} with images of no label only", "a folder per label", "add label folders"
         )
     text_array([path for path, _, _ in found])  # names of files are refused before those of labels
+    if len(labels) == 1 and not {label for _, label, _ in found} & set(NO_LABEL):
+        raise LabelwiseError(
+            f"{root} with the label {labels[0]!r} on every image, which says nothing",
+            "a folder for each of two labels or more, or images without the label in _none",
+            "name the folder above the label folders, or the file that holds the labels",
+        )
     column = {label: j for j, label in enumerate(labels)}
     code = {name: i for i, name in enumerate(splits)}
     split_of = np.array([code.get(split, 0) for _, _, split in found], np.int16)
@@ -117,14 +136,15 @@ def _dataset(
         if label in column:
             values[place, column[label]] = 1
     notes = ["A label is negative where its folder lacks the image."]
+    if odd := [label for label in labels if label.casefold() in NOTHING]:
+        notes.append(
+            f"The folder {odd[0]!r} is read as a label; if it holds images of no label, call it _none."
+        )
     if len(keep) < len(found):
         notes.append(
             f"{len(found) - len(keep):,} files are copies: each image is kept once, with all its labels."
         )
-    if strange:
-        notes.append(
-            f"{len(strange):,} files that are no images by their suffix were left out: {strange[0]}."
-        )
+    notes += [*_deeper(found), *left_out.notes()]
     return Dataset(
         labels=LabelSet(labels),
         images=text_array([found[i][0] for i in keep]),

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.columns import split_codes
 from labelwise.data.readers.files import keep_existing
 from labelwise.data.readers.locate import locate
-from labelwise.data.readers.names import similar_names
+from labelwise.data.readers.name_doubts import similar_names
 from labelwise.data.readers.repeated import merge_repeated
+from labelwise.data.readers.split_cells import split_codes
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group, LabelSet

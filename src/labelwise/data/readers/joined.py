@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int64
 
 from labelwise.data.dataset import BOX_TYPE, Dataset
 from labelwise.data.readers.columns import split_codes
-from labelwise.data.readers.names import few
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import WouldLose
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet

@@ -8,13 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.columns import dataset_of, group_codes
-from labelwise.data.readers.files import is_image_name, text_array
+from labelwise.data.imagefiles import is_image_name
+from labelwise.data.readers.columns import dataset_of
+from labelwise.data.readers.files import text_array
 from labelwise.data.readers.image_labels import dataset_of_cells
 from labelwise.data.readers.jsonl_labels import named, plain_column, stated
 from labelwise.data.readers.jsonl_rows import IMAGE_KEYS, JsonRows, first_key, is_state, names_key, rows_of
 from labelwise.data.readers.lines import first_object
-from labelwise.data.readers.names import few
+from labelwise.data.readers.name_doubts import few
+from labelwise.data.readers.split_cells import group_codes
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labelwise.data.readers.cells import indicator, named_labels, state
-from labelwise.data.readers.columns import hardened
+from labelwise.data.readers.cells import state
+from labelwise.data.readers.names import indicator, named_texts
+from labelwise.data.readers.states import hardened
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
@@ -32,8 +33,8 @@ def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source
     texts = [row for row, value in enumerate(values) if isinstance(value, str)]
     separator = None
     if texts:
-        column = pa.chunked_array([pa.array([values[row] for row in texts], pa.string())])
-        parted, separator = named_labels(column, source.options.get("separator"))
+        cells = [values[row].strip() for row in texts]
+        parted, separator = named_texts(cells, key, source, lambda place: places[texts[place]])
         for row, names in zip(texts, parted, strict=True):
             listed[row] = names
     elif "separator" in source.options:

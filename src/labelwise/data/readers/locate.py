@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelwise.data.readers.files import files_there, image_folder, is_image_name, text_array
+from labelwise.data.imagefiles import is_clutter, is_image_name
+from labelwise.data.readers.files import files_there, image_folder, text_array
 from labelwise.data.readers.matching import last_part, matching, with_image_suffix
 from labelwise.data.source import Source
 
@@ -50,7 +51,7 @@ def locate(
     root = places[best]
     if shares[best] > 0.5:
         if best and not given:
-            notes.append(f"Images are in the folder {os.path.relpath(root, folders[0])!r} beside the table.")
+            notes.append(f"Images are in the folder `{os.path.relpath(root, folders[0])}` beside the table.")
         return array, root
     there = files_there(array, str(root))
     missing = np.flatnonzero(~there)
@@ -78,8 +79,8 @@ def locate(
 def image_files(folder: Path) -> Iterator[str]:
     """Paths, relative to a folder, of all image files below it, in order; hidden ones are passed over."""
     for place, inner, files in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
+        inner[:] = sorted(name for name in inner if not is_clutter(name))
         start = os.path.relpath(place, folder)
         for name in sorted(files):
-            if is_image_name(name) and not name.startswith("."):
+            if is_image_name(name) and not is_clutter(name):
                 yield name if start == "." else f"{start}/{name}"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
-from labelwise.data.readers.files import IMAGE_SUFFIXES, is_image_name
+from labelwise.data.imagefiles import IMAGE_SUFFIXES, is_image_name
 
 _IMAGE = rf"(?i)\.({'|'.join(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES))})([?#].*)?$"
 

@@ -1,32 +1,237 @@
-"""Label names of one cell: parted by a mark, or a list that a tool wrote as text."""
+"""A column of label names: names parted by a mark, lists, or lists that a tool wrote as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelwise.data.readers.arrow import is_list, one_array
+from labelwise.data.readers.cells import is_blank, same
+from labelwise.data.readers.name_lists import is_multi_hot, list_of
+from labelwise.data.source import Source, escaped
+from labelwise.errors import LabelwiseError
+
+MARKS = (";", "|", ",", "#", "\t")
+NOTHING = frozenset({"no finding", "no findings", "no label", "no labels", "nothing", "background only"})
+"""Words that, where they always stand alone, mean that no label is present."""
 
 
-def similar_names(names: Sequence[str]) -> list[str]:
-    """A sentence on labels that differ only in case, outer blanks or blanks for underscores.
+@dataclass(frozen=True)
+class NameRows:
+    """Label names of rows.
 
-    >>> similar_names(("Car", "car", "dog"))
-    ['Labels that differ in spelling only are kept apart: Car and car.']
+    Args:
+        names: distinct names, sorted.
+        rows, columns: `[K]` the row and the place among `names` of each mention.
+        known: `[N]` bool; `False` where a row says nothing of its labels.
+        how: how they were parted, for a note.
+        answers: whether blank cells mean that nobody answered.
     """
-    alike: dict[str, list[str]] = {}
-    for name in names:
-        alike.setdefault(" ".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(
-            name
+
+    names: tuple[str, ...]
+    rows: np.ndarray
+    columns: np.ndarray
+    known: np.ndarray
+    how: str
+    answers: bool = False
+
+    def matrix(self) -> np.ndarray:
+        """`[N, L]` uint8: which row names which."""
+        values = np.zeros((len(self.known), len(self.names)), np.uint8)
+        values[self.rows, self.columns] = 1
+        return values
+
+    def without(self, name: str) -> NameRows:
+        """The same rows without one of the names."""
+        place = self.names.index(name)
+        keep = self.columns != place
+        columns = self.columns[keep] - (self.columns[keep] > place)
+        names = tuple(other for other in self.names if other != name)
+        return replace(self, names=names, rows=self.rows[keep], columns=columns)
+
+
+def named_rows(
+    column: pa.ChunkedArray, name: str, source: Source, row_name: Callable[[int], str]
+) -> NameRows:
+    """The label names of a column's cells.
+
+    Args:
+        column: plain text such as `dog;person`, `["dog", "person"]` or `{"choices": ["dog"]}`; numbers; or lists.
+        name: of the column.
+        source: its option `separator` is the mark between names; empty for one name a cell.
+        row_name: how to name a row in a message.
+
+    Raises:
+        LabelwiseError: lists that cannot be parsed, or blanks that may part names or belong to them.
+    """
+    if is_list(column.type):
+        return _from_lists(column, name, source)
+    coded = one_array(column).dictionary_encode()
+    cells = [*coded.dictionary.to_pylist(), None]
+    codes = coded.indices.fill_null(len(cells) - 1).to_numpy(zero_copy_only=False)
+    texts = ["" if is_blank(cell) else str(cell).strip() for cell in cells]
+    texts = [
+        str(int(c)) if isinstance(c, float) and c.is_integer() else t
+        for c, t in zip(cells, texts, strict=True)
+    ]
+    parted, how = _parted(texts, name, source, lambda place: row_name(int(np.flatnonzero(codes == place)[0])))
+    names = tuple(sorted({n for part in parted for n in part}))
+    place = {n: j for j, n in enumerate(names)}
+    lengths = np.array([len(part) for part in parted], np.int64)
+    flat = np.array([place[n] for part in parted for n in part], np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    rows = np.repeat(np.arange(len(codes)), lengths[codes])
+    first = np.repeat(starts[codes] - np.concatenate([[0], np.cumsum(lengths[codes])[:-1]]), lengths[codes])
+    columns = flat[(first + np.arange(len(rows))).astype(np.int64)]
+    blank = np.array([not text for text in texts])
+    return NameRows(names, rows, columns, ~blank[codes], how, "choices" in how)
+
+
+def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
+    if "separator" in source.options:
+        raise LabelwiseError(
+            f"separator={source.options['separator']!r} for the column {name!r} of lists",
+            "a column of text",
+            "leave the option out",
         )
-    groups = [" and ".join(group) for group in alike.values() if len(group) > 1]
-    if not groups:
-        return []
-    shown = "; ".join(groups[:5]) + ("; ..." if len(groups) > 5 else "")
-    return [f"Labels that differ in spelling only are kept apart: {shown}."]
+    array = column.combine_chunks()
+    array = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
+    kind = array.type.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
+        raise LabelwiseError(
+            f"column {name!r} of lists of {kind}", "lists of label names", f"leave it out with ?ignore={name}"
+        )
+    lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
+    flat = pc.list_flatten(array)
+    if flat.null_count:
+        raise LabelwiseError(f"column {name!r} with a null inside a list", "label names", "correct the rows")
+    if pa.types.is_integer(kind) and len(flat):
+        lists = [tuple(cell) for cell in {tuple(c or ()) for c in array.to_pylist()}]
+        if is_multi_hot(lists, name):
+            width = len(lists[0])
+            hot = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
+            row, place = np.nonzero(hot)
+            valid = np.flatnonzero(lengths)
+            names = tuple(str(j) for j in range(width))
+            how = "from lists of 0 and 1, so that labels are called by their place"
+            return NameRows(names, valid[row], place, lengths > 0, how)
+    texts = pc.utf8_trim_whitespace(flat.cast(pa.string()))
+    rows = np.repeat(np.arange(len(array)), lengths)
+    keep = pc.greater(pc.utf8_length(texts), 0).to_numpy(zero_copy_only=False).astype(bool)
+    coded = texts.filter(pa.array(keep)).dictionary_encode()
+    order = np.argsort(np.array(coded.dictionary.to_pylist(), object), kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    names = tuple(coded.dictionary[int(j)].as_py() for j in order)
+    indices = coded.indices.to_numpy(zero_copy_only=False)
+    known = array.is_valid().to_numpy(zero_copy_only=False) & (lengths > 0)
+    return NameRows(names, rows[keep], rank[indices], known, "from lists")
 
 
-def few(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and whether there are more.
+def named_texts(
+    texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
+) -> tuple[list[list[str]], str | None]:
+    """Label names of each text, and the mark between them where there is one; raises as `named_rows` does."""
+    parted, how = _parted(texts, name, source, where)
+    return parted, how.removeprefix("separated by ").strip("'") if how.startswith("separated") else None
 
-    >>> few(["a", "b", "c"], 2)
-    'a, b, ...'
+
+def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Sorted names and the `[N, L]` uint8 matrix of which row names which.
+
+    >>> indicator([["dog"], ["cat", "dog"]])
+    (('cat', 'dog'), array([[0, 1],
+           [1, 1]], dtype=uint8))
     """
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    names = tuple(sorted({name for row in named for name in row}))
+    column = {name: j for j, name in enumerate(names)}
+    values = np.zeros((len(named), len(names)), np.uint8)
+    rows = np.repeat(np.arange(len(named)), [len(row) for row in named])
+    values[rows, [column[name] for row in named for name in row]] = 1
+    return names, values
+
+
+def _parted(
+    texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
+) -> tuple[list[list[str]], str]:
+    given = source.options.get("separator")
+    if given is None and any(text[:1] in "[{(" for text in texts if text):
+        parted = [list_of(text, name, where, place) for place, text in enumerate(texts)]
+        numbers = [tuple(int(n) for n in part) for part in parted if part and all(n in "01" for n in part)]
+        filled = [part for part in parted if part]
+        if numbers and len(numbers) == len(filled) and is_multi_hot(list(dict.fromkeys(numbers)), name):
+            hot = [[str(j) for j, n in enumerate(part) if n == "1"] for part in parted]
+            return hot, "from lists of 0 and 1, so that labels are called by their place"
+        choices = any("choices" in text for text in texts)
+        return parted, "from lists written as text" + (" with choices" if choices else "")
+    mark = next((m for m in MARKS if any(m in text for text in texts)), None) if given is None else given
+    if given is None and mark is None and any(" " in text for text in texts):
+        mark = _blank_mark(texts, name)
+    if given and not any(given in text for text in texts):
+        raise LabelwiseError(
+            f"separator={given!r}, which no cell of the column {name!r} holds",
+            "the mark between names; empty for one name a cell",
+            "correct the option or leave it out",
+        )
+    parted = [
+        [part.strip() for part in (text.split(mark) if mark else [text]) if part.strip()] for text in texts
+    ]
+    return parted, f"separated by {mark!r}" if mark else "one in each cell, as no separator was found"
+
+
+def _blank_mark(texts: Sequence[str], name: str) -> str | None:
+    """A blank where blanks part names: every part of such cells stands in other cells too; `None` where none does."""
+    cells = {text for text in texts if text}
+    uses: dict[str, int] = {}
+    for cell in cells:
+        for part in set(cell.split()):
+            uses[part] = uses.get(part, 0) + 1
+    several = [cell for cell in cells if " " in cell]
+    again = [cell for cell in several if all(uses[part] > 1 for part in cell.split())]
+    if len(again) >= 0.8 * len(several):
+        return " "
+    if len(again) <= 0.2 * len(several):
+        return None
+    raise LabelwiseError(
+        f"column {name!r} with cells such as {several[0]!r}, in which a blank may part names or belong to one",
+        "one of the two",
+        "add ?separator=%20 if it parts names, or ?separator= if each cell is one name",
+    )
+
+
+def nothing_word(rows: NameRows, source: Source, notes: list[str]) -> NameRows:
+    """The rows without the word for `no label is present`: the option `none`, or a usual one that always stands alone.
+
+    Raises:
+        LabelwiseError: `none` is no name of the column, or stands beside other names.
+    """
+    alone = np.bincount(rows.rows, minlength=len(rows.known))[rows.rows] == 1
+    given = source.options.get("none")
+    if given is not None:
+        words = [name for name in rows.names if given and same(name, given)]
+        if given and not words:
+            raise LabelwiseError(
+                f"none={given} in {str(source)!r}, which no cell holds",
+                f"a name that occurs: {', '.join(rows.names[:8])}",
+                "correct the option or leave it out",
+            )
+    else:
+        words = [n for n in rows.names if n.casefold().replace("_", " ") in NOTHING]
+        words = [n for n in words if alone[rows.columns == rows.names.index(n)].all()]
+    for word in words:
+        here = rows.columns == rows.names.index(word)
+        if not alone[here].all():
+            raise LabelwiseError(
+                f"{int((here & ~alone).sum()):,} cells with {word!r} beside other names",
+                "the word for `no label is present` alone in its cell",
+                "correct the cells, or leave none= out",
+            )
+        notes.append(
+            f"{int(here.sum()):,} cells say {word!r}: all labels are absent there (?none={escaped(word)})."
+        )
+        rows = rows.without(word)
+    return rows

@@ -11,7 +11,7 @@ import pyarrow as pa
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.columns import split_codes
 from labelwise.data.readers.files import rows_there
-from labelwise.data.readers.names import few, similar_names
+from labelwise.data.readers.name_doubts import few, similar_names
 from labelwise.data.readers.openimages_cells import Naming, Rows, agreeing, implied_cells
 from labelwise.data.readers.openimages_files import holds_label_table, tables_of
 from labelwise.data.readers.openimages_images import images_of

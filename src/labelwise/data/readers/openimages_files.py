@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labelwise.data.imagefiles import is_clutter
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
@@ -90,7 +91,7 @@ def holds_label_table(path: Path) -> bool:
 def _tables_below(root: Path) -> Iterator[Path]:
     for place, inner, files in os.walk(root):
         deep = len(Path(place).relative_to(root).parts) >= DEPTH
-        inner[:] = [] if deep else sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
+        inner[:] = [] if deep else sorted(name for name in inner if not is_clutter(name))
         yield from (Path(place) / name for name in sorted(files) if _may_be_table(name))
 
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
-from labelwise.data.readers.columns import SPLIT_ALIASES
 from labelwise.data.readers.files import image_folder
 from labelwise.data.readers.locate import image_files
 from labelwise.data.readers.matching import matching
 from labelwise.data.readers.openimages_tables import info_table
 from labelwise.data.readers.several import split_of
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source
 
 

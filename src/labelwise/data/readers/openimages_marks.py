@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float32, Int64
 
-from labelwise.data.readers.columns import SPLIT_ALIASES
-from labelwise.data.readers.names import few
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.openimages_cells import Relatives, Rows
 from labelwise.data.readers.openimages_tables import label_table
 from labelwise.data.readers.several import split_of
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 

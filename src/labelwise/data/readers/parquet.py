@@ -10,8 +10,9 @@ from pyarrow import parquet
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
-from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.files import image_folder, keep_existing, source_file
+from labelwise.data.readers.huggingface import decoded_names
+from labelwise.data.readers.named import dataset_of_names
 from labelwise.data.source import Source
 from labelwise.data.table import METADATA_KEY, dataset_from_table
 from labelwise.errors import LabelwiseError, first_line
@@ -24,7 +25,7 @@ MOST_ROWS, MOST_CELLS = 200_000_000, 1 << 33
 
 
 def read(source: Source) -> Dataset:
-    """Reads a Parquet file; see `dataset_from_table` and, for a plain one, `dataset_of`.
+    """Reads a Parquet file; see `dataset_from_table` and, for a plain one, `dataset_of_names`.
 
     Raises:
         LabelwiseError: for a file that is not Parquet, or what these refuse.
@@ -86,7 +87,8 @@ def _narrow(array: pa.Array) -> pa.Array:
 
 def _plain(table: pa.Table, source: Source, file: Path) -> Dataset:
     try:
-        return dataset_of(table, source, file.parent, lambda row: f"row {row + 1}")
+        table, names = decoded_names(table)
+        return dataset_of_names(table, names, source, file.parent, lambda row: f"row {row + 1}")
     except LabelwiseError:
         raise
     except (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 PUBLISHED: Mapping[str, Mapping[str, int]] = {
     "coco2014": {"train": 82783, "test": 40504},
+    "coco2017": {"train": 118287, "test": 5000},
     "nuswide": {"train": 161789, "test": 107859},
     "vg": {"train": 82904, "test": 10000},
     "peta": {"train": 9500, "val": 1900, "test": 7600},

@@ -1,79 +1,197 @@
-"""What kind of data set a bare path holds, judged by its content."""
+"""What kind of data set a bare path holds, judged by its content: one table of rules."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from labelwise.data.readers.files import is_image_name
+from labelwise.data.imagefiles import is_clutter, is_image_name
+from labelwise.data.readers import (
+    celeba,
+    cvat,
+    datumaro,
+    fiftyone,
+    hf,
+    jsonl,
+    labelstudio,
+    openimages,
+    paddlex,
+    roboflow,
+    sagemaker,
+    tags,
+    vertex,
+    webdataset,
+)
+from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
+from labelwise.data.readers.voc_layout import is_voc_folder
 from labelwise.errors import LabelwiseError
 
 
-def recognise(path: str, forms: str) -> tuple[str, str]:
+class Rule(NamedTuple):
+    """How data of one kind are known.
+
+    Args:
+        kind: the reader's name.
+        holds: whether a file or folder is of that kind; it reads no more than the first lines.
+    """
+
+    kind: str
+    holds: Callable[[Path], bool]
+
+
+def _has(*names: str) -> Callable[[Path], bool]:
+    """Whether a folder holds one of these files, which only one data set's folder does."""
+    return lambda path: any((path / name).is_file() for name in names)
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.is_file() and _head(path, 4) == b"PAR1"
+
+
+def _is_csv(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in {".csv", ".tsv"}
+
+
+def _head(path: Path, size: int) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(size)
+
+
+RULES: Sequence[Rule] = (
+    Rule("packed", _has("packed.json")),
+    Rule("peta", _has("PETA.mat")),
+    Rule("pa100k", _has("annotation.mat")),
+    Rule("vg", _has("train_list_500.txt")),
+    Rule("nuswide", _has("Concepts81.txt", "ConceptsList/Concepts81.txt")),
+    Rule("celeba", celeba.recognises),
+    Rule("openimages", openimages.recognises),
+    Rule("datumaro", datumaro.recognises),
+    Rule("fiftyone", fiftyone.recognises),
+    Rule("paddlex", paddlex.recognises),
+    Rule("cvat", cvat.recognises),
+    Rule("labelstudio", labelstudio.recognises),
+    Rule("roboflow", roboflow.recognises),
+    Rule("sagemaker", sagemaker.recognises),
+    Rule("hf", hf.recognises),
+    Rule("webdataset", webdataset.recognises),
+    Rule("coco", is_coco_folder),
+    Rule("coco", is_coco_file),
+    Rule("voc", is_voc_folder),
+    Rule("vertex", vertex.recognises),
+    Rule("jsonl", jsonl.recognises),
+    Rule("parquet", _is_parquet),
+    Rule("csv", _is_csv),
+    Rule("tags", tags.recognises),
+)
+"""The kinds in the order in which they are tried; the first that holds is taken."""
+
+_TABLES = ".csv .tsv .parquet .json .jsonl .ndjson .xml .manifest .yaml .yml .xlsx .txt .arrow .tar"
+TABLES = frozenset(_TABLES.split())
+"""Suffixes of files that may say what the photographs beside them show."""
+_NO_LABELS = (
+    "images image imgs img data dataset photos photographs pictures jpegimages jpegs raw masks mask labels label "
+    "annotations ann depth thumbnails upload uploads files media default obj_train_data input inputs"
+)
+NO_LABELS = frozenset(_NO_LABELS.split())
+"""Names of folders that hold images or annotations of all labels, and are no label themselves."""
+
+
+def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tuple[str, str]:
     """Kind and path of the data set at a bare path.
 
     Args:
         path: a file or a folder.
-        forms: the SOURCE forms, for the message.
+        kinds: names of all kinds, for the message.
+        more: rules of readers that other packages bring; they are tried after our own.
 
     Returns:
         `(kind, path)`; the path is that of the table where a folder holds exactly one.
 
     Raises:
-        LabelwiseError: when nothing is there, or it is of no known kind.
+        LabelwiseError: when nothing is there, or it is of no known kind, or may be several.
     """
     place = Path(path)
+    listed = ", ".join(f"{kind}:" for kind in kinds)
     if not place.exists():
         raise LabelwiseError(
-            f"{path!r}, which does not exist", f"a path, or one of {forms}", "check the path"
+            f"{path!r}, which does not exist", f"a path, or one of {listed} before it", "check the path"
         )
-    found = _folder_kind(place) if place.is_dir() else _file_kind(place)
-    if found is None:
-        what = "a folder" if place.is_dir() else "a file"
+    rules = (*RULES, *more)
+    kind = next((rule.kind for rule in rules if rule.holds(place)), None)
+    if kind is not None:
+        return kind, path
+    if place.is_file():
+        raise _unknown(path, "a file of no kind that is known", listed)
+    table = _table_in(place, path, rules, listed)
+    if table is not None:
+        return table
+    _refuse_outer(place, path, rules)
+    return _label_folders(place, path, listed)
+
+
+def _refuse_outer(folder: Path, path: str, rules: Sequence[Rule]) -> None:
+    """A folder that holds a data set in a folder of its own is not that data set, but near it."""
+    for inner in sorted(f for f in folder.iterdir() if f.is_dir() and not is_clutter(f.name)):
+        kind = next((rule.kind for rule in rules if rule.holds(inner)), None)
+        if kind is not None:
+            raise LabelwiseError(
+                f"{path!r}, a folder of no kind that is known, which holds one that is",
+                "the path of the data set itself",
+                f"name it: {kind}:{inner}",
+            )
+
+
+def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tuple[str, str] | None:
+    """The only table of a folder; `None` where there is none."""
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not is_clutter(f.name))
+    files = [f for f in files if f.suffix.lower() in TABLES]
+    known = [(rule.kind, f) for f in files for rule in [next((r for r in rules if r.holds(f)), None)] if rule]
+    if len(known) == 1:
+        return known[0][0], str(known[0][1])
+    if known:
+        names = ", ".join(f.name for _, f in known[:6]) + (", ..." if len(known) > 6 else "")
+        kind, first = known[0]
         raise LabelwiseError(
-            f"{path!r}, {what} of no kind that is known", f"one of {forms}", "write the kind before the path"
+            f"{path!r}, a folder with {len(known)} tables: {names}",
+            "one table, or a path that names it",
+            f"name the table, for example {kind}:{first}",
         )
-    return found
-
-
-def _file_kind(file: Path) -> tuple[str, str] | None:
-    with file.open("rb") as stream:
-        head = stream.read(4)
-    if head == b"PAR1":
-        return "parquet", str(file)
-    if head.lstrip()[:1] == b"{":
-        return "coco", str(file)
-    if file.suffix.lower() in {".csv", ".tsv"}:
-        return "csv", str(file)
     return None
 
 
-_SIGNS = {
-    "PETA.mat": "peta",
-    "annotation.mat": "pa100k",
-    "train_list_500.txt": "vg",
-    "Concepts81.txt": "nuswide",
-    "ConceptsList/Concepts81.txt": "nuswide",
-    "annotations/instances_train2014.json": "coco",
-}
-"""A file that only one data set's folder holds."""
+def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:
+    """A folder with a folder for each label.
+
+    Raises:
+        LabelwiseError: no images, or folders that by their names and number are no labels.
+    """
+    inner = sorted(f for f in folder.iterdir() if f.is_dir() and not is_clutter(f.name))
+    with_images = [f.name for f in inner if any(is_image_name(g.name) for g in f.rglob("*"))]
+    labels = set(with_images)
+    if labels and {name.casefold() for name in labels} <= _SPLITS:
+        labels = {f.name for name in with_images for f in (folder / name).iterdir() if f.is_dir()}
+    beside = sorted(
+        f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not is_clutter(f.name)
+    )
+    if not labels:
+        raise _unknown(path, "a folder of no kind that is known", listed)
+    generic = [name for name in sorted(labels) if name.casefold() in NO_LABELS]
+    if len(labels) == 1 or generic:
+        name = generic[0] if generic else next(iter(labels))
+        table = f", beside {beside[0]}" if beside else ""
+        raise _unknown(
+            path, f"a folder whose photographs lie in {name!r}{table}, of no kind that is known", listed
+        )
+    return "folder", path
 
 
-def _folder_kind(folder: Path) -> tuple[str, str] | None:
-    for sign, kind in _SIGNS.items():
-        if (folder / sign).is_file():
-            return kind, str(folder)
-    if (
-        folder / "RAP_annotation"
-    ).is_dir():  # both versions of RAP look alike: rapv1: or rapv2: must say which
-        return None
-    if (folder / "packed.json").is_file():
-        return "packed", str(folder)
-    if (folder / "ImageSets" / "Main").is_dir() and (folder / "Annotations").is_dir():
-        return "voc", str(folder)
-    tables = [f for f in folder.iterdir() if f.suffix.lower() in {".csv", ".tsv", ".parquet"} and f.is_file()]
-    if len(tables) == 1:
-        return _file_kind(tables[0])
-    subfolders = [f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")]
-    if not tables and any(is_image_name(f.name) for sub in subfolders for f in sub.rglob("*")):
-        return "folder", str(folder)
-    return None
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+
+
+def _unknown(path: str, what: str, listed: str) -> LabelwiseError:
+    return LabelwiseError(
+        f"{path!r}, {what}",
+        f"one of {listed} before the path, or a layout that one of them knows",
+        "write the kind before the path, or convert the labels to a table: image,label,label with 1, 0 or blank",
+    )

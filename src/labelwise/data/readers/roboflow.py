@@ -6,10 +6,10 @@ from pathlib import Path
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import csv
-from labelwise.data.readers.columns import SPLIT_ALIASES
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.joined import joined
 from labelwise.data.readers.several import named_by
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 

@@ -11,7 +11,7 @@ from typing import Any
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.lines import JsonLine, first_object, json_lines
-from labelwise.data.readers.names import few
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.several import files_with_splits
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from labelwise.data.readers.columns import SPLIT_ALIASES
 from labelwise.data.readers.files import source_file
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.files import is_image_name, source_file
+from labelwise.data.imagefiles import is_image_name
+from labelwise.data.readers.files import source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.lines import first_object, json_lines
 from labelwise.data.source import Source

@@ -1,0 +1,324 @@
+"""How near the tests' comparisons lie to their tolerances, and whether they pass where sums run in another order.
+
+    python benchmarks/summation.py [--tests tests/losses tests/metrics ...] [--csv results/summation.csv]
+
+Another processor adds the terms of a float32 sum in another order: more lanes, other blocks, a fused multiply-add.
+The tests run once under each set of instructions that torch and oneDNN can be held to here, and once for each way
+of adding that stands in for a processor that is not here: contracted dimensions back to front, in blocks,
+in float64, and with an error at random of `sqrt(n) u sum|a b|`, what n terms rounded to u are expected to lose.
+Of every comparison the largest `|difference| / tolerance` is noted; above 1 it fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("extractors", "losses", "methods", "evaluation", "metrics", "blending", "relations", "classifiers")
+ROOMS += (
+    "backbones",
+    "contracts",
+    "continual",
+    "decisions",
+    "properties",
+    "training",
+    "reports",
+    "test_model.py",
+)
+INSTRUCTIONS = {
+    f"{cpu}/{onednn}": {"ATEN_CPU_CAPABILITY": cpu, "ONEDNN_MAX_CPU_ISA": onednn}
+    for cpu, onednn in (
+        ("default", "SSE41"), ("avx2", "AVX2"), ("avx512", "AVX2"), ("avx2", "AVX512_CORE"), ("avx512", "AVX512_CORE"),
+    )
+}  # fmt: skip
+ORDERS = ("reversed", "blocks", "exact", "noise")
+UNIT = 2.0**-24
+aten = torch.ops.aten
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """At most nine pieces of n terms, each of 7 or more."""
+    size = max(7, n // 8)
+    return (slice(i, i + size) for i in range(0, n, size))
+
+
+def contracted(a: Tensor, b: Tensor, order: str) -> Tensor:
+    """`a @ b` for `[..., n, k]` and `[..., k, m]`, added in another order."""
+    if order == "reversed":
+        return a.flip(-1) @ b.flip(-2)
+    if order == "blocks":
+        total = a.new_zeros(())
+        for part in blocks(a.shape[-1]):
+            total = total + a[..., part] @ b[..., part, :]
+        return total.expand(*a.shape[:-1], b.shape[-1]).clone()
+    exact = a.double() @ b.double()
+    if order == "noise":
+        exact = noisy(exact, a.double().abs() @ b.double().abs(), a.shape[-1])
+    return exact.float()
+
+
+def summed(x: Tensor, dims: list[int], keepdim: bool, order: str) -> Tensor:
+    """`x.sum(dims)`, added in another order."""
+    n = math.prod(x.shape[d] for d in dims)
+    if order == "reversed":
+        return x.flip(dims).sum(dims, keepdim=keepdim)
+    if order == "blocks":
+        kept = [d for d in range(x.ndim) if d not in dims]
+        rows = x.permute(*kept, *dims).reshape(*[x.shape[d] for d in kept], n)
+        total = rows.new_zeros(rows.shape[:-1])
+        for part in blocks(n):
+            total = total + rows[..., part].sum(-1)
+        return total.reshape([1 if d in dims else x.shape[d] for d in range(x.ndim)]) if keepdim else total
+    exact = x.double().sum(dims, keepdim=keepdim)
+    if order == "noise":
+        exact = noisy(exact, x.double().abs().sum(dims, keepdim=keepdim), n)
+    return exact.float()
+
+
+def noisy(exact: Tensor, size: Tensor, n: int) -> Tensor:
+    """Moved by up to `sqrt(n) u size`; the same numbers are moved by the same, and small whole ones not at all."""
+    if float(size.max() if size.numel() else 0) < 2**10 and torch.equal(
+        exact * 2**12, (exact * 2**12).round()
+    ):
+        return exact  # such terms add up without rounding in any order
+    return exact + torch.sin(exact * 1e9 + 1) * math.sqrt(n) * UNIT * size
+
+
+class OtherOrder(TorchDispatchMode):
+    """Matrix products, convolutions, sums and means of float32 in another order, forwards and backwards."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        self.order = order
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensors = [a for a in args if isinstance(a, Tensor)]
+        known = OTHER.get(func)
+        plain = all(type(t) in (Tensor, torch.nn.Parameter) and t.dtype == torch.float32 for t in tensors)
+        if known is None or not tensors or not plain or any(t.device.type != "cpu" for t in tensors):
+            return func(*args, **kwargs)
+        found = known(self.order, *args, **kwargs)
+        return func(*args, **kwargs) if found is None else found
+
+
+def _addmm(order: str, bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    return beta * bias + alpha * contracted(a, b, order)
+
+
+def _sum(order: str, x: Tensor, dims: Any = None, keepdim: bool = False, **other: Any) -> Tensor | None:
+    if other.get("dtype") not in (None, torch.float32) or not x.numel():
+        return None
+    dims = [d % max(1, x.ndim) for d in dims] if dims else list(range(x.ndim))
+    return summed(x, dims, keepdim, order) if x.ndim else None
+
+
+def _mean(order: str, x: Tensor, dims: Any = None, keepdim: bool = False, **other: Any) -> Tensor | None:
+    total = _sum(order, x, dims, keepdim, **other)
+    return None if total is None else total / (x.numel() / max(1, total.numel()))
+
+
+def _convolution(order: str, x: Tensor, w: Tensor, bias: Tensor | None, *rest: Any) -> Tensor | None:
+    groups, n = rest[-1], w[0].numel()
+    if order in ("exact", "noise"):
+        exact = aten.convolution(x.double(), w.double(), None if bias is None else bias.double(), *rest)
+        if order == "noise":
+            exact = noisy(exact, aten.convolution(x.double().abs(), w.double().abs(), None, *rest), n)
+        return exact.float()
+    if groups > 1 or rest[-3]:  # transposed
+        return None
+    if order == "reversed":
+        return aten.convolution(x.flip(1), w.flip(1), bias, *rest)
+    total = 0 if bias is None else bias.reshape(-1, *[1] * (x.ndim - 2))
+    for part in blocks(x.shape[1]):
+        total = total + aten.convolution(x[:, part], w[:, part], None, *rest)
+    return total
+
+
+OTHER: dict[Any, Callable[..., Tensor | None]] = {
+    aten.mm.default: lambda order, a, b: contracted(a, b, order),
+    aten.bmm.default: lambda order, a, b: contracted(a, b, order),
+    aten.mv.default: lambda order, a, b: contracted(a, b[:, None], order)[:, 0],
+    aten.dot.default: lambda order, a, b: contracted(a[None], b[:, None], order)[0, 0],
+    aten.addmm.default: _addmm,
+    aten.baddbmm.default: _addmm,
+    aten.convolution.default: _convolution,
+    aten.sum.default: _sum,
+    aten.sum.dim_IntList: _sum,
+    aten.mean.default: _mean,
+    aten.mean.dim: _mean,
+}
+
+
+class Ratios:
+    """A pytest plugin: notes `|difference| / tolerance` of every comparison, under another order of adding."""
+
+    def __init__(self, order: str, file: Path) -> None:
+        self.order, self.file = order, file
+        self.test, self.inside = "", False
+        self.worst: dict[tuple[str, str], float] = {}
+
+    def note(self, ratio: float) -> None:
+        """The ratio of one comparison that holds; one that does not is a failed test, or is meant to fail."""
+        if ratio > 1:
+            return
+        frame: FrameType = sys._getframe(2)
+        while frame.f_back and not frame.f_code.co_filename.startswith(str(ROOT / "tests")):
+            frame = frame.f_back
+        place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        key = self.test, place
+        self.worst[key] = max(self.worst.get(key, 0.0), ratio)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+        """The test itself, in the other order."""
+        self.test = item.nodeid
+        if self.order not in ORDERS:
+            return (yield)
+        with OtherOrder(self.order):
+            return (yield)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write what was noted."""
+        self.file.write_text(json.dumps([[*k, v] for k, v in self.worst.items()]))
+
+    def watch(self) -> None:
+        """Put a note into each of the comparisons that the tests use."""
+        close, allclose = torch.testing.assert_close, torch.allclose
+        numpy_close, numpy_all = np.testing.assert_allclose, np.allclose
+        scalar = pytest.approx(1.0).__class__
+        equal = scalar.__eq__
+
+        def assert_close(actual: Any, expected: Any, *args: Any, **kw: Any) -> None:
+            a, b = torch.as_tensor(actual), torch.as_tensor(expected)
+            if a.is_floating_point() and b.is_floating_point() and not isinstance(actual, (list, dict)):
+                default = {
+                    torch.float16: (1e-3, 1e-5),
+                    torch.bfloat16: (1.6e-2, 1e-5),
+                    torch.float32: (1.3e-6, 1e-5),
+                }
+                rtol, atol = max(default.get(t.dtype, (1e-7, 1e-7)) for t in (a, b))
+                rtol = rtol if kw.get("rtol") is None else kw["rtol"]
+                atol = atol if kw.get("atol") is None else kw["atol"]
+                self.note(ratio(a, b, rtol, atol))
+            close(actual, expected, *args, **kw)
+
+        def torch_allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, **kw: Any) -> bool:
+            self.note(ratio(a, b, rtol, atol))
+            return allclose(a, b, rtol, atol, **kw)
+
+        def assert_allclose(
+            a: Any, b: Any, rtol: float = 1e-7, atol: float = 0, *args: Any, **kw: Any
+        ) -> None:
+            self.note(ratio(a, b, rtol, atol))
+            numpy_close(a, b, rtol, atol, *args, **kw)
+
+        def numpy_allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, **kw: Any) -> bool:
+            self.note(ratio(a, b, rtol, atol))
+            return bool(numpy_all(a, b, rtol, atol, **kw))
+
+        def approx_equal(approximate: Any, actual: Any) -> Any:
+            try:
+                apart, bound = abs(float(actual) - float(approximate.expected)), float(approximate.tolerance)
+                self.note(apart / bound if bound else (math.inf if apart else 0.0))
+            except (TypeError, ValueError):
+                pass  # not numbers
+            return equal(approximate, actual)
+
+        torch.testing.assert_close, torch.allclose = assert_close, torch_allclose
+        np.testing.assert_allclose, np.allclose = assert_allclose, numpy_allclose
+        scalar.__eq__ = approx_equal  # type: ignore[method-assign]
+
+
+def ratio(a: Any, b: Any, rtol: float, atol: float) -> float:
+    """The largest `|a - b| / (atol + rtol |b|)`; equal numbers count as 0, infinities among them."""
+    x, y = (np.asarray(v.detach().double() if isinstance(v, Tensor) else v, dtype=np.float64) for v in (a, b))
+    x, y = np.broadcast_arrays(x, y)
+    with np.errstate(all="ignore"):
+        apart, bound = np.abs(x - y), atol + rtol * np.abs(y)
+        apart = np.where((x == y) | np.isnan(x) & np.isnan(y), 0.0, apart)
+        found = np.where(apart > 0, apart / bound, 0.0)
+    return float(np.nan_to_num(found, nan=0.0, posinf=1e9).max(initial=0.0))
+
+
+def one(order: str, file: Path, tests: list[str]) -> int:
+    """The tests in this process, in one order; gives pytest's exit code."""
+    plugin = Ratios(order, file)
+    plugin.watch()
+    return int(
+        pytest.main(
+            [
+                *tests,
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "--no-header",
+                "--tb=line",
+                "-rfE",
+                "--disable-warnings",
+            ],
+            [plugin],
+        )
+    )
+
+
+def main() -> None:
+    """Run the tests in every order and print the comparisons that lie nearest to their bound."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tests", nargs="*", default=[f"tests/{room}" for room in ROOMS])
+    parser.add_argument("--only", nargs="*", default=[*INSTRUCTIONS, *ORDERS])
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--one", nargs=2, metavar=("ORDER", "FILE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    if options.one:
+        sys.exit(one(options.one[0], Path(options.one[1]), options.tests))
+    rows = []
+    for order in options.only:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "ratios.json"
+            command = [sys.executable, __file__, "--one", order, str(file), "--tests", *options.tests]
+            run = subprocess.run(
+                command,
+                env=os.environ | INSTRUCTIONS.get(order, {}),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            found = json.loads(file.read_text()) if file.exists() else []
+        failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        found.sort(key=lambda f: -f[2])
+        print(
+            f"{order}: exit {run.returncode}, {(run.stdout.strip().splitlines() or [run.stderr[-300:]])[-1]}"
+        )
+        print(
+            "\n".join([*failed, *(f"  {value:9.3g}  {place}  {test}" for test, place, value in found[:12])]),
+            flush=True,
+        )
+        rows += [[order, test, place, f"{value:.3g}"] for test, place, value in found if value > 0.1]
+    if options.csv:
+        with options.csv.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream, lineterminator="\n").writerows([["order", "test", "line", "ratio"], *rows])
+
+
+if __name__ == "__main__":
+    main()

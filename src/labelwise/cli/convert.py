@@ -1,0 +1,97 @@
+"""labelwise data convert"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelwise.cli import options
+from labelwise.cli.progress import Progress
+
+
+class Form(str, Enum):
+    """Forms of other tools."""
+
+    csv = "csv"
+    parquet = "parquet"
+    coco = "coco"
+    datasets = "datasets"
+
+
+class Images(str, Enum):
+    """Where a data set has its images."""
+
+    paths = "paths"
+    copy = "copy"
+    embed = "embed"
+
+
+class Unknown(str, Enum):
+    """What unknown labels become."""
+
+    negative = "negative"
+
+
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="any SOURCE that the other commands take")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="file or folder to write; .csv and .parquet tell the form")
+    ],
+    form: Annotated[Form | None, typer.Option(help="form of the tool  [default: by the name OUT]")] = None,
+    images: Annotated[
+        Images | None,
+        typer.Option(help="name the files where they are, copy them, or put them into the tables"),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="least share of a soft label that counts as present", metavar="SHARE")
+    ] = None,
+    unknown: Annotated[Unknown | None, typer.Option(help="write unknown labels as absent")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="labelstudio: what `labelwise predict --out` wrote, to start from", metavar="FILE"),
+    ] = None,
+    url_prefix: Annotated[
+        str | None,
+        typer.Option(help="labelstudio: what stands before the path of an image", metavar="URL"),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="replace a file that exists")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Writes a data set in the form of another tool, and says what that form does not hold.
+
+    Example: labelwise data convert voc:VOC2007 voc.csv
+    """
+    import json
+
+    from labelwise.data.readers import read, reader_named
+    from labelwise.data.writers import convert as write
+    from labelwise.data.writers import form_of
+
+    kind = form_of(out, form and form.value)  # a wrong name is told before a large source is read
+    data = read(source)
+    with Progress() as progress:
+        written = write(
+            data,
+            out,
+            kind,
+            images=images and images.value,
+            threshold=threshold,
+            unknown=unknown and unknown.value,
+            predictions=predictions,
+            url_prefix=url_prefix,
+            replaced=replace,
+            tick=progress.task("images", len(data)),
+        )
+    readable = written.source is not None and reader_named(written.source.kind) is not None
+    again = str(written.source) if readable else None
+    if as_json:
+        found: dict[str, Any] = {"out": str(out), "form": kind, "files": list(written.files), "source": again}
+        found |= {"rows": len(data), "labels": list(data.labels), "splits": data.splits()}
+        found |= {"notes": [*data.notes, *written.notes]}
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    typer.echo(data.with_notes(*written.notes).summary())
+    typer.echo(f"written: {out}" + (f"; labelwise reads it as {again}" if again else ""))

@@ -1,0 +1,163 @@
+"""Images inside files that other tools write: read from the disk one at a time, never all held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int64
+
+from labelwise.data.decode import UnreadableImage
+from labelwise.errors import LabelwiseError, first_line
+
+_STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # the last bytes of an Arrow stream
+
+
+@runtime_checkable
+class ImageStore(Protocol):
+    """Encoded images by number; it can be pickled, and threads and processes may read at the same time."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that hold the images."""
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " N"]:
+        """`[N]` bytes of each image, -1 for one that is known to be unreadable."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def read(self, number: int) -> bytes:
+        """The encoded image of a number; raises `UnreadableImage` where it cannot be had."""
+
+    def end(self, number: int, size: int) -> bytes | None:
+        """At most `size` last bytes of an encoded image; `None` where there are none."""
+
+    def file_of(self, number: int) -> Path:
+        """The file that an image is in."""
+
+    def place_of(self, number: int) -> int:
+        """What tells an image from the others in its file, however many files are read together."""
+
+
+class ArchivedImages:
+    """Images that are whole stretches of bytes in files, such as members of tar files.
+
+    Args:
+        files: in any order.
+        parts: `[N]` place in `files` of each image.
+        offsets: `[N]` bytes from the file's start to the image's first byte.
+        lengths: `[N]` bytes of each image.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        parts: Int64[np.ndarray, " N"],
+        offsets: Int64[np.ndarray, " N"],
+        lengths: Int64[np.ndarray, " N"],
+    ) -> None:
+        self.files, self.lengths = list(files), lengths
+        self._parts, self._offsets = parts, offsets
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def read(self, number: int) -> bytes:
+        """The encoded image of a number.
+
+        Raises:
+            UnreadableImage: its file is gone, or shorter than when it was listed.
+        """
+        return self._bytes(number, 0)
+
+    def end(self, number: int, size: int) -> bytes | None:
+        """At most `size` last bytes of an encoded image; `None` where they cannot be read."""
+        try:
+            return self._bytes(number, max(0, int(self.lengths[number]) - size))
+        except UnreadableImage:
+            return None
+
+    def file_of(self, number: int) -> Path:
+        """The file that an image is in."""
+        return self.files[self._parts[number]]
+
+    def place_of(self, number: int) -> int:
+        """Where in its file an image begins."""
+        return int(self._offsets[number])
+
+    def _bytes(self, number: int, start: int) -> bytes:
+        file, size = self.file_of(number), int(self.lengths[number]) - start
+        try:
+            with file.open("rb") as opened:
+                opened.seek(self.place_of(number) + start)
+                content = opened.read(size)
+        except OSError as error:
+            raise UnreadableImage(
+                f"{file}: {error.strerror}", "the file that was listed", "restore it"
+            ) from None
+        if len(content) != size:
+            raise UnreadableImage(f"{file}, which became shorter", "the file that was listed", "restore it")
+        return content
+
+
+def mapped_stream(file: Path) -> pa.Table:
+    """The table of an Arrow stream file, mapped; offsets are looked through, so that no read can leave the file.
+
+    Raises:
+        LabelwiseError: a file that is missing, cut short or damaged.
+    """
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - len(_STREAM_END)))
+            ending = opened.read()
+        table = pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise LabelwiseError(
+            f"{file} ({first_line(error)})", "a whole Arrow stream file", "write or copy it again"
+        ) from None
+    if ending != _STREAM_END:  # a stream that ends after a whole batch reads without an error
+        raise LabelwiseError(
+            f"{file}, which is cut short", "a whole Arrow stream file", "write or copy it again"
+        )
+    return table
+
+
+def images_in_streams(files: Sequence[Path], column: str) -> ArchivedImages | None:
+    """The images of a column of Arrow stream files; `None` where bytes are compressed, and so nowhere in the file.
+
+    Args:
+        files: in the order of their rows.
+        column: binary, or a struct with the field `bytes`; without nulls.
+
+    Raises:
+        LabelwiseError: as `mapped_stream`.
+    """
+    parts, offsets, lengths = [], [], []
+    for place, file in enumerate(files):
+        mapped = pa.memory_map(str(file))
+        size = mapped.size()
+        first = mapped.read_buffer(size).address
+        mapped.seek(0)
+        for chunk in pa.ipc.open_stream(mapped).read_all()[column].chunks:
+            array = chunk.field("bytes") if pa.types.is_struct(chunk.type) else chunk
+            wide = pa.types.is_large_binary(array.type)
+            if not (wide or pa.types.is_binary(array.type)):
+                return None
+            _, ends, content = array.buffers()
+            edges = np.frombuffer(ends, np.int64 if wide else np.int32)
+            edges = edges[array.offset : array.offset + len(array) + 1].astype(np.int64)
+            start = (content.address if content else first) - first
+            if not 0 <= start <= size - (edges[-1] if len(edges) else 0):
+                return None
+            parts.append(np.full(len(array), place, np.int64))
+            offsets.append(edges[:-1] + start)
+            lengths.append(np.diff(edges))
+    if not parts:
+        return None
+    return ArchivedImages(files, np.concatenate(parts), np.concatenate(offsets), np.concatenate(lengths))

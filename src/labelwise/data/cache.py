@@ -1,0 +1,216 @@
+"""What was computed of images and is kept for the next time: the cache folder, and fingerprints in it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from weakref import finalize
+
+import numpy as np
+from jaxtyping import Int64, UInt8, UInt64
+
+from labelwise.data.contents import file_paths
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
+
+THUMB_SIDE = 16
+_THUMB = THUMB_SIDE * THUMB_SIDE * 3
+_RECORD = np.dtype([("key", "<u8", 2), ("hash", "<u8")])
+_BLOCK = 1 << 16  # records at once
+
+
+def cache_folder() -> Path:
+    """Where computed things are stored: `$LABELWISE_CACHE`, or `labelwise` in the user's cache folder."""
+    base = os.environ.get("LABELWISE_CACHE")
+    return (
+        Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "labelwise"
+    )
+
+
+def image_keys(data: Dataset) -> UInt64[np.ndarray, "N 2"]:
+    """What tells whether an image is the one that a fingerprint was computed of.
+
+    It is a digest of the path, size and time of change of a file; of those of the store's file and the image's
+    place in it; or of the bytes that a table holds. The versions of the libraries that decode and hash are in it.
+
+    Returns:
+        `[N, 2]`; zeros for an image that is not there.
+    """
+    keys = bytearray(16 * len(data))
+    start = " ".join(["print", version("Pillow"), version("ImageHash"), ""]).encode()
+    for row, told in enumerate(_descriptions(data)):
+        if told is not None:
+            digest = hashlib.blake2b(start, digest_size=16)
+            digest.update(told)
+            keys[16 * row : 16 * row + 16] = digest.digest()
+    return np.frombuffer(keys, np.uint64).reshape(-1, 2)
+
+
+def _descriptions(data: Dataset) -> Iterator[bytes | None]:
+    if data.store is not None:
+        files = {file: _state(os.path.abspath(file)) for file in data.store.files}
+        for row in range(len(data)):
+            number = row if data.numbers is None else int(data.numbers[row])
+            state = files[data.store.file_of(number)]
+            yield state and state + b" %d" % data.store.place_of(number)
+    elif data.holds_bytes:
+        for row in range(len(data)):
+            yield data.images[row].as_buffer()
+    else:
+        here = os.getcwd()
+        for path in file_paths(data):
+            yield _state(os.path.join(here, path))
+
+
+def _state(path: str) -> bytes | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return b"%s %d %d" % (os.fsencode(path), found.st_size, found.st_mtime_ns)
+
+
+class StoredThumbs:
+    """Thumbnails in a file, copied from it as they are asked for: a million are 768 MB.
+
+    Args:
+        cache: where they are.
+        slots: `[N]` places in it; -1 for a row without a thumbnail, which is then black.
+    """
+
+    def __init__(self, cache: PrintCache, slots: Int64[np.ndarray, " N"]) -> None:
+        self._cache, self._slots = cache, slots
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __getitem__(self, rows: Int64[np.ndarray, " K"]) -> UInt8[np.ndarray, "K 16 16 3"]:
+        return self._cache.thumbs(self._slots[rows])
+
+
+class PrintCache:
+    """Perceptual hash and thumbnail of images by their key, in two files that only grow.
+
+    Several processes may use one folder. Where it cannot be written, a temporary folder takes its place, and nothing
+    is there the next time. Delete the folder to be rid of what has been kept.
+
+    Args:
+        folder: made where it is missing; `fingerprints-1` in the cache folder by default.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder() / "fingerprints-1"
+        try:
+            self._thumbs, self._keys = self._opened("thumbs"), self._opened("keys")
+        except OSError:
+            with tempfile.TemporaryDirectory(prefix="labelwise-") as name:
+                self.folder = Path(name)  # what is open stays usable when its name is gone
+                self._thumbs, self._keys = self._opened("thumbs"), self._opened("keys")
+
+    def _opened(self, name: str) -> int:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        number = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        finalize(self, os.close, number)
+        return number
+
+    def find(
+        self, keys: UInt64[np.ndarray, "N 2"]
+    ) -> tuple[Int64[np.ndarray, " N"], UInt64[np.ndarray, " N"]]:
+        """The slot of each key, -1 where it is not kept, and the hash."""
+        first, place = np.unique(keys[:, 0], return_inverse=True)
+        place = place.reshape(-1)
+        slots, rest, hashes = (np.full(len(first), -1), *np.zeros((2, len(first)), np.uint64))
+        for start, block in self._blocks():
+            at = np.minimum(np.searchsorted(first, block["key"][:, 0]), max(len(first) - 1, 0))
+            kept = np.flatnonzero(first[at] == block["key"][:, 0]) if len(first) else at[:0]
+            at = at[kept]
+            slots[at], rest[at], hashes[at] = start + kept, block["key"][kept, 1], block["hash"][kept]
+        slots, rest, hashes = slots[place], rest[place], hashes[place]
+        slots[(rest != keys[:, 1]) | (keys == 0).all(1)] = -1
+        return slots, hashes
+
+    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        count = self._count()
+        for start in range(0, count, _BLOCK):
+            size = min(_BLOCK, count - start)
+            content = os.pread(self._keys, size * _RECORD.itemsize, start * _RECORD.itemsize)
+            yield start, np.frombuffer(content, _RECORD)
+
+    def _count(self) -> int:
+        """Whole records: an append that was stopped may have left part of one behind them."""
+        sizes = os.fstat(self._keys).st_size // _RECORD.itemsize, os.fstat(self._thumbs).st_size // _THUMB
+        return min(sizes)
+
+    def add(
+        self,
+        keys: UInt64[np.ndarray, "K 2"],
+        hashes: UInt64[np.ndarray, " K"],
+        thumbs: UInt8[np.ndarray, "K 16 16 3"],
+    ) -> Int64[np.ndarray, " K"]:
+        """Keeps fingerprints and gives their slots.
+
+        Raises:
+            LabelwiseError: the disk is full or fails; what was added before stays.
+        """
+        records = np.zeros(len(keys), _RECORD)
+        records["key"], records["hash"] = keys, hashes
+        try:
+            with self._alone():
+                start = self._count()
+                _write(self._thumbs, np.ascontiguousarray(thumbs).tobytes(), start * _THUMB)
+                os.fsync(self._thumbs)  # a key must never stand for a thumbnail that a power cut took
+                _write(self._keys, records.tobytes(), start * _RECORD.itemsize)
+        except OSError as error:
+            raise LabelwiseError(
+                f"fingerprints of images could not be written to {self.folder} ({error.strerror})",
+                "a disk with free space",
+                "free some space or name another folder in LABELWISE_CACHE; what was computed before is kept",
+            ) from None
+        return start + np.arange(len(keys))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other processes from adding; the system lets go of the lock even when killed."""
+        fcntl.flock(self._keys, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._keys, fcntl.LOCK_UN)
+
+    def thumbs(self, slots: Int64[np.ndarray, " K"]) -> UInt8[np.ndarray, "K 16 16 3"]:
+        """Thumbnails by their slots; -1 gives a black one.
+
+        Raises:
+            LabelwiseError: somebody cut the file short.
+        """
+        found = np.zeros((len(slots), _THUMB), np.uint8)
+        there = np.flatnonzero(slots >= 0)
+        order = there[np.argsort(slots[there], kind="stable")]
+        content = memoryview(bytearray(_THUMB * len(order)))
+        starts = np.flatnonzero(np.diff(slots[order], prepend=-2) != 1)  # neighbours are read at once
+        ends = np.append(starts[1:], len(order)) * _THUMB
+        places = zip((starts * _THUMB).tolist(), ends.tolist(), slots[order[starts]].tolist(), strict=True)
+        for (
+            start,
+            end,
+            slot,
+        ) in places:  # copied, not mapped: a page that is touched brings a megabyte with it
+            if os.preadv(self._thumbs, [content[start:end]], _THUMB * slot) < end - start:
+                raise LabelwiseError(
+                    f"{self.folder} without thumbnails that were in it", "whole files", "delete this folder"
+                )
+        found[order] = np.frombuffer(content, np.uint8).reshape(-1, _THUMB)
+        return found.reshape(-1, THUMB_SIDE, THUMB_SIDE, 3)
+
+
+def _write(file: int, content: bytes, place: int) -> None:
+    left = memoryview(content)
+    while left:
+        done = os.pwrite(file, left, place)
+        left, place = left[done:], place + done

@@ -1,0 +1,215 @@
+"""Images with the same bytes, found without holding them: lengths first, then the ends, then digests one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Int64
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.decode import UnreadableImage
+
+_TAIL = 4096  # bytes; encoded images of one length almost always differ in their ends
+_READ = 1 << 20
+_ROWS = 1 << 14  # Python strings at once
+
+
+def content_codes(items: Sequence[Path | bytes]) -> Int64[np.ndarray, " N"]:
+    """Equal codes for equal bytes; only files of equal length and equal end are read whole.
+
+    Args:
+        items: image files, as paths or bytes. One that cannot be read is like no other.
+
+    Returns:
+        `[N]` int64 codes from 0, in order of first appearance.
+    """
+    return _codes([_of_items(items)])
+
+
+def dataset_content_codes(data: Dataset) -> Int64[np.ndarray, " N"]:
+    """`content_codes` of the images of a data set, which are never in memory together."""
+    return _codes([_of_data(data)])
+
+
+def shared_content(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
+    """Which images of `other` have the bytes of an image of `one`; empty files are like none."""
+    parts = [_of_data(one), _of_data(other)]
+    codes = _codes(parts, across=True)
+    return np.isin(codes[len(one) :], codes[: len(one)]) & (parts[1].length > 0)
+
+
+def shared_files(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
+    """Which images of `other` are files that `one` names too."""
+    if one.embedded or other.embedded:
+        return np.zeros(len(other), bool)
+    names = [pa.chunked_array(_names(data), pa.binary()) for data in (one, other)]
+    return pc.is_in(names[1], value_set=names[0]).to_numpy()
+
+
+def _names(data: Dataset) -> Iterator[pa.Array]:
+    paths = file_paths(data)
+    while block := [os.fsencode(Path(path)) for path in islice(paths, _ROWS)]:
+        yield pa.array(block, pa.binary())
+
+
+def file_paths(data: Dataset) -> Iterator[str]:
+    """The path of each row's image file, of a data set that holds neither bytes nor a store."""
+    root = None if data.root is None else os.fspath(data.root)
+    for start in range(0, len(data), _ROWS):
+        for name in data.images[start : start + _ROWS].to_pylist():
+            yield name if root is None else os.path.join(root, name)
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """Where the bytes of some images are.
+
+    Args:
+        length: `[N]` int64 bytes; -1 for an image that cannot be read.
+        same_file: `[N]` int64, the first row that is the same file, as a link or by its name.
+        end: row -> its last bytes, and `None` where they cannot be read.
+        whole: row -> all its bytes in pieces; raises `OSError` or `UnreadableImage`.
+    """
+
+    length: np.ndarray
+    same_file: np.ndarray
+    end: Callable[[int], bytes | None]
+    whole: Callable[[int], Iterator[bytes]]
+
+    def digest(self, row: int) -> bytes | None:
+        """Sixteen bytes that tell the content, `None` where it cannot be read."""
+        total = hashlib.blake2b(digest_size=16)
+        try:
+            for piece in self.whole(row):
+                total.update(piece)
+        except (OSError, UnreadableImage):
+            return None
+        return total.digest()
+
+    def end_digest(self, row: int) -> bytes | None:
+        """The same of the end."""
+        end = self.end(row)
+        return None if end is None else hashlib.blake2b(end, digest_size=16).digest()
+
+
+def _of_data(data: Dataset) -> _Contents:
+    if data.store is None and not data.holds_bytes:
+        return _of_files(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)))  # type: ignore[arg-type]
+    rows = np.arange(len(data))
+    if data.store is None:
+        length = pc.fill_null(pc.binary_length(data.images), -1).to_numpy(zero_copy_only=False)
+
+        def held(row: int) -> memoryview:
+            return memoryview(data.images[row].as_buffer())
+
+        return _Contents(
+            length.astype(np.int64),
+            rows,
+            lambda row: bytes(held(row)[-_TAIL:]),
+            lambda row: iter([held(row)]),
+        )
+    store, numbers = data.store, rows if data.numbers is None else data.numbers
+
+    def whole(row: int) -> Iterator[bytes]:
+        yield store.read(int(numbers[row]))
+
+    return _Contents(store.lengths[numbers], rows, lambda row: store.end(int(numbers[row]), _TAIL), whole)
+
+
+def _of_items(items: Sequence[Path | bytes]) -> _Contents:
+    paths = (os.fspath(item) if isinstance(item, Path) else "" for item in items)
+    files = _of_files(paths, len(items), lambda row: os.fspath(items[row]))  # type: ignore[arg-type]
+    for row, item in enumerate(items):
+        if isinstance(item, bytes):
+            files.length[row], files.same_file[row] = len(item), row
+
+    def end(row: int) -> bytes | None:
+        item = items[row]
+        return item[-_TAIL:] if isinstance(item, bytes) else files.end(row)
+
+    def whole(row: int) -> Iterator[bytes]:
+        item = items[row]
+        return iter([item]) if isinstance(item, bytes) else files.whole(row)
+
+    return _Contents(files.length, files.same_file, end, whole)
+
+
+def _of_files(paths: Iterator[str], rows: int, path: Callable[[int], str]) -> _Contents:
+    state = np.full((rows, 3), -1, np.int64)
+    for row, place in enumerate(paths):
+        try:
+            found = os.stat(place)
+        except (OSError, ValueError):
+            continue
+        if stat.S_ISREG(found.st_mode):  # a pipe would be waited for without end
+            state[row] = found.st_size, found.st_dev & (2**63 - 1), found.st_ino & (2**63 - 1)
+    length, device, inode = state.T
+    # Some file systems number no files: theirs are each a file of its own.
+    alone = np.where((length < 0) | (inode == 0), np.arange(rows), -1)
+    code = _ranks(alone, device, inode, length)
+    _, first = np.unique(code, return_index=True)
+
+    def end(row: int) -> bytes | None:
+        try:
+            with open(path(row), "rb", buffering=0) as file:
+                return os.pread(file.fileno(), _TAIL, max(0, int(length[row]) - _TAIL))
+        except OSError:
+            return None
+
+    def whole(row: int) -> Iterator[bytes]:
+        with open(path(row), "rb", buffering=0) as file:
+            while piece := file.read(_READ):
+                yield piece
+
+    return _Contents(length.copy(), first[code], end, whole)
+
+
+def _codes(parts: Sequence[_Contents], across: bool = False) -> Int64[np.ndarray, " N"]:
+    """Codes of the content of all parts; with `across`, of what occurs in each part alone."""
+    offsets = np.cumsum([0, *(len(part.length) for part in parts)])
+    length = np.concatenate([part.length for part in parts])
+    same_file = np.concatenate([p.same_file + o for p, o in zip(parts, offsets[:-1], strict=True)])
+    rows = np.arange(len(length))
+    alone = np.where(length < 0, rows, -1)
+    code = _ranks(alone, length)
+    for look in (_Contents.end_digest, _Contents.digest):
+        several = np.bincount(code) > 1
+        for start, stop in pairwise(offsets.tolist()) if across else ():
+            several &= np.bincount(code[start:stop], minlength=len(several)) > 0
+        unsure = several[code] & (same_file == rows)
+        told = np.zeros((len(length), 2), np.uint64)
+        for part, start in zip(parts, offsets[:-1].tolist(), strict=True):
+            read = np.flatnonzero(unsure[start : start + len(part.length)])
+            digests = bytearray(16 * len(read))
+            for place, row in enumerate(read.tolist()):
+                found = look(part, row)
+                if found is None:
+                    alone[start + row] = start + row
+                else:
+                    digests[16 * place : 16 * place + 16] = found
+            told[start + read] = np.frombuffer(digests, np.uint64).reshape(-1, 2)
+        code = _ranks(code, alone[same_file], *told[same_file].T)
+    _, first = np.unique(code, return_index=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[code]
+
+
+def _ranks(*keys: np.ndarray) -> np.ndarray:
+    """`[N]` codes from 0, equal where all keys are."""
+    order = np.lexsort(keys)
+    new = np.zeros(len(order), np.int64)
+    for key in keys:
+        new[1:] |= key[order[1:]] != key[order[:-1]]
+    code = np.empty(len(order), np.int64)
+    code[order] = np.cumsum(new)
+    return code

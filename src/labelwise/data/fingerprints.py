@@ -1,0 +1,95 @@
+"""What near duplicates are found by: a perceptual hash and a thumbnail of every image, computed once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, UInt8, UInt64
+from PIL import Image
+
+from labelwise.data.cache import THUMB_SIDE, PrintCache, StoredThumbs, image_keys
+from labelwise.data.dataset import Dataset
+from labelwise.data.decode import decode_image
+from labelwise.errors import LabelwiseError
+
+_ROWS = 512  # decoded at once; what waits for the disk stays small
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What near duplicates are found by.
+
+    Args:
+        hashes: `[N]` 64-bit perceptual hashes (DCT signs).
+        thumbs: `[N, 16, 16, 3]` small RGB pictures, to confirm what the hashes suggest; in memory, or in a file.
+        readable: `[N]` bool.
+        errors: row and reason of each image that could not be decoded.
+    """
+
+    hashes: UInt64[np.ndarray, " N"]
+    thumbs: UInt8[np.ndarray, "N 16 16 3"] | StoredThumbs
+    readable: Bool[np.ndarray, " N"]
+    errors: tuple[tuple[int, str], ...]
+
+
+def fingerprints(data: Dataset, tick: Callable[[int], None] = lambda count: None) -> Fingerprints:
+    """Perceptual hash and thumbnail of every image, decoded at a reduced scale.
+
+    They are kept in the cache folder, under path, size and time of change of the image file, so that only images
+    that are new or changed are decoded. Unreadable ones are tried again each time.
+
+    Args:
+        data: the images.
+        tick: called with the number of images done.
+
+    Raises:
+        LabelwiseError: the cache's disk is full.
+    """
+    cache, keys = PrintCache(), image_keys(data)
+    slots, hashes = cache.find(keys)
+    errors: list[tuple[int, str]] = []
+
+    def one(row: int) -> tuple[int, np.ndarray] | str:
+        try:
+            pixels = decode_image(data.encoded(row), shrink_to=64).permute(1, 2, 0).contiguous().numpy()
+        except LabelwiseError as error:
+            return str(error)
+        return fingerprint(pixels)
+
+    absent = np.flatnonzero(slots < 0)
+    tick(len(data) - len(absent))
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for block in ranges(len(absent), _ROWS):  # blocks, so that waiting results stay few
+            rows = absent[block.start : block.stop].tolist()
+            good, found = [], []
+            for row, result in zip(rows, pool.map(one, rows), strict=True):
+                if isinstance(result, str):
+                    errors.append((row, result))
+                else:
+                    good.append(row)
+                    found.append(result)
+            if good:
+                hashes[good] = np.array([bits for bits, _ in found], np.uint64)
+                slots[good] = cache.add(keys[good], hashes[good], np.stack([thumb for _, thumb in found]))
+            tick(len(data) - len(absent) + block.stop)
+    return Fingerprints(hashes, StoredThumbs(cache, slots), slots >= 0, tuple(errors))
+
+
+def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[int, UInt8[np.ndarray, "16 16 3"]]:
+    """64-bit perceptual hash and thumbnail of one image."""
+    import imagehash  # brings scipy: not for those who only read
+
+    picture = Image.fromarray(pixels)
+    bits = imagehash.phash(picture, hash_size=8).hash.reshape(-1)
+    thumb = np.asarray(picture.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX))
+    return int(np.packbits(bits).view(">u8")[0]), thumb
+
+
+def ranges(stop: int, step: int) -> Iterator[range]:
+    """Blocks of at most `step` numbers that cover those below `stop`."""
+    for start in range(0, stop, step):
+        yield range(start, min(start + step, stop))

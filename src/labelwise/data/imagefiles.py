@@ -1,0 +1,89 @@
+"""Which files of a folder are images, and which are what a system leaves behind: one rule to train and predict by."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from labelwise.errors import LabelwiseError
+
+_SUFFIXES = """
+.jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .j2k .jpf .jpx .avif .mpo
+"""
+IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
+"""Endings of image files in small letters; all are of `data.decode.FORMATS`."""
+_LEFT_BEHIND = (
+    "__macosx thumbs.db ehthumbs.db desktop.ini @eadir @tmp @__thumb @recycle #recycle #snapshot $recycle.bin "
+    "lost+found __pycache__"
+)
+CLUTTER = frozenset(_LEFT_BEHIND.split()) | {"system volume information", "icon\r"}
+"""Names, in small letters, of what systems, network disks and editors put into folders, beside hidden names."""
+
+
+@dataclass
+class FolderFiles:
+    """What lies in a folder and the folders in it, by the rule of `is_clutter` and `is_image_name`.
+
+    Args:
+        images: paths of image files, those of a folder before those of the folders inside it.
+        others: names of files that are no images by their suffix.
+        clutter: names that were passed over: folders, and files that end like images.
+    """
+
+    images: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    clutter: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """A sentence on each kind of file that was left out."""
+        kinds = (
+            ("files that are no images by their suffix", self.others),
+            ("hidden or system files and folders", self.clutter),
+        )
+        return [f"{len(names):,} {kind} were left out: {names[0]}." for kind, names in kinds if names]
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends like an image's.
+
+    >>> is_image_name("a.JPG"), is_image_name("a.txt")
+    (True, False)
+    """
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that a system puts beside people's own.
+
+    >>> [is_clutter(name) for name in ("._a.jpg", "__MACOSX", "Thumbs.db", "a.jpg", "_none")]
+    [True, True, True, False, False]
+    """
+    return name.startswith(".") or name.lower() in CLUTTER
+
+
+def walk_images(*folders: str | Path) -> FolderFiles:
+    """The files of folders and of all folders inside them; a folder given here is read whatever its own name.
+
+    Raises:
+        LabelwiseError: a folder that cannot be listed, whose images would be missed.
+    """
+    found = FolderFiles()
+    for folder in folders:
+        for place, inner, files in os.walk(folder, onerror=_refuse):
+            found.clutter += sorted(name for name in inner if is_clutter(name))
+            inner[:] = sorted(name for name in inner if not is_clutter(name))
+            for name in sorted(files):
+                if is_clutter(name):
+                    found.clutter += [name] if is_image_name(name) else []
+                elif is_image_name(name):
+                    found.images.append(os.path.join(place, name))
+                else:
+                    found.others.append(name)
+    return found
+
+
+def _refuse(error: OSError) -> None:
+    raise LabelwiseError(
+        f"folder {error.filename} ({error.strerror})", "a folder that can be listed", "check its permissions"
+    )

@@ -1,0 +1,216 @@
+"""Pixels of every depth and form as upright 8-bit RGB."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from labelwise.errors import LabelwiseError
+
+BITS = 16
+"""Bits that 16-bit pixels are taken to use unless a setting says otherwise."""
+DARK = 1 << 14
+"""16-bit pixels that all lie below this are likely those of fewer bits, stored as they came."""
+_ORIENTATION_TAG, _BITS_TAG = 274, 258
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImage(LabelwiseError):  # noqa: N818 - the name says it
+    """One image that cannot be decoded; `given` names it and says why in one line."""
+
+
+def unreadable(given: str, expected: str = "a whole image file (JPEG, PNG, WebP, ...)") -> UnreadableImage:
+    """What is raised for an image that no setting makes readable."""
+    return UnreadableImage(given, expected, "replace it or remove its row")
+
+
+def orientation(image: Image.Image) -> int:
+    """How the stored pixels lie, by the EXIF numbers 1 (upright) to 8; 1 where nothing is said."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a broken EXIF block does not make the picture unreadable
+        return 1
+
+
+def needs_turning(image: Image.Image) -> bool:
+    """Whether the stored pixels are not upright."""
+    return orientation(image) in _UPRIGHT
+
+
+def is_wide(image: Image.Image) -> bool:
+    """Whether an image that is not loaded yet stores pixels of more than 8 bits, by its header."""
+    return image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def pixels_of(
+    image: Image.Image, name: str, bits: int = BITS, notes: list[str] | None = None
+) -> UInt8[Tensor, "3 H W"]:
+    """The pixels of a PIL image as people see it.
+
+    Transparency is laid over white. Grey of 16 bits is scaled by `255 / (2^bits - 1)`, unless its file says itself
+    how many bits it uses, as a TIFF of 12 bits and a PGM do. Of colours of 16 bits the upper 8 are taken.
+
+    Args:
+        image: in any mode but those of floats.
+        name: what it is called in messages.
+        bits: that 16-bit grey uses, 8 to 16.
+        notes: takes a sentence where 16-bit pixels come out nearly black.
+
+    Raises:
+        UnreadableImage: pixels that do not fit into 8 or 16 bits, or not into `bits`.
+        OSError: a file behind it that is damaged.
+    """
+    wide, own = is_wide(image), _own_bits(image)
+    image.load()
+    # Read after loading: TIFF files turn themselves upright while they load, and then say so.
+    turn = _UPRIGHT.get(orientation(image))
+    if image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise unreadable(f"{name} holds 32-bit pixels up to {grey.max()}", "8-bit or 16-bit pixels")
+        rgb = Image.fromarray(scaled(grey, name, own or bits, None if own else notes)).convert("RGB")
+    else:
+        if wide:
+            _check_wide_colours(image, name, bits, notes)
+        rgb = _to_rgb(image, name)
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+
+
+def _own_bits(image: Image.Image) -> int | None:
+    """How many bits an image that is not loaded yet uses by its own header, as it will be loaded."""
+    if image.format == "PPM" and image.mode == "I" and image.tile[0][3] not in ("I;16B", ("I;16B",)):  # type: ignore[attr-defined]
+        return BITS  # Pillow scales it from its own largest value
+    stored = getattr(image, "tag_v2", {}).get(_BITS_TAG)
+    return 12 if stored in (12, (12,)) else None
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F":
+        raise unreadable(f"{name} holds floating-point pixels", "8-bit or 16-bit pixels")
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
+    return image.convert("RGB")
+
+
+def _check_wide_colours(image: Image.Image, name: str, bits: int, notes: list[str] | None) -> None:
+    """Colours of 16 bits, of which Pillow gives the upper 8: they cannot be scaled from fewer bits."""
+    if bits != BITS:
+        raise unreadable(
+            f"{name} holds colours of 16 bits, which are read whole and not as {bits} bits",
+            "8-bit colours, or grey of 16 bits",
+        )
+    largest = int(np.asarray(image)[..., : len(image.mode.rstrip("A"))].max())
+    if notes is not None and 0 < largest < DARK >> 8:
+        told = f"{name} holds colours of 16 bits with values under {(largest + 1) << 8:,} and is read as nearly black"
+        notes.append(f"{told}: scale them to 65,535.")
+
+
+def scaled(
+    values: np.ndarray, name: str, bits: int = BITS, notes: list[str] | None = None
+) -> UInt8[np.ndarray, "*shape"]:
+    """Pixels of so many bits as 8 bits, rounded.
+
+    Raises:
+        UnreadableImage: a value that so many bits do not hold.
+
+    >>> scaled(np.array([[0, 2048, 4095]]), "image", bits=12).tolist()
+    [[0, 128, 255]]
+    """
+    top, largest = (1 << bits) - 1, int(values.max())
+    if largest > top:
+        raise UnreadableImage(
+            f"{name} holds pixels up to {largest:,}",
+            f"at most {top:,}, as {bits} bits hold",
+            "give the bits that these images use, 16 at most",
+        )
+    if notes is not None and bits == BITS and 0 < largest < DARK:
+        notes.append(dark_note(name, largest))
+    return ((values.astype(np.int64) * 255 + top // 2) // top).astype(np.uint8)
+
+
+def dark_note(name: str, largest: int) -> str:
+    """A sentence on 16-bit grey that likely uses fewer bits.
+
+    >>> dark_note("image a.png", 4000)
+    'image a.png holds 16-bit grey of 4,000 at most and is read as nearly black: if its pixels use 12 bits, say so
+    (predict --bits 12; train --set augment.bits=12).'
+    """
+    few = max(8, largest.bit_length())
+    return (
+        f"{name} holds 16-bit grey of {largest:,} at most and is read as nearly black: if its pixels use {few} bits, "
+        f"say so (predict --bits {few}; train --set augment.bits={few})."
+    )
+
+
+def pixels_of_array(
+    array: np.ndarray, bits: int = BITS, notes: list[str] | None = None
+) -> UInt8[Tensor, "3 H W"]:
+    """The pixels of an array as `pixels_of` gives those of a PIL image.
+
+    Args:
+        array: uint8 or uint16, `[H, W]` or `[H, W, 1]` grey, `[H, W, 2]` grey and opacity, `[H, W, 3]` red, green and
+            blue, or `[H, W, 4]` with opacity.
+        bits: that uint16 pixels use, 8 to 16.
+        notes: takes a sentence where uint16 pixels come out nearly black.
+
+    Raises:
+        LabelwiseError: an array of another type or shape.
+        UnreadableImage: uint16 pixels that do not fit into `bits`.
+    """
+    check_array(array)
+    planes = array[..., None] if array.ndim == 2 else array
+    if planes.dtype == np.uint16:
+        opaque = planes.shape[-1] in (2, 4)
+        colours = scaled(planes[..., :-1] if opaque else planes, "array", bits, notes)
+        # Opacity uses all its bits.
+        planes = np.concatenate([colours, scaled(planes[..., -1:], "array")], axis=-1) if opaque else colours
+    plain = planes[..., 0] if planes.shape[-1] == 1 else planes
+    return pixels_of(Image.fromarray(np.ascontiguousarray(plain)), "array")
+
+
+def check_array(array: np.ndarray) -> None:
+    """Raises `LabelwiseError` for an array that is no image, with what to do."""
+    given = f"an array of {array.dtype} {list(array.shape)}"
+    expected = "uint8 or uint16 pixels [H, W], [H, W, 3] or [H, W, 4]"
+    if array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and array.shape[-1] > 4):
+        first = array.ndim == 3 and array.size and array.shape[0] <= 4
+        todo = "put colours last: array.transpose(1, 2, 0)" if first else "give one image, colours last"
+        raise LabelwiseError(given, expected, todo)
+    if array.dtype not in (np.uint8, np.uint16):
+        shares = np.issubdtype(array.dtype, np.floating) or array.dtype == bool
+        scale = "(255 * array).round().astype('uint8') if it holds 0 to 1, else " if shares else ""
+        raise LabelwiseError(
+            given, expected, f"convert it: {scale}array.astype('uint8') if it holds 0 to 255"
+        )
+
+
+def check_tensor(image: Tensor) -> None:
+    """Raises `LabelwiseError` for a tensor that is no image, with what to do."""
+    given = f"a tensor of {str(image.dtype).removeprefix('torch.')} {list(image.shape)}"
+    expected = "uint8 [3, H, W], as labelwise.data.decode_image gives it"
+    if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+        last = image.ndim == 3 and image.shape[-1] == 3
+        raise LabelwiseError(
+            given,
+            expected,
+            "put colours first: image.permute(2, 0, 1)" if last else "give red, green and blue",
+        )
+    if image.dtype != torch.uint8:
+        todo = "convert it: (255 * image).round().to(torch.uint8) if it holds 0 to 1"
+        raise LabelwiseError(given, expected, todo)

@@ -1,0 +1,114 @@
+"""Arrow columns of any writer as the few kinds that a label table is read from."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelwise.errors import LabelwiseError
+
+IMAGE_FIELDS = frozenset({"bytes", "path"})
+"""Fields of the struct that Hugging Face `datasets` writes for an image."""
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text, in any of Arrow's forms of it."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column holds bytes, in any of Arrow's forms of them."""
+    return (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column holds lists, in any of Arrow's forms of them."""
+    return (
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+    )
+
+
+def is_image_struct(kind: pa.DataType) -> bool:
+    """Whether a column holds images as `datasets` writes them: bytes, a path, or both."""
+    names = {kind.field(i).name for i in range(kind.num_fields)} if pa.types.is_struct(kind) else set()
+    return bool(names) and names <= IMAGE_FIELDS
+
+
+def plain_columns(table: pa.Table) -> pa.Table:
+    """The same table with text as `string`, bytes as `large_binary`, lists as `list` of plain cells.
+
+    Dictionaries, views, fixed sizes, extension types, columns of nulls, and decimals become what they stand for.
+    Other types stay as they are.
+    """
+    columns = [_plain(column) for column in table.columns]
+    return pa.table(columns, table.column_names).replace_schema_metadata(table.schema.metadata)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        chunks = [chunk.storage for chunk in column.chunks]
+        return _plain(pa.chunked_array(chunks, kind.storage_type))
+    wanted = _plain_kind(kind)
+    if wanted == kind:
+        return column
+    if pa.types.is_dictionary(kind):
+        return _plain(column.cast(kind.value_type))
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        # A cast of pyarrow 26.0.1 leaves the last offset of such lists out.
+        return pa.chunked_array([pa.array(column.to_pylist(), wanted)])
+    return column.cast(wanted)
+
+
+def _plain_kind(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_null(kind) or is_text(kind):
+        return pa.string()
+    if is_bytes(kind):
+        return pa.large_binary()
+    if is_list(kind):
+        return pa.list_(_plain_kind(kind.value_type))
+    if pa.types.is_decimal(kind):
+        return pa.float64()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_dictionary(kind):
+        return _plain_kind(kind.value_type)
+    return kind
+
+
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """One array of a plain column's cells; text is without outer blanks."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # more text than one array of 32-bit offsets holds
+        array = pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in array.chunks])
+    return pc.utf8_trim_whitespace(array) if is_text(array.type) else array
+
+
+def image_cells(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Bytes or paths of a column of image structs: the bytes where every row has them, else the paths.
+
+    Raises:
+        LabelwiseError: rows of which some have bytes alone and some a path alone, or neither.
+    """
+    fields = {column.type.field(i).name: i for i in range(column.type.num_fields)}
+    parts = {key: _plain(pc.struct_field(column, [place])) for key, place in fields.items()}
+    for key in ("bytes", "path"):
+        if key in parts and not parts[key].null_count:
+            return parts[key]
+    lost = min(part.null_count for part in parts.values())
+    raise LabelwiseError(
+        f"column {name!r} of images with {lost:,} rows that lack what the others have",
+        "bytes in every row, or a path in every row",
+        "complete the rows",
+    )

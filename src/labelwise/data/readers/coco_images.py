@@ -1,0 +1,96 @@
+"""Where the images of a COCO file lie: names and URLs looked up under the folders that are usual."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from labelwise.data.readers.coco_layout import AnnotationFile
+from labelwise.data.readers.files import image_folder
+from labelwise.data.readers.split_names import split_in_name
+
+_SAMPLE = 40  # images looked up to choose a folder
+
+
+def located(
+    file: AnnotationFile, images: Sequence[dict[str, Any]], given: str | None
+) -> tuple[Path, list[str], str | None]:
+    """The folder of a file's images, and the name of each below it.
+
+    A name is taken whole, or by its last parts where the whole is nowhere: a tool may write the path of another
+    machine. All names of a file are cut alike, so that no picture stands in for another.
+
+    Args:
+        file: the annotation file.
+        images: its entries.
+        given: the folder that the source names, if any.
+
+    Returns:
+        the folder, `[N]` names below it, and a sentence where names were cut.
+    """
+    folders = _folders(file, given)
+    step = max(1, len(images) // _SAMPLE)
+    best = (0, folders[0], False, 0)
+    for by_url in (False, True):
+        if by_url and not all("coco_url" in image for image in images):
+            continue
+        sample = [_parts(image, by_url) for image in images[::step]]
+        for folder in folders:
+            for cut in range(max((len(parts) for parts in sample), default=1)):
+                found = sum(os.path.isfile(os.path.join(folder, _name(parts, cut))) for parts in sample)
+                if found > best[0]:
+                    best = (found, folder, by_url, cut)
+    _, folder, by_url, cut = best
+    names = [_name(_parts(image, by_url), cut) for image in images]
+    return folder, names, _note(file, images, names)
+
+
+def _folders(file: AnnotationFile, given: str | None) -> list[Path]:
+    """Folders to look in, the likeliest first."""
+    near = [file.path.parent, file.path.parent.parent]
+    bases = [image_folder(given)] if given else [*near, *([file.root] if file.root else [])]
+    places = [base / inner for base in bases for inner in ("", "images", "data")]
+    words = {file.path.stem.rpartition("_")[2], file.path.stem}
+    folders: list[Path] = []
+    for place in places:
+        if not place.is_dir():
+            continue
+        with os.scandir(place) as entries:
+            inner = sorted(
+                entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+            )
+        folders.append(place)
+        folders += [place / name for name in inner if name in words]
+        folders += [place / name for name in inner if file.split and split_in_name(name) == file.split]
+    return list(dict.fromkeys(folders)) or [bases[0]]
+
+
+def _parts(image: dict[str, Any], by_url: bool) -> list[str]:
+    """Parts of an image's name; of a URL the last two, as LVIS names the folder of an image by it."""
+    name = image.get("file_name")
+    if by_url or name is None:
+        return _path_of(image["coco_url"])[-2:]
+    if "://" in name:
+        return _path_of(name)
+    return name.split("/") if "/" in name else name.split("\\")
+
+
+def _path_of(url: str) -> list[str]:
+    path = re.sub(r"^[^/]*://[^/]*|[?#].*$", "", url, flags=re.DOTALL)
+    return unquote(path).strip("/").split("/")
+
+
+def _name(parts: list[str], cut: int) -> str:
+    return "/".join(parts[min(cut, len(parts) - 1) :])
+
+
+def _note(file: AnnotationFile, images: Sequence[dict[str, Any]], names: list[str]) -> str | None:
+    for image, name in zip(images, names, strict=True):
+        written = image.get("file_name", image.get("coco_url"))
+        if written != name:
+            return f"{file.path.name}: images are found by the end of their names; {written} is {name}."
+    return None

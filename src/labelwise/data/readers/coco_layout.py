@@ -1,0 +1,219 @@
+"""Where COCO annotations lie: the files of a source, their splits, and which files and folders hold COCO at all."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelwise.data.imagefiles import is_clutter
+from labelwise.data.readers.files import source_file
+from labelwise.data.readers.split_names import split_in_name
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+LISTS = ("images", "annotations", "categories")
+_ORDER = ("train", "val", "test", None)
+_TASK = re.compile(r"(instances|labels|image_info|captions|person_keypoints|stuff|panoptic)_(.+)")
+_HEAD = 65536  # bytes in which the first list of a COCO file is named
+_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|[{}\[\]]', re.DOTALL)
+_Joined = tuple[Path, tuple[Path, ...]]
+_FEW = 20  # JSON files of one folder that are looked into to recognise it
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """A file to read.
+
+    Args:
+        path: of the file.
+        split: its split, if a name tells one.
+        beside: files of the same images whose annotations belong to it.
+        root: the folder that the source names, if it names one.
+    """
+
+    path: Path
+    split: str | None
+    beside: tuple[Path, ...] = ()
+    root: Path | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The annotation files of a source, what was decided on them, and the year of COCO's own folder, if it is one."""
+
+    files: tuple[AnnotationFile, ...]
+    notes: tuple[str, ...] = ()
+    year: str | None = None
+
+
+def layout(source: Source) -> Layout:
+    """The annotation files that a source names, each with its split.
+
+    Raises:
+        LabelwiseError: for a file that is not there, a folder without annotations, half of COCO-2014, or names that
+            tell only some of the splits.
+    """
+    root = Path(source.path)
+    if root.is_dir():
+        return _official(root) or _with_splits(*_files_of_folder(root), root)
+    whole = root.is_file()
+    names = [] if whole else [text.strip() for text in source.path.split(",") if text.strip()]
+    names = names or [source.path]
+    files = [source_file(Source(source.kind, name), "a COCO annotation file") for name in names]
+    return _with_splits([(file, ()) for file in files], [], None)
+
+
+def is_coco_file(file: Path) -> bool:
+    """Whether a file looks like COCO: a JSON object whose first lists are those of COCO."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD).decode("utf-8-sig", errors="replace")
+    except OSError:
+        return False
+    return head.lstrip()[:1] == "{" and any(key in LISTS for key in _lists_at_top(head))
+
+
+def is_coco_folder(folder: Path) -> bool:
+    """Whether a folder holds COCO annotations: in itself, in `annotations`, or in folders that are named by splits."""
+    return bool(next(_levels(folder, quick=True), None))
+
+
+def _lists_at_top(head: str) -> Iterator[str]:
+    """Keys of the outermost object that begin a list."""
+    depth, key = 0, ""
+    for token in _TOKEN.finditer(head):
+        sign = token[0]
+        if sign in "{[":
+            if sign == "[" and depth == 1:
+                yield key
+            depth += 1
+        elif sign in "}]":
+            depth -= 1
+        elif depth == 1:
+            key = token[1]
+
+
+def _official(root: Path) -> Layout | None:
+    """COCO's own folder, in which the field trains on train2014 or train2017 and tests on val."""
+    for year in ("2014", "2017"):
+        names = {f"train{year}": "train", f"val{year}": "test"}
+        files = {name: root / "annotations" / f"instances_{name}.json" for name in names}
+        there = [name for name, file in files.items() if file.is_file()]
+        if not there or (root / "annotations" / f"instances_test{year}.json").is_file():
+            continue  # whoever has a labelled test of their own needs no other
+        lost = [files[name].name for name in names if name not in there]
+        if lost and year == "2014":
+            raise LabelwiseError(
+                f"{str(root)!r} without annotations/{lost[0]}",
+                "a COCO-2014 folder, or annotation files",
+                "add the file, or write coco:ANNOTATIONS.json",
+            )
+        notes = [f"annotations/{name} is not there: {there[0]} is read alone." for name in lost]
+        if f"val{year}" in there:
+            notes.append(f"val{year} is called test, as the field uses it.")
+        read = tuple(AnnotationFile(files[name], names[name], root=root) for name in there)
+        spare = set((root / "annotations").glob("instances_*.json")) - {file.path for file in read}
+        notes += [f"Not read: {_shown(sorted(spare), root)}."] if spare else []
+        return Layout(read, tuple(notes), year)
+    return None
+
+
+def _files_of_folder(root: Path) -> tuple[list[_Joined], list[str]]:
+    found = next(_levels(root), None)
+    if not found:
+        raise LabelwiseError(
+            f"{str(root)!r} without a COCO annotation file",
+            "JSON files with images, annotations and categories in it, in annotations/ or in folders of splits",
+            "check the path, or write coco:ANNOTATIONS.json",
+        )
+    files: list[_Joined] = []
+    for folder in dict.fromkeys(file.parent for file in found):
+        files += _of_one_folder([file for file in found if file.parent == folder])
+    read = {path for file, near in files for path in (file, *near)}
+    spare = [file for file in found if file not in read]
+    notes = [f"Not read, for they hold no labels of images: {_shown(spare, root)}."] if spare else []
+    notes += [f"{_shown(near, root)}: read together with {file.name}." for file, near in files if near]
+    return files, notes
+
+
+def _of_one_folder(found: list[Path]) -> list[_Joined]:
+    """The files to read where a tool writes one a task, as captions, boxes and labels of the same images."""
+    tasks = {file: match.groups() for file in found if (match := _TASK.fullmatch(file.stem))}
+    if not any(task in ("instances", "labels") for task, _ in tasks.values()):
+        return [(file, ()) for file in found]
+    by_task = {task: file for file, task in tasks.items()}
+    files: list[_Joined] = [(file, ()) for file in found if file not in tasks]
+    for subset in dict.fromkeys(subset for _, subset in tasks.values()):
+        boxes, labels, listed = (
+            by_task.get((task, subset)) for task in ("instances", "labels", "image_info")
+        )
+        near = [labels, listed] if labels else []  # COCO's own image_info lists images that nobody labelled
+        first = boxes or labels
+        if first:
+            files.append((first, tuple(file for file in near if file and file != first)))
+    return files
+
+
+def _levels(root: Path, quick: bool = False) -> Iterator[list[Path]]:
+    """COCO files of a folder, by the places where they are usual; places without any are passed over.
+
+    A quick look takes few files of a folder, and of the inner folders those that are named by splits alone: there may
+    be thousands of either.
+    """
+    yield from filter(None, (_coco_files(place, quick) for place in (root / "annotations", root)))
+    inner = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    inner = [folder for folder in inner if not is_clutter(folder.name)]
+    if quick:
+        inner = [folder for folder in inner if split_in_name(folder.name)]
+    found = [_coco_files(place, quick) for folder in inner for place in (folder, folder / "annotations")]
+    if any(found):
+        yield [file for files in found for file in files]
+
+
+def _coco_files(folder: Path, quick: bool) -> list[Path]:
+    files = sorted(file for file in folder.glob("*.json") if file.is_file() and not file.name.startswith("."))
+    return [file for file in files[: _FEW if quick else None] if is_coco_file(file)]
+
+
+def _with_splits(files: Sequence[_Joined], notes: list[str], root: Path | None) -> Layout:
+    """The files with their splits; raises for names that tell only some of them."""
+    top = root or Path(os.path.commonpath([file.parent.absolute() for file, _ in files]))
+    splits = [split_in_name(file.stem) or _split_in_folders(file, top) for file, _ in files]
+    silent = [file for (file, _), split in zip(files, splits, strict=True) if split is None]
+    if silent and len(silent) < len(files):
+        raise LabelwiseError(
+            f"{_shown(silent[:1], top)} beside files of named splits",
+            "train, val or test in the name of every file or of its folder",
+            "rename it, or name the files to read",
+        )
+    if len(silent) > 1:
+        told = f"No name of {len(files)} files tells a split, so they are read as one: {_shown(silent[:5], top)}."
+        notes = [*notes, told]
+    read = [
+        AnnotationFile(file, split, near, root) for (file, near), split in zip(files, splits, strict=True)
+    ]
+    if root:  # files of a folder stand in no order of their own
+        read.sort(key=lambda file: _ORDER.index(file.split))
+    for split in dict.fromkeys(file.split for file in read if file.split):
+        of_split = _shown([file.path for file in read if file.split == split], top)
+        notes = [*notes, f"Split {split}, by its name: {of_split}."]
+    return Layout(tuple(read), tuple(notes))
+
+
+def _split_in_folders(file: Path, top: Path) -> str | None:
+    """The split that the nearest folder below `top` tells."""
+    folder = file.parent.absolute()
+    top = top.absolute()
+    while folder != top and top in folder.parents:
+        split = split_in_name(folder.name)
+        if split:
+            return split
+        folder = folder.parent
+    return None
+
+
+def _shown(files: Iterable[Path], top: Path) -> str:
+    return ", ".join(Path(os.path.relpath(file.absolute(), top.absolute())).as_posix() for file in files)

@@ -1,0 +1,197 @@
+"""CVAT for images 1.1: tags of images, and the labels of boxes and other shapes as present."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.boxes import BoxList, with_boxes
+from labelwise.data.readers.exports import opening, refuse_archive, without_export
+from labelwise.data.readers.files import image_folder, source_file
+from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.readers.voc import parse_xml
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+FORM = "cvat:FILE.xml|DIR[?images=DIR&blank=unknown]"
+MEANING = "CVAT for images 1.1: annotations.xml with tags, boxes and shapes; subsets become splits"
+OPTIONS = frozenset({"images", "blank", "duplicates", "missing"})
+
+_WHAT = "an export as CVAT for images 1.1"
+_BEGINNING = re.compile(r"\s*(<\?xml[^>]*>)?\s*(<!--.*?-->\s*)*<annotations[\s>]", re.DOTALL)
+_SIGNS = re.compile(r"<version>|<meta>|<(image|track)\s+id=")
+
+Sides = tuple[float, float, float, float]
+
+
+@dataclass
+class Collected:
+    """What the files hold: items with a name of each, boxes, listed labels, and counts of attributes left out."""
+
+    items: list[ImageLabels] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    boxes: list[tuple[int, str, Sides, tuple[float, float]]] = field(default_factory=list)
+    labels: dict[str, None] = field(default_factory=dict)
+    attributes: Counter[str] = field(default_factory=Counter)
+
+
+def recognises(path: Path) -> bool:
+    """Whether a path is an XML file of CVAT, or a folder that holds one."""
+    if path.is_dir():
+        return bool(_xml_files(path))
+    text = opening(path)
+    return bool(_BEGINNING.match(text) and _SIGNS.search(text))
+
+
+def read(source: Source) -> Dataset:
+    """Reads tags and shapes; labels are those of the task or project, and an image without any has none of them.
+
+    Raises:
+        LabelwiseError: for a file of another kind, tracks of a video, a label that the task does not list, or boxes
+            that are no places.
+    """
+    blank = source.choice("blank", ("negative", "unknown"))
+    files, folder = _files(source)
+    given = source.options.get("images")
+    base = image_folder(given) if given else folder / "images"
+    found = Collected()
+    for file in files:
+        _collect(file, found, base, _split_of_name(file.stem) if len(files) > 1 else "", blank == "negative")
+    notes = []
+    if not found.labels:
+        notes.append("The file lists no labels: they are those that occur.")
+    empty = sum(not item.present for item in found.items)
+    if empty and blank == "negative":
+        notes.append(
+            f"{empty:,} images without a tag or shape have none of the labels; blank=unknown makes them unknown."
+        )
+    if found.attributes:
+        shown = ", ".join(name for name, _ in found.attributes.most_common(5))
+        notes.append(f"{found.attributes.total():,} values of attributes were left out: {shown}.")
+    data = dataset_of_images(
+        found.items,
+        source,
+        [base, folder],
+        row_name=lambda row: found.places[row],
+        labels=tuple(found.labels),
+        notes=notes,
+    )
+    return with_boxes(data, _box_list(found, data.labels.names), [str(item.image) for item in found.items])
+
+
+def _xml_files(folder: Path) -> list[Path]:
+    whole = folder / "annotations.xml"
+    files = [whole] if whole.is_file() else sorted(folder.glob("*.xml"))
+    return [file for file in files if recognises(file)]
+
+
+def _files(source: Source) -> tuple[list[Path], Path]:
+    """The XML files of a source, several where a tool wrote one a subset, and their folder."""
+    path = Path(source.path)
+    if not path.is_dir():
+        file = source_file(source, f"{_WHAT}, or its folder")
+        refuse_archive(file, _WHAT)
+        return [file], file.parent
+    files = _xml_files(path)
+    if not files:
+        raise without_export(path, "annotations.xml", _WHAT)
+    return files, path
+
+
+def _split_of_name(name: str) -> str:
+    alias = SPLIT_ALIASES.get(name.lower(), name.lower())
+    return alias if alias in ("train", "val", "test") else ""
+
+
+def _collect(file: Path, found: Collected, base: Path, split: str, answered: bool) -> None:
+    root = parse_xml(file)
+    if root.tag != "annotations":
+        raise LabelwiseError(f"{file} with <{root.tag}> on top", _WHAT, "export it so")
+    tracks = root.findall("track")
+    if tracks:
+        raise LabelwiseError(
+            f"{file} with {len(tracks):,} tracks over the frames of a video", _WHAT, "export it so"
+        )
+    for listed in root.findall("meta//labels/label"):
+        name = (listed.findtext("name") or "").strip()
+        if name and listed.find("parent") is None:  # a part of a skeleton is no label of an image
+            found.labels.setdefault(name)
+    of_task = (root.findtext("meta/task/subset") or root.findtext("meta/job/subset") or "").strip() or split
+    for number, image in enumerate(root.findall("image"), 1):
+        name = (image.get("name") or "").strip()
+        place = f"{file.name}, image {name or image.get('id') or number}"
+        if not name:
+            raise LabelwiseError(f"{place} without a name", "a file name", "correct the file")
+        subset = (image.get("subset") or of_task).strip()
+        present: dict[str, None] = {}
+        for part in image:
+            label = (part.get("label") or "").strip()
+            if not label:
+                raise LabelwiseError(f"{place}: <{part.tag}> without a label", "a label", "correct the file")
+            present.setdefault(label)
+            found.attributes.update(a.get("name", "?") for a in part.findall("attribute") if a.text)
+            for sides, size in _places(part, image, place):
+                found.boxes.append((len(found.items), label, sides, size))
+        # Tasks of a project may hold files of one name, which lie in a folder of their subset.
+        path = f"{subset}/{name}" if subset and (base / subset / name).is_file() else name
+        usual = "" if subset.lower() == "default" else subset
+        found.items.append(ImageLabels(path, tuple(present), known=bool(present) or answered, split=usual))
+        found.places.append(place)
+
+
+def _places(part: Element, image: Element, place: str) -> Iterator[tuple[Sides, tuple[float, float]]]:
+    """The upright rectangle around a shape, and the image's size; nothing for a tag or a shape of single points."""
+    try:
+        sides = _extent(part)
+        if sides is not None:
+            yield sides, (float(image.get("width", "")), float(image.get("height", "")))
+    except ValueError as error:
+        raise LabelwiseError(
+            f"{place}: <{part.tag}> ({error})", "numbers for sides and sizes", "correct the file"
+        ) from None
+
+
+def _extent(part: Element) -> Sides | None:
+    def number(key: str) -> float:
+        return float(part.get(key, ""))
+
+    if part.tag in ("polygon", "polyline"):
+        pairs = [pair.split(",") for pair in part.get("points", "").split(";")]
+        xs, ys = [float(pair[0]) for pair in pairs], [float(pair[-1]) for pair in pairs]
+        return min(xs), min(ys), max(xs), max(ys)
+    if part.tag == "mask":
+        left, top = number("left"), number("top")
+        return left, top, left + number("width"), top + number("height")
+    if part.tag == "box":
+        x0, y0, x1, y1 = number("xtl"), number("ytl"), number("xbr"), number("ybr")
+        x, y, width, height = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2
+    elif part.tag == "ellipse":
+        x, y, width, height = number("cx"), number("cy"), number("rx"), number("ry")
+    else:
+        return None
+    angle = math.radians(float(part.get("rotation", "0")))
+    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+    if part.tag == "box":
+        width, height = width * cos + height * sin, width * sin + height * cos
+    else:
+        width, height = math.hypot(width * cos, height * sin), math.hypot(width * sin, height * cos)
+    return x - width, y - height, x + width, y + height
+
+
+def _box_list(found: Collected, labels: Sequence[str]) -> BoxList:
+    column, boxes = {name: j for j, name in enumerate(labels)}, BoxList()
+    for row, label, sides, size in found.boxes:
+        try:
+            boxes.add(row, column[label], sides, size, False)
+        except ValueError as error:
+            raise LabelwiseError(
+                f"{found.places[row]}: {error}", "sides in pixels of the image", "correct the file"
+            ) from None
+    return boxes

@@ -1,0 +1,145 @@
+"""Datumaro's own JSON, and its `imagenet_txt` lists: image labels of several subsets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.decode import UnreadableImage, image_size
+from labelwise.data.readers import datumaro_lists
+from labelwise.data.readers.boxes import BoxList, with_boxes
+from labelwise.data.readers.datumaro_json import WHAT, Collected, collect
+from labelwise.data.readers.exports import opening, refuse_archive, without_export
+from labelwise.data.readers.files import image_folder, source_file
+from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+from labelwise.types import Group
+
+FORM = "datumaro:DIR|FILE.json[?images=DIR&blank=unknown]"
+MEANING = "Datumaro's JSON (annotations/SUBSET.json, images/SUBSET/), or its imagenet_txt lists; subsets become splits"
+OPTIONS = frozenset({"images", "blank", "duplicates", "missing"})
+
+_SIGNS = re.compile(r'"dm_format_version"\s*:|"categories"\s*:\s*\{\s*("label"\s*:\s*\{\s*"labels"\s*:|\})')
+
+
+def recognises(path: Path) -> bool:
+    """Whether a path is a JSON file of Datumaro, or a folder of them or of its lists."""
+    if path.is_dir():
+        return bool(_json_files(path)) or datumaro_lists.recognises(path)
+    text = opening(path)
+    return text.lstrip().startswith("{") and bool(_SIGNS.search(text))
+
+
+def read(source: Source) -> Dataset:
+    """Reads labels of images, and those of boxes and shapes as present; an image without any has none of them.
+
+    Raises:
+        LabelwiseError: for a file of another kind, items that are no images, labels out of range, or files that list
+            other labels.
+    """
+    blank = source.choice("blank", ("negative", "unknown"))
+    path = Path(source.path)
+    found = Collected()
+    if path.is_dir() and datumaro_lists.recognises(path):
+        folder = path
+        lists = datumaro_lists.read(path)
+        found.labels = lists.labels
+        base = _base(source, folder)
+        for image, labels, subset, place in lists.lines:
+            found.add(image, [lists.labels[i] for i in labels], subset, place, base)
+    else:
+        files, folder = _files(source)
+        base = _base(source, folder)
+        for file in files:
+            collect(file, found, base)
+    empty = sum(not item.present for item in found.items)
+    if empty and blank == "negative":
+        found.notes.append(
+            f"{empty:,} images without annotations have none of the labels; blank=unknown makes them unknown."
+        )
+    if found.left_out:
+        told = ", ".join(f"{count:,} {what}" for what, count in found.left_out.items())
+        found.notes.append(f"What gives no label was left out: {told}.")
+    items = [
+        ImageLabels(
+            item.image, item.present, known=bool(item.present) or blank == "negative", split=item.split
+        )
+        for item in found.items
+    ]
+    data = dataset_of_images(
+        items,
+        source,
+        [base, folder],
+        row_name=lambda row: found.places[row],
+        labels=found.labels,
+        groups=_groups(found),
+        notes=found.notes,
+    )
+    images = [str(item.image) for item in items]
+    return with_boxes(data, _box_list(found, data, images), images)
+
+
+def _base(source: Source, folder: Path) -> Path:
+    given = source.options.get("images")
+    return image_folder(given) if given else folder / "images"
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.glob("annotations/*.json")) if recognises(file)]
+
+
+def _files(source: Source) -> tuple[list[Path], Path]:
+    path = Path(source.path)
+    if path.is_dir():
+        files = _json_files(path)
+        if not files:
+            raise without_export(path, "annotations/SUBSET.json or synsets.txt", WHAT)
+        return files, path
+    file = source_file(source, f"{WHAT}, or its folder")
+    refuse_archive(file, WHAT)
+    return [file], file.parent.parent if file.parent.name == "annotations" else file.parent
+
+
+def _groups(found: Collected) -> dict[str, Group]:
+    """The listed groups; one that an image contradicts is not exclusive."""
+    groups = {}
+    for name, group in found.groups.items():
+        clash = group.exclusive and any(
+            len(set(group.labels) & set(item.present)) > 1 for item in found.items
+        )
+        if clash:
+            found.notes.append(f"The labels of {name!r} do not exclude each other: an image has two of them.")
+        groups[name] = Group(group.labels, group.exclusive and not clash)
+    return groups
+
+
+def _box_list(found: Collected, data: Dataset, images: Sequence[str]) -> BoxList:
+    rows = range(len(data)) if data.numbers is None else data.numbers.tolist()
+    row_of = {images[number]: row for row, number in enumerate(rows)}
+    boxes = BoxList()
+    for number, label, sides, told in found.boxes:
+        row = row_of.get(images[number])
+        size = None if row is None else _size(told, data.encoded(row))
+        if size is None:
+            continue
+        try:
+            boxes.add(number, label, sides, size, False)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise LabelwiseError(
+                f"{found.places[number]}: {error}", "sides in pixels of the image", "correct the file"
+            ) from None
+    return boxes
+
+
+def _size(told: Any, file: Path | bytes) -> tuple[float, float] | None:
+    """Width and height; `None` for an image that cannot be read, which the check of a data set reports."""
+    if isinstance(told, list) and len(told) == 2 and all(isinstance(side, int | float) for side in told):
+        return float(told[1]), float(told[0])
+    try:
+        return image_size(file)
+    except UnreadableImage:
+        return None

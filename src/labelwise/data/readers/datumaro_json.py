@@ -1,0 +1,169 @@
+"""Files of Datumaro's own JSON: categories of labels, and items with their annotations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labelwise.data.readers.exports import json_content
+from labelwise.data.readers.image_labels import ImageLabels
+from labelwise.errors import LabelwiseError
+from labelwise.types import Group
+
+WHAT = "a data set in Datumaro's own format"
+_SIDES = {"bbox": "bbox", "polygon": "points", "polyline": "points", "ellipse": "points"}
+
+
+@dataclass
+class Collected:
+    """What the files hold.
+
+    Args:
+        items: the images with their labels.
+        places: of each item how to name it in a message.
+        boxes: (item, label's number, sides in pixels, size as the file has it).
+        labels, groups: as listed.
+        left_out: counts of what gives no label.
+        notes: what was decided.
+    """
+
+    items: list[ImageLabels] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    boxes: list[tuple[int, int, tuple[float, ...], Any]] = field(default_factory=list)
+    labels: tuple[str, ...] = ()
+    groups: dict[str, Group] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, image: str, labels: Sequence[str], subset: str, place: str, base: Path) -> None:
+        """Adds an item; its image may lie in a folder of the subset, which is a split unless it is the default."""
+        path = f"{subset}/{image}" if (base / subset / image).is_file() else image
+        split = "" if subset == "default" else subset
+        self.items.append(ImageLabels(path, tuple(dict.fromkeys(labels)), split=split))
+        self.places.append(place)
+
+
+def collect(file: Path, found: Collected, base: Path) -> None:
+    """Adds the items of a file to what others held; its name is that of the subset.
+
+    Args:
+        file: of JSON.
+        found: takes them.
+        base: where images are expected, in a folder of the subset or without one.
+
+    Raises:
+        LabelwiseError: for a file of another kind, and entries that are none of its format.
+    """
+    content = json_content(file, WHAT)
+    lists = content if isinstance(content, dict) else {}
+    listed, items = lists.get("categories"), lists.get("items")
+    if not isinstance(listed, dict) or not isinstance(items, list):
+        raise LabelwiseError(f"{file} without categories and items", WHAT, "check the file")
+    labels = _labels(file, listed.get("label"), found)
+    if found.labels and found.labels != labels:
+        raise LabelwiseError(
+            f"{file.name} with other labels than the file before",
+            "the same labels in every file",
+            "merge them",
+        )
+    found.labels = labels
+    for number, item in enumerate(items, 1):
+        if not isinstance(item, dict):
+            raise LabelwiseError(f"{file.name}, item {number}: {item!r}", "an object", "correct the file")
+        place = f"{file.name}, item {item.get('id', number)!r}"
+        image, size = _image(item, place)
+        present = []
+        for part in _parts(item, place):
+            label = _label(part, labels, place, found.left_out)
+            if label is None:
+                continue
+            present.append(labels[label])
+            sides = _sides(part, place)
+            if sides:
+                found.boxes.append((len(found.items), label, sides, size))
+        found.add(image, present, file.stem, place, base)
+
+
+def _labels(file: Path, listed: Any, found: Collected) -> tuple[str, ...]:
+    entries = listed.get("labels") if isinstance(listed, dict) else None
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in entries
+    ):
+        raise LabelwiseError(
+            f"{file} without a list of labels", "categories of labels by name", "check the file"
+        )
+    names = tuple(entry["name"] for entry in entries)
+    if not found.labels:
+        child = next((entry for entry in entries if entry.get("parent")), None)
+        if child is not None:
+            found.notes.append(
+                f"Labels have parents, as {child['parent']} of {child['name']}: a parent is present where it is "
+                "annotated itself."
+            )
+        groups = listed.get("label_groups")
+        for group in groups if isinstance(groups, list) else ():
+            if not isinstance(group, dict) or not isinstance(group.get("labels"), list):
+                raise LabelwiseError(f"{file}: label group {group!r}", "a name and labels", "check the file")
+            members = tuple(name for name in group["labels"] if name in names)
+            found.groups[str(group.get("name"))] = Group(members, group.get("group_type") == "exclusive")
+    return names
+
+
+def _image(item: Mapping[str, Any], place: str) -> tuple[str, Any]:
+    """File name of an item, by its stem where it has none, and the size (height, width) that it tells, if any."""
+    other = next((key for key in ("point_cloud", "video", "video_frame") if item.get(key)), None)
+    if other:
+        raise LabelwiseError(f"{place}, which is a {other}", "images only", "export the images")
+    image = item.get("image")
+    path = image.get("path") if isinstance(image, dict) else None
+    name = path or item.get("id")
+    if not isinstance(name, str) or not name:
+        raise LabelwiseError(f"{place} without an image", "the path of an image", "correct the file")
+    return name, image.get("size") if isinstance(image, dict) else None
+
+
+def _parts(item: Mapping[str, Any], place: str) -> Iterator[Mapping[str, Any]]:
+    parts = item.get("annotations", [])
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise LabelwiseError(
+            f"{place}: annotations {str(parts)[:60]}", "a list of objects", "correct the file"
+        )
+    yield from parts
+
+
+def _label(part: Mapping[str, Any], labels: Sequence[str], place: str, left_out: Counter[str]) -> int | None:
+    label = part.get("label_id")
+    if part.get("attributes"):
+        left_out["annotations' attributes"] += 1
+    if label is None:
+        left_out[f"annotations of type {part.get('type', '?')}"] += 1
+        return None
+    if type(label) is not int or not 0 <= label < len(labels):
+        raise LabelwiseError(
+            f"{place}: label_id {label!r}", f"a number from 0 to {len(labels) - 1:,}", "correct the file"
+        )
+    return label
+
+
+def _sides(part: Mapping[str, Any], place: str) -> tuple[float, ...]:
+    """The rectangle around a box or shape in pixels, or nothing."""
+    key = _SIDES.get(str(part.get("type")))
+    try:
+        numbers = [float(number) for number in part[key]] if key else []
+    except (KeyError, TypeError, ValueError):
+        numbers = [float("nan")]
+    if not numbers:
+        return ()
+    if len(numbers) % 2 or len(numbers) < 4:
+        raise LabelwiseError(
+            f"{place}: {part.get('type')} {str(part.get(key or ''))[:60]}",
+            "pairs of numbers",
+            "correct the file",
+        )
+    if key == "bbox":
+        x, y, width, height = numbers[:4]
+        return x, y, x + width, y + height
+    return min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])

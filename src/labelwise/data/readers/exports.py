@@ -1,0 +1,71 @@
+"""Files that annotation tools export: how they begin, what JSON they hold, and archives that were not unpacked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from labelwise.data.readers.files import source_file
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError, first_line
+
+OPENING = 1 << 16  # bytes that tell what kind of file it is
+_ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf")
+
+
+def opening(path: Path, size: int = OPENING) -> str:
+    """The beginning of a text file, without a byte-order mark; empty where there is no such file or text.
+
+    Args:
+        path: of the file.
+        size: bytes to read.
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(size)
+    except OSError:
+        return ""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return raw.decode("utf-16", "ignore")
+    return "" if b"\x00" in raw else raw.decode("utf-8-sig", "ignore")
+
+
+def export_file(source: Source, what: str) -> Path:
+    """The file that a source names; raises `LabelwiseError` where it is none, or an archive."""
+    file = source_file(source, what)
+    refuse_archive(file, what)
+    return file
+
+
+def refuse_archive(file: Path, what: str) -> None:
+    """Raises `LabelwiseError` for a ZIP, gzip or 7z file."""
+    with file.open("rb") as stream:
+        if stream.read(4).startswith(_ARCHIVES):
+            raise LabelwiseError(f"{file}, an archive", what, "unpack it, and give what it holds")
+
+
+def without_export(folder: Path, files: str, what: str) -> LabelwiseError:
+    """The error for a folder that lacks the files of an export, which names an archive that was not unpacked there."""
+    archives = sorted(item.name for item in folder.iterdir() if item.suffix.lower() in {".zip", ".gz", ".7z"})
+    todo = f"unpack {archives[0]} there" if archives else "check the path"
+    return LabelwiseError(f"{str(folder)!r} without {files}", what, todo)
+
+
+def json_content(file: Path, what: str) -> Any:
+    """What a JSON file holds; raises `LabelwiseError` for a broken one."""
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise LabelwiseError(
+            f"{file}: not JSON ({first_line(error)})", what, "export it again, or check the file"
+        ) from None
+
+
+def text_lines(file: Path) -> list[tuple[int, str]]:
+    """Number and text, without outer blanks, of each line that is not blank; raises `LabelwiseError` for no UTF-8."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise LabelwiseError(f"{file}, which is not UTF-8", "a text in UTF-8", "save it so") from None
+    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

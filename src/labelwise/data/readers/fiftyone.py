@@ -1,0 +1,195 @@
+"""FiftyOne's image classification data sets: `labels.json` beside `data/`, one label or several an image."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.boxes import BoxList, with_boxes
+from labelwise.data.readers.exports import json_content, opening, without_export
+from labelwise.data.readers.files import image_folder
+from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.locate import image_files
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+FORM = "fiftyone:DIR[?images=DIR]"
+MEANING = "FiftyOne's classification data set: labels.json beside data/, or such folders train, val and test"
+OPTIONS = frozenset({"images", "duplicates", "missing"})
+
+_WHAT = "a FiftyOne image classification data set, labels.json beside data/"
+_SIGN = re.compile(r'\{\s*("classes"\s*:\s*(\[[^\]]*\]|null)\s*,\s*)?"labels"\s*:\s*\{')
+
+
+@dataclass
+class Collected:
+    """What the folders hold.
+
+    Args:
+        items: the images with their labels.
+        places: of each item how to name it in a message.
+        boxes: (item, label, sides as fractions).
+        labels: in order of the lists of classes.
+        left_out: names of what else labels carry.
+    """
+
+    items: list[ImageLabels] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    boxes: list[tuple[int, str, tuple[float, float, float, float]]] = field(default_factory=list)
+    labels: dict[str, None] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def recognises(path: Path) -> bool:
+    """Whether a folder is such a data set, or holds one for each split."""
+    if not path.is_dir():
+        return path.name == "labels.json" and _is_part(path.parent)
+    return bool(_parts(path))
+
+
+def _is_part(folder: Path) -> bool:
+    images = (folder / "data").is_dir() or (folder / "data.json").is_file()
+    return images and bool(_SIGN.match(opening(folder / "labels.json").lstrip()))
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """By split, empty for none, the folders that hold a `labels.json`."""
+    if _is_part(folder):
+        return {"": folder}
+    inner = sorted(item for item in folder.iterdir() if item.is_dir())
+    split_of = {item: SPLIT_ALIASES.get(item.name.lower(), item.name.lower()) for item in inner}
+    return {s: item for item, s in split_of.items() if s in ("train", "val", "test") and _is_part(item)}
+
+
+def read(source: Source) -> Dataset:
+    """Reads the labels; an image without them (null, or in `data/` alone) is unknown.
+
+    Raises:
+        LabelwiseError: for a file of another kind, a class out of range, or two files of one name.
+    """
+    given = Path(source.path)
+    root = given.parent if given.name == "labels.json" else given
+    whole = (root / "labels.json").is_file()
+    parts = {"": root} if whole else _parts(root) if root.is_dir() else {}
+    if not parts:
+        if root.is_dir():
+            raise without_export(root, "labels.json", _WHAT)
+        raise LabelwiseError(f"{source.path!r}, which is no folder", _WHAT, "check the path")
+    found = Collected()
+    for split, folder in parts.items():
+        _collect(folder, split, found, root, source.options.get("images"))
+    notes = []
+    if found.left_out:
+        notes.append(f"What labels carry besides their name was left out: {', '.join(found.left_out)}.")
+    data = dataset_of_images(
+        found.items,
+        source,
+        [root],
+        row_name=lambda row: found.places[row],
+        labels=tuple(found.labels),
+        notes=notes,
+    )
+    column, boxes = {name: j for j, name in enumerate(data.labels.names)}, BoxList()
+    for number, name, sides in found.boxes:
+        try:
+            boxes.add(number, column[name], sides, (1.0, 1.0), False)
+        except ValueError as error:
+            raise LabelwiseError(
+                f"{found.places[number]}: {error}", "fractions of the image's sides", "correct the file"
+            ) from None
+    return with_boxes(data, boxes, [str(item.image) for item in found.items])
+
+
+def _collect(folder: Path, split: str, found: Collected, root: Path, given: str | None) -> None:
+    file = folder / "labels.json"
+    content = json_content(file, _WHAT)
+    targets = content.get("labels") if isinstance(content, dict) else None
+    classes = content.get("classes") if isinstance(content, dict) else None
+    if not isinstance(targets, dict):
+        raise LabelwiseError(f"{file} without labels by image", _WHAT, "check the file")
+    if classes is not None and not (
+        isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    ):
+        raise LabelwiseError(f"{file}: classes {str(classes)[:60]}", "a list of names", "correct the file")
+    twice = next((name for name, count in Counter(classes or ()).items() if count > 1), None)
+    if twice is not None:
+        raise LabelwiseError(f"{file}: classes with {twice!r} twice", "distinct names", "rename one of them")
+    found.labels.update(dict.fromkeys(classes or ()))
+    files = _files(folder, root, given)
+    for key, target in targets.items():
+        place = f"{file}, {key!r}"
+        number, names = len(found.items), []
+        for name, sides in _labels(target, classes, place, found.left_out):
+            names.append(name)
+            found.labels.setdefault(name)
+            if sides:
+                found.boxes.append((number, name, sides))
+        fits = files.pop(key, None) or files.pop(os.path.splitext(key)[0], None)
+        fits = fits or [os.path.join(os.path.relpath(folder / "data", root), key)]
+        if len(fits) > 1:
+            raise LabelwiseError(
+                f"{place}, which {' and '.join(fits)} could be", "one file", "remove the other"
+            )
+        labels = tuple(dict.fromkeys(names))
+        found.items.append(ImageLabels(fits[0], labels, known=target is not None, split=split))
+        found.places.append(place)
+    for image in () if given else [image for images in files.values() for image in images]:
+        found.items.append(ImageLabels(image, known=False, split=split))
+        found.places.append(f"{image}, which {file.name} does not name")
+
+
+def _files(folder: Path, root: Path, given: str | None) -> dict[str, list[str]]:
+    """Image files of a data set by what `labels.json` calls them: the path below `data/` without its suffix."""
+    listed = folder / "data.json"
+    if listed.is_file() and not given and not (folder / "data").is_dir():
+        paths = json_content(listed, "the paths of images by their name")
+        if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
+            raise LabelwiseError(f"{listed}", "the paths of images by their name", "export again")
+        return {key: [os.path.join(os.path.abspath(folder), path)] for key, path in paths.items()}
+    base = image_folder(given) if given else folder / "data"
+    files: dict[str, list[str]] = {}
+    for file in image_files(base):
+        path = base / file
+        name = os.path.abspath(path) if given else str(path.relative_to(root))
+        files.setdefault(os.path.splitext(file)[0], []).append(name)
+    return files
+
+
+def _labels(
+    target: Any, classes: Sequence[str] | None, place: str, left_out: Counter[str]
+) -> Iterator[tuple[str, tuple[float, float, float, float] | None]]:
+    """Names, and boxes where there are any, of a target: null, a class, an object with a label, or a list of them."""
+    if target is None:
+        return
+    for entry in target if isinstance(target, list) else [target]:
+        label = entry.get("label") if isinstance(entry, dict) else entry
+        if isinstance(entry, dict):
+            left_out.update(key for key in entry if entry[key] and key not in ("label", "bounding_box"))
+        if type(label) is int and classes is not None and 0 <= label < len(classes):
+            name = classes[label]
+        elif isinstance(label, str) and (classes is None or label in classes):
+            name = label
+        else:
+            most = "a label" if classes is None else f"a number from 0 to {len(classes) - 1:,}, or a class"
+            raise LabelwiseError(f"{place}: {str(label)[:60]!r}", most, "correct the file")
+        yield name, _sides(entry, place) if isinstance(entry, dict) else None
+
+
+def _sides(entry: Mapping[str, Any], place: str) -> tuple[float, float, float, float] | None:
+    box = entry.get("bounding_box")
+    if box is None:
+        return None
+    try:
+        x, y, width, height = (float(side) for side in box)
+    except (TypeError, ValueError):
+        raise LabelwiseError(
+            f"{place}: bounding_box {str(box)[:60]}", "[x, y, width, height]", "correct the file"
+        ) from None
+    return x, y, x + width, y + height

@@ -1,0 +1,279 @@
+"""Data sets as Hugging Face's `datasets` keeps them: saved to disk, as on the Hub, or as an image folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from labelwise.data.archives import images_in_streams, mapped_stream
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.arrow import is_bytes, is_image_struct
+from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
+from labelwise.data.readers.files import source_folder
+from labelwise.data.readers.hf_card import features_of_card, header_of
+from labelwise.data.readers.hf_images import (
+    METADATA,
+    metadata_table,
+    names_files,
+    splits_of_images,
+    unlisted,
+)
+from labelwise.data.readers.huggingface import decoded_names, features_of
+from labelwise.data.readers.named import dataset_of_names, in_store
+from labelwise.data.readers.parquet import MOST_CELLS, MOST_ROWS
+from labelwise.data.readers.shards import by_split, files_below, split_of_name
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError, first_line
+
+FORM = "hf:DIR"
+MEANING = (
+    "a data set of Hugging Face: saved to disk, Parquet shards as on the Hub, or images with metadata.jsonl"
+)
+OPTIONS = COLUMN_OPTIONS
+STATE, INFO, SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one file.
+
+    Args:
+        file: relative to the data set's folder.
+        table: its rows, with names in place of class numbers.
+        split: empty where nothing tells one.
+        every: all names of each column of classes.
+    """
+
+    file: str
+    table: pa.Table
+    split: str = ""
+    every: Mapping[str, Sequence[str]] | None = None
+
+
+def recognises(path: Path) -> bool:
+    """Whether a path is a folder of one of the forms that only `datasets` writes or reads."""
+    if not path.is_dir():
+        return False
+    if (path / SPLITS).is_file() or (path / STATE).is_file():
+        return "_data_files" in _read_json(path / STATE) or "splits" in _read_json(path / SPLITS)
+    if (header := header_of(path)).get("dataset_info") or header.get("configs"):
+        return any(path.rglob("*.parquet"))
+    places = [path, *(f for f in sorted(path.iterdir()) if f.is_dir() and split_of_name(f.name))]
+    if any(names_files(place / name) for place in places for name in METADATA):
+        return True
+    return any(next(place.glob("*-[0-9]*-of-[0-9]*.parquet"), None) for place in (path, path / "data"))
+
+
+def read(source: Source) -> Dataset:
+    """Reads a folder; images that it holds as bytes in Arrow files stay on the disk until they are read.
+
+    Raises:
+        LabelwiseError: a folder of another kind, files that are cut short, classes without names, or what
+            `columns.dataset_of` refuses.
+    """
+    folder = source_folder(source, "a folder on this disk, such as one that `hf download` makes")
+    if (folder / SPLITS).is_file() or (folder / STATE).is_file():
+        return _joined(_saved(folder), folder, source)
+    arrow = sorted(file.name for file in folder.glob("*.arrow") if not file.name.startswith("cache-"))
+    if arrow:
+        files = [(name, split) for split, names in by_split(arrow, str(folder)).items() for name in names]
+        return _joined(_arrow_parts(folder, folder, files), folder, source)
+    described = [file for file in files_below(folder, *METADATA) if os.path.basename(file) in METADATA]
+    if described:
+        return _images(folder, described, source)
+    return _joined(_parquet_parts(folder), folder, source)
+
+
+def _saved(folder: Path) -> list[Part]:
+    """What `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote."""
+    if not (folder / SPLITS).is_file():
+        return _saved_split(folder, folder, "")
+    names = _read_json(folder / SPLITS).get("splits")
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names) or not names:
+        raise LabelwiseError(f"{folder / SPLITS} without splits", "a list of their names", "save it again")
+    return [part for name in names for part in _saved_split(folder, folder / name, name)]
+
+
+def _saved_split(folder: Path, place: Path, split: str) -> list[Part]:
+    state = _read_json(place / STATE)
+    if state.get("_indices_data_files"):
+        raise LabelwiseError(
+            f"{place}, saved with its rows chosen by a second file (datasets before 1.6)",
+            "a data set whose files hold its rows",
+            "save it again with a newer version",
+        )
+    listed = [entry.get("filename") for entry in state.get("_data_files") or () if isinstance(entry, dict)]
+    files = [file for file in listed if isinstance(file, str)]
+    if not files:
+        raise LabelwiseError(
+            f"{place} without {STATE} that lists its files",
+            "a folder that Dataset.save_to_disk wrote",
+            "save or copy it again",
+        )
+    return _arrow_parts(folder, place, [(file, split) for file in files])
+
+
+def _arrow_parts(folder: Path, place: Path, files: Iterable[tuple[str, str]]) -> list[Part]:
+    described = _read_json(place / INFO).get("features")
+    parts = []
+    for file, split in files:
+        table = mapped_stream(place / file)
+        features = features_of(table.schema) or described
+        if not isinstance(features, dict) or not features:
+            raise LabelwiseError(
+                f"{place} without features: neither {INFO} nor {file} has them",
+                "a folder that Dataset.save_to_disk wrote",
+                "save or copy it again",
+            )
+        parts.append(_part(os.path.relpath(place / file, folder), table, split, features))
+    return parts
+
+
+def _part(file: str, table: pa.Table, split: str, features: Mapping[str, Any]) -> Part:
+    try:
+        table, every = decoded_names(table, features)
+    except LabelwiseError as error:
+        raise LabelwiseError(f"{file}: {error.given}", error.expected, error.todo) from None
+    return Part(file, table, split, every)
+
+
+def _parquet_parts(folder: Path) -> list[Part]:
+    files = files_below(folder, ".parquet")
+    if not files:
+        raise LabelwiseError(
+            f"{str(folder)!r} without {SPLITS}, {STATE}, Parquet files or {METADATA[0]}",
+            "a folder that save_to_disk wrote, a repository of the Hub, or images with their metadata",
+            "check the path, or read label folders by folder:DIR and tar files by webdataset:DIR",
+        )
+    bases = sorted({_configuration(file) for file in files})
+    if len(bases) > 1:
+        raise LabelwiseError(
+            f"{folder} with Parquet files in several folders: {', '.join(base or '.' for base in bases[:8])}",
+            "the files of one data set",
+            f"name one of them, such as hf:{folder / bases[-1]}, or one file by parquet:FILE",
+        )
+    header = header_of(folder) or header_of(folder.parent)
+    card = features_of_card(header, bases[0] or folder.name)
+    parts = []
+    for split, names in by_split(files, str(folder)).items():
+        for name in names:
+            table = _read_parquet(folder / name)
+            parts.append(_part(name, table, split, features_of(table.schema) or card))
+    return parts
+
+
+def _configuration(file: str) -> str:
+    """The folder of a shard, without those that are named after a split."""
+    folders = os.path.dirname(file).split(os.sep)
+    while folders and split_of_name(folders[-1]):
+        folders.pop()
+    return os.sep.join(folders)
+
+
+def _read_parquet(file: Path) -> pa.Table:
+    try:
+        with parquet.ParquetFile(file, memory_map=True) as opened:
+            rows = opened.metadata.num_rows
+            if rows > MOST_ROWS or rows * opened.metadata.num_columns > MOST_CELLS:
+                raise LabelwiseError(f"{file} of {rows:,} rows", f"at most {MOST_ROWS:,}", "split the file")
+            return opened.read()
+    except (pa.ArrowException, OSError) as error:
+        raise LabelwiseError(
+            f"{file} ({first_line(error)})", "a complete Parquet file", "write or copy it again"
+        ) from None
+
+
+def _images(folder: Path, files: Sequence[str], source: Source) -> Dataset:
+    """The photographs that metadata files name."""
+    tables = [metadata_table(folder, file) for file in files]
+    parts = [
+        _part(file, table, "", features_of(table.schema)) for file, table in zip(files, tables, strict=True)
+    ]
+    listed = pa.chunked_array([chunk for part in parts for chunk in part.table["image"].chunks])
+    data = _joined(parts, folder, source, splits_of_images(listed))
+    return data.with_notes(*unlisted(data))
+
+
+def _joined(parts: Sequence[Part], folder: Path, source: Source, splits: pa.Array | None = None) -> Dataset:
+    """One data set of all parts; `splits` are those of the rows, in place of the parts'."""
+    try:
+        table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
+    except pa.ArrowException as error:
+        shown = ", ".join(part.file for part in parts[:4])
+        raise LabelwiseError(
+            f"{folder}: columns of different kinds in {shown} ({first_line(error)})",
+            "the same columns in every file",
+            "write them again alike",
+        ) from None
+    lengths = [part.table.num_rows for part in parts]
+    if splits is None:
+        texts = pa.array([part.split or None for part in parts], pa.string())
+        splits = texts.take(pa.array(np.repeat(np.arange(len(parts)), lengths)))
+    every: dict[str, tuple[str, ...]] = {}
+    for part in parts:
+        for column, names in (part.every or {}).items():
+            every[column] = tuple(dict.fromkeys([*every.get(column, ()), *names]))
+    stored = None
+    image = _embedded(table, source) if all(part.file.endswith(".arrow") for part in parts) else None
+    store = None if image is None else images_in_streams([folder / part.file for part in parts], image)
+    if image is not None and store is not None:
+        stored = _names(table[image], splits), store
+        table = table.set_column(table.column_names.index(image), image, in_store(table.num_rows))
+    notes: list[str] = []
+    table = _with_splits(table, splits, notes)
+    starts = np.cumsum([0, *lengths])
+
+    def row_name(row: int) -> str:
+        place = int(np.searchsorted(starts, row, "right")) - 1
+        return f"row {row - starts[place] + 1} of {parts[place].file}"
+
+    return dataset_of_names(table, every, source, folder, row_name, stored).with_notes(*notes)
+
+
+def _with_splits(table: pa.Table, splits: pa.Array, notes: list[str]) -> pa.Table:
+    """The table with a column `split`; its own stays where files and folders tell none."""
+    if splits.null_count == len(splits):
+        return table
+    own = [name for name in table.column_names if name.lower() == "split"]
+    if own:
+        notes.append(f"The column {own[0]!r} was left out: the files and folders tell the splits.")
+    return table.drop_columns(own).append_column("split", splits)
+
+
+def _embedded(table: pa.Table, source: Source) -> str | None:
+    """The column of images where each row has their bytes."""
+    for name in source.names("image") or table.column_names:
+        column = table[name] if name in table.column_names else pa.chunked_array([[]])
+        if is_bytes(column.type) and not column.null_count:
+            return name
+        if is_image_struct(column.type) and "bytes" in {field.name for field in column.type}:
+            return name if not pc.struct_field(column, "bytes").null_count else None
+    return None
+
+
+def _names(column: pa.ChunkedArray, splits: pa.Array) -> pa.Array:
+    """A name for each embedded image: its split and path where those are its own, else its row."""
+    if pa.types.is_struct(column.type):
+        paths = pc.struct_field(column, "path").combine_chunks()
+        if splits.null_count == 0:
+            paths = pc.binary_join_element_wise(splits, paths, "/")
+        if paths.null_count == 0 and pc.count_distinct(paths).as_py() == len(paths):
+            return paths.cast(pa.string())
+    return pa.array([f"row {row}" for row in range(len(column))], pa.string())
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        described = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return described if isinstance(described, dict) else {}

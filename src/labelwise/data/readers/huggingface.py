@@ -1,0 +1,172 @@
+"""What Hugging Face's `datasets` says of a table's columns: the names of classes that stand as numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int64
+
+from labelwise.data.readers.arrow import is_list
+from labelwise.errors import LabelwiseError
+
+METADATA_KEY = b"huggingface"
+_LISTS = ("Sequence", "List", "LargeList")
+
+
+def features_of(schema: pa.Schema) -> dict[str, Any]:
+    """The features of each column, from the schema's metadata; empty where there are none.
+
+    >>> features_of(pa.schema([("a", pa.int64())]))
+    {}
+    """
+    try:
+        described = json.loads((schema.metadata or {})[METADATA_KEY])
+        features = described["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def class_names(feature: Any) -> list[str] | None:
+    """Names of the classes that a column's whole numbers stand for, in their order; `None` for any other column.
+
+    Args:
+        feature: of one column, as `datasets` 1 to 5 write it: a `ClassLabel`, or a list of them.
+
+    >>> class_names({"feature": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "_type": "Sequence"})
+    ['cat', 'dog']
+    """
+    if isinstance(feature, list) and len(feature) == 1:
+        feature = feature[0]
+    elif isinstance(feature, dict) and feature.get("_type") in _LISTS:
+        feature = feature.get("feature")
+    if not isinstance(feature, dict) or feature.get("_type", "ClassLabel") != "ClassLabel":
+        return None
+    names = feature.get("names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return [name.strip() for name in names] or None
+
+
+def decoded_names(
+    table: pa.Table, features: Mapping[str, Any] | None = None
+) -> tuple[pa.Table, dict[str, tuple[str, ...]]]:
+    """The table with names in place of class numbers, and all names of each such column.
+
+    A list of numbers becomes a list of names, a single number text. -1 is no label: the cell becomes null, in a
+    list the entry goes. A struct with class numbers inside, such as that of boxes, becomes a column for each of its
+    fields, `objects.category`.
+
+    Args:
+        table: with `features` in its schema's metadata.
+        features: in place of those.
+
+    Raises:
+        LabelwiseError: a number that is outside the names, or a column of another type.
+    """
+    features = features_of(table.schema) if features is None else features
+    table, features = _flattened(table, features)
+    every: dict[str, tuple[str, ...]] = {}
+    for place, name in enumerate(table.column_names):
+        names, kind = class_names(features.get(name)), table[name].type
+        numbers = kind.value_type if is_list(kind) else kind
+        if names is None or not (pa.types.is_integer(numbers) or pa.types.is_floating(numbers)):
+            continue
+        decoded = (_lists_of_names if is_list(kind) else _single_names)(table[name], names, name)
+        table = table.set_column(place, name, decoded)
+        every[name] = tuple(names)
+    return table, every
+
+
+def _single_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
+    codes = _codes(_one(column), names, title, np.arange(len(column)))
+    return pa.array(names, pa.string()).take(pa.array(codes, mask=codes < 0))
+
+
+def _lists_of_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
+    array = _one(column.cast(pa.large_list(column.type.value_type)))
+    row = pc.list_parent_indices(array).to_numpy(zero_copy_only=False)
+    codes = _codes(pc.list_flatten(array), names, title, row)
+    count = np.bincount(row[codes >= 0], minlength=len(array))
+    length = pc.list_value_length(array).fill_null(-1).to_numpy(zero_copy_only=False)
+    texts = pa.array(names, pa.string()).take(pa.array(codes[codes >= 0]))
+    return _lists(np.concatenate([[0], np.cumsum(count)]), texts, (count == 0) & (length != 0))
+
+
+def _codes(numbers: pa.Array, names: Sequence[str], title: str, row: np.ndarray) -> Int64[np.ndarray, " M"]:
+    """Class numbers, -1 for none; refuses those that no name stands for."""
+    try:
+        codes = numbers.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        raise LabelwiseError(
+            f"column {title!r} of classes with numbers that are not whole", "class numbers", "write it again"
+        ) from None
+    wrong = np.flatnonzero((codes < -1) | (codes >= len(names)))
+    if len(wrong):
+        raise LabelwiseError(
+            f"class {codes[wrong[0]]} in row {row[wrong[0]] + 1} of the column {title!r}",
+            f"0 to {len(names) - 1}, as the features name {len(names):,} classes, or -1 for none",
+            "correct the number or the features",
+        )
+    return codes
+
+
+def _flattened(table: pa.Table, features: Mapping[str, Any]) -> tuple[pa.Table, dict[str, Any]]:
+    """Structs with class numbers inside as columns of their own."""
+    inner = {name: _fields(features.get(name)) for name in table.column_names}
+    wanted = [n for n, fields in inner.items() if any(class_names(f) is not None for f in fields.values())]
+    flat = {f"{name}.{field}": kind for name in wanted for field, kind in inner[name].items()}
+    return with_fields(table, wanted), {**features, **flat}
+
+
+def with_fields(table: pa.Table, wanted: Collection[str]) -> pa.Table:
+    """The table with some columns of structs, or of lists of structs, as a column a field: `objects.category`.
+
+    A field of lists of structs is a column of lists. Columns of other kinds stay as they are.
+    """
+    names, columns = [], []
+    for name in table.column_names:
+        column = table[name]
+        kind = column.type.value_type if is_list(column.type) else column.type
+        inner = [kind.field(i).name for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
+        if name in wanted and inner:
+            names += [f"{name}.{field}" for field in inner]
+            columns += [_field(column, field) for field in inner]
+        else:
+            names.append(name)
+            columns.append(column)
+    return pa.table(columns, names).replace_schema_metadata(table.schema.metadata)
+
+
+def _fields(feature: Any) -> Mapping[str, Any]:
+    """The features inside that of a struct or of a list of structs; of the latter each field is a list."""
+    if isinstance(feature, dict) and feature.get("_type") in _LISTS:
+        feature = [feature.get("feature")]
+    if isinstance(feature, list) and len(feature) == 1 and isinstance(feature[0], dict):
+        return {name: [inner] for name, inner in feature[0].items()}
+    return feature if isinstance(feature, dict) and "_type" not in feature else {}
+
+
+def _field(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray | pa.Array:
+    if pa.types.is_struct(column.type):
+        return pc.struct_field(column, field)
+    array = _one(column.cast(pa.large_list(column.type.value_type)))
+    length = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
+    missing = array.is_null().to_numpy(zero_copy_only=False)
+    return _lists(
+        np.concatenate([[0], np.cumsum(length)]), pc.struct_field(pc.list_flatten(array), field), missing
+    )
+
+
+def _lists(ends: np.ndarray, values: pa.Array, missing: np.ndarray) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values, mask=pa.array(missing))
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    array = column.combine_chunks()
+    return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array

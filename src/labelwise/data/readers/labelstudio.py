@@ -1,0 +1,243 @@
+"""Label Studio: the JSON export, JSON_MIN, CSV and TSV of image tasks with choices or labelled regions."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.boxes import BoxList, with_boxes
+from labelwise.data.readers.exports import export_file, json_content, opening
+from labelwise.data.readers.files import files_there
+from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.labelstudio_answers import Answer, Export, tasks
+from labelwise.data.readers.labelstudio_rows import rows, table_rows
+from labelwise.data.readers.locate import locate
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+from labelwise.types import Group
+
+FORM = "labelstudio:FILE[?images=DIR&control=NAME&blank=negative]"
+MEANING = "a Label Studio export: JSON, JSON_MIN, CSV or TSV; a task that nobody answered is unknown"
+OPTIONS = frozenset({"images", "control", "image", "blank", "duplicates", "missing"})
+
+_WHAT = "a Label Studio export (JSON, JSON_MIN, CSV or TSV)"
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
+_TASKS = re.compile(r'\[\s*\{.*"(annotations|completions)"\s*:\s*\[', re.DOTALL)
+_TASK_KEYS = re.compile(r'"data"\s*:\s*\{|"(from_name|completed_by|was_cancelled)"\s*:')
+
+
+def recognises(path: Path) -> bool:
+    """Whether a file is an export of Label Studio."""
+    text = opening(path).lstrip() if path.is_file() else ""
+    if text.startswith("["):
+        if _TASKS.match(text) and _TASK_KEYS.search(text):
+            return True
+        return '"annotation_id":' in text and '"lead_time":' in text
+    header = text.partition("\n")[0]
+    columns = {name.strip().strip('"') for name in re.split(r"[,;\t]", header)}
+    return {"annotation_id", "annotator", "created_at", "lead_time", "updated_at"} <= columns
+
+
+def read(source: Source) -> Dataset:
+    """Reads an export; labels are those that occur, since the export does not list those that were offered.
+
+    Each annotation is a row: those of one image that agree are merged. Labels of a control that nobody answered are
+    unknown; a region's label that was not drawn is absent.
+
+    Raises:
+        LabelwiseError: for a file of another kind, no choices, or contradictions between annotators.
+    """
+    blank = source.choice("blank", ("unknown", "negative"))
+    export = _export(source)
+    names = _label_names(export, source.names("control"))
+    notes = [*export.notes, *_notes(export, names, blank)]
+    images, root = _located([answer.image for answer in export.answers], source, notes)
+    items = [
+        replace(_item(answer, names, export.regions, blank == "negative"), image=image)
+        for answer, image in zip(export.answers, images, strict=True)
+    ]
+    kept = _without_spare_blanks(items)
+    items, images = [items[row] for row in kept], [images[row] for row in kept]
+    answers = [export.answers[row] for row in kept]
+    data = dataset_of_images(
+        items,
+        source,
+        [root],
+        row_name=lambda row: answers[row].place,
+        groups=_groups(answers, names, source) if len(names) > 1 else None,
+        notes=notes,
+    )
+    return with_boxes(data, _boxes(answers, names, data.labels.names), images)
+
+
+def _export(source: Source) -> Export:
+    file = export_file(source, _WHAT)
+    image, control = source.options.get("image"), source.names("control")
+    start = opening(file).lstrip()[:1]
+    if start not in ("[", "{"):
+        content, note = table_rows(file)
+        _refuse_other(file, list(content[0]))
+        export = rows(content, 2, image, control)
+        export.notes += [note] if note else []
+        return export
+    content = json_content(file, _WHAT)
+    if not isinstance(content, list) or not content:
+        given = "an empty list" if content == [] else "no list"
+        raise LabelwiseError(f"{file} with {given} on top", _WHAT, "check the file")
+    first = content[0] if isinstance(content[0], dict) else {}
+    if "annotations" in first or "completions" in first or isinstance(first.get("data"), dict):
+        return tasks(content, image)
+    _refuse_other(file, list(first))
+    return rows(content, 1, image, control)
+
+
+def _refuse_other(file: Path, keys: list[str]) -> None:
+    if "annotation_id" not in keys:
+        have = ", ".join(keys[:8]) or "no names"
+        raise LabelwiseError(f"{file} with {have}, without annotation_id", _WHAT, "check the file")
+
+
+def _without_spare_blanks(items: Sequence[ImageLabels]) -> list[int]:
+    """Rows without those that know nothing of an image that another row speaks of."""
+    known = {item.image for item in items if item.known}
+    kept = []
+    for row, item in enumerate(items):
+        if item.known or item.image not in known:
+            known.add(item.image)
+            kept.append(row)
+    return kept
+
+
+def _label_names(export: Export, wanted: Sequence[str]) -> dict[str, dict[str, str]]:
+    """By control the labels that occur, sorted, and for each the name that it gets in the data set."""
+    occurring: dict[str, set[str]] = {}
+    for answer in export.answers:
+        for control, labels in answer.labels.items():
+            occurring.setdefault(control, set()).update(labels)
+    for name in wanted:
+        if name not in occurring:
+            have = ", ".join(occurring) or "none"
+            raise LabelwiseError(
+                f"control={name}, which labels nothing", f"controls with labels: {have}", "correct the option"
+            )
+    if not occurring:
+        raise LabelwiseError(
+            "an export without a single label",
+            "annotations with choices or labelled regions",
+            "annotate first",
+        )
+    chosen = list(wanted) or list(occurring)
+    count: dict[str, int] = {}
+    for control in chosen:
+        for name in occurring[control]:
+            count[name] = count.get(name, 0) + 1
+    shared = {control for control in chosen if any(count[name] > 1 for name in occurring[control])}
+    return {
+        control: {n: f"{control}: {n}" if control in shared else n for n in sorted(occurring[control])}
+        for control in chosen
+    }
+
+
+def _notes(export: Export, names: Mapping[str, Mapping[str, str]], blank: str) -> list[str]:
+    notes = ["Labels are those that occur: the export does not list those that were offered and never given."]
+    prefixed = [c for c, labels in names.items() if any(old != new for old, new in labels.items())]
+    if prefixed:
+        notes.append(
+            f"Controls share names of labels, which the control stands before: {', '.join(prefixed)}."
+        )
+    left = {c for a in export.answers for c in a.labels} - set(names)
+    if left:
+        notes.append(f"Controls left out: {', '.join(sorted(left))}.")
+    told = ", ".join(f"{count:,} {what}" for what, count in export.left_out.items() if count)
+    if told:
+        notes.append(f"What gives no label was left out: {told}.")
+    questions = [control for control in names if control not in export.regions]
+    empty = sum(
+        answer.submitted and any(not answer.labels.get(control) for control in questions)
+        for answer in export.answers
+    )
+    where = "without a choice" if len(questions) == 1 else "without a choice of each control"
+    fate = (
+        "it is unknown; blank=negative reads it as none of the labels" if blank == "unknown" else "no label"
+    )
+    if empty:
+        notes.append(f"{empty:,} annotations were submitted {where}: {fate}.")
+    return notes
+
+
+def _item(
+    answer: Answer, names: Mapping[str, Mapping[str, str]], regions: set[str], blank_is_absent: bool
+) -> ImageLabels:
+    present: dict[str, None] = {}
+    absent: list[str] = []
+    for control, labels in names.items():
+        given = set(answer.labels.get(control, ()))
+        present.update(dict.fromkeys(labels[name] for name in labels if name in given))
+        if given or (answer.submitted and (blank_is_absent or control in regions)):
+            absent += [labels[name] for name in labels if name not in given]
+    return ImageLabels(answer.image, tuple(present), tuple(absent), known=bool(present or absent))
+
+
+def _located(names: list[str], source: Source, notes: list[str]) -> tuple[list[str], Path]:
+    """Images as they are on this disk; an uploaded one is also looked for under the name that it had before."""
+    folder = Path(source.path).parent
+    array, root = locate(names, source, [folder, folder / "images"], notes)
+    images: list[str] = array.to_pylist()
+    there = files_there(array, str(root))
+    before = {
+        name: _UPLOAD.sub("", _file_name(name)) for name in set(images) if _UPLOAD.match(_file_name(name))
+    }
+    lost = sorted({name for name, exists in zip(images, there, strict=True) if not exists and name in before})
+    uploads = Counter(before[name] for name in lost)
+    lost = [name for name in lost if uploads[before[name]] == 1]  # two uploads of one name may be two images
+    again, _ = locate([before[name] for name in lost], source.with_option("images", str(root)), [root], [])
+    taken = {name for name, exists in zip(images, there, strict=True) if exists}
+    known = zip(lost, again.to_pylist(), files_there(again, str(root)), strict=True)
+    renamed = {name: file for name, file, exists in known if exists and file not in taken}
+    if renamed:
+        name = next(name for name in images if name in renamed)
+        notes.append(
+            f"{len(renamed):,} images are found without the mark of an upload: {name} is {renamed[name]}."
+        )
+    return [renamed.get(name, name) for name in images], root
+
+
+def _file_name(image: str) -> str:
+    path = image if "?d=" in image else image.partition("?")[0]
+    return unquote(path.replace("\\", "/").rpartition("/")[2])
+
+
+def _groups(
+    answers: Sequence[Answer], names: Mapping[str, Mapping[str, str]], source: Source
+) -> dict[str, Group]:
+    """A group for each control, exclusive where no annotation gives two labels of it."""
+    union = source.options.get("duplicates") == "union"
+    return {
+        control: Group(
+            tuple(labels.values()),
+            not union and all(len(set(answer.labels.get(control, ()))) < 2 for answer in answers),
+        )
+        for control, labels in names.items()
+    }
+
+
+def _boxes(
+    answers: Sequence[Answer], names: Mapping[str, Mapping[str, str]], labels: Sequence[str]
+) -> BoxList:
+    column = {name: j for j, name in enumerate(labels)}
+    boxes = BoxList()
+    for row, answer in enumerate(answers):
+        for control, drawn in answer.boxes.items():
+            for box in drawn if control in names else ():
+                try:
+                    boxes.add(row, column[names[control][box.label]], box.sides, (100.0, 100.0), False)
+                except ValueError as error:
+                    raise LabelwiseError(
+                        f"{answer.place}: {error}", "sides in percent", "correct the annotation"
+                    ) from None
+    return boxes

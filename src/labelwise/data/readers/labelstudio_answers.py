@@ -1,0 +1,207 @@
+"""What annotators answered by a full JSON export of Label Studio: labels by control, for each annotation."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from labelwise.data.imagefiles import is_image_name
+from labelwise.errors import LabelwiseError
+
+_IMAGE_KEYS = ("image", "img", "photo", "picture", "image_url", "url")
+_PATH = " / "
+
+
+class Box(NamedTuple):
+    """A rectangle in percent of the upright image's width and height."""
+
+    label: str
+    sides: tuple[float, float, float, float]
+
+
+@dataclass
+class Answer:
+    """One annotation of a task, or a task without any.
+
+    Args:
+        place: how to name it in a message.
+        image: as the task has it.
+        submitted: whether somebody submitted it, with labels or without.
+        labels: by control, the labels that were given.
+        boxes: rectangles, by control.
+    """
+
+    place: str
+    image: str
+    submitted: bool
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    boxes: dict[str, list[Box]] = field(default_factory=dict)
+
+
+@dataclass
+class Export:
+    """All annotations of a project.
+
+    Args:
+        answers: in the order of the file.
+        regions: names of controls whose labels are those of boxes and other regions.
+        left_out: counts of what gives no label, by its name.
+        notes: what was decided.
+    """
+
+    answers: list[Answer] = field(default_factory=list)
+    regions: set[str] = field(default_factory=set)
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, answer: Answer, control: str, value: Any) -> bool:
+        """Adds the labels of a result's value to an answer; whether it holds any kind of label.
+
+        Raises:
+            LabelwiseError: for labels that are no list of texts.
+        """
+        kind = label_kind(value)
+        if kind is None:
+            return False
+        for name in _names(value[kind], kind == "taxonomy", f"{answer.place}, control {control!r}"):
+            answer.labels.setdefault(control, []).append(name)
+            if kind == "rectanglelabels":
+                answer.boxes.setdefault(control, []).extend(_box(name, value, answer.place))
+        if kind not in ("choices", "taxonomy"):
+            self.regions.add(control)
+        return True
+
+
+def label_kind(value: Any) -> str | None:
+    """The key under which a result's value holds its labels; `None` for text, ratings and bare regions."""
+    if not isinstance(value, dict):
+        return None
+    return next((k for k in value if k in ("choices", "taxonomy", "labels") or k.endswith("labels")), None)
+
+
+def _names(value: Any, taxonomy: bool, place: str) -> Iterator[str]:
+    if isinstance(value, list):
+        names = [_PATH.join(v) if taxonomy and _is_texts(v) else v for v in value]
+        if _is_texts(names):
+            yield from (name.strip() for name in names)
+            return
+    what = "a list of paths, each a list of names" if taxonomy else "a list of label names"
+    raise LabelwiseError(f"{place}: {json.dumps(value)[:80]}", what, "correct the file")
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value)
+
+
+def _box(name: str, value: Mapping[str, Any], place: str) -> Iterator[Box]:
+    if value.get("rotation"):  # its sides are not the image's: it counts as a label alone
+        return
+    try:
+        x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
+    except (KeyError, TypeError, ValueError):
+        raise LabelwiseError(
+            f"{place}: a rectangle with {json.dumps(value)[:120]}",
+            "x, y, width and height in percent",
+            "correct the file",
+        ) from None
+    yield Box(name, (x, y, x + width, y + height))
+
+
+def tasks(content: Sequence[Any], image_key: str | None) -> Export:
+    """The annotations of the full JSON export.
+
+    Args:
+        content: its tasks.
+        image_key: the key of the image in a task's data; `None`: the one whose values look like images.
+
+    Raises:
+        LabelwiseError: for an entry of another kind, naming its task.
+    """
+    data = []
+    for number, task in enumerate(content, 1):
+        inner = task.get("data") if isinstance(task, dict) else None
+        if not isinstance(inner, dict):
+            raise LabelwiseError(f"entry {number} without data", "a task with its data", "correct the file")
+        data.append(inner)
+    export = Export()
+    key = image_column(data, image_key, export.notes)
+    for number, (task, inner) in enumerate(zip(content, data, strict=True), 1):
+        place = f"task {task.get('id', number)}"
+        image = image_of(inner, key, place)
+        for name in ("predictions", "drafts"):
+            export.left_out[name] += len(task[name]) if isinstance(task.get(name), list) else 0
+        submitted = 0
+        for annotation in _entries(task.get("annotations", task.get("completions")), "annotations", place):
+            if annotation.get("was_cancelled") or annotation.get("skipped"):
+                export.left_out["skipped annotations"] += 1
+                continue
+            submitted += 1
+            answer = Answer(f"{place}, annotation {annotation.get('id', submitted)}", image, True)
+            for result in _entries(annotation.get("result"), "result", answer.place):
+                control = result.get("from_name")
+                if not isinstance(control, str) or not export.add(answer, control, result.get("value")):
+                    export.left_out[f"results of type {result.get('type', 'relation')}"] += 1
+            export.answers.append(answer)
+        if not submitted:
+            export.answers.append(Answer(place, image, False))
+    return export
+
+
+def _entries(value: Any, name: str, place: str) -> list[dict[str, Any]]:
+    entries = [] if value is None else value
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise LabelwiseError(
+            f"{place}: {name} {json.dumps(value)[:60]}", "a list of objects", "export with annotations"
+        )
+    return entries
+
+
+def image_column(data: Sequence[Mapping[str, Any]], wanted: str | None, notes: list[str]) -> str:
+    """The key whose values are images: the wanted one, the only one that looks so, or the usual name.
+
+    Args:
+        data: of each task.
+        wanted: the option `image`.
+        notes: takes a sentence where several keys would do.
+
+    Raises:
+        LabelwiseError: for a wanted key that no task has, or none or several that look like images.
+    """
+    keys = list(dict.fromkeys(key for row in data for key in row))
+    if wanted is not None:
+        if wanted not in keys:
+            raise LabelwiseError(f"image={wanted}", f"one of: {', '.join(keys)}", "correct the option")
+        return wanted
+    likely = [key for key in keys if holds_images([row.get(key) for row in data])]
+    usual = [key for key in _IMAGE_KEYS if key in (likely or keys)]
+    if len(likely) == 1:
+        return likely[0]
+    if usual:
+        if likely:
+            notes.append(f"Images are those of {usual[0]!r}; {', '.join(likely)} look like images too.")
+        return usual[0]
+    raise LabelwiseError(
+        f"{len(likely) or 'no'} keys that hold images" + (f": {', '.join(likely)}" if likely else ""),
+        "one key with the paths or URLs of images",
+        f"name it with image=KEY; there are {', '.join(keys[:12])}",
+    )
+
+
+def holds_images(values: Sequence[Any]) -> bool:
+    """Whether most texts among values end like the names of images."""
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    named = sum(is_image_name(text) or is_image_name(text.partition("?")[0]) for text in texts)
+    return bool(texts) and named * 2 > len(texts)
+
+
+def image_of(row: Mapping[str, Any], key: str, place: str) -> str:
+    """The image of a task's data; raises `LabelwiseError` where it is no text."""
+    image = row.get(key)
+    if not isinstance(image, str) or not image.strip():
+        raise LabelwiseError(
+            f"{place} with {key} {json.dumps(image)[:60]}", "the path or URL of one image", "correct the task"
+        )
+    return image.strip()

@@ -1,0 +1,70 @@
+"""Images of which only some labels were looked for, as in LVIS: verified absences, and all the rest unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from labelwise.errors import LabelwiseError
+
+ABSENT, PARTLY = "neg_category_ids", "not_exhaustive_category_ids"
+
+
+def known_cells(
+    file: Path,
+    images: Sequence[Mapping[str, Any]],
+    column: Mapping[int, int],
+    present: Bool[np.ndarray, "N L"],
+) -> tuple[Bool[np.ndarray, "N L"] | None, list[str]]:
+    """Which labels of a file's images are known, where the file says that not all were looked for.
+
+    With `neg_category_ids` a label is known where it is annotated or listed there. With
+    `not_exhaustive_category_ids` alone a label is unknown where it is listed there and not annotated; of one that is
+    annotated only the boxes are not all drawn.
+
+    Args:
+        file: named in messages.
+        images: its `N` entries.
+        column: of each category id.
+        present: `[N, L]`, annotated labels.
+
+    Returns:
+        `[N, L]`, or `None` for a file without these fields, and sentences on it.
+
+    Raises:
+        LabelwiseError: for a field that is no list of categories of the file.
+    """
+    verified = any(ABSENT in image for image in images)
+    if not verified and not any(PARTLY in image for image in images):
+        return None, []
+    known = present.copy() if verified else np.ones_like(present)
+    for row, image in enumerate(images):
+        partly = _columns(file, image, PARTLY, column)
+        if verified:
+            known[row, _columns(file, image, ABSENT, column)] = True
+        else:
+            known[row, partly] = present[row, partly]
+    if not verified:
+        return known, [f"{file.name}: labels that were not looked for throughout an image are unknown there."]
+    both = sum(
+        int(present[row, _columns(file, image, ABSENT, column)].sum()) for row, image in enumerate(images)
+    )
+    notes = [f"{file.name}: a label is negative where {ABSENT} lists it, unknown where nothing does."]
+    if both:
+        notes.append(f"{file.name}: {both:,} annotated labels are in {ABSENT} too and count as present.")
+    return known, notes
+
+
+def _columns(file: Path, image: Mapping[str, Any], field: str, column: Mapping[int, int]) -> list[int]:
+    ids = image.get(field, [])
+    if not isinstance(ids, list) or not all(type(number) is int and number in column for number in ids):
+        raise LabelwiseError(
+            f"{file}: image {image['id']} with {field} {ids!r}",
+            "ids listed in the same file's categories",
+            "correct the file",
+        )
+    return [column[number] for number in ids]

@@ -1,0 +1,113 @@
+"""Tables whose label names are listed beside them, or whose images lie in an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelwise.data.archives import ImageStore
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.arrow import is_list, is_text, one_array, plain_columns
+from labelwise.data.readers.columns import dataset_of
+from labelwise.data.readers.huggingface import with_fields
+from labelwise.data.readers.roles import roles_of
+from labelwise.data.readers.states import is_states
+from labelwise.data.source import Source
+
+
+def dataset_of_names(
+    table: pa.Table,
+    every: Mapping[str, Sequence[str]],
+    source: Source,
+    folder: Path,
+    row_name: Callable[[int], str],
+    stored: tuple[pa.Array, ImageStore] | None = None,
+) -> Dataset:
+    """The data set of a table, with a label for each listed name, also for one without a positive.
+
+    A list of names, or a class, that is null is unknown; an empty list says that every label is absent. Classes are
+    taken whole, whatever marks their names hold. Where names are listed for one column, it is that of the labels.
+
+    Args:
+        table: as `columns.dataset_of` takes it; its column of images is `in_store` where `stored` has them.
+        every: all names of a column of names, in their order.
+        source, folder, row_name: as there.
+        stored: name of each row's image and the store that holds them.
+
+    Raises:
+        LabelwiseError: as there.
+    """
+    table, source = _with_named_fields(table, source)
+    table = plain_columns(table)
+    wanted = table.drop_columns([name for name in source.names("ignore") if name in table.column_names])
+    names = roles_of(wanted, source).names
+    only = [name for name in every if name in wanted.column_names and not is_states(wanted[name])]
+    if not names and len(only) == 1 and not {"labels", "classes"} & source.options.keys():
+        names, source = (only[0],), source.with_option("labels", _quoted(only[0]))
+    notes: tuple[str, ...] = ()
+    for name in names:
+        column = table[name]
+        if name in every and is_text(column.type):
+            column = _lists_of_one(column)
+        if is_list(column.type) and pa.types.is_string(column.type.value_type) and column.null_count:
+            column, source = _marked(column, source)
+            notes = ("Labels that are null are unknown.",)
+        table = table.set_column(table.column_names.index(name), name, column)
+    data = dataset_of(table, source, folder, row_name, every).with_notes(*notes)
+    return data if stored is None else replace(data, images=stored[0], store=stored[1])
+
+
+def _with_named_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Source]:
+    """The table with the structs as columns of which an option names a field, such as `labels=objects.category`.
+
+    Where a struct's fields are columns already, `ignore` still takes the struct's own name for all of them.
+    """
+    named = {
+        name for option in ("labels", "classes", "image", "split", "group") for name in source.names(option)
+    }
+    starts = {name.partition(".")[0] for name in named - set(table.column_names) if "." in name}
+    table = with_fields(table, starts & set(table.column_names))
+    ignored = source.names("ignore")
+    fields = {name: [c for c in table.column_names if c.startswith(f"{name}.")] for name in ignored}
+    if any(fields[name] for name in ignored if name not in table.column_names):
+        every = [
+            c for name in ignored for c in ([name] if name in table.column_names else fields[name] or [name])
+        ]
+        source = source.with_option("ignore", ",".join(map(_quoted, every)))
+    return table, source
+
+
+def in_store(rows: int) -> pa.Array:
+    """A column that stands for images that are in a store."""
+    return pa.array([b""] * rows, pa.large_binary())
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if any(mark in name for mark in ',"') else name
+
+
+def _lists_of_one(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts as lists of one, so that marks in them part nothing; null stays null."""
+    array = one_array(column)
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    ends = pa.array(np.concatenate([[0], np.cumsum(valid)]), pa.int32())
+    return pa.chunked_array(
+        [pa.ListArray.from_arrays(ends, array.drop_null().cast(pa.string()), mask=pa.array(~valid))]
+    )
+
+
+def _marked(column: pa.ChunkedArray, source: Source) -> tuple[pa.ChunkedArray, Source]:
+    """The column with a text in place of nulls, and the source that says that it stands for unknown."""
+    names = set(pc.unique(pc.list_flatten(column)).to_pylist())
+    text = "no answer"
+    while text in names:
+        text += "_"
+    filled = pc.if_else(pc.is_null(column), pa.scalar([text], column.type), column)
+    return filled, source.with_option(
+        "unknown", ",".join([*filter(None, [source.options.get("unknown")]), text])
+    )

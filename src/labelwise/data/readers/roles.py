@@ -1,0 +1,204 @@
+"""Which column of a table is the image, the split, the group, the label names or a label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelwise.data.imagefiles import is_image_name
+from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_text
+from labelwise.data.readers.states import METADATA, Column, is_states
+from labelwise.data.source import Source, listed
+from labelwise.errors import LabelwiseError
+
+_IMAGE = (
+    "image path file filename imagepath filepath img imgpath imagename imagefile imagefilename imgname imageid "
+    "imageindex imgid photo photograph picture imageurl imgurl url uri sourceref"
+)
+_NAMES = (
+    "labels tags label tag findinglabels choices choice categories classes classnames labelnames category class "
+    "keywords annotations"
+)
+IMAGE, NAMES = tuple(_IMAGE.split()), tuple(_NAMES.split())
+SPLIT = ("split", "subset", "partition", "mluse")
+GROUP = ("group",)
+SPLIT_FLAGS = {"isvalid": "val", "isval": "val", "isvalidation": "val", "istest": "test", "istrain": "train"}
+"""Columns of true and false that say one split of two; the other is train, or val where the flag says train."""
+LOOKED_AT = 1000  # cells that show whether a column names images
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns by what they hold.
+
+    Args:
+        image: column of the images.
+        split, group: theirs, if any.
+        names: columns of label names.
+        classes: columns of words that become an exclusive group each.
+        states: label columns.
+        left_out: columns that stand beside label names and are none of these.
+    """
+
+    image: str
+    split: str | None
+    group: str | None
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    states: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def key(name: str) -> str:
+    """A column's name without case, blanks and marks, by which roles are known.
+
+    >>> key("Image Index"), key("file_name")
+    ('imageindex', 'filename')
+    """
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def is_text_column(name: str) -> bool:
+    """Whether a column of this name is text whatever its cells look like."""
+    return key(name) in {*IMAGE, *NAMES, *SPLIT, *GROUP}
+
+
+def roles_of(table: pa.Table, source: Source) -> Roles:
+    """The role of each column: by the options `image`, `labels`, `classes`, `split`, `group`, else by name and cells.
+
+    Raises:
+        LabelwiseError: an option that names no column, no image column, or label names beside label columns.
+    """
+    for option in ("image", "labels", "classes", "split", "group"):
+        _known_columns(source.names(option), option, table, source)
+    image = _image_column(table, source)
+    classes = tuple(source.names("classes"))
+    taken = {image, *classes}
+    split = _named(table, source, "split", SPLIT, taken)
+    if "split" not in source.options and split and key(split) != "split" and not _tells_splits(table[split]):
+        split = None
+    group = _named(table, source, "group", GROUP, {*taken, split})
+    rest = [name for name in table.column_names if name not in {*taken, split, group}]
+    if "split" not in source.options:
+        _refuse_flags(rest, source)
+    chosen = source.names("labels")
+    if set(chosen) & {image, split, group, *classes}:
+        raise LabelwiseError(
+            f"labels={listed(chosen)} in {str(source)!r}",
+            "columns that have no other role",
+            "correct the option",
+        )
+    candidates = chosen or _names_columns(table, rest)
+    names = tuple(name for name in candidates if not is_states(table[name])) if candidates else ()
+    if chosen and names and len(names) < len(chosen):
+        other = next(name for name in chosen if name not in names)
+        if not all(is_text(table[name].type) or is_list(table[name].type) for name in names):
+            names = ()  # numbers among label columns: the reader of states says what is wrong with them
+        else:
+            raise LabelwiseError(
+                f"labels={listed(chosen)}: {names[0]!r} holds names and {other!r} holds states",
+                "columns of one kind",
+                f"read words as an exclusive group with ?classes={listed(names)}",
+            )
+    if names or classes:
+        left = [name for name in rest if name not in {*names, *chosen}]
+        if not chosen:
+            states = [n for n in left if is_states(table[n]) and key(n) not in METADATA and _varied(table[n])]
+            if names and states:
+                raise LabelwiseError(
+                    f"{source.path}: label states in {', '.join(states[:8])} beside label names in {names[0]!r}",
+                    "one of the two",
+                    f"add ?labels={listed(names)} for the names, or ?ignore={listed(names)} for the states",
+                )
+            if not names:
+                return Roles(image, split, group, (), classes, tuple(rest), ())
+        kept = () if names else tuple(chosen)
+        return Roles(image, split, group, names, classes, kept, tuple(left))
+    if chosen:
+        left = tuple(name for name in rest if name not in chosen)
+        return Roles(image, split, group, (), (), tuple(chosen), left)
+    return Roles(image, split, group, (), (), tuple(rest), ())
+
+
+def _known_columns(names: Iterable[str], option: str, table: pa.Table, source: Source) -> None:
+    for name in names:
+        if name not in table.column_names:
+            raise LabelwiseError(
+                f"{option}={name}",
+                f"columns of {source.path}: {', '.join(table.column_names[:12])}",
+                "correct the option",
+            )
+
+
+def _named(
+    table: pa.Table, source: Source, option: str, keys: Sequence[str], taken: set[str | None]
+) -> str | None:
+    if option in source.options:
+        return next(iter(source.names(option)), None)
+    by_key = {key(name): name for name in reversed(table.column_names) if name not in taken}
+    return next((by_key[k] for k in keys if k in by_key), None)
+
+
+def _tells_splits(column: pa.ChunkedArray) -> bool:
+    words = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "unassigned", ""}
+    return {str(cell or "").strip().casefold() for cell in pc.unique(column).to_pylist()} <= words
+
+
+def _refuse_flags(names: Sequence[str], source: Source) -> None:
+    flags = [name for name in names if key(name) in SPLIT_FLAGS]
+    if flags and not set(flags) & set(source.names("labels")):
+        raise LabelwiseError(
+            f"{source.path}: column {flags[0]!r}, which by its name says the split rather than a label",
+            "a column called split, or options that say what it is",
+            f"add ?split={listed(flags[:1])} to use it, ?ignore={listed(flags)} to leave it out, or ?split= if it is a "
+            "label",
+        )
+
+
+def _image_column(table: pa.Table, source: Source) -> str:
+    chosen = source.names("image")
+    if chosen:
+        return chosen[0]
+    for name in table.column_names:
+        if is_bytes(table[name].type) or is_image_struct(table[name].type):
+            return name
+    by_key = {key(name): name for name in reversed(table.column_names)}
+    named = [by_key[k] for k in IMAGE if k in by_key]
+    shares = {name: _share_of_images(table[name]) for name in table.column_names}
+    best = max(named, key=lambda name: (shares[name] > 0.5, -named.index(name)), default=None)
+    if best is None or (shares[best] <= 0.5 and max(shares.values()) > 0.9):
+        best = next((name for name in table.column_names if shares[name] > 0.5), best)
+    if best is not None and (is_text(table[best].type) or pa.types.is_integer(table[best].type)):
+        return best
+    first = table.column_names[0]
+    if is_text(table[first].type) and not is_states(table[first]):
+        return first
+    raise LabelwiseError(
+        f"{source.path} without an image column; its columns are {', '.join(table.column_names[:12])}",
+        "a column called image, path, file or filename, or names of images in the first column",
+        "name the column with ?image=COLUMN",
+    )
+
+
+def _share_of_images(column: pa.ChunkedArray) -> float:
+    if not is_text(column.type):
+        return 0.0
+    cells = [str(cell) for cell in column[:LOOKED_AT].to_pylist() if cell]
+    return sum(is_image_name(cell.strip().split("?")[0]) for cell in cells) / max(len(cells), 1)
+
+
+def _names_columns(table: pa.Table, rest: Sequence[str]) -> list[str]:
+    """The column of label names: by its name, else the only column of lists, else nothing."""
+    by_key = {key(name): name for name in reversed(rest)}
+    for k in NAMES:
+        if k in by_key and not is_states(table[by_key[k]]) and Column.of("", table[by_key[k]]).present():
+            return [by_key[k]]
+    lists = [name for name in rest if is_list(table[name].type)]
+    return lists if len(lists) == 1 else []
+
+
+def _varied(column: pa.ChunkedArray) -> bool:
+    return len({str(cell) for cell in Column.of("", column).present()}) > 1

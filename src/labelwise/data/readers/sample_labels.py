@@ -1,0 +1,279 @@
+"""Labels in the small files beside an image: JSON, a class, or names parted by commas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from labelwise.data.readers.roles import NAMES, key
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError, first_line
+
+_KINDS = {"json": "json", "jsn": "json", "cls": "cls", "class": "cls", "txt": "txt", "text": "txt"}
+_MOST_WORDS = 5  # of a label's name; a longer one is a sentence
+
+
+def is_label_member(suffix: str) -> bool:
+    """Whether a file of this suffix, such as `json` or `labels.txt`, may hold labels."""
+    return suffix.rpartition(".")[2] in _KINDS
+
+
+def member_of_labels(counts: Mapping[str, int], source: Source, notes: list[str]) -> str:
+    """The suffix of the member that holds the labels: the only one, or one that is called labels or tags.
+
+    Args:
+        counts: samples with a member of each suffix.
+        source: its option `member` chooses.
+        notes: takes a sentence on what is left out.
+
+    Raises:
+        LabelwiseError: none, or several.
+    """
+    given = source.options.get("member", "").lower().lstrip(".")
+    members = sorted(member for member in counts if is_label_member(member))
+    titled = [member for member in members if key(member.split(".")[0]) in NAMES]
+    listed = [f"{name} ({count:,})" for name, count in sorted(counts.items())]
+    shown = ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "") or "images alone"
+    if given and given not in members:
+        raise LabelwiseError(
+            f"member={given} of {source.path}, whose samples have {shown}",
+            "a member json, cls or txt that they have",
+            "correct the option",
+        )
+    chosen = [given] if given else titled or members
+    if not chosen:
+        raise LabelwiseError(
+            f"{source.path} without labels; its samples have {shown}",
+            "a member json, cls, txt, labels.txt or tags.txt beside each image",
+            "write the labels into the shards",
+        )
+    if len(chosen) > 1:
+        raise LabelwiseError(
+            f"{source.path} with labels in several members, as samples have {shown}",
+            "one member of labels",
+            f"say which, such as ?member={chosen[0]}",
+        )
+    others = [member for member in members if member != chosen[0]]
+    if others:
+        notes.append(f"Labels are in the members .{chosen[0]}; left out: .{', .'.join(others)}.")
+    return chosen[0]
+
+
+def label_names(source: Source) -> tuple[str, ...]:
+    """The names that the option `names` lists, in their order: a file with one a line, or names with commas.
+
+    Raises:
+        LabelwiseError: neither a file nor several names, or a file that cannot be read.
+    """
+    given = source.options.get("names")
+    if given is None:
+        return ()
+    names = source.names("names")
+    if "," not in given or Path(given).is_file():
+        try:
+            text = Path(given).read_text(encoding="utf-8-sig")
+            names = json.loads(text) if text.lstrip()[:1] == "[" else text.splitlines()
+            names = [str(name).strip() for name in names if str(name).strip()]
+        except (OSError, ValueError) as error:
+            raise LabelwiseError(
+                f"names={given} ({first_line(error)})",
+                "a file with one name a line, or names with commas between them",
+                "correct the option",
+            ) from None
+    if not names:
+        raise LabelwiseError(f"names={given} without names", "the names of all classes", "correct the option")
+    return tuple(names)
+
+
+def label_table(
+    contents: Sequence[bytes | None],
+    member: str,
+    source: Source,
+    row_name: Callable[[int], str],
+    notes: list[str],
+) -> tuple[pa.Table, dict[str, tuple[str, ...]]]:
+    """A column `labels` of lists of names, or a column a label; null where a sample has no such member.
+
+    Args:
+        contents: of each sample's member.
+        member: its suffix.
+        source: its option `names` lists all labels, in the order of class numbers; its option `labels` may name
+            the key of the labels.
+        row_name: how to name a sample in a message.
+        notes: takes a sentence for each decision.
+
+    Returns:
+        the table, and all names of its column of names where they are listed.
+
+    Raises:
+        LabelwiseError: a member that cannot be read, or that holds no labels.
+    """
+    parse = _PARSERS[_KINDS[member.rpartition(".")[2]]]
+    names = label_names(source)
+
+    def each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        results = []
+        for row, item in enumerate(items):
+            try:
+                results.append(None if item is None else function(item))
+            except ValueError as error:
+                raise LabelwiseError(
+                    f"{row_name(row)}: .{member} ({first_line(error)})", _EXPECTED, "correct it"
+                ) from None
+        return results
+
+    cells = each(lambda content: parse(content.decode("utf-8-sig")), contents)
+    title = _key_of_labels(cells, source, notes)
+    if title is not None:
+        whole = not title.lower().endswith("s")
+        cells = each(lambda cell: _listed(cell.get(title), whole) if isinstance(cell, dict) else cell, cells)
+    if any(isinstance(cell, dict) for cell in cells):
+        return _state_table(each(_only_states, cells), names, member, notes), {}
+    if any(_is_vector(cell) for cell in cells):
+        lists = each(lambda cell: _of_vector(cell, names), cells)
+    else:
+        lists = each(lambda cell: _of_entries(cell, names), cells)
+        classes = {entry for cell in cells for entry in cell or () if isinstance(entry, int) and entry >= 0}
+        if classes and not names:
+            names = tuple(str(number) for number in sorted(classes))
+            notes.append("Classes are called by their numbers; ?names=FILE gives them names.")
+    table = pa.table({"labels": pa.array(lists, pa.list_(pa.string()))})
+    return table, {"labels": tuple(names)} if names else {}
+
+
+_EXPECTED = "a list of names or classes, a key a label with 0 or 1, a class, or names parted by commas"
+
+
+def _of_json(text: str) -> Any:
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if isinstance(found, dict):
+        return found
+    return _listed(found, whole=False)
+
+
+def _of_class(text: str) -> list[str | int] | None:
+    text = text.strip()
+    if text[:1] == "[":
+        return _listed(json.loads(text), whole=True)
+    if not text:
+        return None
+    return [int(text) if text.lstrip("-").isascii() and text.lstrip("-").isdigit() else text]
+
+
+def _of_text(text: str) -> list[str]:
+    """Names with commas or line ends between them; raises `ValueError` for a sentence."""
+    parts = [part.strip() for line in text.splitlines() for part in line.split(",")]
+    sentence = next((p for p in parts if len(p.split()) > _MOST_WORDS or p.endswith((".", "!", "?"))), None)
+    if sentence is not None:
+        raise ValueError(f"a sentence, not names: {sentence[:60]!r}")
+    return [part for part in parts if part]
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {"json": _of_json, "cls": _of_class, "txt": _of_text}
+
+
+def _listed(found: Any, whole: bool) -> Any:
+    """A JSON value as a list of names or class numbers, or as a mapping of names to states; `None` is unknown.
+
+    Args:
+        found: the value.
+        whole: whether a text is one name rather than several with commas.
+    """
+    if found is None or isinstance(found, dict):
+        return found
+    if isinstance(found, str):
+        return [found] if whole else _of_text(found)
+    entries = found if isinstance(found, list) else [found]
+    if all(isinstance(entry, str | int) for entry in entries):
+        return entries
+    raise ValueError(f"of another kind: {json.dumps(found)[:60]}")
+
+
+def _key_of_labels(cells: Sequence[Any], source: Source, notes: list[str]) -> str | None:
+    """The key of objects that holds names: the one that `labels` names, else `labels`, `tags`, `label` or alike."""
+    objects = [cell for cell in cells if isinstance(cell, dict)]
+    keys = list(dict.fromkeys(name for item in objects for name in item))
+    chosen = source.names("labels")
+    if chosen:
+        titles = [name for name in chosen if any(isinstance(o.get(name), list | str | dict) for o in objects)]
+        if len(chosen) > 1 or not titles:
+            return None
+    else:
+        by_role = {key(name): name for name in reversed(keys)}
+        titles = [by_role[role] for role in NAMES if role in by_role]
+    if not titles:
+        return None
+    others = [name for name in keys if name != titles[0]]
+    if others:
+        shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
+        notes.append(f"Labels are under the key {titles[0]!r}; left out: {shown}.")
+    return titles[0]
+
+
+def _only_states(cell: Any) -> dict[str, Any]:
+    if not isinstance(cell, dict):
+        raise ValueError("a list beside objects with a key a label")
+    return cell
+
+
+def _is_vector(cell: Any) -> bool:
+    """Whether a list is one of 0 and 1 for all labels: a class would stand in it once."""
+    if not isinstance(cell, list) or not all(isinstance(entry, int) and entry in (0, 1) for entry in cell):
+        return False
+    return len(set(cell)) < len(cell) or any(isinstance(entry, bool) for entry in cell)
+
+
+def _of_vector(cell: list[Any], names: Sequence[str]) -> list[str]:
+    if len(cell) != len(names):
+        told = f"for {len(names):,} names" if names else "without names; give them by ?names=FILE"
+        raise ValueError(f"a list of {len(cell):,} numbers 0 and 1 {told}")
+    if not all(isinstance(entry, int) and entry in (0, 1) for entry in cell):
+        raise ValueError("a list of classes beside lists of 0 and 1")
+    return [name for name, entry in zip(names, cell, strict=True) if entry]
+
+
+def _of_entries(cell: list[Any], names: Sequence[str]) -> list[str] | None:
+    """Names of classes; -1 is no class, and a list of nothing else is unknown."""
+    found = []
+    for entry in cell:
+        if isinstance(entry, str):
+            if names and entry.strip() not in names:
+                raise ValueError(f"label {entry!r}, which names= does not list")
+            found.append(entry.strip())
+        elif entry < -1 or (names and entry >= len(names)):
+            raise ValueError(f"class {entry} of {len(names):,} names" if names else f"class {entry}")
+        elif entry >= 0:
+            found.append(names[entry] if names else str(entry))
+    return found if found or not cell else None
+
+
+def _state_table(
+    cells: Sequence[dict[str, Any] | None], names: Sequence[str], member: str, notes: list[str]
+) -> pa.Table:
+    if names:
+        raise LabelwiseError(
+            f"names= with members .{member} that have a key a label", "classes by number", "leave names= out"
+        )
+    keys = list(dict.fromkeys(key for cell in cells if cell for key in cell))
+    missing = sum(not cell for cell in cells)
+    if missing:
+        notes.append(f"{missing:,} samples without labels are all-unknown.")
+    return pa.table({key: _column([cell.get(key) if cell else None for cell in cells]) for key in keys})
+
+
+def _column(values: list[Any]) -> pa.Array:
+    if not any(isinstance(value, dict | list) for value in values):
+        try:
+            return pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # numbers beside texts
+            pass
+    return pa.array(
+        [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+    )

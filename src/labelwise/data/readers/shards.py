@@ -1,0 +1,84 @@
+"""Splits of a data set that lies in several files, told by the names of files and folders."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from labelwise.data.imagefiles import is_clutter
+from labelwise.errors import LabelwiseError
+
+_RANK = {
+    **dict.fromkeys(("train", "training"), 0),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), 1),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), 2),
+}
+"""Words that tell a split, and its place among the splits."""
+_OTHER_WORDS = {"eval": "test", "evaluation": "test"}
+_SPLIT = re.compile(rf"(?:^|[-._ 0-9])({'|'.join(_RANK)})(?=[-._ 0-9]|$)", re.IGNORECASE)
+_SHARD = re.compile(r"([\w.-]+?)-\d{5,}-of-\d{5,}(?:\D.*)?")
+
+
+def files_below(folder: Path, *suffixes: str) -> list[str]:
+    """Paths, relative to a folder, of the files with one of these endings; hidden files and folders are passed over."""
+    files = []
+    for place, inner, names in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not is_clutter(name))
+        for name in sorted(names):
+            if name.lower().endswith(suffixes) and not is_clutter(name):
+                files.append(os.path.relpath(os.path.join(place, name), folder))
+    return files
+
+
+def split_of_name(name: str) -> str:
+    """The split that one part of a path tells, in its word, or nothing.
+
+    >>> split_of_name("coco-train2017-0001.tar"), split_of_name("Val"), split_of_name("trained.tar")
+    ('train', 'val', '')
+    """
+    match = _SPLIT.search(name)
+    word = match[1].lower() if match else ""
+    return _OTHER_WORDS.get(word, word)
+
+
+def split_of_path(path: str) -> str:
+    """The split in a file's name, else in that of a folder around it, the nearest first.
+
+    A shard in a folder `data` is named after its split, whatever that is called.
+
+    >>> split_of_path("data/extra-00000-of-00002.parquet"), split_of_path("test/0000.parquet")
+    ('extra', 'test')
+    """
+    *folders, base = path.replace(os.sep, "/").split("/")
+    shard = _SHARD.fullmatch(os.path.splitext(base)[0])
+    if shard and folders[-1:] == ["data"]:
+        return _OTHER_WORDS.get(shard[1].lower(), shard[1])
+    return next((split for name in (base, *reversed(folders)) if (split := split_of_name(name))), "")
+
+
+def by_split(paths: Sequence[str], where: str) -> dict[str, list[str]]:
+    """Files of each split, in order; one nameless split where no file names train, validation or test.
+
+    Args:
+        paths: relative to the data set's folder.
+        where: the data set, for messages.
+
+    Raises:
+        LabelwiseError: some files name a split and others do not.
+    """
+    parts: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        parts.setdefault(split_of_path(path), []).append(path)
+    if len(parts) == 1 and not parts.keys() & _RANK.keys():
+        return {"": sorted(paths)}
+    if len(parts) > 1 and "" in parts:
+        named = next(files[0] for split, files in parts.items() if split)
+        raise LabelwiseError(
+            f"{where}: {parts[''][0]}, whose name tells no split, beside {named}",
+            "train, validation or test in the name of every file or folder, or of none",
+            "rename it, or move it away",
+        )
+    order = sorted(parts, key=lambda split: (_RANK.get(split, len(_RANK)), split))
+    return {split: parts[split] for split in order}

@@ -1,0 +1,83 @@
+"""Split and group columns as codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from labelwise.data.readers.arrow import one_array
+from labelwise.data.readers.cells import number, text_of
+from labelwise.data.readers.roles import SPLIT_FLAGS, key
+from labelwise.data.readers.states import Column
+from labelwise.data.source import Source, listed
+from labelwise.errors import LabelwiseError
+
+SPLIT_ALIASES = {
+    "training": "train",
+    "validation": "val",
+    "valid": "val",
+    "validate": "val",
+    "dev": "val",
+    "testing": "test",
+    "unassigned": "",
+}
+
+
+def split_cells(column: pa.ChunkedArray, name: str, source: Source) -> pa.ChunkedArray:
+    """Names of splits; a column such as `is_valid` of true and false is turned into them."""
+    flag = SPLIT_FLAGS.get(key(name))
+    if flag is None:
+        return column
+    coded = Column.of(name, column)
+    yes = {"true", "1", "yes", "y", "t"}
+    no = {"false", "0", "no", "n", "f"}
+    texts = [
+        f"{number(cell):g}" if number(cell) is not None else text_of(cell).casefold() for cell in coded.cells
+    ]
+    if not {t for t, n in zip(texts, coded.counts, strict=True) if n} <= yes | no:
+        raise LabelwiseError(
+            f"split={listed([name])}, a column of {', '.join(texts[:4])}",
+            "true and false",
+            "write train, val or test",
+        )
+    other = "val" if flag == "train" else "train"
+    words = np.array([flag if text in yes else other for text in texts], object)
+    return pa.chunked_array([pa.array(words[coded.codes], pa.string())])
+
+
+def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Codes and names of a split column; usual other spellings become train, val and test, blanks -1.
+
+    Args:
+        column: the split of each row.
+        notes: takes a sentence for each decision.
+    """
+    coded = one_array(column).dictionary_encode()
+    texts = [*("" if cell is None else str(cell).strip() for cell in coded.dictionary.to_pylist()), ""]
+    index = coded.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
+    have = set(texts) - {""}
+    alias = {text: SPLIT_ALIASES.get(text.lower(), text.lower()) for text in have}
+    alias = {text: name if name in ("train", "val", "test", "") else text for text, name in alias.items()}
+    changed = sorted(text for text, name in alias.items() if name and text != name)
+    if changed:
+        notes.append("Splits renamed: " + ", ".join(f"{text} is {alias[text]}" for text in changed) + ".")
+    usual = {"train": 0, "val": 1, "test": 2}
+    names = tuple(sorted(set(alias.values()) - {""}, key=lambda name: (usual.get(name, 3), name)))
+    code = {"": -1, **{text: names.index(name) if name else -1 for text, name in alias.items()}}
+    codes = np.array([code[text] for text in texts], np.int16)[index]
+    if (codes < 0).any():
+        notes.append(f"{int((codes < 0).sum()):,} rows are in no split.")
+    return codes, names
+
+
+def group_codes(column: pa.ChunkedArray, notes: list[str]) -> np.ndarray:
+    """`[N]` int64 codes of a group column; a blank cell is a group of its own."""
+    coded = one_array(column).dictionary_encode()
+    blank = coded.indices.is_null().to_numpy(zero_copy_only=False)
+    texts = [str(cell).strip() for cell in coded.dictionary.to_pylist()]
+    codes = coded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    blank = blank | np.isin(codes, [i for i, text in enumerate(texts) if text in ("", "nan")])
+    if blank.any():
+        notes.append(f"{int(blank.sum()):,} rows without a group stand each for themselves.")
+    codes[blank] = len(texts) + np.arange(int(blank.sum()))
+    return np.unique(codes, return_inverse=True)[1].astype(np.int64).reshape(-1)

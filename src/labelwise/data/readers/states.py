@@ -1,0 +1,212 @@
+"""Columns of label states as one matrix, by what the whole table shows of how it spells them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from labelwise.data.readers.arrow import one_array
+from labelwise.data.readers.cells import (
+    LETTERS,
+    NO_STATE,
+    WORDS,
+    Meaning,
+    Reading,
+    is_blank,
+    letters_of,
+    number,
+    text_of,
+)
+from labelwise.data.readers.state_advice import no_states
+from labelwise.data.source import Source, listed
+from labelwise.data.table import hard_cells
+from labelwise.errors import LabelwiseError
+
+_METADATA = (
+    "id index idx fold confidence score weight width height verified reviewed checked valid year month "
+    "difficult truncated occluded flagged quality isvalid istrain istest isval"
+)
+METADATA = frozenset(_METADATA.split())
+"""Names, without case and marks, of columns that hold numbers between 0 and 1 and are labels only rarely."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column by its distinct cells.
+
+    Args:
+        name: of the column.
+        cells: the distinct cells; null is the last one.
+        codes: `[N]` place of each row's cell.
+        counts: rows of each cell.
+    """
+
+    name: str
+    cells: Sequence[Any]
+    codes: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, name: str, column: pa.ChunkedArray) -> Column:
+        """A column of a table; one of lists or structs counts as a single cell that is no state."""
+        try:
+            coded = one_array(column).dictionary_encode()
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+            first = next((cell for cell in (c.as_py() for c in column) if cell is not None), None)
+            return cls(name, [first, None], np.zeros(len(column), np.int64), np.array([len(column), 0]))
+        cells = [*coded.dictionary.to_pylist(), None]
+        codes = coded.indices.fill_null(len(cells) - 1).to_numpy(zero_copy_only=False)
+        return cls(name, cells, codes, np.bincount(codes, minlength=len(cells)))
+
+    def values(self, reading: Reading) -> np.ndarray:
+        """`[cells]` float32 value of each distinct cell; NaN for one that does not occur."""
+        occur = np.flatnonzero(self.counts)
+        values = np.full(len(self.cells), np.nan, np.float32)
+        values[occur] = reading.values([self.cells[i] for i in occur])
+        return values
+
+    def present(self) -> list[Any]:
+        """Distinct cells that occur and are not blank."""
+        return [
+            cell for cell, count in zip(self.cells, self.counts, strict=True) if count and not is_blank(cell)
+        ]
+
+
+def is_states(column: pa.ChunkedArray) -> bool:
+    """Whether every cell of a column is a label state as tables usually spell it, or blank, and not all are blank."""
+    found = Column.of("", column)
+    cells = found.present()
+    reading = Reading(Meaning(), minus=0.0, letters=letters_of(cells))
+    return bool(cells) and NO_STATE not in reading.values(cells)
+
+
+def state_matrix(
+    table: pa.Table, names: Sequence[str], source: Source, row_name: Callable[[int], str], notes: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values and known cells of label columns.
+
+    Args:
+        table: with plain columns.
+        names: of the label columns.
+        source: its options `absent`, `present`, `unknown` and `blank` say what cells mean.
+        row_name: how to name a row in a message.
+        notes: takes a sentence for each decision.
+
+    Returns:
+        `[N, L]` uint8 where all are 0 or 1, else float32 in [0, 1], 0 where not known; and `[N, L]` bool.
+
+    Raises:
+        LabelwiseError: cells that are no label states, with the options that help; options without effect.
+    """
+    meaning = Meaning.of(source)
+    hard = None if meaning else hard_cells(table.select(list(names)))
+    if hard is None:
+        columns = [Column.of(name, table[name]) for name in names]
+        values = _values(columns, meaning, source, row_name, notes)
+        known = ~np.isnan(values)
+        hard = hardened(np.where(known, values, np.float32(0))), known
+    notes += _doubts(names, *hard)
+    return hard
+
+
+def hardened(values: np.ndarray) -> np.ndarray:
+    """The values as uint8 when all are 0 or 1, else as float32."""
+    return values.astype(np.uint8) if ((values == 0) | (values == 1)).all() else values.astype(np.float32)
+
+
+def _values(
+    columns: Sequence[Column],
+    meaning: Meaning,
+    source: Source,
+    row_name: Callable[[int], str],
+    notes: list[str],
+) -> np.ndarray:
+    minus = _minus(columns, meaning)
+    distinct = {text_of(cell): cell for column in columns for cell in column.present()}
+    reading = Reading(meaning, minus, letters_of(distinct.values()))
+    by_cell = [column.values(reading) for column in columns]
+    wrong = {
+        column.name: [
+            c for c, v, n in zip(column.cells, value, column.counts, strict=True) if n and v == NO_STATE
+        ]
+        for column, value in zip(columns, by_cell, strict=True)
+    }
+    if any(wrong.values()):
+        raise no_states(columns, wrong, meaning, source, row_name)
+    idle = meaning.without_effect()
+    if idle:
+        raise LabelwiseError(
+            f"{idle[0]} in {str(source)!r}, which is the text of no label cell",
+            f"texts that occur, such as {', '.join(map(repr, list(distinct)[:6]))}",
+            "correct the option or leave it out (a decimal comma is written as a point: unknown=0.5)",
+        )
+    notes += _spelling(distinct.values(), reading)
+    return np.stack([value[column.codes] for value, column in zip(by_cell, columns, strict=True)], 1)
+
+
+def _minus(columns: Sequence[Column], meaning: Meaning) -> float:
+    """What -1 stands for: absent beside 1 alone, unknown in columns that hold 0 too, nothing where that is unclear."""
+    plain: list[set[float]] = []
+    for column in columns:
+        values = [number(cell) for cell in column.present() if meaning.value(cell) is None]
+        if all(value is not None and (value == -1 or 0 <= value <= 1) for value in values):
+            plain.append({value for value in values if value is not None})
+    with_minus = [values for values in plain if -1 in values]
+    if not any(0 in values for values in plain):
+        return 0.0
+    if any(0 in values for values in with_minus):
+        return math.nan
+    return NO_STATE
+
+
+def _spelling(cells: Any, reading: Reading) -> list[str]:
+    """Sentences on every spelling that is not 1, 0 or blank."""
+    notes = []
+    plain = [cell for cell in cells if reading.meaning.value(cell) is None]
+    numbers = [value for value in map(number, plain) if value is not None]
+    if -1 in numbers and reading.minus == 0:
+        notes.append("-1 is read as absent, as no label cell holds 0; if it means unknown, add ?unknown=-1.")
+    elif -1 in numbers:
+        notes.append(
+            "-1 is read as unknown and 0 as absent; if they mean the reverse, add ?absent=-1&unknown=0."
+        )
+    words = {text_of(cell).casefold() for cell in plain if number(cell) is None}
+    for absent, present in (*WORDS, *LETTERS):
+        if words & {absent, present}:
+            notes.append(f"{present!r} is read as present and {absent!r} as absent.")
+    if any("," in text_of(cell) and number(cell) is not None for cell in plain):
+        notes.append("Numbers are written with a decimal comma.")
+    return notes
+
+
+def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list[str]:
+    """Sentences on what a table may mean otherwise than it was read."""
+    notes = []
+    odd = [name for name in names if "".join(c for c in name.casefold() if c.isalnum()) in METADATA]
+    if odd:
+        shown = ", ".join(odd[:8])
+        notes.append(
+            f"Taken for labels by their cells: {shown}; if they are none, add ?ignore={listed(odd)}."
+        )
+    blank = [names[j] for j in np.flatnonzero(~known.any(0))]
+    if blank:
+        notes.append(f"Nothing is known of {', '.join(blank[:8])}: all cells are blank or unknown.")
+    negative = known.sum(0, dtype=np.int64) - values.sum(0, dtype=np.float64)
+    absent, present = negative > 0, values.any(0)
+    if not absent.any() and not known.all():
+        notes.append(
+            "No label has a known negative, as no cell says absent; if a blank cell means absent, add ?blank=negative."
+        )
+    odd = [names[j] for j in np.flatnonzero(present & ~absent & ~known.all(0))]
+    if odd and absent.any():
+        few = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
+        reason = (
+            "1 and unknown, but never 0 as in other columns; if what was read as unknown means absent there,"
+        )
+        notes.append(f"{few}: {reason} write 0.")
+    return notes

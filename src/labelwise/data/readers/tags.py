@@ -1,0 +1,220 @@
+"""A text of tags beside each photograph, as taggers and trainers of image generators keep them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import is_clutter, is_image_name
+from labelwise.data.readers.exports import opening
+from labelwise.data.readers.files import source_folder
+from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.source import Source, WouldLose
+from labelwise.errors import LabelwiseError
+
+FORM = "tags:DIR[?suffix=.caption&separator=;]"
+MEANING = (
+    "a .txt of tags parted by commas beside each image, in subfolders too; a tag that it lacks is absent"
+)
+OPTIONS = frozenset({"suffix", "separator", "blank", "missing"})
+
+SENTENCE = 4.0  # words a tag, on average, above which texts that hardly repeat a tag are prose
+ONCE = 0.8  # share of tags on one image alone above which they hardly repeat
+_LOOKED_AT = 64  # texts that tell what kind a folder is
+_WALKED = 1024  # image files after which a folder is judged
+_OTHER_SUFFIXES = (".txt", ".caption", ".tags")
+_ESCAPED = re.compile(r"\\([()\[\]{}])")
+
+Pair = tuple[str, str | None]  # an image, and its text if there is one, relative to the folder
+
+
+def recognises(path: Path) -> bool:
+    """Whether a folder's images have, for the most part, a text of tags beside them, and none of boxes or prose."""
+    if not path.is_dir():
+        return False
+    pairs: list[Pair] = []
+    for _, found, _ in _folders(path, ".txt"):
+        pairs += found
+        if len(pairs) >= _WALKED:
+            break
+    texts = [text for _, text in pairs if text is not None]
+    if len(texts) * 2 <= len(pairs):
+        return False
+    step = max(1, len(texts) // _LOOKED_AT)
+    tags = []
+    for name in texts[::step]:
+        text = opening(path / name, 4096)
+        if _is_numbers(text):
+            return False
+        tags.append(split_tags(text, ","))
+    return any(tags) and not _is_prose(tags)
+
+
+def read(source: Source) -> Dataset:
+    """Reads the tags; an image without a text is unknown, and folders train, val and test on top are splits.
+
+    Raises:
+        WouldLose: for texts without an image.
+        LabelwiseError: for texts of numbers or sentences, not in UTF-8, or that two images share.
+    """
+    root = source_folder(source, "a folder of images with texts of tags")
+    suffix = "." + source.options.get("suffix", ".txt").strip().lstrip(".").lower()
+    separator = source.options.get("separator", ",")
+    if not separator or suffix == ".":
+        raise LabelwiseError(
+            f"an empty option in {str(source)!r}", "a mark and a suffix", "correct the option"
+        )
+    blank = source.choice("blank", ("negative", "unknown"))
+    policy = source.choice("missing", ("stop", "skip"))
+    pairs: list[Pair] = []
+    lonely: list[str] = []
+    for _, found, spare in _folders(root, suffix):
+        pairs += found
+        lonely += spare
+    _refuse_shared(pairs)
+    tags = [None if text is None else _tags(root / text, separator) for _, text in pairs]
+    for text in lonely:
+        _tags(root / text, separator)  # boxes in a folder of their own are named as such
+    told = [tag for tag in tags if tag is not None]
+    if not told:
+        raise _no_texts(root, suffix, len(pairs))
+    if _is_prose(told):
+        example = next(tag for tag in told if tag)
+        raise LabelwiseError(
+            f"{root} with texts of sentences, as {', '.join(example)[:100]!r}",
+            f"tags parted by {separator!r}",
+            "give separator=MARK, or write tags",
+        )
+    if lonely and policy == "stop":
+        raise WouldLose(
+            f"{len(lonely):,} texts without an image: {', '.join(lonely[:5])}"
+            + (", ..." if len(lonely) > 5 else ""),
+            "an image of the same name beside each",
+            "add the images, or leave such texts out with missing=skip",
+            ("missing", "skip"),
+        )
+    notes = _notes(told, blank)
+    if lonely:
+        notes.append(f"{len(lonely):,} texts without an image were left out: {lonely[0]}.")
+    items = [
+        ImageLabels(
+            image,
+            tag or (),
+            known=bool(tag) or (tag is not None and blank == "negative"),
+            split=_split(image),
+        )
+        for (image, _), tag in zip(pairs, tags, strict=True)
+    ]
+    return dataset_of_images(items, source, [root], row_name=lambda row: pairs[row][0], notes=notes)
+
+
+def _folders(root: Path, suffix: str) -> Iterator[tuple[str, list[Pair], list[str]]]:
+    """Of each folder its images with their texts, and the texts that belong to no image."""
+    for place, inner, files in os.walk(root):
+        inner[:] = sorted(name for name in inner if not is_clutter(name))
+        start = os.path.relpath(place, root)
+        start = "" if start == "." else f"{start}/"
+        files = sorted(name for name in files if not is_clutter(name))
+        texts = {name[: -len(suffix)]: name for name in files if name.lower().endswith(suffix)}
+        taken: set[str | None] = set()
+        pairs: list[Pair] = []
+        for image in files:
+            if not is_image_name(image) or image.lower().endswith(suffix):
+                continue
+            text = texts.get(image) or texts.get(os.path.splitext(image)[0])
+            taken.add(text)
+            pairs.append((start + image, None if text is None else start + text))
+        yield start, pairs, [start + text for text in texts.values() if text not in taken]
+
+
+def _refuse_shared(pairs: Sequence[Pair]) -> None:
+    owner: dict[str, str] = {}
+    for image, text in pairs:
+        if text is not None and owner.setdefault(text, image) != image:
+            raise LabelwiseError(
+                f"{owner[text]} and {image}, which share {text}",
+                "a text an image",
+                "rename one of the images",
+            )
+
+
+def _tags(file: Path, separator: str) -> tuple[str, ...]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise LabelwiseError(f"{file}, which is not UTF-8", "a text in UTF-8", "save it so") from None
+    if _is_numbers(text):
+        raise LabelwiseError(
+            f"{file} with lines of numbers, as {text.strip().splitlines()[0][:60]!r}: boxes as YOLO has them",
+            "tags",
+            "convert the boxes to COCO, and read them with coco:FILE",
+        )
+    return split_tags(text, separator)
+
+
+def split_tags(text: str, separator: str) -> tuple[str, ...]:
+    """Distinct tags of a text in their order; a line's end parts them too, and escaped brackets are plain ones.
+
+    >>> split_tags("1girl, smile \\\\(happy\\\\),\\n 1girl", ",")
+    ('1girl', 'smile (happy)')
+    """
+    parts = (part.strip() for line in text.splitlines() for part in line.split(separator))
+    return tuple(dict.fromkeys(_ESCAPED.sub(r"\1", part) for part in parts if part))
+
+
+def _is_numbers(text: str) -> bool:
+    """Whether the first line holds coordinates: four numbers or more, and hardly a word."""
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    cells = [cell for cell in re.split(r"[\s,;]+", line) if cell]
+    numbers = sum(
+        bool(re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", cell, re.IGNORECASE)) for cell in cells
+    )
+    return numbers >= 4 and numbers * 2 > len(cells)
+
+
+def _is_prose(tags: Sequence[Sequence[str]]) -> bool:
+    count = Counter(tag for row in tags for tag in row)
+    if len(count) < 2:
+        return False
+    words = sum(len(tag.split()) for tag in count) / len(count)
+    return words > SENTENCE and sum(n == 1 for n in count.values()) > ONCE * len(count)
+
+
+def _notes(told: Sequence[Sequence[str]], blank: str) -> list[str]:
+    count = Counter(tag for row in told for tag in row)
+    notes = []
+    everywhere = [tag for tag, n in count.items() if n == len(told)]
+    if everywhere and len(told) > 1:
+        notes.append(f"Tags of every image, of which nothing can be learned: {', '.join(everywhere[:5])}.")
+    once = [tag for tag, n in count.items() if n == 1]
+    if len(once) >= 20 and len(once) * 2 > len(count):
+        notes.append(f"{len(once):,} of {len(count):,} tags occur on one image alone: {', '.join(once[:5])}.")
+    empty = sum(not row for row in told)
+    if empty and blank == "negative":
+        notes.append(
+            f"{empty:,} images with an empty text have none of the tags; blank=unknown makes them unknown."
+        )
+    return notes
+
+
+def _no_texts(root: Path, suffix: str, images: int) -> LabelwiseError:
+    other = (name for name in _OTHER_SUFFIXES if name != suffix)
+    found = next(
+        (s for s in other for _, pairs, _ in _folders(root, s) if any(text for _, text in pairs)), None
+    )
+    return LabelwiseError(
+        f"{root} with {images:,} images and no {suffix} beside them",
+        f"a text of tags of the same name and the suffix {suffix}",
+        f"add suffix={found}" if found else "check the path, or give suffix=SUFFIX",
+    )
+
+
+def _split(image: str) -> str:
+    top = image.partition("/")[0].lower() if "/" in image else ""
+    name = SPLIT_ALIASES.get(top, top)
+    return name if name in ("train", "val", "test") else ""

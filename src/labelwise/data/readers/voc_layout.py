@@ -1,0 +1,239 @@
+"""Where the images and annotations of a VOC tree lie, with lists of images or without."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from labelwise.data.imagefiles import IMAGE_SUFFIXES, is_image_name
+from labelwise.data.readers.split_names import split_in_name
+from labelwise.data.readers.voc_lists import ImageLists, States, image_lists
+from labelwise.errors import LabelwiseError
+
+_IMAGES = ("JPEGImages", "images", "Images")
+
+
+@dataclass(frozen=True)
+class VocRow:
+    """An image: its name in the lists, its file below the root, and its annotation, if there is one."""
+
+    name: str
+    image: str
+    xml: Path | None
+
+
+@dataclass(frozen=True)
+class VocLayout:
+    """The images of a tree in their order, their splits, the lists of labels, and what was decided."""
+
+    rows: list[VocRow]
+    split_of: Mapping[str, str]
+    splits: tuple[str, ...]
+    states: States = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def codes(self) -> np.ndarray | None:
+        """`[N]` codes of the splits, or `None` without splits."""
+        if not self.splits:
+            return None
+        return np.array([self.splits.index(self.split_of[row.name]) for row in self.rows], np.int16)
+
+
+def is_voc_folder(folder: Path) -> bool:
+    """Whether a folder is a VOC tree: lists in `ImageSets/Main`, annotations in `Annotations` or beside images."""
+    if (folder / "ImageSets" / "Main").is_dir():
+        return (folder / "Annotations").is_dir() or _image_folder(folder) is not None
+    if _image_folder(folder) is not None and _looks_annotated((folder / "Annotations").rglob("*.xml")):
+        return True
+    return _looks_annotated(file for file in _beside(folder, quick=True) if any(_images_beside(file)))
+
+
+def _looks_annotated(files: Iterable[Path]) -> bool:
+    file = next(iter(files), None)
+    if file is None:
+        return False
+    with file.open("rb") as stream:
+        return b"<annotation" in stream.read(4096).replace(b"<annotations", b"")
+
+
+def voc_layout(root: Path) -> VocLayout:
+    """The images of a VOC tree: those of `ImageSets/Main`, or without such a folder all that have an annotation.
+
+    Raises:
+        LabelwiseError: for a tree without lists or without images, or lists that contradict one another.
+    """
+    if not (root / "ImageSets").is_dir():
+        if _annotations_of(root):
+            return _unlisted(root)
+        if files := list(_beside(root)):
+            return _with_folders(root, files)
+    folder = _image_folder(root)
+    files_of = ImageFiles(root / folder if folder else None)
+    lists_folder = root / "ImageSets" / "Main"
+    lists = image_lists(lists_folder, files_of.name_of)
+    if lists is None:
+        inner = next((path.parent.parent for path in sorted(root.glob("*/ImageSets/Main"))), None)
+        raise LabelwiseError(
+            f"{str(root)!r} without image lists",
+            f"train.txt, val.txt, trainval.txt or test.txt in {lists_folder}",
+            f"try voc:{inner}" if inner else "check the path, or write the lists",
+        )
+    if folder is None:
+        raise _without_images(root)
+    return _listed(root, folder, files_of, lists)
+
+
+def _listed(root: Path, folder: str, files: ImageFiles, lists: ImageLists) -> VocLayout:
+    rows, annotations = [], root / "Annotations"
+    for name in lists.images:
+        image = files.file_of(name)
+        places = dict.fromkeys((name, os.path.splitext(image)[0]))
+        xml = next((file for place in places if (file := annotations / f"{place}.xml").is_file()), None)
+        rows.append(VocRow(name, f"{folder}/{image}", xml))
+    notes = list(lists.notes)
+    read = {row.xml for row in rows}
+    spare = sum(
+        1 for file in annotations.rglob("*.xml") if file not in read and not file.name.startswith(".")
+    )
+    if spare:
+        notes.append(f"{spare:,} annotated images are in no list of ImageSets/Main and were left out.")
+    return VocLayout(rows, lists.split_of, lists.splits, lists.states, notes)
+
+
+def _unlisted(root: Path) -> VocLayout:
+    """All annotated images of a tree without `ImageSets`, as tools write it that know no splits."""
+    annotations, folder = root / "Annotations", _image_folder(root)
+    if folder is None:
+        raise _without_images(root)
+    files = ImageFiles(root / folder)
+    found = _annotations_of(root)
+    names = [file.relative_to(annotations).with_suffix("").as_posix() for file in found]
+    rows = [
+        VocRow(name, f"{folder}/{files.file_of(name)}", file) for name, file in zip(names, found, strict=True)
+    ]
+    notes = [f"There is no folder ImageSets: all {len(rows):,} annotated images are read, without splits."]
+    spare = len(files.names() - {os.path.splitext(row.image.partition("/")[2])[0] for row in rows})
+    if spare:
+        notes.append(f"{spare:,} images without an annotation were left out.")
+    return VocLayout(rows, {}, (), notes=notes)
+
+
+def _annotations_of(root: Path) -> list[Path]:
+    return sorted(file for file in (root / "Annotations").rglob("*.xml") if not file.name.startswith("."))
+
+
+def _with_folders(root: Path, files: list[Path]) -> VocLayout:
+    """Annotations beside their images, in one folder or in one a split."""
+    rows, split_of, silent = [], {}, []
+    for file in files:
+        name = file.relative_to(root).with_suffix("").as_posix()
+        image = min(_images_beside(file), key=_preference, default=f"{file.stem}.jpg")
+        rows.append(VocRow(name, (file.relative_to(root).parent / image).as_posix(), file))
+        split = split_in_name(file.parent.name) if file.parent != root else None
+        if split:
+            split_of[name] = split
+        else:
+            silent.append(file.parent.relative_to(root).as_posix())
+    if split_of and silent:
+        raise LabelwiseError(
+            f"annotations in {silent[0]} beside folders of named splits in {str(root)!r}",
+            "train, val or test in the name of every folder",
+            "rename the folder, or move it out",
+        )
+    folders = list(dict.fromkeys(file.parent.relative_to(root).as_posix() for file in files))
+    told = "Splits by the names of folders" if split_of else "No list or folder names a split"
+    notes = [f"{told}: annotations lie beside their images in {', '.join(folders[:5])}."]
+    with_xml = {os.path.splitext(row.image)[0] for row in rows}
+    images = {
+        f"{folder}/{image}" if folder != "." else image
+        for folder in folders
+        for image in _images_in(root / folder)
+    }
+    spare = len({os.path.splitext(image)[0] for image in images} - with_xml)
+    if spare:
+        notes.append(f"{spare:,} images without an annotation were left out.")
+    splits = tuple(split for split in ("train", "val", "test") if split in split_of.values())
+    return VocLayout(rows, split_of, splits, notes=notes)
+
+
+def _beside(root: Path, quick: bool = False) -> Iterator[Path]:
+    """Annotations that may lie beside their images: in the folder itself and in those one below.
+
+    A quick look takes only those folders below that are named by splits, as there may be thousands.
+    """
+    inner = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    for folder in (root, *(entry for entry in inner if not quick or split_in_name(entry.name))):
+        yield from (file for file in sorted(folder.glob("*.xml")) if not file.name.startswith("."))
+
+
+def _images_beside(file: Path) -> Iterator[str]:
+    for suffix in IMAGE_SUFFIXES:
+        for name in (file.stem + suffix, file.stem + suffix.upper()):
+            if (file.parent / name).is_file():
+                yield name
+
+
+def _images_in(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir() if is_image_name(file.name) and file.name[0] != "."]
+
+
+class ImageFiles:
+    """The image files below a folder, by their names without a suffix; a `.jpg` goes before its namesakes."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._by_name: dict[str, str] = {}
+        self._all: set[str] = set()
+        by_last: dict[str, list[str]] = {}
+        for file in sorted(_walk(folder) if folder else (), key=_preference):
+            self._all.add(file)
+            name = os.path.splitext(file)[0]
+            if name not in self._by_name:
+                by_last.setdefault(name.rpartition("/")[2], []).append(file)
+            self._by_name.setdefault(name, file)
+        self._by_last = {last: files[0] for last, files in by_last.items() if len(files) == 1}
+        self._chosen: dict[str, str] = {}
+
+    def name_of(self, line: str) -> str:
+        """The name that a line of a list means; a line may be the file's own name, and chooses it."""
+        line = line.replace("\\", "/").rpartition("JPEGImages/")[2]
+        if line in self._by_name or not is_image_name(line):
+            return line
+        name = os.path.splitext(line)[0]
+        if line in self._all:
+            self._chosen[name] = line
+        return name
+
+    def file_of(self, name: str) -> str:
+        """The file of a name: in the folder itself, or the only one of that name further down."""
+        file = self._chosen.get(name) or self._by_name.get(name)
+        return file or self._by_last.get(name, f"{name}.jpg")
+
+    def names(self) -> set[str]:
+        """Names of all files, without suffixes."""
+        return set(self._by_name)
+
+
+def _preference(file: str) -> tuple[int, str]:
+    order = (".jpg", ".jpeg", ".png")
+    suffix = os.path.splitext(file)[1].lower()
+    return order.index(suffix) if suffix in order else len(order), file
+
+
+def _walk(folder: Path) -> Iterable[str]:
+    for place, _, files in os.walk(folder):
+        below = Path(place).relative_to(folder)
+        yield from ((below / file).as_posix() for file in files if is_image_name(file) and file[0] != ".")
+
+
+def _image_folder(root: Path) -> str | None:
+    return next((name for name in _IMAGES if (root / name).is_dir()), None)
+
+
+def _without_images(root: Path) -> LabelwiseError:
+    return LabelwiseError(
+        f"{str(root)!r} without JPEGImages", f"the images in {root / 'JPEGImages'}", "check the path"
+    )

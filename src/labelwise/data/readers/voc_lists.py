@@ -1,0 +1,160 @@
+"""The lists of `ImageSets/Main`: images by split, and images by label with 1, 0 (difficult) or -1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelwise.data.readers.split_names import split_in_name
+from labelwise.errors import LabelwiseError
+
+_STATE = re.compile(r"(.*\S)\s+([+-]?[01])")
+States = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class ImageLists:
+    """What the lists say.
+
+    Args:
+        images: names in the order of `trainval`, then of the splits.
+        split_of: the split of each image; empty where no list names a split.
+        splits: their names.
+        states: of each label that has lists, 1, 0 or -1 of each image in them.
+        notes: what was decided, one sentence each.
+    """
+
+    images: list[str]
+    split_of: Mapping[str, str]
+    splits: tuple[str, ...]
+    states: States
+    notes: list[str]
+
+
+def image_lists(folder: Path, name_of: Callable[[str], str]) -> ImageLists | None:
+    """The lists of a folder, or `None` when it has no list with a line.
+
+    Args:
+        folder: `ImageSets/Main`.
+        name_of: the name of the image that a line means.
+
+    Raises:
+        LabelwiseError: for an image in two splits or in trainval alone.
+    """
+    plain: dict[str, list[str]] = {}
+    stated: dict[str, list[tuple[str, int]]] = {}
+    for file in sorted(folder.glob("*.txt")):
+        lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+        lines = [line.strip() for line in lines if line.strip()]
+        states_of_lines = [_STATE.fullmatch(line) for line in lines]
+        if lines and "_" in file.stem and all(states_of_lines):
+            stated[file.stem] = [(name_of(match[1]), int(match[2])) for match in states_of_lines if match]
+        elif lines:
+            plain[file.stem] = [name_of(line) for line in lines]
+    if not plain and not stated:
+        return None
+    notes: list[str] = []
+    by_label = _by_label(stated, set(plain) | {"train", "val", "trainval", "test"})
+    bare = sorted({subset for _, subset in by_label} - set(plain))
+    for subset in bare:
+        pairs_of_subset = [
+            pair for (_, other), pairs in by_label.items() if other == subset for pair in pairs
+        ]
+        plain[subset] = list(dict.fromkeys(name for name, _ in pairs_of_subset))
+    if bare:
+        notes.append(f"There is no {_shown(bare)}: its images are those in the lists of labels.")
+    images, split_of, splits, told = _with_splits(plain)
+    states, several = _states(by_label)
+    if several:
+        told.append(f"{several:,} labels of images have several states in their lists: the highest holds.")
+    listed = set(images)
+    spare = {name for cells in states.values() for name in cells} - listed
+    if spare:
+        told.append(
+            f"{len(spare):,} images of the lists of labels are in no list of images and were left out."
+        )
+    return ImageLists(images, split_of, splits, states, [*notes, *told])
+
+
+def _by_label(
+    stated: Mapping[str, list[tuple[str, int]]], subsets: set[str]
+) -> dict[tuple[str, str], list[tuple[str, int]]]:
+    """Lists of labels by label and subset; the longest ending that names a subset is one, else the last word."""
+    lists = {}
+    for stem, pairs in stated.items():
+        ends = [subset for subset in subsets if stem.endswith(f"_{subset}") and len(stem) > len(subset) + 1]
+        subset = max(ends, key=len, default=stem.rpartition("_")[2])
+        lists[stem.removesuffix(f"_{subset}"), subset] = pairs
+    return lists
+
+
+def _states(by_label: Mapping[tuple[str, str], list[tuple[str, int]]]) -> tuple[States, int]:
+    """The state of each image in each label's lists, and how many have several: the highest holds.
+
+    VoTT writes a line an object, with -1 for an object of another label, so that 1 and -1 stand side by side.
+    """
+    states: States = {}
+    several = set()
+    for (label, _), pairs in by_label.items():
+        cells = states.setdefault(label, {})
+        for name, state in pairs:
+            if cells.setdefault(name, state) != state:
+                several.add((label, name))
+                cells[name] = max(state, cells[name])
+    return states, len(several)
+
+
+def _with_splits(
+    plain: Mapping[str, list[str]],
+) -> tuple[list[str], dict[str, str], tuple[str, ...], list[str]]:
+    """Images, the split of each, the splits, and what was decided."""
+    notes: list[str] = []
+    whole = plain.get("trainval", [])
+    lists: dict[str, list[str]] = {}  # the lists of each split
+    for split in ("train", "val", "test"):
+        of_split = [split] if split in plain else [stem for stem in plain if split_in_name(stem) == split]
+        if of_split:
+            lists[split] = of_split
+    if whole and "train" not in lists and "val" not in lists:
+        lists = {"train": ["trainval"], **lists}
+        notes.append("ImageSets/Main has trainval without train and val: trainval is called train.")
+    if not lists:
+        notes.append(f"No list names a split ({_shown(plain)}): their images are read without splits.")
+        return list(dict.fromkeys(name for names in plain.values() for name in names)), {}, (), notes
+    renamed = [f"{stem}.txt is {split}" for split, stems in lists.items() for stem in stems if stem != split]
+    if renamed and lists.get("train") != ["trainval"]:
+        notes.append(f"Splits by the names of lists: {', '.join(renamed)}.")
+    split_of: dict[str, str] = {}
+    place: dict[str, str] = {}
+    for split, stems in lists.items():
+        for stem in stems:
+            for name in plain[stem]:
+                if name in place and (split_of[name] != split or place[name] == stem):
+                    again = f"again in {stem}.txt" if place[name] != stem else "a second time"
+                    raise LabelwiseError(
+                        f"image {name!r} in {place[name]}.txt and {again}",
+                        "each image once in one split",
+                        "remove it from one of the lists",
+                    )
+                split_of[name], place[name] = split, stem
+    extra = [name for name in whole if name not in split_of]
+    if extra:
+        raise LabelwiseError(
+            f"{len(extra):,} images in trainval.txt that train.txt and val.txt lack: {', '.join(extra[:5])}",
+            "trainval as the union of train and val",
+            "correct the lists, or remove trainval.txt",
+        )
+    read = {"trainval", *(stem for stems in lists.values() for stem in stems)}
+    spare = [stem for stem in plain if stem not in read]
+    outside = {name for stem in spare for name in plain[stem]} - set(split_of)
+    if spare:
+        lost = f"; {len(outside):,} images are in them alone and were left out" if outside else ""
+        notes.append(f"Lists beside those of the splits were not read: {_shown(spare)}{lost}.")
+    return list(dict.fromkeys([*whole, *split_of])), split_of, tuple(lists), notes
+
+
+def _shown(stems: Iterable[str]) -> str:
+    names = [f"{stem}.txt" for stem in stems]
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

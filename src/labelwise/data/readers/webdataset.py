@@ -1,0 +1,260 @@
+"""WebDataset: tar files whose neighbouring members of one name are a sample, an image and its labels."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from labelwise.data.archives import ArchivedImages
+from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import is_image_name
+from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
+from labelwise.data.readers.named import dataset_of_names, in_store
+from labelwise.data.readers.sample_labels import is_label_member, label_table, member_of_labels
+from labelwise.data.readers.shards import by_split, files_below
+from labelwise.data.source import Source, WouldLose
+from labelwise.errors import LabelwiseError, first_line
+
+FORM = "webdataset:SHARDS[?names=FILE]"
+MEANING = (
+    "tar files of images with json, cls or txt beside them: a file, a folder, x-{000..003}.tar or x-*.tar"
+)
+_OWN = frozenset({"member", "names", "missing"})
+OPTIONS = (COLUMN_OPTIONS - {"image", "images", "duplicates", "separator", "split", "group"}) | _OWN
+_BLOCK = 512  # bytes of a tar file's header
+_REMOTE = re.compile(r"^(?:pipe|[a-z][a-z0-9+.-]*):(?://|\s)", re.IGNORECASE)
+
+
+def recognises(path: Path) -> bool:
+    """Whether a path is a tar file, or a folder of them, in which an image is the first or second kind of member."""
+    files = [path] if path.is_file() else [*path.glob("*.tar"), *path.glob("*/*.tar")]
+    file = next(iter(sorted(files)), None)
+    if file is None or file.suffix.lower() != ".tar":
+        return False
+    try:
+        with tarfile.open(file, "r:") as opened:
+            names = [member.name for member, _ in zip(opened, range(16), strict=False)]
+    except (tarfile.TarError, OSError):
+        return False
+    images = {os.path.basename(name).partition(".")[0] for name in names if is_image_name(name)}
+    others = {os.path.basename(name).partition(".")[0] for name in names if is_label_member(name)}
+    return bool(images & others)
+
+
+def read(source: Source) -> Dataset:
+    """Reads shards; images stay in them and are read when they are wanted.
+
+    Labels of a sample stand in one member: `json` with a list `labels` or `tags`, or a key a label; `cls`, a class
+    by number or name; `txt`, `labels.txt` or `tags.txt`, names parted by commas. A sample without it is unknown.
+
+    Raises:
+        LabelwiseError: shards that are not there, compressed or cut short, samples without an image, members that
+            hold no labels, or what `columns.dataset_of` refuses.
+    """
+    _need_package()
+    folder, shards = _shards(source)
+    notes: list[str] = []
+    found = _Samples()
+    for place, (split, shard) in enumerate(shards):
+        for key, members in _grouped(folder / shard):
+            found.add(place, split, f"{shard}/{key}", members)
+    found.settle(source, notes)
+    member = member_of_labels({suffix: len(rows) for suffix, rows in found.members.items()}, source, notes)
+
+    def row_name(row: int) -> str:
+        return found.names[row]
+
+    rows = found.members[member]
+    contents = [rows.get(row) for row in range(len(found.names))]
+    table, every = label_table(contents, member, source, row_name, notes)
+    if any(found.splits):
+        own = [name for name in table.column_names if name.lower() == "split"]
+        if own:
+            table = table.drop_columns(own)
+            notes.append(f"The key {own[0]!r} was left out: names of shards tell the splits.")
+        table = table.append_column("split", pa.array([split or None for split in found.splits], pa.string()))
+    store = ArchivedImages([folder / shard for _, shard in shards], *np.array(found.places, np.int64).T)
+    used = _OWN | ({"labels"} if table.column_names[:1] == ["labels"] else set())
+    inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in used})
+    image = next(name for name in ("image", "image in shard", "stored") if name not in table.column_names)
+    table = table.add_column(0, image, in_store(table.num_rows))
+    stored = pa.array(found.names, pa.string()), store
+    return dataset_of_names(table, every, inner, folder, row_name, stored).with_notes(*notes)
+
+
+class _Samples:
+    """The samples of all shards, a row each: where the image is, and what may hold labels."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.splits: list[str] = []
+        self.places: list[tuple[int, int, int]] = []
+        self.members: dict[str, dict[int, bytes]] = {}
+        self._bare: list[str] = []
+        self._spare: list[str] = []
+
+    def add(self, shard: int, split: str, name: str, members: Mapping[str, Any]) -> None:
+        """Takes in a sample: of its images the one whose suffix has one part, such as jpg beside mask.png."""
+        images = [suffix for suffix in members if is_image_name(f"_.{suffix}")]
+        plain = [suffix for suffix in images if "." not in suffix] or images
+        if len(plain) > 1:
+            raise LabelwiseError(
+                f"{name} with several images: {', '.join(plain)}",
+                "one image a sample",
+                "write the others apart",
+            )
+        if not plain:
+            self._bare.append(f"{name} ({', '.join(members) or 'empty'})")
+            return
+        self._spare += [f"{name}.{suffix}" for suffix in images if suffix != plain[0]]
+        row = len(self.names)
+        self.names.append(f"{name}.{plain[0]}")
+        self.splits.append(split)
+        self.places.append((shard, *members[plain[0]][:2]))
+        for suffix, content in members.items():
+            if suffix not in images:
+                self.members.setdefault(suffix, {})[row] = content
+
+    def settle(self, source: Source, notes: list[str]) -> None:
+        """Refuses samples without an image, unless the source says `missing=skip`."""
+        policy = source.choice("missing", ("stop", "skip"))
+        if not self.names:
+            raise LabelwiseError(
+                f"{source.path} without a sample that has an image",
+                "images beside their labels",
+                "check the shards",
+            )
+        if self._bare:
+            shown = ", ".join(self._bare[:3]) + (", ..." if len(self._bare) > 3 else "")
+            if policy == "stop":
+                raise WouldLose(
+                    f"{len(self._bare):,} of {len(self._bare) + len(self.names):,} samples without an image: {shown}",
+                    "an image in every sample, beside its labels in the tar file",
+                    "write the shards again, or add missing=skip to go on without them",
+                    ("missing", "skip"),
+                )
+            notes.append(f"{len(self._bare):,} samples without an image were left out: {shown}.")
+        if self._spare:
+            notes.append(f"{len(self._spare):,} further images of samples were left out: {self._spare[0]}.")
+
+
+def _need_package() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("webdataset") is None:
+        raise LabelwiseError(
+            "webdataset: without the package",
+            "webdataset installed",
+            "run: pip install labelwise[webdataset]",
+        )
+
+
+def _shards(source: Source) -> tuple[Path, list[tuple[str, str]]]:
+    """The folder of all shards, and split and path of each, in order."""
+    if _REMOTE.match(source.path):
+        raise LabelwiseError(f"{source.path!r}", "tar files on this disk", "fetch them first")
+    path = Path(source.path)
+    if path.is_dir():
+        folder, files = path, files_below(path, ".tar", ".tar.gz", ".tgz")
+    else:
+        named = [source.path] if path.is_file() else _expanded(source.path)
+        gone = [name for name in named if not os.path.isfile(name)]
+        if gone:
+            raise LabelwiseError(
+                f"{len(gone):,} of {len(named):,} shards missing: {', '.join(gone[:3])}",
+                "tar files, a folder of them, or a pattern such as train-{000..003}.tar",
+                "check the path",
+            )
+        folder = Path(os.path.commonpath([os.path.dirname(os.path.abspath(name)) for name in named] or ["."]))
+        files = [os.path.relpath(name, folder) for name in named]
+    if not files:
+        raise LabelwiseError(
+            f"{source.path!r} without tar files", "shards such as train-000000.tar", "check the path"
+        )
+    for name in files:
+        with (folder / name).open("rb") as opened:
+            if opened.read(2) == b"\x1f\x8b":
+                raise LabelwiseError(
+                    f"{folder / name}, a compressed shard", "a plain tar file", "run gunzip on it"
+                )
+    return folder, [(split, name) for split, names in by_split(files, source.path).items() for name in names]
+
+
+def _expanded(pattern: str) -> list[str]:
+    """The paths of a pattern with braces or a glob; what stands for nothing stays as it is."""
+    from webdataset.shardlists import expand_urls
+
+    try:
+        parts = expand_urls(pattern)
+    except (ValueError, AssertionError) as error:  # braces that do not close, a variable that is not set
+        raise LabelwiseError(
+            f"{pattern!r} ({first_line(error)})", "a pattern such as x-{000..003}.tar", "correct it"
+        ) from None
+    return list(dict.fromkeys(name for part in parts for name in (sorted(glob.glob(part)) or [part])))
+
+
+def _grouped(shard: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Key and members of each sample of a shard: an image's offset and size, another member's content.
+
+    Raises:
+        LabelwiseError: a shard that is no tar file, cut short or damaged, or a sample with a member twice.
+    """
+    from webdataset.tariterators import group_by_keys
+
+    try:
+        for sample in group_by_keys(_members(shard)):
+            yield (
+                sample.pop("__key__"),
+                {suffix: v for suffix, v in sample.items() if not suffix.startswith("__")},
+            )
+    except ValueError as error:
+        if isinstance(error, LabelwiseError):
+            raise
+        raise LabelwiseError(
+            f"{shard}: {error.args[0]}", "each member of a sample once", "write the shard again"
+        ) from None
+
+
+def _members(shard: Path) -> Iterator[dict[str, Any]]:
+    """Regular members by name, hidden ones left out."""
+    try:
+        with tarfile.open(shard, "r:") as opened:
+            for member in opened:
+                opened.members = []  # type: ignore[attr-defined]
+                parts = member.name.split("/")
+                if not member.isreg() or any(part.startswith((".", "__")) for part in parts if part != "."):
+                    continue
+                suffix = parts[-1].partition(".")[2].lower()
+                if is_image_name(f"_.{suffix}"):
+                    if member.issparse():
+                        raise tarfile.ReadError("a sparse member")
+                    value: Any = (member.offset_data, member.size)
+                elif is_label_member(suffix):
+                    content = opened.extractfile(member)
+                    value = b"" if content is None else content.read()
+                else:
+                    value = b""
+                yield {"fname": member.name, "data": value, "__url__": str(shard)}
+            end = opened.offset
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise LabelwiseError(
+            f"{shard} ({first_line(error)})", "a whole tar file", "write or copy it again"
+        ) from None
+    with shard.open(
+        "rb"
+    ) as raw:  # reading ends without an error at a damaged header, or at the end of the file
+        raw.seek(end)
+        if raw.read(_BLOCK) != bytes(_BLOCK):
+            raise LabelwiseError(
+                f"{shard}, which is cut short or damaged at byte {end:,}",
+                "a whole tar file",
+                "write or copy it again",
+            )

@@ -1,0 +1,246 @@
+"""COCO: a JSON file a split, labels as categories, annotations with boxes where the data set has them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from labelwise.data.decode import UnreadableImage, image_size
+from labelwise.data.source import Source
+from labelwise.data.wholefile import whole_file, whole_folder
+from labelwise.data.writers.images import (
+    absolute_paths,
+    common_root,
+    copies_beside,
+    copy_images,
+    names_from,
+)
+from labelwise.data.writers.job import (
+    Job,
+    Written,
+    left_out,
+    parts_by_split,
+    refuse_shares,
+    refuse_split,
+    shown,
+)
+from labelwise.errors import LabelwiseError
+
+MEANING = "COCO annotations, a file a split in a folder, or one file; fields of LVIS where labels are unknown"
+SUFFIXES = ("", ".json")
+IMAGES = ("paths", "copy")
+OPTIONS = frozenset[str]()
+_DECIMALS = 3  # of a pixel
+_SPLITS = frozenset({"train", "val", "test"})
+Size = tuple[int, int]
+
+
+def write(job: Job) -> Written:
+    """Writes `OUT/annotations/instances_SPLIT.json`, or the one file OUT for a data set without splits.
+
+    A label is an annotation for each of its boxes, or one without a box. Where labels are unknown, an image lists its
+    absent labels in `neg_category_ids`, as LVIS does; a label that is neither annotated nor listed is unknown.
+
+    Raises:
+        LabelwiseError: shares, splits in one file, boxes of an image that cannot be read, images inside the data set
+            without `copy`, or an image in two rows.
+    """
+    data = job.data
+    refuse_shares(data, "COCO")
+    if not len(data):
+        raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
+    single = job.out.suffix.lower() == ".json"
+    if single and data.split_of is not None:
+        raise LabelwiseError(
+            f"a data set with splits for the one file {str(job.out)!r}",
+            "a folder, which holds a file a split",
+            "write to OUT without .json",
+        )
+    parts = list(parts_by_split(data))
+    for split, _ in parts:
+        refuse_split(split, r"[^/\\\x00-\x1f]+", "a name that a file can have")
+    with ExitStack() as stack:
+        if single:
+            files = {"": stack.enter_context(whole_file(job.out))}
+            where = job.out.parent
+        else:
+            where = stack.enter_context(whole_folder(job.out))
+            (where / "annotations").mkdir()
+            files = {s: where / "annotations" / f"instances{f'_{s}' if s else ''}.json" for s, _ in parts}
+        root, names = _images(job, where, single, stack)
+        content = Content(job, names)
+        for split, rows in parts:
+            with open(files[split], "w", encoding="ascii", newline="\n") as stream:
+                content.write(stream, rows)
+        notes = [*left_out(data, "COCO", "groups"), *content.notes(), *_file_notes(job, parts)]
+        notes.append(f"Images are named below {root}: the folder of images to give to other tools.")
+    written = [job.out] if single else [job.out / "annotations" / files[split].name for split, _ in parts]
+    return Written(
+        job.out,
+        tuple(file.name if single else f"annotations/{file.name}" for file in written),
+        tuple(notes),
+        _source(written, [split for split, _ in parts], root),
+    )
+
+
+def _images(job: Job, where: Path, single: bool, stack: ExitStack) -> tuple[Path, list[str]]:
+    """The folder of the images, as it will be, and their names below it."""
+    if job.images == "paths":
+        paths = absolute_paths(job)
+        root = common_root(job, paths)
+        return root, names_from(paths, root)
+    if single:
+        return copies_beside(job, stack)
+    return job.out / "images", copy_images(job, where / "images")
+
+
+def _source(files: Sequence[Path], splits: Sequence[str], root: Path) -> Source | None:
+    """How `coco:` reads all files at once; `None` where their names do not tell the splits."""
+    plain = set(splits) <= _SPLITS or (splits == [""] and not _said_split(files[0]))
+    if not plain or (len(files) > 1 and any("," in str(file) for file in files)):
+        return None
+    folder = str(root)
+    folder = '"' + folder.replace('"', '""') + '"' if set(folder) & set(',"') else folder
+    return Source("coco", ",".join(map(str, files)), {"images": folder})
+
+
+def _said_split(file: Path) -> str | None:
+    found = re.findall(r"(?<![a-z])(train|val|test)(?![a-z])", file.stem.lower())
+    return found[-1] if found else None
+
+
+def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
+    notes, data = [], job.data
+    if job.out.suffix and _said_split(job.out):
+        notes.append(f"The name {job.out.name} says the split {_said_split(job.out)} to those who read it.")
+    silent = [name for name, rows in parts if not data.positive[rows].any()]
+    if silent:
+        notes.append(f"Files without any annotation: {shown([name or 'the only one' for name in silent])}.")
+    odd = [split for split, _ in parts if split and split not in _SPLITS]
+    if odd:
+        notes.append(f"File names from which tools cannot tell train, val or test: {shown(odd)}.")
+    empty = [name for name, count in data.splits().items() if not count]
+    return [*notes, *([f"Splits without images are left out: {shown(empty)}."] if empty else [])]
+
+
+class Content:
+    """Entries of COCO files, numbered through all files of a data set from 1.
+
+    Args:
+        job: its data set, with hard labels.
+        names: of its images, relative to the folder of images.
+    """
+
+    def __init__(self, job: Job, names: Sequence[str]) -> None:
+        self._job, self._data, self._names = job, job.data, names
+        self._positive = job.data.positive
+        self._partly = bool((~job.data.known).any())
+        self._images = self._annotations = self._done = 0
+        self._boxes_left_out = 0
+        self._unreadable: list[str] = []
+
+    def write(self, stream: TextIO, rows: np.ndarray) -> None:
+        """Writes a file of some rows."""
+        head: dict[str, Any] = {
+            "info": {"description": "Labels of images, written by labelwise"},
+            "licenses": [],
+        }
+        head["categories"] = self._categories()
+        stream.write(json.dumps(head)[:-1] + ',\n"images": [')
+        first, sizes = self._images + 1, [self._size(row) for row in rows.tolist()]
+        _write_entries(
+            stream, (self._image(row, size) for row, size in zip(rows.tolist(), sizes, strict=True))
+        )
+        stream.write('],\n"annotations": [')
+        pairs = enumerate(zip(rows.tolist(), sizes, strict=True), first)
+        _write_entries(stream, (a for number, (row, size) in pairs for a in self._labels(row, number, size)))
+        stream.write("]}\n")
+
+    def notes(self) -> list[str]:
+        """Sentences on what was decided in the files that were written."""
+        notes = []
+        if self._partly:
+            notes.append(
+                "Labels that are neither annotated nor in neg_category_ids of an image are unknown, as in LVIS; a tool "
+                "that does not know this field takes them for absent."
+            )
+        if self._boxes_left_out:
+            notes.append(f"{self._boxes_left_out:,} boxes of labels that are not present are left out.")
+        if self._data.labels.groups:
+            notes.append("Groups of labels are supercategories; what rules each other out is not told.")
+        if self._unreadable:
+            count = len(self._unreadable)
+            notes.append(
+                f"{count:,} images without width and height, as they cannot be read: {shown(self._unreadable)}."
+            )
+        return notes
+
+    def _categories(self) -> list[dict[str, Any]]:
+        group = {name: title for title, g in self._data.labels.groups.items() for name in g.labels}
+        return [
+            {"id": number, "name": name, "supercategory": group.get(name, "")}
+            for number, name in enumerate(self._data.labels, 1)
+        ]
+
+    def _size(self, row: int) -> Size | None:
+        """Width and height of a row's upright image; `None` where it cannot be read and has no box."""
+        self._done += 1
+        if self._done % 64 == 0 or self._done == len(self._data):
+            self._job.tick(self._done)
+        try:
+            return image_size(self._data.encoded(row))
+        except UnreadableImage:
+            if self._data.boxes_of(row):
+                raise
+            self._unreadable.append(self._data.image_id(row))
+            return None
+
+    def _image(self, row: int, size: Size | None) -> Mapping[str, Any]:
+        self._images += 1
+        entry: dict[str, Any] = {"id": self._images, "file_name": self._names[row]}
+        if size is not None:
+            entry |= {"width": size[0], "height": size[1]}
+        if self._partly:
+            absent = self._data.known[row] & ~self._positive[row]
+            boxed = {label for label, *_ in self._data.boxes_of(row)}
+            partly = [j for j in np.flatnonzero(self._positive[row]).tolist() if j not in boxed]
+            entry["neg_category_ids"] = (np.flatnonzero(absent) + 1).tolist()
+            entry["not_exhaustive_category_ids"] = [j + 1 for j in partly]
+        return entry
+
+    def _labels(self, row: int, number: int, size: Size | None) -> Iterator[Mapping[str, Any]]:
+        boxes: dict[int, list[list[float]]] = {}
+        for label, *sides in self._data.boxes_of(row):
+            if self._positive[row, label] and size is not None:
+                boxes.setdefault(label, []).append(_pixels(sides, size))
+            else:
+                self._boxes_left_out += 1
+        for label in np.flatnonzero(self._positive[row]).tolist():
+            for box in boxes.get(label, [None]):
+                self._annotations += 1
+                entry = {"id": self._annotations, "image_id": number, "category_id": label + 1, "iscrowd": 0}
+                yield (
+                    entry
+                    if box is None
+                    else {**entry, "bbox": box, "area": round(box[2] * box[3], _DECIMALS)}
+                )
+
+
+def _pixels(sides: Sequence[float], size: Size) -> list[float]:
+    """`[x, y, width, height]` in pixels, of sides that are fractions of the image."""
+    x0, y0, x1, y1 = (side * scale for side, scale in zip(sides, (*size, *size), strict=True))
+    return [round(number, _DECIMALS) for number in (x0, y0, x1 - x0, y1 - y0)]
+
+
+def _write_entries(stream: TextIO, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Entries of a list, a line each, so that a file of any number is never held whole."""
+    mark = "\n"
+    for entry in entries:
+        stream.write(mark + json.dumps(entry))
+        mark = ",\n"

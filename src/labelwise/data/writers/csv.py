@@ -1,0 +1,152 @@
+"""CSV: image, split, group, and a column of 1, 0 and blank for each label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import is_image_name
+from labelwise.data.readers.roles import GROUP, SPLIT, SPLIT_FLAGS, key
+from labelwise.data.readers.split_cells import split_codes
+from labelwise.data.source import Source
+from labelwise.data.wholefile import whole_file
+from labelwise.data.writers.images import absolute_paths, copies_beside, names_from
+from labelwise.data.writers.job import Job, Written, left_out, shown
+from labelwise.errors import LabelwiseError
+
+MEANING = "a row an image: image, split, group, and 1, 0 or blank for each label"
+SUFFIXES = (".csv",)
+IMAGES = ("paths", "copy")
+OPTIONS = frozenset[str]()
+_BLOCK = 65536  # rows at once
+_MARKS = frozenset(',;\t|"\r\n')
+
+
+def write(job: Job) -> Written:
+    """Writes a table that `csv:` reads back as it is: blank is unknown, shares are numbers.
+
+    Images are named relative to the file where they lie below its folder, absolute elsewhere.
+
+    Raises:
+        LabelwiseError: no rows, a label whose column would be read as something else, images inside the data set
+            without `copy`, or an image in two rows.
+    """
+    refuse_labels(job.data)
+    notes = [*left_out(job.data, "CSV", "boxes", "sets"), *_split_notes(job.data)]
+    with ExitStack() as stack:
+        part = stack.enter_context(whole_file(job.out))
+        if job.images == "copy":
+            folder, copies = copies_beside(job, stack)
+            names = [f"{folder.name}/{name}" for name in copies]
+            notes.append(f"Copies of the images are in {folder.name}.")
+        else:
+            names = names_from(absolute_paths(job), job.out.parent)
+        _refuse_trimmed(names)
+        with open(part, "wb") as stream:
+            _rows(stream, job.data, names)
+    return Written(job.out, (job.out.name,), tuple(notes), Source("csv", str(job.out)))
+
+
+def refuse_labels(data: Dataset) -> None:
+    """Raises `LabelwiseError` for a label that no column of a CSV can stand for, or a table without rows."""
+    if not len(data):
+        raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
+    written = _columns(data)
+    blank = np.logical_not(data.known.any(axis=0)).tolist()
+    for place, name in enumerate(data.labels):
+        reason = None
+        if name != name.strip():
+            reason = "blanks round its name"
+        elif name in written:
+            reason = "the name of another column"
+        elif key(name) in (*SPLIT, *GROUP) and _is_role(name, written, blank[place]):
+            reason = "a name that says splits or groups of rows"
+        elif key(name) in SPLIT_FLAGS:
+            reason = "a name that says the split"
+        elif is_image_name(name):
+            reason = "the name of an image file"
+        elif set(name) & set("\r\n\x00"):
+            reason = "a line break or zero byte in its name"
+        elif blank[place] and name.casefold().startswith("unnamed:"):
+            reason = "the name of a column without a name, and nothing known"
+        if reason:
+            raise LabelwiseError(
+                f"label {name!r}, with {reason}", "a label that a CSV column can have", "write .parquet"
+            )
+
+
+def _is_role(name: str, written: Sequence[str], blank: bool) -> bool:
+    """Whether a reader takes a column called so for the split or the group rather than for a label."""
+    if key(name) in GROUP:
+        return "group" not in written
+    return "split" not in written and (key(name) == "split" or blank)
+
+
+def _columns(data: Dataset) -> list[str]:
+    extra = [name for name, there in (("split", data.split_of), ("group", data.group)) if there is not None]
+    return ["image", *extra]
+
+
+def _refuse_trimmed(names: Sequence[str]) -> None:
+    odd = next((name for name in names if name != name.strip()), None)
+    if odd is not None:
+        raise LabelwiseError(
+            f"image {odd!r}, with blanks round its name", "a name that a CSV cell can have", "rename the file"
+        )
+
+
+def _split_notes(data: Dataset) -> list[str]:
+    """Sentences on splits that have another name, or are gone, when the table is read."""
+    if data.split_of is None:
+        return []
+    counts = data.splits()
+    empty = [name for name, count in counts.items() if not count]
+    notes = [f"Splits without images are left out: {shown(empty)}."] if empty else []
+    for name in counts:
+        if name not in empty:
+            read = split_codes(pa.chunked_array([[name]], pa.string()), [])[1]
+            if read != (name,):
+                notes.append(f"The split {name!r} is read back as {read[0] if read else 'no split'!r}.")
+    return notes
+
+
+def _rows(stream: BinaryIO, data: Dataset, names: Sequence[str]) -> None:
+    columns = [*_columns(data), *data.labels]
+    stream.write((",".join(map(_quoted, columns)) + "\n").encode())
+    kind = pa.uint8() if data.values.dtype == np.uint8 else pa.float32()
+    kinds = {"image": pa.string(), "split": pa.string(), "group": pa.int64()}
+    places = range(len(columns))  # columns by number, as labels may have any name
+    schema = pa.schema([(str(i), kinds[columns[i]] if i < len(_columns(data)) else kind) for i in places])
+    splits = np.array([*data.split_names, None], object)
+    plain = not any(_MARKS & set(text) for text in (*names, *data.split_names))
+    options = csv.WriteOptions(include_header=False, quoting_style="none" if plain else "needed")
+    with csv.CSVWriter(stream, schema, write_options=options) as writer:
+        for start in range(0, len(data), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            cells = [pa.array(names[part], pa.string())]
+            if data.split_of is not None:
+                cells.append(pa.array(splits[data.split_of[part]], pa.string()))
+            if data.group is not None:
+                cells.append(pa.array(data.group[part]))
+            for j in range(len(data.labels)):
+                cells.append(pa.array(data.values[part, j], kind, mask=~data.known[part, j]))
+            writer.write_table(pa.Table.from_arrays(cells, schema=schema))
+
+
+def _quoted(name: str) -> str:
+    """A cell of the header; any mark that could be taken for the delimiter of the table puts it in quotes."""
+    return '"' + name.replace('"', '""') + '"' if _MARKS & set(name) else name
+
+
+def write_csv(data: Dataset, out: Path) -> None:
+    """Writes a data set as a CSV file with paths of its images; see `write`."""
+    if data.embedded:
+        raise LabelwiseError("images that stand inside the table", "what a CSV can hold", "write .parquet")
+    write(Job(data, out))

@@ -1,0 +1,185 @@
+"""Hugging Face `datasets`: Parquet shards in the folder `data`, with the features in their schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.roles import GROUP, SPLIT, SPLIT_FLAGS, key
+from labelwise.data.source import Source
+from labelwise.data.table import image_content
+from labelwise.data.wholefile import whole_folder
+from labelwise.data.writers.images import absolute_paths, common_root, names_from
+from labelwise.data.writers.job import (
+    Job,
+    Written,
+    left_out,
+    parts_by_split,
+    refuse_shares,
+    refuse_split,
+    shown,
+)
+from labelwise.errors import LabelwiseError
+
+MEANING = (
+    "a folder that `datasets.load_dataset` reads: Parquet shards a split, images inside, names of labels"
+)
+SUFFIXES = ("",)
+IMAGES = ("embed", "paths")
+OPTIONS = frozenset[str]()
+SHARD_BYTES = 500 << 20
+"""Bytes of images after which a new file begins."""
+BLOCK_BYTES, BLOCK_ROWS = 16 << 20, 1000
+"""What is held at once, and becomes a row group."""
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def write(job: Job) -> Written:
+    """Writes `OUT/data/SPLIT-00000-of-0000N.parquet`; a data set without splits is `train`, and `val` is `validation`.
+
+    Where each image is known wholly or not at all, `labels` is a list of the present ones, null where not known.
+    Elsewhere each label is a column of true, false and null for unknown. `group` is a column of its own.
+
+    Raises:
+        LabelwiseError: shares, a split with a name that `datasets` refuses, or an image that cannot be read.
+    """
+    data = job.data
+    refuse_shares(data, "datasets")
+    if not len(data):
+        raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
+    parts = [(_split_name(split), rows) for split, rows in parts_by_split(data)]
+    if len({split for split, _ in parts}) < len(parts):
+        raise LabelwiseError("splits called val and validation", "one of them", "rename a split")
+    table = Rows(job)
+    with whole_folder(job.out) as part:
+        (part / "data").mkdir()
+        files = [file for split, rows in parts for file in _write_split(part / "data", split, rows, table)]
+    notes = [*left_out(data, "datasets", "boxes", "sets"), *table.notes()]
+    if data.split_of is None:
+        notes.append("A data set without splits is called train.")
+    if "val" in data.splits():
+        notes.append("The split val is called validation, as in other data sets of the Hub.")
+    return Written(job.out, tuple(f"data/{file}" for file in files), tuple(notes), Source("hf", str(job.out)))
+
+
+def _split_name(split: str) -> str:
+    refuse_split(split, r"\w+(\.\w+)*", "letters, digits and _, as `datasets` asks for")
+    return {"": "train", "val": "validation"}.get(split, split)
+
+
+def _write_split(folder: Path, split: str, rows: np.ndarray, table: Rows) -> list[str]:
+    """Writes the files of a split, whose names tell how many there are; gives their names."""
+    writer, parts, size = None, list[Path](), 0
+    try:
+        for block, count in table.blocks(rows):
+            if writer is None or size >= SHARD_BYTES:
+                if writer is not None:
+                    writer.close()
+                parts.append(folder / f"{split}-{len(parts):05}.part")
+                writer, size = parquet.ParquetWriter(parts[-1], table.schema, use_dictionary=False), 0
+            writer.write_table(block)
+            size += count
+    finally:
+        if writer is not None:
+            writer.close()
+    files = [f"{split}-{number:05}-of-{len(parts):05}.parquet" for number in range(len(parts))]
+    for part, file in zip(parts, files, strict=True):
+        part.rename(folder / file)
+    return files
+
+
+class Rows:
+    """The rows of a data set as tables of `datasets`.
+
+    Args:
+        job: its data set, with hard labels.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._data, self._embed = job, job.data, job.images == "embed"
+        self._done, self._positive = 0, job.data.positive
+        self._names: Sequence[str | None]
+        if job.data.embedded and self._embed:
+            ids = None if job.data.holds_bytes else job.data.images.to_pylist()
+            self._names = ids or [None] * len(job.data)
+        else:
+            paths = absolute_paths(job)
+            self._names = names_from(paths, common_root(job, paths)) if self._embed else paths
+        known = job.data.known
+        self._listed = bool((known.all(1) | ~known.any(1)).all())
+        names = list(job.data.labels)
+        self._columns = [] if self._listed else [_column(name) for name in names]
+        fields = [pa.field("image", IMAGE)]
+        features: dict[str, Any] = {"image": {"_type": "Image"}}
+        if self._listed:
+            fields.append(pa.field("labels", pa.list_(pa.int64())))
+            # The name of lists up to version 3, which later ones read too.
+            features["labels"] = {"feature": {"names": names, "_type": "ClassLabel"}, "_type": "Sequence"}
+        for column in self._columns:
+            fields.append(pa.field(column, pa.bool_()))
+            features[column] = {"dtype": "bool", "_type": "Value"}
+        if job.data.group is not None:
+            fields.append(pa.field("group", pa.int64()))
+            features["group"] = {"dtype": "int64", "_type": "Value"}
+        described = json.dumps({"info": {"features": features}})
+        self.schema = pa.schema(fields, metadata={"huggingface": described})
+
+    def blocks(self, rows: np.ndarray) -> Iterator[tuple[pa.Table, int]]:
+        """Tables of a few rows each, and the bytes of their images."""
+        block, images, size = list[int](), list[dict[str, Any]](), 0
+        for row in rows.tolist():
+            content = image_content(self._data, row) if self._embed else None
+            block.append(row)
+            images.append({"bytes": content, "path": self._names[row]})
+            size += len(content or b"")
+            if size >= BLOCK_BYTES or len(block) >= BLOCK_ROWS:
+                yield self._table(block, images), size
+                block, images, size = [], [], 0
+        if block:
+            yield self._table(block, images), size
+
+    def notes(self) -> list[str]:
+        """Sentences on the columns."""
+        renamed = [
+            f"{column} is {name}"
+            for column, name in zip(self._columns, self._data.labels, strict=False)
+            if column != name
+        ]
+        notes = [f"Columns of labels with reserved names: {shown(renamed)}."] if renamed else []
+        if not self._listed:
+            notes.append(
+                "Labels are a column each of true, false and null for unknown, as a list of labels cannot say unknown."
+            )
+        if not self._embed:
+            notes.append("Images are named by their paths on this machine.")
+        return notes
+
+    def _table(self, rows: Sequence[int], images: list[dict[str, Any]]) -> pa.Table:
+        self._done += len(rows)
+        self._job.tick(self._done)
+        data: Dataset = self._data
+        columns: list[pa.Array] = [pa.array(images, IMAGE)]
+        if self._listed:
+            answered = np.flatnonzero(data.known[rows].any(1)).tolist()
+            lists: list[list[int] | None] = [None] * len(rows)
+            for place in answered:
+                lists[place] = np.flatnonzero(self._positive[rows[place]]).tolist()
+            columns.append(pa.array(lists, pa.list_(pa.int64())))
+        for j in range(len(self._columns)):
+            columns.append(pa.array(data.values[rows, j] > 0, mask=~data.known[rows, j]))
+        if data.group is not None:
+            columns.append(pa.array(data.group[rows]))
+        return pa.Table.from_arrays(columns, schema=self.schema)
+
+
+def _column(label: str) -> str:
+    """Column of a label; one that readers would take for an image, a split or a group gets `label:` before it."""
+    taken = label in ("image", "group") or key(label) in (*SPLIT, *GROUP, *SPLIT_FLAGS)
+    return f"label:{label}" if taken or label.startswith("label:") else label

@@ -1,0 +1,31 @@
+"""Parquet: the canonical table, whose columns pandas, polars and DuckDB read as they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labelwise.data.source import Source
+from labelwise.data.table import column_of, write_table
+from labelwise.data.writers.job import Job, Written, shown
+
+MEANING = "the table of `labelwise data import`: image, split, group, and a nullable column for each label"
+SUFFIXES = (".parquet",)
+IMAGES = ("paths", "embed")
+OPTIONS = frozenset[str]()
+
+
+def write(job: Job) -> Written:
+    """Writes the canonical table, which `parquet:` reads back with everything that the data set has.
+
+    Raises:
+        LabelwiseError: an image to embed that cannot be read.
+    """
+    data = job.data
+    write_table(data, job.out, job.images == "embed")
+    notes = []
+    renamed = [f"{column_of(name)} is {name}" for name in data.labels if column_of(name) != name]
+    if renamed:
+        notes.append(f"Columns of labels with reserved names: {shown(renamed)}.")
+    if not data.embedded and job.images == "paths" and data.root is not None:
+        notes.append(f"Names in the column image are relative to {Path(data.root).absolute()}.")
+    return Written(job.out, (job.out.name,), tuple(notes), Source("parquet", str(job.out)))

@@ -1,0 +1,47 @@
+"""A data set under the labels of a run."""
+
+from __future__ import annotations
+
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
+
+
+def same_labels(data: Dataset, names: tuple[str, ...], whole: bool = False) -> Dataset:
+    """The data set with its label columns in the order of `names`; matched by name, never by position.
+
+    A label that the data lack is unknown in every row, as in training, and one that the run lacks is left out; a note
+    names each. Where both happen, they may be one label under two names, and the data are refused.
+
+    Args:
+        data: rows with labels in any order.
+        names: the run's labels.
+        whole: refuse every difference, as a named protocol does.
+
+    Raises:
+        LabelwiseError: labels that the run lacks beside others that the data lack; with `whole`, any of them.
+    """
+    if data.labels.names == names:
+        return data
+    lacking = [n for n in names if n not in data.labels.names]
+    extra = [n for n in data.labels.names if n not in names]
+    if (lacking and extra) or (whole and (lacking or extra)):
+        told = "; ".join(
+            f"{what}: {', '.join(found[:5])}"
+            for what, found in (("lacking", lacking), ("extra", extra))
+            if found
+        )
+        raise LabelwiseError(
+            f"labels of {data.source} ({told})",
+            f"the run's {len(names)} labels",
+            "rename the columns, or use its own data",
+        )
+    if lacking:
+        data = data.with_unknown_labels(lacking)
+    if extra:
+        data = data.with_notes(f"left out, for the run does not know them: {', '.join(extra)}.")
+    return data.with_labels(names)
+
+
+def unlike(data: Dataset, under: Dataset) -> tuple[str, ...]:
+    """The notes that `same_labels` added to the data that it was given."""
+    return under.notes[len(data.notes) :]

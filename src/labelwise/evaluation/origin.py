@@ -1,0 +1,43 @@
+"""Which code computed a result."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import labelwise
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def code_version(package: Path = PACKAGE) -> str:
+    """The commit of the checkout that runs, marked where files differ from it; else the installed version.
+
+    A checkout counts where git tracks the package as `src/labelwise` of a project of that name. A package installed
+    somewhere inside another repository, as in a virtual environment, has no commit of its own.
+
+    Args:
+        package: folder of the package.
+    """
+    try:
+        top = Path(_git(package, "rev-parse", "--show-toplevel"))
+        if top / "src" / "labelwise" == package and _is_ours(top / "pyproject.toml"):
+            _git(package, "ls-files", "--error-unmatch", "__init__.py")
+            return _git(package, "describe", "--always", "--dirty")
+    except (OSError, subprocess.SubprocessError):
+        pass  # no git, no repository, or one that does not track these files
+    return f"version {labelwise.__version__}"
+
+
+def _git(folder: Path, *words: str) -> str:
+    """What git answers in a folder, whatever repository the environment names, as it does inside a hook."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *words]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, env=environment)
+    return found.stdout.strip()
+
+
+def _is_ours(project: Path) -> bool:
+    return re.search(r'^name = "labelwise"$', project.read_text(encoding="utf-8"), re.MULTILINE) is not None

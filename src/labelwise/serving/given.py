@@ -1,0 +1,136 @@
+"""Images as programs hold them: checked before anything is computed, and one alone taken as one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+from jaxtyping import UInt8
+from torch import Tensor
+
+from labelwise.data.decode import UnreadableImage
+from labelwise.data.pixels import check_array, check_tensor, pixels_of, pixels_of_array
+from labelwise.data.transforms import ImageTransform
+from labelwise.errors import LabelwiseError, first_line
+
+if TYPE_CHECKING:
+    Image: TypeAlias = (
+        str | os.PathLike[str] | bytes | bytearray | memoryview | PIL.Image.Image | np.ndarray | Tensor
+    )
+else:
+    Image: TypeAlias = Any  # whatever else is given is refused in words, not by its type alone
+FORMS = (
+    "paths, bytes of image files, PIL images, uint8 arrays [H, W, 3] or [H, W], or uint8 tensors [3, H, W]; "
+    "one of them or several"
+)
+
+
+def as_images(given: Image | Iterable[Image]) -> Sequence[Image]:
+    """A sequence of images, each of a known form; a single one is a sequence of one.
+
+    Raises:
+        LabelwiseError: something else, or pixels of another type or shape.
+
+    >>> as_images("a.jpg")
+    ['a.jpg']
+    """
+    if _is_one(given):
+        images: Sequence[Any] = [given]
+    elif isinstance(given, Mapping) or hasattr(given, "read") or not isinstance(given, Iterable):
+        raise _other(given, "images")
+    else:
+        images = given if isinstance(given, list | tuple) else list(given)
+    if all(isinstance(image, str) for image in images):
+        return images
+    for place, image in enumerate(images):
+        if isinstance(image, np.ndarray):
+            check_array(image)
+        elif isinstance(image, Tensor):
+            check_tensor(image)
+        elif not _is_one(image):
+            raise _other(image, f"image {place}")
+    return images
+
+
+def decoded(image: Image, transform: ImageTransform, notes: list[str]) -> UInt8[Tensor, "3 H W"]:
+    """The pixels of one of `as_images`, upright.
+
+    Args:
+        image: checked.
+        transform: says how large files are decoded, and how many bits 16-bit pixels use.
+        notes: takes a sentence where 16-bit pixels come out nearly black.
+
+    Raises:
+        UnreadableImage: missing, damaged, or pixels that do not fit.
+    """
+    bits = transform.config.bits
+    if isinstance(image, Tensor):
+        return image.detach().cpu()
+    if isinstance(image, np.ndarray):
+        return pixels_of_array(image, bits, notes)
+    if isinstance(image, PIL.Image.Image):
+        try:
+            return pixels_of(image, "PIL image", bits, notes)
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            EOFError,
+        ) as error:  # a file behind it that is read only now
+            if isinstance(error, LabelwiseError):
+                raise
+            raise UnreadableImage(
+                f"a PIL image that cannot be loaded ({first_line(error)})", "a whole image", "replace it"
+            ) from None
+    if isinstance(image, bytes | bytearray | memoryview):
+        return transform.decode(bytes(image), notes=notes)
+    return transform.decode(os.fspath(image), notes=notes)
+
+
+def name_of(image: Image) -> str:
+    """The path as given, or "" for pixels and bytes."""
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else ""
+
+
+def _is_one(given: object) -> bool:
+    """Whether something is one image by its form; pixels of four dimensions are several."""
+    if isinstance(given, np.ndarray):
+        # A list of names, or of images, may be an array too.
+        return given.dtype.kind not in "OUS" and given.ndim < 4
+    if isinstance(given, Tensor):
+        return given.ndim < 4
+    return isinstance(given, str | os.PathLike | bytes | bytearray | memoryview | PIL.Image.Image)
+
+
+def _other(given: object, what: str) -> LabelwiseError:
+    if hasattr(given, "read"):
+        todo = "give its bytes: file.read()"
+    elif isinstance(given, Mapping):
+        todo = "give its values"
+    elif isinstance(getattr(given, "image", None), Tensor):
+        todo = "give its .image"
+    else:
+        todo = "convert it to one of these"
+    return LabelwiseError(f"{what} given as {type(given).__name__}", FORMS, todo)
+
+
+class _Paths(Sequence[str]):
+    """Many paths as one array: workers share its memory, which they would copy bit by bit of a list of strings."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = pa.array([os.fsencode(path) for path in paths], pa.large_binary())
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, i: Any) -> Any:
+        return os.fsdecode(self._paths[i].as_py())
+
+
+def shared(images: Sequence[Image]) -> Sequence[Image]:
+    """The same images, in memory that worker processes share where all are paths."""
+    return _Paths(images) if all(isinstance(image, str) for image in images) else images  # type: ignore[arg-type]

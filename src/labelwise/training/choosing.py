@@ -1,0 +1,55 @@
+"""What the epoch is chosen by: the validation rows, where they can tell one model from another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
+from labelwise.metrics import functional as F
+from labelwise.training.config import Config
+
+SHOWN = 10
+
+
+def rows_to_choose_by(dataset: Dataset, config: Config) -> Dataset | None:
+    """The rows of `val`; `None` where there are none, or where settings go on without a label that can be judged.
+
+    Raises:
+        LabelwiseError: no label of `val` has both a known positive and a known negative, so that every model would
+            have the same figures, or none.
+    """
+    if not dataset.splits().get("val"):
+        return None
+    rows = dataset.split("val")
+    if len(F.without_average_precision(rows.positive, rows.known)) < len(rows.labels):
+        return rows
+    if config.data.unjudged_validation:
+        return None
+    raise LabelwiseError(
+        f"{len(rows):,} val images in which no label has both a known positive and a known negative",
+        "at least one such label, for epochs and thresholds are chosen by it",
+        "write 0 where a label is absent from a val image, give val more images, or keep the last epoch unjudged with "
+        "--set data.unjudged_validation=true",
+    )
+
+
+def cannot_judge(dataset: Dataset, rows: Dataset | None) -> Iterator[str]:
+    """What is said before training of labels that validation cannot judge.
+
+    Args:
+        dataset: with its splits.
+        rows: what `rows_to_choose_by` gave.
+    """
+    if rows is None:
+        if dataset.splits().get("val"):
+            yield (
+                "warning: no label of val has both a known positive and a known negative: nothing is chosen, "
+                "the last epoch is kept"
+            )
+        return
+    lacking = F.without_average_precision(rows.positive, rows.known)
+    named = [f"{rows.labels.names[j]} ({why})" for j, why in lacking.items()]
+    if named:
+        more = f" and {len(named) - SHOWN:,} more" if len(named) > SHOWN else ""
+        yield f"note: val cannot judge, and its mAP leaves out: {', '.join(named[:SHOWN])}{more}"

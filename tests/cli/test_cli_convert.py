@@ -1,0 +1,50 @@
+"""`labelwise data convert`: what it prints, its JSON, and one line for a mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from documents import photographs
+from labelwise.cli import app
+from labelwise.cli.convert import Form
+from labelwise.data.writers import WRITERS
+from labelwise.errors import LabelwiseError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    photographs(tmp_path, 12)
+    return tmp_path
+
+
+def test_it_says_what_it_wrote_and_how_to_read_it(folder: Path) -> None:
+    words = ["data", "convert", f"csv:{folder / 'labels.csv'}", str(folder / "out.parquet")]
+    found = CliRunner().invoke(app, words)
+    assert found.exit_code == 0, found.output
+    assert found.stdout.splitlines()[-1] == (
+        f"written: {folder / 'out.parquet'}; labelwise reads it as parquet:{folder / 'out.parquet'}"
+    )
+    again = CliRunner().invoke(app, [*words, "--json"])
+    assert isinstance(again.exception, LabelwiseError)
+    assert "which exists" in str(again.exception)
+    told = CliRunner().invoke(app, [*words, "--json", "--replace"])
+    assert told.exit_code == 0, told.output
+    described = json.loads(told.stdout)
+    assert described["form"] == "parquet"
+    assert described["rows"] == 12
+    assert described["files"] == ["out.parquet"]
+    assert described["labels"] == ["dog", "person", "car"]
+    assert described["notes"][-1].startswith("Names in the column image are relative to ")
+
+
+def test_a_wrong_name_is_told_before_the_source_is_read(tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["data", "convert", "csv:nowhere.csv", str(tmp_path / "out")])
+    assert "add --form" in str(found.exception)
+
+
+def test_every_form_can_be_named() -> None:
+    assert [form.value for form in Form] == list(WRITERS)

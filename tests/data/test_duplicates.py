@@ -1,0 +1,534 @@
+"""Duplicates among many images: exact answers, bounded memory, and nothing computed twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelwise.data import Dataset, UnreadableImage, hamming, read
+from labelwise.data import fingerprints as prints_module
+from labelwise.data.cache import PrintCache, image_keys
+from labelwise.data.check import check
+from labelwise.data.contents import shared_content, shared_files
+from labelwise.data.duplicates import (
+    Fingerprints,
+    close_pairs,
+    content_codes,
+    dataset_content_codes,
+    fingerprints,
+    near_duplicates,
+    repeated_groups,
+)
+from labelwise.data.pack import pack
+from labelwise.data.splits import ensure_splits, together
+from labelwise.data.table import write_table
+from labelwise.errors import LabelwiseError
+from labelwise.training.mistakes import shared_rows
+
+Photo = Callable[..., Path]
+KINDS = ("random", "clusters", "one ball", "few bits", "repeats")
+
+
+def brute_pairs(hashes: np.ndarray, distance: int) -> np.ndarray:
+    """Every pair, bit by bit."""
+    bits = np.unpackbits(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1).astype(np.int16)
+    apart = bits @ (1 - bits).T
+    i, j = np.nonzero(np.triu(apart + apart.T <= distance, 1))
+    return np.stack([i, j], 1)
+
+
+def hashes_of(kind: str, count: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    random = rng.integers(0, 2**64, count, dtype=np.uint64)
+    centres = {"clusters": max(1, count // 40), "one ball": 1, "repeats": max(1, count // 3)}.get(kind)
+    if kind == "few bits":
+        return random & np.uint64(0x8421_0000_0010_0843)
+    if centres is None:
+        return random
+    found = random[rng.integers(0, centres, count)]
+    for _ in range(0 if kind == "repeats" else 9):
+        flip = np.uint64(1) << rng.integers(0, 64, count).astype(np.uint64)
+        found = np.where(rng.random(count) < 0.6, found ^ flip, found)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("distance", [0, 1, 5, 10, 11])
+def test_close_pairs_are_those_of_every_pair(
+    kind: str, distance: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = hashes_of(kind, 1500, seed=distance)
+    slow = brute_pairs(hashes, distance)
+    assert close_pairs(hashes, distance).tolist() == slow.tolist()
+    monkeypatch.setattr(hamming, "_FEW", 0)  # as with many hashes
+    monkeypatch.setattr(hamming, "_BLOCK", 1000)
+    assert close_pairs(hashes, distance).tolist() == slow.tolist()
+    if kind != "random":
+        assert len(slow) > 100 or distance < 2
+
+
+def test_ten_bits_in_every_way_over_the_halves() -> None:
+    """Ten of 64 bits, with any number of them in the lower half; eleven are too many."""
+    rng = np.random.default_rng(0)
+    masks = hamming.masks(10)
+    for low in range(11):
+        for _ in range(200):
+            places = [*rng.choice(32, low, replace=False), *(32 + rng.choice(32, 10 - low, replace=False))]
+            flips = np.uint64(sum(1 << int(p) for p in places))
+            assert (masks & flips == 0).any()
+    assert hamming.bit_count(masks).tolist().count(16) == 92
+
+
+def test_distances_that_no_mask_is_made_for() -> None:
+    for distance in (-1, 12):
+        with pytest.raises(ValueError, match="expected 0 to 11"):
+            hamming.masks(distance)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_close_pairs_of_any_hashes(draw: st.DataObject) -> None:
+    words = st.one_of(
+        st.integers(0, 2**64 - 1),
+        st.integers(0, 63).map(lambda b: 1 << b),
+        st.sampled_from([0, 2**64 - 1, 2**63, 0xFFFFFFFF]),
+    )
+    some = draw.draw(st.lists(words, max_size=12))
+    flips = draw.draw(st.lists(st.lists(st.integers(0, 63), max_size=11), max_size=30))
+    words_near = [some[k % len(some)] ^ sum({1 << b for b in f}) for k, f in enumerate(flips)] if some else []
+    hashes = np.array([*some, *words_near], np.uint64)
+    distance = draw.draw(st.integers(0, 11))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hamming, "_FEW", 0)
+        patch.setattr(hamming, "_CROWD", draw.draw(st.sampled_from([0, 1, 32])))
+        assert close_pairs(hashes, distance).tolist() == brute_pairs(hashes, distance).tolist()
+
+
+def slow_groups(prints: Fingerprints) -> list[list[int]]:
+    """Groups by the definition: every pair, and chains followed one by one."""
+    rows = np.flatnonzero(prints.readable)
+    thumbs = prints.thumbs[np.arange(len(prints.hashes))].astype(np.float32)
+    contrast = thumbs.std((1, 2, 3))
+    near: dict[int, set[int]] = {int(i): set() for i in rows}
+    for i, j in brute_pairs(prints.hashes, 10).tolist():
+        limit = min(16.0, 0.4 * min(contrast[i], contrast[j]))
+        if i in near and j in near and np.abs(thumbs[i] - thumbs[j]).mean() <= limit:
+            near[i].add(j)
+            near[j].add(i)
+    groups, seen = [], set()
+    for start in near:
+        group, waiting = set(), [start]
+        while waiting:
+            row = waiting.pop()
+            if row not in group:
+                group.add(row)
+                waiting += near[row]
+        if start not in seen and len(group) > 1:
+            groups.append(sorted(group))
+        seen |= group
+    return sorted(groups)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("look", ["own", "flat", "drifting"])
+def test_groups_are_those_of_the_definition(kind: str, look: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(len(kind))
+    count = 400
+    if look == "own":  # eight pictures, a little noise
+        thumbs = rng.integers(0, 256, (8, 16, 16, 3))[rng.integers(0, 8, count)]
+        thumbs = thumbs + rng.integers(-6, 7, thumbs.shape)
+    elif look == "flat":
+        thumbs = rng.integers(0, 40, (count, 1, 1, 1)) * 5 + rng.integers(0, 2, (count, 16, 16, 3))
+    else:  # each a little brighter than the one before: chains that no single row sees
+        thumbs = np.arange(count)[:, None, None, None] / 4 + rng.integers(0, 128, (16, 16, 3))
+    readable = rng.random(count) < 0.9
+    prints = Fingerprints(hashes_of(kind, count, 3), np.clip(thumbs, 0, 255).astype(np.uint8), readable, ())
+    expected = slow_groups(prints)
+    assert near_duplicates(prints) == expected
+    monkeypatch.setattr(hamming, "_FEW", 0)
+    monkeypatch.setattr(hamming, "_CROWD", 2)
+    monkeypatch.setattr(hamming, "_BLOCK", 500)
+    monkeypatch.setattr("labelwise.data.duplicates._BLOCK", 64)
+    assert near_duplicates(prints) == expected
+    if kind == "one ball":
+        assert expected
+
+
+def test_a_picture_is_compared_with_all_of_its_hash_and_not_with_the_first_alone() -> None:
+    flat = np.full((3, 16, 16, 3), 200, np.uint8)
+    flat[0] = 10
+    prints = Fingerprints(np.full(3, 1 << 63, np.uint64), flat, np.ones(3, bool), ())
+    assert near_duplicates(prints) == [[1, 2]]
+
+
+def test_many_alike_cost_their_number_and_not_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = hashes_of("one ball", 20_000, 0)
+    thumbs = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8), len(hashes), 0)
+    looked = []
+    alike = hamming._Search.compared
+
+    def counted(self: hamming._Search, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> object:
+        looked.append(int(np.maximum(high - low, 0).sum()))
+        return alike(self, order, low, high)
+
+    monkeypatch.setattr(hamming._Search, "compared", counted)
+    groups = near_duplicates(Fingerprints(hashes, thumbs, np.ones(len(hashes), bool), ()))
+    assert max(map(len, groups)) > 19_000
+    assert sum(looked) < 200 * len(hashes)
+
+
+def test_repeated_groups() -> None:
+    assert repeated_groups(np.array([3, 1, 3, 2, 1, 0, 3])) == [[0, 2, 6], [1, 4]]
+    assert repeated_groups(np.zeros(0, np.int64)) == []
+
+
+def slow_codes(contents: list[bytes | None]) -> list[int]:
+    keys: dict[object, int] = {}
+    return [keys.setdefault(i if c is None else c, len(keys)) for i, c in enumerate(contents)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 4095, 4096, 4097, 9000]), st.integers(0, 5)), max_size=20))
+def test_content_codes_of_any_contents(shapes: list[tuple[int, int]]) -> None:
+    """Contents of one length that differ at the start, at the end, or not at all."""
+    folder = Path(os.environ["LABELWISE_CACHE"]) / "contents"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    contents: list[bytes | None] = []
+    for length, kind in shapes:
+        content = bytearray(length)
+        if length and kind in (1, 2):
+            content[0 if kind == 1 else -1] = 1
+        contents.append(None if kind == 5 else bytes(content))
+    items: list[Path | bytes] = []
+    for i, found in enumerate(contents):
+        if found is not None and i % 3 == 0:
+            items.append(found)
+            continue
+        items.append(folder / str(i))
+        if found is not None:
+            (folder / str(i)).write_bytes(found)
+    assert content_codes(items).tolist() == slow_codes(contents)
+
+
+def table_of(folder: Path, names: list[str]) -> Dataset:
+    cells = "".join(f"{name},{i % 2}\n" for i, name in enumerate(names))
+    (folder / "t.csv").write_text("image,cat\n" + cells)
+    return read(f"csv:{folder / 't.csv'}")
+
+
+@pytest.fixture
+def photos(tmp_path: Path, photo: Photo) -> Dataset:
+    """Eight photographs, the last three a copy, a link and another file of the first one's length."""
+    for i in range(5):
+        photo(tmp_path / f"{i}.jpg", seed=i, size=(90 + i, 70))
+    whole = (tmp_path / "0.jpg").read_bytes()
+    shutil.copy(tmp_path / "0.jpg", tmp_path / "5.jpg")
+    os.link(tmp_path / "0.jpg", tmp_path / "6.jpg")
+    (tmp_path / "7.jpg").write_bytes(whole[:30] + bytes([whole[30] ^ 1]) + whole[31:])
+    return table_of(tmp_path, [f"{i}.jpg" for i in range(8)])
+
+
+def test_content_codes_of_files_a_table_and_a_store(photos: Dataset, tmp_path: Path) -> None:
+    expected = [0, 1, 2, 3, 4, 0, 0, 5]
+    assert dataset_content_codes(photos).tolist() == expected
+    write_table(photos, tmp_path / "t.parquet", embed_images=True)
+    held = read(str(tmp_path / "t.parquet"))
+    assert dataset_content_codes(held).tolist() == expected
+    assert dataset_content_codes(held.take([6, 3, 5])).tolist() == [0, 1, 0]
+    pack(photos, tmp_path / "store", size=100)
+    store = read(f"packed:{tmp_path / 'store'}")
+    found = dataset_content_codes(store)
+    assert found.tolist() == slow_codes([bytes(store.encoded(i)) for i in range(8)])  # type: ignore[arg-type]
+    assert dataset_content_codes(store.take([6, 3, 5])).tolist() == [0, 1, 0]
+
+
+def test_files_that_vanish_or_are_no_files_are_like_no_other(
+    photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "5.jpg").unlink()
+    os.mkfifo(tmp_path / "5.jpg")
+    (tmp_path / "1.jpg").unlink()
+    assert dataset_content_codes(photos).tolist() == [0, 1, 2, 3, 4, 5, 0, 6]
+    opened = open
+
+    def gone(
+        path: str, *rest: object, **more: object
+    ) -> object:  # between the look at its length and at its end
+        if str(path).endswith("0.jpg"):
+            raise FileNotFoundError(path)
+        return opened(path, *rest, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("labelwise.data.contents.open", gone, raising=False)
+    assert len(set(dataset_content_codes(photos).tolist())) >= 7
+
+
+def test_only_images_that_may_be_copies_are_read(photos: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_rows = []
+    digest = prints_module  # a name that is never a row
+
+    from labelwise.data import contents
+
+    def noted(self: contents._Contents, row: int) -> bytes | None:
+        read_rows.append(row)
+        return original(self, row)
+
+    original = contents._Contents.digest
+    monkeypatch.setattr(contents._Contents, "digest", noted)
+    dataset_content_codes(photos)
+    assert sorted(read_rows) == [0, 5, 7]  # not the link, and no image of another length
+    assert digest is prints_module
+
+
+@pytest.fixture
+def damaged(photos: Dataset, tmp_path: Path) -> Dataset:
+    """A store with two images that could not be packed and one whose bytes changed since."""
+    for name in ("2.jpg", "3.jpg"):
+        (tmp_path / name).write_bytes(b"no image")
+    pack(photos, tmp_path / "bad", size=100)
+    file = tmp_path / "bad" / "images-00000.arrow"
+    whole = file.read_bytes()
+    content = read(f"packed:{tmp_path / 'bad'}").encoded(4)
+    assert isinstance(content, bytes)
+    place = whole.index(content) + 40
+    file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    return read(f"packed:{tmp_path / 'bad'}")
+
+
+def test_unpacked_and_damaged_images_are_like_no_other_and_counted(damaged: Dataset, tmp_path: Path) -> None:
+    codes = dataset_content_codes(damaged)
+    assert len(set(codes[[2, 3, 4]])) == 3
+    assert np.bincount(codes)[codes[[2, 3, 4]]].tolist() == [1, 1, 1]
+    report = check(f"packed:{tmp_path / 'bad'}")
+    assert [name for name, _ in report.unreadable] == ["2.jpg", "3.jpg", "4.jpg"]
+    assert "another checksum" in report.unreadable[2][1]
+    again = check(
+        f"packed:{tmp_path / 'bad'}"
+    )  # with fingerprints that are kept, damage is noticed all the same
+    assert again.unreadable == report.unreadable
+    assert check(f"packed:{tmp_path / 'bad'}", near=False).unreadable == report.unreadable
+    split = ensure_splits(damaged)
+    assert sum(split.splits().values()) == 8
+    assert together(damaged, near=True) is not None
+    assert shared_rows(damaged, damaged).tolist() == [0, 1, 5, 6, 7]
+
+
+def test_splitting_a_store_keeps_the_rows_that_it_has_no_image_of(
+    photos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from typer.testing import CliRunner
+
+    from labelwise.cli import app
+
+    for name in ("2.jpg", "3.jpg"):
+        (tmp_path / name).write_bytes(b"no image")
+    pack(photos, tmp_path / "bad", size=100)
+    out = tmp_path / "split.parquet"
+    done = CliRunner().invoke(app, ["data", "split", f"packed:{tmp_path / 'bad'}", str(out)])
+    assert done.exit_code == 0, done.output
+    again = read(str(out))
+    assert len(again) == 8
+    assert "2 images have no bytes in this table, as the store had none: 2.jpg, 3.jpg." in again.notes
+    assert [row for row, _ in fingerprints(again).errors] == [2, 3]
+
+
+def test_a_store_that_is_read_whole_stays_out_of_memory(tmp_path: Path, photo: Photo) -> None:
+    """Eighty megabytes, all of one length, a pair of copies among them: what the process holds hardly grows."""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the peak of a process can be set back on Linux alone")
+    for i in range(24):
+        photo(tmp_path / "in" / f"{i}.jpg", seed=i // 2, size=(64, 64))
+    names = [f"{i}.jpg" for i in range(24)]
+    pack(table_of(tmp_path / "in", names), tmp_path / "store", size=1056, form="raw", workers=1)
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom labelwise.data import read\n"
+        "from labelwise.data.duplicates import dataset_content_codes, repeated_groups\n"
+        "from labelwise.data.check import _unreadable\n"
+        "def held(kind):\n"
+        "    lines = Path('/proc/self/status').read_text().splitlines()\n"
+        "    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024\n"
+        "data = read(sys.argv[1])\n"
+        "data.take([0]).encoded(0)\n"
+        "Path('/proc/self/clear_refs').write_text('5')\n"
+        "before = held('VmRSS')\n"
+        "print(len(repeated_groups(dataset_content_codes(data))))\n"
+        "print(len(_unreadable(data, False, lambda done: None)))\n"
+        "print(held('VmHWM') - before)\n"
+    )
+    command = [sys.executable, "-c", script, f"packed:{tmp_path / 'store'}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    groups, bad, grown = found.stdout.split()
+    assert (int(groups), int(bad)) == (12, 0)
+    assert float(grown) < 40
+
+
+def test_shared_images_are_found_across_two_sets(photos: Dataset, tmp_path: Path) -> None:
+    one, other = photos.take([0, 1, 2]), photos.take([5, 3, 1, 6, 7])
+    assert shared_content(one, other).tolist() == [True, False, True, True, False]
+    assert shared_files(one, other).tolist() == [False, False, True, False, False]
+    assert shared_files(replace(one, root=tmp_path / "." / "x" / ".."), other).tolist()[1] is False
+    (tmp_path / "1.jpg").write_bytes(b"")
+    assert not shared_content(one, photos.take([1]))[0]
+
+
+def test_fingerprints_are_computed_once_for_an_image(
+    photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Photo
+) -> None:
+    decoded: list[object] = []
+    original = prints_module.decode_image
+
+    def noted(image: Path | bytes, **options: int) -> object:
+        decoded.append(image)
+        return original(image, **options)
+
+    monkeypatch.setattr(prints_module, "decode_image", noted)
+    first = fingerprints(photos)
+    assert len(decoded) == 8
+    done: list[int] = []
+    again = fingerprints(photos.take([3, 1, 7]), done.append)
+    assert (len(decoded), done) == (8, [3])
+    np.testing.assert_array_equal(again.hashes, first.hashes[[3, 1, 7]])
+    rows = np.arange(3)
+    np.testing.assert_array_equal(again.thumbs[rows], first.thumbs[np.array([3, 1, 7])])
+    photo(tmp_path / "1.jpg", seed=77)
+    (tmp_path / "3.jpg").write_bytes(b"no image")
+    changed = fingerprints(photos)
+    assert len(decoded) == 10
+    assert changed.hashes[1] != first.hashes[1]
+    assert [row for row, _ in changed.errors] == [3]
+    assert changed.readable.tolist() == [i != 3 for i in range(8)]
+    fingerprints(photos)
+    assert len(decoded) == 11  # what could not be read is tried again
+    pack(photos, tmp_path / "store", size=100)
+    store = read(f"packed:{tmp_path / 'store'}")
+    fingerprints(store)
+    assert len(decoded) == 18
+    fingerprints(store.take([6, 2]))
+    assert len(decoded) == 18
+
+
+def test_keys_of_images(photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = image_keys(photos)
+    assert len({tuple(key) for key in keys.tolist()}) == 8
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "8.jpg").touch()
+    here = replace(photos, root=None)
+    np.testing.assert_array_equal(image_keys(here), keys)
+    (tmp_path / "4.jpg").unlink()
+    assert image_keys(photos)[4].tolist() == [0, 0]
+    stat = os.stat(tmp_path / "5.jpg")
+    os.utime(tmp_path / "5.jpg", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert (image_keys(photos) != keys).any(1).tolist() == [i in (4, 5) for i in range(8)]
+
+
+def some_prints(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    keys = rng.integers(1, 2**64, (count, 2), dtype=np.uint64)
+    return keys, keys[:, 0] >> np.uint64(3), rng.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
+
+
+def test_the_cache_gives_back_what_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelwise.data.cache._BLOCK", 7)
+    keys, hashes, thumbs = some_prints(50, 0)
+    one, other = PrintCache(tmp_path / "a"), PrintCache(tmp_path / "a")
+    first = one.add(keys[:20], hashes[:20], thumbs[:20])
+    second = other.add(keys[20:], hashes[20:], thumbs[20:])  # as another process would
+    assert [*first, *second] == list(range(50))
+    order = np.random.default_rng(1).permutation(50)
+    wanted = np.concatenate([keys[order], keys[:3] + np.uint64(1), np.zeros((1, 2), np.uint64), keys[:2]])
+    slots, found = PrintCache(tmp_path / "a").find(wanted)
+    assert slots.tolist() == [*order.tolist(), -1, -1, -1, -1, 0, 1]
+    np.testing.assert_array_equal(found[:50], hashes[order])
+    np.testing.assert_array_equal(one.thumbs(slots)[:50], thumbs[order])
+    assert not one.thumbs(slots)[50:54].any()
+    assert PrintCache(tmp_path / "b").find(wanted)[0].tolist() == [-1] * 56
+
+
+def test_an_append_that_was_stopped_leaves_nothing_false(tmp_path: Path) -> None:
+    keys, hashes, thumbs = some_prints(6, 0)
+    cache = PrintCache(tmp_path)
+    cache.add(keys[:2], hashes[:2], thumbs[:2])
+    for name, cut in (("keys", 30), ("thumbs", 800)):  # killed while it wrote the second of two more
+        cache.add(keys[2:4], hashes[2:4], thumbs[2:4])
+        with open(tmp_path / name, "rb+") as file:
+            file.truncate(file.seek(0, os.SEEK_END) - cut)
+        assert PrintCache(tmp_path).find(keys)[0].tolist()[3:] == [-1] * 3
+        slots = PrintCache(tmp_path).add(keys[4:], hashes[4:], thumbs[4:])
+        np.testing.assert_array_equal(PrintCache(tmp_path).thumbs(slots), thumbs[4:])
+        found = PrintCache(tmp_path).find(keys[4:])[0]
+        np.testing.assert_array_equal(cache.thumbs(found), thumbs[4:])
+    with open(tmp_path / "thumbs", "rb+") as file:
+        file.truncate(100)
+    with pytest.raises(LabelwiseError, match=r"without thumbnails that were in it; .*; delete this folder"):
+        cache.thumbs(np.array([1]))
+
+
+def test_a_cache_folder_that_cannot_be_written_is_done_without(
+    photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LABELWISE_CACHE", str(tmp_path / "file"))
+    found = fingerprints(photos)
+    assert near_duplicates(found)[0][:2] == [0, 5]
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_full_disk_is_told_in_one_line(photos: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("labelwise.data.cache.os.pwrite", full)
+    with pytest.raises(
+        LabelwiseError, match=r"could not be written to .* \(No space left on device\); .*LABELWISE"
+    ):
+        fingerprints(photos)
+
+
+def test_tasks_wait_in_blocks(photos: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool is never given all rows at once."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from labelwise.data import check as check_module
+
+    given: list[int] = []
+    original = ThreadPoolExecutor.map
+
+    def noted(self: ThreadPoolExecutor, task: object, rows: list[int]) -> object:
+        given.append(len(rows))
+        return original(self, task, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ThreadPoolExecutor, "map", noted)
+    many = replace(
+        photos,
+        images=pa.array(["0.jpg"] * 1200),
+        values=np.zeros((1200, 1), np.uint8),
+        known=np.ones((1200, 1), bool),
+    )
+    done: list[int] = []
+    assert check_module._unreadable(many, False, done.append) == []
+    assert max(given) <= 512
+    assert done[-1] == 1200
+
+
+def test_a_store_is_closed_when_it_is_let_go(photos: Dataset, tmp_path: Path) -> None:
+    pack(photos, tmp_path / "store", size=100)
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    for _ in range(20):
+        data = read(f"packed:{tmp_path / 'store'}")
+        with pytest.raises(UnreadableImage, match="is not there"):
+            replace(data, numbers=np.full(8, -1)).store.read(-1)  # type: ignore[union-attr]
+    del data
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= before + 2

@@ -1,0 +1,158 @@
+"""Parquet shards: what `datasets` and pyarrow read of them, split by split."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from labelwise.data import Dataset, read
+from labelwise.data.writers import convert, datasets
+from labelwise.errors import LabelwiseError
+from labelwise.types import LabelSet
+from written_sets import ODD_NAMES, STATES, dataset, matrices, same
+
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+names = st.one_of(
+    st.sampled_from(["dog", "cat", "tall, cat"]), st.sampled_from(ODD_NAMES).filter(str.isascii)
+)
+
+
+def rows_of(out: Path, labels: list[str]) -> dict[str, tuple[list[float], str, bytes | None]]:
+    """By path of the image its states, split and bytes, by pyarrow alone."""
+    found = {}
+    for file in sorted((out / "data").iterdir()):
+        table = parquet.read_table(file)
+        features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+        assert list(features) == table.column_names
+        for row in table.to_pylist():
+            if "labels" in features and features["labels"]["_type"] == "Sequence":
+                assert features["labels"]["feature"]["names"] == labels
+                given_ = row["labels"]
+                states = [np.nan if given_ is None else float(j in given_) for j in range(len(labels))]
+            else:
+                cells = [row[datasets._column(name)] for name in labels]
+                states = [np.nan if cell is None else float(cell) for cell in cells]
+            found[row["image"]["path"]] = (states, file.name.split("-")[0], row["image"]["bytes"])
+    return found
+
+
+@quick
+@given(matrices(names, st.sampled_from(STATES), ("train", "val", "extra")))
+def test_any_matrix_stands_in_the_shards(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]
+) -> None:
+    data = dataset(photos, **drawn)
+    out = tmp_path_factory.mktemp("shards") / "out"
+    convert(data, out, "datasets")
+    found = rows_of(out, list(data.labels))
+    expected = np.where(data.known, data.values.astype(float), np.nan)
+    splits = ["train", "validation", "extra", "unassigned"]
+    assert len(found) == len(data)
+    for row, name in enumerate(data.images.to_pylist()):
+        states, split, content = found[name]
+        np.testing.assert_array_equal(states, expected[row])
+        assert split == ("train" if data.split_of is None else splits[data.split_of[row]])
+        assert content == (photos / name).read_bytes()
+
+
+@quick
+@given(matrices(st.sampled_from(["dog", "cat", "x"]), st.sampled_from(STATES), ("train", "val", "test")))
+def test_our_own_reader_gives_the_matrix_back(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]
+) -> None:
+    pytest.importorskip("labelwise.data.readers.hf", reason="hf: is not read yet")
+    data = dataset(photos, **drawn)
+    if not data.known.any():
+        return
+    if data.split_of is None:
+        data = data.with_split(np.zeros(len(data)), ("train",))
+    written = convert(data, tmp_path_factory.mktemp("shards") / "out", "datasets", images="paths")
+    same(data, read(str(written.source)))
+
+
+def loaded(out: Path, cache: Path) -> Any:
+    tool = pytest.importorskip("datasets", reason="datasets is not installed")
+    return tool.load_dataset(str(out), cache_dir=str(cache))
+
+
+def test_datasets_shows_names_splits_and_images(small: Dataset, photos: Path, tmp_path: Path) -> None:
+    data = replace(small, known=np.ones_like(small.known))
+    data = replace(data, known=data.known & (np.arange(4) != 2)[:, None])
+    written = convert(data, tmp_path / "out", "datasets")
+    assert written.files == (
+        "data/train-00000-of-00001.parquet",
+        "data/validation-00000-of-00001.parquet",
+    )
+    found = loaded(tmp_path / "out", tmp_path / "cache")
+    assert list(found) == ["train", "validation"]
+    assert found["train"].features["labels"].feature.names == ["dog", "tall, cat", "person"]
+    assert found["train"]["labels"] == [[0, 2], [1]]
+    assert found["validation"]["labels"] == [None, []]
+    assert found["train"]["group"] == [7, 7]
+    assert [image.size for image in found["validation"]["image"]] == [(42, 30), (43, 30)]
+
+
+def test_unknown_labels_are_nulls_of_a_column_each(small: Dataset, tmp_path: Path) -> None:
+    data = replace(small, labels=LabelSet(("dog", "group", "cat")))
+    written = convert(data, tmp_path / "out", "datasets", images="paths")
+    assert "Columns of labels with reserved names: label:group is group." in written.notes
+    assert any("a column each of true, false and null" in note for note in written.notes)
+    found = loaded(tmp_path / "out", tmp_path / "cache")["validation"]
+    assert found.features["dog"].dtype == "bool"
+    assert found["dog"] == [None, False]
+    assert found["label:group"] == [True, False]
+    assert found[0]["image"].size == (42, 30)
+
+
+def test_shards_hold_no_more_than_their_share(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "SHARD_BYTES", 1)
+    monkeypatch.setattr(datasets, "BLOCK_BYTES", 1)
+    written = convert(replace(small, split_of=None, split_names=()), tmp_path / "out", "datasets")
+    assert written.files == tuple(f"data/train-{i:05}-of-00004.parquet" for i in range(4))
+    assert "A data set without splits is called train." in written.notes
+    assert [image.size[0] for image in loaded(tmp_path / "out", tmp_path / "cache")["train"]["image"]] == [
+        40, 41, 42, 43,
+    ]  # fmt: skip
+
+
+def test_embedded_images_are_written_from_the_table(small: Dataset, tmp_path: Path) -> None:
+    content = [Path(small.encoded(row)).read_bytes() for row in range(4)]  # type: ignore[arg-type]
+    inside = replace(small, images=pa.array(content, pa.large_binary()), root=None)
+    convert(inside, tmp_path / "out", "datasets")
+    table = parquet.read_table(tmp_path / "out" / "data" / "train-00000-of-00001.parquet")
+    assert table["image"].to_pylist() == [{"bytes": c, "path": None} for c in content[:2]]
+    with pytest.raises(LabelwiseError, match="images that stand inside the data set"):
+        convert(inside, tmp_path / "other", "datasets", images="paths")
+
+
+def test_nothing_is_left_where_an_image_is_gone(small: Dataset, tmp_path: Path) -> None:
+    lost = replace(small, images=pa.array(["a/0.jpg", "a/1.jpg", "a/gone.jpg", "a/3.jpg"]))
+    with pytest.raises(LabelwiseError, match=r"image a/gone\.jpg: No such file"):
+        convert(lost, tmp_path / "out", "datasets")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_splits_that_datasets_refuses(small: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(LabelwiseError, match="a split called 'my split'"):
+        convert(replace(small, split_names=("train", "my split")), tmp_path / "out", "datasets")
+    with pytest.raises(LabelwiseError, match="splits called val and validation"):
+        convert(replace(small, split_names=("validation", "val")), tmp_path / "out", "datasets")
+
+
+def test_a_folder_that_holds_something_is_never_replaced(small: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    convert(small, tmp_path / "out", "datasets")
+    for replaced in (False, True):
+        with pytest.raises(LabelwiseError, match="a folder that holds something"):
+            convert(small, tmp_path / "out", "datasets", replaced=replaced)

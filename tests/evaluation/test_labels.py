@@ -1,0 +1,187 @@
+"""A data set under a run's labels: what only one of them has, from the function to the program."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import labelwise as lw
+import tiny_runs
+from labelwise.data.dataset import BOX_TYPE, Dataset
+from labelwise.errors import LabelwiseError
+from labelwise.evaluation import audit as module
+from labelwise.evaluation.audit import audit
+from labelwise.evaluation.labels import same_labels
+from labelwise.training.run import Run
+from labelwise.types import Group, LabelSet
+from tiny_runs import TINY, command
+
+
+def some() -> Dataset:
+    """Three rows with three labels, a group of two and boxes of all."""
+    values = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 0]], np.uint8)
+    boxes = [[{"label": j, "x0": 0.0, "y0": 0.0, "x1": 0.5, "y1": 0.5 + j / 10} for j in range(3)], None, []]
+    return Dataset(
+        LabelSet(("a", "b", "c"), {"g": Group(("a", "b"), exclusive=True), "alone": Group(("c",))}),
+        pa.array(["0.jpg", "1.jpg", "2.jpg"]),
+        None,
+        values,
+        np.ones((3, 3), bool),
+        boxes=pa.array(boxes, BOX_TYPE),
+        source="csv:some.csv",
+        notes=("read.",),
+    )
+
+
+def test_what_the_data_lack_is_unknown() -> None:
+    found = same_labels(some(), ("c", "d", "a", "b"))
+    assert found.labels.names == ("c", "d", "a", "b")
+    assert found.known.tolist() == [[True, False, True, True]] * 3
+    assert found.values[:, [2, 3, 0]].tolist() == some().values.tolist()
+    assert not found.values[:, 1].any()
+    assert found.notes == ("read.", "unknown in every image, for the data lack them: d.")
+    assert [box[0] for box in found.boxes_of(0)] == [2, 3, 0]
+
+
+def test_what_the_run_does_not_know_is_left_out() -> None:
+    found = same_labels(some(), ("b", "a"))
+    assert found.values.tolist() == some().values[:, [1, 0]].tolist()
+    assert found.notes[1:] == ("left out, for the run does not know them: c.",)
+    assert found.labels.groups == {"g": Group(("a", "b"), exclusive=True)}
+    assert [(box[0], round(box[4], 3)) for box in found.boxes_of(0)] == [(1, 0.5), (0, 0.6)]
+    assert found.boxes_of(1) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "whole", "told"),
+    [
+        (("a", "b", "C"), False, "(lacking: C; extra: c)"),
+        (("x", "y"), False, "(lacking: x, y; extra: a, b, c)"),
+        (("a", "b"), True, "(extra: c)"),
+        (("a", "b", "c", "d"), True, "(lacking: d)"),
+    ],
+)
+def test_what_may_be_one_label_under_two_names_is_refused(
+    names: tuple[str, ...], whole: bool, told: str
+) -> None:
+    with pytest.raises(LabelwiseError) as error:
+        same_labels(some(), names, whole)
+    assert str(error.value) == (
+        f"labels of csv:some.csv {told}; expected the run's {len(names)} labels; "
+        "rename the columns, or use its own data"
+    )
+
+
+def rewritten(file: Path, columns: dict[str, str], name: str) -> Path:
+    """The table under another name with these label columns, each taken from a column of the old one."""
+    with open(file, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with open(file.with_name(name), "w", newline="") as stream:
+        lines = [[row["image"], *(row[old] for old in columns.values()), row["split"]] for row in rows]
+        csv.writer(stream).writerows([["image", *columns, "split"], *lines])
+    return file.with_name(name)
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run of red, green and blue, and one that goes on from it with a table that has gold in blue's place."""
+    base = tmp_path_factory.mktemp("grown")
+    photos = tiny_runs.photographs(base / "photos")
+    newer = rewritten(photos, {"gold": "blue", "red": "red", "green": "green"}, "newer.csv")
+    words = ("--no-report", *TINY)
+    assert command("train", "--data", f"csv:{photos}", "--out", base / "old", *words).code == 0
+    found = command(
+        "train", "--init-from", base / "old", "--data", f"csv:{newer}", "--out", base / "new", *words
+    )
+    assert found.code == 0, found.err
+    assert "unknown in every image, for the data lack them: blue." in found.err
+    assert Run.open(base / "new").labels.names == ("red", "green", "blue", "gold")
+    return base / "old", base / "new"
+
+
+NOTE = "note: unknown in every image, for the data lack them: blue."
+
+
+def test_a_grown_run_is_judged_on_its_own_data(grown: tuple[Path, Path]) -> None:
+    found = command("evaluate", grown[1], "--workers", "0", "--json")
+    assert found.code == 0, found.err
+    assert NOTE in found.err
+    result = json.loads(found.out)
+    stored = json.loads((grown[1] / "results.json").read_text())["splits"]["test"]
+    assert result["metrics"]["mAP"] == pytest.approx(stored["metrics"]["mAP"], abs=1e-9)
+    for name, figures in stored["per_label"].items():
+        assert result["per_label"][name] == pytest.approx(figures, abs=1e-6)
+    assert result["metrics"]["labels_without_AP"]["blue"] == "nothing known"
+    told = command("evaluate", grown[1], "--workers", "0")
+    assert "left out of the mAP: blue (nothing known)" in told.out
+
+
+def test_a_grown_run_is_tuned_and_reported_on_its_own_data(grown: tuple[Path, Path]) -> None:
+    found = command("tune", grown[1], "--workers", "0")
+    assert found.code == 0, found.err
+    assert NOTE in found.err
+    assert "left out of the mAP: blue (nothing known)" in found.out
+    found = command("report", grown[1])
+    assert found.code == 0, found.err
+    assert "Predicted, not labelled" in (grown[1] / "report.html").read_text()
+
+
+def test_an_older_run_is_judged_on_a_table_with_a_new_label(grown: tuple[Path, Path]) -> None:
+    old = grown[0]
+    photos = Path(Run.open(old).config.data.source.removeprefix("csv:"))
+    columns = {"gold": "blue", "blue": "blue", "red": "red", "green": "green"}
+    wider = rewritten(photos, columns, "wider.csv")
+    found = command("evaluate", old, "--data", f"csv:{wider}", "--workers", "0", "--json")
+    assert found.code == 0, found.err
+    assert "note: left out, for the run does not know them: gold." in found.err
+    same = json.loads(command("evaluate", old, "--workers", "0", "--json").out)
+    assert json.loads(found.out)["metrics"] == same["metrics"]
+    shifted = command("evaluate", old, "--data", f"csv:{wider}", "--workers", "0", "--shift", "--json")
+    assert shifted.code == 0, shifted.err
+
+
+def test_an_audit_proposes_nothing_of_a_label_that_the_data_lack(
+    run_folder: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = lw.read(f"parquet:{table}")
+    fewer = data.with_labels(data.labels.names[:9])
+    monkeypatch.setattr(module, "near_duplicates", lambda _: [])
+    found = audit(run_folder, fewer, "test")
+    assert found.rows.labels.names == data.labels.names
+    assert found.findings
+    assert data.labels.names[9] not in {found.rows.labels.names[f.label] for f in found.findings}
+    assert 9 in {f.label for f in audit(run_folder, data, "test").findings}
+
+
+def test_boxes_of_the_report_follow_the_runs_order_of_labels(
+    run_folder: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of the scenes reads its data with the columns turned round."""
+    from labelwise.reports import finish
+
+    data = lw.read(f"parquet:{table}")
+    turned = data.with_labels(data.labels.names[::-1])
+    seen = {}
+    monkeypatch.setattr(finish, "read", lambda source: turned)
+
+    def written(path: Path, predictor: object, dataset: Dataset) -> Path:
+        seen["rows"] = dataset
+        return path
+
+    monkeypatch.setattr(finish, "write_report", written)
+    finish.finish_report(run_folder)
+    own = data.split("test")
+    for i in range(len(own)):
+        assert sorted(seen["rows"].boxes_of(i)) == sorted(own.boxes_of(i))
+
+
+def test_a_group_of_the_data_keeps_what_the_run_knows(run_folder: Path, table: Path) -> None:
+    data = lw.read(f"parquet:{table}")
+    wider = replace(data, labels=LabelSet(data.labels.names, {"odd": Group(("1", "3", "5"))}))
+    assert same_labels(wider, ("0", "1", "3")).labels.groups == {"odd": Group(("1", "3"))}
