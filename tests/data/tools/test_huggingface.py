@@ -234,6 +234,15 @@ def test_shards_as_they_stand_on_the_hub(tmp_path: Path) -> None:
     assert hf.recognises(tmp_path / "hub")
 
 
+def test_shards_in_folders_named_after_their_splits(tmp_path: Path) -> None:
+    for split, rows in (("train", ROWS), ("test", ROWS[1:3])):
+        (tmp_path / "hub" / split).mkdir(parents=True)
+        of_lists(rows).to_parquet(tmp_path / "hub" / split / "0000.parquet")
+    data = read(f"hf:{tmp_path / 'hub'}")
+    assert data.splits() == {"train": 7, "test": 2}
+    assert cells(data.split("test")) == states(of_lists(ROWS[1:3]), NAMES)
+
+
 def write_shards(folder: Path, parts: dict[str, Any], shards: int) -> None:
     for split, rows in parts.items():
         for i in range(shards):

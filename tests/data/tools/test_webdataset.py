@@ -148,6 +148,15 @@ def test_splits_by_the_names_of_shards(tmp_path: Path) -> None:
         read(f"webdataset:{tmp_path / 'w'}")
 
 
+def test_splits_by_the_folders_of_shards(tmp_path: Path) -> None:
+    for split, count in (("train", 4), ("val", 2)):
+        (tmp_path / split).mkdir()
+        with wds.TarWriter(str(tmp_path / split / "0.tar")) as writer:
+            for i in range(count):
+                writer.write({"__key__": f"{i}", "png": picture(i), "cls": i % 2})
+    assert read(f"webdataset:{tmp_path}").splits() == {"train": 4, "val": 2}
+
+
 @pytest.mark.parametrize("as_file", [False, True])
 def test_classes_by_number(tmp_path: Path, as_file: bool) -> None:
     pattern = write(tmp_path / "w", [{"cls": number} for number in (2, 0, 10, -1, 2)])
