@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from labelwise.data.decode import UnreadableImage, image_size
+from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_file, whole_folder
 from labelwise.data.writers.images import (
@@ -80,12 +80,11 @@ def write(job: Job) -> Written:
                 content.write(stream, rows)
         notes = [*left_out(data, "COCO", "groups"), *content.notes(), *_file_notes(job, parts)]
         notes.append(f"Images are named below {root}: the folder of images to give to other tools.")
-    written = [job.out] if single else [job.out / "annotations" / files[split].name for split, _ in parts]
     return Written(
         job.out,
-        tuple(file.name if single else f"annotations/{file.name}" for file in written),
+        (job.out.name,) if single else tuple(f"annotations/{files[split].name}" for split, _ in parts),
         tuple(notes),
-        _source(written, [split for split, _ in parts], root),
+        _source(job, [split for split, _ in parts], root),
     )
 
 
@@ -100,25 +99,23 @@ def _images(job: Job, where: Path, single: bool, stack: ExitStack) -> tuple[Path
     return job.out / "images", copy_images(job, where / "images")
 
 
-def _source(files: Sequence[Path], splits: Sequence[str], root: Path) -> Source | None:
+def _source(job: Job, splits: Sequence[str], root: Path) -> Source | None:
     """How `coco:` reads all files at once; `None` where their names do not tell the splits."""
-    plain = set(splits) <= _SPLITS or (splits == [""] and not _said_split(files[0]))
-    if not plain or (len(files) > 1 and any("," in str(file) for file in files)):
+    silent = splits == [""] and not (job.out.suffix and split_in_name(job.out.stem))
+    if not silent and not set(splits) <= _SPLITS:
         return None
+    if job.images == "copy" and not job.out.suffix:
+        return Source("coco", str(job.out))
     folder = str(root)
     folder = '"' + folder.replace('"', '""') + '"' if set(folder) & set(',"') else folder
-    return Source("coco", ",".join(map(str, files)), {"images": folder})
-
-
-def _said_split(file: Path) -> str | None:
-    found = re.findall(r"(?<![a-z])(train|val|test)(?![a-z])", file.stem.lower())
-    return found[-1] if found else None
+    return Source("coco", str(job.out), {"images": folder})
 
 
 def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
     notes, data = [], job.data
-    if job.out.suffix and _said_split(job.out):
-        notes.append(f"The name {job.out.name} says the split {_said_split(job.out)} to those who read it.")
+    said = split_in_name(job.out.stem) if job.out.suffix else None
+    if said:
+        notes.append(f"The name {job.out.name} says the split {said} to those who read it.")
     silent = [name for name, rows in parts if not data.positive[rows].any()]
     if silent:
         notes.append(f"Files without any annotation: {shown([name or 'the only one' for name in silent])}.")

@@ -182,4 +182,5 @@ class Rows:
 def _column(label: str) -> str:
     """Column of a label; one that readers would take for an image, a split or a group gets `label:` before it."""
     taken = label in ("image", "group") or key(label) in (*SPLIT, *GROUP, *SPLIT_FLAGS)
-    return f"label:{label}" if taken or label.startswith("label:") else label
+    taken = taken or label.casefold().startswith(("label:", "unnamed:"))
+    return f"label:{label}" if taken else label
