@@ -12,6 +12,7 @@ session = ort.InferenceSession(sys.argv[1] + "/model.onnx", providers=["CPUExecu
 labels, how, before = about["labels"]["names"], about["decisions"], about["preprocessing"]
 by_name = (how["thresholds"], *how["calibration"].values())
 over, scale, bias = np.array([[numbers[name] for name in labels] for numbers in by_name])
+over[[labels.index(name) for name in how["rules"].pop("never", [])]] = 2  # nothing taught these labels
 assert (before["resize"], how["rules"]) == ("squash", {"exclusive": [], "top_k": 0}), "use labelwise"
 for file in sys.argv[2:]:
     (image := Image.open(file)).draft("RGB", (max(before["size"]),) * 2)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelwise.decisions import Decisions
+from labelwise.decisions import Decisions, never_told
 from labelwise.decisions.decisions import sigmoid
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group, LabelSet
@@ -107,3 +108,34 @@ def test_damaged_entries_are_told(change, text):
 def test_arrays_of_different_length_are_refused():
     with pytest.raises(LabelwiseError, match="three arrays of one number per label"):
         Decisions(np.ones(3), np.ones(2), np.zeros(3))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sets(st.integers(0, 4)), st.integers(0, 3))
+def test_a_label_that_nothing_taught_is_never_selected_and_stands_in_nobodys_way(seed, never, top_k):
+    free = some(seed, top_k)
+    d = replace(free, never=tuple(never))
+    p = np.random.default_rng(seed + 1).random((20, 5))
+    p[0] = 1 - np.arange(5) * 1e-3
+    without = np.where(np.isin(np.arange(5), list(never)), -1.0, p)
+    np.testing.assert_array_equal(d.select(p), slow(free, without))
+    assert not d.select(p)[:, sorted(never)].any()
+    assert d.thresholds[sorted(never)].tolist() == [1.0] * len(never)
+    stored = json.loads(json.dumps({**LABELS.to_json(), **d.to_json(NAMES)}))
+    assert stored["rules"].get("never", []) == [NAMES[j] for j in sorted(never)]
+    assert ("never" in stored["rules"]) is bool(never)
+    back = Decisions.from_json(stored, LabelSet(NAMES[::-1], LABELS.groups))
+    np.testing.assert_array_equal(back.select(p[:, ::-1]), d.select(p)[:, ::-1])
+
+
+def test_a_rule_on_an_unknown_label_is_refused():
+    with pytest.raises(LabelwiseError, match="never \\(5,\\); expected 0 or more, and columns below 5"):
+        replace(some(), never=(5,))
+    stored = {**LABELS.to_json(), "rules": {"never": ["unicorn"]}}
+    with pytest.raises(LabelwiseError, match="label 'unicorn'"):
+        Decisions.from_json(stored, LABELS)
+
+
+def test_what_is_told_of_labels_that_are_never_selected():
+    assert never_told([]) == ""
+    assert never_told([f"l{j}" for j in range(23)]).endswith("l19 and 3 more.")

@@ -137,3 +137,20 @@ def test_nothing_known_leaves_everything_plain(images):
 def test_another_calibration_is_refused():
     with pytest.raises(LabelwiseError, match="calibration 'beta'; expected one of: platt, temperature, none"):
         tune(*case(), LABELS, calibration="beta")
+
+
+@pytest.mark.parametrize("objective", ["f1", "recall=0.9", "precision=0.5", "cost=1:9", "top=2"])
+@pytest.mark.parametrize("calibration", ["platt", "none"])
+def test_no_aim_brings_a_label_to_life_that_nothing_taught(objective, calibration):
+    z, y, known = case()
+    tuning = tune(z, y, known, LABELS, objective, calibration, never=(1, 3))
+    free = tune(z, y, known, LABELS, objective, calibration)
+    assert tuning.decisions.never == (1, 3)
+    assert free.selected[:, 3].any()
+    assert not tuning.selected[:, [1, 3]].any()
+    assert not tuning.decisions.select(np.ones((1, len(LABELS))))[:, [1, 3]].any()
+    assert [tuning.reasons[j] for j in (1, 3)] == ["no positive in train: never selected"] * 2
+    others = [j for j in range(len(LABELS)) if j not in (1, 3)]
+    np.testing.assert_array_equal(tuning.decisions.thresholds[others], free.decisions.thresholds[others])
+    y[:, 3], known[:, 3] = False, True
+    assert "d" not in tune(z, y, known, LABELS, never=(3,)).warning

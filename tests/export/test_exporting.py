@@ -18,10 +18,11 @@ from torch import Tensor
 import labelwise as lw
 import tiny_runs
 from labelwise.errors import LabelwiseError
-from labelwise.export import Artefact, exporting
+from labelwise.export import Artefact, exporting, tagger
+from labelwise.export.artefact import seal
 from labelwise.export.engines import fastest
 from labelwise.export.exporting import export_run
-from tolerance import ANSWERS
+from labelwise.types import Output
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "onnx_plain.py"
 
@@ -93,6 +94,44 @@ def test_a_plain_script_gives_the_same_answers(
         assert line.pop("image") == answer.image
         assert list(line) == answer.selected
         assert line == pytest.approx({name: answer.scores[name] for name in answer.selected}, abs=ANSWERS)
+
+
+def test_an_export_selects_no_label_that_nothing_taught(
+    exported: Artefact,
+    photos: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = shutil.copytree(exported.path, tmp_path / "marked")
+    about = json.loads((folder / "artefact.json").read_text())
+    names = about["labels"]["names"]
+    about["decisions"]["thresholds"] = dict.fromkeys(names, 0.0)
+    about["decisions"]["rules"]["never"] = ["3", "7"]
+    (folder / "artefact.json").write_text(json.dumps(about))
+    seal(folder)
+    others = [name for name in names if name not in ("3", "7")]
+    for answer in lw.load(folder).predict(photos):
+        assert sorted(answer.selected) == others
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(folder), *photos])
+    runpy.run_path(str(SCRIPT))
+    for line in capsys.readouterr().out.splitlines():
+        assert sorted(json.loads(line)) == [*others, "image"]
+    Artefact.open(folder).save()
+    assert Artefact.open(folder).decisions.never == (3, 7)
+
+
+def test_the_tagger_gives_such_a_label_no_probability() -> None:
+    logits = torch.tensor([[3.0, 50.0, -1.0]])
+
+    class Fixed(torch.nn.Module):
+        def forward(self, images: Tensor) -> Output:
+            return Output(logits, torch.zeros(1, 3, 1), None, torch.zeros(1, 3, 1))
+
+    scale, bias = np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, -1.0])
+    prediction, given = tagger.Tagger(Fixed(), scale, bias, never=(1,))(torch.zeros(1, 3, 8, 8))
+    assert prediction[0].tolist() == pytest.approx([1 / (1 + np.exp(-3)), 0, 1 / (1 + np.exp(4))])
+    assert torch.equal(given, logits)
 
 
 def test_the_plain_script_is_short_and_knows_nothing_of_us() -> None:

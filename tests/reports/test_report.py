@@ -16,6 +16,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.reports import write_report
 from labelwise.reports.record import read_run
 from labelwise.reports.sections import curves, duration, label_rows
+from labelwise.reports.tallies import confident_errors
 
 NAMES = ("cat", "dog", "sofa", "chair", "person", "potted plant")
 VOID = {"meta", "img", "br", "input", "link"}
@@ -242,3 +243,24 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
 
 def test_durations_are_rounded_before_they_are_split() -> None:
     assert [duration(s) for s in (59.6, 60, 3599.7, None)] == ["1 min", "1 min", "1 h 0 min", "–"]
+
+
+def test_labels_that_are_never_selected_are_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", NAMES, images=120)
+    labels = json.loads((run / "labels.json").read_text())
+    labels["rules"] = {"exclusive": [], "top_k": 0, "never": ["sofa"]}
+    (run / "labels.json").write_text(json.dumps(labels))
+    record = read_run(run)
+    assert record.never == (2,)
+    assert [row["name"] for row in label_rows(record)["rows"] if row["never"]] == ["sofa"]
+    assert not record.scores["test"].selected[:, 2].any()
+    page = Page(write_report(run).read_text(encoding="utf-8"))
+    assert "Never selected, no positive in train: sofa." in page.text
+    assert page.of("td")
+    assert [cell.get("title") for cell in page.of("td")].count("no positive in train") == 1
+    # Missed by rule, it is no mistake of the scores.
+    missed = confident_errors(record.scores["test"], record.thresholds)[1]
+    assert missed
+    assert 2 not in {pick.label for pick in missed}
+    plain = write_run(tmp_path / "plain", NAMES, images=60)
+    assert "Never selected" not in Page(write_report(plain).read_text(encoding="utf-8")).text

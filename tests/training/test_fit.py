@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import tiny_runs
 from labelwise.data.masks import known_mask
 from labelwise.data.splits import fewer_rows
 from labelwise.errors import LabelwiseError
+from labelwise.evaluation.tune import tune_run
 from labelwise.training import Run
 from labelwise.training.config import make_config
 from labelwise.training.fit import train
@@ -209,6 +211,65 @@ def test_a_label_without_positives_in_training_is_told(
     assert "no positive in the training split, so it cannot be learned: gold" in told
     per_label = json.loads((tmp_path / "run" / "results.json").read_text())["splits"]["test"]["per_label"]
     assert per_label["gold"]["positives"] == 5
+    assert per_label["gold"]["recall"] == 0
+    assert "cannot be learned: gold; never selected" in told
+    stored = json.loads((tmp_path / "run" / "labels.json").read_text())
+    assert (stored["rules"]["never"], stored["thresholds"]["gold"]) == (["gold"], 1.0)
+
+
+def _golden(folder: Path, splits: str) -> str:
+    """Photographs of which those of the named splits alone hold gold."""
+    file = tiny_runs.photographs(folder)
+    lines = file.read_text().splitlines()
+    gold = [f"{line},{int(line.rpartition(',')[2] in splits)}" for line in lines[1:]]
+    file.write_text("\n".join([lines[0] + ",gold", *gold]))
+    return f"csv:{file}"
+
+
+def test_a_label_that_nothing_taught_stays_unselected_untuned_and_tuned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _golden(tmp_path / "photos", "val test")
+    words = {"batch_size": 4, "epochs": 1}
+    run = _train(source, tmp_path / "run", data={"source": source, "untrained_labels": True}, **words)
+    gold = run.labels.names.index("gold")
+    assert run.decisions().never == (gold,)
+    tuning, _ = tune_run(run, lw.read(source), objective="recall=1")
+    assert tuning.decisions.never == run.decisions().never == (gold,)
+    predictor = lw.load(run.path)
+    photos = [lw.read(source).encoded(i) for i in range(21)]
+    assert not any("gold" in answer.selected for answer in predictor.predict(photos))
+    assert predictor.never_selected == ("gold",)
+
+    # So is a run that fits no decisions.
+    monkeypatch.setattr(sys.modules["labelwise.training.fit"], "_finish", lambda *parts: None)
+    plain = _train(source, tmp_path / "plain", data={"source": source, "untrained_labels": True}, **words)
+    assert (plain.decisions().never, plain.decisions().fitted) == ((gold,), False)
+    assert plain.decisions().thresholds.tolist() == [0.5, 0.5, 0.5, 1.0]
+
+
+def test_a_label_that_is_learned_but_not_in_val_is_decided_by_what_the_probabilities_expect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = _golden(tmp_path / "photos", "train")
+    run = train(make_config(tiny_runs.settings(source, batch_size=4, epochs=1)), tmp_path / "run")
+    assert run.decisions().never == ()
+    assert 0 < run.decisions().thresholds[run.labels.names.index("gold")] < 1
+    told = capsys.readouterr().err
+    assert "fewer than 2 known positives, or no known negative, to fit decisions on" in told
+    assert "gold" in told
+
+
+def test_what_another_run_learned_is_not_forgotten(tmp_path: Path) -> None:
+    taught, untaught = _golden(tmp_path / "a", "train val test"), _golden(tmp_path / "b", "")
+    words = {"batch_size": 4, "epochs": 1}
+    first = _train(taught, tmp_path / "first", **words)
+    onwards = {**words, "init_from": str(first.path)}
+    assert _train(untaught, tmp_path / "second", **onwards).decisions().never == ()
+    assert _train(untaught, tmp_path / "third", **words).decisions().never == (3,)
+    onwards["init_from"] = str(tmp_path / "third")
+    assert _train(untaught, tmp_path / "fourth", **onwards).decisions().never == (3,)
+    assert _train(taught, tmp_path / "fifth", **onwards).decisions().never == ()
 
 
 def test_a_frozen_run_reads_stored_maps_and_agrees_with_the_photographs(

@@ -21,6 +21,7 @@ class Decisions:
 
     `p = sigmoid(scale z + bias)`; label `l` is selected where `p_l >= thresholds_l`. Of an exclusive group only
     the label most over its threshold (largest `p - threshold`) stays; then only the `top_k` most probable stay.
+    A label that training had no positive of is never selected, whatever its probability, which nothing taught.
 
     Args:
         thresholds: `[L]` float64 in [0, 1], on the calibrated probability.
@@ -29,6 +30,7 @@ class Decisions:
         exclusive: columns of each exclusive group; at most one of a group is selected.
         top_k: at most so many labels an image; 0 sets no limit.
         source: what they were fitted on, for people.
+        never: columns of the labels that are never selected; their thresholds become 1.
 
     Raises:
         LabelwiseError: on numbers out of range or arrays of differing length.
@@ -44,6 +46,7 @@ class Decisions:
     exclusive: tuple[tuple[int, ...], ...] = ()
     top_k: int = 0
     source: str = ""
+    never: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("thresholds", "scale", "bias"):
@@ -63,13 +66,17 @@ class Decisions:
             if not good.all():
                 value = getattr(self, name)[~good][0]
                 raise LabelwiseError(f"{name} with {value}", expected, "fit the decisions again")
-        columns = [column for group in self.exclusive for column in group]
+        columns = [column for group in (*self.exclusive, self.never) for column in group]
         if self.top_k < 0 or any(not 0 <= column < len(self) for column in columns):
             raise LabelwiseError(
-                f"top_k {self.top_k}, exclusive groups {self.exclusive}",
+                f"top_k {self.top_k}, exclusive groups {self.exclusive}, never {self.never}",
                 f"0 or more, and columns below {len(self)}",
                 "correct the rules",
             )
+        # Programs that read thresholds alone then hardly select them either.
+        unlearned = np.isin(np.arange(len(self)), self.never)
+        object.__setattr__(self, "never", tuple(np.flatnonzero(unlearned).tolist()))
+        object.__setattr__(self, "thresholds", np.where(unlearned, 1.0, self.thresholds))
 
     def __len__(self) -> int:
         return len(self.thresholds)
@@ -92,6 +99,7 @@ class Decisions:
     def select(self, probabilities: np.ndarray) -> np.ndarray:
         """Selected labels, `[N, L]` bool, of calibrated probabilities `[N, L]`."""
         over = np.asarray(probabilities, dtype=np.float64) - self.thresholds
+        over[:, list(self.never)] = -np.inf
         chosen = over >= 0
         for group in self.exclusive:
             columns = np.array(group, dtype=np.int64)
@@ -117,6 +125,7 @@ class Decisions:
             "rules": {
                 "exclusive": [[names[column] for column in group] for group in self.exclusive],
                 "top_k": self.top_k,
+                **({"never": [names[column] for column in self.never]} if self.never else {}),
             },
         }
 
@@ -137,6 +146,7 @@ class Decisions:
             if "exclusive" in rules:
                 exclusive = tuple(tuple(labels.index(name) for name in group) for group in rules["exclusive"])
             top_k = int(rules.get("top_k", 0))
+            never = tuple(labels.index(name) for name in rules.get("never", ()))
         except (TypeError, AttributeError, ValueError, OverflowError) as error:
             if isinstance(error, LabelwiseError):
                 raise
@@ -144,7 +154,17 @@ class Decisions:
                 f"decisions in labels.json ({error})", "numbers by label name", "run `labelwise tune` again"
             ) from None
         source = str(stored.get("thresholds_from", plain.source))
-        return cls(thresholds, scale, bias, exclusive, top_k, source)
+        return cls(thresholds, scale, bias, exclusive, top_k, source, never)
+
+
+def never_told(names: Sequence[str]) -> str:
+    """A sentence on labels that are never selected; "" without any.
+
+    >>> never_told(["gold", "silver"])
+    'Never selected, no positive in train: gold, silver.'
+    """
+    few = ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
+    return f"Never selected, no positive in train: {few}." if names else ""
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from labelwise.metrics.arrays import one_of
 from labelwise.types import LabelSet
 
 FOLDS = 5
+NEVER = "no positive in train: never selected"
 STORED = ("platt", "temperature", "none")
 
 
@@ -55,6 +57,7 @@ def tune(
     objective: str = "f1",
     calibration: str = "platt",
     source: str = "",
+    never: Sequence[int] = (),
 ) -> Tuning:
     """Calibrate each label, then fit its threshold; and once more without each of five folds of the images.
 
@@ -69,6 +72,7 @@ def tune(
         objective: `f1`, `precision=P`, `recall=R`, `cost=FP:FN` or `top=K`.
         calibration: `platt`, `temperature`, or `none`, which leaves probabilities as they are.
         source: which images these are, for people.
+        never: columns of labels that stay unselected, since training had no positive of them.
 
     Raises:
         LabelwiseError: another objective or calibration, soft targets, NaN, or differing shapes.
@@ -77,14 +81,15 @@ def tune(
     one_of("calibration", calibration, STORED)
     z = np.asarray(logits, dtype=np.float64)
     told = f"{aim.text} on {source.removesuffix(':') or 'these images'}, {len(z)} images, {calibration} calibration"
-    decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, told)
+    decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, told, never)
     p, selected = np.zeros(z.shape), np.zeros(z.shape, bool)
     fold = np.random.default_rng(0).permutation(len(z)) % FOLDS
     for number in range(min(FOLDS, len(z))):
         rest, here = fold != number, fold == number
-        fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, told)[0]
+        fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, told, never)[0]
         p[here] = fitted.probabilities(z[here])
         selected[here] = fitted.select(p[here])
+    own[list(never)] = True  # whose decisions nobody needs
     shared = tuple(name for name, enough in zip(labels.names, own, strict=True) if not enough)
     return Tuning(decisions, p, selected, reasons, shared)
 
@@ -97,6 +102,7 @@ def _fit(
     aim: Objective,
     calibration: str,
     source: str,
+    never: Sequence[int],
 ) -> tuple[Decisions, list[str], np.ndarray]:
     # Thresholds need calibrated probabilities even where plain ones are to be shown: they are carried back.
     found = calibrate(z, targets, known, kind="platt" if calibration == "none" else calibration)
@@ -109,5 +115,6 @@ def _fit(
         thresholds = sigmoid((cut - bias) / scale).clip(LOWEST, 1 - LOWEST)
         scale, bias = np.ones(len(labels)), np.zeros(len(labels))
     plain = Decisions.plain(labels)
-    decisions = Decisions(thresholds, scale, bias, plain.exclusive, aim.top_k, source)
-    return decisions, info.reasons, found.own
+    decisions = Decisions(thresholds, scale, bias, plain.exclusive, aim.top_k, source, tuple(never))
+    reasons = [NEVER if j in decisions.never else reason for j, reason in enumerate(info.reasons)]
+    return decisions, reasons, found.own.copy()

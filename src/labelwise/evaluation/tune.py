@@ -31,6 +31,8 @@ def tune_run(
 ) -> tuple[Tuning, Result]:
     """Fit decisions on a split, store them in the run, and judge its stored scores by them.
 
+    Labels that training had no positive of stay unselected, whatever the split holds.
+
     Args:
         run: a run or its folder.
         data: a data set with the run's labels.
@@ -56,7 +58,8 @@ def tune_run(
             )
     result = evaluate(run, data, split, pointing=False, batch_size=batch_size, workers=workers)
     s, rows = result.scores, data.split(split)
-    tuning = tune(s.logits, s.hard, s.known, run.labels, objective, calibration, f"{split} of {data.source}")
+    never, of = run.decisions().never, f"{split} of {data.source}"
+    tuning = tune(s.logits, s.hard, s.known, run.labels, objective, calibration, of, never)
     run.save_decisions(tuning.decisions)
     _refresh(run, [rows.image_id(int(i)) for i in s.rows], tuning)
     return tuning, result.again(run, tuning)

@@ -31,18 +31,23 @@ class Tagger(nn.Module):
         model: what is exported.
         scale: `[L]`, of the calibration.
         bias: `[L]`.
+        never: columns of labels that are never selected; their probability is given as 0, which is under every
+            threshold, for the layout has no word for them.
     """
 
-    def __init__(self, model: LabelModel, scale: np.ndarray, bias: np.ndarray) -> None:
+    def __init__(
+        self, model: LabelModel, scale: np.ndarray, bias: np.ndarray, never: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.model = model
         self.register_buffer("scale", torch.from_numpy(scale).float())
         self.register_buffer("bias", torch.from_numpy(bias).float())
+        self.register_buffer("learned", torch.from_numpy(~np.isin(np.arange(len(bias)), never)).float())
 
     def forward(self, input: Tensor) -> tuple[Tensor, ...]:
         """`(prediction, logits)`."""
         logits = self.model(input).logits.float()
-        return (logits * self.scale + self.bias).sigmoid(), logits
+        return (logits * self.scale + self.bias).sigmoid() * self.learned, logits
 
 
 def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -> None:
@@ -66,7 +71,7 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
         )
     folder.mkdir(parents=True)
     eager = Eager(run.model(), "cpu")
-    tagger = Tagger(eager.model, decisions.scale, decisions.bias).eval()
+    tagger = Tagger(eager.model, decisions.scale, decisions.bias, decisions.never).eval()
     height, width = run.config.transform().size
     exported = exported_graph(tagger, torch.zeros(3, 3, height, width), INPUT)
     save_onnx(exported, folder / "model.onnx", INPUT, OUTPUTS)
@@ -76,11 +81,17 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
     write_text(folder / "selected_tags.csv", _tags(run))
     write_text(
         folder / "thresholds.csv",
-        _table([["category", "name", "threshold"], [0, "general", float(np.median(decisions.thresholds))]]),
+        _table([["category", "name", "threshold"], [0, "general", _usual(decisions)]]),
     )
     write_json(folder / "categories.json", [{"category": 0, "name": "general"}])
     stages = _stages(run)
     write_json(folder / "preprocess.json", {"test": stages, "val": stages})
+
+
+def _usual(decisions: Decisions) -> float:
+    """The median threshold of the labels that can be selected."""
+    kept = np.delete(decisions.thresholds, list(decisions.never))
+    return float(np.median(kept)) if len(kept) else 1.0
 
 
 def _tags(run: Run) -> str:
@@ -129,7 +140,9 @@ class _Session:
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         given = {INPUT: (images.float() / 255).numpy()}
         prediction, logits = self._session.run(list(OUTPUTS), given)
-        apart = float(np.abs(prediction - self._decisions.probabilities(logits)).max())
+        expected = self._decisions.probabilities(logits)
+        expected[:, list(self._decisions.never)] = 0
+        apart = float(np.abs(prediction - expected).max())
         if not apart <= PROBABILITY:
             raise LabelwiseError(
                 f"{self.name} with probabilities {apart:.3g} off its logits",

@@ -55,6 +55,7 @@ class RunRecord:
         epochs: one dict per epoch.
         scores: split -> scores, for the splits that have them.
         bad_images: (image, reason) pairs.
+        never: columns of labels that are never selected, since training had no positive of them.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class RunRecord:
     epochs: list[dict[str, Any]]
     scores: Mapping[str, Scores]
     bad_images: list[tuple[str, str]]
+    never: tuple[int, ...] = ()
 
     @property
     def shown_split(self) -> str:
@@ -120,6 +122,7 @@ def read_run(path: Path) -> RunRecord:
             split: _read_scores(file, decisions) for split, file in _score_files(path, results["splits"])
         },
         bad_images=_read_bad_images(path / "bad_images.csv"),
+        never=decisions.never,
     )
 
 

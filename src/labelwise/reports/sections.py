@@ -128,10 +128,10 @@ def label_rows(run: RunRecord) -> dict[str, Any]:
     """A row for each label, best AP first, labels without AP last."""
     per_label = run.splits[run.shown_split].get("per_label", {})
     rows: list[dict[str, Any]] = []
-    for name, threshold in zip(run.names, run.thresholds, strict=True):
+    for j, (name, threshold) in enumerate(zip(run.names, run.thresholds, strict=True)):
         figures_of = per_label.get(name, {})
         row = {key: number(figures_of.get(key)) for key in (*RATES, "positives", "negatives", "unknown")}
-        rows.append({"name": name, "threshold": float(threshold), **row})
+        rows.append({"name": name, "threshold": float(threshold), "never": j in run.never, **row})
     rows.sort(key=lambda row: (row["AP"] is None, -(row["AP"] or 0.0)))
     return {
         "rows": rows,

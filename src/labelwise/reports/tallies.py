@@ -106,7 +106,8 @@ def confident_errors(
     distance = margins(scores, thresholds)
     predicted = scores.selected
     invented = _furthest(distance, scores.known & ~scores.true & predicted, count)
-    missed = _furthest(-distance, scores.known & scores.true & ~predicted, count)
+    selectable = np.asarray(thresholds) < 1  # the others are missed by rule, not by a wrong score
+    missed = _furthest(-distance, scores.known & scores.true & ~predicted & selectable, count)
     return invented, [Pick(pick.row, pick.label, -pick.margin) for pick in missed]
 
 

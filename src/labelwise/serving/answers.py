@@ -112,10 +112,12 @@ class Answers:
     def describe(self) -> dict[str, Any]:
         """The labels with what decides about them, in their order, and what the page needs to know."""
         d, names = self._predictor.decisions, self.names
-        rows = zip(names, d.thresholds, d.scale, d.bias, strict=True)
+        never = [j in d.never for j in range(len(names))]
+        rows = zip(names, d.thresholds, d.scale, d.bias, never, strict=True)
         return {
             "labels": [
-                {"name": n, "threshold": float(t), "scale": float(s), "bias": float(b)} for n, t, s, b in rows
+                {"name": n, "threshold": float(t), "scale": float(s), "bias": float(b), "never_selected": no}
+                for n, t, s, b, no in rows
             ],
             "exclusive": [[names[j] for j in group] for group in d.exclusive],
             "top_k": d.top_k,

@@ -16,6 +16,7 @@ from torch import Tensor
 from labelwise.data.decode import UnreadableImage, evenly, first_dark
 from labelwise.data.pixels import BITS
 from labelwise.data.transforms import ImageTransform
+from labelwise.decisions import never_told
 from labelwise.errors import LabelwiseError
 from labelwise.export.hub import fetch
 from labelwise.serving.parts import Answers, Parts
@@ -78,8 +79,8 @@ def predict_collection(
         part: images in a file. A stop loses the parts that were not finished.
         bits: that 16-bit grey uses, see `decode_image`; `None` for what the model was trained with.
         on_part: told after each part how many are finished, and of how many.
-        on_note: told beforehand what a person should know, in sentences; of files that come out nearly black by a
-            look at 200 of them.
+        on_note: told beforehand what a person should know, in sentences: labels that are never selected, and files
+            that come out nearly black, by a look at 200 of them.
 
     Raises:
         LabelwiseError: a folder of another collection, or an engine that is not installed.
@@ -95,6 +96,8 @@ def predict_collection(
     if bits is not None and bits != predictor.transform.config.bits:
         predictor, known = predictor.with_bits(bits), f"{known} {bits} bits"
     parts = Parts(Path(out), files, predictor.labels.names, known, part)
+    if told := never_told(predictor.never_selected):
+        on_note(told)
     if predictor.transform.config.bits == BITS and (note := first_dark(files[i] for i in evenly(len(files)))):
         on_note(note)
     missing = parts.missing()

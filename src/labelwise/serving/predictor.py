@@ -121,6 +121,11 @@ class Predictor:
         self.labels, self.decisions, self.transform, self.engine = labels, decisions, transform, engine
         self.thresholds = dict(zip(labels.names, decisions.thresholds.tolist(), strict=True))
 
+    @property
+    def never_selected(self) -> tuple[str, ...]:
+        """Labels that are never selected, since training had no positive of them."""
+        return tuple(self.labels.names[j] for j in self.decisions.never)
+
     def predict(
         self,
         images: Image | Iterable[Image],

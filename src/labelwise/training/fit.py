@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -17,18 +16,18 @@ from labelwise.data import read
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import labels_without_training
 from labelwise.data.splits import ensure_splits, fewer_rows
-from labelwise.decisions import Tuning, tune
+from labelwise.decisions import Decisions, Tuning, tune
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import Result, judge
 from labelwise.evaluation.figures import left_out, shown
 from labelwise.memory import keep_freed_memory
 from labelwise.methods import Method
 from labelwise.training.checkpoint import settle_state
-from labelwise.training.choosing import cannot_judge, rows_to_choose_by
+from labelwise.training.choosing import rows_to_choose_by
 from labelwise.training.config import Config, make_config
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_json
-from labelwise.training.grown import grow_from, with_labels_of
+from labelwise.training.grown import grow_from, never_selected, with_labels_of
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.mistakes import warn_of_mistakes
@@ -127,10 +126,13 @@ def _train(
     if asked != config.method:
         found = f"{len(rows):,} training images, {rows.known.mean():.0%} of their labels known"
         watch.say(f"note: {found}: method {config.method}")
-    for line in (*told(config, rows), *_cannot_learn(config, rows), *cannot_judge(dataset, validation)):
+    unlearned = never_selected(rows, config.init_from)
+    for line in (*told(config, rows), *_cannot_learn(config, unlearned, rows.labels.names)):
         watch.say(line)
     if first:
         keep_mask(run.path, rows, config.data)
+        if unlearned:  # told from the start, for a run without a validation split fits no decisions
+            run.save_decisions(replace(Decisions.plain(run.labels), never=unlearned))
     with closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
         judge_by = (loaders.rows(validation), validation) if validation is not None else None
         examples = cache(lambda: loaders.rows(rows))
@@ -189,13 +191,13 @@ def _built(run: Run, rows: Dataset, vectors: torch.Tensor | None) -> Method:
     return built
 
 
-def _cannot_learn(config: Config, rows: Dataset) -> Iterator[str]:
+def _cannot_learn(config: Config, unlearned: Sequence[int], names: Sequence[str]) -> Iterator[str]:
     """What is said of labels without word vectors or without positives."""
     if config.vectors.missing:
         yield f"warning: no word vector, so it is learned: {', '.join(config.vectors.missing[:10])}"
-    empty = [rows.labels.names[j] for j in np.flatnonzero(~rows.positive.any(0))]
-    if empty:
-        yield f"warning: no positive in the training split, so it cannot be learned: {', '.join(empty[:10])}"
+    if unlearned:
+        few = ", ".join(names[j] for j in unlearned[:10]) + (", ..." if len(unlearned) > 10 else "")
+        yield f"warning: no positive in the training split, so it cannot be learned: {few}; never selected"
 
 
 def _finish(
@@ -255,7 +257,8 @@ def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
 def _decide(run: Run, result: Result, rows: Dataset, accelerator: Accelerator, watch: Watch) -> Tuning:
     """Fit calibration and thresholds on the validation split and store them."""
     s = result.scores
-    tuning = tune(s.logits, s.hard, s.known, run.labels, source=f"val of {rows.source}")
+    never = run.decisions().never
+    tuning = tune(s.logits, s.hard, s.known, run.labels, source=f"val of {rows.source}", never=never)
     if accelerator.is_main_process:
         run.save_decisions(tuning.decisions)
     accelerator.wait_for_everyone()

@@ -37,6 +37,24 @@ def with_labels_of(data: Dataset, init_from: str | Path) -> Dataset:
     return replace(found, labels=labels).with_labels([*old, *(name for name in here if name not in old)])
 
 
+def never_selected(rows: Dataset, init_from: str | Path) -> tuple[int, ...]:
+    """Columns of the labels without a known positive in the training rows; nothing can be learned of them.
+
+    A label that the run to go on from has learned stays, though these rows lack it.
+
+    Args:
+        rows: the training rows, with what is hidden in training hidden.
+        init_from: a run, or "" for none.
+    """
+    empty = ~rows.positive.any(0)
+    if init_from:
+        before = Run.open(init_from)
+        unlearned = {before.labels.names[j] for j in before.decisions().never}
+        learned = set(before.labels.names) - unlearned
+        empty &= np.array([name not in learned for name in rows.labels])
+    return tuple(np.flatnonzero(empty).tolist())
+
+
 def grow_from(init_from: str | Path, built: Method, priors: LabelPriors) -> None:
     """Give a newly built method the weights of a run.
 

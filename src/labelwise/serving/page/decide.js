@@ -2,15 +2,17 @@
 
 /**
  * Labels at or over their thresholds; of an exclusive group the one most over its own; then the likeliest `topK`.
+ * Those that training had no positive of are never selected.
  * @param {string[]} names in the model's order
  * @param {Map<string, number>} scores
  * @param {Map<string, number>} thresholds
  * @param {string[][]} exclusive
  * @param {number} topK 0 sets no limit
+ * @param {Set<string>} never
  * @returns {Set<string>}
  */
-export function select(names, scores, thresholds, exclusive, topK) {
-  const over = (name) => scores.get(name) - thresholds.get(name);
+export function select(names, scores, thresholds, exclusive, topK, never) {
+  const over = (name) => (never.has(name) ? -Infinity : scores.get(name) - thresholds.get(name));
   const chosen = new Set(names.filter((name) => over(name) >= 0));
   for (const group of exclusive) {
     const best = group.reduce((a, b) => (over(b) > over(a) ? b : a), group[0]);

@@ -11,6 +11,8 @@ const model = await askJson("/labels");
 const names = model.labels.map((label) => label.name);
 const own = new Map(model.labels.map((label) => [label.name, label.threshold]));
 const thresholds = new Map(own);
+const never = new Set(model.labels.filter((label) => label.never_selected).map((label) => label.name));
+const NEVER = "never selected: no positive in train";
 let photographs = [];
 
 at("model").textContent = model.model;
@@ -111,7 +113,7 @@ function show(photograph) {
   state.className = photograph.error ? "error" : "soft";
   state.textContent = photograph.error ?? "";
   if (!photograph.scores) return;
-  const chosen = select(names, photograph.scores, thresholds, model.exclusive, model.top_k);
+  const chosen = select(names, photograph.scores, thresholds, model.exclusive, model.top_k, never);
   photograph.chosen = chosen;
   state.textContent = chosen.size ? "" : "Nothing over its threshold.";
   const ranked = [...photograph.scores.keys()].sort((a, b) => chosen.has(b) - chosen.has(a));
@@ -129,10 +131,12 @@ function row(photograph, name) {
   fill.style.width = `${100 * score}%`;
   const tick = build("span", { className: "tick" });
   tick.style.left = `${100 * threshold}%`;
+  tick.hidden = never.has(name);
+  const decided = never.has(name) ? NEVER : `threshold ${percent(threshold)}, ${selected ? "selected" : "not selected"}`;
   const button = build("button", {
     type: "button", className: selected ? "row selected" : "row", title: name,
     "data-key": `row ${name}`, "aria-pressed": String(photograph.pinned === name),
-    "aria-label": `${name}: ${percent(score)}, threshold ${percent(threshold)}, ${selected ? "selected" : "not selected"}`,
+    "aria-label": `${name}: ${percent(score)}, ${decided}`,
   },
     build("span", { className: "mark", textContent: selected ? "✓" : "" }),
     build("span", { className: "name", textContent: name }),
@@ -191,6 +195,10 @@ function sliders() {
 
 function slider(name, place) {
   const id = `threshold-${place}`;
+  if (never.has(name)) {
+    const told = build("span", { className: "soft small never", textContent: NEVER });
+    return build("div", { className: "slider" }, build("span", { textContent: name, title: name }), told);
+  }
   const value = build("output", { htmlFor: id });
   const range = build("input", { type: "range", id, min: 0, max: 1, step: 0.01, value: thresholds.get(name) });
   const element = build("div", { className: "slider" }, build("label", { htmlFor: id, textContent: name, title: name }), value, range);
