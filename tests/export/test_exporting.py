@@ -23,6 +23,7 @@ from labelwise.export.artefact import seal
 from labelwise.export.engines import fastest
 from labelwise.export.exporting import export_run
 from labelwise.types import Output
+from tolerance import ANSWERS
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "onnx_plain.py"
 

@@ -75,7 +75,7 @@ def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
     for j, (name, found) in enumerate(result["per_label"].items()):
         cells = [f"{values[j]:.3f}" for values in (d.thresholds, d.scale, d.bias)]
         cells[0] = "never" if j in d.never else cells[0]
-        cells += ["-" if found[c] is None else f"{found[c]:.3f}" for c in ("F1", "precision", "recall")]
+        cells += [shown(found[c], 3) for c in ("F1", "precision", "recall")]
         table.add_row(name, f"{found['positives']:,}", *cells)
     console.print(table)
     m = result["metrics"]

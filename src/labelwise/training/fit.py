@@ -127,7 +127,8 @@ def _train(
         found = f"{len(rows):,} training images, {rows.known.mean():.0%} of their labels known"
         watch.say(f"note: {found}: method {config.method}")
     unlearned = never_selected(rows, config.init_from)
-    for line in (*told(config, rows), *_cannot_learn(config, unlearned, rows.labels.names)):
+    doubts = (*_cannot_learn(config, unlearned, rows.labels.names), *cannot_judge(dataset, validation))
+    for line in (*told(config, rows), *doubts):
         watch.say(line)
     if first:
         keep_mask(run.path, rows, config.data)

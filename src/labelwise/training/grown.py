@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from labelwise.data.dataset import Dataset
 from labelwise.methods import Method
 from labelwise.methods.growth import grow
