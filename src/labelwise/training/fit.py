@@ -23,7 +23,7 @@ from labelwise.evaluation.figures import left_out, shown
 from labelwise.memory import keep_freed_memory
 from labelwise.methods import Method
 from labelwise.training.checkpoint import settle_state
-from labelwise.training.choosing import rows_to_choose_by
+from labelwise.training.choosing import cannot_judge, rows_to_choose_by
 from labelwise.training.config import Config, make_config
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_json
