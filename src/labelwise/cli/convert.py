@@ -19,6 +19,7 @@ class Form(str, Enum):
     parquet = "parquet"
     coco = "coco"
     datasets = "datasets"
+    labelstudio = "labelstudio"
 
 
 class Images(str, Enum):

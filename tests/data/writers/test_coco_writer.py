@@ -197,7 +197,7 @@ def test_notes_on_files_and_names(small: Dataset, tmp_path: Path) -> None:
     assert "Files without any annotation: extra." in written.notes
     assert "File names from which tools cannot tell train, val or test: extra." in written.notes
     assert "Splits without images are left out: test." in written.notes
-    assert "Groups of rows are left out: COCO does not hold them." in written.notes
+    assert "Groups of rows are left out of the COCO files." in written.notes
     single = replace(data, split_of=None, split_names=())
     notes = convert(single, tmp_path / "my_train.json", "coco").notes
     assert "The name my_train.json says the split train to those who read it." in notes

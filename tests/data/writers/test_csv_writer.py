@@ -76,7 +76,7 @@ def test_the_file_as_a_person_sees_it(small: Dataset, photos: Path) -> None:
         "a/2.jpg,val,8,,1,0\n"
         "a/3.jpg,val,9,0,0,0\n"
     )
-    assert written.notes == ("Boxes are left out: CSV does not hold them.",)
+    assert written.notes == ("Boxes are left out of the CSV.",)
     (photos / "labels.csv").unlink()
 
 

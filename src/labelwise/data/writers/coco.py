@@ -78,7 +78,7 @@ def write(job: Job) -> Written:
         for split, rows in parts:
             with open(files[split], "w", encoding="ascii", newline="\n") as stream:
                 content.write(stream, rows)
-        notes = [*left_out(data, "COCO", "groups"), *content.notes(), *_file_notes(job, parts)]
+        notes = [*left_out(data, "the COCO files", "groups"), *content.notes(), *_file_notes(job, parts)]
         notes.append(f"Images are named below {root}: the folder of images to give to other tools.")
     return Written(
         job.out,

@@ -39,7 +39,7 @@ def write(job: Job) -> Written:
             without `copy`, or an image in two rows.
     """
     refuse_labels(job.data)
-    notes = [*left_out(job.data, "CSV", "boxes", "sets"), *_split_notes(job.data)]
+    notes = [*left_out(job.data, "the CSV", "boxes", "sets"), *_split_notes(job.data)]
     with ExitStack() as stack:
         part = stack.enter_context(whole_file(job.out))
         if job.images == "copy":

@@ -61,7 +61,7 @@ def write(job: Job) -> Written:
     with whole_folder(job.out) as part:
         (part / "data").mkdir()
         files = [file for split, rows in parts for file in _write_split(part / "data", split, rows, table)]
-    notes = [*left_out(data, "datasets", "boxes", "sets"), *table.notes()]
+    notes = [*left_out(data, "the shards", "boxes", "sets"), *table.notes()]
     if data.split_of is None:
         notes.append("A data set without splits is called train.")
     if "val" in data.splits():

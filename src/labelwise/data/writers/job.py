@@ -102,7 +102,7 @@ def left_out(data: Dataset, form: str, *parts: str) -> list[str]:
         "sets": bool(data.labels.groups),
     }
     name = {"boxes": "Boxes", "groups": "Groups of rows", "sets": "Groups of labels"}
-    return [f"{name[part]} are left out: {form} does not hold them." for part in parts if has[part]]
+    return [f"{name[part]} are left out of {form}." for part in parts if has[part]]
 
 
 def refuse_shares(data: Dataset, form: str) -> None:

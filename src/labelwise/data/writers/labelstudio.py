@@ -1,0 +1,230 @@
+"""Label Studio: tasks to import, with labels as annotations or predictions, and the labelling configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import numpy as np
+
+from labelwise.data.source import Source
+from labelwise.data.wholefile import whole_folder
+from labelwise.data.writers.images import absolute_paths, common_root, copy_images, names_from
+from labelwise.data.writers.job import Job, Written, left_out, refuse_shares, shown
+from labelwise.data.writers.predictions import Answer, read_answers
+from labelwise.errors import LabelwiseError
+
+MEANING = "tasks.json and config.xml for Label Studio; known labels as annotations, a model's as predictions"
+SUFFIXES = ("",)
+IMAGES = ("paths", "copy")
+OPTIONS = frozenset({"predictions", "url_prefix"})
+LOCAL_FILES = "/data/local-files/?d="
+"""How Label Studio names a file below its folder of local files."""
+_CONTROL, _OBJECT = "labels", "image"
+
+
+def write(job: Job) -> Written:
+    """Writes `OUT/tasks.json` and `OUT/config.xml`.
+
+    An image whose labels are all known is an annotation. One whose labels are known in part is a prediction to go on
+    from, as a choice that is not made says absent in Label Studio; a model's answer fills in what is unknown there. One
+    of which nothing is known is a task, with the model's answer where there is one.
+
+    Raises:
+        LabelwiseError: shares, predictions of other images, or images inside the data set without `copy`.
+    """
+    data = job.data
+    refuse_shares(data, "Label Studio")
+    if not len(data):
+        raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
+    notes = left_out(data, "the tasks", "boxes", "sets")
+    answers = read_answers(job.predictions) if job.predictions is not None else []
+    with whole_folder(job.out) as part:
+        if job.images == "copy":
+            root, names = Path(os.path.abspath(job.out / "images")), copy_images(job, part / "images")
+            given = names if data.embedded else absolute_paths(job)
+        else:
+            given = absolute_paths(job)
+            root = common_root(job, given)
+            names = names_from(given, root)
+        by_row = _by_row(job, given, answers, notes)
+        labels = list(dict.fromkeys([*data.labels, *(n for a in by_row.values() for n in a.selected or ())]))
+        if len(labels) > len(data.labels):
+            notes.append(f"Labels of the predictions alone: {shown(labels[len(data.labels) :])}.")
+        tasks = Tasks(job, [_url(job, root, name) for name in names], by_row)
+        with open(part / "tasks.json", "w", encoding="utf-8", newline="\n") as stream:
+            mark = "[\n"
+            for task in tasks:
+                stream.write(mark + json.dumps(task, ensure_ascii=False))
+                mark = ",\n"
+            stream.write("\n]\n")
+        (part / "config.xml").write_text(configuration(labels), encoding="utf-8")
+    notes += tasks.notes()
+    if job.url_prefix is None:
+        notes.append(
+            f"Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root}, and add a folder there as local storage."
+        )
+    return Written(job.out, ("tasks.json", "config.xml"), tuple(notes), _source(job, tasks, root))
+
+
+def configuration(labels: Sequence[str]) -> str:
+    """The labelling configuration: an image and choices of which several may be made.
+
+    >>> print(configuration(["dog"]))
+    <View>
+      <Image name="image" value="$image" />
+      <Choices name="labels" toName="image" choice="multiple" showInline="true">
+        <Choice value="dog" />
+      </Choices>
+    </View>
+    <BLANKLINE>
+    """
+    for label in labels:
+        if any(letter < " " and letter not in "\t\n\r" for letter in label):
+            raise LabelwiseError(f"label {label!r}", "a name that XML can hold", "rename the label")
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Image", name=_OBJECT, value="$image")
+    choices = ElementTree.SubElement(
+        view, "Choices", name=_CONTROL, toName=_OBJECT, choice="multiple", showInline="true"
+    )
+    for label in labels:
+        ElementTree.SubElement(choices, "Choice", value=label)
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode") + "\n"
+
+
+def _url(job: Job, root: Path, name: str) -> str:
+    prefix = LOCAL_FILES if job.url_prefix is None else job.url_prefix
+    return prefix + quote(name if not os.path.isabs(name) else os.path.relpath(name, root))
+
+
+def _by_row(
+    job: Job, paths: Sequence[str], answers: Sequence[Answer], notes: list[str]
+) -> Mapping[int, Answer]:
+    """The answer for each row; answers name images by path, from the folder that `predict` ran in or as the data set.
+
+    Raises:
+        LabelwiseError: answers of which none is for an image of the data set.
+    """
+    if not answers:
+        return {}
+    place = {job.data.image_id(row): row for row in range(len(job.data))}
+    place |= {path: row for row, path in enumerate(paths)}
+    found, others = dict[int, Answer](), list[str]()
+    for answer in answers:
+        row = place.get(os.path.abspath(answer.image), place.get(answer.image))
+        if row is None:
+            others.append(answer.image)
+        elif answer.selected is not None:
+            found[row] = answer
+    if len(others) == len(answers):
+        raise LabelwiseError(
+            f"{job.predictions} with {shown(others, 3)}",
+            f"images of the data set, such as {paths[0]}",
+            "predict on those, or run this in the folder in which `labelwise predict` ran",
+        )
+    if others:
+        notes.append(f"{len(others):,} predictions of other images are left out: {shown(others, 3)}.")
+    if len(found) < len(job.data):
+        notes.append(f"{len(job.data) - len(found):,} images have no prediction.")
+    return found
+
+
+def _source(job: Job, tasks: Tasks, root: Path) -> Source | None:
+    """How `labelstudio:` reads the annotations back; `None` where there are no labels in them."""
+    if not tasks.labelled:
+        return None
+    folder = str(root)
+    folder = '"' + folder.replace('"', '""') + '"' if set(folder) & set(',"') else folder
+    options = {"images": folder, **({"blank": "negative"} if tasks.counts["empty"] else {})}
+    return Source("labelstudio", str(job.out / "tasks.json"), options)
+
+
+class Tasks:
+    """The tasks of a data set, in the order of its rows.
+
+    Args:
+        job: its data set, with hard labels.
+        urls: of the images.
+        answers: what a model answered, by row.
+    """
+
+    def __init__(self, job: Job, urls: Sequence[str], answers: Mapping[int, Answer]) -> None:
+        self._data, self._urls, self._answers = job.data, urls, answers
+        self._positive = job.data.positive
+        self.counts: Counter[str] = Counter()
+        self.labelled = False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in range(len(self._data)):
+            known = self._data.known[row]
+            task: dict[str, Any] = {"data": self._fields(row)}
+            if known.all():
+                names = self._names(self._positive[row])
+                self.counts["annotations"] += 1
+                self.counts["empty"] += not names
+                self.labelled |= bool(names)
+                task["annotations"] = [{"result": _choices(names)}]
+            prediction = self._prediction(row, known)
+            if prediction is not None:
+                task["predictions"] = [prediction]
+            yield task
+
+    def notes(self) -> list[str]:
+        """Sentences on the tasks that were made."""
+        notes = []
+        if self.counts["empty"]:
+            notes.append(
+                f"{self.counts['empty']:,} annotations hold no choice, as every label is absent; tools may take them "
+                "for unanswered."
+            )
+        if self.counts["partly"]:
+            notes.append(
+                f"{self.counts['partly']:,} images of which some labels are unknown are no annotations, as a choice "
+                "that is not made says absent: what is known of them is a prediction to go on from."
+            )
+        return notes
+
+    def _fields(self, row: int) -> dict[str, Any]:
+        fields: dict[str, Any] = {_OBJECT: self._urls[row]}
+        if self._data.split_of is not None and self._data.split_of[row] >= 0:
+            fields["split"] = self._data.split_names[self._data.split_of[row]]
+        if self._data.group is not None:
+            fields["group"] = int(self._data.group[row])
+        return fields
+
+    def _names(self, chosen: np.ndarray) -> list[str]:
+        return [self._data.labels.names[j] for j in np.flatnonzero(chosen)]
+
+    def _prediction(self, row: int, known: np.ndarray) -> dict[str, Any] | None:
+        """The model's answer under what is known in part of the image, or that alone."""
+        partly = bool(known.any() and not known.all())
+        self.counts["partly"] += partly
+        present = self._names(self._positive[row]) if partly else []
+        answer = self._answers.get(row)
+        if answer is None:
+            return {"model_version": "known labels", "result": _choices(present)} if present else None
+        absent = set(self._names(known & ~self._positive[row])) if partly else set()
+        chosen = [name for name in answer.selected or () if name not in absent]
+        names = list(dict.fromkeys([*chosen, *present]))
+        return {"model_version": "labelwise", "score": _score(answer, chosen), "result": _choices(names)}
+
+
+def _score(answer: Answer, chosen: Sequence[str]) -> float:
+    """The lowest probability of the chosen labels, or 1 less the highest of all where none is chosen."""
+    least = min((answer.scores[name] for name in chosen), default=None)
+    return round(1 - max(answer.scores.values(), default=0.0) if least is None else least, 6)
+
+
+def _choices(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Choices as a result of a task; nothing where none is made."""
+    value = {"choices": list(names)}
+    entry = {"id": _CONTROL, "from_name": _CONTROL, "to_name": _OBJECT, "type": "choices", "value": value}
+    return [entry] if names else []

@@ -1,0 +1,126 @@
+"""What `labelwise predict --out` wrote, in any of its kinds of file, by image."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from labelwise.errors import LabelwiseError, first_line
+
+OWN = ("image", "error", "selected")
+"""Columns that every table of predictions has; a label of such a name has `score:` before it."""
+_WHAT = "a file that `labelwise predict --out` wrote"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered for one image.
+
+    Args:
+        image: the path as it was given to `predict`.
+        selected: the labels that it chose, in the file's order; `None` where the image could not be read.
+        scores: probability of each label.
+    """
+
+    image: str
+    selected: tuple[str, ...] | None
+    scores: dict[str, float]
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """The answers of a file in .parquet, .csv, .tsv, .jsonl or .ndjson, or of a folder of parts.
+
+    Raises:
+        LabelwiseError: no such file, or one of another kind.
+    """
+    files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
+    try:
+        found = [answer for file in files for answer in _read(file)]
+    except LabelwiseError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        csv.Error,
+        pa.ArrowException,
+    ) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        raise LabelwiseError(f"{path} ({reason})", _WHAT, "check --predictions") from None
+    if not found:
+        raise LabelwiseError(f"{path} without predictions", _WHAT, "check --predictions")
+    return found
+
+
+def _read(file: Path) -> Iterator[Answer]:
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        with parquet.ParquetFile(file) as opened:
+            _refuse_other(file, opened.schema_arrow.names)
+            for batch in opened.iter_batches(batch_size=4096):
+                yield from (_of_row(row, row["selected"] or ()) for row in batch.to_pylist())
+    elif suffix in (".csv", ".tsv"):
+        with open(file, newline="", encoding="utf-8") as stream:
+            rows = csv.DictReader(stream, delimiter="\t" if suffix == ".tsv" else ",", strict=True)
+            _refuse_other(file, rows.fieldnames or ())
+            yield from (_of_row(row, _names(row["selected"])) for row in rows)
+    elif suffix in (".jsonl", ".ndjson"):
+        with open(file, encoding="utf-8") as stream:
+            yield from (_of_line(json.loads(line)) for line in stream if line.strip())
+    else:
+        raise LabelwiseError(
+            f"{str(file)!r}", f"{_WHAT}, in .parquet, .csv, .tsv or .jsonl", "check --predictions"
+        )
+
+
+def _refuse_other(file: Path, columns: Sequence[str]) -> None:
+    lost = [name for name in OWN if name not in columns]
+    if lost:
+        raise LabelwiseError(f"{file} without the column {lost[0]!r}", _WHAT, "check --predictions")
+
+
+def _of_row(row: dict[str, Any], selected: Sequence[str]) -> Answer:
+    if row["error"]:
+        return Answer(row["image"], None, {})
+    scores = {_label(name): float(cell) for name, cell in row.items() if name not in OWN}
+    return Answer(row["image"], tuple(selected), scores)
+
+
+def _of_line(line: dict[str, Any]) -> Answer:
+    if "error" in line:
+        return Answer(line["image"], None, {})
+    labels = line["labels"]
+    chosen = tuple(label["name"] for label in labels if label["selected"])
+    return Answer(line["image"], chosen, {label["name"]: float(label["score"]) for label in labels})
+
+
+def _names(cell: str) -> list[str]:
+    """Names in a cell of CSV: with `|` between them, or a JSON list.
+
+    >>> _names("dog|cat"), _names('["a|b"]'), _names("")
+    (['dog', 'cat'], ['a|b'], [])
+    """
+    if cell.startswith("["):
+        return [str(name) for name in json.loads(cell)]
+    return cell.split("|") if cell else []
+
+
+def _label(column: str) -> str:
+    """The label of a column of scores.
+
+    >>> _label("dog"), _label("score:image"), _label("score:dog")
+    ('dog', 'image', 'score:dog')
+    """
+    bare = column
+    while bare.startswith("score:"):
+        bare = bare.removeprefix("score:")
+    return bare if bare in OWN else column
