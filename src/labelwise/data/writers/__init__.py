@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.writers import coco, csv, datasets, labelstudio, parquet
+from labelwise.data.writers import coco, csv, datasets, labelstudio, lightly, parquet
 from labelwise.data.writers.job import Job, Written
 from labelwise.errors import LabelwiseError
 
@@ -38,7 +38,7 @@ WRITERS: Mapping[str, Writer] = {
     module.__name__.rpartition(".")[2]: Writer(
         module.MEANING, module.SUFFIXES, module.IMAGES, module.OPTIONS, module.write
     )
-    for module in (csv, parquet, coco, datasets, labelstudio)
+    for module in (csv, parquet, coco, datasets, labelstudio, lightly)
 }
 BY_SUFFIX = {".csv": "csv", ".parquet": "parquet"}
 """Forms that a file name tells by itself."""
