@@ -20,6 +20,7 @@ class Form(str, Enum):
     coco = "coco"
     datasets = "datasets"
     labelstudio = "labelstudio"
+    lightly = "lightly"
 
 
 class Images(str, Enum):
