@@ -200,8 +200,11 @@ def _from_names(
     rows = _joined(parts)
     rows, unclear, alone = _unknown_rows(rows, source)
     blank = ~rows.known & ~unclear
+    before = set(rows.names)
     rows = nothing_word(rows, source, notes)
-    stated = tuple(dict.fromkeys(n for column in columns for n in label_names.get(column, ())))
+    gone = before - set(rows.names)  # the word for nothing is no label, also where a file lists it
+    every = dict.fromkeys(n for column in columns for n in label_names.get(column, ()))
+    stated = tuple(name for name in every if name not in gone)
     names = (*stated, *(n for n in rows.names if n not in stated))
     if not names:
         raise LabelwiseError(
