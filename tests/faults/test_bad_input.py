@@ -70,15 +70,15 @@ def test_a_csv_without_rows(tmp_path: Path, train: Train) -> None:
 def test_a_column_of_another_kind(photos: Path, train: Train) -> None:
     _rewrite(photos, lambda rows: [[*row, "colour" if i == 0 else "deep sea"] for i, row in enumerate(rows)])
     told = train(photos).told
-    assert "column 'colour' holds no label states: 'deep sea' in row 2" in told
-    assert "expected 1, 0 or blank (unknown) in every column but image, split and group" in told
-    assert "leave the column out with ?ignore=colour" in told
+    assert "column with cells that are no label states: colour ('deep sea' from row 2 on)" in told
+    assert "expected 1, 0 or blank (unknown), or true/false, yes/no, in every label column" in told
+    assert "leave out what is no label with ?ignore=colour" in told
 
 
 def test_one_odd_cell(photos: Path, train: Train) -> None:
-    _rewrite(photos, lambda rows: [*rows[:4], [rows[4][0], "yes", *rows[4][2:]], *rows[5:]])
+    _rewrite(photos, lambda rows: [*rows[:4], [rows[4][0], "maybe", *rows[4][2:]], *rows[5:]])
     assert (
-        "row 5, column 'red': 'yes'; expected 1, 0, blank (unknown) or a share in between"
+        "row 5, column 'red': 'maybe'; expected 1, 0, blank (unknown) or a share in between"
         in train(photos).told
     )
 
@@ -282,6 +282,6 @@ def test_the_programs_own_exit_code(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert found.stdout == ""
     assert found.stderr.startswith(
-        "labelwise: 'labels.xyz', which does not exist; expected a path, or one of voc:DIR"
+        "labelwise: 'labels.xyz', which does not exist; expected a path, or one of voc:, coco:"
     )
     assert found.stderr.count("\n") == 1
