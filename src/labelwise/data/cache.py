@@ -194,13 +194,10 @@ class PrintCache:
         order = there[np.argsort(slots[there], kind="stable")]
         content = memoryview(bytearray(_THUMB * len(order)))
         starts = np.flatnonzero(np.diff(slots[order], prepend=-2) != 1)  # neighbours are read at once
-        ends = np.append(starts[1:], len(order)) * _THUMB
+        ends = np.append(starts, len(order))[1:] * _THUMB
         places = zip((starts * _THUMB).tolist(), ends.tolist(), slots[order[starts]].tolist(), strict=True)
-        for (
-            start,
-            end,
-            slot,
-        ) in places:  # copied, not mapped: a page that is touched brings a megabyte with it
+        # Copied, not mapped: a page that is touched may bring a megabyte around it into the memory of the process.
+        for start, end, slot in places:
             if os.preadv(self._thumbs, [content[start:end]], _THUMB * slot) < end - start:
                 raise LabelwiseError(
                     f"{self.folder} without thumbnails that were in it", "whole files", "delete this folder"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 
-from labelwise.data.cache import StoredThumbs
+from labelwise.data.cache import THUMB_SIDE, StoredThumbs
 from labelwise.data.contents import content_codes, dataset_content_codes
 from labelwise.data.fingerprints import Fingerprints, fingerprint, fingerprints, ranges
 from labelwise.data.hamming import close_blocks, close_pairs
@@ -50,7 +50,7 @@ def near_duplicates(prints: Fingerprints) -> list[list[int]]:
     look = _Look(prints.thumbs, rows)
     group = np.arange(len(rows))
     # The difference of two means is at most the mean difference; half a level covers the rounding of the limit.
-    reach = look.limit.astype(np.float64) * look.cells + 0.5
+    reach = _limit(look.contrast).astype(np.float64) * (THUMB_SIDE * THUMB_SIDE * 3) + 0.5
     for pairs in close_blocks(prints.hashes[rows], HASH_DISTANCE, group, look.total, reach):
         _join(group, pairs, look)
     codes = np.arange(len(prints.readable))
@@ -59,26 +59,40 @@ def near_duplicates(prints: Fingerprints) -> list[list[int]]:
 
 
 class _Look:
-    """Thumbnails of some rows, by their place among them."""
+    """Thumbnails of some rows, by their place among them.
+
+    Means of 4 x 4 pixels are held in memory: their difference is at most that of the thumbnails, so that most pairs
+    are refused without reading these.
+    """
 
     def __init__(self, thumbs: np.ndarray | StoredThumbs, rows: np.ndarray) -> None:
         self._thumbs, self._rows = thumbs, rows
-        self.contrast, self.total, self.cells = np.zeros(len(rows), np.float32), np.zeros(len(rows)), 1
+        self.contrast, self.total = np.zeros(len(rows), np.float32), np.zeros(len(rows))
+        self._means = np.zeros((len(rows), 4, 4, 3), np.uint8)
         for block in ranges(len(rows), _BLOCK):
             part = slice(block.start, block.stop)
-            pixels = thumbs[rows[part]].astype(np.float32)
+            found = thumbs[rows[part]]
+            pixels = found.astype(np.float32)
             self.contrast[part] = pixels.std((1, 2, 3))
             self.total[part] = pixels.sum((1, 2, 3))  # whole numbers, and exact
-            self.cells = pixels[0].size
-        self.limit = _limit(self.contrast)
+            self._means[part] = found.reshape(-1, 4, 4, 4, 4, 3).sum((2, 4), np.uint16) >> 4
 
     def alike(self, pairs: np.ndarray) -> np.ndarray:
         """Which pairs have close thumbnails."""
-        places, at = np.unique(pairs, return_inverse=True)
-        one, other = self._thumbs[self._rows[places]].reshape(len(places), -1)[at.reshape(-1, 2).T]
-        apart = (np.maximum(one, other) - np.minimum(one, other)).astype(np.float32)
-        difference = apart @ np.ones(apart.shape[1], np.float32) / np.float32(apart.shape[1])
-        return difference <= _limit(self.contrast[pairs].min(1))
+        limit = _limit(self.contrast[pairs].min(1))
+        means = self._means.reshape(len(self._means), -1)
+        alike = _difference(*means[pairs.T]) <= limit + 1  # for they are rounded down
+        if alike.any():
+            places, at = np.unique(pairs[alike], return_inverse=True)
+            thumbs = self._thumbs[self._rows[places]].reshape(len(places), -1)
+            alike[alike] = _difference(*thumbs[at.reshape(-1, 2).T]) <= limit[alike]
+        return alike
+
+
+def _difference(one: UInt8[np.ndarray, "K D"], other: UInt8[np.ndarray, "K D"]) -> Float32[np.ndarray, " K"]:
+    """Mean difference of the bytes."""
+    apart = (np.maximum(one, other) - np.minimum(one, other)).astype(np.float32)
+    return apart @ np.ones(apart.shape[1], np.float32) / np.float32(apart.shape[1])
 
 
 def _limit(contrast: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:

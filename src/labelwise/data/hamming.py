@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,10 @@ from jaxtyping import Float64, Int, Int64, UInt8, UInt64
 
 MOST_BITS = 11  # from 12 on, one half may differ in 6 bits, for which 32 places have no such code
 _BLOCK = 1 << 18  # comparisons at once: a few arrays of 2 MiB
-_FEW = 1 << 13  # words up to which comparing all is quicker than taking keys apart
+_FEW = 1 << 12  # words up to which comparing all is quicker than taking keys apart
+_DENSE = 1 << 18  # comparisons in a bucket from which words that stay apart are compared once and for all
+_RADIUS = 16  # bits from the middle of such words
+_MOST_BALLS = 256  # each costs a look at all words
 _CROWD = 32  # comparisons a row from which a bucket is looked through in rounds
 _GROWTH = 8
 
@@ -96,90 +99,83 @@ def close_blocks(
         level: a number of each word; pairs that differ in it by more than the `reach` of either are left out.
         reach: as above.
     """
-    if len(words) < 2:
-        return
-    plain = level is None or reach is None
-    levels = _Levels(np.zeros(len(words)), np.full(len(words), np.inf)) if plain else _Levels(level, reach)
-    crowd = max(_CROWD, len(words) >> 15)
     every = masks(distance) if len(words) > _FEW else np.zeros(1, np.uint64)
-    seen: np.ndarray | None = None
-    for number, mask in enumerate(every):
-        search = _Search(words, distance, group, levels, mask, every[:number])
-        if seen is None or not np.array_equal(group, seen):
-            seen, order_by_group = group.copy(), np.argsort(group, kind="stable")
-        order = order_by_group
-        key = _keys(words, mask)[order]
-        place = np.argsort(key, kind="stable")  # 16 bits: sorted by counting
-        order, key = order[place], key[place]
-        starts = _starts(key)
-        low, high = _ends(key, group[order]), _ends(key)
-        pairs = np.add.reduceat(high - low, starts)
-        sizes = np.diff(starts, append=len(key))
-        crowded = np.repeat(pairs > crowd * sizes, sizes)
-        yield from search.compared(order, low, np.where(crowded, low, high))
-        if crowded.any():
-            yield from search.in_rounds(order[crowded], key[crowded])
+    level = np.zeros(len(words)) if level is None else level
+    reach = np.full(len(words), np.inf) if reach is None else reach
+    search = _Search(_spread(words), distance, group, level, reach, -1 - np.arange(len(words)))
+    for number in range(len(every) if len(words) > 1 else 0):
+        yield from search.by_mask(every[number], every[:number])
 
 
-@dataclass(frozen=True)
-class _Levels:
-    level: np.ndarray
-    reach: np.ndarray
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Search:
-    """The comparisons of one mask."""
+    """Where the search stands; `ball` is the number of the ball that a row is in, or a number of its own below 0."""
 
     words: np.ndarray
     distance: int
     group: np.ndarray
-    levels: _Levels
-    mask: np.uint64
-    earlier: np.ndarray
+    level: np.ndarray
+    reach: np.ndarray
+    ball: np.ndarray
+    balls: int = 0
+    mask: np.uint64 | int = 0
+    earlier: Sequence[np.uint64] = ()
+    seen: np.ndarray | None = None
 
-    def compared(self, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> Iterator[np.ndarray]:
+    def by_mask(self, mask: np.uint64, earlier: Sequence[np.uint64]) -> Iterator[np.ndarray]:
+        """Compares words that agree on the bits of a mask: those of one bucket."""
+        self.mask, self.earlier = mask, earlier
+        if self.seen is None or not np.array_equal(self.group, self.seen):
+            self.seen, self.order = self.group.copy(), np.argsort(self.group, kind="stable")
+        key = _keys(self.words, mask)[self.order]
+        place = np.argsort(key, kind="stable")  # 16 bits: sorted by counting
+        order, key = self.order[place], key[place]
+        low, high = _ends(key, self.group[order]), _ends(key)
+        sizes, pairs = _by_bucket(key, high - low)
+        crowded = np.repeat(pairs > max(_CROWD, len(key) >> 15) * sizes, sizes)
+        yield from self._compared(order, low, np.where(crowded, low, high))
+        rows, key = order[crowded], key[crowded]
+        if len(rows):
+            apart = yield from self._in_rounds(rows, key)
+            yield from self._dense(rows, key, apart)
+
+    def _compared(self, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> Iterator[np.ndarray]:
         """Compares the row at place p of the order with those at places `low[p]` to `high[p]`."""
         count = np.maximum(high - low, 0)
         total = np.cumsum(count)
-        if not len(total) or not total[-1]:
-            return
         words = self.words[order]
         cuts = np.searchsorted(total, np.arange(_BLOCK, total[-1] + _BLOCK, _BLOCK)) + 1
         start = 0
         for stop in np.unique(np.minimum(cuts, len(order))).tolist():
             part, before = count[start:stop], total[start:stop] - count[start:stop]
             first = total[start - 1] if start else 0
-            size = int(total[stop - 1] - first)
-            other = np.arange(size) + np.repeat(low[start:stop] - (before - first), part)
+            other = np.arange(total[stop - 1] - first) + np.repeat(low[start:stop] - (before - first), part)
             apart = np.repeat(words[start:stop], part)
             apart ^= words[other]
             near = np.flatnonzero(bit_count(apart) <= self.distance)
+            near = near[self._first_here(apart[near])]
             if len(near):
                 one = np.searchsorted(before - first, near, "right") - 1 + start
-                pairs = np.stack([order[one], order[other[near]]], 1)
-                pairs = pairs[self._wanted(pairs, apart[near])]
-                if len(pairs):
-                    yield pairs
+                i, j = order[one], order[other[near]]
+                wanted = (self.group[i] != self.group[j]) & (self.ball[i] != self.ball[j])
+                wanted &= np.abs(self.level[i] - self.level[j]) <= np.minimum(self.reach[i], self.reach[j])
+                if wanted.any():
+                    yield np.stack([i[wanted], j[wanted]], 1)
             start = stop
 
-    def _wanted(self, pairs: np.ndarray, apart: np.ndarray) -> np.ndarray:
-        """Places of pairs in different groups and within reach that this mask is the first to bring together."""
-        i, j = pairs.T
-        near = np.abs(self.levels.level[i] - self.levels.level[j])
-        wanted = np.flatnonzero(
-            (self.group[i] != self.group[j])
-            & (near <= np.minimum(self.levels.reach[i], self.levels.reach[j]))
-            & (apart & self.mask == 0)  # a bucket goes by 16 bits, and a mask may have more
-        )
+    def _first_here(self, apart: np.ndarray) -> np.ndarray:
+        """Places of pairs that this mask is the first to bring together, by the bits in which they differ."""
+        first = np.flatnonzero(apart & self.mask == 0)  # a bucket goes by 16 bits, and a mask may have more
         for mask in self.earlier:
-            wanted = wanted[apart[wanted] & mask != 0]
-        return wanted
+            if not len(first):
+                break
+            first = first[apart[first] & mask != 0]
+        return first
 
-    def in_rounds(self, rows: np.ndarray, key: np.ndarray) -> Iterator[np.ndarray]:
+    def _in_rounds(self, rows: np.ndarray, key: np.ndarray) -> Generator[np.ndarray, None, np.ndarray]:
         """Compares each row with one other of its bucket, then with 8, 64 and so on.
 
-        What the first rounds join is left out of the later ones.
+        What the first rounds join is left out of the later ones. Returns the comparisons of the last by row.
         """
         done, window, seen = 0, 1, None
         while True:
@@ -187,46 +183,86 @@ class _Search:
             if seen is None or not np.array_equal(now, seen):
                 done, seen = 0, now
                 order, low, high = self._ranges(rows, key)
-            yield from self.compared(order, low + done, np.minimum(low + window, high))
+            yield from self._compared(order, low + done, np.minimum(low + window, high))
             if window >= (high - low).max():
-                return
+                return high - low
             done, window = window, window * _GROWTH
+
+    def _dense(self, rows: np.ndarray, key: np.ndarray, apart: np.ndarray) -> Iterator[np.ndarray]:
+        """Compares all words around the middle of each bucket in which many stay apart, once and for all.
+
+        They are a ball from then on, and later masks leave out the pairs within it.
+        """
+        mask, earlier = self.mask, self.earlier
+        sizes, pairs = _by_bucket(key, apart)
+        ends = np.cumsum(sizes)
+        for bucket in np.argsort(-pairs, kind="stable")[: _MOST_BALLS - self.balls].tolist():
+            if pairs[bucket] < _DENSE:
+                break
+            some = self.words[rows[ends[bucket] - sizes[bucket] : ends[bucket]]]
+            bits = np.unpackbits(some.view(np.uint8).reshape(-1, 8), axis=1).mean(0) > 0.5
+            middle = np.packbits(bits).view(np.uint64)[0]
+            ball = np.flatnonzero((bit_count(self.words ^ middle) <= _RADIUS) & (self.ball < 0))
+            if len(ball) > 1:
+                self.mask, self.earlier = 0, [*earlier, mask]
+                yield from self._in_rounds(ball, np.zeros(len(ball), np.uint16))
+                self.ball[ball] = self.balls
+            self.balls += 1
 
     def _ranges(self, rows: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An order of the rows and the places that each is to be compared with.
 
-        Buckets are ordered by group, so that a row is compared with other groups alone, or by level, so that it is
-        compared with those within reach alone: by what leaves fewer comparisons.
+        A bucket is ordered by group or by ball, so that a row is compared with others alone, or by level, so that it
+        is compared with those within reach alone: by what leaves the fewest comparisons.
         """
-        group, level, reach = self.group[rows], self.levels.level[rows], self.levels.reach[rows]
-        starts = _starts(key)
-        sizes = np.diff(starts, append=len(key))
-        by_group = np.lexsort((group, key))
-        low, high = _ends(key, group[by_group]), _ends(key)
-        by_level = np.lexsort((level, key))
-        bucket = np.repeat(np.arange(len(starts)), sizes)
+        high = _ends(key)
+        ways = []
+        for code in (self.group[rows], self.ball[rows]):
+            order = np.lexsort((code, key))
+            ways.append((order, _ends(key, code[order]), high))
+        level, reach = self.level[rows], self.reach[rows]
+        order = np.lexsort((level, key))
         span = 2.0 * float(np.ptp(level)) + 2.0
-        line = bucket * span + level[by_level]
-        far = np.minimum(reach[by_level], span / 2)
-        last = np.minimum(np.searchsorted(line, line + far, "right"), high)
-        after = np.arange(1, len(rows) + 1)
-        shorter = np.add.reduceat(last - after, starts) < np.add.reduceat(high - low, starts)
-        take = np.repeat(shorter, sizes)
-        order = rows[np.where(take, by_level, by_group)]
-        return order, np.where(take, after, low), np.where(take, last, high)
+        line = key.astype(np.float64) * span + level[order]
+        last = np.searchsorted(line, line + np.minimum(reach[order], span / 2), "right")
+        ways.append((order, np.arange(1, len(rows) + 1), np.minimum(last, high)))
+        sizes, _ = _by_bucket(key, high)
+        best = np.argmin([_by_bucket(key, stop - start)[1] for _, start, stop in ways], axis=0)
+        best = np.repeat(best, sizes)
+        order, low, high = (np.choose(best, [way[part] for way in ways]) for part in range(3))
+        return rows[order], low, high
+
+
+def _spread(words: np.ndarray) -> np.ndarray:
+    """The words with their bits in another order: those that tell little are shared out evenly to halves and masks."""
+    share = (
+        [(words >> np.uint64(bit) & np.uint64(1)).mean() for bit in range(64)] if len(words) else [0.5] * 64
+    )
+    order = np.argsort(np.abs(np.array(share) - 0.5), kind="stable")
+    rng = np.random.default_rng(0)
+    found = np.zeros(len(words), np.uint64)
+    for place, bit in enumerate(np.concatenate([rng.permutation(order[0::2]), rng.permutation(order[1::2])])):
+        found |= (words >> np.uint64(bit) & np.uint64(1)) << np.uint64(place)
+    return found
+
+
+def _by_bucket(key: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Size of each run of equal keys and the sum of the counts in it."""
+    starts = _starts(key)
+    return np.diff(starts, append=len(key)), np.add.reduceat(count, starts)
 
 
 def _keys(words: np.ndarray, mask: np.uint64) -> np.ndarray:
     """Bits of the words at the places of the mask, the first 16 of them, side by side."""
     key, width = np.zeros(len(words), np.uint16), 0
-    for quarter in range(4):
-        bits = [b for b in range(16) if int(mask) >> (16 * quarter + b) & 1][: 16 - width]
-        if bits:
-            values = np.arange(1 << 16, dtype=np.uint32)
-            table = sum((values >> b & 1) << (width + place) for place, b in enumerate(bits))
-            part = (words >> np.uint64(16 * quarter)).astype(np.uint16)
-            key |= np.asarray(table).astype(np.uint16)[part]
-            width += len(bits)
+    for start in range(0, 64, 16):
+        table, used = np.zeros(1 << 16, np.uint16), width
+        for bit in range(16):  # what a number of more bits gives follows from what those of fewer bits give
+            taken = int(mask) >> (start + bit) & 1 and width < 16
+            table[1 << bit : 2 << bit] = table[: 1 << bit] | (1 << width if taken else 0)
+            width += bool(taken)
+        if width > used:
+            key |= table[(words >> np.uint64(start)).astype(np.uint16)]
     return key
 
 
@@ -243,5 +279,5 @@ def _starts(*sorted_keys: np.ndarray) -> np.ndarray:
 def _ends(*sorted_keys: np.ndarray) -> np.ndarray:
     """For each place, where its run of equal keys ends."""
     starts = _starts(*sorted_keys)
-    ends = np.append(starts[1:], len(sorted_keys[0]))
+    ends = np.append(starts, len(sorted_keys[0]))[1:]
     return np.repeat(ends, np.diff(starts, append=len(sorted_keys[0])))
