@@ -162,8 +162,6 @@ def work_of(case: str, folder: Path, rows: int) -> Work:
         repeated_groups,
     )
     from labelwise.data.splits import ensure_splits
-    from labelwise.training.config import Config
-    from labelwise.training.mistakes import warn_of_mistakes
 
     if case.startswith("pairs-"):
         hashes, _ = drawn(case.removeprefix("pairs-"), rows)
@@ -184,6 +182,9 @@ def work_of(case: str, folder: Path, rows: int) -> Work:
             return len(copies)
 
         return twice
+
+    from labelwise.training.config import Config  # brings the networks' libraries: not for a check
+    from labelwise.training.mistakes import warn_of_mistakes
 
     def opened() -> int:
         data = ensure_splits(replace(read(source), split_of=None, split_names=()))
