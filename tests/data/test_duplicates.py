@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelwise.data import Dataset, UnreadableImage, hamming, read
+from labelwise.data import Dataset, UnreadableImage, contents, hamming, read
 from labelwise.data import fingerprints as prints_module
 from labelwise.data.cache import PrintCache, image_keys
 from labelwise.data.check import check
@@ -42,7 +42,7 @@ KINDS = ("random", "clusters", "one ball", "few bits", "repeats")
 
 def brute_pairs(hashes: np.ndarray, distance: int) -> np.ndarray:
     """Every pair, bit by bit."""
-    bits = np.unpackbits(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1).astype(np.int16)
+    bits = np.unpackbits(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32)
     apart = bits @ (1 - bits).T
     i, j = np.nonzero(np.triu(apart + apart.T <= distance, 1))
     return np.stack([i, j], 1)
@@ -68,11 +68,14 @@ def hashes_of(kind: str, count: int, seed: int) -> np.ndarray:
 def test_close_pairs_are_those_of_every_pair(
     kind: str, distance: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashes = hashes_of(kind, 1500, seed=distance)
+    hashes = hashes_of(kind, 900, seed=distance)
     slow = brute_pairs(hashes, distance)
     assert close_pairs(hashes, distance).tolist() == slow.tolist()
     monkeypatch.setattr(hamming, "_FEW", 0)  # as with many hashes
     monkeypatch.setattr(hamming, "_BLOCK", 1000)
+    assert close_pairs(hashes, distance).tolist() == slow.tolist()
+    monkeypatch.setattr(hamming, "_CROWD", 3)
+    monkeypatch.setattr(hamming, "_DENSE", 200)
     assert close_pairs(hashes, distance).tolist() == slow.tolist()
     if kind != "random":
         assert len(slow) > 100 or distance < 2
@@ -112,6 +115,8 @@ def test_close_pairs_of_any_hashes(draw: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hamming, "_FEW", 0)
         patch.setattr(hamming, "_CROWD", draw.draw(st.sampled_from([0, 1, 32])))
+        patch.setattr(hamming, "_DENSE", draw.draw(st.sampled_from([1, 9, 1 << 18])))
+        patch.setattr(hamming, "_RADIUS", draw.draw(st.sampled_from([2, 16])))
         assert close_pairs(hashes, distance).tolist() == brute_pairs(hashes, distance).tolist()
 
 
@@ -159,6 +164,7 @@ def test_groups_are_those_of_the_definition(kind: str, look: str, monkeypatch: p
     monkeypatch.setattr(hamming, "_FEW", 0)
     monkeypatch.setattr(hamming, "_CROWD", 2)
     monkeypatch.setattr(hamming, "_BLOCK", 500)
+    monkeypatch.setattr(hamming, "_DENSE", 100)
     monkeypatch.setattr("labelwise.data.duplicates._BLOCK", 64)
     assert near_duplicates(prints) == expected
     if kind == "one ball":
@@ -176,16 +182,54 @@ def test_many_alike_cost_their_number_and_not_its_square(monkeypatch: pytest.Mon
     hashes = hashes_of("one ball", 20_000, 0)
     thumbs = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8), len(hashes), 0)
     looked = []
-    alike = hamming._Search.compared
+    alike = hamming._Search._compared
 
     def counted(self: hamming._Search, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> object:
         looked.append(int(np.maximum(high - low, 0).sum()))
         return alike(self, order, low, high)
 
-    monkeypatch.setattr(hamming._Search, "compared", counted)
+    monkeypatch.setattr(hamming._Search, "_compared", counted)
     groups = near_duplicates(Fingerprints(hashes, thumbs, np.ones(len(hashes), bool), ()))
     assert max(map(len, groups)) > 19_000
     assert sum(looked) < 200 * len(hashes)
+
+
+@pytest.mark.parametrize("kind", ["one ball", "repeats of one"])
+def test_many_alike_by_hash_alone_are_compared_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster of hashes whose pictures differ: every pair is compared, and not anew for each of 94 masks."""
+    monkeypatch.setattr(hamming, "_FEW", 0)
+    count = 3000
+    hashes = hashes_of(kind, count, 0) if kind == "one ball" else np.full(count, 7, np.uint64)
+    thumbs = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+    found: list[int] = []
+    original = hamming._Search._compared
+
+    def counted(self: hamming._Search, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> object:
+        found.append(int(np.maximum(high - low, 0).sum()))
+        return original(self, order, low, high)
+
+    monkeypatch.setattr(hamming._Search, "_compared", counted)
+    monkeypatch.setattr(hamming, "_DENSE", 1 << 12)
+    assert near_duplicates(Fingerprints(hashes, thumbs, np.ones(count, bool), ())) == []
+    assert sum(found) < 1.5 * count * count
+
+
+def test_no_thumbnail_is_read_where_means_tell_the_pictures_apart() -> None:
+    class Noted:
+        def __init__(self, thumbs: np.ndarray) -> None:
+            self.thumbs, self.read = thumbs, list[int]()
+
+        def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+            self.read += rows.tolist()
+            return self.thumbs[rows]
+
+    thumbs = np.random.default_rng(0).integers(0, 256, (300, 4, 4, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+    thumbs[7] = thumbs[200]
+    noted = Noted(thumbs)
+    prints = Fingerprints(np.zeros(300, np.uint64), thumbs, np.ones(300, bool), ())
+    object.__setattr__(prints, "thumbs", noted)
+    assert near_duplicates(prints) == [[7, 200]]
+    assert sorted(noted.read) == sorted([*range(300), 7, 200])
 
 
 def test_repeated_groups() -> None:
@@ -276,19 +320,15 @@ def test_files_that_vanish_or_are_no_files_are_like_no_other(
 
 def test_only_images_that_may_be_copies_are_read(photos: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     read_rows = []
-    digest = prints_module  # a name that is never a row
-
-    from labelwise.data import contents
+    original = contents._Contents.digest
 
     def noted(self: contents._Contents, row: int) -> bytes | None:
         read_rows.append(row)
         return original(self, row)
 
-    original = contents._Contents.digest
     monkeypatch.setattr(contents._Contents, "digest", noted)
     dataset_content_codes(photos)
     assert sorted(read_rows) == [0, 5, 7]  # not the link, and no image of another length
-    assert digest is prints_module
 
 
 @pytest.fixture
