@@ -9,9 +9,6 @@ from torch import Tensor
 UNIT = 2.0**-24
 """Largest relative error of one rounding to float32."""
 
-ROUNDED = {"rtol": 2 * UNIT, "atol": 1e-9}
-"""For `assert_close`: a float64 value beside the same one kept as float32."""
-
 
 def summed(terms: int, size: float | Tensor) -> dict[str, float]:
     """For `assert_close`: two float32 sums of the same terms, each added in an order of its own.

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
+from labelwise.numerics import at_least_float32
 from labelwise.types import LabelFeatures, Output, Targets
 
 
@@ -61,7 +62,7 @@ class LabelModel(nn.Module):
         found = self._extract(feature_map, want_maps, states)
         features, logits = self.relate(found.features)
         if found.logits is not None:
-            own = found.logits.float()
+            own = at_least_float32(found.logits)
             logits = own if logits is None else (1 - self.own_share) * logits + self.own_share * own
         assert logits is not None, "an extractor without logits of its own needs a classifier"
         maps = self.class_activation(feature_map) if want_maps and found.maps is None else found.maps
@@ -77,7 +78,7 @@ class LabelModel(nn.Module):
     def relate(self, decoupled: Float[Tensor, "B L E"]) -> tuple[Tensor, Tensor | None]:
         """Features behind the relation, and their logits by the classifier, of the extractor's label features."""
         features = decoupled if self.relation is None else self.relation(decoupled)
-        return features, None if self.classifier is None else self.classifier(features).float()
+        return features, None if self.classifier is None else at_least_float32(self.classifier(features))
 
     def class_activation(self, feature_map: Float[Tensor, "B C h w"]) -> Float[Tensor, "B L h w"]:
         """Evidence of a pooled model: how far each place alone raises a label's score, the positive part of it.

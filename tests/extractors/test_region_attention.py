@@ -11,7 +11,6 @@ from torch import Tensor
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import RegionAttention
-from tolerance import ROUNDED
 
 CLOSE = {"rtol": 0, "atol": 1e-9}
 
@@ -81,9 +80,9 @@ def test_equals_the_description(options: dict, seeded: torch.Generator) -> None:
     found = module(x, want_maps=True)
     best, winner = logits.max(1)
     assert (winner > 0).any()
-    torch.testing.assert_close(found.logits.double(), best, **ROUNDED)
-    torch.testing.assert_close(found.branches["whole"].double(), logits[:, 0], **ROUNDED)
-    torch.testing.assert_close(found.branches["regions"].double(), logits[:, 1:].amax(1), **ROUNDED)
+    torch.testing.assert_close(found.logits, best, **CLOSE)
+    torch.testing.assert_close(found.branches["whole"], logits[:, 0], **CLOSE)
+    torch.testing.assert_close(found.branches["regions"], logits[:, 1:].amax(1), **CLOSE)
     for b in range(len(x)):
         for label in range(6):
             k = int(winner[b, label])
@@ -97,7 +96,7 @@ def test_features_give_the_logits_again(seeded: torch.Generator) -> None:
     module, x = make(), a_map()
     found = module(x)
     again = (found.features * module.weight).sum(2) + module.bias
-    torch.testing.assert_close(found.logits.double(), again, **ROUNDED)
+    torch.testing.assert_close(found.logits, again, **CLOSE)
 
 
 @torch.no_grad()
@@ -149,7 +148,7 @@ def test_uniform_control_is_the_whole_map(seeded: torch.Generator) -> None:
     pooled = x.mean((2, 3))
     pooled = pooled / pooled.square().mean(1, keepdim=True).sqrt()
     torch.testing.assert_close(found.features, pooled.unsqueeze(1).expand(-1, 6, -1), **CLOSE)
-    torch.testing.assert_close(found.logits.double(), pooled @ module.weight.T + module.bias, **ROUNDED)
+    torch.testing.assert_close(found.logits, pooled @ module.weight.T + module.bias, **CLOSE)
     torch.testing.assert_close(found.maps, torch.full((3, 6, 4, 6), 1 / 24))
     assert found.branches == {}
 
@@ -170,7 +169,7 @@ def test_gradients_are_the_derivative(pool: str, seeded: torch.Generator) -> Non
 def test_smallest_sizes(batch: int, labels: int, h: int, w: int, seeded: torch.Generator) -> None:
     module, x = make(labels=labels), a_map(h=h, w=w, batch=batch)
     logits, _, _ = slow(module, x)
-    torch.testing.assert_close(module(x).logits.double(), logits.amax(1), **ROUNDED)
+    torch.testing.assert_close(module(x).logits, logits.amax(1), **CLOSE)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -149,8 +149,8 @@ def test_mixed_conventions_in_a_table(photos: Path, tmp_path: Path) -> None:
     mixed = _rewrite(photos, negative, "mixed.csv")
     out = ("--out", tmp_path / "run", "--no-report", *TINY)
     told = command("train", "--data", f"csv:{mixed}", *out).told
-    assert "column 'red': '-1'; expected 1, 0, blank (unknown) or a share in between" in told
-    assert "read such cells as unknown with ?unknown=TEXT" in told
+    assert "-1 in red, whose other cells are 1, beside columns of 0 and 1; expected one meaning of -1" in told
+    assert "add ?absent=-1 or ?unknown=-1" in told
     found = command("train", "--data", f"csv:{mixed}?unknown=-1", *out)
     assert (
         "note: red: 1 and unknown, but never 0 as in other columns; if what was read as unknown means absent there, "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64, Int, Int64, UInt8, UInt64
@@ -119,10 +119,10 @@ class _Search:
     ball: np.ndarray
     balls: int = 0
     mask: np.uint64 | int = 0
-    earlier: Sequence[np.uint64] = ()
+    earlier: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
     seen: np.ndarray | None = None
 
-    def by_mask(self, mask: np.uint64, earlier: Sequence[np.uint64]) -> Iterator[np.ndarray]:
+    def by_mask(self, mask: np.uint64, earlier: np.ndarray) -> Iterator[np.ndarray]:
         """Compares words that agree on the bits of a mask: those of one bucket."""
         self.mask, self.earlier = mask, earlier
         if self.seen is None or not np.array_equal(self.group, self.seen):
@@ -204,7 +204,7 @@ class _Search:
             middle = np.packbits(bits).view(np.uint64)[0]
             ball = np.flatnonzero((bit_count(self.words ^ middle) <= _RADIUS) & (self.ball < 0))
             if len(ball) > 1:
-                self.mask, self.earlier = 0, [*earlier, mask]
+                self.mask, self.earlier = 0, np.append(earlier, mask)
                 yield from self._in_rounds(ball, np.zeros(len(ball), np.uint16))
                 self.ball[ball] = self.balls
             self.balls += 1

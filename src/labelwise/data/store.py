@@ -99,7 +99,7 @@ class PackedImages:
 
     def _bytes(self, number: int, start: int) -> bytes:
         """An image's bytes from a place on."""
-        length = int(self.lengths[number])
+        length = int(self.lengths[number]) if 0 <= number < len(self) else -1
         if length < 0:
             reason = self._reasons.get(number, f"image {number} of {self.folder} is not there")
             raise UnreadableImage(reason, "a whole image file", "replace it and pack again")

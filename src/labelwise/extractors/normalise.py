@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labelwise.numerics import at_least_float32
+
 MapNormKind = Literal["none", "mean", "rms", "layer", "batch"]
 
 
@@ -42,7 +44,7 @@ class MapNorm(nn.Module):
             return self.batch_norm(x)
         if self.kind in ("mean", "rms"):
             # Squares of a half-precision map overflow; means are taken in fp32 or wider.
-            full = x.to(torch.promote_types(x.dtype, torch.float32))
+            full = at_least_float32(x)
             mean_square = full.square().mean((1, 2, 3), keepdim=True)
             if self.kind == "mean":
                 of_mean = full.mean((2, 3), keepdim=True).square().mean(1, keepdim=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.numerics import at_least_float32
 from labelwise.types import LabelFeatures
 
 
@@ -96,7 +97,7 @@ class RegionAttention(nn.Module):
         return LabelFeatures(features, maps, best, branches=branches)
 
     def _logits(self, pooled: Float[Tensor, "B K C"]) -> Float[Tensor, "B K L"]:
-        return nn.functional.linear(pooled, self.weight).float() + self.bias
+        return at_least_float32(nn.functional.linear(pooled, self.weight)) + self.bias
 
     def _pool(self, tokens: Float[Tensor, "B C P"], inside: Bool[Tensor, "B K P"]) -> Float[Tensor, "B K C"]:
         if self.pool == "mean":

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.numerics import at_least_float32
 from labelwise.types import LabelFeatures
 
 MAX = 99
@@ -92,7 +93,7 @@ class ResidualAttention(nn.Module):
         for s, temperature in zip(scores, self.temperatures, strict=True):
             a = self._attention(s, temperature)
             features.append(mean + self.lam * (a @ tokens.transpose(1, 2)))
-            logits = s.float().mean(2) + self.lam * (a * s).float().sum(2) + logits
+            logits = at_least_float32(s).mean(2) + self.lam * at_least_float32(a * s).sum(2) + logits
         maps = self._evidence(scores).unflatten(2, size) if want_maps else None
         return LabelFeatures(torch.cat(features, 2), maps, logits)
 

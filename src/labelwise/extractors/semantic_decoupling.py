@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.bilinear import tanh_scores
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.numerics import at_least_float32
 from labelwise.types import LabelFeatures
 
 
@@ -125,10 +126,7 @@ class _Scores(nn.Module):
     def forward(self, tokens: Float[Tensor, "B P C"], chunk: int) -> Float[Tensor, "B L P"]:
         u = self.fc4.weight if self.fc3 is None else self.fc4.weight @ self.fc3.weight
         q, k = self.U(tokens), self.V(self.vectors())
-        scores = tanh_scores(_full(q.flatten(0, 1)), _full(k), _full(u[0]), chunk)
+        scores = tanh_scores(
+            at_least_float32(q.flatten(0, 1)), at_least_float32(k), at_least_float32(u[0]), chunk
+        )
         return scores.unflatten(0, q.shape[:2]).transpose(1, 2)
-
-
-def _full(t: Tensor) -> Tensor:
-    """In fp32 or wider, as a sum of many tanh needs it."""
-    return t.to(torch.promote_types(t.dtype, torch.float32))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
 from labelwise.extractors.transformer import Attention, as_tokens, layers_of, sine_code
+from labelwise.numerics import at_least_float32
 from labelwise.types import LabelFeatures
 
 Grid = Float[Tensor, "B D _ _"]
@@ -92,7 +93,7 @@ class DualRelations(nn.Module):
         """Label features of a map, the graph's logits, `gcn` and `sac` as branches, and maps where asked for."""
         size = x.shape[2:]
         tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
-        scores = self.score(tokens).transpose(1, 2).to(torch.promote_types(tokens.dtype, torch.float32))
+        scores = at_least_float32(self.score(tokens).transpose(1, 2))
         places = scores.softmax(2) if self.learned else torch.full_like(scores, 1 / scores.shape[2])
         related = self._relate(tokens.transpose(1, 2).unflatten(2, size))
         weights = places.to(related.dtype)

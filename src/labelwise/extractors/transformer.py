@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelwise.errors import LabelwiseError
+from labelwise.numerics import at_least_float32
 
 Tokens = Float[Tensor, "B P D"]
 Asking = Float[Tensor, "b n D"]
@@ -69,7 +70,7 @@ class Attention(nn.Module):
         if not want_weights:
             return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)), None
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
-        weights = scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(-1)
+        weights = at_least_float32(scores).softmax(-1)
         return self.out((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)), weights.mean(1)
 
     def _look_everywhere(

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labelwise.losses.discriminative import Cells, Features, Halves, present, unit
-from labelwise.losses.functional import full_precision
 from labelwise.losses.gather import joined_sum
+from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
 
@@ -92,7 +92,7 @@ class PrototypeConformity(nn.Module):
     def forward(self, features: Features, targets: Targets) -> Halves:
         """What draws features to their centre, and what drives them from the others'."""
         with torch.autocast(features.device.type, enabled=False):
-            f, held = full_precision(features), present(targets)
+            f, held = at_least_float32(features), present(targets)
             intra = inter = f.new_zeros(())
             if self.near is not None:
                 distance = _clamped((f - self.near).square().sum(-1)).masked_fill(~held, 0)

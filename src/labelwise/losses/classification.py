@@ -13,6 +13,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.losses import functional as L
 from labelwise.losses.functional import Reduction
 from labelwise.losses.two_way import TwoWayLoss
+from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
 
@@ -30,7 +31,7 @@ class CellLoss(nn.Module):
 
     def cells(self, logits: L.Cells, values: L.Cells) -> L.Cells:
         """Loss of each cell under finite values in [0, 1], known or not, in fp32."""
-        return self._cells(L.full_precision(logits), L.full_precision(values))
+        return self._cells(at_least_float32(logits), at_least_float32(values))
 
     def forward(
         self, logits: Float[Tensor, "B L"], targets: Targets | Tensor, known: Tensor | None = None
@@ -39,7 +40,7 @@ class CellLoss(nn.Module):
         t = Targets.of(targets, known)
         with torch.autocast(logits.device.type, enabled=False):
             # An unknown cell may hold anything, NaN too, whose gradient would not be masked by the reduction.
-            values = L.full_precision(t.values).masked_fill(~t.known, 0)
+            values = at_least_float32(t.values).masked_fill(~t.known, 0)
             return L.reduce(self.cells(logits, values), t.known, self.reduction)
 
 

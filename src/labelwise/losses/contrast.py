@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from labelwise.losses.functional import full_precision
+from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
 NegativePairs = Literal["repel", "none"]
@@ -17,7 +17,7 @@ NegativePairs = Literal["repel", "none"]
 
 def unit(features: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
     """Features at length 1, in fp32; one shorter than 1e-3 grows a thousandfold, and so does its gradient, at most."""
-    return F.normalize(full_precision(features), dim=2, eps=1e-3)
+    return F.normalize(at_least_float32(features), dim=2, eps=1e-3)
 
 
 def pair_contrast(

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from labelwise.losses.functional import full_precision
 from labelwise.losses.gather import joined_rows, joined_sum, processes, rank
+from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
 Halves = tuple[Float[Tensor, ""], Float[Tensor, ""]]
@@ -27,7 +27,7 @@ def unit(vectors: Float[Tensor, "*S D"]) -> Float[Tensor, "*S D"]:
     >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    full = full_precision(vectors)
+    full = at_least_float32(vectors)
     return full * (full.square().sum(-1, keepdim=True) + 1e-12).rsqrt()
 
 
@@ -178,7 +178,7 @@ class OutputLoss(nn.Module):
     def forward(self, logits: Float[Tensor, "B L"], targets: Targets) -> Halves:
         """What draws images with a label in common together, and what drives different labels apart."""
         with torch.autocast(logits.device.type, enabled=False):
-            z = full_precision(logits)
+            z = at_least_float32(logits)
             v = unit(z if self.space == "logits" else z.sigmoid())
             v, held = joined_rows(v, present(targets).to(z.dtype))
             cosines = v @ v.T

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labelwise.losses.gather import processes
+from labelwise.numerics import at_least_float32
 
 Cells = Float[Tensor, "B L"]
 Reduction = Literal["mean_known", "label_sum", "sum"]
@@ -39,18 +40,13 @@ def _mean_over_processes(count: Tensor) -> Tensor:
     return count / processes()
 
 
-def full_precision(t: Tensor) -> Tensor:
-    """The tensor in fp32, or in float64 where it is that already; halves lose what a loss needs."""
-    return t.to(torch.promote_types(t.dtype, torch.float32))
-
-
 def binary_cross_entropy(logits: Cells, values: Cells) -> Cells:
     """`-y log p - (1 - y) log(1 - p)` per cell, `p = sigmoid(z)`.
 
     >>> round(binary_cross_entropy(torch.zeros(1, 1), torch.ones(1, 1)).item(), 6)
     0.693147
     """
-    logits = full_precision(logits)
+    logits = at_least_float32(logits)
     return F.binary_cross_entropy_with_logits(logits, values.to(logits.dtype), reduction="none")
 
 
@@ -72,7 +68,7 @@ def focal(logits: Cells, values: Cells, gamma: float = 2.0, alpha: float = 0.25)
     >>> round(focal(torch.zeros(1, 1), torch.ones(1, 1)).item(), 7)
     0.0433217
     """
-    logits, values = full_precision(logits), full_precision(values)
+    logits, values = at_least_float32(logits), at_least_float32(values)
     # sigmoid(-z) and not 1 - p, which rounds to 0 for a confident positive and leaves gamma < 1 without a gradient.
     miss = values * torch.sigmoid(-logits) + (1 - values) * torch.sigmoid(logits)
     weight = values * alpha + (1 - values) * (1 - alpha) if alpha < 1 else torch.ones_like(values)
@@ -96,7 +92,7 @@ def asymmetric(
     >>> round(asymmetric(torch.zeros(1, 1), torch.zeros(1, 1), 4.0, 1.0, 0.05).item(), 6)
     0.024515
     """
-    logits, values = full_precision(logits), full_precision(values)
+    logits, values = at_least_float32(logits), at_least_float32(values)
     p = torch.sigmoid(logits)
     if margin > 0:
         shifted = (p - margin).clamp(min=0)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
 from labelwise.losses.discriminative import present, unit
-from labelwise.losses.functional import full_precision
 from labelwise.losses.gather import joined_rows
+from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
 
@@ -56,7 +56,7 @@ class JaccardContrast(nn.Module):
         """What draws images together, and what drives them apart."""
         with torch.autocast(features.device.type, enabled=False):
             states = torch.stack([present(targets), targets.known], 2).float()
-            v, states = joined_rows(unit(full_precision(features).mean(1)), states)
+            v, states = joined_rows(unit(at_least_float32(features).mean(1)), states)
             together, comparable = self._pairs(states[..., 0], states[..., 1])
             s = v @ v.T / self.temperature
             partners = together.sum(1)

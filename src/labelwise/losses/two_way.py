@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelwise.errors import LabelwiseError
-from labelwise.losses.functional import full_precision
 from labelwise.losses.gather import joined_rows
+from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
 # Stands for a cell that is left out of a log-sum-exp: finite, so that no gradient becomes NaN.
@@ -57,7 +57,7 @@ class TwoWayLoss(nn.Module):
         t = Targets.of(targets, known)
         with torch.autocast(logits.device.type, enabled=False):
             states = t.known.long() * (1 + (t.values >= 0.5).long())  # 0 unknown, 1 absent, 2 present
-            z, states = joined_rows(full_precision(logits), states)
+            z, states = joined_rows(at_least_float32(logits), states)
             present, absent = states == 2, states == 1
             return self._one_way(z, present, absent) + self._one_way(z.T, present.T, absent.T)
 

@@ -14,6 +14,7 @@ from labelwise.losses import functional as L
 from labelwise.losses.classification import CellLoss
 from labelwise.losses.functional import Cells
 from labelwise.losses.gather import joined_rows
+from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
 Mask = Bool[Tensor, "B L"]
@@ -178,7 +179,7 @@ class UnknownLoss(nn.Module):
         """
         hidden = ~targets.known if hidden is None else hidden & ~targets.known
         with torch.autocast(logits.device.type, enabled=False):
-            z = L.full_precision(logits)
+            z = at_least_float32(logits)
             # An unknown cell may hold anything, NaN too, whose gradient would not be masked by the reduction.
             y = targets.values.to(z.dtype).masked_fill(~targets.known, 0)
             q = Question(z, y, targets.known, hidden, self.loss, moment)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from labelwise.losses import functional as L
+from labelwise.numerics import at_least_float32
 
 
 class PairHead(nn.Module):
@@ -61,7 +62,7 @@ class PairHead(nn.Module):
             parts = [_pairs(a, b, *cut) for cut in cuts]
         else:
             parts = [checkpoint(_pairs, a, b, *cut, use_reentrant=False) for cut in cuts]
-        return torch.cat(parts, 1).float() + self.bias
+        return at_least_float32(torch.cat(parts, 1)) + self.bias
 
     def loss(self, logits: Float[Tensor, "B N"], present: Bool[Tensor, "B L"]) -> Float[Tensor, ""]:
         """ASL (2, 1, margin .05): positive where both labels are known to be present, negative elsewhere.

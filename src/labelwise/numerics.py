@@ -1,0 +1,17 @@
+"""Precision in which sums are taken."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(t: Tensor) -> Tensor:
+    """The tensor in float32, or in float64 where it is that already: half precision loses what a sum needs.
+
+    >>> at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype
+    torch.float32
+    >>> at_least_float32(torch.zeros(1, dtype=torch.float64)).dtype
+    torch.float64
+    """
+    return t.to(torch.promote_types(t.dtype, torch.float32))
