@@ -45,8 +45,8 @@ converter.convert_to_csv("tasks.json", "table", is_dir=False, sep=",", header=Tr
 with open("table/result.csv", newline="") as file:
     table = {int(row["id"]): (row["tags"], row["_data_tags"]) for row in csv.DictReader(file)}
 
-for number, persons_choice in ((1, "cat"), (2, "nothing")):
-    print(f"task {number}: chosen: {persons_choice}; JSON_MIN: {small[number]!r}; CSV (tags, _data_tags): {table[number]}")
+for number, by_person in ((1, "cat"), (2, "nothing")):
+    print(f"task {number}: chosen: {by_person}; JSON_MIN: {small[number]!r}; CSV (tags, _data_tags): {table[number]}")
 if small != {1: "cat", 2: "dog"}:
     raise SystemExit("changed: JSON_MIN no longer shows a value of the data as a choice")
 if table != {1: ("cat", "dog"), 2: ("", "dog")}:
