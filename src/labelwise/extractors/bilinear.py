@@ -35,12 +35,11 @@ def tanh_scores(
     >>> torch.allclose(tanh_scores(q, k, u), torch.tanh(q[:, None] * k) @ u, atol=1e-6)
     True
     """
-    if (
-        torch.compiler.is_compiling() or torch.jit.is_tracing()
-    ):  # an exported graph has no buffers to use again
-        return torch.tanh(q.unsqueeze(1) * k) @ u
-    rows, labels = _block(q, len(k), chunk)
-    return _TanhScores.apply(q, k, u, rows, labels)
+    with torch.autocast(q.device.type, enabled=False):  # or the product with u runs in half precision
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return torch.tanh(q.unsqueeze(1) * k) @ u  # an exported graph has no buffers to use again
+        rows, labels = _block(q, len(k), chunk)
+        return _TanhScores.apply(q, k, u, rows, labels)
 
 
 def _block(q: Tensor, labels: int, chunk: int) -> tuple[int, int]:
@@ -91,14 +90,15 @@ class _TanhScores(torch.autograd.Function):
         grad = grad.contiguous()
         q2, room, other = 2 * q, _Buffer(q, *ctx.block), _Buffer(q, *ctx.block)
         of_q, of_k, of_u = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(u)
-        for n, i in _blocks(q, k, *ctx.block):
-            g = grad[n, i].T.contiguous()
-            gate = _gate(q2[n], k[i], room)
-            of_u += g.flatten() @ gate.flatten(0, 1)
-            slope = torch.ops.aten.sigmoid_backward.grad_input(g.unsqueeze(2), gate, grad_input=gate)
-            product = other.shaped(*slope.shape)
-            of_k[i] += torch.mul(slope, q[n], out=product).sum(1)
-            of_q[n] += torch.mul(slope, k[i].unsqueeze(1), out=product).sum(0)
+        with torch.autocast(q.device.type, enabled=False):
+            for n, i in _blocks(q, k, *ctx.block):
+                g = grad[n, i].T.contiguous()
+                gate = _gate(q2[n], k[i], room)
+                of_u += g.flatten() @ gate.flatten(0, 1)
+                slope = torch.ops.aten.sigmoid_backward.grad_input(g.unsqueeze(2), gate, grad_input=gate)
+                product = other.shaped(*slope.shape)
+                of_k[i] += torch.mul(slope, q[n], out=product).sum(1)
+                of_q[n] += torch.mul(slope, k[i].unsqueeze(1), out=product).sum(0)
         return of_q.mul_(4 * u), of_k.mul_(4 * u), of_u.mul_(2).sub_(grad.sum()), None, None
 
 
