@@ -73,8 +73,9 @@ class Trainer:
         method.to(accelerator.device)
         optimizer = build_optimizer(method, method.model.backbone, c.optim, c.backbone.lr_factor)
         self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
-        stepper = torch.compile(method) if c.compile else method
-        self.stepper, self.optimizer = accelerator.prepare(stepper, optimizer)
+        if c.compile:
+            method.compile_parts()
+        self.stepper, self.optimizer = accelerator.prepare(method, optimizer)
         self.steps_per_epoch = max(1, train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
         self.progress = Progress()
