@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from labelwise.distributed import joined_sum
 from labelwise.errors import LabelwiseError
 from labelwise.losses.functional import Cells, binary_cross_entropy
-from labelwise.losses.gather import joined_sum
 from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between, remember
 
 

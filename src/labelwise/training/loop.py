@@ -30,6 +30,7 @@ from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
 from labelwise.training.mixup import mix
 from labelwise.training.optim import build_optimizer, rate_factor, set_rate
+from labelwise.training.processes import keep_memories_apart
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
 from labelwise.training.stopping import Agreement, StopRequest
@@ -75,6 +76,7 @@ class Trainer:
         self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
         if c.compile:
             method.compile_parts()
+        keep_memories_apart(method)
         self.stepper, self.optimizer = accelerator.prepare(method, optimizer)
         self.steps_per_epoch = max(1, train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
