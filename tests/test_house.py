@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"types", "errors", "registry", "numerics"}
+GROUND = {"types", "errors", "registry", "numerics", "distributed"}
 PATH_ROOMS = {"backbones", "extractors", "blending", "relations", "classifiers", "losses"}
 WORK = {"training", "evaluation", "continual", "experiments", "export"}
 TOP = {"serving", "reports", "cli"}
@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "memory": set(),
     "numerics": set(),
+    "distributed": set(),
     "types": {"errors"},
     "registry": {"types", "errors"},
     **dict.fromkeys(PATH_ROOMS, GROUND),

@@ -317,3 +317,13 @@ def test_what_looks_like_coco(roboflow: Path, tmp_path: Path) -> None:
         LabelwiseError, match=r"without a COCO annotation file; expected JSON files with images"
     ):
         read(f"coco:{other}")
+
+
+def test_a_coco_file_of_label_studio_holds_boxes_and_no_choices() -> None:
+    """Written by label-studio-sdk 2.1.2: choices and taxonomies stay as categories, their cells are lost."""
+    file = Path(__file__).parent / "tools" / "label-studio-sdk-2.1.2" / "COCO.json"
+    data = read(f"coco:{file}")
+    assert len(data) == 3
+    assert data.image_id(0).endswith("upload/1/0a1b2c31-p1.jpg")
+    assert data.values.sum(0).tolist() == [float(name == "face") for name in data.labels.names]
+    assert any("8 categories have no annotation" in note for note in data.notes)

@@ -53,3 +53,19 @@ def test_scores_far_out_stay_finite_and_flat() -> None:
     assert scores.tolist() == [[3.0, -3.0], [3.0, -3.0]]
     assert q.grad is not None
     assert not q.grad.any()
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_half_precision_around_it_changes_nothing(exported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under autocast too the sums over J run in fp32, forward and backward."""
+    monkeypatch.setattr(bilinear, "_is_exporting", lambda: exported)
+    q, k, u = (t.detach().float().requires_grad_() for t in three(joint=64))
+    expected = tanh_scores(q, k, u)
+    wanted = torch.autograd.grad(expected.sum(), (q, k, u))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = tanh_scores(q, k, u)
+        gradients = torch.autograd.grad(found.sum(), (q, k, u))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    for a, b in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)

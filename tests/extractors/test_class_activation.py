@@ -48,7 +48,7 @@ def slow(module: ClassActivation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
                 a = [1 / (1 + math.exp(-v)) / len(m) for v in m]
             values = [module.value.weight @ token + module.value.bias for token in tokens]
             features.append(sum(weight * v for weight, v in zip(a, values, strict=True)))
-            logits.append(sum(m) / len(m))
+            logits.append(max(m) if module.strongest and module.looks else sum(m) / len(m))
             maps.append([weight / sum(a) for weight in a])
     shape = len(x), module.num_labels
     found = torch.tensor(maps, dtype=x.dtype).view(*shape, h, w)
@@ -63,7 +63,9 @@ def test_the_sizes_choose_both_orders() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("labels", [FEW, MANY])
 @pytest.mark.parametrize(
-    "options", [{}, {"activation": "sigmoid"}, {"attention": "uniform"}, {"chunk": 4}], ids=str
+    "options",
+    [{}, {"activation": "sigmoid"}, {"attention": "uniform"}, {"chunk": 4}, {"own_logit": "max", "chunk": 4}],
+    ids=str,
 )
 def test_loops_over_locations(labels: int, options: dict[str, Any], seeded: torch.Generator) -> None:
     module, x = make(labels, **options), a_map()

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwise.extractors import MapNorm
+from labelwise.extractors.normalise import batch_normed
 
 
 def test_rms_divides_each_image_by_its_own_root_mean_square(seeded: torch.Generator) -> None:
@@ -78,3 +79,15 @@ def test_half_precision_does_not_overflow(scale: float) -> None:
     found = MapNorm(1, "rms")(x.half())
     assert found.dtype == torch.float16
     torch.testing.assert_close(found.float(), expected, rtol=5e-3, atol=0)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_batch_norm_of_one_image_of_one_place_goes_by_its_running_statistics(affine: bool) -> None:
+    norm = torch.nn.BatchNorm2d(2, affine=affine)
+    assert norm.running_mean is not None
+    norm.running_mean.copy_(torch.tensor([1.0, 2.0]))
+    found = batch_normed(norm, torch.tensor([3.0, 3.0]).view(1, 2, 1, 1))
+    torch.testing.assert_close(found.flatten(), torch.tensor([2.0, 1.0]), rtol=1e-4, atol=0)
+    x = torch.rand(1, 2, 1, 2)
+    torch.testing.assert_close(batch_normed(norm, x).mean((0, 2, 3)), torch.zeros(2), rtol=0, atol=1e-6)
+    assert MapNorm(2, "batch").train()(torch.ones(1, 2, 1, 1)).isfinite().all()

@@ -29,6 +29,7 @@ from transformer_checks import (
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import Query2Label
+from labelwise.extractors.transformer import sine_code
 
 
 def make(channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:
@@ -38,7 +39,7 @@ def make(channels: int = 6, labels: int = 3, **options: Any) -> nn.Module:
 def slow(module: Query2Label, x: Tensor) -> tuple[Tensor, Tensor]:
     """Features and maps by loops."""
     features, maps = [], []
-    code = code_of(x.shape[2], x.shape[3], module.dim)
+    code = code_of(x.shape[2], x.shape[3], module.dim, scaled=True)
     queries = list(module.queries)
     for image in x:
         places = [linear(module.project, token) for token in tokens_of(image)]
@@ -116,8 +117,17 @@ def test_labels_at_once_do_not_matter(chunk: int, seeded: torch.Generator) -> No
 def test_places_have_positions(seeded: torch.Generator) -> None:
     module, x = make(), a_map()
     assert not torch.allclose(module(x).features, module(x.flip(3)).features, atol=1e-3)
-    with mock.patch("labelwise.extractors.query2label.sine_code", lambda h, w, dim, like: like.new_zeros(1)):
+    with mock.patch(
+        "labelwise.extractors.query2label.sine_code", lambda h, w, dim, like, scaled: like.new_zeros(1)
+    ):
         torch.testing.assert_close(module(x).features, module(x.flip(3)).features, **CLOSE)
+
+
+@pytest.mark.parametrize(("h", "w"), [(7, 7), (14, 14), (28, 28), (14, 7)])
+def test_a_position_means_the_same_part_of_the_image_at_every_resolution(h: int, w: int) -> None:
+    """Of raw indices opposite corners are .74, .66 and .57 alike at 7, 14 and 28 places."""
+    code = sine_code(h, w, 256, torch.zeros(()), scaled=True)[0]
+    assert torch.cosine_similarity(code[0], code[-1], 0).item() == pytest.approx(0.735, abs=0.03)
 
 
 @pytest.mark.parametrize("labels", [1, 4])

@@ -244,3 +244,10 @@ def test_an_exported_graph_gives_the_same_features(seeded: torch.Generator) -> N
     terms = 6 + 5 + 4 + other[0, 0].numel()  # channels, a vector, the joint space, places
     bound = summed(terms, 2 * other.abs().max())
     torch.testing.assert_close(program.module()(other), module(other), **bound)
+
+
+def test_one_image_of_one_place_trains_with_a_narrower_map() -> None:
+    module = make(width=4).train()
+    found = module(a_map(h=1, w=1, batch=1))
+    found.features.sum().backward()
+    assert found.features.isfinite().all()

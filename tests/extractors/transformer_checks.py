@@ -41,7 +41,7 @@ def tokens_of(image: Tensor) -> list[Tensor]:
     return [image[:, row, column] for row in range(image.shape[1]) for column in range(image.shape[2])]
 
 
-def code_of(h: int, w: int, dim: int) -> list[Tensor]:
+def code_of(h: int, w: int, dim: int, scaled: bool = False) -> list[Tensor]:
     """Row sines, row cosines, column sines, column cosines, a quarter of the channels each."""
     quarter = dim // 4
     rates = [10_000 ** (-i / quarter) for i in range(quarter)]
@@ -50,8 +50,8 @@ def code_of(h: int, w: int, dim: int) -> list[Tensor]:
             [f(at * rate) for at in (row, column) for f in (math.sin, math.cos) for rate in rates],
             dtype=torch.float64,
         )
-        for row in range(h)
-        for column in range(w)
+        for row in (2 * math.pi * (i + 1) / h if scaled else i for i in range(h))
+        for column in (2 * math.pi * (i + 1) / w if scaled else i for i in range(w))
     ]
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import distributed as dist
 
 import tiny_runs
+from labelwise.blending import FeatureQueue
 from labelwise.losses import BinaryCrossEntropy, Facts, Moment, UnknownLoss
 from labelwise.losses.strategies import STRATEGIES
 from labelwise.training.config import make_config
@@ -43,12 +44,23 @@ def passes(name: str, part: slice, world: int) -> dict[str, torch.Tensor]:
     return {**found, **loss.state_dict()}
 
 
+def filled(part: slice) -> dict[str, torch.Tensor]:
+    """A queue after several batches, of each of which a share is given to it."""
+    queue = FeatureQueue(LABELS, dim=3, size=4)
+    g = torch.Generator().manual_seed(0)
+    for _ in range(EPOCHS):
+        features, present = torch.randn(8, LABELS, 3, generator=g), torch.rand(8, LABELS, generator=g) < 0.3
+        queue.put(features[part].requires_grad_(), present[part])
+    return dict(queue.state_dict())
+
+
 def share(folder: str) -> None:
     """What one of two processes does; their shares differ in length."""
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     part = (slice(0, 3), slice(3, 8))[rank]
-    torch.save({name: passes(name, part, 2) for name in STRATEGIES}, f"{folder}/{rank}.pt")
+    found = {"queue": filled(part), **{name: passes(name, part, 2) for name in STRATEGIES}}
+    torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -70,6 +82,13 @@ def test_two_processes_learn_and_remember_as_one(shares: list, name: str) -> Non
         else:
             torch.testing.assert_close(one[key], expected, equal_nan=True)
             torch.testing.assert_close(two[key], one[key], equal_nan=True, atol=0, rtol=0)
+
+
+def test_a_queue_keeps_the_features_of_all_processes(shares: list) -> None:
+    alone = filled(slice(0, 8))
+    for found in shares:
+        for key, expected in alone.items():
+            torch.testing.assert_close(found["queue"][key], expected, atol=0, rtol=0)
 
 
 def test_a_memory_goes_through_the_distributed_wrapper(tmp_path: Path, table: Path) -> None:

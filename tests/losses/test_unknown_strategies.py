@@ -80,7 +80,7 @@ CELLS: dict[str, Cell] = {
     "external": lambda z, i, j: None if (i, j) == (1, 2) else bce(z, SCORES[i, j].item()),
     "csl": lambda z, i, j: None if j == 1 else -(sigma(z) ** 2) * math.log(1 - sigma(z)),
     "role": lambda z, i, j: 0.5 * bce(z, 0.375),
-    "epr": lambda z, i, j: None,
+    "epr": lambda z, i, j: 0.0,  # divided by the number of all cells, as published
 }
 
 
@@ -155,6 +155,17 @@ def test_expected_positives_met_cost_nothing() -> None:
     assert found.item() == pytest.approx(0, abs=1e-12)
     twice = build("epr", rows=2, labels=3, expected=3.0)(p.logit(), t, Moment(torch.arange(2)))
     assert twice.item() == pytest.approx(0.25, abs=1e-6)
+
+
+def test_the_data_term_of_expected_positives_is_divided_by_all_cells() -> None:
+    """With one known cell of 20 an image the two terms stand as published, not 20 times apart."""
+    logits = torch.full((2, 20), -2.0)
+    known = torch.zeros(2, 20, dtype=torch.bool)
+    known[:, 0] = True
+    t = Targets(known.float(), known)
+    found = build("epr", rows=2, labels=20)(logits, t, Moment(torch.arange(2)))
+    expected = 2 * bce(-2.0, 1) / 40 + ((20 * sigma(-2.0) - 1.5) / 20) ** 2
+    assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
 def slow_vpu(logits: Tensor, t: Targets, alpha: float, gamma: float) -> float:

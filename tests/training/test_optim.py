@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from labelwise.backbones import TimmBackbone
 from labelwise.training.config import OptimSettings
 from labelwise.training.optim import build_optimizer, rate_factor, set_rate
 
@@ -40,6 +41,25 @@ def test_rates_and_decay_of_each_parameter() -> None:
         "head.bias": (0.5, 0.0),
         "queries": (0.5, 0.0),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("test_vit", {"net.cls_token", "net.pos_embed"}),
+        ("test_vit3", {"net.pos_embed", "net.reg_token"}),
+        ("swin_tiny_patch4_window7_224", {f"net.layers.{i}" for i in range(4)}),
+    ],
+)
+def test_what_a_network_keeps_from_decay_is_kept(name: str, kept: set[str]) -> None:
+    backbone = TimmBackbone(name, weights="none", image_size=224 if "swin" in name else 64)
+    method = nn.ModuleDict({"backbone": backbone})
+    optimizer = build_optimizer(method, backbone, OptimSettings(weight_decay=0.25), 1.0)
+    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    tables = [n for n, p in backbone.named_parameters() if p.ndim >= 2 and decays.get(id(p)) == 0.0]
+    found = {n.split(".blocks")[0] for n in tables}
+    assert found == kept
+    assert not any(n.endswith("weight") for n in tables)
 
 
 @pytest.mark.parametrize(

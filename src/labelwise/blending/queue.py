@@ -6,12 +6,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from labelwise.distributed import joined_rows
+
 
 class FeatureQueue(nn.Module):
     """Keeps, for each label, the last features of cells where it is known to be present: first in, first out.
 
-    The buffers `rows [L, K, D]`, `filled [L]` and `next [L]` are the whole state. Of several processes trained
-    together, the first one's features are kept by all.
+    The buffers `rows [L, K, D]`, `filled [L]` and `next [L]` are the whole state. Processes that train together keep
+    the features of all of them, in the order of the processes.
 
     Args:
         num_labels: L.
@@ -41,9 +43,13 @@ class FeatureQueue(nn.Module):
         """Mean of what is kept of each label; zeros of a label not seen yet."""
         return self.rows.sum(1) / self.filled.clamp(min=1).unsqueeze(1)
 
-    @torch.no_grad()
     def put(self, features: Float[Tensor, "B L D"], present: Bool[Tensor, "B L"]) -> None:
         """Adds the features of present cells, in the order of the rows."""
+        rows, cells = joined_rows(features.detach(), present.to(torch.uint8))
+        with torch.no_grad():
+            self._put(rows, cells.bool())
+
+    def _put(self, features: Float[Tensor, "B L D"], present: Bool[Tensor, "B L"]) -> None:
         number = present.sum(0).unsqueeze(1)
         # Each slot asks which of the label's rows falls to it, the last where several do: no count leaves the device.
         slots = torch.arange(self.size, device=present.device)

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 # Numbers of a block: on a processor few enough for its cache and enough to hide the cost of a call, elsewhere enough
 # to fill the device.
 _ON_CPU, _ELSEWHERE = 2**20, 2**24
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # since torch 2.7
 
 
 def tanh_scores(
@@ -35,12 +35,10 @@ def tanh_scores(
     >>> torch.allclose(tanh_scores(q, k, u), torch.tanh(q[:, None] * k) @ u, atol=1e-6)
     True
     """
-    if (
-        torch.compiler.is_compiling() or torch.jit.is_tracing()
-    ):  # an exported graph has no buffers to use again
-        return torch.tanh(q.unsqueeze(1) * k) @ u
-    rows, labels = _block(q, len(k), chunk)
-    return _TanhScores.apply(q, k, u, rows, labels)
+    with torch.autocast(q.device.type, enabled=False):  # or the product with u runs in half precision
+        if _is_exporting() or torch.jit.is_tracing():
+            return torch.tanh(q.unsqueeze(1) * k) @ u  # an exported graph has no buffers to use again
+        return _tanh_scores(q, k, u, chunk)
 
 
 def _block(q: Tensor, labels: int, chunk: int) -> tuple[int, int]:
@@ -71,35 +69,54 @@ class _Buffer:
         return self.flat[: torch.Size(shape).numel()].view(shape)
 
 
-class _TanhScores(torch.autograd.Function):
+# An operator of its own, so that `torch.compile` calls it and does not make the `[N, L, J]` tensor of the formula.
+@torch.library.custom_op(
+    "labelwise::tanh_scores", mutates_args=(), schema="(Tensor q, Tensor k, Tensor u, int chunk) -> Tensor"
+)
+def _tanh_scores(q: Tensor, k: Tensor, u: Tensor, chunk: int) -> Tensor:
     """See `tanh_scores`."""
+    block = _block(q, len(k), chunk)
+    q, room = 2 * q, _Buffer(q, *block)
+    scores = q.new_empty(len(q), len(k))
+    for n, i in _blocks(q, k, *block):
+        scores[n, i] = (_gate(q[n], k[i], room) @ u).T
+    return scores.mul_(2).sub_(u.sum())
 
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, u: Tensor, rows: int, labels: int) -> Tensor:
-        ctx.save_for_backward(q, k, u)
-        ctx.block = rows, labels
-        q, room = 2 * q, _Buffer(q, rows, labels)
-        scores = q.new_empty(len(q), len(k))
-        for n, i in _blocks(q, k, rows, labels):
-            scores[n, i] = (_gate(q[n], k[i], room) @ u).T
-        return scores.mul_(2).sub_(u.sum())
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, u = ctx.saved_tensors
-        grad = grad.contiguous()
-        q2, room, other = 2 * q, _Buffer(q, *ctx.block), _Buffer(q, *ctx.block)
-        of_q, of_k, of_u = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(u)
-        for n, i in _blocks(q, k, *ctx.block):
-            g = grad[n, i].T.contiguous()
-            gate = _gate(q2[n], k[i], room)
-            of_u += g.flatten() @ gate.flatten(0, 1)
-            slope = torch.ops.aten.sigmoid_backward.grad_input(g.unsqueeze(2), gate, grad_input=gate)
-            product = other.shaped(*slope.shape)
-            of_k[i] += torch.mul(slope, q[n], out=product).sum(1)
-            of_q[n] += torch.mul(slope, k[i].unsqueeze(1), out=product).sum(0)
-        return of_q.mul_(4 * u), of_k.mul_(4 * u), of_u.mul_(2).sub_(grad.sum()), None, None
+@torch.library.custom_op(
+    "labelwise::tanh_scores_backward",
+    mutates_args=(),
+    schema="(Tensor grad, Tensor q, Tensor k, Tensor u, int chunk) -> (Tensor, Tensor, Tensor)",
+)
+def _derivatives(grad: Tensor, q: Tensor, k: Tensor, u: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Derivatives by q, k and u."""
+    grad, block = grad.contiguous(), _block(q, len(k), chunk)
+    q2, room, other = 2 * q, _Buffer(q, *block), _Buffer(q, *block)
+    of_q, of_k, of_u = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(u)
+    for n, i in _blocks(q, k, *block):
+        g = grad[n, i].T.contiguous()
+        gate = _gate(q2[n], k[i], room)
+        of_u += g.flatten() @ gate.flatten(0, 1)
+        slope = torch.ops.aten.sigmoid_backward.grad_input(g.unsqueeze(2), gate, grad_input=gate)
+        product = other.shaped(*slope.shape)
+        of_k[i] += torch.mul(slope, q[n], out=product).sum(1)
+        of_q[n] += torch.mul(slope, k[i].unsqueeze(1), out=product).sum(0)
+    return of_q.mul_(4 * u), of_k.mul_(4 * u), of_u.mul_(2).sub_(grad.sum())
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.chunk = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    with torch.autocast(grad.device.type, enabled=False):
+        return *_derivatives(grad, *ctx.saved_tensors, ctx.chunk), None
+
+
+_tanh_scores.register_fake(lambda q, k, u, chunk: q.new_empty(len(q), len(k)))
+_derivatives.register_fake(lambda grad, q, k, u, chunk: tuple(torch.empty_like(t) for t in (q, k, u)))
+_tanh_scores.register_autograd(_backward, setup_context=_keep)
 
 
 def _gate(q2: Tensor, k: Tensor, room: _Buffer) -> Tensor:

@@ -21,7 +21,7 @@ class ClassActivation(nn.Module):
 
         M = X Wm + bm                                   [B, P, L]
         A = softmax_P(M),  or sigmoid(M) / P            [B, L, P]
-        f_l = sum_P A_l (X Wv + bv)                     [B, L, D];   own logit_l = mean_P M_l
+        f_l = sum_P A_l (X Wv + bv)                     [B, L, D];   own logit_l = max_P M_l or mean_P M_l
 
     The value map is applied before or after gathering, whichever is less arithmetic; both are exact.
 
@@ -30,6 +30,7 @@ class ClassActivation(nn.Module):
         num_labels: L.
         dim: D.
         activation: `softmax`, or `sigmoid`, where a label's feature also tells how much of it there is.
+        own_logit: a label's own logit is the `mean` of its map or its `max`.
         attention: `learned`, or `uniform`, the control: `A = 1 / P`.
         dropout: rate in [0, 1) on the label's feature.
         map_dropout: rate in [0, 1) at which whole channels of the map are left out.
@@ -38,8 +39,9 @@ class ClassActivation(nn.Module):
 
     Source: after Hassanin et al. (2021), whose module was not available, by way of class activation maps (Zhou et al.,
     2016) and, for the sigmoid, ADD-GCN (Ye et al., 2020).
-    Differs: ours. A label is scored by the mean of its map, as the maps of Zhou et al. are; its maximum overfits on
-    frozen maps (results/LOG.md). The sigmoid's sum is divided by P, so that its scale does not hang on the map's size.
+    Differs: ours. By default a label is scored by the mean of its map, as in Zhou et al.; the maximum of ADD-GCN
+    overfits on frozen maps (results/LOG.md). The sigmoid's sum is divided by P, so that its scale does not depend on
+    the size of the map.
 
     >>> out = ClassActivation(8, num_labels=3, dim=4)(torch.rand(2, 8, 5, 7), want_maps=True)
     >>> out.features.shape, out.logits.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
@@ -52,6 +54,7 @@ class ClassActivation(nn.Module):
         num_labels: int,
         dim: int = 512,
         activation: Literal["softmax", "sigmoid"] = "softmax",
+        own_logit: Literal["mean", "max"] = "mean",
         attention: Literal["learned", "uniform"] = "learned",
         dropout: float = 0.1,
         map_dropout: float = 0.5,
@@ -61,6 +64,7 @@ class ClassActivation(nn.Module):
         super().__init__()
         self.num_labels, self.dim, self.chunk = num_labels, dim, chunk
         self.softmax, self.looks = activation == "softmax", attention == "learned"
+        self.strongest = own_logit == "max"
         self.norm = MapNorm(channels, normalise)
         self.map_dropout, self.dropout = nn.Dropout2d(map_dropout), nn.Dropout(dropout)
         self.score = nn.Linear(channels, num_labels)
@@ -98,7 +102,8 @@ class ClassActivation(nn.Module):
         f = a @ source
         if after:
             f = f @ self.value.weight.T + a.sum(2, keepdim=True) * self.value.bias
-        return f, m.mean(2), self._given_out(m, a) if want_maps else None
+        logits = m.amax(2) if self.strongest else m.mean(2)
+        return f, logits, self._given_out(m, a) if want_maps else None
 
     def _given_out(self, m: Float[Tensor, "B l P"], a: Float[Tensor, "B l P"]) -> Float[Tensor, "B l P"]:
         if self.softmax:

@@ -41,7 +41,7 @@ class MapNorm(nn.Module):
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """The map at unit scale."""
         if self.batch_norm is not None:
-            return self.batch_norm(x)
+            return batch_normed(self.batch_norm, x)
         if self.kind in ("mean", "rms"):
             # Squares of a half-precision map overflow; means are taken in fp32 or wider.
             full = at_least_float32(x)
@@ -53,3 +53,10 @@ class MapNorm(nn.Module):
         if self.kind == "layer":
             return F.layer_norm(x.movedim(1, -1), (x.shape[1],)).movedim(-1, 1)
         return x
+
+
+def batch_normed(norm: nn.BatchNorm2d, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+    """Batch norm, by its running statistics where the batch is one image of one place, which has no variance."""
+    if norm.training and x.numel() == x.shape[1]:
+        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+    return norm(x)

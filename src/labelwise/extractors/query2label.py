@@ -22,7 +22,8 @@ class Query2Label(nn.Module):
         T_i = F( T_{i-1} + MHA(T_{i-1} + Q, M_E + s, M_E) )              i = 1..I,  T_0 = Q
         F(t) = LN(n + W2 relu(W1 n)),  n = LN(t)
 
-    The label's feature is `T_I`, its map the mean over heads of the last decoder layer's weights. Cost is linear in L;
+    The code's places are scaled to (0, 2 pi], so that it means the same part of the image at every resolution. The
+    label's feature is `T_I`, its map the mean over heads of the last decoder layer's weights. Cost is linear in L;
     layer 1 asks the same of every image, so its query is computed once a batch.
 
     Args:
@@ -80,7 +81,7 @@ class Query2Label(nn.Module):
         """Label features of a map, with their maps where asked for."""
         size = x.shape[2:]
         tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
-        code = sine_code(size[0], size[1], self.dim, tokens)
+        code = sine_code(size[0], size[1], self.dim, tokens, scaled=True)
         for layer in self.encoder:
             tokens, _ = layer(tokens, tokens + code, tokens + code, tokens)
         asked = self.queries.split(self.chunk or self.num_labels)

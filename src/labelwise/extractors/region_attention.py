@@ -93,7 +93,9 @@ class RegionAttention(nn.Module):
         best, winner = logits.max(1)
         features = pooled.gather(1, winner.unsqueeze(2).expand(-1, -1, pooled.shape[2]))
         maps = self._evidence(tokens, inside, winner).unflatten(2, size) if want_maps else None
-        branches = {"whole": logits[:, 0], "regions": logits[:, 1:].amax(1)} if self.regions else {}
+        branches = (
+            {"whole": logits[:, 0].contiguous(), "regions": logits[:, 1:].amax(1)} if self.regions else {}
+        )
         return LabelFeatures(features, maps, best, branches=branches)
 
     def _logits(self, pooled: Float[Tensor, "B K C"]) -> Float[Tensor, "B K L"]:

@@ -33,7 +33,7 @@ class ResidualAttention(nn.Module):
         s_hlp = <u_hl, x_p>
         a_hlp = softmax_p(T_h s_hlp), or all weight on the highest score where T_h = 99
         f_hl  = mean_p x_p + lam sum_p a_hlp x_p
-        z_l   = sum_h <u_hl, f_hl> + b_l = sum_h [ mean_p s_hlp + lam sum_p a_hlp s_hlp ]
+        z_l   = sum_h <u_hl, f_hl> = sum_h [ mean_p s_hlp + lam sum_p a_hlp s_hlp ]
 
     The logits are the extractor's own; the label's feature is `f_1l .. f_Hl` side by side, of width H C, which the
     unit weights read. One product gives the scores of all heads.

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.bilinear import tanh_scores
-from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.normalise import MapNorm, MapNormKind, batch_normed
 from labelwise.numerics import at_least_float32
 from labelwise.types import LabelFeatures
 
@@ -95,7 +95,9 @@ class SemanticDecoupling(nn.Module):
         if self.pool:
             # An odd last row or column is averaged over what it has.
             x = F.avg_pool2d(x, self.pool, self.pool, ceil_mode=True)
-        x = x if self.squeeze is None else self.squeeze(x)
+        if self.squeeze is not None:
+            project, norm = self.squeeze
+            x = batch_normed(norm, project(x))  # type: ignore[arg-type]
         tokens = x.flatten(2).transpose(1, 2).contiguous()
         maps = None
         if self.scores is None:

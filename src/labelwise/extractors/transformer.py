@@ -144,12 +144,23 @@ def as_tokens(x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B P C"]:
     return x.flatten(2).transpose(1, 2)
 
 
-def sine_code(h: int, w: int, dim: int, like: Tensor) -> Float[Tensor, "1 P D"]:
-    """Two-dimensional sine code: half of the channels for rows, half for columns, wavelengths up to 10,000."""
+def sine_code(h: int, w: int, dim: int, like: Tensor, scaled: bool = False) -> Float[Tensor, "1 P D"]:
+    """Two-dimensional sine code: half of the channels for rows, half for columns, wavelengths up to 10,000.
+
+    Args:
+        h: rows.
+        w: columns.
+        dim: D.
+        like: gives device and dtype.
+        scaled: places are 2 pi / h, .. 2 pi and 2 pi / w, .. 2 pi, so that a code means the same part of the image at
+            every resolution; else they are 0 .. h - 1 and 0 .. w - 1.
+    """
     quarter = max(1, dim // 4)
     rate = torch.exp(-math.log(10_000.0) * torch.arange(quarter, device=like.device) / quarter)
-    rows = torch.arange(h, device=like.device)[:, None] * rate
-    columns = torch.arange(w, device=like.device)[:, None] * rate
+    rows, columns = (torch.arange(n, device=like.device)[:, None] for n in (h, w))
+    if scaled:
+        rows, columns = ((places + 1) * (2 * math.pi / len(places)) for places in (rows, columns))
+    rows, columns = rows * rate, columns * rate
     row_code = torch.cat([rows.sin(), rows.cos()], 1)[:, None].expand(-1, w, -1)
     column_code = torch.cat([columns.sin(), columns.cos()], 1)[None].expand(h, -1, -1)
     code = torch.cat([row_code, column_code], 2).flatten(0, 1)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from labelwise.distributed import joined_sum
 from labelwise.losses.discriminative import Cells, Features, Halves, present, unit
-from labelwise.losses.gather import joined_sum
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 

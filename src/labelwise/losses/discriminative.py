@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from labelwise.losses.gather import joined_rows, joined_sum, processes, rank
+from labelwise.distributed import joined_rows, joined_sum, processes, rank
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from labelwise.losses.gather import processes
+from labelwise.distributed import processes
 from labelwise.numerics import at_least_float32
 
 Cells = Float[Tensor, "B L"]

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from labelwise.distributed import joined_rows
 from labelwise.errors import LabelwiseError
 from labelwise.losses.discriminative import present, unit
-from labelwise.losses.gather import joined_rows
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labelwise.distributed import joined_rows
 from labelwise.errors import LabelwiseError
-from labelwise.losses.gather import joined_rows
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from labelwise.distributed import joined_rows
 from labelwise.errors import LabelwiseError
 from labelwise.losses import functional as L
 from labelwise.losses.classification import CellLoss
 from labelwise.losses.functional import Cells
-from labelwise.losses.gather import joined_rows
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 

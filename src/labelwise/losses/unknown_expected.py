@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from labelwise.distributed import joined_sum
 from labelwise.errors import LabelwiseError
 from labelwise.losses.functional import Cells, binary_cross_entropy
-from labelwise.losses.gather import joined_sum
 from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between, remember
 
 
@@ -27,9 +27,11 @@ def surplus(q: Question, p: Cells, expected: float) -> Float[Tensor, ""]:
 
 
 class ExpectedPositives(Strategy):
-    """EPR: unknown cells are free, but the predicted number of labels an image must be as expected.
+    """EPR: unknown cells cost nothing, but the predicted number of labels an image must be as expected.
 
-        whole = weight * ((mean_b sum_l p_bl - k) / L)^2
+        loss = sum of known cells / (B L) + weight * ((mean_b sum_l p_bl - k) / L)^2
+
+    The first sum is divided by the number of all cells, so that few known cells do not outweigh the second term.
 
     Args:
         facts: of the training rows.
@@ -50,9 +52,9 @@ class ExpectedPositives(Strategy):
         self.weight = between("weight", weight, 0, 1000)
 
     def forward(self, q: Question) -> Verdict:
-        """Zeros that do not count, and the term on the batch."""
+        """Zeros, which count in the mean, and the term on the batch."""
         whole = self.weight * surplus(q, torch.sigmoid(q.logits), self.expected).square()
-        return Verdict(torch.zeros_like(q.logits), torch.zeros_like(q.hidden), whole=whole)
+        return Verdict(torch.zeros_like(q.logits), whole=whole)
 
 
 class OnlineLabelEstimates(Strategy):

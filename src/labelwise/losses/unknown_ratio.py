@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labelwise.losses.gather import joined_rows
+from labelwise.distributed import joined_rows
 from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
 
 

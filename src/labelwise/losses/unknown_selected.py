@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from labelwise.distributed import joined_rows
 from labelwise.losses.functional import Cells, asymmetric
-from labelwise.losses.gather import joined_rows
 from labelwise.losses.unknown import Facts, Mask, Question, Strategy, Verdict, between, remember
 
 

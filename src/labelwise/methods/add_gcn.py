@@ -24,7 +24,7 @@ CARD = Card(
 
 
 # The published width is 1024. Sigmoids saturate on a map of larger scale, and the label features with them.
-WIDTHS = {"dim": 256, "map_dropout": 0.25, "normalise": "rms"}
+WIDTHS = {"dim": 256, "map_dropout": 0.25, "normalise": "rms", "own_logit": "max"}
 MASKS = Part(ClassActivation, {"activation": "sigmoid"}, WIDTHS)
 
 

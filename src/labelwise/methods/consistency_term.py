@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labelwise.distributed import joined_sum
 from labelwise.errors import LabelwiseError
 from labelwise.losses.discriminative import present
-from labelwise.losses.gather import joined_sum
 from labelwise.methods.method import Examples, HeadSizes, Step
 from labelwise.methods.schedule import within
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,19 @@ class Method(nn.Module):
         self.terms = nn.ModuleDict(terms or {})
         self.clock = (0, 1)
         self.unknown: UnknownLoss | None = None
+        self._compiled_loss: Callable[[Tensor, Targets], Tensor] | None = None
+
+    def compile_parts(self, **options: Any) -> None:
+        """Compile the model, in place, and the loss of known cells: a graph each.
+
+        Further terms and the loss of unknown cells stay plain: they change with the epoch, and each change would
+        compile them again.
+
+        Args:
+            options: of `torch.compile`.
+        """
+        self.model.compile(**options)
+        self._compiled_loss = torch.compile(self.criterion.forward, **options)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`{"loss": total, "<term>": ...}` of a batch; called through a distributed wrapper as well."""
@@ -124,7 +137,7 @@ class Method(nn.Module):
 
     def _judged(self, logits: Tensor, targets: Targets, batch: Batch, remembers: bool) -> Tensor:
         if self.unknown is None:
-            return self.criterion(logits, targets)
+            return (self._compiled_loss or self.criterion)(logits, targets)
         hidden = ~batch.targets.known
         if int(batch.index[0]) in {row for row, _ in batch.unreadable}:
             hidden = torch.zeros_like(hidden)  # a filling, of which nothing is to be learned

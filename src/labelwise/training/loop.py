@@ -30,6 +30,7 @@ from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
 from labelwise.training.mixup import mix
 from labelwise.training.optim import build_optimizer, rate_factor, set_rate
+from labelwise.training.processes import keep_memories_apart
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
 from labelwise.training.stopping import Agreement, StopRequest
@@ -73,8 +74,10 @@ class Trainer:
         method.to(accelerator.device)
         optimizer = build_optimizer(method, method.model.backbone, c.optim, c.backbone.lr_factor)
         self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
-        stepper = torch.compile(method) if c.compile else method
-        self.stepper, self.optimizer = accelerator.prepare(stepper, optimizer)
+        if c.compile:
+            method.compile_parts()
+        keep_memories_apart(method)
+        self.stepper, self.optimizer = accelerator.prepare(method, optimizer)
         self.steps_per_epoch = max(1, train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
         self.progress = Progress()

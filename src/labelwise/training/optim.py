@@ -17,13 +17,15 @@ def build_optimizer(
     """An optimiser over the parameters that learn.
 
     Backbone parameters learn at `lr * lr_factor`. Weight decay acts on matrices and kernels alone: not on biases,
-    norms and label queries, whose scale means something.
+    norms and label queries, whose scale means something, nor on what a timm model lists in `no_weight_decay()`:
+    position embeddings, class tokens, tables of relative positions.
     """
     of_backbone = {id(p) for p in backbone.parameters()}
+    kept = _without_decay(backbone)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, p in method.named_parameters():
         if p.requires_grad:
-            decays = p.ndim >= 2 and not name.endswith("queries")
+            decays = p.ndim >= 2 and not name.endswith("queries") and id(p) not in kept
             groups.setdefault((id(p) in of_backbone, decays), []).append(p)
     options = [
         {
@@ -38,6 +40,18 @@ def build_optimizer(
         return torch.optim.SGD(options, lr=settings.lr, momentum=settings.momentum)
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
     return kind(options, lr=settings.lr)
+
+
+def _without_decay(backbone: nn.Module) -> set[int]:
+    """Identities of the parameters that a network within the backbone keeps from weight decay."""
+    return {
+        id(p)
+        for module in backbone.modules()
+        if callable(listed := getattr(module, "no_weight_decay", None))
+        for names in [listed()]
+        for name, p in module.named_parameters()
+        if name in names
+    }
 
 
 def rate_factor(step: int, steps: int, settings: OptimSettings) -> float:

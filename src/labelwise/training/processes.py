@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
+from torch.nn.parallel import DistributedDataParallel
 
+from labelwise.methods import Method
 from labelwise.training.config import Config
 
 
@@ -24,6 +26,15 @@ def make_accelerator(config: Config) -> Accelerator:
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=rests)],
     )
+
+
+def keep_memories_apart(method: Method) -> None:
+    """Keep the distributed wrapper from sending the memories of terms and strategies with every step.
+
+    Each is written from the joined batch, so that all processes hold the same; `[N, L]` tables are large.
+    """
+    names = [name for name, _ in method.named_buffers() if not name.startswith("model.")]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(method, names)
 
 
 def is_first() -> bool:
