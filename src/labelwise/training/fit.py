@@ -31,6 +31,7 @@ from labelwise.training.grown import grow_from, never_selected, with_labels_of
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.mistakes import warn_of_mistakes
+from labelwise.training.peers import watched_peers
 from labelwise.training.priors import count_priors, word_vectors
 from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
@@ -102,6 +103,19 @@ def _train(
 ) -> Run:
     keep_freed_memory()
     accelerator = make_accelerator(config)
+    with watched_peers():
+        return _train_together(config, out, data, resume, quiet, stop, accelerator)
+
+
+def _train_together(
+    config: Config,
+    out: Path,
+    data: Dataset | None,
+    resume: bool,
+    quiet: bool,
+    stop: StopRequest,
+    accelerator: Accelerator,
+) -> Run:
     first = accelerator.is_main_process
     watch = Watch(quiet or not first)
     dataset = _with_splits(config, data)

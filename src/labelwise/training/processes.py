@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from labelwise.methods import Method
 from labelwise.training.config import Config
+from labelwise.training.peers import watched_peers
 
 
 def make_accelerator(config: Config) -> Accelerator:
@@ -52,6 +53,7 @@ def joined_processes() -> Iterator[bool]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        yield torch.distributed.get_rank() == 0
+        with watched_peers():
+            yield torch.distributed.get_rank() == 0
     finally:
         torch.distributed.destroy_process_group()

@@ -1,0 +1,90 @@
+"""A process that trains with others ends when one of them is gone, instead of waiting for it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from torch import distributed as dist
+
+GRACE = 20.0
+"""Seconds in which a process may end by itself, with its own message, once another is gone."""
+_PATIENCE = 60.0  # seconds until all processes have met
+_DONE = b"."
+
+
+@contextmanager
+def watched_peers(grace: float = GRACE) -> Iterator[None]:
+    """End this process with one line where another ends before its work is done, as by a signal.
+
+    A collective may wait half an hour for a process that is gone. So each process holds a connection to the first one,
+    which the system closes when either ends, whatever the reason. Does nothing for a single process.
+
+    Args:
+        grace: seconds from then until this process is ended.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        yield
+        return
+    connections = _connected()
+    for connection in connections:
+        threading.Thread(target=_watch, args=(connection, grace), daemon=True).start()
+    yield
+    for connection in connections:  # left open: the thread at the other end reads the byte first
+        with suppress(OSError):
+            connection.sendall(_DONE)
+
+
+def _connected() -> list[socket.socket]:
+    """The first process's connections to all others; another's to the first. None where they cannot meet."""
+    first, place = dist.get_rank() == 0, os.environ.get("MASTER_ADDR", "127.0.0.1")
+    server = None
+    if first:
+        with suppress(OSError):
+            server = socket.create_server((place, 0))
+            server.settimeout(_PATIENCE)
+    given = [(0 if server is None else server.getsockname()[1], secrets.token_bytes(16))]
+    dist.broadcast_object_list(given)
+    port, token = given[0]
+    found: list[socket.socket] = []
+    if not port:
+        return found
+    with suppress(OSError):
+        if server is None:
+            connection = socket.create_connection((place, port), _PATIENCE)
+            connection.sendall(token)
+            found.append(connection)
+        else:
+            until = time.monotonic() + _PATIENCE
+            while len(found) < dist.get_world_size() - 1 and time.monotonic() < until:
+                connection, _ = server.accept()
+                connection.settimeout(_PATIENCE)
+                if secrets.compare_digest(connection.recv(len(token), socket.MSG_WAITALL), token):
+                    found.append(connection)
+    if server is not None:
+        server.close()
+    for connection in found:
+        connection.settimeout(None)
+    return found
+
+
+def _watch(connection: socket.socket, grace: float) -> None:
+    try:
+        done = connection.recv(1)
+    except OSError:
+        done = b""
+    if done:
+        return
+    time.sleep(grace)
+    sys.stderr.write(
+        "labelwise: another of the processes that train together has ended; this one ends too; "
+        "go on from the last saved state with --resume\n"
+    )
+    sys.stderr.flush()
+    os._exit(1)
