@@ -29,7 +29,8 @@ from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
 from labelwise.training.mixup import mix
-from labelwise.training.optim import build_optimizer, rate_factor, set_rate
+from labelwise.training.moving import Move
+from labelwise.training.optim import build_optimizer, load_optimizer, rate_factor, set_rate
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
 from labelwise.training.stopping import Agreement, StopRequest
@@ -71,7 +72,9 @@ class Trainer:
         self.loader, self.dataset, self.validate, self.examples = train, dataset, validate, examples
         c = self.config
         method.to(accelerator.device)
-        optimizer = build_optimizer(method, method.model.backbone, c.optim, c.backbone.lr_factor)
+        scaler = accelerator.scaler
+        blind = accelerator.device.type == "cuda" and scaler is None  # a scaler looks, and waits, itself
+        optimizer = build_optimizer(method, method.model.backbone, c.optim, c.backbone.lr_factor, blind)
         self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
         stepper = torch.compile(method) if c.compile else method
         self.stepper, self.optimizer = accelerator.prepare(stepper, optimizer)
@@ -79,7 +82,8 @@ class Trainer:
         self.steps = self.steps_per_epoch * c.epochs
         self.progress = Progress()
         self.journal = Journal(run.path, dataset, c, accelerator.is_main_process)
-        self.guard = Guard(method, dataset, c.optim.clip_norm, accelerator.scaler is not None)
+        self.guard = Guard(method, dataset, c.optim.clip_norm, scaler is not None, self._over_processes)
+        self.move = Move(method, self.optimizer, self.ema, scaler, blind)
         self.stop, self.record = stop or StopRequest(), dict(record or {})
         self._agreement = Agreement(self.stop, accelerator.num_processes)
 
@@ -100,7 +104,7 @@ class Trainer:
         self.progress, state = load_state(self.state_path)
         try:
             self.method.load_state_dict(state["method"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             if self.ema is not None:
                 self.ema.module.load_state_dict(state["ema"])
             if self.accelerator.scaler is not None:
@@ -166,7 +170,7 @@ class Trainer:
         self._rate_of_epoch = images / (time.perf_counter() - since)
 
     def _step(self, batches: Iterator[Batch]) -> tuple[dict[str, Tensor], Tensor, int]:
-        """Terms of the loss, the loss or 0 where the step is not finite, and the number of images."""
+        """Terms of the loss, the loss or 0 where the step is skipped, and the number of images."""
         p, c, accelerator = self.progress, self.config, self.accelerator
         torch.manual_seed(_key(c.seed, p.step, accelerator.process_index))
         set_rate(self.optimizer, rate_factor(p.step, self.steps, c.optim))
@@ -174,6 +178,7 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         rows = []
         parts = c.optim.accumulate
+        self.move.begin()
         for i, batch in enumerate(islice(batches, parts)):
             self.journal.unreadable(batch)
             images += len(batch.index) * accelerator.num_processes
@@ -189,12 +194,9 @@ class Trainer:
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / parts
         accelerator.unscale_gradients()
-        finite = self.guard.step(p.step + 1, sums, rows)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.ema is not None:
-            self.ema.update(self.method.model, step=p.step)
-        return sums, torch.where(finite, sums["loss"], 0.0), images
+        kept, counts = self.guard.step(p.step + 1, sums, rows)
+        self.move.end(kept, p.step)
+        return sums, torch.where(counts, sums["loss"], 0.0), images
 
     def _finish_epoch(self, watch: Watch, started: float) -> None:
         p = self.progress
@@ -242,14 +244,17 @@ class Trainer:
     def _settle(self, losses: Tensor, watch: Watch) -> None:
         """Add a sum of losses to the epoch's, as its mean over processes, and tell of steps that were skipped."""
         p = self.progress
-        skipped = self.guard.found(lambda marks: self.accelerator.reduce(marks, "mean"))
+        skipped = self.guard.found()
         p.skipped += len(skipped)
         p.skipped_in_epoch += len(skipped)
         self.journal.skipped(p, skipped)
         for one in skipped:
             watch.say(f"warning: {one}; the step is skipped")
-        p.loss_sum += float(self.accelerator.reduce(losses, "mean"))
+        p.loss_sum += float(self._over_processes(losses))
         losses.zero_()
+
+    def _over_processes(self, values: Tensor) -> Tensor:
+        return self.accelerator.reduce(values, "mean")
 
     def _stopped(self) -> Stopped:
         by = self.stop.by or "a signal to another process"
