@@ -6,11 +6,11 @@ import math
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
-from labelwise.losses.functional import Cells, binary_cross_entropy
+from labelwise.losses.functional import Cells, Mask, binary_cross_entropy
 from labelwise.losses.gather import joined_sum
 from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between, remember
 
@@ -52,7 +52,11 @@ class ExpectedPositives(Strategy):
     def forward(self, q: Question) -> Verdict:
         """Zeros that do not count, and the term on the batch."""
         whole = self.weight * surplus(q, torch.sigmoid(q.logits), self.expected).square()
-        return Verdict(torch.zeros_like(q.logits), torch.zeros_like(q.hidden), whole=whole)
+        return Verdict(torch.zeros_like(q.logits), whole=whole)
+
+    def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask:
+        """None."""
+        return torch.zeros_like(hidden)
 
 
 class OnlineLabelEstimates(Strategy):

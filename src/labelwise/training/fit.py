@@ -237,7 +237,7 @@ def _finish(
 def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
     """What results say of the training."""
     progress, config = trainer.progress, trainer.config
-    seen = progress.step * config.batch_size * config.optim.accumulate
+    seen = progress.epoch * trainer.loader.steps_per_epoch * config.batch_size
     return {
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,

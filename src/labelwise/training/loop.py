@@ -78,7 +78,7 @@ class Trainer:
         self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
         stepper = torch.compile(method) if c.compile else method
         self.stepper, self.optimizer = accelerator.prepare(stepper, optimizer)
-        self.steps_per_epoch = max(1, train.steps_per_epoch // c.optim.accumulate)
+        self.steps_per_epoch = -(-train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
         self.progress = Progress()
         self.journal = Journal(run.path, dataset, c, accelerator.is_main_process)
@@ -122,6 +122,11 @@ class Trainer:
             Stopped: at the step after a request to stop; the state is saved.
         """
         self.journal.rewind(self.progress)
+        batches, parts = self.loader.steps_per_epoch, self.config.optim.accumulate
+        if parts > batches:
+            watch.say(
+                f"warning: optim.accumulate={parts} but {batches} batches an epoch: each epoch is one step"
+            )
         started = time.perf_counter() - self.progress.seconds
         with self.stop.noting():
             while self.progress.epoch < self.config.epochs and not self._out_of_patience():
@@ -138,8 +143,8 @@ class Trainer:
             torch.manual_seed(_key(c.seed, p.step, -1))
             self.method.start_epoch(lambda: self.stop.watching(self.examples()))
         self.stepper.train()
-        first = p.step_in_epoch
-        batches = self.loader.epoch(p.epoch, first * c.optim.accumulate)
+        done = min(p.step_in_epoch * c.optim.accumulate, self.loader.steps_per_epoch)
+        batches = self.loader.epoch(p.epoch, done)
         losses = torch.zeros((), device=self.accelerator.device)
         since, images = time.perf_counter(), 0
         while p.step_in_epoch < self.steps_per_epoch:
@@ -174,29 +179,29 @@ class Trainer:
         p, c, accelerator = self.progress, self.config, self.accelerator
         torch.manual_seed(_key(c.seed, p.step, accelerator.process_index))
         set_rate(self.optimizer, rate_factor(p.step, self.steps, c.optim))
-        images = 0
         sums: dict[str, Tensor] = {}
-        rows = []
-        parts = c.optim.accumulate
+        parts = [self._ready(batch) for batch in islice(batches, c.optim.accumulate)]
+        divisor = self.method.divisor(parts) if len(parts) > 1 else None
         self.move.begin()
-        for i, batch in enumerate(islice(batches, parts)):
-            self.journal.unreadable(batch)
-            images += len(batch.index) * accelerator.num_processes
-            rows.append(batch.index.numpy())
-            batch = batch.to(accelerator.device)
-            if c.mixup:
-                batch = mix(batch, c.mixup)
-            quiet = accelerator.no_sync(self.stepper) if i < parts - 1 else nullcontext()
+        for i, batch in enumerate(parts, 1):
+            batch.divisor = divisor
+            quiet = accelerator.no_sync(self.stepper) if i < len(parts) else nullcontext()
             with quiet:
                 with accelerator.autocast():
                     terms = self.stepper(batch)
-                accelerator.backward(terms["loss"] / parts)
+                accelerator.backward(terms["loss"] / len(parts))
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.detach() / parts
+                sums[name] = sums.get(name, 0) + value.detach() / len(parts)
         accelerator.unscale_gradients()
-        kept, counts = self.guard.step(p.step + 1, sums, rows)
+        kept, counts = self.guard.step(p.step + 1, sums, [batch.index.numpy() for batch in parts])
         self.move.end(kept, p.step)
+        images = sum(len(batch.index) for batch in parts) * accelerator.num_processes
         return sums, torch.where(counts, sums["loss"], 0.0), images
+
+    def _ready(self, batch: Batch) -> Batch:
+        self.journal.unreadable(batch)
+        batch = batch.to(self.accelerator.device)
+        return mix(batch, self.config.mixup) if self.config.mixup else batch
 
     def _finish_epoch(self, watch: Watch, started: float) -> None:
         p = self.progress
