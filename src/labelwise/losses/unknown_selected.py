@@ -17,6 +17,8 @@ from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
 def largest(scores: Cells, among: Mask, share: float) -> Mask:
     """The `ceil(share B L)` largest cells among some, in the batch of all processes; ties at the edge all count.
 
+    Batches that make a step together are ranked each for itself.
+
     >>> largest(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[False, True, True]]), 0.3)
     tensor([[False,  True, False]])
     """

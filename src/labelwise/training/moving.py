@@ -16,8 +16,8 @@ from labelwise.training.optim import step_where
 class Move:
     """Ends steps, and takes back what a step that is not kept has changed.
 
-    Buffers are those of the model and of the terms, which the forward pass changes, such as batch statistics. Tables
-    of a strategy for unknown cells, a row for each image of the training set, are left as the pass wrote them.
+    Buffers are those of the model and of the terms, which the forward pass changes, such as batch statistics. The table
+    of a strategy for unknown cells, a row for each training image, is too large to copy: what such a step wrote stays.
 
     Args:
         method: what is trained.
