@@ -66,7 +66,8 @@ class Term(Protocol):
 
     Its buffers are state: saved, resumed, never exported. It sees one batch at a time: where several make a step, its
     values are averaged over them, for pairs of images, and cells that scores choose, are those of a batch. Where it has
-    nothing to say it gives a zero that is connected to its parameters. What is drawn at random follows torch's global generator, which is seeded for each step.
+    nothing to say it gives a zero that is connected to its parameters. What is drawn at random follows torch's global
+    generator, which is seeded for each step.
     """
 
     needs_maps: ClassVar[bool]
