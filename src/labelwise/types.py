@@ -262,6 +262,8 @@ class Batch:
         index: `[B]` int64, row numbers in the data set.
         is_map: whether `images` holds backbone maps.
         unreadable: (row, reason) of each image of this batch that could not be decoded and is left out.
+        divisor: what its classification loss divides by where it is one of several batches of a step, see
+            `Method.divisor`; `None` for its own number of cells or images.
     """
 
     images: Tensor
@@ -269,8 +271,9 @@ class Batch:
     index: Tensor
     is_map: bool = False
     unreadable: tuple[tuple[int, str], ...] = ()
+    divisor: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         images, targets = self.images.to(device, non_blocking=True), self.targets.to(device, True)
-        return Batch(images, targets, self.index, self.is_map, self.unreadable)
+        return Batch(images, targets, self.index, self.is_map, self.unreadable, self.divisor)

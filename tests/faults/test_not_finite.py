@@ -64,7 +64,9 @@ def _step(guard: Guard, number: int = 1, loss: float = 1.0) -> float:
     import numpy as np
 
     terms = {"loss": torch.tensor(loss), "classification": torch.tensor(loss)}
-    return float(guard.step(number, terms, [np.array([3, 5])]))
+    kept, counts = guard.step(number, terms, [np.array([3, 5])])
+    assert torch.equal(kept, counts)
+    return float(kept)
 
 
 def test_gradients_are_clipped_as_torch_clips_them(guard: Guard) -> None:
@@ -87,11 +89,20 @@ def test_the_parameter_is_named_where_the_loss_is_finite(guard: Guard) -> None:
         assert grad is not None
         grad.fill_(float("inf"))
     assert _step(guard, 4) == 0
-    assert not any(p.grad.any() for p in guard._parameters.values() if p.grad is not None)
     (skipped,) = guard.found()
     assert str(skipped) == (
         f"step 4: the gradient of {names[len(names) // 2 - 1]} is not finite, in the batch of row 3, row 5"
     )
+
+
+def test_an_infinite_gradient_under_a_scaler_is_not_kept_but_counts(guard: Guard) -> None:
+    guard._scaled = True
+    p = next(iter(guard._parameters.values()))
+    assert p.grad is not None
+    p.grad.fill_(float("inf"))
+    kept, counts = guard.step(1, {"loss": torch.tensor(1.0)}, [])
+    assert (bool(kept), bool(counts)) == (False, True)
+    assert guard.found() == []
 
 
 def test_too_many_in_a_row_end_the_run(guard: Guard) -> None:

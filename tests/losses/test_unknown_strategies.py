@@ -310,3 +310,13 @@ def test_one_cell_an_image_is_left_out_unless_said() -> None:
     torch.testing.assert_close(
         build("csl")(logits, targets, at()), build("csl", topk=1)(logits, targets, at())
     )
+
+
+def test_a_logit_that_is_not_finite_leaves_its_estimate() -> None:
+    logits, targets = batch()
+    logits[1], targets.known[1] = math.nan, False
+    loss = build("role")
+    before = loss.strategy.table.clone()
+    loss(logits, targets, at())
+    assert loss.strategy.table.isfinite().all()
+    assert torch.equal(loss.strategy.table[1], before[1])

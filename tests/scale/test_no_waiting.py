@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import partial_batches
 from labelwise.data.loading import eval_loader
 from labelwise.data.readers import read
 from labelwise.data.transforms import TransformConfig, build_transform
 from labelwise.methods import create_method
+from labelwise.training.moving import Move
+from labelwise.training.optim import build_optimizer
 from labelwise.types import Batch
+from small_trainers import a_trainer
 
 WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::unique2"}
 METHODS = ("dlfl", "baseline-mlp", "csra", "ssgrl", "query2label", "ml-decoder")
@@ -56,6 +61,24 @@ def test_a_step_does_not_wait(batch: Batch, name: str, loss: str) -> None:
         total = torch.zeros(())
         total += terms["loss"].detach()
     assert torch.isfinite(total)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_the_end_of_a_step_and_the_count_of_its_cells_do_not_wait(tmp_path: Path, name: str) -> None:
+    """As with CUDA: whether the step is kept is told to a fused optimiser, and read by nobody."""
+    parts = [partial_batches.a_batch(seed=seed) for seed in range(2)]
+    trainer = a_trainer(tmp_path, parts, optim={"name": name}, ema=0.5)
+    method = trainer.method
+    optimizer = build_optimizer(method, method.model.backbone, trainer.config.optim, 1.0, fused=True)
+    move = Move(method, optimizer, trainer.ema, blind=True)
+    for step in range(2):
+        method(parts[step])["loss"].backward()
+        with NoWaiting():
+            method.divisor(parts)
+            move.begin()
+            kept, _ = trainer.guard.step(step + 1, {"loss": torch.ones(())}, [])
+            move.end(kept, step)
+    assert trainer.guard.found() == []
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,11 @@ from labelwise.data.splits import fewer_rows
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.tune import tune_run
 from labelwise.training import Run
-from labelwise.training.config import make_config
+from labelwise.training.config import Config, make_config
 from labelwise.training.fit import train
 from labelwise.training.run import WEIGHTS
 from labelwise.training.unknown import shown_rows
+from labelwise.types import LabelSet
 
 
 def _train(source: str | Path, out: Path, *, resume: bool = False, **changes: Any) -> Run:
@@ -109,6 +110,71 @@ def test_the_python_way(tmp_path: Path, table: Path) -> None:
     stored = json.loads((tmp_path / "mine" / "results.json").read_text())["splits"]["test"]["metrics"]
     assert found.metrics["mAP"] == pytest.approx(stored["mAP"], abs=1e-6)
     assert next(lw.load(tmp_path / "mine").predict([data.encoded(0)])).error is None
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+    """The configuration and the data set of each training that `fit` asks for, none of which is made."""
+    calls: list[tuple[Any, Any]] = []
+
+    def asked_for(config: Config, out: Path, data: Any, **rest: Any) -> Run:
+        calls.append((config, data))
+        return Run(out, config, LabelSet(("a",)))
+
+    monkeypatch.setattr(sys.modules["labelwise.training.fit"], "train", asked_for)
+    return calls
+
+
+def test_settings_of_the_data_stand_beside_the_source(table: Path, asked: list[tuple[Any, Any]]) -> None:
+    source, data = f"parquet:{table}", lw.read(f"parquet:{table}")
+    wanted = {"known_proportion": 0.3, "train_images": 20, "untrained_labels": True}
+    lw.fit(source, data=wanted)
+    lw.fit(data, data=wanted)
+    lw.fit(source=source, data=wanted)
+    lw.fit(data={"source": source, **wanted})
+    lw.fit(data={"source": data, **wanted})
+    for config, given in asked:
+        assert config.data.model_dump(include={"source", *wanted}) == {"source": source, **wanted}
+        assert given is None or given is data
+    assert [given is data for _, given in asked] == [False, True, False, False, True]
+
+
+def test_data_may_name_the_source_itself(table: Path, asked: list[tuple[Any, Any]]) -> None:
+    data = lw.read(f"parquet:{table}")
+    lw.fit(data=data.source, epochs=3)
+    lw.fit(data=data, epochs=3)
+    assert [(config.data.source, config.epochs) for config, _ in asked] == [(data.source, 3)] * 2
+    assert [given for _, given in asked] == [None, data]
+
+
+def test_no_source_and_two_sources_are_refused(asked: list[tuple[Any, Any]]) -> None:
+    todo = r'write for example fit\("csv:labels.csv", data={"known_proportion": 0.3}\)'
+    for words, told in (
+        ({}, "nothing to learn from"),
+        ({"data": {"known_proportion": 0.3}}, "nothing to learn from"),
+        ({"source": "csv:a.csv", "data": "csv:b.csv"}, "'csv:a.csv' and 'csv:b.csv' to learn from"),
+        (
+            {"source": "csv:a.csv", "data": {"source": "csv:b.csv"}},
+            "'csv:a.csv' and 'csv:b.csv' to learn from",
+        ),
+    ):
+        with pytest.raises(
+            LabelwiseError, match=rf"{told}; expected one data set, or one SOURCE text; {todo}"
+        ):
+            lw.fit(**words)
+    with pytest.raises(LabelwiseError, match=r"setting 'data\.share'; expected a known setting"):
+        lw.fit("csv:a.csv", data={"share": 0.3})
+    assert asked == []
+
+
+def test_settings_of_the_data_reach_the_run(tmp_path: Path, table: Path) -> None:
+    shape = {"image_size": 32, "epochs": 1, "workers": 0, "batch_size": 8, "quiet": True}
+    backbone = {"name": "test_vit", "weights": "none"}
+    data = {"known_proportion": 0.5}
+    run = lw.fit(f"parquet:{table}", "baseline-gap", backbone, tmp_path / "run", data=data, **shape)
+    training = json.loads((run.path / "results.json").read_text())["training"]
+    rows = lw.read(f"parquet:{table}").split("train")
+    assert training["unknown_cells"] == int((~known_mask(len(rows), 10, 0.5, seed=0)).sum())
 
 
 def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path, table: Path) -> None:

@@ -145,11 +145,12 @@ class Learner:
             loss = loss + self._former_answers(batch)
         self.optimizer.zero_grad()
         loss.backward()
-        self.guard.step(p.step + 1, {"loss": loss}, [batch.index.numpy()])
+        kept, _ = self.guard.step(p.step + 1, {"loss": loss}, [batch.index.numpy()])
         for skipped in self.guard.found():
             p.skipped += 1
             say(f"warning: {skipped}; the step is skipped")
-        self.optimizer.step()
+        if kept:
+            self.optimizer.step()
         first_pass = p.step_in_epoch < len(self._plan) // self.settings.passes
         if self.memory is not None and first_pass:
             marks = self.stream.train.positive[rows] & self.stream.told(task)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
@@ -33,15 +33,23 @@ class CellLoss(nn.Module):
         """Loss of each cell under finite values in [0, 1], known or not, in fp32."""
         return self._cells(at_least_float32(logits), at_least_float32(values))
 
+    def divisor(self, known: Sequence[Bool[Tensor, "_ L"]]) -> Float[Tensor, ""]:
+        """What each batch of a step divides by, see `functional.common_divisor`."""
+        return L.common_divisor(known, self.reduction)
+
     def forward(
-        self, logits: Float[Tensor, "B L"], targets: Targets | Tensor, known: Tensor | None = None
+        self,
+        logits: Float[Tensor, "B L"],
+        targets: Targets | Tensor,
+        known: Tensor | None = None,
+        divisor: Float[Tensor, ""] | None = None,
     ) -> Float[Tensor, ""]:
-        """Loss of logits under `Targets`, or a tensor of values with an optional `known` mask."""
+        """Loss of logits under `Targets`, or a tensor of values with an optional `known` mask; see `reduce`."""
         t = Targets.of(targets, known)
         with torch.autocast(logits.device.type, enabled=False):
             # An unknown cell may hold anything, NaN too, whose gradient would not be masked by the reduction.
             values = at_least_float32(t.values).masked_fill(~t.known, 0)
-            return L.reduce(self.cells(logits, values), t.known, self.reduction)
+            return L.reduce(self.cells(logits, values), t.known, self.reduction, divisor)
 
 
 class BinaryCrossEntropy(CellLoss):

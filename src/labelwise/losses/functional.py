@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,11 +14,15 @@ from labelwise.distributed import processes
 from labelwise.numerics import at_least_float32
 
 Cells = Float[Tensor, "B L"]
+Mask = Bool[Tensor, "B L"]
 Reduction = Literal["mean_known", "label_sum", "sum"]
 
 
 def reduce(
-    cells: Cells, known: Bool[Tensor, "B L"], reduction: Reduction = "mean_known"
+    cells: Cells,
+    known: Mask,
+    reduction: Reduction = "mean_known",
+    divisor: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
     """Mask unknown cells and reduce to one number.
 
@@ -25,19 +30,43 @@ def reduce(
     sum over known cells. `sum` is B x L times `mean_known` on full labels, so rates do not transfer between them.
     During distributed training the result is scaled so that the mean over processes, which is what gradients are
     averaged to, equals the one-process value of the joined batch.
+
+    Args:
+        cells: loss of each cell.
+        known: cells that count.
+        reduction: see above.
+        divisor: `common_divisor` of the batches that make a step together; `None` where this batch is the step.
     """
     total = torch.where(known, cells, 0).sum()
-    if reduction == "sum":
-        return total * processes()
-    count = known.sum() if reduction == "mean_known" else torch.tensor(len(cells), device=cells.device)
-    return total / _mean_over_processes(count.to(total.dtype)).clamp(min=1 / processes())
+    by = common_divisor([known], reduction) if divisor is None else divisor
+    return total / by.to(total.dtype)
 
 
-def _mean_over_processes(count: Tensor) -> Tensor:
-    if processes() == 1:
-        return count
-    torch.distributed.all_reduce(count)
-    return count / processes()
+def common_divisor(
+    known: Sequence[Bool[Tensor, "_ L"]], reduction: Reduction = "mean_known"
+) -> Float[Tensor, ""]:
+    """What each of several batches divides by, so that the mean of their losses is the loss of the joined batch.
+
+    `mean_known`: their known cells, at least 1; `label_sum`: their images; `sum`: 1; each of all batches and processes,
+    over batches x processes, for the mean is taken over both.
+
+    Args:
+        known: cells that count, of each batch of this process; every process has as many batches.
+
+    >>> common_divisor([torch.ones(1, 3, dtype=torch.bool), torch.ones(2, 3, dtype=torch.bool)]).item()
+    4.5
+    """
+    device = known[0].device
+    if reduction == "mean_known":
+        count = torch.stack([mask.sum() for mask in known]).sum()
+    else:
+        count = torch.full(
+            (), sum(len(mask) for mask in known) if reduction == "label_sum" else 1, device=device
+        )
+    count = count.to(torch.float32)
+    if processes() > 1 and reduction != "sum":
+        torch.distributed.all_reduce(count)
+    return count.clamp(min=1) / (len(known) * processes())
 
 
 def binary_cross_entropy(logits: Cells, values: Cells) -> Cells:

@@ -23,7 +23,7 @@ class TwoWayLoss(nn.Module):
         loss = mean over images with a positive of l(labels)  +  mean over labels with a positive of l(images)
 
     An image or label without negatives adds 0. Unknown cells stand on neither side. The images are those of the whole
-    batch, of all processes together.
+    batch, of all processes together; batches that make a step together are not joined, but averaged.
 
     Args:
         positive_temperature: `T_p`, above 0.

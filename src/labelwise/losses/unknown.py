@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from labelwise.distributed import joined_rows
 from labelwise.errors import LabelwiseError
 from labelwise.losses import functional as L
 from labelwise.losses.classification import CellLoss
-from labelwise.losses.functional import Cells
+from labelwise.losses.functional import Cells, Mask
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
-
-Mask = Bool[Tensor, "B L"]
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,10 @@ class Verdict:
 
     Args:
         cells: `[B, L]`, losses of the unknown cells; elsewhere ignored.
-        counted: `[B, L]`, unknown cells that count in the mean; `None` for all.
+        counted: `[B, L]`, unknown cells that count in the mean; `None` for those of `Strategy.counted`.
         present: `[B, L]`, losses in place of the chosen one's where a label is known to be present.
         weight: `[B, 1]` or `[B, L]`, factor of the losses of known cells.
-        whole: a loss of the batch as a whole, added to the mean.
+        whole: a loss of the batch as a whole, added to the mean; batches that make a step together are averaged.
     """
 
     cells: Cells
@@ -125,6 +123,10 @@ class Strategy(nn.Module):
     def forward(self, q: Question) -> Verdict:
         """Losses of the unknown cells."""
         raise NotImplementedError
+
+    def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask | None:
+        """Those of the unknown cells that count in the mean; `None` where only the logits tell, and so the verdict."""
+        return hidden
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Change what is remembered, before each epoch; most strategies have nothing to do."""
@@ -168,6 +170,7 @@ class UnknownLoss(nn.Module):
         targets: Targets,
         moment: Moment,
         hidden: Mask | None = None,
+        divisor: Float[Tensor, ""] | None = None,
     ) -> Float[Tensor, ""]:
         """The loss in fp32.
 
@@ -176,6 +179,7 @@ class UnknownLoss(nn.Module):
             targets: what may be judged.
             moment: its rows and the epoch.
             hidden: `[B, L]`, the unknown cells; `None` for all that `targets` does not know.
+            divisor: see `functional.reduce`.
         """
         hidden = ~targets.known if hidden is None else hidden & ~targets.known
         with torch.autocast(logits.device.type, enabled=False):
@@ -189,10 +193,18 @@ class UnknownLoss(nn.Module):
                 plain = torch.where(q.present, verdict.present, plain)
             if verdict.weight is not None:
                 plain = verdict.weight * plain
-            counts = hidden if verdict.counted is None else hidden & verdict.counted
+            counts = (
+                self.strategy.counted(hidden, moment.index) if verdict.counted is None else verdict.counted
+            )
+            assert counts is not None, "the verdict says which cells count where the strategy cannot"
             cells = torch.where(hidden, verdict.cells, plain)
-            total = L.reduce(cells, targets.known | counts, self.loss.reduction)
+            total = L.reduce(cells, targets.known | hidden & counts, self.loss.reduction, divisor)
             return total if verdict.whole is None else total + verdict.whole
+
+    def counted(self, known: Mask, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask | None:
+        """Cells that count in the mean, known and unknown; `None` where only the logits tell."""
+        found = self.strategy.counted(hidden, index)
+        return None if found is None else known | hidden & found
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Tell the strategy that an epoch begins, `epoch` being done."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
+from labelwise.losses.functional import Mask
 from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
 
 
@@ -150,5 +152,8 @@ class ExternalScores(Strategy):
     def forward(self, q: Question) -> Verdict:
         """Against the rows' scores."""
         scores = self.scores[q.moment.index.to(self.scores.device)].to(q.logits.dtype)
-        told = ~scores.isnan()
-        return Verdict(self.weight * q.loss.cells(q.logits, scores.masked_fill(~told, 0)), told)
+        return Verdict(self.weight * q.loss.cells(q.logits, scores.nan_to_num(0.0)))
+
+    def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask:
+        """Those with a score."""
+        return hidden & ~self.scores[index.to(self.scores.device)].isnan()

@@ -99,7 +99,8 @@ class OnlineLabelEstimates(Strategy):
         if q.moment.remembers:
             slope = (torch.sigmoid(estimates) - p.detach()) / 2
             slope = slope + self.weight * surplus(q, t, self.expected) * t * (1 - t)
-            moved = torch.where(q.hidden, estimates - self.rate * slope, estimates)
+            moved = estimates - self.rate * slope
+            moved = torch.where(q.hidden & moved.isfinite(), moved, estimates)
             remember(self.table, q, moved)
         return Verdict(binary_cross_entropy(q.logits, t) / 2, whole=whole)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 from torch.nn import functional as F
 
 from labelwise.distributed import joined_rows
+from labelwise.losses.functional import Mask
 from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
 
 
@@ -40,7 +42,11 @@ class VariationalPositives(Strategy):
         nothing = torch.zeros_like(q.logits)
         z, here, present = joined_rows(q.logits, q.counts.byte(), q.present.byte())
         whole = self._loss(z, here.bool(), present.bool())
-        return Verdict(nothing, torch.zeros_like(q.hidden), present=nothing, whole=whole)
+        return Verdict(nothing, present=nothing, whole=whole)
+
+    def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask:
+        """None."""
+        return torch.zeros_like(hidden)
 
     def _loss(self, z: Tensor, here: Tensor, present: Tensor) -> Tensor:
         number = here.sum(0).clamp(min=1)

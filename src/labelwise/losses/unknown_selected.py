@@ -6,15 +6,18 @@ import math
 from typing import ClassVar
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from labelwise.distributed import joined_rows
-from labelwise.losses.functional import Cells, asymmetric
-from labelwise.losses.unknown import Facts, Mask, Question, Strategy, Verdict, between, remember
+from labelwise.losses.functional import Cells, Mask, asymmetric
+from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between, remember
 
 
 def largest(scores: Cells, among: Mask, share: float) -> Mask:
     """The `ceil(share B L)` largest cells among some, in the batch of all processes; ties at the edge all count.
+
+    Batches that make a step together are ranked each for itself.
 
     >>> largest(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[False, True, True]]), 0.3)
     tensor([[False,  True, False]])
@@ -110,7 +113,7 @@ class ClassAwareSelection(Strategy):
         s(z) = -alpha p^gamma log(1 - p), p^gamma at rest
 
     Left out are all unknown cells of a label whose prior is over a threshold, and the `K B` highest unknown scores of
-    a batch.
+    a batch; batches that make a step together are not joined, but averaged.
 
     Args:
         facts: of the training rows, with priors.
@@ -148,4 +151,8 @@ class ClassAwareSelection(Strategy):
         """As absent, or left out."""
         cells = self.alpha * asymmetric(q.logits, torch.zeros_like(q.logits), self.gamma)
         out = largest(q.logits, q.hidden, self.share) | (self.prior > self.threshold)
-        return Verdict(cells, counted=~out)
+        return Verdict(cells, counted=q.hidden & ~out)
+
+    def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> None:
+        """The highest scores are left out, so the logits tell."""
+        return None

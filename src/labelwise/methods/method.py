@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.losses import Moment, UnknownLoss
+from labelwise.losses.classification import CellLoss
 from labelwise.model import LabelModel
 from labelwise.types import Batch, Output, Targets
 
@@ -63,8 +64,10 @@ class Step:
 class Term(Protocol):
     """A further term of the loss: a module that can be laid over any method.
 
-    Its buffers are state: saved, resumed, never exported. Where it has nothing to say it gives a zero that is connected
-    to its parameters. What is drawn at random follows torch's global generator, which is seeded for each step.
+    Its buffers are state: saved, resumed, never exported. It sees one batch at a time: where several make a step, its
+    values are averaged over them, for pairs of images, and cells that scores choose, are those of a batch. Where it has
+    nothing to say it gives a zero that is connected to its parameters. What is drawn at random follows torch's global
+    generator, which is seeded for each step.
     """
 
     needs_maps: ClassVar[bool]
@@ -136,12 +139,31 @@ class Method(nn.Module):
         return {"loss": torch.stack(list(found.values())).sum(), **found}
 
     def _judged(self, logits: Tensor, targets: Targets, batch: Batch, remembers: bool) -> Tensor:
+        told = {} if batch.divisor is None else {"divisor": batch.divisor}
         if self.unknown is None:
-            return (self._compiled_loss or self.criterion)(logits, targets)
-        hidden = ~batch.targets.known
-        if int(batch.index[0]) in {row for row, _ in batch.unreadable}:
-            hidden = torch.zeros_like(hidden)  # a filling, of which nothing is to be learned
-        return self.unknown(logits, targets, Moment(batch.index, *self.clock, remembers), hidden)
+            return (self._compiled_loss or self.criterion)(logits, targets, **told)
+        moment = Moment(batch.index, *self.clock, remembers)
+        return self.unknown(logits, targets, moment, _hidden(batch), **told)
+
+    def divisor(self, batches: Sequence[Batch]) -> Tensor | None:
+        """What the classification loss of each of a step's batches divides by, so that the mean is that of one batch.
+
+        `None`, which averages the batches' own losses, where the targets alone do not tell what counts: losses that
+        compare cells, `show`, and strategies that choose cells by their scores. Further terms are averaged too.
+
+        Args:
+            batches: this process's share of the step, on the device of the weights.
+        """
+        if not isinstance(self.criterion, CellLoss) or self.show is not None:
+            return None
+        counted = [
+            b.targets.known
+            if self.unknown is None
+            else self.unknown.counted(b.targets.known, _hidden(b), b.index)
+            for b in batches
+        ]
+        masks = [mask for mask in counted if mask is not None]
+        return self.criterion.divisor(masks) if len(masks) == len(batches) else None
 
     def start_epoch(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Tell the terms, and what judges unknown cells, that the epoch of the clock begins.
@@ -163,3 +185,10 @@ class Method(nn.Module):
         for batch in batches:
             batch = batch.to(device)
             yield batch.targets, self.model(batch.images, want_maps=True, is_map=batch.is_map)
+
+
+def _hidden(batch: Batch) -> Tensor:
+    """Unknown cells of images; a filling has none, for nothing is to be learned of it."""
+    if int(batch.index[0]) in {row for row, _ in batch.unreadable}:
+        return torch.zeros_like(batch.targets.known)
+    return ~batch.targets.known

@@ -83,7 +83,11 @@ class OptimSettings(_Settings):
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps over which the rate rises")
     clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
-    accumulate: int = Field(1, ge=1, description="batches to a step")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="batches to a step, which learns as from one large batch; the rest of an epoch is a smaller step",
+    )
 
 
 class VectorSettings(_Settings):

@@ -42,11 +42,12 @@ from labelwise.training.unknown import keep_mask, method_of, record, shown_rows,
 
 
 def fit(
-    data: Dataset | str,
+    source: Dataset | str | None = None,
     method: str = "auto",
     backbone: str | Mapping[str, Any] | None = None,
     out: str | Path = "runs/latest",
     *,
+    data: Dataset | str | Mapping[str, Any] | None = None,
     resume: bool = False,
     quiet: bool = False,
     **settings: Any,
@@ -57,23 +58,36 @@ def fit(
     there, and the test split, where there is one, is judged once at the end.
 
     Args:
-        data: a data set, or SOURCE text.
+        source: a data set, or SOURCE text.
         method: method id; `auto` chooses by the number of images and of known labels, see `method_of`.
         backbone: timm model name, or settings such as `{"weights": "none", "freeze": True}`.
         out: the run's folder.
+        data: settings of the data, such as `{"known_proportion": 0.3}`; `fit(data=SOURCE)` is `fit(SOURCE)`.
         resume: go on from the state in `out`.
         quiet: print nothing.
         settings: further settings by name, nested as in config.yaml, for example `epochs=3, optim={"lr": 1e-3}`.
 
     Raises:
-        LabelwiseError: wrong settings or data, or a folder that holds another run.
+        LabelwiseError: no source or two of them, wrong settings or data, or a folder that holds another run.
+
+    >>> fit("csv:labels.csv", data={"known": "half"})
+    Traceback (most recent call last):
+    labelwise.errors.LabelwiseError: data.known = 'half'; expected ...
     """
-    source = data if isinstance(data, str) else data.source
-    given: dict[str, Any] = {"data": {}, **settings, "method": method}
-    given["data"] = {"source": source, **given["data"]}
+    of_data = dict(data) if isinstance(data, Mapping) else {} if data is None else {"source": data}
+    sources = [one for one in (source, of_data.pop("source", None)) if one is not None]
+    if len(sources) != 1 or not isinstance(sources[0], (Dataset, str)):
+        raise LabelwiseError(
+            f"{' and '.join(repr(getattr(one, 'source', one)) for one in sources) or 'nothing'} to learn from",
+            "one data set, or one SOURCE text",
+            'write for example fit("csv:labels.csv", data={"known_proportion": 0.3})',
+        )
+    (found,) = sources
+    given: dict[str, Any] = {**settings, "method": method}
+    given["data"] = {"source": found if isinstance(found, str) else found.source, **of_data}
     given["backbone"] = {"name": backbone} if isinstance(backbone, str) else dict(backbone or {})
     config = make_config(given)
-    return train(config, Path(out), data if isinstance(data, Dataset) else None, resume=resume, quiet=quiet)
+    return train(config, Path(out), found if isinstance(found, Dataset) else None, resume=resume, quiet=quiet)
 
 
 def train(
@@ -251,7 +265,7 @@ def _finish(
 def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
     """What results say of the training."""
     progress, config = trainer.progress, trainer.config
-    seen = progress.step * config.batch_size * config.optim.accumulate
+    seen = progress.epoch * trainer.loader.steps_per_epoch * config.batch_size
     return {
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,

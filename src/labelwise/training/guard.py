@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from labelwise.data.dataset import Dataset
@@ -37,7 +38,7 @@ class Skipped:
 
 
 class Guard:
-    """Clips gradients, and takes a gradient that is not finite for zero: its batch then moves nothing of its own.
+    """Clips gradients, and says of a step whether it is kept: whether its losses and gradients are finite.
 
     All marks stay on the device until `found` reads them, once for many steps.
 
@@ -45,18 +46,29 @@ class Guard:
         method: what is trained.
         dataset: the training rows, to name images by.
         clip: largest gradient norm; 0 for none.
-        scaled: whether a gradient scaler looks for infinite gradients itself, as with fp16.
+        scaled: whether a gradient scaler lowers its scale by infinite gradients, as with fp16; such a step is not kept
+            either, but it is no fault, and not told.
+        join: gives the mean of a tensor over all processes, so that they agree.
     """
 
-    def __init__(self, method: Method, dataset: Dataset, clip: float, scaled: bool = False) -> None:
+    def __init__(
+        self,
+        method: Method,
+        dataset: Dataset,
+        clip: float,
+        scaled: bool = False,
+        join: Callable[[Tensor], Tensor] = lambda marks: marks,
+    ) -> None:
         self._parameters, self._model = dict(method.named_parameters()), method.model
-        self._dataset, self._clip, self._scaled = dataset, clip, scaled
+        self._dataset, self._clip, self._scaled, self._join = dataset, clip, scaled, join
         self._marks: list[tuple[int, list[str], Tensor, list[np.ndarray]]] = []
         self.in_a_row = 0
 
     @torch.no_grad()
-    def step(self, step: int, terms: Mapping[str, Tensor], rows: list[np.ndarray]) -> Tensor:
-        """Clip the gradients at hand, or zero them; gives 1 where the loss and they are finite, else 0.
+    def step(
+        self, step: int, terms: Mapping[str, Tensor], rows: list[np.ndarray]
+    ) -> tuple[Bool[Tensor, ""], Bool[Tensor, ""]]:
+        """Clip the gradients at hand; gives whether the step is kept, and whether its loss counts in the epoch's.
 
         Args:
             step: number of the step, from 1.
@@ -66,27 +78,19 @@ class Guard:
         found = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
         gradients = list(found.values())
         norms = torch.stack(torch._foreach_norm(gradients)) if gradients else torch.zeros(0)
-        total = torch.linalg.vector_norm(norms)
         losses = torch.stack([value.detach().float() for value in terms.values()]).to(norms.device)
         marks = torch.cat([losses, norms.float()]).isfinite()
         self._marks.append((step, [*terms, *found], marks, rows))
-        kept = total.isfinite()
         if self._clip:
+            total = torch.linalg.vector_norm(norms)
             torch.nn.utils.clip_grads_with_norm_(self._parameters.values(), self._clip, total)
-        if kept.device.type == "cpu":  # where looking costs nothing
-            if not kept:
-                torch._foreach_zero_(gradients)
-        else:
-            for gradient in gradients:
-                gradient.nan_to_num_(0.0, 0.0, 0.0)
-            torch._foreach_mul_(gradients, kept.to(gradients[0].dtype))
-        return marks[: len(losses)].all() if self._scaled else marks.all()
+        # A gradient is one sum over the processes, but a loss is each one's own.
+        finite = torch.stack([marks[: len(losses)].all(), marks.all()])
+        counts, kept = (self._join(finite.float()) == 1).unbind()
+        return kept, counts if self._scaled else kept
 
-    def found(self, join: Callable[[Tensor], Tensor] = lambda marks: marks) -> list[Skipped]:
+    def found(self) -> list[Skipped]:
         """What was not finite since the last call.
-
-        Args:
-            join: gives the mean of a tensor over all processes, so that they agree.
 
         Raises:
             LabelwiseError: more than `LIMIT` steps in a row.
@@ -94,7 +98,7 @@ class Guard:
         if not self._marks:
             return []
         skipped = []
-        joined = join(torch.cat([marks.float() for _, _, marks, _ in self._marks])).tolist()
+        joined = self._join(torch.cat([marks.float() for _, _, marks, _ in self._marks])).tolist()
         for step, names, _, rows in self._marks:
             here, joined = joined[: len(names)], joined[len(names) :]
             bad = [name for name, good in zip(names, here, strict=True) if good < 1]

@@ -29,7 +29,8 @@ from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
 from labelwise.training.mixup import mix
-from labelwise.training.optim import build_optimizer, rate_factor, set_rate
+from labelwise.training.moving import Move
+from labelwise.training.optim import build_optimizer, load_optimizer, rate_factor, set_rate
 from labelwise.training.processes import keep_memories_apart
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
@@ -72,17 +73,20 @@ class Trainer:
         self.loader, self.dataset, self.validate, self.examples = train, dataset, validate, examples
         c = self.config
         method.to(accelerator.device)
-        optimizer = build_optimizer(method, method.model.backbone, c.optim, c.backbone.lr_factor)
+        scaler = accelerator.scaler
+        blind = accelerator.device.type == "cuda" and scaler is None  # a scaler looks, and waits, itself
+        optimizer = build_optimizer(method, method.model.backbone, c.optim, c.backbone.lr_factor, blind)
         self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
         if c.compile:
             method.compile_parts()
         keep_memories_apart(method)
         self.stepper, self.optimizer = accelerator.prepare(method, optimizer)
-        self.steps_per_epoch = max(1, train.steps_per_epoch // c.optim.accumulate)
+        self.steps_per_epoch = -(-train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
         self.progress = Progress()
         self.journal = Journal(run.path, dataset, c, accelerator.is_main_process)
-        self.guard = Guard(method, dataset, c.optim.clip_norm, accelerator.scaler is not None)
+        self.guard = Guard(method, dataset, c.optim.clip_norm, scaler is not None, self._over_processes)
+        self.move = Move(method, self.optimizer, self.ema, scaler, blind)
         self.stop, self.record = stop or StopRequest(), dict(record or {})
         self._agreement = Agreement(self.stop, accelerator.num_processes)
 
@@ -103,7 +107,7 @@ class Trainer:
         self.progress, state = load_state(self.state_path)
         try:
             self.method.load_state_dict(state["method"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             if self.ema is not None:
                 self.ema.module.load_state_dict(state["ema"])
             if self.accelerator.scaler is not None:
@@ -121,6 +125,11 @@ class Trainer:
             Stopped: at the step after a request to stop; the state is saved.
         """
         self.journal.rewind(self.progress)
+        batches, parts = self.loader.steps_per_epoch, self.config.optim.accumulate
+        if parts > batches:
+            watch.say(
+                f"warning: optim.accumulate={parts} but {batches} batches an epoch: each epoch is one step"
+            )
         started = time.perf_counter() - self.progress.seconds
         with self.stop.noting():
             while self.progress.epoch < self.config.epochs and not self._out_of_patience():
@@ -137,8 +146,8 @@ class Trainer:
             torch.manual_seed(_key(c.seed, p.step, -1))
             self.method.start_epoch(lambda: self.stop.watching(self.examples()))
         self.stepper.train()
-        first = p.step_in_epoch
-        batches = self.loader.epoch(p.epoch, first * c.optim.accumulate)
+        done = min(p.step_in_epoch * c.optim.accumulate, self.loader.steps_per_epoch)
+        batches = self.loader.epoch(p.epoch, done)
         losses = torch.zeros((), device=self.accelerator.device)
         since, images = time.perf_counter(), 0
         while p.step_in_epoch < self.steps_per_epoch:
@@ -169,35 +178,33 @@ class Trainer:
         self._rate_of_epoch = images / (time.perf_counter() - since)
 
     def _step(self, batches: Iterator[Batch]) -> tuple[dict[str, Tensor], Tensor, int]:
-        """Terms of the loss, the loss or 0 where the step is not finite, and the number of images."""
+        """Terms of the loss, the loss or 0 where the step is skipped, and the number of images."""
         p, c, accelerator = self.progress, self.config, self.accelerator
         torch.manual_seed(_key(c.seed, p.step, accelerator.process_index))
         set_rate(self.optimizer, rate_factor(p.step, self.steps, c.optim))
-        images = 0
         sums: dict[str, Tensor] = {}
-        rows = []
-        parts = c.optim.accumulate
-        for i, batch in enumerate(islice(batches, parts)):
-            self.journal.unreadable(batch)
-            images += len(batch.index) * accelerator.num_processes
-            rows.append(batch.index.numpy())
-            batch = batch.to(accelerator.device)
-            if c.mixup:
-                batch = mix(batch, c.mixup)
-            quiet = accelerator.no_sync(self.stepper) if i < parts - 1 else nullcontext()
+        parts = [self._ready(batch) for batch in islice(batches, c.optim.accumulate)]
+        divisor = self.method.divisor(parts) if len(parts) > 1 else None
+        self.move.begin()
+        for i, batch in enumerate(parts, 1):
+            batch.divisor = divisor
+            quiet = accelerator.no_sync(self.stepper) if i < len(parts) else nullcontext()
             with quiet:
                 with accelerator.autocast():
                     terms = self.stepper(batch)
-                accelerator.backward(terms["loss"] / parts)
+                accelerator.backward(terms["loss"] / len(parts))
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.detach() / parts
+                sums[name] = sums.get(name, 0) + value.detach() / len(parts)
         accelerator.unscale_gradients()
-        finite = self.guard.step(p.step + 1, sums, rows)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.ema is not None:
-            self.ema.update(self.method.model, step=p.step)
-        return sums, torch.where(finite, sums["loss"], 0.0), images
+        kept, counts = self.guard.step(p.step + 1, sums, [batch.index.numpy() for batch in parts])
+        self.move.end(kept, p.step)
+        images = sum(len(batch.index) for batch in parts) * accelerator.num_processes
+        return sums, torch.where(counts, sums["loss"], 0.0), images
+
+    def _ready(self, batch: Batch) -> Batch:
+        self.journal.unreadable(batch)
+        batch = batch.to(self.accelerator.device)
+        return mix(batch, self.config.mixup) if self.config.mixup else batch
 
     def _finish_epoch(self, watch: Watch, started: float) -> None:
         p = self.progress
@@ -245,14 +252,17 @@ class Trainer:
     def _settle(self, losses: Tensor, watch: Watch) -> None:
         """Add a sum of losses to the epoch's, as its mean over processes, and tell of steps that were skipped."""
         p = self.progress
-        skipped = self.guard.found(lambda marks: self.accelerator.reduce(marks, "mean"))
+        skipped = self.guard.found()
         p.skipped += len(skipped)
         p.skipped_in_epoch += len(skipped)
         self.journal.skipped(p, skipped)
         for one in skipped:
             watch.say(f"warning: {one}; the step is skipped")
-        p.loss_sum += float(self.accelerator.reduce(losses, "mean"))
+        p.loss_sum += float(self._over_processes(losses))
         losses.zero_()
+
+    def _over_processes(self, values: Tensor) -> Tensor:
+        return self.accelerator.reduce(values, "mean")
 
     def _stopped(self) -> Stopped:
         by = self.stop.by or "a signal to another process"

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from labelwise.training.config import OptimSettings
 
 
 def build_optimizer(
-    method: nn.Module, backbone: nn.Module, settings: OptimSettings, lr_factor: float
+    method: nn.Module,
+    backbone: nn.Module,
+    settings: OptimSettings,
+    lr_factor: float,
+    fused: bool = False,
 ) -> Optimizer:
     """An optimiser over the parameters that learn.
 
     Backbone parameters learn at `lr * lr_factor`. Weight decay acts on matrices and kernels alone: not on biases,
     norms and label queries, whose scale means something, nor on what a timm model lists in `no_weight_decay()`:
     position embeddings, class tokens, tables of relative positions.
+
+    Args:
+        method: what is trained.
+        backbone: the part of it that learns at a rate of its own.
+        settings: how weights move.
+        lr_factor: the backbone's rate over the head's.
+        fused: one kernel for many parameters, which `step_where` needs.
     """
     of_backbone = {id(p) for p in backbone.parameters()}
     kept = _without_decay(backbone)
@@ -37,9 +50,40 @@ def build_optimizer(
         for (below, decays), parameters in groups.items()
     ]
     if settings.name == "sgd":
-        return torch.optim.SGD(options, lr=settings.lr, momentum=settings.momentum)
+        return torch.optim.SGD(options, lr=settings.lr, momentum=settings.momentum, fused=fused or None)
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-    return kind(options, lr=settings.lr)
+    return kind(options, lr=settings.lr, fused=fused or None)
+
+
+def step_where(kept: Tensor, optimizer: Any) -> None:
+    """A step of a fused optimiser that moves neither weights nor its state where `kept` is false; nobody looks at it.
+
+    Args:
+        kept: one bool on the device of the weights.
+        optimizer: made with `fused`, by itself or wrapped by accelerate.
+    """
+    plain = getattr(optimizer, "optimizer", optimizer)
+    for group in plain.param_groups:
+        for p in group["params"]:
+            # What a fused SGD makes in a step that is not kept would never be filled; zeros start it alike.
+            if group.get("momentum") and p.grad is not None and "momentum_buffer" not in plain.state[p]:
+                plain.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    plain.found_inf = (~kept).to(torch.float32)
+    optimizer.step()
+
+
+def load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
+    """Take over a saved state; how steps are computed, `fused`, stays the optimiser's own.
+
+    Args:
+        optimizer: by itself or wrapped by accelerate.
+        state: its `state_dict`, on whatever device it was made.
+    """
+    groups = [
+        {**saved, "fused": own["fused"]}
+        for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def _without_decay(backbone: nn.Module) -> set[int]:

@@ -1,0 +1,74 @@
+"""The end of a step: weights, optimiser state, averages and buffers move together, or none of them does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor
+
+from labelwise.methods import Method
+from labelwise.training.optim import step_where
+
+
+class Move:
+    """Ends steps, and takes back what a step that is not kept has changed.
+
+    Buffers are those of the model and of the terms, which the forward pass changes, such as batch statistics. The table
+    of a strategy for unknown cells, a row for each training image, is too large to copy: what such a step wrote stays.
+
+    Args:
+        method: what is trained.
+        optimizer: of its parameters; fused where `blind`.
+        ema: averaged weights, or `None`.
+        scaler: the gradient scaler, as with fp16, or `None`.
+        blind: whether the host never looks at whether a step is kept, so that it need not wait for the device.
+    """
+
+    def __init__(
+        self, method: Method, optimizer: Any, ema: ModelEmaV3 | None, scaler: Any = None, blind: bool = False
+    ) -> None:
+        self._method, self._optimizer, self._ema = method, optimizer, ema
+        self._scaler, self._blind = scaler, blind
+        self._before: list[Tensor] = []
+
+    def begin(self) -> None:
+        """Called before the step's first forward pass."""
+        self._before = [buffer.clone() for buffer in self._buffers()]
+
+    @torch.no_grad()
+    def end(self, kept: Tensor, step: int) -> None:
+        """Move by the gradients at hand, which are then gone, or not at all.
+
+        Args:
+            kept: whether the step is kept, one bool on the device of the weights.
+            step: its number, from 0.
+        """
+        if self._blind:
+            averages = [] if self._ema is None else list(self._ema.module.state_dict().values())
+            before = [value.clone() for value in averages]
+            step_where(kept, self._optimizer)
+            self._average(step)
+            _put_back(averages + self._buffers(), before + self._before, kept)
+        elif kept:
+            self._optimizer.step()
+            self._average(step)
+        else:
+            if self._scaler is not None:
+                self._scaler.update()
+            _put_back(self._buffers(), self._before, kept)
+        self._optimizer.zero_grad()
+
+    def _average(self, step: int) -> None:
+        if self._ema is not None:
+            self._ema.update(self._method.model, step=step)
+
+    def _buffers(self) -> list[Tensor]:
+        return [*self._method.model.buffers(), *self._method.terms.buffers()]
+
+
+def _put_back(now: Sequence[Tensor], before: Sequence[Tensor], kept: Tensor) -> None:
+    for value, then in zip(now, before, strict=True):
+        value.copy_(torch.where(kept.to(value.device), value, then))
