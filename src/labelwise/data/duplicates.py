@@ -51,10 +51,13 @@ def near_duplicates(prints: Fingerprints) -> list[list[int]]:
     group = np.arange(len(rows))
     # The difference of two means is at most the mean difference; half a level covers the rounding of the limit.
     reach = _limit(look.contrast).astype(np.float64) * (THUMB_SIDE * THUMB_SIDE * 3) + 0.5
+    waiting = 0
     for pairs in close_blocks(prints.hashes[rows], HASH_DISTANCE, group, look.total, reach):
-        _join(group, pairs, look)
+        waiting += _join(group, pairs, look)
+        if waiting > len(group) // 64:  # a look at all rows, so not for every few
+            group[:], waiting = _roots(group, group), 0
     codes = np.arange(len(prints.readable))
-    codes[rows] = rows[group]
+    codes[rows] = rows[_roots(group, group)]
     return repeated_groups(codes)
 
 
@@ -99,19 +102,22 @@ def _limit(contrast: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
     return np.minimum(THUMB_DIFFERENCE, THUMB_CONTRAST * contrast)
 
 
-def _join(group: np.ndarray, pairs: np.ndarray, look: _Look) -> None:
-    """Joins the groups of pairs that look the same.
+def _join(group: np.ndarray, pairs: np.ndarray, look: _Look) -> int:
+    """Joins the groups of pairs that look the same; gives how many groups became part of another.
 
     Of each row one pair is looked at first, then up to 8, 64 and so on: what is joined by then needs no more looking.
     """
+    joined = 0
     for part in _by_rank(pairs):
         for block in ranges(len(part), _BLOCK):
             some = part[block.start : block.stop]
-            some = some[group[some[:, 0]] != group[some[:, 1]]]
-            if len(some):
-                links = some[look.alike(some)]
-                if len(links):
-                    _merge(group, links)
+            roots = _roots(group, group[some])
+            apart = roots[:, 0] != roots[:, 1]
+            if apart.any():
+                alike = look.alike(some[apart])
+                if alike.any():
+                    joined += _merge(group, roots[apart][alike])
+    return joined
 
 
 def _by_rank(pairs: np.ndarray) -> Iterator[np.ndarray]:
@@ -124,14 +130,20 @@ def _by_rank(pairs: np.ndarray) -> Iterator[np.ndarray]:
         low, high = high, 8 * high
 
 
-def _merge(group: np.ndarray, links: np.ndarray) -> None:
-    """Gives linked groups the least of their codes."""
-    codes, place = np.unique(group[links], return_inverse=True)
+def _merge(group: np.ndarray, links: np.ndarray) -> int:
+    """Gives linked groups, named by their roots, the least of these as root; how many groups there are fewer."""
+    codes, place = np.unique(links, return_inverse=True)
     joined = connected(len(codes), place.reshape(-1, 2))
     _, least = np.unique(joined, return_index=True)
-    table = np.arange(len(group))
-    table[codes] = codes[least[joined]]
-    group[:] = table[group]
+    group[codes] = codes[least[joined]]
+    return len(codes) - len(least)
+
+
+def _roots(group: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The root of each code: `group` gives each row a row of its group, and a root itself."""
+    while not np.array_equal(above := group[codes], codes):
+        codes = above
+    return codes
 
 
 def connected(rows: int, pairs: Int64[np.ndarray, "P 2"]) -> Int64[np.ndarray, " N"]:
