@@ -23,6 +23,7 @@ NAMES = {
     "class-features-without-loss": "`class-features`, without its loss",
     "dlfl-disc": "`dlfl`, with the discriminative loss",
     "ssgrl-disc": "`ssgrl`, with the discriminative loss",
+    "add-gcn-mean": "`add-gcn`, `extractor.own_logit=mean`",
     "baseline-mlp-per-place": "`baseline-mlp`, hidden layer before the pool",
 }
 HEADS = (
@@ -108,6 +109,11 @@ def shown(row: str) -> str:
     return NAMES.get(row, f"`{row}`")
 
 
+def twin_of(row: str) -> str:
+    """The row's control, whose attention is uniform."""
+    return f"{row.removesuffix('-mean')}-uniform"
+
+
 def interval(gap: dict[str, str]) -> str:
     """A difference in points with its interval, bold where it is more than noise."""
     noise = float(gap["low"]) <= 0 <= float(gap["high"]) or gap.get("verdict") == "within noise"
@@ -132,7 +138,7 @@ def methods(name: str) -> str:
     def line(row: str, own: Rows) -> list[str]:
         places = [" / ".join(figure(own, key, 1, sd=False) for key in keys) for keys in EVIDENCE]
         entropy = figure(own, "attention_entropy", 2, 1, sd=False)
-        twin = gap(row, f"{row}-uniform")
+        twin = gap(row, twin_of(row))
         return [
             shown(row),
             figure(own, "mAP"),
@@ -245,7 +251,7 @@ def new_label() -> str:
 
 def when(name: str) -> str:
     """Each head over its uniform twin, by the size of the object."""
-    rows = [row for row in kept(name) if row["against"] == f"{row['row']}-uniform" and row["by"] != "labels"]
+    rows = [row for row in kept(name) if row["against"] == twin_of(row["row"]) and row["by"] != "labels"]
     gaps = {(row["row"], row["group"]): row for row in rows}
     heads, groups = (list(dict.fromkeys(row[key] for row in rows)) for key in ("row", "group"))
     head = ["objects of this share of the image", *(group.replace("% to", " to") for group in groups)]
