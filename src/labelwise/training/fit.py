@@ -117,19 +117,6 @@ def _train(
 ) -> Run:
     keep_freed_memory()
     accelerator = make_accelerator(config)
-    with watched_peers():
-        return _train_together(config, out, data, resume, quiet, stop, accelerator)
-
-
-def _train_together(
-    config: Config,
-    out: Path,
-    data: Dataset | None,
-    resume: bool,
-    quiet: bool,
-    stop: StopRequest,
-    accelerator: Accelerator,
-) -> Run:
     first = accelerator.is_main_process
     watch = Watch(quiet or not first)
     dataset = _with_splits(config, data)
@@ -162,7 +149,7 @@ def _train_together(
         keep_mask(run.path, rows, config.data)
         if unlearned:  # told from the start, for a run without a validation split fits no decisions
             run.save_decisions(replace(Decisions.plain(run.labels), never=unlearned))
-    with closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
+    with watched_peers(), closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
         judge_by = (loaders.rows(validation), validation) if validation is not None else None
         examples = cache(lambda: loaders.rows(rows))
         train_on = loaders.train(rows)
