@@ -51,10 +51,10 @@ def near_duplicates(prints: Fingerprints) -> list[list[int]]:
     group = np.arange(len(rows))
     # The difference of two means is at most the mean difference; half a level covers the rounding of the limit.
     reach = _limit(look.contrast).astype(np.float64) * (THUMB_SIDE * THUMB_SIDE * 3) + 0.5
-    waiting = 0
+    size, waiting = np.ones(len(rows), np.int64), 0
     for pairs in close_blocks(prints.hashes[rows], HASH_DISTANCE, group, look.total, reach):
-        waiting += _join(group, pairs, look)
-        if waiting > len(group) // 64:  # a look at all rows, so not for every few
+        waiting += _join(group, size, pairs, look)
+        if waiting > len(group) // 1000:  # a look at all rows, so not for every few
             group[:], waiting = _roots(group, group), 0
     codes = np.arange(len(prints.readable))
     codes[rows] = rows[_roots(group, group)]
@@ -102,8 +102,8 @@ def _limit(contrast: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
     return np.minimum(THUMB_DIFFERENCE, THUMB_CONTRAST * contrast)
 
 
-def _join(group: np.ndarray, pairs: np.ndarray, look: _Look) -> int:
-    """Joins the groups of pairs that look the same; gives how many groups became part of another.
+def _join(group: np.ndarray, size: np.ndarray, pairs: np.ndarray, look: _Look) -> int:
+    """Joins the groups of pairs that look the same; gives how many rows came to another root.
 
     Of each row one pair is looked at first, then up to 8, 64 and so on: what is joined by then needs no more looking.
     """
@@ -116,7 +116,7 @@ def _join(group: np.ndarray, pairs: np.ndarray, look: _Look) -> int:
             if apart.any():
                 alike = look.alike(some[apart])
                 if alike.any():
-                    joined += _merge(group, roots[apart][alike])
+                    joined += _merge(group, size, roots[apart][alike])
     return joined
 
 
@@ -130,13 +130,16 @@ def _by_rank(pairs: np.ndarray) -> Iterator[np.ndarray]:
         low, high = high, 8 * high
 
 
-def _merge(group: np.ndarray, links: np.ndarray) -> int:
-    """Gives linked groups, named by their roots, the least of these as root; how many groups there are fewer."""
+def _merge(group: np.ndarray, size: np.ndarray, links: np.ndarray) -> int:
+    """Gives linked groups, named by their roots, the least of these as root; how many rows that moves."""
     codes, place = np.unique(links, return_inverse=True)
     joined = connected(len(codes), place.reshape(-1, 2))
     _, least = np.unique(joined, return_index=True)
-    group[codes] = codes[least[joined]]
-    return len(codes) - len(least)
+    root = codes[least[joined]]
+    moved = root != codes
+    group[codes] = root
+    np.add.at(size, root[moved], size[codes[moved]])
+    return int(size[codes[moved]].sum())
 
 
 def _roots(group: np.ndarray, codes: np.ndarray) -> np.ndarray:

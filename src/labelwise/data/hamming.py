@@ -125,8 +125,7 @@ class _Search:
     def by_mask(self, mask: np.uint64, earlier: np.ndarray) -> Iterator[np.ndarray]:
         """Compares words that agree on the bits of a mask: those of one bucket."""
         self.mask, self.earlier = mask, earlier
-        # An old order costs comparisons within groups and is right all the same, so few changes do not make a new one.
-        if self.seen is None or np.count_nonzero(self.group != self.seen) > len(self.group) // 64:
+        if self.seen is None or not np.array_equal(self.group, self.seen):
             self.seen, self.order = self.group.copy(), np.argsort(self.group, kind="stable")
         key = _keys(self.words, mask)[self.order]
         place = np.argsort(key, kind="stable")  # 16 bits: sorted by counting
