@@ -37,7 +37,7 @@ def near_duplicates(prints: Fingerprints) -> list[list[int]]:
     on average and .4 of the lower contrast. The groups are exactly the rows that chains of such links connect: every
     pair is compared, but for pairs that cannot be linked, and pairs that links already connect.
 
-    A million rows take less than a minute as long as most pairs of close hashes look the same too; time grows with
+    A million rows take about a minute as long as most pairs of close hashes look the same too; time grows with
     the number of pairs whose hashes are close and whose thumbnails are not, memory does not.
 
     Args:
