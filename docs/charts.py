@@ -109,7 +109,7 @@ def angles(rows: Rows) -> str:
 
 def when(rows: Rows) -> str:
     """Points of mAP over the uniform twin, -8 to 12, by the size of the object: a colour a head, with intervals."""
-    rows = [row for row in rows if row["by"] == "size" and row["against"] == f"{row['row']}-uniform"]
+    rows = [row for row in rows if row["by"] == "size" and row["against"].endswith("-uniform")]
     groups, heads = (list(dict.fromkeys(row[key] for row in rows)) for key in ("group", "row"))
     left, (width, height), low, high = 50, (480, 240), -8, 12
     across = [((i + 0.5) / len(groups), group) for i, group in enumerate(groups)]
