@@ -215,7 +215,10 @@ def test_many_alike_by_hash_alone_are_compared_once(kind: str, monkeypatch: pyte
     assert sum(found) < 1.5 * count * count
 
 
-def test_no_thumbnail_is_read_where_means_tell_the_pictures_apart() -> None:
+@pytest.mark.parametrize("detail", [0, 60])
+def test_thumbnails_are_read_only_where_means_leave_a_doubt(detail: int) -> None:
+    """Pictures of single blocks are linked by their means; with detail within the blocks the pixels decide."""
+
     class Noted(StoredThumbs):
         def __init__(self, thumbs: np.ndarray) -> None:
             self.thumbs, self.read = thumbs, list[int]()
@@ -224,13 +227,15 @@ def test_no_thumbnail_is_read_where_means_tell_the_pictures_apart() -> None:
             self.read += rows.tolist()
             return self.thumbs[rows]
 
-    thumbs = np.random.default_rng(0).integers(0, 256, (300, 4, 4, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+    rng = np.random.default_rng(0)
+    thumbs = rng.integers(0, 195, (300, 4, 4, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+    thumbs[:] += np.array([0, detail], np.uint8)[np.indices((16, 16)).sum(0) % 2][..., None]
     thumbs[7] = thumbs[200]
     noted = Noted(thumbs)
     prints = Fingerprints(np.zeros(300, np.uint64), thumbs, np.ones(300, bool), ())
     object.__setattr__(prints, "thumbs", noted)
     assert near_duplicates(prints) == [[7, 200]]
-    assert sorted(noted.read) == sorted([*range(300), 7, 200])
+    assert sorted(noted.read) == sorted([*range(300), *([7, 200] if detail else [])])
 
 
 def test_repeated_groups() -> None:
@@ -331,6 +336,21 @@ def test_only_images_that_may_be_copies_are_read(photos: Dataset, monkeypatch: p
     monkeypatch.setattr(contents, "_TAIL", 16)  # the row 7 differs before its end
     dataset_content_codes(photos)
     assert sorted(read_rows) == [0, 5, 7]  # not the link, and no image of another length
+
+
+def test_images_that_a_hint_tells_apart_are_not_looked_at(
+    photos: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, original = [], os.stat
+
+    def noted(path: str, *rest: object, **more: object) -> os.stat_result:
+        looked.append(os.path.basename(path))
+        return original(path, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(contents.os, "stat", noted)
+    hint = np.array([9, 1, 2, 8, 8, 9, 9, 3], np.uint64)  # 3 and 4 have one hash and other bytes
+    assert dataset_content_codes(photos, hint).tolist() == [0, 1, 2, 3, 4, 0, 0, 5]
+    assert sorted(looked) == ["0.jpg", "3.jpg", "4.jpg", "5.jpg", "6.jpg"]
 
 
 @pytest.fixture

@@ -46,9 +46,7 @@ def image_keys(data: Dataset) -> UInt64[np.ndarray, "N 2"]:
     start = " ".join(["print", version("Pillow"), version("ImageHash"), ""]).encode()
     for row, told in enumerate(_descriptions(data)):
         if told is not None:
-            digest = hashlib.blake2b(start, digest_size=16)
-            digest.update(told)
-            keys[16 * row : 16 * row + 16] = digest.digest()
+            keys[16 * row : 16 * row + 16] = hashlib.blake2b(start + told, digest_size=16).digest()
     return np.frombuffer(keys, np.uint64).reshape(-1, 2)
 
 
@@ -63,9 +61,9 @@ def _descriptions(data: Dataset) -> Iterator[bytes | None]:
         for row in range(len(data)):
             yield data.images[row].as_buffer()
     else:
-        here = os.getcwd()
+        here = os.path.join(os.getcwd(), "")
         for path in file_paths(data):
-            yield _state(os.path.join(here, path))
+            yield _state(path if path.startswith("/") else here + path)
 
 
 def _state(path: str) -> bytes | None:

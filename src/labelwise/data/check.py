@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,13 @@ def check(
         bad = dict(_unreadable(data, decode, start("images", len(data)), dark))
     elif sentence := first_dark(_some(data)):
         dark.append(sentence)
-    exact = repeated_groups(dataset_content_codes(data))
     alike: list[list[int]] | None = None
+    hashes: np.ndarray | None = None
     if near:
         prints = fingerprints(data, start("near duplicates", len(data)))
         bad = {**dict(prints.errors), **bad}
-        alike = near_duplicates(prints)
+        alike, hashes = near_duplicates(prints), prints.hashes
+    exact = repeated_groups(dataset_content_codes(data, hashes))
     leaks = [rows for rows in _distinct(exact, alike or []) if _leaks(data, rows)]
     parted = _parted_groups(data)
     lost = labels_without_training(data)
@@ -125,7 +127,7 @@ def check(
         problems.append(f"{parted:,} groups are spread over several splits.")
     if lost:
         problems.append(f"{len(lost):,} labels have no positive in train: {', '.join(lost[:5])}.")
-    counts, names = _counted(data), _Names(data)
+    counts = _counted(data)
     return CheckReport(
         source=data.source,
         rows_before=data.rows_in_source or len(data),
@@ -136,9 +138,9 @@ def check(
         without_known=counts.without_known,
         together=_together(data, counts.together),
         unreadable=unreadable,
-        exact=names.of(exact),
-        near=None if alike is None else names.of(_only_near(alike, exact)),
-        leaks=names.of(leaks),
+        exact=_named(data, exact),
+        near=None if alike is None else _named(data, _only_near(alike, exact)),
+        leaks=_named(data, leaks),
         notes=[*data.notes, *_dark_note(dark)],
         doubts=doubts_of(data, resolve(text).options),
         problems=problems,
@@ -254,19 +256,10 @@ def _parted_groups(data: Dataset) -> int:
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
 
 
-class _Names:
-    """Image names with their split in brackets; an image that is in several lists has its text once."""
-
-    def __init__(self, data: Dataset) -> None:
-        self._data, self._texts = data, dict[int, str]()
-
-    def of(self, groups: Sequence[Sequence[int]]) -> list[list[str]]:
-        """The names of each group."""
-        return [[self._text(row) for row in rows] for rows in groups]
-
-    def _text(self, row: int) -> str:
-        if row not in self._texts:
-            code = -1 if self._data.split_of is None else int(self._data.split_of[row])
-            split = f" [{self._data.split_names[code]}]" if code >= 0 else ""
-            self._texts[row] = self._data.image_id(row) + split
-        return self._texts[row]
+def _named(data: Dataset, groups: Sequence[Sequence[int]]) -> list[list[str]]:
+    """Image names of each group, with their split in brackets."""
+    rows = np.array([row for group in groups for row in group], np.int64)
+    codes = np.full(len(rows), -1) if data.split_of is None else np.asarray(data.split_of)[rows]
+    ends = [f" [{name}]" for name in data.split_names] + [""]  # the last for -1, a row of no split
+    names = (name + ends[code] for name, code in zip(data.image_ids(rows), codes.tolist(), strict=True))
+    return [list(islice(names, len(group))) for group in groups]

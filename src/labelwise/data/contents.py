@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import compress, islice, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,19 @@ def content_codes(items: Sequence[Path | bytes]) -> Int64[np.ndarray, " N"]:
     return _codes([_of_items(items)])
 
 
-def dataset_content_codes(data: Dataset) -> Int64[np.ndarray, " N"]:
-    """`content_codes` of the images of a data set, which are never in memory together."""
-    return _codes([_of_data(data)])
+def dataset_content_codes(data: Dataset, hint: np.ndarray | None = None) -> Int64[np.ndarray, " N"]:
+    """`content_codes` of the images of a data set, which are never in memory together.
+
+    Args:
+        data: the images.
+        hint: `[N]` numbers that are equal wherever bytes are, as perceptual hashes: images with different ones
+            are not looked at.
+    """
+    wanted = None
+    if hint is not None:
+        _, hint, count = np.unique(hint, return_inverse=True, return_counts=True)
+        wanted = count[hint] > 1
+    return _codes([_of_data(data, wanted)], hint=hint)
 
 
 def shared_content(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
@@ -63,10 +73,10 @@ def _names(data: Dataset) -> Iterator[pa.Array]:
 
 def file_paths(data: Dataset) -> Iterator[str]:
     """The path of each row's image file, of a data set that holds neither bytes nor a store."""
-    root = None if data.root is None else os.fspath(data.root)
-    for start in range(0, len(data), _ROWS):
-        for name in data.images[start : start + _ROWS].to_pylist():
-            yield name if root is None else os.path.join(root, name)
+    start = "" if data.root is None else os.path.join(data.root, "")
+    for first in range(0, len(data), _ROWS):
+        for name in data.images[first : first + _ROWS].to_pylist():
+            yield name if name.startswith("/") else start + name
 
 
 @dataclass(frozen=True)
@@ -101,9 +111,9 @@ class _Contents:
         return None if end is None else hashlib.blake2b(end, digest_size=16).digest()
 
 
-def _of_data(data: Dataset) -> _Contents:
+def _of_data(data: Dataset, wanted: np.ndarray | None = None) -> _Contents:
     if data.store is None and not data.holds_bytes:
-        return _of_files(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)))  # type: ignore[arg-type]
+        return _of_files(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)), wanted)  # type: ignore[arg-type]
     rows = np.arange(len(data))
     if data.store is None:
         length = pc.fill_null(pc.binary_length(data.images), -1).to_numpy(zero_copy_only=False)
@@ -143,9 +153,11 @@ def _of_items(items: Sequence[Path | bytes]) -> _Contents:
     return _Contents(files.length, files.same_file, end, whole)
 
 
-def _of_files(paths: Iterator[str], rows: int, path: Callable[[int], str]) -> _Contents:
+def _of_files(
+    paths: Iterator[str], rows: int, path: Callable[[int], str], wanted: np.ndarray | None = None
+) -> _Contents:
     state = np.full((rows, 3), -1, np.int64)
-    for row, place in enumerate(paths):
+    for row, place in compress(enumerate(paths), repeat(True) if wanted is None else wanted.tolist()):
         try:
             found = os.stat(place)
         except (OSError, ValueError):
@@ -173,14 +185,16 @@ def _of_files(paths: Iterator[str], rows: int, path: Callable[[int], str]) -> _C
     return _Contents(length.copy(), first[code], end, whole)
 
 
-def _codes(parts: Sequence[_Contents], across: bool = False) -> Int64[np.ndarray, " N"]:
+def _codes(
+    parts: Sequence[_Contents], across: bool = False, hint: np.ndarray | None = None
+) -> Int64[np.ndarray, " N"]:
     """Codes of the content of all parts; with `across`, of what occurs in each part alone."""
     offsets = np.cumsum([0, *(len(part.length) for part in parts)])
     length = np.concatenate([part.length for part in parts])
     same_file = np.concatenate([p.same_file + o for p, o in zip(parts, offsets[:-1], strict=True)])
     rows = np.arange(len(length))
     alone = np.where(length < 0, rows, -1)
-    code = _ranks(alone, length)
+    code = _ranks(alone, length, *([] if hint is None else [hint]))
     for look in (_Contents.end_digest, _Contents.digest):
         several = np.bincount(code) > 1
         for start, stop in pairwise(offsets.tolist()) if across else ():

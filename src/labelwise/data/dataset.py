@@ -106,6 +106,12 @@ class Dataset:
             return self.images[i].as_py()
         return f"row {self._number(i)}"
 
+    def image_ids(self, rows: Int64[np.ndarray, " K"]) -> list[str]:
+        """`image_id` of each of these rows."""
+        if self.holds_bytes:
+            return [f"row {self._number(row)}" for row in rows.tolist()]
+        return self.images.take(pa.array(rows)).to_pylist()
+
     def encoded(self, i: int) -> Path | bytes:
         """The image file of a row: its path (absolute where the root is) or its bytes.
 

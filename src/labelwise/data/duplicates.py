@@ -54,7 +54,7 @@ def near_duplicates(prints: Fingerprints) -> list[list[int]]:
     size, waiting = np.ones(len(rows), np.int64), 0
     for pairs in close_blocks(prints.hashes[rows], HASH_DISTANCE, group, look.total, reach):
         waiting += _join(group, size, pairs, look)
-        if waiting > len(group) // 1000:  # a look at all rows, so not for every few
+        if waiting > len(group) // 200:  # a look at all rows, so not for every few
             group[:], waiting = _roots(group, group), 0
     codes = np.arange(len(prints.readable))
     codes[rows] = rows[_roots(group, group)]
@@ -64,31 +64,37 @@ def near_duplicates(prints: Fingerprints) -> list[list[int]]:
 class _Look:
     """Thumbnails of some rows, by their place among them.
 
-    Means of 4 x 4 pixels are held in memory: their difference is at most that of the thumbnails, so that most pairs
-    are refused without reading these.
+    Means of 4 x 4 pixels are held in memory, and how far the pixels are from them on average. The difference of two
+    thumbnails is at least that of the means, and at most this and both distances: most pairs are refused or linked
+    without reading the thumbnails.
     """
 
     def __init__(self, thumbs: np.ndarray | StoredThumbs, rows: np.ndarray) -> None:
         self._thumbs, self._rows = thumbs, rows
         self.contrast, self.total = np.zeros(len(rows), np.float32), np.zeros(len(rows))
-        self._means = np.zeros((len(rows), 4, 4, 3), np.uint8)
+        y, x, colour = np.indices((THUMB_SIDE, THUMB_SIDE, 3)).reshape(3, -1)
+        by_place = np.eye(48, dtype=np.float32)[(y // 4 * 4 + x // 4) * 3 + colour]
+        self._means, self._spread = np.zeros((len(rows), 48), np.uint8), np.zeros(len(rows), np.float32)
         for block in ranges(len(rows), _BLOCK):
             part = slice(block.start, block.stop)
-            found = thumbs[rows[part]]
-            pixels = found.astype(np.float32)
-            self.contrast[part] = pixels.std((1, 2, 3))
-            self.total[part] = pixels.sum((1, 2, 3))  # whole numbers, and exact
-            self._means[part] = found.reshape(-1, 4, 4, 4, 4, 3).sum((2, 4), np.uint16) >> 4
+            pixels = thumbs[rows[part]].reshape(len(block), -1).astype(np.float32)
+            sums = pixels @ by_place  # whole numbers below 2^24: exact in any order
+            self.total[part] = sums.sum(1)
+            self._means[part] = means = sums // 16
+            self._spread[part] = np.abs(pixels - means @ by_place.T).mean(1)
+            pixels -= pixels.mean(1, keepdims=True)
+            self.contrast[part] = np.sqrt(np.einsum("nd,nd->n", pixels, pixels) / np.float32(pixels.shape[1]))
 
     def alike(self, pairs: np.ndarray) -> np.ndarray:
         """Which pairs have close thumbnails."""
         limit = _limit(self.contrast[pairs].min(1))
-        means = self._means.reshape(len(self._means), -1)
-        alike = _difference(*means[pairs.T]) <= limit + 1  # for they are rounded down
-        if alike.any():
-            places, at = np.unique(pairs[alike], return_inverse=True)
+        apart = _difference(*self._means[pairs.T])
+        alike = apart <= limit + 1  # for they are rounded down
+        unsure = alike & (apart + self._spread[pairs].sum(1) > limit - 0.001)
+        if unsure.any():
+            places, at = np.unique(pairs[unsure], return_inverse=True)
             thumbs = self._thumbs[self._rows[places]].reshape(len(places), -1)
-            alike[alike] = _difference(*thumbs[at.reshape(-1, 2).T]) <= limit[alike]
+            alike[unsure] = _difference(*thumbs[at.reshape(-1, 2).T]) <= limit[unsure]
         return alike
 
 

@@ -125,12 +125,12 @@ class _Search:
     def by_mask(self, mask: np.uint64, earlier: np.ndarray) -> Iterator[np.ndarray]:
         """Compares words that agree on the bits of a mask: those of one bucket."""
         self.mask, self.earlier = mask, earlier
-        if self.seen is None or not np.array_equal(self.group, self.seen):
+        if self.seen is None or np.count_nonzero(self.group != self.seen) > len(self.group) >> 8:
             self.seen, self.order = self.group.copy(), np.argsort(self.group, kind="stable")
         key = _keys(self.words, mask)[self.order]
         place = np.argsort(key, kind="stable")  # 16 bits: sorted by counting
         order, key = self.order[place], key[place]
-        low, high = _ends(key, self.group[order]), _ends(key)
+        low, high = _ends(key, self.seen[order]), _ends(key)
         sizes, pairs = _by_bucket(key, high - low)
         crowded = np.repeat(pairs > max(_CROWD, len(key) >> 15) * sizes, sizes)
         yield from self._compared(order, low, np.where(crowded, low, high))

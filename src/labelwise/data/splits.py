@@ -247,12 +247,13 @@ def together(data: Dataset, near: bool = False) -> Int64[np.ndarray, " N"] | Non
     Returns:
         `[N]` codes, or `None` when each row stands alone.
     """
-    codes, rows = dataset_content_codes(data), np.arange(len(data))
+    prints, rows = fingerprints(data) if near else None, np.arange(len(data))
+    codes = dataset_content_codes(data, prints and prints.hashes)
     links = []
     if data.group is not None:
         links = [_links(rows, codes), _links(rows, data.group)]
-    if near:
-        alike = near_duplicates(fingerprints(data))
+    if prints:
+        alike = near_duplicates(prints)
         links = [*(links or [_links(rows, codes)]), *(np.array([(g[0], r) for r in g[1:]]) for g in alike)]
     if links:
         codes = connected(len(data), np.concatenate(links))
