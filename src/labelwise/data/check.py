@@ -114,6 +114,7 @@ def check(
         prints = fingerprints(data, start("near duplicates", len(data)))
         bad = {**dict(prints.errors), **bad}
         alike, hashes = near_duplicates(prints), prints.hashes
+        del prints
     exact = repeated_groups(dataset_content_codes(data, hashes))
     leaks = [rows for rows in _distinct(exact, alike or []) if _leaks(data, rows)]
     parted = _parted_groups(data)
@@ -127,7 +128,7 @@ def check(
         problems.append(f"{parted:,} groups are spread over several splits.")
     if lost:
         problems.append(f"{len(lost):,} labels have no positive in train: {', '.join(lost[:5])}.")
-    counts = _counted(data)
+    counts, names = _counted(data), _named(data, [*exact, *(alike or [])])
     return CheckReport(
         source=data.source,
         rows_before=data.rows_in_source or len(data),
@@ -138,9 +139,9 @@ def check(
         without_known=counts.without_known,
         together=_together(data, counts.together),
         unreadable=unreadable,
-        exact=_named(data, exact),
-        near=None if alike is None else _named(data, _only_near(alike, exact)),
-        leaks=_named(data, leaks),
+        exact=[names[id(rows)] for rows in exact],
+        near=None if alike is None else [names[id(rows)] for rows in _only_near(alike, exact)],
+        leaks=[names[id(rows)] for rows in leaks],
         notes=[*data.notes, *_dark_note(dark)],
         doubts=doubts_of(data, resolve(text).options),
         problems=problems,
@@ -256,10 +257,14 @@ def _parted_groups(data: Dataset) -> int:
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
 
 
-def _named(data: Dataset, groups: Sequence[Sequence[int]]) -> list[list[str]]:
-    """Image names of each group, with their split in brackets."""
-    rows = np.array([row for group in groups for row in group], np.int64)
-    codes = np.full(len(rows), -1) if data.split_of is None else np.asarray(data.split_of)[rows]
+def _named(data: Dataset, groups: Sequence[list[int]]) -> dict[int, list[str]]:
+    """Image names of each group, with their split in brackets, by the `id` of the group: lists that share them."""
     ends = [f" [{name}]" for name in data.split_names] + [""]  # the last for -1, a row of no split
-    names = (name + ends[code] for name, code in zip(data.image_ids(rows), codes.tolist(), strict=True))
-    return [list(islice(names, len(group))) for group in groups]
+    found: dict[int, list[str]] = {}
+    for block in ranges(len(groups), 4096):
+        part = groups[block.start : block.stop]
+        rows = np.array([row for group in part for row in group], np.int64)
+        codes = [-1] * len(rows) if data.split_of is None else np.asarray(data.split_of)[rows].tolist()
+        names = (name + ends[code] for name, code in zip(data.image_ids(rows), codes, strict=True))
+        found |= {id(group): list(islice(names, len(group))) for group in part}
+    return found

@@ -55,7 +55,7 @@ def read(source: Source) -> Dataset:
 
 def _table(file: Path) -> pa.Table:
     """The table, with wide whole numbers that are 0, 1 or null alone as single bytes: 80 labels of a million rows."""
-    with parquet.ParquetFile(file, memory_map=True) as opened:
+    with parquet.ParquetFile(file, memory_map=True, pre_buffer=False) as opened:
         schema = opened.schema_arrow
         if not any(_is_wide(kind) for kind in schema.types):
             return opened.read()
