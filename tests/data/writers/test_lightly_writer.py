@@ -50,3 +50,14 @@ def test_a_name_with_a_comma_is_refused(source: str, tmp_path: Path) -> None:
     with pytest.raises(LabelwiseError, match="label 'light, red', with a comma"):
         convert(read(source), tmp_path / "lightly.csv", "lightly")
     assert not (tmp_path / "lightly.csv").exists()
+
+
+def test_a_folder_has_a_file_a_split(source: str, tmp_path: Path) -> None:
+    written = convert(read(source), tmp_path / "out", "lightly")
+    assert written.files == ("train.csv", "val.csv")
+    assert written.source is None
+    assert (tmp_path / "out" / "val.csv").read_text().splitlines()[1:] == [
+        f"{tmp_path / '2.jpg'},traffic light",
+        f"{tmp_path / '3.jpg'},dog",
+    ]
+    assert not any("Splits" in note for note in written.notes)
