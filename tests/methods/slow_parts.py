@@ -6,21 +6,17 @@ import math
 from collections.abc import Iterator
 
 import torch
-from slow_losses import Pair, cross, doubles, sigma
+from slow_losses import Pair, doubles
 from torch import Tensor, nn
 
 from labelwise.blending import PrototypeBank, blend_instances, blend_prototypes
-from labelwise.continual.regularisers import former_answers
-from labelwise.losses import BinaryCrossEntropy
+from labelwise.extractors import Pooled
 from labelwise.losses.contrast import pair_contrast
 from labelwise.methods.contrast_term import ContrastTerm
-from labelwise.methods.discriminative_term import DiscriminativeTerm
-from labelwise.methods.method import HeadSizes, Method, Step
-from labelwise.methods.pairs import PairHead
-from labelwise.methods.pseudo_term import PseudoTerm, _even, _near
+from labelwise.methods.method import HeadSizes, Step
 from labelwise.model import LabelModel
 from labelwise.relations.cooccurrence import conditional, ml_gcn_adjacency
-from labelwise.types import Batch, LabelFeatures, LabelPriors, Output, Targets
+from labelwise.types import LabelPriors, Output, Targets
 
 B, L, D = 5, 3, 4
 MODEL = LabelModel(nn.Identity(), nn.Identity(), None)
@@ -52,6 +48,12 @@ def cells(found: Tensor, expected: list) -> Iterator[Pair]:
     yield from zip(
         found.flatten().tolist(), torch.tensor(expected, dtype=torch.float64).flatten().tolist(), strict=True
     )
+
+
+def step_of(features: Tensor, epoch: int = 0, epochs: int = 1) -> Step:
+    """A step of these features, with the logits that their first numbers are."""
+    output = Output(features[..., 0], features, None, features)
+    return Step(MODEL, targets(), output, nn.Identity(), torch.arange(B), epoch, epochs)
 
 
 def instances() -> Iterator[Pair]:
@@ -124,96 +126,13 @@ def contrast() -> Iterator[Pair]:
 def contrast_weight() -> Iterator[Pair]:
     f, t = some(B, L, D), targets()
     term = ContrastTerm(HeadSizes(L, D, D), 0.05, rise=3).train()
-    step = Step(
-        LabelModel(nn.Identity(), nn.Identity(), None),
-        t,
-        Output(f[..., 0], f, None, f),
-        nn.Identity(),
-        torch.arange(B),
-        0,
-        1,
-    )
+    step = step_of(f)
     for number in range(5):
         weight = 0.05 * min(1, (number + 1) / 3)
         yield term(step)["contrast"].item(), weight * pair_contrast(f, t).item()
 
 
 contrast_weight.close = 1e-7  # type: ignore[attr-defined]
-
-
-class _Answers(nn.Module):
-    """An extractor that gives what it was told."""
-
-    def __init__(self, answer: LabelFeatures) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def forward(self, x: Tensor, want_maps: bool = False) -> LabelFeatures:
-        return self.answer
-
-
-class _Scores(nn.Module):
-    """`<w_l, f_l> + b_l` of given numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.w, self.b = some(L, D, seed=7), some(L, seed=8)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return (features * self.w).sum(2) + self.b
-
-
-def _own_share(share: float) -> Iterator[Pair]:
-    f, own = some(B, L, D), some(B, L, seed=3)
-    classifier = _Scores()
-    model = LabelModel(nn.Identity(), _Answers(LabelFeatures(f, None, own)), classifier, own_share=share)
-    found = model(torch.zeros(B, 1, 1, 1)).logits
-    for i in range(B):
-        for j in range(L):
-            scored = dot(classifier.w[j].tolist(), f[i, j].tolist()) + classifier.b[j].item()
-            yield found[i, j].item(), (1 - share) * scored + share * own[i, j].item()
-
-
-def half_own() -> Iterator[Pair]:
-    yield from _own_share(0.5)
-
-
-def three_tenths_own() -> Iterator[Pair]:
-    yield from _own_share(0.3)
-
-
-def _branches(weight: float) -> Iterator[Pair]:
-    z, branches = some(B, L), {"whole": some(B, L, seed=1), "regions": some(B, L, seed=2)}
-    answer = LabelFeatures(some(B, L, D), None, z, (), branches)
-    method = Method(
-        LabelModel(nn.Identity(), _Answers(answer), None), BinaryCrossEntropy(), branch_weight=weight
-    )
-    found = method.loss(Batch(torch.zeros(B, 3, 1, 1, dtype=torch.uint8), targets(), torch.arange(B)))["loss"]
-
-    def mean(logits: Tensor) -> float:
-        told = [(i, j) for i in range(B) for j in range(L) if STATES[i][j] is not None]
-        return sum(cross(logits[i, j].item(), float(STATES[i][j] or 0)) for i, j in told) / len(told)
-
-    yield found.item(), mean(z) + weight * mean(branches["whole"]) + weight * mean(branches["regions"])
-
-
-def half_branches() -> Iterator[Pair]:
-    yield from _branches(0.5)
-
-
-def whole_branches() -> Iterator[Pair]:
-    yield from _branches(1.0)
-
-
-def halves() -> Iterator[Pair]:
-    """Whatever a variant makes of features, the term is their weighted sum."""
-    f = some(B, L, D)
-    model = LabelModel(nn.Identity(), nn.Identity(), None)
-    step = Step(model, targets(), Output(f[..., 0], f, None, f), nn.Identity(), torch.arange(B), 0, 1)
-    for variant, balance in (("pairwise", 0.4), ("opl", 0.4), ("supcon", 1.0)):
-        term = DiscriminativeTerm(HeadSizes(L, D, D), 0.2, variant, gamma=0.4)
-        intra, inter = term.loss(f, step.targets)
-        yield sum(term(step).values()).item(), 0.2 * (intra.item() + balance * inter.item())  # type: ignore[union-attr]
 
 
 def known_conditional() -> Iterator[Pair]:
@@ -250,71 +169,53 @@ def adjacency() -> Iterator[Pair]:
                 yield found[i, j].item(), a[j][i] / math.sqrt(degree[i] * degree[j])
 
 
-def pair_scores() -> Iterator[Pair]:
-    head, z = PairHead(L, D), some(B, 3)
-    present = torch.tensor([[y == 1 for y in row] for row in STATES])
-    score, scored = head.score(z, present)
-    order = {(0, 1): 0, (0, 2): 1, (1, 2): 2}
-    for i in range(B):
-        for j in range(L):
-            others = [k for k in range(L) if k != j and STATES[i][k] == 1]
-            yield float(scored[i, j]), float(bool(others))
-            if others:
-                p = [sigma(z[i, order[min(j, k), max(j, k)]].item()) for k in others]
-                yield score[i, j].item(), sum(p) / len(p)
+def centres() -> Iterator[Pair]:
+    """Each centre is the mean of the cells that it is the nearest to; fewer cells than centres are the centres."""
+    spread = doubles([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+    cells_of = torch.cat([spread[i] + 0.1 * some(4 + i, 2, seed=i) for i in range(3)])
+    number = len(cells_of)
+    f = torch.stack([cells_of, some(number, 2, seed=9)], 1)
+    present = torch.zeros(number, 2)
+    present[:, 0], present[:2, 1] = 1, 1
+    bank = PrototypeBank(2, 2, "kmeans", centres=3, samples=number).double()
+    bank.refresh(0, [(Targets.of(present), Output(f[..., 0], f, None, f))])
+    made = bank.prototypes[0].tolist()
+    held: dict[int, list[list[float]]] = {}
+    for cell in cells_of.tolist():
+        near = min(range(3), key=lambda q: sum((a - b) ** 2 for a, b in zip(cell, made[q], strict=True)))
+        held.setdefault(near, []).append(cell)
+    for q in range(3):
+        yield from cells(bank.prototypes[0, q], [sum(c) / len(held[q]) for c in zip(*held[q], strict=True)])
+        yield bank.counts[0, q].item(), float(len(held[q]))
+    first = sorted(f[:2, 1].tolist())
+    yield from cells(doubles(sorted(bank.prototypes[1, :2].tolist())), first)
 
 
-def pair_loss() -> Iterator[Pair]:
-    head, z = PairHead(L, D), some(B, 3)
-    present = torch.tensor([[y == 1 for y in row] for row in STATES])
-    terms = []
-    for i in range(B):
-        for number, (j, k) in enumerate([(0, 1), (0, 2), (1, 2)]):
-            p = sigma(z[i, number].item())
-            both = STATES[i][j] == 1 and STATES[i][k] == 1
-            low = max(p - 0.05, 0)
-            terms.append(-(1 - p) * math.log(p) if both else -(low**2) * math.log(1 - low))
-    yield head.loss(z, present).item(), sum(terms) / len(terms)
+def _gelu(v: float) -> float:
+    return v * (1 + math.erf(v / math.sqrt(2))) / 2
 
 
-def margins() -> Iterator[Pair]:
-    term = PseudoTerm(HeadSizes(L, D, D), 1.0, margin=0.95, fall=0.025, floor=0.75, start=0.25)
-    f = some(B, L, D)
-    for epoch in range(5, 20):
-        step = Step(
-            MODEL, targets(), Output(f[..., 0], f, None, f), nn.Identity(), torch.arange(B), epoch, 20
-        )
-        yield float(term._margin("inter", step)), max(0.75, 0.95 - 0.025 * (epoch - 5))
+def pooled() -> Iterator[Pair]:
+    x = some(2, D, 2, 3)
+    for pool in ("mean", "max"):
+        found = Pooled(D, L, pool, normalise="none")(x).features
+        for b in range(2):
+            for c in range(D):
+                places = x[b, c].flatten().tolist()
+                expected = max(places) if pool == "max" else sum(places) / len(places)
+                yield from ((found[b, j, c].item(), expected) for j in range(L))
 
 
-def thresholds() -> Iterator[Pair]:
-    """Labels of which an image is known to be present and one to be absent: here each."""
-    z, t = some(B, L), targets()
-    present = t.known & (t.values == 1)
-    terms = []
-    for j in range(L):
-        sides = [[z[i, j].item() for i in range(B) if STATES[i][j] == side] for side in (1, 0)]
-        if all(sides):
-            terms += [
-                sum(cross(v, float(side)) for v in vs) / len(vs)
-                for side, vs in zip((1, 0), sides, strict=True)
-            ]
-    yield _even(z, t.known, present).item(), sum(terms) / len(terms)
-
-
-def memory_contrast() -> Iterator[Pair]:
-    c, t = some(B, L).tanh(), targets()
-    told = [(i, j) for i in range(B) for j in range(L) if STATES[i][j] is not None]
-    terms = [1 - c[i, j].item() if STATES[i][j] else 1 + c[i, j].item() for i, j in told]
-    yield _near(c, t.known, t.known & (t.values == 1)).item(), sum(terms) / len(terms)
-
-
-def former() -> Iterator[Pair]:
-    new, old = some(B, L), some(B, 2, seed=1)
-    for temperature in (1.0, 2.0):
-        terms = [
-            cross(new[i, j].item() / temperature, sigma(old[i, j].item() / temperature))
-            for i in range(B)
-            for j in range(2)
-        ]
-        yield former_answers(new, old, temperature).item(), temperature**2 * sum(terms) / len(terms)
+def bent() -> Iterator[Pair]:
+    x = some(2, D, 2, 3)
+    for per_place in (False, True):
+        module = Pooled(D, L, "mean", 5, per_place, normalise="none").double().eval()
+        layer = module.hidden[0]  # type: ignore[index]
+        w, bias = layer.weight.tolist(), layer.bias.tolist()  # type: ignore[union-attr, operator]
+        found = module(x).features
+        for b in range(2):
+            places = [x[b, :, y, c].tolist() for y in range(2) for c in range(3)]
+            mean = [sum(v) / len(v) for v in zip(*places, strict=True)]
+            for d in range(5):
+                values = [_gelu(dot(w[d], v) + bias[d]) for v in (places if per_place else [mean])]
+                yield from ((found[b, j, d].item(), sum(values) / len(values)) for j in range(L))
