@@ -80,7 +80,7 @@ def balanced() -> Iterator[Pair]:
         held = {row: made for row, made in held.items() if row not in gone} | {number: mark}
         yield float(set(held) == set(memory.rows.tolist())), 1.0
     # One that has it enters with probability m / n, here 6 of 13.
-    entered, runs = 0, 2000
+    entered, runs = 0, 8000
     for seed in range(runs):
         memory = ClassBalanced(6, 1, seed)
         memory.offer(np.arange(6), np.ones((6, 1), bool))
