@@ -59,6 +59,13 @@ def test_options_reach_the_graph() -> None:
         made.update(options)
         return torch.nn.Identity()
 
-    asked = {"hidden": 9, "threshold": 0.3, "share": 0.2, "graph": "isolated", "kappa": 5.0}
+    asked = {
+        "hidden": 9,
+        "threshold": 0.3,
+        "share": 0.2,
+        "graph": "isolated",
+        "kappa": 5.0,
+        "inclusive": True,
+    }
     assert GraphClassifier(4, 3, weights, **asked).scale == pytest.approx(1 / 3)
     assert made == {"num_labels": 4, "dim": 3, **asked}

@@ -14,7 +14,7 @@ from labelwise.extractors.transformer import Attention, Layer
 
 CLOSE = {"rtol": 0, "atol": 1e-9}
 # The sine code itself is made in fp32.
-NEAR = {"rtol": 0, "atol": 1e-5}
+NEAR = {"rtol": 0, "atol": 1e-6}
 # Options under which a module is its equations alone.
 OFF: dict[str, Any] = {"dropout": 0.0, "map_dropout": 0.0, "normalise": "none"}
 

@@ -168,7 +168,7 @@ def test_loops_over_cells(name: str, seed: int) -> None:
     x = given_to(name, features)
     found = loss(x, targets)
     expected = slow(loss, x, targets)
-    torch.testing.assert_close(torch.stack(found), torch.stack(expected), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(torch.stack(found), torch.stack(expected), rtol=1e-9, atol=1e-10)
     assert expected[0] != 0
     assert expected[1] != 0
 

@@ -79,7 +79,10 @@ def test_contradictions_are_refused(table: Path, known: dict[str, Any], says: st
     [
         ({"unknown": {"name": "guess"}}, "--unknown guess; expected one of auto, ignore, negative, an-ls, "),
         ({"unknown": {"tau": 1}}, "unknown.tau with --unknown ignore; expected no options; leave it out"),
-        ({"unknown": {"name": "splc", "tua": 1}}, "unknown.tua; expected one of tau, after, margin, gamma; "),
+        (
+            {"unknown": {"name": "splc", "tua": 1}},
+            "unknown.tua; expected one of tau, after, margin, gamma, margin_corrected; ",
+        ),
         (
             {"unknown": {"name": "em", "file": "x"}},
             "unknown.file with --unknown em; expected --unknown external; ",

@@ -20,10 +20,11 @@ class GraphClassifier(nn.Module):
         dim: D of the features.
         weights: makes the module that gives `[L, D]`; it takes `dim`, `num_labels` and the options below.
         hidden: width between the layers of the graph network, >= 1.
-        threshold: smallest conditional probability between two labels that is not an edge, in [0, 1].
+        threshold: conditional probability between two labels above which there is an edge, in [0, 1].
         share: weight of all neighbours of a label together, >= 0.
         graph: `cooccurrence`, or `isolated`, the control in which no label hears of another.
         kappa: weight of the base rate in the conditional, in images, >= 0.
+        inclusive: a conditional equal to the threshold is an edge too, as in the released code.
 
     Source: Chen et al., "Multi-Label Image Recognition with Graph Convolutional Networks" (2019).
     Differs: the scale, and `hidden`'s default.
@@ -45,6 +46,7 @@ class GraphClassifier(nn.Module):
         share: float = 0.25,
         graph: Literal["cooccurrence", "isolated"] = "cooccurrence",
         kappa: float = 10.0,
+        inclusive: bool = False,
     ) -> None:
         super().__init__()
         self.weights = weights(
@@ -55,6 +57,7 @@ class GraphClassifier(nn.Module):
             share=share,
             graph=graph,
             kappa=kappa,
+            inclusive=inclusive,
         )
         self.scale = hidden**-0.5
 

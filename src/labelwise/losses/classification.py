@@ -106,6 +106,8 @@ class AsymmetricLoss(CellLoss):
         gamma_negative: focusing of negatives, >= 0.
         gamma_positive: focusing of positives, >= 0.
         margin: probability below which a negative counts nothing, in [0, 1).
+        detach_focal: focusing weights carry no gradient, as by default in the released class; `false` keeps it, as by
+            default in its memory-saving twin.
         reduction: `mean_known` here; the published scripts use `sum`.
 
     Source: see `functional.asymmetric`.
@@ -119,9 +121,12 @@ class AsymmetricLoss(CellLoss):
         gamma_negative: float = 2.0,
         gamma_positive: float = 0.0,
         margin: float = 0.0,
+        detach_focal: bool = True,
         reduction: Reduction = "mean_known",
     ) -> None:
-        super().__init__(lambda z, y: L.asymmetric(z, y, gamma_negative, gamma_positive, margin), reduction)
+        super().__init__(
+            lambda z, y: L.asymmetric(z, y, gamma_negative, gamma_positive, margin, detach_focal), reduction
+        )
 
 
 def build_loss(name: str, positive_rate: Tensor | None = None, **options: Any) -> nn.Module:
@@ -144,6 +149,10 @@ def build_loss(name: str, positive_rate: Tensor | None = None, **options: Any) -
             f"loss.reduction={options['reduction']!r}",
             f"one of {', '.join(get_args(Reduction))}",
             "correct the option",
+        )
+    if not isinstance(options.get("detach_focal", True), bool):
+        raise LabelwiseError(
+            f"loss.detach_focal={options['detach_focal']!r}", "true or false", "correct the option"
         )
     if name == "weighted-bce":
         if positive_rate is None:

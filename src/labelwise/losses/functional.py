@@ -110,13 +110,23 @@ def asymmetric(
     gamma_negative: float = 2.0,
     gamma_positive: float = 0.0,
     margin: float = 0.0,
+    detach_focal: bool = True,
 ) -> Cells:
     """Asymmetric loss in a form that stays finite in every precision.
 
-    `-y (1 - p)^g+ log p - (1 - y) p_m^g- log(1 - p_m)`, `p_m = max(p - m, 0)`; focusing weights carry no gradient.
+    `-y (1 - p)^g+ log p - (1 - y) p_m^g- log(1 - p_m)`, `p_m = max(p - m, 0)`.
+
+    Args:
+        logits: `[B, L]`.
+        values: `[B, L]` in [0, 1].
+        gamma_negative: `g-`, >= 0.
+        gamma_positive: `g+`, >= 0.
+        margin: m, in [0, 1).
+        detach_focal: the focusing weights `(1 - p)^g+` and `p_m^g-` carry no gradient; `False` differentiates them too.
 
     Source: Ridnik et al., "Asymmetric Loss for Multi-Label Classification" (2021).
-    Differs: log-sigmoid and log1p in place of a clamped logarithm; where `p <= m` loss and gradient are exactly 0.
+    Differs: log-sigmoid and log1p in place of a clamped logarithm; where `p <= m` loss and gradient are exactly 0. The
+    released code has a class for either value of `detach_focal`.
 
     >>> round(asymmetric(torch.zeros(1, 1), torch.zeros(1, 1), 4.0, 1.0, 0.05).item(), 6)
     0.024515
@@ -128,7 +138,15 @@ def asymmetric(
         log_negative = torch.log1p(-shifted)
     else:
         shifted, log_negative = p, F.logsigmoid(-logits)
-    with torch.no_grad():  # a power of 0 is 1 everywhere, and not worth another pass over memory
-        weight_positive = values * (1 - p) ** gamma_positive if gamma_positive else values
-        weight_negative = (1 - values) * shifted**gamma_negative if gamma_negative else 1 - values
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_focal):
+        # A power of 0 is 1 everywhere, and not worth another pass over memory.
+        weight_positive = (
+            values * _power(torch.sigmoid(-logits), gamma_positive) if gamma_positive else values
+        )
+        weight_negative = (1 - values) * _power(shifted, gamma_negative) if gamma_negative else 1 - values
     return -weight_positive * F.logsigmoid(logits) - weight_negative * log_negative
+
+
+def _power(base: Cells, exponent: float) -> Cells:
+    """`base^exponent` with a finite gradient at a base of 0, where one below 1 has none."""
+    return base.clamp(min=torch.finfo(base.dtype).tiny) ** exponent if exponent < 1 else base**exponent

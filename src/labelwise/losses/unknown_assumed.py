@@ -38,20 +38,26 @@ class SmoothedNegative(Strategy):
     Args:
         facts: of the training rows.
         smoothing: e, in [0, 1].
+        positives: known positives are smoothed too, `l(z, 1 - e / 2)`.
 
     Source: Cole et al. (2021).
-    Differs: known cells keep their states as they are; the paper smooths its positives too.
+    Differs: known cells keep their states as they are unless `positives`; the released code takes its figure of .1 as
+        the target itself, .1 and .9, which is `smoothing=.2` here.
     """
 
     says: ClassVar[str] = "taken as absent, with smoothed targets"
 
-    def __init__(self, facts: Facts, smoothing: float = 0.1) -> None:
+    def __init__(self, facts: Facts, smoothing: float = 0.1, positives: bool = False) -> None:
         super().__init__()
         self.target = between("smoothing", smoothing, 0, 1) / 2
+        self.positives = positives
 
     def forward(self, q: Question) -> Verdict:
-        """As nearly absent."""
-        return Verdict(q.loss.cells(q.logits, torch.full_like(q.logits, self.target)))
+        """As nearly absent; known positives as nearly present where they are smoothed too."""
+        cells = q.loss.cells(q.logits, torch.full_like(q.logits, self.target))
+        if not self.positives:
+            return Verdict(cells)
+        return Verdict(cells, present=q.loss.cells(q.logits, torch.full_like(q.logits, 1 - self.target)))
 
 
 class WeakNegative(Strategy):

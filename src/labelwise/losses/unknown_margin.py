@@ -51,7 +51,8 @@ class Hill(Strategy):
 class SelfPacedCorrection(Strategy):
     """SPLC: unknown cells as absent under a focal loss, and as present once the model is sure of them.
 
-        s(z) = -p^gamma log(1 - p), or, after the first epochs, where p > tau: -(1 - q)^gamma log q
+        s(z) = -p^gamma log(1 - p), or, after the first epochs, where p > tau: -(1 - q)^gamma log q,
+               with q = p unless margin_corrected
         known positives: -(1 - q)^gamma log q,  q = sigmoid(z - margin)
 
     Args:
@@ -60,16 +61,26 @@ class SelfPacedCorrection(Strategy):
         after: epochs before any does, from 0 to 1000.
         margin: of positives, from 0 to 10.
         gamma: focusing, from 0 to 10.
+        margin_corrected: unknown cells that count as present have the margin as well.
 
     Source: Zhang et al. (2021).
+    Differs: the released code takes the margin from known positives alone, `margin_corrected=false`, and corrects known
+        negatives like unknown cells.
     """
 
     says: ClassVar[str] = "taken as absent, and as present where the model is sure"
 
     def __init__(
-        self, facts: Facts, tau: float = 0.6, after: int = 1, margin: float = 1.0, gamma: float = 2.0
+        self,
+        facts: Facts,
+        tau: float = 0.6,
+        after: int = 1,
+        margin: float = 1.0,
+        gamma: float = 2.0,
+        margin_corrected: bool = True,
     ) -> None:
         super().__init__()
+        self.margin_corrected = margin_corrected
         self.tau, self.after = between("tau", tau, 0, 1), between("after", after, 0, 1000)
         self.margin, self.gamma = between("margin", margin, 0, 10), between("gamma", gamma, 0, 10)
 
@@ -78,5 +89,6 @@ class SelfPacedCorrection(Strategy):
         present = focal_margin(q.logits, self.margin, self.gamma)
         cells = focal(q.logits, torch.zeros_like(q.logits), self.gamma, 1.0)
         if q.moment.epoch >= self.after:
-            cells = torch.where(torch.sigmoid(q.logits.detach()) > self.tau, present, cells)
+            corrected = present if self.margin_corrected else focal_margin(q.logits, 0.0, self.gamma)
+            cells = torch.where(torch.sigmoid(q.logits.detach()) > self.tau, corrected, cells)
         return Verdict(cells, present=present)

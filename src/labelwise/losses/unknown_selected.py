@@ -14,10 +14,11 @@ from labelwise.losses.functional import Cells, Mask, asymmetric
 from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between, remember
 
 
-def largest(scores: Cells, among: Mask, share: float) -> Mask:
-    """The `ceil(share B L)` largest cells among some, in the batch of all processes; ties at the edge all count.
+def largest(scores: Cells, among: Mask, share: float, strict: bool = False) -> Mask:
+    """The `k = ceil(share B L)` largest cells among some, in the batch of all processes; ties at the edge all count.
 
-    Batches that make a step together are ranked each for itself.
+    With `strict` those larger than the k-th largest alone, `k - 1` cells where no two are equal. Batches that make a
+    step together are ranked each for itself.
 
     >>> largest(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[False, True, True]]), 0.3)
     tensor([[False,  True, False]])
@@ -27,7 +28,8 @@ def largest(scores: Cells, among: Mask, share: float) -> Mask:
     number = min(math.ceil(share * joined.numel() - 1e-9), joined.numel())
     if number <= 0:
         return torch.zeros_like(among)
-    return among & (low >= joined.flatten().topk(number).values[-1])
+    edge = joined.flatten().topk(number).values[-1]
+    return among & (low > edge if strict else low >= edge)
 
 
 class _LargeLoss(Strategy):
@@ -85,16 +87,18 @@ class LargeLossFlip(_LargeLoss):
     Args:
         facts: of the training rows.
         delta: share of a batch that is turned at a step, in [0, 1].
+        strict: of the k cells of a step those over the k-th largest loss alone stay turned, k - 1 of them.
 
     Source: Kim et al. (2022).
-    Differs: as LL-R.
+    Differs: as LL-R; the released code keeps k - 1 cells, `strict=true`, which is none where k is 1.
     """
 
     says: ClassVar[str] = "taken as absent, and the largest losses as present from then on"
     flipped: Tensor
 
-    def __init__(self, facts: Facts, delta: float = 0.002) -> None:
+    def __init__(self, facts: Facts, delta: float = 0.002, strict: bool = False) -> None:
         super().__init__(facts, delta)
+        self.strict = strict
         self.register_buffer("flipped", torch.zeros(facts.rows, facts.labels, dtype=torch.bool))
 
     def forward(self, q: Question) -> Verdict:
@@ -102,15 +106,19 @@ class LargeLossFlip(_LargeLoss):
         cells = q.absent_cells()
         flipped = self.flipped[q.moment.index.to(self.flipped.device)]
         if q.moment.remembers and q.moment.epoch:
-            flipped = flipped | largest(cells, q.hidden & ~flipped, self.delta)
-            remember(self.flipped, q, flipped)
+            open_ = q.hidden & ~flipped
+            large = largest(cells, open_, self.delta)
+            remember(
+                self.flipped, q, flipped | (largest(cells, open_, self.delta, True) if self.strict else large)
+            )
+            flipped = flipped | large
         return Verdict(torch.where(flipped, q.present_cells(), cells))
 
 
 class ClassAwareSelection(Strategy):
     """CSL: unknown cells as absent with focusing of their own, except likely positives, which are left out.
 
-        s(z) = -alpha p^gamma log(1 - p), p^gamma at rest
+        s(z) = -alpha p_m^gamma log(1 - p_m),  p_m = max(p - margin, 0),  p_m^gamma at rest
 
     Left out are all unknown cells of a label whose prior is over a threshold, and the `K B` highest unknown scores of
     a batch; batches that make a step together are not joined, but averaged.
@@ -121,12 +129,13 @@ class ClassAwareSelection(Strategy):
         alpha: their weight, from 0 to 10.
         prior_threshold: in [0, 1]; 1 for none.
         topk: K, cells an image that are left out, from 0 to 10000.
+        margin: probability below which an unknown cell counts nothing, from 0 to .99.
 
     Source: Ben-Baruch et al., "Multi-label Classification with Partial Annotations using Class-aware Selective Loss"
         (2022).
     Differs: known cells have the chosen loss, `asl` for the paper's; the prior is counted among known cells, or over
         all images where a label is never known to be absent, rather than by another model; K is 1, for tens of labels,
-        where the paper has 5 for thousands.
+        where the released trainer has 5, and its threshold is .05 where ours is .5.
     """
 
     says: ClassVar[str] = "taken as absent, without likely positives"
@@ -139,8 +148,10 @@ class ClassAwareSelection(Strategy):
         alpha: float = 1.0,
         prior_threshold: float = 0.5,
         topk: float = 1.0,
+        margin: float = 0.0,
     ) -> None:
         super().__init__()
+        self.margin = between("margin", margin, 0, 0.99)
         self.gamma, self.alpha = between("gamma", gamma, 0, 10), between("alpha", alpha, 0, 10)
         self.threshold = between("prior_threshold", prior_threshold, 0, 1)
         self.share = between("topk", topk, 0, 10_000) / facts.labels
@@ -149,7 +160,7 @@ class ClassAwareSelection(Strategy):
 
     def forward(self, q: Question) -> Verdict:
         """As absent, or left out."""
-        cells = self.alpha * asymmetric(q.logits, torch.zeros_like(q.logits), self.gamma)
+        cells = self.alpha * asymmetric(q.logits, torch.zeros_like(q.logits), self.gamma, margin=self.margin)
         out = largest(q.logits, q.hidden, self.share) | (self.prior > self.threshold)
         return Verdict(cells, counted=q.hidden & ~out)
 

@@ -23,7 +23,8 @@ CARD = Card(
     "vectors, the scale of map and weights, the loss and all settings are ours. No published table is claimed as "
     "reproduced.",
     differences="a hidden width of 256 (published 1024); weights are scaled so that the rates of a linear classifier "
-    "suit them; the graph counts known cells alone. The feature is shared, so maps are class activation maps.",
+    "suit them; the graph counts known cells alone, and a conditional equal to the threshold is no edge "
+    "(`classifier.inclusive=true` for the released rule). The feature is shared, so maps are class activation maps.",
 )
 
 

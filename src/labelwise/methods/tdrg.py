@@ -18,7 +18,8 @@ CARD = Card(
     standing="reconstruction: three scales, attention across them, one encoder for all, a joint graph, the shares .7 "
     "and .3 and four classification losses are from the released code as read; the rest is ours",
     differences="scales are made from one map, not taken from several stages; each label gathers its own feature in "
-    "the transformer's branch; one encoder layer of width 256 in place of three of 512",
+    "the transformer's branch; one encoder layer of width 256 in place of three of 512; the number of highest "
+    "scores is rounded up, not to the nearest whole number. See docs/methods/tdrg.md",
 )
 
 

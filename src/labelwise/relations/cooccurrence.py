@@ -45,11 +45,11 @@ def conditional(priors: LabelPriors, kappa: float = 10.0) -> Float[Tensor, "L L"
 
 
 def ml_gcn_adjacency(
-    m: Float[Tensor, "L L"], threshold: float = 0.4, share: float = 0.25
+    m: Float[Tensor, "L L"], threshold: float = 0.4, share: float = 0.25, inclusive: bool = False
 ) -> Float[Tensor, "L L"]:
     """ML-GCN's adjacency of a conditional `M_ij = P(j | i)`: each label listens to those that speak for it.
 
-        B_ij = 1[M_ij > threshold] off the diagonal;   A = I + share B / (colsum B + 1e-6)
+        B_ij = 1[M_ij > threshold] off the diagonal, or 1[M_ij >= threshold];   A = I + share B / (colsum B + 1e-6)
         A_hat = (D^-1/2 A D^-1/2)^T,   D = diag(rowsum A)
 
     Column j of `B` holds the labels i that imply j; they share a weight of `share` beside j's own 1. The product with
@@ -57,20 +57,22 @@ def ml_gcn_adjacency(
 
     Args:
         m: `[L, L]`, see `conditional`.
-        threshold: smallest conditional that is not an edge, in [0, 1].
+        threshold: conditional above which there is an edge, in [0, 1].
         share: weight of all neighbours of a label together, >= 0.
+        inclusive: a conditional equal to the threshold is an edge too.
 
     Raises:
         LabelwiseError: `share` below 0.
 
     Source: Chen et al., "Multi-Label Image Recognition with Graph Convolutional Networks" (2019).
+    Differs: the released code counts a conditional equal to the threshold as an edge, which is `inclusive`.
 
     >>> ml_gcn_adjacency(torch.eye(2)).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
     if share < 0:
         raise LabelwiseError(f"share {share}", "a number >= 0", "correct the graph's share")
-    edges = (m > threshold).to(m.dtype).fill_diagonal_(0.0)
+    edges = (m >= threshold if inclusive else m > threshold).to(m.dtype).fill_diagonal_(0.0)
     a = share * edges / (edges.sum(0) + 1e-6)
     a.fill_diagonal_(1.0)
     root = a.sum(1).rsqrt()

@@ -26,10 +26,11 @@ class GCN(nn.Module):
         vectors: gives the label vectors E `[L, V]`; has `dim`, V.
         priors: counts of the training split; `None` leaves the graph without edges until weights are read.
         hidden: width between the layers, >= 1.
-        threshold: smallest conditional that is not an edge, in [0, 1].
+        threshold: conditional above which there is an edge, in [0, 1].
         share: weight of all neighbours of a label together, >= 0.
         graph: `cooccurrence`, or `isolated`, the control in which no label hears of another.
         kappa: weight of the base rate in the conditional, in images, >= 0.
+        inclusive: a conditional equal to the threshold is an edge too.
 
     Raises:
         LabelwiseError: `hidden` below 1, `share` or `kappa` below 0.
@@ -53,6 +54,7 @@ class GCN(nn.Module):
         share: float = 0.25,
         graph: Literal["cooccurrence", "isolated"] = "cooccurrence",
         kappa: float = 10.0,
+        inclusive: bool = False,
     ) -> None:
         super().__init__()
         if hidden < 1:
@@ -61,7 +63,7 @@ class GCN(nn.Module):
         m = conditional(priors or LabelPriors.nothing(num_labels), kappa)
         m = torch.eye(num_labels) if graph == "isolated" else m
         self.adjacency: Tensor
-        self.register_buffer("adjacency", ml_gcn_adjacency(m.float(), threshold, share))
+        self.register_buffer("adjacency", ml_gcn_adjacency(m.float(), threshold, share, inclusive))
         self.first = nn.Linear(int(vectors.dim), hidden, bias=False)  # type: ignore[arg-type]
         self.second = nn.Linear(hidden, dim, bias=False)
 
