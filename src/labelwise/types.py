@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
 
@@ -277,3 +277,8 @@ class Batch:
         """The same batch on a device."""
         images, targets = self.images.to(device, non_blocking=True), self.targets.to(device, True)
         return Batch(images, targets, self.index, self.is_map, self.unreadable, self.divisor)
+
+
+LabelMaps = Callable[[int, float, str], nn.Module]
+"""Makes modules that give `[L, dim]` from the labels' word vectors: takes dim, the standard deviation of the numbers at
+the start, and the option that asks for it, for errors."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from labelwise.errors import LabelwiseError
+from labelwise.types import LabelMaps
 
 
 class PerLabelClassifier(nn.Module):
@@ -13,19 +18,47 @@ class PerLabelClassifier(nn.Module):
     Args:
         num_labels: L.
         dim: D of the features.
+        weights: `learned`, or `text`: `[w_l, b_l]` is a learned linear map of the label's word vector, so that a label
+            without a training image has a classifier as well.
+        text: makes that map.
+
+    Raises:
+        LabelwiseError: weights from text where there are no word vectors.
 
     >>> PerLabelClassifier(3, 4)(torch.ones(2, 3, 4)).shape
     torch.Size([2, 3])
     """
 
-    def __init__(self, num_labels: int, dim: int) -> None:
+    def __init__(
+        self,
+        num_labels: int,
+        dim: int,
+        weights: Literal["learned", "text"] = "learned",
+        text: LabelMaps | None = None,
+    ) -> None:
         super().__init__()
         bound = dim**-0.5
-        self.weight = nn.Parameter(torch.empty(num_labels, dim).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(num_labels))
+        self.text_weights: nn.Module | None = None
+        if weights == "learned":
+            self.weight = nn.Parameter(torch.empty(num_labels, dim).uniform_(-bound, bound))
+            self.bias = nn.Parameter(torch.zeros(num_labels))
+        elif text is None:
+            raise LabelwiseError(
+                "classifier.weights=text for a method without word vectors", "learned", "leave it out"
+            )
+        else:
+            self.text_weights = text(dim + 1, bound * 3**-0.5, "classifier.weights=text")
+
+    def rows(self) -> tuple[Float[Tensor, "L D"], Float[Tensor, " L"]]:
+        """Weights and biases of all labels."""
+        if self.text_weights is None:
+            return self.weight, self.bias
+        both = self.text_weights()
+        return both[:, :-1], both[:, -1]
 
     def forward(self, features: Float[Tensor, "B L D"]) -> Float[Tensor, "B L"]:
         """Logits of label features."""
+        weight, bias = self.rows()
         if features.stride(1) == 0:  # one vector for all labels: a plain matrix product
-            return nn.functional.linear(features[:, 0], self.weight, self.bias)
-        return (features * self.weight).sum(-1) + self.bias
+            return nn.functional.linear(features[:, 0], weight, bias)
+        return (features * weight).sum(-1) + bias

@@ -172,9 +172,7 @@ def judge(
         if evidence is not None:
             evidence.update(batch, output)
         if report is not None and isinstance(classifier, PerLabelClassifier):
-            report.update(
-                output.features, classifier.weight, classifier.bias, batch.targets.values, batch.targets.known
-            )
+            report.update(output.features, *classifier.rows(), batch.targets.values, batch.targets.known)
 
     scores = collect(model, loader, rows, device, watch if evidence or report else None)
     metrics, per_label = figures(scores, run.labels.names, decisions)

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.queries import LabelQueries, QueryKind
 from labelwise.extractors.transformer import Layer, as_tokens
-from labelwise.types import LabelFeatures
+from labelwise.types import LabelFeatures, LabelMaps
 
 
-class MLDecoder(nn.Module):
+class MLDecoder(LabelQueries):
     """Random queries that stay as they are gather one feature each; labels of a group share their group's.
 
     With tokens `M = relu(X Wp + bp) [B, P, D]` and queries `Q [K, D]`, drawn once from a normal distribution:
@@ -35,6 +36,9 @@ class MLDecoder(nn.Module):
         ffn: width of the feed-forward layer.
         groups: K, at most L, of neighbours in the order of labels; 0 for one query a label.
         learn_queries: queries learn too.
+        queries: `learned` stands for random ones here, which learn with `learn_queries` alone; `text-start` or `text`,
+            see `LabelQueries`, need one query a label.
+        text: makes maps of the labels' word vectors; for queries from text.
         attention: `learned`, or `uniform`, the control whose queries look everywhere alike.
         dropout: rate in [0, 1) of the queries and of the layer, see `Layer`.
         map_dropout: rate in [0, 1) at which whole channels of the map are left out.
@@ -61,11 +65,13 @@ class MLDecoder(nn.Module):
         ffn: int = 1024,
         groups: int = 0,
         learn_queries: bool = False,
+        queries: QueryKind = "learned",
         attention: Literal["learned", "uniform"] = "learned",
         dropout: float = 0.1,
         map_dropout: float = 0.5,
         chunk: int = 0,
         normalise: MapNormKind = "mean",
+        text: LabelMaps | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= groups <= num_labels:
@@ -78,11 +84,17 @@ class MLDecoder(nn.Module):
         self.norm = MapNorm(channels, normalise)
         self.map_dropout = nn.Dropout2d(map_dropout)
         self.project = nn.Sequential(nn.Linear(channels, dim), nn.ReLU())
-        queries = torch.randn(groups or num_labels, dim)
-        if learn_queries:
-            self.queries = nn.Parameter(queries)
+        start = torch.randn(groups or num_labels, dim)
+        if queries == "learned" and not learn_queries:
+            self.register_buffer("queries", start)
+        elif queries != "learned" and groups:
+            raise LabelwiseError(
+                f"extractor.queries={queries} with {groups} groups",
+                "one query a label",
+                "leave one of them out",
+            )
         else:
-            self.register_buffer("queries", queries)
+            self.add_queries(queries, start, text, 1.0)
         shared = 0 < groups < num_labels
         group = torch.arange(num_labels) * groups // num_labels if shared else None
         self.group: Tensor | None
@@ -94,7 +106,8 @@ class MLDecoder(nn.Module):
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
         """Label features of a map, with their maps where asked for."""
         tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
-        queries = self.query_norm(self.queries + self.dropout(self.queries)).unsqueeze(0)
+        start = self.label_queries()
+        queries = self.query_norm(start + self.dropout(start)).unsqueeze(0)
         parts = [self.layer(q, q, tokens, tokens, want_maps) for q in queries.split(self.chunk or 2**31, 1)]
         features = self._of_labels(torch.cat([f for f, _ in parts], 1))
         if not want_maps:

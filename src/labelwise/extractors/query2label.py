@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.queries import LabelQueries, QueryKind
 from labelwise.extractors.transformer import Tokens, as_tokens, layers_of, sine_code
-from labelwise.types import LabelFeatures
+from labelwise.types import LabelFeatures, LabelMaps
 
 
-class Query2Label(nn.Module):
+class Query2Label(LabelQueries):
     """Label queries gather from encoded places, layer by layer, without attention between labels.
 
     With the map's tokens `M_0 = X Wp + bp [B, P, D]`, their sine code `s`, queries `Q [L, D]` and `MHA(q, k, v)`:
@@ -38,6 +39,8 @@ class Query2Label(nn.Module):
         dropout: rate in [0, 1) of every layer, see `Layer`.
         map_dropout: rate in [0, 1) at which whole channels of the map are left out.
         query_std: standard deviation of the queries at the start.
+        queries: `learned`, `text-start` or `text`, see `LabelQueries`.
+        text: makes maps of the labels' word vectors; for queries from text.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
 
@@ -65,15 +68,17 @@ class Query2Label(nn.Module):
         dropout: float = 0.1,
         map_dropout: float = 0.5,
         query_std: float = 0.02,
+        queries: QueryKind = "learned",
         chunk: int = 0,
         normalise: MapNormKind = "mean",
+        text: LabelMaps | None = None,
     ) -> None:
         super().__init__()
         self.num_labels, self.dim, self.chunk = num_labels, dim, chunk
         self.norm = MapNorm(channels, normalise)
         self.map_dropout = nn.Dropout2d(map_dropout)
         self.project = nn.Linear(channels, dim)
-        self.queries = nn.Parameter(torch.randn(num_labels, dim) * query_std)
+        self.add_queries(queries, torch.randn(num_labels, dim) * query_std, text, query_std)
         self.encoder = layers_of("encoder_layers", encoder_layers, 0, dim, heads, ffn, dropout)
         self.decoder = layers_of("layers", layers, 1, dim, heads, ffn, dropout, attention == "learned")
 
@@ -84,7 +89,7 @@ class Query2Label(nn.Module):
         code = sine_code(size[0], size[1], self.dim, tokens, scaled=True)
         for layer in self.encoder:
             tokens, _ = layer(tokens, tokens + code, tokens + code, tokens)
-        asked = self.queries.split(self.chunk or self.num_labels)
+        asked = self.label_queries().split(self.chunk or self.num_labels)
         parts = [self._labels(q.unsqueeze(0), tokens + code, tokens, want_maps) for q in asked]
         features = torch.cat([f for f, _ in parts], 1)
         maps = torch.cat([m for _, m in parts if m is not None], 1).unflatten(2, size) if want_maps else None

@@ -11,13 +11,14 @@ from torch.nn import functional as F
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors.normalise import MapNorm, MapNormKind
+from labelwise.extractors.queries import LabelQueries, QueryKind
 from labelwise.extractors.transformer import sine_code
-from labelwise.types import LabelFeatures
+from labelwise.types import LabelFeatures, LabelMaps
 
 Tokens = Float[Tensor, "B P C"]
 
 
-class QueryAttention(nn.Module):
+class QueryAttention(LabelQueries):
     """A learnable query per label gathers the label's own feature from the map.
 
     With tokens `X [B, P, C]` and queries `Q_0 [L, D]`, for steps `s = 1..S` and heads of width `d = D / H`:
@@ -48,6 +49,8 @@ class QueryAttention(nn.Module):
         dropout: rate in [0, 1) inside the feed-forward layer, on the mean feature and on the label's feature.
         map_dropout: rate in [0, 1) at which whole channels of the map are left out.
         query_std: standard deviation of the queries at the start, over 0.
+        queries: `learned`, `text-start` or `text`, see `LabelQueries`.
+        text: makes maps of the labels' word vectors; for queries from text.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
 
@@ -80,8 +83,10 @@ class QueryAttention(nn.Module):
         dropout: float = 0.5,
         map_dropout: float = 0.5,
         query_std: float = 0.02,
+        queries: QueryKind = "learned",
         chunk: int = 0,
         normalise: MapNormKind = "mean",
+        text: LabelMaps | None = None,
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
@@ -94,7 +99,7 @@ class QueryAttention(nn.Module):
         self.position, self.deep_supervision = position, deep_supervision
         self.norm = MapNorm(channels, normalise)
         self.query_std = query_std
-        self.queries = nn.Parameter(torch.randn(num_labels, dim) * query_std)
+        self.add_queries(queries, torch.randn(num_labels, dim) * query_std, text, query_std)
         projections = 1 if share_kv else steps
         looks = attention == "learned"
         # A bias of the keys would add one number at every location, which the softmax takes out again.
@@ -115,7 +120,9 @@ class QueryAttention(nn.Module):
         shared = self.dropout(self.mean(tokens.mean(1))).unsqueeze(1) if self.mean is not None else None
         chunk = self.chunk or self.num_labels
         sides = [self._sides(tokens, code, shared, s, chunk) for s in range(len(self.steps))]
-        parts = [self._labels(tokens, code, shared, sides, q, want_maps) for q in self.queries.split(chunk)]
+        parts = [
+            self._labels(tokens, code, shared, sides, q, want_maps) for q in self.label_queries().split(chunk)
+        ]
         every_step = [torch.cat(step, 1) for step in zip(*(features for features, _ in parts), strict=True)]
         maps = torch.cat([m for _, m in parts if m is not None], 1).unflatten(2, size) if want_maps else None
         earlier = every_step[:-1] if self.deep_supervision else ()

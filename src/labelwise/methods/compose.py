@@ -15,7 +15,7 @@ from labelwise.losses import build_loss
 from labelwise.methods.method import HeadSizes, Method
 from labelwise.methods.terms import TERMS
 from labelwise.model import LabelModel
-from labelwise.relations import LabelVectors
+from labelwise.relations import LabelText, LabelVectors
 from labelwise.types import LabelPriors, LabelSet
 
 Settings = Mapping[str, Any]
@@ -117,7 +117,7 @@ def compose(
         )
     last = None
     if not own_logits:
-        classifier = classifier or Part(PerLabelClassifier)
+        classifier = classifier or Part(PerLabelClassifier, {"text": label_text(asked)})
         given = {"num_labels": number, "dim": width, **classifier.given}
         last = Part(classifier.kind, given, classifier.defaults).build("classifier", asked.classifier)
     elif asked.classifier:
@@ -183,3 +183,10 @@ def label_vectors(labels: LabelSet, asked: Options) -> LabelVectors:
     given = None if asked.priors is None else asked.priors.vectors
     missing = () if asked.priors is None else asked.priors.missing
     return LabelVectors(len(labels), asked.vector_dim, given, [labels.index(name) for name in missing])
+
+
+def label_text(asked: Options) -> LabelText:
+    """What makes queries or weights from the word vectors that were asked for."""
+    if asked.priors is None:
+        return LabelText(None)
+    return LabelText(asked.priors.vectors, asked.priors.missing)

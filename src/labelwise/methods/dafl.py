@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from labelwise.extractors import QueryAttention
-from labelwise.methods.compose import Options, Part, compose
+from labelwise.methods.compose import Options, Part, compose, label_text
 from labelwise.methods.method import Method
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet
@@ -28,5 +28,5 @@ CARD = Card(
 def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
     """Backbone, two steps of query attention, per-label classifiers; group consistency where labels have groups."""
     terms = {"consistency": {"weight": 1.0}} if labels.groups else {}
-    extractor = Part(QueryAttention, {}, {"steps": 2, "update": "replace"})
+    extractor = Part(QueryAttention, {"text": label_text(asked)}, {"steps": 2, "update": "replace"})
     return compose(labels, backbone, asked, extractor, terms=terms)

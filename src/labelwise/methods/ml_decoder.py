@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from labelwise.extractors import MLDecoder
-from labelwise.methods.compose import Options, Part, compose
+from labelwise.methods.compose import Options, Part, compose, label_text
 from labelwise.methods.method import Method
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet
@@ -25,4 +25,4 @@ CARD = Card(
 @register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
     """Backbone, decoder, classifiers. Published sizes: `dim=768, ffn=2048` and at most 100 `groups`."""
-    return compose(labels, backbone, asked, Part(MLDecoder))
+    return compose(labels, backbone, asked, Part(MLDecoder, {"text": label_text(asked)}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from labelwise.extractors import Query2Label
-from labelwise.methods.compose import Options, Part, compose
+from labelwise.methods.compose import Options, Part, compose, label_text
 from labelwise.methods.method import Method
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet
@@ -25,4 +25,4 @@ CARD = Card(
 @register(CARD)
 def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
     """Backbone, encoder and decoder, per-label classifiers. Published widths: `dim=2048, ffn=8192`."""
-    return compose(labels, backbone, asked, Part(Query2Label))
+    return compose(labels, backbone, asked, Part(Query2Label, {"text": label_text(asked)}))

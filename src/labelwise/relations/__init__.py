@@ -3,6 +3,6 @@
 from labelwise.relations.dynamic_graph import DynamicGraph
 from labelwise.relations.gcn import GCN
 from labelwise.relations.ggnn import GGNN
-from labelwise.relations.vectors import LabelVectors
+from labelwise.relations.vectors import LabelText, LabelVectors, TextMap
 
-__all__ = ["GCN", "GGNN", "DynamicGraph", "LabelVectors"]
+__all__ = ["GCN", "GGNN", "DynamicGraph", "LabelText", "LabelVectors", "TextMap"]

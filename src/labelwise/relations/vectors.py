@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.errors import LabelwiseError
 
 
 class LabelVectors(nn.Module):
@@ -43,3 +46,57 @@ class LabelVectors(nn.Module):
             return self.learned if self.given is None else self.given  # type: ignore[return-value]
         rows = torch.tensor(self.rows, device=self.given.device)
         return self.given.index_copy(0, rows, self.learned.to(self.given.dtype))
+
+
+class TextMap(nn.Module):
+    """A vector for each label as one learned linear map of its word vector: `E W^T`, with the rows of E of length 1.
+
+    All labels share W, so a label without a single training image has a vector as well.
+
+    Args:
+        vectors: `[L, V]` word vectors, none of them 0.
+        dim: D, width of what the map gives.
+        std: standard deviation of each number at the start, over 0.
+
+    >>> TextMap(torch.eye(3, 5), 4)().shape
+    torch.Size([3, 4])
+    """
+
+    def __init__(self, vectors: Float[Tensor, "L V"], dim: int, std: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("vectors", F.normalize(vectors.float(), dim=1))
+        self.weight = nn.Parameter(torch.randn(dim, vectors.shape[1]) * std)
+
+    def forward(self) -> Float[Tensor, "L D"]:
+        """The vectors of all labels."""
+        return F.linear(self.vectors, self.weight)  # type: ignore[arg-type]
+
+
+class LabelText:
+    """Makes maps of the labels' word vectors for the parts of a method that are asked for them.
+
+    Args:
+        vectors: `[L, V]` word vectors, or `None` where no source was named.
+        missing: labels without a word vector.
+    """
+
+    def __init__(self, vectors: Float[Tensor, "L V"] | None, missing: Sequence[str] = ()) -> None:
+        self._vectors, self._missing = vectors, tuple(missing)
+
+    def __call__(self, dim: int, std: float, option: str) -> TextMap:
+        """A `TextMap`; `option` is named where it cannot be.
+
+        Raises:
+            LabelwiseError: no word vectors, or labels without one.
+        """
+        if self._vectors is None:
+            raise LabelwiseError(
+                f"{option} without word vectors", "vectors.source=package:NAME or a file", "name a source"
+            )
+        if self._missing:
+            raise LabelwiseError(
+                f"{option} with no word vector for {', '.join(self._missing[:5])}",
+                "a vector for every label",
+                "rename these labels, choose another vectors.source, or leave the option out",
+            )
+        return TextMap(self._vectors, dim, std)
