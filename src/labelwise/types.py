@@ -47,7 +47,7 @@ class LabelSet:
 
     names: tuple[str, ...]
     groups: Mapping[str, Group] = field(default_factory=dict)
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
