@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,6 +90,11 @@ def contradiction_notes(data: Dataset) -> list[str]:
     more = "; ..." if len(found) > 3 else ""
     images = "1 image contradicts" if len(found) == 1 else f"{len(found):,} images contradict"
     return [f"{images} the rules, and the labels that they tie stay as they are there: {shown}{more}."]
+
+
+def completion_notes(notes: Sequence[str]) -> list[str]:
+    """Those of a data set's notes that say how many cells were completed."""
+    return [note for note in notes if note.startswith("By ") and " cells are completed: " in note]
 
 
 def _hard(data: Dataset, part: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,8 @@ def with_labels_of(data: Dataset, init_from: str | Path) -> Dataset:
     old, here = run.labels.names, data.labels.names
     lacking = [name for name in old if name not in here]
     found = data.with_unknown_labels(lacking) if lacking else data
-    labels = LabelSet(found.labels.names, {**run.labels.groups, **data.labels.groups})
+    rules = run.labels.rules.joined(data.labels.rules)
+    labels = LabelSet(found.labels.names, {**run.labels.groups, **data.labels.groups}, rules)
     return replace(found, labels=labels).with_labels([*old, *(name for name in here if name not in old)])
 
 
