@@ -87,7 +87,7 @@ def contradiction_notes(data: Dataset) -> list[str]:
     if not found:
         return []
     shown = "; ".join(f"{data.image_id(one.row)}: {one.reason}" for one in found[:3])
-    more = "; ..." if len(found) > 3 else ""
+    more = f"; and {len(found) - 3:,} more" if len(found) > 3 else ""
     images = "1 image contradicts" if len(found) == 1 else f"{len(found):,} images contradict"
     return [f"{images} the rules, and the labels that they tie stay as they are there: {shown}{more}."]
 
