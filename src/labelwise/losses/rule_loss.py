@@ -36,8 +36,8 @@ def rule_loss(
         `[B, R]`, at least 0, in the order of the arguments, in fp32 or more.
 
     Source: Xu et al., A Semantic Loss Function for Deep Learning with Symbolic Knowledge, 2018, section 3.
-    Differs: the loss of each rule alone, which are summed, in place of that of all rules together, whose exact
-        computation grows with the circuit that holds them.
+    Differs: the loss of each rule alone in place of that of all rules together, whose exact computation grows with
+        the circuit that holds them.
 
     >>> rule_loss(torch.zeros(1, 2), implies=[(0, 1)], exactly_one=[(0, 1)]).exp().tolist()
     [[1.3333333730697632, 2.0]]

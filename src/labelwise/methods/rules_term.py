@@ -17,7 +17,7 @@ from labelwise.methods.schedule import within
 class RulesTerm(nn.Module):
     """How improbable the model itself finds it that the rules are kept.
 
-        loss = weight * mean over images of the sum over rules of -log P(rule is kept)
+        loss = weight * mean over images and rules of -log P(rule is kept)
 
     It reads no state, so unknown cells learn from it too; exclusive groups count as rules. Decisions keep the rules
     with or without it.
@@ -49,7 +49,7 @@ class RulesTerm(nn.Module):
         """`rules`, weighted."""
         z, rules = step.output.logits, self.rules
         with torch.autocast(z.device.type, enabled=False):
-            cost = rule_loss(z, rules.implies, rules.exactly_one, rules.at_most_one).sum(1)
+            cost = rule_loss(z, rules.implies, rules.exactly_one, rules.at_most_one).mean(1)
             # Where nothing at all is known of a batch it is a filling, of which nothing is to be learned.
             counts = step.targets.known.any().to(cost.dtype)
             images = joined_sum(counts * len(cost))
