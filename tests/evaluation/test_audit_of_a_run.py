@@ -93,7 +93,7 @@ def test_findings_of_every_kind_stand_in_one_ranking(table: Path) -> None:
     p[7, 5] = 0.96
     values[9, 6] = 1
     values[29, 6:9] = 1  # once, against both rules, so the data alone would not say them
-    p[29, 6:10] = 0.9, 0.3, 0.9, 0.7
+    p[29, 6:10] = 0.9, 0.3, 0.9, 0.4
     rows = replace(rows, labels=labels, values=values)
     found = find(rows, p, [[9, 10]])
     cells = {(f.row, f.label): f for f in found}
