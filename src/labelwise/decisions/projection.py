@@ -68,7 +68,8 @@ class Projection:
         for part, rules in zip(self.parts, self.rules.components, strict=True):
             rows = np.flatnonzero(~rules.kept(chosen))
             if len(rows):
-                chosen[np.ix_(rows, part.columns)] = part.choose(gain[np.ix_(rows, part.columns)])
+                cells = np.ix_(rows, np.array(part.columns))
+                chosen[cells] = part.choose(gain[cells])
         return chosen
 
 
