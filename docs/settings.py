@@ -147,7 +147,7 @@ def options(part: type, prefix: str = "") -> Iterator[tuple[str, str, str, str]]
     told = explained(part)
     hints = get_type_hints(part.__init__)  # type: ignore[misc]
     for name, parameter in inspect.signature(part).parameters.items():
-        if parameter.default is not inspect.Parameter.empty:
+        if parameter.default is not inspect.Parameter.empty and name != "text":  # a method passes it
             yield prefix + name, spelt(hints[name]), shown(parameter.default), told.get(name, "")
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"types", "errors", "registry", "numerics", "distributed"}
+GROUND = {"types", "errors", "registry", "rules", "numerics", "distributed"}
 PATH_ROOMS = {"backbones", "extractors", "blending", "relations", "classifiers", "losses"}
 WORK = {"training", "evaluation", "continual", "experiments", "export"}
 TOP = {"serving", "reports", "cli"}
@@ -26,12 +26,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "memory": set(),
     "numerics": set(),
     "distributed": set(),
-    "types": {"errors"},
+    "rules": {"errors"},
+    "types": {"errors", "rules"},
     "registry": {"types", "errors"},
     **dict.fromkeys(PATH_ROOMS, GROUND),
     "metrics": {"types", "errors"},
-    "data": {"types", "errors"},
-    "decisions": {"types", "errors", "metrics"},
+    "data": {"types", "errors", "rules"},
+    "decisions": {"types", "errors", "rules", "metrics"},
     "model": GROUND | PATH_ROOMS,
     "methods": GROUND | PATH_ROOMS | {"model"},
 }

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
+from labelwise.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ class LabelSet:
     Args:
         names: distinct, non-empty label names; position is the column in every `[.., L]` array.
         groups: optional named groups of labels.
+        rules: what holds for every image; with them, exclusive groups count as `at_most_one`.
 
     Raises:
-        LabelwiseError: on no, empty or repeated names, or a group that names an unknown label.
+        LabelwiseError: on no, empty or repeated names, a group or rule that names an unknown label, or rules that
+            cannot all be kept.
 
     >>> labels = LabelSet(("cat", "dog"))
     >>> labels.index("dog"), len(labels)
@@ -44,6 +47,7 @@ class LabelSet:
 
     names: tuple[str, ...]
     groups: Mapping[str, Group] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -68,6 +72,8 @@ class LabelSet:
                     raise LabelwiseError(
                         f"group {group!r} names {name!r}", "labels of this label set", "correct the group"
                     )
+        if self.rules:
+            self.every_rule.check(self.names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -83,10 +89,17 @@ class LabelSet:
             known = ", ".join(self.names[:8]) + (", ..." if len(self.names) > 8 else "")
             raise LabelwiseError(f"label {name!r}", f"one of: {known}", "correct the name") from None
 
+    @property
+    def every_rule(self) -> Rules:
+        """The rules with those that exclusive groups are."""
+        groups = (tuple(dict.fromkeys(g.labels)) for g in self.groups.values() if g.exclusive)
+        exclusive = tuple(labels for labels in groups if len(labels) > 1)
+        return self.rules.joined(Rules(at_most_one=exclusive)) if exclusive else self.rules
+
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back."""
         groups = {g: {"labels": list(m.labels), "exclusive": m.exclusive} for g, m in self.groups.items()}
-        return {"names": list(self.names), "groups": groups}
+        return {"names": list(self.names), "groups": groups, **self.rules.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabelSet:
@@ -97,7 +110,7 @@ class LabelSet:
             groups = {
                 g: Group(tuple(m["labels"]), bool(m["exclusive"])) for g, m in data.get("groups", {}).items()
             }
-            return cls(tuple(data["names"]), groups)
+            return cls(tuple(data["names"]), groups, Rules.from_json(data))
         except (KeyError, TypeError, AttributeError) as error:
             raise LabelwiseError(
                 f"labels in another form ({type(error).__name__}: {error})",

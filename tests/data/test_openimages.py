@@ -16,6 +16,7 @@ from labelwise.data import read
 from labelwise.data.readers.openimages import recognises
 from labelwise.data.source import WouldLose
 from labelwise.errors import LabelwiseError
+from labelwise.rules import Rules
 
 Photo = Callable[..., Path]
 HEADER = "ImageID,Source,LabelName,Confidence\n"
@@ -212,12 +213,15 @@ def test_a_hierarchy(tmp_path: Path, photo: Photo) -> None:
     data = read(f"openimages:{file}")
     assert data.labels.names == ("Dog", "Cat", "Animal", "Car")
     assert states(data) == {"a.jpg": [1, 0, 1, None], "b.jpg": [0, 0, 0, 1]}
+    assert data.labels.rules == Rules((("Dog", "Animal"), ("Cat", "Animal")))
     assert data.notes[0].startswith("By bbox_labels_600_hierarchy.json a present label")
     plain = read(f"openimages:{file}?hierarchy=none")
     assert states(plain) == {"a.jpg": [1, 0, None, None], "b.jpg": [None, None, 0, 1]}
     few = read(f"openimages:{file}?labels=Animal,/m/car")
     assert few.labels.names == ("Animal", "Car")
     assert states(few) == {"a.jpg": [1, None], "b.jpg": [0, 1]}
+    assert not few.labels.rules
+    assert not plain.labels.rules
     tree.write_text("[]")
     with pytest.raises(
         LabelwiseError, match=r"bbox_labels_600_hierarchy\.json.*a tree of LabelName and Subcategory"

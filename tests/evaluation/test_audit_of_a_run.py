@@ -15,6 +15,7 @@ from labelwise.data.complete import AUDIT_COLUMNS, apply_corrections, read_audit
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation import audit as module
 from labelwise.evaluation.audit import audit, find
+from labelwise.rules import Rules
 from labelwise.training.run import Run
 from labelwise.types import Group, LabelSet
 
@@ -81,7 +82,8 @@ def test_copies_share_a_fold_and_are_compared(
 def test_findings_of_every_kind_stand_in_one_ranking(table: Path) -> None:
     rows = read(f"parquet:{table}").split("train").take(range(30))
     names = rows.labels.names
-    labels = LabelSet(names, {"one": Group(names[:2], exclusive=True)})
+    rules = Rules(implies=((names[8], names[9]),), exactly_one=((names[6], names[7]),))
+    labels = LabelSet(names, {"one": Group(names[:2], exclusive=True)}, rules)
     values = np.zeros_like(rows.values)
     values[:25, 2], values[:24, 3] = 1, 1  # the third label comes with the fourth, but once
     values[28, :2] = 1
@@ -90,12 +92,17 @@ def test_findings_of_every_kind_stand_in_one_ranking(table: Path) -> None:
     p[28, :2] = 0.9, 0.6
     p[7, 5] = 0.96
     values[9, 6] = 1
+    values[29, 6:9] = 1  # once, against both rules, so the data alone would not say them
+    p[29, 6:10] = 0.9, 0.3, 0.9, 0.4
     rows = replace(rows, labels=labels, values=values)
     found = find(rows, p, [[9, 10]])
     cells = {(f.row, f.label): f for f in found}
     assert cells[24, 3].reason.endswith(f"{names[2]} comes with it in 24 of 25 images")
     assert (cells[28, 1].kind, cells[28, 1].proposed) == ("contradiction", 0)
     assert (cells[7, 5].kind, cells[7, 5].current, cells[7, 5].proposed) == ("missing", 0, 1)
+    assert cells[29, 9].reason.endswith(f"{names[8]} comes with it in 0 of 1 images")
+    assert (cells[29, 9].kind, cells[29, 9].proposed) == ("contradiction", 1)
+    assert f"given together with {names[6]}, which rules it out" in cells[29, 7].reason
     assert "looks like" in cells[9, 6].reason
     assert [f.score for f in found] == sorted((f.score for f in found), reverse=True)
 

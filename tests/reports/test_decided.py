@@ -20,6 +20,7 @@ def test_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
     metrics |= {
         "CF1_macro": 0.612,
         "tuned": {"CF1_macro": 0.667, "CF1": 0.7, "OF1": 0.71},
+        "tuned_without_rules": {"CF1": 0.69, "OF1": 0.7, "images_against_a_rule": 0.016},
         "calibration": {"before": {"ECE": 0.08}, "after": {"ECE": 0.0123}},
         "intervals": {"mAP": {"low": 0.5, "high": 0.6}, "tuned_CF1_macro": {"low": 0.64, "high": 0.69}},
     }
@@ -28,6 +29,11 @@ def test_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
     found = decided(read_run(tmp_path))
     assert found["interval"] == "50.0 to 60.0"
     assert found["rows"][0] == ("Macro F1", "61.2", "66.7 (64.0 to 69.0)")
+    assert found["rows"][3:6] == [
+        ("CF1, thresholds alone", "-", "69.0"),
+        ("OF1, thresholds alone", "-", "70.0"),
+        ("Images against a rule, thresholds alone", "-", "1.6"),
+    ]
     assert found["rows"][-1] == ("Calibration error, mean over labels", "8.0", "1.2")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "mAP on test, 50.0 to 60.0" in page

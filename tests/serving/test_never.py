@@ -15,10 +15,18 @@ import pytest
 import labelwise as lw
 import tiny_runs
 from labelwise.decisions import Decisions
+from labelwise.decisions.projection import projection
 from labelwise.serving.app import PAGE, create_app
 from live_server import live
 from tiny_runs import command
 
+RULES = (
+    {},
+    {"implies": ((3, 4), (4, 5))},
+    {"implies": ((3, 4), (5, 4), (0, 3))},
+    {"exactly_one": ((3, 4),)},
+    {"exactly_one": ((3, 4, 5),), "implies": ((0, 3), (1, 4))},
+)
 TOLD = "note: Never selected, no positive in train: 3, 7."
 
 
@@ -95,16 +103,21 @@ def test_the_server_says_it_of_the_label(marked: Path, photos: list[str]) -> Non
 def test_the_page_decides_as_the_library_does(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     names, cases, expected = list("abcdef"), [], []
-    for i in range(200):
+    for i in range(400):
         never = tuple(np.flatnonzero(rng.random(6) < 0.3).tolist())
         groups = ((0, 1, 2),) if i % 2 else ()
-        d = Decisions(rng.random(6), np.ones(6), np.zeros(6), groups, i % 4, never=never)
+        ties = RULES[i % len(RULES)]
+        d = Decisions(rng.random(6), np.ones(6), np.zeros(6), groups, i % 4, never=never, **ties)
         p = rng.random(6)
         cases.append(
             {
                 "scores": list(zip(names, p.tolist(), strict=True)),
                 "thresholds": list(zip(names, d.thresholds.tolist(), strict=True)),
-                "exclusive": [[names[j] for j in group] for group in groups],
+                "rules": {
+                    "implies": [[names[j] for j in pair] for pair in d.implies],
+                    "exactly_one": [[names[j] for j in group] for group in d.exactly_one],
+                    "parts": [part.to_json(names) for part in projection(d.rules).parts],
+                },
                 "topK": d.top_k,
                 "never": [names[j] for j in never],
             }
@@ -115,7 +128,7 @@ def test_the_page_decides_as_the_library_does(tmp_path: Path) -> None:
         'import { select } from "./decide.mjs"; import { readFileSync } from "node:fs";\n'
         'const cases = JSON.parse(readFileSync(process.argv[2])); const names = [..."abcdef"];\n'
         "console.log(JSON.stringify(cases.map((c) => [...select(names, new Map(c.scores), new Map(c.thresholds), "
-        "c.exclusive, c.topK, new Set(c.never))].sort())));\n"
+        "c.rules, c.topK, new Set(c.never), new Set())].sort())));\n"
     )
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     done = subprocess.run(

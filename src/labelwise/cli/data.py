@@ -244,6 +244,10 @@ def _print_report(report: CheckReport) -> None:
     if report.near is not None:
         _print_groups(show, "near duplicates", report.near)
     _print_groups(show, "leaks between splits", report.leaks)
+    if report.contradictions:
+        show(f"images that contradict the rules: {len(report.contradictions):,}")
+        for name, reason in report.contradictions[:10]:
+            show(f"  {name}: {reason}")
     for note in report.notes:
         show(f"note: {note}")
     for doubt in report.doubts:

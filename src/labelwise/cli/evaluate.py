@@ -42,6 +42,7 @@ def evaluate(
     from labelwise.cli.robustness import corruption, print_corruption, print_shift, some, with_shift
     from labelwise.cli.tables import print_angles, print_groups, print_labels
     from labelwise.data import read
+    from labelwise.data.implied import completion_notes
     from labelwise.data.splits import ensure_splits
     from labelwise.errors import LabelwiseError
     from labelwise.evaluation import evaluate as judge
@@ -69,7 +70,7 @@ def evaluate(
             result = with_shift(found, source) if shift else found.to_json()
         if not first:
             return
-        for note in result["conditions"]["data_notes"][len(part.notes) :]:
+        for note in (*completion_notes(part.notes), *result["conditions"]["data_notes"][len(part.notes) :]):
             typer.echo(f"note: {note}", err=True)
         if not corrupt and "warning" in result["conditions"]:
             typer.echo(f"warning: {result['conditions']['warning']}", err=True)

@@ -30,6 +30,8 @@ def print_labels(result: dict[str, Any]) -> None:
     words = [f"mAP {shown(m['mAP'])} [{shown(sure['low'])}, {shown(sure['high'])}]"]
     words += [f"CF1 {shown(m['CF1'])}", f"OF1 {shown(m['OF1'])}"]
     words += [f"with the run's decisions: CF1 {shown(m['tuned']['CF1'])}, OF1 {shown(m['tuned']['OF1'])}"]
+    if loose := m.get("tuned_without_rules"):
+        words += [f"without the rules: CF1 {shown(loose['CF1'])}, OF1 {shown(loose['OF1'])}"]
     words += [f"ECE {shown(ece['before'])} before calibration, {shown(ece['after'])} after"]
     words += [f"pointing {shown(m['pointing'], 3)}"] if "pointing" in m else []
     console.print("  ".join(words), highlight=False)

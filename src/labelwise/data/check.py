@@ -18,6 +18,7 @@ from labelwise.data.decode import UnreadableImage, decode_image, evenly, first_d
 from labelwise.data.doubts import doubts_of
 from labelwise.data.duplicates import dataset_content_codes, fingerprints, near_duplicates, repeated_groups
 from labelwise.data.fingerprints import ranges
+from labelwise.data.implied import contradictions
 from labelwise.data.readers import labels_without_training, read, resolve
 from labelwise.data.source import WouldLose
 from labelwise.errors import LabelwiseError
@@ -41,6 +42,7 @@ class CheckReport:
     """All findings; `problems` are what would be lost, leak or fail, `notes` what the reader decided.
 
     `doubts` are what the data alone cannot tell: labels that no figure can judge, options taken at their word.
+    `contradictions` are images whose labels break a rule of the label set, each with the rule.
     """
 
     source: str
@@ -55,6 +57,7 @@ class CheckReport:
     exact: list[list[str]]
     near: list[list[str]] | None
     leaks: list[list[str]] = field(default_factory=list)
+    contradictions: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -128,6 +131,7 @@ def check(
         problems.append(f"{parted:,} groups are spread over several splits.")
     if lost:
         problems.append(f"{len(lost):,} labels have no positive in train: {', '.join(lost[:5])}.")
+    broken = [(data.image_id(c.row), c.reason) for c in contradictions(data)] if data.labels.rules else []
     counts, names = _counted(data), _named(data, [*exact, *(alike or [])])
     return CheckReport(
         source=data.source,
@@ -142,10 +146,16 @@ def check(
         exact=[names[id(rows)] for rows in exact],
         near=None if alike is None else [names[id(rows)] for rows in _only_near(alike, exact)],
         leaks=[names[id(rows)] for rows in leaks],
+        contradictions=broken,
         notes=[*data.notes, *_dark_note(dark)],
-        doubts=doubts_of(data, resolve(text).options),
+        doubts=[*_broken_doubt(broken), *doubts_of(data, resolve(text).options)],
         problems=problems,
     )
+
+
+def _broken_doubt(broken: Sequence[tuple[str, str]]) -> list[str]:
+    images = "1 image has" if len(broken) == 1 else f"{len(broken):,} images have"
+    return [f"{images} labels that contradict the rules: correct the labels or the rules."] if broken else []
 
 
 def _unreadable(data: Dataset, decode: bool, tick: Tick, dark: list[str]) -> list[tuple[int, str]]:

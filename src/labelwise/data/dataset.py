@@ -204,7 +204,7 @@ class Dataset:
     def with_labels(self, names: Sequence[str]) -> Dataset:
         """The same rows with these label columns in this order, by name; raises for an unknown name.
 
-        Labels that are not named leave with their boxes, and groups lose them.
+        Labels that are not named leave with their boxes, and groups and rules lose them.
         """
         columns = [self.labels.index(name) for name in names]
         boxes = self.boxes
@@ -219,7 +219,8 @@ class Dataset:
             name: replace(group, labels=tuple(label for label in group.labels if label in names))
             for name, group in self.labels.groups.items()
         }
-        labels = LabelSet(tuple(names), {name: group for name, group in groups.items() if group.labels})
+        kept = {name: group for name, group in groups.items() if group.labels}
+        labels = LabelSet(tuple(names), kept, self.labels.rules.among(names))
         return replace(
             self, labels=labels, values=self.values[:, columns], known=self.known[:, columns], boxes=boxes
         )
@@ -229,7 +230,7 @@ class Dataset:
         further = np.zeros((len(self), len(names)), self.values.dtype)
         return replace(
             self,
-            labels=LabelSet((*self.labels.names, *names), self.labels.groups),
+            labels=replace(self.labels, names=(*self.labels.names, *names)),
             values=np.concatenate([self.values, further], 1),
             known=np.concatenate([self.known, further.astype(bool)], 1),
         ).with_notes(f"unknown in every image, for the data lack them: {', '.join(names)}.")

@@ -79,6 +79,7 @@ def _schema(data: Dataset, embed: bool, file: Path) -> pa.Schema:
         "format": FORMAT,
         "labels": list(data.labels.names),
         "groups": data.labels.to_json()["groups"],
+        "rules": data.labels.rules.to_json(),
         "splits": list(data.split_names),
         "root": None if embed else _written_root(data.root, file),
         "notes": [*data.notes, *_note_of_absent(data, embed)],
@@ -187,7 +188,8 @@ def _described(table: pa.Table, file: Path, root: Path | None) -> Dataset:
         raise LabelwiseError(
             f"{file} in table format {described.get('format')}", f"format {FORMAT}", "update labelwise"
         )
-    labels = LabelSet.from_json({"names": described["labels"], "groups": described["groups"]})
+    told = {"names": described["labels"], "groups": described["groups"], **described.get("rules", {})}
+    labels = LabelSet.from_json(told)
     embedded = "image_bytes" in table.column_names
     wanted = ["image_bytes" if embedded else "image", *map(column_of, labels)]
     for name in wanted:

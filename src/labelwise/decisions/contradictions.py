@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +131,24 @@ def implications(
     return [
         Implication(int(a), int(b), int(together[a, b]), int(without[a, b])) for a, b in np.argwhere(holds)
     ]
+
+
+def ruled(
+    above: Mapping[int, Iterable[int]], positive: Bool[np.ndarray, "N L"], known: Bool[np.ndarray, "N L"]
+) -> list[Implication]:
+    """The implications that rules give, with what the images say of them.
+
+    Args:
+        above: for each label all that follow from it, as `IndexedRules.above`.
+        positive: `[N, L]`, read where known.
+        known: `[N, L]`.
+    """
+    found = []
+    for a, b in sorted((a, b) for a, upper in above.items() for b in upper):
+        anchored = known[:, a] & positive[:, a] & known[:, b]
+        together = int((anchored & positive[:, b]).sum())
+        found.append(Implication(a, b, together, int(anchored.sum()) - together))
+    return found
 
 
 def implied_missing(

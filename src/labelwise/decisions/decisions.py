@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from labelwise.decisions.projection import projection
 from labelwise.errors import LabelwiseError
+from labelwise.rules import IndexedRules
 from labelwise.types import LabelSet
 
 UNDECIDED = 0.5
@@ -19,9 +21,11 @@ NOTHING = "nothing fitted"
 class Decisions:
     """How a logit becomes a probability, and probabilities become selected labels.
 
-    `p = sigmoid(scale z + bias)`; label `l` is selected where `p_l >= thresholds_l`. Of an exclusive group only
-    the label most over its threshold (largest `p - threshold`) stays; then only the `top_k` most probable stay.
-    A label that training had no positive of is never selected, whatever its probability, which nothing taught.
+    `p = sigmoid(scale z + bias)`; label `l` is selected where `p_l >= thresholds_l`. With rules the set of largest
+    `sum of p_l - thresholds_l` among those that keep them is selected, see `Projection`: of an exclusive group the
+    label most over its threshold. Then only the `top_k` most probable stay, as far as the rules allow: the least
+    probable label that none of the others needs goes first. A label that training had no positive of is not selected,
+    whatever its probability, which nothing taught, unless `exactly_one` leaves no other.
 
     Args:
         thresholds: `[L]` float64 in [0, 1], on the calibrated probability.
@@ -31,9 +35,11 @@ class Decisions:
         top_k: at most so many labels an image; 0 sets no limit.
         source: what they were fitted on, for people.
         never: columns of the labels that are never selected; their thresholds become 1.
+        implies: (child, parent) columns; a child is selected only with its parent.
+        exactly_one: columns of each group of which exactly one is selected.
 
     Raises:
-        LabelwiseError: on numbers out of range or arrays of differing length.
+        LabelwiseError: on numbers out of range, arrays of differing length, or rules that cannot all be kept.
 
     >>> two = Decisions(np.array([0.5, 0.3]), np.ones(2), np.zeros(2), exclusive=((0, 1),))
     >>> two.select(two.probabilities(np.array([[1.0, 1.0], [0.2, -5.0]]))).tolist()
@@ -47,6 +53,8 @@ class Decisions:
     top_k: int = 0
     source: str = ""
     never: tuple[int, ...] = ()
+    implies: tuple[tuple[int, int], ...] = ()
+    exactly_one: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("thresholds", "scale", "bias"):
@@ -66,10 +74,11 @@ class Decisions:
             if not good.all():
                 value = getattr(self, name)[~good][0]
                 raise LabelwiseError(f"{name} with {value}", expected, "fit the decisions again")
-        columns = [column for group in (*self.exclusive, self.never) for column in group]
+        ties = (*self.exclusive, *self.implies, *self.exactly_one)
+        columns = [column for group in (*ties, self.never) for column in group]
         if self.top_k < 0 or any(not 0 <= column < len(self) for column in columns):
             raise LabelwiseError(
-                f"top_k {self.top_k}, exclusive groups {self.exclusive}, never {self.never}",
+                f"top_k {self.top_k}, groups and rules {ties}, never {self.never}",
                 f"0 or more, and columns below {len(self)}",
                 "correct the rules",
             )
@@ -77,6 +86,13 @@ class Decisions:
         unlearned = np.isin(np.arange(len(self)), self.never)
         object.__setattr__(self, "never", tuple(np.flatnonzero(unlearned).tolist()))
         object.__setattr__(self, "thresholds", np.where(unlearned, 1.0, self.thresholds))
+        projection(self.rules)
+
+    @property
+    def rules(self) -> IndexedRules:
+        """What every selected set keeps."""
+        groups = tuple(group for group in self.exclusive if len(group) > 1)
+        return IndexedRules(len(self), self.implies, self.exactly_one, groups)
 
     def __len__(self) -> int:
         return len(self.thresholds)
@@ -84,8 +100,17 @@ class Decisions:
     @classmethod
     def plain(cls, labels: LabelSet) -> Decisions:
         """Nothing fitted: 0.5 on the uncalibrated probability, and the label set's exclusive groups."""
-        n = len(labels)
-        return cls(np.full(n, UNDECIDED), np.ones(n), np.zeros(n), _exclusive(labels), 0, NOTHING)
+        n, rules = len(labels), labels.every_rule.over(labels.names)
+        return cls(
+            np.full(n, UNDECIDED),
+            np.ones(n),
+            np.zeros(n),
+            rules.at_most_one,
+            0,
+            NOTHING,
+            implies=rules.implies,
+            exactly_one=rules.exactly_one,
+        )
 
     @property
     def fitted(self) -> bool:
@@ -96,21 +121,22 @@ class Decisions:
         """Calibrated probabilities `[N, L]` float64 of logits `[N, L]`; the order of a label's images stays."""
         return sigmoid(np.asarray(logits, dtype=np.float64) * self.scale + self.bias)
 
-    def select(self, probabilities: np.ndarray) -> np.ndarray:
-        """Selected labels, `[N, L]` bool, of calibrated probabilities `[N, L]`."""
-        over = np.asarray(probabilities, dtype=np.float64) - self.thresholds
-        over[:, list(self.never)] = -np.inf
-        chosen = over >= 0
-        for group in self.exclusive:
-            columns = np.array(group, dtype=np.int64)
-            best = np.zeros((len(over), len(columns)), bool)
-            if len(columns):
-                best[np.arange(len(over)), over[:, columns].argmax(axis=1)] = True
-                chosen[:, columns] &= best
-        if self.top_k:
-            order = np.argsort(np.where(chosen, -np.asarray(probabilities), np.inf), axis=1, kind="stable")
-            np.put_along_axis(chosen, order[:, self.top_k :], False, axis=1)
-        return chosen
+    def select(self, probabilities: np.ndarray, with_rules: bool = True) -> np.ndarray:
+        """Selected labels, `[N, L]` bool, of calibrated probabilities `[N, L]`.
+
+        Args:
+            probabilities: `[N, L]` in [0, 1].
+            with_rules: `False` leaves rules and exclusive groups out, to see what they bring.
+        """
+        p = np.asarray(probabilities, dtype=np.float64)
+        gain = p - self.thresholds
+        # No other labels together weigh this much; it is only chosen where `exactly_one` leaves no other.
+        gain[:, list(self.never)] -= len(self) + 1.0
+        gain[np.isnan(gain)] = -(len(self) + 1.0)
+        if not with_rules:
+            chosen = gain >= 0
+            return _most_probable(chosen, p, IndexedRules(len(self)), self.top_k)
+        return _most_probable(projection(self.rules)(gain), p, self.rules, self.top_k)
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
         """Plain data by label name, which stands in labels.json beside the labels."""
@@ -118,6 +144,7 @@ class Decisions:
         def by_name(values: np.ndarray) -> dict[str, float]:
             return dict(zip(names, map(float, values), strict=True))
 
+        ties = {"implies": self.implies, "exactly_one": self.exactly_one}
         return {
             "thresholds": by_name(self.thresholds),
             "thresholds_from": self.source,
@@ -126,6 +153,11 @@ class Decisions:
                 "exclusive": [[names[column] for column in group] for group in self.exclusive],
                 "top_k": self.top_k,
                 **({"never": [names[column] for column in self.never]} if self.never else {}),
+                **{
+                    kind: [[names[j] for j in rule] for rule in rules]
+                    for kind, rules in ties.items()
+                    if rules
+                },
             },
         }
 
@@ -142,9 +174,17 @@ class Decisions:
             thresholds = _column(stored.get("thresholds") or {}, labels, UNDECIDED)
             scale = _column(calibration.get("scale") or {}, labels, 1.0)
             bias = _column(calibration.get("bias") or {}, labels, 0.0)
-            exclusive = plain.exclusive
-            if "exclusive" in rules:
-                exclusive = tuple(tuple(labels.index(name) for name in group) for group in rules["exclusive"])
+            exclusive, exactly_one = (
+                tuple(tuple(labels.index(name) for name in group) for group in rules[kind])
+                if kind in rules
+                else getattr(plain, kind)
+                for kind in ("exclusive", "exactly_one")
+            )
+            implies = plain.implies
+            if "implies" in rules:
+                implies = tuple(
+                    (labels.index(child), labels.index(parent)) for child, parent in rules["implies"]
+                )
             top_k = int(rules.get("top_k", 0))
             never = tuple(labels.index(name) for name in rules.get("never", ()))
         except (TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -154,7 +194,7 @@ class Decisions:
                 f"decisions in labels.json ({error})", "numbers by label name", "run `labelwise tune` again"
             ) from None
         source = str(stored.get("thresholds_from", plain.source))
-        return cls(thresholds, scale, bias, exclusive, top_k, source, never)
+        return cls(thresholds, scale, bias, exclusive, top_k, source, never, implies, exactly_one)
 
 
 def never_told(names: Sequence[str]) -> str:
@@ -174,12 +214,28 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
     return np.where(z >= 0, 1.0, e) / (1.0 + e)
 
 
-def _exclusive(labels: LabelSet) -> tuple[tuple[int, ...], ...]:
-    return tuple(
-        tuple(labels.index(name) for name in group.labels)
-        for group in labels.groups.values()
-        if group.exclusive
-    )
+def _most_probable(chosen: np.ndarray, p: np.ndarray, rules: IndexedRules, top_k: int) -> np.ndarray:
+    """At most so many labels an image, as far as the rules allow; 0 leaves all."""
+    if not top_k:
+        return chosen
+    if not (rules.implies or rules.exactly_one):  # no label needs another
+        order = np.argsort(np.where(chosen, -p, np.inf), axis=1, kind="stable")
+        np.put_along_axis(chosen, order[:, top_k:], False, axis=1)
+        return chosen
+    needed = {j for group in rules.exactly_one for j in group}
+    children: dict[int, list[int]] = {}
+    for child, parent in rules.implies:
+        children.setdefault(parent, []).append(child)
+    for row in np.flatnonzero(chosen.sum(1) > top_k):
+        one, held = chosen[row], int(chosen[row].sum())
+        # The least probable goes first, of equals the last; a parent waits for its children.
+        order = [int(j) for j in np.argsort(-p[row], kind="stable")[::-1] if one[j] and j not in needed]
+        while held > top_k:
+            free = next((j for j in order if one[j] and not any(one[k] for k in children.get(j, ()))), None)
+            if free is None:
+                break
+            one[free], held = False, held - 1
+    return chosen
 
 
 def _column(by_name: Mapping[str, Any], labels: LabelSet, missing: float) -> np.ndarray:

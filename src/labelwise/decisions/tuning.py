@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Tuning:
         decisions: fitted on all images.
         probabilities: `[N, L]` float64, each image's by decisions fitted without its fold.
         selected: `[N, L]` bool, likewise.
+        without_rules: `[N, L]` bool, what thresholds alone would select, likewise.
         reasons: `[L]` texts, how each threshold came about.
         shared: names of the labels with too few known cells for a calibration and a threshold of their own.
     """
@@ -34,6 +35,7 @@ class Tuning:
     decisions: Decisions
     probabilities: np.ndarray
     selected: np.ndarray
+    without_rules: np.ndarray
     reasons: list[str]
     shared: tuple[str, ...]
 
@@ -82,16 +84,17 @@ def tune(
     z = np.asarray(logits, dtype=np.float64)
     told = f"{aim.text} on {source.removesuffix(':') or 'these images'}, {len(z)} images, {calibration} calibration"
     decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, told, never)
-    p, selected = np.zeros(z.shape), np.zeros(z.shape, bool)
+    p, selected, without = np.zeros(z.shape), np.zeros(z.shape, bool), np.zeros(z.shape, bool)
     fold = np.random.default_rng(0).permutation(len(z)) % FOLDS
     for number in range(min(FOLDS, len(z))):
         rest, here = fold != number, fold == number
         fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, told, never)[0]
         p[here] = fitted.probabilities(z[here])
         selected[here] = fitted.select(p[here])
+        without[here] = fitted.select(p[here], with_rules=False)
     own[list(never)] = True  # whose decisions nobody needs
     shared = tuple(name for name, enough in zip(labels.names, own, strict=True) if not enough)
-    return Tuning(decisions, p, selected, reasons, shared)
+    return Tuning(decisions, p, selected, without, reasons, shared)
 
 
 def _fit(
@@ -114,7 +117,14 @@ def _fit(
         cut = np.log(thresholds) - np.log1p(-thresholds)
         thresholds = sigmoid((cut - bias) / scale).clip(LOWEST, 1 - LOWEST)
         scale, bias = np.ones(len(labels)), np.zeros(len(labels))
-    plain = Decisions.plain(labels)
-    decisions = Decisions(thresholds, scale, bias, plain.exclusive, aim.top_k, source, tuple(never))
+    decisions = replace(
+        Decisions.plain(labels),
+        thresholds=thresholds,
+        scale=scale,
+        bias=bias,
+        top_k=aim.top_k,
+        source=source,
+        never=tuple(never),
+    )
     reasons = [NEVER if j in decisions.never else reason for j, reason in enumerate(info.reasons)]
     return decisions, reasons, found.own.copy()

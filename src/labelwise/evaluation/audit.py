@@ -22,8 +22,9 @@ from labelwise.decisions.contradictions import (
     exclusive_conflicts,
     implications,
     implied_missing,
+    ruled,
 )
-from labelwise.decisions.decisions import Decisions, sigmoid
+from labelwise.decisions.decisions import sigmoid
 from labelwise.evaluation.evaluate import evaluate
 from labelwise.evaluation.labels import same_labels, unlike
 from labelwise.evaluation.out_of_fold import out_of_fold
@@ -139,12 +140,16 @@ def find(rows: Dataset, probabilities: Float[np.ndarray, "N L"], alike: list[lis
     names = rows.labels.names
     groups = [seen for group in alike if len(seen := [row for row in group if scored[row]]) > 1]
     images = [rows.image_id(row) for row in range(len(rows))]
+    rules = rows.labels.every_rule.over(names)
+    given = ruled(rules.above, positive, known)
+    said = {(rule.label, rule.implied) for rule in given}
+    found = [rule for rule in implications(positive, known) if (rule.label, rule.implied) not in said]
     return rank(
         [
             *label_errors(p, positive, known),
             *copies_apart(groups, p, positive, known, images),
-            *exclusive_conflicts(Decisions.plain(rows.labels).exclusive, p, positive, known, names),
-            *implied_missing(implications(positive, known), p, positive, known, names),
+            *exclusive_conflicts((*rules.at_most_one, *rules.exactly_one), p, positive, known, names),
+            *implied_missing([*given, *found], p, positive, known, names),
         ]
     )
 

@@ -21,7 +21,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evidence import Evidence
 from labelwise.evaluation.figures import figures, plain
 from labelwise.evaluation.groups import group_figures
-from labelwise.evaluation.labels import same_labels
+from labelwise.evaluation.labels import same_labels, under_rules
 from labelwise.evaluation.origin import code_version
 from labelwise.evaluation.protocols import RULES, Protocol
 from labelwise.evaluation.protocols import protocol as protocol_named
@@ -109,7 +109,7 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     named = protocol_named(protocol) if protocol else None
-    data = same_labels(data, run.labels.names, whole=named is not None)
+    data = under_rules(same_labels(data, run.labels.names, whole=named is not None), run.labels)
     rows = named.rows(run.config.data.source, data, split) if named else data.split(split)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rank, world = _rank()

@@ -24,6 +24,8 @@ def figures(
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """All metrics of scores, over labels and per label; decided at logit 0 and by the run's own decisions.
 
+    Where the decisions have rules, `tuned_without_rules` holds the figures of the thresholds alone.
+
     A label that lacks a known positive or a known negative has no AP and no F1; `labels_without_AP` names it with
     what it lacks, and no mean over labels counts it.
 
@@ -38,9 +40,9 @@ def figures(
     y = (scores.values >= PLAIN).astype(np.uint8)
     if tuning is None:
         p = decisions.probabilities(z)
-        selected = decisions.select(p)
+        selected, loose = decisions.select(p), decisions.select(p, with_rules=False)
     else:
-        p, selected = tuning.probabilities, tuning.selected
+        p, selected, loose = tuning.probabilities, tuning.selected, tuning.without_rules
     sigmoid = Decisions(decisions.thresholds, np.ones(len(names)), np.zeros(len(names)))
     uncalibrated = sigmoid.probabilities(z)
     metrics = {
@@ -49,6 +51,7 @@ def figures(
         **F.threshold_metrics(z, y, k, threshold=0.0),
         "top3": F.threshold_metrics(z, y, k, threshold=0.0, top_k=min(3, z.shape[1])),
         "tuned": F.threshold_metrics(selected.astype(np.float32), y, k, threshold=PLAIN),
+        **_without_rules(selected, loose, y, k, decisions),
         "calibration": {
             "before": F.calibration_metrics(uncalibrated, y, k),
             "after": F.calibration_metrics(p, y, k),
@@ -72,6 +75,18 @@ def figures(
     }
     without = {"labels_without_AP": {names[j]: why for j, why in lacking.items()}}
     return {**plain(metrics), **without}, per_label
+
+
+def _without_rules(
+    selected: np.ndarray, loose: np.ndarray, y: np.ndarray, k: np.ndarray, decisions: Decisions
+) -> dict[str, Any]:
+    """Figures of the thresholds alone, and how often they decide against a rule; nothing without rules."""
+    if not decisions.rules:
+        return {}
+    found = F.threshold_metrics(loose.astype(np.float32), y, k, threshold=PLAIN)
+    broken = 1 - float(decisions.rules.kept(loose).mean()) if len(loose) else math.nan
+    moved = float((selected != loose).any(1).mean()) if len(loose) else math.nan
+    return {"tuned_without_rules": {**found, "images_against_a_rule": broken, "images_changed": moved}}
 
 
 def _intervals(z: np.ndarray, y: np.ndarray, k: np.ndarray, selected: np.ndarray) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.implied import with_rules
 from labelwise.errors import LabelwiseError
+from labelwise.types import LabelSet
 
 
 def same_labels(data: Dataset, names: tuple[str, ...], whole: bool = False) -> Dataset:
@@ -40,6 +42,18 @@ def same_labels(data: Dataset, names: tuple[str, ...], whole: bool = False) -> D
     if extra:
         data = data.with_notes(f"left out, for the run does not know them: {', '.join(extra)}.")
     return data.with_labels(names)
+
+
+def under_rules(data: Dataset, labels: LabelSet) -> Dataset:
+    """The data set under a run's rules, with the cells that follow; as it is where it was read under rules itself.
+
+    Args:
+        data: rows with the run's labels.
+        labels: the run's.
+    """
+    if data.labels.rules or not labels.rules:
+        return data
+    return with_rules(data, labels.rules, "the rules of the run")
 
 
 def unlike(data: Dataset, under: Dataset) -> tuple[str, ...]:

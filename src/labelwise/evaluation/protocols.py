@@ -24,6 +24,7 @@ RULES: Mapping[str, str] = {
     "labels_without_positives": "skipped",
     "unknown": "left out",
     "threshold": "logit >= 0; `tuned`: the run's own decisions, see decisions_from",
+    "tuned_without_rules": "`tuned` by thresholds alone, where the labels have rules or exclusive groups",
     "tuned": "on val when training or tuning: each fifth of the images decided by a fit on the other four",
     "calibration": "ECE in 15 bins of equal width, mean over labels; before: the plain sigmoid",
     "intervals": "95 % over 1,000 draws of the images with replacement; CF1_macro: mean F1 over labels",

@@ -16,7 +16,8 @@ from labelwise.errors import LabelwiseError
 from labelwise.training.files import read_json, write_json
 from labelwise.types import LabelSet
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest form; 1 knows no implications and no groups of which one label must be present."""
 ARTEFACT, CHECKSUMS = "artefact.json", "checksums.json"
 KINDS = ("onnx", "openvino", "torch", "weights")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -101,7 +102,8 @@ class Artefact:
     def save(self) -> None:
         """Write artefact.json, then the checksums of every file that the folder holds."""
         stored = {
-            "format_version": FORMAT_VERSION,
+            # A program of form 1 would read rules as none and decide against them.
+            "format_version": 2 if self.decisions.implies or self.decisions.exactly_one else 1,
             "kind": self.kind,
             "file": self.file,
             "precision": self.precision,

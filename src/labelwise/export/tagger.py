@@ -63,9 +63,9 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
     """
     require("onnx")
     decisions = run.decisions()
-    if decisions.top_k or any(len(group) > 1 for group in decisions.exclusive):
+    if decisions.top_k or decisions.rules:
         raise LabelwiseError(
-            "labels that exclude one another, or a limit on their number",
+            "labels that exclude or imply one another, or a limit on their number",
             "thresholds alone, all that the tagger layout can say",
             "export without --tagger",
         )

@@ -12,6 +12,7 @@ from labelwise.losses.classification import (
 )
 from labelwise.losses.contrast import pair_contrast
 from labelwise.losses.discriminative import OutputLoss, PairwiseLoss
+from labelwise.losses.rule_loss import rule_loss
 from labelwise.losses.supcon import JaccardContrast
 from labelwise.losses.two_way import TwoWayLoss
 from labelwise.losses.unknown import Facts, Moment, Strategy, UnknownLoss
@@ -35,5 +36,6 @@ __all__ = [
     "build_loss",
     "functional",
     "pair_contrast",
+    "rule_loss",
     "strategies",
 ]

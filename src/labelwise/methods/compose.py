@@ -129,7 +129,8 @@ def compose(
     rate = None if asked.priors is None else asked.priors.positive_rate
     criterion = build_loss(positive_rate=rate, **{"name": "asl", **asked.loss})
     groups = tuple(tuple(labels.index(name) for name in group.labels) for group in labels.groups.values())
-    sizes = HeadSizes(number, int(head.dim), width, groups, last is not None)
+    rules = labels.every_rule.over(labels.names)
+    sizes = HeadSizes(number, int(head.dim), width, groups, last is not None, rules)
     return Method(model, criterion, build_terms(sizes, terms or {}, asked.terms), **for_method)
 
 

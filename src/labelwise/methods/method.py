@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from labelwise.losses import Moment, UnknownLoss
 from labelwise.losses.classification import CellLoss
 from labelwise.model import LabelModel
+from labelwise.rules import IndexedRules
 from labelwise.types import Batch, Output, Targets
 
 Examples = Callable[[], Iterable[tuple[Targets, Output]]]
@@ -28,6 +29,7 @@ class HeadSizes:
         features: width of the features that the classifier reads.
         groups: columns of the labels of each group of the label set.
         classified: whether logits are a classifier's, of label features, rather than the extractor's own.
+        rules: of the label set, by column.
     """
 
     labels: int
@@ -35,6 +37,7 @@ class HeadSizes:
     features: int
     groups: tuple[tuple[int, ...], ...] = ()
     classified: bool = True
+    rules: IndexedRules | None = None
 
 
 @dataclass

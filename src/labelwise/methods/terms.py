@@ -9,6 +9,7 @@ from labelwise.methods.consistency_term import ConsistencyTerm
 from labelwise.methods.contrast_term import ContrastTerm
 from labelwise.methods.discriminative_term import DiscriminativeTerm
 from labelwise.methods.pseudo_term import PseudoTerm
+from labelwise.methods.rules_term import RulesTerm
 
 TERMS: dict[str, type[nn.Module]] = {
     "blending": BlendingTerm,
@@ -16,4 +17,5 @@ TERMS: dict[str, type[nn.Module]] = {
     "discriminative": DiscriminativeTerm,
     "consistency": ConsistencyTerm,
     "pseudo": PseudoTerm,
+    "rules": RulesTerm,
 }

@@ -10,7 +10,7 @@ from labelwise.reports.sections import percent
 
 
 def decided(run: RunRecord) -> dict[str, Any]:
-    """The interval of the mAP, and figures at 0.5 beside those by the run's decisions.
+    """The interval of the mAP, and figures at 0.5 beside those by the run's decisions, with rules and without.
 
     Returns:
         `interval`, `None` where none was drawn, and `rows` of (name, figure before, figure after), empty where
@@ -22,6 +22,12 @@ def decided(run: RunRecord) -> dict[str, Any]:
     for name, key in (("Macro F1", "CF1_macro"), ("CF1", "CF1"), ("OF1", "OF1")):
         before = _with_interval(metrics, metrics.get(key), key)
         rows.append((name, before, _with_interval(metrics, tuned.get(key), f"tuned_{key}")))
+    if loose := metrics.get("tuned_without_rules"):
+        for name, key in (("CF1, thresholds alone", "CF1"), ("OF1, thresholds alone", "OF1")):
+            rows.append((name, "-", percent(loose.get(key))))
+        rows.append(
+            ("Images against a rule, thresholds alone", "-", percent(loose.get("images_against_a_rule")))
+        )
     before, after = (percent((calibration.get(when) or {}).get("ECE")) for when in ("before", "after"))
     rows.append(("Calibration error, mean over labels", before, after))
     return {"interval": _interval(metrics, "mAP"), "rows": rows if tuned and calibration else []}

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labelwise.decisions.projection import projection
 from labelwise.export.engines import Eager
 from labelwise.serving.batcher import Ask
 from labelwise.serving.limits import Limits, Refused
@@ -120,6 +121,11 @@ class Answers:
                 for n, t, s, b, no in rows
             ],
             "exclusive": [[names[j] for j in group] for group in d.exclusive],
+            "rules": {
+                "implies": [[names[j] for j in pair] for pair in d.implies],
+                "exactly_one": [[names[j] for j in group] for group in d.exactly_one],
+                "parts": [part.to_json(names) for part in projection(d.rules).parts],
+            },
             "top_k": d.top_k,
             "takes_states": self._told is not None,
             "gives_maps": self.gives_maps,

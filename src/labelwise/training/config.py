@@ -102,7 +102,7 @@ class VectorSettings(_Settings):
     )
 
 
-TERMS = ("blending", "contrast", "discriminative", "consistency", "pseudo")
+TERMS = ("blending", "contrast", "discriminative", "consistency", "pseudo", "rules")
 
 
 class Config(_Settings):
@@ -142,6 +142,9 @@ class Config(_Settings):
     )
     pseudo: dict[str, Any] = Field(
         default_factory=dict, description="unknown labels taken as present where features say so"
+    )
+    rules: dict[str, Any] = Field(
+        default_factory=dict, description="scores that break the rules of the labels cost; see docs/rules.md"
     )
     image_size: int = Field(224, ge=16, description="side in pixels; height where image_width is set")
     image_width: int = Field(

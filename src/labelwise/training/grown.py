@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.implied import with_rules
 from labelwise.methods import Method
 from labelwise.methods.growth import grow
 from labelwise.training.run import Run
@@ -29,14 +30,17 @@ def settings_of(init_from: str | Path) -> dict[str, Any]:
 def with_labels_of(data: Dataset, init_from: str | Path) -> Dataset:
     """The same rows under a run's labels in their order, then the labels that are new.
 
-    A label of the run that the data lack is unknown in every row.
+    A label of the run that the data lack is unknown in every row; what follows from the run's rules is completed.
     """
     run = Run.open(init_from)
     old, here = run.labels.names, data.labels.names
     lacking = [name for name in old if name not in here]
     found = data.with_unknown_labels(lacking) if lacking else data
-    labels = LabelSet(found.labels.names, {**run.labels.groups, **data.labels.groups})
-    return replace(found, labels=labels).with_labels([*old, *(name for name in here if name not in old)])
+    groups = {**run.labels.groups, **data.labels.groups}
+    found = replace(found, labels=LabelSet(found.labels.names, groups, data.labels.rules))
+    if run.labels.rules and run.labels.rules != data.labels.rules:
+        found = with_rules(found, run.labels.rules, "the rules of the run to go on from")
+    return found.with_labels([*old, *(name for name in here if name not in old)])
 
 
 def never_selected(rows: Dataset, init_from: str | Path) -> tuple[int, ...]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.implied import with_rules
 from labelwise.data.readers import (
     celeba,
     coco,
@@ -42,6 +44,7 @@ from labelwise.data.readers import (
 from labelwise.data.readers.recognise import Rule, recognise
 from labelwise.data.source import Source, parse
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.rules import read_rules
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
     for module in _MODULES
 }
-_COMMON = frozenset({"val_as"})
+_COMMON = frozenset({"val_as", "rules"})
 _BLOCK = 65536  # rows
 
 
@@ -183,7 +186,7 @@ def read(source: str | Source) -> Dataset:
     resolved = resolve(source)
     reader = reader_named(resolved.kind)
     assert reader is not None  # resolve has refused it
-    data = _val_as(reader.read(resolved), resolved)
+    data = _ruled(_val_as(reader.read(resolved), resolved), resolved)
     data = replace(data, source=str(resolved), rows_in_source=data.rows_in_source or len(data))
     pa.default_memory_pool().release_unused()  # what reading took, or it would stay with the process
     unseen = labels_without_training(data)
@@ -193,6 +196,14 @@ def read(source: str | Source) -> Dataset:
             f"{len(unseen)} labels have positives outside train but none in train: {shown}."
         )
     return data
+
+
+def _ruled(data: Dataset, source: Source) -> Dataset:
+    """The data set under the rules that the option `rules` names, with the cells that follow from them."""
+    if "rules" not in source.options:
+        return data
+    file = Path(source.options["rules"])
+    return with_rules(data, read_rules(file, data.labels.names), file.name)
 
 
 def _val_as(data: Dataset, source: Source) -> Dataset:

@@ -15,7 +15,7 @@ from labelwise.data.readers.name_doubts import few, similar_names
 from labelwise.data.readers.openimages_cells import Naming, Rows, agreeing, implied_cells
 from labelwise.data.readers.openimages_files import holds_label_table, tables_of
 from labelwise.data.readers.openimages_images import images_of
-from labelwise.data.readers.openimages_labels import Vocabulary, chosen, vocabulary
+from labelwise.data.readers.openimages_labels import Vocabulary, chosen, rules_of, vocabulary
 from labelwise.data.readers.openimages_marks import (
     Marks,
     counted,
@@ -63,7 +63,7 @@ def read(source: Source) -> Dataset:
     images, marks = images.where(there), marks.of_images(there)
     words = vocabulary(marks.labels, tables, source, notes)
     labels, values, known, masked = _cells(marks, images.ids, words, source, notes)
-    notes += _absence_notes(labels, values, known, rest)
+    notes += _absence_notes(labels.names, values, known, rest)
     some = np.asarray(known.any(axis=1))
     if rest == "negative":
         known.fill(True)
@@ -72,14 +72,14 @@ def read(source: Source) -> Dataset:
     if images.splits.null_count < len(images.splits):
         codes, names = split_codes(pa.chunked_array([images.splits]), notes)
     data = Dataset(
-        labels=LabelSet(labels),
+        labels=labels,
         images=images.names,
         root=images.root,
         values=values,
         known=known,
         split_of=codes,
         split_names=names,
-        notes=(*notes, *lost, *similar_names(labels)),
+        notes=(*notes, *lost, *similar_names(labels.names)),
         rows_in_source=total,
     )
     if "labels" in source.options and rest == "unknown" and not some.all():
@@ -90,8 +90,8 @@ def read(source: Source) -> Dataset:
 
 def _cells(
     marks: Marks, images: pa.Array, words: Vocabulary, source: Source, notes: list[str]
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
-    """Names of the columns, values, known, and the numbers of cells that stay unknown whatever else is."""
+) -> tuple[LabelSet, np.ndarray, np.ndarray, np.ndarray]:
+    """The labels, values, known, and the numbers of cells that stay unknown whatever else is."""
     people, guessed = marks.where(~marks.machine), marks.where(marks.machine)
     naming = Naming(images, words.shown())
     present, absent, torn = agreeing(
@@ -120,7 +120,8 @@ def _cells(
     if len(masked):
         fate = "are present" if source.options["duplicates"] == "union" else "are unknown"
         notes.append(f"{len(masked):,} cells that contradict each other {fate}.")
-    return labels, values, known, masked[~known.reshape(-1)[masked]]
+    named = LabelSet(labels, rules=rules_of(words, column, labels))
+    return named, values, known, masked[~known.reshape(-1)[masked]]
 
 
 def _refuse_huge(shape: tuple[int, int], source: Source) -> None:

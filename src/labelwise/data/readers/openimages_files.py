@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from labelwise import rules
 from labelwise.data.imagefiles import is_clutter
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
@@ -181,21 +181,10 @@ def ancestors_of(file: Path) -> dict[str, list[str]]:
         LabelwiseError: for a file of another form.
     """
     try:
-        root = json.loads(file.read_bytes())
-        above: dict[str, set[str]] = {}
-        _collect(root, (), above)
-        root_name = root["LabelName"]
+        return rules.ancestors_of(json.loads(file.read_bytes()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LabelwiseError(
             f"{file}: {type(error).__name__} ({first_line(error)})",
             "a tree of LabelName and Subcategory, such as bbox_labels_600_hierarchy.json",
             "check the file, or write hierarchy=none",
         ) from None
-    return {name: sorted(upper - {root_name, name}) for name, upper in above.items() if name != root_name}
-
-
-def _collect(node: Mapping[str, Any], path: tuple[str, ...], above: dict[str, set[str]]) -> None:
-    name = str(node["LabelName"])
-    above.setdefault(name, set()).update(path)
-    for child in node.get("Subcategory", ()):
-        _collect(child, (*path, name), above)

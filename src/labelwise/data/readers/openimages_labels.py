@@ -14,6 +14,7 @@ from labelwise.data.readers.openimages_cells import Relatives
 from labelwise.data.readers.openimages_files import Tables, ancestors_of, display_names
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
+from labelwise.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,15 @@ def chosen(
         if key in number:
             column[number[key]] = place
     return column, _distinct(ids, words.names)
+
+
+def rules_of(words: Vocabulary, column: Int64[np.ndarray, " A"], labels: Sequence[str]) -> Rules:
+    """What the hierarchy says of the labels that have a column: each implies those above it."""
+    pairs = []
+    for j, above in enumerate(words.above):
+        if column[j] >= 0:
+            pairs += [(labels[column[j]], labels[column[k]]) for k in above if column[k] >= 0]
+    return Rules(tuple(pairs))
 
 
 def _given(words: Vocabulary, source: Source) -> list[str]:

@@ -82,6 +82,7 @@ async function patiently(work) {
 function take(photograph, line) {
   photograph.error = line.error;
   photograph.scores = line.labels && new Map(line.labels.map((label) => [label.name, label.score]));
+  photograph.decided = new Set((line.labels ?? []).filter((label) => label.selected).map((label) => label.name));
   photograph.maps = line.labels && new Map(line.labels.filter((label) => label.map).map((label) => [label.name, label.map]));
   show(photograph);
 }
@@ -113,7 +114,7 @@ function show(photograph) {
   state.className = photograph.error ? "error" : "soft";
   state.textContent = photograph.error ?? "";
   if (!photograph.scores) return;
-  const chosen = select(names, photograph.scores, thresholds, model.exclusive, model.top_k, never);
+  const chosen = select(names, photograph.scores, thresholds, model.rules, model.top_k, never, photograph.decided);
   photograph.chosen = chosen;
   state.textContent = chosen.size ? "" : "Nothing over its threshold.";
   const ranked = [...photograph.scores.keys()].sort((a, b) => chosen.has(b) - chosen.has(a));
