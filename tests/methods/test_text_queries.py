@@ -56,7 +56,8 @@ def test_queries_are_the_linear_map_of_unit_word_vectors(method: str) -> None:
     for row, vector in zip(head.label_queries(), vectors, strict=True):
         length = sum(float(v) ** 2 for v in vector) ** 0.5
         slow = [
-            sum(float(w) * float(v) / length for w, v in zip(line, vector, strict=True)) for line in weight.detach()
+            sum(float(w) * float(v) / length for w, v in zip(line, vector, strict=True))
+            for line in weight.detach()
         ]
         torch.testing.assert_close(row, torch.tensor(slow), atol=1e-6, rtol=1e-5)
     assert "queries" not in dict(head.named_parameters())
