@@ -1,18 +1,14 @@
-"""Parameter groups and the schedule."""
+"""Parameter groups and their rates."""
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from labelwise.backbones import TimmBackbone
-from labelwise.training.config import OptimSettings
-from labelwise.training.optim import build_optimizer, rate_factor, set_rate
+from labelwise.training.optim import build_optimizer, set_rate
+from labelwise.training.sections import OptimSettings
 
 
 class _Method(nn.Module):
@@ -78,46 +74,3 @@ def test_the_rate_scales_every_group_from_its_peak() -> None:
     for factor in (0.2, 1.0, 0.5):
         set_rate(optimizer, factor)
         assert {g["lr"] for g in optimizer.param_groups} == {0.5 * factor, 0.5 * 0.1 * factor}
-
-
-def test_cosine_step_by_step() -> None:
-    settings = OptimSettings(schedule="cosine", warmup=0.2)
-    expected = [1 / 3, 2 / 3] + [0.5 + 0.5 * math.cos(math.pi * i / 8) for i in range(8)]
-    assert [rate_factor(s, 10, settings) for s in range(10)] == pytest.approx(expected)
-
-
-def test_constant_rises_and_stays() -> None:
-    settings = OptimSettings(schedule="constant", warmup=0.2)
-    assert [rate_factor(s, 10, settings) for s in range(10)] == pytest.approx([1 / 3, 2 / 3] + [1.0] * 8)
-
-
-def test_one_cycle_is_that_of_torch() -> None:
-    steps, parameter = 40, nn.Parameter(torch.zeros(1))
-    oracle = torch.optim.SGD([parameter], lr=1.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        oracle, max_lr=1.0, total_steps=steps + 1, pct_start=0.25, div_factor=25, final_div_factor=1e4
-    )
-    settings = OptimSettings(schedule="one-cycle", warmup=0.25)
-    for step in range(steps):
-        # torch counts the last step as the end of the fall, and so the rise ends one step earlier.
-        ours = rate_factor(step, steps, settings)
-        assert ours == pytest.approx(schedule.get_last_lr()[0], abs=0.08)
-        oracle.step()
-        schedule.step()
-    assert rate_factor(0, steps, settings) == pytest.approx(1 / 25)
-    assert rate_factor(10, steps, settings) == pytest.approx(1.0)
-    assert rate_factor(40, steps, settings) == pytest.approx(1e-4 / 25)
-
-
-@given(
-    st.integers(1, 500),
-    st.floats(0, 0.99),
-    st.sampled_from(["cosine", "one-cycle", "constant"]),
-    st.data(),
-)
-def test_the_factor_is_positive_and_at_most_one(
-    steps: int, warmup: float, schedule: str, data: st.DataObject
-) -> None:
-    settings = OptimSettings(schedule=schedule, warmup=warmup)
-    factor = rate_factor(data.draw(st.integers(0, steps - 1)), steps, settings)
-    assert 0 < factor <= 1

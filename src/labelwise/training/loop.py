@@ -19,21 +19,22 @@ from torch import Tensor
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import TrainLoader
-from labelwise.errors import LabelwiseError, Stopped, first_line
+from labelwise.errors import Stopped
 from labelwise.evaluation.scores import collect
 from labelwise.methods import Method
 from labelwise.metrics import functional as F
 from labelwise.model import LabelModel
-from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
+from labelwise.training.checkpoint import STATE, Progress, Stateful, load_parts, save_parts
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
 from labelwise.training.mixup import mix
 from labelwise.training.moving import Move
-from labelwise.training.optim import build_optimizer, load_optimizer, rate_factor, set_rate
+from labelwise.training.optim import build_optimizer, set_rate
 from labelwise.training.processes import keep_memories_apart
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
+from labelwise.training.schedules import Schedule
 from labelwise.training.stopping import Agreement, StopRequest
 from labelwise.types import Batch
 
@@ -42,7 +43,8 @@ class Trainer:
     """Trains a method and keeps the best weights by validation mAP.
 
     Everything that a step does follows from (settings, data, step): order and augmentation are keyed by epoch and row,
-    dropout by step, the rate is a function of the step. So a run that was stopped goes on as if it never had been.
+    dropout by step, the rate is a function of the step and of what was judged before it. So a run that was stopped goes
+    on as if it never had been.
 
     Args:
         run: where to write, and the settings.
@@ -83,12 +85,20 @@ class Trainer:
         self.stepper, self.optimizer = accelerator.prepare(method, optimizer)
         self.steps_per_epoch = -(-train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
+        self.schedule = Schedule(c.optim, c.epochs, self.steps_per_epoch)
         self.progress = Progress()
         self.journal = Journal(run.path, dataset, c, accelerator.is_main_process)
         self.guard = Guard(method, dataset, c.optim.clip_norm, scaler is not None, self._over_processes)
         self.move = Move(method, self.optimizer, self.ema, scaler, blind)
         self.stop, self.record = stop or StopRequest(), dict(record or {})
         self._agreement = Agreement(self.stop, accelerator.num_processes)
+        self._parts: dict[str, Stateful | None] = {
+            "method": method,
+            "optimizer": self.optimizer,
+            "ema": None if self.ema is None else self.ema.module,
+            "scaler": scaler,
+            "schedule": self.schedule,
+        }
 
     @property
     def state_path(self) -> Path:
@@ -104,19 +114,7 @@ class Trainer:
         """Go on from the saved state, or from the start where none was saved."""
         if not self.state_path.is_file():
             return
-        self.progress, state = load_state(self.state_path)
-        try:
-            self.method.load_state_dict(state["method"])
-            load_optimizer(self.optimizer, state["optimizer"])
-            if self.ema is not None:
-                self.ema.module.load_state_dict(state["ema"])
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = first_line(error)
-            raise LabelwiseError(
-                f"{self.state_path} ({reason})", "a state of these settings", "use another --out"
-            ) from None
+        self.progress = load_parts(self.state_path, self._parts)
 
     def fit(self, watch: Watch) -> Progress:
         """Train to the last epoch, or until patience ends.
@@ -181,7 +179,7 @@ class Trainer:
         """Terms of the loss, the loss or 0 where the step is skipped, and the number of images."""
         p, c, accelerator = self.progress, self.config, self.accelerator
         torch.manual_seed(_key(c.seed, p.step, accelerator.process_index))
-        set_rate(self.optimizer, rate_factor(p.step, self.steps, c.optim))
+        set_rate(self.optimizer, self.schedule.factor(p.step))
         sums: dict[str, Tensor] = {}
         parts = [self._ready(batch) for batch in islice(batches, c.optim.accumulate)]
         divisor = self.method.divisor(parts) if len(parts) > 1 else None
@@ -216,6 +214,7 @@ class Trainer:
                 raise
             self._save()  # all steps of the epoch are done; only the judgement is repeated
             raise self._stopped() from None
+        self.schedule.judged(found)
         p.losses.append(p.loss_sum / max(1, self.steps_per_epoch - p.skipped_in_epoch))
         p.epoch, p.step_in_epoch, p.loss_sum, p.skipped_in_epoch = p.epoch + 1, 0, 0.0, 0
         best = found is None or found > p.best
@@ -278,16 +277,7 @@ class Trainer:
             return
         self.guard.refuse_broken(self.progress.step)
         self.journal.settle()
-        scaler = self.accelerator.scaler
-        save_state(
-            self.state_path,
-            self.progress,
-            method=self.method.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            ema=self.ema.module.state_dict() if self.ema is not None else None,
-            scaler=scaler.state_dict() if scaler is not None else None,
-            record=self.record,
-        )
+        save_parts(self.state_path, self.progress, self._parts, self.record)
 
 
 def _key(*numbers: int) -> int:

@@ -1,8 +1,7 @@
-"""Optimisers, their parameter groups, and the schedule as a function of the step."""
+"""Optimisers and their parameter groups."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from labelwise.training.config import OptimSettings
+from labelwise.training.sections import OptimSettings
 
 
 def build_optimizer(
@@ -96,27 +95,6 @@ def _without_decay(backbone: nn.Module) -> set[int]:
         for name, p in module.named_parameters()
         if name in names
     }
-
-
-def rate_factor(step: int, steps: int, settings: OptimSettings) -> float:
-    """Learning rate of a step over the peak rate, in (0, 1].
-
-    `cosine`: linear rise over the warm-up, then a half cosine to 0; `one-cycle`: a half cosine from 1/25 up over the
-    warm-up, then a half cosine to 1e-4 / 25; `constant`: linear rise, then 1.
-
-    >>> rate_factor(10, 100, OptimSettings(warmup=0.1))
-    1.0
-    """
-    rise = settings.warmup * steps
-    falling = (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise)))) / 2
-    if settings.schedule == "one-cycle":
-        low, end = 1 / 25, 1e-4 / 25
-        if step < rise:
-            return low + (1 - low) * (1 - math.cos(math.pi * step / rise)) / 2
-        return end + (1 - end) * falling
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 1.0 if settings.schedule == "constant" else falling
 
 
 def set_rate(optimizer: Optimizer, factor: float) -> None:
