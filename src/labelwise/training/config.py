@@ -124,6 +124,10 @@ class Config(Section):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="of the training step; losses stay fp32"
     )
+    tf32: bool = Field(
+        False,
+        description="TF32 for matrix products of the training in fp32, on GPUs that have it; less exact, faster",
+    )
     compile: bool = Field(False, description="torch.compile the step")
     workers: int = Field(-1, ge=-1, description="decoding processes; -1 chooses by the number of cores")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
@@ -153,7 +157,9 @@ class Config(Section):
     def _from_nothing(self) -> Config:
         """Without pretrained weights there is nothing to rest on: the backbone learns from the first step."""
         if self.backbone.weights == "none" and not self.backbone.freeze:
-            self.backbone.warm_epochs, self.backbone.frozen_groups, self.backbone.statistics = 0, 0, "batch"
+            self.backbone.warm_epochs, self.backbone.frozen_groups = 0, 0
+            if self.backbone.statistics == "fixed":
+                self.backbone.statistics = "batch"
         return self
 
     @model_validator(mode="after")

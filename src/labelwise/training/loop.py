@@ -30,8 +30,8 @@ from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
 from labelwise.training.mixup import mix
 from labelwise.training.moving import Move
-from labelwise.training.optim import build_optimizer, set_rate
-from labelwise.training.processes import keep_memories_apart
+from labelwise.training.optim import build_optimizer, is_fused, set_rate
+from labelwise.training.processes import matrix_products, rewrapped, synchronise, wrapped
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
 from labelwise.training.schedules import Schedule
@@ -74,15 +74,22 @@ class Trainer:
         self.run, self.config, self.method, self.accelerator = run, run.config, method, accelerator
         self.loader, self.dataset, self.validate, self.examples = train, dataset, validate, examples
         c = self.config
+        if c.backbone.statistics == "synchronised":
+            synchronise(method)
         method.to(accelerator.device)
         scaler = accelerator.scaler
-        blind = accelerator.device.type == "cuda" and scaler is None  # a scaler looks, and waits, itself
-        optimizer = build_optimizer(method, method.model.backbone, c.optim, c.backbone.lr_factor, blind)
+        fused = is_fused(c.optim, accelerator.device, scaler is not None)
+        blind = (
+            fused and accelerator.device.type == "cuda" and scaler is None
+        )  # a scaler looks, and waits, itself
+        optimizer = build_optimizer(
+            method, method.model.backbone, c.optim, c.backbone.lr_factor, fused, c.backbone.layer_decay
+        )
         self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
         if c.compile:
             method.compile_parts()
-        keep_memories_apart(method)
-        self.stepper, self.optimizer = accelerator.prepare(method, optimizer)
+        rests = c.backbone.warm_epochs > 0 and not c.backbone.freeze
+        self.stepper, self.optimizer = wrapped(accelerator, method, rests), accelerator.prepare(optimizer)
         self.steps_per_epoch = -(-train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
         self.schedule = Schedule(c.optim, c.epochs, self.steps_per_epoch)
@@ -138,7 +145,9 @@ class Trainer:
 
     def _epoch(self, watch: Watch, started: float) -> None:
         p, c = self.progress, self.config
-        self.method.model.backbone.hold(p.epoch < c.backbone.warm_epochs)  # type: ignore[operator]
+        rests = p.epoch < c.backbone.warm_epochs
+        self.method.model.backbone.hold(rests)  # type: ignore[operator]
+        self.stepper = rewrapped(self.accelerator, self.stepper, rests and not c.backbone.freeze)
         self.method.clock = p.epoch, c.epochs
         if not p.step_in_epoch:
             torch.manual_seed(_key(c.seed, p.step, -1))
@@ -187,7 +196,7 @@ class Trainer:
         for i, batch in enumerate(parts, 1):
             batch.divisor = divisor
             quiet = accelerator.no_sync(self.stepper) if i < len(parts) else nullcontext()
-            with quiet:
+            with quiet, matrix_products(c.tf32):
                 with accelerator.autocast():
                     terms = self.stepper(batch)
                 accelerator.backward(terms["loss"] / len(parts))

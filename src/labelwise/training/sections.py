@@ -22,10 +22,18 @@ class BackboneSettings(Section):
     weights: str = Field("hub", description="hub, none, package:NAME or a file")
     freeze: bool = Field(False, description="train the head alone, from maps computed once and stored")
     lr_factor: float = Field(0.1, ge=0, description="learning rate of the backbone over the head's")
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="rate of each layer over that of the next one; 1 for one rate, .65 to .9 for ViT",
+    )
     drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth rate; 0 keeps the model's own")
     warm_epochs: int = Field(2, ge=0, description="epochs at the start in which only the head learns")
-    statistics: Literal["fixed", "batch"] = Field(
-        "fixed", description="batch norm's statistics in training: as the weights bring them, or each batch's"
+    statistics: Literal["fixed", "batch", "synchronised"] = Field(
+        "fixed",
+        description="batch norm's statistics in training: as the weights bring them, each batch's in each process, or, "
+        "on GPUs, each batch's over all processes, those of the head too",
     )
     frozen_groups: int = Field(
         3,
@@ -33,7 +41,30 @@ class BackboneSettings(Section):
         description="groups of layers, from the image on, that do not learn (stem, then stages or blocks); they cost "
         "no backward pass",
     )
+    unfrozen_groups: int = Field(
+        0,
+        ge=0,
+        description="learn with so many groups of layers alone, counted from the last; 0: as frozen_groups says",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass; less memory, more time"
+    )
     stage: int = Field(-1, ge=-1, description="stage whose map is taken; -1 for the last")
+
+    @model_validator(mode="after")
+    def _frozen_whole(self) -> BackboneSettings:
+        learns = {
+            "unfrozen_groups": self.unfrozen_groups > 0,
+            "layer_decay": self.layer_decay < 1,
+            "gradient_checkpointing": self.gradient_checkpointing,
+        }
+        for name in (name for name, held in learns.items() if held and self.freeze):
+            raise LabelwiseError(
+                f"backbone.{name} = {getattr(self, name)} with backbone.freeze",
+                "a backbone that learns, in whole or in part",
+                "leave one of the two out",
+            )
+        return self
 
 
 class OptimSettings(Section):
@@ -56,6 +87,9 @@ class OptimSettings(Section):
         4, ge=0, description="plateau: epochs in a row without a better val mAP that leave the rate as it is"
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps over which the rate rises")
+    fused: bool | Literal["auto"] = Field(
+        "auto", description="one kernel for the step of many parameters; auto: on a GPU, but not with fp16"
+    )
     clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
     accumulate: int = Field(
         1,
