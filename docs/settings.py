@@ -114,7 +114,7 @@ def spelt(hint: Any) -> str:
     if get_origin(hint) is Annotated:
         return spelt(get_args(hint)[0])
     origin, inner = get_origin(hint), [spelt(a) for a in get_args(hint) if a is not Ellipsis]
-    if origin is tuple:
+    if origin in (tuple, list):
         return f"list of {inner[0]}"
     if origin is dict:
         return "options"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -185,11 +187,123 @@ def test_frozen_groups_stay_as_they_are_and_the_rest_learns(name: str, groups: i
     assert not {k.rpartition(".")[0] for k in still} & {k.rpartition(".")[0] for k in moved if "running" in k}
 
 
-def test_the_last_group_always_learns() -> None:
+@pytest.mark.parametrize(("name", "last"), [("test_resnet", "net.layer4"), ("test_convnext", "net.stages.3")])
+def test_the_last_group_always_learns(name: str, last: str) -> None:
     learns = [
-        n
-        for n, p in TimmBackbone("test_resnet", "none", 64, frozen_groups=99).named_parameters()
-        if p.requires_grad
+        n for n, p in TimmBackbone(name, "none", 64, frozen_groups=99).named_parameters() if p.requires_grad
     ]
     assert learns
-    assert all(name.startswith("net.layer4") for name in learns)
+    assert all(n.startswith(last) for n in learns)
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "learning"),
+    [
+        ("test_resnet", 1, ("net.layer4",)),
+        ("test_resnet", 2, ("net.layer3", "net.layer4")),
+        ("test_efficientnet", 1, ("net.blocks.4", "net.conv_head", "net.bn2")),
+        ("test_vit", 2, ("net.blocks.4", "net.blocks.5", "net.norm")),
+        ("test_convnext", 1, ("net.stages.3",)),
+    ],
+)
+def test_the_last_groups_alone_learn(name: str, groups: int, learning: tuple[str, ...]) -> None:
+    backbone = TimmBackbone(name, "none", 64, frozen_groups=1, unfrozen_groups=groups).train()
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.1)
+    backbone(torch.rand(2, 3, 64, 64)).square().mean().backward()
+    optimizer.step()
+    moved = {k for k, v in backbone.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved
+    assert {part for part in learning if any(k.startswith(part) for k in moved)} == set(learning)
+    assert all(k.startswith(learning) for k in moved)
+    for k, module in backbone.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.training == k.startswith(learning), k
+
+
+def test_as_many_groups_as_there_are_learn_whole() -> None:
+    def learns(**groups: int) -> set[str]:
+        parameters = TimmBackbone("test_resnet", "none", 64, **groups).named_parameters()
+        return {n for n, p in parameters if p.requires_grad}
+
+    assert learns(unfrozen_groups=5) == learns()
+    with pytest.raises(LabelwiseError) as error:
+        learns(unfrozen_groups=6)
+    assert str(error.value) == (
+        "the last 6 groups of 'test_resnet'; expected from 1 to 5, for it has 5 groups of layers; "
+        "correct backbone.unfrozen_groups"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("test_vit", {"drop_path": 0.3}),
+        ("test_vit", {"unfrozen_groups": 2}),
+        ("test_vit", {"stage": 3}),
+        ("test_resnet", {"fixed_statistics": True}),
+        ("test_resnet", {"fixed_statistics": True, "frozen_groups": 1}),  # what comes in needs no gradient
+        ("test_efficientnet", {"fixed_statistics": True, "stage": 3}),
+        ("test_convnext", {"drop_path": 0.3}),
+    ],
+)
+def test_checkpointing_changes_no_gradient(
+    monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
+) -> None:
+    calls = []
+    honest = torch.utils.checkpoint.checkpoint
+    monkeypatch.setattr(
+        torch.utils.checkpoint, "checkpoint", lambda *a, **k: (calls.append(1), honest(*a, **k))[1]
+    )
+
+    def step(checkpointing: bool) -> tuple[dict[str, torch.Tensor | None], dict[str, torch.Tensor], int]:
+        torch.manual_seed(1)
+        made = TimmBackbone(name, "none", 64, gradient_checkpointing=checkpointing, **options).train()
+        calls.clear()
+        kept = [0]
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: (kept.__setitem__(0, kept[0] + t.numel()), t)[1], lambda t: t
+        ):
+            out = made(torch.rand(2, 3, 64, 64))
+        out.square().mean().backward()
+        return (
+            {n: p.grad for n, p in made.named_parameters()},
+            dict(made.named_buffers()),
+            kept[0],
+        )
+
+    gradients, buffers, kept = step(False)
+    assert not calls
+    found, moved, fewer = step(True)
+    assert calls
+    assert fewer < kept
+    assert any(g is not None for g in gradients.values())
+    for n, gradient in gradients.items():
+        assert (gradient is None) == (found[n] is None), n
+        if gradient is not None:
+            torch.testing.assert_close(found[n], gradient, atol=0, rtol=0)
+    assert all(torch.equal(moved[n], buffer) for n, buffer in buffers.items())
+
+
+def test_checkpointing_ends_with_training() -> None:
+    backbone = TimmBackbone("test_vit", "none", 64, gradient_checkpointing=True)
+    assert backbone.train().net.grad_checkpointing
+    assert not backbone.eval().net.grad_checkpointing
+    backbone.hold(True)
+    assert not backbone.train().net.grad_checkpointing
+
+
+def test_checkpointing_that_would_be_wrong_is_refused() -> None:
+    with pytest.raises(LabelwiseError) as error:
+        TimmBackbone("test_resnet", "none", 64, gradient_checkpointing=True)
+    assert str(error.value) == (
+        "gradient checkpointing of 'test_resnet', whose batch norms count each batch; expected fixed statistics, for "
+        "what is computed twice would be counted twice; set backbone.statistics=fixed over pretrained "
+        "weights, or leave backbone.gradient_checkpointing out"
+    )
+    with pytest.raises(LabelwiseError) as error:
+        TimmBackbone("dla34", "none", 64, fixed_statistics=True, gradient_checkpointing=True)
+    assert str(error.value) == (
+        "gradient checkpointing of 'dla34'; expected a network for which timm has it; choose another backbone, or "
+        "leave backbone.gradient_checkpointing out"
+    )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 import tiny_runs
 from labelwise.data.readers import read
 from labelwise.training.config import make_config
 from labelwise.training.fit import train
+from labelwise.training.loop import Trainer
 from labelwise.training.processes import is_first, joined_processes
 from labelwise.training.run import WEIGHTS
 
@@ -122,6 +126,40 @@ def test_two_processes_train_as_one(tmp_path: Path, table: Path, changes: dict[s
     np.testing.assert_allclose(two, one, atol=1e-4, rtol=0)
     np.testing.assert_allclose(two_map, one_map, atol=0.02)
     assert json.loads((tmp_path / "two" / "results.json").read_text())["training"]["processes"] == 2
+
+
+def _train_warm(config: Any, out: Path) -> None:
+    """Train, and write whether each step looked for unused parameters, and how many wrappers joined gradients."""
+    wrappers: list[weakref.ref[Any]] = []
+    seen: list[tuple[bool, int]] = []
+    honest = Trainer._step
+
+    def step(self: Trainer, batches: Any) -> Any:
+        if not any(one() is self.stepper for one in wrappers):
+            wrappers.append(weakref.ref(self.stepper))
+        gc.collect()
+        seen.append((self.stepper.find_unused_parameters, sum(one() is not None for one in wrappers)))
+        return honest(self, batches)
+
+    Trainer._step = step  # type: ignore[method-assign]
+    train(config, out)
+    out.with_suffix(f".{os.environ['RANK']}.json").write_text(json.dumps(seen))
+
+
+def test_processes_look_for_unused_parameters_while_the_backbone_rests(tmp_path: Path, table: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_vit", num_classes=0, img_size=32).state_dict(), weights)
+    backbone = {"name": "test_vit", "weights": str(weights), "lr_factor": 1.0, "warm_epochs": 1}
+    config = make_config(_plain(f"parquet:{table}", backbone=backbone, epochs=3))
+    train(config, tmp_path / "one", quiet=True)
+    tiny_runs.together(2, _train_warm, config, tmp_path / "two")
+    (one, one_map), (two, two_map) = (_curve(tmp_path / name) for name in ("one", "two"))
+    np.testing.assert_allclose(two, one, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(two_map, one_map, atol=0.02)
+    for rank in (0, 1):
+        seen = json.loads((tmp_path / f"two.{rank}.json").read_text())
+        assert seen == [[True, 1]] * 6 + [[False, 1]] * 12
 
 
 def test_a_frozen_backbone_over_two_processes(tmp_path: Path, table: Path) -> None:

@@ -67,6 +67,23 @@ def test_later_assignments_win_and_others_stay() -> None:
         ),
         ({"augment": {"flip": 2}}, "augment.flip = 2"),
         ({"data": {"source": "x", "known_proportion": 0}}, "data.known_proportion = 0"),
+        (
+            {"backbone": {"freeze": True, "unfrozen_groups": 2}},
+            "backbone.unfrozen_groups = 2 with backbone.freeze; expected a backbone that learns, in whole or in part; "
+            "leave one of the two out",
+        ),
+        (
+            {"backbone": {"freeze": True, "layer_decay": 0.5}},
+            "backbone.layer_decay = 0.5 with backbone.freeze",
+        ),
+        (
+            {"backbone": {"freeze": True, "gradient_checkpointing": True}},
+            "backbone.gradient_checkpointing = True with backbone.freeze",
+        ),
+        (
+            {"backbone": {"layer_decay": 1.5}},
+            "backbone.layer_decay = 1.5; expected input should be less than or",
+        ),
         ({"data": {}}, "no data.source; expected a value for it; give --data SOURCE"),
     ],
 )

@@ -189,6 +189,33 @@ def test_the_mean_loss_of_an_epoch_is_that_of_its_steps(tmp_path: Path, table: P
         assert found == pytest.approx(sum(losses) / 6, rel=1e-5)
 
 
+def test_what_a_part_of_a_network_learns_is_what_settings_say(tmp_path: Path, table: Path) -> None:
+    backbone = {"name": "test_vit", "weights": "none", "unfrozen_groups": 2, "lr_factor": 0.5}
+    _run(table, tmp_path / "run", epochs=1, ema=0.0, backbone=backbone)
+    checkpointed = {**backbone, "gradient_checkpointing": True}
+    _run(table, tmp_path / "less memory", epochs=1, ema=0.0, backbone=checkpointed)
+    decayed = {**backbone, "layer_decay": 0.5}
+    _run(table, tmp_path / "decayed", epochs=1, ema=0.0, backbone=decayed)
+    run, less, slow = (load_file(tmp_path / name / WEIGHTS) for name in ("run", "less memory", "decayed"))
+    torch.manual_seed(0)
+    first = Run.open(tmp_path / "run").build().model.state_dict()
+    assert all(torch.equal(less[name], tensor) for name, tensor in run.items())
+    moved = {name for name, tensor in run.items() if not torch.equal(tensor, first[name])}
+    below = {name for name in moved if name.startswith("backbone")}
+    assert {name.split(".")[2] + name.split(".")[3] for name in below if "blocks" in name} == {
+        "blocks4",
+        "blocks5",
+    }
+    assert len(moved) > len(below) > 0
+
+    def path(weights: dict[str, torch.Tensor], block: str) -> float:
+        names = [name for name in below if block in name]
+        return sum(float((weights[name] - first[name]).norm()) for name in names)
+
+    assert path(slow, "blocks.4.") < 0.7 * path(run, "blocks.4.")
+    assert path(slow, "blocks.5.") > 0.7 * path(run, "blocks.5.")
+
+
 def test_a_damaged_or_foreign_state_is_refused(tmp_path: Path, table: Path) -> None:
     out = tmp_path / "run"
     _run(table, out, epochs=1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 import tiny_runs
@@ -18,6 +20,7 @@ from labelwise.data.transforms import build_transform
 from labelwise.training import maps as room
 from labelwise.training.config import Config, make_config
 from labelwise.training.maps import MapSource, cache_folder, stored_maps
+from labelwise.training.processes import make_accelerator
 
 CPU = torch.device("cpu")
 
@@ -62,7 +65,7 @@ def test_the_second_time_nothing_is_computed(
     photos: Dataset, backbone: TimmBackbone, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _, _ = _stored(photos, backbone, config)
-    monkeypatch.setattr(room, "_compute", None)
+    monkeypatch.setattr(room, "_compute", lambda *_: pytest.fail("computed again"))
     again, _, said = _stored(photos, backbone, config)
     assert said == []
     assert np.array_equal(first, again)
@@ -135,3 +138,67 @@ def test_the_place_of_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.delenv("LABELWISE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     assert cache_folder() == Path("/caches/labelwise")
+
+
+def _joined(photos: str, weights: str, out: str) -> None:
+    """One of several processes: store the maps, and write what it found."""
+    os.environ["LABELWISE_CACHE"] = f"{out}/joined"
+    backbone = TimmBackbone("test_convnext", weights, 64, freeze=True)
+    config = make_config(tiny_runs.settings("digits:", image_size=64))
+    accelerator = make_accelerator(config)
+    rank = accelerator.process_index
+    seen: list[int] = []
+    honest = TimmBackbone.forward
+
+    def forward(self: TimmBackbone, images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return honest(self, images)
+
+    TimmBackbone.forward = forward  # type: ignore[method-assign]
+    said: list[str] = []
+    rows = read(photos)
+    for _ in range(2):
+        maps, bad = stored_maps(rows, backbone, config, CPU, 0, said.append, joined=True)
+    np.savez(Path(out) / f"{rank}.npz", maps=maps, bad=np.array(bad, dtype=object), seen=seen, said=said)
+    if rank == 1:  # photographs and a store on a disk of its own
+        os.environ["LABELWISE_CACHE"] = f"{out}/another"
+        room._key = lambda *_: "of another disk"  # type: ignore[assignment]
+    other = config.model_copy(update={"image_size": 32})
+    stored_maps(rows, backbone, other, CPU, 0, said.append, joined=True)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_the_work_and_store_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: int
+) -> None:
+    file = tiny_runs.photographs(tmp_path / "photos", 38, 40, 0)
+    for name in ("train3", "train36", "val0", "val30"):
+        (file.parent / f"{name}.jpg").write_bytes(b"")
+    torch.manual_seed(0)
+    weights = tmp_path / "weights.pt"
+    torch.save(timm.create_model("test_convnext", num_classes=0).state_dict(), weights)
+    backbone = TimmBackbone("test_convnext", str(weights), 64, freeze=True)
+    config = make_config(tiny_runs.settings("digits:", image_size=64))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        maps, bad, _ = _stored(read(f"csv:{file}"), backbone, config)
+    finally:
+        torch.set_num_threads(threads)
+    (alone,) = (cache_folder() / "maps").glob("*.npy")
+    expected = alone.read_bytes()
+    monkeypatch.setenv("LABELWISE_CACHE", str(tmp_path / "joined"))
+    tiny_runs.together(world, _joined, f"csv:{file}", str(weights), str(tmp_path))
+    stores = {file.name: file.read_bytes() for file in (cache_folder() / "maps").glob("*.npy")}
+    assert stores.pop(alone.name) == expected
+    (other,) = stores.values()
+    assert (tmp_path / "another" / "maps" / "of another disk.npy").read_bytes() == other
+    assert (len(maps), len(bad)) == (78, 4)
+    # Batches of 32, 32 and 14 images, without the unreadable ones; the first process also measures the shape.
+    work = {2: [[1, 31, 13], [30]], 3: [[1, 31], [30], [13]]}[world]
+    for rank in range(world):
+        found = np.load(tmp_path / f"{rank}.npz", allow_pickle=True)
+        assert np.array_equal(found["maps"], maps)
+        assert found["bad"].tolist() == [list(one) for one in bad]
+        assert found["said"].tolist() == (["computing maps of 78 images once"] if rank == 0 else [])
+        assert found["seen"].tolist() == work[rank]

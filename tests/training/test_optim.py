@@ -1,18 +1,17 @@
-"""Parameter groups and the schedule."""
+"""Parameter groups and their rates."""
 
 from __future__ import annotations
 
-import math
+import re
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from labelwise.backbones import TimmBackbone
-from labelwise.training.config import OptimSettings
-from labelwise.training.optim import build_optimizer, rate_factor, set_rate
+from labelwise.errors import LabelwiseError
+from labelwise.training.optim import build_optimizer, set_rate
+from labelwise.training.sections import OptimSettings
 
 
 class _Method(nn.Module):
@@ -80,44 +79,49 @@ def test_the_rate_scales_every_group_from_its_peak() -> None:
         assert {g["lr"] for g in optimizer.param_groups} == {0.5 * factor, 0.5 * 0.1 * factor}
 
 
-def test_cosine_step_by_step() -> None:
-    settings = OptimSettings(schedule="cosine", warmup=0.2)
-    expected = [1 / 3, 2 / 3] + [0.5 + 0.5 * math.cos(math.pi * i / 8) for i in range(8)]
-    assert [rate_factor(s, 10, settings) for s in range(10)] == pytest.approx(expected)
+def _rates(backbone: TimmBackbone, layer_decay: float) -> dict[str, set[float]]:
+    """Rates of the parameters below each of a network's layers, at a head rate of 1 and a backbone's of 0.5."""
+    method = nn.ModuleDict({"backbone": backbone, "head": nn.Linear(4, 2)})
+    optimizer = build_optimizer(method, backbone, OptimSettings(lr=1.0), 0.5, layer_decay=layer_decay)
+    names = {id(p): n for n, p in method.named_parameters()}
+    found: dict[str, set[float]] = {}
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            name = names[id(p)]
+            place = re.match(r"backbone.net.((blocks|layer|stages)\W?\d+(.blocks.\d+)?|[a-z_]+)|head", name)
+            assert place, name
+            found.setdefault(place[1] or "head", set()).add(round(group["lr"], 9))
+    return found
 
 
-def test_constant_rises_and_stays() -> None:
-    settings = OptimSettings(schedule="constant", warmup=0.2)
-    assert [rate_factor(s, 10, settings) for s in range(10)] == pytest.approx([1 / 3, 2 / 3] + [1.0] * 8)
+def test_layers_of_a_transformer_learn_slower_towards_the_image() -> None:
+    rates = _rates(TimmBackbone("test_vit", weights="none", image_size=64), 0.5)
+    stem = {name: rates.pop(name) for name in ("cls_token", "pos_embed", "patch_embed")}
+    assert set().union(*stem.values()) == {0.5 * 0.5**6}
+    assert rates.pop("head") == {1.0}
+    assert rates.pop("norm") == {0.5}
+    assert rates == {f"blocks.{i}": {0.5 * 0.5 ** (5 - i)} for i in range(6)}
 
 
-def test_one_cycle_is_that_of_torch() -> None:
-    steps, parameter = 40, nn.Parameter(torch.zeros(1))
-    oracle = torch.optim.SGD([parameter], lr=1.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        oracle, max_lr=1.0, total_steps=steps + 1, pct_start=0.25, div_factor=25, final_div_factor=1e4
-    )
-    settings = OptimSettings(schedule="one-cycle", warmup=0.25)
-    for step in range(steps):
-        # torch counts the last step as the end of the fall, and so the rise ends one step earlier.
-        ours = rate_factor(step, steps, settings)
-        assert ours == pytest.approx(schedule.get_last_lr()[0], abs=0.08)
-        oracle.step()
-        schedule.step()
-    assert rate_factor(0, steps, settings) == pytest.approx(1 / 25)
-    assert rate_factor(10, steps, settings) == pytest.approx(1.0)
-    assert rate_factor(40, steps, settings) == pytest.approx(1e-4 / 25)
+def test_the_last_layer_of_a_convolutional_network_learns_at_the_backbones_rate() -> None:
+    rates = _rates(TimmBackbone("test_convnext", weights="none", image_size=64), 0.5)
+    assert rates["stages.3.blocks.1"] == {0.5}
+    assert rates["stages.3.blocks.0"] == {0.25}
+    assert rates["stem"] == {min(min(rate) for rate in rates.values())}
 
 
-@given(
-    st.integers(1, 500),
-    st.floats(0, 0.99),
-    st.sampled_from(["cosine", "one-cycle", "constant"]),
-    st.data(),
-)
-def test_the_factor_is_positive_and_at_most_one(
-    steps: int, warmup: float, schedule: str, data: st.DataObject
-) -> None:
-    settings = OptimSettings(schedule=schedule, warmup=warmup)
-    factor = rate_factor(data.draw(st.integers(0, steps - 1)), steps, settings)
-    assert 0 < factor <= 1
+def test_layers_that_do_not_learn_change_no_rate() -> None:
+    rates = _rates(TimmBackbone("test_vit", weights="none", image_size=64, unfrozen_groups=2), 0.5)
+    assert rates == {"blocks.4": {0.25}, "blocks.5": {0.5}, "norm": {0.5}, "head": {1.0}}
+
+
+def test_a_layer_decay_of_one_is_one_rate() -> None:
+    assert set().union(*_rates(TimmBackbone("test_resnet", "none", 64), 1.0).values()) == {0.5, 1.0}
+
+
+def test_a_network_without_timm_layers_takes_no_layer_decay() -> None:
+    method = _Method()
+    with pytest.raises(
+        LabelwiseError, match=r"backbone.layer_decay = 0.5 of a backbone without timm's layers"
+    ):
+        build_optimizer(method, method.backbone, OptimSettings(), 1.0, layer_decay=0.5)

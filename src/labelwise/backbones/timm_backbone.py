@@ -33,11 +33,15 @@ class TimmBackbone(nn.Module):
         drop_path: stochastic depth rate in [0, 1); 0 leaves the model's own default.
         frozen_groups: groups of layers, counted from the image, that do not learn: the stem, then stages or blocks as
             timm groups them, the last one never. What lies below the first that learns costs no backward pass.
+        unfrozen_groups: where above 0, learn with so many of the same groups alone, counted from the last.
+        gradient_checkpointing: keep few activations and compute the others again in the backward pass, as timm does it
+            for this network; gradients stay the same.
         stage: index of the stage whose map is taken, as timm counts them; later stages are removed. Earlier stages
             see finer detail. -1 takes the whole network.
 
     Raises:
-        LabelwiseError: unknown model, weights that cannot be had, or an architecture without a spatial map.
+        LabelwiseError: unknown model, weights that cannot be had, an architecture without a spatial map, fewer groups
+            than are to learn, or checkpointing where the network lacks it or where batch norm counts each batch.
 
     >>> TimmBackbone("resnet10t", weights="none").out_channels
     512
@@ -53,6 +57,8 @@ class TimmBackbone(nn.Module):
         stage: int = -1,
         fixed_statistics: bool = False,
         frozen_groups: int = 0,
+        unfrozen_groups: int = 0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.name, self.frozen, self.stage = name, freeze, stage
@@ -71,8 +77,11 @@ class TimmBackbone(nn.Module):
         self._layout, self.stride = self._probe(image_size)
         # Channels last is the faster memory layout of convolutions on CPUs and GPUs alike; transformers do not mind it.
         self.net.to(memory_format=torch.channels_last)
-        if frozen_groups:
-            _freeze_groups(self.net, frozen_groups)
+        if frozen_groups or unfrozen_groups:
+            _freeze_groups(self.net, name, frozen_groups, unfrozen_groups)
+        self.checkpointing = gradient_checkpointing
+        if gradient_checkpointing:
+            self._refuse_checkpointing()
         if freeze:
             self.requires_grad_(False)
             self.eval()
@@ -108,9 +117,31 @@ class TimmBackbone(nn.Module):
         super().train(mode and not self._rests)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                learns = module.weight is None or module.weight.requires_grad
-                module.train(module.training and learns and not self.fixed_statistics)
+                module.train(module.training and self._counts(module))
+        if self.checkpointing:  # in training alone, for an export would meet it in the graph
+            self.net.set_grad_checkpointing(self.net.training)
         return self
+
+    def _counts(self, norm: nn.modules.batchnorm._BatchNorm) -> bool:
+        """Whether a batch norm takes the statistics of each batch in training."""
+        return not self.fixed_statistics and (norm.weight is None or norm.weight.requires_grad)
+
+    def _refuse_checkpointing(self) -> None:
+        norms = [m for m in self.net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if any(self._counts(norm) for norm in norms):
+            raise LabelwiseError(
+                f"gradient checkpointing of {self.name!r}, whose batch norms count each batch",
+                "fixed statistics, for what is computed twice would be counted twice",
+                "set backbone.statistics=fixed over pretrained weights, or leave backbone.gradient_checkpointing out",
+            )
+        try:
+            self.net.set_grad_checkpointing(True)
+        except (AssertionError, AttributeError):
+            raise LabelwiseError(
+                f"gradient checkpointing of {self.name!r}",
+                "a network for which timm has it",
+                "choose another backbone, or leave backbone.gradient_checkpointing out",
+            ) from None
 
     def _features(self, x: Tensor) -> Tensor:
         if self.stage < 0:
@@ -154,11 +185,21 @@ def _freeze_unused(net: nn.Module, x: Tensor) -> None:
             p.requires_grad_(False)
 
 
-def _freeze_groups(net: Any, count: int) -> None:
-    groups = group_parameters(net, net.group_matcher(coarse=True))
-    for group in range(min(count, len(groups) - 1)):
-        for parameter in groups[group]:
-            net.get_parameter(parameter).requires_grad_(False)
+def _freeze_groups(net: Any, model: str, frozen: int, unfrozen: int) -> None:
+    """Freeze the first groups of layers: `frozen` of them, or all but the last `unfrozen` where that is above 0."""
+    parameters = dict(net.named_parameters())
+    named = group_parameters(net, net.group_matcher(coarse=True)).values()
+    # A group that the map does not come from, as a classifier's norm, is none.
+    groups = [names for names in named if any(parameters[name].requires_grad for name in names)]
+    if unfrozen > len(groups):
+        raise LabelwiseError(
+            f"the last {unfrozen} groups of {model!r}",
+            f"from 1 to {len(groups)}, for it has {len(groups)} groups of layers",
+            "correct backbone.unfrozen_groups",
+        )
+    for names in groups[: len(groups) - unfrozen if unfrozen else min(frozen, len(groups) - 1)]:
+        for name in names:
+            parameters[name].requires_grad_(False)
 
 
 def _cut(net: Any, name: str, stage: int) -> int:

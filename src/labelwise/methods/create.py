@@ -27,6 +27,8 @@ def create_method(
     stage: int = -1,
     fixed_statistics: bool = False,
     frozen_groups: int = 0,
+    unfrozen_groups: int = 0,
+    gradient_checkpointing: bool = False,
     **options: Any,
 ) -> Method:
     """Build a registered method.
@@ -42,6 +44,8 @@ def create_method(
         stage: stage of the backbone whose map is taken; -1 for the last.
         fixed_statistics: batch norm keeps its running statistics in training.
         frozen_groups: groups of layers of the backbone, from the image on, that do not learn.
+        unfrozen_groups: where above 0, learn with so many of these groups alone, counted from the last.
+        gradient_checkpointing: compute the backbone's activations again in the backward pass, for less memory.
         options: `extractor={...}`, `loss={...}` and the rest of `Options`.
 
     Raises:
@@ -51,7 +55,16 @@ def create_method(
     label_set = labels if isinstance(labels, LabelSet) else LabelSet(tuple(labels))
     if isinstance(backbone, str):
         backbone = TimmBackbone(
-            backbone, weights, image_size, freeze, drop_path, stage, fixed_statistics, frozen_groups
+            backbone,
+            weights,
+            image_size,
+            freeze,
+            drop_path,
+            stage,
+            fixed_statistics,
+            frozen_groups,
+            unfrozen_groups,
+            gradient_checkpointing,
         )
     return build(label_set, backbone, Options(**options))
 

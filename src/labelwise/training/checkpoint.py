@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast, runtime_checkable
 
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
+from torch.optim import Optimizer
 
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.training.files import write_atomic
+from labelwise.training.optim import load_optimizer
 
 STATE = "state/last.pt"
 PREVIOUS = "state/previous.pt"
@@ -101,6 +104,53 @@ def load_state(path: Path) -> tuple[Progress, dict[str, Any]]:
         raise LabelwiseError(
             f"{path} ({reason})", "a state that this version wrote", "train anew with another --out"
         ) from None
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What a state holds a part of."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Tensors and plain values."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Take over what `state_dict` gave."""
+
+
+def save_parts(
+    path: Path, progress: Progress, parts: Mapping[str, Stateful | None], record: Mapping[str, Any]
+) -> None:
+    """`save_state` of what each part holds.
+
+    Args:
+        path: the state.
+        progress: where training stands.
+        parts: by name; `None` for one that the settings leave out.
+        record: plain data of the run, see `recorded`.
+    """
+    held = {name: None if part is None else part.state_dict() for name, part in parts.items()}
+    save_state(path, progress, **held, record=dict(record))
+
+
+def load_parts(path: Path, parts: Mapping[str, Stateful | None]) -> Progress:
+    """Give each part what a state holds of it; a schedule that an older state lacks stays as it is.
+
+    Raises:
+        LabelwiseError: damaged, of another version, or of parts of other shapes.
+    """
+    progress, state = load_state(path)
+    try:
+        for name, part in parts.items():
+            if part is None or (name == "schedule" and name not in state):  # as in states of earlier versions
+                continue
+            if isinstance(part, Optimizer | AcceleratedOptimizer):
+                load_optimizer(part, state[name])
+            else:
+                part.load_state_dict(state[name])
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = first_line(error)
+        raise LabelwiseError(f"{path} ({reason})", "a state of these settings", "use another --out") from None
+    return progress
 
 
 def is_sealed(path: Path) -> bool:

@@ -17,14 +17,18 @@ def rows_to_choose_by(dataset: Dataset, config: Config) -> Dataset | None:
 
     Raises:
         LabelwiseError: no label of `val` has both a known positive and a known negative, so that every model would
-            have the same figures, or none.
+            have the same figures, or none; or a rate that follows the validation figures where there are none.
     """
-    if not dataset.splits().get("val"):
-        return None
-    rows = dataset.split("val")
-    if len(F.without_average_precision(rows.positive, rows.known)) < len(rows.labels):
+    rows = dataset.split("val") if dataset.splits().get("val") else None
+    if rows is not None and len(F.without_average_precision(rows.positive, rows.known)) < len(rows.labels):
         return rows
-    if config.data.unjudged_validation:
+    if config.optim.schedule == "plateau":
+        raise LabelwiseError(
+            "optim.schedule = plateau, and no val images to judge an epoch by",
+            "a val split with a known positive and a known negative of a label, for the rate follows its mAP",
+            "add one, or set optim.schedule=cosine",
+        )
+    if rows is None or config.data.unjudged_validation:
         return None
     raise LabelwiseError(
         f"{len(rows):,} val images in which no label has both a known positive and a known negative",

@@ -7,18 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from labelwise.continual.settings import ContinualSettings
 from labelwise.data.transforms import TransformConfig
 from labelwise.errors import LabelwiseError
+from labelwise.training.sections import BackboneSettings, OptimSettings, Section
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class DataSettings(_Settings):
+class DataSettings(Section):
     """Where the photographs and labels are."""
 
     source: str = Field(description="SOURCE, as `labelwise train --data` takes it")
@@ -48,49 +45,7 @@ class DataSettings(_Settings):
     )
 
 
-class BackboneSettings(_Settings):
-    """The network below the head."""
-
-    name: str = Field("tf_efficientnet_lite0", description="timm model name")
-    weights: str = Field("hub", description="hub, none, package:NAME or a file")
-    freeze: bool = Field(False, description="train the head alone, from maps computed once and stored")
-    lr_factor: float = Field(0.1, ge=0, description="learning rate of the backbone over the head's")
-    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth rate; 0 keeps the model's own")
-    warm_epochs: int = Field(2, ge=0, description="epochs at the start in which only the head learns")
-    statistics: Literal["fixed", "batch"] = Field(
-        "fixed", description="batch norm's statistics in training: as the weights bring them, or each batch's"
-    )
-    frozen_groups: int = Field(
-        3,
-        ge=0,
-        description="groups of layers, from the image on, that do not learn (stem, then stages or blocks); they cost "
-        "no backward pass",
-    )
-    stage: int = Field(-1, ge=-1, description="stage whose map is taken; -1 for the last")
-
-
-class OptimSettings(_Settings):
-    """How weights move."""
-
-    name: Literal["adamw", "adam", "sgd"] = Field("adamw", description="optimiser")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
-    weight_decay: float = Field(
-        0.02, ge=0, description="on matrices and kernels; never on biases, norms, queries"
-    )
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    schedule: Literal["cosine", "one-cycle", "constant"] = Field(
-        "cosine", description="of the rate after the warm-up"
-    )
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps over which the rate rises")
-    clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
-    accumulate: int = Field(
-        1,
-        ge=1,
-        description="batches to a step, which learns as from one large batch; the rest of an epoch is a smaller step",
-    )
-
-
-class VectorSettings(_Settings):
+class VectorSettings(Section):
     """One vector a label, for methods that start from the label's name."""
 
     source: str = Field("learned", description="learned, package:NAME, or a file of words and their numbers")
@@ -105,7 +60,7 @@ class VectorSettings(_Settings):
 TERMS = ("blending", "contrast", "discriminative", "consistency", "pseudo", "rules")
 
 
-class Config(_Settings):
+class Config(Section):
     """A run. Written to RUN/config.yaml with every value resolved."""
 
     data: DataSettings
@@ -172,6 +127,10 @@ class Config(_Settings):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="of the training step; losses stay fp32"
     )
+    tf32: bool = Field(
+        False,
+        description="TF32 for matrix products of the training in fp32, on GPUs that have it; less exact, faster",
+    )
     compile: bool = Field(False, description="torch.compile the step")
     workers: int = Field(-1, ge=-1, description="decoding processes; -1 chooses by the number of cores")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
@@ -201,7 +160,19 @@ class Config(_Settings):
     def _from_nothing(self) -> Config:
         """Without pretrained weights there is nothing to rest on: the backbone learns from the first step."""
         if self.backbone.weights == "none" and not self.backbone.freeze:
-            self.backbone.warm_epochs, self.backbone.frozen_groups, self.backbone.statistics = 0, 0, "batch"
+            self.backbone.warm_epochs, self.backbone.frozen_groups = 0, 0
+            if self.backbone.statistics == "fixed":
+                self.backbone.statistics = "batch"
+        return self
+
+    @model_validator(mode="after")
+    def _some_milestone(self) -> Config:
+        if self.optim.milestones and self.optim.milestones[0] >= self.epochs:
+            raise LabelwiseError(
+                f"optim.milestones = {self.optim.milestones} in a run of {self.epochs} epochs",
+                f"the first milestone below {self.epochs}",
+                "set earlier ones, or optim.schedule=constant",
+            )
         return self
 
     def terms(self) -> dict[str, dict[str, Any]]:
@@ -242,6 +213,9 @@ def make_config(settings: Mapping[str, Any]) -> Config:
         return Config.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
+        refusal = first.get("ctx", {}).get("error")
+        if isinstance(refusal, LabelwiseError):
+            raise refusal from None
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise LabelwiseError(f"setting {name!r}", "a known setting", "see docs/settings.md") from None

@@ -58,10 +58,15 @@ class Loaders:
         self._open.clear()
 
     def _maps(self, rows: Dataset) -> MapSource:
-        with self._accelerator.main_process_first():
-            device = self._accelerator.device
-            self._backbone.to(device)
-            maps, bad = stored_maps(
-                rows, self._backbone, self._config, device, self._workers, self._watch.say
-            )
+        device = self._accelerator.device
+        self._backbone.to(device)
+        maps, bad = stored_maps(
+            rows,
+            self._backbone,
+            self._config,
+            device,
+            self._workers,
+            self._watch.say,
+            self._accelerator.num_processes > 1,
+        )
         return MapSource(maps, rows, dict(bad))

@@ -19,21 +19,22 @@ from torch import Tensor
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import TrainLoader
-from labelwise.errors import LabelwiseError, Stopped, first_line
+from labelwise.errors import Stopped
 from labelwise.evaluation.scores import collect
 from labelwise.methods import Method
 from labelwise.metrics import functional as F
 from labelwise.model import LabelModel
-from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
+from labelwise.training.checkpoint import STATE, Progress, Stateful, load_parts, save_parts
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
 from labelwise.training.mixup import mix
 from labelwise.training.moving import Move
-from labelwise.training.optim import build_optimizer, load_optimizer, rate_factor, set_rate
-from labelwise.training.processes import keep_memories_apart
+from labelwise.training.optim import build_optimizer, is_fused, set_rate
+from labelwise.training.processes import matrix_products, rewrapped, synchronise, wrapped
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
+from labelwise.training.schedules import Schedule
 from labelwise.training.stopping import Agreement, StopRequest
 from labelwise.types import Batch
 
@@ -42,7 +43,8 @@ class Trainer:
     """Trains a method and keeps the best weights by validation mAP.
 
     Everything that a step does follows from (settings, data, step): order and augmentation are keyed by epoch and row,
-    dropout by step, the rate is a function of the step. So a run that was stopped goes on as if it never had been.
+    dropout by step, the rate is a function of the step and of what was judged before it. So a run that was stopped goes
+    on as if it never had been.
 
     Args:
         run: where to write, and the settings.
@@ -72,23 +74,38 @@ class Trainer:
         self.run, self.config, self.method, self.accelerator = run, run.config, method, accelerator
         self.loader, self.dataset, self.validate, self.examples = train, dataset, validate, examples
         c = self.config
+        if c.backbone.statistics == "synchronised":
+            synchronise(method)
         method.to(accelerator.device)
         scaler = accelerator.scaler
-        blind = accelerator.device.type == "cuda" and scaler is None  # a scaler looks, and waits, itself
-        optimizer = build_optimizer(method, method.model.backbone, c.optim, c.backbone.lr_factor, blind)
+        fused = is_fused(c.optim, accelerator.device, scaler is not None)
+        blind = (
+            fused and accelerator.device.type == "cuda" and scaler is None
+        )  # a scaler looks, and waits, itself
+        optimizer = build_optimizer(
+            method, method.model.backbone, c.optim, c.backbone.lr_factor, fused, c.backbone.layer_decay
+        )
         self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
         if c.compile:
             method.compile_parts()
-        keep_memories_apart(method)
-        self.stepper, self.optimizer = accelerator.prepare(method, optimizer)
+        rests = c.backbone.warm_epochs > 0 and not c.backbone.freeze
+        self.stepper, self.optimizer = wrapped(accelerator, method, rests), accelerator.prepare(optimizer)
         self.steps_per_epoch = -(-train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
+        self.schedule = Schedule(c.optim, c.epochs, self.steps_per_epoch)
         self.progress = Progress()
         self.journal = Journal(run.path, dataset, c, accelerator.is_main_process)
         self.guard = Guard(method, dataset, c.optim.clip_norm, scaler is not None, self._over_processes)
         self.move = Move(method, self.optimizer, self.ema, scaler, blind)
         self.stop, self.record = stop or StopRequest(), dict(record or {})
         self._agreement = Agreement(self.stop, accelerator.num_processes)
+        self._parts: dict[str, Stateful | None] = {
+            "method": method,
+            "optimizer": self.optimizer,
+            "ema": None if self.ema is None else self.ema.module,
+            "scaler": scaler,
+            "schedule": self.schedule,
+        }
 
     @property
     def state_path(self) -> Path:
@@ -104,19 +121,7 @@ class Trainer:
         """Go on from the saved state, or from the start where none was saved."""
         if not self.state_path.is_file():
             return
-        self.progress, state = load_state(self.state_path)
-        try:
-            self.method.load_state_dict(state["method"])
-            load_optimizer(self.optimizer, state["optimizer"])
-            if self.ema is not None:
-                self.ema.module.load_state_dict(state["ema"])
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = first_line(error)
-            raise LabelwiseError(
-                f"{self.state_path} ({reason})", "a state of these settings", "use another --out"
-            ) from None
+        self.progress = load_parts(self.state_path, self._parts)
 
     def fit(self, watch: Watch) -> Progress:
         """Train to the last epoch, or until patience ends.
@@ -140,7 +145,9 @@ class Trainer:
 
     def _epoch(self, watch: Watch, started: float) -> None:
         p, c = self.progress, self.config
-        self.method.model.backbone.hold(p.epoch < c.backbone.warm_epochs)  # type: ignore[operator]
+        rests = p.epoch < c.backbone.warm_epochs
+        self.method.model.backbone.hold(rests)  # type: ignore[operator]
+        self.stepper = rewrapped(self.accelerator, self.stepper, rests and not c.backbone.freeze)
         self.method.clock = p.epoch, c.epochs
         if not p.step_in_epoch:
             torch.manual_seed(_key(c.seed, p.step, -1))
@@ -181,7 +188,7 @@ class Trainer:
         """Terms of the loss, the loss or 0 where the step is skipped, and the number of images."""
         p, c, accelerator = self.progress, self.config, self.accelerator
         torch.manual_seed(_key(c.seed, p.step, accelerator.process_index))
-        set_rate(self.optimizer, rate_factor(p.step, self.steps, c.optim))
+        set_rate(self.optimizer, self.schedule.factor(p.step))
         sums: dict[str, Tensor] = {}
         parts = [self._ready(batch) for batch in islice(batches, c.optim.accumulate)]
         divisor = self.method.divisor(parts) if len(parts) > 1 else None
@@ -189,7 +196,7 @@ class Trainer:
         for i, batch in enumerate(parts, 1):
             batch.divisor = divisor
             quiet = accelerator.no_sync(self.stepper) if i < len(parts) else nullcontext()
-            with quiet:
+            with quiet, matrix_products(c.tf32):
                 with accelerator.autocast():
                     terms = self.stepper(batch)
                 accelerator.backward(terms["loss"] / len(parts))
@@ -216,6 +223,7 @@ class Trainer:
                 raise
             self._save()  # all steps of the epoch are done; only the judgement is repeated
             raise self._stopped() from None
+        self.schedule.judged(found)
         p.losses.append(p.loss_sum / max(1, self.steps_per_epoch - p.skipped_in_epoch))
         p.epoch, p.step_in_epoch, p.loss_sum, p.skipped_in_epoch = p.epoch + 1, 0, 0.0, 0
         best = found is None or found > p.best
@@ -278,16 +286,7 @@ class Trainer:
             return
         self.guard.refuse_broken(self.progress.step)
         self.journal.settle()
-        scaler = self.accelerator.scaler
-        save_state(
-            self.state_path,
-            self.progress,
-            method=self.method.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            ema=self.ema.module.state_dict() if self.ema is not None else None,
-            scaler=scaler.state_dict() if scaler is not None else None,
-            record=self.record,
-        )
+        save_parts(self.state_path, self.progress, self._parts, self.record)
 
 
 def _key(*numbers: int) -> int:

@@ -6,15 +6,19 @@ import fcntl
 import hashlib
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 from labelwise.backbones import TimmBackbone
 from labelwise.data.cache import cache_folder
@@ -28,6 +32,10 @@ from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_atomic
 from labelwise.types import Batch, Targets
 
+_BATCH = 32
+Compute: TypeAlias = Callable[..., list[tuple[int, str]]]
+"""Fills the maps of a share of the images into a file; gives those that cannot be read."""
+
 
 def stored_maps(
     dataset: Dataset,
@@ -36,21 +44,80 @@ def stored_maps(
     device: torch.device,
     workers: int,
     say: Callable[[str], None],
+    joined: bool = False,
 ) -> tuple[np.ndarray, list[tuple[int, str]]]:
     """Maps of a data set's images by this backbone, computed where they are not stored yet.
+
+    Args:
+        dataset: the images.
+        backbone: frozen, on `device`.
+        config: for the transform.
+        device: where maps are computed.
+        workers: decoding processes.
+        say: takes a line for the person.
+        joined: all processes of a training call this together, and those of one machine share the work; the store has
+            the bytes that one process writes.
 
     Returns:
         `[N, C, h, w]` float16 memory map, and (row, reason) of unreadable images, whose maps are zero.
     """
     path = cache_folder() / "maps" / f"{_key(dataset, backbone, config)}.npy"
     bad_path = path.with_suffix(".json")
+    compute = partial(_compute, dataset, backbone, config, device, workers)
+    leads = joined and dist.get_rank() == 0
+    if joined and not leads:
+        _help(path, compute)
     with _alone(path.with_suffix(".lock")):
         if not bad_path.is_file():
             say(f"computing maps of {len(dataset):,} images once")
             bad: list[tuple[int, str]] = []
-            write_atomic(path, lambda part: _compute(part, dataset, backbone, config, device, workers, bad))
+
+            def write(part: Path) -> None:
+                _room(part, (len(dataset), *_shape(backbone, config, device)))
+                bad.extend(_share(path, part, compute) if leads else compute(part))
+
+            write_atomic(path, write)
             write_atomic(bad_path, lambda part: part.write_text(json.dumps(bad)))
+        elif leads:
+            _places(path, None)
+    if leads:
+        dist.barrier()
     return np.load(path, mmap_mode="r"), [(row, reason) for row, reason in json.loads(bad_path.read_text())]
+
+
+def _help(path: Path, compute: Compute) -> None:
+    """Called by all processes but the first: compute a share of what the first asks for, until it is stored."""
+    _share(path, None, compute)
+    dist.barrier()
+
+
+def _share(path: Path, part: Path | None, compute: Compute) -> list[tuple[int, str]]:
+    """Compute this process's share into the first process's file; gives the unreadable images of all.
+
+    Args:
+        path: where the maps will be, by this process's own photographs and weights.
+        part: the file to fill, of the first process; `None` for the others, which learn it.
+        compute: fills a share of a file.
+    """
+    file, places = _places(path, part)
+    own = compute(file, places.index(dist.get_rank()), len(places)) if dist.get_rank() in places else []
+    found: list[Any] = [None] * dist.get_world_size()
+    if places:
+        dist.all_gather_object(found, own)
+    return sorted(one for share in found for one in share or [])
+
+
+def _places(path: Path, part: Path | None) -> tuple[Path, list[int]]:
+    """The first process's file, and the ranks that fill it: those of its machine, with the same photographs."""
+    offer = [None if part is None else (socket.gethostname(), path.name, str(part.absolute()))]
+    dist.broadcast_object_list(offer, src=0)
+    if offer[0] is None:
+        return path, []
+    host, name, file = offer[0]
+    works = (socket.gethostname(), path.name) == (host, name) and Path(file).is_file()
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, works)
+    return Path(file), [rank for rank, helps in enumerate(found) if helps]
 
 
 @contextmanager
@@ -63,28 +130,43 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 @torch.no_grad()
+def _shape(backbone: TimmBackbone, config: Config, device: torch.device) -> tuple[int, ...]:
+    """C, h, w of a map."""
+    image = build_transform(config.transform(), train=False)(torch.zeros(3, 64, 64, dtype=torch.uint8))
+    return tuple(backbone(image[None].to(device)).shape[1:])
+
+
+@torch.no_grad()
 def _compute(
-    path: Path,
     dataset: Dataset,
     backbone: TimmBackbone,
     config: Config,
     device: torch.device,
     workers: int,
-    bad: list[tuple[int, str]],
-) -> None:
+    part: Path,
+    place: int = 0,
+    places: int = 1,
+) -> list[tuple[int, str]]:
+    """Fill a file by every `places`-th batch of images from `place` on; gives those that cannot be read.
+
+    Batches are the same for any number of places, for another number of images to a batch may round otherwise.
+    """
+    starts = range(place * _BATCH, len(dataset), places * _BATCH)
+    if not starts:
+        return []
+    rows = np.concatenate([np.arange(start, min(start + _BATCH, len(dataset))) for start in starts])
+    store = np.lib.format.open_memmap(part, mode="r+")
     transform = build_transform(config.transform(), train=False)
-    store = None
-    with closing(eval_loader(dataset, transform, batch_size=32, workers=workers)) as loader:
+    share = dataset if places == 1 else dataset.take(rows)
+    bad: list[tuple[int, str]] = []
+    with closing(eval_loader(share, transform, batch_size=_BATCH, workers=workers)) as loader:
         for batch in loader:
             maps = backbone(batch.images.to(device)).to(torch.float16).cpu().numpy()
-            if store is None:
-                shape = (len(dataset), *maps.shape[1:])
-                store = _room(path, shape)
-            store[batch.index.numpy()] = maps
+            store[rows[batch.index.numpy()]] = maps
             refuse_failing_disk(batch.unreadable)  # what is stored as unreadable stays so
-            bad += batch.unreadable
-    assert store is not None
+            bad += [(int(rows[row]), reason) for row, reason in batch.unreadable]
     store.flush()
+    return bad
 
 
 def _room(path: Path, shape: tuple[int, ...]) -> np.memmap:

@@ -1,16 +1,17 @@
-"""Optimisers, their parameter groups, and the schedule as a function of the step."""
+"""Optimisers and their parameter groups."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from labelwise.training.config import OptimSettings
+from labelwise.errors import LabelwiseError
+from labelwise.training.sections import OptimSettings
 
 
 def build_optimizer(
@@ -19,12 +20,14 @@ def build_optimizer(
     settings: OptimSettings,
     lr_factor: float,
     fused: bool = False,
+    layer_decay: float = 1.0,
 ) -> Optimizer:
     """An optimiser over the parameters that learn.
 
-    Backbone parameters learn at `lr * lr_factor`. Weight decay acts on matrices and kernels alone: not on biases,
-    norms and label queries, whose scale means something, nor on what a timm model lists in `no_weight_decay()`:
-    position embeddings, class tokens, tables of relative positions.
+    Backbone parameters learn at `lr * lr_factor * layer_decay**n`, where n layers, as timm groups them,
+    lie above. Weight decay acts on matrices and kernels alone: not on biases, norms and label queries, whose scale
+    means something, nor on what a timm model lists in `no_weight_decay()`: position embeddings, class tokens, tables
+    of relative positions.
 
     Args:
         method: what is trained.
@@ -32,27 +35,44 @@ def build_optimizer(
         settings: how weights move.
         lr_factor: the backbone's rate over the head's.
         fused: one kernel for many parameters, which `step_where` needs.
+        layer_decay: the rate of a layer of the backbone over that of the next one.
+
+    Raises:
+        LabelwiseError: a decay of a network that timm does not divide into layers.
+
+    Source: layer-wise decay as in Bao et al. (2022), BEiT; layers are timm's.
     """
-    of_backbone = {id(p) for p in backbone.parameters()}
+    scales = {p: lr_factor * scale for p, scale in _layer_scales(backbone, layer_decay)}
     kept = _without_decay(backbone)
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, p in method.named_parameters():
         if p.requires_grad:
             decays = p.ndim >= 2 and not name.endswith("queries") and id(p) not in kept
-            groups.setdefault((id(p) in of_backbone, decays), []).append(p)
+            groups.setdefault((p in scales, scales.get(p, 1.0), decays), []).append(p)
     options = [
         {
             "params": parameters,
-            "lr": settings.lr * (lr_factor if below else 1.0),
-            "base_lr": settings.lr * (lr_factor if below else 1.0),
+            "lr": settings.lr * scale,
+            "base_lr": settings.lr * scale,
             "weight_decay": settings.weight_decay if decays else 0.0,
         }
-        for (below, decays), parameters in groups.items()
+        for (_, scale, decays), parameters in groups.items()
     ]
     if settings.name == "sgd":
         return torch.optim.SGD(options, lr=settings.lr, momentum=settings.momentum, fused=fused or None)
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
     return kind(options, lr=settings.lr, fused=fused or None)
+
+
+def is_fused(settings: OptimSettings, device: torch.device, scaled: bool) -> bool:
+    """Whether the optimiser steps by one kernel for many parameters.
+
+    Args:
+        settings: how weights move.
+        device: where the weights are.
+        scaled: whether a gradient scaler looks at each step, as with fp16.
+    """
+    return (device.type == "cuda" and not scaled) if settings.fused == "auto" else settings.fused
 
 
 def step_where(kept: Tensor, optimizer: Any) -> None:
@@ -86,6 +106,25 @@ def load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
+def _layer_scales(backbone: nn.Module, decay: float) -> Iterator[tuple[nn.Parameter, float]]:
+    """Parameters of a backbone that learn, each with its layer's rate over that of the last layer."""
+    yield from ((p, 1.0) for p in backbone.parameters())
+    if decay < 1:
+        net: Any = getattr(backbone, "net", None)
+        if not hasattr(net, "group_matcher"):
+            raise LabelwiseError(
+                f"backbone.layer_decay = {decay} of a backbone without timm's layers",
+                "a network that timm divides into layers",
+                "leave backbone.layer_decay out",
+            )
+        groups = param_groups_layer_decay(net, layer_decay=decay)
+        last = max(
+            (group["lr_scale"] for group in groups), default=1.0
+        )  # timm counts a head that is not there
+        for group in groups:
+            yield from ((p, group["lr_scale"] / last) for p in group["params"])
+
+
 def _without_decay(backbone: nn.Module) -> set[int]:
     """Identities of the parameters that a network within the backbone keeps from weight decay."""
     return {
@@ -96,27 +135,6 @@ def _without_decay(backbone: nn.Module) -> set[int]:
         for name, p in module.named_parameters()
         if name in names
     }
-
-
-def rate_factor(step: int, steps: int, settings: OptimSettings) -> float:
-    """Learning rate of a step over the peak rate, in (0, 1].
-
-    `cosine`: linear rise over the warm-up, then a half cosine to 0; `one-cycle`: a half cosine from 1/25 up over the
-    warm-up, then a half cosine to 1e-4 / 25; `constant`: linear rise, then 1.
-
-    >>> rate_factor(10, 100, OptimSettings(warmup=0.1))
-    1.0
-    """
-    rise = settings.warmup * steps
-    falling = (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise)))) / 2
-    if settings.schedule == "one-cycle":
-        low, end = 1 / 25, 1e-4 / 25
-        if step < rise:
-            return low + (1 - low) * (1 - math.cos(math.pi * step / rise)) / 2
-        return end + (1 - end) * falling
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 1.0 if settings.schedule == "constant" else falling
 
 
 def set_rate(optimizer: Optimizer, factor: float) -> None:

@@ -84,6 +84,8 @@ class Run:
             stage=c.backbone.stage,
             fixed_statistics=c.backbone.statistics == "fixed",
             frozen_groups=c.backbone.frozen_groups,
+            unfrozen_groups=c.backbone.unfrozen_groups,
+            gradient_checkpointing=c.backbone.gradient_checkpointing,
             extractor=c.extractor,
             relation=c.relation,
             classifier=c.classifier,

@@ -1,0 +1,109 @@
+"""The settings of the backbone and of the optimiser."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from labelwise.errors import LabelwiseError
+
+
+class Section(BaseModel):
+    """Settings under one name; others than those it lists are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class BackboneSettings(Section):
+    """The network below the head."""
+
+    name: str = Field("tf_efficientnet_lite0", description="timm model name")
+    weights: str = Field("hub", description="hub, none, package:NAME or a file")
+    freeze: bool = Field(False, description="train the head alone, from maps computed once and stored")
+    lr_factor: float = Field(0.1, ge=0, description="learning rate of the backbone over the head's")
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="rate of each layer over that of the next one; 1 for one rate, .65 to .9 for ViT",
+    )
+    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth rate; 0 keeps the model's own")
+    warm_epochs: int = Field(2, ge=0, description="epochs at the start in which only the head learns")
+    statistics: Literal["fixed", "batch", "synchronised"] = Field(
+        "fixed",
+        description="batch norm's statistics in training: as the weights bring them, each batch's in each process, or, "
+        "on GPUs, each batch's over all processes, those of the head too",
+    )
+    frozen_groups: int = Field(
+        3,
+        ge=0,
+        description="groups of layers, from the image on, that do not learn (stem, then stages or blocks); they cost "
+        "no backward pass",
+    )
+    unfrozen_groups: int = Field(
+        0,
+        ge=0,
+        description="learn with so many groups of layers alone, counted from the last; 0: as frozen_groups says",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass; less memory, more time"
+    )
+    stage: int = Field(-1, ge=-1, description="stage whose map is taken; -1 for the last")
+
+    @model_validator(mode="after")
+    def _frozen_whole(self) -> BackboneSettings:
+        learns = {
+            "unfrozen_groups": self.unfrozen_groups > 0,
+            "layer_decay": self.layer_decay < 1,
+            "gradient_checkpointing": self.gradient_checkpointing,
+        }
+        for name in (name for name, held in learns.items() if held and self.freeze):
+            raise LabelwiseError(
+                f"backbone.{name} = {getattr(self, name)} with backbone.freeze",
+                "a backbone that learns, in whole or in part",
+                "leave one of the two out",
+            )
+        return self
+
+
+class OptimSettings(Section):
+    """How weights move."""
+
+    name: Literal["adamw", "adam", "sgd"] = Field("adamw", description="optimiser")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
+    weight_decay: float = Field(
+        0.02, ge=0, description="on matrices and kernels; never on biases, norms, queries"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    schedule: Literal["cosine", "one-cycle", "constant", "step", "plateau"] = Field(
+        "cosine", description="of the rate after the warm-up; see docs/training.md"
+    )
+    milestones: list[int] = Field(
+        default_factory=list, description="step: epochs done at which the rate is multiplied by factor"
+    )
+    factor: float = Field(0.1, gt=0, lt=1, description="step and plateau: what the rate is multiplied by")
+    plateau_patience: int = Field(
+        4, ge=0, description="plateau: epochs in a row without a better val mAP that leave the rate as it is"
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps over which the rate rises")
+    fused: bool | Literal["auto"] = Field(
+        "auto", description="one kernel for the step of many parameters; auto: on a GPU, but not with fp16"
+    )
+    clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="batches to a step, which learns as from one large batch; the rest of an epoch is a smaller step",
+    )
+
+    @model_validator(mode="after")
+    def _milestones(self) -> OptimSettings:
+        rising = all(a < b for a, b in zip([0, *self.milestones], self.milestones, strict=False))
+        if rising and bool(self.milestones) == (self.schedule == "step"):
+            return self
+        raise LabelwiseError(
+            f"optim.milestones = {self.milestones} with optim.schedule = {self.schedule}",
+            "rising numbers of epochs from 1 on, with optim.schedule = step alone",
+            "write for example --set optim.schedule=step --set optim.milestones=[10,20]",
+        )
