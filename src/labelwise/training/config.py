@@ -4,48 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from labelwise.continual.settings import ContinualSettings
 from labelwise.data.transforms import TransformConfig
 from labelwise.errors import LabelwiseError
+from labelwise.training.data_settings import DataSettings
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class DataSettings(_Settings):
-    """Where the photographs and labels are."""
-
-    source: str = Field(description="SOURCE, as `labelwise train --data` takes it")
-    train_images: int = Field(
-        0, ge=0, description="learn from so many of the training images, drawn by the seed; 0 for all"
-    )
-    known_proportion: float = Field(
-        1.0, gt=0, le=1, description="share of training cells kept known; others hidden"
-    )
-    known: Literal["cells", "positives", "single-positive"] = Field(
-        "cells",
-        description="what the share is of: all training cells; or positives, with no negative told; or one positive "
-        "an image is all that is told",
-    )
-    mask_file: str = Field(
-        "", description="npz of the training cells that stay known, such as another run's known.npz"
-    )
-    untrained_labels: bool = Field(
-        False, description="go on where a label of another split has no positive in train"
-    )
-    unjudged_validation: bool = Field(
-        False,
-        description="go on, and keep the last epoch, where no label of val has a known positive and negative",
-    )
-    max_unreadable: float = Field(
-        0.01, ge=0, le=1, description="share of training images that may be unreadable"
-    )
 
 
 class BackboneSettings(_Settings):
@@ -170,6 +142,11 @@ class Config(_Settings):
         "fp32", description="of the training step; losses stay fp32"
     )
     compile: bool = Field(False, description="torch.compile the step")
+    frequency_bounds: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        (20, 100),
+        description="fewest and most training images of a label of the medium group in the figures by frequency: "
+        "under the first it is of the tail, over the second of the head",
+    )
     workers: int = Field(-1, ge=-1, description="decoding processes; -1 chooses by the number of cores")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     save_every: int = Field(
@@ -183,6 +160,13 @@ class Config(_Settings):
         False, description="also write RUN/wandb for Weights & Biases; sent if WANDB_MODE=online"
     )
     continual: ContinualSettings = ContinualSettings()
+
+    @field_validator("frequency_bounds")
+    @classmethod
+    def _rising(cls, bounds: tuple[int, int]) -> tuple[int, int]:
+        if bounds[0] > bounds[1]:
+            raise PydanticCustomError("bounds", "two numbers of images, the first not over the second")
+        return bounds
 
     @field_validator("loss")
     @classmethod
