@@ -128,6 +128,10 @@ class Config(_Settings):
     optim: OptimSettings = OptimSettings()
     epochs: int = Field(12, ge=1, description="passes over the training split")
     batch_size: int = Field(32, ge=1, description="images per batch over all processes")
+    sampling: Literal["shuffle", "class-aware"] = Field(
+        "shuffle",
+        description="images of an epoch: each once; or as many draws of a label and then of one of its images",
+    )
     mixup: float = Field(
         0.0,
         ge=0,

@@ -16,6 +16,15 @@ class DataSettings(BaseModel):
     train_images: int = Field(
         0, ge=0, description="learn from so many of the training images, drawn by the seed; 0 for all"
     )
+    long_tail: Literal["none", "exponential", "pareto"] = Field(
+        "none",
+        description="learn from a long-tailed part of the training images, drawn by the seed: images a label by its "
+        "rank; see docs/long-tails.md",
+    )
+    long_tail_most: int = Field(
+        0, ge=0, description="images of the commonest label of the long tail; 0 for as many as it has"
+    )
+    long_tail_least: int = Field(4, ge=1, description="images of the rarest label of the long tail")
     known_proportion: float = Field(
         1.0, gt=0, le=1, description="share of training cells kept known; others hidden"
     )
