@@ -124,7 +124,7 @@ def train_loader(
 
     Each epoch is a fresh permutation keyed by (seed, epoch), cut into global batches; process `rank` of
     `world` gets a contiguous slice of each, so that together they see what one process would see.
-    Augmentation is keyed by (seed, epoch, row), and where a row is drawn again by its turn too. The global random state is neither read nor changed.
+    Augmentation is keyed by (seed, epoch, row, turn of the row). The global random state is neither read nor changed.
     One pass at a time: starting another ends the one before.
 
     An image that cannot be decoded is left out of its batch and told in `Batch.unreadable`; where none is
@@ -139,7 +139,7 @@ def train_loader(
         rank: this process, in [0, world).
         world: number of processes.
         context: how workers start, "fork" or "spawn" (`None`: the system's habit).
-        order: which rows an epoch has; `None` for each once.
+        order: which rows an epoch has; `None` for each once, shuffled.
 
     Raises:
         LabelwiseError: on an empty data set, or fewer images per step than processes.

@@ -18,8 +18,8 @@ REACH = 0.99
 def long_tail_sizes(labels: int, rule: Rule, most: int, least: int) -> Int64[np.ndarray, " L"]:
     """Images of each label by its rank, the commonest first.
 
-    `exponential`: `most (least / most)^(r / (L - 1))`, rounded; `pareto`: `least + (most - least) x_r^-7`, rounded down,
-    with `x_r` even from 1 to the .99 quantile of the Pareto distribution of power 6.
+    `exponential`: `most (least / most)^(r / (L - 1))`, rounded; `pareto`: `least + (most - least) x_r^-7`, rounded
+    down, with `x_r` even from 1 to the .99 quantile of the Pareto distribution of power 6.
 
     Args:
         labels: L.
@@ -54,9 +54,9 @@ def draw_long_tail(
 ) -> Shaped[np.ndarray, " M"]:
     """Row numbers of a long-tailed part, in ascending order.
 
-    Labels are ranked by their images. From the rarest on, images of a label are taken in random order as long as none of
-    their labels would have more images than its rank allows. So no label has more; where labels stand together, common
-    ones may have fewer. Rows without a positive are left out.
+    Labels are ranked by their images. From the rarest on, images of a label are taken in random order as long as none
+    of their labels would have more images than its rank allows. So no label has more; where labels stand together,
+    common ones may have fewer. Rows without a positive are left out.
 
     Args:
         positive: `[N, L]`, cells that are known to be present.
@@ -112,6 +112,6 @@ def long_tailed(
     counts = data.take(kept).positive.sum(0)
     note = (
         f"{len(kept):,} of the {len(rows):,} {split} images are a long tail ({rule}, seed {seed}): "
-        f"{counts.max(initial=0):,} images of the commonest label, {counts.min(initial=0):,} of the rarest."
+        f"{counts.max():,} images of the commonest label, {counts.min():,} of the rarest."
     )
     return data.with_split(codes, data.split_names).with_notes(note)
