@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -12,6 +12,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 
 
+@runtime_checkable
 class Order(Protocol):
     """The rows of an epoch, a function of the seed and the epoch alone."""
 

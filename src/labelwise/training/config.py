@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -137,6 +136,14 @@ class Config(_Settings):
         ge=0,
         description="images of a batch blended in pairs by a share from Beta(mixup, mixup); 0 is off",
     )
+    mixup_per: Literal["batch", "pair"] = Field(
+        "batch", description="whether mixup draws one share a batch or one a pair of images"
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        description="a box of another image pasted into each, its area from Beta(cutmix, cutmix); 0 is off",
+    )
     ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
     patience: int = Field(
         0, ge=0, description="epochs without a better validation mAP before stopping; 0 for never"
@@ -171,6 +178,16 @@ class Config(_Settings):
         if bounds[0] > bounds[1]:
             raise PydanticCustomError("bounds", "two numbers of images, the first not over the second")
         return bounds
+
+    @field_validator("mixup_per", "cutmix")
+    @classmethod
+    def _one_way(cls, value: Any, info: Any) -> Any:
+        mixup = info.data.get("mixup", 0)
+        if info.field_name == "cutmix" and value and mixup:
+            raise PydanticCustomError("joined", "one way to join images, so 0 beside mixup")
+        if value == "pair" and not mixup:
+            raise PydanticCustomError("joined", "batch where mixup is 0")
+        return value
 
     @field_validator("loss")
     @classmethod
@@ -235,44 +252,3 @@ def make_config(settings: Mapping[str, Any]) -> Config:
         raise LabelwiseError(
             f"{name} = {first['input']!r}", first["msg"].lower(), "correct the setting"
         ) from None
-
-
-def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Settings with dotted assignments `a.b=c` laid over; values are read as YAML.
-
-    >>> override({}, ["extractor.attention=uniform", "optim.lr=3e-4"])
-    {'extractor': {'attention': 'uniform'}, 'optim': {'lr': 0.0003}}
-    """
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name:
-            raise LabelwiseError(
-                f"--set {assignment}", "--set NAME=VALUE", "write for example --set optim.lr=1e-3"
-            )
-        put(settings, name, _value(text))
-    return settings
-
-
-def put(settings: dict[str, Any], name: str, value: Any) -> None:
-    """Set the value of a dotted name.
-
-    Raises:
-        LabelwiseError: a name through something that holds a value of its own.
-    """
-    *path, last = name.split(".")
-    place = settings
-    for part in path:
-        inner = place.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise LabelwiseError(
-                f"{name} where {part} = {inner!r}", f"{part} to hold settings", "correct the dotted name"
-            )
-        place = inner
-    place[last] = value
-
-
-def _value(text: str) -> Any:
-    try:
-        return float(text) if "e" in text.lower() and text[:1] in "0123456789.+-" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        return text
