@@ -48,6 +48,8 @@ LOSSES = {
     "weighted-bce": losses.WeightedBinaryCrossEntropy,
     "focal": losses.FocalLoss,
     "two-way": losses.TwoWayLoss,
+    "logit-adjusted": losses.LogitAdjustedLoss,
+    "distribution-balanced": losses.DistributionBalancedLoss,
 }
 SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 

@@ -114,7 +114,9 @@ def test_every_option_of_an_extractor_builds(name: str) -> None:
         build_and_step(name, extractor={option: value})
 
 
-@pytest.mark.parametrize("loss", ["bce", "weighted-bce", "focal", "asl"])
+@pytest.mark.parametrize(
+    "loss", ["bce", "weighted-bce", "focal", "asl", "logit-adjusted", "distribution-balanced"]
+)
 def test_every_loss_and_reduction_builds(loss: str) -> None:
     for reduction in ("mean_known", "label_sum", "sum"):
         build_and_step("baseline-gap", loss={"name": loss, "reduction": reduction})

@@ -137,7 +137,8 @@ def test_options_reach_the_loss() -> None:
         (
             "bcee",
             {},
-            "loss 'bcee'; expected one of bce, weighted-bce, focal, asl, two-way; correct loss.name",
+            "loss 'bcee'; expected one of bce, weighted-bce, focal, asl, two-way, logit-adjusted, "
+            "distribution-balanced; correct loss.name",
         ),
         ("asl", {"gama": 2}, "options gama for loss 'asl'; expected options that it takes; "),
         (

@@ -13,8 +13,10 @@ from torch import Tensor
 from labelwise.losses import (
     AsymmetricLoss,
     BinaryCrossEntropy,
+    DistributionBalancedLoss,
     Facts,
     FocalLoss,
+    LogitAdjustedLoss,
     Moment,
     TwoWayLoss,
     UnknownLoss,
@@ -25,6 +27,7 @@ from labelwise.types import Targets
 
 ROWS, LABELS = 6, 5
 RATE = torch.tensor([0.1, 0.3, 0.5, 0.2, 0.7])
+SEEN = torch.full((LABELS,), 200.0)
 Judge = Callable[[Tensor, Targets, Tensor], Tensor]
 
 PLAIN: dict[str, Callable[..., torch.nn.Module]] = {
@@ -34,6 +37,8 @@ PLAIN: dict[str, Callable[..., torch.nn.Module]] = {
     "asl": lambda labels: AsymmetricLoss(),
     "asl, sum": lambda labels: AsymmetricLoss(reduction="sum"),
     "two-way": lambda labels: TwoWayLoss(),
+    "logit-adjusted": lambda labels: LogitAdjustedLoss(200 * RATE[labels], SEEN[labels]),
+    "distribution-balanced": lambda labels: DistributionBalancedLoss(200 * RATE[labels], SEEN[labels]),
 }
 OPTIONS = {"epr": {"expected": 1.5}, "role": {"expected": 1.5}}
 NAMES = [*PLAIN, *(f"unknown: {name}" for name in STRATEGIES)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,16 @@ from labelwise.training.loop import Trainer
 from labelwise.training.progress import Watch
 from labelwise.training.run import WEIGHTS
 from labelwise.training.stopping import StopRequest
-from labelwise.types import Batch, Targets
+from labelwise.types import Batch, LabelPriors, Targets
 from small_trainers import a_trainer
 
 ROWS, LABELS, STEPS = 12, partial_batches.LABELS, 5
-LOSSES = ("bce", "weighted-bce", "focal", "asl")
+LOSSES = ("bce", "weighted-bce", "focal", "asl", "logit-adjusted", "distribution-balanced")
+COUNTS = replace(
+    LabelPriors.nothing(LABELS),
+    positive=torch.linspace(1, 9, LABELS).round(),
+    known=torch.full((LABELS,), 12.0),
+)
 REDUCTIONS = ("mean_known", "label_sum", "sum")
 OF_THE_BATCH = {"epr", "role", "vpu", "csl"}
 """Strategies with a part that needs the joined batch."""
@@ -46,7 +52,7 @@ CASES = [
 def a_method(loss: str = "bce", reduction: str = "mean_known", unknown: str = "") -> Method:
     """In float64; without losses of the whole batch, in an epoch in which strategies act on single cells."""
     method = partial_batches.build((0 if unknown.startswith("ll-") else 6, 10))
-    method.criterion = build_loss(loss, torch.linspace(0.1, 0.8, LABELS), reduction=reduction)
+    method.criterion = build_loss(loss, torch.linspace(0.1, 0.8, LABELS), COUNTS, reduction=reduction)
     if unknown:
         facts = Facts(ROWS, LABELS, torch.full((LABELS,), 0.2), SCORES)
         rule = STRATEGIES[unknown](facts, **NEEDED.get(unknown, {}))

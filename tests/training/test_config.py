@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import Config, make_config, override, put
+from labelwise.training.assigning import override, put
+from labelwise.training.config import Config, make_config
 from labelwise.training.plain_yaml import read_yaml
 
 DATA = {"data": {"source": "digits:"}}

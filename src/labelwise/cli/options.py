@@ -54,7 +54,8 @@ def of_model(
 
 def laid_over(settings: dict[str, Any], options: Mapping[str, Any], assign: Sequence[str] | None) -> Config:
     """Settings under the options that were given, and these under `--set`, checked."""
-    from labelwise.training.config import make_config, override, put
+    from labelwise.training.assigning import override, put
+    from labelwise.training.config import make_config
 
     for name, value in options.items():
         if value is not None:

@@ -36,7 +36,7 @@ def sweep(
     from labelwise.experiments import published as carried
     from labelwise.experiments import significance
     from labelwise.experiments.sweep import Plan, run_sweep
-    from labelwise.training.config import override
+    from labelwise.training.assigning import override
     from labelwise.training.plain_yaml import read_yaml
 
     settings = override({"settings": {}}, [f"settings.{a}" for a in assign or []])["settings"]

@@ -44,6 +44,14 @@ def print_left_out(metrics: dict[str, Any]) -> None:
         Console().print(told, highlight=False, markup=False, soft_wrap=True)
 
 
+def print_frequency(result: dict[str, Any]) -> None:
+    """mAP of the head, medium and tail labels of training, where their frequencies are known."""
+    groups = result["metrics"].get("frequency") or {}
+    words = [f"{name} {shown(row['mAP'])} ({row['labels']:.0f} labels)" for name, row in groups.items()]
+    if words:
+        Console().print(f"mAP by frequency in training: {', '.join(words)}", highlight=False, soft_wrap=True)
+
+
 def print_groups(result: dict[str, Any]) -> None:
     """Figures of each group of labels, and those of the attribute protocols, where there are any."""
     console, m = Console(), result["metrics"]

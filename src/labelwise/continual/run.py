@@ -53,7 +53,11 @@ def open_stream(source: str, config: Config, data: Dataset | None = None) -> Str
 def _refuse_draws(config: Config) -> None:
     """A stream is learned whole: which labels each task tells is the setting's to say."""
     plain = DataSettings(source="")
-    for name in ("train_images", "known_proportion", "known", "mask_file"):
+    if config.sampling != "shuffle":
+        raise LabelwiseError(
+            f"sampling={config.sampling} with a stream", "images in the stream's order", "leave it out"
+        )
+    for name in ("train_images", "long_tail", "known_proportion", "known", "mask_file"):
         value = getattr(config.data, name)
         if value != getattr(plain, name):
             raise LabelwiseError(

@@ -17,13 +17,14 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, decode_image
+from labelwise.data.sampling import Order, Shuffled, turns
 from labelwise.data.transforms import ImageTransform, keyed
 from labelwise.errors import LabelwiseError
 from labelwise.types import Batch, Targets
 
 Transform: TypeAlias = Callable[[Tensor], Tensor]
-Request: TypeAlias = tuple[int, np.ndarray]
-"""One batch to make: the epoch that keys its augmentation, and its rows."""
+Request: TypeAlias = tuple[int, np.ndarray] | tuple[int, np.ndarray, np.ndarray]
+"""One batch to make: the epoch that keys its augmentation, its rows, and how often the epoch had each before."""
 _GRACE = 15  # seconds that a worker outlives a request to end
 Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, tuple[tuple[int, str], ...]]
 """What a worker sends: images, values, known, index, unreadable."""
@@ -46,11 +47,22 @@ class TrainLoader:
     """Shuffled batches of a training set; made by `train_loader`.
 
     Args:
-        steps_per_epoch: full global batches in an epoch, at least 1; the rest of the permutation is left out.
+        steps_per_epoch: full global batches in an epoch, at least 1; the rest of the order is left out.
+        order: which rows an epoch has, in which order; `None` for each once, shuffled.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int, rank: int, world: int, source: Source):
-        self._rows, self._seed, self._rank, self._world = len(dataset), seed, rank, world
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world: int,
+        source: Source,
+        order: Order | None = None,
+    ):
+        self._order, self._seed = order or Shuffled(len(dataset)), seed
+        self._rank, self._world = rank, world
         self._batch = min(batch_size, len(dataset))
         self._source = source
         self.steps_per_epoch = len(dataset) // self._batch
@@ -64,17 +76,17 @@ class TrainLoader:
         if not 0 <= start_step <= self.steps_per_epoch:
             given = f"start step {start_step} of an epoch with {self.steps_per_epoch} steps"
             raise LabelwiseError(given, "a step of this epoch", "resume with the same data and batch size")
-        return self._source.batches([(epoch, rows) for rows in self._plan(epoch)[start_step:]])
+        return self._source.batches([(epoch, *request) for request in self._plan(epoch)[start_step:]])
 
     def close(self) -> None:
         """Ends the worker processes; the loader cannot be used afterwards."""
         self._source.close()
 
-    def _plan(self, epoch: int) -> list[np.ndarray]:
-        order = np.random.default_rng([self._seed, epoch]).permutation(self._rows)
+    def _plan(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        order = self._order.rows(self._seed, epoch)[: self.steps_per_epoch * self._batch]
         start, stop = (self._batch * (self._rank + i) // self._world for i in (0, 1))
-        steps = order[: self.steps_per_epoch * self._batch].reshape(self.steps_per_epoch, self._batch)
-        return list(steps[:, start:stop])
+        rows, again = (one.reshape(-1, self._batch)[:, start:stop] for one in (order, turns(order)))
+        return list(zip(rows, again, strict=True))
 
 
 class EvalLoader:
@@ -106,12 +118,13 @@ def train_loader(
     rank: int = 0,
     world: int = 1,
     context: str | None = None,
+    order: Order | None = None,
 ) -> TrainLoader:
     """Batches for training whose content depends on (seed, epoch, step) and on nothing else.
 
     Each epoch is a fresh permutation keyed by (seed, epoch), cut into global batches; process `rank` of
     `world` gets a contiguous slice of each, so that together they see what one process would see.
-    Augmentation is keyed by (seed, epoch, row). The global random state is neither read nor changed.
+    Augmentation is keyed by (seed, epoch, row, turn of the row). The global random state is neither read nor changed.
     One pass at a time: starting another ends the one before.
 
     An image that cannot be decoded is left out of its batch and told in `Batch.unreadable`; where none is
@@ -126,6 +139,7 @@ def train_loader(
         rank: this process, in [0, world).
         world: number of processes.
         context: how workers start, "fork" or "spawn" (`None`: the system's habit).
+        order: which rows an epoch has; `None` for each once, shuffled.
 
     Raises:
         LabelwiseError: on an empty data set, or fewer images per step than processes.
@@ -137,7 +151,7 @@ def train_loader(
         given = f"{min(batch_size, len(dataset))} images per step for {world} processes"
         raise LabelwiseError(given, "at least one image per process", "use fewer processes or larger batches")
     source = _Source(_Batches(dataset, transform, seed), workers, context)
-    return TrainLoader(dataset, batch_size, seed, rank, world, source)
+    return TrainLoader(dataset, batch_size, seed, rank, world, source, order)
 
 
 def eval_loader(
@@ -172,11 +186,12 @@ class _Batches(TorchDataset):
     seed: int | None
 
     def __getitem__(self, request: Request) -> Parts:
-        epoch, rows = request
+        epoch, rows, *again = request
         images, good, bad = [], [], []
-        for row in rows.tolist():
+        before = again[0].tolist() if again else [0] * len(rows)
+        for row, turn in zip(rows.tolist(), before, strict=True):
             try:
-                images.append(self._image(row, epoch))
+                images.append(self._image(row, epoch, turn))
                 good.append(row)
             except UnreadableImage as error:
                 bad.append((row, error.given))
@@ -187,12 +202,12 @@ class _Batches(TorchDataset):
         known = torch.from_numpy(np.asarray(self.dataset.known[good], bool) & (not blank))
         return stacked(images), values.masked_fill(~known, 0.0), known, torch.tensor(good), tuple(bad)
 
-    def _image(self, row: int, epoch: int) -> Tensor:
+    def _image(self, row: int, epoch: int, turn: int) -> Tensor:
         decode = self.transform.decode if isinstance(self.transform, ImageTransform) else decode_image
         image = decode(self.dataset.encoded(row))
         if self.seed is None:
             return self.transform(image)
-        return keyed(self.transform, image, self.seed, epoch, row)
+        return keyed(self.transform, image, self.seed, epoch, row + turn * len(self.dataset))
 
 
 def stacked(images: Sequence[Tensor]) -> Shaped[Tensor, "B ..."]:

@@ -20,6 +20,7 @@ from labelwise.decisions import Tuning
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evidence import Evidence
 from labelwise.evaluation.figures import figures, plain
+from labelwise.evaluation.frequency import COUNTS, Frequencies, frequencies_of
 from labelwise.evaluation.groups import group_figures
 from labelwise.evaluation.labels import same_labels, under_rules
 from labelwise.evaluation.origin import code_version
@@ -114,10 +115,19 @@ def evaluate(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rank, world = _rank()
     transform = build_transform(run.config.transform(), train=False)
+    seen = frequencies_of(run.path, run.labels.names, run.config.frequency_bounds)
     loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers, rank=rank, world=world)
     try:
         result = judge(
-            run, rows, loader, run.model().to(device), device, split, angles=angles, pointing=pointing
+            run,
+            rows,
+            loader,
+            run.model().to(device),
+            device,
+            split,
+            angles=angles,
+            pointing=pointing,
+            frequencies=seen,
         )
     finally:
         loader.close()
@@ -155,8 +165,13 @@ def judge(
     *,
     angles: bool = False,
     pointing: bool = True,
+    frequencies: Frequencies | None = None,
 ) -> Result:
-    """Figures of a model over a loader of the rows; see `evaluate`."""
+    """Figures of a model over a loader of the rows; see `evaluate`.
+
+    Args:
+        frequencies: of the labels in training, for the figures of the head, the middle and the tail.
+    """
     decisions = run.decisions()
     evidence = Evidence(rows, run.config.transform(), decisions) if pointing else None
     report = AngleReport() if angles else None
@@ -178,6 +193,10 @@ def judge(
     metrics, per_label = figures(scores, run.labels.names, decisions)
     if evidence is not None:
         evidence.add_to(metrics, per_label)
+    if frequencies is not None:
+        metrics["frequency"] = frequencies.figures(per_label, metrics["labels_without_AP"])
+        for name, count in frequencies.named(run.labels.names).items():
+            per_label[name][COUNTS] = count
     if run.labels.groups:
         metrics["groups"] = plain(group_figures(scores, run.labels))
     angle_data = AngleReport.joined(gather(report)).compute() if report is not None else None

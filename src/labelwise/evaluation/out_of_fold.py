@@ -15,7 +15,8 @@ from jaxtyping import Int16, Int64
 from torch import Tensor
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.loading import EvalLoader, Source, TrainLoader
+from labelwise.data.loading import EvalLoader, Request, Source, TrainLoader
+from labelwise.data.sampling import order_of
 from labelwise.data.splits import stratified_split
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import Scores, collect
@@ -155,7 +156,8 @@ class _FoldLoaders:
         if self._whole is None:
             return self._photographs.train(part)
         source: Source = PartOfMaps(self._whole, rows)
-        return TrainLoader(part, self._config.batch_size, self._config.seed, 0, 1, source)
+        order = order_of(part, self._config.sampling)
+        return TrainLoader(part, self._config.batch_size, self._config.seed, 0, 1, source, order)
 
     def rows(self, part: Dataset, rows: np.ndarray) -> EvalLoader:
         """Each row once, in order."""
@@ -180,10 +182,10 @@ class PartOfMaps:
     whole: MapSource
     rows: np.ndarray
 
-    def batches(self, requests: list[tuple[int, np.ndarray]]) -> Iterator[Batch]:
+    def batches(self, requests: list[Request]) -> Iterator[Batch]:
         """The batches asked for, by numbers within the part."""
-        asked = [(epoch, self.rows[local]) for epoch, local in requests]
-        for (_, local), batch in zip(requests, self.whole.batches(asked), strict=True):
+        asked: list[Request] = [(epoch, self.rows[local]) for epoch, local, *_ in requests]
+        for (_, local, *_), batch in zip(requests, self.whole.batches(asked), strict=True):
             place = dict(zip(self.rows[local].tolist(), local.tolist(), strict=True))
             index = torch.tensor([place[row] for row in batch.index.tolist()])
             bad = tuple((place[row], reason) for row, reason in batch.unreadable)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from labelwise.evaluation.frequency import GROUPS
 from labelwise.training.files import read_json, write_text
 from labelwise.training.plain_yaml import read_yaml
 
@@ -16,11 +17,12 @@ EVIDENCE = (
     "pointing", "pointing_hard", "pointing_found", "pointing_found_hard", "energy", "energy_hard",
     "attention_entropy", "attention_overlap",
 )  # fmt: skip
+BY_FREQUENCY = {f"mAP_{group}": group for group in GROUPS}
 FIGURES = ("mAP", "mAP_envelope", "CF1", "OF1", *EVIDENCE)
 COLUMNS = (
     "row", "known_proportion", "seed", *FIGURES, "val_mAP", "best_epoch", "epochs", "seconds", "images_per_second",
     "threads", "method", "backbone", "weights", "frozen", "image_size", "loss", "data", "train", "val", "test",
-    "commit", "torch", "labels_without_AP",
+    "commit", "torch", "labels_without_AP", *BY_FREQUENCY,
 )  # fmt: skip
 
 # What the printed table shows of the figures: heading, figure, decimals, and whether it is shown in points.
@@ -54,6 +56,10 @@ def row_of_run(path: Path, name: str) -> dict[str, Any] | None:
         "known_proportion": read_yaml(path / "config.yaml")["data"].get("known_proportion", 1.0),
         "seed": c["seed"],
         **{figure: test["metrics"].get(figure) for figure in FIGURES},
+        **{
+            column: test["metrics"].get("frequency", {}).get(group, {}).get("mAP")
+            for column, group in BY_FREQUENCY.items()
+        },
         "val_mAP": splits["val"]["metrics"]["mAP"] if "val" in splits else None,
         **{k: training[k] for k in ("best_epoch", "epochs", "seconds", "images_per_second", "threads")},
         "method": c["method"],

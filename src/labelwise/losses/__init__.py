@@ -12,6 +12,7 @@ from labelwise.losses.classification import (
 )
 from labelwise.losses.contrast import pair_contrast
 from labelwise.losses.discriminative import OutputLoss, PairwiseLoss
+from labelwise.losses.long_tail import DistributionBalancedLoss, LogitAdjustedLoss
 from labelwise.losses.rule_loss import rule_loss
 from labelwise.losses.supcon import JaccardContrast
 from labelwise.losses.two_way import TwoWayLoss
@@ -22,9 +23,11 @@ __all__ = [
     "BinaryCrossEntropy",
     "CellLoss",
     "CentreLoss",
+    "DistributionBalancedLoss",
     "Facts",
     "FocalLoss",
     "JaccardContrast",
+    "LogitAdjustedLoss",
     "Moment",
     "OutputLoss",
     "PairwiseLoss",

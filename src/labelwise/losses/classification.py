@@ -14,7 +14,7 @@ from labelwise.losses import functional as L
 from labelwise.losses.functional import Reduction
 from labelwise.losses.two_way import TwoWayLoss
 from labelwise.numerics import at_least_float32
-from labelwise.types import Targets
+from labelwise.types import LabelPriors, Targets
 
 
 class CellLoss(nn.Module):
@@ -129,18 +129,24 @@ class AsymmetricLoss(CellLoss):
         )
 
 
-def build_loss(name: str, positive_rate: Tensor | None = None, **options: Any) -> nn.Module:
-    """A classification loss by its name: `bce`, `weighted-bce`, `focal`, `asl` or `two-way`.
+def build_loss(
+    name: str, positive_rate: Tensor | None = None, priors: LabelPriors | None = None, **options: Any
+) -> nn.Module:
+    """A classification loss by its name: `bce`, `weighted-bce`, `focal`, `asl`, `two-way` or one of `long_tail`.
 
     Raises:
-        LabelwiseError: unknown name, option or reduction, or `weighted-bce` without rates.
+        LabelwiseError: unknown name, option or reduction, `weighted-bce` without rates, or a loss of `long_tail`
+            without counts.
     """
+    from labelwise.losses.long_tail import LONG_TAIL  # here, for its losses are made of CellLoss
+
     known: dict[str, Callable[..., nn.Module]] = {
         "bce": BinaryCrossEntropy,
         "weighted-bce": WeightedBinaryCrossEntropy,
         "focal": FocalLoss,
         "asl": AsymmetricLoss,
         "two-way": TwoWayLoss,
+        **LONG_TAIL,
     }
     if name not in known:
         raise LabelwiseError(f"loss {name!r}", f"one of {', '.join(known)}", "correct loss.name")
@@ -162,8 +168,15 @@ def build_loss(name: str, positive_rate: Tensor | None = None, **options: Any) -
                 "pass positive_rate",
             )
         options["positive_rate"] = positive_rate
+    counts: dict[str, Tensor] = {}
+    if name in LONG_TAIL:
+        if priors is None:
+            raise LabelwiseError(
+                f"loss {name!r} without priors", "counts of the labels' known training cells", "pass priors"
+            )
+        counts = {"positives": priors.positive, "known": priors.known}
     try:
-        return known[name](**options)
+        return known[name](**counts, **options)
     except TypeError as error:
         given = ", ".join(options)
         raise LabelwiseError(

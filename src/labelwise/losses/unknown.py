@@ -14,6 +14,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.losses import functional as L
 from labelwise.losses.classification import CellLoss
 from labelwise.losses.functional import Cells, Mask
+from labelwise.losses.long_tail import DistributionBalancedLoss
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
@@ -144,7 +145,8 @@ class UnknownLoss(nn.Module):
         strategy: what is done with unknown cells.
 
     Raises:
-        LabelwiseError: a loss that compares cells and has no value for one alone.
+        LabelwiseError: a loss that compares cells and has no value for one alone, or one that weighs a cell by the
+            other labels of its image.
 
     >>> from labelwise.losses import BinaryCrossEntropy, strategies
     >>> rule = strategies.AssumeNegative(Facts(rows=1, labels=2))
@@ -160,6 +162,12 @@ class UnknownLoss(nn.Module):
             raise LabelwiseError(
                 f"unknown cells with a loss for the loss {type(loss).__name__}",
                 "a loss with a value for each cell: bce, weighted-bce, focal or asl",
+                "choose another loss.name, or --unknown ignore",
+            )
+        if isinstance(loss, DistributionBalancedLoss):
+            raise LabelwiseError(
+                "a strategy for unknown cells with loss.name=distribution-balanced",
+                "a loss whose cells do not depend on the other labels of their image",
                 "choose another loss.name, or --unknown ignore",
             )
         self.loss, self.strategy = loss, strategy

@@ -127,7 +127,7 @@ def compose(
     for_method = {k: more.pop(k) for k in ("branch_weight", "show") if k in more}
     model = LabelModel(backbone, head, last, related, **more)
     rate = None if asked.priors is None else asked.priors.positive_rate
-    criterion = build_loss(positive_rate=rate, **{"name": "asl", **asked.loss})
+    criterion = build_loss(positive_rate=rate, priors=asked.priors, **{"name": "asl", **asked.loss})
     groups = tuple(tuple(labels.index(name) for name in group.labels) for group in labels.groups.values())
     rules = labels.every_rule.over(labels.names)
     sizes = HeadSizes(number, int(head.dim), width, groups, last is not None, rules)

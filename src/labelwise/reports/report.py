@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from labelwise.reports import sections
 from labelwise.reports.decided import decided
+from labelwise.reports.frequency import frequency
 from labelwise.reports.pictures import EvidenceSource, ImageSource, make_tiles
 from labelwise.reports.record import RunRecord, read_run
 from labelwise.reports.tallies import confident_errors, typical_finds
@@ -104,6 +105,7 @@ def render(record: RunRecord, gallery: dict[str, Any]) -> str:
         decided=decided(record),
         training=sections.training(record),
         labels=sections.label_rows(record),
+        frequency=frequency(record),
         curves=sections.curves(record),
         confusions=sections.confusions(record),
         gallery=gallery,

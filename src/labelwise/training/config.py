@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from labelwise.continual.settings import ContinualSettings
 from labelwise.data.transforms import TransformConfig
 from labelwise.errors import LabelwiseError
+from labelwise.training.data_settings import DataSettings
 from labelwise.training.sections import BackboneSettings, OptimSettings, Section
-
-
-class DataSettings(Section):
-    """Where the photographs and labels are."""
-
-    source: str = Field(description="SOURCE, as `labelwise train --data` takes it")
-    train_images: int = Field(
-        0, ge=0, description="learn from so many of the training images, drawn by the seed; 0 for all"
-    )
-    known_proportion: float = Field(
-        1.0, gt=0, le=1, description="share of training cells kept known; others hidden"
-    )
-    known: Literal["cells", "positives", "single-positive"] = Field(
-        "cells",
-        description="what the share is of: all training cells; or positives, with no negative told; or one positive "
-        "an image is all that is told",
-    )
-    mask_file: str = Field(
-        "", description="npz of the training cells that stay known, such as another run's known.npz"
-    )
-    untrained_labels: bool = Field(
-        False, description="go on where a label of another split has no positive in train"
-    )
-    unjudged_validation: bool = Field(
-        False,
-        description="go on, and keep the last epoch, where no label of val has a known positive and negative",
-    )
-    max_unreadable: float = Field(
-        0.01, ge=0, le=1, description="share of training images that may be unreadable"
-    )
 
 
 class VectorSettings(Section):
@@ -114,10 +85,22 @@ class Config(Section):
     optim: OptimSettings = OptimSettings()
     epochs: int = Field(12, ge=1, description="passes over the training split")
     batch_size: int = Field(32, ge=1, description="images per batch over all processes")
+    sampling: Literal["shuffle", "class-aware"] = Field(
+        "shuffle",
+        description="images of an epoch: each once; or as many draws of a label and then of one of its images",
+    )
     mixup: float = Field(
         0.0,
         ge=0,
         description="images of a batch blended in pairs by a share from Beta(mixup, mixup); 0 is off",
+    )
+    mixup_per: Literal["batch", "pair"] = Field(
+        "batch", description="whether mixup draws one share a batch or one a pair of images"
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        description="a box of another image pasted into each, its area from Beta(cutmix, cutmix); 0 is off",
     )
     ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
     patience: int = Field(
@@ -132,6 +115,11 @@ class Config(Section):
         description="TF32 for matrix products of the training in fp32, on GPUs that have it; less exact, faster",
     )
     compile: bool = Field(False, description="torch.compile the step")
+    frequency_bounds: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        (20, 100),
+        description="fewest and most training images of a label of the medium group in the figures by frequency: "
+        "under the first it is of the tail, over the second of the head",
+    )
     workers: int = Field(-1, ge=-1, description="decoding processes; -1 chooses by the number of cores")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     save_every: int = Field(
@@ -145,6 +133,23 @@ class Config(Section):
         False, description="also write RUN/wandb for Weights & Biases; sent if WANDB_MODE=online"
     )
     continual: ContinualSettings = ContinualSettings()
+
+    @field_validator("frequency_bounds")
+    @classmethod
+    def _rising(cls, bounds: tuple[int, int]) -> tuple[int, int]:
+        if bounds[0] > bounds[1]:
+            raise PydanticCustomError("bounds", "two numbers of images, the first not over the second")
+        return bounds
+
+    @field_validator("mixup_per", "cutmix")
+    @classmethod
+    def _one_way(cls, value: Any, info: Any) -> Any:
+        mixup = info.data.get("mixup", 0)
+        if info.field_name == "cutmix" and value and mixup:
+            raise PydanticCustomError("joined", "one way to join images, so 0 beside mixup")
+        if value == "pair" and not mixup:
+            raise PydanticCustomError("joined", "batch where mixup is 0")
+        return value
 
     @field_validator("loss")
     @classmethod
@@ -224,44 +229,3 @@ def make_config(settings: Mapping[str, Any]) -> Config:
         raise LabelwiseError(
             f"{name} = {first['input']!r}", first["msg"].lower(), "correct the setting"
         ) from None
-
-
-def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Settings with dotted assignments `a.b=c` laid over; values are read as YAML.
-
-    >>> override({}, ["extractor.attention=uniform", "optim.lr=3e-4"])
-    {'extractor': {'attention': 'uniform'}, 'optim': {'lr': 0.0003}}
-    """
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name:
-            raise LabelwiseError(
-                f"--set {assignment}", "--set NAME=VALUE", "write for example --set optim.lr=1e-3"
-            )
-        put(settings, name, _value(text))
-    return settings
-
-
-def put(settings: dict[str, Any], name: str, value: Any) -> None:
-    """Set the value of a dotted name.
-
-    Raises:
-        LabelwiseError: a name through something that holds a value of its own.
-    """
-    *path, last = name.split(".")
-    place = settings
-    for part in path:
-        inner = place.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise LabelwiseError(
-                f"{name} where {part} = {inner!r}", f"{part} to hold settings", "correct the dotted name"
-            )
-        place = inner
-    place[last] = value
-
-
-def _value(text: str) -> Any:
-    try:
-        return float(text) if "e" in text.lower() and text[:1] in "0123456789.+-" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        return text

@@ -12,14 +12,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from labelwise.data import read
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers import labels_without_training
-from labelwise.data.splits import ensure_splits, fewer_rows
 from labelwise.decisions import Decisions, Tuning, tune
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import Result, judge
 from labelwise.evaluation.figures import left_out, shown
+from labelwise.evaluation.frequency import COUNTS, Frequencies
 from labelwise.memory import keep_freed_memory
 from labelwise.methods import Method
 from labelwise.training.checkpoint import settle_state
@@ -27,7 +25,7 @@ from labelwise.training.choosing import cannot_judge, rows_to_choose_by
 from labelwise.training.config import Config, make_config
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_json
-from labelwise.training.grown import grow_from, never_selected, with_labels_of
+from labelwise.training.grown import grow_from, never_selected
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.mistakes import warn_of_mistakes
@@ -37,6 +35,7 @@ from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import as_begun, claim, record_of, told_failures
 from labelwise.training.run import Run
+from labelwise.training.splitting import with_splits
 from labelwise.training.stopping import StopRequest
 from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, told, unknown_loss
 
@@ -119,7 +118,7 @@ def _train(
     accelerator = make_accelerator(config)
     first = accelerator.is_main_process
     watch = Watch(quiet or not first)
-    dataset = _with_splits(config, data)
+    dataset = with_splits(config, data)
     if resume and first:
         settle_state(out, watch.say)
     accelerator.wait_for_everyone()
@@ -165,31 +164,6 @@ def _train(
     return run
 
 
-def _with_splits(config: Config, data: Dataset | None) -> Dataset:
-    """The data set with its splits, and the labels of the run that settings go on from.
-
-    Raises:
-        LabelwiseError: a label that cannot be learned but is judged; its figures would mean nothing.
-    """
-    given = data if data is not None else read(config.data.source)
-    dataset = ensure_splits(given, seed=config.seed)
-    fewer = config.data.train_images
-    if fewer:
-        dataset = fewer_rows(dataset, "train", fewer, config.seed)
-    if config.init_from:
-        dataset = with_labels_of(dataset, config.init_from)
-    names = labels_without_training(dataset) if fewer or given.splits() else []
-    if names and not config.data.untrained_labels:
-        raise LabelwiseError(
-            f"{len(names)} labels with positives in other splits but none in train: {', '.join(names[:5])}",
-            "a known positive of every label in the training split",
-            "raise data.train_images, or train the rest with --set data.untrained_labels=true"
-            if fewer
-            else "split anew with `labelwise data split`, or train the rest with --set data.untrained_labels=true",
-        )
-    return dataset
-
-
 def _learned(dataset: Dataset) -> list[Dataset]:
     """The rows to learn from, and those to choose by where there are any."""
     return [dataset.split(name) for name in ("train", "val") if dataset.splits().get(name)]
@@ -223,12 +197,13 @@ def _finish(
     run, accelerator = trainer.run, trainer.accelerator
     model = run.model().to(accelerator.device)
     found: dict[str, Any] = {}
+    seen = Frequencies(trainer.dataset.positive.sum(0), run.config.frequency_bounds)
     for split in ("val", "test"):
         if not dataset.splits().get(split):
             continue
         rows = dataset.split(split)
         loader = loaders.rows(rows)
-        result = judge(run, rows, loader, model, accelerator.device, split)
+        result = judge(run, rows, loader, model, accelerator.device, split, frequencies=seen)
         refuse_failing_disk(result.scores.unreadable)
         result = replace(result, conditions={**result.conditions, **overlaps[split]})
         loaders.close()
@@ -244,7 +219,8 @@ def _finish(
             watch.say(f"{split}: {without}")
     if accelerator.is_main_process:
         chosen = "nothing; the last epoch" if trainer.validate is None else "val mAP"
-        results = {"format": 1, "splits": found, "training": _record(trainer, chosen)}
+        training = {**_record(trainer, chosen), COUNTS: seen.named(run.labels.names)}
+        results = {"format": 1, "splits": found, "training": training}
         write_json(run.path / "results.json", results)
     accelerator.wait_for_everyone()
 

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import EvalLoader, TrainLoader, eval_loader, train_loader
+from labelwise.data.sampling import order_of
 from labelwise.data.transforms import build_transform
 from labelwise.training.config import Config
 from labelwise.training.maps import MapSource, stored_maps
@@ -26,14 +27,23 @@ class Loaders:
         self._open: list[Any] = []
 
     def train(self, rows: Dataset) -> TrainLoader:
-        """This process's share of each epoch's batches, shuffled and augmented."""
+        """This process's share of each epoch's batches, in the order of `sampling`, augmented."""
         c = self._config
+        order = order_of(rows, c.sampling)
         if c.backbone.freeze:
-            loader = TrainLoader(rows, c.batch_size, c.seed, **self._share, source=self._maps(rows))
+            loader = TrainLoader(
+                rows, c.batch_size, c.seed, **self._share, source=self._maps(rows), order=order
+            )
         else:
             transform = build_transform(c.train_transform(self._backbone.stride), train=True)
             loader = train_loader(
-                rows, transform, batch_size=c.batch_size, seed=c.seed, workers=self._workers, **self._share
+                rows,
+                transform,
+                batch_size=c.batch_size,
+                seed=c.seed,
+                workers=self._workers,
+                **self._share,
+                order=order,
             )
         self._open.append(loader)
         return loader

@@ -28,7 +28,7 @@ from labelwise.training.checkpoint import STATE, Progress, Stateful, load_parts,
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
-from labelwise.training.mixup import mix
+from labelwise.training.mixup import mixed
 from labelwise.training.moving import Move
 from labelwise.training.optim import build_optimizer, is_fused, set_rate
 from labelwise.training.processes import matrix_products, rewrapped, synchronise, wrapped
@@ -210,8 +210,8 @@ class Trainer:
 
     def _ready(self, batch: Batch) -> Batch:
         self.journal.unreadable(batch)
-        batch = batch.to(self.accelerator.device)
-        return mix(batch, self.config.mixup) if self.config.mixup else batch
+        c, batch = self.config, batch.to(self.accelerator.device)
+        return mixed(batch, c.mixup, c.mixup_per, c.cutmix)
 
     def _finish_epoch(self, watch: Watch, started: float) -> None:
         p = self.progress

@@ -24,7 +24,7 @@ from labelwise.backbones import TimmBackbone
 from labelwise.data.cache import cache_folder
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage
-from labelwise.data.loading import eval_loader
+from labelwise.data.loading import Request, eval_loader
 from labelwise.data.pixels import BITS
 from labelwise.data.transforms import build_transform
 from labelwise.training.config import Config
@@ -222,9 +222,9 @@ class MapSource:
     dataset: Dataset
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
-    def batches(self, requests: list[tuple[int, np.ndarray]]) -> Iterator[Batch]:
-        """The batches asked for; the epoch in a request changes nothing, for maps are never augmented."""
-        return (self._batch(rows) for _, rows in requests)
+    def batches(self, requests: list[Request]) -> Iterator[Batch]:
+        """The batches asked for; only the rows of a request matter, for maps are never augmented."""
+        return (self._batch(request[1]) for request in requests)
 
     def _batch(self, rows: np.ndarray) -> Batch:
         bad = tuple((row, self.unreadable[row]) for row in rows.tolist() if row in self.unreadable)

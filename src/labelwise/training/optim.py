@@ -47,7 +47,9 @@ def build_optimizer(
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, p in method.named_parameters():
         if p.requires_grad:
-            decays = p.ndim >= 2 and not name.endswith(("queries", "text_queries.weight")) and id(p) not in kept
+            decays = (
+                p.ndim >= 2 and not name.endswith(("queries", "text_queries.weight")) and id(p) not in kept
+            )
             groups.setdefault((p in scales, scales.get(p, 1.0), decays), []).append(p)
     options = [
         {

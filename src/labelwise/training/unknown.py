@@ -121,12 +121,13 @@ def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss 
                 f"unknown.{next(iter(options))} with --unknown ignore", "no options", "leave it out"
             )
         return None
-    if config.mixup:
-        raise LabelwiseError(
-            f"--unknown {name} with mixup={config.mixup:g}",
-            "images as they are: a blend's cell is unknown where one image's is",
-            "set mixup to 0, or use --unknown ignore",
-        )
+    for joined in ("mixup", "cutmix"):
+        if share := getattr(config, joined):
+            raise LabelwiseError(
+                f"--unknown {name} with {joined}={share:g}",
+                "images as they are: a blend's cell is unknown where one image's is",
+                f"set {joined} to 0, or use --unknown ignore",
+            )
     scores = None if file is None else _scores(Path(str(file)), rows)
     facts = Facts(len(rows), len(rows.labels), _prior(rows), scores)
     return UnknownLoss(loss, Part(STRATEGIES[name], {"facts": facts}).build("unknown", options))

@@ -1,0 +1,117 @@
+"""A long-tailed part of a split: few images of rare labels, by a published rule."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int64, Shaped
+
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
+
+Rule = Literal["exponential", "pareto"]
+POWER = 6.0
+REACH = 0.99
+
+
+def long_tail_sizes(labels: int, rule: Rule, most: int, least: int) -> Int64[np.ndarray, " L"]:
+    """Images of each label by its rank, the commonest first.
+
+    `exponential`: `most (least / most)^(r / (L - 1))`, rounded; `pareto`: `least + (most - least) x_r^-7`, rounded
+    down, with `x_r` even from 1 to the .99 quantile of the Pareto distribution of power 6.
+
+    Args:
+        labels: L.
+        rule: which of the two.
+        most: images of the commonest label, not under `least`.
+        least: images of the rarest label, at least 1.
+
+    Raises:
+        LabelwiseError: numbers out of these ranges.
+
+    Source: exponential: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples" (2019); pareto: the rule
+    of VOC-MLT and COCO-MLT in Wu et al., "Distribution-Balanced Loss ..." (2020).
+
+    >>> long_tail_sizes(3, "exponential", 100, 1).tolist(), long_tail_sizes(3, "pareto", 100, 1).tolist()
+    ([100, 10, 1], [100, 5, 1])
+    """
+    if not 1 <= least <= most:
+        raise LabelwiseError(
+            f"a long tail of {most:,} to {least:,} images",
+            "at least 1 image of the rarest label, and not more than of the commonest",
+            "correct data.long_tail_most or data.long_tail_least",
+        )
+    rank = np.arange(labels) / max(1, labels - 1)
+    if rule == "exponential":
+        return np.rint(most * (least / most) ** rank).astype(np.int64)
+    places = 1 + rank * ((1 - REACH) ** (-1 / POWER) - 1)
+    return np.floor(least + (most - least) * places ** -(POWER + 1) + 1e-9).astype(np.int64)
+
+
+def draw_long_tail(
+    positive: Bool[np.ndarray, "N L"], rule: Rule, most: int = 0, least: int = 4, seed: int = 0
+) -> Shaped[np.ndarray, " M"]:
+    """Row numbers of a long-tailed part, in ascending order.
+
+    Labels are ranked by their images. From the rarest on, images of a label are taken in random order as long as none
+    of their labels would have more images than its rank allows. So no label has more; where labels stand together,
+    common ones may have fewer. Rows without a positive are left out.
+
+    Args:
+        positive: `[N, L]`, cells that are known to be present.
+        rule: see `long_tail_sizes`.
+        most: images of the commonest label; 0 for as many as it has.
+        least: images of the rarest label.
+        seed: of the draw.
+
+    Raises:
+        LabelwiseError: see `long_tail_sizes`; or more images of the commonest label than there are.
+
+    Source: see `long_tail_sizes`.
+    Differs: the published sets rank by co-occurrence and go from the commonest label on, adding and dropping images,
+        which leaves some labels over their size.
+    """
+    counts = positive.sum(0)
+    top = int(counts.max(initial=0))
+    if most > top:
+        raise LabelwiseError(
+            f"data.long_tail_most={most:,}",
+            f"at most the {top:,} images of the commonest label",
+            "lower it",
+        )
+    sizes = long_tail_sizes(positive.shape[1], rule, most or top, least)
+    ranked = np.argsort(-counts, kind="stable")
+    room = np.zeros(positive.shape[1], np.int64)
+    room[ranked] = sizes
+    order = np.random.default_rng(seed).permutation(len(positive))
+    taken = np.zeros(len(positive), bool)
+    for label in ranked[::-1]:
+        for row in order[positive[order, label] & ~taken[order]]:
+            if room[label] == 0:
+                break
+            if (room[positive[row]] > 0).all():
+                taken[row] = True
+                room[positive[row]] -= 1
+    return np.flatnonzero(taken)
+
+
+def long_tailed(
+    data: Dataset, split: str, rule: Rule, most: int = 0, least: int = 4, seed: int = 0
+) -> Dataset:
+    """The data set with a long-tailed part of a split in it; the rest are in no split. See `draw_long_tail`.
+
+    Raises:
+        LabelwiseError: no such split, or sizes that do not fit.
+    """
+    rows = data.rows_of(split)
+    positive = data.take(rows).positive
+    kept = rows[draw_long_tail(positive, rule, most, least, seed)]
+    codes = np.array(data.split_of, np.int16)
+    codes[np.setdiff1d(rows, kept)] = -1
+    counts = data.take(kept).positive.sum(0)
+    note = (
+        f"{len(kept):,} of the {len(rows):,} {split} images are a long tail ({rule}, seed {seed}): "
+        f"{counts.max():,} images of the commonest label, {counts.min():,} of the rarest."
+    )
+    return data.with_split(codes, data.split_names).with_notes(note)

@@ -1,0 +1,189 @@
+"""Losses for labels of very different frequency: logit adjustment, and the distribution-balanced loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from labelwise.errors import LabelwiseError
+from labelwise.losses import functional as L
+from labelwise.losses.classification import CellLoss
+from labelwise.losses.functional import Reduction
+from labelwise.numerics import at_least_float32
+
+
+def prior_log_odds(positives: Float[Tensor, " L"], known: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
+    """`log (n + 1) / (N - n + 1)`: log-odds of a label among its known training cells, finite for every count.
+
+    Args:
+        positives: `[L]`, n, training images in which the label is known to be present.
+        known: `[L]`, N, training images in which its state is known.
+
+    >>> prior_log_odds(torch.tensor([0.0, 5.0]), torch.tensor([0.0, 10.0])).tolist()
+    [0.0, 0.0]
+    """
+    return torch.log((positives + 1) / (known - positives + 1))
+
+
+def rebalancing_weights(
+    values: Float[Tensor, "B L"],
+    positives: Float[Tensor, " L"],
+    alpha: float = 0.1,
+    beta: float = 10.0,
+    mu: float = 0.3,
+) -> Float[Tensor, "B L"]:
+    """Weight of each cell: how far class-aware sampling repeats the image for this label alone, made smooth.
+
+    `r_il = (1 / n_l) / sum_m y_im / n_m`, `w = alpha + sigmoid(beta (r - mu))`. The sum is over labels that are known
+    to be present; an image without any is drawn for no label, and its r is 1.
+
+    Args:
+        values: `[B, L]` in [0, 1]; 0 where a cell is not known.
+        positives: `[L]`, n, training images in which each label is known to be present; taken as at least 1.
+        alpha: least weight, 0 or more.
+        beta: steepness, above 0.
+        mu: r of the middle of the rise.
+
+    Source: Wu et al., "Distribution-Balanced Loss for Multi-Label Classification in Long-Tailed Datasets" (2020).
+    Differs: unknown cells count as absent in the sum; images without a positive have a weight.
+    """
+    inverse = 1 / positives.clamp(min=1)
+    repeats = (values * inverse).sum(1, keepdim=True)
+    r = torch.where(repeats > 0, inverse / torch.where(repeats > 0, repeats, 1), 1.0)
+    return alpha + torch.sigmoid(beta * (r - mu))
+
+
+class LogitAdjustedLoss(CellLoss):
+    """Binary cross-entropy of logits that are raised by each label's prior log-odds in training alone.
+
+        l = BCE(z + tau log(n / (N - n)), y)
+
+    The score z then estimates what an image says of the label beyond its frequency; thresholds are fitted on it.
+
+    Args:
+        positives: `[L]`, training images in which each label is known to be present.
+        known: `[L]`, training images in which its state is known.
+        tau: factor of the log-odds, 0 or more; 0 is BCE.
+        reduction: `mean_known`, `label_sum` or `sum`.
+
+    Raises:
+        LabelwiseError: a factor under 0.
+
+    Source: after Menon et al., "Long-tail learning via logit adjustment" (2021), stated for the softmax.
+    Differs: one sigmoid a label, so log-odds in place of log-priors; counts of known cells, one added to each.
+
+    >>> loss = LogitAdjustedLoss(torch.tensor([1.0]), torch.tensor([10.0]))
+    >>> round(loss(torch.zeros(1, 1), torch.ones(1, 1)).item(), 6)
+    1.791759
+    """
+
+    def __init__(
+        self,
+        positives: Float[Tensor, " L"],
+        known: Float[Tensor, " L"],
+        tau: float = 1.0,
+        reduction: Reduction = "mean_known",
+    ) -> None:
+        super().__init__(self._adjusted, reduction)
+        self.tau = _number("tau", tau, 0)
+        self.positives: Tensor
+        self.known: Tensor
+        self.register_buffer("positives", positives.float())
+        self.register_buffer("known", known.float())
+
+    def _adjusted(self, logits: Tensor, values: Tensor) -> Tensor:
+        positives, known = (count.to(logits.dtype) for count in (self.positives, self.known))
+        return L.binary_cross_entropy(logits + self.tau * prior_log_odds(positives, known), values)
+
+
+class DistributionBalancedLoss(CellLoss):
+    """Weights that undo the repeats of class-aware sampling, and negatives that stop pushing early.
+
+        u = z + kappa b,  b = log(n / (N - n)),  w: see `rebalancing_weights`
+        l = w [ y f(u) + (1 - y) f(-lambda u) / lambda ],  f(v) = (1 - sigmoid(v))^gamma softplus(-v)
+
+    The weight of a cell depends on the other known labels of its image, so that strategies for unknown cells, which
+    judge a cell under either state, cannot go over it.
+
+    Args:
+        positives: `[L]`, n, training images in which each label is known to be present.
+        known: `[L]`, N, training images in which its state is known.
+        alpha: least weight, 0 or more.
+        beta: steepness of the weight, above 0.
+        mu: r of the middle of the weight's rise.
+        negative_scale: lambda, above 0; the larger, the sooner a negative's gradient ends.
+        kappa: factor of the log-odds, 0 or more.
+        gamma: focusing, 0 or more; 0 for none.
+        reduction: `mean_known`, `label_sum` or `sum`.
+
+    Raises:
+        LabelwiseError: an option out of its range.
+
+    Source: after Wu et al., "Distribution-Balanced Loss for Multi-Label Classification in Long-Tailed Datasets" (2020).
+    Differs: unknown cells are masked; log-odds of known cells, one added to each count; the released code divides kappa
+        by lambda and doubles the loss.
+
+    >>> loss = DistributionBalancedLoss(torch.tensor([5.0]), torch.tensor([10.0]), alpha=0, mu=1, gamma=0)
+    >>> round(loss(torch.zeros(1, 1), torch.ones(1, 1)).item(), 6)
+    0.346574
+    """
+
+    def __init__(
+        self,
+        positives: Float[Tensor, " L"],
+        known: Float[Tensor, " L"],
+        alpha: float = 0.1,
+        beta: float = 10.0,
+        mu: float = 0.3,
+        negative_scale: float = 5.0,
+        kappa: float = 0.05,
+        gamma: float = 2.0,
+        reduction: Reduction = "mean_known",
+    ) -> None:
+        super().__init__(self._balanced, reduction)
+        self.alpha, self.mu = _number("alpha", alpha, 0), _number("mu", mu)
+        self.beta, self.kappa = _number("beta", beta, 0, above=True), _number("kappa", kappa, 0)
+        self.negative_scale = _number("negative_scale", negative_scale, 0, above=True)
+        self.gamma = _number("gamma", gamma, 0)
+        self.positives: Tensor
+        self.known: Tensor
+        self.register_buffer("positives", positives.float())
+        self.register_buffer("known", known.float())
+
+    def _balanced(self, logits: Tensor, values: Tensor) -> Tensor:
+        logits, values = at_least_float32(logits), at_least_float32(values)
+        positives, known = (count.to(logits.dtype) for count in (self.positives, self.known))
+        u = logits + self.kappa * prior_log_odds(positives, known)
+        low = self.negative_scale
+        cells = values * self._focal(u) + (1 - values) * self._focal(-low * u) / low
+        return rebalancing_weights(values, positives, self.alpha, self.beta, self.mu) * cells
+
+    def _focal(self, v: Tensor) -> Tensor:
+        found = F.softplus(-v)
+        return torch.sigmoid(-v) ** self.gamma * found if self.gamma else found
+
+
+LONG_TAIL: Mapping[str, type[CellLoss]] = {
+    "logit-adjusted": LogitAdjustedLoss,
+    "distribution-balanced": DistributionBalancedLoss,
+}
+"""Losses that take the counts of the training split, by name."""
+
+
+def _number(name: str, value: object, low: float | None = None, above: bool = False) -> float:
+    """The option as a finite number in its range.
+
+    Raises:
+        LabelwiseError: it is none.
+    """
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    if fits and low is not None:
+        fits = value > low if above else value >= low  # type: ignore[operator]
+    if not fits:
+        wanted = "a number" if low is None else f"a number {'above' if above else 'from'} {low:g}"
+        raise LabelwiseError(f"loss.{name}={value!r}", wanted, "correct the option")
+    return float(value)  # type: ignore[arg-type]

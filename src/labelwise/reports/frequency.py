@@ -1,0 +1,28 @@
+"""The report's rows of the mAP by how often labels are seen in training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from labelwise.reports.record import RunRecord
+from labelwise.reports.sections import count, percent
+
+
+def frequency(run: RunRecord) -> dict[str, Any]:
+    """A row for each group of the shown split: name, range of training images, labels, mAP, labels without an AP.
+
+    Empty `rows` for a run that stored no frequencies.
+    """
+    groups = run.splits[run.shown_split].get("metrics", {}).get("frequency") or {}
+    low, high = run.config.get("frequency_bounds") or (20, 100)
+    ranges = {"head": f"over {high}", "medium": f"{low} to {high}", "tail": f"under {low}"}
+    rows = [
+        (name, ranges.get(name, ""), count(row.get("labels")), percent(row.get("mAP")), _named(row))
+        for name, row in groups.items()
+    ]
+    return {"rows": rows, "left_out": any(row[-1] for row in rows)}
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return ", ".join(row.get("labels_without_AP") or {})

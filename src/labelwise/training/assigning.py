@@ -1,0 +1,51 @@
+"""Settings by their dotted names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from labelwise.errors import LabelwiseError
+
+
+def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Settings with dotted assignments `a.b=c` laid over; values are read as YAML.
+
+    >>> override({}, ["extractor.attention=uniform", "optim.lr=3e-4"])
+    {'extractor': {'attention': 'uniform'}, 'optim': {'lr': 0.0003}}
+    """
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name:
+            raise LabelwiseError(
+                f"--set {assignment}", "--set NAME=VALUE", "write for example --set optim.lr=1e-3"
+            )
+        put(settings, name, _value(text))
+    return settings
+
+
+def put(settings: dict[str, Any], name: str, value: Any) -> None:
+    """Set the value of a dotted name.
+
+    Raises:
+        LabelwiseError: a name through something that holds a value of its own.
+    """
+    *path, last = name.split(".")
+    place = settings
+    for part in path:
+        inner = place.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise LabelwiseError(
+                f"{name} where {part} = {inner!r}", f"{part} to hold settings", "correct the dotted name"
+            )
+        place = inner
+    place[last] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text) if "e" in text.lower() and text[:1] in "0123456789.+-" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text
