@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import inspect
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -47,7 +48,8 @@ def build_and_step(name: str, grouped: bool = False, **options: Any) -> torch.Te
     torch.manual_seed(0)
     labels = LabelSet(("a", "b", "c"), {"one": Group(("a", "b"))} if grouped else {})
     targets = Targets.of(torch.tensor([[1.0, 0.0, float("nan")], [0.0, 1.0, 1.0]]))
-    options = {"priors": LabelPriors.count(targets), **options}
+    priors = dataclasses.replace(LabelPriors.count(targets), vectors=torch.randn(3, 5))
+    options = {"priors": priors, **options}
     method = create_method(name, labels, TinyBackbone(), **options)
     images = torch.randint(0, 256, (2, 3, 32, 24) if grouped else (2, 3, 16, 20), dtype=torch.uint8)
     loss = method.loss(Batch(images, targets, torch.arange(2)))["loss"]
