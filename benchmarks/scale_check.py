@@ -197,9 +197,7 @@ def work_of(case: str, folder: Path, rows: int) -> Work:
 def measure(case: str, folder: Path, rows: int) -> dict[str, float]:
     """Runs one case in this process."""
     import scipy.sparse.csgraph  # noqa: F401 - loaded before the clock starts, as are the others
-    import torch
 
-    torch.set_num_threads(1)
     work = work_of(case, folder, rows)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before, wall, cpu = resident(), time.perf_counter(), time.process_time()

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
+from labelwise.lazy import torch
 from labelwise.rules import Rules
 
 
@@ -137,11 +136,11 @@ class Targets:
     ([[True, False]], [[1.0, 0.0]])
     """
 
-    values: Float[Tensor, "B L"]
-    known: Bool[Tensor, "B L"]
+    values: Float[torch.Tensor, "B L"]
+    known: Bool[torch.Tensor, "B L"]
 
     @classmethod
-    def of(cls, values: Tensor | Targets, known: Tensor | None = None) -> Targets:
+    def of(cls, values: torch.Tensor | Targets, known: torch.Tensor | None = None) -> Targets:
         """Targets from a tensor (`known=None`: all known except NaN) or from targets, unchanged."""
         if isinstance(values, Targets):
             return values
@@ -177,12 +176,12 @@ class LabelFeatures:
         mass: `[B, h, w]`, what each location holds in all, the sum over channels of the map that was pooled; with maps.
     """
 
-    features: Float[Tensor, "B L D"]
-    maps: Float[Tensor, "B L h w"] | None = None
-    logits: Float[Tensor, "B L"] | None = None
-    earlier: Sequence[Float[Tensor, "B L D"]] = ()
-    branches: Mapping[str, Float[Tensor, "B L"]] = field(default_factory=dict)
-    mass: Float[Tensor, "B h w"] | None = None
+    features: Float[torch.Tensor, "B L D"]
+    maps: Float[torch.Tensor, "B L h w"] | None = None
+    logits: Float[torch.Tensor, "B L"] | None = None
+    earlier: Sequence[Float[torch.Tensor, "B L D"]] = ()
+    branches: Mapping[str, Float[torch.Tensor, "B L"]] = field(default_factory=dict)
+    mass: Float[torch.Tensor, "B h w"] | None = None
 
 
 @dataclass
@@ -198,12 +197,12 @@ class Output:
         mass: `[B, h, w]`, see `LabelFeatures`.
     """
 
-    logits: Float[Tensor, "B L"]
-    features: Float[Tensor, "B L D"]
-    maps: Float[Tensor, "B L h w"] | None
-    decoupled: Float[Tensor, "B L E"]
-    branches: Mapping[str, Float[Tensor, "B L"]] = field(default_factory=dict)
-    mass: Float[Tensor, "B h w"] | None = None
+    logits: Float[torch.Tensor, "B L"]
+    features: Float[torch.Tensor, "B L D"]
+    maps: Float[torch.Tensor, "B L h w"] | None
+    decoupled: Float[torch.Tensor, "B L E"]
+    branches: Mapping[str, Float[torch.Tensor, "B L"]] = field(default_factory=dict)
+    mass: Float[torch.Tensor, "B h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -219,18 +218,18 @@ class LabelPriors:
         missing: names of labels without a word vector, whose rows are learned.
     """
 
-    positive: Float[Tensor, " L"]
-    known: Float[Tensor, " L"]
-    together: Float[Tensor, "L L"]
-    anchored: Float[Tensor, "L L"]
-    vectors: Float[Tensor, "L V"] | None = None
+    positive: Float[torch.Tensor, " L"]
+    known: Float[torch.Tensor, " L"]
+    together: Float[torch.Tensor, "L L"]
+    anchored: Float[torch.Tensor, "L L"]
+    vectors: Float[torch.Tensor, "L V"] | None = None
     missing: tuple[str, ...] = ()
 
     @classmethod
     def count(
         cls,
         targets: Targets,
-        vectors: Float[Tensor, "L V"] | None = None,
+        vectors: Float[torch.Tensor, "L V"] | None = None,
         missing: Sequence[str] = (),
     ) -> LabelPriors:
         """Counts of the label states of a whole split.
@@ -248,7 +247,7 @@ class LabelPriors:
 
     @classmethod
     def nothing(
-        cls, num_labels: int, vectors: Float[Tensor, "L V"] | None = None, missing: Sequence[str] = ()
+        cls, num_labels: int, vectors: Float[torch.Tensor, "L V"] | None = None, missing: Sequence[str] = ()
     ) -> LabelPriors:
         """Priors before anything was counted; a trained model's are read with its weights."""
         one, two = torch.zeros(num_labels), torch.zeros(num_labels, num_labels)
@@ -260,7 +259,7 @@ class LabelPriors:
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in counts})
 
     @property
-    def positive_rate(self) -> Float[Tensor, " L"]:
+    def positive_rate(self) -> Float[torch.Tensor, " L"]:
         """`[L]`, share of positives among known cells; 0 where nothing is known."""
         return self.positive / self.known.clamp(min=1)
 
@@ -279,12 +278,12 @@ class Batch:
             `Method.divisor`; `None` for its own number of cells or images.
     """
 
-    images: Tensor
+    images: torch.Tensor
     targets: Targets
-    index: Tensor
+    index: torch.Tensor
     is_map: bool = False
     unreadable: tuple[tuple[int, str], ...] = ()
-    divisor: Tensor | None = None
+    divisor: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
@@ -292,6 +291,6 @@ class Batch:
         return Batch(images, targets, self.index, self.is_map, self.unreadable, self.divisor)
 
 
-LabelMaps = Callable[[int, float, str], nn.Module]
-"""Makes modules that give `[L, dim]` from the labels' word vectors: takes dim, the standard deviation of the numbers at
-the start, and the option that asks for it, for errors."""
+LabelMaps = Callable[[int, float, str], Any]
+"""Makes modules (`torch.nn.Module`) that give `[L, dim]` from the labels' word vectors: takes dim, the standard
+deviation of the numbers at the start, and the option that asks for it, for errors."""

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import labelwise as lw
 from tiny_runs import command
@@ -40,6 +42,18 @@ def test_neither_help_nor_import_loads_torch() -> None:
     program = "import sys, labelwise, labelwise.cli; print('torch' in sys.modules or 'numpy' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_checking_a_table_loads_no_torch_where_fingerprints_are_kept(tmp_path: Path) -> None:
+    for i in range(4):
+        Image.fromarray(np.full((8, 8, 3), 60 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    (tmp_path / "t.csv").write_text("image,a\n0.png,1\n1.png,0\n2.png,\n3.png,1\n")
+    program = (
+        "import sys\nfrom labelwise.data.check import check\n"
+        f"check('csv:{tmp_path / 't.csv'}'); print('torch' in sys.modules)"
+    )
+    seen = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in "12"]
+    assert seen[1].stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("name", [*COMMANDS[:-1], "data check", "data import", "data split"])

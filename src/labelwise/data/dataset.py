@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
 from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
-from torch import Tensor
 
 from labelwise.data.archives import ImageStore
 from labelwise.data.decode import decode_image
 from labelwise.errors import LabelwiseError
+from labelwise.lazy import torch
 from labelwise.types import LabelSet
 
 BOX_TYPE = pa.list_(
@@ -34,9 +33,9 @@ class Sample:
     """
 
     id: str
-    image: UInt8[Tensor, "3 H W"]
-    values: Float[Tensor, " L"]
-    known: Bool[Tensor, " L"]
+    image: UInt8[torch.Tensor, "3 H W"]
+    values: Float[torch.Tensor, " L"]
+    known: Bool[torch.Tensor, " L"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,8 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError, features
-from torch import Tensor
 
 from labelwise.data.pixels import (
     BITS,
@@ -26,6 +24,7 @@ from labelwise.data.pixels import (
     unreadable,
 )
 from labelwise.errors import LabelwiseError
+from labelwise.lazy import torch
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "JPEG2000")
 """Kinds of file that are read; those that run a program of their own (EPS) are left out on purpose."""
@@ -58,7 +57,7 @@ def decode_image(
     shrink_to: int | None = None,
     bits: int = BITS,
     notes: list[str] | None = None,
-) -> UInt8[Tensor, "3 H W"]:
+) -> UInt8[torch.Tensor, "3 H W"]:
     """One image as people see it: 8-bit RGB, upright by its EXIF orientation.
 
     Transparency is laid over white; 16-bit grey is scaled by `255 / (2^bits - 1)`; of an animation the first frame
@@ -142,7 +141,7 @@ def first_dark(sources: Iterable[Path | str | bytes]) -> str | None:
     return None
 
 
-def portable_pixmap(image: UInt8[Tensor, "3 H W"]) -> bytes:
+def portable_pixmap(image: UInt8[torch.Tensor, "3 H W"]) -> bytes:
     """The image as a binary PPM file: a line of header, then the pixels as they are, which reads fastest.
 
     >>> portable_pixmap(torch.zeros(3, 1, 2, dtype=torch.uint8))
@@ -152,7 +151,7 @@ def portable_pixmap(image: UInt8[Tensor, "3 H W"]) -> bytes:
     return b"P6\n%d %d\n255\n" % (width, height) + image.permute(1, 2, 0).contiguous().numpy().tobytes()
 
 
-def _of_pixmap(source: bytes, max_pixels: int) -> UInt8[Tensor, "3 H W"] | None:
+def _of_pixmap(source: bytes, max_pixels: int) -> UInt8[torch.Tensor, "3 H W"] | None:
     """The pixels of a file as `portable_pixmap` writes it; `None` for any other."""
     header = _PIXMAP.match(source)
     if header is None:
@@ -164,7 +163,7 @@ def _of_pixmap(source: bytes, max_pixels: int) -> UInt8[Tensor, "3 H W"] | None:
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
 
-def _of_plain_jpeg(image: Image.Image) -> UInt8[Tensor, "3 H W"] | None:
+def _of_plain_jpeg(image: Image.Image) -> UInt8[torch.Tensor, "3 H W"] | None:
     """The pixels of an opened JPEG that needs no turning, in half of Pillow's time and equal to Pillow's to the bit.
 
     `None` where there is more to do or something is wrong: Pillow then decodes, or says what is wrong.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
 from labelwise.errors import LabelwiseError
+from labelwise.lazy import torch
 
 BITS = 16
 """Bits that 16-bit pixels are taken to use unless a setting says otherwise."""
@@ -55,7 +54,7 @@ def is_wide(image: Image.Image) -> bool:
 
 def pixels_of(
     image: Image.Image, name: str, bits: int = BITS, notes: list[str] | None = None
-) -> UInt8[Tensor, "3 H W"]:
+) -> UInt8[torch.Tensor, "3 H W"]:
     """The pixels of a PIL image as people see it.
 
     Transparency is laid over white. Grey of 16 bits is scaled by `255 / (2^bits - 1)`, unless its file says itself
@@ -160,7 +159,7 @@ def dark_note(name: str, largest: int) -> str:
 
 def pixels_of_array(
     array: np.ndarray, bits: int = BITS, notes: list[str] | None = None
-) -> UInt8[Tensor, "3 H W"]:
+) -> UInt8[torch.Tensor, "3 H W"]:
     """The pixels of an array as `pixels_of` gives those of a PIL image.
 
     Args:
@@ -200,7 +199,7 @@ def check_array(array: np.ndarray) -> None:
         )
 
 
-def check_tensor(image: Tensor) -> None:
+def check_tensor(image: torch.Tensor) -> None:
     """Raises `LabelwiseError` for a tensor that is no image, with what to do."""
     given = f"a tensor of {str(image.dtype).removeprefix('torch.')} {list(image.shape)}"
     expected = "uint8 [3, H, W], as labelwise.data.decode_image gives it"
