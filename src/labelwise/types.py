@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError
 from labelwise.rules import Rules
+from labelwise.taught import Taught
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,7 @@ class Batch:
         unreadable: (row, reason) of each image of this batch that could not be decoded and is left out.
         divisor: what its classification loss divides by where it is one of several batches of a step, see
             `Method.divisor`; `None` for its own number of cells or images.
+        taught: a teacher's answers to it, `None` where there is no teacher.
     """
 
     images: Tensor
@@ -285,11 +287,12 @@ class Batch:
     is_map: bool = False
     unreadable: tuple[tuple[int, str], ...] = ()
     divisor: Tensor | None = None
+    taught: Taught | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         images, targets = self.images.to(device, non_blocking=True), self.targets.to(device, True)
-        return Batch(images, targets, self.index, self.is_map, self.unreadable, self.divisor)
+        return replace(self, images=images, targets=targets, taught=self.taught and self.taught.to(device))
 
 
 LabelMaps = Callable[[int, float, str], nn.Module]

@@ -13,6 +13,7 @@ from labelwise.losses import Moment, UnknownLoss
 from labelwise.losses.classification import CellLoss
 from labelwise.model import LabelModel
 from labelwise.rules import IndexedRules
+from labelwise.taught import Taught, divided
 from labelwise.types import Batch, Output, Targets
 
 Examples = Callable[[], Iterable[tuple[Targets, Output]]]
@@ -52,6 +53,7 @@ class Step:
         index: `[B]` int64, row numbers in the data set.
         epoch: epochs done.
         epochs: epochs in all.
+        taught: a teacher's answers to the batch, where there is a teacher.
     """
 
     model: LabelModel
@@ -61,6 +63,7 @@ class Step:
     index: Tensor
     epoch: int
     epochs: int
+    taught: Taught | None = None
 
 
 @runtime_checkable
@@ -136,7 +139,7 @@ class Method(nn.Module):
         for name, logits in output.branches.items():
             found[name] = self.branch_weight * self._judged(logits, targets, batch, False)
         if self.terms:
-            step = Step(self.model, targets, output, self.criterion, batch.index, *self.clock)
+            step = Step(self.model, targets, output, self.criterion, batch.index, *self.clock, batch.taught)
             for term in self.terms.values():
                 found |= term(step)
         return {"loss": torch.stack(list(found.values())).sum(), **found}
@@ -147,6 +150,14 @@ class Method(nn.Module):
             return (self._compiled_loss or self.criterion)(logits, targets, **told)
         moment = Moment(batch.index, *self.clock, remembers)
         return self.unknown(logits, targets, moment, _hidden(batch), **told)
+
+    def divide(self, batches: Sequence[Batch]) -> None:
+        """Tell each of a step's batches what its losses divide by: see `divisor`, and of a teacher `Taught`."""
+        divisor = self.divisor(batches)
+        taught = [batch.taught for batch in batches if batch.taught is not None]
+        shared = divided(taught) if len(taught) == len(batches) else [batch.taught for batch in batches]
+        for batch, answers in zip(batches, shared, strict=True):
+            batch.divisor, batch.taught = divisor, answers
 
     def divisor(self, batches: Sequence[Batch]) -> Tensor | None:
         """What the classification loss of each of a step's batches divides by, so that the mean is that of one batch.
