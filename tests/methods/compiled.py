@@ -6,6 +6,7 @@ A process of its own, for models are traced through their bytecode, and the type
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ def graphs(name: str, terms: dict[str, dict[str, float]], strategy: str, teacher
     if strategy:
         method.unknown = UnknownLoss(method.criterion, STRATEGIES[strategy](Facts(ROWS, len(LABELS))))
     if teacher:
-        method.terms["teacher"] = TeacherTerm(method.model.extractor.dim, teacher)
+        method.terms["teacher"] = TeacherTerm(int(method.model.extractor.dim), teacher)  # type: ignore[arg-type]
     method.compile_parts(backend=counter)
     draw = torch.Generator().manual_seed(0)
     found = []
@@ -70,8 +71,10 @@ def graphs(name: str, terms: dict[str, dict[str, float]], strategy: str, teacher
 if __name__ == "__main__":
     term = {"discriminative": {"weight": 0.1}}
     ways = {"plain": ({}, ""), "term": (term, ""), "strategy": (term, "ll-r")}
-    taught = {"taught": ({}, "", 20)}
-    chosen = {"dlfl": ways | taught, "ssgrl": ways}  # every way for two, the fullest for all
+    chosen: dict[str, dict[str, Any]] = {
+        "dlfl": {**ways, "taught": ({}, "", 20)},
+        "ssgrl": ways,
+    }  # every way for two, the fullest for all
     print(
         json.dumps(
             {

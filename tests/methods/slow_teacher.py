@@ -69,7 +69,7 @@ def features() -> Iterator[Pair]:
                 w = SEEN[i] * (sigma(u[i][j]) if y is None else float(y))
                 own = f[i][j]
                 if width != D:
-                    rows = zip(term.map.weight.tolist(), term.map.bias.tolist(), strict=True)  # type: ignore[operator, union-attr]
+                    rows = zip(term.map.weight.tolist(), term.map.bias.tolist(), strict=True)  # type: ignore[operator]
                     own = [dot(row, own) + b for row, b in rows]
                 total, weights = total + w * (1 - cosine(own, g[i][j])), weights + w
         yield term(step)["teacher_features"].item(), 0.7 * total / max(1.0, weights)

@@ -80,7 +80,7 @@ def test_absent_labels_have_no_feature_to_learn() -> None:
     absent = batch.targets.known & (batch.targets.values == 0)
     assert absent.any()
     changed = batch.taught.features.flip(0)  # type: ignore[union-attr]
-    other = torch.where(absent[:, :, None], changed, batch.taught.features)
+    other = torch.where(absent[:, :, None], changed, batch.taught.features)  # type: ignore[arg-type]
     before = method(batch)["teacher_features"]
     batch.taught = replace(batch.taught, features=other)
     assert torch.equal(method(batch)["teacher_features"], before)

@@ -62,6 +62,7 @@ def student(photos: Path, teacher: Any, **changes: Any) -> dict[str, Any]:
 
 
 def opened(folder: Path, **options: Any) -> Teacher:
+    options = {"features": 1.0, **options}
     teacher = Teacher.of(TeacherSettings(run=str(folder), **options), LabelSet(COLOURS))
     assert teacher is not None
     return teacher
@@ -131,9 +132,11 @@ def test_photographs_that_cannot_be_read_teach_nothing(tmp_path: Path, photos: P
 
 def test_a_student_learns_and_stands_without_its_teacher(tmp_path: Path, photos: Path) -> None:
     teacher = a_teacher(tmp_path / "teacher")
-    before = (teacher / WEIGHTS).read_bytes()
+    before, wide = (teacher / WEIGHTS).read_bytes(), ("--set", "teacher.features=1")
     words = ["train", "--data", f"csv:{photos}", "--method", "dlfl", *tiny_runs.TINY]
-    taught = tiny_runs.command(*words, "--out", tmp_path / "taught", "--teacher", teacher, "--no-report")
+    taught = tiny_runs.command(
+        *words, "--out", tmp_path / "taught", "--teacher", teacher, *wide, "--no-report"
+    )
     assert taught.code == 0, taught.err
     assert "note: the teacher" in taught.err
     assert "computing the teacher's answers to 12 images once" in taught.err
@@ -161,8 +164,11 @@ def test_a_student_learns_and_stands_without_its_teacher(tmp_path: Path, photos:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"backbone": {"name": "test_resnet", "weights": "none", "freeze": True}},
-        {"optim": {"accumulate": 2}, "teacher": {"features": 0.0}, "cutmix": 1.0},
+        {
+            "backbone": {"name": "test_resnet", "weights": "none", "freeze": True},
+            "teacher": {"features": 0.5},
+        },
+        {"optim": {"accumulate": 2}, "cutmix": 1.0},
     ],
     ids=["frozen", "accumulate-cutmix"],
 )
@@ -277,7 +283,8 @@ def _train_taught(config: Any, out: str) -> None:
 
 def test_two_processes_learn_from_one_store(tmp_path: Path, photos: Path) -> None:
     teacher = str(a_teacher(tmp_path / "teacher", backbone={"name": "test_convnext", "weights": "none"}))
-    settings = student(photos, teacher, epochs=1, augment={"flip": 0.0, "multi_scale": []})
+    taught_by = {"run": teacher, "features": 1.0}
+    settings = student(photos, taught_by, epochs=1, augment={"flip": 0.0, "multi_scale": []})
     settings["extractor"] |= {"dropout": 0.0, "map_dropout": 0.0}
     config = make_config(settings)
     tiny_runs.together(2, _train_taught, config, str(tmp_path))
@@ -335,6 +342,7 @@ def test_what_is_refused(
     monkeypatch.chdir(tmp_path)
     a_teacher(Path("good"))
     named = changes.get("teacher", "good")
+    whole = named if isinstance(named, dict) else {"run": named, "features": 1}
     if named == "unfinished":
         (a_teacher(Path("unfinished")) / WEIGHTS).unlink()
     elif named == "damaged":
@@ -347,7 +355,7 @@ def test_what_is_refused(
     elif named == "pooled":
         a_teacher(Path("pooled"), method="baseline-gap", extractor={})
     with pytest.raises(LabelwiseError) as error:
-        train(make_config(student(photos, **{"teacher": "good", **changes})), tmp_path / "run", quiet=True)
+        train(make_config(student(photos, **{**changes, "teacher": whole})), tmp_path / "run", quiet=True)
     assert says in str(error.value)
     assert not (tmp_path / "run" / WEIGHTS).exists()
 
@@ -379,7 +387,8 @@ def test_answers_that_are_not_numbers(tmp_path: Path, photos: Path) -> None:
     run = Run.open(folder)
     model = run.model()
     with torch.no_grad():
-        model.extractor.queries.fill_(float("nan"))
+        for p in model.extractor.parameters():
+            p.fill_(float("nan"))
     run.save_weights(model)
     with pytest.raises(LabelwiseError, match="with answers that are not finite; "):
         opened(folder).answers(lw.read(f"csv:{photos}").split("train"), CPU, 0, lambda line: None)

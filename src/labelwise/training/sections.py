@@ -74,7 +74,7 @@ class TeacherSettings(Section):
     logits: float = Field(
         1.0, ge=0, description="weight of its scores, of every cell; see docs/distillation.md"
     )
-    features: float = Field(1.0, ge=0, description="weight of its label features; 0 leaves them out")
+    features: float = Field(0.0, ge=0, description="weight of its label features; 0 leaves them out")
     temperature: float = Field(
         1.0, ge=1e-3, description="what logits are divided by before scores are compared"
     )
