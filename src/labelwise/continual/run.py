@@ -57,6 +57,10 @@ def _refuse_draws(config: Config) -> None:
         raise LabelwiseError(
             f"sampling={config.sampling} with a stream", "images in the stream's order", "leave it out"
         )
+    if config.teacher.run:
+        raise LabelwiseError(
+            f"--teacher {config.teacher.run} with a stream", "a table that is learned whole", "leave it out"
+        )
     for name in ("train_images", "long_tail", "known_proportion", "known", "mask_file"):
         value = getattr(config.data, name)
         if value != getattr(plain, name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -13,7 +14,7 @@ from labelwise.continual.settings import ContinualSettings
 from labelwise.data.transforms import TransformConfig
 from labelwise.errors import LabelwiseError
 from labelwise.training.data_settings import DataSettings
-from labelwise.training.sections import BackboneSettings, OptimSettings, Section
+from labelwise.training.sections import BackboneSettings, OptimSettings, Section, TeacherSettings
 
 
 class VectorSettings(Section):
@@ -72,6 +73,7 @@ class Config(Section):
     rules: dict[str, Any] = Field(
         default_factory=dict, description="scores that break the rules of the labels cost; see docs/rules.md"
     )
+    teacher: TeacherSettings = TeacherSettings()
     image_size: int = Field(224, ge=16, description="side in pixels; height where image_width is set")
     image_width: int = Field(
         0, ge=0, description="width in pixels of images that are not square; 0 for image_size"
@@ -151,6 +153,11 @@ class Config(Section):
             raise PydanticCustomError("joined", "batch where mixup is 0")
         return value
 
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _run_of_teacher(cls, value: Any) -> Any:
+        return {"run": str(value)} if isinstance(value, str | Path) else value
+
     @field_validator("loss")
     @classmethod
     def _named(cls, loss: dict[str, Any]) -> dict[str, Any]:
@@ -168,6 +175,17 @@ class Config(Section):
             self.backbone.warm_epochs, self.backbone.frozen_groups = 0, 0
             if self.backbone.statistics == "fixed":
                 self.backbone.statistics = "batch"
+        return self
+
+    @model_validator(mode="after")
+    def _features_of_photographs(self) -> Config:
+        for joined in ("mixup", "cutmix"):
+            if self.teacher.run and self.teacher.features and getattr(self, joined):
+                raise LabelwiseError(
+                    f"teacher.features = {self.teacher.features:g} with {joined}={getattr(self, joined):g}",
+                    "images as they are, for two images joined have no label features of a teacher",
+                    f"set teacher.features=0, or {joined}=0",
+                )
         return self
 
     @model_validator(mode="after")

@@ -37,6 +37,7 @@ from labelwise.training.resuming import as_begun, claim, record_of, told_failure
 from labelwise.training.run import Run
 from labelwise.training.splitting import with_splits
 from labelwise.training.stopping import StopRequest
+from labelwise.training.teaching import TaughtLoader, Teacher
 from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, told, unknown_loss
 
 
@@ -127,6 +128,9 @@ def _train(
     rows = shown_rows(dataset.split("train"), config.data)
     asked, config = config.method, config.model_copy(update={"method": method_of(config, rows)})
     config, vectors = word_vectors(config, dataset.labels)
+    teacher = Teacher.of(config.teacher, dataset.labels)
+    if teacher is not None:
+        config = config.model_copy(update={"teacher": teacher.settings})
     run, begun = Run(out, config, dataset.labels), record_of(config, *_learned(dataset))
     if first:
         claim(run, resume, begun)
@@ -137,12 +141,15 @@ def _train(
         watch.say(f"note: {note}")
     overlaps = warn_of_mistakes(dataset, config, watch.say)
     built = _built(run, rows, vectors)
+    if teacher is not None:
+        teacher.teach(built, config.method)
     if asked != config.method:
         found = f"{len(rows):,} training images, {rows.known.mean():.0%} of their labels known"
         watch.say(f"note: {found}: method {config.method}")
     unlearned = never_selected(rows, config.init_from)
     doubts = (*_cannot_learn(config, unlearned, rows.labels.names), *cannot_judge(dataset, validation))
-    for line in (*told(config, rows), *doubts):
+    of_teacher = () if teacher is None else teacher.doubts(begun["data"])
+    for line in (*told(config, rows), *doubts, *of_teacher):
         watch.say(line)
     if first:
         keep_mask(run.path, rows, config.data)
@@ -152,6 +159,10 @@ def _train(
         judge_by = (loaders.rows(validation), validation) if validation is not None else None
         examples = cache(lambda: loaders.rows(rows))
         train_on = loaders.train(rows)
+        if teacher is not None:
+            processes = accelerator.num_processes
+            answers = teacher.answers(rows, accelerator.device, loaders.workers, watch.say, processes > 1)
+            train_on = TaughtLoader(train_on, answers)
         trainer = Trainer(run, built, train_on, rows, judge_by, accelerator, examples, stop, begun)
         if resume:
             trainer.resume()
@@ -235,6 +246,7 @@ def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
         "chosen_on": chosen_on,
         "images": len(trainer.dataset),
         **record(config, trainer.dataset),
+        **({"teacher": config.teacher.model_dump(mode="json")} if config.teacher.run else {}),
         "steps": progress.step,
         "skipped_steps": progress.skipped,
         "seconds": round(progress.seconds, 1),

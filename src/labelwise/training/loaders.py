@@ -23,7 +23,7 @@ class Loaders:
         self._config, self._backbone, self._watch, self._accelerator = config, backbone, watch, accelerator
         self._share = {"rank": accelerator.process_index, "world": accelerator.num_processes}
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._workers = config.workers if config.workers >= 0 else min(8, max(0, cores - 1))
+        self.workers = config.workers if config.workers >= 0 else min(8, max(0, cores - 1))
         self._open: list[Any] = []
 
     def train(self, rows: Dataset) -> TrainLoader:
@@ -41,7 +41,7 @@ class Loaders:
                 transform,
                 batch_size=c.batch_size,
                 seed=c.seed,
-                workers=self._workers,
+                workers=self.workers,
                 **self._share,
                 order=order,
             )
@@ -56,7 +56,7 @@ class Loaders:
         else:
             transform = build_transform(c.transform(), train=False)
             loader = eval_loader(
-                rows, transform, batch_size=c.batch_size, workers=self._workers, **self._share
+                rows, transform, batch_size=c.batch_size, workers=self.workers, **self._share
             )
         self._open.append(loader)
         return loader
@@ -75,7 +75,7 @@ class Loaders:
             self._backbone,
             self._config,
             device,
-            self._workers,
+            self.workers,
             self._watch.say,
             self._accelerator.num_processes > 1,
         )

@@ -191,10 +191,10 @@ class Trainer:
         set_rate(self.optimizer, self.schedule.factor(p.step))
         sums: dict[str, Tensor] = {}
         parts = [self._ready(batch) for batch in islice(batches, c.optim.accumulate)]
-        divisor = self.method.divisor(parts) if len(parts) > 1 else None
+        if len(parts) > 1:
+            self.method.divide(parts)
         self.move.begin()
         for i, batch in enumerate(parts, 1):
-            batch.divisor = divisor
             quiet = accelerator.no_sync(self.stepper) if i < len(parts) else nullcontext()
             with quiet, matrix_products(c.tf32):
                 with accelerator.autocast():
