@@ -132,7 +132,7 @@ def _alone(path: Path) -> Iterator[None]:
 @torch.no_grad()
 def _shape(backbone: TimmBackbone, config: Config, device: torch.device) -> tuple[int, ...]:
     """C, h, w of a map."""
-    image = build_transform(config.transform(), train=False)(torch.zeros(3, 64, 64, dtype=torch.uint8))
+    image = build_transform(config.one_view(), train=False)(torch.zeros(3, 64, 64, dtype=torch.uint8))
     return tuple(backbone(image[None].to(device)).shape[1:])
 
 
@@ -156,7 +156,7 @@ def _compute(
         return []
     rows = np.concatenate([np.arange(start, min(start + _BATCH, len(dataset))) for start in starts])
     store = np.lib.format.open_memmap(part, mode="r+")
-    transform = build_transform(config.transform(), train=False)
+    transform = build_transform(config.one_view(), train=False)
     share = dataset if places == 1 else dataset.take(rows)
     bad: list[tuple[int, str]] = []
     with closing(eval_loader(share, transform, batch_size=_BATCH, workers=workers)) as loader:
@@ -180,7 +180,7 @@ def _room(path: Path, shape: tuple[int, ...]) -> np.memmap:
 
 def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
     digest = hashlib.sha256()
-    transform = config.transform()
+    transform = config.one_view()
     size = transform.model_dump_json(include={"image_size", "resize"})
     if transform.bits != BITS:
         size += f" {transform.bits} bits"
