@@ -60,7 +60,9 @@ def _refuse_draws(config: Config) -> None:
         )
     if config.test_time != NONE:
         raise LabelwiseError(
-            f"test_time={config.test_time} with a stream", "stored maps, which are of one view", "leave it out"
+            f"test_time={config.test_time} with a stream",
+            "stored maps, which are of one view",
+            "leave it out",
         )
     for name in ("train_images", "long_tail", "known_proportion", "known", "mask_file"):
         value = getattr(config.data, name)

@@ -69,9 +69,9 @@ def tune_run(
     s, rows = result.scores, data.split(split)
     never, of = run.decisions().never, f"{split} of {data.source}"
     tuning = tune(s.logits, s.hard, s.known, run.labels, objective, calibration, of, never)
-    if test_time is not None:
-        run.save()
     run.save_decisions(tuning.decisions)
+    if test_time is not None:
+        run.save_settings()
     tuned_on = [rows.image_id(int(i)) for i in s.rows]
     for name in other:
         _judge_again(run, data, name, tuned_on, tuning, batch_size, workers)
@@ -109,8 +109,10 @@ def _judge_again(
     if [rows.image_id(int(i)) for i in result.scores.rows] == tuned_on:
         result = result.again(run, tuning)
     record = read_json(run.path / "results.json")
-    found = result.to_json()
-    found["conditions"] = {**record["splits"][split]["conditions"], **found["conditions"]}
+    before, found = record["splits"][split], result.to_json()
+    # The split that decisions are fitted on has no figures of the maps by decisions, which would flatter.
+    found["metrics"] = {name: value for name, value in result.metrics.items() if name in before["metrics"]}
+    found["conditions"] = {**before["conditions"], **found["conditions"]}
     record["splits"][split] = found
     result.scores.save(run.path / "scores" / f"{split}.npz", rows)
     write_json(run.path / "results.json", record)

@@ -17,7 +17,7 @@ from labelwise.training.files import read_json, write_json
 from labelwise.types import LabelSet
 
 FORMAT_VERSION = 3
-"""The newest form; 2 knows no sheet of two sizes, 1 no implications and no groups of which one label must be present."""
+"""The newest form; 2 knows no sheet of two sizes, 1 no implications and no groups that need one label."""
 ARTEFACT, CHECKSUMS = "artefact.json", "checksums.json"
 KINDS = ("onnx", "openvino", "torch", "weights")
 PRECISIONS = ("fp32", "bf16", "int8")

@@ -18,7 +18,16 @@ from labelwise.training.plain_yaml import read_yaml
 from labelwise.training.run import WEIGHTS, Run
 from labelwise.training.stopping import StopRequest
 
-_MAY_CHANGE = ("test_time", "workers", "log_every", "save_every", "tensorboard", "mlflow", "wandb", "data.max_unreadable")
+_MAY_CHANGE = (
+    "test_time",
+    "workers",
+    "log_every",
+    "save_every",
+    "tensorboard",
+    "mlflow",
+    "wandb",
+    "data.max_unreadable",
+)
 _OF_PROCESSES = ("gloo", "nccl", "peer", "process group", "processgroup")
 
 

@@ -74,9 +74,13 @@ class Run:
 
     def save(self) -> None:
         """Write settings and labels; decisions fitted before are forgotten."""
+        self.save_settings()
+        write_json(self.path / "labels.json", self.labels.to_json())
+
+    def save_settings(self) -> None:
+        """Write the settings alone."""
         settings = self.config.model_dump(mode="json")
         write_text(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-        write_json(self.path / "labels.json", self.labels.to_json())
 
     def build(self, weights: str | None = None, priors: LabelPriors | None = None) -> Method:
         """The method of these settings, newly initialised.
