@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="runs are kept here, and not made again")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--judged", type=int, default=0, help="so many of the test images; 0 for all")
     parser.add_argument("--images", type=int, default=64, help="photographs that predict is timed on")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1, help="decoding processes of the judgement")
@@ -84,6 +85,7 @@ def main() -> None:
     args = parser.parse_args()
     data = replace(ensure_splits(read(args.data)), boxes=None)
     test = data.split("test")
+    rows = test.take(np.linspace(0, len(test) - 1, args.judged).astype(int)) if args.judged else test
     files = [str(test.encoded(i)) for i in np.linspace(0, len(test) - 1, args.images).astype(int)]
     lines: list[dict[str, Any]] = []
     for seed in map(int, args.seeds.split(",")):
@@ -93,7 +95,7 @@ def main() -> None:
             found = rates([predictor_of(run) for run in runs], files, args.rounds)
             plain = None
             for run, rate in zip(runs, found, strict=True):
-                judged = evaluate(run, data, "test", pointing=False, workers=args.workers)
+                judged = evaluate(run, rows, "test", pointing=False, workers=args.workers)
                 plain = judged.metrics["mAP"] if plain is None else plain
                 lines.append(
                     {

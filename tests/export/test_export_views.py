@@ -13,7 +13,7 @@ import pytest
 import labelwise as lw
 import tiny_runs
 from labelwise.errors import LabelwiseError
-from labelwise.export import Artefact, HubModel
+from labelwise.export import Artefact
 from labelwise.export.tagger import write_tagger
 from labelwise.training import Run
 
@@ -78,7 +78,7 @@ def test_the_tagger_layout_refuses_two_sizes(exports: Path, tmp_path: Path) -> N
 def test_weights_for_the_hub_answer_by_them_too(
     exports: Path, photos: list[str], tmp_path: Path, word: str
 ) -> None:
-    HubModel.from_run(exports / f"tuned-{word}").save_pretrained(tmp_path / "hub")
+    lw.HubModel.from_run(exports / f"tuned-{word}").save_pretrained(tmp_path / "hub")
     assert Artefact.open(tmp_path / "hub").test_time == WORDS[word]
     ours = lw.load(exports / f"tuned-{word}").predict(photos)
     for own, theirs in zip(ours, lw.load(tmp_path / "hub").predict(photos), strict=True):
