@@ -11,10 +11,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from labelwise.continual.settings import ContinualSettings
-from labelwise.data.transforms import TransformConfig
+from labelwise.data.transforms import TransformConfig, TwoSizes
 from labelwise.errors import LabelwiseError
 from labelwise.training.data_settings import DataSettings
 from labelwise.training.sections import BackboneSettings, OptimSettings, Section, TeacherSettings
+from labelwise.training.test_time import larger_of, resolved
 
 
 class VectorSettings(Section):
@@ -82,6 +83,11 @@ class Config(Section):
         0,
         ge=0,
         description="side in training; 0 for 6/7 of image_size, which makes up for the crops that enlarge objects",
+    )
+    test_time: str = Field(
+        "none",
+        description="views of an image whose mean logits are the answer: none, the image alone; flip, it and its "
+        "mirror; multi-scale or multi-scale=SIDE, it and a larger one; see docs/training.md",
     )
     augment: TransformConfig = Field(TransformConfig(), description="image_size here is set by the one above")
     optim: OptimSettings = OptimSettings()
@@ -198,12 +204,23 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _views(self) -> Config:
+        self.test_time = resolved(self.test_time, self.image_size)
+        return self
+
     def terms(self) -> dict[str, dict[str, Any]]:
         """Options of the further terms of the loss, by name, where any are set."""
         return {name: getattr(self, name) for name in TERMS if getattr(self, name)}
 
     def transform(self) -> TransformConfig:
-        """The image transform of evaluation, at this run's size."""
+        """The image transform of what answers, at this run's size; with two sizes where `test_time` says so."""
+        one = self.one_view()
+        larger = larger_of(self.test_time, one.size)
+        return one if larger is None else TwoSizes(**{**dict(one), "larger": larger})
+
+    def one_view(self) -> TransformConfig:
+        """The image transform of a single view, which epochs are chosen by and maps are stored of."""
         return self._augmented(self.image_size, self.image_width)
 
     def train_transform(self, stride: int) -> TransformConfig:

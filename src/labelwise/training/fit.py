@@ -188,6 +188,7 @@ def _built(run: Run, rows: Dataset, vectors: torch.Tensor | None) -> Method:
     built = run.build("none" if config.init_from else None, priors)
     if config.init_from:
         grow_from(config.init_from, built, priors)
+    run.with_views(built.model)  # a network that cannot take them is refused before it is trained
     built.unknown = unknown_loss(config, rows, built.criterion)
     return built
 
@@ -213,7 +214,7 @@ def _finish(
         if not dataset.splits().get(split):
             continue
         rows = dataset.split(split)
-        loader = loaders.rows(rows)
+        loader = loaders.rows(rows, answering=True)
         result = judge(run, rows, loader, model, accelerator.device, split, frequencies=seen)
         refuse_failing_disk(result.scores.unreadable)
         result = replace(result, conditions={**result.conditions, **overlaps[split]})

@@ -15,7 +15,17 @@ from labelwise.methods.growth import grow
 from labelwise.training.run import Run
 from labelwise.types import LabelPriors, LabelSet
 
-_TAKEN = ("method", "backbone", "extractor", "relation", "classifier", "vectors", "image_size", "augment")
+_TAKEN = (
+    "method",
+    "backbone",
+    "extractor",
+    "relation",
+    "classifier",
+    "vectors",
+    "image_size",
+    "augment",
+    "test_time",
+)
 
 
 def settings_of(init_from: str | Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from labelwise.data.transforms import build_transform
 from labelwise.training.config import Config
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
+from labelwise.training.test_time import NONE
 
 
 class Loaders:
@@ -48,13 +49,19 @@ class Loaders:
         self._open.append(loader)
         return loader
 
-    def rows(self, rows: Dataset) -> EvalLoader:
-        """This process's share of the rows, each once and as evaluation sees them."""
+    def rows(self, rows: Dataset, answering: bool = False) -> EvalLoader:
+        """This process's share of the rows, each once and not augmented.
+
+        Args:
+            rows: the images.
+            answering: as `test_time` sees them, for the judgement at the end; photographs where it takes more than one
+                view, for stored maps are of one.
+        """
         c = self._config
-        if c.backbone.freeze:
+        if c.backbone.freeze and not (answering and c.test_time != NONE):
             loader = EvalLoader(rows, 64, **self._share, source=self._maps(rows))
         else:
-            transform = build_transform(c.transform(), train=False)
+            transform = build_transform(c.transform() if answering else c.one_view(), train=False)
             loader = eval_loader(
                 rows, transform, batch_size=c.batch_size, workers=self.workers, **self._share
             )

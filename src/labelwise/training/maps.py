@@ -62,7 +62,7 @@ def stored_maps(
 @torch.no_grad()
 def _shape(backbone: TimmBackbone, config: Config, device: torch.device) -> tuple[int, ...]:
     """C, h, w of a map."""
-    image = build_transform(config.transform(), train=False)(torch.zeros(3, 64, 64, dtype=torch.uint8))
+    image = build_transform(config.one_view(), train=False)(torch.zeros(3, 64, 64, dtype=torch.uint8))
     return tuple(backbone(image[None].to(device)).shape[1:])
 
 
@@ -77,7 +77,7 @@ def _compute(
     place: int = 0,
     places: int = 1,
 ) -> list[tuple[int, str]]:
-    transform = build_transform(config.transform(), train=False)
+    transform = build_transform(config.one_view(), train=False)
     return fill(dataset, transform, workers, lambda images: backbone(images.to(device)), part, place, places)
 
 
@@ -128,7 +128,7 @@ def fill(
 
 def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
     digest = hashlib.sha256()
-    transform = config.transform()
+    transform = config.one_view()
     size = transform.model_dump_json(include={"image_size", "resize"})
     if transform.bits != BITS:
         size += f" {transform.bits} bits"

@@ -33,6 +33,7 @@ from labelwise.training.maps import MapSource, fill, images_key, shares, stored_
 from labelwise.training.run import WEIGHTS, Run
 from labelwise.training.sections import TeacherSettings
 from labelwise.training.stored import stored
+from labelwise.training.test_time import NONE
 from labelwise.types import Batch, LabelSet
 
 
@@ -153,9 +154,9 @@ class Teacher:
         place: int = 0,
         places: int = 1,
     ) -> list[tuple[int, str]]:
-        """Fill a share of the answers: of stored maps, where the teacher's backbone rested as it learned."""
+        """Fill a share of the answers: of stored maps, where the teacher's backbone rested and it takes one view."""
         c, model = self.run.config, self.model.to(device)
-        if not c.backbone.freeze:
+        if not c.backbone.freeze or c.test_time != NONE:
             transform = build_transform(c.transform(), train=False)
             answer = partial(self._answer, device=device, is_map=False)
             return fill(rows, transform, workers, answer, part, place, places)
@@ -206,6 +207,7 @@ def _digest(run: Run) -> str:
     size = t.model_dump(mode="json", include={"image_size", "resize"})
     told = [
         run.labels.names,
+        c.test_time,
         c.method,
         c.backbone.name,
         c.backbone.stage,
