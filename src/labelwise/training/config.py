@@ -123,6 +123,10 @@ class Config(Section):
         description="TF32 for matrix products of the training in fp32, on GPUs that have it; less exact, faster",
     )
     compile: bool = Field(False, description="torch.compile the step")
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        description="full: each of several processes holds a share of weights, gradients, moments and averages (FSDP2)",
+    )
     frequency_bounds: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         (20, 100),
         description="fewest and most training images of a label of the medium group in the figures by frequency: "
