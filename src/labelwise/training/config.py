@@ -21,13 +21,21 @@ from labelwise.training.test_time import larger_of, resolved
 class VectorSettings(Section):
     """One vector a label, for methods that start from the label's name."""
 
-    source: str = Field("learned", description="learned, package:NAME, or a file of words and their numbers")
-    dim: int = Field(
-        50, ge=1, description="numbers a label; a file's or package's own width where one is named"
+    source: str = Field(
+        "learned",
+        description="learned, package:NAME, a file of words and their numbers, or the folder of a "
+        "sentence-transformers model",
     )
+    descriptions: str = Field(
+        "",
+        description="CSV of name and description: what a sentence-transformers model reads in a name's place",
+    )
+    dim: int = Field(50, ge=1, description="numbers a label; the source's own width where one is named")
     missing: list[str] = Field(
         default_factory=list, description="labels that the source lacks, whose vectors are learned; filled in"
     )
+    digest: str = Field("", description="of the files of a sentence-transformers model; filled in")
+    texts_digest: str = Field("", description="of the file of descriptions; filled in")
 
 
 TERMS = ("blending", "contrast", "discriminative", "consistency", "pseudo", "rules")
@@ -123,6 +131,10 @@ class Config(Section):
         description="TF32 for matrix products of the training in fp32, on GPUs that have it; less exact, faster",
     )
     compile: bool = Field(False, description="torch.compile the step")
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        description="full: each of several processes holds a share of weights, gradients, moments and averages (FSDP2)",
+    )
     frequency_bounds: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         (20, 100),
         description="fewest and most training images of a label of the medium group in the figures by frequency: "

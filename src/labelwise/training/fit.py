@@ -187,7 +187,7 @@ def _built(run: Run, rows: Dataset, vectors: torch.Tensor | None) -> Method:
     priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
     built = run.build("none" if config.init_from else None, priors)
     if config.init_from:
-        grow_from(config.init_from, built, priors)
+        grow_from(config.init_from, config, built, priors)
     run.with_views(built.model)  # a network that cannot take them is refused before it is trained
     built.unknown = unknown_loss(config, rows, built.criterion)
     return built

@@ -28,6 +28,7 @@ _MAY_CHANGE = (
     "wandb",
     "data.max_unreadable",
 )
+_OF_VECTORS = ("vectors.dim", "vectors.missing", "vectors.digest", "vectors.texts_digest")
 _OF_PROCESSES = ("gloo", "nccl", "peer", "process group", "processgroup")
 
 
@@ -111,7 +112,9 @@ def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
         raise LabelwiseError(
             f"--resume with another {changed[0]} ({now.get(changed[0])} after {before.get(changed[0])})",
             "the settings that the run began with",
-            "leave the setting out, or use another --out",
+            "put what vectors.source and vectors.descriptions name back, or use another --out"
+            if changed[0] in _OF_VECTORS
+            else "leave the setting out, or use another --out",
         )
     if recorded(run.path).get("data", record["data"]) != record["data"]:
         raise LabelwiseError(
