@@ -82,7 +82,7 @@ class Guard:
         losses = torch.stack([value.detach().float() for value in terms.values()]).to(norms.device)
         marks = torch.cat([losses, norms.float()]).isfinite()
         self._marks.append((step, [*terms, *found], marks, rows))
-        if self._clip:
+        if self._clip and gradients:
             factor = (self._clip / (torch.linalg.vector_norm(norms) + 1e-6)).clamp(max=1)
             torch._foreach_mul_([local(gradient) for gradient in gradients], factor)
         # A gradient is one sum over the processes, but a loss is each one's own.
