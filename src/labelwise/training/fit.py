@@ -31,6 +31,7 @@ from labelwise.training.loop import Trainer
 from labelwise.training.mistakes import warn_of_mistakes
 from labelwise.training.peers import watched_peers
 from labelwise.training.priors import count_priors, word_vectors
+from labelwise.training.probe import Probe
 from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import as_begun, claim, record_of, told_failures
@@ -152,7 +153,7 @@ def _train(
         judge_by = (loaders.rows(validation), validation) if validation is not None else None
         examples = cache(lambda: loaders.rows(rows))
         train_on = loaders.train(rows)
-        trainer = Trainer(run, built, train_on, rows, judge_by, accelerator, examples, stop, begun)
+        trainer = (Probe if config.optim.name == "exact" else Trainer)(run, built, train_on, rows, judge_by, accelerator, examples, stop, begun)
         if resume:
             trainer.resume()
         watch.say(_opening(dataset, trainer))
