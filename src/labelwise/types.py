@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from labelwise.errors import LabelwiseError
 from labelwise.lazy import torch
 from labelwise.rules import Rules
+from labelwise.taught import Taught
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,7 @@ class Batch:
         unreadable: (row, reason) of each image of this batch that could not be decoded and is left out.
         divisor: what its classification loss divides by where it is one of several batches of a step, see
             `Method.divisor`; `None` for its own number of cells or images.
+        taught: a teacher's answers to it, `None` where there is no teacher.
     """
 
     images: torch.Tensor
@@ -284,11 +286,12 @@ class Batch:
     is_map: bool = False
     unreadable: tuple[tuple[int, str], ...] = ()
     divisor: torch.Tensor | None = None
+    taught: Taught | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         images, targets = self.images.to(device, non_blocking=True), self.targets.to(device, True)
-        return Batch(images, targets, self.index, self.is_map, self.unreadable, self.divisor)
+        return replace(self, images=images, targets=targets, taught=self.taught and self.taught.to(device))
 
 
 LabelMaps = Callable[[int, float, str], Any]

@@ -52,7 +52,10 @@ def test_checking_a_table_loads_no_torch_where_fingerprints_are_kept(tmp_path: P
         "import sys\nfrom labelwise.data.check import check\n"
         f"check('csv:{tmp_path / 't.csv'}'); print('torch' in sys.modules)"
     )
-    seen = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in "12"]
+    seen = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        for _ in "12"
+    ]
     assert seen[1].stdout.strip() == "False"
 
 

@@ -13,8 +13,11 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
+from labelwise.extractors import Pooled
 from labelwise.methods import Method, create_method, create_model
+from labelwise.methods.teacher_term import TeacherTerm
 from labelwise.registry import list_methods
+from labelwise.taught import Taught
 from labelwise.types import Batch, LabelPriors, LabelSet, Targets
 
 LABELS = 7  # no other dimension of these models is 7, so that a dimension of 7 is the labels'
@@ -223,6 +226,33 @@ def test_unknown_cells_have_no_influence_bit_for_bit(name: str, filling: float) 
         loss.backward()
         found.append({"loss": loss.detach(), **gradients(method)})
     assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+
+
+@every_method
+def test_a_teacher_is_learned_by_every_method(name: str) -> None:
+    """Its scores by all, its label features by those that have such; what is not seen moves nothing."""
+    shared = isinstance(build(name).model.extractor, Pooled)
+    found = {}
+    for seen in (True, False):
+        method, batch = build(name), a_batch()
+        width = int(method.model.extractor.dim) + 1  # type: ignore[arg-type, operator]
+        method.terms["teacher"] = TeacherTerm(width - 1, width, 1.0, 0.0 if shared else 1.0, 2.0)
+        g = torch.Generator().manual_seed(1)
+        z, f = torch.randn(3, LABELS, generator=g), torch.randn(3, LABELS, width, generator=g)
+        rows = torch.tensor([seen] * 3)
+        batch.taught = Taught(z, None if shared else f, z.sigmoid() * rows[:, None], rows)
+        batch.targets.known[:] = False
+        terms = method(batch)
+        terms["loss"].backward()
+        assert {key for key in terms if "teacher" in key} == (
+            {"teacher_logits"} if shared else {"teacher_logits", "teacher_features"}
+        )
+        found[seen] = gradients(method)
+    assert all(g is not None and g.isfinite().all() for g in found[True].values())
+    assert all(g.any() for key, g in found[True].items() if key.startswith("terms.teacher"))
+    head = "model." if shared else "model.extractor."  # a pool has nothing to learn
+    assert any(g.any() for key, g in found[True].items() if key.startswith(head))
+    assert not any(g.any() for g in found[False].values() if g is not None)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ A process of its own, for models are traced through their bytecode, and the type
 from __future__ import annotations
 
 import functools
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 from torch.onnx._internal.exporter import _registration
 
+from labelwise.data import read
 from labelwise.errors import LabelwiseError
+from labelwise.evaluation.tune import tune_run
 from labelwise.export import export_run
 from labelwise.export.graph import program, write_graph
 from labelwise.methods import create_model
 from labelwise.model import LabelModel
 from labelwise.registry import list_methods
+from labelwise.training import Run
 
 NAMES, SIDE = tuple("abcdefg"), 64
 FAMILIES = ("test_efficientnet", "test_vit", "tiny_export_swin")
@@ -97,6 +101,10 @@ def main(out: Path, run: Path) -> None:
             (out / name / "error.txt").write_text(str(error))
     export_run(run, out / "run-onnx", "onnx", images=10, tagger=True)
     export_run(run, out / "run-torch", "torch", images=4, maps=False)
+    for word in ("flip", "multi-scale"):
+        changed = Path(shutil.copytree(run, out / f"tuned-{word}"))
+        tune_run(changed, read(Run.open(run).config.data.source), test_time=word)
+        export_run(changed, out / f"run-{word}", "onnx", images=4, tagger=word == "flip")
 
 
 if __name__ == "__main__":

@@ -104,11 +104,11 @@ def test_a_missing_file_is_refused_by_name(folder: Path) -> None:
         Artefact.open(folder)
 
 
-@pytest.mark.parametrize("version", [3, 0, "1", None])
+@pytest.mark.parametrize("version", [4, 0, "1", None])
 def test_other_versions_are_refused(folder: Path, version: object) -> None:
     change(folder, format_version=version)
     with pytest.raises(
-        LabelwiseError, match=rf"format version {version}; expected version 2 or older; upgrade"
+        LabelwiseError, match=rf"format version {version}; expected version 3 or older; upgrade"
     ):
         Artefact.open(folder)
 

@@ -6,6 +6,7 @@ A process of its own, for models are traced through their bytecode, and the type
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,9 @@ from torch._dynamo.testing import CompileCounter
 from labelwise.losses.strategies import STRATEGIES
 from labelwise.losses.unknown import Facts, UnknownLoss
 from labelwise.methods import create_method
+from labelwise.methods.teacher_term import TeacherTerm
 from labelwise.registry import list_methods
+from labelwise.taught import Taught
 from labelwise.types import Batch, Targets
 
 LABELS, ROWS, EPOCHS = tuple("abcde"), 8, 3
@@ -34,13 +37,15 @@ class Patches(nn.Module):
         return self.net(images.float() / 255)
 
 
-def graphs(name: str, terms: dict[str, dict[str, float]], strategy: str) -> list[int]:
-    """Graphs made in each epoch."""
+def graphs(name: str, terms: dict[str, dict[str, float]], strategy: str, teacher: int = 0) -> list[int]:
+    """Graphs made in each epoch; a teacher has label features of the given width."""
     torch._dynamo.reset()
     counter = CompileCounter()
     method = create_method(name, LABELS, Patches(), terms=terms).train()
     if strategy:
         method.unknown = UnknownLoss(method.criterion, STRATEGIES[strategy](Facts(ROWS, len(LABELS))))
+    if teacher:
+        method.terms["teacher"] = TeacherTerm(int(method.model.extractor.dim), teacher)  # type: ignore[arg-type]
     method.compile_parts(backend=counter)
     draw = torch.Generator().manual_seed(0)
     found = []
@@ -53,7 +58,12 @@ def graphs(name: str, terms: dict[str, dict[str, float]], strategy: str) -> list
             images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=draw)
             values = torch.rand(4, len(LABELS), generator=draw).round()
             known = torch.rand(4, len(LABELS), generator=draw) < 0.7
-            method(Batch(images, Targets(values, known), index))["loss"].backward()
+            batch = Batch(images, Targets(values, known), index)
+            if teacher:
+                features = torch.rand(4, len(LABELS), teacher, generator=draw)
+                seen = torch.rand(4, generator=draw) < 0.9
+                batch.taught = Taught(values - 0.5, features, values * seen[:, None], seen)
+            method(batch)["loss"].backward()
         found.append(counter.frame_count - before)
     return found
 
@@ -61,7 +71,10 @@ def graphs(name: str, terms: dict[str, dict[str, float]], strategy: str) -> list
 if __name__ == "__main__":
     term = {"discriminative": {"weight": 0.1}}
     ways = {"plain": ({}, ""), "term": (term, ""), "strategy": (term, "ll-r")}
-    chosen = {"dlfl": ways, "ssgrl": ways}  # every way for two, the fullest for all
+    chosen: dict[str, dict[str, Any]] = {
+        "dlfl": {**ways, "taught": ({}, "", 20)},
+        "ssgrl": ways,
+    }  # every way for two, the fullest for all
     print(
         json.dumps(
             {

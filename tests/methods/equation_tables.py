@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     *sorted((ROOT / "docs/methods").glob("*.md")),
-    *(ROOT / "docs" / name for name in ("losses.md", "partial-labels.md", "continual.md")),
+    *(ROOT / "docs" / name for name in ("losses.md", "partial-labels.md", "continual.md", "distillation.md")),
 ]
 HEADER = "| equation | line | differs |"
 # Equation by equation, the function of a `slow_*.py` beside this file, or the test that holds a slow form.

@@ -50,7 +50,9 @@ def test_a_label_without_known_cells_and_one_without_positives_stay_finite() -> 
     assert found.bias[0, 1] < -3 and torch.isfinite(found.weight).all()
 
 
-def test_a_whole_run_is_at_its_optimum_and_goes_on(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_whole_run_is_at_its_optimum_and_goes_on(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     source = scenes(tmp_path_factory.getbasetemp())
     run = train(make_config(linear(source)), tmp_path / "a", quiet=True)
     model = run.model()

@@ -44,6 +44,7 @@ def corruption(
             "backbone": c.backbone.name,
             "frozen_backbone": c.backbone.freeze,
             "image_size": c.image_size,
+            "test_time_augmentation": c.test_time,
             "seed": c.seed,
         },
     }

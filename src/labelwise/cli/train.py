@@ -37,6 +37,10 @@ def train(
         Path | None,
         typer.Option(help="go on from this run: its labels stay, new ones are added", metavar="RUN"),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="learn from this run's scores and label features too", metavar="RUN"),
+    ] = None,
     unknown: Annotated[
         str | None, typer.Option(help="what the loss does with unknown labels  [default: auto]")
     ] = None,
@@ -68,6 +72,7 @@ def train(
         "data.known_proportion": known_proportion,
         "data.known": "single-positive" if single_positive else None,
         "unknown.name": unknown,
+        "teacher.run": None if teacher is None else str(teacher),
         "backbone.freeze": freeze_backbone or None,
         "epochs": epochs,
         "batch_size": batch_size,

@@ -17,6 +17,13 @@ def tune(
         str, typer.Option(help="f1, precision=P, recall=R, cost=FP:FN or top=K", metavar="AIM")
     ] = "f1",
     calibration: Annotated[str, typer.Option(help="platt, temperature or none")] = "platt",
+    test_time: Annotated[
+        str | None,
+        typer.Option(
+            help="also answer by other views of an image: none, flip, multi-scale or multi-scale=SIDE",
+            metavar="VIEWS",
+        ),
+    ] = None,
     json: options.Json = False,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = 1,
@@ -36,10 +43,17 @@ def tune(
     from labelwise.evaluation.tune import tune_run
     from labelwise.training.run import Run
 
-    opened = Run.open(run)
+    opened = Run.open(run, test_time)
     source = ensure_splits(read(data or opened.config.data.source), seed=opened.config.seed)
     tuning, result = tune_run(
-        opened, source, split, objective, calibration, batch_size=batch_size, workers=workers
+        opened,
+        source,
+        split,
+        objective,
+        calibration,
+        test_time=test_time,
+        batch_size=batch_size,
+        workers=workers,
     )
     for note in result.conditions["data_notes"][len(source.notes) :]:
         typer.echo(f"note: {note}", err=True)

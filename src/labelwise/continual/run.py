@@ -28,6 +28,7 @@ from labelwise.training.resuming import claim, record_of
 from labelwise.training.run import WEIGHTS, Run
 from labelwise.training.sealed import is_whole
 from labelwise.training.stopping import StopRequest
+from labelwise.training.test_time import NONE
 
 RESULT = "continual.json"
 
@@ -56,6 +57,16 @@ def _refuse_draws(config: Config) -> None:
     if config.sampling != "shuffle":
         raise LabelwiseError(
             f"sampling={config.sampling} with a stream", "images in the stream's order", "leave it out"
+        )
+    if config.teacher.run:
+        raise LabelwiseError(
+            f"--teacher {config.teacher.run} with a stream", "a table that is learned whole", "leave it out"
+        )
+    if config.test_time != NONE:
+        raise LabelwiseError(
+            f"test_time={config.test_time} with a stream",
+            "stored maps, which are of one view",
+            "leave it out",
         )
     for name in ("train_images", "long_tail", "known_proportion", "known", "mask_file"):
         value = getattr(config.data, name)

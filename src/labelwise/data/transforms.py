@@ -17,6 +17,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from labelwise.data.decode import MAX_PIXELS, decode_image
 from labelwise.data.pixels import BITS
+from labelwise.data.sheet import laid, sheet_size
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
@@ -59,12 +60,34 @@ class TransformConfig(BaseModel):
         """Height and width in pixels."""
         return self.image_size if isinstance(self.image_size, tuple) else (self.image_size, self.image_size)
 
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each view of an image that the fixed transform makes."""
+        return (self.size,)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of what the fixed transform gives: of the view, or of the sheet of several."""
+        return sheet_size(self.sizes)
+
+
+class TwoSizes(TransformConfig):
+    """An image at two sizes, each resized from the whole image, on one sheet."""
+
+    larger: tuple[Side, Side] = Field(description="height and width of the second view")
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """The size, then the larger one."""
+        return self.size, self.larger
+
 
 class ImageTransform:
     """uint8 `[3, H, W]` -> uint8 `[3, h, w]` by one configuration.
 
     In training: window (`resize`, `multi_scale`) -> resize -> pad and shift -> flip -> RandAugment -> cutout,
-    drawing from torch's global generator (see `keyed`). Otherwise: central window -> resize, nothing drawn.
+    drawing from torch's global generator (see `keyed`). Otherwise: central window -> resize, nothing drawn; for
+    `TwoSizes` both sizes on one sheet.
 
     Args:
         config: the settings.
@@ -73,6 +96,7 @@ class ImageTransform:
 
     def __init__(self, config: TransformConfig, train: bool) -> None:
         self.config, self.train = config, train
+        self._views = [config.model_copy(update={"image_size": size}) for size in config.sizes]
         ops, magnitude = config.randaugment_ops, config.randaugment_magnitude
         self._randaugment = v2.RandAugment(ops, magnitude, fill=[MID_GREY] * 3) if train and ops else None
 
@@ -80,7 +104,7 @@ class ImageTransform:
     def shrink_to(self) -> int:
         """Pixels: the sides that `decode_image(shrink_to=)` must keep so that no window is enlarged."""
         scales = self.config.multi_scale if self.train else ()
-        return math.ceil(max(self.config.size) / min(scales, default=1.0))
+        return math.ceil(max(map(max, self.config.sizes)) / min(scales, default=1.0))
 
     def decode(
         self, source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
@@ -91,9 +115,10 @@ class ImageTransform:
         )
 
     def __call__(self, image: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "3 h w"]:
-        image = _window(image, self.config, self.train)
         if not self.train:
-            return image
+            views = [_window(image, view, False) for view in self._views]
+            return laid(views) if len(views) > 1 else views[0]
+        image = _window(image, self.config, True)
         if self.config.pad:
             image = _shifted(image, self.config.pad)
         if self.config.flip and torch.rand(()) < self.config.flip:

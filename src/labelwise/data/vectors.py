@@ -1,4 +1,4 @@
-"""Word vectors for label names, from a file or an installed package."""
+"""Vectors for label names, from a file, an installed package or a model of sentences."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from labelwise.data.sentences import MODULES, digest_of, digest_of_texts, embed, sentences_of
 from labelwise.errors import LabelwiseError, first_line
 
 
@@ -21,26 +22,42 @@ class WordVectors:
     Args:
         vectors: `[L, V]` float32; zeros where a label is missing.
         missing: labels of which at least one word has no vector, in order.
+        digest: of the files of a model of sentences; "" for word vectors.
+        texts_digest: of the file of descriptions; "" for none.
     """
 
     vectors: np.ndarray
     missing: tuple[str, ...]
+    digest: str = ""
+    texts_digest: str = ""
 
 
-def read_vectors(source: str, names: Sequence[str]) -> WordVectors:
-    """Word vectors of label names: the mean over a name's words.
+def read_vectors(source: str, names: Sequence[str], descriptions: str = "") -> WordVectors:
+    """Vectors of label names: the mean over a name's words, or the embedding of the name or description.
 
-    A name is looked up whole, then word by word (`potted_plant`, `potted plant` and `pottedPlant` are two words), and
-    at last as two words written together (`diningtable`), cut where both halves are the commonest.
+    With word vectors, a name is looked up whole, then word by word (`potted_plant`, `potted plant` and `pottedPlant`
+    are two words), and at last as two words written together (`diningtable`), cut where both halves are the commonest.
 
     Args:
-        source: `package:NAME`, an installed package that holds one list of words and one array, or a text file with a
-            word and its numbers on each line, as GloVe's and word2vec's.
+        source: `package:NAME`, an installed package that holds one list of words and one array, or one
+            sentence-transformers model; a folder with such a model; or a text file with a word and its numbers on
+            each line, as GloVe's and word2vec's.
         names: label names.
+        descriptions: a CSV of label names and what is embedded in their place; for models of sentences.
 
     Raises:
         LabelwiseError: no such package or file, a line whose width differs, or no label found at all.
     """
+    folder = _model_folder(source)
+    if folder is not None:
+        texts = sentences_of(names, descriptions)
+        return WordVectors(embed(folder, texts), (), digest_of(folder), digest_of_texts(descriptions))
+    if descriptions:
+        raise LabelwiseError(
+            f"vectors.descriptions with vectors.source={source}",
+            "a sentence-transformers model, which reads sentences",
+            "leave vectors.descriptions out, or name a model",
+        )
     wanted = {form for name in names for form in _forms(name)}
     found = _from_package(source, wanted) if source.startswith("package:") else _from_text(source, wanted)
     rank = {word: i for i, word in enumerate(found)}
@@ -165,20 +182,38 @@ def _vector(numbers: str, place: str) -> np.ndarray:
     return found
 
 
-def _from_package(source: str, wanted: set[str]) -> dict[str, np.ndarray]:
+def _model_folder(source: str) -> Path | None:
+    """The folder of the model of sentences that a source names; `None` for one of word vectors."""
+    if not source.startswith("package:"):
+        return Path(source) if Path(source).is_dir() else None
+    models = [f for f in _files(source) if f.name == MODULES]
+    if len(models) > 1:
+        raise LabelwiseError(
+            f"package {source.removeprefix('package:')!r} with {len(models)} models of sentences",
+            f"one {MODULES}",
+            "name the folder of one of them",
+        )
+    return Path(str(models[0].locate())).parent if models else None
+
+
+def _files(source: str) -> list[metadata.PackagePath]:
     name = source.removeprefix("package:")
     try:
-        files = metadata.files(name) or []
+        return list(metadata.files(name) or [])
     except metadata.PackageNotFoundError:
         raise LabelwiseError(
             f"vectors {source!r}", "an installed package", f"run: pip install {name}"
         ) from None
+
+
+def _from_package(source: str, wanted: set[str]) -> dict[str, np.ndarray]:
+    name, files = source.removeprefix("package:"), _files(source)
     arrays = [f for f in files if f.suffix == ".npy"]
     lists = [f for f in files if f.suffix == ".parquet"]
     if len(arrays) != 1 or len(lists) != 1:
         raise LabelwiseError(
             f"package {name!r} with {len(arrays)} arrays and {len(lists)} word lists",
-            "one .npy array and one .parquet list of words",
+            "one .npy array and one .parquet list of words, or one sentence-transformers model",
             "name another package",
         )
     words, array = _read(name, lists[0], arrays[0])

@@ -14,6 +14,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
+from labelwise.data.sheet import laid, parts
 from labelwise.data.transforms import MID_GREY, ImageTransform, build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import Scores, collect
@@ -79,6 +80,12 @@ class Corruption:
         shown = self.transform(image)
         if not self.kind:
             return shown
+        sizes = self.transform.config.sizes
+        if len(sizes) > 1:
+            return laid([self._corrupted(view) for view in parts(shown, sizes)])
+        return self._corrupted(shown)
+
+    def _corrupted(self, shown: Picture) -> Picture:
         key = f"{self.seed} {self.kind} {self.strength}".encode()
         digest = hashlib.blake2b(shown.contiguous().numpy().tobytes(), digest_size=7, key=key).digest()
         draws = Generator().manual_seed(int.from_bytes(digest, "little"))

@@ -223,7 +223,7 @@ def _conditions(run: Run, rows: Dataset, scores: Scores, split: str) -> dict[str
         "resize": f"{c.augment.resize}, bicubic, antialiased",
         "loss": c.loss,
         "weights_evaluated": f"{WEIGHTS}, {'averaged (EMA)' if c.ema else 'raw'}",
-        "test_time_augmentation": "none",
+        "test_time_augmentation": c.test_time,
         "seed": c.seed,
         "decisions_from": run.decisions().source,
         "precision": "fp32",

@@ -12,6 +12,7 @@ from labelwise.evaluation.figures import figures
 from labelwise.evaluation.scores import StoredScores
 from labelwise.training.files import read_json, write_json
 from labelwise.training.run import Run
+from labelwise.training.test_time import NONE
 
 NOT_FOR_TUNING = {
     "test": "what is fitted on test looks better there than it is, and nothing is left to judge by",
@@ -26,6 +27,7 @@ def tune_run(
     objective: str = "f1",
     calibration: str = "platt",
     *,
+    test_time: str | None = None,
     batch_size: int = 32,
     workers: int = 0,
 ) -> tuple[Tuning, Result]:
@@ -39,6 +41,8 @@ def tune_run(
         split: where to fit; neither `train` nor `test`.
         objective: see `labelwise.decisions.tune`.
         calibration: likewise.
+        test_time: how the run answers from now on, see `labelwise.training.test_time`: decisions are fitted on its new
+            scores, and every split that the run has figures of is judged again; `None` leaves it as it is.
         batch_size: images at once.
         workers: decoding processes.
 
@@ -46,9 +50,11 @@ def tune_run(
         What was fitted, and the split judged by fits without each image's fold.
 
     Raises:
-        LabelwiseError: the split is train or test, there is none such, or another objective or calibration.
+        LabelwiseError: the split is train or test, there is none such, or another objective or calibration; another
+            `test_time` that the network cannot take, or on other data than the run was judged on.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
+    path = run.path if isinstance(run, Run) else Path(run)
+    run = Run.open(path, test_time) if test_time is not None or not isinstance(run, Run) else run
     for part in split.split("+"):
         if part in NOT_FOR_TUNING:
             raise LabelwiseError(
@@ -56,13 +62,60 @@ def tune_run(
                 "a split that neither trains nor judges",
                 "take --split val; `labelwise data split` makes one",
             )
+    other = _of_other_views(run)
+    for name in other:
+        _refuse_other_rows(run, data, name)
     result = evaluate(run, data, split, pointing=False, batch_size=batch_size, workers=workers)
     s, rows = result.scores, data.split(split)
     never, of = run.decisions().never, f"{split} of {data.source}"
     tuning = tune(s.logits, s.hard, s.known, run.labels, objective, calibration, of, never)
     run.save_decisions(tuning.decisions)
-    _refresh(run, [rows.image_id(int(i)) for i in s.rows], tuning)
+    if test_time is not None:
+        run.save_settings()
+    tuned_on = [rows.image_id(int(i)) for i in s.rows]
+    for name in other:
+        _judge_again(run, data, name, tuned_on, tuning, batch_size, workers)
+    _refresh(run, tuned_on, tuning)
     return tuning, result.again(run, tuning)
+
+
+def _of_other_views(run: Run) -> list[str]:
+    """Splits that the run has figures of under another `test_time`."""
+    if not (run.path / "results.json").is_file():
+        return []
+    splits = read_json(run.path / "results.json")["splits"]
+    now, key = run.config.test_time, "test_time_augmentation"
+    return [name for name, found in splits.items() if found["conditions"].get(key, NONE) != now]
+
+
+def _refuse_other_rows(run: Run, data: Dataset, split: str) -> None:
+    file, here = run.path / "scores" / f"{split}.npz", set[str]()
+    if data.splits().get(split):
+        rows = data.split(split)
+        here = {rows.image_id(i) for i in range(len(rows))}
+    if not here or (file.is_file() and not here >= set(StoredScores.read(file).ids.tolist())):
+        raise LabelwiseError(
+            f"another test_time on data without the {split} images that the run was judged on",
+            "the run's own data, for its figures are taken again",
+            "leave --data out",
+        )
+
+
+def _judge_again(
+    run: Run, data: Dataset, split: str, tuned_on: list[str], tuning: Tuning, batch_size: int, workers: int
+) -> None:
+    """New scores and figures of a split, in place of those of other views."""
+    result, rows = evaluate(run, data, split, batch_size=batch_size, workers=workers), data.split(split)
+    if [rows.image_id(int(i)) for i in result.scores.rows] == tuned_on:
+        result = result.again(run, tuning)
+    record = read_json(run.path / "results.json")
+    before, found = record["splits"][split], result.to_json()
+    # The split that decisions are fitted on has no figures of the maps by decisions, which would flatter.
+    found["metrics"] = {name: value for name, value in result.metrics.items() if name in before["metrics"]}
+    found["conditions"] = {**before["conditions"], **found["conditions"]}
+    record["splits"][split] = found
+    result.scores.save(run.path / "scores" / f"{split}.npz", rows)
+    write_json(run.path / "results.json", record)
 
 
 def _refresh(run: Run, tuned_on: list[str], tuning: Tuning) -> None:

@@ -15,6 +15,9 @@ from labelwise.training.config import make_config
 from labelwise.training.files import read_json
 from labelwise.training.fit import train
 
+ROW = "row:"
+"""Before the name of a row of the plan, where a run teaches."""
+
 
 @dataclass(frozen=True)
 class SweepRun:
@@ -92,14 +95,35 @@ class Plan:
         for seed in self.seeds:
             for share in shares:
                 for row in self.rows:
-                    known = "" if share is None else f"-known{share:g}"
-                    found.append(SweepRun(row, share, seed, out / f"{row}{known}-seed{seed}"))
+                    found.append(SweepRun(row, share, seed, out / _folder(row, share, seed)))
         return list(dict.fromkeys(found))
 
     def of_run(self, run: SweepRun, over: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings of a run, with `over` laid over the plan's own."""
+        """All settings of a run, with `over` laid over the plan's own; a row that teaches becomes its run.
+
+        Raises:
+            LabelwiseError: a teacher that is no row above this one.
+        """
         share = {} if run.proportion is None else {"data": {"known_proportion": run.proportion}}
-        return merged(self.settings, self.rows[run.row] or {}, over, share, {"seed": run.seed})
+        found = merged(self.settings, self.rows[run.row] or {}, over, share, {"seed": run.seed})
+        teacher = found.get("teacher")
+        named = teacher.get("run") if isinstance(teacher, Mapping) else teacher
+        if isinstance(named, str) and named.startswith(ROW):
+            path = run.path.with_name(_folder(self._earlier(named, run.row), run.proportion, run.seed))
+            found["teacher"] = {**(teacher if isinstance(teacher, Mapping) else {}), "run": str(path)}
+        return found
+
+    def _earlier(self, named: str, row: str) -> str:
+        """The row that teaches another one, which stands after it."""
+        rows = list(self.rows)
+        before, name = rows[: rows.index(row)], named.removeprefix(ROW)
+        if name not in before:
+            raise LabelwiseError(
+                f"teacher.run={named} of row {row!r}",
+                f"{ROW}NAME of a row above it: {', '.join(before) or 'none'}",
+                "correct the plan",
+            )
+        return name
 
 
 @dataclass(frozen=True)
@@ -177,6 +201,11 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(old, Mapping) and isinstance(value, Mapping) and key not in ("loss", "unknown")
             found[key] = merged(dict(old or {}), value) if both else deepcopy(value)
     return found
+
+
+def _folder(row: str, share: float | None, seed: int) -> str:
+    known = "" if share is None else f"-known{share:g}"
+    return f"{row}{known}-seed{seed}"
 
 
 def _is_share(value: Any) -> bool:

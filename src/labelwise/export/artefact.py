@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.data.pixels import BITS
-from labelwise.data.transforms import TransformConfig
+from labelwise.data.transforms import TransformConfig, TwoSizes
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.training.files import read_json, write_json
 from labelwise.types import LabelSet
 
-FORMAT_VERSION = 2
-"""The newest form; 1 knows no implications and no groups of which one label must be present."""
+FORMAT_VERSION = 3
+"""The newest form; 2 knows no sheet of two sizes, 1 no implications and no groups that need one label."""
 ARTEFACT, CHECKSUMS = "artefact.json", "checksums.json"
 KINDS = ("onnx", "openvino", "torch", "weights")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -36,6 +36,7 @@ class Preprocessing:
         mean: `[3]`, of pixels in [0, 1]; told for people, applied inside the graph.
         std: `[3]`, likewise.
         bits: that 16-bit grey images use, see `decode_image`.
+        larger: height and width of a second view, where the graph takes a sheet of two, see `labelwise.data.sheet`.
     """
 
     size: tuple[int, int]
@@ -43,14 +44,17 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     bits: int = BITS
+    larger: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back, with what never changes spelled out."""
+        sheet = "uint8 RGB [batch, 3, height + larger height, larger width], the larger image under the other"
         return {
             "size": list(self.size),
+            **({"larger": list(self.larger)} if self.larger else {}),
             "resize": self.resize,
             "interpolation": "bicubic, antialiased",
-            "input": "uint8 RGB [batch, 3, height, width]",
+            "input": sheet if self.larger else "uint8 RGB [batch, 3, height, width]",
             "normalisation": "inside the graph",
             "mean": list(self.mean),
             "std": list(self.std),
@@ -63,11 +67,16 @@ class Preprocessing:
         height, width = stored["size"]
         mean, std = tuple(stored["mean"]), tuple(stored["std"])
         bits = int(stored.get("bits_of_16_bit_grey", BITS))  # what was written before it could be set
-        return cls((int(height), int(width)), str(stored["resize"]), mean, std, bits)
+        larger = None
+        if "larger" in stored:
+            larger = int(stored["larger"][0]), int(stored["larger"][1])
+        return cls((int(height), int(width)), str(stored["resize"]), mean, std, bits, larger)
 
     def transform(self) -> TransformConfig:
         """The image transform that leads to the graph's input."""
         settings = {"image_size": self.size, "resize": self.resize, "bits": self.bits}
+        if self.larger is not None:
+            return TwoSizes.model_validate({**settings, "larger": self.larger})
         return TransformConfig.model_validate(settings)
 
 
@@ -86,6 +95,7 @@ class Artefact:
         card: where it comes from and what was measured.
         settings: of the run, where `kind` is `weights`; empty otherwise.
         precision: `fp32`, or `bf16` or `int8`, which its backbone computes in where the processor can.
+        test_time: the views whose mean logits the graph gives, see `labelwise.training.test_time`.
     """
 
     path: Path
@@ -98,15 +108,18 @@ class Artefact:
     card: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
+    test_time: str = "none"
 
     def save(self) -> None:
         """Write artefact.json, then the checksums of every file that the folder holds."""
+        # A program of form 1 would read rules as none and decide against them.
+        version = 2 if self.decisions.implies or self.decisions.exactly_one else 1
         stored = {
-            # A program of form 1 would read rules as none and decide against them.
-            "format_version": 2 if self.decisions.implies or self.decisions.exactly_one else 1,
+            "format_version": 3 if self.preprocessing.larger else version,
             "kind": self.kind,
             "file": self.file,
             "precision": self.precision,
+            "test_time": self.test_time,
             "outputs": ["logits", "maps"] if self.gives_maps else ["logits"],
             "preprocessing": self.preprocessing.to_json(),
             "labels": self.labels.to_json(),
@@ -153,6 +166,7 @@ class Artefact:
                 stored["card"],
                 stored.get("settings", {}),
                 precision,
+                str(stored.get("test_time", "none")),
             )
         except LabelwiseError:
             raise

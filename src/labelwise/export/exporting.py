@@ -157,6 +157,7 @@ class Bench:
             self.maps,
             card_of(self.run),
             precision=precision,
+            test_time=self.run.config.test_time,
         )
         return made, open_engine(made)
 
@@ -191,7 +192,7 @@ class Bench:
 
     @cached_property
     def _program(self) -> Any:
-        return program(self.eager.model, self.run.config.transform().size, self.maps)
+        return program(self.eager.model, self.run.config.transform().input_size, self.maps)
 
     def _calibration(self) -> Any:
         return calibration_batches(self.run, self.source.split("train"), CALIBRATED)
@@ -234,4 +235,5 @@ def preprocessing(run: Run, eager: Eager) -> Preprocessing:
     backbone: Any = eager.model.backbone
     transform = run.config.transform()
     mean, std = (tuple(t.flatten().tolist()) for t in (backbone.mean, backbone.std))
-    return Preprocessing(transform.size, transform.resize, mean, std, transform.bits)
+    larger = transform.sizes[1] if len(transform.sizes) > 1 else None
+    return Preprocessing(transform.size, transform.resize, mean, std, transform.bits, larger)

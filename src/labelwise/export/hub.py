@@ -118,6 +118,7 @@ class HubModel(
             True,
             card_of(run),
             settings,
+            test_time=run.config.test_time,
         )
         return cls(HubConfig.of(run.labels, prepared.size), artefact)
 
@@ -149,6 +150,7 @@ class HubModel(
             True,
             kept.card,
             kept.settings,
+            test_time=kept.test_time,
         ).save()
 
     @classmethod

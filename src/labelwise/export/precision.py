@@ -107,16 +107,19 @@ def backbone_nodes(graph: Any) -> list[str]:
     floats and back, and sums of a convolution with its shortcut. A transformer's sums, normalisations and attention
     stay in floats.
     """
-    found, convolved, weighted = [], set(), 0
+    found, convolved, early, past = [], set(), list[str](), False
     for node in graph.graph.node:
         scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
         if "'model.backbone'" not in scopes:
             continue
-        weighted += node.op_type in WEIGHTED
+        if node.op_type in WEIGHTED:
+            # Told by its weights, for a graph of two views holds every layer twice.
+            early += [node.input[1]] if len(early) < FIRST else []
+            past = node.input[1] not in early
         if node.op_type == "Conv":
             convolved.update(node.output)
         joins = node.op_type == "Add" and not convolved.isdisjoint(node.input)
-        if weighted > FIRST and (joins or node.op_type in WEIGHTED + BETWEEN):
+        if past and (joins or node.op_type in WEIGHTED + BETWEEN):
             found.append(node.name)
     return found
 

@@ -69,10 +69,17 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
             "thresholds alone, all that the tagger layout can say",
             "export without --tagger",
         )
+    transform = run.config.transform()
+    if len(transform.sizes) > 1:
+        raise LabelwiseError(
+            f"test_time = {run.config.test_time}",
+            "images of one size, all that the tagger layout can say",
+            "export without --tagger",
+        )
     folder.mkdir(parents=True)
     eager = Eager(run.model(), "cpu")
     tagger = Tagger(eager.model, decisions.scale, decisions.bias, decisions.never).eval()
-    height, width = run.config.transform().size
+    height, width = transform.size
     exported = exported_graph(tagger, torch.zeros(3, 3, height, width), INPUT)
     save_onnx(exported, folder / "model.onnx", INPUT, OUTPUTS)
     compare(

@@ -12,6 +12,7 @@ from labelwise.losses.classification import (
 )
 from labelwise.losses.contrast import pair_contrast
 from labelwise.losses.discriminative import OutputLoss, PairwiseLoss
+from labelwise.losses.distillation import feature_distance, presence, score_divergence
 from labelwise.losses.long_tail import DistributionBalancedLoss, LogitAdjustedLoss
 from labelwise.losses.rule_loss import rule_loss
 from labelwise.losses.supcon import JaccardContrast
@@ -37,8 +38,11 @@ __all__ = [
     "UnknownLoss",
     "WeightedBinaryCrossEntropy",
     "build_loss",
+    "feature_distance",
     "functional",
     "pair_contrast",
+    "presence",
     "rule_loss",
+    "score_divergence",
     "strategies",
 ]

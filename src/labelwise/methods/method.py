@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from labelwise.distributed import joined_sum
 from labelwise.losses import Moment, UnknownLoss
 from labelwise.losses.classification import CellLoss
 from labelwise.model import LabelModel
 from labelwise.rules import IndexedRules
+from labelwise.taught import Taught
 from labelwise.types import Batch, Output, Targets
 
 Examples = Callable[[], Iterable[tuple[Targets, Output]]]
@@ -52,6 +54,7 @@ class Step:
         index: `[B]` int64, row numbers in the data set.
         epoch: epochs done.
         epochs: epochs in all.
+        taught: a teacher's answers to the batch, where there is a teacher.
     """
 
     model: LabelModel
@@ -61,6 +64,7 @@ class Step:
     index: Tensor
     epoch: int
     epochs: int
+    taught: Taught | None = None
 
 
 @runtime_checkable
@@ -136,7 +140,7 @@ class Method(nn.Module):
         for name, logits in output.branches.items():
             found[name] = self.branch_weight * self._judged(logits, targets, batch, False)
         if self.terms:
-            step = Step(self.model, targets, output, self.criterion, batch.index, *self.clock)
+            step = Step(self.model, targets, output, self.criterion, batch.index, *self.clock, batch.taught)
             for term in self.terms.values():
                 found |= term(step)
         return {"loss": torch.stack(list(found.values())).sum(), **found}
@@ -147,6 +151,16 @@ class Method(nn.Module):
             return (self._compiled_loss or self.criterion)(logits, targets, **told)
         moment = Moment(batch.index, *self.clock, remembers)
         return self.unknown(logits, targets, moment, _hidden(batch), **told)
+
+    def divide(self, batches: Sequence[Batch]) -> None:
+        """Tell each of a step's batches what its losses divide by: see `divisor`, and of a teacher `Taught`."""
+        divisor = self.divisor(batches)
+        taught = [batch.taught for batch in batches if batch.taught is not None]
+        shared = (
+            taught_together(taught) if len(taught) == len(batches) else [batch.taught for batch in batches]
+        )
+        for batch, answers in zip(batches, shared, strict=True):
+            batch.divisor, batch.taught = divisor, answers
 
     def divisor(self, batches: Sequence[Batch]) -> Tensor | None:
         """What the classification loss of each of a step's batches divides by, so that the mean is that of one batch.
@@ -195,3 +209,11 @@ def _hidden(batch: Batch) -> Tensor:
     if int(batch.index[0]) in {row for row, _ in batch.unreadable}:
         return torch.zeros_like(batch.targets.known)
     return ~batch.targets.known
+
+
+def taught_together(parts: Sequence[Taught]) -> list[Taught]:
+    """The answers to the batches of one step, each with what it divides by so that the mean is the joined batch's."""
+    images = joined_sum(torch.stack([t.seen.sum().to(t.logits) for t in parts]).sum())
+    cells = joined_sum(torch.stack([t.weights.sum() for t in parts]).sum())
+    images, cells = images.clamp(min=1) / len(parts), cells.clamp(min=1) / len(parts)
+    return [replace(t, images=images, cells=cells) for t in parts]

@@ -86,7 +86,7 @@ class Server:
         self.answers = Answers(predictor, limits)
         self.batcher = Batcher(self.answers.decode, self.answers.answer, limits, self.metrics)
         self._started = False
-        self._size = predictor.transform.config.size
+        self._size = predictor.transform.config.input_size
 
     @property
     def ready(self) -> bool:

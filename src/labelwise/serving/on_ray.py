@@ -99,7 +99,7 @@ class Decode:
         self._transform = transform
 
     def __call__(self, task: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        black = torch.zeros(3, *self._transform.config.size, dtype=torch.uint8)
+        black = torch.zeros(3, *self._transform.config.input_size, dtype=torch.uint8)
         for batch in np.unique(task["batch"]):
             of = task["batch"] == batch
             found = [collection.decoded(self._transform, os.fsdecode(path)) for path in task["path"][of]]

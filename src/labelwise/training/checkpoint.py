@@ -117,19 +117,9 @@ class Stateful(Protocol):
         """Take over what `state_dict` gave."""
 
 
-def save_parts(
-    path: Path, progress: Progress, parts: Mapping[str, Stateful | None], record: Mapping[str, Any]
-) -> None:
-    """`save_state` of what each part holds.
-
-    Args:
-        path: the state.
-        progress: where training stands.
-        parts: by name; `None` for one that the settings leave out.
-        record: plain data of the run, see `recorded`.
-    """
-    held = {name: None if part is None else part.state_dict() for name, part in parts.items()}
-    save_state(path, progress, **held, record=dict(record))
+def states_of(parts: Mapping[str, Stateful | None]) -> dict[str, Any]:
+    """What each part holds, for `save_state`; `None` for one that the settings leave out."""
+    return {name: None if part is None else part.state_dict() for name, part in parts.items()}
 
 
 def load_parts(path: Path, parts: Mapping[str, Stateful | None]) -> Progress:

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from labelwise.continual.settings import ContinualSettings
-from labelwise.data.transforms import TransformConfig
+from labelwise.data.transforms import TransformConfig, TwoSizes
 from labelwise.errors import LabelwiseError
 from labelwise.training.data_settings import DataSettings
-from labelwise.training.sections import BackboneSettings, OptimSettings, Section
+from labelwise.training.sections import BackboneSettings, OptimSettings, Section, TeacherSettings
+from labelwise.training.test_time import larger_of, resolved
 
 
 class VectorSettings(Section):
     """One vector a label, for methods that start from the label's name."""
 
-    source: str = Field("learned", description="learned, package:NAME, or a file of words and their numbers")
-    dim: int = Field(
-        50, ge=1, description="numbers a label; a file's or package's own width where one is named"
+    source: str = Field(
+        "learned",
+        description="learned, package:NAME, a file of words and their numbers, or the folder of a "
+        "sentence-transformers model",
     )
+    descriptions: str = Field(
+        "",
+        description="CSV of name and description: what a sentence-transformers model reads in a name's place",
+    )
+    dim: int = Field(50, ge=1, description="numbers a label; the source's own width where one is named")
     missing: list[str] = Field(
         default_factory=list, description="labels that the source lacks, whose vectors are learned; filled in"
     )
+    digest: str = Field("", description="of the files of a sentence-transformers model; filled in")
+    texts_digest: str = Field("", description="of the file of descriptions; filled in")
 
 
 LINEAR_METHODS = ("baseline-gap", "baseline-gmp")
@@ -73,6 +83,7 @@ class Config(Section):
     rules: dict[str, Any] = Field(
         default_factory=dict, description="scores that break the rules of the labels cost; see docs/rules.md"
     )
+    teacher: TeacherSettings = TeacherSettings()
     image_size: int = Field(224, ge=16, description="side in pixels; height where image_width is set")
     image_width: int = Field(
         0, ge=0, description="width in pixels of images that are not square; 0 for image_size"
@@ -81,6 +92,11 @@ class Config(Section):
         0,
         ge=0,
         description="side in training; 0 for 6/7 of image_size, which makes up for the crops that enlarge objects",
+    )
+    test_time: str = Field(
+        "none",
+        description="views of an image whose mean logits are the answer: none, the image alone; flip, it and its "
+        "mirror; multi-scale or multi-scale=SIDE, it and a larger one; see docs/training.md",
     )
     augment: TransformConfig = Field(TransformConfig(), description="image_size here is set by the one above")
     optim: OptimSettings = OptimSettings()
@@ -116,6 +132,10 @@ class Config(Section):
         description="TF32 for matrix products of the training in fp32, on GPUs that have it; less exact, faster",
     )
     compile: bool = Field(False, description="torch.compile the step")
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        description="full: each of several processes holds a share of weights, gradients, moments and averages (FSDP2)",
+    )
     frequency_bounds: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         (20, 100),
         description="fewest and most training images of a label of the medium group in the figures by frequency: "
@@ -152,6 +172,11 @@ class Config(Section):
             raise PydanticCustomError("joined", "batch where mixup is 0")
         return value
 
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _run_of_teacher(cls, value: Any) -> Any:
+        return {"run": str(value)} if isinstance(value, str | Path) else value
+
     @field_validator("loss")
     @classmethod
     def _named(cls, loss: dict[str, Any]) -> dict[str, Any]:
@@ -182,6 +207,9 @@ class Config(Section):
             f"--unknown {self.unknown['name']}": self.unknown["name"] not in ("auto", "ignore"),
             f"a term of the loss ({', '.join(self.terms())})": bool(self.terms()),
             "mixup or cutmix": bool(self.mixup or self.cutmix),
+            f"sampling={self.sampling}": self.sampling != "shuffle",
+            f"sharding={self.sharding}": self.sharding != "none",
+            "--teacher": bool(self.teacher.run),
         }
         for given in (given for given, wrong in lacking.items() if wrong):
             raise LabelwiseError(
@@ -190,6 +218,17 @@ class Config(Section):
                 "leave one of the two out",
             )
         self.loss, self.epochs, self.ema = {"name": "bce"}, 1, 0.0
+        return self
+
+    @model_validator(mode="after")
+    def _features_of_photographs(self) -> Config:
+        for joined in ("mixup", "cutmix"):
+            if self.teacher.run and self.teacher.features and getattr(self, joined):
+                raise LabelwiseError(
+                    f"teacher.features = {self.teacher.features:g} with {joined}={getattr(self, joined):g}",
+                    "images as they are, for two images joined have no label features of a teacher",
+                    f"set teacher.features=0, or {joined}=0",
+                )
         return self
 
     @model_validator(mode="after")
@@ -202,12 +241,23 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _views(self) -> Config:
+        self.test_time = resolved(self.test_time, self.image_size)
+        return self
+
     def terms(self) -> dict[str, dict[str, Any]]:
         """Options of the further terms of the loss, by name, where any are set."""
         return {name: getattr(self, name) for name in TERMS if getattr(self, name)}
 
     def transform(self) -> TransformConfig:
-        """The image transform of evaluation, at this run's size."""
+        """The image transform of what answers, at this run's size; with two sizes where `test_time` says so."""
+        one = self.one_view()
+        larger = larger_of(self.test_time, one.size)
+        return one if larger is None else TwoSizes(**{**dict(one), "larger": larger})
+
+    def one_view(self) -> TransformConfig:
+        """The image transform of a single view, which epochs are chosen by and maps are stored of."""
         return self._augmented(self.image_size, self.image_width)
 
     def train_transform(self, stride: int) -> TransformConfig:

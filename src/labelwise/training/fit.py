@@ -38,6 +38,7 @@ from labelwise.training.resuming import as_begun, claim, record_of, told_failure
 from labelwise.training.run import Run
 from labelwise.training.splitting import with_splits
 from labelwise.training.stopping import StopRequest
+from labelwise.training.teaching import TaughtLoader, Teacher
 from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, told, unknown_loss
 
 
@@ -128,6 +129,9 @@ def _train(
     rows = shown_rows(dataset.split("train"), config.data)
     asked, config = config.method, config.model_copy(update={"method": method_of(config, rows)})
     config, vectors = word_vectors(config, dataset.labels)
+    teacher = Teacher.of(config.teacher, dataset.labels)
+    if teacher is not None:
+        config = config.model_copy(update={"teacher": teacher.settings})
     run, begun = Run(out, config, dataset.labels), record_of(config, *_learned(dataset))
     if first:
         claim(run, resume, begun)
@@ -138,12 +142,15 @@ def _train(
         watch.say(f"note: {note}")
     overlaps = warn_of_mistakes(dataset, config, watch.say)
     built = _built(run, rows, vectors)
+    if teacher is not None:
+        teacher.teach(built, config.method)
     if asked != config.method:
         found = f"{len(rows):,} training images, {rows.known.mean():.0%} of their labels known"
         watch.say(f"note: {found}: method {config.method}")
     unlearned = never_selected(rows, config.init_from)
     doubts = (*_cannot_learn(config, unlearned, rows.labels.names), *cannot_judge(dataset, validation))
-    for line in (*told(config, rows), *doubts):
+    of_teacher = () if teacher is None else teacher.doubts(begun["data"])
+    for line in (*told(config, rows), *doubts, *of_teacher):
         watch.say(line)
     if first:
         keep_mask(run.path, rows, config.data)
@@ -153,7 +160,12 @@ def _train(
         judge_by = (loaders.rows(validation), validation) if validation is not None else None
         examples = cache(lambda: loaders.rows(rows))
         train_on = loaders.train(rows)
-        trainer = (Probe if config.optim.name == "exact" else Trainer)(run, built, train_on, rows, judge_by, accelerator, examples, stop, begun)
+        if teacher is not None:
+            processes = accelerator.num_processes
+            answers = teacher.answers(rows, accelerator.device, loaders.workers, watch.say, processes > 1)
+            train_on = TaughtLoader(train_on, answers)
+        kind = Probe if config.optim.name == "exact" else Trainer
+        trainer = kind(run, built, train_on, rows, judge_by, accelerator, examples, stop, begun)
         if resume:
             trainer.resume()
         watch.say(_opening(dataset, trainer))
@@ -177,7 +189,8 @@ def _built(run: Run, rows: Dataset, vectors: torch.Tensor | None) -> Method:
     priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
     built = run.build("none" if config.init_from else None, priors)
     if config.init_from:
-        grow_from(config.init_from, built, priors)
+        grow_from(config.init_from, config, built, priors)
+    run.with_views(built.model)  # a network that cannot take them is refused before it is trained
     built.unknown = unknown_loss(config, rows, built.criterion)
     return built
 
@@ -203,7 +216,7 @@ def _finish(
         if not dataset.splits().get(split):
             continue
         rows = dataset.split(split)
-        loader = loaders.rows(rows)
+        loader = loaders.rows(rows, answering=True)
         result = judge(run, rows, loader, model, accelerator.device, split, frequencies=seen)
         refuse_failing_disk(result.scores.unreadable)
         result = replace(result, conditions={**result.conditions, **overlaps[split]})
@@ -236,6 +249,7 @@ def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
         "chosen_on": chosen_on,
         "images": len(trainer.dataset),
         **record(config, trainer.dataset),
+        **({"teacher": config.teacher.model_dump(mode="json")} if config.teacher.run else {}),
         "steps": progress.step,
         "skipped_steps": progress.skipped,
         "seconds": round(progress.seconds, 1),

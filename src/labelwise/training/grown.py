@@ -10,12 +10,24 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.implied import with_rules
+from labelwise.errors import LabelwiseError
 from labelwise.methods import Method
 from labelwise.methods.growth import grow
+from labelwise.training.config import Config
 from labelwise.training.run import Run
 from labelwise.types import LabelPriors, LabelSet
 
-_TAKEN = ("method", "backbone", "extractor", "relation", "classifier", "vectors", "image_size", "augment")
+_TAKEN = (
+    "method",
+    "backbone",
+    "extractor",
+    "relation",
+    "classifier",
+    "vectors",
+    "image_size",
+    "augment",
+    "test_time",
+)
 
 
 def settings_of(init_from: str | Path) -> dict[str, Any]:
@@ -61,11 +73,23 @@ def never_selected(rows: Dataset, init_from: str | Path) -> tuple[int, ...]:
     return tuple(np.flatnonzero(empty).tolist())
 
 
-def grow_from(init_from: str | Path, built: Method, priors: LabelPriors) -> None:
+def grow_from(init_from: str | Path, config: Config, built: Method, priors: LabelPriors) -> None:
     """Give a newly built method the weights of a run.
 
     Raises:
-        LabelwiseError: the run is not finished, has other parts, or its labels read each other.
+        LabelwiseError: the run is not finished, has other parts, vectors of another source, or its labels read each
+            other.
     """
     run = Run.open(init_from)
+    before, now = ((c.vectors.dim, c.vectors.digest) for c in (run.config, config))
+    if before != now:
+        told = [
+            f"{dim} numbers" + (f" of the model {digest[:8]}" if digest else "")
+            for dim, digest in (now, before)
+        ]
+        raise LabelwiseError(
+            f"--init-from with other label vectors ({told[0]} after {told[1]})",
+            "those of the run, for its labels share one map of them",
+            "name the vectors.source that the run learned with",
+        )
     grow(run.model(), built, run.config.method, priors)

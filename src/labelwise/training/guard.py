@@ -13,6 +13,7 @@ from torch import Tensor
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.methods import Method
+from labelwise.training.sharding import finite_of, local, norms_of
 
 LIMIT = 10
 """Steps in a row that may be skipped; one more ends the run."""
@@ -77,13 +78,13 @@ class Guard:
         """
         found = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
         gradients = list(found.values())
-        norms = torch.stack(torch._foreach_norm(gradients)) if gradients else torch.zeros(0)
+        norms = norms_of(gradients)
         losses = torch.stack([value.detach().float() for value in terms.values()]).to(norms.device)
         marks = torch.cat([losses, norms.float()]).isfinite()
         self._marks.append((step, [*terms, *found], marks, rows))
         if self._clip:
-            total = torch.linalg.vector_norm(norms)
-            torch.nn.utils.clip_grads_with_norm_(self._parameters.values(), self._clip, total)
+            factor = (self._clip / (torch.linalg.vector_norm(norms) + 1e-6)).clamp(max=1)
+            torch._foreach_mul_([local(gradient) for gradient in gradients], factor)
         # A gradient is one sum over the processes, but a loss is each one's own.
         finite = torch.stack([marks[: len(losses)].all(), marks.all()])
         counts, kept = (self._join(finite.float()) == 1).unbind()
@@ -126,8 +127,9 @@ class Guard:
         Raises:
             LabelwiseError: a weight, or what is learned beside them, is not finite.
         """
-        for name, value in (*self._parameters.items(), *self._model.named_buffers(prefix="model")):
-            if not value.isfinite().all():
+        values = {**self._parameters, **dict(self._model.named_buffers(prefix="model"))}
+        for name, finite in zip(values, finite_of(list(values.values())), strict=True):
+            if not finite:
                 raise LabelwiseError(
                     f"{name} is not finite at step {step}, so the state is not saved",
                     "finite numbers",

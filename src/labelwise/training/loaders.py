@@ -14,6 +14,7 @@ from labelwise.data.transforms import build_transform
 from labelwise.training.config import Config
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
+from labelwise.training.test_time import NONE
 
 
 class Loaders:
@@ -23,7 +24,7 @@ class Loaders:
         self._config, self._backbone, self._watch, self._accelerator = config, backbone, watch, accelerator
         self._share = {"rank": accelerator.process_index, "world": accelerator.num_processes}
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._workers = config.workers if config.workers >= 0 else min(8, max(0, cores - 1))
+        self.workers = config.workers if config.workers >= 0 else min(8, max(0, cores - 1))
         self._open: list[Any] = []
 
     def train(self, rows: Dataset) -> TrainLoader:
@@ -41,22 +42,28 @@ class Loaders:
                 transform,
                 batch_size=c.batch_size,
                 seed=c.seed,
-                workers=self._workers,
+                workers=self.workers,
                 **self._share,
                 order=order,
             )
         self._open.append(loader)
         return loader
 
-    def rows(self, rows: Dataset) -> EvalLoader:
-        """This process's share of the rows, each once and as evaluation sees them."""
+    def rows(self, rows: Dataset, answering: bool = False) -> EvalLoader:
+        """This process's share of the rows, each once and not augmented.
+
+        Args:
+            rows: the images.
+            answering: as `test_time` sees them, for the judgement at the end; photographs where it takes more than one
+                view, for stored maps are of one.
+        """
         c = self._config
-        if c.backbone.freeze:
+        if c.backbone.freeze and not (answering and c.test_time != NONE):
             loader = EvalLoader(rows, 64, **self._share, source=self._maps(rows))
         else:
-            transform = build_transform(c.transform(), train=False)
+            transform = build_transform(c.transform() if answering else c.one_view(), train=False)
             loader = eval_loader(
-                rows, transform, batch_size=c.batch_size, workers=self._workers, **self._share
+                rows, transform, batch_size=c.batch_size, workers=self.workers, **self._share
             )
         self._open.append(loader)
         return loader
@@ -75,7 +82,7 @@ class Loaders:
             self._backbone,
             self._config,
             device,
-            self._workers,
+            self.workers,
             self._watch.say,
             self._accelerator.num_processes > 1,
         )

@@ -24,7 +24,7 @@ from labelwise.evaluation.scores import collect
 from labelwise.methods import Method
 from labelwise.metrics import functional as F
 from labelwise.model import LabelModel
-from labelwise.training.checkpoint import STATE, Progress, Stateful, load_parts, save_parts
+from labelwise.training.checkpoint import STATE, Progress, load_parts, save_state, states_of
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
@@ -35,6 +35,7 @@ from labelwise.training.processes import matrix_products, rewrapped, synchronise
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
 from labelwise.training.schedules import Schedule
+from labelwise.training.sharding import Shares, WholePart
 from labelwise.training.stopping import Agreement, StopRequest
 from labelwise.types import Batch
 
@@ -78,18 +79,19 @@ class Trainer:
             synchronise(method)
         method.to(accelerator.device)
         scaler = accelerator.scaler
-        fused = is_fused(c.optim, accelerator.device, scaler is not None)
-        blind = (
-            fused and accelerator.device.type == "cuda" and scaler is None
-        )  # a scaler looks, and waits, itself
+        self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
+        divided = c.sharding == "full" and accelerator.num_processes > 1
+        self._shares = Shares(method, self.ema, c, accelerator) if divided else None
+        fused = is_fused(c.optim, accelerator.device, scaler is not None or divided)
+        blind = fused and accelerator.device.type == "cuda" and scaler is None  # a scaler looks, and waits
         optimizer = build_optimizer(
             method, method.model.backbone, c.optim, c.backbone.lr_factor, fused, c.backbone.layer_decay
         )
-        self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
         if c.compile:
             method.compile_parts()
         rests = c.backbone.warm_epochs > 0 and not c.backbone.freeze
-        self.stepper, self.optimizer = wrapped(accelerator, method, rests), accelerator.prepare(optimizer)
+        self.stepper = method if divided else wrapped(accelerator, method, rests)
+        self.optimizer = accelerator.prepare(optimizer)
         self.steps_per_epoch = -(-train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
         self.schedule = Schedule(c.optim, c.epochs, self.steps_per_epoch)
@@ -99,13 +101,11 @@ class Trainer:
         self.move = Move(method, self.optimizer, self.ema, scaler, blind)
         self.stop, self.record = stop or StopRequest(), dict(record or {})
         self._agreement = Agreement(self.stop, accelerator.num_processes)
-        self._parts: dict[str, Stateful | None] = {
-            "method": method,
-            "optimizer": self.optimizer,
-            "ema": None if self.ema is None else self.ema.module,
-            "scaler": scaler,
-            "schedule": self.schedule,
-        }
+        averages = None if self.ema is None else self.ema.module
+        parts = {"method": method, "optimizer": self.optimizer, "ema": averages}
+        if divided:
+            parts = {name: None if part is None else WholePart(part) for name, part in parts.items()}
+        self._parts: dict[str, Any] = {**parts, "scaler": scaler, "schedule": self.schedule}
 
     @property
     def state_path(self) -> Path:
@@ -114,8 +114,9 @@ class Trainer:
 
     @property
     def weights(self) -> LabelModel:
-        """The weights that are judged and saved: averaged, unless averaging is off."""
-        return self.ema.module if self.ema is not None else self.method.model
+        """The weights that are judged and saved: averaged, unless averaging is off; all processes must ask."""
+        held = self.method.model if self.ema is None else self.ema.module
+        return held if self._shares is None else self._shares.whole(held)
 
     def resume(self) -> None:
         """Go on from the saved state, or from the start where none was saved."""
@@ -191,10 +192,10 @@ class Trainer:
         set_rate(self.optimizer, self.schedule.factor(p.step))
         sums: dict[str, Tensor] = {}
         parts = [self._ready(batch) for batch in islice(batches, c.optim.accumulate)]
-        divisor = self.method.divisor(parts) if len(parts) > 1 else None
+        if len(parts) > 1:
+            self.method.divide(parts)
         self.move.begin()
         for i, batch in enumerate(parts, 1):
-            batch.divisor = divisor
             quiet = accelerator.no_sync(self.stepper) if i < len(parts) else nullcontext()
             with quiet, matrix_products(c.tf32):
                 with accelerator.autocast():
@@ -219,7 +220,7 @@ class Trainer:
         try:
             found = self._validate()
         except (Exception, Stopped):
-            if not self.stop.by:
+            if not self.stop.by or self._shares is not None:  # who stopped alone can gather nothing
                 raise
             self._save()  # all steps of the epoch are done; only the judgement is repeated
             raise self._stopped() from None
@@ -230,12 +231,13 @@ class Trainer:
         if best:
             p.best_epoch, p.best = p.epoch, -1.0 if found is None else found
         p.seconds = time.perf_counter() - started
+        weights = self.weights if best else None
         if self.accelerator.is_main_process:
-            if best:
-                self.run.save_weights(self.weights)
+            if weights is not None:
+                self.run.save_weights(weights)
             learned = {n: v.item() for n, v in self.method.terms.named_parameters() if v.ndim == 0}
             self.journal.epoch(p, found, best, learned)
-            self._save()
+        self._save()
         self.accelerator.wait_for_everyone()
         shown = "" if found is None else f"  val mAP {found:.4f}{'  best' if best else ''}"
         watch.say(
@@ -282,11 +284,13 @@ class Trainer:
         return max(group["lr"] for group in self.optimizer.param_groups)
 
     def _save(self) -> None:
-        if not self.accelerator.is_main_process:
+        if self._shares is None and not self.accelerator.is_main_process:
             return
         self.guard.refuse_broken(self.progress.step)
-        self.journal.settle()
-        save_parts(self.state_path, self.progress, self._parts, self.record)
+        held = states_of(self._parts)
+        if self.accelerator.is_main_process:
+            self.journal.settle()
+            save_state(self.state_path, self.progress, **held, record=self.record)
 
 
 def _key(*numbers: int) -> int:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
-import os
-import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from labelwise.backbones import TimmBackbone
 from labelwise.data.cache import cache_folder
@@ -26,15 +20,13 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage
 from labelwise.data.loading import Request, eval_loader
 from labelwise.data.pixels import BITS
-from labelwise.data.transforms import build_transform
+from labelwise.data.transforms import ImageTransform, build_transform
 from labelwise.training.config import Config
 from labelwise.training.disk import refuse_failing_disk
-from labelwise.training.files import write_atomic
+from labelwise.training.stored import stored
 from labelwise.types import Batch, Targets
 
 _BATCH = 32
-Compute: TypeAlias = Callable[..., list[tuple[int, str]]]
-"""Fills the maps of a share of the images into a file; gives those that cannot be read."""
 
 
 def stored_maps(
@@ -62,77 +54,15 @@ def stored_maps(
         `[N, C, h, w]` float16 memory map, and (row, reason) of unreadable images, whose maps are zero.
     """
     path = cache_folder() / "maps" / f"{_key(dataset, backbone, config)}.npy"
-    bad_path = path.with_suffix(".json")
     compute = partial(_compute, dataset, backbone, config, device, workers)
-    leads = joined and dist.get_rank() == 0
-    if joined and not leads:
-        _help(path, compute)
-    with _alone(path.with_suffix(".lock")):
-        if not bad_path.is_file():
-            say(f"computing maps of {len(dataset):,} images once")
-            bad: list[tuple[int, str]] = []
-
-            def write(part: Path) -> None:
-                _room(part, (len(dataset), *_shape(backbone, config, device)))
-                bad.extend(_share(path, part, compute) if leads else compute(part))
-
-            write_atomic(path, write)
-            write_atomic(bad_path, lambda part: part.write_text(json.dumps(bad)))
-        elif leads:
-            _places(path, None)
-    if leads:
-        dist.barrier()
-    return np.load(path, mmap_mode="r"), [(row, reason) for row, reason in json.loads(bad_path.read_text())]
-
-
-def _help(path: Path, compute: Compute) -> None:
-    """Called by all processes but the first: compute a share of what the first asks for, until it is stored."""
-    _share(path, None, compute)
-    dist.barrier()
-
-
-def _share(path: Path, part: Path | None, compute: Compute) -> list[tuple[int, str]]:
-    """Compute this process's share into the first process's file; gives the unreadable images of all.
-
-    Args:
-        path: where the maps will be, by this process's own photographs and weights.
-        part: the file to fill, of the first process; `None` for the others, which learn it.
-        compute: fills a share of a file.
-    """
-    file, places = _places(path, part)
-    own = compute(file, places.index(dist.get_rank()), len(places)) if dist.get_rank() in places else []
-    found: list[Any] = [None] * dist.get_world_size()
-    if places:
-        dist.all_gather_object(found, own)
-    return sorted(one for share in found for one in share or [])
-
-
-def _places(path: Path, part: Path | None) -> tuple[Path, list[int]]:
-    """The first process's file, and the ranks that fill it: those of its machine, with the same photographs."""
-    offer = [None if part is None else (socket.gethostname(), path.name, str(part.absolute()))]
-    dist.broadcast_object_list(offer, src=0)
-    if offer[0] is None:
-        return path, []
-    host, name, file = offer[0]
-    works = (socket.gethostname(), path.name) == (host, name) and Path(file).is_file()
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, works)
-    return Path(file), [rank for rank, helps in enumerate(found) if helps]
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other runs that need the same maps waiting; the system lets go of the lock even when killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    told = f"computing maps of {len(dataset):,} images once"
+    return stored(path, lambda: (len(dataset), *_shape(backbone, config, device)), compute, told, say, joined)
 
 
 @torch.no_grad()
 def _shape(backbone: TimmBackbone, config: Config, device: torch.device) -> tuple[int, ...]:
     """C, h, w of a map."""
-    image = build_transform(config.transform(), train=False)(torch.zeros(3, 64, 64, dtype=torch.uint8))
+    image = build_transform(config.one_view(), train=False)(torch.zeros(3, 64, 64, dtype=torch.uint8))
     return tuple(backbone(image[None].to(device)).shape[1:])
 
 
@@ -147,40 +77,58 @@ def _compute(
     place: int = 0,
     places: int = 1,
 ) -> list[tuple[int, str]]:
-    """Fill a file by every `places`-th batch of images from `place` on; gives those that cannot be read.
+    transform = build_transform(config.one_view(), train=False)
+    return fill(dataset, transform, workers, lambda images: backbone(images.to(device)), part, place, places)
+
+
+def shares(images: int, place: int, places: int) -> list[np.ndarray]:
+    """Every `places`-th batch of images from `place` on: their rows.
 
     Batches are the same for any number of places, for another number of images to a batch may round otherwise.
     """
-    starts = range(place * _BATCH, len(dataset), places * _BATCH)
-    if not starts:
+    starts = range(place * _BATCH, images, places * _BATCH)
+    return [np.arange(start, min(start + _BATCH, images)) for start in starts]
+
+
+@torch.no_grad()
+def fill(
+    dataset: Dataset,
+    transform: ImageTransform,
+    workers: int,
+    answer: Callable[[Tensor], Tensor],
+    part: Path,
+    place: int = 0,
+    places: int = 1,
+) -> list[tuple[int, str]]:
+    """Fill a file by what is computed of photographs, `shares` of them; gives those that cannot be read.
+
+    Args:
+        dataset: the images.
+        transform: what is done with them.
+        workers: decoding processes.
+        answer: computes a batch.
+        part: the file, whose room is taken.
+        place: of this process.
+        places: number of processes.
+    """
+    if not (own := shares(len(dataset), place, places)):
         return []
-    rows = np.concatenate([np.arange(start, min(start + _BATCH, len(dataset))) for start in starts])
+    rows = np.concatenate(own)
     store = np.lib.format.open_memmap(part, mode="r+")
-    transform = build_transform(config.transform(), train=False)
     share = dataset if places == 1 else dataset.take(rows)
     bad: list[tuple[int, str]] = []
     with closing(eval_loader(share, transform, batch_size=_BATCH, workers=workers)) as loader:
         for batch in loader:
-            maps = backbone(batch.images.to(device)).to(torch.float16).cpu().numpy()
-            store[rows[batch.index.numpy()]] = maps
+            store[rows[batch.index.numpy()]] = answer(batch.images).to(torch.float16).cpu().numpy()
             refuse_failing_disk(batch.unreadable)  # what is stored as unreadable stays so
             bad += [(int(rows[row]), reason) for row, reason in batch.unreadable]
     store.flush()
     return bad
 
 
-def _room(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """An array on disk whose space is taken at once: writing to a mapped file on a full disk ends the process."""
-    store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    if sys.platform == "linux":
-        with open(path, "rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, store.offset + store.nbytes)
-    return store
-
-
 def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
     digest = hashlib.sha256()
-    transform = config.transform()
+    transform = config.one_view()
     size = transform.model_dump_json(include={"image_size", "resize"})
     if transform.bits != BITS:
         size += f" {transform.bits} bits"
@@ -188,6 +136,11 @@ def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return images_key(dataset, digest)
+
+
+def images_key(dataset: Dataset, digest: Any) -> str:
+    """Name of what is computed of these photographs: of a digest that already knows by what, and of each image."""
     for i in range(len(dataset)):
         try:
             image = dataset.encoded(i)

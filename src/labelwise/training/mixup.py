@@ -41,9 +41,9 @@ def mix(batch: Batch, alpha: float, per: Per = "batch") -> Batch:
     share = torch.maximum(share, 1 - share)
     images = batch.images if batch.images.is_floating_point() else batch.images.float() / 255
     t = share.to(images)[:, None, None, None]
-    return replace(
-        batch, images=t * images + (1 - t) * images.flip(0), targets=_blended(batch.targets, share)
-    )
+    images = t * images + (1 - t) * images.flip(0)
+    taught = batch.taught and batch.taught.joined(share)
+    return replace(batch, images=images, targets=_blended(batch.targets, share), taught=taught)
 
 
 def cut_mix(batch: Batch, alpha: float) -> Batch:
@@ -78,7 +78,8 @@ def cut_mix(batch: Batch, alpha: float) -> Batch:
     box: Bool[Tensor, "B h w"] = inside[0][:, :, None] & inside[1][:, None, :]
     stays = 1 - box.flatten(1).float().mean(1)
     images = torch.where(box[:, None].to(device), batch.images.flip(0), batch.images)
-    return replace(batch, images=images, targets=_blended(batch.targets, stays))
+    taught = batch.taught and batch.taught.joined(stays)
+    return replace(batch, images=images, targets=_blended(batch.targets, stays), taught=taught)
 
 
 def _pairs(batch: Batch) -> int:

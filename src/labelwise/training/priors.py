@@ -1,4 +1,4 @@
-"""What is known of the labels before the first step: their word vectors, and counts of the training rows."""
+"""What is known of the labels before the first step: their vectors, and counts of the training rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from labelwise.data.vectors import read_vectors
+from labelwise.errors import LabelwiseError
 from labelwise.training.config import Config
 from labelwise.types import LabelPriors, LabelSet, Targets
 
@@ -18,12 +19,28 @@ CELLS = 1 << 20
 
 
 def word_vectors(config: Config, labels: LabelSet) -> tuple[Config, Float[Tensor, "L V"] | None]:
-    """The settings with the width and the gaps of the source of word vectors that they name, and the vectors."""
-    if config.vectors.source == "learned":
+    """The settings with the width, the gaps and the digests of the source of vectors that they name, and the vectors.
+
+    Raises:
+        LabelwiseError: see `read_vectors`; descriptions of labels whose vectors are learned.
+    """
+    asked = config.vectors
+    if asked.source == "learned":
+        if asked.descriptions:
+            raise LabelwiseError(
+                "vectors.descriptions with vectors.source=learned",
+                "a sentence-transformers model, which reads sentences",
+                "name a model as vectors.source, or leave vectors.descriptions out",
+            )
         return config, None
-    found = read_vectors(config.vectors.source, labels.names)
-    update = {"dim": found.vectors.shape[1], "missing": list(found.missing)}
-    vectors = config.vectors.model_copy(update=update)
+    found = read_vectors(asked.source, labels.names, asked.descriptions)
+    update = {
+        "dim": found.vectors.shape[1],
+        "missing": list(found.missing),
+        "digest": found.digest,
+        "texts_digest": found.texts_digest,
+    }
+    vectors = asked.model_copy(update=update)
     return config.model_copy(update={"vectors": vectors}), torch.from_numpy(found.vectors)
 
 

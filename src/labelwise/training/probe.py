@@ -18,7 +18,7 @@ from labelwise.training.loop import Trainer
 from labelwise.training.progress import Watch
 from labelwise.types import Batch
 
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
+STRENGTHS = (3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 UNJUDGED = 0.03
 """Strength where validation cannot judge."""
 CHOOSING_ROWS = 10_000
@@ -53,11 +53,10 @@ class Probe(Trainer):
         solution = solve(features, values, known, strength[None])
         loss = _log_loss(_logits(features, solution.weight[0], solution.bias[0]), values, known)
         self.progress.loss_sum = float(loss[known.any(0)].mean())
-        for model in (self.method.model, self.weights):
-            classifier: Any = model.classifier
-            with torch.no_grad():
-                classifier.weight.copy_(solution.weight[0])
-                classifier.bias.copy_(solution.bias[0])
+        classifier: Any = self.method.model.classifier
+        with torch.no_grad():
+            classifier.weight.copy_(solution.weight[0])
+            classifier.bias.copy_(solution.bias[0])
 
     def _strengths(self, features: Tensor, values: Tensor, known: Tensor, watch: Watch) -> Tensor:
         """`[L]`, chosen by validation; for a label that it cannot judge, the one that is best on average."""
@@ -67,7 +66,8 @@ class Probe(Trainer):
         drawn = torch.randperm(len(features), generator=torch.Generator().manual_seed(self.config.seed))
         some = drawn[:CHOOSING_ROWS].to(features.device)
         grid = features.new_tensor(STRENGTHS)
-        solution = solve(features[some], values[some], known[some], grid[:, None].expand(-1, labels))
+        grid_of_labels = grid[:, None].expand(-1, labels)
+        solution = solve(features[some], values[some], known[some], grid_of_labels, tolerance=3e-3)
         features, values, known = self._pooled(self.stop.watching(self.validate[0]))
         losses = torch.stack(
             [

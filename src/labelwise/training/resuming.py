@@ -18,7 +18,17 @@ from labelwise.training.plain_yaml import read_yaml
 from labelwise.training.run import WEIGHTS, Run
 from labelwise.training.stopping import StopRequest
 
-_MAY_CHANGE = ("workers", "log_every", "save_every", "tensorboard", "mlflow", "wandb", "data.max_unreadable")
+_MAY_CHANGE = (
+    "test_time",
+    "workers",
+    "log_every",
+    "save_every",
+    "tensorboard",
+    "mlflow",
+    "wandb",
+    "data.max_unreadable",
+)
+_OF_VECTORS = ("vectors.dim", "vectors.missing", "vectors.digest", "vectors.texts_digest")
 _OF_PROCESSES = ("gloo", "nccl", "peer", "process group", "processgroup")
 
 
@@ -46,11 +56,18 @@ def _digest(rows: Dataset) -> str:
 
 
 def settings_begun(out: Path) -> dict[str, Any] | None:
-    """The settings of a run that is there: as its state holds them, or its config.yaml; `None` where neither is."""
-    stored = recorded(out).get("config")
-    if stored is not None:
-        return dict(stored)
-    return read_yaml(out / "config.yaml") if (out / "config.yaml").is_file() else None
+    """The settings of a run that is there: as its state holds them, or its config.yaml; `None` where neither is.
+
+    `test_time` is config.yaml's, which `labelwise tune` may have changed since the state was saved.
+    """
+    stored, file = recorded(out).get("config"), out / "config.yaml"
+    if stored is None:
+        return read_yaml(file) if file.is_file() else None
+    try:
+        written = read_yaml(file) if file.is_file() else {}
+    except LabelwiseError:  # cut short, and written anew
+        written = {}
+    return {**stored, **{name: written[name] for name in ("test_time",) if name in written}}
 
 
 def as_begun(dataset: Dataset, out: Path) -> Dataset:
@@ -95,7 +112,9 @@ def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
         raise LabelwiseError(
             f"--resume with another {changed[0]} ({now.get(changed[0])} after {before.get(changed[0])})",
             "the settings that the run began with",
-            "leave the setting out, or use another --out",
+            "put what vectors.source and vectors.descriptions name back, or use another --out"
+            if changed[0] in _OF_VECTORS
+            else "leave the setting out, or use another --out",
         )
     if recorded(run.path).get("data", record["data"]) != record["data"]:
         raise LabelwiseError(

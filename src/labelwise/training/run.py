@@ -12,6 +12,7 @@ import yaml
 from safetensors import SafetensorError
 
 from labelwise.decisions import Decisions
+from labelwise.decisions.decisions import NOTHING
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.methods import Method, create_method
 from labelwise.model import LabelModel
@@ -19,6 +20,7 @@ from labelwise.training.config import Config, make_config
 from labelwise.training.files import read_json, write_atomic, write_json, write_text
 from labelwise.training.plain_yaml import read_yaml
 from labelwise.training.sealed import is_whole, load_sealed, save_sealed
+from labelwise.training.test_time import NONE, with_views
 from labelwise.types import LabelPriors, LabelSet
 
 WEIGHTS = "model.safetensors"
@@ -40,11 +42,15 @@ class Run:
     labels: LabelSet
 
     @classmethod
-    def open(cls, path: str | Path) -> Run:
+    def open(cls, path: str | Path, test_time: str | None = None) -> Run:
         """Read a run's settings and labels.
 
+        Args:
+            path: its folder.
+            test_time: how it is to answer from now on, in place of its own setting; new decisions are then due.
+
         Raises:
-            LabelwiseError: not a run, or a damaged one.
+            LabelwiseError: not a run, a damaged one, or one whose decisions were fitted under another `test_time`.
         """
         path = Path(path)
         if not (path / "config.yaml").is_file():
@@ -53,14 +59,28 @@ class Run:
                 "the folder that `labelwise train --out` wrote",
                 "check the path",
             )
-        labels = LabelSet.from_json(read_json(path / "labels.json"))
-        return cls(path, make_config(read_yaml(path / "config.yaml")), labels)
+        stored = read_json(path / "labels.json")
+        labels, settings = LabelSet.from_json(stored), read_yaml(path / "config.yaml")
+        if test_time is not None:
+            return cls(path, make_config({**settings, "test_time": test_time}), labels)
+        run, fitted = cls(path, make_config(settings), labels), stored.get("test_time", NONE)
+        if run.config.test_time != fitted and stored.get("thresholds_from", NOTHING) != NOTHING:
+            raise LabelwiseError(
+                f"{path} with test_time = {run.config.test_time}, and thresholds of scores under {fitted}",
+                "thresholds and calibration of the scores that they decide about",
+                f"run: labelwise tune {path} --test-time {run.config.test_time}",
+            )
+        return run
 
     def save(self) -> None:
         """Write settings and labels; decisions fitted before are forgotten."""
+        self.save_settings()
+        write_json(self.path / "labels.json", self.labels.to_json())
+
+    def save_settings(self) -> None:
+        """Write the settings alone."""
         settings = self.config.model_dump(mode="json")
         write_text(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-        write_json(self.path / "labels.json", self.labels.to_json())
 
     def build(self, weights: str | None = None, priors: LabelPriors | None = None) -> Method:
         """The method of these settings, newly initialised.
@@ -96,10 +116,11 @@ class Run:
         )
 
     def model(self) -> LabelModel:
-        """The trained model, in evaluation mode.
+        """The trained model, in evaluation mode, answering by the views that `test_time` says.
 
         Raises:
-            LabelwiseError: no weights yet, or weights that do not fit the settings.
+            LabelwiseError: no weights yet, weights that do not fit the settings, or a network for one size where two
+                are to be seen.
         """
         path = self.path / WEIGHTS
         if not path.is_file():
@@ -116,7 +137,15 @@ class Run:
                 "the weights of these settings",
                 "give `labelwise train --resume`, which restores damaged ones, or train again",
             ) from None
-        return model.eval()
+        return self.with_views(model.eval())
+
+    def with_views(self, model: LabelModel) -> LabelModel:
+        """A model of these settings, answering by the views that `test_time` says.
+
+        Raises:
+            LabelwiseError: a network for images of one size where two are to be seen.
+        """
+        return with_views(model, self.config.test_time, self.config.transform().sizes)
 
     def save_weights(self, model: LabelModel) -> None:
         """Write the weights atomically, and a copy for `settle_weights`."""
@@ -149,6 +178,8 @@ class Run:
         return Decisions.from_json(read_json(self.path / "labels.json"), self.labels)
 
     def save_decisions(self, decisions: Decisions) -> None:
-        """Store decisions beside the labels, in labels.json."""
+        """Store decisions beside the labels, in labels.json, with the `test_time` of the scores that they are of."""
         stored = {**self.labels.to_json(), **decisions.to_json(self.labels.names)}
+        if self.config.test_time != NONE:
+            stored["test_time"] = self.config.test_time
         write_json(self.path / "labels.json", stored)

@@ -67,6 +67,38 @@ class BackboneSettings(Section):
         return self
 
 
+class TeacherSettings(Section):
+    """Another run that training learns from."""
+
+    run: str = Field("", description="folder of the run whose answers are learned; none where empty")
+    logits: float = Field(
+        1.0, ge=0, description="weight of its scores, of every cell; see docs/distillation.md"
+    )
+    features: float = Field(0.0, ge=0, description="weight of its label features; 0 leaves them out")
+    temperature: float = Field(
+        1.0, ge=1e-3, description="what logits are divided by before scores are compared"
+    )
+    digest: str = Field("", description="of its weights and labels; filled in")
+
+    @model_validator(mode="after")
+    def _of_a_run(self) -> TeacherSettings:
+        plain = {name: field.default for name, field in type(self).model_fields.items() if name != "run"}
+        changed = [name for name, value in plain.items() if getattr(self, name) != value]
+        if not self.run and changed:
+            raise LabelwiseError(
+                f"teacher.{changed[0]} = {getattr(self, changed[0])} without teacher.run",
+                "a run to learn from",
+                "give --teacher RUN, or leave it out",
+            )
+        if self.run and not (self.logits or self.features):
+            raise LabelwiseError(
+                f"--teacher {self.run} with teacher.logits = 0 and teacher.features = 0",
+                "a weight over 0 of one of the two",
+                "set one, or leave --teacher out",
+            )
+        return self
+
+
 class OptimSettings(Section):
     """How weights move."""
 

@@ -1,0 +1,181 @@
+"""Sentence embeddings of label names or descriptions, by a sentence-transformers model in a folder."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelwise.errors import LabelwiseError, first_line
+
+MODULES = "modules.json"
+"""The file by which a folder is known as a sentence-transformers model."""
+
+
+def sentences_of(names: Sequence[str], descriptions: str = "") -> list[str]:
+    """What is embedded for each label: its description where the file has one, else its name.
+
+    There is no template. A name is written as words: `potted_plant` and `pottedPlant` are two.
+
+    Args:
+        names: label names.
+        descriptions: a CSV with the columns `name` and `description`, or "" for none.
+
+    Raises:
+        LabelwiseError: no such file or columns, a label that does not exist or stands twice, an empty description.
+
+    >>> sentences_of(["potted_plant", "trafficLight", "t-shirt"])
+    ['potted plant', 'traffic Light', 't-shirt']
+    """
+    told = _descriptions(Path(descriptions), names) if descriptions else {}
+    return [told.get(name) or _as_words(name) for name in names]
+
+
+def embed(folder: Path, sentences: Sequence[str]) -> np.ndarray:
+    """`[L, V]` float32: each sentence as the model's own `encode` gives it, on the processor.
+
+    Args:
+        folder: holds `modules.json`; no code in it is run.
+        sentences: what is embedded.
+
+    Raises:
+        LabelwiseError: the extra `text` is not installed, or the folder holds no model that can be read.
+    """
+    _refuse_code(folder)
+    model_of = _library()
+    try:
+        with _quietly():
+            model = model_of(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
+            found: Any = model.encode(list(sentences), show_progress_bar=False, convert_to_numpy=True)
+    except (
+        Exception
+    ) as error:  # the readers of weights and of tokens raise kinds of their own, and plain ones
+        raise _no_model(folder, first_line(error)[:160]) from None
+    vectors = np.asarray(found, np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(sentences) or not np.isfinite(vectors).all():
+        raise _no_model(folder, f"embeddings of shape {list(vectors.shape)}, finite or not")
+    return vectors
+
+
+def digest_of(folder: Path) -> str:
+    """Of the names and contents of the files of a model, notes for readers left out."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(
+        p for p in folder.rglob("*") if p.is_file() and p.suffix in (".json", ".txt", *_WEIGHTS)
+    ):
+        digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape") + b"\0")
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_of_texts(descriptions: str) -> str:
+    """Of the file of descriptions; "" for none."""
+    return (
+        hashlib.blake2b(Path(descriptions).read_bytes(), digest_size=16).hexdigest() if descriptions else ""
+    )
+
+
+_WEIGHTS = (".safetensors", ".bin", ".model")
+
+
+def _as_words(name: str) -> str:
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.replace("_", " "))
+    return " ".join(apart.split()) or name
+
+
+def _descriptions(path: Path, names: Sequence[str]) -> Mapping[str, str]:
+    expected = "a CSV with the columns name and description"
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            lacking = [one for one in ("name", "description") if one not in (rows.fieldnames or ())]
+            if lacking:
+                raise LabelwiseError(
+                    f"{path.name} without a column {lacking[0]}",
+                    expected,
+                    "name its columns in the first line",
+                )
+            found: dict[str, str] = {}
+            for row in rows:
+                name, text = (row["name"] or ""), (row["description"] or "").strip()
+                _refuse_row(f"{path.name} line {rows.line_num}", name, text, names, found)
+                found[name] = text
+    except OSError as error:
+        raise LabelwiseError(
+            f"vectors.descriptions {str(path)!r}: {error.strerror}", expected, "correct the path"
+        ) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LabelwiseError(f"{path.name} ({first_line(error)})", expected, "write it in UTF-8") from None
+    return found
+
+
+def _refuse_row(place: str, name: str, text: str, names: Sequence[str], before: Mapping[str, str]) -> None:
+    if name not in names:
+        raise LabelwiseError(
+            f"{place}: {name!r} is no label",
+            f"one of {', '.join(list(names)[:5])}" + (", ..." if len(names) > 5 else ""),
+            "correct the name, or leave the line out",
+        )
+    if name in before:
+        raise LabelwiseError(f"{place}: {name!r} once more", "a line a label", "leave one of them out")
+    if not text:
+        raise LabelwiseError(
+            f"{place}: no description of {name!r}", "a sentence", "write one, or leave the line out"
+        )
+
+
+def _refuse_code(folder: Path) -> None:
+    """Parts that are not the library's own would be Python files of the folder."""
+    path = folder / MODULES
+    try:
+        kinds = [str(part["type"]) for part in json.loads(path.read_text(encoding="utf-8"))]
+    except OSError:
+        raise _no_model(folder, f"no {MODULES}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise _no_model(folder, f"{MODULES}: {first_line(error)}") from None
+    foreign = [kind for kind in kinds if not kind.startswith("sentence_transformers.")]
+    if foreign or not kinds:
+        raise _no_model(folder, f"{MODULES} with the part {(foreign or ['none'])[0]}")
+
+
+def _library() -> Any:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise LabelwiseError(
+            "a sentence-transformers model without sentence-transformers",
+            "the extra `text`",
+            "run: pip install 'labelwise[text]'",
+        ) from None
+    return SentenceTransformer
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """No bars of the library's own while weights are read."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _no_model(folder: Path, why: str) -> LabelwiseError:
+    return LabelwiseError(
+        f"{folder} ({why})",
+        f"a sentence-transformers model: a folder with {MODULES}, of the library's own parts",
+        "name another vectors.source",
+    )

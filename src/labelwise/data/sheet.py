@@ -1,0 +1,36 @@
+"""Several sizes of one image on one sheet, so that what takes one array takes them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+Size = tuple[int, int]
+
+
+def sheet_size(sizes: Sequence[Size]) -> Size:
+    """Height and width of the sheet: the images stand under each other, at the left.
+
+    >>> sheet_size([(224, 224), (288, 288)])
+    (512, 288)
+    """
+    return sum(height for height, _ in sizes), max(width for _, width in sizes)
+
+
+def laid(views: Sequence[UInt8[Tensor, "3 _ _"]]) -> UInt8[Tensor, "3 h w"]:
+    """One sheet of some images; black where there is none."""
+    sizes = [(int(view.shape[1]), int(view.shape[2])) for view in views]
+    sheet = torch.zeros(3, *sheet_size(sizes), dtype=torch.uint8)
+    for view, place in zip(views, parts(sheet, sizes), strict=True):
+        place.copy_(view)
+    return sheet
+
+
+def parts(sheets: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
+    """The images of a sheet, or of a batch of sheets `[..., h, w]`, pixel by pixel as they were laid there."""
+    tops = accumulate((height for height, _ in sizes), initial=0)
+    return [sheets[..., top : top + h, :w] for top, (h, w) in zip(tops, sizes, strict=False)]

@@ -1,0 +1,167 @@
+"""Weights, gradients, moments and averages divided over the processes, each of which holds a share (FSDP2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from jaxtyping import Float
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+from labelwise.errors import LabelwiseError
+from labelwise.methods import Method
+from labelwise.model import LabelModel
+from labelwise.training.config import Config
+from labelwise.training.optim import load_optimizer
+
+
+class Shares:
+    """Divides a method and its averages in place; gives whole tensors back for what is judged and saved.
+
+    Each block of the backbone is gathered for its own forward and backward pass alone, all else for the whole step.
+    Torch's `fully_shard` is called itself: Accelerate's plugin for it does nothing where processes have no GPU.
+
+    Args:
+        method: what is trained.
+        ema: its averages, or `None`.
+        config: of the run.
+        accelerator: device and processes.
+
+    Raises:
+        LabelwiseError: settings or methods that do not go with it.
+    """
+
+    def __init__(
+        self, method: Method, ema: ModelEmaV3 | None, config: Config, accelerator: Accelerator
+    ) -> None:
+        _refuse(config, method)
+        self._plain = deepcopy(method.model)
+        mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+        for root in (method, *(() if ema is None else (ema.module,))):
+            model: Any = root if root is not method else method.model
+            with torch.no_grad():
+                for p in root.parameters():
+                    p.data = p.data.contiguous()  # kernels lie channels last, which cannot be divided
+                    dist.broadcast(p.data, 0)
+            for block in _blocks(model.backbone):
+                fully_shard(block, mesh=mesh)
+            fully_shard(root, mesh=mesh)
+        self._norms = [m for m in method.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        method.register_forward_pre_hook(lambda *_: self._same_statistics())
+
+    def whole(self, model: nn.Module) -> LabelModel:
+        """A plain model with the weights of a divided one; all processes must ask for it.
+
+        Args:
+            model: the method's, or its averages.
+        """
+        self._plain.load_state_dict(_whole(model.state_dict()))
+        return self._plain.eval()
+
+    def _same_statistics(self) -> None:
+        """The first process's batch statistics in all, as before each step of plain processes."""
+        for norm in self._norms:
+            for buffer in norm.buffers(recurse=False) if norm.training else ():
+                dist.broadcast(buffer, 0)
+
+
+class WholePart:
+    """A part of a state that is saved and resumed as one process would; all processes must ask for it.
+
+    Args:
+        part: a divided module, or the optimiser of one.
+    """
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """With whole tensors."""
+        return _whole(self._part.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes each process's share of whole tensors."""
+        if not isinstance(self._part, Optimizer | AcceleratedOptimizer):
+            now = self._part.state_dict()
+            self._part.load_state_dict({k: _share(v, now[k]) if k in now else v for k, v in state.items()})
+            return
+        parameters = [p for group in self._part.param_groups for p in group["params"]]
+        moments = {
+            i: {k: _share(v, parameters[i]) for k, v in held.items()} for i, held in state["state"].items()
+        }
+        load_optimizer(self._part, {**state, "state": moments})
+
+
+def local(value: Tensor) -> Tensor:
+    """This process's share, or a plain tensor itself."""
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
+def norms_of(gradients: Sequence[Tensor]) -> Float[Tensor, " P"]:
+    """The norm of each gradient over all processes that hold a share of it."""
+    if not gradients:
+        return torch.zeros(0)
+    norms = torch.stack(torch._foreach_norm([local(g) for g in gradients]))
+    if not isinstance(gradients[0], DTensor):
+        return norms
+    squares = norms.square()
+    dist.all_reduce(squares)
+    return squares.sqrt()
+
+
+def finite_of(values: Sequence[Tensor]) -> list[bool]:
+    """Whether each tensor is finite, in all shares of it."""
+    found = torch.stack([local(value).isfinite().all() for value in values]).to(torch.int32)
+    if any(isinstance(value, DTensor) for value in values):
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+    return [bool(one) for one in found.tolist()]
+
+
+def _blocks(backbone: nn.Module) -> Iterator[nn.Module]:
+    """The blocks or stages of a network's lists; a layer by itself is left to the whole."""
+    for child in getattr(backbone, "net", backbone).children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            yield from (block for block in child if list(block.children()) and list(block.parameters()))
+
+
+def _whole(state: Any) -> Any:
+    if isinstance(state, DTensor):
+        return state.full_tensor().cpu()
+    if isinstance(state, Mapping):
+        return {k: _whole(v) for k, v in state.items()}
+    return state
+
+
+def _share(value: Any, like: Tensor) -> Any:
+    if not isinstance(like, DTensor) or not isinstance(value, Tensor) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+
+
+def _refuse(config: Config, method: Method) -> None:
+    """What has not been held against one process."""
+    asked = {
+        "compile = true": config.compile,
+        f"precision = {config.precision}": config.precision == "fp16",
+        "optim.fused = true": config.optim.fused is True,
+        "backbone.freeze = true": config.backbone.freeze,
+        "backbone.statistics = synchronised": config.backbone.statistics == "synchronised",
+        "backbone.gradient_checkpointing = true": config.backbone.gradient_checkpointing,
+        **{f"the term {name}": name in method.terms for name in ("blending", "pseudo")},
+    }
+    for setting in (name for name, on in asked.items() if on):
+        raise LabelwiseError(
+            f"sharding = full with {setting}",
+            "processes that each hold all weights",
+            "leave one of the two out",
+        )
