@@ -38,6 +38,7 @@ class VectorSettings(Section):
     texts_digest: str = Field("", description="of the file of descriptions; filled in")
 
 
+LINEAR_METHODS = ("baseline-gap", "baseline-gmp")
 TERMS = ("blending", "contrast", "discriminative", "consistency", "pseudo", "rules")
 
 
@@ -193,6 +194,30 @@ class Config(Section):
             self.backbone.warm_epochs, self.backbone.frozen_groups = 0, 0
             if self.backbone.statistics == "fixed":
                 self.backbone.statistics = "batch"
+        return self
+
+    @model_validator(mode="after")
+    def _solvable(self) -> Config:
+        if self.optim.name != "exact":
+            return self
+        lacking = {
+            f"method {self.method}": self.method not in LINEAR_METHODS,
+            "a backbone that learns": not self.backbone.freeze,
+            f"loss.name={self.loss['name']}": self.loss["name"] not in ("asl", "bce"),
+            f"--unknown {self.unknown['name']}": self.unknown["name"] not in ("auto", "ignore"),
+            f"a term of the loss ({', '.join(self.terms())})": bool(self.terms()),
+            "mixup or cutmix": bool(self.mixup or self.cutmix),
+            f"sampling={self.sampling}": self.sampling != "shuffle",
+            f"sharding={self.sharding}": self.sharding != "none",
+            "--teacher": bool(self.teacher.run),
+        }
+        for given in (given for given, wrong in lacking.items() if wrong):
+            raise LabelwiseError(
+                f"optim.name=exact with {given}",
+                f"{' or '.join(LINEAR_METHODS)} with --freeze-backbone and plain binary cross entropy",
+                "leave one of the two out",
+            )
+        self.loss, self.epochs, self.ema = {"name": "bce"}, 1, 0.0
         return self
 
     @model_validator(mode="after")

@@ -31,6 +31,7 @@ from labelwise.training.loop import Trainer
 from labelwise.training.mistakes import warn_of_mistakes
 from labelwise.training.peers import watched_peers
 from labelwise.training.priors import count_priors, word_vectors
+from labelwise.training.probe import Probe
 from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import as_begun, claim, record_of, told_failures
@@ -163,7 +164,8 @@ def _train(
             processes = accelerator.num_processes
             answers = teacher.answers(rows, accelerator.device, loaders.workers, watch.say, processes > 1)
             train_on = TaughtLoader(train_on, answers)
-        trainer = Trainer(run, built, train_on, rows, judge_by, accelerator, examples, stop, begun)
+        kind = Probe if config.optim.name == "exact" else Trainer
+        trainer = kind(run, built, train_on, rows, judge_by, accelerator, examples, stop, begun)
         if resume:
             trainer.resume()
         watch.say(_opening(dataset, trainer))

@@ -102,7 +102,11 @@ class TeacherSettings(Section):
 class OptimSettings(Section):
     """How weights move."""
 
-    name: Literal["adamw", "adam", "sgd"] = Field("adamw", description="optimiser")
+    name: Literal["adamw", "adam", "sgd", "exact"] = Field(
+        "adamw",
+        description="optimiser; exact: a linear probe, for baseline-gap and baseline-gmp over a frozen backbone, whose "
+        "classifiers are solved at once, each label's regularisation chosen by its val log loss",
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
     weight_decay: float = Field(
         0.02, ge=0, description="on matrices and kernels; never on biases, norms, queries"
