@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
-from labelwise.data.source import listed
+from labelwise.data.source import escaped, listed
+from labelwise.errors import LabelwiseError
 
 UNANSWERED = frozenset(
     {
@@ -26,7 +28,7 @@ UNANSWERED = frozenset(
 
 def unanswered_names(names: Sequence[str]) -> list[str]:
     """A sentence on labels whose name says that nobody has decided."""
-    odd = [name for name in names if name.casefold() in UNANSWERED]
+    odd = [n for n in names if n.casefold() in UNANSWERED or not any(c.isalnum() for c in n)]
     if not odd:
         return []
     return [
@@ -59,3 +61,56 @@ def few(names: Sequence[str], most: int = 5) -> str:
     'a, b, ...'
     """
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+_JOINTS = (";", "|", ",", "#", "+", "&", "/", "_", "-", ":", " and ")
+_AND = frozenset({"and", "und", "et", "y", "e", "och", "en"})
+"""Words that stand between the last two of several names."""
+
+
+def refuse_joined(names: Collection[str], column: str, mark: str | None) -> None:
+    """Names that are other names of the column with a mark between them are likely several names, not one.
+
+    Args:
+        names: distinct names, as they were parted.
+        column: its name.
+        mark: what parted them; `None` where nothing did.
+
+    Raises:
+        LabelwiseError: most names with such a mark are of that kind, or a mark stands among names that blanks part.
+    """
+    lone = next((n for n in sorted(names) if n in _AND or not any(c.isalnum() for c in n)), None)
+    if mark == " " and lone is not None:
+        option = f"%20{lone}%20" if lone in _AND else escaped(lone)
+        raise LabelwiseError(
+            f"column {column!r} with {lone!r} between names",
+            "names with one mark between them",
+            f"add ?separator={option} if it parts names, or ?separator= if each cell is one name",
+        )
+    for joint in (*_JOINTS, *((" ",) if mark else ())):
+        several = [n for n in names if joint in n.strip(joint)] if joint != mark else []
+        again = [n for n in several if all(part.strip() in names for part in n.split(joint))]
+        if again and len(again) >= 0.8 * len(several):
+            option = escaped(joint).replace(" ", "%20")
+            raise LabelwiseError(
+                f"column {column!r} with {min(again)!r}, whose parts are names in other cells too",
+                "one mark between names",
+                f"add ?separator={option} if it parts names, or ?separator= if each cell is one name"
+                if mark is None
+                else f"write {mark!r} between all names, or add ?separator={escaped(mark)} if it is one name",
+            )
+
+
+def refuse_bits(names: Collection[str], where: str) -> None:
+    """Raises `LabelwiseError` for names such as `010` and `110`: a 0 or 1 for each label rather than a name.
+
+    >>> refuse_bits(["cat", "010"], "column 'labels'")
+    """
+    bits = all(re.fullmatch(r"[01](?:[ ,;|\t]?[01])*", name) for name in names)
+    lengths = {len(name) for name in names}
+    if bits and len(names) > 1 and len(lengths) == 1 and min(lengths) > 2 and any(n[0] == "0" for n in names):
+        raise LabelwiseError(
+            f"{where} with texts such as {min(names)!r} and {max(names)!r}: a 0 or 1 for each label",
+            "names of labels",
+            "write the names, or a column of 0 and 1 for each label",
+        )
