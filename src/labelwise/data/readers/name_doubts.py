@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
-from labelwise.data.source import escaped, listed
+from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
 UNANSWERED = frozenset(
@@ -87,18 +88,63 @@ def refuse_joined(names: Collection[str], column: str, mark: str | None) -> None
             "names with one mark between them",
             f"add ?separator={option} if it parts names, or ?separator= if each cell is one name",
         )
+    found = joined_name(names, mark)
+    if found is not None:
+        name, joint = found
+        option = escaped(joint).replace(" ", "%20")
+        raise LabelwiseError(
+            f"column {column!r} with {name!r}, whose parts are names in other cells too",
+            "one mark between names",
+            f"add ?separator={option} if it parts names, or ?separator= if each cell is one name"
+            if mark is None
+            else f"write {mark!r} between all names, or add ?separator={escaped(mark)} if it is one name",
+        )
+
+
+def joined_name(names: Collection[str], mark: str | None) -> tuple[str, str] | None:
+    """A name that is likely several, and what joins them: most names with that mark have parts that are names too.
+
+    >>> joined_name({"cat", "dog", "cat+dog"}, None), joined_name({"cat", "hot-dog", "dog"}, None)
+    (('cat+dog', '+'), None)
+    """
     for joint in (*_JOINTS, *((" ",) if mark else ())):
         several = [n for n in names if joint in n.strip(joint)] if joint != mark else []
         again = [n for n in several if all(part.strip() in names for part in n.split(joint))]
         if again and len(again) >= 0.8 * len(several):
-            option = escaped(joint).replace(" ", "%20")
-            raise LabelwiseError(
-                f"column {column!r} with {min(again)!r}, whose parts are names in other cells too",
-                "one mark between names",
-                f"add ?separator={option} if it parts names, or ?separator= if each cell is one name"
-                if mark is None
-                else f"write {mark!r} between all names, or add ?separator={escaped(mark)} if it is one name",
-            )
+            return min(again), joint
+    return None
+
+
+_DENIED = frozenset({"negative", "negatives", "neg", "absent", "uncertain", "unsure", "rejected"})
+
+
+def refuse_negatives(columns: Collection[str], source: Source) -> None:
+    """Raises `LabelwiseError` for columns or keys beside label names that list what is absent or uncertain."""
+    odd = [
+        name for name in columns if _DENIED & set(re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name.casefold()))
+    ]
+    if odd:
+        raise LabelwiseError(
+            f"{source.path}: {', '.join(odd[:4])} beside label names: what is absent or unclear, by its name",
+            "names of what is present, so that all others are absent",
+            f"add ?ignore={listed(odd)} if that holds; else write a column of 1, 0 and blank for each label",
+        )
+
+
+def number_names(names: Sequence[str], folder: Path) -> list[str]:
+    """A sentence on labels called by numbers beside a file that likely holds their names."""
+    if not names or not all(name.isdigit() for name in names):
+        return []
+    beside = [file for file in _CLASS_FILES if (folder / file).is_file()]
+    return (
+        [f"Labels are numbers; their names are not read from {beside[0]} beside the table."] if beside else []
+    )
+
+
+_CLASS_FILES = (
+    *("classes.txt", "labels.txt", "label.txt", "names.txt", "class_names.txt", "obj.names", "classes.csv"),
+    *("labels.csv", "labels.json", "classes.json", "data.yaml"),
+)
 
 
 def refuse_bits(names: Collection[str], where: str) -> None:
