@@ -130,3 +130,60 @@ def test_two_marks_in_one_column(folder: Path) -> None:
 def test_a_name_without_a_letter_is_noted(folder: Path) -> None:
     data = column(folder, ["-" if not tags else ";".join(tags) for tags in TAGS])
     assert any("Taken for labels: -" in note for note in data.notes)
+
+
+def test_an_empty_list_among_names_with_a_mark(folder: Path) -> None:
+    data = column(folder, ["; ".join(tags) or "[]" for tags in TAGS])
+    assert data.labels.names == NAMES
+    assert data.values.tolist() == HOT
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (lambda label, there: label if there else "-" + label, "may say that it is absent"),
+        (lambda label, there: label if there else "no " + label, "may say that it is absent"),
+        (lambda label, there: label + "?" if not there else label, "may say that it is uncertain"),
+        (lambda label, there: f"{label}:{0.9 if there else 0.2}", "numbers behind names"),
+    ],
+)
+def test_names_that_say_more_than_a_label(folder: Path, name: Callable[[str, int], str], said: str) -> None:
+    cells = [";".join(map(name, NAMES, hot)) for hot in HOT]
+    with pytest.raises(LabelwiseError, match=said) as caught:
+        column(folder, cells)
+    option = caught.value.todo.split("add ")[1].split()[0]
+    assert len(column(folder, cells, option).labels) == 6
+
+
+def test_words_for_nothing(folder: Path) -> None:
+    data = column(folder, [";".join(tags) or "none of these" for tags in TAGS])
+    assert data.values.tolist() == HOT
+    data = column(folder, [";".join(tags) or "0" for tags in TAGS])
+    assert any("add ?none=0" in note for note in data.notes)
+    assert column(folder, [";".join(tags) or "0" for tags in TAGS], "?none=0").values.tolist() == HOT
+
+
+def test_lists_of_yes_and_no_are_no_names(folder: Path) -> None:
+    with pytest.raises(LabelwiseError, match="lists of no and yes, a state for each label"):
+        column(folder, [",".join(("no", "yes")[n] for n in hot) for hot in HOT])
+    datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
+    names = datasets.ClassLabel(names=["neg", "pos"])
+    features = datasets.Features({"image": datasets.Value("string"), "labels": datasets.List(names)})
+    rows = {"image": [f"p{i}.jpg" for i in range(8)], "labels": HOT}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "t.parquet")
+    with pytest.raises(LabelwiseError, match="lists of neg and pos"):
+        read(f"parquet:{folder / 't.parquet'}")
+
+
+def test_objects_of_states_in_parquet(folder: Path) -> None:
+    pd = pytest.importorskip("pandas", reason="the package pandas is not installed")
+    cells = [dict(zip(NAMES, hot, strict=True)) for hot in HOT]
+    pd.DataFrame({"image": [f"p{i}.jpg" for i in range(8)], "labels": cells}).to_parquet(folder / "t.parquet")
+    with pytest.raises(LabelwiseError, match=r"column 'labels' of objects.*jsonl:FILE"):
+        read(f"parquet:{folder / 't.parquet'}")
+
+
+def test_a_folder_called_by_two_labels_is_noted(tmp_path: Path, photo: Photo) -> None:
+    for seed, name in enumerate(("cat", "dog", "cat-dog")):
+        photo(tmp_path / name / "a.jpg", seed=seed)
+    assert any("'cat-dog' is read as one label" in note for note in read(f"folder:{tmp_path}").notes)

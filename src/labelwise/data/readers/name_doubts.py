@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from labelwise.data.readers.cells import WORDS
 from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
@@ -129,6 +130,52 @@ def refuse_negatives(columns: Collection[str], source: Source) -> None:
             "names of what is present, so that all others are absent",
             f"add ?ignore={listed(odd)} if that holds; else write a column of 1, 0 and blank for each label",
         )
+
+
+_DENYING = re.compile(r"(?:[-!~¬–]|(?:no|not|non|without|kein|keine)[ _-])\s*(.+)", re.IGNORECASE)
+_DOUBTING = re.compile(r"(.+?)\s*(?:\?|\(\?\))")
+_GRADED = re.compile(r".+[:=]\s*(?:[01]?[.,]\d+|\d{1,3}\s*%|[01])")
+
+
+def refuse_marked(names: Collection[str], column: str, mark: str | None) -> None:
+    """Raises `LabelwiseError` for names that say more than a label: `-dog` or `dog?` beside `dog`, and `dog:0.9`."""
+    option = escaped(mark or "").replace(" ", "%20")
+    todo = f"write a column of 1, 0 and blank for each label, or add ?separator={option} if they are names"
+    for name in sorted(names):
+        inner = _DENYING.fullmatch(name) or _DOUBTING.fullmatch(name)
+        if inner and inner[1] in names:
+            what = "absent" if _DENYING.fullmatch(name) else "uncertain"
+            raise LabelwiseError(
+                f"{column} with {name!r} beside {inner[1]!r}, which may say that it is {what}",
+                "names of labels that are present",
+                todo,
+            )
+    if names and all(_GRADED.fullmatch(name) for name in names):
+        raise LabelwiseError(f"{column} with numbers behind names, as {min(names)!r}", "names alone", todo)
+
+
+def refuse_words(names: Collection[str], several: bool, column: str) -> None:
+    """Raises `LabelwiseError` for lists of yes and no: states of labels rather than names of them."""
+    words = tuple(sorted(name.casefold() for name in names))
+    if several and words in {tuple(sorted(pair)) for pair in WORDS}:
+        raise LabelwiseError(
+            f"{column} with lists of {' and '.join(words)}, a state for each label",
+            "names of labels",
+            "write the names of those that are present, or a column a label",
+        )
+
+
+_EMPTY = frozenset({"0", "empty", "background", "negative", "normal", "healthy", "blank", "clear"})
+
+
+def empty_names(names: Sequence[str]) -> list[str]:
+    """A sentence on labels whose name may say that no label is present."""
+    odd = [name for name in names if name.casefold() in _EMPTY]
+    if not odd or (odd == ["0"] and all(name.isdigit() for name in names)):
+        return []
+    return [
+        f"{odd[0]!r} is read as a label; if it says that no label is present, add ?none={listed(odd[:1])}."
+    ]
 
 
 def number_names(names: Sequence[str], folder: Path) -> list[str]:

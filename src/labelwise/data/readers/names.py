@@ -11,13 +11,17 @@ import pyarrow.compute as pc
 
 from labelwise.data.readers.arrow import is_list, one_array
 from labelwise.data.readers.cells import is_blank, same
-from labelwise.data.readers.name_doubts import refuse_bits, refuse_joined
+from labelwise.data.readers.name_doubts import refuse_bits, refuse_joined, refuse_marked, refuse_words
 from labelwise.data.readers.name_lists import hot_rows, is_list_text, is_multi_hot, list_of, whole_numbers
 from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
 MARKS = (";", "|", ",", "#", "\t")
-NOTHING = frozenset({"no finding", "no findings", "no label", "no labels", "nothing", "background only"})
+_NOTHING = (
+    "no finding,no findings,no label,no labels,nothing,background only,none of these,none of the above,no object,"
+    "no objects,no tag,no tags,no class,no annotation,no annotations,not applicable"
+)
+NOTHING = frozenset(_NOTHING.split(","))
 """Words that, where they always stand alone, mean that no label is present."""
 _HOT = "from lists of 0 and 1, so that labels are called by their place"
 
@@ -70,6 +74,12 @@ def named_rows(
     Raises:
         LabelwiseError: lists that cannot be parsed, or blanks that may part names or belong to them.
     """
+    if pa.types.is_struct(column.type) or pa.types.is_map(column.type):
+        raise LabelwiseError(
+            f"column {name!r} of objects",
+            "names of labels, or a column a label",
+            f"write a column a label, or JSON lines for jsonl:FILE; ?ignore={listed([name])} leaves it out",
+        )
     if is_list(column.type):
         return _from_lists(column, name, source)
     coded = one_array(column).dictionary_encode()
@@ -132,6 +142,7 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     names = tuple(coded.dictionary[int(j)].as_py() for j in order)
+    refuse_words(names, bool(lengths.max(initial=0) > 1), f"column {name!r}")
     indices = coded.indices.to_numpy(zero_copy_only=False)
     known = array.is_valid().to_numpy(zero_copy_only=False) & (lengths > 0)
     return NameRows(names, rows[keep], rank[indices], known, "from lists")
@@ -178,6 +189,11 @@ def _parted(
     given = source.options.get("separator")
     if given is None and any(map(is_list_text, texts)):
         parted = [list_of(text, name, where, place) for place, text in enumerate(texts)]
+        plain = [place for place, text in enumerate(texts) if text and not is_list_text(text)]
+        if plain and not any("choices" in text for text in texts):
+            inner, _ = _parted([texts[place] for place in plain], name, source, lambda i: where(plain[i]))
+            for place, names in zip(plain, inner, strict=True):
+                parted[place] = names
         if (hot := hot_rows(parted, name)) is not None:
             return hot, _HOT
         choices = any("choices" in text for text in texts)
@@ -199,6 +215,8 @@ def _parted(
             return hot, _HOT
         every = {part for row in parted for part in row}
         refuse_bits(every, f"column {name!r}")
+        refuse_words(every, any(len(row) > 1 for row in parted), f"column {name!r}")
+        refuse_marked(every, f"column {name!r}", mark)
         refuse_joined(every, name, mark)
     return parted, f"separated by {mark!r}" if mark else "one in each cell, as no separator was found"
 

@@ -157,7 +157,7 @@ def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tu
         raise LabelwiseError(
             f"{path!r}, a folder with {len(known)} tables: {names}",
             "one table, or a path that names it",
-            f"name the table, for example {kind}:{first}",
+            f"name the table, for example {kind}:{first}, or join tables of splits to one with a column split",
         )
     return None
 

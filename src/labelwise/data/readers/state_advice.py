@@ -137,9 +137,8 @@ def _is_count(column: Column) -> bool:
 
 def _labels_advice(columns: Sequence[Column]) -> str:
     """Which column may hold the names of labels: one of lists or of several words a cell, else any."""
-    likely = [
-        c for c in columns if any(len(re.split(r"[\s,;|#]+", text_of(cell))) > 1 for cell in c.present())
-    ]
+    likely = [c for c in columns if any(re.search(r"[,;|#]", text_of(cell)) for cell in c.present())]
+    likely += [c for c in columns if any(" " in text_of(cell) for cell in c.present())]
     names = [column.name for column in likely or columns]
     if not names:
         return "name the label columns with ?labels=A,B"
