@@ -284,3 +284,32 @@ def test_a_project_of_folders_with_images_and_annotations(tmp_path: Path, photo:
         (tmp_path / part / "ann" / "1.jpg.json").write_text('{"tags": [{"name": "cat"}]}')
     with pytest.raises(LabelwiseError, match="of no kind that is known"):
         read(str(tmp_path))
+
+
+def test_tables_of_splits_in_one_folder(folder: Path) -> None:
+    for name in ("train", "val"):
+        (folder / f"{name}.csv").write_text("image,cat\np0.jpg,1\n")
+    with pytest.raises(LabelwiseError, match="join them to one with a column split"):
+        read(str(folder))
+    (folder / "val.csv").rename(folder / "other.csv")
+    with pytest.raises(LabelwiseError, match=r"name the table, for example csv:\S+train.csv|other.csv$"):
+        read(str(folder))
+
+
+def test_a_code_for_unknown_is_no_count(folder: Path) -> None:
+    columns = {"cat": [0, 1, 9, 0, 1, 9, 0, 1], "dog": [0, 1, 1, 9, 0, 1, 1, 9]}
+    with pytest.raises(LabelwiseError, match=r"cat, dog: add \?unknown=9 if that means unknown") as caught:
+        table(folder, columns)
+    assert "present=" not in caught.value.todo
+    assert table(folder, columns, "?unknown=9").known.tolist()[2] == [False, True]
+
+
+def test_grades_are_no_names(folder: Path) -> None:
+    columns = {"cat": [i - 3.5 for i in range(8)], "dog": [3.0 - i * 1.2 for i in range(8)]}
+    with pytest.raises(LabelwiseError, match="write a share between 0 and 1"):
+        table(folder, columns)
+
+
+def test_names_beside_their_numbers(folder: Path) -> None:
+    data = table(folder, {"label": [0, 1, 2, 0] * 2, "label_name": ["cat", "dog", "bird", "cat"] * 2})
+    assert data.labels.names == ("bird", "cat", "dog")

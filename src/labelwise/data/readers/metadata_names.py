@@ -15,9 +15,24 @@ METADATA = frozenset(_METADATA.split())
 OF_NAMES = frozenset({"confidence", "score", "probability", "prob", "certainty"})
 """Of these, columns that may say how far the label name beside them holds."""
 _LAST = frozenset(
-    {"id", "idx", "index", "fold", "conf", "confidence", "prob", "probability", "score", "weight", "count"}
+    {
+        "id",
+        "idx",
+        "index",
+        "fold",
+        "conf",
+        "confidence",
+        "prob",
+        "probability",
+        "score",
+        "weight",
+        "count",
+        "pred",
+        "prediction",
+        "logit",
+    }
 )
-_FIRST = frozenset({"num", "n", "count", "prob", "conf", "score", "fold", "id"})
+_FIRST = frozenset({"num", "n", "count", "prob", "conf", "score", "fold", "id", "pred", "predicted"})
 
 
 def is_metadata(name: str) -> bool:

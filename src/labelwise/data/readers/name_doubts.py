@@ -165,7 +165,7 @@ def refuse_words(names: Collection[str], several: bool, column: str) -> None:
         )
 
 
-_EMPTY = frozenset({"0", "empty", "background", "negative", "normal", "healthy", "blank", "clear"})
+_EMPTY = frozenset({"0", "empty", "background", "negative", "normal", "healthy", "blank"})
 
 
 def empty_names(names: Sequence[str]) -> list[str]:

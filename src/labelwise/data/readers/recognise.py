@@ -25,6 +25,7 @@ from labelwise.data.readers import (
 )
 from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
 from labelwise.data.readers.exports import refuse_archive
+from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.readers.voc_layout import is_voc_folder
 from labelwise.errors import LabelwiseError
 
@@ -154,10 +155,12 @@ def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tu
     if known:
         names = ", ".join(f.name for _, f in known[:6]) + (", ..." if len(known) > 6 else "")
         kind, first = known[0]
+        splits = len({split_in_name(f.stem) for _, f in known} - {None}) > 1
         raise LabelwiseError(
             f"{path!r}, a folder with {len(known)} tables: {names}",
             "one table, or a path that names it",
-            f"name the table, for example {kind}:{first}, or join tables of splits to one with a column split",
+            f"name the table, for example {kind}:{first}"
+            + (", or join them to one with a column split" if splits else ""),
         )
     return None
 

@@ -27,6 +27,8 @@ _NAMES = (
     "keywords annotations attributeids labelids target targets labelname classname accept"
 )
 IMAGE, NAMES = tuple(_IMAGE.split()), tuple(_NAMES.split())
+_TOLD = ("labelname", "labelnames", "classname", "classnames", "categoryname")
+"""Columns of names that stand beside a column of their numbers."""
 SPLIT = ("split", "subset", "partition", "mluse")
 GROUP = ("group",)
 SPLIT_FLAGS = {"isvalid": "val", "isval": "val", "isvalidation": "val", "istest": "test", "istrain": "train"}
@@ -239,7 +241,9 @@ def _names_columns(table: pa.Table, rest: Sequence[str]) -> list[str]:
     by_key = {key(name): name for name in reversed(rest)}
     for k in NAMES:
         if k in by_key and not is_states(table[by_key[k]]) and Column.of("", table[by_key[k]]).present():
-            return [by_key[k]]
+            told = next((by_key[n] for n in _TOLD if n in by_key and is_text(table[by_key[n]].type)), None)
+            numbers = all(number(cell) is not None for cell in Column.of("", table[by_key[k]]).present())
+            return [told if told and numbers and not is_states(table[told]) else by_key[k]]
     lists = [name for name in rest if is_list(table[name].type)]
     return lists if len(lists) == 1 else []
 

@@ -70,7 +70,11 @@ def no_states(
     if same:
         names = listed(column.name for column in same)
         advice.append(f"if {_names(same)} hold names of the same labels, add ?labels={names}")
-    if others and all(map(_is_count, others)):
+    codes = {_key(cell) for c in others for cell in wrong[c.name]}
+    coded = len(codes) == 1 and codes != {"2"} and all(number(code) is not None for code in codes)
+    if coded and all({"0", "1"} <= {_key(x) for x in c.present()} for c in others):
+        advice.append(f"{_names(others)}: add ?unknown={listed(codes)} if that means unknown")
+    elif others and all(map(_is_count, others)):
         counts = sorted({number(cell) or 0.0 for c in columns for cell in c.present()} - {0.0})
         some = listed(f"{count:g}" for count in counts)
         advice.append(f"if {_names(others)} are counts, add ?present={some}, so that 0 alone means absent")
@@ -137,11 +141,14 @@ def _is_count(column: Column) -> bool:
 
 def _labels_advice(columns: Sequence[Column]) -> str:
     """Which column may hold the names of labels: one of lists or of several words a cell, else any."""
+    columns = [c for c in columns if any(number(cell) is None for cell in c.present())]
     likely = [c for c in columns if any(re.search(r"[,;|#]", text_of(cell)) for cell in c.present())]
     likely += [c for c in columns if any(" " in text_of(cell) for cell in c.present())]
     names = [column.name for column in likely or columns]
     if not names:
-        return "name the label columns with ?labels=A,B"
+        return (
+            "write a share between 0 and 1 where these are grades, or name the label columns with ?labels=A,B"
+        )
     return f"if {names[0]} holds names of labels, add ?labels={listed(names[:1])}"
 
 
