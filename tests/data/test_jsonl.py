@@ -173,7 +173,7 @@ def test_images_elsewhere(write: Callable[..., Path], tmp_path: Path, photo: Pho
     ("second", "told"),
     [
         ({"labels": ["x"]}, "line 2 without 'image'"),
-        ({"image": 3, "labels": ["x"]}, "line 2: 'image' is 3; expected the name of an image file"),
+        ({"image": 3.5, "labels": ["x"]}, "line 2: 'image' is 3.5; expected the name of an image file"),
         (image(1, labels=["x", None]), r"line 2: 'labels' is \['x', None\]"),
         (image(1, labels=[{"name": "x"}]), "line 2: 'labels' is"),
         (image(1, labels=True), "line 2: 'labels' is True"),

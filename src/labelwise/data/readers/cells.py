@@ -14,7 +14,13 @@ from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 BLANKS = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>", "nil"})
-WORDS = (("false", "true"), ("no", "yes"), ("absent", "present"), ("negative", "positive"), ("neg", "pos"))
+_WORDS = (
+    "false true, no yes, absent present, negative positive, neg pos, off on, unchecked checked, "
+    "falsch wahr, nein ja, faux vrai, non oui, falso verdadero, falso vero, falso verdadeiro, no sí, no si, não sim, "
+    "onwaar waar, nee ja, nej ja, fałsz prawda, nie tak, ложь истина, нет да, いいえ はい, 否 是"
+)
+WORDS = tuple((pair.split()[0], pair.split()[1]) for pair in _WORDS.split(", "))
+"""Absent and present, also as spreadsheets and forms write them in other languages."""
 LETTERS = (("n", "y"), ("f", "t"))
 """Letters count as states only where both of a pair occur: a column of F and M is no column of states."""
 

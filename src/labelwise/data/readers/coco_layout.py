@@ -10,6 +10,7 @@ from pathlib import Path
 
 from labelwise.data.imagefiles import is_clutter
 from labelwise.data.readers.files import source_file
+from labelwise.data.readers.lines import first_object
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -73,6 +74,8 @@ def is_coco_file(file: Path) -> bool:
             head = stream.read(_HEAD).decode("utf-8-sig", errors="replace")
     except OSError:
         return False
+    if first_object(file) and re.match(r"\s*\{.*\}[ \t\r]*\n\s*\{", head):
+        return False  # JSON lines
     return head.lstrip()[:1] == "{" and any(key in LISTS for key in _lists_at_top(head))
 
 

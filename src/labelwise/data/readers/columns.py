@@ -14,10 +14,11 @@ from labelwise.data.readers.arrow import image_cells, is_bytes, is_image_struct,
 from labelwise.data.readers.cells import is_blank, same, text_of
 from labelwise.data.readers.files import keep_existing
 from labelwise.data.readers.locate import locate
-from labelwise.data.readers.name_doubts import similar_names, unanswered_names
+from labelwise.data.readers.name_doubts import empty_names, number_names, similar_names, unanswered_names
+from labelwise.data.readers.nameless import wanted_columns
 from labelwise.data.readers.names import NameRows, named_rows, nothing_word
 from labelwise.data.readers.repeated import merge_repeated
-from labelwise.data.readers.roles import Roles, roles_of
+from labelwise.data.readers.roles import SPLIT, Roles, key, roles_of
 from labelwise.data.readers.split_cells import group_codes, split_cells, split_codes
 from labelwise.data.readers.states import Column, state_matrix
 from labelwise.data.source import Source
@@ -49,7 +50,7 @@ def dataset_of(
             that change nothing.
     """
     notes: list[str] = []
-    table = _wanted(plain_columns(table), source, notes)
+    table = wanted_columns(plain_columns(table), source, notes)
     if not table.num_rows:
         raise LabelwiseError(
             f"{source.path} without rows", "a header and one row per image", "check the file"
@@ -60,6 +61,8 @@ def dataset_of(
     labels, values, known, groups = _labels(table, roles, source, row_name, notes, label_names or {})
     codes, names = (None, ())
     if roles.split:
+        if key(roles.split) not in SPLIT and "split" not in source.options:
+            notes.append(f"The column {roles.split!r} holds names of splits, and is taken for that.")
         codes, names = split_codes(split_cells(table[roles.split], roles.split, source), notes)
     images, root = _images(table[roles.image], roles.image, source, folder, row_name, notes)
     data = Dataset(
@@ -71,50 +74,10 @@ def dataset_of(
         split_of=codes,
         split_names=names,
         group=group_codes(table[roles.group], notes) if roles.group else None,
-        notes=(*notes, *similar_names(labels), *unanswered_names(labels)),
+        notes=(*notes, *similar_names(labels), *unanswered_names(labels), *number_names(labels, folder)),
         rows_in_source=table.num_rows,
     )
     return keep_existing(merge_repeated(data, source, row_name), source)
-
-
-def _wanted(table: pa.Table, source: Source, notes: list[str]) -> pa.Table:
-    """The table without nameless columns that only count rows or are blank, and without those to be ignored."""
-    names = [name.strip() for name in table.column_names]
-    nameless = [not name or name.casefold().startswith("unnamed:") for name in names]
-    counting = [i for i in range(min(1, len(names))) if nameless[i] and _counts(table.column(i))]
-    blank = [i for i, no_name in enumerate(nameless) if no_name and _is_empty(table.column(i))]
-    if counting and len(names) > 1:
-        notes.append("The first column has no name and only counts the rows: it was left out.")
-    if blank:
-        notes.append(f"{len(blank)} columns without a name and without a cell were left out.")
-    keep = [i for i in range(len(names)) if i not in {*counting, *blank}] or list(range(len(names)))
-    table, names = table.select(keep), [names[i] for i in keep]
-    for name in names:
-        if not name or names.count(name) > 1:
-            given = f"column {name!r} twice" if name else f"column {names.index(name) + 1} without a name"
-            raise LabelwiseError(f"{source.path}: {given}", "distinct column names", "name the columns apart")
-    table = table.rename_columns(names)
-    ignored = source.names("ignore")
-    for name in ignored:
-        if name not in names:
-            raise LabelwiseError(
-                f"ignore={name}", f"columns of {source.path}: {', '.join(names[:12])}", "correct the option"
-            )
-    return table.drop_columns(ignored) if ignored else table
-
-
-def _is_empty(column: pa.ChunkedArray) -> bool:
-    return column.null_count == len(column) or not Column.of("", column).present()
-
-
-def _counts(column: pa.ChunkedArray) -> bool:
-    try:
-        numbers = one_array(column).cast(pa.int64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return False
-    if numbers.null_count:
-        return False
-    return any(np.array_equal(numbers, np.arange(start, start + len(numbers))) for start in (0, 1))
 
 
 _Labels = tuple[tuple[str, ...], np.ndarray, np.ndarray, dict[str, Group]]
@@ -228,6 +191,8 @@ def _from_names(
     notes.append(f"Labels are names in {which}, {rows.how}; a label that is absent is negative.")
     if blank.any():
         notes.append(f"{int(blank.sum()):,} blank cells are all-{fate}.")
+    if "none" not in source.options:
+        notes += empty_names(names)
     if unclear.any():
         notes.append(
             f"{int(unclear.sum()):,} rows hold a text for unknown: what they do not name is unknown "

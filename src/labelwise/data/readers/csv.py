@@ -15,6 +15,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.columns import dataset_of
+from labelwise.data.readers.exports import refuse_archive
 from labelwise.data.readers.files import source_file
 from labelwise.data.readers.plain_csv import read_plain
 from labelwise.data.readers.roles import is_text_column
@@ -38,17 +39,20 @@ def read(source: Source) -> Dataset:
         LabelwiseError: for an empty file, ragged rows, or what `dataset_of` refuses.
     """
     file = source_file(source, "a CSV file")
+    refuse_archive(file, "a table as text")
     table, note = _plain(file), ""
     if table is None:
         text, note = decoded(file)
         body, delimiter = _parts(text)
+        if text.startswith("#") and len(body) < len(text):
+            note = f"{note} Lines at the start with # were left out.".strip()
         table = _table(file, body, delimiter)
     _refuse_headerless(file, table)
 
     def row_name(row: int) -> str:
         text = decoded(file)[0]
         body, delimiter = _parts(text)
-        before = len(body) < len(text)
+        before = text[: len(text) - len(body)].count("\n")
         reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter)
         filled = (reader.line_num for cells in reader if cells)
         line = next((number for place, number in enumerate(filled) if place == row + 1), row + 2)
@@ -66,9 +70,11 @@ def _plain(file: Path) -> pa.Table | None:
         header = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         return None
-    if not header.strip() or not header.endswith("\n") or _DELIMITER_LINE.match(header):
+    if not header.strip() or not header.endswith("\n") or _DELIMITER_LINE.match(header) or header[0] == "#":
         return None
     delimiter = _delimiter(header)
+    if delimiter not in header:  # one column, or blanks between columns
+        return None
     try:
         names = next(csv.reader([header], delimiter=delimiter))
     except csv.Error:  # the general reader says what is wrong
@@ -103,12 +109,33 @@ def decoded(file: Path) -> tuple[str, str]:
 def _parts(text: str) -> tuple[str, str]:
     """The table in a text, without a line that names the delimiter, and the delimiter."""
     named = _DELIMITER_LINE.match(text)
-    return (text[named.end() :], named[1]) if named else (text, _delimiter(text))
+    if named:
+        return text[named.end() :], named[1]
+    body = _without_comments(text)
+    return body, _delimiter(body)
+
+
+def _without_comments(text: str) -> str:
+    """The text without lines at its start that begin with # and have another number of cells than the next one."""
+    while text.startswith("#"):
+        line, _, rest = text.partition("\n")
+        after = rest.partition("\n")[0]
+        mark = _delimiter(after)
+        if not after.strip() or (not after.startswith("#") and line.count(mark) == after.count(mark)):
+            break
+        text = rest
+    return text
 
 
 def _refuse_headerless(file: Path, table: pa.Table) -> None:
     """A first line that holds an image name, or no letter at all, is a row and no header."""
     names = [name.strip() for name in table.column_names]
+    if names[0] and len(names) > 2 and not any(names[1:]) and any(map(_is_filled, table.columns[1:])):
+        raise LabelwiseError(
+            f"{file}: a first line of {names[0]!r} alone, which is a title",
+            "the names of the columns in the first line",
+            "remove the lines above them",
+        )
     row = any(is_image_name(name) for name in names) or not any(c.isalpha() for name in names for c in name)
     if row and any(names):
         raise LabelwiseError(
@@ -118,10 +145,25 @@ def _refuse_headerless(file: Path, table: pa.Table) -> None:
         )
 
 
+def _is_filled(column: pa.ChunkedArray) -> bool:
+    return any(cell for cell in column[:20].to_pylist())
+
+
 def _delimiter(text: str) -> str:
     header = next((line for line in text.splitlines() if line.strip()), "")
     header = re.sub(r'"[^"]*"', "", header)
-    return max(",;\t|", key=lambda mark: (header.count(mark), mark == ","))
+    best = max(",;\t|", key=lambda mark: (header.count(mark), mark == ","))
+    return " " if best not in header and _parted_by_blanks(text) else best
+
+
+def _parted_by_blanks(text: str) -> bool:
+    """Whether the first lines hold the same number of single blanks, as `to_csv(sep=" ")` writes them."""
+    lines = [
+        re.sub(r'"[^"]*"', "", line) for line in text[:_LONGEST_HEADER].splitlines()[:20] if line.strip()
+    ]
+    return (
+        len(lines) > 1 and " " in lines[0].strip() and len({line.strip().count(" ") for line in lines}) == 1
+    )
 
 
 def _header(file: Path, text: str, delimiter: str) -> list[str]:

@@ -11,7 +11,12 @@ from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
 OPENING = 1 << 16  # bytes that tell what kind of file it is
-_ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf")
+_ARCHIVES = (*(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"(\xb5/\xfd", b"BZh", b"\xfd7zX"),)
+_OTHERS = {
+    b"\xd0\xcf\x11\xe0": ("a workbook", "save its sheet as CSV"),
+    b"ARRO": ("an Arrow or Feather file", "write it as Parquet"),
+}
+_BOOKS = frozenset({".xlsx", ".xlsm", ".ods"})
 
 
 def opening(path: Path, size: int = OPENING) -> str:
@@ -39,10 +44,16 @@ def export_file(source: Source, what: str) -> Path:
 
 
 def refuse_archive(file: Path, what: str) -> None:
-    """Raises `LabelwiseError` for a ZIP, gzip or 7z file."""
+    """Raises `LabelwiseError` for a file that was compressed, a workbook, or a file of Arrow."""
     with file.open("rb") as stream:
-        if stream.read(4).startswith(_ARCHIVES):
-            raise LabelwiseError(f"{file}, an archive", what, "unpack it, and give what it holds")
+        start = stream.read(4)
+    kind, todo = _OTHERS.get(start, ("", ""))
+    if start.startswith(_ARCHIVES):
+        kind, todo = "an archive", "unpack it, and give what it holds"
+        if file.suffix.lower() in _BOOKS:
+            kind, todo = "a workbook", "save its sheet as CSV"
+    if kind:
+        raise LabelwiseError(f"{file}, {kind}", what, todo)
 
 
 def without_export(folder: Path, files: str, what: str) -> LabelwiseError:

@@ -11,6 +11,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.duplicates import content_codes
 from labelwise.data.imagefiles import FolderFiles, is_clutter, is_image_name, walk_images
 from labelwise.data.readers.files import source_folder, text_array
+from labelwise.data.readers.name_doubts import joined_name
 from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -143,6 +144,12 @@ def _dataset(
     if len(keep) < len(found):
         notes.append(
             f"{len(found) - len(keep):,} files are copies: each image is kept once, with all its labels."
+        )
+    joined = joined_name(set(labels), None)
+    if joined is not None:
+        notes.append(
+            f"The folder {joined[0]!r} is read as one label, though its parts are labels too: an image of several "
+            "labels is one with a copy in each of their folders."
         )
     notes += [*_deeper(found), *left_out.notes()]
     return Dataset(

@@ -15,7 +15,7 @@ from labelwise.data.readers.image_labels import dataset_of_cells
 from labelwise.data.readers.jsonl_labels import named, plain_column, stated
 from labelwise.data.readers.jsonl_rows import IMAGE_KEYS, JsonRows, first_key, is_state, names_key, rows_of
 from labelwise.data.readers.lines import first_object
-from labelwise.data.readers.name_doubts import few
+from labelwise.data.readers.name_doubts import few, refuse_negatives
 from labelwise.data.readers.split_cells import group_codes
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -50,11 +50,12 @@ def read(source: Source) -> Dataset:
             effect.
     """
     lines = rows_of(source)
+    _refuse_rejected(lines)
     key = names_key(lines.rows, lines.keys, source)
     if key is None:
         _refuse_idle(source, "separator", "blank")
-        return _of_columns(lines, source)
-    notes: list[str] = []
+        return _of_columns(lines, source).with_notes(*_split_note(lines))
+    notes = _split_note(lines)
     values = [row.get(key) for row in lines.rows]
     if any(isinstance(value, dict) for value in values):
         _refuse_idle(source, "separator", "blank")
@@ -63,6 +64,7 @@ def read(source: Source) -> Dataset:
         labels, cells, known = named(values, key, lines.places, source, notes)
     others = [name for name in lines.keys if name != key]
     if others:
+        refuse_negatives(others, source)
         notes.append(f"Keys beside {key!r} that were left out: {few(others, 12)}.")
     groups = None
     if lines.groups is not None:
@@ -79,6 +81,30 @@ def read(source: Source) -> Dataset:
         group=groups,
         notes=notes,
     )
+
+
+def _split_note(lines: JsonRows) -> list[str]:
+    key = lines.split_key
+    odd = key is not None and key.lower() != "split"
+    return [f"The key {key!r} holds names of splits, and is taken for that."] if odd else []
+
+
+def _refuse_rejected(lines: JsonRows) -> None:
+    """Stops at lines that a person rejected or passed over in Prodigy: they do not hold what they name."""
+    if "answer" not in lines.keys:
+        return
+    answers = [row.get("answer") for row in lines.rows]
+    odd = [
+        place for place, answer in zip(lines.places, answers, strict=True) if answer in ("reject", "ignore")
+    ]
+    if odd and {"accept", "reject", "ignore", None}.issuperset(
+        a for a in answers if isinstance(a, str | None)
+    ):
+        raise LabelwiseError(
+            f"{len(odd):,} lines whose answer is reject or ignore, the first in {odd[0]}",
+            "lines that were accepted",
+            "leave such lines out, or add ?ignore=answer to read all alike",
+        )
 
 
 def _column(texts: Sequence[str | None]) -> pa.Array:

@@ -11,14 +11,15 @@ from typing import Any
 from labelwise.data.readers.cells import state
 from labelwise.data.readers.lines import json_lines
 from labelwise.data.readers.several import files_with_splits
+from labelwise.data.readers.split_names import tells_splits
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 IMAGE_KEYS = (
     *("image", "image_path", "img_path", "file_name", "filename", "filepath", "path", "file", "img"),
-    *("image_url", "img_url", "url", "uri"),
+    *("image_url", "img_url", "url", "uri", "image_id", "img_id"),
 )
-NAMES_KEYS = ("labels", "tags", "label", "tag", "classes", "categories", "class", "category")
+NAMES_KEYS = ("labels", "tags", "label", "tag", "classes", "categories", "class", "category", "accept")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class JsonRows:
         groups: `[N]` texts, or `None` without a key `group`.
         keys: the others, in the order in which they come.
         folder: that image names are relative to.
+        split_key: the key that tells the splits.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -42,6 +44,7 @@ class JsonRows:
     groups: Sequence[str | None] | None
     keys: Sequence[str]
     folder: Path
+    split_key: str | None = None
 
 
 def rows_of(source: Source) -> JsonRows:
@@ -64,6 +67,8 @@ def rows_of(source: Source) -> JsonRows:
     image = _image_key(keys, source)
     lower = {key.lower(): key for key in reversed(keys)}
     by_line, group = lower.get("split"), lower.get("group")
+    if by_line is None and len(files) == 1:
+        by_line = _split_key(rows, [key for key in keys if key not in (image, source.options.get("labels"))])
     if by_line and len(files) > 1:
         raise LabelwiseError(
             f"a key {by_line!r} in several files", "splits by files or by lines", f"add ignore={by_line}"
@@ -79,7 +84,16 @@ def rows_of(source: Source) -> JsonRows:
         _texts(rows, group, places) if group else None,
         [key for key in keys if key not in (image, by_line, group)],
         folder,
+        by_line,
     )
+
+
+def _split_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str | None:
+    """The only key whose values are names of splits."""
+    texts = {key: [row.get(key) for row in rows] for key in keys if isinstance(rows[0].get(key), str)}
+    found = [key for key, values in texts.items() if all(isinstance(v, str | None) for v in values)]
+    found = [key for key in found if tells_splits(set(texts[key]))]
+    return found[0] if len(found) == 1 else None
 
 
 def _kept(keys: list[str], source: Source) -> list[str]:
@@ -112,6 +126,8 @@ def first_key(keys: Sequence[str], words: Sequence[str]) -> str | None:
 
 def _image(row: Mapping[str, Any], key: str, place: str) -> str:
     value = row.get(key)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if not isinstance(value, str) or not value.strip():
         shown = f"{place}: {key!r} is {value!r}"[:200] if key in row else f"{place} without {key!r}"
         raise LabelwiseError(shown, "the name of an image file as text", "correct the line")

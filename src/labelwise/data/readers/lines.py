@@ -9,6 +9,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from labelwise.data.readers.exports import refuse_archive
 from labelwise.errors import LabelwiseError
 
 _HEAD = 1 << 16  # bytes in which the first line is looked for
@@ -28,6 +29,7 @@ def json_lines(file: Path) -> list[JsonLine]:
     Raises:
         LabelwiseError: for a file in another encoding, without lines, or a line that is no object: its number.
     """
+    refuse_archive(file, "a text with a JSON object in each line")
     raw = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         try:

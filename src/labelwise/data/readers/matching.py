@@ -47,10 +47,27 @@ def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ())
             by_key.setdefault(key, []).append(place)
         for row, name in zip(unsure.tolist(), names.take(pa.array(unsure)).to_pylist(), strict=True):
             found[row] = _one_file(last_parts(name), by_key, files)
+    _match_numbers(names, files, found)
     if named:
         taken = [place for place, file in enumerate(files) if file in named]
         found[np.isin(found, taken)] = -1
     return _unshared(found, names)
+
+
+def _match_numbers(names: pa.Array, files: Sequence[str], found: Int64[np.ndarray, " N"]) -> None:
+    """Files called by the same number with zeros before it, which spreadsheets and pandas take away."""
+    rows = np.flatnonzero((found < 0) & pc.match_substring_regex(names, r"^\d{1,18}$").to_numpy(False))
+    if not len(rows):
+        return
+    by_number: dict[int, list[int]] = {}
+    for place, file in enumerate(files):
+        stem = os.path.splitext(os.path.basename(file))[0]
+        if stem.isascii() and stem.isdigit():
+            by_number.setdefault(int(stem), []).append(place)
+    for row, name in zip(rows.tolist(), names.take(pa.array(rows)).to_pylist(), strict=True):
+        places = by_number.get(int(name), ())
+        if len(places) == 1:
+            found[row] = places[0]
 
 
 def _texts(files: Sequence[str]) -> pa.Array:

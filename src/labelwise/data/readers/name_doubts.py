@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
-from labelwise.data.source import listed
+from labelwise.data.readers.cells import WORDS
+from labelwise.data.source import Source, escaped, listed
+from labelwise.errors import LabelwiseError
 
 UNANSWERED = frozenset(
     {
@@ -26,7 +30,7 @@ UNANSWERED = frozenset(
 
 def unanswered_names(names: Sequence[str]) -> list[str]:
     """A sentence on labels whose name says that nobody has decided."""
-    odd = [name for name in names if name.casefold() in UNANSWERED]
+    odd = [n for n in names if n.casefold() in UNANSWERED or not any(c.isalnum() for c in n)]
     if not odd:
         return []
     return [
@@ -59,3 +63,147 @@ def few(names: Sequence[str], most: int = 5) -> str:
     'a, b, ...'
     """
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+_JOINTS = (";", "|", ",", "#", "+", "&", "/", "_", "-", ":", " and ")
+_AND = frozenset({"and", "und", "et", "y", "e", "och", "en"})
+"""Words that stand between the last two of several names."""
+
+
+def refuse_joined(names: Collection[str], column: str, mark: str | None) -> None:
+    """Names that are other names of the column with a mark between them are likely several names, not one.
+
+    Args:
+        names: distinct names, as they were parted.
+        column: its name.
+        mark: what parted them; `None` where nothing did.
+
+    Raises:
+        LabelwiseError: most names with such a mark are of that kind, or a mark stands among names that blanks part.
+    """
+    lone = next((n for n in sorted(names) if n in _AND or not any(c.isalnum() for c in n)), None)
+    if mark == " " and lone is not None:
+        option = f"%20{lone}%20" if lone in _AND else escaped(lone)
+        raise LabelwiseError(
+            f"column {column!r} with {lone!r} between names",
+            "names with one mark between them",
+            f"add ?separator={option} if it parts names, or ?separator= if each cell is one name",
+        )
+    found = joined_name(names, mark)
+    if found is not None:
+        name, joint = found
+        option = escaped(joint).replace(" ", "%20")
+        raise LabelwiseError(
+            f"column {column!r} with {name!r}, whose parts are names in other cells too",
+            "one mark between names",
+            f"add ?separator={option} if it parts names, or ?separator= if each cell is one name"
+            if mark is None
+            else f"write {mark!r} between all names, or add ?separator={escaped(mark)} if it is one name",
+        )
+
+
+def joined_name(names: Collection[str], mark: str | None) -> tuple[str, str] | None:
+    """A name that is likely several, and what joins them: most names with that mark have parts that are names too.
+
+    >>> joined_name({"cat", "dog", "cat+dog"}, None), joined_name({"cat", "hot-dog", "dog"}, None)
+    (('cat+dog', '+'), None)
+    """
+    for joint in (*_JOINTS, *((" ",) if mark else ())):
+        several = [n for n in names if joint in n.strip(joint)] if joint != mark else []
+        again = [n for n in several if all(part.strip() in names for part in n.split(joint))]
+        if again and len(again) >= 0.8 * len(several):
+            return min(again), joint
+    return None
+
+
+_DENIED = frozenset({"negative", "negatives", "neg", "absent", "uncertain", "unsure", "rejected"})
+
+
+def refuse_negatives(columns: Collection[str], source: Source) -> None:
+    """Raises `LabelwiseError` for columns or keys beside label names that list what is absent or uncertain."""
+    odd = [
+        name for name in columns if _DENIED & set(re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name.casefold()))
+    ]
+    if odd:
+        raise LabelwiseError(
+            f"{source.path}: {', '.join(odd[:4])} beside label names: what is absent or unclear, by its name",
+            "names of what is present, so that all others are absent",
+            f"add ?ignore={listed(odd)} if that holds; else write a column of 1, 0 and blank for each label",
+        )
+
+
+_DENYING = re.compile(r"(?:[-!~¬–]|(?:no|not|non|without|kein|keine)[ _-])\s*(.+)", re.IGNORECASE)
+_DOUBTING = re.compile(r"(.+?)\s*(?:\?|\(\?\))")
+_GRADED = re.compile(r".+[:=]\s*(?:[01]?[.,]\d+|\d{1,3}\s*%|[01])")
+
+
+def refuse_marked(names: Collection[str], column: str, mark: str | None) -> None:
+    """Raises `LabelwiseError` for names that say more than a label: `-dog` or `dog?` beside `dog`, and `dog:0.9`."""
+    option = escaped(mark or "").replace(" ", "%20")
+    todo = f"write a column of 1, 0 and blank for each label, or add ?separator={option} if they are names"
+    for name in sorted(names):
+        inner = _DENYING.fullmatch(name) or _DOUBTING.fullmatch(name)
+        if inner and inner[1] in names:
+            what = "absent" if _DENYING.fullmatch(name) else "uncertain"
+            raise LabelwiseError(
+                f"{column} with {name!r} beside {inner[1]!r}, which may say that it is {what}",
+                "names of labels that are present",
+                todo,
+            )
+    if names and all(_GRADED.fullmatch(name) for name in names):
+        raise LabelwiseError(f"{column} with numbers behind names, as {min(names)!r}", "names alone", todo)
+
+
+def refuse_words(names: Collection[str], several: bool, column: str) -> None:
+    """Raises `LabelwiseError` for lists of yes and no: states of labels rather than names of them."""
+    words = tuple(sorted(name.casefold() for name in names))
+    if several and words in {tuple(sorted(pair)) for pair in WORDS}:
+        raise LabelwiseError(
+            f"{column} with lists of {' and '.join(words)}, a state for each label",
+            "names of labels",
+            "write the names of those that are present, or a column a label",
+        )
+
+
+_EMPTY = frozenset({"0", "empty", "background", "negative", "normal", "healthy", "blank"})
+
+
+def empty_names(names: Sequence[str]) -> list[str]:
+    """A sentence on labels whose name may say that no label is present."""
+    odd = [name for name in names if name.casefold() in _EMPTY]
+    if not odd or (odd == ["0"] and all(name.isdigit() for name in names)):
+        return []
+    return [
+        f"{odd[0]!r} is read as a label; if it says that no label is present, add ?none={listed(odd[:1])}."
+    ]
+
+
+def number_names(names: Sequence[str], folder: Path) -> list[str]:
+    """A sentence on labels called by numbers beside a file that likely holds their names."""
+    if not names or not all(name.isdigit() for name in names):
+        return []
+    beside = [file for file in _CLASS_FILES if (folder / file).is_file()]
+    return (
+        [f"Labels are numbers; their names are not read from {beside[0]} beside the table."] if beside else []
+    )
+
+
+_CLASS_FILES = (
+    *("classes.txt", "labels.txt", "label.txt", "names.txt", "class_names.txt", "obj.names", "classes.csv"),
+    *("labels.csv", "labels.json", "classes.json", "data.yaml"),
+)
+
+
+def refuse_bits(names: Collection[str], where: str) -> None:
+    """Raises `LabelwiseError` for names such as `010` and `110`: a 0 or 1 for each label rather than a name.
+
+    >>> refuse_bits(["cat", "010"], "column 'labels'")
+    """
+    bits = all(re.fullmatch(r"[01](?:[ ,;|\t]?[01])*", name) for name in names)
+    lengths = {len(name) for name in names}
+    if bits and len(names) > 1 and len(lengths) == 1 and min(lengths) > 2 and any(n[0] == "0" for n in names):
+        raise LabelwiseError(
+            f"{where} with texts such as {min(names)!r} and {max(names)!r}: a 0 or 1 for each label",
+            "names of labels",
+            "write the names, or a column of 0 and 1 for each label",
+        )

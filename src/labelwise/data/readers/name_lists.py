@@ -11,25 +11,44 @@ from typing import Any
 from labelwise.errors import LabelwiseError
 
 LONGEST = 100_000  # letters of a list written as text
+_MADE = re.compile(r"(?:frozenset|set|array|list|tuple)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
+"""A list as Python writes it when it is empty or of a kind of its own."""
+_STATES = {"0": 0, "1": 1, "False": 0, "True": 1}
+
+
+def is_list_text(text: str) -> bool:
+    """Whether a cell's text is a list.
+
+    >>> is_list_text("['cat']"), is_list_text("set()"), is_list_text("cat (big)")
+    (True, True, False)
+    """
+    return text[:1] in tuple("[{(") or _MADE.fullmatch(text) is not None
 
 
 def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> list[str]:
     """The names of a cell that holds a list as text, or one name."""
-    if not text or text[0] not in "[{(":
+    if made := _MADE.fullmatch(text):
+        text = made[1] or "[]"
+    if not is_list_text(text):
         return [text] if text else []
     parsed = _literal(text)
     if isinstance(parsed, Mapping) and isinstance(parsed.get("choices"), list | str):
         parsed = parsed["choices"] if isinstance(parsed["choices"], list) else [parsed["choices"]]
     items = list(parsed) if isinstance(parsed, list | tuple | set | frozenset) else None
     if items is None or not all(
-        isinstance(i, str) or (isinstance(i, int) and not isinstance(i, bool)) for i in items
+        isinstance(i, str | int) or (isinstance(i, float) and i.is_integer()) for i in items
     ):
+        states = isinstance(parsed, Mapping) and all(
+            isinstance(v, int | float | None) for v in parsed.values()
+        )
         raise LabelwiseError(
             f"{where(place)}, column {name!r}: {text[:60]!r}",
             'a list of label names such as ["cat", "dog"], or names with a mark between them',
-            "correct the cell, or add ?separator= if it is one name",
+            "write a column a label, or these objects as JSON lines, which jsonl:FILE reads"
+            if states
+            else "correct the cell, or add ?separator= if it is one name",
         )
-    names = [str(item).strip() for item in items]
+    names = [str(int(item) if isinstance(item, float) else item).strip() for item in items]
     return [n for n in (sorted(names) if isinstance(parsed, set) else names) if n]
 
 
@@ -50,25 +69,65 @@ def _literal(text: str) -> Any:
     if quoted := re.findall(r"'([^']*)'|\"([^\"]*)\"", inner[1]):
         rest = re.sub(r"'[^']*'|\"[^\"]*\"", "", inner[1])
         return [a or b for a, b in quoted] if not rest.strip(" ,\n") else None
-    if re.fullmatch(r"[\d\s]+", inner[1]):
-        return [int(part) for part in inner[1].split()]
+    parts = inner[1].split()
+    if all(re.fullmatch(r"\d+", part) for part in parts):
+        return [int(part) for part in parts]
+    if all(re.fullmatch(r"-?\d+\.?\d*(e[+-]?\d+)?", part) for part in parts):
+        return [float(part) for part in parts]
+    if all(part in ("True", "False") for part in parts):
+        return [part == "True" for part in parts]
     return [part.strip() for part in inner[1].split(",")]
 
 
-def is_multi_hot(lists: Sequence[tuple[int, ...]], name: str) -> bool:
-    """Whether lists are rows of 0 and 1 for all labels rather than numbers of labels.
+def whole_numbers(texts: list[str]) -> list[str]:
+    """Texts without the `.0` that pandas adds to numbers of labels beside blank cells, where every text has it.
+
+    >>> whole_numbers(["1.0", "", "12.0"]), whole_numbers(["1.0", "1.5"])
+    (['1', '', '12'], ['1.0', '1.5'])
+    """
+    whole = all(re.fullmatch(r"\d+\.0", text) for text in texts if text)
+    return [text.removesuffix(".0") for text in texts] if whole else texts
+
+
+def hot_rows(parted: Sequence[Sequence[str]], name: str) -> list[list[str]] | None:
+    """Numbers of the labels that rows of 0 and 1, or of true and false, call present; `None` for other rows.
 
     Raises:
-        LabelwiseError: they may be either.
+        LabelwiseError: as `is_multi_hot`.
+
+    >>> hot_rows([["0", "1", "0"], [], ["1", "1", "0"]], "labels")
+    [['1'], [], ['0', '1']]
+    """
+    if not any(parted) or not all(part in _STATES for row in parted for part in row):
+        return None
+    lists = dict.fromkeys(tuple(_STATES[part] for part in row) for row in parted)
+    if not is_multi_hot(list(lists), name, any(part in ("True", "False") for row in parted for part in row)):
+        return None
+    return [[str(j) for j, part in enumerate(row) if _STATES[part]] for row in parted]
+
+
+def is_multi_hot(lists: Sequence[tuple[int, ...]], name: str, sure: bool = False) -> bool:
+    """Whether lists are rows of 0 and 1 for all labels rather than numbers of labels.
+
+    Args:
+        lists: distinct rows; an empty one says nothing.
+        name: of the column.
+        sure: they can be nothing else, as those of true and false.
+
+    Raises:
+        LabelwiseError: they may be either, or are `sure` ones of several lengths.
     """
     filled = [part for part in lists if part]
-    if (
-        len({len(part) for part in filled}) != 1
-        or len(filled[0]) < 2
-        or not all(n in (0, 1) for p in filled for n in p)
-    ):
+    widths = sorted({len(part) for part in filled})
+    if sure and len(widths) > 1:
+        raise LabelwiseError(
+            f"column {name!r} with lists of true and false of {widths[0]} and of {widths[-1]}",
+            "one state for each label in every list",
+            "correct the rows, or write label names in their place",
+        )
+    if len(widths) != 1 or (widths[0] < 2 and not sure) or not all(n in (0, 1) for p in filled for n in p):
         return False
-    if any(len(set(part)) < len(part) for part in filled):
+    if sure or any(len(set(part)) < len(part) for part in filled):
         return True
     raise LabelwiseError(
         f"column {name!r} with lists such as {list(filled[0])}, which are numbers of labels or a 0 or 1 for each label",

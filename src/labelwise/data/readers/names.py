@@ -11,13 +11,19 @@ import pyarrow.compute as pc
 
 from labelwise.data.readers.arrow import is_list, one_array
 from labelwise.data.readers.cells import is_blank, same
-from labelwise.data.readers.name_lists import is_multi_hot, list_of
-from labelwise.data.source import Source, escaped
+from labelwise.data.readers.name_doubts import refuse_bits, refuse_joined, refuse_marked, refuse_words
+from labelwise.data.readers.name_lists import hot_rows, is_list_text, is_multi_hot, list_of, whole_numbers
+from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
 MARKS = (";", "|", ",", "#", "\t")
-NOTHING = frozenset({"no finding", "no findings", "no label", "no labels", "nothing", "background only"})
+_NOTHING = (
+    "no finding,no findings,no label,no labels,nothing,background only,none of these,none of the above,no object,"
+    "no objects,no tag,no tags,no class,no annotation,no annotations,not applicable"
+)
+NOTHING = frozenset(_NOTHING.split(","))
 """Words that, where they always stand alone, mean that no label is present."""
+_HOT = "from lists of 0 and 1, so that labels are called by their place"
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,12 @@ def named_rows(
     Raises:
         LabelwiseError: lists that cannot be parsed, or blanks that may part names or belong to them.
     """
+    if pa.types.is_struct(column.type) or pa.types.is_map(column.type):
+        raise LabelwiseError(
+            f"column {name!r} of objects",
+            "names of labels, or a column a label",
+            f"write a column a label, or JSON lines for jsonl:FILE; ?ignore={listed([name])} leaves it out",
+        )
     if is_list(column.type):
         return _from_lists(column, name, source)
     coded = one_array(column).dictionary_encode()
@@ -78,6 +90,7 @@ def named_rows(
         str(int(c)) if isinstance(c, float) and c.is_integer() else t
         for c, t in zip(cells, texts, strict=True)
     ]
+    texts = whole_numbers(texts)
     parted, how = _parted(texts, name, source, lambda place: row_name(int(np.flatnonzero(codes == place)[0])))
     names = tuple(sorted({n for part in parted for n in part}))
     place = {n: j for j, n in enumerate(names)}
@@ -101,24 +114,26 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
     array = column.combine_chunks()
     array = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array
     kind = array.type.value_type
+    flat = pc.list_flatten(array)
+    hot = pa.types.is_boolean(kind)
+    if hot or pa.types.is_floating(kind):
+        flat, kind = _as_numbers(flat, name), pa.int64()
     if not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
         raise LabelwiseError(
-            f"column {name!r} of lists of {kind}", "lists of label names", f"leave it out with ?ignore={name}"
+            f"column {name!r} of lists of {kind}",
+            "lists of label names",
+            f"write the names themselves as text, or leave the column out with ?ignore={listed([name])}",
         )
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
-    flat = pc.list_flatten(array)
     if flat.null_count:
         raise LabelwiseError(f"column {name!r} with a null inside a list", "label names", "correct the rows")
     if pa.types.is_integer(kind) and len(flat):
-        lists = [tuple(cell) for cell in {tuple(c or ()) for c in array.to_pylist()}]
-        if is_multi_hot(lists, name):
+        lists = [tuple(int(n) for n in cell) for cell in {tuple(c or ()) for c in array.to_pylist()}]
+        if is_multi_hot(lists, name, hot):
             width = len(lists[0])
-            hot = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
-            row, place = np.nonzero(hot)
+            row, place = np.nonzero(flat.to_numpy(zero_copy_only=False).reshape(-1, width))
             valid = np.flatnonzero(lengths)
-            names = tuple(str(j) for j in range(width))
-            how = "from lists of 0 and 1, so that labels are called by their place"
-            return NameRows(names, valid[row], place, lengths > 0, how)
+            return NameRows(tuple(map(str, range(width))), valid[row], place, lengths > 0, _HOT)
     texts = pc.utf8_trim_whitespace(flat.cast(pa.string()))
     rows = np.repeat(np.arange(len(array)), lengths)
     keep = pc.greater(pc.utf8_length(texts), 0).to_numpy(zero_copy_only=False).astype(bool)
@@ -127,9 +142,22 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     names = tuple(coded.dictionary[int(j)].as_py() for j in order)
+    refuse_words(names, bool(lengths.max(initial=0) > 1), f"column {name!r}")
     indices = coded.indices.to_numpy(zero_copy_only=False)
     known = array.is_valid().to_numpy(zero_copy_only=False) & (lengths > 0)
     return NameRows(names, rows[keep], rank[indices], known, "from lists")
+
+
+def _as_numbers(flat: pa.Array, name: str) -> pa.Array:
+    """Cells of lists as whole numbers; raises `LabelwiseError` for shares."""
+    try:
+        return flat.cast(pa.int64())
+    except pa.ArrowInvalid:
+        raise LabelwiseError(
+            f"column {name!r} of lists of shares, as {[round(n, 3) for n in flat[:3].to_pylist() if n is not None]}",
+            "lists of label names, or of 0 and 1",
+            f"write a column a label, or leave it out with ?ignore={listed([name])}",
+        ) from None
 
 
 def named_texts(
@@ -159,13 +187,15 @@ def _parted(
     texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
 ) -> tuple[list[list[str]], str]:
     given = source.options.get("separator")
-    if given is None and any(text[:1] in "[{(" for text in texts if text):
+    if given is None and any(map(is_list_text, texts)):
         parted = [list_of(text, name, where, place) for place, text in enumerate(texts)]
-        numbers = [tuple(int(n) for n in part) for part in parted if part and all(n in "01" for n in part)]
-        filled = [part for part in parted if part]
-        if numbers and len(numbers) == len(filled) and is_multi_hot(list(dict.fromkeys(numbers)), name):
-            hot = [[str(j) for j, n in enumerate(part) if n == "1"] for part in parted]
-            return hot, "from lists of 0 and 1, so that labels are called by their place"
+        plain = [place for place, text in enumerate(texts) if text and not is_list_text(text)]
+        if plain and not any("choices" in text for text in texts):
+            inner, _ = _parted([texts[place] for place in plain], name, source, lambda i: where(plain[i]))
+            for place, names in zip(plain, inner, strict=True):
+                parted[place] = names
+        if (hot := hot_rows(parted, name)) is not None:
+            return hot, _HOT
         choices = any("choices" in text for text in texts)
         return parted, "from lists written as text" + (" with choices" if choices else "")
     mark = next((m for m in MARKS if any(m in text for text in texts)), None) if given is None else given
@@ -180,12 +210,22 @@ def _parted(
     parted = [
         [part.strip() for part in (text.split(mark) if mark else [text]) if part.strip()] for text in texts
     ]
+    if given is None:
+        if (hot := hot_rows(parted, name)) is not None:
+            return hot, _HOT
+        every = {part for row in parted for part in row}
+        refuse_bits(every, f"column {name!r}")
+        refuse_words(every, any(len(row) > 1 for row in parted), f"column {name!r}")
+        refuse_marked(every, f"column {name!r}", mark)
+        refuse_joined(every, name, mark)
     return parted, f"separated by {mark!r}" if mark else "one in each cell, as no separator was found"
 
 
 def _blank_mark(texts: Sequence[str], name: str) -> str | None:
     """A blank where blanks part names: every part of such cells stands in other cells too; `None` where none does."""
     cells = {text for text in texts if text}
+    if all(text.replace(" ", "").isdigit() for text in cells):
+        return " "  # no number holds a blank
     uses: dict[str, int] = {}
     for cell in cells:
         for part in set(cell.split()):

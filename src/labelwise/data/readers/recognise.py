@@ -24,6 +24,8 @@ from labelwise.data.readers import (
     webdataset,
 )
 from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
+from labelwise.data.readers.exports import refuse_archive
+from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.readers.voc_layout import is_voc_folder
 from labelwise.errors import LabelwiseError
 
@@ -91,7 +93,7 @@ TABLES = frozenset(_TABLES.split())
 """Suffixes of files that may say what the photographs beside them show."""
 _NO_LABELS = (
     "images image imgs img data dataset photos photographs pictures jpegimages jpegs raw masks mask labels label "
-    "annotations ann depth thumbnails upload uploads files media default obj_train_data input inputs"
+    "annotations ann anns depth thumbnails upload uploads files media default obj_train_data input inputs"
 )
 NO_LABELS = frozenset(_NO_LABELS.split())
 """Names of folders that hold images or annotations of all labels, and are no label themselves."""
@@ -122,6 +124,7 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
     if kind is not None:
         return kind, path
     if place.is_file():
+        refuse_archive(place, "a table, or an export that was unpacked")
         raise _unknown(path, "a file of no kind that is known", listed)
     table = _table_in(place, path, rules, listed)
     if table is not None:
@@ -152,10 +155,12 @@ def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tu
     if known:
         names = ", ".join(f.name for _, f in known[:6]) + (", ..." if len(known) > 6 else "")
         kind, first = known[0]
+        splits = len({split_in_name(f.stem) for _, f in known} - {None}) > 1
         raise LabelwiseError(
             f"{path!r}, a folder with {len(known)} tables: {names}",
             "one table, or a path that names it",
-            f"name the table, for example {kind}:{first}",
+            f"name the table, for example {kind}:{first}"
+            + (", or join them to one with a column split" if splits else ""),
         )
     return None
 
@@ -176,7 +181,7 @@ def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:
     )
     if not labels:
         raise _unknown(path, "a folder of no kind that is known", listed)
-    generic = [name for name in sorted(labels) if name.casefold() in NO_LABELS]
+    generic = [name for name in sorted(labels) if name.casefold() in NO_LABELS or _in_generic(folder / name)]
     if len(labels) == 1 or generic:
         name = generic[0] if generic else next(iter(labels))
         table = f", beside {beside[0]}" if beside else ""
@@ -184,6 +189,12 @@ def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:
             path, f"a folder whose photographs lie in {name!r}{table}, of no kind that is known", listed
         )
     return "folder", path
+
+
+def _in_generic(folder: Path) -> bool:
+    """Whether all images of a folder lie in one such as `img` beside one such as `ann`: it is a part of a project."""
+    inner = {f.name.casefold() for f in folder.iterdir() if f.is_dir()} if folder.is_dir() else set()
+    return len(inner & NO_LABELS) > 1 and not any(is_image_name(f.name) for f in folder.iterdir())
 
 
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})

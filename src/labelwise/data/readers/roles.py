@@ -10,7 +10,11 @@ import pyarrow.compute as pc
 
 from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_text
-from labelwise.data.readers.states import METADATA, Column, is_states
+from labelwise.data.readers.cells import number
+from labelwise.data.readers.metadata_names import METADATA, OF_NAMES
+from labelwise.data.readers.name_doubts import refuse_negatives
+from labelwise.data.readers.split_names import tells_splits
+from labelwise.data.readers.states import Column, is_states
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError
 
@@ -20,9 +24,11 @@ _IMAGE = (
 )
 _NAMES = (
     "labels tags label tag findinglabels choices choice categories classes classnames labelnames category class "
-    "keywords annotations"
+    "keywords annotations attributeids labelids target targets labelname classname accept"
 )
 IMAGE, NAMES = tuple(_IMAGE.split()), tuple(_NAMES.split())
+_TOLD = ("labelname", "labelnames", "classname", "classnames", "categoryname")
+"""Columns of names that stand beside a column of their numbers."""
 SPLIT = ("split", "subset", "partition", "mluse")
 GROUP = ("group",)
 SPLIT_FLAGS = {"isvalid": "val", "isval": "val", "isvalidation": "val", "istest": "test", "istrain": "train"}
@@ -80,6 +86,8 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
     split = _named(table, source, "split", SPLIT, taken)
     if "split" not in source.options and split and key(split) != "split" and not _tells_splits(table[split]):
         split = None
+    if "split" not in source.options and split is None:
+        split = _split_by_cells(table, {*taken, *source.names("labels")})
     group = _named(table, source, "group", GROUP, {*taken, split})
     rest = [name for name in table.column_names if name not in {*taken, split, group}]
     if "split" not in source.options:
@@ -106,13 +114,9 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
     if names or classes:
         left = [name for name in rest if name not in {*names, *chosen}]
         if not chosen:
-            states = [n for n in left if is_states(table[n]) and key(n) not in METADATA and _varied(table[n])]
-            if names and states:
-                raise LabelwiseError(
-                    f"{source.path}: label states in {', '.join(states[:8])} beside label names in {names[0]!r}",
-                    "one of the two",
-                    f"add ?labels={listed(names)} for the names, or ?ignore={listed(names)} for the states",
-                )
+            if names:
+                refuse_negatives(left, source)
+                _refuse_states(table, image, names, left, source)
             if not names:
                 return Roles(image, split, group, (), classes, tuple(rest), ())
         kept = () if names else tuple(chosen)
@@ -121,6 +125,34 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
         left = tuple(name for name in rest if name not in chosen)
         return Roles(image, split, group, (), (), tuple(chosen), left)
     return Roles(image, split, group, (), (), tuple(rest), ())
+
+
+def _refuse_states(
+    table: pa.Table, image: str, names: Sequence[str], left: Sequence[str], source: Source
+) -> None:
+    """Stops at label states beside label names: two forms of labels, or rows of an image, a name and its state."""
+    states = [n for n in left if is_states(table[n]) and key(n) not in METADATA and _varied(table[n])]
+    graded = [n for n in left if key(n) in OF_NAMES and is_states(table[n]) and _holds_zero(table[n])]
+    if not states and not graded:
+        return
+    several = is_text(table[image].type) and len(pc.unique(table[image])) < table.num_rows
+    if graded or several:
+        raise LabelwiseError(
+            f"{source.path}: {', '.join((graded or states)[:8])} beside label names in {names[0]!r}, which may say "
+            "that a name does not hold",
+            "rows of which each name is present, or one column a label",
+            f"add ?ignore={listed(graded or states)} if all names are present; else call the columns ImageID, "
+            "LabelName and Confidence, and read the file by openimages:FILE",
+        )
+    raise LabelwiseError(
+        f"{source.path}: label states in {', '.join(states[:8])} beside label names in {names[0]!r}",
+        "one of the two",
+        f"add ?labels={listed(names)} for the names, or ?ignore={listed(names)} for the states",
+    )
+
+
+def _holds_zero(column: pa.ChunkedArray) -> bool:
+    return any(number(cell) == 0 for cell in Column.of("", column).present())
 
 
 def _known_columns(names: Iterable[str], option: str, table: pa.Table, source: Source) -> None:
@@ -147,6 +179,19 @@ def _tells_splits(column: pa.ChunkedArray) -> bool:
     return {str(cell or "").strip().casefold() for cell in pc.unique(column).to_pylist()} <= words
 
 
+def _split_by_cells(table: pa.Table, taken: set[str]) -> str | None:
+    """The only column of text whose cells are names of splits, whatever it is called."""
+    found = [
+        name
+        for name in table.column_names
+        if name not in taken
+        and is_text(table[name].type)
+        and tells_splits(pc.unique(table[name][:LOOKED_AT]).to_pylist())
+        and tells_splits(pc.unique(table[name]).to_pylist())
+    ]
+    return found[0] if len(found) == 1 else None
+
+
 def _refuse_flags(names: Sequence[str], source: Source) -> None:
     flags = [name for name in names if key(name) in SPLIT_FLAGS]
     if flags and not set(flags) & set(source.names("labels")):
@@ -167,7 +212,7 @@ def _image_column(table: pa.Table, source: Source) -> str:
             return name
     by_key = {key(name): name for name in reversed(table.column_names)}
     named = [by_key[k] for k in IMAGE if k in by_key]
-    shares = {name: _share_of_images(table[name]) for name in table.column_names}
+    shares = {name: share_of_images(table[name]) for name in table.column_names}
     best = max(named, key=lambda name: (shares[name] > 0.5, -named.index(name)), default=None)
     if best is None or (shares[best] <= 0.5 and max(shares.values()) > 0.9):
         best = next((name for name in table.column_names if shares[name] > 0.5), best)
@@ -183,7 +228,8 @@ def _image_column(table: pa.Table, source: Source) -> str:
     )
 
 
-def _share_of_images(column: pa.ChunkedArray) -> float:
+def share_of_images(column: pa.ChunkedArray) -> float:
+    """Share of a column's first cells that are names of image files."""
     if not is_text(column.type):
         return 0.0
     cells = [str(cell) for cell in column[:LOOKED_AT].to_pylist() if cell]
@@ -195,7 +241,9 @@ def _names_columns(table: pa.Table, rest: Sequence[str]) -> list[str]:
     by_key = {key(name): name for name in reversed(rest)}
     for k in NAMES:
         if k in by_key and not is_states(table[by_key[k]]) and Column.of("", table[by_key[k]]).present():
-            return [by_key[k]]
+            told = next((by_key[n] for n in _TOLD if n in by_key and is_text(table[by_key[n]].type)), None)
+            numbers = all(number(cell) is not None for cell in Column.of("", table[by_key[k]]).present())
+            return [told if told and numbers and not is_states(table[told]) else by_key[k]]
     lists = [name for name in rest if is_list(table[name].type)]
     return lists if len(lists) == 1 else []
 

@@ -63,6 +63,11 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
         notes.append("Splits renamed: " + ", ".join(f"{text} is {alias[text]}" for text in changed) + ".")
     usual = {"train": 0, "val": 1, "test": 2}
     names = tuple(sorted(set(alias.values()) - {""}, key=lambda name: (usual.get(name, 3), name)))
+    if names and not set(names) & set(usual):
+        notes.append(
+            f"No split is called train, val or test, but {', '.join(names[:6])}: training asks for these names; "
+            "?split= leaves the column out."
+        )
     code = {"": -1, **{text: names.index(name) if name else -1 for text, name in alias.items()}}
     codes = np.array([code[text] for text in texts], np.int16)[index]
     if (codes < 0).any():

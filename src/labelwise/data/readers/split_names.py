@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _SPLIT_OF_WORD: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -25,3 +25,13 @@ def split_in_name(stem: str) -> str | None:
     """
     words = _WORD.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", stem).lower())
     return _SPLIT_OF_WORD[re.split("[-_]", words[-1])[0]] if words else None
+
+
+def tells_splits(cells: Iterable[object]) -> bool:
+    """Whether cells are names of splits alone, of two of them at least; blank ones tell none.
+
+    >>> tells_splits(["Training", "dev", None]), tells_splits(["train", "car"]), tells_splits(["train"])
+    (True, False, False)
+    """
+    words = {str(cell or "").strip().casefold() for cell in cells} - {"", "unassigned"}
+    return words <= _SPLIT_OF_WORD.keys() and len({_SPLIT_OF_WORD[word] for word in words}) > 1

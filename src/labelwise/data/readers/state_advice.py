@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from labelwise.data.readers.cells import Meaning, is_blank, number, shown, text_of
+from labelwise.data.readers.metadata_names import is_metadata
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 STRAY = 0.1
 """Largest share of a label column's cells that are taken for slips rather than for another kind of column."""
 MOST_WORDS = 30
+MOST_COUNTS = 12
+_DOUBTS = frozenset({"?", "-", "–", ".", "u", "unknown", "unclear", "uncertain", "unsure"})
+"""Texts that stand for `unknown` beside two states."""
+_DENIALS = ("-", "–", "−", "✗", "✘", "no", "un", "kein", "ohne", "sans", "sin ", "ne")
+"""How texts for absent begin."""
 
 
 def no_states(
@@ -44,9 +51,8 @@ def no_states(
         )
     stated = bool(meaning.absent or meaning.present)
     pair = [] if stated else _pair(bad, wrong, columns)
-    threes = (
-        [] if pair or stated else [c for c in bad if {_key(cell) for cell in c.present()} == {"0", "1", "2"}]
-    )
+    counted = [c for c in bad if {_key(x) for x in c.present()} == {"0", "1", "2"}]
+    threes = [] if pair or stated else [c for c in counted if not is_metadata(c.name)]
     strays = [c for c in bad if c not in (*pair, *threes) and _is_stray(c, wrong[c.name], stated)]
     others = [c for c in bad if c not in (*pair, *threes, *strays)]
     if strays and not pair and not others:
@@ -59,11 +65,20 @@ def no_states(
         advice.append(_threes_advice(threes, f"&{ignore}" if others else ""))
     if pair:
         advice.append(_pair_advice(pair, strays, wrong, ignore if others else ""))
-    for column in others:
-        marks = column.present()
-        if len(marks) == 1 and number(marks[0]) is None and _is_mark(text_of(marks[0])):
-            advice.append(f"{column.name}: add ?present={listed([text_of(marks[0])])} if that marks a label")
-    words = [column for column in others if _is_words(column)]
+    advice += _marks_advice(others)
+    same = [] if pair or stated else _same_words(others)
+    if same:
+        names = listed(column.name for column in same)
+        advice.append(f"if {_names(same)} hold names of the same labels, add ?labels={names}")
+    codes = {_key(cell) for c in others for cell in wrong[c.name]}
+    coded = len(codes) == 1 and codes != {"2"} and all(number(code) is not None for code in codes)
+    if coded and all({"0", "1"} <= {_key(x) for x in c.present()} for c in others):
+        advice.append(f"{_names(others)}: add ?unknown={listed(codes)} if that means unknown")
+    elif others and all(map(_is_count, others)):
+        counts = sorted({number(cell) or 0.0 for c in columns for cell in c.present()} - {0.0})
+        some = listed(f"{count:g}" for count in counts)
+        advice.append(f"if {_names(others)} are counts, add ?present={some}, so that 0 alone means absent")
+    words = [column for column in others if column not in same and _is_words(column)]
     if words:
         some = ", ".join(column.name for column in words[:3]) + (", ..." if len(words) > 3 else "")
         advice.append(
@@ -83,8 +98,58 @@ def no_states(
     return LabelwiseError(
         f"{source.path}: {kinds} with cells that are no label states: {given}",
         "1, 0 or blank (unknown), or true/false, yes/no, in every label column",
-        "; ".join(advice) or "name the label columns with ?labels=A,B",
+        "; ".join(advice) or _labels_advice(others),
     )
+
+
+def _marks_advice(columns: Sequence[Column]) -> list[str]:
+    """Advice on columns in which a single mark, such as x, stands in some cells."""
+    found: dict[str, list[Column]] = {}
+    for column in columns:
+        marks = column.present()
+        if len(marks) == 1 and number(marks[0]) is None and _is_mark(text_of(marks[0])):
+            found.setdefault(text_of(marks[0]).casefold(), []).append(column)
+    return [
+        f"{_names(marked)}: add ?present={listed([text_of(marked[0].present()[0])])} if that marks a label, "
+        "and &blank=negative if a blank cell means absent"
+        for marked in found.values()
+    ]
+
+
+def _same_words(columns: Sequence[Column]) -> list[Column]:
+    """Columns of text of which each shares half of its words with another: several names of an image, a column each."""
+    words = [{text_of(cell) for cell in column.present() if number(cell) is None} for column in columns]
+
+    def shares(mine: set[str], theirs: set[str]) -> bool:
+        return bool(mine) and 2 * len(mine & theirs) >= min(len(mine), len(theirs)) > 0
+
+    return [
+        column
+        for i, column in enumerate(columns)
+        if len(words[i]) == len(column.present())
+        and set().union(*words) > {min(words[i])}
+        and any(shares(words[i], other) for j, other in enumerate(words) if j != i)
+    ]
+
+
+def _is_count(column: Column) -> bool:
+    """Whether cells are few whole numbers from 0 on."""
+    numbers = [number(cell) for cell in column.present()]
+    whole = all(n is not None and n >= 0 and n == int(n) for n in numbers)
+    return whole and not is_metadata(column.name) and 0.0 in numbers and len(numbers) <= MOST_COUNTS
+
+
+def _labels_advice(columns: Sequence[Column]) -> str:
+    """Which column may hold the names of labels: one of lists or of several words a cell, else any."""
+    columns = [c for c in columns if any(number(cell) is None for cell in c.present())]
+    likely = [c for c in columns if any(re.search(r"[,;|#]", text_of(cell)) for cell in c.present())]
+    likely += [c for c in columns if any(" " in text_of(cell) for cell in c.present())]
+    names = [column.name for column in likely or columns]
+    if not names:
+        return (
+            "write a share between 0 and 1 where these are grades, or name the label columns with ?labels=A,B"
+        )
+    return f"if {names[0]} holds names of labels, add ?labels={listed(names[:1])}"
 
 
 def _stray_cells(
@@ -115,7 +180,7 @@ def _pair(
     """
     sets: dict[frozenset[str], list[Column]] = {}
     for column in bad:
-        texts = frozenset(_key(cell) for cell in column.present())
+        texts = _two_texts(column, wrong[column.name])
         if len(texts) == 2:
             sets.setdefault(texts, []).append(column)
     if not sets:
@@ -130,6 +195,12 @@ def _pair(
     return [*members, *near]
 
 
+def _two_texts(column: Column, wrong: Sequence[Any]) -> frozenset[str]:
+    """Texts of a column, without those for unknown where more are left otherwise and not they alone are wrong."""
+    texts = frozenset(_key(cell) for cell in column.present())
+    return texts - _DOUBTS if len(texts) > 2 and not {_key(cell) for cell in wrong} <= _DOUBTS else texts
+
+
 def _key(cell: Any) -> str:
     value = number(cell)
     return f"{value:g}" if value is not None else text_of(cell).casefold()
@@ -138,15 +209,20 @@ def _key(cell: Any) -> str:
 def _all_but_few(column: Column, texts: frozenset[str]) -> bool:
     """Whether a column holds the two texts, or one, and 0, which many tools write for a question not answered."""
     keys = {_key(cell) for cell in column.present()}
-    return bool(keys & texts) and keys - texts <= {"0"}
+    return bool(keys & texts) and keys - texts <= {"0", *_DOUBTS}
 
 
 def _pair_advice(
     pair: Sequence[Column], strays: Sequence[Column], wrong: Mapping[str, Sequence[Any]], ignore: str
 ) -> str:
-    texts = {_key(cell): text_of(cell) for column in pair[:1] for cell in column.present()}
+    texts = {
+        _key(c): text_of(c) for c in pair[0].present() if _key(c) in _two_texts(pair[0], wrong[pair[0].name])
+    }
     numeric = all(number(text) is not None for text in texts.values())
-    low, high = sorted(texts.values(), key=lambda text: (number(text) or 0.0, text))
+    low, high = sorted(
+        texts.values(),
+        key=lambda text: (number(text) or 0.0, not text.casefold().startswith(_DENIALS), text),
+    )
     rest = {
         _key(cell): text_of(cell) for c in (*pair, *strays) for cell in c.present() if _key(cell) not in texts
     }

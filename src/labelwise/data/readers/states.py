@@ -22,17 +22,11 @@ from labelwise.data.readers.cells import (
     number,
     text_of,
 )
+from labelwise.data.readers.metadata_names import is_metadata
 from labelwise.data.readers.state_advice import no_states
 from labelwise.data.source import Source, listed
 from labelwise.data.table import hard_cells
 from labelwise.errors import LabelwiseError
-
-_METADATA = (
-    "id index idx fold confidence score weight width height verified reviewed checked valid year month "
-    "difficult truncated occluded flagged quality isvalid istrain istest isval"
-)
-METADATA = frozenset(_METADATA.split())
-"""Names, without case and marks, of columns that hold numbers between 0 and 1 and are labels only rarely."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +170,10 @@ def _spelling(cells: Any, reading: Reading) -> list[str]:
             "-1 is read as unknown and 0 as absent; if they mean the reverse, add ?absent=-1&unknown=0."
         )
     words = {text_of(cell).casefold() for cell in plain if number(cell) is None}
-    for absent, present in (*WORDS, *LETTERS):
+    for absent, present in sorted((*WORDS, *LETTERS), key=lambda pair: -len(words & set(pair))):
         if words & {absent, present}:
             notes.append(f"{present!r} is read as present and {absent!r} as absent.")
+            words -= {absent, present}
     if any("," in text_of(cell) and number(cell) is not None for cell in plain):
         notes.append("Numbers are written with a decimal comma.")
     return notes
@@ -187,11 +182,19 @@ def _spelling(cells: Any, reading: Reading) -> list[str]:
 def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list[str]:
     """Sentences on what a table may mean otherwise than it was read."""
     notes = []
-    odd = [name for name in names if "".join(c for c in name.casefold() if c.isalnum()) in METADATA]
+    odd = [name for name in names if is_metadata(name)]
     if odd:
         shown = ", ".join(odd[:8])
         notes.append(
             f"Taken for labels by their cells: {shown}; if they are none, add ?ignore={listed(odd)}."
+        )
+    shares = ((values > 0) & (values < 1)).any(0) if values.dtype != np.uint8 else np.zeros(len(names), bool)
+    soft = [name for name, share in zip(names, shares, strict=True) if share and name not in odd]
+    if soft and not shares.all():
+        shown = ", ".join(soft[:8]) + (", ..." if len(soft) > 8 else "")
+        notes.append(
+            f"Soft labels, of shares between 0 and 1, beside labels of 0 and 1: {shown}; if they are no labels, "
+            f"add ?ignore={listed([*odd, *soft])}."
         )
     blank = [names[j] for j in np.flatnonzero(~known.any(0))]
     if blank:

@@ -13,6 +13,7 @@ from labelwise.data.imagefiles import is_clutter, is_image_name
 from labelwise.data.readers.exports import opening
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
+from labelwise.data.readers.name_doubts import refuse_bits
 from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
@@ -83,6 +84,14 @@ def read(source: Source) -> Dataset:
     told = [tag for tag in tags if tag is not None]
     if not told:
         raise _no_texts(root, suffix, len(pairs))
+    every = {tag for row in told for tag in row}
+    refuse_bits(every, f"{root}")
+    if every and all(re.fullmatch(r"[\d\s.]+", tag) for tag in every):
+        raise LabelwiseError(
+            f"{root} with texts of numbers, as {', '.join(sorted(every)[:3])}",
+            "tags as words",
+            "write the names of the labels in place of their numbers",
+        )
     if _is_prose(told):
         example = next(tag for tag in told if tag)
         raise LabelwiseError(

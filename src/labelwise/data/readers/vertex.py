@@ -13,6 +13,7 @@ from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.files import source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.lines import first_object, json_lines
+from labelwise.data.readers.name_doubts import joined_name
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
@@ -90,11 +91,29 @@ def read(source: Source) -> Dataset:
         notes.append("A row without a label is not annotated; blank=negative reads it as without any label.")
     elif blank:
         notes.append(f"{blank:,} rows without a label are all-negative.")
+    _refuse_states(file, rows)
+    joined = joined_name({label for row in rows for label in row.labels or ()}, ",")
+    if joined is not None:
+        notes.append(
+            f"{joined[0]!r} is read as one label, though its parts are labels too: part them by commas."
+        )
     items = [
         ImageLabels(row.image, row.labels or (), known=not (unknown and row.labels is None), split=row.split)
         for row in rows
     ]
     return dataset_of_images(items, source, [file.parent], row_name=lambda i: rows[i].place, notes=notes)
+
+
+def _refuse_states(file: Path, rows: Sequence[Row]) -> None:
+    """Stops at a table without a header whose cells are 0 and 1: they are states, and no names of labels."""
+    names = {label for row in rows for label in row.labels or ()}
+    again = next((row for row in rows if len(set(row.labels or ())) < len(row.labels or ())), None)
+    if again is not None and names <= {"0", "1", "0.0", "1.0", "-1"}:
+        raise LabelwiseError(
+            f"{file}, {again.place}: {', '.join(again.labels or ())[:40]}, a 0 or 1 for each label",
+            "names of labels behind the image",
+            "add a first line such as image,cat,dog, and read it by csv:FILE",
+        )
 
 
 def _csv_rows(file: Path) -> list[Row]:

@@ -1,0 +1,48 @@
+"""Names of columns that are likely no labels, though their cells may look like label states."""
+
+from __future__ import annotations
+
+import re
+
+_METADATA = (
+    "id index idx fold confidence score weight width height verified reviewed checked valid year month "
+    "difficult truncated occluded flagged quality isvalid istrain istest isval istraining isvalidation "
+    "istrainingimage labeled labelled annotated islabeled islabelled isannotated done completed skipped duplicate "
+    "isduplicate split subset partition phase usage dataset lat lon latitude longitude age probability prob certainty"
+)
+METADATA = frozenset(_METADATA.split())
+"""Names, without case and marks, of columns that hold numbers between 0 and 1 and are labels only rarely."""
+OF_NAMES = frozenset({"confidence", "score", "probability", "prob", "certainty"})
+"""Of these, columns that may say how far the label name beside them holds."""
+_LAST = frozenset(
+    {
+        "id",
+        "idx",
+        "index",
+        "fold",
+        "conf",
+        "confidence",
+        "prob",
+        "probability",
+        "score",
+        "weight",
+        "count",
+        "pred",
+        "prediction",
+        "logit",
+    }
+)
+_FIRST = frozenset({"num", "n", "count", "prob", "conf", "score", "fold", "id", "pred", "predicted"})
+
+
+def is_metadata(name: str) -> bool:
+    """Whether a column is likely no label, by its name.
+
+    >>> [is_metadata(name) for name in ("row_id", "kfold", "imageId", "cat_conf", "num labels", "Is Valid", "cat")]
+    [True, True, True, True, True, True, False]
+    """
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold())
+    if not words:
+        return False
+    several = len(words) > 1 and (words[-1] in _LAST or words[0] in _FIRST)
+    return several or "".join(words) in METADATA or "".join(words) in ("kfold", "imageid", "imgid", "rowid")

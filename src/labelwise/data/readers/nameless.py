@@ -1,0 +1,104 @@
+"""Columns and rows of a table that hold nothing of it: an index that a tool added, blank columns, blank last rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from labelwise.data.readers.arrow import one_array
+from labelwise.data.readers.roles import IMAGE, key, share_of_images
+from labelwise.data.readers.states import Column
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+_NAMELESS = re.compile(r"|unnamed:.*|__index_level_\d+__", re.IGNORECASE | re.DOTALL)
+"""What pandas calls the column of an index without a name, when it reads and when it writes."""
+
+
+def wanted_columns(table: pa.Table, source: Source, notes: list[str]) -> pa.Table:
+    """The table without an index, blank nameless columns and blank last rows, and without columns to be ignored.
+
+    Raises:
+        LabelwiseError: for two columns of a name, one without, or an option `ignore` that names none.
+    """
+    names = [name.strip() for name in table.column_names]
+    nameless = [_NAMELESS.fullmatch(name) is not None for name in names]
+    filled = [i for i, no_name in enumerate(nameless) if not (no_name and _is_empty(table.column(i)))]
+    if len(filled) < len(names):
+        notes.append(f"{len(names) - len(filled)} columns without a name and without a cell were left out.")
+    others = [i for i in filled if not nameless[i]]
+    # An index comes first, or has a name that pandas gave.
+    first = others[0] if others else 0
+    index = [i for i in filled if nameless[i] and (i < first or names[i]) and names[i] not in _named(source)]
+    index = [i for i in index if others and _is_index(table.column(i), any(map(_of_images(table), others)))]
+    if index:
+        one = "The first column has no name and only counts the rows: it was left out."
+        several = "Columns without a name only count the rows: they were left out."
+        notes.append(one if index == [0] else several)
+    keep = [i for i in filled if i not in index] or list(range(len(names)))
+    table, names = table.select(keep), [names[i] for i in keep]
+    if not names[0] and "image" not in map(str.casefold, names) and share_of_images(table.column(0)) > 0.5:
+        names[0] = "image"
+        notes.append("The first column has no name and holds names of images.")
+    for name in names:
+        if not name or names.count(name) > 1:
+            given = f"column {name!r} twice" if name else f"column {names.index(name) + 1} without a name"
+            todo = (
+                "name the columns apart, in one line of names"
+                if name
+                else "name it in the first line, or remove it"
+            )
+            raise LabelwiseError(f"{source.path}: {given}", "a first line of distinct column names", todo)
+    table = _without_blank_end(table.rename_columns(names), notes)
+    ignored = source.names("ignore")
+    for name in ignored:
+        if name not in names:
+            raise LabelwiseError(
+                f"ignore={name}", f"columns of {source.path}: {', '.join(names[:12])}", "correct the option"
+            )
+    return table.drop_columns(ignored) if ignored else table
+
+
+def _named(source: Source) -> set[str]:
+    return {name for option in ("image", "labels", "ignore", "group") for name in source.names(option)}
+
+
+def _of_images(table: pa.Table) -> Callable[[int], bool]:
+    return lambda i: key(table.column_names[i]) in IMAGE or share_of_images(table.column(i)) > 0.5
+
+
+def _is_empty(column: pa.ChunkedArray) -> bool:
+    return column.null_count == len(column) or not Column.of("", column).present()
+
+
+def _is_index(column: pa.ChunkedArray, beside_images: bool) -> bool:
+    """Whether cells are 0, 1, 2 and on, or, where another column names the images, whole numbers of their own."""
+    try:
+        numbers = one_array(column).cast(pa.int64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    if numbers.null_count:
+        return False
+    if any(np.array_equal(numbers, np.arange(start, start + len(numbers))) for start in (0, 1)):
+        return True
+    return beside_images and pc.count_distinct(numbers).as_py() == len(numbers)
+
+
+def _is_nothing(cell: pa.Scalar) -> bool:
+    value = cell.as_py() if cell.is_valid else ""
+    return isinstance(value, str) and not value.strip()
+
+
+def _without_blank_end(table: pa.Table, notes: list[str]) -> pa.Table:
+    """The table without the blank rows that spreadsheets write below it."""
+    rows = table.num_rows
+    while rows and all(_is_nothing(column[rows - 1]) for column in table.columns):
+        rows -= 1
+    if 0 < rows < table.num_rows:
+        notes.append(f"{table.num_rows - rows:,} blank rows at the end were left out.")
+        return table.slice(0, rows)
+    return table
