@@ -85,6 +85,7 @@ def test_names_in_texts(write: Callable[..., Path]) -> None:
 def test_unknown_names(write: Callable[..., Path]) -> None:
     file = write(image(0, labels=["dog"]), image(1, labels=["todo", "dog"]), image(2, labels="todo"))
     assert states(file, "?unknown=todo") == [[1], [None], [None]]
+    assert any("add ?unknown=todo." in note for note in read(f"jsonl:{file}").notes)
     with pytest.raises(LabelwiseError, match="unknown=later; expected texts that occur in 'labels'"):
         read(f"jsonl:{file}?unknown=later")
 
