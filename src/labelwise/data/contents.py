@@ -93,7 +93,7 @@ class _Contents:
     length: np.ndarray
     same_file: np.ndarray
     end: Callable[[int], bytes | None]
-    whole: Callable[[int], Iterator[bytes]]
+    whole: Callable[[int], Iterator[bytes | memoryview]]
 
     def digest(self, row: int) -> bytes | None:
         """Sixteen bytes that tell the content, `None` where it cannot be read."""
@@ -146,7 +146,7 @@ def _of_items(items: Sequence[Path | bytes]) -> _Contents:
         item = items[row]
         return item[-_TAIL:] if isinstance(item, bytes) else files.end(row)
 
-    def whole(row: int) -> Iterator[bytes]:
+    def whole(row: int) -> Iterator[bytes | memoryview]:
         item = items[row]
         return iter([item]) if isinstance(item, bytes) else files.whole(row)
 

@@ -59,8 +59,8 @@ def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source
         [names if names and answered else [] for names, answered in zip(listed, known.tolist(), strict=True)]
     )
     notes.append(f"Labels are names in {key!r}, {', or '.join(forms)}; a label that is absent is negative.")
-    rows = NameRows(labels, *np.nonzero(present), known, forms[0] if forms else "")
-    rows = nothing_word(rows, source, notes)
+    lines_of, columns = np.nonzero(present)
+    rows = nothing_word(NameRows(labels, lines_of, columns, known, ""), source, notes)
     if not rows.names:
         raise LabelwiseError(f"key {key!r} without any label", "label names in it", "check the key")
     fate = source.choice("blank", ("negative", "unknown"))
