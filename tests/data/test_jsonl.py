@@ -85,8 +85,26 @@ def test_names_in_texts(write: Callable[..., Path]) -> None:
 def test_unknown_names(write: Callable[..., Path]) -> None:
     file = write(image(0, labels=["dog"]), image(1, labels=["todo", "dog"]), image(2, labels="todo"))
     assert states(file, "?unknown=todo") == [[1], [None], [None]]
+    assert any("add ?unknown=todo." in note for note in read(f"jsonl:{file}").notes)
     with pytest.raises(LabelwiseError, match="unknown=later; expected texts that occur in 'labels'"):
         read(f"jsonl:{file}?unknown=later")
+
+
+def test_a_word_for_no_label(write: Callable[..., Path]) -> None:
+    file = write(image(0, labels="No Finding"), image(1, labels=["dog"]), image(2, labels=None))
+    data = read(f"jsonl:{file}")
+    assert data.labels.names == ("dog",)
+    assert states(file) == [[0], [1], [None]]
+    assert any("1 cells say 'No Finding'" in note for note in data.notes)
+    assert states(file, "?none=") == [[1, 0], [0, 1], [None, None]]
+
+
+def test_how_texts_are_parted(write: Callable[..., Path]) -> None:
+    for text, told in (("a\tb", r"separated by '\t'"), ('["a", "b"]', "from lists written as text")):
+        file = write(image(0, tags=text), image(1, tags=""))
+        data = read(f"jsonl:{file}")
+        assert data.labels.names == ("a", "b")
+        assert data.notes[0] == f"Labels are names in 'tags', {told}; a label that is absent is negative."
 
 
 def test_objects_of_states(write: Callable[..., Path]) -> None:
@@ -103,6 +121,11 @@ def test_objects_of_states(write: Callable[..., Path]) -> None:
         read(f"jsonl:{file}")
     with pytest.raises(LabelwiseError, match=r"blank= for .* whose labels are not names"):
         read(f"jsonl:{file}?blank=unknown&unknown=-1")
+    file = write(image(0, labels={"dog": 1.0, "cat": "Todo", "car": 1}))
+    assert states(file, "?unknown=1,todo") == [[None, None, None]]
+    file = write(image(0, labels={"dog": 10**400}))
+    with pytest.raises(LabelwiseError, match="label 'dog': 1000"):
+        read(f"jsonl:{file}")
     file = write(image(0, labels={"dog": 1}))
     with pytest.raises(LabelwiseError, match="unknown=gone; expected texts that occur in 'labels'"):
         read(f"jsonl:{file}?unknown=gone")
@@ -123,6 +146,10 @@ def test_a_key_a_label(write: Callable[..., Path]) -> None:
         read(f"jsonl:{file}")
     assert "size" in str(caught.value)
     assert states(file, "?ignore=size,id") == [[1], [0.5]]
+    assert states(file, "?ignore=size,id&absent=0.5") == [[1], [0]]
+    with pytest.raises(LabelwiseError, match=r"absent= for .* are in the key 'labels'"):
+        read(f"jsonl:{write(image(0, labels=['x']))}?absent=x")
+    file = write(image(0, dog=1, size=[640, 480], id=17), image(1, dog=0.5, size=[64, 48], id=18))
     with pytest.raises(LabelwiseError, match="ignore=x; expected keys of"):
         read(f"jsonl:{file}?ignore=x")
     with pytest.raises(LabelwiseError, match="separator= for"):

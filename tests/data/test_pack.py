@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import resource
@@ -180,6 +181,20 @@ def test_every_changed_byte_of_an_image_is_noticed(data: Dataset, tmp_path: Path
         store.read(1)
         with pytest.raises(UnreadableImage, match=r"image 2 of .*out with another checksum"):
             store.read(2)
+
+
+def test_a_store_of_more_files_than_may_be_open(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(data, tmp_path / "out", 32)
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("labelwise.data.store.os.open", refuse)
+        with pytest.raises(LabelwiseError, match=r"more files than may be open at once.*ulimit -n"):
+            PackedImages(tmp_path / "out")
 
 
 def test_damaged_stores_are_refused_when_they_are_opened(data: Dataset, tmp_path: Path) -> None:

@@ -44,13 +44,14 @@ def image_keys(data: Dataset) -> UInt64[np.ndarray, "N 2"]:
     """
     keys = bytearray(16 * len(data))
     start = " ".join(["print", version("Pillow"), version("ImageHash"), ""]).encode()
-    for row, told in enumerate(_descriptions(data)):
-        if told is not None:
-            keys[16 * row : 16 * row + 16] = hashlib.blake2b(start + told, digest_size=16).digest()
+    for row, description in enumerate(_descriptions(data)):
+        if description is not None:
+            keys[16 * row : 16 * row + 16] = hashlib.blake2b(start + description, digest_size=16).digest()
     return np.frombuffer(keys, np.uint64).reshape(-1, 2)
 
 
 def _descriptions(data: Dataset) -> Iterator[bytes | None]:
+    """What tells each image from all others; `None` for a file that is not there."""
     if data.store is not None:
         files = {file: _state(os.path.abspath(file)) for file in data.store.files}
         for row in range(len(data)):
@@ -68,10 +69,10 @@ def _descriptions(data: Dataset) -> Iterator[bytes | None]:
 
 def _state(path: str) -> bytes | None:
     try:
-        found = os.stat(path)
+        entry = os.stat(path)
     except (OSError, ValueError):
         return None
-    return b"%s %d %d" % (os.fsencode(path), found.st_size, found.st_mtime_ns)
+    return b"%s %d %d" % (os.fsencode(path), entry.st_size, entry.st_mtime_ns)
 
 
 class StoredThumbs:
@@ -187,7 +188,7 @@ class PrintCache:
         Raises:
             LabelwiseError: somebody cut the file short.
         """
-        found = np.zeros((len(slots), _THUMB), np.uint8)
+        pixels = np.zeros((len(slots), _THUMB), np.uint8)
         there = np.flatnonzero(slots >= 0)
         order = there[np.argsort(slots[there], kind="stable")]
         content = memoryview(bytearray(_THUMB * len(order)))
@@ -200,8 +201,8 @@ class PrintCache:
                 raise LabelwiseError(
                     f"{self.folder} without thumbnails that were in it", "whole files", "delete this folder"
                 )
-        found[order] = np.frombuffer(content, np.uint8).reshape(-1, _THUMB)
-        return found.reshape(-1, THUMB_SIDE, THUMB_SIDE, 3)
+        pixels[order] = np.frombuffer(content, np.uint8).reshape(-1, _THUMB)
+        return pixels.reshape(-1, THUMB_SIDE, THUMB_SIDE, 3)
 
 
 def _write(file: int, content: bytes, place: int) -> None:

@@ -93,7 +93,7 @@ class _Contents:
     length: np.ndarray
     same_file: np.ndarray
     end: Callable[[int], bytes | None]
-    whole: Callable[[int], Iterator[bytes]]
+    whole: Callable[[int], Iterator[bytes | memoryview]]
 
     def digest(self, row: int) -> bytes | None:
         """Sixteen bytes that tell the content, `None` where it cannot be read."""
@@ -113,7 +113,7 @@ class _Contents:
 
 def _of_data(data: Dataset, wanted: np.ndarray | None = None) -> _Contents:
     if data.store is None and not data.holds_bytes:
-        return _of_files(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)), wanted)  # type: ignore[arg-type]
+        return _of_files(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)), wanted)  # type: ignore[arg-type,return-value]
     rows = np.arange(len(data))
     if data.store is None:
         length = pc.fill_null(pc.binary_length(data.images), -1).to_numpy(zero_copy_only=False)
@@ -137,7 +137,7 @@ def _of_data(data: Dataset, wanted: np.ndarray | None = None) -> _Contents:
 
 def _of_items(items: Sequence[Path | bytes]) -> _Contents:
     paths = (os.fspath(item) if isinstance(item, Path) else "" for item in items)
-    files = _of_files(paths, len(items), lambda row: os.fspath(items[row]))  # type: ignore[arg-type]
+    files = _of_files(paths, len(items), lambda row: os.fspath(items[row]))  # type: ignore[arg-type,return-value]
     for row, item in enumerate(items):
         if isinstance(item, bytes):
             files.length[row], files.same_file[row] = len(item), row
@@ -146,7 +146,7 @@ def _of_items(items: Sequence[Path | bytes]) -> _Contents:
         item = items[row]
         return item[-_TAIL:] if isinstance(item, bytes) else files.end(row)
 
-    def whole(row: int) -> Iterator[bytes]:
+    def whole(row: int) -> Iterator[bytes | memoryview]:
         item = items[row]
         return iter([item]) if isinstance(item, bytes) else files.whole(row)
 
@@ -159,11 +159,11 @@ def _of_files(
     state = np.full((rows, 3), -1, np.int64)
     for row, place in compress(enumerate(paths), repeat(True) if wanted is None else wanted.tolist()):
         try:
-            found = os.stat(place)
+            entry = os.stat(place)
         except (OSError, ValueError):
             continue
-        if stat.S_ISREG(found.st_mode):  # a pipe would be waited for without end
-            state[row] = found.st_size, found.st_dev & (2**63 - 1), found.st_ino & (2**63 - 1)
+        if stat.S_ISREG(entry.st_mode):  # a pipe would be waited for without end
+            state[row] = entry.st_size, entry.st_dev & (2**63 - 1), entry.st_ino & (2**63 - 1)
     length, device, inode = state.T
     # Some file systems number no files: theirs are each a file of its own.
     alone = np.where((length < 0) | (inode == 0), np.arange(rows), -1)
@@ -195,23 +195,25 @@ def _codes(
     rows = np.arange(len(length))
     alone = np.where(length < 0, rows, -1)
     code = _ranks(alone, length, *([] if hint is None else [hint]))
-    for look in (_Contents.end_digest, _Contents.digest):
+    for digest_of in (_Contents.end_digest, _Contents.digest):
         several = np.bincount(code) > 1
         for start, stop in pairwise(offsets.tolist()) if across else ():
             several &= np.bincount(code[start:stop], minlength=len(several)) > 0
         unsure = several[code] & (same_file == rows)
-        told = np.zeros((len(length), 2), np.uint64)
+        numbers = np.zeros(
+            (len(length), 2), np.uint64
+        )  # each digest as two numbers; 0 for one that was not needed
         for part, start in zip(parts, offsets[:-1].tolist(), strict=True):
             read = np.flatnonzero(unsure[start : start + len(part.length)])
             digests = bytearray(16 * len(read))
             for place, row in enumerate(read.tolist()):
-                found = look(part, row)
-                if found is None:
+                digest = digest_of(part, row)
+                if digest is None:
                     alone[start + row] = start + row
                 else:
-                    digests[16 * place : 16 * place + 16] = found
-            told[start + read] = np.frombuffer(digests, np.uint64).reshape(-1, 2)
-        code = _ranks(code, alone[same_file], *told[same_file].T)
+                    digests[16 * place : 16 * place + 16] = digest
+            numbers[start + read] = np.frombuffer(digests, np.uint64).reshape(-1, 2)
+        code = _ranks(code, alone[same_file], *numbers[same_file].T)
     _, first = np.unique(code, return_index=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

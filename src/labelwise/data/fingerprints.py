@@ -65,16 +65,16 @@ def fingerprints(data: Dataset, tick: Callable[[int], None] = lambda count: None
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for block in ranges(len(absent), _ROWS):  # blocks, so that waiting results stay few
             rows = absent[block.start : block.stop].tolist()
-            good, found = [], []
+            good, computed = [], []
             for row, result in zip(rows, pool.map(one, rows), strict=True):
                 if isinstance(result, str):
                     errors.append((row, result))
                 else:
                     good.append(row)
-                    found.append(result)
+                    computed.append(result)
             if good:
-                hashes[good] = np.array([bits for bits, _ in found], np.uint64)
-                slots[good] = cache.add(keys[good], hashes[good], np.stack([thumb for _, thumb in found]))
+                hashes[good] = np.array([bits for bits, _ in computed], np.uint64)
+                slots[good] = cache.add(keys[good], hashes[good], np.stack([thumb for _, thumb in computed]))
             tick(len(data) - len(absent) + block.stop)
     return Fingerprints(hashes, StoredThumbs(cache, slots), slots >= 0, tuple(errors))
 

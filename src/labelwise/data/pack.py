@@ -84,7 +84,7 @@ def pack(
     _check(out, size, form)
     part = out.with_name(f".{out.name}.part")
     plan = {"format": FORMAT, "form": form, "size": size, "images": _digest(data)}
-    with _told(out):
+    with _disk_errors(out):
         kept = _take_up(part, plan)
         bad = _write_files(data, part, _encoder(size, form), kept, workers or os.cpu_count() or 1, tick)
         write_table(_without_images(data, size, form, len(bad)), part / TABLE)
@@ -118,7 +118,8 @@ def _check(out: Path, size: int, form: str) -> None:
 
 
 @contextmanager
-def _told(out: Path) -> Iterator[None]:
+def _disk_errors(out: Path) -> Iterator[None]:
+    """What the disk refuses inside becomes a `LabelwiseError`."""
     try:
         yield
     except OSError as error:
@@ -148,10 +149,10 @@ def _digest(data: Dataset) -> str:
 
 def _state(file: Path) -> tuple[int, int] | None:
     try:
-        found = file.stat()
+        entry = file.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return entry.st_size, entry.st_mtime_ns
 
 
 def _take_up(part: Path, plan: dict[str, Any]) -> int:
@@ -196,9 +197,9 @@ def _write_files(
             with whole_file(place) as new, new.open("wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
                 for first in range(start, stop, ROWS_OF_BATCH):
                     rows = range(first, min(first + ROWS_OF_BATCH, stop))
-                    found = list(pool.map(one, rows))
-                    writer.write_batch(_batch(found))
-                    bad += [(row, f) for row, f in zip(rows, found, strict=True) if isinstance(f, str)]
+                    images = list(pool.map(one, rows))
+                    writer.write_batch(_batch(images))
+                    bad += [(row, f) for row, f in zip(rows, images, strict=True) if isinstance(f, str)]
                     tick(rows.stop)
     return bad
 
@@ -212,10 +213,11 @@ def _reasons(file: Path, start: int) -> list[tuple[int, str]]:
     return [(start + i, reason) for i, reason in enumerate(reasons) if reason is not None]
 
 
-def _batch(found: list[bytes | str]) -> pa.RecordBatch:
-    content = [None if isinstance(f, str) else f for f in found]
-    checks = [None if f is None else zlib.crc32(f) for f in content]
-    reasons = [f if isinstance(f, str) else None for f in found]
+def _batch(images: list[bytes | str]) -> pa.RecordBatch:
+    """Rows of encoded images, or of the reasons why there is none."""
+    content = [None if isinstance(image, str) else image for image in images]
+    checks = [None if image is None else zlib.crc32(image) for image in content]
+    reasons = [image if isinstance(image, str) else None for image in images]
     columns = zip((content, checks, reasons), SCHEMA.types, strict=True)
     return pa.record_batch([pa.array(cells, kind) for cells, kind in columns], schema=SCHEMA)
 
@@ -230,9 +232,8 @@ def _encoder(size: int, form: str) -> Callable[[Path | bytes], bytes]:
 def _jpeg(image: Path | bytes, size: int) -> bytes:
     content = image if isinstance(image, bytes) else _content(image)
     width, height = image_size(image)
-    pixels = decode_image(
-        image, shrink_to=size
-    )  # also where the file is kept: a damaged one must be found now
+    # Also where the file is kept: a damaged one must be found now.
+    pixels = decode_image(image, shrink_to=size)
     if is_jpeg(content) and min(width, height) <= size:
         return content
     buffer = BytesIO()

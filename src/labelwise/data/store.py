@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -73,11 +74,11 @@ class PackedImages:
         Raises:
             UnreadableImage: it could not be decoded when the store was written, or its bytes changed since.
         """
-        found = self._bytes(number, 0)
-        if zlib.crc32(found) != self._checks[number]:
+        content = self._bytes(number, 0)
+        if zlib.crc32(content) != self._checks[number]:
             given = f"image {number} of {self.folder} with another checksum than was written"
             raise UnreadableImage(given, "the bytes that were packed", "pack again; the disk may be failing")
-        return found
+        return content
 
     def end(self, number: int, size: int) -> bytes | None:
         """At most `size` last bytes of an encoded image, unchecked; `None` where there are none."""
@@ -104,11 +105,10 @@ class PackedImages:
             reason = self._reasons.get(number, f"image {number} of {self.folder} is not there")
             raise UnreadableImage(reason, "a whole image file", "replace it and pack again")
         try:
-            found = _read(self._opened[self._part(number)], length - start, int(self._places[number]) + start)
+            return _read(self._opened[self._part(number)], length - start, int(self._places[number]) + start)
         except OSError as error:
             given = f"image {number} of {self.folder} cannot be read ({error.strerror})"
             raise UnreadableImage(given, "a disk that gives its files", "check the disk") from None
-        return found
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,21 @@ def _opened(file: Path) -> int:
     try:
         return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise LabelwiseError(
+                f"{file.parent}, with more files than may be open at once",
+                "a limit above the number of its files",
+                "raise it, as with `ulimit -n 65536`",
+            ) from None
         raise _damaged(file.parent, f"{file.name} ({error.strerror})", "a file that can be opened") from None
 
 
 def _read(opened: int, size: int, place: int) -> bytes:
     """Bytes of an open file; fewer where it ends before."""
-    found = os.pread(opened, size, place)
-    while len(found) < size and (more := os.pread(opened, size - len(found), place + len(found))):
-        found += more
-    return found
+    content = os.pread(opened, size, place)
+    while len(content) < size and (more := os.pread(opened, size - len(content), place + len(content))):
+        content += more
+    return content
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -159,10 +165,10 @@ def describe(folder: Path) -> dict[str, Any]:
         raise LabelwiseError(f"{folder} in store format {version}", f"format {FORMAT}", "update labelwise")
     for name, size in {**described["files"], TABLE: described["table"]["bytes"]}.items():
         path = folder / name
-        found = path.stat().st_size if path.is_file() else -1
-        if found != size:
-            told = f"{name} of {found:,} bytes" if found >= 0 else f"no {name}"
-            raise _damaged(folder, told, f"{size:,} bytes, as were written")
+        held = path.stat().st_size if path.is_file() else -1
+        if held != size:
+            given = f"{name} of {held:,} bytes" if held >= 0 else f"no {name}"
+            raise _damaged(folder, given, f"{size:,} bytes, as were written")
     if file_check(folder / TABLE) != described["table"]["check"]:
         raise _damaged(folder, f"{TABLE} with another checksum", "the one that was written")
     return described
@@ -179,7 +185,8 @@ def file_check(file: Path) -> int:
 
 def _columns(file: Path) -> _Columns:
     """Where the images of a file are; offsets are looked through, so that no later read can leave the file."""
-    lengths, places, checks, reasons, row = [], [], [], {}, 0
+    lengths, places, checks, row = [], [], [], 0
+    reasons: dict[int, str] = {}
     try:
         with pa.memory_map(str(file)) as mapped:
             opened = pa.ipc.open_file(mapped)
@@ -202,8 +209,8 @@ def _columns(file: Path) -> _Columns:
                 lengths.append(np.where(there, np.diff(ends), -1))
                 places.append(start + ends[:-1])
                 checks.append(np.array(check.fill_null(0).to_numpy(zero_copy_only=False)))
-                told = enumerate(reason.to_pylist(), row)
-                reasons |= {place: text for place, text in told if text is not None}
+                texts = enumerate(reason.to_pylist(), row)
+                reasons |= {place: text for place, text in texts if text is not None}
                 row += len(content)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(file.parent, f"{file.name} ({first_line(error)})", "an Arrow file") from None

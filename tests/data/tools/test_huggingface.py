@@ -221,6 +221,13 @@ def test_a_field_of_a_struct_by_its_name(tmp_path: Path, as_list: bool) -> None:
         read(f"hf:{tmp_path}?labels=objects.other")
 
 
+def test_a_column_twice_is_refused(tmp_path: Path) -> None:
+    photographs(tmp_path, 2)
+    (tmp_path / "metadata.csv").write_text("file_name,dog,dog\n0.png,1,1\n1.png,0,1\n")
+    with pytest.raises(LabelwiseError, match=r"metadata\.csv: column 'dog' twice; expected distinct"):
+        read(f"hf:{tmp_path}")
+
+
 def test_shards_as_they_stand_on_the_hub(tmp_path: Path) -> None:
     parts = {"train": of_lists(ROWS), "validation": of_lists(ROWS[2:5], 20)}
     write_shards(tmp_path / "hub", parts, shards=2)

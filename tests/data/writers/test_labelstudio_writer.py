@@ -196,6 +196,14 @@ def test_a_folder_of_parts_is_read(tmp_path: Path) -> None:
     assert [one.image for one in read_answers(tmp_path)] == ["0.jpg", "1.jpg"]
 
 
+def test_a_folder_with_a_comma_reads_back(small: Dataset, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a,b"
+    folder.mkdir()
+    os.symlink(photos / "a" / "0.jpg", folder / "1.jpg")
+    one = replace(small.take([0]), root=folder, images=pa.array(["1.jpg"]))
+    assert read(str(convert(one, tmp_path / "out", "labelstudio").source)).images.to_pylist() == ["1.jpg"]
+
+
 def test_urls_and_copies(small: Dataset, photos: Path, tmp_path: Path) -> None:
     odd = tmp_path / "in" / "a b"
     odd.mkdir(parents=True)

@@ -43,44 +43,44 @@ def read(source: Source) -> Dataset:
     """
     blank = source.choice("blank", ("negative", "unknown"))
     path = Path(source.path)
-    found = Collected()
+    collected = Collected()
     if path.is_dir() and datumaro_lists.recognises(path):
         folder = path
         lists = datumaro_lists.read(path)
-        found.labels = lists.labels
+        collected.labels = lists.labels
         base = _base(source, folder)
         for image, labels, subset, place in lists.lines:
-            found.add(image, [lists.labels[i] for i in labels], subset, place, base)
+            collected.add(image, [lists.labels[i] for i in labels], subset, place, base)
     else:
         files, folder = _files(source)
         base = _base(source, folder)
         for file in files:
-            collect(file, found, base)
-    empty = sum(not item.present for item in found.items)
+            collect(file, collected, base)
+    empty = sum(not item.present for item in collected.items)
     if empty and blank == "negative":
-        found.notes.append(
+        collected.notes.append(
             f"{empty:,} images without annotations have none of the labels; blank=unknown makes them unknown."
         )
-    if found.left_out:
-        told = ", ".join(f"{count:,} {what}" for what, count in found.left_out.items())
-        found.notes.append(f"What gives no label was left out: {told}.")
+    if collected.left_out:
+        left_out = ", ".join(f"{count:,} {what}" for what, count in collected.left_out.items())
+        collected.notes.append(f"What gives no label was left out: {left_out}.")
     items = [
         ImageLabels(
             item.image, item.present, known=bool(item.present) or blank == "negative", split=item.split
         )
-        for item in found.items
+        for item in collected.items
     ]
     data = dataset_of_images(
         items,
         source,
         [base, folder],
-        row_name=lambda row: found.places[row],
-        labels=found.labels,
-        groups=_groups(found),
-        notes=found.notes,
+        row_name=lambda row: collected.places[row],
+        labels=collected.labels,
+        groups=_groups(collected),
+        notes=collected.notes,
     )
     images = [str(item.image) for item in items]
-    return with_boxes(data, _box_list(found, data, images), images)
+    return with_boxes(data, _box_list(collected, data, images), images)
 
 
 def _base(source: Source, folder: Path) -> Path:
@@ -104,41 +104,43 @@ def _files(source: Source) -> tuple[list[Path], Path]:
     return [file], file.parent.parent if file.parent.name == "annotations" else file.parent
 
 
-def _groups(found: Collected) -> dict[str, Group]:
+def _groups(collected: Collected) -> dict[str, Group]:
     """The listed groups; one that an image contradicts is not exclusive."""
     groups = {}
-    for name, group in found.groups.items():
+    for name, group in collected.groups.items():
         clash = group.exclusive and any(
-            len(set(group.labels) & set(item.present)) > 1 for item in found.items
+            len(set(group.labels) & set(item.present)) > 1 for item in collected.items
         )
         if clash:
-            found.notes.append(f"The labels of {name!r} do not exclude each other: an image has two of them.")
+            collected.notes.append(
+                f"The labels of {name!r} do not exclude each other: an image has two of them."
+            )
         groups[name] = Group(group.labels, group.exclusive and not clash)
     return groups
 
 
-def _box_list(found: Collected, data: Dataset, images: Sequence[str]) -> BoxList:
+def _box_list(collected: Collected, data: Dataset, images: Sequence[str]) -> BoxList:
     rows = range(len(data)) if data.numbers is None else data.numbers.tolist()
     row_of = {images[number]: row for row, number in enumerate(rows)}
     boxes = BoxList()
-    for number, label, sides, told in found.boxes:
+    for number, label, sides, listed in collected.boxes:
         row = row_of.get(images[number])
-        size = None if row is None else _size(told, data.encoded(row))
+        size = None if row is None else _size(listed, data.encoded(row))
         if size is None:
             continue
         try:
             boxes.add(number, label, sides, size, False)  # type: ignore[arg-type]
         except ValueError as error:
             raise LabelwiseError(
-                f"{found.places[number]}: {error}", "sides in pixels of the image", "correct the file"
+                f"{collected.places[number]}: {error}", "sides in pixels of the image", "correct the file"
             ) from None
     return boxes
 
 
-def _size(told: Any, file: Path | bytes) -> tuple[float, float] | None:
-    """Width and height; `None` for an image that cannot be read, which the check of a data set reports."""
-    if isinstance(told, list) and len(told) == 2 and all(isinstance(side, int | float) for side in told):
-        return float(told[1]), float(told[0])
+def _size(listed: Any, file: Path | bytes) -> tuple[float, float] | None:
+    """Width and height, as listed (height first), else as the image has them; `None` for one that cannot be read."""
+    if isinstance(listed, list) and len(listed) == 2 and all(isinstance(n, int | float) for n in listed):
+        return float(listed[1]), float(listed[0])
     try:
         return image_size(file)
     except UnreadableImage:

@@ -46,12 +46,12 @@ class Collected:
         self.places.append(place)
 
 
-def collect(file: Path, found: Collected, base: Path) -> None:
+def collect(file: Path, collected: Collected, base: Path) -> None:
     """Adds the items of a file to what others held; its name is that of the subset.
 
     Args:
         file: of JSON.
-        found: takes them.
+        collected: takes them.
         base: where images are expected, in a folder of the subset or without one.
 
     Raises:
@@ -62,14 +62,14 @@ def collect(file: Path, found: Collected, base: Path) -> None:
     listed, items = lists.get("categories"), lists.get("items")
     if not isinstance(listed, dict) or not isinstance(items, list):
         raise LabelwiseError(f"{file} without categories and items", WHAT, "check the file")
-    labels = _labels(file, listed.get("label"), found)
-    if found.labels and found.labels != labels:
+    labels = _labels(file, listed.get("label"), collected)
+    if collected.labels and collected.labels != labels:
         raise LabelwiseError(
             f"{file.name} with other labels than the file before",
             "the same labels in every file",
             "merge them",
         )
-    found.labels = labels
+    collected.labels = labels
     for number, item in enumerate(items, 1):
         if not isinstance(item, dict):
             raise LabelwiseError(f"{file.name}, item {number}: {item!r}", "an object", "correct the file")
@@ -77,17 +77,17 @@ def collect(file: Path, found: Collected, base: Path) -> None:
         image, size = _image(item, place)
         present = []
         for part in _parts(item, place):
-            label = _label(part, labels, place, found.left_out)
+            label = _label(part, labels, place, collected.left_out)
             if label is None:
                 continue
             present.append(labels[label])
             sides = _sides(part, place)
             if sides:
-                found.boxes.append((len(found.items), label, sides, size))
-        found.add(image, present, file.stem, place, base)
+                collected.boxes.append((len(collected.items), label, sides, size))
+        collected.add(image, present, file.stem, place, base)
 
 
-def _labels(file: Path, listed: Any, found: Collected) -> tuple[str, ...]:
+def _labels(file: Path, listed: Any, collected: Collected) -> tuple[str, ...]:
     entries = listed.get("labels") if isinstance(listed, dict) else None
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in entries
@@ -96,10 +96,10 @@ def _labels(file: Path, listed: Any, found: Collected) -> tuple[str, ...]:
             f"{file} without a list of labels", "categories of labels by name", "check the file"
         )
     names = tuple(entry["name"] for entry in entries)
-    if not found.labels:
+    if not collected.labels:
         child = next((entry for entry in entries if entry.get("parent")), None)
         if child is not None:
-            found.notes.append(
+            collected.notes.append(
                 f"Labels have parents, as {child['parent']} of {child['name']}: a parent is present where it is "
                 "annotated itself."
             )
@@ -108,12 +108,12 @@ def _labels(file: Path, listed: Any, found: Collected) -> tuple[str, ...]:
             if not isinstance(group, dict) or not isinstance(group.get("labels"), list):
                 raise LabelwiseError(f"{file}: label group {group!r}", "a name and labels", "check the file")
             members = tuple(name for name in group["labels"] if name in names)
-            found.groups[str(group.get("name"))] = Group(members, group.get("group_type") == "exclusive")
+            collected.groups[str(group.get("name"))] = Group(members, group.get("group_type") == "exclusive")
     return names
 
 
 def _image(item: Mapping[str, Any], place: str) -> tuple[str, Any]:
-    """File name of an item, by its stem where it has none, and the size (height, width) that it tells, if any."""
+    """File name of an item, its id where it has none, and its size as the file has it (height, width), if any."""
     other = next((key for key in ("point_cloud", "video", "video_frame") if item.get(key)), None)
     if other:
         raise LabelwiseError(f"{place}, which is a {other}", "images only", "export the images")

@@ -67,8 +67,11 @@ def decoded_names(
         features: in place of those.
 
     Raises:
-        LabelwiseError: a number that is outside the names, or a column of another type.
+        LabelwiseError: a number that is outside the names, classes that are no whole numbers, or a column twice.
     """
+    twice = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
+    if twice is not None:
+        raise LabelwiseError(f"column {twice!r} twice", "distinct column names", "name the columns apart")
     features = features_of(table.schema) if features is None else features
     table, features = _flattened(table, features)
     every: dict[str, tuple[str, ...]] = {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name
+from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.files import text_array
 from labelwise.data.readers.image_labels import dataset_of_cells
@@ -22,9 +23,9 @@ from labelwise.errors import LabelwiseError
 
 FORM = "jsonl:FILE[,FILE][?image=KEY&labels=KEY&ignore=KEYS]"
 MEANING = "JSON lines: an image, and names in a list, an object of 1, 0 and null, or a key a label"
-OPTIONS = frozenset(
-    {"image", "labels", "images", "ignore", "separator", "blank", "unknown", "duplicates", "missing"}
-)
+OPTIONS = COLUMN_OPTIONS
+_OF_NAMES = frozenset({"separator", "none", "blank"})
+_OF_KEYS = frozenset({"absent", "present", "classes", "split", "group"})
 _OTHER_TOOLS = frozenset({"source-ref", "imageGcsUri", "dataItemResourceLabels"})
 
 
@@ -53,12 +54,13 @@ def read(source: Source) -> Dataset:
     _refuse_rejected(lines)
     key = names_key(lines.rows, lines.keys, source)
     if key is None:
-        _refuse_idle(source, "separator", "blank")
+        _refuse_idle(source, {"separator", "none"}, "are not names")
         return _of_columns(lines, source).with_notes(*_split_note(lines))
+    _refuse_idle(source, _OF_KEYS, f"are in the key {key!r}")
     notes = _split_note(lines)
     values = [row.get(key) for row in lines.rows]
     if any(isinstance(value, dict) for value in values):
-        _refuse_idle(source, "separator", "blank")
+        _refuse_idle(source, _OF_NAMES, "are not names")
         labels, cells, known = stated(values, key, lines.places, source, notes)
     else:
         labels, cells, known = named(values, key, lines.places, source, notes)
@@ -111,11 +113,11 @@ def _column(texts: Sequence[str | None]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def _refuse_idle(source: Source, *options: str) -> None:
-    for option in options:
-        if option in source.options:
+def _refuse_idle(source: Source, options: Collection[str], why: str) -> None:
+    for option in source.options:
+        if option in options:
             raise LabelwiseError(
-                f"{option}= for {source.path}, whose labels are not names",
+                f"{option}= for {source.path}, whose labels {why}",
                 "an option that has an effect",
                 "remove it",
             )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from labelwise.data.readers.cells import state
-from labelwise.data.readers.names import indicator, named_texts
+from labelwise.data.readers.cells import NO_STATE, Meaning, Reading
+from labelwise.data.readers.name_doubts import unanswered_names
+from labelwise.data.readers.names import NameRows, indicator, named_texts, nothing_word
 from labelwise.data.readers.states import hardened
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -23,7 +24,15 @@ def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source
     """Labels of lists of names, or of texts that hold one name or several.
 
     A label that is not named is absent; `null` says that all are unknown. An empty list or text says that all are
-    absent, or, with `blank=unknown`, unknown; so does a name that the option `unknown` lists.
+    absent, or, with `blank=unknown`, unknown; so does a name that the option `unknown` lists. A word for "no label is
+    present" is no label, as in a table.
+
+    Args:
+        values: `[N]` JSON values of the key.
+        key: for messages.
+        places: `[N]`; where each line stands, for messages.
+        source: its options `separator`, `unknown`, `blank` and `none`.
+        notes: takes a sentence for each decision.
 
     Raises:
         LabelwiseError: for another value, by its line, no label at all, or an option without effect.
@@ -31,53 +40,41 @@ def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source
     listed = [_names(value, key, place) for value, place in zip(values, places, strict=True)]
     _refuse_vectors(values, key, places)
     texts = [row for row, value in enumerate(values) if isinstance(value, str)]
-    separator = None
+    forms = ["in lists"] if any(not isinstance(value, str | None) for value in values) else []
     if texts:
         cells = [values[row].strip() for row in texts]
-        parted, separator = named_texts(cells, key, source, lambda place: places[texts[place]])
+        parted, how = named_texts(cells, key, source, lambda place: places[texts[place]])
+        forms.append("one in each text" if how.startswith("one in each cell") else how)
         for row, names in zip(texts, parted, strict=True):
             listed[row] = names
     elif "separator" in source.options:
         raise LabelwiseError(
             "separator in the SOURCE, and names in lists", "names in a text", "remove the option"
         )
-    unclear = _unclear(listed, key, source)
-    rows = [[] if names is None or doubt else names for names, doubt in zip(listed, unclear, strict=True)]
-    labels, present = indicator(rows)
-    if not labels:
-        raise LabelwiseError(f"key {key!r} without any label", "label names in it", "check the key")
-    known = np.ones(present.shape, bool)
     null = np.array([names is None for names in listed])
-    known[null | unclear] = False
-    blank = np.array([names is not None and not names for names in listed])
-    if source.choice("blank", ("negative", "unknown")) == "unknown":
-        known[blank] = False
-    notes += _notes(key, texts, separator, len(values), null, unclear, blank, known)
-    return labels, present, known
-
-
-def _notes(
-    key: str,
-    texts: Sequence[int],
-    separator: str | None,
-    count: int,
-    null: np.ndarray,
-    unclear: np.ndarray,
-    blank: np.ndarray,
-    known: np.ndarray,
-) -> list[str]:
-    how = f"separated by {separator!r}" if separator else "one in each text"
-    form = (
-        "in lists" if not texts else how if len(texts) + int(null.sum()) >= count else f"in lists, or {how}"
+    blank = np.array([names == [] for names in listed])
+    unclear = _unclear(listed, key, source)
+    known = ~(null | unclear)
+    labels, present = indicator(
+        [names if names and answered else [] for names, answered in zip(listed, known.tolist(), strict=True)]
     )
-    notes = [f"Labels are names in {key!r}, {form}; a label that is absent is negative."]
-    for rows, what in ((null, "null, or without the key,"), (unclear, "with a name of unknown=")):
-        if rows.any():
-            notes.append(f"{int(rows.sum()):,} lines {what} are all-unknown.")
-    if blank.any():
-        fate = "all-negative" if known[blank].all() else "all-unknown"
-        notes.append(f"{int(blank.sum()):,} lines without a name are {fate}.")
-    return notes
+    notes.append(f"Labels are names in {key!r}, {', or '.join(forms)}; a label that is absent is negative.")
+    lines_of, columns = np.nonzero(present)
+    rows = nothing_word(NameRows(labels, lines_of, columns, known, ""), source, notes)
+    if not rows.names:
+        raise LabelwiseError(f"key {key!r} without any label", "label names in it", "check the key")
+    fate = source.choice("blank", ("negative", "unknown"))
+    if fate == "unknown":
+        known &= ~blank
+    for lines, meaning in (
+        (null, "null, or without the key, are all-unknown"),
+        (unclear, "with a name of unknown= are all-unknown"),
+        (blank, f"without a name are all-{fate}"),
+    ):
+        if lines.any():
+            notes.append(f"{int(lines.sum()):,} lines {meaning}.")
+    notes += unanswered_names(rows.names)
+    return rows.names, rows.matrix(), np.repeat(known[:, None], len(rows.names), 1)
 
 
 def _names(value: Any, key: str, place: str) -> list[str] | None:
@@ -112,6 +109,7 @@ def _refuse_vectors(values: Sequence[Any], key: str, places: Sequence[str]) -> N
 
 
 def _unclear(listed: Sequence[list[str] | None], key: str, source: Source) -> np.ndarray:
+    """`[N]`; which lines hold a name that the option `unknown` lists."""
     words = set(source.names("unknown"))
     unclear = np.array([names is not None and not words.isdisjoint(names) for names in listed])
     if words and not unclear.any():
@@ -129,22 +127,48 @@ def stated(
 ) -> Labels:
     """Labels of objects of states: 1, 0, true, false, a share between, or null; a label that one lacks is unknown.
 
+    Args:
+        values, key, places, notes: as `named`.
+        source: its option `unknown`.
+
     Raises:
-        LabelwiseError: for another value, by its line, or no label at all.
+        LabelwiseError: for another value, by its line, no label at all, or an option without effect.
     """
-    unknown = source.names("unknown")
     names = _label_names(values, key, places)
-    columns = {name: place for place, name in enumerate(names)}
+    columns = {name: j for j, name in enumerate(names)}
+    meaning = Meaning(unknown=source.names("unknown"))
+    states: dict[Any, float] = {}  # each distinct cell is worked out once
     table = np.full((len(values), len(names)), np.nan, np.float32)
-    states = _States(unknown)
     for row, (value, place) in enumerate(zip(values, places, strict=True)):
-        if value:
-            table[row, [columns[name.strip()] for name in value]] = states.of(value, place)
-    if unknown and not states.met:
+        for name, cell in (value or {}).items():
+            if isinstance(cell, list | dict):
+                raise _no_state(place, name, cell)
+            if cell not in states:
+                states[cell] = _state(cell, meaning)
+            if states[cell] == NO_STATE:
+                raise _no_state(place, name, cell)
+            table[row, columns[name.strip()]] = states[cell]
+    if meaning.without_effect():
         raise _idle_unknown(source, key)
     known = ~np.isnan(table)
     notes.append(f"Labels are the keys of {key!r}; null, and a label that a line lacks, are unknown.")
     return tuple(names), hardened(np.where(known, table, np.float32(0))), known
+
+
+def _state(cell: Any, meaning: Meaning) -> float:
+    """A number in [0, 1], NaN for unknown, or `NO_STATE`."""
+    try:
+        return Reading(meaning).values([cell])[0]
+    except OverflowError:  # a whole number that no float holds
+        return NO_STATE
+
+
+def _no_state(place: str, name: str, cell: Any) -> LabelwiseError:
+    return LabelwiseError(
+        f"{place}, label {name!r}: {cell!r}"[:200],
+        "1, 0, true, false, a share between, or null",
+        "correct the line",
+    )
 
 
 def _label_names(values: Sequence[Any], key: str, places: Sequence[str]) -> list[str]:
@@ -167,44 +191,12 @@ def _label_names(values: Sequence[Any], key: str, places: Sequence[str]) -> list
     return list(names)
 
 
-class _States:
-    """States of JSON values; each value is worked out once."""
-
-    def __init__(self, unknown: Sequence[str]) -> None:
-        self.unknown = unknown
-        self.cache: dict[Any, float] = {}
-        self.met = False
-
-    def of(self, cells: Mapping[str, Any], place: str) -> list[float]:
-        """The states of an object of labels; raises `LabelwiseError` for a value that is none."""
-        try:
-            return [self.cache[cell] for cell in cells.values()]
-        except (KeyError, TypeError):
-            return [self._state(cell, f"{place}, label {name!r}") for name, cell in cells.items()]
-
-    def _state(self, cell: Any, place: str) -> float:
-        try:
-            if isinstance(cell, list | dict):
-                raise ValueError
-            self.cache[cell] = state(cell, self.unknown)
-        except (ValueError, TypeError, OverflowError):
-            raise LabelwiseError(
-                f"{place}: {cell!r}"[:200], "1, 0, true, false, a share between, or null", "correct the line"
-            ) from None
-        self.met |= str(cell).strip() in self.unknown
-        return self.cache[cell]
-
-
 def plain_column(values: Sequence[Any]) -> pa.Array:
-    """A column of a table of JSON values: numbers, or texts; what is neither is written as text."""
+    """JSON values as a column `[N]` of a table: int64 or float64 where all are numbers, else text."""
     cells = [int(value) if isinstance(value, bool) else value for value in values]
     kinds = {type(value) for value in cells} - {type(None)}
     if kinds <= {int} and all(value is None or abs(value) < 1 << 62 for value in cells):
         return pa.array(cells, pa.int64())
     if kinds <= {int, float} and all(value is None or math.isfinite(value) for value in cells):
         return pa.array([None if value is None else float(value) for value in cells], pa.float64())
-    return pa.array([None if value is None else _text(value) for value in cells], pa.string())
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
+    return pa.array([None if value is None else str(value) for value in cells], pa.string())

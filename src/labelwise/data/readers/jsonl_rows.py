@@ -108,14 +108,19 @@ def _kept(keys: list[str], source: Source) -> list[str]:
 
 def _image_key(keys: Sequence[str], source: Source) -> str:
     given = source.options.get("image")
-    found = given if given in keys else first_key(keys, IMAGE_KEYS) if given is None else None
-    if found is None:
+    listed = ", ".join(keys[:12])
+    if given is not None:
+        if given not in keys:
+            raise LabelwiseError(f"image={given}", f"one of the keys {listed}", "correct the option")
+        return given
+    usual = first_key(keys, IMAGE_KEYS)
+    if usual is None:
         raise LabelwiseError(
-            f"image={given}" if given else f"{source.path} without a key for the image",
-            f"one of the keys {', '.join(keys[:12])}" if given else f"one of {', '.join(IMAGE_KEYS)}",
-            "correct the option" if given else f"name it with image=KEY; there are {', '.join(keys[:12])}",
+            f"{source.path} without a key for the image",
+            f"one of {', '.join(IMAGE_KEYS)}",
+            f"name it with image=KEY; there are {listed}",
         )
-    return found
+    return usual
 
 
 def first_key(keys: Sequence[str], words: Sequence[str]) -> str | None:

@@ -150,12 +150,12 @@ def _notes(export: Export, names: Mapping[str, Mapping[str, str]], blank: str) -
         notes.append(
             f"Controls share names of labels, which the control stands before: {', '.join(prefixed)}."
         )
-    left = {c for a in export.answers for c in a.labels} - set(names)
-    if left:
-        notes.append(f"Controls left out: {', '.join(sorted(left))}.")
-    told = ", ".join(f"{count:,} {what}" for what, count in export.left_out.items() if count)
-    if told:
-        notes.append(f"What gives no label was left out: {told}.")
+    others = {control for answer in export.answers for control in answer.labels} - set(names)
+    if others:
+        notes.append(f"Controls left out: {', '.join(sorted(others))}.")
+    left_out = ", ".join(f"{count:,} {what}" for what, count in export.left_out.items() if count)
+    if left_out:
+        notes.append(f"What gives no label was left out: {left_out}.")
     questions = [control for control in names if control not in export.regions]
     empty = sum(
         answer.submitted and any(not answer.labels.get(control) for control in questions)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
 from typing import Any
 
-from labelwise.data.readers.exports import refuse_archive
+from labelwise.data.readers.exports import opening, refuse_archive
 from labelwise.errors import LabelwiseError
-
-_HEAD = 1 << 16  # bytes in which the first line is looked for
 
 
 @dataclass(frozen=True)
@@ -30,30 +29,35 @@ def json_lines(file: Path) -> list[JsonLine]:
         LabelwiseError: for a file in another encoding, without lines, or a line that is no object: its number.
     """
     refuse_archive(file, "a text with a JSON object in each line")
-    raw = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        try:
-            raw = raw.decode("utf-16").encode()
-        except UnicodeError:
-            raise LabelwiseError(
-                f"{file}, not in UTF-16 throughout", "a text file", "save it in UTF-8"
-            ) from None
-    lines = [
-        JsonLine(number, _parsed(file, number, line))
-        for number, line in enumerate(raw.split(b"\n"), 1)
-        if line.strip()
-    ]
+    with file.open("rb") as opened:
+        start = opened.read(3)
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            content: Iterable[bytes] = io.BytesIO(_utf16(file))
+        else:
+            opened.seek(3 if start == b"\xef\xbb\xbf" else 0)
+            content = opened
+        lines = [
+            JsonLine(number, _parsed(file, number, line))
+            for number, line in enumerate(content, 1)
+            if line.strip()
+        ]
     if not lines:
         raise LabelwiseError(f"{file}, an empty file", "a JSON object in each line", "check the file")
     return lines
 
 
+def _utf16(file: Path) -> bytes:
+    """The text of a file in UTF-16, in UTF-8."""
+    try:
+        return file.read_bytes().decode("utf-16").encode()
+    except UnicodeError:
+        raise LabelwiseError(f"{file}, not in UTF-16 throughout", "a text file", "save it in UTF-8") from None
+
+
 def first_object(file: Path) -> dict[str, Any]:
     """The object in the first line that is not blank, where the first kilobytes hold it; else an empty one."""
-    with file.open("rb") as opened:
-        head = opened.read(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
     try:
-        content = json.loads(head.partition(b"\n")[0])
+        content = json.loads(opening(file).lstrip().partition("\n")[0])
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -66,7 +70,7 @@ def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
         if b"\\u" in line:
             json.dumps(content, ensure_ascii=False).encode()  # half a character in an escape is no text
     except (ValueError, RecursionError) as error:
-        what = "not in UTF-8" if isinstance(error, UnicodeError) else f"not JSON ({_said(error)})"
+        what = "not in UTF-8" if isinstance(error, UnicodeError) else f"not JSON ({_reason(error)})"
         shown = line.strip()[-40:].decode(errors="replace")
         raise LabelwiseError(
             f"{place}, {what}, which ends with {shown!r}",
@@ -79,11 +83,12 @@ def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
     return content
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of pairs of key and value; raises `ValueError` for a key twice, which JSON's own reader drops."""
     content = {intern(name): value for name, value in pairs}  # lines share their keys: one copy of each
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]

@@ -30,16 +30,16 @@ def read_mat(file: Path, variable: str) -> Any:
         )
     try:
         check_layout(file)
-        found = loadmat(file, variable_names=[variable])
+        variables = loadmat(file, variable_names=[variable])
     except Exception as error:  # a truncated file makes scipy raise nearly anything
         raise LabelwiseError(
             f"{file} ({first_line(error)})", "a whole MATLAB file", "fetch the file again"
         ) from None
-    if variable not in found:
+    if variable not in variables:
         raise LabelwiseError(
             f"{file} without the variable {variable!r}", "the official annotation file", "fetch it again"
         )
-    return found[variable]
+    return variables[variable]
 
 
 def entry(struct: Any, name: str, place: int, file: Path) -> Any:
@@ -79,26 +79,28 @@ def matrix(values: Any, rows: int, columns: int, what: str, file: Path) -> np.nd
     Raises:
         LabelwiseError: of another size, as where a column was added.
     """
-    found = np.asarray(values)
-    if found.shape != (rows, columns):
-        shape = " x ".join(map(str, found.shape))
+    cells = np.asarray(values)
+    if cells.shape != (rows, columns):
+        shape = " x ".join(map(str, cells.shape))
         raise LabelwiseError(
             f"{file}: {what} of {shape}",
             f"{rows} x {columns}, a row an image and a column a label name",
             "fetch the file again, or take the added column out",
         )
-    return whole(found, what, file)
+    return whole(cells, what, file)
 
 
 def whole(values: Any, what: str, file: Path) -> np.ndarray:
     """Numbers as int64; raises `LabelwiseError` for one with a fraction, a NaN, or what is no number at all."""
-    found = np.asarray(values)
-    if found.dtype.kind not in "biuf":
-        raise LabelwiseError(f"{file}: {what} of type {found.dtype}", "whole numbers", "fetch the file again")
-    odd = ~np.isfinite(found) | (np.floor(found) != found) | (np.abs(found) > 2**53)
+    numbers = np.asarray(values)
+    if numbers.dtype.kind not in "biuf":
+        raise LabelwiseError(
+            f"{file}: {what} of type {numbers.dtype}", "whole numbers", "fetch the file again"
+        )
+    odd = ~np.isfinite(numbers) | (np.floor(numbers) != numbers) | (np.abs(numbers) > 2**53)
     if odd.any():
-        raise LabelwiseError(f"{file}: {found[odd][0]} in {what}", "whole numbers", "fetch the file again")
-    return found.astype(np.int64)
+        raise LabelwiseError(f"{file}: {numbers[odd][0]} in {what}", "whole numbers", "fetch the file again")
+    return numbers.astype(np.int64)
 
 
 def partition_rows(cells: Any, fields: Sequence[str], images: int, file: Path) -> dict[str, np.ndarray]:
@@ -117,8 +119,8 @@ def rows_of(values: Any, images: int, what: str, file: Path) -> np.ndarray:
     Raises:
         LabelwiseError: a number that is no image's, or one twice.
     """
-    found = whole(np.asarray(values).reshape(-1), what, file) - 1
-    return checked_rows(found, images, what, file)
+    rows = whole(np.asarray(values).reshape(-1), what, file) - 1
+    return checked_rows(rows, images, what, file)
 
 
 def checked_rows(rows: np.ndarray, images: int, what: str, file: Path) -> np.ndarray:

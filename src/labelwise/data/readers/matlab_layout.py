@@ -7,9 +7,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-LARGEST = (
-    1 << 28
-)  # bytes of one variable once decompressed: more than twice those of the largest official file
+# Bytes of one variable once decompressed: more than twice those of the largest official file.
+LARGEST = 1 << 28
 DEEPEST = 12
 _HEADER = 128
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED = 1, 5, 6, 14, 15
@@ -51,12 +50,12 @@ class _Bytes:
     def _take(self, size: int) -> memoryview:
         if size > len(self.data):
             raise ValueError("it ends too early")
-        found, self.data = self.data[:size], self.data[size:]
-        return found
+        taken, self.data = self.data[:size], self.data[size:]
+        return taken
 
 
 def check_layout(file: Path) -> None:
-    """Walk over all variables: lengths inside their parts, known types, numbers, text, cells and structs alone.
+    """Walks over all variables: lengths inside their parts, known types, numbers, text, cells and structs alone.
 
     Raises:
         ValueError: what is wrong with it.
@@ -78,19 +77,19 @@ def check_layout(file: Path) -> None:
 
 def _inflated(content: memoryview) -> bytes:
     stream, left = zlib.decompressobj(), bytes(content)
-    found: list[bytes] = []
+    pieces: list[bytes] = []
     size = 0
     while left and not stream.eof:
         try:
-            found.append(stream.decompress(left, 1 << 22))
+            pieces.append(stream.decompress(left, 1 << 22))
         except zlib.error as error:
             raise ValueError(str(error)) from None
-        left, size = stream.unconsumed_tail, size + len(found[-1])
+        left, size = stream.unconsumed_tail, size + len(pieces[-1])
         if size > LARGEST:
             raise ValueError(f"a variable of more than {LARGEST:,} bytes once decompressed")
     if not stream.eof:
         raise ValueError("it ends too early")
-    return b"".join(found)
+    return b"".join(pieces)
 
 
 def _matrix(part: _Bytes, depth: int) -> None:

@@ -162,10 +162,9 @@ def _as_numbers(flat: pa.Array, name: str) -> pa.Array:
 
 def named_texts(
     texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
-) -> tuple[list[list[str]], str | None]:
-    """Label names of each text, and the mark between them where there is one; raises as `named_rows` does."""
-    parted, how = _parted(texts, name, source, where)
-    return parted, how.removeprefix("separated by ").strip("'") if how.startswith("separated") else None
+) -> tuple[list[list[str]], str]:
+    """Label names of each text, and how they were parted, for a note; raises as `named_rows` does."""
+    return _parted(texts, name, source, where)
 
 
 def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarray]:

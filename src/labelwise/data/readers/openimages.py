@@ -12,26 +12,25 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.readers.columns import split_codes
 from labelwise.data.readers.files import rows_there
 from labelwise.data.readers.name_doubts import few, similar_names
-from labelwise.data.readers.openimages_cells import Naming, Rows, agreeing, implied_cells
-from labelwise.data.readers.openimages_files import holds_label_table, tables_of
+from labelwise.data.readers.openimages_cells import (
+    LabelRows,
+    Pairs,
+    agreeing,
+    implied_cells,
+    label_rows,
+    with_guesses,
+)
 from labelwise.data.readers.openimages_images import images_of
 from labelwise.data.readers.openimages_labels import Vocabulary, chosen, rules_of, vocabulary
-from labelwise.data.readers.openimages_marks import (
-    Marks,
-    counted,
-    machine_limit,
-    marks_of,
-    with_guesses,
-    without_machine_files,
-)
-from labelwise.data.source import Source
+from labelwise.data.readers.openimages_tables import holds_label_table, tables_of
+from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
 
 FORM = "openimages:FILE.csv|DIR[?rest=unknown|negative&confidence=skip|soft|0.5]"
 MEANING = "Open Images labels: rows of ImageID, LabelName and Confidence (1 present, 0 absent)"
 OPTIONS = frozenset({"images", "labels", "hierarchy", "confidence", "rest", "duplicates", "missing"})
-MOST_CELLS = 1 << 33
+_MOST_CELLS = 1 << 33
 
 
 def recognises(path: Path) -> bool:
@@ -48,21 +47,21 @@ def read(source: Source) -> Dataset:
     """
     notes: list[str] = []
     rest = source.choice("rest", ("unknown", "negative"))
-    limit = machine_limit(source)
+    limit = _machine_limit(source)
     tables, folders = tables_of(source)
     files: Sequence[Path] = tables.labels
     if limit == "" and Path(source.path).is_dir():
-        files = without_machine_files(files, notes)
+        files = _without_machine_files(files, notes)
     if tables.other:
         others = few([file.name for file in tables.other])
         notes.append(f"Left out, as they hold no image-level labels: {others}.")
-    marks = counted(marks_of(files), limit, notes)
-    images = images_of(marks.ids, marks.splits, tables.images, source, folders, notes)
+    rows = _counted(label_rows(files), limit, notes)
+    images = images_of(rows.ids, rows.splits, tables.images, source, folders, notes)
     total = len(images.ids)
     there, lost = rows_there(images.names, str(images.root), source, images.there)
-    images, marks = images.where(there), marks.of_images(there)
-    words = vocabulary(marks.labels, tables, source, notes)
-    labels, values, known, masked = _cells(marks, images.ids, words, source, notes)
+    images, rows = images.where(there), rows.of_images(there)
+    words = vocabulary(rows.labels, tables, source, notes)
+    labels, values, known, masked = _cells(rows, images.ids, words, source, notes)
     notes += _absence_notes(labels.names, values, known, rest)
     some = np.asarray(known.any(axis=1))
     if rest == "negative":
@@ -88,34 +87,91 @@ def read(source: Source) -> Dataset:
     return data
 
 
+def _machine_limit(source: Source) -> str | float:
+    """The option `confidence`: empty, `skip`, `soft`, or the least Confidence of a label that counts as present."""
+    text = source.options.get("confidence", "")
+    if text in ("", "skip", "soft"):
+        return text
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = -1.0
+    if not 0 < limit <= 1:
+        raise LabelwiseError(
+            f"confidence={text!r} in {str(source)!r}",
+            "skip, soft, or a number in (0, 1]",
+            "correct the option",
+        )
+    return limit
+
+
+def _without_machine_files(files: Sequence[Path], notes: list[str]) -> Sequence[Path]:
+    """The files whose names do not say that a classifier gave the labels; all, where there is no other."""
+    by_people = [file for file in files if "machine" not in file.name]
+    if by_people and len(by_people) < len(files):
+        others = [file.name for file in files if file not in by_people]
+        notes.append(
+            f"Labels given by machine were left out (confidence=0.5 or soft reads them): {few(others)}."
+        )
+    return by_people or files
+
+
+def _counted(rows: LabelRows, limit: str | float, notes: list[str]) -> LabelRows:
+    """The rows that count: those by machine are refused, left out or kept, as the limit says.
+
+    Raises:
+        WouldLose: for rows by machine without a limit.
+    """
+    count = int(rows.machine.sum())
+    if not count or limit == "soft":
+        return rows
+    if isinstance(limit, float):
+        low = rows.machine & (rows.confidence < np.float32(limit))
+        notes.append(
+            f"{int(low.sum()):,} labels given by machine with a Confidence below {limit:g} were left out."
+        )
+        return rows.where(~low)
+    if limit == "":
+        row = int(np.flatnonzero(rows.machine)[0])
+        image, label = rows.ids[int(rows.pairs.image[row])].as_py(), rows.labels[int(rows.pairs.label[row])]
+        raise WouldLose(
+            f"{count:,} labels given by machine, such as {image} {label} with Confidence {rows.confidence[row]:g}",
+            "labels verified by people (Confidence 1 or 0)",
+            "add confidence=skip (leave them out), confidence=0.5 (present from there on) or confidence=soft",
+            ("confidence", "skip"),
+        )
+    notes.append(f"{count:,} labels given by machine were left out.")
+    return rows.where(~rows.machine)
+
+
 def _cells(
-    marks: Marks, images: pa.Array, words: Vocabulary, source: Source, notes: list[str]
+    rows: LabelRows, images: pa.Array, words: Vocabulary, source: Source, notes: list[str]
 ) -> tuple[LabelSet, np.ndarray, np.ndarray, np.ndarray]:
-    """The labels, values, known, and the numbers of cells that stay unknown whatever else is."""
-    people, guessed = marks.where(~marks.machine), marks.where(marks.machine)
-    naming = Naming(images, words.shown())
+    """The labels, values and known cells, `[N, L]` each, and the numbers of cells that stay unknown in any case."""
+    people, guessed = rows.where(~rows.machine), rows.where(rows.machine)
+    names = words.shown()
     present, absent, torn = agreeing(
-        people.rows.where(people.confidence == 1),
-        people.rows.where(people.confidence == 0),
-        len(words.ids),
+        people.pairs.where(people.confidence == 1),
+        people.pairs.where(people.confidence == 0),
+        images,
+        names,
         source,
-        naming,
     )
-    used = np.bincount(marks.rows.label, minlength=len(words.ids)) > 0
-    for j in np.flatnonzero(np.bincount(marks.rows.label[marks.confidence > 0])).tolist():
+    used = np.bincount(rows.pairs.label, minlength=len(words.ids)) > 0
+    for j in np.flatnonzero(np.bincount(rows.pairs.label[rows.confidence > 0])).tolist():
         used[list(words.above[j])] = True
     column, labels = chosen(words, used, source, notes)
     shape = (len(images), len(labels))
     _refuse_huge(shape, source)
     pos, neg, clash = implied_cells(
-        present, absent, shape, column, (words.above, words.below), source, naming
+        present, absent, shape, column, (words.above, words.below), images, names, source
     )
-    known = (pos | neg).reshape(shape)
+    known = np.logical_or(pos, neg, out=neg).reshape(shape)  # in place: a mask may hold gigabytes
     values = pos.view(np.uint8).reshape(shape)
-    soft = machine_limit(source) == "soft"
     if len(guessed.confidence):
-        values = with_guesses(values, known, guessed, words.above, column, soft, notes)
-    torn = Rows(*np.divmod(torn, max(len(words.ids), 1))).columns(column).keys(shape[1])
+        soft = _machine_limit(source) == "soft"
+        values = with_guesses(values, known, guessed, words.above, column, soft=soft, notes=notes)
+    torn = Pairs(*np.divmod(torn, max(len(words.ids), 1))).columns(column).keys(shape[1])
     masked = np.union1d(torn, clash)
     if len(masked):
         fate = "are present" if source.options["duplicates"] == "union" else "are unknown"
@@ -125,10 +181,10 @@ def _cells(
 
 
 def _refuse_huge(shape: tuple[int, int], source: Source) -> None:
-    if shape[0] * shape[1] > MOST_CELLS:
+    if shape[0] * shape[1] > _MOST_CELLS:
         raise LabelwiseError(
             f"{source.path} with {shape[0]:,} images and {shape[1]:,} labels",
-            f"at most {MOST_CELLS:,} cells",
+            f"at most {_MOST_CELLS:,} cells",
             "choose labels with labels=FILE, or leave out images without a file with missing=skip",
         )
 
@@ -136,7 +192,8 @@ def _refuse_huge(shape: tuple[int, int], source: Source) -> None:
 def _absence_notes(labels: Sequence[str], values: np.ndarray, known: np.ndarray, rest: str) -> list[str]:
     if rest == "negative":
         return ["A label is absent where no row names it (rest=negative)."]
-    unchecked = [labels[j] for j in np.flatnonzero(~(known & (values == 0)).any(0)).tolist()]
+    absent = known.sum(0) - np.count_nonzero(values, axis=0)  # values are 0 where nothing is known
+    unchecked = [labels[j] for j in np.flatnonzero(absent == 0).tolist()]
     if len(unchecked) == len(labels):
         return [
             "No label is ever verified absent (no row has Confidence 0): what no row names is unknown; "

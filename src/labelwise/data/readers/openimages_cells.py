@@ -1,14 +1,19 @@
-"""Cells of verified labels: rows of image and label, with what a hierarchy of labels implies."""
+"""Label rows of Open Images as cells: what people verified, what a hierarchy implies, and what a classifier said."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Int, Int64
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float32, Int, Int64
 
+from labelwise.data.readers.openimages_tables import label_columns
+from labelwise.data.readers.several import split_of
+from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source, WouldLose
 
 _POLICIES = ("stop", "unknown", "union")
@@ -17,21 +22,21 @@ Relatives = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of a label table: an image's and a label's number, one of each a row."""
+class Pairs:
+    """The numbers of an image and of a label, one of each a row."""
 
     image: Int[np.ndarray, " R"]
     label: Int[np.ndarray, " R"]
 
-    def where(self, keep: Bool[np.ndarray, " R"]) -> Rows:
+    def where(self, keep: Bool[np.ndarray, " R"]) -> Pairs:
         """The rows that are kept."""
-        return Rows(self.image[keep], self.label[keep])
+        return Pairs(self.image[keep], self.label[keep])
 
     def keys(self, width: int) -> Int64[np.ndarray, " R"]:
         """The number of each row's cell in a table of this width."""
         return self.image.astype(np.int64) * width + self.label
 
-    def implied(self, others: Relatives) -> Rows:
+    def implied(self, others: Relatives) -> Pairs:
         """The same rows, and behind them one for each label that a row's label brings along."""
         count = np.array([len(some) for some in others], np.int64)
         if not count.sum() or not len(self.label):
@@ -43,41 +48,122 @@ class Rows:
         step = np.arange(int(ends[-1])) - np.repeat(ends - times, times)
         more = flat[np.repeat(start[self.label], times) + step]
         image = np.concatenate([self.image, np.repeat(self.image, times)])
-        return Rows(image, np.concatenate([self.label, more]))
+        return Pairs(image, np.concatenate([self.label, more]))
 
-    def columns(self, column: Int64[np.ndarray, " A"]) -> Rows:
+    def columns(self, column: Int64[np.ndarray, " A"]) -> Pairs:
         """The rows whose label has a column, with the column as their label."""
         place = column[self.label]
-        return Rows(self.image[place >= 0], place[place >= 0])
+        return Pairs(self.image[place >= 0], place[place >= 0])
 
 
 @dataclass(frozen=True)
-class Naming:
-    """Names of images and labels, by number, for messages."""
+class LabelRows:
+    """The `R` rows of all label tables.
 
-    images: pa.Array
+    Args:
+        ids: `[N]` image ids.
+        splits: `[N]` texts, null where no file tells one.
+        labels: ids of labels.
+        pairs: the image and the label of each row.
+        confidence: `[R]` in [0, 1].
+        machine: `[R]`; whether a classifier gave the row, not a person.
+    """
+
+    ids: pa.Array
+    splits: pa.Array
     labels: Sequence[str]
+    pairs: Pairs
+    confidence: Float32[np.ndarray, " R"]
+    machine: Bool[np.ndarray, " R"]
+
+    def where(self, keep: Bool[np.ndarray, " R"]) -> LabelRows:
+        """The rows that are kept, of the same images and labels."""
+        return replace(
+            self, pairs=self.pairs.where(keep), confidence=self.confidence[keep], machine=self.machine[keep]
+        )
+
+    def of_images(self, keep: Bool[np.ndarray, " M"]) -> LabelRows:
+        """The rows of the images that are kept, with these numbered anew; `ids` and `splits` stay as they are.
+
+        Args:
+            keep: one an image, the `N` of this table first.
+        """
+        if keep.all():
+            return self
+        number = np.cumsum(keep) - 1
+        some = self.where(keep[self.pairs.image])
+        return replace(some, pairs=Pairs(number[some.pairs.image], some.pairs.label))
+
+
+def label_rows(files: Sequence[Path]) -> LabelRows:
+    """The rows of label tables, those of one split behind each other; an image of two splits counts as two.
+
+    Raises:
+        LabelwiseError: for rows of another form, by file and line.
+    """
+    words: dict[str, str] = {}  # of each split as the first of its files spells it
+    by_split: dict[str, list[pa.Table]] = {}
+    for file in files:
+        word = split_of(file)
+        split = SPLIT_ALIASES.get(word, word)
+        words.setdefault(split, word)
+        by_split.setdefault(split, []).append(label_columns(file))
+    image, ids, splits, start = [], [], [], 0
+    for split, tables in by_split.items():
+        codes, images = _codes([table["ImageID"] for table in tables])
+        image.append(codes + start)
+        ids.append(images)
+        splits.append(pa.array([words[split] or None] * len(images), pa.string()))
+        start += len(images)
+    tables = [table for some in by_split.values() for table in some]
+    label, labels = _codes([table["LabelName"] for table in tables])
+    confidence = np.concatenate([table["Confidence"].to_numpy() for table in tables])
+    machine = np.concatenate([_by_machine(table) for table in tables])
+    machine |= (confidence > 0) & (confidence < 1)
+    pairs = Pairs(np.concatenate(image), label)
+    return LabelRows(
+        pa.concat_arrays(ids), pa.concat_arrays(splits), labels.to_pylist(), pairs, confidence, machine
+    )
+
+
+def _codes(columns: Sequence[pa.ChunkedArray]) -> tuple[Int[np.ndarray, " R"], pa.Array]:
+    """The number of each row's text, and the texts."""
+    whole = pa.chunked_array([chunk for column in columns for chunk in column.chunks]).unify_dictionaries()
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
+    return codes, whole.chunk(0).dictionary
+
+
+def _by_machine(table: pa.Table) -> Bool[np.ndarray, " R"]:
+    if "Source" not in table.column_names:
+        return np.zeros(table.num_rows, bool)
+    return pc.equal(table["Source"], "machine").to_numpy()
 
 
 def agreeing(
-    present: Rows, absent: Rows, width: int, source: Source, naming: Naming
-) -> tuple[Rows, Rows, Int64[np.ndarray, " C"]]:
-    """Rows without those that call a label of an image present here and absent there, and the cells that do.
+    present: Pairs, absent: Pairs, images: pa.Array, names: Sequence[str], source: Source
+) -> tuple[Pairs, Pairs, Int64[np.ndarray, " C"]]:
+    """Both without the rows that call a label of an image present here and absent there, and the cells that do.
 
     With `duplicates=union` the label is present, with `duplicates=unknown` neither row counts.
+
+    Args:
+        present, absent: rows over `A` labels.
+        images: `[N]` ids, for messages.
+        names: of the `A` labels; cells are numbered row by row in `[N, A]`.
+        source: for its option `duplicates`.
 
     Raises:
         WouldLose: with the first three, unless the source says what to do.
     """
-    policy = source.choice("duplicates", _POLICIES)
+    policy, width = source.choice("duplicates", _POLICIES), len(names)
     mine, theirs = present.keys(width), absent.keys(width)
     both = _common(mine, theirs)
     if not len(both):
         return present, absent, both
     if policy == "stop":
         first = [divmod(int(key), width) for key in both[:3]]
-        told = [f"{naming.images[i].as_py()}: {naming.labels[j]} present and absent" for i, j in first]
-        raise _contradiction(len(both), told, "")
+        examples = [f"{images[i].as_py()}: {names[j]} present and absent" for i, j in first]
+        raise _contradiction(len(both), examples, "")
     absent = absent.where(~np.isin(theirs, both))
     return (present.where(~np.isin(mine, both)) if policy == "unknown" else present), absent, both
 
@@ -90,13 +176,14 @@ def _common(first: Int64[np.ndarray, " A"], second: Int64[np.ndarray, " B"]) -> 
 
 
 def implied_cells(
-    present: Rows,
-    absent: Rows,
+    present: Pairs,
+    absent: Pairs,
     shape: tuple[int, int],
     column: Int64[np.ndarray, " A"],
     relatives: tuple[Relatives, Relatives],
+    images: pa.Array,
+    names: Sequence[str],
     source: Source,
-    naming: Naming,
 ) -> tuple[Bool[np.ndarray, " cells"], Bool[np.ndarray, " cells"], Int64[np.ndarray, " C"]]:
     """Which cells are present, which are absent, and the numbers of those that contradict the hierarchy.
 
@@ -107,8 +194,11 @@ def implied_cells(
         shape: `(N, L)`; the cells are numbered row by row.
         column: each label's column, or -1.
         relatives: for each label those above it and those below it.
+        images, names: `[N]` ids and names of the `A` labels, for messages.
         source: for its option `duplicates`.
-        naming: for messages.
+
+    Returns:
+        two masks of `N * L` cells, and the numbers of cells.
 
     Raises:
         WouldLose: for a label that is absent though one below it is present, unless the source says what to do.
@@ -120,31 +210,71 @@ def implied_cells(
     if len(clash):
         policy = source.choice("duplicates", _POLICIES)
         if policy == "stop":
-            images, first = np.unique(clash // shape[1], return_index=True)
-            told = []
-            for image, key in zip(images[:3].tolist(), clash[first[:3]].tolist(), strict=True):
+            rows, first = np.unique(clash // shape[1], return_index=True)
+            examples = []
+            for row, key in zip(rows[:3].tolist(), clash[first[:3]].tolist(), strict=True):
                 label = int(np.flatnonzero(column == key % shape[1])[0])
-                below = _one_of(present, image, [label, *relatives[1][label]])
-                above = _one_of(absent, image, [label, *relatives[0][label]])
-                told.append(
-                    f"{naming.images[image].as_py()}: {naming.labels[below]} without {naming.labels[above]}"
-                )
-            raise _contradiction(len(clash), told, ", or add hierarchy=none")
+                below = _one_of(present, row, [label, *relatives[1][label]])
+                above = _one_of(absent, row, [label, *relatives[0][label]])
+                examples.append(f"{images[row].as_py()}: {names[below]} without {names[above]}")
+            raise _contradiction(len(clash), examples, ", or add hierarchy=none")
         neg[clash] = False
         pos[clash] = policy == "union"
     return pos, neg, clash
 
 
-def _one_of(rows: Rows, image: int, labels: Sequence[int]) -> int:
+def _one_of(rows: Pairs, image: int, labels: Sequence[int]) -> int:
+    """The first of the labels that a row gives an image."""
     have = rows.label[rows.image == image]
     return int(have[np.isin(have, labels)][0])
 
 
-def _contradiction(count: int, told: Sequence[str], further: str) -> WouldLose:
+def _contradiction(count: int, examples: Sequence[str], further: str) -> WouldLose:
     return WouldLose(
-        f"{count:,} labels of images that contradict each other; {'; '.join(told)}",
+        f"{count:,} labels of images that contradict each other; {'; '.join(examples)}",
         "rows that agree with each other and with the hierarchy",
         "correct the rows, or add duplicates=unknown (mask such cells) or duplicates=union (present wins)"
         + further,
         ("duplicates", "unknown"),
     )
+
+
+def with_guesses(
+    values: np.ndarray,
+    known: Bool[np.ndarray, "N L"],
+    guessed: LabelRows,
+    above: Relatives,
+    column: Int64[np.ndarray, " A"],
+    *,
+    soft: bool,
+    notes: list[str],
+) -> np.ndarray:
+    """The values with labels given by machine where nobody verified the label; their cells become known.
+
+    Args:
+        values: `[N, L]` uint8.
+        known: changed in place.
+        guessed: the rows by machine that count.
+        above: for each label those above it.
+        column: of each label, or -1.
+        soft: whether a value is the Confidence (of the surest row); else such labels are present, and those above.
+        notes: takes a sentence on how many.
+
+    Returns:
+        `[N, L]`; float32 where `soft`, else uint8.
+    """
+    rows = guessed.pairs if soft else guessed.pairs.implied(above)
+    keys = rows.columns(column).keys(values.shape[1])
+    free = ~known.reshape(-1)[keys]
+    if soft:
+        values = values.astype(np.float32)
+        confidence = guessed.confidence[column[rows.label] >= 0]
+        np.maximum.at(values.reshape(-1), keys[free], confidence[free])
+    else:
+        values.reshape(-1)[keys[free]] = 1
+    known.reshape(-1)[keys[free]] = True
+    how = "hold the Confidence of" if soft else "are present by"
+    notes.append(
+        f"{len(np.unique(keys[free])):,} cells that no person verified {how} labels given by machine."
+    )
+    return values

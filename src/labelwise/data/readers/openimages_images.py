@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from labelwise.data.readers.files import image_folder
 from labelwise.data.readers.locate import image_files
 from labelwise.data.readers.matching import matching
-from labelwise.data.readers.openimages_tables import info_table
+from labelwise.data.readers.openimages_tables import info_columns
 from labelwise.data.readers.several import split_of
 from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source
@@ -64,6 +64,9 @@ def images_of(
         source: takes the option `images`.
         folders: where images are expected, the likeliest first.
         notes: takes a sentence for each decision.
+
+    Raises:
+        LabelwiseError: `images` names no folder, or an image table has rows of another length than its header.
     """
     root, files = _files(source, folders, splits)
     count = len(ids)
@@ -84,10 +87,12 @@ def images_of(
         notes.append(f"{left_out:,} listed images with neither a label row nor a file were left out.")
     rows = pa.array(np.flatnonzero(keep))
     ids, splits, place, there = ids.take(rows), splits.take(rows), place[keep], there[keep]
-    found = pa.array(files, pa.string()).take(pa.array(np.where(there, place, 0))) if files else ids
-    names = pc.if_else(pa.array(there), found, pc.binary_join_element_wise(ids, ".jpg", ""))
+    names = pc.binary_join_element_wise(ids, ".jpg", "")
+    if files:
+        matched = pa.array(files, pa.string()).take(pa.array(np.where(there, place, 0)))
+        names = pc.if_else(pa.array(there), matched, names)
     if info is not None:
-        _tell_rotated(ids, info, notes)
+        _note_rotated(ids, info, notes)
     return Images(ids, splits, names, root, there)
 
 
@@ -105,6 +110,7 @@ def _files(source: Source, folders: Sequence[Path], splits: pa.Array) -> tuple[P
 
 
 def _readable(folder: Path) -> list[str]:
+    """Image files below a folder whose names are text."""
     return [name for name in image_files(folder) if name.isascii() or _is_text(name)]
 
 
@@ -116,16 +122,16 @@ def _is_text(name: str) -> bool:
 
 
 def _info(files: Sequence[Path]) -> pa.Table | None:
+    """Columns `id`, `split` (by the column `Subset`, else by the file's name) and `turn` of image tables."""
     parts = []
     for file in files:
-        table = info_table(file)
-        told = pa.array([split_of(file) or None] * table.num_rows, pa.string())
-        subset = table["Subset"] if "Subset" in table.column_names else pa.chunked_array([told])
+        table = info_columns(file)
+        missing = pa.nulls(table.num_rows, pa.string())
+        subset = table["Subset"] if "Subset" in table.column_names else missing
         split = pc.if_else(pc.equal(subset, ""), None, subset)
-        turn = (
-            table["Rotation"] if "Rotation" in table.column_names else pa.nulls(table.num_rows, pa.string())
-        )
-        parts.append(pa.table({"id": table["ImageID"], "split": pc.coalesce(split, told), "turn": turn}))
+        by_name = pa.scalar(split_of(file) or None, pa.string())
+        turn = table["Rotation"] if "Rotation" in table.column_names else missing
+        parts.append(pa.table({"id": table["ImageID"], "split": pc.coalesce(split, by_name), "turn": turn}))
     return pa.concat_tables(parts) if parts else None
 
 
@@ -137,14 +143,14 @@ def _with_subsets(ids: pa.Array, splits: pa.Array, info: pa.Table) -> pa.Array:
 
 
 def _unlabelled(ids: pa.Array, splits: pa.Array, info: pa.Table) -> pa.Table:
-    """Rows of listed images that no label table names, of the splits that label tables have."""
-    have = set(_canonical(splits).to_pylist()) - {None}
-    split = info["split"].combine_chunks()
-    wanted = pc.is_in(_canonical(split), value_set=pa.array(sorted(have) or [None], pa.string()))
-    new = pc.invert(pc.is_in(_key(info["id"].combine_chunks(), split), value_set=_key(ids, splits)))
-    rows = info.filter(pc.and_(wanted, pc.and_(new, pc.not_equal(info["id"].combine_chunks(), ""))))
-    first = pc.index_in(rows["id"].combine_chunks().unique(), value_set=rows["id"].combine_chunks())
-    return rows.take(first)
+    """The first row of each listed image that no label table names, of the splits that label tables have."""
+    split, ids_listed = info["split"].combine_chunks(), info["id"].combine_chunks()
+    have = _canonical(splits).unique().drop_null()
+    wanted = pc.is_in(_canonical(split), value_set=have if len(have) else pa.nulls(1, pa.string()))
+    new = pc.invert(pc.is_in(_key(ids_listed, split), value_set=_key(ids, splits)))
+    rows = info.filter(pc.and_(wanted, pc.and_(new, pc.not_equal(ids_listed, ""))))
+    listed = rows["id"].combine_chunks()
+    return rows.take(pc.index_in(listed.unique(), value_set=listed))
 
 
 def _key(ids: pa.Array, splits: pa.Array) -> pa.Array:
@@ -152,12 +158,13 @@ def _key(ids: pa.Array, splits: pa.Array) -> pa.Array:
 
 
 def _canonical(splits: pa.Array) -> pa.Array:
+    """Splits under their usual names: `validation` is `val`."""
     coded = splits.dictionary_encode()
     words = [SPLIT_ALIASES.get(word.lower(), word.lower()) for word in coded.dictionary.to_pylist()]
     return pa.array(words, pa.string()).take(coded.indices)
 
 
-def _tell_rotated(ids: pa.Array, info: pa.Table, notes: list[str]) -> None:
+def _note_rotated(ids: pa.Array, info: pa.Table, notes: list[str]) -> None:
     turned = info.filter(pc.invert(pc.is_in(info["turn"], value_set=pa.array(["", "0", "0.0", None]))))
     count = int(pc.sum(pc.is_in(ids, value_set=turned["id"].combine_chunks())).as_py() or 0)
     if count:

@@ -1,20 +1,22 @@
-"""The labels of Open Images: which ones a data set has, their names, and what stands above and below each."""
+"""The labels of Open Images: which ones a data set has, their names, and which stand above and below each."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
+from labelwise import rules
 from labelwise.data.readers.openimages_cells import Relatives
-from labelwise.data.readers.openimages_files import Tables, ancestors_of, display_names
+from labelwise.data.readers.openimages_tables import Tables
 from labelwise.data.source import Source
-from labelwise.errors import LabelwiseError
-from labelwise.rules import Rules
+from labelwise.errors import LabelwiseError, first_line
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def vocabulary(ids: Sequence[str], tables: Tables, source: Source, notes: list[s
     Raises:
         LabelwiseError: for files of another form.
     """
-    names = display_names(tables.names, notes)
+    names = _display_names(tables.names, notes)
     nameless = [key for key in ids if key not in names]
     if nameless:
         wanted = (
@@ -58,8 +60,8 @@ def vocabulary(ids: Sequence[str], tables: Tables, source: Source, notes: list[s
         )
         notes.append(f"{len(nameless):,} labels go by their ids, such as {nameless[0]}: {wanted}.")
     file = _hierarchy(tables, source)
-    tree = ancestors_of(file) if file else {}
-    every = [*ids, *dict.fromkeys(name for key in ids for name in tree.get(key, ()) if name not in set(ids))]
+    tree = _ancestors_of(file) if file else {}
+    every = list(dict.fromkeys([*ids, *(name for key in ids for name in tree.get(key, ()))]))
     number = {key: j for j, key in enumerate(every)}
     above = [[number[name] for name in tree.get(key, ()) if name in number] for key in every]
     below: list[list[int]] = [[] for _ in every]
@@ -71,6 +73,42 @@ def vocabulary(ids: Sequence[str], tables: Tables, source: Source, notes: list[s
             f"By {file.name} a present label makes those above it present, an absent one those below absent."
         )
     return Vocabulary(every, names, above, below)
+
+
+def _display_names(files: Sequence[Path], notes: list[str]) -> dict[str, str]:
+    """Name of each label id, in the order of the files; the longest file goes first.
+
+    Raises:
+        LabelwiseError: for a row without a name.
+    """
+    names: dict[str, str] = {}
+    changed = 0
+    for file in sorted(files, key=lambda file: -file.stat().st_size):
+        for number, row in _rows(file):
+            if row == ["LabelName", "DisplayName"]:
+                continue
+            if len(row) != 2 or not all(cell.strip() for cell in row):
+                raise LabelwiseError(
+                    f"{file}, line {number}: {','.join(row)[:80]!r}",
+                    "a label id and its name",
+                    "correct the line",
+                )
+            key, name = row[0].strip(), row[1].strip()
+            changed += names.setdefault(key, name) != name
+    if changed:
+        notes.append(
+            f"{changed:,} labels have other names in a second file of names: the longest file is taken."
+        )
+    return names
+
+
+def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            reader = csv.reader(opened)
+            yield from ((reader.line_num, row) for row in reader if row)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LabelwiseError(f"{file}: {first_line(error)}", "a CSV in UTF-8", "save it again") from None
 
 
 def _hierarchy(tables: Tables, source: Source) -> Path | None:
@@ -87,6 +125,22 @@ def _hierarchy(tables: Tables, source: Source) -> Path | None:
             f"several hierarchies: {listed}", "one", "name it with hierarchy=FILE, or hierarchy=none"
         )
     return tables.hierarchy[0] if tables.hierarchy else None
+
+
+def _ancestors_of(file: Path) -> dict[str, list[str]]:
+    """All labels above each label of a hierarchy file, without its root, which every image would have.
+
+    Raises:
+        LabelwiseError: for a file of another form.
+    """
+    try:
+        return rules.ancestors_of(json.loads(file.read_bytes()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LabelwiseError(
+            f"{file}: {type(error).__name__} ({first_line(error)})",
+            "a tree of LabelName and Subcategory, such as bbox_labels_600_hierarchy.json",
+            "check the file, or write hierarchy=none",
+        ) from None
 
 
 def chosen(
@@ -107,7 +161,8 @@ def chosen(
     number = {key: j for j, key in enumerate(words.ids)}
     if "labels" in source.options:
         ids = _given(words, source)
-        left_out = sum(bool(flag) for key, flag in zip(words.ids, used, strict=True) if key not in set(ids))
+        wanted = set(ids)
+        left_out = sum(key not in wanted for key, flag in zip(words.ids, used, strict=True) if flag)
         if left_out:
             notes.append(f"{left_out:,} labels that labels= does not name were left out.")
     else:
@@ -123,13 +178,13 @@ def chosen(
     return column, _distinct(ids, words.names)
 
 
-def rules_of(words: Vocabulary, column: Int64[np.ndarray, " A"], labels: Sequence[str]) -> Rules:
+def rules_of(words: Vocabulary, column: Int64[np.ndarray, " A"], labels: Sequence[str]) -> rules.Rules:
     """What the hierarchy says of the labels that have a column: each implies those above it."""
     pairs = []
     for j, above in enumerate(words.above):
         if column[j] >= 0:
             pairs += [(labels[column[j]], labels[column[k]]) for k in above if column[k] >= 0]
-    return Rules(tuple(pairs))
+    return rules.Rules(tuple(pairs))
 
 
 def _given(words: Vocabulary, source: Source) -> list[str]:
@@ -139,7 +194,7 @@ def _given(words: Vocabulary, source: Source) -> list[str]:
         ids_of.setdefault(words.names.get(key, key), []).append(key)
     known = {*words.names, *words.ids}
     ids = []
-    for line in _lines(Path(text)) if Path(text).is_file() else source.names("labels"):
+    for line in _first_cells(Path(text)) if Path(text).is_file() else source.names("labels"):
         named = [line] if line in known else ids_of.get(line, [])
         if len(named) != 1:
             what = (
@@ -156,21 +211,14 @@ def _given(words: Vocabulary, source: Source) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _lines(file: Path) -> list[str]:
-    """The first cell of each line."""
-    try:
-        rows = [row for row in csv.reader(file.read_text("utf-8-sig").splitlines()) if row and row[0].strip()]
-    except (UnicodeDecodeError, csv.Error):
-        raise LabelwiseError(
-            f"labels={file}", "a text file with a label in each line", "save it again"
-        ) from None
-    cells = [row[0].strip() for row in rows]
+def _first_cells(file: Path) -> list[str]:
+    """The first cell of each line that has one, without a header."""
+    cells = [row[0].strip() for _, row in _rows(file) if row[0].strip()]
     return cells[1:] if cells[:1] == ["LabelName"] else cells
 
 
 def _distinct(ids: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
     """A distinct name for each label: its display name, with the id where several share it, else the id."""
     shown = [names.get(key, key) for key in ids]
-    seen: set[str] = set()
-    shared = {name for name in shown if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
-    return tuple(f"{name} ({key})" if name in shared else name for key, name in zip(ids, shown, strict=True))
+    count = Counter(shown)
+    return tuple(f"{name} ({key})" if count[name] > 1 else name for key, name in zip(ids, shown, strict=True))

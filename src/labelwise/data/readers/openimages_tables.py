@@ -1,69 +1,169 @@
-"""Label and image tables of Open Images, read by columns: millions of rows in seconds."""
+"""The tables of Open Images: which files hold what, and their columns, millions of rows in seconds."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float32, Int
 from pyarrow import csv as arrow_csv
 
+from labelwise.data.imagefiles import is_clutter
+from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
+DEPTH = 3  # folders below the given one in which tables are looked for
+_SPLIT_FOLDERS = ("train", "validation", "test")
+_HEAD = 4096  # bytes of a table that show its header
+_LABELS = {"ImageID", "LabelName", "Confidence"}
+_INFO = {"Subset", "Rotation", "OriginalURL"}
 _CODED = pa.dictionary(pa.int32(), pa.string())
 _LABEL_TYPES = {"ImageID": _CODED, "LabelName": _CODED, "Source": _CODED, "Confidence": pa.float32()}
 _INFO_TYPES = {"ImageID": pa.string(), "Subset": pa.string(), "Rotation": pa.string()}
 
 
-@dataclass(frozen=True)
-class LabelTable:
-    """Rows of the label tables of one split.
+@dataclass
+class Tables:
+    """Files of a folder by what they hold.
 
     Args:
-        image: `[R]` numbers of images.
-        images: their ids.
-        label: `[R]` numbers of labels.
-        labels: their ids.
-        confidence: `[R]` in [0, 1].
-        machine: `[R]`; whether a classifier gave the row, not a person.
+        labels: image-level labels.
+        images: facts of images, such as `Subset` and `Rotation`.
+        names: display names of labels.
+        hierarchy: trees of labels.
+        other: further tables with an `ImageID`, such as boxes.
     """
 
-    image: Int[np.ndarray, " R"]
-    images: pa.Array
-    label: Int[np.ndarray, " R"]
-    labels: pa.Array
-    confidence: Float32[np.ndarray, " R"]
-    machine: Bool[np.ndarray, " R"]
+    labels: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
+    names: list[Path] = field(default_factory=list)
+    hierarchy: list[Path] = field(default_factory=list)
+    other: list[Path] = field(default_factory=list)
 
 
-def label_table(files: Sequence[Path]) -> LabelTable:
-    """The rows of label tables, one file after the other.
+def tables_of(source: Source) -> tuple[Tables, list[Path]]:
+    """The tables that a source names, and the folders in which its images may be, the likeliest first.
+
+    Raises:
+        LabelwiseError: for a path that is not there, or without a table of image-level labels.
+    """
+    path = Path(source.path)
+    if path.is_dir():
+        tables = _sorted_out(_tables_below(path))
+        if tables.labels:
+            return tables, [path, path.parent]
+        boxes = f"; {tables.other[0].name} holds no image-level labels" if tables.other else ""
+        raise LabelwiseError(
+            f"folder {source.path!r} without image-level labels{boxes}",
+            "a CSV with the columns ImageID, LabelName and Confidence",
+            "add the file, such as validation-annotations-human-imagelabels.csv",
+        )
+    if not path.is_file():
+        raise LabelwiseError(
+            f"{source.path!r}, which does not exist", "a folder or a CSV of Open Images", "check the path"
+        )
+    if _kind_of(path) != "labels":
+        raise LabelwiseError(
+            f"{source.path!r} with the header {', '.join(_header(path))[:120]!r}",
+            "the columns ImageID, LabelName and Confidence (and Source)",
+            "name the file of image-level labels",
+        )
+    above = path.absolute().parent.parent
+    near = [path.parent, path.parent / "metadata", above, above / "metadata"]
+    tables = _sorted_out(file for folder in near if folder.is_dir() for file in _tables_in(folder))
+    tables.labels, tables.other = [path], []
+    return tables, [path.parent, above]
+
+
+def holds_label_table(path: Path) -> bool:
+    """Whether a file is a table of image-level labels, or a folder, or one in it of a usual name, holds one."""
+    if not path.is_dir():
+        return path.is_file() and _kind_of(path) == "labels"
+    names = (
+        "",
+        "annotations",
+        "labels",
+        *(f"{split}{inner}" for split in _SPLIT_FOLDERS for inner in ("", "/labels")),
+    )
+    folders = [path / name for name in names if (path / name).is_dir()]
+    return any(_kind_of(file) == "labels" for folder in folders for file in _tables_in(folder))
+
+
+def _tables_below(root: Path) -> Iterator[Path]:
+    for place, inner, files in os.walk(root):
+        deep = len(Path(place).relative_to(root).parts) >= DEPTH
+        inner[:] = [] if deep else sorted(name for name in inner if not is_clutter(name))
+        yield from (Path(place) / name for name in sorted(files) if _may_be_table(name))
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if _may_be_table(file.name) and file.is_file())
+
+
+def _may_be_table(name: str) -> bool:
+    return not name.startswith(".") and (
+        name.lower().endswith(".csv") or ("hierarchy" in name and name.endswith(".json"))
+    )
+
+
+def _sorted_out(files: Iterable[Path]) -> Tables:
+    """The files by what they hold; those of another kind are in none of the lists."""
+    tables = Tables()
+    for file in files:
+        kind = _kind_of(file)
+        if kind:
+            getattr(tables, kind).append(file)
+    return tables
+
+
+def _kind_of(file: Path) -> str:
+    """What a file holds, by its header: `labels`, `images`, `names`, `hierarchy`, `other`, or nothing known."""
+    if file.suffix == ".json":
+        return "hierarchy"
+    header = _header(file)
+    columns = set(header)
+    if columns >= _LABELS:
+        return "labels" if columns <= _LABELS | {"Source"} else "other"
+    if "ImageID" in columns:
+        return "images" if columns & _INFO or len(header) == 1 else "other"
+    named = "class-descriptions" in file.name or file.name in ("classes.csv", "dict.csv")
+    return "names" if len(header) == 2 and (named or header == ["LabelName", "DisplayName"]) else ""
+
+
+def _header(file: Path) -> list[str]:
+    try:
+        with file.open("rb") as opened:
+            line = opened.read(_HEAD).decode("utf-8-sig", errors="replace").splitlines()[:1]
+        return [cell.strip() for cell in next(csv.reader(line), [])]
+    except (OSError, csv.Error):
+        return []
+
+
+def label_columns(file: Path) -> pa.Table:
+    """The `R` rows of a label table: `ImageID`, `LabelName`, `Confidence` in [0, 1], and `Source` where it has one.
 
     Raises:
         LabelwiseError: for rows of another form, by file and line.
     """
-    parts = [_table(file, _LABEL_TYPES) for file in files]
-    for file, part in zip(files, parts, strict=True):
-        _check(file, part)
-    image, images = _codes([part["ImageID"] for part in parts])
-    label, labels = _codes([part["LabelName"] for part in parts])
-    confidence = np.concatenate([part["Confidence"].to_numpy() for part in parts])
-    machine = np.concatenate([_by_machine(part) for part in parts])
-    machine |= (confidence > 0) & (confidence < 1)
-    return LabelTable(image, images, label, labels, confidence, machine)
+    table = _columns(file, _LABEL_TYPES)
+    _check(file, table)
+    return table
 
 
-def info_table(file: Path) -> pa.Table:
-    """Columns `ImageID`, `Subset` and `Rotation` of an image table, as text; those that it lacks are missing."""
-    return _table(file, _INFO_TYPES)
+def info_columns(file: Path) -> pa.Table:
+    """The columns `ImageID`, `Subset` and `Rotation` of an image table, as text, as far as it has them.
+
+    Raises:
+        LabelwiseError: for rows of another length than the header.
+    """
+    return _columns(file, _INFO_TYPES)
 
 
-def _table(file: Path, types: dict[str, pa.DataType]) -> pa.Table:
+def _columns(file: Path, types: dict[str, pa.DataType]) -> pa.Table:
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
         header = [cell.strip() for cell in next(csv.reader(opened), [])]
     if len(set(header)) < len(header):
@@ -127,15 +227,3 @@ def _check(file: Path, table: pa.Table) -> None:
                 "ImageID, LabelName and a Confidence from 0 to 1",
                 "correct the row",
             )
-
-
-def _codes(columns: Sequence[pa.ChunkedArray]) -> tuple[Int[np.ndarray, " R"], pa.Array]:
-    whole = pa.chunked_array([chunk for column in columns for chunk in column.chunks]).unify_dictionaries()
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
-    return codes, whole.chunk(0).dictionary
-
-
-def _by_machine(table: pa.Table) -> Bool[np.ndarray, " R"]:
-    if "Source" not in table.column_names:
-        return np.zeros(table.num_rows, bool)
-    return pc.equal(table["Source"], "machine").to_numpy()

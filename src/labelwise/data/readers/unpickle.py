@@ -41,7 +41,7 @@ def read_pickle(file: Path) -> Any:
 
 
 def _check_numbers(file: Path) -> None:
-    """Refuse a place in the pickle's table of parts that it could not have filled: the reader makes room for all."""
+    """Refuses a place in the pickle's table of parts that it could not have filled: the reader makes room for all."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         for code, argument, _ in pickletools.genops(stream):
@@ -101,9 +101,9 @@ def _reconstruct(*_: Any) -> _Array:
 
 
 def _frombuffer(data: Any, kind: _Dtype, shape: Any, order: str = "C") -> _Array:
-    found = _Array()
-    found.__setstate__((shape, kind, order == "F", bytes(data)))
-    return found
+    array = _Array()
+    array.__setstate__((shape, kind, order == "F", bytes(data)))
+    return array
 
 
 def _scalar(kind: _Dtype, data: Any = b"") -> Any:
@@ -145,14 +145,14 @@ class _Careful(pickle.Unpickler):
         self._file = file
 
     def find_class(self, module: str, name: str) -> Any:
-        found = _ALLOWED.get((module, name))
-        if found is None:
+        stand_in = _ALLOWED.get((module, name))
+        if stand_in is None:
             raise LabelwiseError(
                 f"{self._file}, a pickle that asks for {module}.{name}",
                 "arrays, dicts, lists, text and numbers, and nothing that could run",
                 "do not open it elsewhere either, unless you know who made it",
             )
-        return found
+        return stand_in
 
 
 class _Plain:

@@ -63,12 +63,12 @@ def read(source: Source) -> Dataset:
     labels, decided = label_names(root, occurring, layout.states, of_voc)
     strong, weak, boxes = _cells(root, layout, annotations, {name: j for j, name in enumerate(labels)})
     annotated = np.array([annotation is not None for annotation in annotations], bool)
-    strong, weak, listed, told = labels_of_lists(root, layout, labels, annotated, strong, weak)
+    strong, weak, listed, further = labels_of_lists(root, layout, labels, annotated, strong, weak)
     hard = weak & ~strong
     known = listed & ~hard if policy == "ignore" else listed
     fate = {"ignore": "unknown", "negative": "negative", "positive": "positive"}[policy]
     if hard.any():
-        told.append(f"{int(hard.sum()):,} cells with difficult objects only are {fate}.")
+        further.append(f"{int(hard.sum()):,} cells with difficult objects only are {fate}.")
     data = Dataset(
         labels=LabelSet(labels),
         images=text_array([row.image for row in layout.rows]),
@@ -78,7 +78,7 @@ def read(source: Source) -> Dataset:
         split_of=layout.codes(),
         split_names=layout.splits,
         boxes=boxes.column(len(annotations), len(labels)) if boxes.rows else None,
-        notes=(*layout.notes, *decided, *told),
+        notes=(*layout.notes, *decided, *further),
         rows_in_source=len(annotations),
     )
     return keep_existing(data, source)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.voc_layout import VocLayout
 from labelwise.data.readers.voc_lists import States
 from labelwise.errors import LabelwiseError
@@ -125,8 +126,7 @@ def _neither(root: Path, layout: VocLayout, rows: Bool[np.ndarray, " N"]) -> lis
             "one XML file per listed image",
             "add the files, or take the images out of ImageSets/Main",
         )
-    shown = ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else "")
     return [
         f"{len(lost):,} listed images have neither an annotation nor a line in a list of labels: "
-        f"they are all-negative ({shown})."
+        f"they are all-negative ({few(lost)})."
     ]

@@ -110,10 +110,11 @@ def _unlisted(root: Path) -> VocLayout:
     if folder is None:
         raise _without_images(root)
     files = ImageFiles(root / folder)
-    found = _annotations_of(root)
-    names = [file.relative_to(annotations).with_suffix("").as_posix() for file in found]
+    annotated = _annotations_of(root)
+    names = [file.relative_to(annotations).with_suffix("").as_posix() for file in annotated]
     rows = [
-        VocRow(name, f"{folder}/{files.file_of(name)}", file) for name, file in zip(names, found, strict=True)
+        VocRow(name, f"{folder}/{files.file_of(name)}", file)
+        for name, file in zip(names, annotated, strict=True)
     ]
     notes = [f"There is no folder ImageSets: all {len(rows):,} annotated images are read, without splits."]
     spare = len(files.names() - {os.path.splitext(row.image.partition("/")[2])[0] for row in rows})
@@ -145,8 +146,8 @@ def _with_folders(root: Path, files: list[Path]) -> VocLayout:
             "rename the folder, or move it out",
         )
     folders = list(dict.fromkeys(file.parent.relative_to(root).as_posix() for file in files))
-    told = "Splits by the names of folders" if split_of else "No list or folder names a split"
-    notes = [f"{told}: annotations lie beside their images in {', '.join(folders[:5])}."]
+    splits_by = "Splits by the names of folders" if split_of else "No list or folder names a split"
+    notes = [f"{splits_by}: annotations lie beside their images in {', '.join(folders[:5])}."]
     with_xml = {os.path.splitext(row.image)[0] for row in rows}
     images = {
         f"{folder}/{image}" if folder != "." else image

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.errors import LabelwiseError
 
@@ -64,18 +65,19 @@ def image_lists(folder: Path, name_of: Callable[[str], str]) -> ImageLists | Non
         ]
         plain[subset] = list(dict.fromkeys(name for name, _ in pairs_of_subset))
     if bare:
-        notes.append(f"There is no {_shown(bare)}: its images are those in the lists of labels.")
-    images, split_of, splits, told = _with_splits(plain)
+        notes.append(f"There is no {_files(bare)}: its images are those in the lists of labels.")
+    images, split_of, splits, further = _with_splits(plain)
+    notes += further
     states, several = _states(by_label)
     if several:
-        told.append(f"{several:,} labels of images have several states in their lists: the highest holds.")
+        notes.append(f"{several:,} labels of images have several states in their lists: the highest holds.")
     listed = set(images)
     spare = {name for cells in states.values() for name in cells} - listed
     if spare:
-        told.append(
+        notes.append(
             f"{len(spare):,} images of the lists of labels are in no list of images and were left out."
         )
-    return ImageLists(images, split_of, splits, states, [*notes, *told])
+    return ImageLists(images, split_of, splits, states, notes)
 
 
 def _by_label(
@@ -121,7 +123,7 @@ def _with_splits(
         lists = {"train": ["trainval"], **lists}
         notes.append("ImageSets/Main has trainval without train and val: trainval is called train.")
     if not lists:
-        notes.append(f"No list names a split ({_shown(plain)}): their images are read without splits.")
+        notes.append(f"No list names a split ({_files(plain)}): their images are read without splits.")
         return list(dict.fromkeys(name for names in plain.values() for name in names)), {}, (), notes
     renamed = [f"{stem}.txt is {split}" for split, stems in lists.items() for stem in stems if stem != split]
     if renamed and lists.get("train") != ["trainval"]:
@@ -151,10 +153,9 @@ def _with_splits(
     outside = {name for stem in spare for name in plain[stem]} - set(split_of)
     if spare:
         lost = f"; {len(outside):,} images are in them alone and were left out" if outside else ""
-        notes.append(f"Lists beside those of the splits were not read: {_shown(spare)}{lost}.")
+        notes.append(f"Lists beside those of the splits were not read: {_files(spare)}{lost}.")
     return list(dict.fromkeys([*whole, *split_of])), split_of, tuple(lists), notes
 
 
-def _shown(stems: Iterable[str]) -> str:
-    names = [f"{stem}.txt" for stem in stems]
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+def _files(stems: Iterable[str]) -> str:
+    return few([f"{stem}.txt" for stem in stems])

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from labelwise.data.decode import UnreadableImage, image_size
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_file, whole_folder
@@ -28,7 +29,6 @@ from labelwise.data.writers.job import (
     parts_by_split,
     refuse_shares,
     refuse_split,
-    shown,
 )
 from labelwise.errors import LabelwiseError
 
@@ -118,12 +118,12 @@ def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
         notes.append(f"The name {job.out.name} says the split {said} to those who read it.")
     silent = [name for name, rows in parts if not data.positive[rows].any()]
     if silent:
-        notes.append(f"Files without any annotation: {shown([name or 'the only one' for name in silent])}.")
+        notes.append(f"Files without any annotation: {few([name or 'the only one' for name in silent])}.")
     odd = [split for split, _ in parts if split and split not in _SPLITS]
     if odd:
-        notes.append(f"File names from which tools cannot tell train, val or test: {shown(odd)}.")
+        notes.append(f"File names from which tools cannot tell train, val or test: {few(odd)}.")
     empty = [name for name, count in data.splits().items() if not count]
-    return [*notes, *([f"Splits without images are left out: {shown(empty)}."] if empty else [])]
+    return [*notes, *([f"Splits without images are left out: {few(empty)}."] if empty else [])]
 
 
 class Content:
@@ -170,11 +170,13 @@ class Content:
         if self._boxes_left_out:
             notes.append(f"{self._boxes_left_out:,} boxes of labels that are not present are left out.")
         if self._data.labels.groups:
-            notes.append("Groups of labels are supercategories; what rules each other out is not told.")
+            notes.append(
+                "Groups of labels are supercategories; the files do not say which exclude each other."
+            )
         if self._unreadable:
             count = len(self._unreadable)
             notes.append(
-                f"{count:,} images without width and height, as they cannot be read: {shown(self._unreadable)}."
+                f"{count:,} images without width and height, as they cannot be read: {few(self._unreadable)}."
             )
         return notes
 

@@ -13,12 +13,13 @@ from pyarrow import csv
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.roles import GROUP, SPLIT, SPLIT_FLAGS, key
 from labelwise.data.readers.split_cells import split_codes
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_file
 from labelwise.data.writers.images import absolute_paths, copies_beside, names_from
-from labelwise.data.writers.job import Job, Written, left_out, shown
+from labelwise.data.writers.job import Job, Written, left_out
 from labelwise.errors import LabelwiseError
 
 MEANING = "a row an image: image, split, group, and 1, 0 or blank for each label"
@@ -108,7 +109,7 @@ def _split_notes(data: Dataset) -> list[str]:
         return []
     counts = data.splits()
     empty = [name for name, count in counts.items() if not count]
-    notes = [f"Splits without images are left out: {shown(empty)}."] if empty else []
+    notes = [f"Splits without images are left out: {few(empty)}."] if empty else []
     for name in counts:
         if name not in empty:
             read = split_codes(pa.chunked_array([[name]], pa.string()), [])[1]

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.roles import GROUP, SPLIT, SPLIT_FLAGS, key
 from labelwise.data.source import Source
 from labelwise.data.table import image_content
@@ -24,7 +25,6 @@ from labelwise.data.writers.job import (
     parts_by_split,
     refuse_shares,
     refuse_split,
-    shown,
 )
 from labelwise.errors import LabelwiseError
 
@@ -75,7 +75,7 @@ def _split_name(split: str) -> str:
 
 
 def _write_split(folder: Path, split: str, rows: np.ndarray, table: Rows) -> list[str]:
-    """Writes the files of a split, whose names tell how many there are; gives their names."""
+    """Writes the files of a split, whose names say how many there are; returns their names."""
     writer, parts, size = None, list[Path](), 0
     try:
         for block, count in table.blocks(rows):
@@ -152,7 +152,7 @@ class Rows:
             for column, name in zip(self._columns, self._data.labels, strict=False)
             if column != name
         ]
-        notes = [f"Columns of labels with reserved names: {shown(renamed)}."] if renamed else []
+        notes = [f"Columns of labels with reserved names: {few(renamed)}."] if renamed else []
         if not self._listed:
             notes.append(
                 "Labels are a column each of true, false and null for unknown, as a list of labels cannot say unknown."

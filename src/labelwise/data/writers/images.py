@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from labelwise.data.decode import is_jpeg
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.wholefile import whole_folder
-from labelwise.data.writers.job import Job, shown
+from labelwise.data.writers.job import Job
 from labelwise.errors import LabelwiseError
 
 _STARTS = (
@@ -60,7 +61,7 @@ def common_root(job: Job, paths: Sequence[str]) -> Path:
 
 
 def copies_beside(job: Job, stack: ExitStack) -> tuple[Path, list[str]]:
-    """Copies the images into a folder beside a file that is written; gives that folder and their names in it.
+    """Copies the images into a folder beside a file that is written; returns that folder and their names in it.
 
     Args:
         job: its `out` is the file.
@@ -76,7 +77,7 @@ def copies_beside(job: Job, stack: ExitStack) -> tuple[Path, list[str]]:
 
 
 def copy_images(job: Job, folder: Path) -> list[str]:
-    """Copies every image into a new folder and gives their names below it.
+    """Copies every image into a new folder and returns their names below it.
 
     Names are those that the data set has; what could leave the folder is taken out of them, and a suffix that is not
     the file's kind is replaced.
@@ -122,7 +123,7 @@ def _refuse_repeated(paths: Sequence[str]) -> None:
     seen: set[str] = set()
     twice = [path for path in paths if path in seen or seen.add(path)]  # type: ignore[func-returns-value]
     raise LabelwiseError(
-        f"{len(twice):,} images in several rows: {shown(twice, 3)}", "a row an image", "merge the rows"
+        f"{len(twice):,} images in several rows: {few(twice, 3)}", "a row an image", "merge the rows"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a writer gets and what it gives, and the sentences on what a form cannot hold."""
+"""What a writer takes and returns, and the sentences on what a form cannot hold."""
 
 from __future__ import annotations
 
@@ -114,8 +114,3 @@ def refuse_shares(data: Dataset, form: str) -> None:
             "labels that are present or absent",
             "add --threshold SHARE, or write .csv or .parquet, which hold shares",
         )
-
-
-def shown(names: list[str], most: int = 5) -> str:
-    """A few names, for a sentence."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

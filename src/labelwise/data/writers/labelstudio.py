@@ -13,10 +13,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_folder
 from labelwise.data.writers.images import absolute_paths, common_root, copy_images, names_from
-from labelwise.data.writers.job import Job, Written, left_out, refuse_shares, shown
+from labelwise.data.writers.job import Job, Written, left_out, refuse_shares
 from labelwise.data.writers.predictions import Answer, read_answers
 from labelwise.errors import LabelwiseError
 
@@ -56,7 +57,7 @@ def write(job: Job) -> Written:
         by_row = _by_row(job, given, answers, notes)
         labels = list(dict.fromkeys([*data.labels, *(n for a in by_row.values() for n in a.selected or ())]))
         if len(labels) > len(data.labels):
-            notes.append(f"Labels of the predictions alone: {shown(labels[len(data.labels) :])}.")
+            notes.append(f"Labels of the predictions alone: {few(labels[len(data.labels) :])}.")
         tasks = Tasks(job, [_url(job, root, name) for name in names], by_row)
         with open(part / "tasks.json", "w", encoding="utf-8", newline="\n") as stream:
             mark = "[\n"
@@ -117,33 +118,31 @@ def _by_row(
         return {}
     place = {job.data.image_id(row): row for row in range(len(job.data))}
     place |= {path: row for row, path in enumerate(paths)}
-    found, others = dict[int, Answer](), list[str]()
+    by_row, others = dict[int, Answer](), list[str]()
     for answer in answers:
         row = place.get(os.path.abspath(answer.image), place.get(answer.image))
         if row is None:
             others.append(answer.image)
         elif answer.selected is not None:
-            found[row] = answer
+            by_row[row] = answer
     if len(others) == len(answers):
         raise LabelwiseError(
-            f"{job.predictions} with {shown(others, 3)}",
+            f"{job.predictions} with {few(others, 3)}",
             f"images of the data set, such as {paths[0]}",
             "predict on those, or run this in the folder in which `labelwise predict` ran",
         )
     if others:
-        notes.append(f"{len(others):,} predictions of other images are left out: {shown(others, 3)}.")
-    if len(found) < len(job.data):
-        notes.append(f"{len(job.data) - len(found):,} images have no prediction.")
-    return found
+        notes.append(f"{len(others):,} predictions of other images are left out: {few(others, 3)}.")
+    if len(by_row) < len(job.data):
+        notes.append(f"{len(job.data) - len(by_row):,} images have no prediction.")
+    return by_row
 
 
 def _source(job: Job, tasks: Tasks, root: Path) -> Source | None:
     """How `labelstudio:` reads the annotations back; `None` where there are no labels in them."""
     if not tasks.labelled:
         return None
-    folder = str(root)
-    folder = '"' + folder.replace('"', '""') + '"' if set(folder) & set(',"') else folder
-    options = {"images": folder, **({"blank": "negative"} if tasks.counts["empty"] else {})}
+    options = {"images": str(root), **({"blank": "negative"} if tasks.counts["empty"] else {})}
     return Source("labelstudio", str(job.out / "tasks.json"), options)
 
 

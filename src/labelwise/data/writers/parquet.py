@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import Source
 from labelwise.data.table import column_of, write_table
-from labelwise.data.writers.job import Job, Written, shown
+from labelwise.data.writers.job import Job, Written
 
 MEANING = "the table of `labelwise data import`: image, split, group, and a nullable column for each label"
 SUFFIXES = (".parquet",)
@@ -25,7 +26,7 @@ def write(job: Job) -> Written:
     notes = []
     renamed = [f"{column_of(name)} is {name}" for name in data.labels if column_of(name) != name]
     if renamed:
-        notes.append(f"Columns of labels with reserved names: {shown(renamed)}.")
+        notes.append(f"Columns of labels with reserved names: {few(renamed)}.")
     if not data.embedded and job.images == "paths" and data.root is not None:
         notes.append(f"Names in the column image are relative to {Path(data.root).absolute()}.")
     return Written(job.out, (job.out.name,), tuple(notes), Source("parquet", str(job.out)))

@@ -42,7 +42,7 @@ def read_answers(path: Path) -> list[Answer]:
     """
     files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
     try:
-        found = [answer for file in files for answer in _read(file)]
+        answers = [answer for file in files for answer in _read(file)]
     except LabelwiseError:
         raise
     except (
@@ -56,9 +56,9 @@ def read_answers(path: Path) -> list[Answer]:
     ) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise LabelwiseError(f"{path} ({reason})", _WHAT, "check --predictions") from None
-    if not found:
+    if not answers:
         raise LabelwiseError(f"{path} without predictions", _WHAT, "check --predictions")
-    return found
+    return answers
 
 
 def _read(file: Path) -> Iterator[Answer]:
