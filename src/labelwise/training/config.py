@@ -14,29 +14,14 @@ from labelwise.continual.settings import ContinualSettings
 from labelwise.data.transforms import TransformConfig, TwoSizes
 from labelwise.errors import LabelwiseError
 from labelwise.training.data_settings import DataSettings
-from labelwise.training.sections import BackboneSettings, OptimSettings, Section, TeacherSettings
+from labelwise.training.sections import (
+    BackboneSettings,
+    OptimSettings,
+    Section,
+    TeacherSettings,
+    VectorSettings,
+)
 from labelwise.training.test_time import larger_of, resolved
-
-
-class VectorSettings(Section):
-    """One vector a label, for methods that start from the label's name."""
-
-    source: str = Field(
-        "learned",
-        description="learned, package:NAME, a file of words and their numbers, or the folder of a "
-        "sentence-transformers model",
-    )
-    descriptions: str = Field(
-        "",
-        description="CSV of name and description: what a sentence-transformers model reads in a name's place",
-    )
-    dim: int = Field(50, ge=1, description="numbers a label; the source's own width where one is named")
-    missing: list[str] = Field(
-        default_factory=list, description="labels that the source lacks, whose vectors are learned; filled in"
-    )
-    digest: str = Field("", description="of the files of a sentence-transformers model; filled in")
-    texts_digest: str = Field("", description="of the file of descriptions; filled in")
-
 
 LINEAR_METHODS = ("baseline-gap", "baseline-gmp")
 TERMS = ("blending", "contrast", "discriminative", "consistency", "pseudo", "rules")

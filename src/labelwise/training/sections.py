@@ -1,4 +1,4 @@
-"""The settings of the backbone and of the optimiser."""
+"""Settings by section: the backbone, the optimiser, the teacher, label vectors."""
 
 from __future__ import annotations
 
@@ -143,3 +143,23 @@ class OptimSettings(Section):
             "rising numbers of epochs from 1 on, with optim.schedule = step alone",
             "write for example --set optim.schedule=step --set optim.milestones=[10,20]",
         )
+
+
+class VectorSettings(Section):
+    """One vector a label, for methods that start from the label's name."""
+
+    source: str = Field(
+        "learned",
+        description="learned, package:NAME, a file of words and their numbers, or the folder of a "
+        "sentence-transformers model",
+    )
+    descriptions: str = Field(
+        "",
+        description="CSV of name and description: what a sentence-transformers model reads in a name's place",
+    )
+    dim: int = Field(50, ge=1, description="numbers a label; the source's own width where one is named")
+    missing: list[str] = Field(
+        default_factory=list, description="labels that the source lacks, whose vectors are learned; filled in"
+    )
+    digest: str = Field("", description="of the files of a sentence-transformers model; filled in")
+    texts_digest: str = Field("", description="of the file of descriptions; filled in")
