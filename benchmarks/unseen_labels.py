@@ -101,7 +101,7 @@ def main() -> None:
             )
             print("  ".join(f"{k} {v}" for k, v in lines[-1].items()), flush=True)
     if args.csv:
-        keep(args.csv, lines)
+        keep(args.csv, lines, max(lines, key=len))
 
 
 if __name__ == "__main__":
