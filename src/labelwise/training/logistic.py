@@ -32,7 +32,7 @@ def solve(
     values: Float[Tensor, "N L"],
     known: Bool[Tensor, "N L"],
     strengths: Float[Tensor, "S L"],
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     most_steps: int = 500,
 ) -> Solution:
     """The minimum over `w, b`, for each strength and each label, of
