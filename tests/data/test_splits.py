@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwise.data import ensure_splits, read, stratified_split
-from labelwise.data.splits import fewer_rows, split_dataset, whole_shares
+from labelwise.data.fingerprints import fingerprints
+from labelwise.data.splits import fewer_rows, split_dataset, together, whole_shares
 from labelwise.errors import LabelwiseError
 
 Photo = Callable[..., Path]
@@ -215,3 +216,23 @@ def test_near_duplicates_stay_together_when_asked(tmp_path: Path, photo: Photo) 
     data = split_dataset(read(table(tmp_path, photo, lines)), ("train", "test"), (0.5, 0.5), 0, near=True)
     assert data.split_of is not None
     assert all(len(set(data.split_of[kind::3].tolist())) == 1 for kind in range(3))
+
+
+def test_kept_fingerprints_spare_the_files(
+    tmp_path: Path, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = photo(tmp_path / "0.jpg", seed=0)
+    shutil.copy(first, tmp_path / "7.jpg")
+    data = read(table(tmp_path, photo, [f"{i}.jpg,{i % 2}" for i in range(12)], "image,cat"))
+    monkeypatch.setenv("LABELWISE_CACHE", str(tmp_path / "cache"))
+    before = together(data)
+    fingerprints(data)
+    opened, original = [], open
+    monkeypatch.setattr(
+        "builtins.open", lambda *of, **more: opened.append(str(of[0])) or original(*of, **more)
+    )
+    after = together(data)
+    assert before is not None
+    assert after is not None
+    assert np.array_equal(before, after)
+    assert {Path(name).name for name in opened if name.endswith(".jpg")} == {"0.jpg", "7.jpg"}

@@ -33,6 +33,11 @@ def cache_folder() -> Path:
     )
 
 
+def prints_folder() -> Path:
+    """Where fingerprints are stored."""
+    return cache_folder() / "fingerprints-1"
+
+
 def image_keys(data: Dataset) -> UInt64[np.ndarray, "N 2"]:
     """What tells whether an image is the one that a fingerprint was computed of.
 
@@ -100,11 +105,11 @@ class PrintCache:
     is there the next time. Delete the folder to be rid of what has been kept.
 
     Args:
-        folder: made where it is missing; `fingerprints-1` in the cache folder by default.
+        folder: made where it is missing; `prints_folder()` by default.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or cache_folder() / "fingerprints-1"
+        self.folder = folder or prints_folder()
         try:
             self._thumbs, self._keys = self._opened("thumbs"), self._opened("keys")
         except OSError:

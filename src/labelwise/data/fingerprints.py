@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8, UInt64
 from PIL import Image
 
-from labelwise.data.cache import THUMB_SIDE, PrintCache, StoredThumbs, image_keys
+from labelwise.data.cache import THUMB_SIDE, PrintCache, StoredThumbs, image_keys, prints_folder
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import decode_image
 from labelwise.errors import LabelwiseError
@@ -77,6 +77,14 @@ def fingerprints(data: Dataset, tick: Callable[[int], None] = lambda count: None
                 slots[good] = cache.add(keys[good], hashes[good], np.stack([thumb for _, thumb in computed]))
             tick(len(data) - len(absent) + block.stop)
     return Fingerprints(hashes, StoredThumbs(cache, slots), slots >= 0, tuple(errors))
+
+
+def kept_hashes(data: Dataset) -> UInt64[np.ndarray, " N"] | None:
+    """Perceptual hashes of all images where each of them is kept; `None` where one is not, and nothing is computed."""
+    if not prints_folder().is_dir():
+        return None
+    slots, hashes = PrintCache().find(image_keys(data))
+    return hashes if (slots >= 0).all() else None
 
 
 def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[int, UInt8[np.ndarray, "16 16 3"]]:

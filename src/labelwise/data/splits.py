@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Int16, Int64, Shaped, UInt8
 from labelwise.data.balance import one_sided_notes
 from labelwise.data.dataset import Dataset
 from labelwise.data.duplicates import connected, dataset_content_codes, fingerprints, near_duplicates
+from labelwise.data.fingerprints import kept_hashes
 from labelwise.errors import LabelwiseError
 
 
@@ -248,7 +249,7 @@ def together(data: Dataset, near: bool = False) -> Int64[np.ndarray, " N"] | Non
         `[N]` codes, or `None` when each row stands alone.
     """
     prints, rows = fingerprints(data) if near else None, np.arange(len(data))
-    codes = dataset_content_codes(data, prints and prints.hashes)
+    codes = dataset_content_codes(data, prints.hashes if prints else kept_hashes(data))
     links = []
     if data.group is not None:
         links = [_links(rows, codes), _links(rows, data.group)]

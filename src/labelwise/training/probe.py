@@ -52,7 +52,8 @@ class Probe(Trainer):
         strength = self._strengths(features, values, known, watch)
         solution = solve(features, values, known, strength[None])
         loss = _log_loss(_logits(features, solution.weight[0], solution.bias[0]), values, known)
-        self.progress.loss_sum = float(loss[known.any(0)].mean()) * self.steps_per_epoch  # reported as a mean over steps
+        # Reported as a mean over the steps of an epoch.
+        self.progress.loss_sum = float(loss[known.any(0)].mean()) * self.steps_per_epoch
         classifier: Any = self.method.model.classifier
         with torch.no_grad():
             classifier.weight.copy_(solution.weight[0])
