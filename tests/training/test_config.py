@@ -64,7 +64,7 @@ def test_later_assignments_win_and_others_stay() -> None:
         ({"epochs": "many"}, "epochs = 'many'; expected input should be a valid integer"),
         (
             {"optim": {"name": "lion"}},
-            "optim.name = 'lion'; expected input should be 'adamw', 'adam' or 'sgd'",
+            "optim.name = 'lion'; expected input should be 'adamw', 'adam', 'sgd' or 'exact'",
         ),
         ({"augment": {"flip": 2}}, "augment.flip = 2"),
         ({"data": {"source": "x", "known_proportion": 0}}, "data.known_proportion = 0"),
