@@ -15,7 +15,7 @@ METADATA = frozenset(_METADATA.split())
 OF_NAMES = frozenset({"confidence", "score", "probability", "prob", "certainty"})
 """Of these, columns that may say how far the label name beside them holds."""
 _LAST = frozenset(
-    {
+    [
         "id",
         "idx",
         "index",
@@ -30,9 +30,9 @@ _LAST = frozenset(
         "pred",
         "prediction",
         "logit",
-    }
+    ]
 )
-_FIRST = frozenset({"num", "n", "count", "prob", "conf", "score", "fold", "id", "pred", "predicted"})
+_FIRST = frozenset(["num", "n", "count", "prob", "conf", "score", "fold", "id", "pred", "predicted"])
 
 
 def is_metadata(name: str) -> bool:
