@@ -184,7 +184,7 @@ def test_a_package_without_one_array_and_one_list_is_refused(package: Path) -> N
     write(package, WORDS, ARRAY, "more.npy")
     assert refused("package:little-vectors") == (
         "package 'little-vectors' with 2 arrays and 1 word lists; expected one .npy array and one .parquet list of "
-        "words; name another package"
+        "words, or one sentence-transformers model; name another package"
     )
 
 

@@ -14,25 +14,9 @@ METADATA = frozenset(_METADATA.split())
 """Names, without case and marks, of columns that hold numbers between 0 and 1 and are labels only rarely."""
 OF_NAMES = frozenset({"confidence", "score", "probability", "prob", "certainty"})
 """Of these, columns that may say how far the label name beside them holds."""
-_LAST = frozenset(
-    [
-        "id",
-        "idx",
-        "index",
-        "fold",
-        "conf",
-        "confidence",
-        "prob",
-        "probability",
-        "score",
-        "weight",
-        "count",
-        "pred",
-        "prediction",
-        "logit",
-    ]
-)
-_FIRST = frozenset(["num", "n", "count", "prob", "conf", "score", "fold", "id", "pred", "predicted"])
+_ENDS = "id idx index fold conf confidence prob probability score weight count pred prediction logit"
+_STARTS = "num n count prob conf score fold id pred predicted"
+_LAST, _FIRST = frozenset(_ENDS.split()), frozenset(_STARTS.split())
 
 
 def is_metadata(name: str) -> bool:
