@@ -13,8 +13,8 @@ labels, how, before = about["labels"]["names"], about["decisions"], about["prepr
 by_name = (how["thresholds"], *how["calibration"].values())
 over, scale, bias = np.array([[numbers[name] for name in labels] for numbers in by_name])
 over[[labels.index(name) for name in how["rules"].pop("never", [])]] = 2  # nothing taught these labels
-assert (before["resize"], how["rules"]) == ("squash", {"exclusive": [], "top_k": 0}), "use labelwise"
-assert "larger" not in before, "use labelwise, which lays both sizes on a sheet"
+simple = before["resize"] == "squash" and "larger" not in before
+assert (simple, how["rules"]) == (True, {"exclusive": [], "top_k": 0}), "use labelwise"
 for file in sys.argv[2:]:
     (image := Image.open(file)).draft("RGB", (max(before["size"]),) * 2)
     x = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

@@ -25,9 +25,11 @@ NAMES = tuple("abcdefg")
 BACKBONES = ("test_resnet", "test_convnext", "test_vit", "tiny_swin", "test_efficientnet")
 every_method = pytest.mark.parametrize("name", list_methods())
 every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
-two_backbones = pytest.mark.parametrize(  # each family in its turn: what hangs on the family is held by every_backbone
-    ("name", "backbone"),
-    [(name, BACKBONES[(i + more) % 5]) for i, name in enumerate(list_methods()) for more in (0, 2)],
+two_backbones = (
+    pytest.mark.parametrize(  # each family in its turn: what hangs on the family is held by every_backbone
+        ("name", "backbone"),
+        [(name, BACKBONES[(i + more) % 5]) for i, name in enumerate(list_methods()) for more in (0, 2)],
+    )
 )
 
 

@@ -142,7 +142,7 @@ def test_the_tagger_gives_such_a_label_no_probability() -> None:
 def test_the_plain_script_is_short_and_knows_nothing_of_us() -> None:
     text = SCRIPT.read_text(encoding="utf-8")
     code = text.replace(ast.get_docstring(ast.parse(text)) or "", "").splitlines()
-    assert len([line for line in code if line.strip(' "')]) <= 26
+    assert len([line for line in code if line.strip(' "')]) <= 27
     names = {
         a.name.split(".")[0]
         for node in ast.walk(ast.parse(text))

@@ -65,7 +65,7 @@ class Answers:
         self._told = engine if isinstance(engine, Eager) and engine.model.takes_states else None
 
     def decode(self, data: bytes) -> Tensor:
-        """An image as the engine takes it; the predictor's own transform leaves it as it is.
+        """An image as the engine takes it.
 
         Raises:
             UnreadableImage: no image, damaged, or too many pixels.
@@ -143,7 +143,7 @@ class Answers:
         if states is not None and self._told is not None:
             told = Told(self._told, self._columns, states)
             predictor = Predictor(predictor.labels, predictor.decisions, predictor.transform, told)
-        return list(predictor.predict(images, maps=maps, batch_size=len(images)))
+        return predictor.of_prepared(images, maps)
 
 
 def as_json(prediction: Prediction, name: str) -> dict[str, Any]:

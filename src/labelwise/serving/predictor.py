@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from labelwise.data.decode import UnreadableImage
@@ -160,6 +161,15 @@ class Predictor:
             generator=torch.Generator(),
         )
         return (answer for part in loader for answer in self._answer(part, maps))
+
+    def of_prepared(self, images: Sequence[UInt8[Tensor, "3 h w"]], maps: bool = False) -> list[Prediction]:
+        """Answers to images as `transform` gave them, all at once; they have no names.
+
+        Args:
+            images: what the engine takes.
+            maps: also give evidence.
+        """
+        return self._answer([_Decoded("", image) for image in images], maps)
 
     def with_bits(self, bits: int) -> Predictor:
         """The same model for images whose 16-bit grey uses so many bits, 8 to 16."""
