@@ -308,18 +308,18 @@ def test_the_token_guards_all_but_signs_of_life_and_empty_pages(
 @contextmanager
 def slowed(predictor: Predictor, seconds: float) -> Iterator[threading.Event]:
     """A predictor that takes its time until told to go on."""
-    go, plain = threading.Event(), predictor.predict
+    go, plain = threading.Event(), predictor.of_prepared
 
-    def predict(images: Any, **more: Any) -> Any:
+    def late(images: Any, maps: bool = False) -> Any:
         go.wait(seconds)
-        return plain(images, **more)
+        return plain(images, maps)
 
-    object.__setattr__(predictor, "predict", predict)
+    object.__setattr__(predictor, "of_prepared", late)
     try:
         yield go
     finally:
         go.set()
-        object.__delattr__(predictor, "predict")
+        object.__delattr__(predictor, "of_prepared")
 
 
 def test_a_full_server_says_when_to_come_again(predictor: Predictor, photos: list[Path]) -> None:
@@ -374,7 +374,7 @@ def test_an_engine_that_fails_is_told_with_the_request(
 ) -> None:
     with live(create_app(predictor)) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(predictor, "predict", lambda *_, **__: 1 / 0)
+            patch.setattr(predictor, "of_prepared", lambda *_, **__: 1 / 0)
             answer = client.post("/predict", files=parts(photos[:1]), headers={"X-Request-ID": "r7"})
             assert answer.status_code == 500
             assert answer.json() == {"error": "the server failed on request r7; see its log"}
