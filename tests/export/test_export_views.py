@@ -64,7 +64,7 @@ def test_without_the_library_a_mirror_is_in_the_graph_and_a_sheet_is_refused(
             {"image": answer.image, **{n: answer.scores[n] for n in answer.selected}}
         )
     monkeypatch.setattr(sys, "argv", ["onnx_plain.py", str(exports / "run-multi-scale"), *photos])
-    with pytest.raises(AssertionError, match="use labelwise, which lays both sizes on a sheet"):
+    with pytest.raises(AssertionError, match="use labelwise"):
         runpy.run_path(str(SCRIPT))
 
 
