@@ -79,6 +79,18 @@ def names_table(file: Path, words: Callable[[str], str], head: str = "image;labe
     photographs(file.parent)
 
 
+def _tables_of_splits(folder: Path) -> None:
+    for split in ("train", "val", "test"):
+        rows = [f"{n}.jpg," + ",".join(states(n, "1", "0")) for n in TRUTH if SPLIT[n] == split]
+        (folder / f"{split}.csv").write_text("\n".join(["image," + ",".join(LABELS), *rows]) + "\n")
+    photographs(folder)
+
+
+def _numbered(folder: Path) -> None:
+    names_table(folder / "numbered.csv", lambda n: "|".join(str(LABELS.index(label)) for label in present(n)))
+    (folder / "classes.txt").write_text("\n".join(LABELS) + "\n")
+
+
 def _work(folder: Path) -> None:
     names_table(folder / "work.csv", lambda n: "todo" if n == "p7" else "|".join(present(n)) or "empty")
 
@@ -353,6 +365,8 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "csv:tags.csv": lambda folder: names_table(folder / "tags.csv", lambda n: "#".join(present(n))),
     "csv:work.csv?unknown=todo&none=empty": _work,
     "csv:clothes.csv?classes=colour": _clothes,
+    "csv:train.csv,val.csv,test.csv": _tables_of_splits,
+    "csv:numbered.csv?names=classes.txt": _numbered,
     "parquet:labels.parquet": _parquet,
     "jsonl:labels.jsonl": _jsonl,
     "labelstudio:project.json?images=upload": _labelstudio,
@@ -387,8 +401,8 @@ UNKNOWN: Mapping[str, Mapping[str, str]] = {
 }
 """What is read in place of `TRUTH` where the form leaves something unknown."""
 _SPLITS = (
-    "jsonl:labels.jsonl cvat:cvat datumaro:datumaro roboflow:roboflow coco:roboflow-coco voc:VOC vertex:import.csv "
-    "hf:hub webdataset:shards celeba:celeba"
+    "csv:train.csv,val.csv,test.csv jsonl:labels.jsonl cvat:cvat datumaro:datumaro roboflow:roboflow "
+    "coco:roboflow-coco voc:VOC vertex:import.csv hf:hub webdataset:shards celeba:celeba"
 )
 SPLITS = frozenset(_SPLITS.split())
 """Sources whose form tells train, val and test."""

@@ -164,3 +164,18 @@ def test_files_that_disagree(tmp_path: Path, photo: Photo) -> None:
     third.write_text("{")
     with pytest.raises(LabelwiseError, match=r"more.json: not JSON"):
         read(f"coco:{third}")
+
+
+def test_annotations_with_a_score_are_reported(tmp_path: Path, photo: Photo) -> None:
+    photo(tmp_path / "a.jpg")
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 0.03},
+            {"id": 2, "image_id": 1, "category_id": 2, "bbox": [1, 1, 5, 5]},
+        ],
+    }
+    (tmp_path / "found.json").write_text(json.dumps(content))
+    notes = read(f"coco:{tmp_path}/found.json?images={tmp_path}").notes
+    assert "1 annotations hold a score, as answers of a model do: each counts as present." in notes

@@ -227,7 +227,7 @@ def test_refusals(write: Callable[..., Path], second: dict[str, Any], told: str)
         ),
         ('{"image": "0.jpg", "dog": 1, "dog": 0}\n', "key 'dog' twice"),
         ('{"image": "0.jpg", "labels": ["\\ud800"]}\n', "line 1, not in UTF-8"),
-        ("[\n", "line 1, not JSON"),
+        ("[\n", "a list that is not JSON"),
         (" \n", "an empty file"),
         ('{"image": "0.jpg"}\n', "without labels"),
         ('{"image": "0.jpg", "labels": []}\n', "'labels' without any label"),

@@ -83,7 +83,6 @@ def test_splits_names_and_three_states(tmp_path: Path, photo: Photo) -> None:
         "1 labels of the files of names occur in no row and were left out.",
         "Confidence 1 is present, 0 absent; a label without a row is unknown.",
         "1 labels are never verified absent: Dog.",
-        "Splits renamed: validation is val.",
         "1 labels have positives outside train but none in train: Car.",
     )
 

@@ -41,6 +41,7 @@ from labelwise.data.readers import (
     voc,
     webdataset,
 )
+from labelwise.data.readers.class_names import with_class_names
 from labelwise.data.readers.recognise import Rule, recognise
 from labelwise.data.source import Source, parse
 from labelwise.errors import LabelwiseError, first_line
@@ -97,7 +98,7 @@ READERS: Mapping[str, Reader] = {
     module.__name__.rpartition(".")[2]: Reader(module.FORM, module.MEANING, module.OPTIONS, module.read)
     for module in _MODULES
 }
-_COMMON = frozenset({"val_as", "rules"})
+_COMMON = frozenset({"val_as", "names", "rules"})
 _BLOCK = 65536  # rows
 
 
@@ -186,7 +187,10 @@ def read(source: str | Source) -> Dataset:
     resolved = resolve(source)
     reader = reader_named(resolved.kind)
     assert reader is not None  # resolve has refused it
-    data = _ruled(_val_as(reader.read(resolved), resolved), resolved)
+    data = reader.read(resolved)
+    if "names" not in reader.options:  # or the reader has used it
+        data = with_class_names(data, resolved)
+    data = _ruled(_val_as(data, resolved), resolved)
     data = replace(data, source=str(resolved), rows_in_source=data.rows_in_source or len(data))
     pa.default_memory_pool().release_unused()  # what reading took, or it would stay with the process
     unseen = labels_without_training(data)

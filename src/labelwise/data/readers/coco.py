@@ -66,6 +66,7 @@ def read(source: Source) -> Dataset:
     _refuse_repeated(paths, [image for part in parts for image in part.content["images"]])
     splits = tuple(dict.fromkeys(part.file.split for part in parts if part.file.split))
     codes = [splits.index(part.file.split) if part.file.split else -1 for part in parts for _ in part.names]
+    decided += _score_note(parts)
     empty = int((known.all(1) & ~values.any(1)).sum())
     if empty:
         decided.append(f"{empty:,} images without annotations are all-negative.")
@@ -102,6 +103,16 @@ def _parts(plan: Layout, source: Source) -> tuple[list[Part], list[str]]:
         parts.append(Part(file, content, folder, names))
         notes += [note] if note else []
     return parts, notes
+
+
+def _score_note(parts: Sequence[Part]) -> list[str]:
+    """A sentence on annotations that a model gave."""
+    scored = sum("score" in item for part in parts for item in part.content["annotations"])
+    return (
+        [f"{scored:,} annotations hold a score, as answers of a model do: each counts as present."]
+        if scored
+        else []
+    )
 
 
 def _fill(part: Part, column: dict[int, int], values: np.ndarray, boxes: BoxList, start: int) -> None:

@@ -16,14 +16,17 @@ from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.exports import refuse_archive
-from labelwise.data.readers.files import source_file
 from labelwise.data.readers.plain_csv import read_plain
 from labelwise.data.readers.roles import is_text_column
+from labelwise.data.readers.split_tables import TableFile, table_of_files
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
-FORM = "csv:FILE[?images=DIR&separator=;]"
-MEANING = "a table with an image column and a 0/1/blank column per label, or a column `labels` of names"
+FORM = "csv:FILE[,FILE][?images=DIR&separator=;]"
+MEANING = (
+    "a table with an image column and a 0/1/blank column per label, or a column `labels` of names; several files are "
+    "the splits that their names tell"
+)
 OPTIONS = COLUMN_OPTIONS
 _LONGEST_HEADER = 1 << 20  # bytes
 _DELIMITER_LINE = re.compile(r"\ufeff?sep=(.)\s*\r?\n", re.IGNORECASE)
@@ -38,7 +41,12 @@ def read(source: Source) -> Dataset:
     Raises:
         LabelwiseError: for an empty file, ragged rows, or what `dataset_of` refuses.
     """
-    file = source_file(source, "a CSV file")
+    (table, row_name, notes), folder = table_of_files(source, "a CSV file", _table_file)
+    return dataset_of(table, source, folder, row_name).with_notes(*notes)
+
+
+def _table_file(file: Path) -> TableFile:
+    """The table of one file, read quickly where it is of the common form."""
     refuse_archive(file, "a table as text")
     table, note = _plain(file), ""
     if table is None:
@@ -58,8 +66,7 @@ def read(source: Source) -> Dataset:
         line = next((number for place, number in enumerate(filled) if place == row + 1), row + 2)
         return f"row {line + before}"
 
-    data = dataset_of(table, source, file.parent, row_name)
-    return data.with_notes(note) if note else data
+    return TableFile(table, row_name, (note,) if note else ())
 
 
 def _plain(file: Path) -> pa.Table | None:

@@ -1,4 +1,4 @@
-"""JSON lines: an image, and a list of label names, an object of label states, or a key a label."""
+"""JSON lines, or one list of objects: an image, and a list of names, an object of states, or a key a label."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 FORM = "jsonl:FILE[,FILE][?image=KEY&labels=KEY&ignore=KEYS]"
-MEANING = "JSON lines: an image, and names in a list, an object of 1, 0 and null, or a key a label"
+MEANING = (
+    "JSON objects, one a line or in a list: an image, and names, an object of 1, 0 and null, or a key a label"
+)
 OPTIONS = COLUMN_OPTIONS
 _OF_NAMES = frozenset({"separator", "none", "blank"})
 _OF_KEYS = frozenset({"absent", "present", "classes", "split", "group"})
@@ -30,7 +32,7 @@ _OTHER_TOOLS = frozenset({"source-ref", "imageGcsUri", "dataItemResourceLabels"}
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file's first line is an object that names an image file and holds labels of one of the forms."""
+    """Whether a file's first object names an image file and holds labels of one of the forms."""
     if not path.is_file():
         return False
     first = first_object(path)

@@ -60,7 +60,7 @@ def rows_of(source: Source) -> JsonRows:
     for file, split in files:
         for line in json_lines(file):
             rows.append(line.content)
-            places.append(f"line {line.number}" if len(files) == 1 else f"{file.name}, line {line.number}")
+            places.append(line.place if len(files) == 1 else f"{file.name}, {line.place}")
             splits.append(split or None)
             starts.append("" if len(files) == 1 else os.path.relpath(file.absolute().parent, folder))
     keys = _kept(list(dict.fromkeys(key for row in rows for key in row)), source)

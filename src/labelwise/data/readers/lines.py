@@ -1,10 +1,10 @@
-"""Files of JSON lines: one object a line, each named by its line number."""
+"""Files of JSON objects, one a line or in one list, each named by its number."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
@@ -16,34 +16,62 @@ from labelwise.errors import LabelwiseError
 
 @dataclass(frozen=True)
 class JsonLine:
-    """One object and the number of its line, from 1."""
+    """One object, and where it stands, such as `line 3` or `entry 3`, from 1."""
 
-    number: int
+    place: str
     content: dict[str, Any]
 
 
 def json_lines(file: Path) -> list[JsonLine]:
-    """The objects of a file, blank lines apart.
+    """The objects of a file: those of its lines, blank ones apart, or of the one list that it holds.
 
     Raises:
-        LabelwiseError: for a file in another encoding, without lines, or a line that is no object: its number.
+        LabelwiseError: for a file in another encoding, without objects, or a line that is no object: its number.
     """
     refuse_archive(file, "a text with a JSON object in each line")
     with file.open("rb") as opened:
         start = opened.read(3)
         if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            content: Iterable[bytes] = io.BytesIO(_utf16(file))
+            content: io.BytesIO | io.BufferedReader = io.BytesIO(_utf16(file))
         else:
             opened.seek(3 if start == b"\xef\xbb\xbf" else 0)
             content = opened
-        lines = [
-            JsonLine(number, _parsed(file, number, line))
+        lines = _listed(file, content) or [
+            JsonLine(f"line {number}", _parsed(file, number, line))
             for number, line in enumerate(content, 1)
             if line.strip()
         ]
     if not lines:
         raise LabelwiseError(f"{file}, an empty file", "a JSON object in each line", "check the file")
     return lines
+
+
+def _listed(file: Path, content: io.BytesIO | io.BufferedReader) -> list[JsonLine]:
+    """The objects of a file that is one list of them; none for another file, which is left at its start."""
+    start = content.tell()
+    opens = content.read(_FIRST).lstrip()[:1] == b"["
+    content.seek(start)
+    if not opens:
+        return []
+    raw = content.read()
+    try:
+        entries = _DECODER.decode(raw.decode().strip())
+        if b"\\u" in raw:
+            json.dumps(entries, ensure_ascii=False).encode()  # half a character in an escape is no text
+    except (ValueError, RecursionError) as error:
+        raise LabelwiseError(
+            f"{file}, a list that is not JSON ({_reason(error)})",
+            "one list of JSON objects, or an object in each line",
+            "correct it, or fetch the file again",
+        ) from None
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            raise LabelwiseError(
+                f"{file}, entry {number}: {entry!r}"[:200],
+                "a JSON object in each entry of the list",
+                "write one object for each image",
+            )
+    return [JsonLine(f"entry {number}", entry) for number, entry in enumerate(entries, 1)]
 
 
 def _utf16(file: Path) -> bytes:
@@ -55,9 +83,17 @@ def _utf16(file: Path) -> bytes:
 
 
 def first_object(file: Path) -> dict[str, Any]:
-    """The object in the first line that is not blank, where the first kilobytes hold it; else an empty one."""
+    """The object in the first line that is not blank, or the first of a list, where the first kilobytes hold it.
+
+    Returns:
+        an empty object where there is none.
+    """
+    text = opening(file).lstrip()
     try:
-        content = json.loads(opening(file).lstrip().partition("\n")[0])
+        if text.startswith("["):
+            content, _ = json.JSONDecoder().raw_decode(text[1:].lstrip())
+        else:
+            content = json.loads(text.partition("\n")[0])
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -96,4 +132,5 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
+_FIRST = 1024  # bytes that hold the first sign of a text
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)

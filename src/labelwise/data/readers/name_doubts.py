@@ -184,7 +184,9 @@ def number_names(names: Sequence[str], folder: Path) -> list[str]:
         return []
     beside = [file for file in _CLASS_FILES if (folder / file).is_file()]
     return (
-        [f"Labels are numbers; their names are not read from {beside[0]} beside the table."] if beside else []
+        [f"Labels are numbers; ?names={folder / beside[0]} takes their names from that file."]
+        if beside
+        else []
     )
 
 

@@ -54,8 +54,8 @@ def dataset_of_names(
         column = table[name]
         if name in every and is_text(column.type):
             column = _lists_of_one(column)
-        if is_list(column.type) and pa.types.is_string(column.type.value_type) and column.null_count:
-            column, source = _marked(column, source)
+        if is_list(column.type) and column.null_count and _are_names(column):
+            column, source = _marked(column.cast(pa.list_(pa.string())), source)
             notes = ("Labels that are null are unknown.",)
         table = table.set_column(table.column_names.index(name), name, column)
     data = dataset_of(table, source, folder, row_name, every).with_notes(*notes)
@@ -98,6 +98,14 @@ def _lists_of_one(column: pa.ChunkedArray) -> pa.ChunkedArray:
     ends = pa.array(np.concatenate([[0], np.cumsum(valid)]), pa.int32())
     return pa.chunked_array(
         [pa.ListArray.from_arrays(ends, array.drop_null().cast(pa.string()), mask=pa.array(~valid))]
+    )
+
+
+def _are_names(column: pa.ChunkedArray) -> bool:
+    """Whether lists hold names or numbers of labels, and no 0 or 1 for each label."""
+    kind = column.type.value_type
+    return pa.types.is_string(kind) or (
+        pa.types.is_integer(kind) and not set(pc.unique(pc.list_flatten(column)).to_pylist()) <= {0, 1}
     )
 
 

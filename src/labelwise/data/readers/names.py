@@ -101,7 +101,7 @@ def named_rows(
     first = np.repeat(starts[codes] - np.concatenate([[0], np.cumsum(lengths[codes])[:-1]]), lengths[codes])
     columns = flat[(first + np.arange(len(rows))).astype(np.int64)]
     blank = np.array([not text for text in texts])
-    return NameRows(names, rows, columns, ~blank[codes], how, "choices" in how)
+    return NameRows(names, rows, columns, ~blank[codes], how, "choices" in how or how == _HOT)
 
 
 def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
@@ -130,10 +130,10 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
     if pa.types.is_integer(kind) and len(flat):
         lists = [tuple(int(n) for n in cell) for cell in {tuple(c or ()) for c in array.to_pylist()}]
         if is_multi_hot(lists, name, hot):
-            width = len(lists[0])
+            width = max(map(len, lists))
             row, place = np.nonzero(flat.to_numpy(zero_copy_only=False).reshape(-1, width))
             valid = np.flatnonzero(lengths)
-            return NameRows(tuple(map(str, range(width))), valid[row], place, lengths > 0, _HOT)
+            return NameRows(tuple(map(str, range(width))), valid[row], place, lengths > 0, _HOT, answers=True)
     texts = pc.utf8_trim_whitespace(flat.cast(pa.string()))
     rows = np.repeat(np.arange(len(array)), lengths)
     keep = pc.greater(pc.utf8_length(texts), 0).to_numpy(zero_copy_only=False).astype(bool)

@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float32, Int, Int64
 
 from labelwise.data.readers.openimages_tables import label_columns
 from labelwise.data.readers.several import split_of
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
 from labelwise.data.source import Source, WouldLose
 
 _POLICIES = ("stop", "unknown", "union")
@@ -101,19 +100,15 @@ def label_rows(files: Sequence[Path]) -> LabelRows:
     Raises:
         LabelwiseError: for rows of another form, by file and line.
     """
-    words: dict[str, str] = {}  # of each split as the first of its files spells it
     by_split: dict[str, list[pa.Table]] = {}
     for file in files:
-        word = split_of(file)
-        split = SPLIT_ALIASES.get(word, word)
-        words.setdefault(split, word)
-        by_split.setdefault(split, []).append(label_columns(file))
+        by_split.setdefault(split_of(file), []).append(label_columns(file))
     image, ids, splits, start = [], [], [], 0
     for split, tables in by_split.items():
         codes, images = _codes([table["ImageID"] for table in tables])
         image.append(codes + start)
         ids.append(images)
-        splits.append(pa.array([words[split] or None] * len(images), pa.string()))
+        splits.append(pa.array([split or None] * len(images), pa.string()))
         start += len(images)
     tables = [table for some in by_split.values() for table in some]
     label, labels = _codes([table["LabelName"] for table in tables])

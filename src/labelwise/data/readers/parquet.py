@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,14 +12,15 @@ from pyarrow import parquet
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
-from labelwise.data.readers.files import image_folder, keep_existing, source_file
+from labelwise.data.readers.files import image_folder, keep_existing
 from labelwise.data.readers.huggingface import decoded_names
 from labelwise.data.readers.named import dataset_of_names
+from labelwise.data.readers.split_tables import TableFile, table_of_files
 from labelwise.data.source import Source
 from labelwise.data.table import METADATA_KEY, dataset_from_table
 from labelwise.errors import LabelwiseError, first_line
 
-FORM = "parquet:FILE[?images=DIR]"
+FORM = "parquet:FILE[,FILE][?images=DIR]"
 MEANING = "the table that `labelwise data import` writes, or a plain one with the columns of a CSV"
 OPTIONS = COLUMN_OPTIONS
 _BLOCK = 65536  # rows at once
@@ -30,18 +33,41 @@ def read(source: Source) -> Dataset:
     Raises:
         LabelwiseError: for a file that is not Parquet, or what these refuse.
     """
-    file = source_file(source, "a Parquet file")
+    if Path(source.path).is_file() and _is_canonical(Path(source.path)):
+        return _canonical(Path(source.path), source)
+    every: dict[str, Sequence[str]] = {}
+
+    def table_file(file: Path) -> TableFile:
+        if _is_canonical(file):
+            raise LabelwiseError(
+                "a table that labelwise wrote, as one of several files",
+                "such a table alone, which holds its splits itself",
+                "name one file",
+            )
+        with _plain_kinds(str(file)):
+            table, names = decoded_names(_table_of(file))
+        for column, listed in names.items():
+            if every.setdefault(column, listed) != listed:
+                raise LabelwiseError(
+                    f"other names of {column!r} than in the files before it",
+                    "the same names in the same order",
+                    "write the files with one set of features",
+                )
+        return TableFile(table, lambda row: f"row {row + 1}")
+
+    (table, row_name, _), folder = table_of_files(source, "a Parquet file", table_file)
+    with _plain_kinds(source.path):
+        return dataset_of_names(table, every, source, folder, row_name)
+
+
+def _is_canonical(file: Path) -> bool:
     try:
-        _refuse_bomb(file)
-        table = _table(file)
-    except LabelwiseError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise LabelwiseError(
-            f"{file}: {first_line(error)}", "a complete Parquet file", "write it again"
-        ) from None
-    if METADATA_KEY not in (table.schema.metadata or {}):
-        return _plain(table, source, file)
+        return METADATA_KEY in (parquet.read_schema(file).metadata or {})
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def _canonical(file: Path, source: Source) -> Dataset:
     extra = sorted(set(source.options) - {"images", "missing"})
     if extra:
         raise LabelwiseError(
@@ -50,7 +76,9 @@ def read(source: Source) -> Dataset:
             "remove the option",
         )
     images = source.options.get("images")
-    return keep_existing(dataset_from_table(table, file, image_folder(images) if images else None), source)
+    return keep_existing(
+        dataset_from_table(_table_of(file), file, image_folder(images) if images else None), source
+    )
 
 
 def _table(file: Path) -> pa.Table:
@@ -85,19 +113,28 @@ def _narrow(array: pa.Array) -> pa.Array:
     return array.cast(pa.uint8()) if all(end in (0, 1, None) for end in ends.values()) else array
 
 
-def _plain(table: pa.Table, source: Source, file: Path) -> Dataset:
+def _table_of(file: Path) -> pa.Table:
     try:
-        table, names = decoded_names(table)
-        return dataset_of_names(table, names, source, file.parent, lambda row: f"row {row + 1}")
+        _refuse_bomb(file)
+        return _table(file)
     except LabelwiseError:
         raise
-    except (
-        pa.ArrowException,
-        ValueError,
-        OverflowError,
-    ) as error:  # columns of kinds that no label table has
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise LabelwiseError(
-            f"{file} ({first_line(error)})",
+            f"{file}: {first_line(error)}", "a complete Parquet file", "write it again"
+        ) from None
+
+
+@contextmanager
+def _plain_kinds(place: str) -> Iterator[None]:
+    """Columns of kinds that no label table has stop with one line."""
+    try:
+        yield
+    except LabelwiseError:
+        raise
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise LabelwiseError(
+            f"{place} ({first_line(error)})",
             "columns of text and numbers",
             "leave others out with ?ignore=NAME",
         ) from None

@@ -108,7 +108,7 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
         more: rules of readers that other packages bring; they are tried after our own.
 
     Returns:
-        `(kind, path)`; the path is that of the table where a folder holds exactly one.
+        `(kind, path)`; the path is that of the table where a folder holds exactly one, or those of one for each split.
 
     Raises:
         LabelwiseError: when nothing is there, or it is of no known kind, or may be several.
@@ -155,14 +155,27 @@ def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tu
     if known:
         names = ", ".join(f.name for _, f in known[:6]) + (", ..." if len(known) > 6 else "")
         kind, first = known[0]
-        splits = len({split_in_name(f.stem) for _, f in known} - {None}) > 1
+        if _are_splits(known):
+            return kind, ",".join(str(f) for _, f in known)
         raise LabelwiseError(
             f"{path!r}, a folder with {len(known)} tables: {names}",
-            "one table, or a path that names it",
-            f"name the table, for example {kind}:{first}"
-            + (", or join them to one with a column split" if splits else ""),
+            "one table, or one for each split whose name says train, val or test",
+            f"name the table, for example {kind}:{first}",
         )
     return None
+
+
+def _are_splits(tables: Sequence[tuple[str, Path]]) -> bool:
+    """Whether the tables are one a split, as train.csv and test.csv, in a form that takes several files."""
+    kind, first = tables[0]
+    splits = {split_in_name(file.stem) for _, file in tables}
+    return (
+        kind in ("csv", "parquet", "jsonl")
+        and {other for other, _ in tables} == {kind}
+        and None not in splits
+        and len(splits) == len(tables)
+        and "," not in str(first.parent)
+    )
 
 
 def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:

@@ -84,8 +84,8 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
     classes = tuple(source.names("classes"))
     taken = {image, *classes}
     split = _named(table, source, "split", SPLIT, taken)
-    if "split" not in source.options and split and key(split) != "split" and not _tells_splits(table[split]):
-        split = None
+    if "split" not in source.options and split and key(split) != "split":
+        split = split if tells_splits(pc.unique(table[split]).to_pylist(), least=0) else None
     if "split" not in source.options and split is None:
         split = _split_by_cells(table, {*taken, *source.names("labels")})
     group = _named(table, source, "group", GROUP, {*taken, split})
@@ -172,11 +172,6 @@ def _named(
         return next(iter(source.names(option)), None)
     by_key = {key(name): name for name in reversed(table.column_names) if name not in taken}
     return next((by_key[k] for k in keys if k in by_key), None)
-
-
-def _tells_splits(column: pa.ChunkedArray) -> bool:
-    words = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "unassigned", ""}
-    return {str(cell or "").strip().casefold() for cell in pc.unique(column).to_pylist()} <= words
 
 
 def _split_by_cells(table: pa.Table, taken: set[str]) -> str | None:

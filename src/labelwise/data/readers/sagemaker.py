@@ -68,7 +68,7 @@ def read(source: Source) -> Dataset:
     for file, split in files:
         for line in json_lines(file):
             lines.append((split, line))
-            places.append(f"{file.name}, line {line.number}")
+            places.append(f"{file.name}, {line.place}")
     notes = ["A label that a job did not choose is absent."]
     jobs = _jobs(lines, places, notes)
     chosen = _chosen(jobs, source, notes)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from labelwise.data.readers.class_names import class_names
 from labelwise.data.readers.roles import NAMES, key
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
@@ -63,32 +63,6 @@ def member_of_labels(counts: Mapping[str, int], source: Source, notes: list[str]
     return chosen[0]
 
 
-def label_names(source: Source) -> tuple[str, ...]:
-    """The names that the option `names` lists, in their order: a file with one a line, or names with commas.
-
-    Raises:
-        LabelwiseError: neither a file nor several names, or a file that cannot be read.
-    """
-    given = source.options.get("names")
-    if given is None:
-        return ()
-    names = source.names("names")
-    if "," not in given or Path(given).is_file():
-        try:
-            text = Path(given).read_text(encoding="utf-8-sig")
-            names = json.loads(text) if text.lstrip()[:1] == "[" else text.splitlines()
-            names = [str(name).strip() for name in names if str(name).strip()]
-        except (OSError, ValueError) as error:
-            raise LabelwiseError(
-                f"names={given} ({first_line(error)})",
-                "a file with one name a line, or names with commas between them",
-                "correct the option",
-            ) from None
-    if not names:
-        raise LabelwiseError(f"names={given} without names", "the names of all classes", "correct the option")
-    return tuple(names)
-
-
 def label_table(
     contents: Sequence[bytes | None],
     member: str,
@@ -113,7 +87,7 @@ def label_table(
         LabelwiseError: a member that cannot be read, or that holds no labels.
     """
     parse = _PARSERS[_KINDS[member.rpartition(".")[2]]]
-    names = label_names(source)
+    names = class_names(source)
 
     def each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         results = []

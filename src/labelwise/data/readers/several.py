@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from labelwise.data.readers.files import source_file
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.readers.split_names import split_in_name, tells_splits
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
 
 def split_of(file: Path) -> str:
-    """The split that a file's name tells, else that of the nearest of its folders, as it is written; or nothing.
+    """The split that a word of a file's name tells, else the nearest of its folders of such a name; or nothing.
 
-    >>> split_of(Path("oid/oidv6-train-annotations-human-imagelabels.csv")), split_of(Path("test/labels/all.csv"))
-    ('train', 'test')
+    >>> split_of(Path("oid/oidv6-train-annotations-human-imagelabels.csv")), split_of(Path("valid/labels/all.csv"))
+    ('train', 'val')
     """
-    words = re.split(r"[^a-z]+", file.stem.lower())
-    words += [folder.name.lower() for folder in list(file.parents)[:3]]
-    return next((word for word in words if SPLIT_ALIASES.get(word, word) in ("train", "val", "test")), "")
+    folders = (folder.name for folder in list(file.parents)[:3] if tells_splits([folder.name], least=1))
+    names = [file.stem, *folders]
+    return next(filter(None, map(split_in_name, names)), "")
 
 
 def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:

@@ -27,11 +27,11 @@ def split_in_name(stem: str) -> str | None:
     return _SPLIT_OF_WORD[re.split("[-_]", words[-1])[0]] if words else None
 
 
-def tells_splits(cells: Iterable[object]) -> bool:
-    """Whether cells are names of splits alone, of two of them at least; blank ones tell none.
+def tells_splits(cells: Iterable[object], least: int = 2) -> bool:
+    """Whether cells are names of splits alone, of so many of them at least; blank ones tell none.
 
     >>> tells_splits(["Training", "dev", None]), tells_splits(["train", "car"]), tells_splits(["train"])
     (True, False, False)
     """
     words = {str(cell or "").strip().casefold() for cell in cells} - {"", "unassigned"}
-    return words <= _SPLIT_OF_WORD.keys() and len({_SPLIT_OF_WORD[word] for word in words}) > 1
+    return words <= _SPLIT_OF_WORD.keys() and len({_SPLIT_OF_WORD[word] for word in words}) >= least

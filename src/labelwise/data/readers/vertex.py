@@ -168,7 +168,7 @@ def _is_share(cell: str) -> bool:
 def _json_rows(file: Path) -> list[Row]:
     rows = []
     for line in json_lines(file):
-        place, content = f"line {line.number}", line.content
+        place, content = line.place, line.content
         image = content.get(IMAGE)
         if not isinstance(image, str) or not image.strip():
             raise LabelwiseError(

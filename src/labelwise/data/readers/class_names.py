@@ -1,0 +1,108 @@
+"""Names of labels that a source calls by their numbers, from a file beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.exports import text_lines
+from labelwise.data.readers.name_doubts import few
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError, first_line
+from labelwise.types import LabelSet
+
+
+def class_names(source: Source) -> tuple[str, ...]:
+    """The names that the option `names` gives, in the order of their numbers; none without the option.
+
+    Args:
+        source: its option is a file (a name a line; or JSON or YAML with a list, or an object from number to name, also
+            under the key `names`), or names with commas between them.
+
+    Raises:
+        LabelwiseError: no file and no list, or a file of another form.
+    """
+    given = source.options.get("names")
+    if given is None:
+        return ()
+    file = Path(given)
+    if "," in given and not file.is_file():
+        return _checked(source.names("names"), given)
+    if not file.is_file():
+        raise LabelwiseError(
+            f"names={given}, which is no file",
+            "a file with a name a line, or names with commas between them",
+            "correct the option",
+        )
+    structured = file.suffix.lower() in (".json", ".yaml", ".yml")
+    content = _structured(file) if structured else [line for _, line in text_lines(file)]
+    return _checked(content, given)
+
+
+def _structured(file: Path) -> Any:
+    """The list of names in a JSON or YAML file."""
+    try:
+        content = yaml.safe_load(file.read_bytes())  # JSON is YAML
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise LabelwiseError(f"{file} ({first_line(error)})", "a list of names", "correct the file") from None
+    if isinstance(content, dict) and "names" in content:
+        content = content["names"]
+    if isinstance(content, dict):
+        content = [content.get(i, content.get(str(i))) for i in range(len(content))]
+    return content
+
+
+def _checked(names: Any, given: str) -> tuple[str, ...]:
+    good = isinstance(names, list) and names and all(isinstance(n, str) and n.strip() for n in names)
+    if not good or len({name.strip() for name in names}) < len(names):
+        raise LabelwiseError(
+            f"names={given} without a list of distinct names",
+            "a name a line, or a list, in the order of the numbers",
+            "correct the file or the option",
+        )
+    return tuple(name.strip() for name in names)
+
+
+def with_class_names(data: Dataset, source: Source) -> Dataset:
+    """The data set with names in place of numbers, and a label for each name of the option `names` in its order.
+
+    Numbers count from 0; where no label is 0 and the last is the number of names, from 1. A label that no row names is
+    absent wherever a row is known.
+
+    Args:
+        data: its labels are all numbers, without boxes.
+        source: as `class_names` takes it; without the option the data set stays as it is.
+
+    Raises:
+        LabelwiseError: labels that are no numbers, boxes, groups or rules over them, or a number without a name.
+    """
+    names = class_names(source)
+    if not names:
+        return data
+    given = source.options["names"]
+    plain = data.boxes is None and not data.labels.groups and not data.labels.rules
+    if not plain or not all(name.isdigit() for name in data.labels):
+        raise LabelwiseError(
+            f"names={given} for labels such as {few(data.labels.names)}",
+            "labels that are numbers",
+            "leave the option out",
+        )
+    numbers = [int(name) for name in data.labels]
+    start = int(0 not in numbers and max(numbers) == len(names))
+    if max(numbers) - start >= len(names):
+        raise LabelwiseError(
+            f"label {max(numbers)} and {len(names)} names in names={given}",
+            "a name for each number, counted from 0",
+            "complete the names",
+        )
+    places = [number - start for number in numbers]
+    values = np.zeros((len(data), len(names)), data.values.dtype)
+    known = np.repeat(data.known.any(1)[:, None], len(names), 1)
+    values[:, places], known[:, places] = data.values, data.known
+    named = replace(data, labels=LabelSet(names), values=values, known=known)
+    return named.with_notes(f"Labels are numbers from {start}, with the names of names={given}.")
