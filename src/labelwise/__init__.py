@@ -7,14 +7,14 @@ if TYPE_CHECKING:
     from labelwise.data import Dataset as Dataset
     from labelwise.data import read as read
     from labelwise.errors import LabelwiseError as LabelwiseError
-    from labelwise.evaluation import evaluate as evaluate
+    from labelwise.evaluation.evaluate import evaluate as evaluate
     from labelwise.export import export_run as export_run
     from labelwise.export.hub import HubModel as HubModel
     from labelwise.methods import create_model as create_model
     from labelwise.registry import list_methods as list_methods
     from labelwise.serving import Predictor as Predictor
     from labelwise.serving import load as load
-    from labelwise.training import fit as fit
+    from labelwise.training.fit import fit as fit
     from labelwise.types import LabelSet as LabelSet
     from labelwise.types import Output as Output
     from labelwise.types import Targets as Targets

@@ -203,9 +203,13 @@ class _Counts:
 def _counted(data: Dataset) -> _Counts:
     """Counts of the cells, block by block: a copy of a million rows with 80 labels would be 320 MB."""
     size, splits = len(data.labels), data.splits()
-    exact = np.float32 if len(data) < 1 << 24 else np.float64
-    zeros = [np.zeros(size, np.int64) for _ in range(2 + len(splits))]
-    counts = _Counts(*zeros[:2], dict(zip(splits, zeros[2:], strict=True)), np.zeros((size, size), exact))
+    exact = np.dtype(np.float32 if len(data) < 1 << 24 else np.float64)
+    counts = _Counts(
+        np.zeros(size, np.int64),
+        np.zeros(size, np.int64),
+        {name: np.zeros(size, np.int64) for name in splits},
+        np.zeros((size, size), exact),
+    )
     for block in ranges(len(data), max(256, (1 << 22) // max(size, 1))):
         part = slice(block.start, block.stop)
         known = data.known[part]

@@ -34,7 +34,7 @@ Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, tuple[tuple[int, str], 
 class Source(Protocol):
     """Where a loader's batches come from: decoded files, or stored maps."""
 
-    def batches(self, requests: list[Request]) -> Iterator[Batch]:
+    def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
         """The batches asked for, in order."""
         ...
 
@@ -230,7 +230,7 @@ class _Requests(Sampler):
     """The requests of the pass at hand; workers outlive a pass, so the list is set anew for each."""
 
     def __init__(self) -> None:
-        self.now: list[Request] = []
+        self.now: Sequence[Request] = ()
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self.now)
@@ -257,7 +257,7 @@ class _Source:
             pin_memory=torch.cuda.is_available(),
         )
 
-    def batches(self, requests: list[Request]) -> Iterator[Batch]:
+    def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
         if self._loader is None:
             raise LabelwiseError("a loader that was closed", "an open one", "make a new loader")
         self._requests.now = requests

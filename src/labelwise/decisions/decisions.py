@@ -229,9 +229,9 @@ def _most_probable(chosen: np.ndarray, p: np.ndarray, rules: IndexedRules, top_k
     for row in np.flatnonzero(chosen.sum(1) > top_k):
         one, held = chosen[row], int(chosen[row].sum())
         # The least probable goes first, of equals the last; a parent waits for its children.
-        order = [int(j) for j in np.argsort(-p[row], kind="stable")[::-1] if one[j] and j not in needed]
+        falling = [int(j) for j in np.argsort(-p[row], kind="stable")[::-1] if one[j] and j not in needed]
         while held > top_k:
-            free = next((j for j in order if one[j] and not any(one[k] for k in children.get(j, ()))), None)
+            free = next((j for j in falling if one[j] and not any(one[k] for k in children.get(j, ()))), None)
             if free is None:
                 break
             one[free], held = False, held - 1

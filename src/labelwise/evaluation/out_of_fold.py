@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ class PartOfMaps:
     whole: MapSource
     rows: np.ndarray
 
-    def batches(self, requests: list[Request]) -> Iterator[Batch]:
+    def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
         """The batches asked for, by numbers within the part."""
         asked: list[Request] = [(epoch, self.rows[local]) for epoch, local, *_ in requests]
         for (_, local, *_), batch in zip(requests, self.whole.batches(asked), strict=True):

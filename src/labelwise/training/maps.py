@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -175,7 +175,7 @@ class MapSource:
     dataset: Dataset
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
-    def batches(self, requests: list[Request]) -> Iterator[Batch]:
+    def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
         """The batches asked for; only the rows of a request matter, for maps are never augmented."""
         return (self._batch(request[1]) for request in requests)
 

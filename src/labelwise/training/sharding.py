@@ -131,7 +131,9 @@ def _blocks(backbone: nn.Module) -> Iterator[nn.Module]:
     """The blocks or stages of a network's lists; a layer by itself is left to the whole."""
     for child in getattr(backbone, "net", backbone).children():
         if isinstance(child, nn.Sequential | nn.ModuleList):
-            yield from (block for block in child if list(block.children()) and list(block.parameters()))
+            for block in child:
+                if next(block.children(), None) is not None and next(block.parameters(), None) is not None:
+                    yield block
 
 
 def _whole(state: Any) -> Any:

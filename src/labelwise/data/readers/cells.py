@@ -96,7 +96,12 @@ class Meaning:
                         "choose one",
                     )
         blank = source.choice("blank", ("unknown", "negative")) if "blank" in source.options else "unknown"
-        return cls(**entries, blank=0.0 if blank == "negative" else math.nan)
+        return cls(
+            entries["absent"],
+            entries["present"],
+            entries["unknown"],
+            0.0 if blank == "negative" else math.nan,
+        )
 
     def __bool__(self) -> bool:
         return bool(self.absent or self.present or self.unknown or not math.isnan(self.blank))

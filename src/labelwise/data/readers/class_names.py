@@ -102,7 +102,7 @@ def with_class_names(data: Dataset, source: Source) -> Dataset:
         )
     places = [number - start for number in numbers]
     values = np.zeros((len(data), len(names)), data.values.dtype)
-    known = np.repeat(data.known.any(1)[:, None], len(names), 1)
+    known = np.repeat(data.known.any(1, keepdims=True), len(names), 1)
     values[:, places], known[:, places] = data.values, data.known
     named = replace(data, labels=LabelSet(names), values=values, known=known)
     return named.with_notes(f"Labels are numbers from {start}, with the names of names={given}.")

@@ -59,7 +59,8 @@ def dataset_of(
     if roles.left_out:
         notes.append(f"Columns that are no labels were left out: {', '.join(roles.left_out[:12])}.")
     labels, values, known, groups = _labels(table, roles, source, row_name, notes, label_names or {})
-    codes, names = (None, ())
+    codes: np.ndarray | None = None
+    names: tuple[str, ...] = ()
     if roles.split:
         if key(roles.split) not in SPLIT and "split" not in source.options:
             notes.append(f"The column {roles.split!r} holds names of splits, and is taken for that.")

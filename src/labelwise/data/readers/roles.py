@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -82,7 +82,7 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
         _known_columns(source.names(option), option, table, source)
     image = _image_column(table, source)
     classes = tuple(source.names("classes"))
-    taken = {image, *classes}
+    taken: set[str | None] = {image, *classes}
     split = _named(table, source, "split", SPLIT, taken)
     if "split" not in source.options and split and key(split) != "split":
         split = split if tells_splits(pc.unique(table[split]).to_pylist(), least=0) else None
@@ -122,8 +122,8 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
         kept = () if names else tuple(chosen)
         return Roles(image, split, group, names, classes, kept, tuple(left))
     if chosen:
-        left = tuple(name for name in rest if name not in chosen)
-        return Roles(image, split, group, (), (), tuple(chosen), left)
+        left = [name for name in rest if name not in chosen]
+        return Roles(image, split, group, (), (), tuple(chosen), tuple(left))
     return Roles(image, split, group, (), (), tuple(rest), ())
 
 
@@ -166,7 +166,7 @@ def _known_columns(names: Iterable[str], option: str, table: pa.Table, source: S
 
 
 def _named(
-    table: pa.Table, source: Source, option: str, keys: Sequence[str], taken: set[str | None]
+    table: pa.Table, source: Source, option: str, keys: Sequence[str], taken: Collection[str | None]
 ) -> str | None:
     if option in source.options:
         return next(iter(source.names(option)), None)
@@ -174,7 +174,7 @@ def _named(
     return next((by_key[k] for k in keys if k in by_key), None)
 
 
-def _split_by_cells(table: pa.Table, taken: set[str]) -> str | None:
+def _split_by_cells(table: pa.Table, taken: Collection[str | None]) -> str | None:
     """The only column of text whose cells are names of splits, whatever it is called."""
     found = [
         name

@@ -61,7 +61,7 @@ class Column:
         """`[cells]` float32 value of each distinct cell; NaN for one that does not occur."""
         occur = np.flatnonzero(self.counts)
         values = np.full(len(self.cells), np.nan, np.float32)
-        values[occur] = reading.values([self.cells[i] for i in occur])
+        values[occur] = reading.values([self.cells[i] for i in occur.tolist()])
         return values
 
     def present(self) -> list[Any]:
@@ -188,7 +188,9 @@ def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list
         notes.append(
             f"Taken for labels by their cells: {shown}; if they are none, add ?ignore={listed(odd)}."
         )
-    shares = ((values > 0) & (values < 1)).any(0) if values.dtype != np.uint8 else np.zeros(len(names), bool)
+    shares = np.zeros(len(names), bool)
+    if values.dtype != np.uint8:
+        shares |= ((values > 0) & (values < 1)).any(0)
     soft = [name for name, share in zip(names, shares, strict=True) if share and name not in odd]
     if soft and not shares.all():
         shown = ", ".join(soft[:8]) + (", ..." if len(soft) > 8 else "")
@@ -196,7 +198,7 @@ def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list
             f"Soft labels, of shares between 0 and 1, beside labels of 0 and 1: {shown}; if they are no labels, "
             f"add ?ignore={listed([*odd, *soft])}."
         )
-    blank = [names[j] for j in np.flatnonzero(~known.any(0))]
+    blank = [names[j] for j in np.flatnonzero(~known.any(0)).tolist()]
     if blank:
         notes.append(f"Nothing is known of {', '.join(blank[:8])}: all cells are blank or unknown.")
     negative = known.sum(0, dtype=np.int64) - values.sum(0, dtype=np.float64)
@@ -205,7 +207,7 @@ def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list
         notes.append(
             "No label has a known negative, as no cell says absent; if a blank cell means absent, add ?blank=negative."
         )
-    odd = [names[j] for j in np.flatnonzero(present & ~absent & ~known.all(0))]
+    odd = [names[j] for j in np.flatnonzero(present & ~absent & ~known.all(0)).tolist()]
     if odd and absent.any():
         few = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
         reason = (
