@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
 from jaxtyping import install_import_hook
+
+import typechecking  # noqa: F401 - before the hook takes jaxtyping's decorator
+from longest_files import longest_first
 
 install_import_hook("labelwise", "typechecking.checked")
 
 import torch  # noqa: E402
 
 pytest_plugins = ("tiny_runs",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order in which workers are given files."""
+    longest_first(items)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and what they decorate stay to the end: later collections need not look through them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

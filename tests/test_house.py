@@ -10,6 +10,8 @@ from statistics import median
 
 import pytest
 
+from longest_files import LONGEST
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -105,6 +107,11 @@ def test_files_are_small() -> None:
     sizes = {place(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
     assert {name: size for name, size in sizes.items() if size > 300} == {}
     assert median(sizes.values()) <= 175
+
+
+def test_files_that_are_said_to_take_longest_exist() -> None:
+    assert set(LONGEST) <= {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    assert len(set(LONGEST)) == len(LONGEST)
 
 
 # A folder of somebody's machine; not a part of an address or of a relative path.

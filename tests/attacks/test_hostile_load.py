@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,31 +31,35 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "train0.jpg"
 
 
+@pytest.fixture(scope="module")
+def port(run_folder: Path) -> Iterator[int]:
+    """A server of its own."""
+    with server(str(run_folder), 8) as found:
+        yield found
+
+
 def test_a_server_under_attack_answers_others(
-    run_folder: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+    port: int, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hostile, "HELD", 30)
     monkeypatch.setattr(hostile, "PACE", 0.0)
     seen: Counter[str] = Counter()
-    with server(str(run_folder), 8) as port:
-        parts = hostile.hostile(port, photo.read_bytes(), 320, seen)
-        asyncio.run(hostile.watched(port, [message(str(photo))], 1, 0.5, lambda _: []))
-        before = memory(port)
-        times, failed = asyncio.run(hostile.watched(port, [message(str(photo))], 2, 3, parts))
-        assert len(times) > 5
-        assert failed == 0
-        assert sum(seen.values()) == 320
-        assert not [name for name in seen if name.endswith((" 500", " 504"))], seen
-        assert {"oversize 413", "garbage 400", "path 404", "json 400"} <= set(seen), seen
-        assert memory(port) - before < 150
-        assert ready(port)
-        assert 'status="500"' not in fetch(port, "/metrics")
+    parts = hostile.hostile(port, photo.read_bytes(), 320, seen)
+    asyncio.run(hostile.watched(port, [message(str(photo))], 1, 0.5, lambda _: []))
+    before = memory(port)
+    times, failed = asyncio.run(hostile.watched(port, [message(str(photo))], 2, 3, parts))
+    assert len(times) > 5
+    assert failed == 0
+    assert sum(seen.values()) == 320
+    assert not [name for name in seen if name.endswith((" 500", " 504"))], seen
+    assert {"oversize 413", "garbage 400", "path 404", "json 400"} <= set(seen), seen
+    assert memory(port) - before < 150
+    assert ready(port)
+    assert 'status="500"' not in fetch(port, "/metrics")
 
 
-def test_who_sends_no_request_is_closed_and_who_waits_for_an_answer_is_not(
-    run_folder: Path, photo: Path
-) -> None:
-    with server(str(run_folder), 8) as port, socket.create_connection(("127.0.0.1", port)) as silent:
+def test_who_sends_no_request_is_closed_and_who_waits_for_an_answer_is_not(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as silent:
         started = time.monotonic()
         silent.settimeout(30)
         silent.sendall(b"POST /predict HTTP/1.1\r\nHost:")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,9 @@ def test_rows_are_compared_and_published_figures_stand_apart(tmp_path: Path, pla
     assert "36.6" not in (out / "results.csv").read_text()
 
 
-def test_differences_of_a_folder_are_those_of_its_sweep(tmp_path: Path, plan: Path) -> None:
+def test_differences_of_a_folder_are_those_of_its_sweep(
+    tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """benchmarks/differences.py reads the rows from the runs' names, shares of known labels or not."""
     text = {**yaml.safe_load(plan.read_text()), "proportions": [0.5, 1], "seeds": [0]}
     plan.write_text(yaml.safe_dump(text, sort_keys=False))
@@ -192,7 +194,9 @@ def test_differences_of_a_folder_are_those_of_its_sweep(tmp_path: Path, plan: Pa
     found = command("sweep", "--config", plan, "--out", out, "--against", "gap")
     assert found.code == 0, found.err
     script = Path(__file__).parents[2] / "benchmarks" / "differences.py"
-    subprocess.run([sys.executable, script, out, "--against", "gap", "--csv", apart], check=True)
+    monkeypatch.setattr(sys, "argv", [str(script), str(out), "--against", "gap", "--csv", str(apart)])
+    monkeypatch.syspath_prepend(script.parent)
+    runpy.run_path(str(script), run_name="__main__")
     of_sweep, of_folder = ((out / "differences.csv").read_text().splitlines(), apart.read_text().splitlines())
     assert len(of_sweep) == 4  # a head, two shares, their mean
     assert of_folder == of_sweep

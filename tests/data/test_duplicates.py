@@ -68,14 +68,14 @@ def hashes_of(kind: str, count: int, seed: int) -> np.ndarray:
 def test_close_pairs_are_those_of_every_pair(
     kind: str, distance: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashes = hashes_of(kind, 900, seed=distance)
+    hashes = hashes_of(kind, 300, seed=distance)
     slow = brute_pairs(hashes, distance)
     assert close_pairs(hashes, distance).tolist() == slow.tolist()
     monkeypatch.setattr(hamming, "_FEW", 0)  # as with many hashes
-    monkeypatch.setattr(hamming, "_BLOCK", 1000)
+    monkeypatch.setattr(hamming, "_BLOCK", 300)
     assert close_pairs(hashes, distance).tolist() == slow.tolist()
     monkeypatch.setattr(hamming, "_CROWD", 3)
-    monkeypatch.setattr(hamming, "_DENSE", 200)
+    monkeypatch.setattr(hamming, "_DENSE", 60)
     assert close_pairs(hashes, distance).tolist() == slow.tolist()
     if kind != "random":
         assert len(slow) > 100 or distance < 2
@@ -149,7 +149,7 @@ def slow_groups(prints: Fingerprints) -> list[list[int]]:
 @pytest.mark.parametrize("look", ["own", "flat", "drifting"])
 def test_groups_are_those_of_the_definition(kind: str, look: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(len(kind))
-    count = 400
+    count = 200
     if look == "own":  # eight pictures, a little noise
         thumbs = rng.integers(0, 256, (8, 16, 16, 3))[rng.integers(0, 8, count)]
         thumbs = thumbs + rng.integers(-6, 7, thumbs.shape)
@@ -164,8 +164,8 @@ def test_groups_are_those_of_the_definition(kind: str, look: str, monkeypatch: p
     assert near_duplicates(prints) == expected
     monkeypatch.setattr(hamming, "_FEW", 0)
     monkeypatch.setattr(hamming, "_CROWD", 2)
-    monkeypatch.setattr(hamming, "_BLOCK", 500)
-    monkeypatch.setattr(hamming, "_DENSE", 100)
+    monkeypatch.setattr(hamming, "_BLOCK", 250)
+    monkeypatch.setattr(hamming, "_DENSE", 50)
     monkeypatch.setattr("labelwise.data.duplicates._BLOCK", 64)
     assert near_duplicates(prints) == expected
     if kind == "one ball":
@@ -199,7 +199,7 @@ def test_many_alike_cost_their_number_and_not_its_square(monkeypatch: pytest.Mon
 def test_many_alike_by_hash_alone_are_compared_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster of hashes whose pictures differ: every pair is compared, and not anew for each of 94 masks."""
     monkeypatch.setattr(hamming, "_FEW", 0)
-    count = 3000
+    count = 1500
     hashes = hashes_of(kind, count, 0) if kind == "one ball" else np.full(count, 7, np.uint64)
     thumbs = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8).repeat(4, 1).repeat(4, 2)
     found: list[int] = []

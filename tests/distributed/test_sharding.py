@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,18 +121,28 @@ def _stop_at(config: Any, out: Path, step: int) -> None:
         train(config, out, stop=stop)
 
 
-@pytest.mark.parametrize("world", [1, 2])
-def test_a_stopped_run_goes_on_over_any_number_of_processes(tmp_path: Path, table: Path, world: int) -> None:
-    optim = {"name": "sgd", "lr": 0.02, "momentum": 0.9}
+@pytest.fixture(scope="module")
+def stopped(table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """Settings, and the folder of a whole run and of one that two processes stopped."""
+    optim, made = {"name": "sgd", "lr": 0.02, "momentum": 0.9}, tmp_path_factory.mktemp("stopped")
     config = make_config(_settings(table, sharding="full", optim=optim))
-    train(config, tmp_path / "whole", quiet=True)
-    tiny_runs.together(2, _stop_at, config, tmp_path / "parts", 8)
-    assert 8 <= load_state(tmp_path / "parts" / STATE)[0].step < 12
+    train(config, made / "whole", quiet=True)
+    tiny_runs.together(2, _stop_at, config, made / "parts", 8)
+    assert 8 <= load_state(made / "parts" / STATE)[0].step < 12
+    return config, made
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_stopped_run_goes_on_over_any_number_of_processes(
+    tmp_path: Path, stopped: tuple[Any, Path], world: int
+) -> None:
+    config, made = stopped
+    shutil.copytree(made / "parts", tmp_path / "parts")
     if world == 1:
         train(config, tmp_path / "parts", quiet=True, resume=True)
     else:
         tiny_runs.together(2, _train, config, tmp_path / "parts", True)
-    _states(tmp_path / "whole", tmp_path / "parts", 1e-5)
+    _states(made / "whole", tmp_path / "parts", 1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Exports that are made once, for all processes of the tests."""
+"""Exports that are made once, for all processes of the tests: the graphs of all models, and those of a finished run."""
 
 from __future__ import annotations
 
@@ -11,20 +11,31 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(scope="session")
-def exports(base: Path, run_folder: Path) -> Path:
-    """What everything.py writes: a folder for each model, and the finished run as `run-onnx` and `run-torch`."""
-    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exports"
+def _once(base: Path, name: str, *words: Path) -> Path:
+    """The folder that everything.py makes in a process of its own, by whoever asks first."""
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with out.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not out.exists():
             part = out.with_suffix(".part")
             part.mkdir()
             script = Path(__file__).with_name("everything.py")
-            words = [sys.executable, str(script), str(part), str(run_folder)]
+            command = [sys.executable, str(script), str(part), *map(str, words)]
             done = subprocess.run(
-                words, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+                command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
             )
             assert done.returncode == 0, done.stderr[-3000:]
             part.rename(out)
     return out
+
+
+@pytest.fixture(scope="session")
+def graphs(base: Path) -> Path:
+    """A folder for each method and each family of backbones."""
+    return _once(base, "graphs")
+
+
+@pytest.fixture(scope="session")
+def exports(base: Path, run_folder: Path) -> Path:
+    """The finished run as `run-onnx` and `run-torch`, and two of other views."""
+    return _once(base, "exports", run_folder)

@@ -1,4 +1,4 @@
-"""python everything.py OUT RUN: every method, every family of backbones and a finished run as graphs.
+"""python everything.py OUT [RUN]: every method and every family of backbones as graphs, or a finished run.
 
 A process of its own, for models are traced through their bytecode, and the type checker of the tests stands in the way.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import numpy as np
 import torch
 from timm.models import register_model
 from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.onnx._internal.exporter import _registration
 
 from labelwise.data import read
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.tune import tune_run
-from labelwise.export import export_run
+from labelwise.export import export_run, graph
 from labelwise.export.graph import program, write_graph
 from labelwise.methods import create_model
 from labelwise.model import LabelModel
@@ -29,17 +31,27 @@ from labelwise.registry import list_methods
 from labelwise.training import Run
 
 NAMES, SIDE = tuple("abcdefg"), 64
-FAMILIES = ("test_efficientnet", "test_vit", "tiny_export_swin")
-ALSO = {"openvino": ("csra", "dlfl", "c-tran", "test_vit"), "torch": ("dlfl", "mcar")}
+FAMILIES = ("test_efficientnet", "tiny_export_vit", "tiny_export_swin")
+ALSO = {"openvino": ("csra", "dlfl", "c-tran", "tiny_export_vit"), "torch": ("dlfl", "mcar")}
 """Formats besides ONNX, for some models."""
+
+
+MEANT_FOR_TIMM = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
 @register_model
 def tiny_export_swin(**options: Any) -> SwinTransformer:
     """A shifted-window transformer small enough for a test: its map has channels last."""
     small = {"patch_size": 4, "window_size": 4, "embed_dim": 8, "depths": (1, 2), "num_heads": (1, 2)}
-    meant_for_timm = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
-    return SwinTransformer(**small, **{k: v for k, v in options.items() if k not in meant_for_timm})
+    return SwinTransformer(**small, **{k: v for k, v in options.items() if k not in MEANT_FOR_TIMM})
+
+
+@register_model
+def tiny_export_vit(**options: Any) -> VisionTransformer:
+    """timm's `test_vit` of two blocks in place of six, which are written alike."""
+    small = {"patch_size": 16, "embed_dim": 64, "depth": 2, "num_heads": 2, "mlp_ratio": 3}
+    given = {k: v for k, v in options.items() if k not in MEANT_FOR_TIMM}
+    return VisionTransformer(**small, dynamic_img_size=True, **given)
 
 
 class Patches(nn.Module):
@@ -88,17 +100,33 @@ def write(model: LabelModel, folder: Path, kinds: tuple[str, ...]) -> None:
         np.savez(folder / f"{n}.npz", logits=output.logits, maps=output.maps)
 
 
-def main(out: Path, run: Path) -> None:
-    """Write all of it."""
-    torch.set_num_threads(1)
-    # The exporter makes its table of operators anew for each model, a third of the time of these small ones.
-    registry = _registration.ONNXRegistry
-    registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))  # type: ignore[method-assign]
+def _save_once() -> None:
+    """A program that was written as ONNX is copied where it is asked for again: OpenVINO's is made by way of it."""
+    honest = graph.save_onnx
+    last: list[tuple[Any, Path]] = []
+
+    def save(exported: Any, file: Path, input_name: str, output_names: Sequence[str]) -> None:
+        if last and last[0][0] is exported:
+            shutil.copy(last[0][1], file)
+            return
+        honest(exported, file, input_name, output_names)
+        last[:] = [(exported, file)]
+
+    graph.save_onnx = save
+
+
+def write_models(out: Path) -> None:
+    """Every model."""
+    _save_once()
     for name, model in every_model().items():
         try:
             write(model, out / name, ("onnx", *(kind for kind, names in ALSO.items() if name in names)))
         except LabelwiseError as error:
             (out / name / "error.txt").write_text(str(error))
+
+
+def write_run(out: Path, run: Path) -> None:
+    """A finished run as it is, and tuned by other views."""
     export_run(run, out / "run-onnx", "onnx", images=10, tagger=True)
     export_run(run, out / "run-torch", "torch", images=4, maps=False)
     for word in ("flip", "multi-scale"):
@@ -107,5 +135,17 @@ def main(out: Path, run: Path) -> None:
         export_run(changed, out / f"run-{word}", "onnx", images=4, tagger=word == "flip")
 
 
+def main(out: Path, *run: Path) -> None:
+    """Write one of the two."""
+    torch.set_num_threads(1)
+    # The exporter makes its table of operators anew for each model, a third of the time of these small ones.
+    registry = _registration.ONNXRegistry
+    registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))  # type: ignore[method-assign]
+    if run:
+        write_run(out, *run)
+    else:
+        write_models(out)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

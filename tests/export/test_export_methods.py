@@ -31,8 +31,8 @@ def agree(engine: Engine, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_graphs_answer_as_the_model_does(name: str, exports: Path) -> None:
-    folder = exports / name
+def test_graphs_answer_as_the_model_does(name: str, graphs: Path) -> None:
+    folder = graphs / name
     assert not (folder / "error.txt").exists(), (folder / "error.txt").read_text()
     kinds = ["onnx", *(kind for kind, names in ALSO.items() if name in names)]
     assert {file.name for file in folder.iterdir()} >= {FILES[kind] for kind in kinds}
@@ -66,16 +66,16 @@ def test_openvino_adds_each_labels_own_bias(tmp_path: Path, seeded: torch.Genera
         np.testing.assert_allclose(engine(features)[0], expected.numpy(), atol=1e-4)
 
 
-def test_models_differ_between_pictures(exports: Path) -> None:
+def test_models_differ_between_pictures(graphs: Path) -> None:
     """Or agreement would say nothing."""
     for name in MODELS:
-        logits = np.load(exports / name / "4.npz")["logits"]
+        logits = np.load(graphs / name / "4.npz")["logits"]
         assert np.ptp(logits, axis=0).max() > 1e-4, name
         assert np.ptp(logits, axis=1).max() > 0.1, name
 
 
-def test_an_onnx_graph_says_what_it_takes(exports: Path) -> None:
-    graph = onnx.load(exports / "csra" / "model.onnx")
+def test_an_onnx_graph_says_what_it_takes(graphs: Path) -> None:
+    graph = onnx.load(graphs / "csra" / "model.onnx")
     assert [output.name for output in graph.graph.output] == ["logits", "maps"]
     (given,) = graph.graph.input
     assert (given.name, given.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
@@ -85,7 +85,7 @@ def test_an_onnx_graph_says_what_it_takes(exports: Path) -> None:
     assert [opset.version for opset in graph.opset_import if opset.domain == ""] == [OPSET]
 
 
-def test_maps_are_given_where_they_are_wanted(exports: Path) -> None:
-    engine = OnnxRuntime(exports / "csra" / "model.onnx", True)
+def test_maps_are_given_where_they_are_wanted(graphs: Path) -> None:
+    engine = OnnxRuntime(graphs / "csra" / "model.onnx", True)
     assert engine(pictures(2))[1] is None
-    assert OnnxRuntime(exports / "csra" / "model.onnx", False)(pictures(2), want_maps=True)[1] is None
+    assert OnnxRuntime(graphs / "csra" / "model.onnx", False)(pictures(2), want_maps=True)[1] is None

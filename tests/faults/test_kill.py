@@ -39,6 +39,7 @@ def _killed(config: Config, out: Path, moment: str, chance: random.Random) -> bo
             break
         if saved and moment == "saving" and any(part.exists() for part in parts):
             break
+        time.sleep(0.0005)  # which leaves the processor to the one that is waited for
     process.kill()
     process.join()
     return process.exitcode == -9

@@ -84,7 +84,7 @@ def test_shares_are_known_and_nothing_follows_from_them() -> None:
     assert not list(contradictions(done))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(rules(), STATES)
 def test_completion_is_sound_idempotent_and_changes_no_known_cell(some: Rules, drawn: np.ndarray) -> None:
     before = table(drawn)
@@ -107,7 +107,7 @@ def test_completion_is_sound_idempotent_and_changes_no_known_cell(some: Rules, d
         assert (fits[:, filled] == (done.values[i, filled] == 1)).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rules(), STATES, st.data())
 def test_more_known_cells_complete_no_fewer(some: Rules, drawn: np.ndarray, data: st.DataObject) -> None:
     # Truths that keep the rules, of which ever more is known.

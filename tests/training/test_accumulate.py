@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from labelwise.losses import Facts, UnknownLoss, build_loss
 from labelwise.losses.strategies import STRATEGIES
 from labelwise.methods import Method
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.training.config import make_config
+from labelwise.training.config import Config, make_config
 from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
 from labelwise.training.progress import Watch
@@ -107,6 +110,17 @@ def weights_after(folder: Path, case: dict[str, str], accumulate: int, rank: int
     return {"losses": torch.stack(told), **{n: p.detach() for n, p in trainer.method.named_parameters()}}
 
 
+@functools.cache
+def _of_the_joined(case: tuple[tuple[str, str], ...]) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        return weights_after(Path(folder), dict(case), 1)
+
+
+def of_the_joined(case: dict[str, str]) -> Any:
+    """Weights after steps of joined batches, the same for all that is compared with them."""
+    return _of_the_joined(tuple(case.items()))
+
+
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         torch.testing.assert_close(
@@ -116,7 +130,7 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(case.values()))
 def test_an_accumulated_step_is_that_of_the_joined_batch(tmp_path: Path, case: dict[str, str]) -> None:
-    one, two = (weights_after(tmp_path / str(n), case, n) for n in (1, 2))
+    one, two = of_the_joined(case), weights_after(tmp_path, case, 2)
     begun = dict(a_method(**case).named_parameters())
     assert max((one[name] - p).abs().max() for name, p in begun.items()) > 1e-3
     assert_close(two, one)
@@ -132,8 +146,8 @@ def _over_processes(folder: str) -> None:
 def test_it_is_so_over_two_processes(tmp_path: Path) -> None:
     tiny_runs.together(2, _over_processes, str(tmp_path))
     for rank in (0, 1):
-        for i, (case, found) in enumerate(zip(CASES, torch.load(tmp_path / f"{rank}.pt"), strict=True)):
-            assert_close(found, weights_after(tmp_path / f"one-{rank}-{i}", case, 1))
+        for case, found in zip(CASES, torch.load(tmp_path / f"{rank}.pt"), strict=True):
+            assert_close(found, of_the_joined(case))
 
 
 @pytest.mark.parametrize("unknown", ["csl", "vpu", "epr", "role"])
@@ -266,14 +280,26 @@ def test_the_rest_of_an_epoch_over_two_processes(tmp_path: Path) -> None:
         assert_close(torch.load(tmp_path / f"{rank}.pt"), expected)
 
 
+@pytest.fixture(scope="module")
+def whole(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Config, bytes]]:
+    """Settings that join some batches, and the weights of the run that nobody stops, made once for each number."""
+
+    @functools.cache
+    def made(accumulate: int) -> tuple[Config, bytes]:
+        optim, out = {"accumulate": accumulate}, tmp_path_factory.mktemp("whole")
+        config = make_config(tiny_runs.settings(f"parquet:{table}", optim=optim, epochs=2))
+        train(config, out / "run", quiet=True)
+        return config, (out / "run" / WEIGHTS).read_bytes()
+
+    return made
+
+
 @pytest.mark.parametrize(("steps", "accumulate"), [(1, 4), (2, 4), (3, 4), (1, 8)])
 def test_going_on_in_an_epoch_with_a_rest(
-    tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch, steps: int, accumulate: int
+    tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch, steps: int, accumulate: int
 ) -> None:
     """Six batches an epoch; a stop after the last step of the epoch is one of those."""
-    optim = {"accumulate": accumulate}
-    config = make_config(tiny_runs.settings(f"parquet:{table}", optim=optim, epochs=2))
-    train(config, tmp_path / "whole", quiet=True)
+    config, expected = whole(accumulate)
     stop, honest = StopRequest(), Trainer._step
 
     def step(self: Trainer, batches: Any) -> Any:
@@ -289,4 +315,4 @@ def test_going_on_in_an_epoch_with_a_rest(
             train(config, out, quiet=True, stop=stop)
     assert load_state(out / STATE)[0].step == steps
     train(config, out, quiet=True, resume=True)
-    assert (out / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+    assert (out / WEIGHTS).read_bytes() == expected

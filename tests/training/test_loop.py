@@ -51,13 +51,13 @@ def _lines(out: Path) -> list[dict[str, Any]]:
     [
         ("test_vit", {"save_every": 1}),
         ("test_resnet", {"save_every": 2, "ema": 0.0, "optim": {"name": "sgd", "accumulate": 2}}),
-        ("test_convnext", {"save_every": 4, "precision": "bf16", "patience": 1}),
+        ("test_convnext", {"save_every": 4, "precision": "bf16", "patience": 1, "epochs": 3}),
     ],
 )
 def test_a_run_that_was_stopped_ends_as_if_it_never_had_been(
     tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, changes: dict[str, Any]
 ) -> None:
-    changes = {**changes, "backbone": {"name": backbone, "weights": "none", "drop_path": 0.1}, "epochs": 3}
+    changes = {"epochs": 2, **changes, "backbone": {"name": backbone, "weights": "none", "drop_path": 0.1}}
     _run(table, tmp_path / "whole", **changes)
     out, resume = tmp_path / "stopped", False
     for steps in (0, 2, 5, 7):

@@ -171,13 +171,19 @@ def test_memory_is_saved_and_a_stopped_run_ends_as_one_left_alone(
 
     options = {"ll-cp": {"delta": 0.05}}.get(name, {})
     config = config_of(
-        table, {"known_proportion": 0.2}, unknown=named(name, **options), epochs=4, save_every=2, ema=0
+        table,
+        {"known_proportion": 0.2},
+        unknown=named(name, **options),
+        epochs=4,
+        batch_size=12,
+        save_every=2,
+        ema=0,
     )
     train(config, tmp_path / "whole", quiet=True)
     step = loop.Trainer._step
 
     def stopping(self: loop.Trainer, batches: Any) -> Any:
-        if self.progress.step == 15:  # of 24, in the midst of the third epoch
+        if self.progress.step == 11:  # of 16, in the midst of the third epoch
             raise KeyboardInterrupt
         return step(self, batches)
 
