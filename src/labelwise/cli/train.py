@@ -44,6 +44,10 @@ def train(
     unknown: Annotated[
         str | None, typer.Option(help="what the loss does with unknown labels  [default: auto]")
     ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(help="train in stages within this time, such as 10m, and keep the best", metavar="TIME"),
+    ] = None,
     assign: options.Assign = None,
     config: options.Settings = None,
     resume: options.Resume = False,
@@ -53,6 +57,7 @@ def train(
 
     Example: labelwise train --data csv:labels.csv --out runs/mine
     """
+    from labelwise.anytime import seconds_of, settings_of_plan, train_within
     from labelwise.experiments.sweep import merged
     from labelwise.reports import finish_report
     from labelwise.training.fit import train as run_training
@@ -78,7 +83,14 @@ def train(
         "batch_size": batch_size,
     }
     with options.going_on_by("train", out, *(["--no-report"] if no_report else [])) as stop:
-        made = options.laid_over(settings, given, assign)
-        run = run_training(made, out, resume=resume, stop=stop)
+        if resume and (begun := settings_of_plan(out)):
+            train_within(*begun, out, resume=True, stop=stop)
+        else:
+            made = options.laid_over(settings, given, assign)
+            if time is None:
+                run_training(made, out, resume=resume, stop=stop)
+            else:
+                chosen = frozenset(name for name, value in given.items() if value is not None)
+                train_within(made, seconds_of(time), out, chosen, resume=resume, stop=stop)
         if not no_report and is_first():
-            finish_report(run.path)
+            finish_report(out)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from labelwise.reports import sections
 from labelwise.reports.decided import decided
 from labelwise.reports.frequency import frequency
+from labelwise.reports.ladder import ladder, name_of
 from labelwise.reports.pictures import EvidenceSource, ImageSource, make_tiles
 from labelwise.reports.record import RunRecord, read_run
 from labelwise.reports.tallies import confident_errors, typical_finds
@@ -98,12 +99,13 @@ def render(record: RunRecord, gallery: dict[str, Any]) -> str:
     script = asset("report.js")
     return page(
         "report.html.j2",
-        run=record.path.resolve().name,
+        run=name_of(record),
         script=script,
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         head=sections.headline(record),
         decided=decided(record),
         training=sections.training(record),
+        ladder=ladder(record),
         labels=sections.label_rows(record),
         frequency=frequency(record),
         curves=sections.curves(record),

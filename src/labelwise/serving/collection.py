@@ -21,6 +21,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.export.hub import fetch
 from labelwise.serving.parts import Answers, Parts
 from labelwise.serving.predictor import Predictor, load
+from labelwise.training.run import folder_of
 
 PART = 4096
 _TELL_APART = ("checksums.json", "config.yaml", "labels.json", "model.safetensors")
@@ -154,7 +155,7 @@ def decoded(transform: ImageTransform, source: str | bytes) -> tuple[Tensor | No
 
 def fingerprint(model: str | Path) -> str:
     """A text that changes with whatever a model answers by: weights, settings, labels, thresholds."""
-    folder, digest = fetch(model), hashlib.sha256()
+    folder, digest = folder_of(fetch(model)), hashlib.sha256()
     for name in _TELL_APART:
         file = folder / name
         if file.is_file():

@@ -20,7 +20,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import ARTEFACT, Artefact
 from labelwise.export.engines import Eager, Engine, open_engine
 from labelwise.serving.given import Image, as_images, decoded, name_of, shared
-from labelwise.training.run import Run
+from labelwise.training.run import Run, folder_of
 from labelwise.types import LabelSet
 
 
@@ -243,7 +243,7 @@ def load(path: str | Path, device: str | None = None) -> Predictor:
     """
     from labelwise.export.hub import fetch
 
-    folder = fetch(path)
+    folder = folder_of(fetch(path))
     if (folder / ARTEFACT).is_file():
         artefact = Artefact.open(folder)
         transform = build_transform(artefact.preprocessing.transform(), train=False)

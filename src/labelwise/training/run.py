@@ -25,6 +25,13 @@ from labelwise.types import LabelPriors, LabelSet
 
 WEIGHTS = "model.safetensors"
 KEPT = "state/best.safetensors"
+STAGES, CHOSEN = "stages", "chosen.json"
+"""Where training within a time keeps its stages, and the name of the one that the folder answers as."""
+
+
+def folder_of(path: Path) -> Path:
+    """The folder itself, or that of the chosen stage where it holds stages."""
+    return path / STAGES / read_json(path / CHOSEN)["stage"] if (path / CHOSEN).is_file() else path
 
 
 @dataclass(frozen=True)
@@ -46,29 +53,29 @@ class Run:
         """Read a run's settings and labels.
 
         Args:
-            path: its folder.
+            path: its folder, or one of stages, of which the chosen one is opened.
             test_time: how it is to answer from now on, in place of its own setting; new decisions are then due.
 
         Raises:
             LabelwiseError: not a run, a damaged one, or one whose decisions were fitted under another `test_time`.
         """
-        path = Path(path)
-        if not (path / "config.yaml").is_file():
+        folder = folder_of(Path(path))
+        if not (folder / "config.yaml").is_file():
             raise LabelwiseError(
-                f"{path} holds no config.yaml",
+                f"{folder} holds no config.yaml",
                 "the folder that `labelwise train --out` wrote",
                 "check the path",
             )
-        stored = read_json(path / "labels.json")
-        labels, settings = LabelSet.from_json(stored), read_yaml(path / "config.yaml")
+        stored = read_json(folder / "labels.json")
+        labels, settings = LabelSet.from_json(stored), read_yaml(folder / "config.yaml")
         if test_time is not None:
-            return cls(path, make_config({**settings, "test_time": test_time}), labels)
-        run, fitted = cls(path, make_config(settings), labels), stored.get("test_time", NONE)
+            return cls(folder, make_config({**settings, "test_time": test_time}), labels)
+        run, fitted = cls(folder, make_config(settings), labels), stored.get("test_time", NONE)
         if run.config.test_time != fitted and stored.get("thresholds_from", NOTHING) != NOTHING:
             raise LabelwiseError(
                 f"{path} with test_time = {run.config.test_time}, and thresholds of scores under {fitted}",
                 "thresholds and calibration of the scores that they decide about",
-                f"run: labelwise tune {path} --test-time {run.config.test_time}",
+                f"run: labelwise tune {folder} --test-time {run.config.test_time}",
             )
         return run
 

@@ -1,0 +1,175 @@
+"""What is done within a time: the stages, how long each should take, and why it was chosen."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from labelwise.anytime.speed import Speed
+from labelwise.data.cache import cache_folder
+from labelwise.data.dataset import Dataset
+from labelwise.errors import LabelwiseError
+from labelwise.training.config import Config
+
+SIZES = (160, 192, 224, 288, 320, 384, 448, 512, 576)
+"""Sides in pixels that a plan chooses from."""
+EPOCHS = 8
+"""Epochs of a head on stored maps."""
+FEW_IMAGES = 600
+"""Training images up to which `csra` is the first head: results/voc-small.csv."""
+SHARE = 0.8
+"""Share of the time that the estimates may fill; the rest is for what they miss."""
+SHORTEST = 20.0
+"""Seconds under which no plan is made."""
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training.
+
+    Args:
+        name: of its folder under `RUN/stages`.
+        settings: laid over the run's own, by dotted names.
+        seconds: estimate.
+        why: the reason for it, one sentence.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages in their order, the simplest first.
+
+    Args:
+        seconds: of all of it.
+        stages: see `Stage`.
+        judging: estimated seconds of judging the test images once, at the end.
+    """
+
+    seconds: float
+    stages: tuple[Stage, ...]
+    judging: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        return {"format": 1, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Plan:
+        """The plan that `to_json` gave."""
+        stages = tuple(Stage(**stage) for stage in stored["stages"])
+        return cls(stored["seconds"], stages, stored["judging"])
+
+    def lines(self) -> Iterator[str]:
+        """The plan for people."""
+        yield f"plan for {self.seconds:.0f} s: {len(self.stages)} stages, each a whole run, the best by val is kept"
+        for stage in self.stages:
+            yield f"  {stage.name}: about {stage.seconds:.0f} s; {stage.why}"
+        if self.judging:
+            yield f"  test images, judged once: about {self.judging:.0f} s"
+        if (total := sum(stage.seconds for stage in self.stages) + self.judging) > self.seconds:
+            yield f"warning: even this takes about {total:.0f} s, more than the time that was given"
+
+
+def seconds_of(text: str) -> float:
+    """A time such as `90s`, `10m` or `1.5h`, in seconds.
+
+    Raises:
+        LabelwiseError: another text, or a time too short for any plan.
+
+    >>> seconds_of("10m"), seconds_of("1.5h")
+    (600.0, 5400.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
+    if match is None:
+        raise LabelwiseError(f"--time {text}", "a number and a unit, such as 90s, 10m or 1.5h", "correct it")
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds < SHORTEST:
+        raise LabelwiseError(f"--time {text}", f"at least {SHORTEST:.0f}s", "give it more time")
+    return seconds
+
+
+def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, given: frozenset[str]) -> Plan:
+    """The stages that fit.
+
+    A linear probe comes first, at the largest size whose maps take a tenth of the time, then heads on stored maps at
+    the largest size that the rest of the time and the originals justify.
+
+    Args:
+        config: settings of the run; those that are `given` are kept.
+        dataset: with its splits.
+        seconds: of all of it.
+        speed: as measured on this machine.
+        given: dotted names of settings that the person chose.
+    """
+    splits = dataset.splits()
+    learned, judged = splits.get("train", 0) + splits.get("val", 0), splits.get("test", 0)
+    sizes = (config.image_size,) if "image_size" in given else tuple(s for s in SIZES if s <= speed.largest)
+    sizes = sizes or SIZES[:1]
+
+    def maps(size: int) -> float:
+        return learned * speed.map(size)
+
+    first = max((s for s in sizes if maps(s) + judged * speed.map(s) < SHARE * seconds / 4), default=sizes[0])
+    probe = {"method": "baseline-gap", "optim.name": "exact", "image_size": first, "backbone.freeze": True}
+    stages = [Stage(f"1-probe-{first}", probe, maps(first) + speed.solving, "a whole run at once")]
+    heads = _heads(config, splits.get("train", 0), given)
+    room = SHARE * seconds - stages[0].seconds
+    epochs = config.epochs if "epochs" in given else EPOCHS
+    steps = epochs * max(1, splits.get("train", 0) // config.batch_size)
+
+    def head(name: str, size: int) -> float:
+        return steps * speed.step(name, size, config.batch_size)
+
+    def total(size: int) -> float:
+        own = maps(size) if size != first else 0.0
+        return own + head(heads[0][0], size) + judged * speed.map(size) + _disk(dataset, size, speed)
+
+    fits = [size for size in sizes if total(size) <= room]
+    if not fits:
+        return Plan(seconds, tuple(stages), judged * speed.map(first))
+    size, own = fits[-1], maps(fits[-1]) if fits[-1] != first else 0.0
+    room -= judged * speed.map(size)
+    for name, options, why in heads:
+        needed = own + head(name, size)
+        if needed > room and len(stages) > 1:
+            continue
+        settings = {**options, "image_size": size, "backbone.freeze": True, "epochs": epochs}
+        stages.append(Stage(f"{len(stages) + 1}-{name}-{size}", settings, needed, why))
+        room, own = room - needed, 0.0
+    return Plan(seconds, tuple(stages), judged * speed.map(size))
+
+
+def _heads(config: Config, images: int, given: frozenset[str]) -> list[tuple[str, dict[str, Any], str]]:
+    """Methods to try, the likeliest first, with their settings and the evidence for them."""
+    if "method" in given:
+        return [(config.method, {"method": config.method}, "the method that was given")]
+    ssgrl: dict[str, Any] = {"method": "ssgrl", "discriminative.weight": 0.1}
+    few = [
+        ("csra", {"method": "csra"}, f"best with up to {FEW_IMAGES} images (results/voc-small.csv)"),
+        ("ssgrl", ssgrl, "second to it there"),
+    ]
+    many = [
+        ("ssgrl", ssgrl, "best on frozen maps (results/voc-methods.csv)"),
+        ("dlfl", {"method": "dlfl"}, "second to it there"),
+    ]
+    return few if images <= FEW_IMAGES else many
+
+
+def _disk(dataset: Dataset, size: int, speed: Speed) -> float:
+    """Infinity where the maps would fill more than half of the disk's free room, else 0."""
+    splits = dataset.splits()
+    wanted = (splits.get("train", 0) + splits.get("val", 0)) * speed.bytes_of_map(size)
+    place = Path(cache_folder())
+    while not place.exists():
+        place = place.parent
+    return float("inf") if wanted > shutil.disk_usage(place).free / 2 else 0.0

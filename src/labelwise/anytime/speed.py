@@ -1,0 +1,140 @@
+"""How fast this machine decodes, computes maps and trains heads, measured in a few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+import torch
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.decode import UnreadableImage
+from labelwise.data.transforms import build_transform
+from labelwise.errors import LabelwiseError
+from labelwise.methods import create_method
+from labelwise.training.config import Config
+
+SAMPLE = 12
+"""Images that are decoded."""
+_BASE = 224
+"""Side at which the backbone is timed; its time grows with the area."""
+_UNLIKELY = 1.3
+"""How much longer a step of training takes than the head's forward and backward pass."""
+
+
+@dataclass
+class Speed:
+    """Seconds of the parts of a plan.
+
+    Args:
+        decoding: of an image, decoded and resized by all processes together.
+        forward: of an image of 224 by 224 pixels through the backbone.
+        largest: a side that the originals justify.
+        channels, stride: of the backbone's map.
+        solving: of the linear probe.
+        labels: how many there are.
+        device: where it is computed.
+    """
+
+    decoding: float
+    forward: float
+    largest: int
+    channels: int
+    stride: int
+    solving: float
+    labels: tuple[str, ...]
+    device: torch.device
+    _steps: dict[tuple[str, int, int], float] = field(default_factory=dict)
+
+    @classmethod
+    def measured(cls, config: Config, dataset: Dataset, device: torch.device, workers: int) -> Speed:
+        """Time a few images of the training split, and the backbone on two batches.
+
+        Raises:
+            LabelwiseError: no image of the sample can be read.
+        """
+        rows = dataset.split("train")
+        transform = build_transform(config.model_copy(update={"image_size": _BASE}).one_view(), train=False)
+        sides, decoding, images = [], [], []
+        for i in range(0, len(rows), max(1, len(rows) // SAMPLE)):
+            start = time.perf_counter()
+            try:
+                image = rows[i].image
+                images.append(transform(image))
+            except (UnreadableImage, LabelwiseError):
+                continue
+            decoding.append(time.perf_counter() - start)
+            sides.append(min(image.shape[-2:]))
+        if not images:
+            raise LabelwiseError(
+                "no image of a sample that can be read", "readable images", "run: labelwise data check"
+            )
+        method = create_method(
+            "baseline-gap",
+            dataset.labels,
+            config.backbone.name,
+            weights="none",
+            image_size=_BASE,
+            freeze=True,
+            stage=config.backbone.stage,
+        )
+        backbone = method.model.backbone.eval().to(device)
+        batch = torch.stack(images[:8]).to(device)
+        with torch.inference_mode():
+            found = backbone(batch)
+            forward = _timed(lambda: backbone(batch), device) / len(batch)
+        return cls(
+            median(decoding) / max(1, workers),
+            forward,
+            max(_BASE, round(1.2 * median(sides))),
+            found.shape[1],
+            _BASE // found.shape[-1],
+            2.0 + len(rows) * len(dataset.labels) * 2e-5,
+            tuple(dataset.labels),
+            device,
+        )
+
+    def map(self, size: int) -> float:
+        """Seconds of an image's map at a side in pixels."""
+        return self.decoding + self.forward * (size / _BASE) ** 2
+
+    def bytes_of_map(self, size: int) -> float:
+        """Bytes of a stored map."""
+        return 2.0 * self.channels * (size / self.stride) ** 2
+
+    def step(self, method: str, size: int, batch_size: int) -> float:
+        """Seconds of a training step of a method's head on stored maps."""
+        key = (method, size, batch_size)
+        if key not in self._steps:
+            side = max(1, size // self.stride)
+            maps = torch.randn(batch_size, self.channels, side, side, device=self.device)
+            model = create_method(method, self.labels, _Nothing(self.channels)).model.to(self.device)
+
+            def work() -> None:
+                model(maps, is_map=True).logits.sum().backward()
+
+            work()
+            self._steps[key] = _UNLIKELY * _timed(work, self.device)
+        return self._steps[key]
+
+
+class _Nothing(torch.nn.Identity):
+    """In place of a backbone, for heads that read maps."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out_channels = channels
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the quicker of two calls."""
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

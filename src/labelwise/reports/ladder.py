@@ -1,0 +1,45 @@
+"""The report's table of the stages of a training within a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from labelwise.reports.record import RunRecord
+from labelwise.reports.sections import percent
+from labelwise.training.run import STAGES
+
+
+def name_of(run: RunRecord) -> str:
+    """What the run is called: its folder, or that of all its stages."""
+    folder = run.path.resolve()
+    return (folder.parent.parent if folder.parent.name == STAGES else folder).name
+
+
+def ladder(run: RunRecord) -> list[dict[str, str]]:
+    """A row for each stage: name, seconds, val mAP, its gain with the 95 % interval, and what became of it.
+
+    Empty for a run that is no stage.
+    """
+    file = run.path.resolve().parent.parent / "plan.json"
+    if run.path.resolve().parent.name != STAGES or not file.is_file():
+        return []
+    return [_row(stage) for stage in json.loads(file.read_text(encoding="utf-8"))["ladder"]]
+
+
+def _row(stage: Mapping[str, Any]) -> dict[str, str]:
+    if "left_out" in stage:
+        told = {"seconds": "", "map": "", "gain": ""}
+        return {"name": stage["stage"], **told, "fate": f"left out: {stage['left_out']}"}
+    gain = ""
+    if "gain" in stage:
+        ends = " to ".join(f"{100 * stage[end]:+.1f}" for end in ("low", "high"))
+        gain = f"{100 * stage['gain']:+.1f} ({ends}) over {stage['against']}"
+    return {
+        "name": stage["stage"],
+        "seconds": f"{stage['seconds']:.0f}",
+        "map": percent(stage["val_mAP"]),
+        "gain": gain,
+        "fate": "chosen" if stage["chosen"] else "not better beyond noise",
+    }

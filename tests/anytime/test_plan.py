@@ -1,0 +1,157 @@
+"""Plans: what fits in a time, what is kept of what a person chose, and how a plan grows with the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny_runs
+from labelwise.anytime import plan as room
+from labelwise.anytime.plan import Plan, make_plan, seconds_of
+from labelwise.anytime.speed import Speed
+from labelwise.data import Dataset, read
+from labelwise.errors import LabelwiseError
+from labelwise.training.config import Config, make_config
+
+
+@dataclass
+class Clockwork(Speed):
+    """A machine whose times are given."""
+
+    head: float = 0.05
+
+    def step(self, method: str, size: int, batch_size: int) -> float:
+        return self.head * (size / 224) ** 2 * (2 if method == "dlfl" else 1)
+
+
+SPEED = Clockwork(0.01, 0.02, 500, 1280, 32, 2.0, ("a",), torch.device("cpu"))
+
+
+@pytest.fixture
+def data(table: Path) -> Dataset:
+    """48 images to learn from, 16 to choose by and 17 to judge, a hundred times over."""
+    data = read(f"parquet:{table}")
+    return data.take([i for _ in range(100) for i in range(len(data))])
+
+
+@pytest.fixture
+def config(table: Path) -> Config:
+    """Settings of a run on them."""
+    return make_config({"data": {"source": f"parquet:{table}"}})
+
+
+def plan(config: Config, data: Dataset, seconds: float, given: tuple[str, ...] = ()) -> Plan:
+    return make_plan(config, data, seconds, SPEED, frozenset(given))
+
+
+def side(stage: room.Stage) -> int:
+    return stage.settings["image_size"]
+
+
+def test_a_plan_fits_and_grows_with_the_time(config: Config, data: Dataset) -> None:
+    sizes = [0]
+    for seconds in (300, 600, 1200, 3600, 20_000):
+        made = plan(config, data, seconds)
+        assert made.stages[0].settings["optim.name"] == "exact"
+        total = sum(stage.seconds for stage in made.stages) + made.judging
+        assert total <= seconds, made
+        sizes.append(side(made.stages[-1]))
+        assert [side(stage) for stage in made.stages[1:]] == [sizes[-1]] * (len(made.stages) - 1)
+        assert make_config(_laid(config, made.stages[-1])).backbone.freeze
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == max(size for size in room.SIZES if size <= SPEED.largest)
+    assert len({*sizes}) > 3
+
+
+def _laid(config: Config, stage: room.Stage) -> dict:
+    from labelwise.training.assigning import put
+
+    settings = config.model_dump(mode="json")
+    for name, value in stage.settings.items():
+        put(settings, name, value)
+    return settings
+
+
+def test_stages_cost_what_their_parts_cost(config: Config, data: Dataset) -> None:
+    made = plan(config, data, 20_000)
+    size = side(made.stages[1])
+    maps = 6400 * (0.01 + 0.02 * (size / 224) ** 2)
+    head = room.EPOCHS * (4800 // 32) * 0.05 * (size / 224) ** 2
+    first = side(made.stages[0])
+    assert made.stages[0].seconds == pytest.approx(6400 * SPEED.map(first) + 2)
+    assert made.stages[1].seconds == pytest.approx((0 if first == size else maps) + head)
+    assert made.stages[2].seconds == pytest.approx(2 * head)  # its maps are there by then
+    assert made.judging == pytest.approx(1700 * SPEED.map(size))
+
+
+def test_a_time_too_short_for_any_stage_is_said(config: Config, data: Dataset) -> None:
+    made = plan(config, data, 60)
+    assert [side(stage) for stage in made.stages] == [room.SIZES[0]]
+    total = made.stages[0].seconds + made.judging
+    assert f"even this takes about {total:.0f} s" in list(made.lines())[-1]
+    assert not any("even this" in line for line in plan(config, data, 600).lines())
+
+
+def test_what_a_person_chose_is_kept(config: Config, data: Dataset) -> None:
+    chosen = config.model_copy(update={"method": "mcar", "image_size": 320, "epochs": 3})
+    made = plan(chosen, data, 20_000, ("method", "image_size", "epochs"))
+    assert [side(stage) for stage in made.stages] == [320, 320]
+    assert made.stages[1].settings["method"] == "mcar"
+    assert made.stages[1].settings["epochs"] == 3
+
+
+def test_few_images_are_learned_by_another_head(config: Config, data: Dataset) -> None:
+    few = data.take(range(81))
+    assert plan(config, few, 3600).stages[1].settings["method"] == "csra"
+    assert plan(config, data, 3600).stages[1].settings["method"] == "ssgrl"
+
+
+def test_small_originals_are_not_enlarged(config: Config, data: Dataset) -> None:
+    speed = replace(SPEED, largest=230)
+    made = make_plan(config, data, 1e6, speed, frozenset())
+    assert {side(stage) for stage in made.stages} == {224}
+
+
+def test_maps_that_the_disk_cannot_hold_are_not_planned(
+    config: Config, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 2.2 * 6400 * SPEED.bytes_of_map(320)
+
+    class Usage:
+        def __init__(self, path: object) -> None:
+            self.free = free
+
+    monkeypatch.setattr(room.shutil, "disk_usage", Usage)
+    assert side(plan(config, data, 1e6).stages[1]) == 320
+
+
+def test_a_plan_is_read_back(config: Config, data: Dataset) -> None:
+    made = plan(config, data, 600)
+    assert Plan.from_json(made.to_json()) == made
+    assert len(list(made.lines())) == len(made.stages) + 2
+
+
+@pytest.mark.parametrize("text", ["2s", "19.9s"])
+def test_too_short_a_time_is_refused(text: str) -> None:
+    with pytest.raises(LabelwiseError, match=f"--time {text}; expected at least 20s"):
+        seconds_of(text)
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "ten minutes", "-5m", "1e3s", "5d"])
+def test_other_texts_are_no_time(text: str) -> None:
+    with pytest.raises(LabelwiseError, match="a number and a unit, such as"):
+        seconds_of(text)
+
+
+def test_a_machine_is_measured(tmp_path: Path) -> None:
+    source = f"csv:{tiny_runs.photographs(tmp_path, 8, 4, 4)}"
+    config = make_config(tiny_runs.settings(source))
+    speed = Speed.measured(config, read(source), torch.device("cpu"), 1)
+    assert (speed.channels, speed.stride) == (64, 16)
+    assert 0 < speed.map(224) < 5
+    assert speed.map(448) > speed.map(224) > speed.decoding
+    assert speed.bytes_of_map(224) == 2 * 64 * 14 * 14
+    assert speed.step("csra", 224, 8) > 0
