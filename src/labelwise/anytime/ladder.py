@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from labelwise.training.assigning import put
 from labelwise.training.config import Config, make_config
 from labelwise.training.files import read_json, write_json
 from labelwise.training.fit import train
+from labelwise.training.loaders import decoding_processes
+from labelwise.training.mistakes import warn_of_mistakes
 from labelwise.training.progress import Watch
 from labelwise.training.run import CHOSEN, STAGES, Run
 from labelwise.training.splitting import with_splits
@@ -106,6 +108,7 @@ def train_within(
         raise LabelwiseError(
             "--time for data without a val split", "validation images to choose by", "leave --time out"
         )
+    overlaps = warn_of_mistakes(dataset, config, watch.say)
     learned = dataset.split("+".join(name for name in ("train", "val") if dataset.splits().get(name)))
     ladder = _opened(out, config, dataset, seconds, given, resume)
     for line in ladder.plan.lines():
@@ -124,7 +127,7 @@ def train_within(
             ladder.rows.append(_climb(ladder, stage, learned, resume, quiet, stop, watch))
         ladder.save()
     chosen = Run.open(out)
-    _judge_test(chosen, dataset, watch)
+    _judge_test(chosen, dataset, overlaps.get("test", {}), watch)
     watch.say(f"chosen: {ladder.chosen}, after {before + time.perf_counter() - began:.0f} s")
     return chosen
 
@@ -162,7 +165,7 @@ def _opened(
         ladder.save()
         return ladder
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    speed = Speed.measured(config, dataset, device, max(1, config.workers))
+    speed = Speed.measured(config, dataset, device, decoding_processes(config.workers))
     ladder = _Ladder(out, config, make_plan(config, dataset, seconds, speed, given), [])
     out.mkdir(parents=True, exist_ok=True)
     ladder.save()
@@ -237,14 +240,14 @@ def _settings(config: Config, over: Mapping[str, Any]) -> Config:
     return make_config(settings)
 
 
-def _judge_test(run: Run, dataset: Dataset, watch: Watch) -> None:
+def _judge_test(run: Run, dataset: Dataset, overlap: Mapping[str, Any], watch: Watch) -> None:
     """Judge the chosen stage on the test images, once."""
     file = run.path / "results.json"
     record = read_json(file)
     if not dataset.splits().get("test") or "test" in record["splits"]:
         return
-    workers = max(1, run.config.workers)
-    result = evaluate(run, dataset, "test", workers=workers)
+    result = evaluate(run, dataset, "test", workers=decoding_processes(run.config.workers))
+    result = replace(result, conditions={**result.conditions, **overlap})
     result.scores.save(run.path / "scores" / "test.npz", dataset.split("test"))
     record["splits"]["test"] = result.to_json()
     write_json(file, record)

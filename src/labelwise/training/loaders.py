@@ -17,14 +17,19 @@ from labelwise.training.progress import Watch
 from labelwise.training.test_time import NONE
 
 
+def decoding_processes(wanted: int) -> int:
+    """So many processes; where -1 is wanted, one less than there are cores, and 8 at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return wanted if wanted >= 0 else min(8, max(0, cores - 1))
+
+
 class Loaders:
     """Loaders of photographs, or of stored maps where the backbone is frozen; closed together."""
 
     def __init__(self, config: Config, backbone: Any, accelerator: Accelerator, watch: Watch) -> None:
         self._config, self._backbone, self._watch, self._accelerator = config, backbone, watch, accelerator
         self._share = {"rank": accelerator.process_index, "world": accelerator.num_processes}
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.workers = config.workers if config.workers >= 0 else min(8, max(0, cores - 1))
+        self.workers = decoding_processes(config.workers)
         self._open: list[Any] = []
 
     def train(self, rows: Dataset) -> TrainLoader:
