@@ -14,7 +14,8 @@ import jaxtyping
 from beartype import BeartypeConf, beartype
 from jaxtyping import _decorator
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=jaxtyping.TypeCheckError))
+"""What it refuses is a `TypeError`, as jaxtyping's own are: the library takes some for a file of another form."""
 _with_shapes = _decorator.jaxtyped
 
 

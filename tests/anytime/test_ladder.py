@@ -118,7 +118,7 @@ def test_stopped_anywhere_it_ends_as_if_it_never_had_been(config: Config, tmp_pa
     train_within(config, 600, tmp_path / "whole", quiet=True)
     expected = files(tmp_path / "whole")
     stops = 0
-    for looks in (1, 3, 6, 9, 12, 15, 18):
+    for looks in (1, 6, 12, 17):
         out = tmp_path / f"stopped{looks}"
         try:
             train_within(config, 600, out, quiet=True, stop=Asks(looks))
@@ -130,7 +130,7 @@ def test_stopped_anywhere_it_ends_as_if_it_never_had_been(config: Config, tmp_pa
             assert begun is not None
             train_within(*begun, out, resume=True, quiet=True)
         assert files(out) == expected, looks
-    assert stops > 4
+    assert stops > 2
 
 
 def test_a_stage_that_ended_unnoticed_is_compared_again(

@@ -108,6 +108,9 @@ def _package(folder: Path, monkeypatch: pytest.MonkeyPatch, *models: str) -> Non
     info = folder / "little_sentences-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: little-sentences\nVersion: 1.0\n")
+    for name in models:
+        (folder / "little_sentences" / name).mkdir(parents=True, exist_ok=True)
+        (folder / "little_sentences" / name / "modules.json").touch()
     (info / "RECORD").write_text("".join(f"little_sentences/{name}/modules.json,,\n" for name in models))
     monkeypatch.syspath_prepend(str(folder))
 
@@ -116,7 +119,7 @@ def test_a_package_that_holds_a_model_is_read(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _package(tmp_path, monkeypatch, "model")
-    shutil.copytree(model, tmp_path / "little_sentences" / "model")
+    shutil.copytree(model, tmp_path / "little_sentences" / "model", dirs_exist_ok=True)
     found = read_vectors("package:little-sentences", NAMES)
     np.testing.assert_array_equal(found.vectors, read_vectors(str(model), NAMES).vectors)
 

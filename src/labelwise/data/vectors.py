@@ -193,13 +193,14 @@ def _model_folder(source: str) -> Path | None:
             f"one {MODULES}",
             "name the folder of one of them",
         )
-    return Path(str(models[0].locate())).parent if models else None
+    return models[0].parent if models else None
 
 
-def _files(source: str) -> list[metadata.PackagePath]:
+def _files(source: str) -> list[Path]:
+    """The files of an installed package."""
     name = source.removeprefix("package:")
     try:
-        return list(metadata.files(name) or [])
+        return [Path(str(file.locate())) for file in metadata.files(name) or []]
     except metadata.PackageNotFoundError:
         raise LabelwiseError(
             f"vectors {source!r}", "an installed package", f"run: pip install {name}"
@@ -224,13 +225,11 @@ def _from_package(source: str, wanted: set[str]) -> dict[str, np.ndarray]:
     return {word: np.asarray(array[i], np.float32) for word, i in first.items()}
 
 
-def _read(
-    name: str, list_: metadata.PackagePath, array_: metadata.PackagePath
-) -> tuple[list[str], np.ndarray]:
+def _read(name: str, list_: Path, array_: Path) -> tuple[list[str], np.ndarray]:
     """A package's words and its array, a row a word."""
     try:
-        words = [str(word) for word in pq.read_table(str(list_.locate())).column(0).to_pylist()]
-        array = np.load(str(array_.locate()), mmap_mode="r")
+        words = [str(word) for word in pq.read_table(list_).column(0).to_pylist()]
+        array = np.load(array_, mmap_mode="r")
     except (OSError, ValueError, IndexError) as error:  # pyarrow's errors are among them
         raise LabelwiseError(
             f"package {name!r} ({first_line(error)})", "readable words and vectors", f"install {name} anew"
