@@ -205,3 +205,9 @@ def test_a_damaged_package_is_refused(package: Path, name: str) -> None:
     assert says.endswith("; expected readable words and vectors; install little-vectors anew")
     (package / name).unlink()
     assert refused("package:little-vectors").endswith("; install little-vectors anew")
+
+
+def test_a_missing_file_is_named_whatever_reads_the_metadata(package: Path) -> None:
+    pytest.importorskip("importlib_metadata", reason="importlib_metadata is not installed")
+    (package / "words.parquet").unlink()
+    assert refused("package:little-vectors").endswith("; install little-vectors anew")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -197,10 +198,17 @@ def _model_folder(source: str) -> Path | None:
 
 
 def _files(source: str) -> list[Path]:
-    """The files of an installed package."""
+    """The files that an installed package lists, also those that are gone.
+
+    `metadata.files` leaves these out as soon as the package importlib_metadata has been imported.
+    """
     name = source.removeprefix("package:")
     try:
-        return [Path(str(file.locate())) for file in metadata.files(name) or []]
+        found = metadata.distribution(name)
+        record = found.read_text("RECORD")
+        names = [row[0] for row in csv.reader((record or "").splitlines()) if row]
+        names = names or [str(file) for file in found.files or []]
+        return [Path(str(found.locate_file(one))) for one in names]
     except metadata.PackageNotFoundError:
         raise LabelwiseError(
             f"vectors {source!r}", "an installed package", f"run: pip install {name}"
