@@ -24,7 +24,7 @@ class Clockwork(Speed):
     head: float = 0.05
 
     def step(self, method: str, size: int, batch_size: int) -> float:
-        return self.head * (size / 224) ** 2 * (2 if method == "dlfl" else 1)
+        return self.head * (size / 224) ** 2 * {"dlfl": 2, "baseline-mlp": 0.2}.get(method, 1)
 
 
 SPEED = Clockwork(0.01, 0.02, 500, 1280, 32, 2.0, ("a",), torch.device("cpu"))
@@ -82,8 +82,10 @@ def test_stages_cost_what_their_parts_cost(config: Config, data: Dataset) -> Non
     head = room.EPOCHS * (4800 // 32) * 0.05 * (size / 224) ** 2
     first = side(made.stages[0])
     assert made.stages[0].seconds == pytest.approx(6400 * SPEED.map(first) + 2)
-    assert made.stages[1].seconds == pytest.approx((0 if first == size else maps) + head)
-    assert made.stages[2].seconds == pytest.approx(2 * head)  # its maps are there by then
+    assert [stage.settings["method"] for stage in made.stages[1:]] == ["baseline-mlp", "ssgrl", "dlfl"]
+    assert made.stages[1].seconds == pytest.approx((0 if first == size else maps) + 0.2 * head)
+    assert made.stages[2].seconds == pytest.approx(head)  # its maps are there by then
+    assert made.stages[3].seconds == pytest.approx(2 * head)
     assert made.judging == pytest.approx(1700 * SPEED.map(size))
 
 
@@ -103,10 +105,16 @@ def test_what_a_person_chose_is_kept(config: Config, data: Dataset) -> None:
     assert made.stages[1].settings["epochs"] == 3
 
 
+def test_where_no_rich_head_fits_the_cheapest_is_taken(config: Config, data: Dataset) -> None:
+    slow = replace(SPEED, head=5.0)
+    made = make_plan(config, data, 2000, slow, frozenset())
+    assert [stage.settings["method"] for stage in made.stages[1:]] == ["baseline-mlp"]
+
+
 def test_few_images_are_learned_by_another_head(config: Config, data: Dataset) -> None:
     few = data.take(range(81))
-    assert plan(config, few, 3600).stages[1].settings["method"] == "csra"
-    assert plan(config, data, 3600).stages[1].settings["method"] == "ssgrl"
+    methods = [stage.settings["method"] for stage in plan(config, few, 3600).stages[1:]]
+    assert methods == ["baseline-mlp", "csra", "ssgrl"]
 
 
 def test_small_originals_are_not_enlarged(config: Config, data: Dataset) -> None:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from labelwise.anytime.speed import Speed
 from labelwise.data.cache import cache_folder
@@ -20,7 +20,7 @@ SIZES = (160, 192, 224, 288, 320, 384, 448, 512, 576)
 EPOCHS = 8
 """Epochs of a head on stored maps."""
 FEW_IMAGES = 600
-"""Training images up to which `csra` is the first head: results/voc-small.csv."""
+"""Training images up to which `csra` is the likeliest head: results/voc-small.csv."""
 SHARE = 0.8
 """Share of the time that the estimates may fill; the rest is for what they miss."""
 SHORTEST = 20.0
@@ -101,8 +101,9 @@ def seconds_of(text: str) -> float:
 def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, given: frozenset[str]) -> Plan:
     """The stages that fit.
 
-    A linear probe comes first, at the largest size whose maps take a tenth of the time, then heads on stored maps at
-    the largest size that the rest of the time and the originals justify.
+    A linear probe comes first, at the largest size whose maps take a fifth of the time, then heads on stored maps, from
+    simple to rich. Their size is the largest at which the likeliest head fits in the rest of the time, is no more than
+    the originals justify, and has maps that the disk can hold; where it fits at none, that of the cheapest head.
 
     Args:
         config: settings of the run; those that are `given` are kept.
@@ -122,7 +123,7 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     first = max((s for s in sizes if maps(s) + judged * speed.map(s) < SHARE * seconds / 4), default=sizes[0])
     probe = {"method": "baseline-gap", "optim.name": "exact", "image_size": first, "backbone.freeze": True}
     stages = [Stage(f"1-probe-{first}", probe, maps(first) + speed.solving, "a whole run at once")]
-    heads = _heads(config, splits.get("train", 0), given)
+    best, *others = _heads(config, splits.get("train", 0), given)
     room = SHARE * seconds - stages[0].seconds
     epochs = config.epochs if "epochs" in given else EPOCHS
     steps = epochs * max(1, splits.get("train", 0) // config.batch_size)
@@ -130,39 +131,50 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     def head(name: str, size: int) -> float:
         return steps * speed.step(name, size, config.batch_size)
 
-    def total(size: int) -> float:
+    def fits(name: str, size: int) -> bool:
         own = maps(size) if size != first else 0.0
-        return own + head(heads[0][0], size) + judged * speed.map(size) + _disk(dataset, size, speed)
+        total = own + head(name, size) + judged * speed.map(size) + _disk(dataset, size, speed)
+        return total <= room
 
-    fits = [size for size in sizes if total(size) <= room]
-    if not fits:
+    sized = [(one, size) for one in (best, *others[:1]) for size in reversed(sizes) if fits(one.name, size)]
+    if not sized:
         return Plan(seconds, tuple(stages), judged * speed.map(first))
-    size, own = fits[-1], maps(fits[-1]) if fits[-1] != first else 0.0
-    room -= judged * speed.map(size)
-    for name, options, why in heads:
-        needed = own + head(name, size)
-        if needed > room and len(stages) > 1:
-            continue
-        settings = {**options, "image_size": size, "backbone.freeze": True, "epochs": epochs}
-        stages.append(Stage(f"{len(stages) + 1}-{name}-{size}", settings, needed, why))
-        room, own = room - needed, 0.0
+    main, size = sized[0]
+    own = maps(size) if size != first else 0.0
+    room -= own + head(main.name, size) + judged * speed.map(size)
+    taken = [main]
+    for other in others:
+        if other is not main and head(other.name, size) <= room:
+            taken.append(other)
+            room -= head(other.name, size)
+    for one in sorted(taken, key=lambda one: one.rank):
+        settings = {**one.settings, "image_size": size, "backbone.freeze": True, "epochs": epochs}
+        name = f"{len(stages) + 1}-{one.name}-{size}"
+        stages.append(Stage(name, settings, own + head(one.name, size), one.why))
+        own = 0.0  # its maps are there from then on
     return Plan(seconds, tuple(stages), judged * speed.map(size))
 
 
-def _heads(config: Config, images: int, given: frozenset[str]) -> list[tuple[str, dict[str, Any], str]]:
-    """Methods to try, the likeliest first, with their settings and the evidence for them."""
+class _Head(NamedTuple):
+    """A method to try, its settings, the evidence for it, and its place from simple to rich."""
+
+    name: str
+    settings: Mapping[str, Any]
+    why: str
+    rank: int
+
+
+def _heads(config: Config, images: int, given: frozenset[str]) -> list[_Head]:
+    """Methods to try: the likeliest, then the cheapest, then a second one."""
     if "method" in given:
-        return [(config.method, {"method": config.method}, "the method that was given")]
-    ssgrl: dict[str, Any] = {"method": "ssgrl", "discriminative.weight": 0.1}
-    few = [
-        ("csra", {"method": "csra"}, f"best with up to {FEW_IMAGES} images (results/voc-small.csv)"),
-        ("ssgrl", ssgrl, "second to it there"),
-    ]
-    many = [
-        ("ssgrl", ssgrl, "best on frozen maps (results/voc-methods.csv)"),
-        ("dlfl", {"method": "dlfl"}, "second to it there"),
-    ]
-    return few if images <= FEW_IMAGES else many
+        return [_Head(config.method, {"method": config.method}, "the method that was given", 0)]
+    mlp = _Head("baseline-mlp", {"method": "baseline-mlp"}, "the cheapest head", 0)
+    ssgrl = _Head("ssgrl", {"method": "ssgrl", "discriminative.weight": 0.1}, "", 2)
+    if images <= FEW_IMAGES:
+        csra = _Head("csra", {"method": "csra"}, f"best with up to {FEW_IMAGES} images: voc-small.csv", 1)
+        return [csra, mlp, ssgrl._replace(why="second to it there")]
+    dlfl = _Head("dlfl", {"method": "dlfl"}, "second to it there", 3)
+    return [ssgrl._replace(why="best on frozen maps: voc-methods-448.csv"), mlp, dlfl]
 
 
 def _disk(dataset: Dataset, size: int, speed: Speed) -> float:
