@@ -252,3 +252,37 @@ def test_the_command(config: Config, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["train", "--out", str(out), "--resume", "--no-report"])
     assert result.exit_code == 0, result.output
     assert isinstance(CliRunner().invoke(app, words).exception, LabelwiseError)
+
+
+def test_settings_of_every_way_are_chosen_by_the_person(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[frozenset[str]] = []
+
+    def noted(config: Config, data: Any, seconds: float, speed: Any, given: frozenset[str]) -> Plan:
+        seen.append(given)
+        return Plan(seconds, STAGES[:1], 1.0)
+
+    monkeypatch.setattr(room, "make_plan", noted)
+    (tmp_path / "more.yaml").write_text("method: mcar\n")
+    words = [
+        "train",
+        "--data",
+        config.data.source,
+        "--weights",
+        config.backbone.weights,
+        "--backbone",
+        "test_vit",
+    ]
+    words += [
+        "--config",
+        str(tmp_path / "more.yaml"),
+        "--set",
+        "image_size=32",
+        "--epochs",
+        "3",
+        "--no-report",
+    ]
+    result = CliRunner().invoke(app, [*words, "--time", "10m", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert {"method", "image_size", "epochs"} <= seen[0]

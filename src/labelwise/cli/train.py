@@ -86,11 +86,12 @@ def train(
         if resume and (begun := settings_of_plan(out)):
             train_within(*begun, out, resume=True, stop=stop)
         else:
+            named = {name for name, value in given.items() if value is not None}
+            chosen = frozenset(named | settings.keys() | {one.partition("=")[0] for one in assign or []})
             made = options.laid_over(settings, given, assign)
             if time is None:
                 run_training(made, out, resume=resume, stop=stop)
             else:
-                chosen = frozenset(name for name, value in given.items() if value is not None)
                 train_within(made, seconds_of(time), out, chosen, resume=resume, stop=stop)
         if not no_report and is_first():
             finish_report(out)

@@ -25,10 +25,12 @@ def ladder(run: RunRecord) -> list[dict[str, str]]:
     file = run.path.resolve().parent.parent / "plan.json"
     if run.path.resolve().parent.name != STAGES or not file.is_file():
         return []
-    return [_row(stage) for stage in json.loads(file.read_text(encoding="utf-8"))["ladder"]]
+    stages = json.loads(file.read_text(encoding="utf-8"))["ladder"]
+    kept = [stage["stage"] for stage in stages if stage.get("chosen")][-1:]
+    return [_row(stage, stage["stage"] in kept) for stage in stages]
 
 
-def _row(stage: Mapping[str, Any]) -> dict[str, str]:
+def _row(stage: Mapping[str, Any], kept: bool) -> dict[str, str]:
     if "left_out" in stage:
         told = {"seconds": "", "map": "", "gain": ""}
         return {"name": stage["stage"], **told, "fate": f"left out: {stage['left_out']}"}
@@ -41,5 +43,5 @@ def _row(stage: Mapping[str, Any]) -> dict[str, str]:
         "seconds": f"{stage['seconds']:.0f}",
         "map": percent(stage["val_mAP"]),
         "gain": gain,
-        "fate": "chosen" if stage["chosen"] else "not better beyond noise",
+        "fate": "chosen" if kept else "replaced" if stage["chosen"] else "not better beyond noise",
     }
