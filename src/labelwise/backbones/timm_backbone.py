@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import timm
 import torch
@@ -15,6 +15,23 @@ from labelwise.backbones.weights import load_weights
 from labelwise.errors import LabelwiseError, first_line
 
 Layout = Literal["NCHW", "NHWC", "tokens"]
+
+
+class MapEngine(Protocol):
+    """What computes the maps of a frozen backbone in place of PyTorch; uint8 images -> maps `[B, C, h, w]` float32.
+
+    `name` says what it is, with its version.
+    """
+
+    name: str
+
+    def takes(self, images: Tensor) -> bool:
+        """Whether it can compute these."""
+        ...
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The maps of a batch."""
+        ...
 
 
 class TimmBackbone(nn.Module):
@@ -63,6 +80,7 @@ class TimmBackbone(nn.Module):
         super().__init__()
         self.name, self.frozen, self.stage = name, freeze, stage
         self.fixed_statistics, self.held = fixed_statistics, False
+        self.engine: MapEngine | None = None
         self.net: Any = _create(name, weights == "hub", image_size, drop_path)
         if weights not in ("hub", "none"):
             load_weights(self.net, weights)
@@ -93,7 +111,9 @@ class TimmBackbone(nn.Module):
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Float[Tensor, "B C h w"]:
-        """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]."""
+        """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]; by `engine` where it takes them."""
+        if self.engine is not None and self.engine.takes(images):
+            return self.engine(images)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._rests):
             size = images.shape[-2:]
             x = self._features(self.normalise(images))

@@ -22,6 +22,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.training.checkpoint import settle_state
 from labelwise.training.config import Config, DataSettings
 from labelwise.training.files import read_json, write_json
+from labelwise.training.frozen_engine import use_engine
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import claim, record_of
@@ -147,6 +148,7 @@ def _learner(
     device = torch.device("cpu")
     torch.manual_seed(run.config.seed)
     backbone: Any = run.build().model.backbone
+    use_engine(backbone, run.config, len(stream.train) + len(stream.test), device, watch.say)
     sources, lost = [], []
     for rows in (stream.train, stream.test):
         maps, bad = stored_maps(rows, backbone, run.config, device, 0, watch.say)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from labelwise.evaluation.scores import Scores, collect, gather
 from labelwise.metrics.angles import AngleReport
 from labelwise.model import LabelModel
 from labelwise.training.config import Config
+from labelwise.training.frozen_engine import EAGER, engine_name, use_engine
 from labelwise.training.mistakes import seen_in_training
 from labelwise.training.run import WEIGHTS, Run
 from labelwise.types import Batch, Output
@@ -92,6 +94,7 @@ def evaluate(
     protocol: str | None = None,
     batch_size: int = 32,
     workers: int = 0,
+    say: Callable[[str], None] | None = None,
 ) -> Result:
     """Judge a run on a split of a data set.
 
@@ -104,6 +107,7 @@ def evaluate(
         angles: also report the angles between label features and their classifiers.
         pointing: also judge the maps, by their spread and, where boxes are known, by the pointing game.
         protocol: name of the data set's protocol, whose conventions are checked and whose figures are added.
+        say: takes a line for the person.
 
     Raises:
         LabelwiseError: no such split, other labels, no readable image, or another convention than the protocol's.
@@ -114,6 +118,8 @@ def evaluate(
     rows = named.rows(run.config.data.source, data, split) if named else data.split(split)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rank, world = _rank()
+    model = run.model().to(device)
+    use_engine(model.backbone, run.config, len(rows), device, say or (lambda line: None))
     transform = build_transform(run.config.transform(), train=False)
     seen = frequencies_of(run.path, run.labels.names, run.config.frequency_bounds)
     loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers, rank=rank, world=world)
@@ -122,12 +128,13 @@ def evaluate(
             run,
             rows,
             loader,
-            run.model().to(device),
+            model,
             device,
             split,
             angles=angles,
             pointing=pointing,
             frequencies=seen,
+            engine=engine_name(model.backbone),
         )
     finally:
         loader.close()
@@ -166,11 +173,13 @@ def judge(
     angles: bool = False,
     pointing: bool = True,
     frequencies: Frequencies | None = None,
+    engine: str = EAGER,
 ) -> Result:
     """Figures of a model over a loader of the rows; see `evaluate`.
 
     Args:
         frequencies: of the labels in training, for the figures of the head, the middle and the tail.
+        engine: what computes the backbone.
     """
     decisions = run.decisions()
     evidence = Evidence(rows, run.config.transform(), decisions) if pointing else None
@@ -200,10 +209,12 @@ def judge(
     if run.labels.groups:
         metrics["groups"] = plain(group_figures(scores, run.labels))
     angle_data = AngleReport.joined(gather(report)).compute() if report is not None else None
-    return Result(dict(RULES), metrics, per_label, _conditions(run, rows, scores, split), scores, angle_data)
+    return Result(
+        dict(RULES), metrics, per_label, _conditions(run, rows, scores, split, engine), scores, angle_data
+    )
 
 
-def _conditions(run: Run, rows: Dataset, scores: Scores, split: str) -> dict[str, Any]:
+def _conditions(run: Run, rows: Dataset, scores: Scores, split: str, engine: str) -> dict[str, Any]:
     c: Config = run.config
     ids = "\n".join(rows.image_id(i) for i in range(len(rows)))
     return {
@@ -227,6 +238,7 @@ def _conditions(run: Run, rows: Dataset, scores: Scores, split: str) -> dict[str
         "seed": c.seed,
         "decisions_from": run.decisions().source,
         "precision": "fp32",
+        "engine": engine,
         "labelwise_commit": code_version(),
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -22,6 +22,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import Scores, collect
 from labelwise.methods import Method
 from labelwise.training.config import Config
+from labelwise.training.frozen_engine import use_engine
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.maps import MapSource, stored_maps
@@ -105,6 +106,7 @@ def fold_config(config: Config) -> Config:
 
 
 def _maps(rows: Dataset, backbone: Any, config: Config, device: torch.device, watch: Watch) -> MapSource:
+    use_engine(backbone, config, len(rows), device, watch.say)
     maps, bad = stored_maps(rows, backbone.to(device), config, device, max(0, config.workers), watch.say)
     return MapSource(maps, rows, dict(bad))
 

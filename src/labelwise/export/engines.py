@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +17,7 @@ from labelwise.export.artefact import Artefact
 from labelwise.export.graph import INPUT, require
 from labelwise.model import LabelModel
 from labelwise.training.config import make_config
+from labelwise.training.frozen_engine import openvino_core
 from labelwise.training.run import Run
 
 Answer = tuple[np.ndarray, np.ndarray | None]
@@ -103,19 +103,6 @@ class OnnxRuntime:
         wanted = self._outputs if want_maps and self.gives_maps else self._outputs[:1]
         found = self._session.run(wanted, {INPUT: images.cpu().contiguous().numpy()})
         return found[0], found[1] if len(found) > 1 else None
-
-
-@cache
-def openvino_core() -> tuple[Any, str]:
-    """OpenVINO's runtime, the same for the whole process, and its version.
-
-    Each runtime sets aside the process's stack for signals and puts it back when it ends. Two at once put back each
-    other's, which are gone by then, and the next signal ends the process.
-    """
-    require("openvino")
-    import openvino as ov
-
-    return ov.Core(), ov.__version__.split("-")[0]
 
 
 class OpenVINO:

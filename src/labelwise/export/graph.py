@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.model import LabelModel
+from labelwise.training.frozen_engine import openvino_core
 
 OPSET = 20
 INPUT, LOGITS, MAPS = "images", "logits", "maps"
@@ -130,7 +131,8 @@ def _write_openvino(exported: torch.export.ExportedProgram, file: Path) -> None:
     # By way of ONNX: read from the program itself, a transformer's position code has no counterpart.
     between = file.with_name("between.onnx")
     _write_onnx(exported, between)
-    found = ov.convert_model(between)
+    # Not `convert_model`, which reports each use to its makers.
+    found = openvino_core()[0].read_model(between)
     _sums_as_products(found)
     ov.save_model(found, file, compress_to_fp16=False)
     between.unlink()

@@ -25,6 +25,7 @@ from labelwise.training.choosing import cannot_judge, rows_to_choose_by
 from labelwise.training.config import Config, make_config
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_json
+from labelwise.training.frozen_engine import engine_name, use_engine
 from labelwise.training.grown import grow_from, never_selected
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
@@ -156,6 +157,7 @@ def _train(
         keep_mask(run.path, rows, config.data)
         if unlearned:  # told from the start, for a run without a validation split fits no decisions
             run.save_decisions(replace(Decisions.plain(run.labels), never=unlearned))
+    use_engine(built.model.backbone, config, len(dataset), accelerator.device, watch.say)
     with watched_peers(), closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
         judge_by = (loaders.rows(validation), validation) if validation is not None else None
         examples = cache(lambda: loaders.rows(rows))
@@ -217,7 +219,8 @@ def _finish(
             continue
         rows = dataset.split(split)
         loader = loaders.rows(rows, answering=True)
-        result = judge(run, rows, loader, model, accelerator.device, split, frequencies=seen)
+        engine = engine_name(trainer.method.model.backbone)
+        result = judge(run, rows, loader, model, accelerator.device, split, frequencies=seen, engine=engine)
         refuse_failing_disk(result.scores.unreadable)
         result = replace(result, conditions={**result.conditions, **overlaps[split]})
         loaders.close()

@@ -132,7 +132,8 @@ def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
     size = transform.model_dump_json(include={"image_size", "resize"})
     if transform.bits != BITS:
         size += f" {transform.bits} bits"
-    digest.update(f"maps-1 {backbone.name} {backbone.stage} {size}".encode())
+    by = f" {backbone.engine.name}" if backbone.engine is not None else ""
+    digest.update(f"maps-1 {backbone.name} {backbone.stage} {size}{by}".encode())
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -21,6 +21,11 @@ class BackboneSettings(Section):
     name: str = Field("tf_efficientnet_lite0", description="timm model name")
     weights: str = Field("hub", description="hub, none, package:NAME or a file")
     freeze: bool = Field(False, description="train the head alone, from maps computed once and stored")
+    engine: Literal["auto", "eager", "openvino"] = Field(
+        "auto",
+        description="what computes a frozen backbone: eager (PyTorch), openvino, or auto: OpenVINO for many images on "
+        "a CPU where it agrees and is quicker",
+    )
     lr_factor: float = Field(0.1, ge=0, description="learning rate of the backbone over the head's")
     layer_decay: float = Field(
         1.0,

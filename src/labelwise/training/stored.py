@@ -47,7 +47,7 @@ def stored(
     leads = joined and dist.get_rank() == 0
     if joined and not leads:
         _help(path, compute)
-    with _alone(path.with_suffix(".lock")):
+    with alone(path.with_suffix(".lock")):
         if not bad_path.is_file():
             say(told)
             bad: list[tuple[int, str]] = []
@@ -101,8 +101,8 @@ def _places(path: Path, part: Path | None) -> tuple[Path, list[int]]:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other runs that need the same array waiting; the system lets go of the lock even when killed."""
+def alone(path: Path) -> Iterator[None]:
+    """Keep other runs that need the same file waiting; the system lets go of the lock even when killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

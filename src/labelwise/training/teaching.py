@@ -29,6 +29,7 @@ from labelwise.model import LabelModel
 from labelwise.taught import Taught
 from labelwise.training.checkpoint import recorded
 from labelwise.training.disk import refuse_failing_disk
+from labelwise.training.frozen_engine import use_engine
 from labelwise.training.maps import MapSource, fill, images_key, shares, stored_maps
 from labelwise.training.run import WEIGHTS, Run
 from labelwise.training.sections import TeacherSettings
@@ -160,7 +161,9 @@ class Teacher:
             transform = build_transform(c.transform(), train=False)
             answer = partial(self._answer, device=device, is_map=False)
             return fill(rows, transform, workers, answer, part, place, places)
-        maps, unreadable = stored_maps(rows, model.backbone, c, device, workers, say)  # type: ignore[arg-type]
+        backbone: Any = model.backbone
+        use_engine(backbone, c, len(rows), device, say)
+        maps, unreadable = stored_maps(rows, backbone, c, device, workers, say)
         source, bad = MapSource(maps, rows, dict(unreadable)), list[tuple[int, str]]()
         store = np.lib.format.open_memmap(part, mode="r+")
         for batch in source.batches([(0, own) for own in shares(len(rows), place, places)]):

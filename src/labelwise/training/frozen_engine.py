@@ -1,0 +1,238 @@
+"""Maps of a frozen backbone by OpenVINO, where it gives PyTorch's answers in less time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labelwise.backbones import TimmBackbone
+from labelwise.data.cache import cache_folder
+from labelwise.errors import LabelwiseError, first_line
+from labelwise.training.config import Config
+from labelwise.training.files import write_atomic, write_json
+from labelwise.training.stored import alone
+
+WORTH = 400 * 224 * 224
+"""Pixels of all images from which on `auto` takes the seconds of a conversion."""
+BOUND = 1e-4
+"""Largest difference from PyTorch, as a share of the largest value of a map."""
+QUICKER = 0.9
+"""Largest share of PyTorch's time at which an engine is taken."""
+EAGER = "PyTorch"
+_FORMAT = 1
+_TRIED = 3
+
+
+@cache
+def openvino_core() -> tuple[Any, str]:
+    """OpenVINO's runtime, the same for the whole process, and its version.
+
+    Each runtime sets aside the process's stack for signals and puts it back when it ends. Two at once put back each
+    other's, which are gone by then, and the next signal ends the process.
+
+    Raises:
+        LabelwiseError: OpenVINO is not installed.
+    """
+    if find_spec("openvino") is None:
+        raise LabelwiseError(
+            "OpenVINO, which is not installed",
+            "the package openvino",
+            "run: pip install 'labelwise[openvino]'",
+        )
+    import openvino as ov
+
+    return ov.Core(), ov.__version__.split("-")[0]
+
+
+def use_engine(
+    backbone: nn.Module, config: Config, images: int, device: torch.device, say: Callable[[str], None]
+) -> None:
+    """Let a frozen backbone compute its maps by the engine that `backbone.engine` names.
+
+    `auto` takes OpenVINO for many images on a CPU where it is installed, agrees with PyTorch within `BOUND` and is
+    quicker. The graph and the verdict are stored by weights, image size, version and processor, so that the next run
+    on this machine computes alike.
+
+    Args:
+        backbone: in evaluation mode where it is frozen; left as it is where it learns.
+        config: for the wish and the size of the images.
+        images: how many there are.
+        device: where the model computes.
+        say: takes a line for the person.
+
+    Raises:
+        LabelwiseError: OpenVINO is wanted by name, and is not installed, or the model is on a GPU.
+    """
+    wish, size = config.backbone.engine, config.one_view().size
+    if (
+        not isinstance(backbone, TimmBackbone)
+        or not backbone.frozen
+        or wish == "eager"
+        or backbone.engine is not None
+    ):
+        return
+    if wish == "openvino" and device.type != "cpu":
+        raise LabelwiseError(
+            f"backbone.engine = openvino on {device.type}", "a model on the CPU", "set backbone.engine=auto"
+        )
+    if wish == "auto" and (device.type != "cpu" or images * size[0] * size[1] < WORTH):
+        return
+    if wish == "auto" and find_spec("openvino") is None:
+        say(
+            "note: PyTorch computes the maps; OpenVINO is often twice as fast: pip install 'labelwise[openvino]'"
+        )
+        return
+    backbone.engine = _tried(backbone, size, say)
+
+
+def engine_name(backbone: nn.Module) -> str:
+    """What computes a backbone, with its version where that is not PyTorch."""
+    engine = getattr(backbone, "engine", None)
+    return EAGER if engine is None else str(engine.name)
+
+
+class OpenVINOMaps:
+    """A frozen backbone in OpenVINO: uint8 images `[B, 3, H, W]` of one size -> maps `[B, C, h, w]` float32.
+
+    Args:
+        graph: `.xml` file.
+        size: height and width of the images.
+    """
+
+    def __init__(self, graph: Path, size: tuple[int, int]) -> None:
+        core, version = openvino_core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self._run = core.compile_model(str(graph), "CPU", settings)
+        self.name, self.size = f"OpenVINO {version}", size
+
+    def takes(self, images: Tensor) -> bool:
+        """Whether it can compute these: other sizes, floats and graphs that are traced are PyTorch's."""
+        plain = images.dtype == torch.uint8 and images.device.type == "cpu"
+        return plain and tuple(images.shape[-2:]) == self.size and not torch.compiler.is_compiling()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The maps of a batch."""
+        return torch.from_numpy(np.array(self._run([images.contiguous().numpy()])[0]))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OpenVINOMaps:
+        return self  # it holds no state, and a copy of a model computes by the same graph
+
+
+def _tried(backbone: TimmBackbone, size: tuple[int, int], say: Callable[[str], None]) -> OpenVINOMaps | None:
+    """The engine, where it agrees and is quicker; by the stored verdict where there is one."""
+    folder = cache_folder() / "engines"
+    graph = folder / f"{_key(backbone, size)}.xml"
+    verdict = graph.with_suffix(".json")
+    with alone(graph.with_suffix(".lock")):
+        try:
+            stored = json.loads(verdict.read_text())
+            return OpenVINOMaps(graph, size) if stored["taken"] else None
+        except (OSError, ValueError, KeyError, RuntimeError):  # nothing yet, or damaged
+            pass
+        try:
+            _convert(backbone, size, graph)
+            found = OpenVINOMaps(graph, size)
+            record = _compared(backbone, found, size)
+        except LabelwiseError as error:  # such as a full disk: the next run tries again
+            say(f"note: PyTorch computes the maps, not OpenVINO: {error.given}")
+            return None
+        except Exception as error:  # converters raise nearly anything
+            record = {"taken": False, "why": f"{type(error).__name__}: {first_line(error)}"}
+        write_json(verdict, record)
+    if not record["taken"]:
+        say(f"note: PyTorch computes the maps, not OpenVINO: {record['why']}")
+        return None
+    say(
+        f"maps by {found.name}: {record['times']:.1f} times as fast as PyTorch, "
+        f"largest difference {record['difference']:.0e} of the largest value"
+    )
+    return found
+
+
+@torch.inference_mode()
+def _compared(backbone: TimmBackbone, engine: OpenVINOMaps, size: tuple[int, int]) -> dict[str, Any]:
+    """What an engine's maps and time are beside PyTorch's, on noise, which is harder to agree on than photographs."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (_TRIED, 3, *size), dtype=torch.uint8, generator=random)
+    ours, theirs = backbone(images).float(), engine(images)
+    record: dict[str, Any] = {"taken": False, "engine": engine.name}
+    if ours.shape != theirs.shape:
+        return {**record, "why": f"maps of {list(theirs.shape)}, not {list(ours.shape)}"}
+    difference = float((ours - theirs).abs().max() / ours.abs().max().clamp_min(1e-12))
+    eager, quick = _seconds(lambda: backbone(images)), _seconds(lambda: engine(images))
+    record |= {"difference": difference, "times": eager / quick}
+    if not difference <= BOUND:
+        return {**record, "why": f"its maps differ by {difference:.0e} of the largest value"}
+    if quick > QUICKER * eager:
+        return {**record, "why": f"it takes {quick / eager:.1f} times as long"}
+    return {**record, "taken": True}
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Seconds of the quickest of three calls."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _convert(backbone: nn.Module, size: tuple[int, int], graph: Path) -> None:
+    """Write the graph of a backbone; the batch stays free."""
+    import openvino as ov
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    example = torch.zeros(1, 3, *size, dtype=torch.uint8)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer, on sizes that are constant here on purpose
+        traced = torch.jit.trace(backbone, example, check_trace=False)
+        # The frontend itself, for `openvino.convert_model` reports each use to its makers.
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced, example_input=example)
+        model = frontend.convert(frontend.load(decoder))
+    model.reshape([-1, 3, *size])
+
+    def write(part: Path) -> None:
+        named = part.with_suffix(".xml")
+        ov.save_model(model, named, compress_to_fp16=False)
+        write_atomic(graph.with_suffix(".bin"), lambda to: named.with_suffix(".bin").replace(to))
+        named.replace(part)
+
+    write_atomic(graph, write)
+
+
+def _key(backbone: TimmBackbone, size: tuple[int, int]) -> str:
+    """Name of what is stored: of the weights, the size, the versions and the processor."""
+    version = openvino_core()[1]
+    here = f"{platform.machine()} {_processor()} {torch.get_num_threads()} threads"
+    digest = hashlib.sha256(
+        f"engine-{_FORMAT} {backbone.name} {backbone.stage} {size} {version} {torch.__version__} {here}".encode()
+    )
+    for name, tensor in backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+@cache
+def _processor() -> str:
+    """The model of the processor."""
+    return str(openvino_core()[0].get_property("CPU", "FULL_DEVICE_NAME"))
