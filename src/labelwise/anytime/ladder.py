@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ def train_within(
         )
     overlaps = warn_of_mistakes(dataset, config, watch.say)
     learned = dataset.split("+".join(name for name in ("train", "val") if dataset.splits().get(name)))
-    ladder = _opened(out, config, dataset, seconds, given, resume)
+    ladder = _opened(out, config, dataset, seconds, given, resume, watch.say)
     for line in ladder.plan.lines():
         watch.say(line)
     before = ladder.spent
@@ -155,7 +155,13 @@ def _refuse(config: Config, out: Path, resume: bool) -> None:
 
 
 def _opened(
-    out: Path, config: Config, dataset: Dataset, seconds: float, given: frozenset[str], resume: bool
+    out: Path,
+    config: Config,
+    dataset: Dataset,
+    seconds: float,
+    given: frozenset[str],
+    resume: bool,
+    say: Callable[[str], None],
 ) -> _Ladder:
     """The plan that is there, or a new one."""
     file = out / PLAN
@@ -165,7 +171,7 @@ def _opened(
         ladder.save()
         return ladder
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    speed = Speed.measured(config, dataset, device, decoding_processes(config.workers))
+    speed = Speed.measured(config, dataset, device, decoding_processes(config.workers), say)
     ladder = _Ladder(out, config, make_plan(config, dataset, seconds, speed, given), [])
     out.mkdir(parents=True, exist_ok=True)
     ladder.save()

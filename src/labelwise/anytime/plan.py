@@ -118,7 +118,7 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     sizes = sizes or SIZES[:1]
 
     def maps(size: int) -> float:
-        return learned * speed.map(size)
+        return speed.opening + learned * speed.map(size)
 
     first = max((s for s in sizes if maps(s) + judged * speed.map(s) < SHARE * seconds / 4), default=sizes[0])
     probe = {"method": "baseline-gap", "optim.name": "exact", "image_size": first, "backbone.freeze": True}

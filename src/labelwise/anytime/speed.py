@@ -15,6 +15,7 @@ from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.methods import create_method
 from labelwise.training.config import Config
+from labelwise.training.frozen_engine import use_engine
 
 SAMPLE = 12
 """Images that are decoded."""
@@ -33,6 +34,7 @@ class Speed:
         forward: of an image of 224 by 224 pixels through the backbone.
         largest: a side that the originals justify.
         channels, stride: of the backbone's map.
+        opening: until the engine of the backbone is made for one size of images, 0 where PyTorch computes.
         solving: of the linear probe.
         labels: how many there are.
         device: where it is computed.
@@ -43,20 +45,29 @@ class Speed:
     largest: int
     channels: int
     stride: int
+    opening: float
     solving: float
     labels: tuple[str, ...]
     device: torch.device
     _steps: dict[tuple[str, int, int], float] = field(default_factory=dict)
 
     @classmethod
-    def measured(cls, config: Config, dataset: Dataset, device: torch.device, workers: int) -> Speed:
-        """Time a few images of the training split, and the backbone on two batches.
+    def measured(
+        cls,
+        config: Config,
+        dataset: Dataset,
+        device: torch.device,
+        workers: int,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Speed:
+        """Time a few images of the training split, and the backbone on two batches, by the engine that will compute it.
 
         Raises:
             LabelwiseError: no image of the sample can be read.
         """
         rows = dataset.split("train")
-        transform = build_transform(config.model_copy(update={"image_size": _BASE}).one_view(), train=False)
+        base = config.model_copy(update={"image_size": _BASE, "image_width": 0})
+        transform = build_transform(base.one_view(), train=False)
         sides, decoding, images = [], [], []
         for i in range(0, len(rows), max(1, len(rows) // SAMPLE)):
             start = time.perf_counter()
@@ -75,12 +86,15 @@ class Speed:
             "baseline-gap",
             dataset.labels,
             config.backbone.name,
-            weights="none",
+            weights=config.backbone.weights,
             image_size=_BASE,
             freeze=True,
             stage=config.backbone.stage,
         )
         backbone = method.model.backbone.eval().to(device)
+        start = time.perf_counter()
+        use_engine(backbone, base, len(dataset), device, say)
+        opening = time.perf_counter() - start
         batch = torch.stack(images[:8]).to(device)
         with torch.inference_mode():
             found = backbone(batch)
@@ -91,6 +105,7 @@ class Speed:
             max(_BASE, round(1.2 * median(sides))),
             found.shape[1],
             _BASE // found.shape[-1],
+            opening,
             2.0 + len(rows) * len(dataset.labels) * 2e-5,
             tuple(dataset.labels),
             device,
