@@ -144,8 +144,8 @@ def forks() -> ForkServerContext:
     return context
 
 
-def forked(*words: str | Path, script: Path | None = None) -> Outcome:
-    """Run the program, or a script, in a process of its own, without the seconds that a new Python takes to import."""
+def forked(*words: str | Path, script: Path | str = "") -> Outcome:
+    """Run the program, or a script or its text, in a process of its own that need not import what all import."""
     with TemporaryDirectory() as folder:
         texts = [Path(folder) / name for name in ("out", "err")]
         task = (dict(os.environ), script, [str(word) for word in words], texts)
@@ -157,19 +157,17 @@ def forked(*words: str | Path, script: Path | None = None) -> Outcome:
         return Outcome(int(process.exitcode or 0), *(text.read_text() for text in texts))
 
 
-def _alone(environment: dict[str, str], script: Path | None, words: list[str], texts: list[Path]) -> None:
+def _alone(environment: dict[str, str], script: Path | str, words: list[str], texts: list[Path]) -> None:
     os.environ.clear()
     os.environ |= environment
     for number, text in enumerate(texts, 1):
         with text.open("wb") as file:
             os.dup2(file.fileno(), number)
     sys.argv = [str(script or "labelwise"), *words]
-    if script is not None:
+    if isinstance(script, Path):
         runpy.run_path(str(script), run_name="__main__")
         return
-    from labelwise.cli import main
-
-    main()
+    exec(script or "from labelwise.cli import main\nmain()", {"__name__": "__main__"})
 
 
 def together(world: int, task: Any, *arguments: Any) -> None:
