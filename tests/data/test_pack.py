@@ -163,9 +163,10 @@ def test_workers_open_the_store_themselves(data: Dataset, tmp_path: Path) -> Non
     packed = read(f"packed:{tmp_path / 'out'}")
     assert len(pickle.dumps(packed.store)) < 500
     transform = build_transform(TransformConfig(image_size=32), False)
-    spawned = eval_loader(packed, transform, batch_size=4, workers=1, context="spawn")
-    assert same(list(spawned), list(eval_loader(packed, transform, batch_size=4, workers=0)))
-    spawned.close()
+    tiny_runs.forks()
+    apart = eval_loader(packed, transform, batch_size=4, workers=1, context="forkserver")
+    assert same(list(apart), list(eval_loader(packed, transform, batch_size=4, workers=0)))
+    apart.close()
 
 
 def test_every_changed_byte_of_an_image_is_noticed(data: Dataset, tmp_path: Path) -> None:
