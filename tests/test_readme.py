@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -14,6 +12,7 @@ from typing import Any, TypeAlias
 import pytest
 from typer.testing import CliRunner
 
+import tiny_runs
 from documents import ROOT, SMALL, commands, photographs, small
 from labelwise.cli import app
 
@@ -27,8 +26,8 @@ def invoke(words: list[str]) -> Result:
     if words[0] != "export":
         return CliRunner().invoke(app, words)
     # Apart from the shape checks of the tests, which torch.export cannot trace through.
-    done = subprocess.run([sys.executable, "-m", "labelwise", *words], capture_output=True, text=True)
-    return SimpleNamespace(exit_code=done.returncode, output=done.stderr, stdout=done.stdout, exception=None)
+    done = tiny_runs.forked(*words)
+    return SimpleNamespace(exit_code=done.code, output=done.err, stdout=done.out, exception=None)
 
 
 async def nothing(*_: object, **__: object) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import multiprocessing
 import os
+import runpy
 import socket
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,12 @@ def settings(source: str | Path, **changes: Any) -> dict[str, Any]:
     """Settings of a run of about a second; changes are laid over the top level."""
     base = {
         "data": {"source": str(source)},
-        "backbone": {"name": "test_vit", "weights": "none", "lr_factor": 1.0},
+        "backbone": {
+            "name": "test_vit",
+            "weights": "none",
+            "lr_factor": 1.0,
+            "stage": 1,
+        },  # two blocks of six
         "image_size": 32,
         "extractor": {"dim": 16, "ffn": 16},
         "epochs": 2,
@@ -122,7 +129,7 @@ def command(*words: str | Path) -> Outcome:
 
 TINY = (
     "--backbone", "test_vit", "--weights", "none", "--image-size", "32", "--epochs", "1", "--batch-size", "4",
-    "--set", "workers=0", "--set", "extractor.dim=16", "--set", "extractor.ffn=16",
+    "--set", "workers=0", "--set", "backbone.stage=1", "--set", "extractor.dim=16", "--set", "extractor.ffn=16",
 )  # fmt: skip
 """Options of `labelwise train` for a run of a second."""
 
@@ -131,8 +138,36 @@ TINY = (
 def forks() -> ForkServerContext:
     """Processes that start at once, for their server has imported everything and computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["labelwise.training.fit", "labelwise.evaluation", "timm"])
+    context.set_forkserver_preload(
+        ["labelwise.training.fit", "labelwise.evaluation", "labelwise.cli", "timm", "pandas"]
+    )
     return context
+
+
+def forked(*words: str | Path, script: Path | str = "") -> Outcome:
+    """Run the program, or a script or its text, in a process of its own that need not import what all import."""
+    with TemporaryDirectory() as folder:
+        texts = [Path(folder) / name for name in ("out", "err")]
+        task = (dict(os.environ), script, [str(word) for word in words], texts)
+        process = forks().Process(target=_alone, args=task)
+        process.start()
+        process.join(600)
+        process.kill()
+        process.join()
+        return Outcome(int(process.exitcode or 0), *(text.read_text() for text in texts))
+
+
+def _alone(environment: dict[str, str], script: Path | str, words: list[str], texts: list[Path]) -> None:
+    os.environ.clear()
+    os.environ |= environment
+    for number, text in enumerate(texts, 1):
+        with text.open("wb") as file:
+            os.dup2(file.fileno(), number)
+    sys.argv = [str(script or "labelwise"), *words]
+    if isinstance(script, Path):
+        runpy.run_path(str(script), run_name="__main__")
+        return
+    exec(script or "from labelwise.cli import main\nmain()", {"__name__": "__main__"})
 
 
 def together(world: int, task: Any, *arguments: Any) -> None:

@@ -45,7 +45,8 @@ def config(table: Path, tmp_path: Path) -> Config:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         torch.save(timm.create_model("test_vit", num_classes=0, img_size=32).state_dict(), weights)
-    settings = tiny_runs.settings(f"parquet:{table}", backbone={"name": "test_vit", "weights": str(weights)})
+    backbone = {"name": "test_vit", "weights": str(weights), "stage": 1}
+    settings = tiny_runs.settings(f"parquet:{table}", backbone=backbone)
     settings.pop("extractor")
     return make_config(settings)
 

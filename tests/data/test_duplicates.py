@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny_runs
 from labelwise.data import Dataset, UnreadableImage, contents, hamming, read
 from labelwise.data import fingerprints as prints_module
 from labelwise.data.cache import PrintCache, StoredThumbs, image_keys
@@ -428,10 +427,7 @@ def test_a_store_that_is_read_whole_stays_out_of_memory(tmp_path: Path, photo: P
         "print(len(_unreadable(data, False, lambda done: None, [])))\n"
         "print(held('VmHWM') - before)\n"
     )
-    command = [sys.executable, "-c", script, f"packed:{tmp_path / 'store'}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    groups, bad, grown = found.stdout.split()
+    groups, bad, grown = tiny_runs.forked(f"packed:{tmp_path / 'store'}", script=script).out.split()
     assert (int(groups), int(bad)) == (12, 0)
     assert float(grown) < 40
 

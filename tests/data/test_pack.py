@@ -6,8 +6,6 @@ import errno
 import json
 import pickle
 import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+import tiny_runs
 from labelwise.data import Dataset, UnreadableImage, decode_image, eval_loader, read, train_loader
 from labelwise.data.dataset import BOX_TYPE
 from labelwise.data.pack import pack
@@ -164,9 +163,10 @@ def test_workers_open_the_store_themselves(data: Dataset, tmp_path: Path) -> Non
     packed = read(f"packed:{tmp_path / 'out'}")
     assert len(pickle.dumps(packed.store)) < 500
     transform = build_transform(TransformConfig(image_size=32), False)
-    spawned = eval_loader(packed, transform, batch_size=4, workers=1, context="spawn")
-    assert same(list(spawned), list(eval_loader(packed, transform, batch_size=4, workers=0)))
-    spawned.close()
+    tiny_runs.forks()
+    apart = eval_loader(packed, transform, batch_size=4, workers=1, context="forkserver")
+    assert same(list(apart), list(eval_loader(packed, transform, batch_size=4, workers=0)))
+    apart.close()
 
 
 def test_every_changed_byte_of_an_image_is_noticed(data: Dataset, tmp_path: Path) -> None:
@@ -294,13 +294,9 @@ except LabelwiseError as error:
 def test_a_disk_that_takes_no_more_is_told_and_nothing_half_is_left(data: Dataset, tmp_path: Path) -> None:
     write_table(data, tmp_path / "t.parquet")
     out = tmp_path / "out"
-    found = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path / "t.parquet"), str(out)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert f"{out} could not be written (File too large); expected a writable disk" in found.stdout
+    found = tiny_runs.forked(tmp_path / "t.parquet", out, script=LIMITED)
+    assert found.code == 0, found.err
+    assert f"{out} could not be written (File too large); expected a writable disk" in found.out
     assert not out.exists()
     assert [p.name for p in (tmp_path / ".out.part").iterdir()] == ["plan.json"]
     pack(data, out, 96, "raw", 1)

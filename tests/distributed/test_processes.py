@@ -150,7 +150,7 @@ def test_processes_look_for_unused_parameters_while_the_backbone_rests(tmp_path:
     weights = tmp_path / "weights.pt"
     torch.manual_seed(0)
     torch.save(timm.create_model("test_vit", num_classes=0, img_size=32).state_dict(), weights)
-    backbone = {"name": "test_vit", "weights": str(weights), "lr_factor": 1.0, "warm_epochs": 1}
+    backbone = {"name": "test_vit", "weights": str(weights), "stage": 1, "lr_factor": 1.0, "warm_epochs": 1}
     config = make_config(_plain(f"parquet:{table}", backbone=backbone, epochs=2))
     train(config, tmp_path / "one", quiet=True)
     tiny_runs.together(2, _train_warm, config, tmp_path / "two")

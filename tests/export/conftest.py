@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+import tiny_runs
 
 
 def _once(base: Path, name: str, *words: Path) -> Path:
@@ -20,11 +20,8 @@ def _once(base: Path, name: str, *words: Path) -> Path:
             part = out.with_suffix(".part")
             part.mkdir()
             script = Path(__file__).with_name("everything.py")
-            command = [sys.executable, str(script), str(part), *map(str, words)]
-            done = subprocess.run(
-                command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
-            )
-            assert done.returncode == 0, done.stderr[-3000:]
+            done = tiny_runs.forked(part, *words, script=script)
+            assert done.code == 0, done.err[-3000:]
             part.rename(out)
     return out
 

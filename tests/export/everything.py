@@ -94,6 +94,11 @@ def write(model: LabelModel, folder: Path, kinds: tuple[str, ...]) -> None:
     exported = program(model, (SIDE, SIDE), maps=True)
     for kind in kinds:
         write_graph(exported, kind, folder)
+    write_answers(model, folder)
+
+
+def write_answers(model: LabelModel, folder: Path) -> None:
+    """The answers of a model to batches of one, three and four."""
     for n in (1, 3, 4):
         with torch.no_grad():
             output = model(pictures(n, seed=n), want_maps=True)
@@ -115,12 +120,30 @@ def _save_once() -> None:
     graph.save_onnx = save
 
 
+def parts(model: LabelModel) -> str:
+    """What a model is made of: its modules with their plain settings, and the shapes of its weights."""
+    plain = (bool, int, float, str, tuple, type(None))
+    modules = [
+        (name, type(m), {k: v for k, v in vars(m).items() if isinstance(v, plain)})
+        for name, m in model.named_modules()
+    ]
+    return str((modules, [(name, p.shape, p.dtype) for name, p in model.state_dict().items()]))
+
+
 def write_models(out: Path) -> None:
-    """Every model."""
+    """Every model; methods that learn the same network in other ways have one graph, with the weights of the first."""
     _save_once()
+    first: dict[str, tuple[LabelModel, Path]] = {}
     for name, model in every_model().items():
+        kinds = ("onnx", *(kind for kind, names in ALSO.items() if name in names))
+        other, graphs = first.setdefault(f"{kinds} {parts(model)}", (model, out / name))
+        if other is not model:
+            shutil.copytree(graphs, out / name)
+            model.load_state_dict(other.state_dict())
+            write_answers(model, out / name)
+            continue
         try:
-            write(model, out / name, ("onnx", *(kind for kind, names in ALSO.items() if name in names)))
+            write(model, out / name, kinds)
         except LabelwiseError as error:
             (out / name / "error.txt").write_text(str(error))
 

@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -270,18 +268,16 @@ def test_file_names_that_are_no_utf8(tmp_path: Path, run_folder: Path, photos: P
         file.write((photos.parent / "test0.jpg").read_bytes())
     told = train(f"folder:{tmp_path / 'named'}").told
     assert "expected a file name in UTF-8; rename the file" in told
-    program = [sys.executable, "-m", "labelwise", "predict", run_folder, "--json", "--workers", "0", folder]
-    found = subprocess.run(program, capture_output=True, timeout=300)
-    assert found.returncode == 0, found.stderr
-    assert os.fsencode(json.loads(found.stdout)["image"]) == strange
+    found = tiny_runs.forked("predict", run_folder, "--json", "--workers", "0", os.fsdecode(folder))
+    assert found.code == 0, found.err
+    assert os.fsencode(json.loads(found.out)["image"]) == strange
 
 
 def test_the_programs_own_exit_code(tmp_path: Path) -> None:
-    program = [sys.executable, "-m", "labelwise", "train", "--data", "labels.xyz", "--out", tmp_path / "run"]
-    found = subprocess.run(program, capture_output=True, text=True, timeout=300)
-    assert found.returncode == 2
-    assert found.stdout == ""
-    assert found.stderr.startswith(
+    found = tiny_runs.forked("train", "--data", "labels.xyz", "--out", tmp_path / "run")
+    assert found.code == 2
+    assert found.out == ""
+    assert found.err.startswith(
         "labelwise: 'labels.xyz', which does not exist; expected a path, or one of voc:, coco:"
     )
-    assert found.stderr.count("\n") == 1
+    assert found.err.count("\n") == 1

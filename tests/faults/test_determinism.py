@@ -13,7 +13,7 @@ from labelwise.training.run import WEIGHTS
 
 KINDS = {
     "fine-tuned": {"ema": 0.9, "augment": {"multi_scale": [1.0, 0.8], "cutout": 0.2}},
-    "frozen": {"backbone": {"name": "test_vit", "weights": "none", "freeze": True}},
+    "frozen": {"backbone": {"name": "test_vit", "weights": "none", "stage": 1, "freeze": True}},
     "dsrb": {"method": "dsrb", "extractor": {}, "batch_size": 16, "mixup": 0.2},
 }
 

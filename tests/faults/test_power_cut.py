@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -100,10 +98,11 @@ def test_damaged_weights_are_never_used(run: Path) -> None:
     assert "both damaged; expected one of them whole" in told
 
 
-def test_the_benchmark_loses_nothing(tmp_path: Path) -> None:
+def test_the_benchmark_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = Path(__file__).parents[2] / "benchmarks" / "faults.py"
     words = ["--trials", "4", "--kinds", "fine-tuned", "--seed", "11", "--csv", tmp_path / "a.csv"]
-    found = subprocess.run([sys.executable, file, *words], capture_output=True, text=True, timeout=600)
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert "4 trials: {'equal': 4}" in found.stdout
+    monkeypatch.syspath_prepend(str(file.parent))  # as where a script is run by its name
+    found = tiny_runs.forked(*words, script=file)
+    assert found.code == 0, found.out + found.err
+    assert "4 trials: {'equal': 4}" in found.out
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 5

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.losses import (
     AsymmetricLoss,
@@ -172,11 +173,10 @@ def known_of(case: str, targets: Targets) -> Tensor:
     return known
 
 
-def _process(rank: int, folder: str, name: str) -> None:
+def _process(folder: str, name: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    store = f"file://{folder}/store"
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
     logits, targets = some_batch(rows=6)
     # Uneven on purpose: one process has more images and knows more than the other.
     rows = slice(0, 4) if rank == 0 else slice(4, 6)
@@ -194,7 +194,7 @@ def _process(rank: int, folder: str, name: str) -> None:
 
 
 def test_mean_over_two_processes_equals_one_process(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_process, (str(tmp_path), "asl"), nprocs=2)
+    tiny_runs.together(2, _process, str(tmp_path), "asl")
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     logits, targets = some_batch(rows=6)
     for (case, reduction), (value, gradient, quiet) in first.items():

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import tiny_runs
 from labelwise.registry import list_methods
 
 
 @pytest.fixture(scope="module")
 def graphs() -> dict[str, list[int]]:
-    words = [sys.executable, str(Path(__file__).with_name("compiled.py"))]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    done = tiny_runs.forked(script=Path(__file__).with_name("compiled.py"))
+    assert done.code == 0, done.err[-3000:]
+    return json.loads(done.out.splitlines()[-1])
 
 
 def test_no_graph_is_made_after_the_first_epoch(graphs: dict[str, list[int]]) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing as mp
 
+import tiny_runs
 from labelwise import metrics as metrics_room
 from labelwise.errors import LabelwiseError
 from labelwise.metrics import AttributeMetrics, CalibrationError, MeanAveragePrecision, ThresholdMetrics
@@ -99,10 +99,10 @@ def test_labels_without_a_negative_are_left_out_in_batches_too(empty: str):
     assert metric.compute().item() == pytest.approx(expected, abs=1e-12)
 
 
-def work(rank: int, world: int, folder: str) -> None:
+def work(folder: str) -> None:
     """One process: uneven rows, and for one metric rows on the first process only."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
     scores, targets, known = case()
     start, stop = ((0, 31), (31, 50))[rank]
     metrics = build()
@@ -118,7 +118,7 @@ def work(rank: int, world: int, folder: str) -> None:
 
 
 def test_processes_with_uneven_rows(tmp_path: Path):
-    mp.spawn(work, args=(2, str(tmp_path)), nprocs=2)
+    tiny_runs.together(2, work, str(tmp_path))
     whole = expected()
     for rank in range(2):
         found = np.load(tmp_path / f"{rank}.npy").tolist()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+import tiny_runs
 from labelwise.data import Dataset, read
 from labelwise.data.readers import csv as csv_reader
 from labelwise.data.readers import files
@@ -198,9 +197,7 @@ def test_memory_is_that_of_the_arrays(tmp_path: Path) -> None:
     lines = [f"{'./' * (i // 10_000)}{names[i % 10_000]},{cells}" for i in range(rows)]
     (tmp_path / "t.csv").write_text("\n".join([header, *lines]) + "\n")
     (tmp_path / "few.csv").write_text("\n".join([header, *lines[:1000]]) + "\n")
-    told = subprocess.run(
-        [sys.executable, "-c", GROWTH, str(tmp_path)], capture_output=True, text=True, check=True
-    ).stdout.split()
+    told = tiny_runs.forked(tmp_path, script=GROWTH).out.split()
     grown, peak, found, arrays = (float(part) for part in told)
     assert (found, arrays) == (rows, 2 * 20 * rows)
     assert grown < 60

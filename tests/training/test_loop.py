@@ -57,7 +57,11 @@ def _lines(out: Path) -> list[dict[str, Any]]:
 def test_a_run_that_was_stopped_ends_as_if_it_never_had_been(
     tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, changes: dict[str, Any]
 ) -> None:
-    changes = {"epochs": 2, **changes, "backbone": {"name": backbone, "weights": "none", "drop_path": 0.1}}
+    changes = {
+        "epochs": 2,
+        **changes,
+        "backbone": {"name": backbone, "weights": "none", "stage": 1, "drop_path": 0.1},
+    }
     _run(table, tmp_path / "whole", **changes)
     out, resume = tmp_path / "stopped", False
     for steps in (0, 2, 5, 7):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import tiny_runs
 from labelwise.training import priors as module
 from labelwise.training.priors import count_priors
 
@@ -61,7 +60,6 @@ def test_rows_that_nobody_may_write_to_are_counted() -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of memory")
 def test_no_float_copy_of_all_cells_is_made() -> None:
     """48 million cells, 46 MB as they are held: one copy in float32 would be 183 MB, a block of them is 4 MB."""
-    told = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True).stdout
-    grown, together, anchored = told.split()
+    grown, together, anchored = tiny_runs.forked(script=MEASURE).out.split()
     assert (int(together), int(anchored)) == (600_000, 600_000)
     assert float(grown) < 60
