@@ -64,8 +64,10 @@ def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.expor
     """
     batch = {name: {0: torch.export.Dim("batch", min=1)}}
     with _quiet(), torch.no_grad(), _refusing("torch.export"):
-        # Traced by bytecode: code that asks a tensor for its length keeps the batch free only this way.
-        return torch.export.export(module, (example,), dynamic_shapes=batch, strict=True)
+        try:
+            return torch.export.export(module, (example,), dynamic_shapes=batch, strict=False)
+        except Exception:  # code that asks a tensor for its length keeps the batch free only when traced by bytecode
+            return torch.export.export(module, (example,), dynamic_shapes=batch, strict=True)
 
 
 def write_graph(exported: torch.export.ExportedProgram, kind: str, folder: Path) -> str:
