@@ -106,7 +106,9 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _match_by_order(own: dict[str, torch.Tensor], state: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+def _match_by_order(
+    own: dict[str, torch.Tensor], state: dict[str, torch.Tensor], path: Path
+) -> dict[str, torch.Tensor]:
     wanted = [k for k in own if not k.endswith("num_batches_tracked")]
     given = [k for k in state if not k.endswith("num_batches_tracked")]
     extra = len(given) - len(wanted)

@@ -147,7 +147,9 @@ def shown_part(config: TransformConfig, height: int, width: int) -> tuple[float,
     return left / width, top / height, (left + columns) / width, (top + rows) / height
 
 
-def keyed(transform: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, seed: int, epoch: int, index: int) -> torch.Tensor:
+def keyed(
+    transform: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, seed: int, epoch: int, index: int
+) -> torch.Tensor:
     """Applies a transform with randomness that depends on (seed, epoch, index) and on nothing else.
 
     torch's global generator is seeded from a hash of the key for the call and restored after it, so that

@@ -53,9 +53,7 @@ def train_opened(
         return _train(opened, config, out, resume, quiet, stop)
 
 
-def _train(
-    opened: Opened, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest
-) -> Run:
+def _train(opened: Opened, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest) -> Run:
     keep_freed_memory()
     accelerator = make_accelerator(config)
     first = accelerator.is_main_process

@@ -23,7 +23,7 @@ class Opened:
     """Data that are ready to be learned.
 
     Args:
-        dataset: all rows, with their splits.
+        dataset: all rows, ordered by their splits.
         overlaps: what a result of each other split says of images that train shares with it.
         warnings: sentences for the person, ready to be said.
     """
@@ -43,7 +43,7 @@ def open_data(config: Config, data: Dataset | None = None) -> Opened:
     Raises:
         LabelwiseError: data that cannot be read, split or learned; see `with_splits`.
     """
-    dataset = with_splits(config, data)
+    dataset = with_splits(config, data).by_split()
     warnings: list[str] = []
     overlaps = warn_of_mistakes(dataset, config, warnings.append)
     give_back_freed_memory()
