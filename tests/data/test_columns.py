@@ -395,3 +395,42 @@ def test_a_struct_of_another_meaning_is_refused(folder: Path) -> None:
     with pytest.raises(LabelwiseError, match=r"shape.*\?ignore=shape"):
         read(f"parquet:{folder / 't.parquet'}")
     assert read(f"parquet:{folder / 't.parquet'}?ignore=shape").labels.names == ("cat",)
+
+
+STATES = [{"cat": 1, "dog": 0}, {"cat": 0, "dog": None}, None, {"cat": 1, "dog": 1}]
+
+
+@pytest.mark.parametrize("options", ["", "?labels=targets"])
+def test_a_column_of_objects_of_label_states(folder: Path, options: str) -> None:
+    parquet.write_table(
+        pa.table({"image": [f"{name}.jpg" for name in NAMES[:4]], "targets": STATES}), folder / "t.parquet"
+    )
+    data = read(f"parquet:{folder / 't.parquet'}{options}")
+    assert data.labels.names == ("cat", "dog")
+    assert data.values.tolist() == [[1, 0], [0, 0], [0, 0], [1, 1]]
+    assert data.known.tolist() == [[True, True], [True, False], [False, False], [True, True]]
+    assert "Fields of 'targets' are labels: cat, dog." in data.notes
+
+
+def test_objects_whose_labels_are_columns_too_keep_their_own_name(folder: Path) -> None:
+    columns = {"image": ["p0.jpg", "p1.jpg"], "cat": [1, 0], "seen": [{"cat": True}, {"cat": False}]}
+    parquet.write_table(pa.table(columns), folder / "t.parquet")
+    assert read(f"parquet:{folder / 't.parquet'}").labels.names == ("cat", "seen.cat")
+    assert read(f"parquet:{folder / 't.parquet'}?ignore=seen").labels.names == ("cat",)
+
+
+def test_other_objects_are_refused_with_the_option_that_helps(folder: Path) -> None:
+    columns = {"image": ["p0.jpg", "p1.jpg"], "labels": [{"cat": "often"}, {"cat": "never"}]}
+    parquet.write_table(pa.table(columns), folder / "t.parquet")
+    with pytest.raises(LabelwiseError, match=r"column 'labels' of objects.*\?ignore=labels leaves it out"):
+        read(f"parquet:{folder / 't.parquet'}")
+
+
+def test_null_lists_are_not_said_to_be_texts(folder: Path) -> None:
+    columns = {"image": ["p0.jpg", "p1.jpg", "p2.jpg"], "labels": [["cat"], None, ["dog"]]}
+    parquet.write_table(pa.table(columns), folder / "t.parquet")
+    data = read(f"parquet:{folder / 't.parquet'}")
+    assert data.known.tolist() == [[True, True], [False, False], [True, True]]
+    assert any(
+        note.startswith("1 rows leave labels open, by null or a text for unknown") for note in data.notes
+    )

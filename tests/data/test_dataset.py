@@ -92,3 +92,16 @@ def test_built_in_scenes() -> None:
     assert data.source == "digits:?train=12&val=4&test=4&seed=1"
     assert data.labels.names == tuple("0123456789")
     assert all({b[0] for b in data.boxes_of(i)} == set(np.flatnonzero(data.values[i])) for i in range(20))
+
+
+def test_rows_by_split_share_their_cells(data: Dataset) -> None:
+    ordered = data.by_split()
+    assert ordered.images.to_pylist() == ["3.jpg", "0.jpg", "2.jpg", "1.jpg", "4.jpg"]
+    for name in ("train", "test"):
+        ours, theirs = ordered.split(name), data.split(name)
+        assert ours.images.to_pylist() == theirs.images.to_pylist()
+        assert np.array_equal(ours.values, theirs.values)
+        assert np.array_equal(ours.known, theirs.known)
+        assert [ours.image_id(i) for i in range(2)] == [theirs.image_id(i) for i in range(2)]
+        assert np.shares_memory(ours.values, ordered.values)
+    assert ordered.by_split() is ordered

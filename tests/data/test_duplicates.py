@@ -34,6 +34,7 @@ from labelwise.data.splits import ensure_splits, together
 from labelwise.data.table import write_table
 from labelwise.errors import LabelwiseError
 from labelwise.training.mistakes import shared_rows
+from labelwise.types import LabelSet
 
 Photo = Callable[..., Path]
 KINDS = ("random", "clusters", "one ball", "few bits", "repeats")
@@ -590,3 +591,15 @@ def test_a_store_is_closed_when_it_is_let_go(photos: Dataset, tmp_path: Path) ->
     del data
     if before:
         assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+@given(
+    st.lists(st.text("./ab", max_size=6), min_size=1, max_size=8), st.sampled_from([None, "", "r", "/r/./s"])
+)
+def test_names_of_files_are_compared_in_the_form_that_paths_have(names: list[str], root: str | None) -> None:
+    cells = np.ones((len(names), 1), np.uint8)
+    folder = None if root is None else Path(root)
+    data = Dataset(LabelSet(("a",)), pa.array(names), folder, cells, cells.astype(bool))
+    wanted = [Path(name) if folder is None else folder / name for name in names]
+    first = data.take([0])
+    assert shared_files(first, data).tolist() == [path == wanted[0] for path in wanted]

@@ -308,7 +308,7 @@ def test_a_label_that_nothing_taught_stays_unselected_untuned_and_tuned(
     assert predictor.never_selected == ("gold",)
 
     # So is a run that fits no decisions.
-    monkeypatch.setattr(sys.modules["labelwise.training.fit"], "_finish", lambda *parts: None)
+    monkeypatch.setattr(sys.modules["labelwise.training.course"], "_finish", lambda *parts: None)
     plain = _train(source, tmp_path / "plain", data={"source": source, "untrained_labels": True}, **words)
     assert (plain.decisions().never, plain.decisions().fitted) == ((gold,), False)
     assert plain.decisions().thresholds.tolist() == [0.5, 0.5, 0.5, 1.0]

@@ -33,7 +33,8 @@ from labelwise.training.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.grown import settings_of
 from labelwise.training.resuming import settings_begun
-from labelwise.training.test_time import Views, resolved, with_views
+from labelwise.training.test_time import resolved
+from labelwise.training.views import Views, with_views
 from labelwise.types import Targets
 from live_server import live
 from tiny_runs import command

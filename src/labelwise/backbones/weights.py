@@ -7,11 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
-
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.lazy import torch
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -54,7 +51,7 @@ def weights_file(weights: str) -> Path:
     )
 
 
-def load_weights(model: nn.Module, weights: str) -> None:
+def load_weights(model: torch.nn.Module, weights: str) -> None:
     """Load a plain state dict into a backbone, strictly.
 
     Keys are matched by name; where names differ, tensors are matched by their order and shape, which holds for ports
@@ -92,11 +89,13 @@ def load_weights(model: nn.Module, weights: str) -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # brings torch
+
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         inner = state.get("state_dict")
         state = inner if isinstance(inner, dict) else state
-        if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        if not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
             raise TypeError("something else than named tensors")
         return state
     except Exception as error:  # a damaged archive makes torch raise nearly anything
@@ -107,7 +106,9 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _match_by_order(own: dict[str, Tensor], state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _match_by_order(
+    own: dict[str, torch.Tensor], state: dict[str, torch.Tensor], path: Path
+) -> dict[str, torch.Tensor]:
     wanted = [k for k in own if not k.endswith("num_batches_tracked")]
     given = [k for k in state if not k.endswith("num_batches_tracked")]
     extra = len(given) - len(wanted)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labelwise.cli import options
+
+if TYPE_CHECKING:
+    from labelwise.training.config import Config
 
 
 def train(
@@ -57,19 +60,19 @@ def train(
 
     Example: labelwise train --data csv:labels.csv --out runs/mine
     """
-    from labelwise.anytime import seconds_of, settings_of_plan, train_within
-    from labelwise.experiments.sweep import merged
-    from labelwise.reports import finish_report
+    # What is imported further down loads the networks' libraries, for which opening the data does not wait.
     from labelwise.training.fit import train as run_training
-    from labelwise.training.grown import settings_of
     from labelwise.training.plain_yaml import read_yaml
-    from labelwise.training.processes import is_first
-    from labelwise.training.resuming import settings_begun
 
     settings: dict[str, Any] = read_yaml(config) if config else {}
     if init_from is not None:
+        from labelwise.experiments.sweep import merged
+        from labelwise.training.grown import settings_of
+
         settings = merged(settings_of(init_from), settings, {"init_from": str(init_from)})
     if resume and data is None and config is None:
+        from labelwise.training.resuming import settings_begun
+
         settings = settings_begun(out) or settings
     given = {
         **options.of_model(method, backbone, weights, image_size, lr, seed),
@@ -83,7 +86,9 @@ def train(
         "batch_size": batch_size,
     }
     with options.going_on_by("train", out, *(["--no-report"] if no_report else [])) as stop:
-        if resume and (begun := settings_of_plan(out)):
+        if resume and (begun := _plan_begun(out)):
+            from labelwise.anytime import train_within
+
             train_within(*begun, out, resume=True, stop=stop)
         else:
             named = {name for name, value in given.items() if value is not None}
@@ -92,6 +97,19 @@ def train(
             if time is None:
                 run_training(made, out, resume=resume, stop=stop)
             else:
+                from labelwise.anytime import seconds_of, train_within
+
                 train_within(made, seconds_of(time), out, chosen, resume=resume, stop=stop)
+        from labelwise.training.processes import is_first
+
         if not no_report and is_first():
+            from labelwise.reports import finish_report
+
             finish_report(out)
+
+
+def _plan_begun(out: Path) -> tuple[Config, float] | None:
+    """Settings and seconds of training within a time that was begun in a folder."""
+    from labelwise.anytime import settings_of_plan
+
+    return settings_of_plan(out)

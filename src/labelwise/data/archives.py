@@ -44,7 +44,41 @@ class ImageStore(Protocol):
         """What tells an image from the others in its file, however many files are read together."""
 
 
-class ArchivedImages:
+class StoredImages:
+    """What is the same in every store of images: how many there are, and the last bytes of one.
+
+    Args:
+        files: that hold the images.
+        lengths: `[N]` bytes of each image, -1 for one that is known to be unreadable.
+    """
+
+    def __init__(self, files: Sequence[Path], lengths: Int64[np.ndarray, " N"]) -> None:
+        self.files, self.lengths = list(files), lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def end(self, number: int, size: int) -> bytes | None:
+        """At most `size` last bytes of an encoded image, unchecked; `None` where they cannot be read."""
+        try:
+            return self._bytes(number, max(0, int(self.lengths[number]) - size))
+        except UnreadableImage:
+            return None
+
+    def file_of(self, number: int) -> Path:
+        """The file that an image is in."""
+        return self.files[self._part(number)]
+
+    def _part(self, number: int) -> int:
+        """The place in `files` of an image's file."""
+        raise NotImplementedError
+
+    def _bytes(self, number: int, start: int) -> bytes:
+        """An image's bytes from a place on; raises `UnreadableImage`."""
+        raise NotImplementedError
+
+
+class ArchivedImages(StoredImages):
     """Images that are whole stretches of bytes in files, such as members of tar files.
 
     Args:
@@ -61,11 +95,8 @@ class ArchivedImages:
         offsets: Int64[np.ndarray, " N"],
         lengths: Int64[np.ndarray, " N"],
     ) -> None:
-        self.files, self.lengths = list(files), lengths
+        super().__init__(files, lengths)
         self._parts, self._offsets = parts, offsets
-
-    def __len__(self) -> int:
-        return len(self.lengths)
 
     def read(self, number: int) -> bytes:
         """The encoded image of a number.
@@ -75,20 +106,12 @@ class ArchivedImages:
         """
         return self._bytes(number, 0)
 
-    def end(self, number: int, size: int) -> bytes | None:
-        """At most `size` last bytes of an encoded image; `None` where they cannot be read."""
-        try:
-            return self._bytes(number, max(0, int(self.lengths[number]) - size))
-        except UnreadableImage:
-            return None
-
-    def file_of(self, number: int) -> Path:
-        """The file that an image is in."""
-        return self.files[self._parts[number]]
-
     def place_of(self, number: int) -> int:
         """Where in its file an image begins."""
         return int(self._offsets[number])
+
+    def _part(self, number: int) -> int:
+        return int(self._parts[number])
 
     def _bytes(self, number: int, start: int) -> bytes:
         file, size = self.file_of(number), int(self.lengths[number]) - start

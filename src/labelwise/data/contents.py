@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress, islice, pairwise, repeat
+from itertools import compress, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,8 @@ from labelwise.data.decode import UnreadableImage
 _TAIL = 4096  # bytes; encoded images of one length almost always differ in their ends
 _READ = 1 << 20
 _ROWS = 1 << 14  # Python strings at once
+_ODD = r"//|(?:^|/)\.(?:/|$)|./$|^$"
+"""What a path holds that `Path` would write in another way: empty parts, and parts of a single dot."""
 
 
 def content_codes(items: Sequence[Path | bytes]) -> Int64[np.ndarray, " N"]:
@@ -66,9 +68,18 @@ def shared_files(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
 
 
 def _names(data: Dataset) -> Iterator[pa.Array]:
-    paths = file_paths(data)
-    while block := [os.fsencode(Path(path)) for path in islice(paths, _ROWS)]:
-        yield pa.array(block, pa.binary())
+    """The path of each row's file in its plain form, which most have: `Path` is asked for the others alone."""
+    root = b"" if data.root is None else os.fsencode(os.path.join(data.root, ""))
+    for first in range(0, len(data), _ROWS):
+        part = data.images[first : first + _ROWS]
+        part = (part.combine_chunks() if isinstance(part, pa.ChunkedArray) else part).cast(pa.binary())
+        joined = pc.binary_join_element_wise(pa.scalar(root), part, pa.scalar(b""))
+        block = pc.if_else(pc.starts_with(part, b"/"), part, joined)
+        odd = pc.match_substring_regex(block, _ODD) if os.sep == "/" else pa.array([True] * len(block))
+        if pc.any(odd).as_py():
+            plain = [os.fsencode(Path(os.fsdecode(path))) for path in block.filter(odd).to_pylist()]
+            block = pc.replace_with_mask(block, odd, pa.array(plain, pa.binary()))
+        yield block
 
 
 def file_paths(data: Dataset) -> Iterator[str]:

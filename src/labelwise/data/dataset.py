@@ -175,16 +175,27 @@ class Dataset:
         """The rows of a split (or of several: `train+val`), in their order; raises as `rows_of` does."""
         return self.take(self.rows_of(name))
 
+    def by_split(self) -> Dataset:
+        """The same rows ordered by their split, and in each as they were, so that its cells need no copy."""
+        if self.split_of is None or bool((np.diff(self.split_of) >= 0).all()):
+            return self
+        return self.take(np.argsort(self.split_of, kind="stable"))
+
     def take(self, rows: np.ndarray | Sequence[int]) -> Dataset:
-        """The same data set with these rows, in this order (int row numbers, or a `[N]` bool mask)."""
+        """The same data set with these rows, in this order (int row numbers, or a `[N]` bool mask).
+
+        Cells of rows that follow one another are shared with this data set, those of others copied.
+        """
         index = np.asarray(rows)
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64).reshape(-1)
         picked = pa.array(index, pa.int64())
+        run = len(index) > 0 and index[0] >= 0 and bool((np.diff(index) == 1).all())
+        part = slice(int(index[0]), int(index[-1]) + 1) if run else index
         return replace(
             self,
             images=self.images.take(picked),
-            values=self.values[index],
-            known=self.known[index],
+            values=self.values[part],
+            known=self.known[part],
             split_of=None if self.split_of is None else self.split_of[index],
             group=None if self.group is None else self.group[index],
             boxes=None if self.boxes is None else self.boxes.take(picked),

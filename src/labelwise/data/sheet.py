@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-import torch
 from jaxtyping import UInt8
-from torch import Tensor
+
+from labelwise.lazy import torch
 
 Size = tuple[int, int]
 
@@ -21,7 +21,7 @@ def sheet_size(sizes: Sequence[Size]) -> Size:
     return sum(height for height, _ in sizes), max(width for _, width in sizes)
 
 
-def laid(views: Sequence[UInt8[Tensor, "3 _ _"]]) -> UInt8[Tensor, "3 h w"]:
+def laid(views: Sequence[UInt8[torch.Tensor, "3 _ _"]]) -> UInt8[torch.Tensor, "3 h w"]:
     """One sheet of some images; black where there is none."""
     sizes = [(int(view.shape[1]), int(view.shape[2])) for view in views]
     sheet = torch.zeros(3, *sheet_size(sizes), dtype=torch.uint8)
@@ -30,7 +30,7 @@ def laid(views: Sequence[UInt8[Tensor, "3 _ _"]]) -> UInt8[Tensor, "3 h w"]:
     return sheet
 
 
-def parts(sheets: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
+def parts(sheets: torch.Tensor, sizes: Sequence[Size]) -> list[torch.Tensor]:
     """The images of a sheet, or of a batch of sheets `[..., h, w]`, pixel by pixel as they were laid there."""
     tops = accumulate((height for height, _ in sizes), initial=0)
     return [sheets[..., top : top + h, :w] for top, (h, w) in zip(tops, sizes, strict=False)]

@@ -73,14 +73,22 @@ def escaped(value: str) -> str:
     return value.replace("%", "%25").replace("&", "%26").replace("?", "%3F")
 
 
+def joined_values(values: Iterable[str]) -> str:
+    """Values as `Source.names` takes them apart: parted by commas, in double quotes where they hold one themselves.
+
+    >>> joined_values(["Age", "AP, PA", 'the "old" one'])
+    'Age,"AP, PA","the ""old"" one"'
+    """
+    return ",".join('"' + v.replace('"', '""') + '"' if set(v) & set(',"') else v for v in values)
+
+
 def listed(values: Iterable[str]) -> str:
     """Values as an option that is a list takes them, ready to be typed.
 
     >>> listed(["Age", "AP, PA", "left & right"])
     'Age,"AP, PA",left %26 right'
     """
-    parts = ['"' + v.replace('"', '""') + '"' if any(c in v for c in ',"') else v for v in values]
-    return escaped(",".join(parts))
+    return escaped(joined_values(values))
 
 
 def parse(text: str) -> Source:

@@ -14,8 +14,8 @@ from weakref import finalize
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int64
 
+from labelwise.data.archives import StoredImages
 from labelwise.data.decode import UnreadableImage
 from labelwise.errors import LabelwiseError, first_line
 
@@ -26,7 +26,7 @@ SCHEMA = pa.schema([("content", pa.large_binary()), ("check", pa.uint32()), ("re
 """One row an image: the encoded file, its CRC-32, and why there is none where it could not be decoded."""
 
 
-class PackedImages:
+class PackedImages(StoredImages):
     """The images of a folder that `labelwise data pack` wrote.
 
     Opening reads sizes and offsets alone, 20 bytes an image. An image's bytes are copied from the file when it is
@@ -44,13 +44,13 @@ class PackedImages:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.described = folder, describe(folder)
-        self.files = [folder / name for name in self.described["files"]]
-        parts = [_columns(file) for file in self.files]
+        files = [folder / name for name in self.described["files"]]
+        parts = [_columns(file) for file in files]
         self._starts = np.cumsum([0, *(len(part.lengths) for part in parts)]).tolist()
         rows = self._starts[-1]
         if rows != self.described["rows"]:
             raise _damaged(folder, f"{rows:,} images", f"{self.described['rows']:,}, as were written")
-        self.lengths: Int64[np.ndarray, " N"] = _joined([part.lengths for part in parts], np.int64)
+        super().__init__(files, _joined([part.lengths for part in parts], np.int64))
         self._places = _joined([part.places for part in parts], np.int64)
         self._checks = _joined([part.checks for part in parts], np.uint32)
         self._reasons = {
@@ -61,9 +61,6 @@ class PackedImages:
         self._opened = [_opened(file) for file in self.files]
         for number in self._opened:
             finalize(self, os.close, number)
-
-    def __len__(self) -> int:
-        return self.described["rows"]
 
     def __reduce__(self) -> tuple[type[PackedImages], tuple[Path]]:
         return PackedImages, (self.folder,)
@@ -79,17 +76,6 @@ class PackedImages:
             given = f"image {number} of {self.folder} with another checksum than was written"
             raise UnreadableImage(given, "the bytes that were packed", "pack again; the disk may be failing")
         return content
-
-    def end(self, number: int, size: int) -> bytes | None:
-        """At most `size` last bytes of an encoded image, unchecked; `None` where there are none."""
-        try:
-            return self._bytes(number, max(0, int(self.lengths[number]) - size))
-        except UnreadableImage:
-            return None
-
-    def file_of(self, number: int) -> Path:
-        """The file that an image is in."""
-        return self.files[self._part(number)]
 
     def place_of(self, number: int) -> int:
         """What tells an image from the others of the store."""

@@ -9,15 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
 
 from labelwise.data.decode import MAX_PIXELS, decode_image
 from labelwise.data.pixels import BITS
 from labelwise.data.sheet import laid, sheet_size
+from labelwise.lazy import torch, v2
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
@@ -108,13 +106,13 @@ class ImageTransform:
 
     def decode(
         self, source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
-    ) -> UInt8[Tensor, "3 H W"]:
+    ) -> UInt8[torch.Tensor, "3 H W"]:
         """An image as `decode_image` gives it, by these settings and no larger than they need it."""
         return decode_image(
             source, max_pixels=max_pixels, shrink_to=self.shrink_to, bits=self.config.bits, notes=notes
         )
 
-    def __call__(self, image: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "3 h w"]:
+    def __call__(self, image: UInt8[torch.Tensor, "3 H W"]) -> UInt8[torch.Tensor, "3 h w"]:
         if not self.train:
             views = [_window(image, view, False) for view in self._views]
             return laid(views) if len(views) > 1 else views[0]
@@ -149,7 +147,9 @@ def shown_part(config: TransformConfig, height: int, width: int) -> tuple[float,
     return left / width, top / height, (left + columns) / width, (top + rows) / height
 
 
-def keyed(transform: Callable[[Tensor], Tensor], image: Tensor, seed: int, epoch: int, index: int) -> Tensor:
+def keyed(
+    transform: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, seed: int, epoch: int, index: int
+) -> torch.Tensor:
     """Applies a transform with randomness that depends on (seed, epoch, index) and on nothing else.
 
     torch's global generator is seeded from a hash of the key for the call and restored after it, so that
@@ -161,7 +161,7 @@ def keyed(transform: Callable[[Tensor], Tensor], image: Tensor, seed: int, epoch
         return transform(image)
 
 
-def _window(image: Tensor, config: TransformConfig, train: bool) -> Tensor:
+def _window(image: torch.Tensor, config: TransformConfig, train: bool) -> torch.Tensor:
     """A window of the image, resized to the configured size: one resampling for crop, scale and squash."""
     height, width = image.shape[-2:]
     rows, columns = config.size
@@ -175,7 +175,7 @@ def _window(image: Tensor, config: TransformConfig, train: bool) -> Tensor:
     # Channels-last memory takes torch's vectorised uint8 path.
     part = part.unsqueeze(0).contiguous(memory_format=torch.channels_last)
     return v2.functional.resize(
-        part, [rows, columns], interpolation=InterpolationMode.BICUBIC, antialias=True
+        part, [rows, columns], interpolation=v2.InterpolationMode.BICUBIC, antialias=True
     )[0]
 
 
@@ -194,13 +194,13 @@ def _place(free: int, train: bool) -> int:
     return int(torch.randint(free + 1, ())) if train and free else free // 2
 
 
-def _shifted(image: Tensor, pad: int) -> Tensor:
+def _shifted(image: torch.Tensor, pad: int) -> torch.Tensor:
     height, width = image.shape[-2:]
     top, left = (int(offset) for offset in torch.randint(2 * pad + 1, (2,)))
     return v2.functional.pad(image, [pad])[:, top : top + height, left : left + width]
 
 
-def _cut_out(image: Tensor, share: float) -> Tensor:
+def _cut_out(image: torch.Tensor, share: float) -> torch.Tensor:
     height, width = image.shape[-2:]
     half_height, half_width = share * height / 2, share * width / 2
     y, x = (torch.rand(2) * torch.tensor([height, width])).tolist()

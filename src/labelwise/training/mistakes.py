@@ -15,7 +15,6 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, evenly, first_dark
 from labelwise.data.pixels import BITS
 from labelwise.training.config import Config
-from labelwise.training.run import Run
 
 MOST = 200_000
 """Images up to which copies are looked for; with more, `labelwise data check` does it."""
@@ -68,6 +67,8 @@ def warn_of_mistakes(
     if config.augment.bits == BITS and (dark := first_dark(_some(train))):
         told.append(dark[0].upper() + dark[1:])
     if config.init_from:
+        from labelwise.training.run import Run  # loads the networks' libraries
+
         told += _other_images(Run.open(config.init_from).config, config)
     for one in told:
         say(f"warning: {one}")

@@ -20,7 +20,8 @@ from labelwise.training.config import Config, make_config
 from labelwise.training.files import read_json, write_atomic, write_json, write_text
 from labelwise.training.plain_yaml import read_yaml
 from labelwise.training.sealed import is_whole, load_sealed, save_sealed
-from labelwise.training.test_time import NONE, with_views
+from labelwise.training.test_time import NONE
+from labelwise.training.views import with_views
 from labelwise.types import LabelPriors, LabelSet
 
 WEIGHTS = "model.safetensors"

@@ -10,7 +10,6 @@ from labelwise.data.splits import ensure_splits, fewer_rows
 from labelwise.errors import LabelwiseError
 from labelwise.training.config import Config
 from labelwise.training.data_settings import DataSettings
-from labelwise.training.grown import with_labels_of
 
 
 def with_splits(config: Config, data: Dataset | None) -> Dataset:
@@ -28,6 +27,8 @@ def with_splits(config: Config, data: Dataset | None) -> Dataset:
     if d.long_tail != "none":
         dataset = long_tailed(dataset, "train", d.long_tail, d.long_tail_most, d.long_tail_least, config.seed)
     if config.init_from:
+        from labelwise.training.grown import with_labels_of  # loads the networks' libraries
+
         dataset = with_labels_of(dataset, config.init_from)
     names = labels_without_training(dataset) if fewer or d.long_tail != "none" or given.splits() else []
     if names and not config.data.untrained_labels:

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
-import torch
-
 from labelwise.errors import Stopped
+from labelwise.lazy import torch
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _T = TypeVar("_T")

@@ -1,17 +1,9 @@
-"""Test-time augmentation: the views of an image that a run answers by, and the model that joins them."""
+"""Test-time augmentation as a setting: the views of an image that a run answers by."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
-
-from labelwise.data.sheet import Size, parts, sheet_size
-from labelwise.errors import LabelwiseError, first_line
-from labelwise.model import LabelModel
-from labelwise.types import Output, Targets
+from labelwise.data.sheet import Size
+from labelwise.errors import LabelwiseError
 
 NONE, FLIP, SCALES = "none", "flip", "multi-scale"
 LARGER, UNIT = 1.25, 32
@@ -57,103 +49,3 @@ def larger_of(test_time: str, size: Size) -> Size | None:
     height, width = size
     wide = max(UNIT, round(width * int(side) / height / UNIT) * UNIT)
     return int(side), int(side) if width == height else wide
-
-
-class Views(LabelModel):
-    """A model that answers by the mean logit of several views of an image; its parts are those of the model it is of.
-
-    `flip`: the image and its mirror, `z = (z(x) + z(mirror(x))) / 2`, maps `(A(x) + mirror(A(mirror(x)))) / 2`.
-    Several sizes: `z = mean_s z(x_s)`, maps of the first. Features and branches are those of the first view.
-
-    Args:
-        model: what answers for one view.
-        flip: the mirrored image is the second view.
-        sizes: height and width of each view on a sheet, see `labelwise.data.sheet`; of one alone, there is no sheet.
-    """
-
-    def __init__(self, model: LabelModel, flip: bool, sizes: Sequence[Size]) -> None:
-        shares = model.own_share, model.takes_states
-        super().__init__(model.backbone, model.extractor, model.classifier, model.relation, *shares)
-        self.flip, self.sizes = flip, tuple(sizes)
-
-    def forward(
-        self, images: Tensor, want_maps: bool = False, is_map: bool = False, states: Targets | None = None
-    ) -> Output:
-        """See `LabelModel`; `images` are `[B, 3, H, W]`, or sheets of several sizes.
-
-        Raises:
-            LabelwiseError: stored maps, which are of one view.
-        """
-        if is_map:
-            raise LabelwiseError(
-                "stored maps for a run whose test_time takes several views", "photographs", "give those"
-            )
-        if self.flip:
-            return self._mirrored(images, want_maps, states)
-        found = [
-            super(Views, self).forward(part, want_maps and not place, states=states)
-            for place, part in enumerate(parts(images, self.sizes))
-        ]
-        first = found[0]
-        logits = torch.stack([output.logits for output in found]).mean(0)
-        return Output(logits, first.features, first.maps, first.decoupled, first.branches, first.mass)
-
-    def _mirrored(self, images: Tensor, want_maps: bool, states: Targets | None) -> Output:
-        if states is not None:
-            states = Targets(states.values.repeat(2, 1), states.known.repeat(2, 1))
-        both = super().forward(torch.cat([images, images.flip(-1)]), want_maps, states=states)
-        maps = None
-        if both.maps is not None:
-            own, other = _halves(both.maps)
-            maps = (own + other.flip(-1)) / 2
-        return Output(
-            _halves(both.logits).mean(0),
-            _halves(both.features)[0],
-            maps,
-            _halves(both.decoupled)[0],
-            {name: _halves(logits)[0] for name, logits in both.branches.items()},
-            None if both.mass is None else _halves(both.mass)[0],
-        )
-
-
-def _halves(both: Tensor) -> Tensor:
-    return both.unflatten(0, (2, -1))
-
-
-def with_views(model: LabelModel, test_time: str, sizes: Sequence[Size]) -> LabelModel:
-    """The model that answers by a resolved setting; for `none` the very model.
-
-    Args:
-        model: what answers for one view.
-        test_time: see `resolved`.
-        sizes: height and width of each view.
-
-    Raises:
-        LabelwiseError: a model that cannot take one of the sizes.
-    """
-    if test_time == NONE:
-        return model
-    found = Views(model, test_time == FLIP, sizes)
-    found.training = model.training
-    if len(sizes) > 1:
-        _refuse_one_size(found, test_time)
-    return found
-
-
-@torch.no_grad()
-def _refuse_one_size(model: Views, test_time: str) -> None:
-    """Refuse a network that was made for images of one size, by a black sheet."""
-    backbone: Any = model.backbone
-    was, weight = model.training, next(model.parameters())
-    model.eval()
-    try:
-        model(torch.zeros(1, 3, *sheet_size(model.sizes), dtype=torch.uint8, device=weight.device))
-    except Exception as error:  # networks raise nearly anything at a size that they do not take
-        told = f"test_time = {test_time} with {getattr(backbone, 'name', 'this backbone')}"
-        raise LabelwiseError(
-            f"{told} ({first_line(error)})",
-            "a network that takes images of both sizes",
-            "set test_time=flip or none, or a second side that suits its stride: multi-scale=SIDE",
-        ) from None
-    finally:
-        model.train(was)

@@ -527,6 +527,11 @@ def test_a_struct_of_another_meaning(tmp_path: Path) -> None:
         ((), "without dataset_dict.json, state.json, Parquet files or metadata.jsonl"),
         (("en/train.parquet", "de/train.parquet"), r"Parquet files in several folders: de, en"),
         (
+            ("train.parquet", "old/train.parquet"),
+            r"hf:.*/d/old, those beside the folders by parquet:.*/train.parquet",
+        ),
+        (("en/train.csv", "de/train.csv"), r"name the tables themselves, such as csv:.*/d/de/train.csv"),
+        (
             ("train.parquet", "extra.parquet"),
             "extra.parquet, whose name tells no split, beside train.parquet",
         ),

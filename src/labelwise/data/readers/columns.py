@@ -196,8 +196,8 @@ def _from_names(
         notes += empty_names(names)
     if unclear.any():
         notes.append(
-            f"{int(unclear.sum()):,} rows hold a text for unknown: what they do not name is unknown "
-            f"({alone:,} name nothing)."
+            f"{int(unclear.sum()):,} rows leave labels open, by null or a text for unknown: what they do not name is "
+            f"unknown ({alone:,} name nothing)."
         )
     return names, values, known
 

@@ -152,14 +152,17 @@ def _parquet_parts(folder: Path) -> list[Part]:
         raise LabelwiseError(
             f"{str(folder)!r} without {SPLITS}, {STATE}, Parquet files or {METADATA[0]}",
             "a folder that save_to_disk wrote, a repository of the Hub, or images with their metadata",
-            "check the path, or read label folders by folder:DIR and tar files by webdataset:DIR",
+            _other_files(folder)
+            or "check the path, or read label folders by folder:DIR and tar files by webdataset:DIR",
         )
     bases = sorted({_configuration(file) for file in files})
     if len(bases) > 1:
+        own = ",".join(str(folder / file) for file in files if not _configuration(file))
+        root = f", those beside the folders by parquet:{own}" if own else ", or one file by parquet:FILE"
         raise LabelwiseError(
             f"{folder} with Parquet files in several folders: {', '.join(base or '.' for base in bases[:8])}",
             "the files of one data set",
-            f"name one of them, such as hf:{folder / bases[-1]}, or one file by parquet:FILE",
+            f"name one of them, such as hf:{folder / bases[-1]}{root}",
         )
     header = header_of(folder) or header_of(folder.parent)
     card = features_of_card(header, bases[0] or folder.name)
@@ -169,6 +172,14 @@ def _parquet_parts(folder: Path) -> list[Part]:
             table = _read_parquet(folder / name)
             parts.append(_part(name, table, split, features_of(table.schema) or card))
     return parts
+
+
+def _other_files(folder: Path) -> str:
+    """How to read the tables of another kind that lie in a folder; empty where there are none."""
+    for kind, suffix in (("csv", ".csv"), ("csv", ".tsv"), ("jsonl", ".jsonl"), ("jsonl", ".json")):
+        if files := files_below(folder, suffix):
+            return f"name the tables themselves, such as {kind}:{folder / files[0]}"
+    return ""
 
 
 def _configuration(file: str) -> str:

@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 
 from labelwise.data.archives import ImageStore
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.arrow import is_list, is_text, one_array, plain_columns
+from labelwise.data.readers.arrow import is_image_struct, is_list, is_text, one_array, plain_columns
 from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.huggingface import with_fields
 from labelwise.data.readers.roles import roles_of
 from labelwise.data.readers.states import is_states
-from labelwise.data.source import Source
+from labelwise.data.source import Source, joined_values
 
 
 def dataset_of_names(
@@ -43,20 +43,20 @@ def dataset_of_names(
         LabelwiseError: as there.
     """
     table, source = _with_named_fields(table, source)
+    table, source, notes = _with_state_fields(table, source)
     table = plain_columns(table)
     wanted = table.drop_columns([name for name in source.names("ignore") if name in table.column_names])
     names = roles_of(wanted, source).names
     only = [name for name in every if name in wanted.column_names and not is_states(wanted[name])]
     if not names and len(only) == 1 and not {"labels", "classes"} & source.options.keys():
-        names, source = (only[0],), source.with_option("labels", _quoted(only[0]))
-    notes: tuple[str, ...] = ()
+        names, source = (only[0],), source.with_option("labels", joined_values(only))
     for name in names:
         column = table[name]
         if name in every and is_text(column.type):
             column = _lists_of_one(column)
         if is_list(column.type) and column.null_count and _are_names(column):
             column, source = _marked(column.cast(pa.list_(pa.string())), source)
-            notes = ("Labels that are null are unknown.",)
+            notes = (*notes, "Labels that are null are unknown.")
         table = table.set_column(table.column_names.index(name), name, column)
     data = dataset_of(table, source, folder, row_name, every).with_notes(*notes)
     return data if stored is None else replace(data, images=stored[0], store=stored[1])
@@ -78,17 +78,51 @@ def _with_named_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Sourc
         every = [
             c for name in ignored for c in ([name] if name in table.column_names else fields[name] or [name])
         ]
-        source = source.with_option("ignore", ",".join(map(_quoted, every)))
+        source = source.with_option("ignore", joined_values(every))
     return table, source
+
+
+def _with_state_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Source, tuple[str, ...]]:
+    """The table with objects of label states, `{"cat": 1, "dog": 0}`, as a column a label; a null is unknown."""
+    objects = [
+        name
+        for name in table.column_names
+        if name not in source.names("ignore") and _holds_states(table[name], name)
+    ]
+    if not objects:
+        return table, source, ()
+    taken = set(table.column_names) - set(objects)
+    called: dict[str, str] = {}
+    for name in objects:
+        for field in table[name].type:
+            called[f"{name}.{field.name}"] = f"{name}.{field.name}" if field.name in taken else field.name
+            taken.add(field.name)
+    table = with_fields(table, objects)
+    table = table.rename_columns([called.get(name, name) for name in table.column_names])
+    if "labels" in source.options:
+        inner = {name: [new for old, new in called.items() if old.startswith(f"{name}.")] for name in objects}
+        wanted = [label for name in source.names("labels") for label in inner.get(name, [name])]
+        source = source.with_option("labels", joined_values(wanted))
+    told = f"Fields of {', '.join(map(repr, objects))} are labels: {', '.join([*called.values()][:8])}."
+    return table, source, (told,)
+
+
+def _holds_states(column: pa.ChunkedArray, name: str) -> bool:
+    """Whether a column holds objects whose fields are all numbers or true and false, and states of labels."""
+    kind = column.type
+    if not pa.types.is_struct(kind) or not kind.num_fields or is_image_struct(kind):
+        return False
+    plain = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
+    if not all(any(is_kind(field.type) for is_kind in plain) for field in kind):
+        return False
+    fields = plain_columns(with_fields(pa.table({name: column}), [name])).columns
+    filled = [field for field in fields if field.null_count < len(field)]
+    return bool(filled) and all(map(is_states, filled))
 
 
 def in_store(rows: int) -> pa.Array:
     """A column that stands for images that are in a store."""
     return pa.array([b""] * rows, pa.large_binary())
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"' if any(mark in name for mark in ',"') else name
 
 
 def _lists_of_one(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from labelwise.data.readers.arrow import one_array
 from labelwise.data.readers.roles import IMAGE, key, share_of_images
 from labelwise.data.readers.states import Column
+from labelwise.data.readers.totals import without_total
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
@@ -53,7 +54,7 @@ def wanted_columns(table: pa.Table, source: Source, notes: list[str]) -> pa.Tabl
                 else "name it in the first line, or remove it"
             )
             raise LabelwiseError(f"{source.path}: {given}", "a first line of distinct column names", todo)
-    table = _without_blank_end(table.rename_columns(names), notes)
+    table = without_total(_without_blank_end(table.rename_columns(names), notes), source, notes)
     ignored = source.names("ignore")
     for name in ignored:
         if name not in names:

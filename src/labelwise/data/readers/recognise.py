@@ -17,6 +17,7 @@ from labelwise.data.readers import (
     labelstudio,
     openimages,
     paddlex,
+    plain_lists,
     roboflow,
     sagemaker,
     tags,
@@ -125,6 +126,8 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
         return kind, path
     if place.is_file():
         refuse_archive(place, "a table, or an export that was unpacked")
+        if kind := plain_lists.kind_of(place):
+            return kind, path
         raise _unknown(path, "a file of no kind that is known", listed)
     table = _table_in(place, path, rules, listed)
     if table is not None:

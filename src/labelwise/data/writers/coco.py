@@ -13,7 +13,7 @@ import numpy as np
 from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import split_in_name
-from labelwise.data.source import Source
+from labelwise.data.source import Source, joined_values
 from labelwise.data.wholefile import whole_file, whole_folder
 from labelwise.data.writers.images import (
     absolute_paths,
@@ -106,9 +106,7 @@ def _source(job: Job, splits: Sequence[str], root: Path) -> Source | None:
         return None
     if job.images == "copy" and not job.out.suffix:
         return Source("coco", str(job.out))
-    folder = str(root)
-    folder = '"' + folder.replace('"', '""') + '"' if set(folder) & set(',"') else folder
-    return Source("coco", str(job.out), {"images": folder})
+    return Source("coco", str(job.out), {"images": joined_values([str(root)])})
 
 
 def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:

@@ -1,0 +1,68 @@
+"""Lists of training images as text files: known for a table or an import file, or refused with what helps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from labelwise.data.imagefiles import is_image_name
+from labelwise.data.readers.roles import IMAGE, key
+from labelwise.errors import LabelwiseError
+
+_HEAD = 1 << 16
+_ROWS = 50
+_MARKS = {"\t": "tabs", ",": "commas", " ": "blanks"}
+_STATE = re.compile(r"-?[01](?:\.0)?")
+
+
+def kind_of(path: Path) -> str | None:
+    """The reader of a text file of image names and labels: `csv` under a header, `vertex` for `image,label,label`.
+
+    Args:
+        path: a file.
+
+    Returns:
+        the reader's name; `None` where the lines are no images and labels.
+
+    Raises:
+        LabelwiseError: lines of images and labels in another form, with what makes it readable.
+    """
+    lines = _lines(path)
+    names = re.split(r"[,;\t|]", lines[0]) if lines else []
+    if len(names) > 1 and key(names[0]) in IMAGE and not any(map(is_image_name, names)):
+        return "csv"
+    mark = next((mark for mark in _MARKS if _are_images(lines, mark)), None)
+    if mark is None:
+        return None
+    cells = [cell.strip() for line in lines for cell in line.split(mark)[1:] if cell.strip()]
+    what = _MARKS[mark]
+    if not cells:
+        given, todo = "images without labels", "write the labels behind each image, parted by commas"
+    elif all(map(_STATE.fullmatch, cells)):
+        given = f"images and a 0 or 1 for each label, parted by {what}, without the names of the labels"
+        header = mark.replace("\t", "<TAB>").join(["image", "dog", "cat"])
+        todo = f"add a first line such as {header!r} with your labels, and read it by csv:{path}"
+    elif mark == ",":
+        return "vertex"
+    else:
+        given = f"images and their labels, parted by {what}"
+        todo = f"write commas in place of the {what}, as in a.jpg,dog,cat, and read it by vertex:{path}"
+    raise LabelwiseError(
+        f"{str(path)!r}, lines of {given}", "lines image,label,label, or a table with a header", todo
+    )
+
+
+def _are_images(lines: Sequence[str], mark: str) -> bool:
+    """Whether what stands before the first mark of each line names an image."""
+    return bool(lines) and all(is_image_name(line.split(mark)[0].strip().strip('"')) for line in lines)
+
+
+def _lines(path: Path) -> list[str]:
+    """The first lines of a text file that are not blank; none of any other file."""
+    if not path.is_file() or path.suffix.lower() != ".txt":
+        return []
+    with path.open("rb") as opened:
+        head = opened.read(_HEAD)
+    lines = head.decode("utf-8-sig", errors="replace").splitlines()
+    return [line for line in (lines[:-1] if len(head) == _HEAD else lines) if line.strip()][:_ROWS]

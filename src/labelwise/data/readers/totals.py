@@ -1,0 +1,75 @@
+"""The last row of a spreadsheet that sums up the rows above it, and is no image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from labelwise.data.readers.cells import is_blank, number, text_of
+from labelwise.data.readers.roles import IMAGE, key, share_of_images
+from labelwise.data.readers.states import Column
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+_WORDS = (
+    "total,totals,grand total,sum,sums,summe,gesamt,gesamtsumme,insgesamt,summe gesamt,somme,total general,"
+    "total général,suma,soma,totale,totaal,summa,yhteensä,итого,всего,合计,总计,合計,総計,합계,총계,toplam"
+)
+WORDS = frozenset(_WORDS.split(","))
+"""What spreadsheets in several languages write before a row of sums."""
+
+
+def without_total(table: pa.Table, source: Source, notes: list[str]) -> pa.Table:
+    """The table without a last row that holds sums of the columns and no image, with a note.
+
+    Args:
+        table: its columns, with their names.
+        source: for messages.
+        notes: takes the note.
+
+    Raises:
+        LabelwiseError: a last row that is called a total and whose counts are not the sums.
+    """
+    last = table.num_rows - 1
+    if last < 1:
+        return table
+    cells = [column[last].as_py() for column in table.columns]
+    if any(isinstance(cell, bytes | list | dict) for cell in cells):
+        return table
+    filled = {place: cell for place, cell in enumerate(cells) if not is_blank(cell)}
+    counts = {place: value for place, cell in filled.items() if (value := number(cell)) is not None}
+    words = [text_of(cell) for place, cell in filled.items() if place not in counts]
+    called = len(words) == 1 and words[0].casefold().rstrip(" :") in WORDS
+    if not counts or not (called or (not words and _lacks_image(table, filled))):
+        return table
+    shown = f"The last row ({', '.join(text_of(cell) for cell in filled.values())[:60]})"
+    many = any(value not in (0, 1) for value in counts.values())
+    summed = all(abs(_sum(table.column(place), last) - value) < 1e-6 for place, value in counts.items())
+    if summed and (called or many):
+        notes.append(f"{shown} holds the sums of the columns and no image: it was left out.")
+        return table.slice(0, last)
+    if called and many:
+        raise LabelwiseError(
+            f"{source.path}: {shown[0].lower()}{shown[1:]}, which by its word and counts is a total",
+            "an image in every row",
+            "remove the row from the table",
+        )
+    return table
+
+
+def _lacks_image(table: pa.Table, filled: Mapping[int, object]) -> bool:
+    """Whether a column that names the images is blank in the last row."""
+    return any(
+        key(name) in IMAGE or share_of_images(table.column(place)) > 0.5
+        for place, name in enumerate(table.column_names)
+        if place not in filled
+    )
+
+
+def _sum(column: pa.ChunkedArray, rows: int) -> float:
+    """What the numbers of the first rows add up to, blanks being nothing; NaN with any other cell."""
+    coded = Column.of("", column.slice(0, rows))
+    values = [0.0 if is_blank(cell) else number(cell) for cell in coded.cells]
+    return float(np.dot(np.array(values, float), np.asarray(coded.counts, float)))  # None becomes NaN

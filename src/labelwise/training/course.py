@@ -1,0 +1,233 @@
+"""From opened data to a finished run: training, thresholds, judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from labelwise.data.dataset import Dataset
+from labelwise.decisions import Decisions, Tuning, tune
+from labelwise.evaluation.evaluate import Result, judge
+from labelwise.evaluation.figures import left_out, shown
+from labelwise.evaluation.frequency import COUNTS, Frequencies
+from labelwise.memory import keep_freed_memory
+from labelwise.methods import Method
+from labelwise.training.checkpoint import settle_state
+from labelwise.training.choosing import cannot_judge, rows_to_choose_by
+from labelwise.training.config import Config
+from labelwise.training.disk import refuse_failing_disk
+from labelwise.training.files import write_json
+from labelwise.training.frozen_engine import engine_name, use_engine
+from labelwise.training.grown import grow_from, never_selected
+from labelwise.training.loaders import Loaders
+from labelwise.training.loop import Trainer
+from labelwise.training.opening import Opened
+from labelwise.training.peers import watched_peers
+from labelwise.training.priors import count_priors, word_vectors
+from labelwise.training.probe import Probe
+from labelwise.training.processes import make_accelerator
+from labelwise.training.progress import Watch
+from labelwise.training.resuming import as_begun, claim, record_of, told_failures
+from labelwise.training.run import Run
+from labelwise.training.stopping import StopRequest
+from labelwise.training.teaching import TaughtLoader, Teacher
+from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, told, unknown_loss
+
+
+def train_opened(
+    opened: Opened, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest
+) -> Run:
+    """Train on data that are opened; arguments as those of `labelwise.training.fit.train`.
+
+    Raises:
+        LabelwiseError: settings that do not fit the machine or the data, or a folder that holds another run.
+        Stopped: after a request to stop, with the state saved.
+    """
+    with told_failures(stop):
+        return _train(opened, config, out, resume, quiet, stop)
+
+
+def _train(opened: Opened, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest) -> Run:
+    keep_freed_memory()
+    accelerator = make_accelerator(config)
+    first = accelerator.is_main_process
+    watch = Watch(quiet or not first)
+    dataset = opened.dataset
+    if resume and first:
+        settle_state(out, watch.say)
+    accelerator.wait_for_everyone()
+    dataset = as_begun(dataset, out) if resume else dataset
+    validation = rows_to_choose_by(dataset, config)
+    rows = shown_rows(dataset.split("train"), config.data)
+    asked, config = config.method, config.model_copy(update={"method": method_of(config, rows)})
+    config, vectors = word_vectors(config, dataset.labels)
+    teacher = Teacher.of(config.teacher, dataset.labels)
+    if teacher is not None:
+        config = config.model_copy(update={"teacher": teacher.settings})
+    run, begun = Run(out, config, dataset.labels), record_of(config, *_learned(dataset))
+    if first:
+        claim(run, resume, begun)
+        run.save()
+        run.settle_weights(watch.say)
+    accelerator.wait_for_everyone()
+    for note in dataset.notes:
+        watch.say(f"note: {note}")
+    for warning in opened.warnings:
+        watch.say(warning)
+    built = _built(run, rows, vectors)
+    if teacher is not None:
+        teacher.teach(built, config.method)
+    if asked != config.method:
+        found = f"{len(rows):,} training images, {rows.known.mean():.0%} of their labels known"
+        watch.say(f"note: {found}: method {config.method}")
+    unlearned = never_selected(rows, config.init_from)
+    doubts = (*_cannot_learn(config, unlearned, rows.labels.names), *cannot_judge(dataset, validation))
+    of_teacher = () if teacher is None else teacher.doubts(begun["data"])
+    for line in (*told(config, rows), *doubts, *of_teacher):
+        watch.say(line)
+    if first:
+        keep_mask(run.path, rows, config.data)
+        if unlearned:  # told from the start, for a run without a validation split fits no decisions
+            run.save_decisions(replace(Decisions.plain(run.labels), never=unlearned))
+    use_engine(built.model.backbone, config, len(dataset), accelerator.device, watch.say)
+    with watched_peers(), closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
+        judge_by = (loaders.rows(validation), validation) if validation is not None else None
+        examples = cache(lambda: loaders.rows(rows))
+        train_on = loaders.train(rows)
+        if teacher is not None:
+            processes = accelerator.num_processes
+            answers = teacher.answers(rows, accelerator.device, loaders.workers, watch.say, processes > 1)
+            train_on = TaughtLoader(train_on, answers)
+        kind = Probe if config.optim.name == "exact" else Trainer
+        trainer = kind(run, built, train_on, rows, judge_by, accelerator, examples, stop, begun)
+        if resume:
+            trainer.resume()
+        watch.say(_opening(dataset, trainer))
+        with watch.over(trainer.steps):
+            trainer.fit(watch)
+        loaders.close()
+        _finish(dataset, loaders, trainer, watch, opened.overlaps)
+    trainer.journal.close()
+    return run
+
+
+def _learned(dataset: Dataset) -> list[Dataset]:
+    """The rows to learn from, and those to choose by where there are any."""
+    return [dataset.split(name) for name in ("train", "val") if dataset.splits().get(name)]
+
+
+def _built(run: Run, rows: Dataset, vectors: torch.Tensor | None) -> Method:
+    """The method before its first step, with what it takes from the training rows and from another run."""
+    config = run.config
+    torch.manual_seed(config.seed)
+    priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
+    built = run.build("none" if config.init_from else None, priors)
+    if config.init_from:
+        grow_from(config.init_from, config, built, priors)
+    run.with_views(built.model)  # a network that cannot take them is refused before it is trained
+    built.unknown = unknown_loss(config, rows, built.criterion)
+    return built
+
+
+def _cannot_learn(config: Config, unlearned: Sequence[int], names: Sequence[str]) -> Iterator[str]:
+    """What is said of labels without word vectors or without positives."""
+    if config.vectors.missing:
+        yield f"warning: no word vector, so it is learned: {', '.join(config.vectors.missing[:10])}"
+    if unlearned:
+        few = ", ".join(names[j] for j in unlearned[:10]) + (", ..." if len(unlearned) > 10 else "")
+        yield f"warning: no positive in the training split, so it cannot be learned: {few}; never selected"
+
+
+def _finish(
+    dataset: Dataset, loaders: Loaders, trainer: Trainer, watch: Watch, overlaps: Mapping[str, dict[str, Any]]
+) -> None:
+    """Reload what was saved, fit decisions on validation, judge each split, write it all down."""
+    run, accelerator = trainer.run, trainer.accelerator
+    model = run.model().to(accelerator.device)
+    found: dict[str, Any] = {}
+    seen = Frequencies(trainer.dataset.positive.sum(0), run.config.frequency_bounds)
+    for split in ("val", "test"):
+        if not dataset.splits().get(split):
+            continue
+        rows = dataset.split(split)
+        loader = loaders.rows(rows, answering=True)
+        engine = engine_name(trainer.method.model.backbone)
+        result = judge(run, rows, loader, model, accelerator.device, split, frequencies=seen, engine=engine)
+        refuse_failing_disk(result.scores.unreadable)
+        result = replace(result, conditions={**result.conditions, **overlaps[split]})
+        loaders.close()
+        if split == "val":
+            tuning = _decide(run, result, rows, accelerator, watch)
+            result = result.again(run, tuning)
+        found[split] = result.to_json()
+        trainer.journal.judged(trainer.progress, split, result.metrics)
+        if accelerator.is_main_process:
+            result.scores.save(run.path / "scores" / f"{split}.npz", rows)
+        watch.say(_line(split, result.metrics, len(result.scores.rows)))
+        if without := left_out(result.metrics):
+            watch.say(f"{split}: {without}")
+    if accelerator.is_main_process:
+        chosen = "nothing; the last epoch" if trainer.validate is None else "val mAP"
+        training = {**_record(trainer, chosen), COUNTS: seen.named(run.labels.names)}
+        results = {"format": 1, "splits": found, "training": training}
+        write_json(run.path / "results.json", results)
+    accelerator.wait_for_everyone()
+
+
+def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
+    """What results say of the training."""
+    progress, config = trainer.progress, trainer.config
+    seen = progress.epoch * trainer.loader.steps_per_epoch * config.batch_size
+    return {
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "chosen_on": chosen_on,
+        "images": len(trainer.dataset),
+        **record(config, trainer.dataset),
+        **({"teacher": config.teacher.model_dump(mode="json")} if config.teacher.run else {}),
+        "steps": progress.step,
+        "skipped_steps": progress.skipped,
+        "seconds": round(progress.seconds, 1),
+        "images_per_second": round(seen / max(1e-9, progress.seconds), 1),
+        "device": str(trainer.accelerator.device),
+        "processes": trainer.accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "trained_parameters": sum(p.numel() for p in trainer.method.parameters() if p.requires_grad),
+    }
+
+
+def _decide(run: Run, result: Result, rows: Dataset, accelerator: Accelerator, watch: Watch) -> Tuning:
+    """Fit calibration and thresholds on the validation split and store them."""
+    s = result.scores
+    never = run.decisions().never
+    tuning = tune(s.logits, s.hard, s.known, run.labels, source=f"val of {rows.source}", never=never)
+    if accelerator.is_main_process:
+        run.save_decisions(tuning.decisions)
+    accelerator.wait_for_everyone()
+    if tuning.warning:
+        watch.say(tuning.warning)
+    return tuning
+
+
+def _opening(dataset: Dataset, trainer: Trainer) -> str:
+    config, processes = trainer.config, trainer.accelerator.num_processes
+    splits = ", ".join(f"{name} {count:,}" for name, count in dataset.splits().items())
+    frozen = ", frozen" if config.backbone.freeze else ""
+    where = f" on {processes} processes" if processes > 1 else ""
+    return (
+        f"{config.method} on {config.backbone.name} ({config.backbone.weights}{frozen}), {config.image_size} px; "
+        f"{len(dataset.labels)} labels; {splits}; {config.epochs} epochs of {trainer.steps_per_epoch} steps{where}"
+    )
+
+
+def _line(split: str, m: dict[str, Any], images: int) -> str:
+    pointing = f"  pointing {m['pointing']:.3f}" if "pointing" in m else ""
+    figures = "  ".join(f"{name} {shown(m[name])}" for name in ("mAP", "CF1", "OF1"))
+    return f"{split}: {figures}{pointing}  ({images:,} images)"
