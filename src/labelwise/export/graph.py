@@ -66,7 +66,9 @@ def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.expor
     with _quiet(), torch.no_grad(), _refusing("torch.export"):
         try:
             return torch.export.export(module, (example,), dynamic_shapes=batch, strict=False)
-        except Exception:  # code that asks a tensor for its length keeps the batch free only when traced by bytecode
+        except (
+            Exception
+        ):  # code that asks a tensor for its length keeps the batch free only when traced by bytecode
             return torch.export.export(module, (example,), dynamic_shapes=batch, strict=True)
 
 
