@@ -79,14 +79,14 @@ def test_stages_cost_what_their_parts_cost(config: Config, data: Dataset) -> Non
     made = plan(config, data, 20_000)
     size = side(made.stages[1])
     maps = SPEED.opening + 6400 * (0.01 + 0.02 * (size / 224) ** 2)
-    head = room.EPOCHS * (4800 // 32) * 0.05 * (size / 224) ** 2
+    steps = room.EPOCHS * (4800 // 32) * 0.05 * (size / 224) ** 2
     first = side(made.stages[0])
-    assert made.stages[0].seconds == pytest.approx(SPEED.opening + 6400 * SPEED.map(first) + 2)
+    assert made.stages[0].seconds == pytest.approx(room.BESIDE + SPEED.opening + 6400 * SPEED.map(first) + 2)
     assert [stage.settings["method"] for stage in made.stages[1:]] == ["baseline-mlp", "ssgrl", "dlfl"]
-    assert made.stages[1].seconds == pytest.approx((0 if first == size else maps) + 0.2 * head)
-    assert made.stages[2].seconds == pytest.approx(head)  # its maps are there by then
-    assert made.stages[3].seconds == pytest.approx(2 * head)
-    assert made.judging == pytest.approx(1700 * SPEED.map(size))
+    assert made.stages[1].seconds == pytest.approx((0 if first == size else maps) + room.BESIDE + 0.2 * steps)
+    assert made.stages[2].seconds == pytest.approx(room.BESIDE + steps)  # its maps are there by then
+    assert made.stages[3].seconds == pytest.approx(room.BESIDE + 2 * steps)
+    assert made.judging == pytest.approx(room.REPORT + 1700 * SPEED.map(size))
 
 
 def test_a_time_too_short_for_any_stage_is_said(config: Config, data: Dataset) -> None:

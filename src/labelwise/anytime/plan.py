@@ -15,14 +15,20 @@ from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.training.config import Config
 
-SIZES = (160, 192, 224, 288, 320, 384, 448, 512, 576)
+SIZES = (160, 192, 224, 256, 288, 320, 384, 448, 512, 576)
 """Sides in pixels that a plan chooses from."""
 EPOCHS = 8
 """Epochs of a head on stored maps."""
 FEW_IMAGES = 600
 """Training images up to which `csra` is the likeliest head: results/voc-small.csv."""
-SHARE = 0.8
+SHARE = 0.9
 """Share of the time that the estimates may fill; the rest is for what they miss."""
+FIRST = 60.0
+"""Seconds that the first stage may take, or a tenth of the time where that is more."""
+BESIDE = 7.0
+"""Seconds of a stage beside its maps and steps: building the model, thresholds, the judgement of val."""
+REPORT = 20.0
+"""Seconds of the report."""
 SHORTEST = 20.0
 """Seconds under which no plan is made."""
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -52,7 +58,7 @@ class Plan:
     Args:
         seconds: of all of it.
         stages: see `Stage`.
-        judging: estimated seconds of judging the test images once, at the end.
+        judging: estimated seconds of judging the test images once, at the end, and of the report.
     """
 
     seconds: float
@@ -74,8 +80,7 @@ class Plan:
         yield f"plan for {self.seconds:.0f} s: {len(self.stages)} stages, each a whole run, the best by val is kept"
         for stage in self.stages:
             yield f"  {stage.name}: about {stage.seconds:.0f} s; {stage.why}"
-        if self.judging:
-            yield f"  test images, judged once: about {self.judging:.0f} s"
+        yield f"  test images, judged once, and the report: about {self.judging:.0f} s"
         if (total := sum(stage.seconds for stage in self.stages) + self.judging) > self.seconds:
             yield f"warning: even this takes about {total:.0f} s, more than the time that was given"
 
@@ -101,8 +106,8 @@ def seconds_of(text: str) -> float:
 def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, given: frozenset[str]) -> Plan:
     """The stages that fit.
 
-    A linear probe comes first, at the largest size whose maps take a fifth of the time, then heads on stored maps, from
-    simple to rich. Their size is the largest at which the likeliest head fits in the rest of the time, is no more than
+    A linear probe comes first, at the largest size at which it takes a minute or a tenth of the time, then heads on
+    stored maps, from simple to rich. Their size is the largest at which the likeliest head fits in the rest of the time, is no more than
     the originals justify, and has maps that the disk can hold; where it fits at none, that of the cheapest head.
 
     Args:
@@ -120,16 +125,18 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     def maps(size: int) -> float:
         return speed.opening + learned * speed.map(size)
 
-    first = max((s for s in sizes if maps(s) + judged * speed.map(s) < SHARE * seconds / 4), default=sizes[0])
+    quick = min(max(FIRST, seconds / 10), seconds / 3)
+    first = max((s for s in sizes if maps(s) + speed.solving + BESIDE < quick), default=sizes[0])
     probe = {"method": "baseline-gap", "optim.name": "exact", "image_size": first, "backbone.freeze": True}
-    stages = [Stage(f"1-probe-{first}", probe, maps(first) + speed.solving, "a whole run at once")]
+    whole = maps(first) + speed.solving + BESIDE
+    stages = [Stage(f"1-probe-{first}", probe, whole, "a whole run at once")]
     best, *others = _heads(config, splits.get("train", 0), given)
-    room = SHARE * seconds - stages[0].seconds
+    room = SHARE * seconds - REPORT - whole
     epochs = config.epochs if "epochs" in given else EPOCHS
     steps = epochs * max(1, splits.get("train", 0) // config.batch_size)
 
     def head(name: str, size: int) -> float:
-        return steps * speed.step(name, size, config.batch_size)
+        return BESIDE + steps * speed.step(name, size, config.batch_size)
 
     def fits(name: str, size: int) -> bool:
         own = maps(size) if size != first else 0.0
@@ -138,7 +145,7 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
 
     sized = [(one, size) for one in (best, *others[:1]) for size in reversed(sizes) if fits(one.name, size)]
     if not sized:
-        return Plan(seconds, tuple(stages), judged * speed.map(first))
+        return Plan(seconds, tuple(stages), REPORT + judged * speed.map(first))
     main, size = sized[0]
     own = maps(size) if size != first else 0.0
     room -= own + head(main.name, size) + judged * speed.map(size)
@@ -152,7 +159,7 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
         name = f"{len(stages) + 1}-{one.name}-{size}"
         stages.append(Stage(name, settings, own + head(one.name, size), one.why))
         own = 0.0  # its maps are there from then on
-    return Plan(seconds, tuple(stages), judged * speed.map(size))
+    return Plan(seconds, tuple(stages), REPORT + judged * speed.map(size))
 
 
 class _Head(NamedTuple):
