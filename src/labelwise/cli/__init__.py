@@ -78,10 +78,7 @@ def main() -> None:
     """Run the program: exit code 0 when all went well, 2 for something that the caller can mend, 75 to go on later."""
     # Read when torch loads. Threads that spin while they wait cost several times over on a machine with other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if sys.argv[1:2] not in (
-        ["data"],
-        ["train"],
-    ):  # tables are read once: what is freed goes back to the system
+    if sys.argv[1:2] not in (["data"], ["train"]):  # their tables are read once: freed memory goes back
         keep_freed_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name that is no UTF-8 is printed with escapes, which are also what JSON writes for it.
