@@ -179,8 +179,9 @@ def test_objects_of_states_in_parquet(folder: Path) -> None:
     pd = pytest.importorskip("pandas", reason="the package pandas is not installed")
     cells = [dict(zip(NAMES, hot, strict=True)) for hot in HOT]
     pd.DataFrame({"image": [f"p{i}.jpg" for i in range(8)], "labels": cells}).to_parquet(folder / "t.parquet")
-    with pytest.raises(LabelwiseError, match=r"column 'labels' of objects.*jsonl:FILE"):
-        read(f"parquet:{folder / 't.parquet'}")
+    data = read(f"parquet:{folder / 't.parquet'}")
+    assert data.labels.names == tuple(NAMES)
+    assert data.values.tolist() == HOT
 
 
 def test_a_folder_called_by_two_labels_is_noted(tmp_path: Path, photo: Photo) -> None:
