@@ -29,12 +29,8 @@ def settings(source: str | Path, **changes: Any) -> dict[str, Any]:
     """Settings of a run of about a second; changes are laid over the top level."""
     base = {
         "data": {"source": str(source)},
-        "backbone": {
-            "name": "test_vit",
-            "weights": "none",
-            "lr_factor": 1.0,
-            "stage": 1,
-        },  # two blocks of six
+        # Stage 1: two blocks of six.
+        "backbone": {"name": "test_vit", "weights": "none", "lr_factor": 1.0, "stage": 1},
         "image_size": 32,
         "extractor": {"dim": 16, "ffn": 16},
         "epochs": 2,
@@ -139,7 +135,7 @@ def forks() -> ForkServerContext:
     """Processes that start at once, for their server has imported everything and computed nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["labelwise.training.fit", "labelwise.evaluation", "labelwise.cli", "timm", "pandas"]
+        ["labelwise.training.course", "labelwise.evaluation", "labelwise.cli", "timm", "pandas"]
     )
     return context
 

@@ -226,10 +226,15 @@ def _key(backbone: TimmBackbone, size: tuple[int, int]) -> str:
     digest = hashlib.sha256(
         f"engine-{_FORMAT} {backbone.name} {backbone.stage} {size} {version} {torch.__version__} {here}".encode()
     )
-    for name, tensor in backbone.state_dict().items():
+    add_weights(digest, backbone)
+    return digest.hexdigest()[:32]
+
+
+def add_weights(digest: Any, module: nn.Module) -> None:
+    """Let a digest of hashlib take in the names and the bytes of a module's weights."""
+    for name, tensor in module.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
 
 
 @cache

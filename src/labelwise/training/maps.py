@@ -23,6 +23,7 @@ from labelwise.data.pixels import BITS
 from labelwise.data.transforms import ImageTransform, build_transform
 from labelwise.training.config import Config
 from labelwise.training.disk import refuse_failing_disk
+from labelwise.training.frozen_engine import add_weights
 from labelwise.training.stored import stored
 from labelwise.types import Batch, Targets
 
@@ -134,9 +135,7 @@ def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
         size += f" {transform.bits} bits"
     by = f" {backbone.engine.name}" if backbone.engine is not None else ""
     digest.update(f"maps-1 {backbone.name} {backbone.stage} {size}{by}".encode())
-    for name, tensor in backbone.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    add_weights(digest, backbone)
     return images_key(dataset, digest)
 
 
