@@ -163,3 +163,20 @@ def test_a_machine_is_measured(tmp_path: Path) -> None:
     assert speed.map(448) > speed.map(224) > speed.decoding
     assert speed.bytes_of_map(224) == 2 * 64 * 14 * 14
     assert speed.step("csra", 224, 8) > 0
+
+
+def test_the_first_stage_shares_its_maps_where_two_sizes_would_not_fit(config: Config, data: Dataset) -> None:
+    """At a time for which the probe's own limit leaves no room for larger maps beside its own."""
+    for seconds in range(150, 1000, 50):
+        made = plan(config, data, seconds)
+        for other in (size for size in room.SIZES if size <= SPEED.largest and len(made.stages) > 1):
+            if other > side(made.stages[-1]):
+                alone = room.BESIDE + SPEED.opening + 6400 * SPEED.map(other) + SPEED.solving
+                steps = room.EPOCHS * (4800 // 32) * SPEED.step("baseline-mlp", other, 32)
+                total = alone + room.BESIDE + steps + 1700 * SPEED.map(other) + room.REPORT
+                allowed = alone < room.SHARED * min(max(room.FIRST, seconds / 10), seconds / 3)
+                assert not (allowed and total <= room.SHARE * seconds and _only_mlp(made)), (seconds, other)
+
+
+def _only_mlp(made: Plan) -> bool:
+    return [stage.settings["method"] for stage in made.stages[1:]] == ["baseline-mlp"]

@@ -22,6 +22,8 @@ EPOCHS = 8
 """Epochs of a head on stored maps."""
 FEW_IMAGES = 600
 """Training images up to which heads are compared by what they reach with 200."""
+SHARED = 1.5
+"""How much longer the first stage may take where it stores the maps that all others read."""
 SHARE = 0.9
 """Share of the time that the estimates may fill; the rest is for what they miss."""
 FIRST = 60.0
@@ -107,10 +109,11 @@ def seconds_of(text: str) -> float:
 def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, given: frozenset[str]) -> Plan:
     """The stages that fit.
 
-    A linear probe comes first, at the largest size at which it takes a minute or a tenth of the time, then heads on
-    stored maps, from simple to rich. Of the heads and sizes that fit in the rest of the time, whose maps the disk can
-    hold and which enlarge no photograph too far, the plan takes the pair of the highest mAP on the VOC photographs
-    (`results/`), and further heads on the same maps as time allows.
+    A linear probe comes first, then heads on stored maps, from simple to rich. The probe takes a minute or a tenth of
+    the time, whichever is more; half as much again where it stores the maps that the heads read. Of all pairs of a
+    head and an image size that fit beside a probe, whose maps the disk can hold and which enlarge no photograph too
+    far, the plan takes the one with the highest mAP on the VOC photographs (`results/`), then the one with the largest
+    probe. Further heads read the same maps as time allows.
 
     Args:
         config: settings of the run; those that are `given` are kept.
@@ -123,46 +126,54 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     learned, judged = splits.get("train", 0) + splits.get("val", 0), splits.get("test", 0)
     sizes = (config.image_size,) if "image_size" in given else tuple(s for s in SIZES if s <= speed.largest)
     sizes = sizes or SIZES[:1]
+    epochs = config.epochs if "epochs" in given else EPOCHS
+    steps = epochs * max(1, splits.get("train", 0) // config.batch_size)
+    quick = min(max(FIRST, seconds / 10), seconds / 3)
+    heads = _heads(config, splits.get("train", 0), given)
 
     def maps(size: int) -> float:
         return speed.opening + learned * speed.map(size)
 
-    quick = min(max(FIRST, seconds / 10), seconds / 3)
-    first = max((s for s in sizes if maps(s) + speed.solving + BESIDE < quick), default=sizes[0])
-    probe = {"method": "baseline-gap", "optim.name": "exact", "image_size": first, "backbone.freeze": True}
-    whole = maps(first) + speed.solving + BESIDE
-    stages = [Stage(f"1-probe-{first}", probe, whole, "a whole run at once")]
-    heads = _heads(config, splits.get("train", 0), given)
-    room = SHARE * seconds - REPORT - whole
-    epochs = config.epochs if "epochs" in given else EPOCHS
-    steps = epochs * max(1, splits.get("train", 0) // config.batch_size)
+    def probe(size: int) -> float:
+        return maps(size) + speed.solving + BESIDE
 
-    def head(name: str, size: int) -> float:
-        return BESIDE + steps * speed.step(name, size, config.batch_size)
+    def head(one: _Head, size: int) -> float:
+        return BESIDE + steps * speed.step(one.name, size, config.batch_size)
 
-    def fits(name: str, size: int) -> bool:
-        own = maps(size) if size != first else 0.0
-        total = own + head(name, size) + judged * speed.map(size) + _disk(dataset, size, speed)
-        return total <= room
+    def left(first: int, one: _Head, size: int) -> float:
+        """Seconds that a probe and a head leave."""
+        own = 0.0 if size == first else maps(size)
+        return SHARE * seconds - REPORT - probe(first) - own - head(one, size) - judged * speed.map(size)
 
-    pairs = [(one, size) for one in heads for size in sizes if fits(one.name, size)]
-    if not pairs:
-        return Plan(seconds, tuple(stages), REPORT + judged * speed.map(first))
-    main, size = max(pairs, key=lambda pair: pair[0].expected(pair[1]))
-    own = maps(size) if size != first else 0.0
-    room -= own + head(main.name, size) + judged * speed.map(size)
+    def allowed(first: int, size: int) -> bool:
+        return probe(first) < quick * (SHARED if size == first else 1.0) or first == sizes[0]
+
+    fitting = [
+        (one, size, first)
+        for one in heads
+        for size in sizes
+        for first in sizes
+        if allowed(first, size) and left(first, one, size) >= 0 and _has_room(dataset, size, speed)
+    ]
+    if not fitting:
+        first = max((size for size in sizes if probe(size) < quick), default=sizes[0])
+        return Plan(seconds, (_probe(first, probe(first)),), REPORT + judged * speed.map(first))
+    main, size, first = max(fitting, key=lambda fit: (fit[0].expected(fit[1]), fit[2]))
+    stages = [_probe(first, probe(first))]
+    room = left(first, main, size)
     taken = [main]
     # The pooled MLP says what a feature for each label brings; more candidates than three only add chance.
     for other in sorted(heads, key=lambda one: (one.rank > 0, -one.expected(size))):
-        if other is not main and len(taken) < 3 and head(other.name, size) <= room:
+        if other is not main and len(taken) < 3 and head(other, size) <= room:
             taken.append(other)
-            room -= head(other.name, size)
+            room -= head(other, size)
 
     def why(one: _Head, size: int) -> str:
         if "method" in given:
             return "the method that was given"
         return f"reaches {one.expected(size):.1f} on VOC photographs at this size"
 
+    own = 0.0 if size == first else maps(size)
     for one in sorted(taken, key=lambda one: one.rank):
         settings = {
             "method": one.name,
@@ -172,7 +183,7 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
             "epochs": epochs,
         }
         name = f"{len(stages) + 1}-{one.name}-{size}"
-        stages.append(Stage(name, settings, own + head(one.name, size), why(one, size)))
+        stages.append(Stage(name, settings, own + head(one, size), why(one, size)))
         own = 0.0  # its maps are there from then on
     return Plan(seconds, tuple(stages), REPORT + judged * speed.map(size))
 
@@ -220,11 +231,16 @@ def _heads(config: Config, images: int, given: frozenset[str]) -> tuple[_Head, .
     return _FEW if images <= FEW_IMAGES else _MANY
 
 
-def _disk(dataset: Dataset, size: int, speed: Speed) -> float:
-    """Infinity where the maps would fill more than half of the disk's free room, else 0."""
+def _probe(size: int, seconds: float) -> Stage:
+    settings = {"method": "baseline-gap", "optim.name": "exact", "image_size": size, "backbone.freeze": True}
+    return Stage(f"1-probe-{size}", settings, seconds, "a whole run at once")
+
+
+def _has_room(dataset: Dataset, size: int, speed: Speed) -> bool:
+    """Whether the maps fill at most half of the disk's free room."""
     splits = dataset.splits()
     wanted = (splits.get("train", 0) + splits.get("val", 0)) * speed.bytes_of_map(size)
     place = Path(cache_folder())
     while not place.exists():
         place = place.parent
-    return float("inf") if wanted > shutil.disk_usage(place).free / 2 else 0.0
+    return wanted <= shutil.disk_usage(place).free / 2
