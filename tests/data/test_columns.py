@@ -188,6 +188,14 @@ def test_one_and_blank_alone_is_noted(folder: Path) -> None:
         ({"tags": ["dog", "cat"] * 4}, "?separator=;", "separator=';', which no cell"),
         ({"tags": ["dog", "cat"] * 4}, "?blank=unknown", "no blank label cell"),
         ({"cat": list("10101010")}, "?absent=1&unknown=1.0", "one meaning a text"),
+        ({"kind": ["dog", "cat"] * 4}, "?classes=kind&unknown=todo", "unknown=todo.*changes nothing"),
+        ({"kind": ["dog", "cat"] * 4}, "?classes=kind&present=dog", "present=dog.*changes nothing"),
+        ({"kind": ["dog", ""] * 4}, "?classes=kind&blank=negative", "blank=negative.*changes nothing"),
+        (
+            {"kind": ["dog", "cat"] * 4, "wet": list("10101010")},
+            "?classes=kind&unknown=x",
+            "unknown=x .*no label cell",
+        ),
         ({"cat": list("10101010")}, "?labels=dog", "labels=dog; expected columns of"),
         ({"cat": list("10101010")}, "?image=photo", "image=photo; expected columns of"),
     ],
@@ -206,7 +214,7 @@ def test_an_option_without_effect_is_refused(
         lambda names: '["' + '", "'.join(names) + '"]' if names else "[]",
         lambda names: "[" + ", ".join(names) + "]",  # a database's
         lambda names: "['" + "' '".join(names) + "']" if names else "[]",  # NumPy's
-        lambda names: "{'" + "', '".join(names) + "'}" if names else "set()" and "[]",
+        lambda names: "{'" + "', '".join(names) + "'}" if names else "set()",
     ],
 )
 def test_lists_as_text_are_parsed(folder: Path, write: Callable[[list[str]], str]) -> None:
@@ -224,6 +232,18 @@ def test_choices_of_label_studio_leave_an_unanswered_row_unknown(folder: Path) -
     data = text(folder, "image,choice,lead_time\n" + rows)
     assert cells(data, "cat") == "++?-+--+"
     assert said(data, "left out: lead_time")
+
+
+def test_a_text_for_unknown_in_a_column_of_words(folder: Path) -> None:
+    kinds = ["dog", "cat", "todo", "dog", "Todo", "cat", "", "dog"]
+    data = table(folder, {"kind": kinds}, "?classes=kind&unknown=todo")
+    assert data.labels.names == ("kind: cat", "kind: dog")
+    assert cells(data, "kind: dog") == "+-?+?-?+"
+    wet = ["1", "todo", "0", "1", "0", "1", "0", "1"]
+    data = table(folder, {"kind": kinds, "wet": wet}, "?classes=kind&unknown=todo")
+    assert (cells(data, "wet"), cells(data, "kind: cat")) == ("+?-+-+-+", "-+?-?+?-")
+    data = table(folder, {"kind": kinds, "wet": list("10101010")}, "?classes=kind&unknown=todo")
+    assert cells(data, "wet") == "+-+-+-+-"
 
 
 def test_multi_hot_lists(folder: Path) -> None:

@@ -84,10 +84,13 @@ def test_names_in_texts(write: Callable[..., Path]) -> None:
 
 def test_unknown_names(write: Callable[..., Path]) -> None:
     file = write(image(0, labels=["dog"]), image(1, labels=["todo", "dog"]), image(2, labels="todo"))
-    assert states(file, "?unknown=todo") == [[1], [None], [None]]
+    assert states(file, "?unknown=todo") == [[1], [1], [None]]  # what is named beside it stays present
+    assert states(file, "?unknown=TODO") == [[1], [1], [None]]
     assert any("add ?unknown=todo." in note for note in read(f"jsonl:{file}").notes)
-    with pytest.raises(LabelwiseError, match="unknown=later; expected texts that occur in 'labels'"):
-        read(f"jsonl:{file}?unknown=later")
+    with pytest.raises(LabelwiseError, match=r"unknown=later .*the text of no label cell"):
+        read(f"jsonl:{file}?unknown=todo,later")
+    with pytest.raises(LabelwiseError, match=r"blank=unknown .*no empty list or text"):
+        read(f"jsonl:{file}?blank=unknown")
 
 
 def test_a_word_for_no_label(write: Callable[..., Path]) -> None:
@@ -232,8 +235,8 @@ def test_refusals(write: Callable[..., Path], second: dict[str, Any], told: str)
         ('{"image": "0.jpg"}\n', "without labels"),
         ('{"image": "0.jpg", "labels": []}\n', "'labels' without any label"),
         (
-            '{"image": "0.jpg", "labels": [1, 0, 0]}\n{"image": "1.jpg", "labels": [0, 0, 1]}\n',
-            "a vector of 0 and 1",
+            '{"image": "0.jpg", "labels": ["cat"]}\n{"image": "1.jpg", "labels": "[0, 1, 1]"}\n',
+            "one form in every",
         ),
         ('{"image": "0.jpg", "labels": {"x": 1, "x ": 0}}\n', "with a label twice"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from labelwise.data.readers.repeated import merge_repeated
 from labelwise.data.readers.roles import SPLIT, Roles, key, roles_of
 from labelwise.data.readers.split_cells import group_codes, split_cells, split_codes
 from labelwise.data.readers.states import Column, state_matrix
-from labelwise.data.source import Source
+from labelwise.data.source import Source, joined_values
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group, LabelSet
 
@@ -92,6 +93,8 @@ def _labels(
     notes: list[str],
     label_names: Mapping[str, Sequence[str]],
 ) -> _Labels:
+    unknown = source.names("unknown")
+    source = _without_words(table, roles, source)
     if roles.names:
         _refuse_idle(source, ("absent", "present"), "columns of label states")
         rows = [named_rows(table[name], name, source, row_name) for name in roles.names]
@@ -106,9 +109,13 @@ def _labels(
         if roles.states:
             values, known = state_matrix(table, roles.states, source, row_name, notes)
             names = roles.states
+        else:
+            _refuse_idle(
+                source, ("absent", "present", "blank", "unknown"), "columns of label states or names"
+            )
     groups = {}
     for name in roles.classes:
-        words, more, answered = _one_word(table[name], name, source)
+        words, more, answered = _one_word(table[name], name, unknown)
         groups[name] = Group(words, exclusive=True)
         names, values = (*names, *words), np.concatenate([values, more], 1)
         known = np.concatenate([known, np.repeat(answered[:, None], len(words), 1)], 1)
@@ -134,11 +141,31 @@ def _refuse_idle(source: Source, options: Sequence[str], wanted: str) -> None:
             )
 
 
+def _without_words(table: pa.Table, roles: Roles, source: Source) -> Source:
+    """The source for the other columns: without the texts for unknown that stand in columns of words alone."""
+    words = [cell for name in roles.classes for cell in Column.of(name, table[name]).present()]
+    states = [cell for name in roles.states for cell in Column.of(name, table[name]).present()]
+    given = source.names("unknown")
+    left = [e for e in given if any(same(c, e) for c in states) or not any(same(c, e) for c in words)]
+    if left == given:
+        return source
+    options = {name: value for name, value in source.options.items() if name != "unknown"}
+    return replace(source, options={**options, **({"unknown": joined_values(left)} if left else {})})
+
+
 def _one_word(
-    column: pa.ChunkedArray, name: str, source: Source
+    column: pa.ChunkedArray, name: str, unknown: Sequence[str]
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Labels, values `[N, L]` and whether a row is answered `[N]` of a column with one word in each cell.
+
+    Raises:
+        LabelwiseError: no word, or over a thousand.
+    """
     coded = Column.of(name, column)
-    words = sorted({text_of(cell) for cell in coded.present()})
+    open_cells = [is_blank(cell) or any(same(cell, entry) for entry in unknown) for cell in coded.cells]
+    words = sorted(
+        {text_of(c) for c, o, n in zip(coded.cells, open_cells, coded.counts, strict=True) if n and not o}
+    )
     if not words or len(words) > 1000:
         raise LabelwiseError(
             f"classes={name} with {len(words):,} different cells",
@@ -147,9 +174,9 @@ def _one_word(
         )
     place = {word: j for j, word in enumerate(words)}
     table = np.zeros((len(coded.cells), len(words)), np.uint8)
-    answered = np.array([not is_blank(cell) for cell in coded.cells])
+    answered = ~np.array(open_cells, bool)
     for i, cell in enumerate(coded.cells):
-        if answered[i]:
+        if answered[i] and coded.counts[i]:
             table[i, place[text_of(cell)]] = 1
     return tuple(f"{name}: {word}" for word in words), table[coded.codes], answered[coded.codes]
 
@@ -162,7 +189,7 @@ def _from_names(
     label_names: Mapping[str, Sequence[str]],
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     rows = _joined(parts)
-    rows, unclear, alone = _unknown_rows(rows, source)
+    rows, unclear, alone = unknown_rows(rows, source)
     blank = ~rows.known & ~unclear
     before = set(rows.names)
     rows = nothing_word(rows, source, notes)
@@ -213,8 +240,12 @@ def _joined(parts: Sequence[NameRows]) -> NameRows:
     )
 
 
-def _unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, int]:
-    """The rows without the texts for unknown, which rows held one, and how many of them name nothing else."""
+def unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, int]:
+    """The rows without the texts for unknown, which rows held one `[N]`, and how many of them name nothing else.
+
+    Raises:
+        LabelwiseError: an entry of the option `unknown` that no cell holds.
+    """
     unclear = np.zeros(len(rows.known), bool)
     for entry in source.names("unknown"):
         words = [name for name in rows.names if same(name, entry)]

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from labelwise.data.readers.cells import NO_STATE, Meaning, Reading
+from labelwise.data.readers.columns import unknown_rows
 from labelwise.data.readers.name_doubts import unanswered_names
+from labelwise.data.readers.name_lists import HOT, hot_rows
 from labelwise.data.readers.names import NameRows, indicator, named_texts, nothing_word
 from labelwise.data.readers.states import hardened
 from labelwise.data.source import Source
@@ -21,11 +23,11 @@ Labels = tuple[tuple[str, ...], np.ndarray, np.ndarray]
 
 
 def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source, notes: list[str]) -> Labels:
-    """Labels of lists of names, or of texts that hold one name or several.
+    """Labels of lists of names, of lists of 0 and 1 for all labels, or of texts that hold one name or several.
 
     A label that is not named is absent; `null` says that all are unknown. An empty list or text says that all are
-    absent, or, with `blank=unknown`, unknown; so does a name that the option `unknown` lists. A word for "no label is
-    present" is no label, as in a table.
+    absent, or, with `blank=unknown`, unknown. A name that the option `unknown` lists leaves unknown what its line does
+    not name. A word for "no label is present" is no label, as in a table.
 
     Args:
         values: `[N]` JSON values of the key.
@@ -37,47 +39,92 @@ def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source
     Raises:
         LabelwiseError: for another value, by its line, no label at all, or an option without effect.
     """
-    listed = [_names(value, key, place) for value, place in zip(values, places, strict=True)]
-    _refuse_vectors(values, key, places)
-    texts = [row for row, value in enumerate(values) if isinstance(value, str)]
-    forms = ["in lists"] if any(not isinstance(value, str | None) for value in values) else []
-    if texts:
-        cells = [values[row].strip() for row in texts]
-        parted, how = named_texts(cells, key, source, lambda place: places[texts[place]])
-        forms.append("one in each text" if how.startswith("one in each cell") else how)
-        for row, names in zip(texts, parted, strict=True):
-            listed[row] = names
-    elif "separator" in source.options:
-        raise LabelwiseError(
-            "separator in the SOURCE, and names in lists", "names in a text", "remove the option"
-        )
+    listed, how, every = _names(values, key, places, source)
     null = np.array([names is None for names in listed])
     blank = np.array([names == [] for names in listed])
-    unclear = _unclear(listed, key, source)
-    known = ~(null | unclear)
-    labels, present = indicator(
-        [names if names and answered else [] for names, answered in zip(listed, known.tolist(), strict=True)]
-    )
-    notes.append(f"Labels are names in {key!r}, {', or '.join(forms)}; a label that is absent is negative.")
+    if every:  # a list of 0 and 1 for all labels is never empty
+        null, blank = null | (blank & np.array([not value for value in values])), np.zeros(len(values), bool)
+    labels, present = indicator([names or [] for names in listed])
     lines_of, columns = np.nonzero(present)
-    rows = nothing_word(NameRows(labels, lines_of, columns, known, ""), source, notes)
+    if every:
+        labels, columns = every, np.array([int(name) for name in labels], np.int64)[columns]
+    notes.append(f"Labels are names in {key!r}, {how}; a label that is absent is negative.")
+    rows, unclear, _ = unknown_rows(NameRows(labels, lines_of, columns, ~null, how), source)
+    rows = nothing_word(rows, source, notes)
     if not rows.names:
         raise LabelwiseError(f"key {key!r} without any label", "label names in it", "check the key")
+    values_of, known = rows.matrix(), np.repeat(~null[:, None], len(rows.names), 1)
+    known[unclear] = values_of[unclear] > 0
     fate = source.choice("blank", ("negative", "unknown"))
-    if fate == "unknown":
-        known &= ~blank
+    if "blank" in source.options and not blank.any():
+        raise LabelwiseError(
+            f"blank={fate} in {str(source)!r}, which has no empty list or text",
+            "empty lists or texts",
+            "leave the option out",
+        )
+    known[blank & (fate == "unknown")] = False
     for lines, meaning in (
         (null, "null, or without the key, are all-unknown"),
-        (unclear, "with a name of unknown= are all-unknown"),
+        (unclear, "with a name of unknown= leave what they do not name unknown"),
         (blank, f"without a name are all-{fate}"),
     ):
         if lines.any():
             notes.append(f"{int(lines.sum()):,} lines {meaning}.")
     notes += unanswered_names(rows.names)
-    return rows.names, rows.matrix(), np.repeat(known[:, None], len(rows.names), 1)
+    return rows.names, values_of, known
 
 
-def _names(value: Any, key: str, place: str) -> list[str] | None:
+def _names(
+    values: Sequence[Any], key: str, places: Sequence[str], source: Source
+) -> tuple[list[list[str] | None], str, tuple[str, ...]]:
+    """Names of each line, `None` for null; how they are written; and all labels where lines are lists of 0 and 1."""
+    cells = [value if isinstance(value, list) else [value] for value in values]
+    if any(isinstance(value, list) for value in values) and not any(
+        isinstance(value, str) for value in values
+    ):
+        parted = [
+            [str(cell) for cell in row if cell is not None] if _is_row_of_states(row) else ["?"]
+            for row in cells
+        ]
+        if (hot := hot_rows(parted, key)) is not None:
+            _refuse_separator(source)
+            return (
+                [None if value is None else row for value, row in zip(values, hot[0], strict=True)],
+                HOT,
+                hot[1],
+            )
+    listed = [_listed(value, key, place) for value, place in zip(values, places, strict=True)]
+    texts = [row for row, value in enumerate(values) if isinstance(value, str)]
+    forms = ["in lists"] if any(not isinstance(value, str | None) for value in values) else []
+    if not texts:
+        _refuse_separator(source)
+        return listed, forms[0] if forms else "in lists", ()
+    stripped = [values[row].strip() for row in texts]
+    parted_texts, how, every = named_texts(stripped, key, source, lambda place: places[texts[place]])
+    if every and forms:
+        raise LabelwiseError(
+            f"key {key!r} with lists of 0 and 1 as text beside {forms[0].removeprefix('in ')}",
+            "one form in every line",
+            "correct the lines",
+        )
+    forms.append("one in each text" if how.startswith("one in each cell") else how)
+    for row, names in zip(texts, parted_texts, strict=True):
+        listed[row] = names
+    return listed, ", or ".join(forms), every
+
+
+def _is_row_of_states(row: Sequence[Any]) -> bool:
+    return all(cell is None or (isinstance(cell, int) and cell in (0, 1)) for cell in row)
+
+
+def _refuse_separator(source: Source) -> None:
+    if "separator" in source.options:
+        raise LabelwiseError(
+            "separator in the SOURCE, and names in lists", "names in a text", "remove the option"
+        )
+
+
+def _listed(value: Any, key: str, place: str) -> list[str] | None:
     """Names of a list; `None` for null; a text is left to be parted."""
     if value is None or isinstance(value, str):
         return None if value is None else []
@@ -91,35 +138,6 @@ def _names(value: Any, key: str, place: str) -> list[str] | None:
             "correct the line",
         )
     return [str(name).strip() for name in names]
-
-
-def _refuse_vectors(values: Sequence[Any], key: str, places: Sequence[str]) -> None:
-    """Lists of 0 and 1 of one length say which of some labels are present, but not how these are called."""
-    lists = [row for row, value in enumerate(values) if isinstance(value, list)]
-    cells = {cell for row in lists for cell in values[row]}
-    if not cells or not cells <= {0, 1} or len({len(values[row]) for row in lists}) > 1:
-        return
-    row = next((row for row in lists if len(set(values[row])) < len(values[row])), None)
-    if row is not None:
-        raise LabelwiseError(
-            f"{places[row]}: {key!r} is {values[row]!r}, a vector of 0 and 1"[:200],
-            'names of labels, or an object such as {"dog": 1, "cat": 0}',
-            "write the names",
-        )
-
-
-def _unclear(listed: Sequence[list[str] | None], key: str, source: Source) -> np.ndarray:
-    """`[N]`; which lines hold a name that the option `unknown` lists."""
-    words = set(source.names("unknown"))
-    unclear = np.array([names is not None and not words.isdisjoint(names) for names in listed])
-    if words and not unclear.any():
-        raise _idle_unknown(source, key)
-    return unclear
-
-
-def _idle_unknown(source: Source, key: str) -> LabelwiseError:
-    given = f"unknown={source.options['unknown']}"
-    return LabelwiseError(given, f"texts that occur in {key!r}", "correct or remove the option")
 
 
 def stated(
@@ -149,7 +167,8 @@ def stated(
                 raise _no_state(place, name, cell)
             table[row, columns[name.strip()]] = states[cell]
     if meaning.without_effect():
-        raise _idle_unknown(source, key)
+        given = f"unknown={source.options['unknown']}"
+        raise LabelwiseError(given, f"texts that occur in {key!r}", "correct or remove the option")
     known = ~np.isnan(table)
     notes.append(f"Labels are the keys of {key!r}; null, and a label that a line lacks, are unknown.")
     return tuple(names), hardened(np.where(known, table, np.float32(0))), known
@@ -197,6 +216,13 @@ def plain_column(values: Sequence[Any]) -> pa.Array:
     kinds = {type(value) for value in cells} - {type(None)}
     if kinds <= {int} and all(value is None or abs(value) < 1 << 62 for value in cells):
         return pa.array(cells, pa.int64())
-    if kinds <= {int, float} and all(value is None or math.isfinite(value) for value in cells):
+    if kinds <= {int, float} and all(value is None or _fits_float(value) for value in cells):
         return pa.array([None if value is None else float(value) for value in cells], pa.float64())
     return pa.array([None if value is None else str(value) for value in cells], pa.string())
+
+
+def _fits_float(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False

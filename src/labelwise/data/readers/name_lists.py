@@ -14,6 +14,7 @@ LONGEST = 100_000  # letters of a list written as text
 _MADE = re.compile(r"(?:frozenset|set|array|list|tuple)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
 """A list as Python writes it when it is empty or of a kind of its own."""
 _STATES = {"0": 0, "1": 1, "False": 0, "True": 1}
+HOT = "from lists of 0 and 1, so that labels are called by their place"
 
 
 def is_list_text(text: str) -> bool:
@@ -26,7 +27,11 @@ def is_list_text(text: str) -> bool:
 
 
 def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> list[str]:
-    """The names of a cell that holds a list as text, or one name."""
+    """The names of a cell that holds a list as text, or one name.
+
+    Raises:
+        LabelwiseError: a text that starts as a list and is none of names.
+    """
     if made := _MADE.fullmatch(text):
         text = made[1] or "[]"
     if not is_list_text(text):
@@ -89,21 +94,30 @@ def whole_numbers(texts: list[str]) -> list[str]:
     return [text.removesuffix(".0") for text in texts] if whole else texts
 
 
-def hot_rows(parted: Sequence[Sequence[str]], name: str) -> list[list[str]] | None:
+def hot_rows(parted: Sequence[Sequence[str]], name: str) -> tuple[list[list[str]], tuple[str, ...]] | None:
     """Numbers of the labels that rows of 0 and 1, or of true and false, call present; `None` for other rows.
+
+    Args:
+        parted: `[N]`; an empty row says nothing.
+        name: of the column.
+
+    Returns:
+        the numbers of each row, and those of all labels.
 
     Raises:
         LabelwiseError: as `is_multi_hot`.
 
     >>> hot_rows([["0", "1", "0"], [], ["1", "1", "0"]], "labels")
-    [['1'], [], ['0', '1']]
+    ([['1'], [], ['0', '1']], ('0', '1', '2'))
     """
     if not any(parted) or not all(part in _STATES for row in parted for part in row):
         return None
     lists = dict.fromkeys(tuple(_STATES[part] for part in row) for row in parted)
     if not is_multi_hot(list(lists), name, any(part in ("True", "False") for row in parted for part in row)):
         return None
-    return [[str(j) for j, part in enumerate(row) if _STATES[part]] for row in parted]
+    width = max(map(len, parted))
+    rows = [[str(j) for j, part in enumerate(row) if _STATES[part]] for row in parted]
+    return rows, tuple(map(str, range(width)))
 
 
 def is_multi_hot(lists: Sequence[tuple[int, ...]], name: str, sure: bool = False) -> bool:

@@ -12,7 +12,14 @@ import pyarrow.compute as pc
 from labelwise.data.readers.arrow import is_list, one_array
 from labelwise.data.readers.cells import is_blank, same
 from labelwise.data.readers.name_doubts import refuse_bits, refuse_joined, refuse_marked, refuse_words
-from labelwise.data.readers.name_lists import hot_rows, is_list_text, is_multi_hot, list_of, whole_numbers
+from labelwise.data.readers.name_lists import (
+    HOT,
+    hot_rows,
+    is_list_text,
+    is_multi_hot,
+    list_of,
+    whole_numbers,
+)
 from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
@@ -23,7 +30,6 @@ _NOTHING = (
 )
 NOTHING = frozenset(_NOTHING.split(","))
 """Words that, where they always stand alone, mean that no label is present."""
-_HOT = "from lists of 0 and 1, so that labels are called by their place"
 
 
 @dataclass(frozen=True)
@@ -91,8 +97,10 @@ def named_rows(
         for c, t in zip(cells, texts, strict=True)
     ]
     texts = whole_numbers(texts)
-    parted, how = _parted(texts, name, source, lambda place: row_name(int(np.flatnonzero(codes == place)[0])))
-    names = tuple(sorted({n for part in parted for n in part}))
+    parted, how, every = named_texts(
+        texts, name, source, lambda place: row_name(int(np.flatnonzero(codes == place)[0]))
+    )
+    names = every or tuple(sorted({n for part in parted for n in part}))
     place = {n: j for j, n in enumerate(names)}
     lengths = np.array([len(part) for part in parted], np.int64)
     flat = np.array([place[n] for part in parted for n in part], np.int64)
@@ -101,7 +109,7 @@ def named_rows(
     first = np.repeat(starts[codes] - np.concatenate([[0], np.cumsum(lengths[codes])[:-1]]), lengths[codes])
     columns = flat[(first + np.arange(len(rows))).astype(np.int64)]
     blank = np.array([not text for text in texts])
-    return NameRows(names, rows, columns, ~blank[codes], how, "choices" in how or how == _HOT)
+    return NameRows(names, rows, columns, ~blank[codes], how, "choices" in how or how == HOT)
 
 
 def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
@@ -133,7 +141,7 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
             width = max(map(len, lists))
             row, place = np.nonzero(flat.to_numpy(zero_copy_only=False).reshape(-1, width))
             valid = np.flatnonzero(lengths)
-            return NameRows(tuple(map(str, range(width))), valid[row], place, lengths > 0, _HOT, answers=True)
+            return NameRows(tuple(map(str, range(width))), valid[row], place, lengths > 0, HOT, answers=True)
     texts = pc.utf8_trim_whitespace(flat.cast(pa.string()))
     rows = np.repeat(np.arange(len(array)), lengths)
     keep = pc.greater(pc.utf8_length(texts), 0).to_numpy(zero_copy_only=False).astype(bool)
@@ -160,13 +168,6 @@ def _as_numbers(flat: pa.Array, name: str) -> pa.Array:
         ) from None
 
 
-def named_texts(
-    texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
-) -> tuple[list[list[str]], str]:
-    """Label names of each text, and how they were parted, for a note; raises as `named_rows` does."""
-    return _parted(texts, name, source, where)
-
-
 def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarray]:
     """Sorted names and the `[N, L]` uint8 matrix of which row names which.
 
@@ -182,21 +183,38 @@ def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarr
     return names, values
 
 
-def _parted(
+def named_texts(
     texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
-) -> tuple[list[list[str]], str]:
+) -> tuple[list[list[str]], str, tuple[str, ...]]:
+    """Label names in texts.
+
+    Args:
+        texts: `[N]`.
+        name: of the column.
+        source: as `named_rows` takes it.
+        where: how to name a text in a message.
+
+    Returns:
+        the names of each text; how they were parted, for a note; and all labels in their order where the texts are
+        lists of 0 and 1.
+
+    Raises:
+        LabelwiseError: as `named_rows`.
+    """
     given = source.options.get("separator")
     if given is None and any(map(is_list_text, texts)):
         parted = [list_of(text, name, where, place) for place, text in enumerate(texts)]
         plain = [place for place, text in enumerate(texts) if text and not is_list_text(text)]
         if plain and not any("choices" in text for text in texts):
-            inner, _ = _parted([texts[place] for place in plain], name, source, lambda i: where(plain[i]))
+            inner, _, _ = named_texts(
+                [texts[place] for place in plain], name, source, lambda i: where(plain[i])
+            )
             for place, names in zip(plain, inner, strict=True):
                 parted[place] = names
         if (hot := hot_rows(parted, name)) is not None:
-            return hot, _HOT
+            return hot[0], HOT, hot[1]
         choices = any("choices" in text for text in texts)
-        return parted, "from lists written as text" + (" with choices" if choices else "")
+        return parted, "from lists written as text" + (" with choices" if choices else ""), ()
     mark = next((m for m in MARKS if any(m in text for text in texts)), None) if given is None else given
     if given is None and mark is None and any(" " in text for text in texts):
         mark = _blank_mark(texts, name)
@@ -211,13 +229,13 @@ def _parted(
     ]
     if given is None:
         if (hot := hot_rows(parted, name)) is not None:
-            return hot, _HOT
+            return hot[0], HOT, hot[1]
         every = {part for row in parted for part in row}
         refuse_bits(every, f"column {name!r}")
         refuse_words(every, any(len(row) > 1 for row in parted), f"column {name!r}")
         refuse_marked(every, f"column {name!r}", mark)
         refuse_joined(every, name, mark)
-    return parted, f"separated by {mark!r}" if mark else "one in each cell, as no separator was found"
+    return parted, f"separated by {mark!r}" if mark else "one in each cell, as no separator was found", ()
 
 
 def _blank_mark(texts: Sequence[str], name: str) -> str | None:

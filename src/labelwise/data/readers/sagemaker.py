@@ -12,6 +12,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.lines import JsonLine, first_object, json_lines
 from labelwise.data.readers.name_doubts import few
+from labelwise.data.readers.name_lists import is_multi_hot
 from labelwise.data.readers.several import files_with_splits
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -247,14 +248,14 @@ def _ids(value: Any, place: str) -> list[str]:
 
 
 def _is_multi_hot(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], places: Sequence[str]) -> bool:
-    """Whether lists are vectors of 0 and 1 of one length, as a list of ids names none twice; names the places."""
+    """Whether lists are of 0 and 1 for all labels, not of ids; names the places then."""
     rows = [
         _ids(line.content[name], f"{place}: {name!r}")
         for (_, line), place in zip(lines, places, strict=True)
         if line.content.get(name) is not None
     ]
-    alike = len({len(row) for row in rows}) == 1 and all(set(row) <= {"0", "1"} for row in rows)
-    if not alike or not any(len(set(row)) < len(row) for row in rows):
+    binary = all(set(row) <= {"0", "1"} for row in rows)
+    if not binary or not is_multi_hot([tuple(map(int, row)) for row in rows], name):
         return False
     job.names.update((str(place), str(place)) for place in range(len(rows[0])))
     return True

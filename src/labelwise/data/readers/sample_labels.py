@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from labelwise.data.readers.class_names import class_names
+from labelwise.data.readers.name_lists import is_multi_hot
 from labelwise.data.readers.roles import NAMES, key
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
@@ -107,7 +108,7 @@ def label_table(
         cells = each(lambda cell: _listed(cell.get(title), whole) if isinstance(cell, dict) else cell, cells)
     if any(isinstance(cell, dict) for cell in cells):
         return _state_table(each(_only_states, cells), names, member, notes), {}
-    if any(_is_vector(cell) for cell in cells):
+    if _are_vectors(cells, names, member):
         lists = each(lambda cell: _of_vector(cell, names), cells)
     else:
         lists = each(lambda cell: _of_entries(cell, names), cells)
@@ -197,11 +198,17 @@ def _only_states(cell: Any) -> dict[str, Any]:
     return cell
 
 
-def _is_vector(cell: Any) -> bool:
-    """Whether a list is one of 0 and 1 for all labels: a class would stand in it once."""
-    if not isinstance(cell, list) or not all(isinstance(entry, int) and entry in (0, 1) for entry in cell):
+def _are_vectors(cells: Sequence[Any], names: Sequence[str], member: str) -> bool:
+    """Whether lists are of 0 and 1 for all labels, not of classes; raises `LabelwiseError` where they may be either."""
+    lists = [cell for cell in cells if isinstance(cell, list) and cell]
+    binary = [cell for cell in lists if all(isinstance(entry, int) and entry in (0, 1) for entry in cell)]
+    if any(len(set(cell)) < len(cell) or any(isinstance(e, bool) for e in cell) for cell in binary):
+        return True  # a class would stand in a list once
+    if len(binary) < len(lists):
         return False
-    return len(set(cell)) < len(cell) or any(isinstance(entry, bool) for entry in cell)
+    if len(names) > 1 and {len(cell) for cell in lists} == {len(names)}:
+        return True
+    return is_multi_hot([tuple(cell) for cell in lists], f".{member}")
 
 
 def _of_vector(cell: list[Any], names: Sequence[str]) -> list[str]:
