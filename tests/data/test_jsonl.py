@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from labelwise.data import read
 from labelwise.data.readers.jsonl import recognises
@@ -161,16 +162,16 @@ def test_a_key_a_label(write: Callable[..., Path]) -> None:
 
 def test_keys_that_are_named(write: Callable[..., Path]) -> None:
     file = write(
-        {"photo": "0.jpg", "seen": ["dog"], "labels": "x"}, {"photo": "1.jpg", "seen": [], "labels": "y"}
+        {"shot": "0.jpg", "seen": ["dog"], "labels": "x"}, {"shot": "1.jpg", "seen": [], "labels": "y"}
     )
-    assert states(file, "?image=photo&labels=seen") == [[1], [0]]
+    assert states(file, "?image=shot&labels=seen") == [[1], [0]]
     with pytest.raises(
-        LabelwiseError, match=r"without a key for the image.*image=KEY; there are photo, seen, labels"
+        LabelwiseError, match=r"without a key for the image.*image=KEY; there are shot, seen, labels"
     ):
         read(f"jsonl:{file}")
     for options, told in (
-        ("image=x", "image=x; expected one of the keys photo"),
-        ("image=photo&labels=x", "labels=x"),
+        ("image=x", "image=x; expected one of the keys shot"),
+        ("image=shot&labels=x", "labels=x"),
     ):
         with pytest.raises(LabelwiseError, match=told):
             read(f"jsonl:{file}?{options}")
@@ -299,3 +300,35 @@ def test_objects_keep_every_state(rows: list[dict[str, Any]]) -> None:
             cell = row.get(name)
             assert data.known[number, j] == (cell is not None)
             assert cell is None or np.isclose(data.values[number, j], float(cell))
+
+
+def test_labels_that_are_named_by_the_option(write: Callable[..., Path]) -> None:
+    file = write(
+        image(0, dog=1, cat=0, wet=1), image(1, dog=0, cat=1, wet=0), image(2, dog=1, cat=None, wet=0)
+    )
+    data = read(f"jsonl:{file}?labels=dog,cat")
+    assert data.labels.names == ("dog", "cat")
+    assert states(file, "?labels=dog,cat") == [[1, 0], [0, 1], [1, None]]
+    assert read(f"jsonl:{file}?labels=wet").labels.names == ("wet",)
+    with pytest.raises(LabelwiseError, match="labels=owl; expected one of the keys dog, cat, wet"):
+        read(f"jsonl:{file}?labels=dog,owl")
+
+
+@pytest.mark.parametrize("key", ["imagePath", "File Name", "Image-ID", "photo"])
+def test_usual_keys_in_any_spelling(tmp_path: Path, key: str) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "a.jsonl").write_text(json.dumps({key: "a.png", "Label-Names": ["x"]}))
+    for source in (f"jsonl:{tmp_path / 'a.jsonl'}", str(tmp_path / "a.jsonl")):
+        assert read(source).labels.names == ("x",)
+
+
+def test_a_number_that_no_float_holds_is_no_state(write: Callable[..., Path]) -> None:
+    file = write(image(0, dog=1, size=10**400), image(1, dog=0.5, size=2))
+    with pytest.raises(LabelwiseError, match=r"no label states: size \('1000"):
+        read(f"jsonl:{file}")
+
+
+def test_a_name_that_looks_like_a_number_is_a_name(write: Callable[..., Path]) -> None:
+    file = write(image(0, labels=["²"]), image(1, labels=["1"]))
+    with pytest.raises(LabelwiseError, match="expected labels that are numbers"):
+        read(f"jsonl:{file}?names=x,y,z")

@@ -90,7 +90,7 @@ class Watch:
                     401, "a request without the token", "Authorization: Bearer TOKEN", "send the token"
                 )
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._limits.request_bytes:
+        if length.isdecimal() and int(length) > self._limits.request_bytes:
             raise self._too_large(int(length))
 
     def _counted(self, receive: Receive, seen: dict[str, Any]) -> Receive:

@@ -30,15 +30,22 @@ NO_STATE = np.inf
 
 
 def number(cell: Any) -> float | None:
-    """The number that a cell holds, with a decimal point or comma; `None` for none, and for codes such as `007`.
+    """The number that a cell holds, with a decimal point or comma; `None` for none.
 
-    >>> number("1"), number("-1.0"), number(" 0,5 "), number("007"), number("1_0"), number(True)
+    A code such as `007`, and what no float holds, is no number.
+
+    >>> number("1"), number("-1.0"), number(" 0,5 "), number("007"), number("1e999"), number(True)
     (1.0, -1.0, 0.5, None, None, 1.0)
     """
-    if isinstance(cell, bool | int | float):
-        return float(cell)
-    text = str(cell).strip()
-    return float(text.replace(",", ".")) if _NUMBER.fullmatch(text) else None
+    if not isinstance(cell, bool | int | float):
+        cell = str(cell).strip().replace(",", ".")
+        if not _NUMBER.fullmatch(cell):
+            return None
+    try:
+        value = float(cell)
+    except OverflowError:
+        return None
+    return None if math.isinf(value) else value
 
 
 def text_of(cell: Any) -> str:

@@ -86,7 +86,7 @@ def with_class_names(data: Dataset, source: Source) -> Dataset:
         return data
     given = source.options["names"]
     plain = data.boxes is None and not data.labels.groups and not data.labels.rules
-    if not plain or not all(name.isdigit() for name in data.labels):
+    if not plain or not all(name.isdecimal() for name in data.labels):
         raise LabelwiseError(
             f"names={given} for labels such as {few(data.labels.names)}",
             "labels that are numbers",

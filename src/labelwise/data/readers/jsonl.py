@@ -14,9 +14,10 @@ from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.files import text_array
 from labelwise.data.readers.image_labels import dataset_of_cells
 from labelwise.data.readers.jsonl_labels import named, plain_column, stated
-from labelwise.data.readers.jsonl_rows import IMAGE_KEYS, JsonRows, first_key, is_state, names_key, rows_of
+from labelwise.data.readers.jsonl_rows import JsonRows, first_key, is_state, names_key, rows_of
 from labelwise.data.readers.lines import first_object
 from labelwise.data.readers.name_doubts import few, refuse_negatives
+from labelwise.data.readers.roles import IMAGE
 from labelwise.data.readers.split_cells import group_codes
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -36,7 +37,7 @@ def recognises(path: Path) -> bool:
     if not path.is_file():
         return False
     first = first_object(path)
-    image = first_key(list(first), IMAGE_KEYS)
+    image = first_key(list(first), IMAGE)
     if image is None or not isinstance(first[image], str) or first.keys() & _OTHER_TOOLS:
         return False
     rest = [key for key in first if key != image and key.lower() not in ("split", "group")]
@@ -143,6 +144,6 @@ def _of_columns(lines: JsonRows, source: Source) -> Dataset:
                 f"a key {name!r} beside that of the image", "labels of other names", f"add ignore={name}"
             )
         columns[name] = plain_column([row.get(name) for row in lines.rows])
-    ours = ("image", "labels", "ignore")
+    ours = ("image", "ignore")
     inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in ours})
     return dataset_of(pa.table(columns), inner, lines.folder, lines.places.__getitem__)

@@ -162,7 +162,7 @@ def stated(
             if isinstance(cell, list | dict):
                 raise _no_state(place, name, cell)
             if cell not in states:
-                states[cell] = _state(cell, meaning)
+                states[cell] = Reading(meaning).values([cell])[0]
             if states[cell] == NO_STATE:
                 raise _no_state(place, name, cell)
             table[row, columns[name.strip()]] = states[cell]
@@ -172,14 +172,6 @@ def stated(
     known = ~np.isnan(table)
     notes.append(f"Labels are the keys of {key!r}; null, and a label that a line lacks, are unknown.")
     return tuple(names), hardened(np.where(known, table, np.float32(0))), known
-
-
-def _state(cell: Any, meaning: Meaning) -> float:
-    """A number in [0, 1], NaN for unknown, or `NO_STATE`."""
-    try:
-        return Reading(meaning).values([cell])[0]
-    except OverflowError:  # a whole number that no float holds
-        return NO_STATE
 
 
 def _no_state(place: str, name: str, cell: Any) -> LabelwiseError:

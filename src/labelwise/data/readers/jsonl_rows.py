@@ -10,16 +10,12 @@ from typing import Any
 
 from labelwise.data.readers.cells import state
 from labelwise.data.readers.lines import json_lines
+from labelwise.data.readers.roles import IMAGE, NAMES
+from labelwise.data.readers.roles import key as plain_name
 from labelwise.data.readers.several import files_with_splits
 from labelwise.data.readers.split_names import tells_splits
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
-
-IMAGE_KEYS = (
-    *("image", "image_path", "img_path", "file_name", "filename", "filepath", "path", "file", "img"),
-    *("image_url", "img_url", "url", "uri", "image_id", "img_id"),
-)
-NAMES_KEYS = ("labels", "tags", "label", "tag", "classes", "categories", "class", "category", "accept")
 
 
 @dataclass(frozen=True)
@@ -113,20 +109,20 @@ def _image_key(keys: Sequence[str], source: Source) -> str:
         if given not in keys:
             raise LabelwiseError(f"image={given}", f"one of the keys {listed}", "correct the option")
         return given
-    usual = first_key(keys, IMAGE_KEYS)
+    usual = first_key(keys, IMAGE)
     if usual is None:
         raise LabelwiseError(
             f"{source.path} without a key for the image",
-            f"one of {', '.join(IMAGE_KEYS)}",
+            "a key such as image, file_name, path or url",
             f"name it with image=KEY; there are {listed}",
         )
     return usual
 
 
 def first_key(keys: Sequence[str], words: Sequence[str]) -> str | None:
-    """The first of the words that is a key in any case of letters, as the key is written."""
-    lower = {key.lower(): key for key in reversed(list(keys))}
-    return next((lower[word] for word in words if word in lower), None)
+    """The first of the words that is a key in any case of letters and without its marks, as the key is written."""
+    plain = {plain_name(key): key for key in reversed(list(keys))}
+    return next((plain[word] for word in words if word in plain), None)
 
 
 def _image(row: Mapping[str, Any], key: str, place: str) -> str:
@@ -160,18 +156,24 @@ def _texts(rows: Sequence[Mapping[str, Any]], key: str, places: Sequence[str]) -
 def names_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], source: Source) -> str | None:
     """The key of label names, or of an object of labels; `None` where each label is a key.
 
+    Args:
+        rows: the objects.
+        keys: those that may hold labels.
+        source: its option `labels` names the key, or the keys that are a label each.
+
     Raises:
-        LabelwiseError: the option `labels` names no key.
+        LabelwiseError: the option names no key.
     """
-    given = source.options.get("labels")
-    if given is not None:
-        if given not in keys:
+    given = source.names("labels")
+    for key in given:
+        if key not in keys:
             raise LabelwiseError(
-                f"labels={given}", f"one of the keys {', '.join(keys[:12])}", "correct the option"
+                f"labels={key}", f"one of the keys {', '.join(keys[:12])}", "correct the option"
             )
-        return given
-    lower = {key.lower(): key for key in reversed(list(keys))}
-    usual = [lower[word] for word in NAMES_KEYS if word in lower]
+    plain = {plain_name(key): key for key in reversed(list(keys))}
+    usual = given[:1] if given else [plain[word] for word in NAMES if word in plain]
+    if len(given) > 1:
+        return None
     return next((key for key in usual if any(not is_state(row.get(key)) for row in rows)), None)
 
 

@@ -171,7 +171,7 @@ _EMPTY = frozenset({"0", "empty", "background", "negative", "normal", "healthy",
 def empty_names(names: Sequence[str]) -> list[str]:
     """A sentence on labels whose name may say that no label is present."""
     odd = [name for name in names if name.casefold() in _EMPTY]
-    if not odd or (odd == ["0"] and all(name.isdigit() for name in names)):
+    if not odd or (odd == ["0"] and all(name.isdecimal() for name in names)):
         return []
     return [
         f"{odd[0]!r} is read as a label; if it says that no label is present, add ?none={listed(odd[:1])}."
@@ -180,7 +180,7 @@ def empty_names(names: Sequence[str]) -> list[str]:
 
 def number_names(names: Sequence[str], folder: Path) -> list[str]:
     """A sentence on labels called by numbers beside a file that likely holds their names."""
-    if not names or not all(name.isdigit() for name in names):
+    if not names or not all(name.isdecimal() for name in names):
         return []
     beside = [file for file in _CLASS_FILES if (folder / file).is_file()]
     return (

@@ -241,7 +241,7 @@ def named_texts(
 def _blank_mark(texts: Sequence[str], name: str) -> str | None:
     """A blank where blanks part names: every part of such cells stands in other cells too; `None` where none does."""
     cells = {text for text in texts if text}
-    if all(text.replace(" ", "").isdigit() for text in cells):
+    if all(text.replace(" ", "").isdecimal() for text in cells):
         return " "  # no number holds a blank
     uses: dict[str, int] = {}
     for cell in cells:
