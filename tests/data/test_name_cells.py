@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -164,14 +165,14 @@ def test_words_for_nothing(folder: Path) -> None:
 
 
 def test_lists_of_yes_and_no_are_no_names(folder: Path) -> None:
-    with pytest.raises(LabelwiseError, match="lists of no and yes, a state for each label"):
+    with pytest.raises(LabelwiseError, match=r"lists such as \[no, yes, no\]: a state for each label"):
         column(folder, [",".join(("no", "yes")[n] for n in hot) for hot in HOT])
     datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
     names = datasets.ClassLabel(names=["neg", "pos"])
     features = datasets.Features({"image": datasets.Value("string"), "labels": datasets.List(names)})
     rows = {"image": [f"p{i}.jpg" for i in range(8)], "labels": HOT}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "t.parquet")
-    with pytest.raises(LabelwiseError, match="lists of neg and pos"):
+    with pytest.raises(LabelwiseError, match=r"lists such as \[neg, pos, neg\]"):
         read(f"parquet:{folder / 't.parquet'}")
 
 
@@ -188,3 +189,89 @@ def test_a_folder_called_by_two_labels_is_noted(tmp_path: Path, photo: Photo) ->
     for seed, name in enumerate(("cat", "dog", "cat-dog")):
         photo(tmp_path / name / "a.jpg", seed=seed)
     assert any("'cat-dog' is read as one label" in note for note in read(f"folder:{tmp_path}").notes)
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda hot: str([(-1, 1)[n] for n in hot]),
+        lambda hot: str([(0, -1, 1)[n + 1] for n in hot]),
+        lambda hot: str([(0, 255)[n] for n in hot]),
+        lambda hot: str([(1, 2)[n] for n in hot]),
+        lambda hot: str([("nan", 1)[n] for n in hot]).replace("'", ""),
+        lambda hot: str([("no", "yes")[n] for n in hot]),
+        lambda hot: str(np.array([(-1, 1)[n] for n in hot])),
+    ],
+)
+def test_states_in_lists_are_no_names(folder: Path, spell: Callable[[list[int]], str]) -> None:
+    with pytest.raises(LabelwiseError, match="a state for each label"):
+        column(folder, [spell(hot) for hot in HOT])
+
+
+@pytest.mark.parametrize("mark", ["\n", "\r\n", "、", "，", "；"])
+def test_line_ends_and_wide_commas_part_names(folder: Path, mark: str) -> None:
+    assert column(folder, [mark.join(tags) for tags in TAGS]).values.tolist() == HOT
+
+
+@pytest.mark.parametrize(
+    "mark", ["~", "\\", "*", "^", "::", "->", "<br>", "$", "·", "!", "\x1f", ".", "="]
+)
+def test_other_marks_between_names_are_asked_about(folder: Path, mark: str) -> None:
+    with pytest.raises(LabelwiseError, match="names in other cells too"):
+        column(folder, [mark.join(tags) for tags in TAGS])
+
+
+def test_words_for_nothing_in_several_spellings(folder: Path) -> None:
+    words = iter(["No Finding", "No finding", "no_finding", "none of these"])
+    cells = [";".join(tags) or "none of these" for tags in TAGS]
+    cells[:3] = [next(words) for _ in range(3)]
+    data = column(folder, cells)
+    assert data.labels.names == NAMES
+    assert data.values.tolist() == [[0] * 3] * 3 + HOT[3:]
+    cells = [";".join(tags) or "normal" for tags in TAGS]
+    data = column(folder, ["Normal", *cells[1:]], "?none=normal")
+    assert data.values.tolist() == [[0] * 3, *HOT[1:]]
+
+
+@pytest.mark.parametrize(
+    ("spell", "told"),
+    [
+        (lambda tags: f"'{tags[0]}', dog" if tags else "", "a piece of a list"),
+        (lambda tags: f"<Classifications: {tags}>" if tags else "", "a piece of a list"),
+        (lambda tags: f"({', '.join(tags)}" if tags else "", "a list of label names"),
+        (lambda tags: ", ".join(f"{tag} (0.9)" for tag in tags), "numbers behind names"),
+    ],
+)
+def test_pieces_of_lists_are_no_names(folder: Path, spell: Callable[[list[str]], str], told: str) -> None:
+    with pytest.raises(LabelwiseError, match=told):
+        column(folder, [spell(tags) for tags in TAGS])
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda tags: ", ".join(f"'{tag}'" for tag in tags),
+        lambda tags: json.dumps(json.dumps(tags)),
+    ],
+)
+def test_quotes_are_taken_off(folder: Path, spell: Callable[[list[str]], str]) -> None:
+    assert column(folder, [spell(tags) for tags in TAGS]).values.tolist() == HOT
+
+
+def test_a_tensor_of_states(folder: Path) -> None:
+    assert column(folder, [f"tensor({hot})" for hot in HOT]).values.tolist() == HOT
+
+
+def test_blanks_that_may_part_names_are_noted(folder: Path) -> None:
+    data = column(folder, ["dog cat", "cat", "bird", "fish", "cow", "hen", "owl", "ant"])
+    assert any("'dog cat' is one label, though 'cat' stands elsewhere too" in note for note in data.notes)
+    data = column(folder, ["potted plant", "cat", "dining table", "tv monitor", "cow", "hen", "owl", "ant"])
+    assert not any("stands elsewhere" in note for note in data.notes)
+
+
+def test_two_numbers_or_a_share(folder: Path) -> None:
+    cells = ["0,1", "0", "1", "0,1", "1", "0", "1", ""]
+    with pytest.raises(LabelwiseError, match="numbers of two labels or a share"):
+        column(folder, cells)
+    assert column(folder, cells, "?separator=,").values.tolist()[:3] == [[1, 1], [1, 0], [0, 1]]
+    assert column(folder, cells, "?labels=labels").values[:3, 0].tolist() == pytest.approx([0.1, 0, 1])

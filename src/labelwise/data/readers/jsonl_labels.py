@@ -13,7 +13,9 @@ from labelwise.data.readers.cells import NO_STATE, Meaning, Reading
 from labelwise.data.readers.columns import unknown_rows
 from labelwise.data.readers.name_doubts import unanswered_names
 from labelwise.data.readers.name_lists import HOT, hot_rows
-from labelwise.data.readers.names import NameRows, indicator, named_texts, nothing_word
+from labelwise.data.readers.name_pieces import refuse_states
+from labelwise.data.readers.name_texts import named_texts
+from labelwise.data.readers.names import NameRows, indicator, nothing_word
 from labelwise.data.readers.states import hardened
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -94,6 +96,9 @@ def _names(
                 hot[1],
             )
     listed = [_listed(value, key, place) for value, place in zip(values, places, strict=True)]
+    refuse_states(
+        {name for row in listed for name in row or ()}, (row or () for row in listed), f"key {key!r}"
+    )
     texts = [row for row, value in enumerate(values) if isinstance(value, str)]
     forms = ["in lists"] if any(not isinstance(value, str | None) for value in values) else []
     if not texts:

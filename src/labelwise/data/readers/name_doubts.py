@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from labelwise.data.readers.cells import WORDS
 from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
@@ -65,7 +64,8 @@ def few(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-_JOINTS = (";", "|", ",", "#", "+", "&", "/", "_", "-", ":", " and ")
+_JOINT = re.compile(r"\s*(?:<\w+\s*/?>|[^\w\s]+|_+)\s*|\s*[\r\n\x1c-\x1f]+\s*| and ")
+"""What may stand between two names: marks of any kind, line ends, a word."""
 _AND = frozenset({"and", "und", "et", "y", "e", "och", "en"})
 """Words that stand between the last two of several names."""
 
@@ -108,8 +108,16 @@ def joined_name(names: Collection[str], mark: str | None) -> tuple[str, str] | N
     >>> joined_name({"cat", "dog", "cat+dog"}, None), joined_name({"cat", "hot-dog", "dog"}, None)
     (('cat+dog', '+'), None)
     """
-    for joint in (*_JOINTS, *((" ",) if mark else ())):
-        several = [n for n in names if joint in n.strip(joint)] if joint != mark else []
+    by_joint: dict[str, list[str]] = {}
+    for name in names:
+        inner = name.strip()
+        found = {
+            m[0].strip() or m[0] for m in _JOINT.finditer(inner) if m.start() > 0 and m.end() < len(inner)
+        }
+        for joint in found | ({" "} if mark and " " in inner else set()):
+            by_joint.setdefault(joint, []).append(name)
+    for joint in sorted(by_joint.keys() - {mark}):
+        several = by_joint[joint]
         again = [n for n in several if all(part.strip() in names for part in n.split(joint))]
         if again and len(again) >= 0.8 * len(several):
             return min(again), joint
@@ -134,7 +142,8 @@ def refuse_negatives(columns: Collection[str], source: Source) -> None:
 
 _DENYING = re.compile(r"(?:[-!~¬–]|(?:no|not|non|without|kein|keine)[ _-])\s*(.+)", re.IGNORECASE)
 _DOUBTING = re.compile(r"(.+?)\s*(?:\?|\(\?\))")
-_GRADED = re.compile(r".+[:=]\s*(?:[01]?[.,]\d+|\d{1,3}\s*%|[01])")
+_SHARE = r"(?:[01]?[.,]\d+|\d{1,3}\s*%|[01])"
+_GRADED = re.compile(rf".+(?:[:=]\s*{_SHARE}|\(\s*{_SHARE}\s*\))")
 
 
 def refuse_marked(names: Collection[str], column: str, mark: str | None) -> None:
@@ -152,17 +161,6 @@ def refuse_marked(names: Collection[str], column: str, mark: str | None) -> None
             )
     if names and all(_GRADED.fullmatch(name) for name in names):
         raise LabelwiseError(f"{column} with numbers behind names, as {min(names)!r}", "names alone", todo)
-
-
-def refuse_words(names: Collection[str], several: bool, column: str) -> None:
-    """Raises `LabelwiseError` for lists of yes and no: states of labels rather than names of them."""
-    words = tuple(sorted(name.casefold() for name in names))
-    if several and words in {tuple(sorted(pair)) for pair in WORDS}:
-        raise LabelwiseError(
-            f"{column} with lists of {' and '.join(words)}, a state for each label",
-            "names of labels",
-            "write the names of those that are present, or a column a label",
-        )
 
 
 _EMPTY = frozenset({"0", "empty", "background", "negative", "normal", "healthy", "blank"})

@@ -11,7 +11,7 @@ from typing import Any
 from labelwise.errors import LabelwiseError
 
 LONGEST = 100_000  # letters of a list written as text
-_MADE = re.compile(r"(?:frozenset|set|array|list|tuple)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
+_MADE = re.compile(r"(?:frozenset|set|array|tensor|list|tuple)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
 """A list as Python writes it when it is empty or of a kind of its own."""
 _STATES = {"0": 0, "1": 1, "False": 0, "True": 1}
 HOT = "from lists of 0 and 1, so that labels are called by their place"
@@ -23,7 +23,19 @@ def is_list_text(text: str) -> bool:
     >>> is_list_text("['cat']"), is_list_text("set()"), is_list_text("cat (big)")
     (True, True, False)
     """
-    return text[:1] in tuple("[{(") or _MADE.fullmatch(text) is not None
+    inner = _unwrapped(text)
+    return inner[:1] in tuple("[{(") or inner != text
+
+
+def _unwrapped(text: str) -> str:
+    """The list that a text holds in a JSON text, or in Python's name of its kind; else the text."""
+    if text[:2] in ('"[', '"{') and len(text) <= LONGEST:
+        try:
+            text = str(json.loads(text))
+        except ValueError:
+            return text
+    made = _MADE.fullmatch(text)
+    return text if made is None else made[1] or "[]"
 
 
 def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> list[str]:
@@ -32,8 +44,7 @@ def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> li
     Raises:
         LabelwiseError: a text that starts as a list and is none of names.
     """
-    if made := _MADE.fullmatch(text):
-        text = made[1] or "[]"
+    text = _unwrapped(text)
     if not is_list_text(text):
         return [text] if text else []
     parsed = _literal(text)

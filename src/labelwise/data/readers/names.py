@@ -11,19 +11,16 @@ import pyarrow.compute as pc
 
 from labelwise.data.readers.arrow import is_list, one_array
 from labelwise.data.readers.cells import is_blank, same
-from labelwise.data.readers.name_doubts import refuse_bits, refuse_joined, refuse_marked, refuse_words
 from labelwise.data.readers.name_lists import (
     HOT,
-    hot_rows,
-    is_list_text,
     is_multi_hot,
-    list_of,
     whole_numbers,
 )
+from labelwise.data.readers.name_pieces import refuse_states
+from labelwise.data.readers.name_texts import named_texts
 from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
-MARKS = (";", "|", ",", "#", "\t")
 _NOTHING = (
     "no finding,no findings,no label,no labels,nothing,background only,none of these,none of the above,no object,"
     "no objects,no tag,no tags,no class,no annotation,no annotations,not applicable"
@@ -150,7 +147,7 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     names = tuple(coded.dictionary[int(j)].as_py() for j in order)
-    refuse_words(names, bool(lengths.max(initial=0) > 1), f"column {name!r}")
+    refuse_states(names, (tuple(map(str, row)) for row in array.to_pylist() if row), f"column {name!r}")
     indices = coded.indices.to_numpy(zero_copy_only=False)
     known = array.is_valid().to_numpy(zero_copy_only=False) & (lengths > 0)
     return NameRows(names, rows[keep], rank[indices], known, "from lists")
@@ -183,90 +180,18 @@ def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarr
     return names, values
 
 
-def named_texts(
-    texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
-) -> tuple[list[list[str]], str, tuple[str, ...]]:
-    """Label names in texts.
-
-    Args:
-        texts: `[N]`.
-        name: of the column.
-        source: as `named_rows` takes it.
-        where: how to name a text in a message.
-
-    Returns:
-        the names of each text; how they were parted, for a note; and all labels in their order where the texts are
-        lists of 0 and 1.
-
-    Raises:
-        LabelwiseError: as `named_rows`.
-    """
-    given = source.options.get("separator")
-    if given is None and any(map(is_list_text, texts)):
-        parted = [list_of(text, name, where, place) for place, text in enumerate(texts)]
-        plain = [place for place, text in enumerate(texts) if text and not is_list_text(text)]
-        if plain and not any("choices" in text for text in texts):
-            inner, _, _ = named_texts(
-                [texts[place] for place in plain], name, source, lambda i: where(plain[i])
-            )
-            for place, names in zip(plain, inner, strict=True):
-                parted[place] = names
-        if (hot := hot_rows(parted, name)) is not None:
-            return hot[0], HOT, hot[1]
-        choices = any("choices" in text for text in texts)
-        return parted, "from lists written as text" + (" with choices" if choices else ""), ()
-    mark = next((m for m in MARKS if any(m in text for text in texts)), None) if given is None else given
-    if given is None and mark is None and any(" " in text for text in texts):
-        mark = _blank_mark(texts, name)
-    if given and not any(given in text for text in texts):
-        raise LabelwiseError(
-            f"separator={given!r}, which no cell of the column {name!r} holds",
-            "the mark between names; empty for one name a cell",
-            "correct the option or leave it out",
-        )
-    parted = [
-        [part.strip() for part in (text.split(mark) if mark else [text]) if part.strip()] for text in texts
-    ]
-    if given is None:
-        if (hot := hot_rows(parted, name)) is not None:
-            return hot[0], HOT, hot[1]
-        every = {part for row in parted for part in row}
-        refuse_bits(every, f"column {name!r}")
-        refuse_words(every, any(len(row) > 1 for row in parted), f"column {name!r}")
-        refuse_marked(every, f"column {name!r}", mark)
-        refuse_joined(every, name, mark)
-    return parted, f"separated by {mark!r}" if mark else "one in each cell, as no separator was found", ()
-
-
-def _blank_mark(texts: Sequence[str], name: str) -> str | None:
-    """A blank where blanks part names: every part of such cells stands in other cells too; `None` where none does."""
-    cells = {text for text in texts if text}
-    if all(text.replace(" ", "").isdecimal() for text in cells):
-        return " "  # no number holds a blank
-    uses: dict[str, int] = {}
-    for cell in cells:
-        for part in set(cell.split()):
-            uses[part] = uses.get(part, 0) + 1
-    several = [cell for cell in cells if " " in cell]
-    again = [cell for cell in several if all(uses[part] > 1 for part in cell.split())]
-    if len(again) >= 0.8 * len(several):
-        return " "
-    if len(again) <= 0.2 * len(several):
-        return None
-    raise LabelwiseError(
-        f"column {name!r} with cells such as {several[0]!r}, in which a blank may part names or belong to one",
-        "one of the two",
-        "add ?separator=%20 if it parts names, or ?separator= if each cell is one name",
-    )
-
-
 def nothing_word(rows: NameRows, source: Source, notes: list[str]) -> NameRows:
     """The rows without the word for `no label is present`: the option `none`, or a usual one that always stands alone.
 
     Raises:
         LabelwiseError: `none` is no name of the column, or stands beside other names.
     """
-    alone = np.bincount(rows.rows, minlength=len(rows.known))[rows.rows] == 1
+
+    def alone(word: str) -> np.ndarray:
+        """Of each mention of a name, whether it is the only one of its row."""
+        here = rows.columns == rows.names.index(word)
+        return np.bincount(rows.rows, minlength=len(rows.known))[rows.rows[here]] == 1
+
     given = source.options.get("none")
     if given is not None:
         words = [name for name in rows.names if given and same(name, given)]
@@ -278,17 +203,17 @@ def nothing_word(rows: NameRows, source: Source, notes: list[str]) -> NameRows:
             )
     else:
         words = [n for n in rows.names if n.casefold().replace("_", " ") in NOTHING]
-        words = [n for n in words if alone[rows.columns == rows.names.index(n)].all()]
+        words = [n for n in words if alone(n).all()]
     for word in words:
-        here = rows.columns == rows.names.index(word)
-        if not alone[here].all():
+        only = alone(word)
+        if not only.all():
             raise LabelwiseError(
-                f"{int((here & ~alone).sum()):,} cells with {word!r} beside other names",
+                f"{int((~only).sum()):,} cells with {word!r} beside other names",
                 "the word for `no label is present` alone in its cell",
                 "correct the cells, or leave none= out",
             )
         notes.append(
-            f"{int(here.sum()):,} cells say {word!r}: all labels are absent there (?none={escaped(word)})."
+            f"{len(only):,} cells say {word!r}: all labels are absent there (?none={escaped(word)})."
         )
         rows = rows.without(word)
     return rows

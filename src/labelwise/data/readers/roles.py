@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -99,8 +100,9 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
             "columns that have no other role",
             "correct the option",
         )
-    candidates = chosen or _names_columns(table, rest)
-    names = tuple(name for name in candidates if not is_states(table[name])) if candidates else ()
+    candidates = chosen or _names_columns(table, rest, source)
+    parted = "separator" in source.options
+    names = tuple(name for name in candidates if parted or not is_states(table[name])) if candidates else ()
     if chosen and names and len(names) < len(chosen):
         other = next(name for name in chosen if name not in names)
         if not all(is_text(table[name].type) or is_list(table[name].type) for name in names):
@@ -231,16 +233,38 @@ def share_of_images(column: pa.ChunkedArray) -> float:
     return sum(is_image_name(cell.strip().split("?")[0]) for cell in cells) / max(len(cells), 1)
 
 
-def _names_columns(table: pa.Table, rest: Sequence[str]) -> list[str]:
-    """The column of label names: by its name, else the only column of lists, else nothing."""
+def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list[str]:
+    """The column of label names: by its name, else the only column of lists, else nothing.
+
+    Raises:
+        LabelwiseError: cells such as `0,1`, which are numbers of two labels or a share.
+    """
     by_key = {key(name): name for name in reversed(rest)}
     for k in NAMES:
+        pair = _pair_or_share(table[by_key[k]]) if k in by_key else None
+        if pair is not None and "separator" in source.options:
+            return [by_key[k]]
+        if pair is not None:
+            raise LabelwiseError(
+                f"column {by_key[k]!r} with {pair!r}, which is the numbers of two labels or a share",
+                "one of the two",
+                f"add ?separator=, if these are labels, or ?labels={listed([by_key[k]])} if the comma is a decimal one",
+            )
         if k in by_key and not is_states(table[by_key[k]]) and Column.of("", table[by_key[k]]).present():
             told = next((by_key[n] for n in _TOLD if n in by_key and is_text(table[by_key[n]].type)), None)
             numbers = all(number(cell) is not None for cell in Column.of("", table[by_key[k]]).present())
             return [told if told and numbers and not is_states(table[told]) else by_key[k]]
     lists = [name for name in rest if is_list(table[name].type)]
     return lists if len(lists) == 1 else []
+
+
+def _pair_or_share(column: pa.ChunkedArray) -> str | None:
+    """A text such as `0,1` in a column of whole numbers and of such texts."""
+    if not is_text(column.type) or not is_states(column):
+        return None
+    cells = [str(cell).strip() for cell in Column.of("", column).present()]
+    pairs = [cell for cell in cells if re.fullmatch(r"\d,\d", cell)]
+    return pairs[0] if pairs and all(cell.isdecimal() or cell in pairs for cell in cells) else None
 
 
 def _varied(column: pa.ChunkedArray) -> bool:

@@ -13,6 +13,7 @@ from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.lines import JsonLine, first_object, json_lines
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.name_lists import is_multi_hot
+from labelwise.data.readers.name_pieces import refuse_states
 from labelwise.data.readers.several import files_with_splits
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -256,6 +257,7 @@ def _is_multi_hot(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], pl
     ]
     binary = all(set(row) <= {"0", "1"} for row in rows)
     if not binary or not is_multi_hot([tuple(map(int, row)) for row in rows], name):
+        refuse_states({key for row in rows for key in row}, rows, repr(name))
         return False
     job.names.update((str(place), str(place)) for place in range(len(rows[0])))
     return True

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from labelwise.data.readers.class_names import class_names
 from labelwise.data.readers.name_lists import is_multi_hot
+from labelwise.data.readers.name_pieces import refuse_states
 from labelwise.data.readers.roles import NAMES, key
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
@@ -111,6 +112,8 @@ def label_table(
     if _are_vectors(cells, names, member):
         lists = each(lambda cell: _of_vector(cell, names), cells)
     else:
+        entries = [[str(entry) for entry in cell] for cell in cells if cell]
+        refuse_states({entry for row in entries for entry in row}, entries, f".{member}")
         lists = each(lambda cell: _of_entries(cell, names), cells)
         classes = {entry for cell in cells for entry in cell or () if isinstance(entry, int) and entry >= 0}
         if classes and not names:

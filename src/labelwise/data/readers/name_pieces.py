@@ -1,0 +1,77 @@
+"""Names that are no label names: states in lists, and pieces of what a program wrote as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from labelwise.data.readers.cells import WORDS, is_blank, number
+from labelwise.errors import LabelwiseError
+
+_STATE_WORDS = frozenset(word for pair in WORDS for word in pair)
+_QUOTED = re.compile(r"""(['"])(.*)\1""", re.DOTALL)
+_OBJECT = re.compile(r"<\w.*>", re.DOTALL)
+_PAIRS = {")": "(", "]": "[", "}": "{"}
+
+
+def refuse_states(names: Collection[str], rows: Iterable[Sequence[str]], where: str) -> None:
+    """Raises `LabelwiseError` for lists of a state for each label, such as 1, -1 and 0, rather than of label names.
+
+    Args:
+        names: distinct entries of all lists.
+        rows: the lists; they are looked at where all names are states or numbers. Lists of 0 and 1 of one length are
+            taken before, see `is_multi_hot`.
+        where: the column, for the message.
+    """
+    if not names or not all(
+        number(n) is not None or is_blank(n) or n.casefold() in _STATE_WORDS for n in names
+    ):
+        return
+    filled = [row for row in rows if len(row)]
+    lengths = {len(row) for row in filled}
+    no_label = any(number(n) is None or (number(n) or 0) < 0 for n in names)
+    again = len(lengths) == 1 and any(len(set(row)) < len(row) for row in filled)
+    if lengths - {1} and (no_label or again):
+        raise LabelwiseError(
+            f"{where} with lists such as [{', '.join(max(filled, key=len)[:6])}]: a state for each label",
+            "names of the labels that are present, or lists of 0 and 1",
+            "write the names, or a column a label",
+        )
+
+
+def unquoted(parted: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The names without quotes where all of them stand in quotes.
+
+    >>> unquoted([["'dog'", "'cat'"], ["'dog'"]]), unquoted([["'dog'", "cat"]])
+    ([['dog', 'cat'], ['dog']], [["'dog'", 'cat']])
+    """
+    found = {name: _QUOTED.fullmatch(name) for row in parted for name in row}
+    if not found or not all(found.values()):
+        return [list(row) for row in parted]
+    plain = {name: match[2].strip() for name, match in found.items() if match}
+    return [[plain[name] for name in row if plain[name]] for row in parted]
+
+
+def refuse_pieces(names: Iterable[str], where: str) -> None:
+    """Raises `LabelwiseError` for names such as `tensor([0`, `'dog'` and `<Tags: dog>`: pieces of a list or an object.
+
+    >>> refuse_pieces(["cat (big)", 'monitor 27"', "men's"], "column 'labels'")
+    """
+    for name in names:
+        if _QUOTED.fullmatch(name) or _OBJECT.fullmatch(name) or not _balanced(name):
+            raise LabelwiseError(
+                f"{where} with {name[:60]!r}, a piece of a list or an object that a program wrote as text",
+                'names with a mark between them, or lists such as ["cat", "dog"]',
+                "write the cells anew",
+            )
+
+
+def _balanced(name: str) -> bool:
+    """Whether each bracket has its other one."""
+    opened: list[str] = []
+    for letter in name:
+        if letter in "([{":
+            opened.append(letter)
+        elif letter in _PAIRS and (not opened or opened.pop() != _PAIRS[letter]):
+            return False
+    return not opened

@@ -1,0 +1,115 @@
+"""Texts that hold one label name or several: with a mark between them, or as a list that a tool wrote as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from labelwise.data.readers.name_doubts import refuse_bits, refuse_joined, refuse_marked
+from labelwise.data.readers.name_lists import HOT, hot_rows, is_list_text, list_of
+from labelwise.data.readers.name_pieces import refuse_pieces, refuse_states, unquoted
+from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
+
+MARKS = ("\n", ";", "|", ",", "#", "\t", "；", "，", "、")
+"""What parts names; the first of them that a cell holds."""
+
+
+def named_texts(
+    texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
+) -> tuple[list[list[str]], str, tuple[str, ...]]:
+    """Label names in texts.
+
+    Args:
+        texts: `[N]`.
+        name: of the column.
+        source: as `named_rows` takes it.
+        where: how to name a text in a message.
+
+    Returns:
+        the names of each text; how they were parted, for a note; and all labels in their order where the texts are
+        lists of 0 and 1.
+
+    Raises:
+        LabelwiseError: as `named_rows`.
+    """
+    given = source.options.get("separator")
+    if given is None and any(map(is_list_text, texts)):
+        parted = [list_of(text, name, where, place) for place, text in enumerate(texts)]
+        plain = [place for place, text in enumerate(texts) if text and not is_list_text(text)]
+        if plain and not any("choices" in text for text in texts):
+            inner, _, _ = named_texts(
+                [texts[place] for place in plain], name, source, lambda i: where(plain[i])
+            )
+            for place, names in zip(plain, inner, strict=True):
+                parted[place] = names
+        if (hot := hot_rows(parted, name)) is not None:
+            return hot[0], HOT, hot[1]
+        every = {part for row in parted for part in row}
+        refuse_states(every, parted, f"column {name!r}")
+        refuse_pieces(every, f"column {name!r}")
+        choices = any("choices" in text for text in texts)
+        return parted, "from lists written as text" + (" with choices" if choices else ""), ()
+    mark = next((m for m in MARKS if any(m in text for text in texts)), None) if given is None else given
+    if given is None and mark is None and any(" " in text for text in texts):
+        mark = _blank_mark(texts, name)
+    if given and not any(given in text for text in texts):
+        raise LabelwiseError(
+            f"separator={given!r}, which no cell of the column {name!r} holds",
+            "the mark between names; empty for one name a cell",
+            "correct the option or leave it out",
+        )
+    parted = [
+        [part.strip() for part in (text.split(mark) if mark else [text]) if part.strip()] for text in texts
+    ]
+    if given is None:
+        if (hot := hot_rows(parted, name)) is not None:
+            return hot[0], HOT, hot[1]
+        parted = unquoted(parted)
+        every = {part for row in parted for part in row}
+        refuse_states(every, parted, f"column {name!r}")
+        refuse_pieces(every, f"column {name!r}")
+        refuse_bits(every, f"column {name!r}")
+        refuse_marked(every, f"column {name!r}", mark)
+        refuse_joined(every, name, mark)
+    how = f"separated by {mark!r}" if mark else "one in each cell, as no separator was found"
+    return parted, how if mark or given == "" else how + _one_with_blanks(texts), ()
+
+
+def _blank_mark(texts: Sequence[str], name: str) -> str | None:
+    """A blank where blanks part names: every part of such cells stands in other cells too; `None` where none does."""
+    cells = {text for text in texts if text}
+    if all(text.replace(" ", "").isdecimal() for text in cells):
+        return " "  # no number holds a blank
+    uses: dict[str, int] = {}
+    for cell in cells:
+        for part in set(cell.split()):
+            uses[part] = uses.get(part, 0) + 1
+    several = [cell for cell in cells if " " in cell]
+    again = [cell for cell in several if all(uses[part] > 1 for part in cell.split())]
+    if len(again) >= 0.8 * len(several):
+        return " "
+    if len(again) <= 0.2 * len(several):
+        return None
+    raise LabelwiseError(
+        f"column {name!r} with cells such as {several[0]!r}, in which a blank may part names or belong to one",
+        "one of the two",
+        "add ?separator=%20 if it parts names, or ?separator= if each cell is one name",
+    )
+
+
+def _one_with_blanks(texts: Sequence[str]) -> str:
+    """What is said of names with blanks, of whose words one is a name too or is in half of them."""
+    cells = {text for text in texts if text}
+    several = sorted(cell for cell in cells if " " in cell)
+    uses = Counter(part for cell in several for part in set(cell.split()))
+    odd = [
+        (cell, part)
+        for cell in several
+        for part in cell.split()
+        if part in cells or (len(several) > 2 and 2 * uses[part] >= len(several))
+    ]
+    if not odd:
+        return ""
+    cell, part = odd[0]
+    return f" ({cell!r} is one label, though {part!r} stands elsewhere too; ?separator=%20 would part it)"
