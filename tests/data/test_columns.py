@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from labelwise.data import Dataset, read
+from labelwise.data.readers import csv
 from labelwise.errors import LabelwiseError
 
 Photo = Callable[..., Path]
@@ -454,3 +456,42 @@ def test_null_lists_are_not_said_to_be_texts(folder: Path) -> None:
     assert any(
         note.startswith("1 rows leave labels open, by null or a text for unknown") for note in data.notes
     )
+
+
+def test_a_long_column_of_sentences_is_refused_at_once(tmp_path: Path) -> None:
+    lines = (f"{i}.jpg,{i % 2},a photograph of thing {i}\n" for i in range(100_000))
+    (tmp_path / "t.csv").write_text("image,cat,caption\n" + "".join(lines))
+    took = []
+    for _ in range(2):  # the better of two, as other work slows a shared processor
+        start = time.process_time()
+        with pytest.raises(
+            LabelwiseError, match=r"caption \('a photograph.* from row 2 on\).*ignore=caption"
+        ):
+            read(f"csv:{tmp_path / 't.csv'}")
+        took.append(time.process_time() - start)
+    assert min(took) <= 3
+
+
+def test_rows_of_many_bad_columns_are_numbered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded, calls = csv.decoded, []
+    monkeypatch.setattr(csv, "decoded", lambda file: calls.append(file) or decoded(file))
+    names = [f"caption{j}" for j in range(20)]
+    lines = [f"{i}.jpg,{i % 2}" + "".join(f",words {i} {j}" for j in range(20)) for i in range(30)]
+    (tmp_path / "t.csv").write_text(
+        "\n".join(["# of a tool", ",".join(["image", "cat", *names]), "", *lines])
+    )
+    with pytest.raises(LabelwiseError, match=r"20 columns .* from row 4 on") as caught:
+        read(f"csv:{tmp_path / 't.csv'}")
+    assert len(calls) <= 2
+    assert option_in(caught.value, "ignore") == f"ignore={','.join(names)}"
+
+
+def test_a_letter_is_a_state_by_its_own_column(folder: Path) -> None:
+    letters = {"cat": list("ynynynyn"), "dir": ["N"] * 8}
+    with pytest.raises(LabelwiseError, match=r"dir \('N' from row 2 on\)") as caught:
+        table(folder, letters)
+    assert option_in(caught.value, "ignore") == "ignore=dir"
+    data = table(folder, letters, f"?{option_in(caught.value, 'absent')}")
+    assert [cells(data, label) for label in ("cat", "dir")] == ["+-+-+-+-", "--------"]
+    with pytest.raises(LabelwiseError, match=r"dir \('Y'"):
+        table(folder, {**letters, "dir": ["Y"] * 8})

@@ -21,8 +21,9 @@ _WORDS = (
 )
 WORDS = tuple((pair.split()[0], pair.split()[1]) for pair in _WORDS.split(", "))
 """Absent and present, also as spreadsheets and forms write them in other languages."""
+_OF_WORD = {word: float(value) for pair in reversed(WORDS) for value, word in enumerate(pair)}
 LETTERS = (("n", "y"), ("f", "t"))
-"""Letters count as states only where both of a pair occur: a column of F and M is no column of states."""
+"""Letters count as states only where both of a pair occur in a column: one of F and M, or of N alone, holds none."""
 
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
 NO_STATE = np.inf
@@ -139,7 +140,7 @@ class Reading:
     Args:
         meaning: the options.
         minus: value of -1: 0, NaN, or `NO_STATE`.
-        letters: the pairs of letters that stand for states.
+        letters: the pairs of letters that stand for states in the column.
     """
 
     meaning: Meaning
@@ -172,11 +173,10 @@ class Reading:
         return value
 
     def _word(self, text: str) -> float:
-        for pairs in (WORDS, self.letters):
-            for absent, present in pairs:
-                if text in (absent, present):
-                    return float(text == present)
-        return NO_STATE
+        if text in _OF_WORD:
+            return _OF_WORD[text]
+        pair = next((pair for pair in self.letters if text in pair), None)
+        return NO_STATE if pair is None else float(text == pair[1])
 
 
 def letters_of(cells: Iterable[Any]) -> list[tuple[str, str]]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import re
+from array import array
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +61,25 @@ def _table_file(file: Path) -> TableFile:
         table = _table(file, body, delimiter)
     _refuse_headerless(file, table)
 
+    @functools.cache  # a message may name a row of each of many columns
+    def lines() -> Sequence[int]:
+        return _line_numbers(decoded(file)[0])
+
     def row_name(row: int) -> str:
-        text = decoded(file)[0]
-        body, delimiter = _parts(text)
-        before = text[: len(text) - len(body)].count("\n")
-        reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter)
-        filled = (reader.line_num for cells in reader if cells)
-        line = next((number for place, number in enumerate(filled) if place == row + 1), row + 2)
-        return f"row {line + before}"
+        return f"row {lines()[row + 1] if row + 1 < len(lines()) else row + 2}"
 
     return TableFile(table, row_name, (note,) if note else ())
+
+
+def _line_numbers(text: str) -> Sequence[int]:
+    """The line at which each row ends, the header's first; up to a cell that no CSV can hold."""
+    body, delimiter = _parts(text)
+    before = text[: len(text) - len(body)].count("\n")
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter)
+    found = array("q")
+    with suppress(csv.Error):
+        found.extend(reader.line_num + before for cells in reader if cells)
+    return found
 
 
 def _plain(file: Path) -> pa.Table | None:

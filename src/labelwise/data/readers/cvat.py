@@ -15,7 +15,7 @@ from labelwise.data.readers.boxes import BoxList, with_boxes
 from labelwise.data.readers.exports import opening, refuse_archive, without_export
 from labelwise.data.readers.files import image_folder, source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.readers.split_names import canonical
 from labelwise.data.readers.voc import parse_xml
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -63,7 +63,9 @@ def read(source: Source) -> Dataset:
     base = image_folder(given) if given else folder / "images"
     found = Collected()
     for file in files:
-        _collect(file, found, base, _split_of_name(file.stem) if len(files) > 1 else "", blank == "negative")
+        _collect(
+            file, found, base, (canonical(file.stem) or "") if len(files) > 1 else "", blank == "negative"
+        )
     notes = []
     if not found.labels:
         notes.append("The file lists no labels: they are those that occur.")
@@ -103,11 +105,6 @@ def _files(source: Source) -> tuple[list[Path], Path]:
     if not files:
         raise without_export(path, "annotations.xml", _WHAT)
     return files, path
-
-
-def _split_of_name(name: str) -> str:
-    alias = SPLIT_ALIASES.get(name.lower(), name.lower())
-    return alias if alias in ("train", "val", "test") else ""
 
 
 def _collect(file: Path, found: Collected, base: Path, split: str, answered: bool) -> None:

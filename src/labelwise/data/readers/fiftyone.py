@@ -16,7 +16,7 @@ from labelwise.data.readers.exports import json_content, opening, without_export
 from labelwise.data.readers.files import image_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.locate import image_files
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.readers.split_names import canonical
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
@@ -64,8 +64,8 @@ def _parts(folder: Path) -> dict[str, Path]:
     if _is_part(folder):
         return {"": folder}
     inner = sorted(item for item in folder.iterdir() if item.is_dir())
-    split_of = {item: SPLIT_ALIASES.get(item.name.lower(), item.name.lower()) for item in inner}
-    return {s: item for item, s in split_of.items() if s in ("train", "val", "test") and _is_part(item)}
+    split_of = {item: canonical(item.name) for item in inner}
+    return {s: item for item, s in split_of.items() if s and _is_part(item)}
 
 
 def read(source: Source) -> Dataset:

@@ -12,7 +12,7 @@ from labelwise.data.duplicates import content_codes
 from labelwise.data.imagefiles import FolderFiles, is_clutter, is_image_name, walk_images
 from labelwise.data.readers.files import source_folder, text_array
 from labelwise.data.readers.name_doubts import joined_name
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.readers.split_names import SPLITS, canonical
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
@@ -54,8 +54,8 @@ def read(source: Source) -> Dataset:
 
 def _splits(root: Path) -> dict[str, Path]:
     names = _subfolders(root)
-    as_split = {name: SPLIT_ALIASES.get(name.lower(), name.lower()) for name in names}
-    told = [name for name in names if as_split[name] in ("train", "val", "test")]
+    as_split = {name: split for name in names if (split := canonical(name))}
+    told = list(as_split)
     if not told:
         return {"": root}
     if len(told) < len(names):
@@ -69,9 +69,8 @@ def _splits(root: Path) -> dict[str, Path]:
         raise LabelwiseError(
             f"{', '.join(told)} in {root}", "one folder per split", "merge the two of one split"
         )
-    order = ("train", "val", "test")
     return {
-        as_split[name]: root / name for name in sorted(told, key=lambda name: order.index(as_split[name]))
+        as_split[name]: root / name for name in sorted(told, key=lambda name: SPLITS.index(as_split[name]))
     }
 
 

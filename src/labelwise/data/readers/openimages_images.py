@@ -16,7 +16,7 @@ from labelwise.data.readers.locate import image_files
 from labelwise.data.readers.matching import matching
 from labelwise.data.readers.openimages_tables import info_columns
 from labelwise.data.readers.several import split_of
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.readers.split_names import canonical
 from labelwise.data.source import Source
 
 
@@ -160,7 +160,9 @@ def _key(ids: pa.Array, splits: pa.Array) -> pa.Array:
 def _canonical(splits: pa.Array) -> pa.Array:
     """Splits under their usual names: `validation` is `val`."""
     coded = splits.dictionary_encode()
-    words = [SPLIT_ALIASES.get(word.lower(), word.lower()) for word in coded.dictionary.to_pylist()]
+    words = [
+        word.lower() if (name := canonical(word)) is None else name for word in coded.dictionary.to_pylist()
+    ]
     return pa.array(words, pa.string()).take(coded.indices)
 
 

@@ -26,7 +26,7 @@ from labelwise.data.readers import (
 )
 from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
 from labelwise.data.readers.exports import refuse_archive
-from labelwise.data.readers.split_names import split_in_name
+from labelwise.data.readers.split_names import canonical, split_in_name
 from labelwise.data.readers.voc_layout import is_voc_folder
 from labelwise.errors import LabelwiseError
 
@@ -190,7 +190,7 @@ def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:
     inner = sorted(f for f in folder.iterdir() if f.is_dir() and not is_clutter(f.name))
     with_images = [f.name for f in inner if any(is_image_name(g.name) for g in f.rglob("*"))]
     labels = set(with_images)
-    if labels and {name.casefold() for name in labels} <= _SPLITS:
+    if labels and all(map(canonical, labels)):
         labels = {f.name for name in with_images for f in (folder / name).iterdir() if f.is_dir()}
     beside = sorted(
         f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not is_clutter(f.name)
@@ -211,9 +211,6 @@ def _in_generic(folder: Path) -> bool:
     """Whether all images of a folder lie in one such as `img` beside one such as `ann`: it is a part of a project."""
     inner = {f.name.casefold() for f in folder.iterdir() if f.is_dir()} if folder.is_dir() else set()
     return len(inner & NO_LABELS) > 1 and not any(is_image_name(f.name) for f in folder.iterdir())
-
-
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 
 
 def _unknown(path: str, what: str, listed: str) -> LabelwiseError:

@@ -9,7 +9,7 @@ from labelwise.data.readers import csv
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.joined import joined
 from labelwise.data.readers.several import named_by
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.readers.split_names import canonical
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
@@ -34,7 +34,7 @@ def _is_table(file: Path) -> bool:
 def _tables(root: Path) -> dict[str, Path]:
     """The table of each split folder, by the folder's name, whether it is there or not."""
     folders = [item for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")]
-    split = {folder: SPLIT_ALIASES.get(folder.name.lower(), folder.name.lower()) for folder in folders}
+    split = {folder: canonical(folder.name) or "" for folder in folders}
     order = ("train", "val", "test")
     told = sorted((f for f in folders if split[f] in order), key=lambda f: (order.index(split[f]), f.name))
     return {folder.name: folder / TABLE for folder in told}

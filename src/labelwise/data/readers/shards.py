@@ -8,16 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labelwise.data.imagefiles import is_clutter
+from labelwise.data.readers.split_names import SPLIT_OF_WORD, SPLITS, canonical
 from labelwise.errors import LabelwiseError
 
-_RANK = {
-    **dict.fromkeys(("train", "training"), 0),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), 1),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), 2),
-}
-"""Words that tell a split, and its place among the splits."""
-_OTHER_WORDS = {"eval": "test", "evaluation": "test"}
-_SPLIT = re.compile(rf"(?:^|[-._ 0-9])({'|'.join(_RANK)})(?=[-._ 0-9]|$)", re.IGNORECASE)
+_SPLIT = re.compile(rf"(?:^|[-._ 0-9])({'|'.join(SPLIT_OF_WORD)})(?=[-._ 0-9]|$)", re.IGNORECASE)
 _SHARD = re.compile(r"([\w.-]+?)-\d{5,}-of-\d{5,}(?:\D.*)?")
 
 
@@ -39,8 +33,7 @@ def split_of_name(name: str) -> str:
     ('train', 'val', '')
     """
     match = _SPLIT.search(name)
-    word = match[1].lower() if match else ""
-    return _OTHER_WORDS.get(word, word)
+    return match[1].lower() if match else ""
 
 
 def split_of_path(path: str) -> str:
@@ -54,7 +47,7 @@ def split_of_path(path: str) -> str:
     *folders, base = path.replace(os.sep, "/").split("/")
     shard = _SHARD.fullmatch(os.path.splitext(base)[0])
     if shard and folders[-1:] == ["data"]:
-        return _OTHER_WORDS.get(shard[1].lower(), shard[1])
+        return shard[1]
     return next((split for name in (base, *reversed(folders)) if (split := split_of_name(name))), "")
 
 
@@ -71,7 +64,7 @@ def by_split(paths: Sequence[str], where: str) -> dict[str, list[str]]:
     parts: dict[str, list[str]] = {}
     for path in sorted(paths):
         parts.setdefault(split_of_path(path), []).append(path)
-    if len(parts) == 1 and not parts.keys() & _RANK.keys():
+    if len(parts) == 1 and not any(map(canonical, parts)):
         return {"": sorted(paths)}
     if len(parts) > 1 and "" in parts:
         named = next(files[0] for split, files in parts.items() if split)
@@ -80,5 +73,6 @@ def by_split(paths: Sequence[str], where: str) -> dict[str, list[str]]:
             "train, validation or test in the name of every file or folder, or of none",
             "rename it, or move it away",
         )
-    order = sorted(parts, key=lambda split: (_RANK.get(split, len(_RANK)), split))
+    rank = {name: place for place, name in enumerate(SPLITS)}
+    order = sorted(parts, key=lambda split: (rank.get(canonical(split) or "", len(rank)), split))
     return {split: parts[split] for split in order}

@@ -6,21 +6,12 @@ import numpy as np
 import pyarrow as pa
 
 from labelwise.data.readers.arrow import one_array
-from labelwise.data.readers.cells import number, text_of
+from labelwise.data.readers.cells import is_blank, number, text_of
 from labelwise.data.readers.roles import SPLIT_FLAGS, key
+from labelwise.data.readers.split_names import SPLITS, canonical
 from labelwise.data.readers.states import Column
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError
-
-SPLIT_ALIASES = {
-    "training": "train",
-    "validation": "val",
-    "valid": "val",
-    "validate": "val",
-    "dev": "val",
-    "testing": "test",
-    "unassigned": "",
-}
 
 
 def split_cells(column: pa.ChunkedArray, name: str, source: Source) -> pa.ChunkedArray:
@@ -53,15 +44,13 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
         notes: takes a sentence for each decision.
     """
     coded = one_array(column).dictionary_encode()
-    texts = [*("" if cell is None else str(cell).strip() for cell in coded.dictionary.to_pylist()), ""]
+    texts = [*("" if is_blank(cell) else text_of(cell) for cell in coded.dictionary.to_pylist()), ""]
     index = coded.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
-    have = set(texts) - {""}
-    alias = {text: SPLIT_ALIASES.get(text.lower(), text.lower()) for text in have}
-    alias = {text: name if name in ("train", "val", "test", "") else text for text, name in alias.items()}
+    alias = {text: text if (name := canonical(text)) is None else name for text in set(texts) - {""}}
     changed = sorted(text for text, name in alias.items() if name and text != name)
     if changed:
         notes.append("Splits renamed: " + ", ".join(f"{text} is {alias[text]}" for text in changed) + ".")
-    usual = {"train": 0, "val": 1, "test": 2}
+    usual = {name: place for place, name in enumerate(SPLITS)}
     names = tuple(sorted(set(alias.values()) - {""}, key=lambda name: (usual.get(name, 3), name)))
     if names and not set(names) & set(usual):
         notes.append(
@@ -78,11 +67,10 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
 def group_codes(column: pa.ChunkedArray, notes: list[str]) -> np.ndarray:
     """`[N]` int64 codes of a group column; a blank cell is a group of its own."""
     coded = one_array(column).dictionary_encode()
-    blank = coded.indices.is_null().to_numpy(zero_copy_only=False)
-    texts = [str(cell).strip() for cell in coded.dictionary.to_pylist()]
-    codes = coded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    blank = blank | np.isin(codes, [i for i, text in enumerate(texts) if text in ("", "nan")])
+    cells = [*coded.dictionary.to_pylist(), None]
+    codes = coded.indices.fill_null(len(cells) - 1).to_numpy(zero_copy_only=False).astype(np.int64)
+    blank = np.array([is_blank(cell) for cell in cells])[codes]
     if blank.any():
         notes.append(f"{int(blank.sum()):,} rows without a group stand each for themselves.")
-    codes[blank] = len(texts) + np.arange(int(blank.sum()))
+    codes[blank] = len(cells) + np.arange(int(blank.sum()))
     return np.unique(codes, return_inverse=True)[1].astype(np.int64).reshape(-1)

@@ -1,18 +1,32 @@
-"""Splits that the names of files and folders tell."""
+"""Splits that words tell: cells of a table, and names of files and folders."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 
-_SPLIT_OF_WORD: Mapping[str, str] = {
+from labelwise.data.readers.cells import is_blank, text_of
+
+SPLITS = ("train", "val", "test")
+SPLIT_OF_WORD: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
+"""Every word that tells a split, for all readers."""
 _WORD = re.compile(
-    rf"(?<![a-z])(test[-_]dev|{'|'.join(sorted(_SPLIT_OF_WORD, key=len, reverse=True))})(?![a-z])"
+    rf"(?<![a-z])(test[-_]dev|{'|'.join(sorted(SPLIT_OF_WORD, key=len, reverse=True))})(?![a-z])"
 )
+
+
+def canonical(word: object) -> str | None:
+    """`train`, `val` or `test` where a word tells it, nothing where it says that there is none, else `None`.
+
+    >>> canonical("Validation"), canonical("unassigned"), canonical("NA"), canonical("extra")
+    ('val', '', '', None)
+    """
+    text = text_of(word).casefold()
+    return "" if is_blank(word) or text == "unassigned" else SPLIT_OF_WORD.get(text)
 
 
 def split_in_name(stem: str) -> str | None:
@@ -24,7 +38,7 @@ def split_in_name(stem: str) -> str | None:
     ('test', 'train')
     """
     words = _WORD.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", stem).lower())
-    return _SPLIT_OF_WORD[re.split("[-_]", words[-1])[0]] if words else None
+    return canonical(re.split("[-_]", words[-1])[0]) if words else None
 
 
 def tells_splits(cells: Iterable[object], least: int = 2) -> bool:
@@ -33,5 +47,5 @@ def tells_splits(cells: Iterable[object], least: int = 2) -> bool:
     >>> tells_splits(["Training", "dev", None]), tells_splits(["train", "car"]), tells_splits(["train"])
     (True, False, False)
     """
-    words = {str(cell or "").strip().casefold() for cell in cells} - {"", "unassigned"}
-    return words <= _SPLIT_OF_WORD.keys() and len({_SPLIT_OF_WORD[word] for word in words}) >= least
+    splits = {canonical(cell) for cell in cells}
+    return None not in splits and len(splits - {""}) >= least

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,20 @@ class Column:
 
     def present(self) -> list[Any]:
         """Distinct cells that occur and are not blank."""
+        return [self.cells[place] for place in np.flatnonzero(self.filled).tolist()]
+
+    @cached_property
+    def filled(self) -> np.ndarray:
+        """`[cells]` bool: which of the distinct cells occur and are not blank."""
+        return (self.counts > 0) & ~np.array([is_blank(cell) for cell in self.cells], bool)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Each distinct cell as a text that is the same where cells are: numbers as numbers, texts without case."""
+        numbers = map(number, self.cells)
         return [
-            cell for cell, count in zip(self.cells, self.counts, strict=True) if count and not is_blank(cell)
+            text_of(cell).casefold() if value is None else f"{value:g}"
+            for cell, value in zip(self.cells, numbers, strict=True)
         ]
 
 
@@ -122,15 +135,13 @@ def _values(
 ) -> np.ndarray:
     minus = _minus(columns, meaning)
     distinct = {text_of(cell): cell for column in columns for cell in column.present()}
-    reading = Reading(meaning, minus, letters_of(distinct.values()))
-    by_cell = [column.values(reading) for column in columns]
+    reading = Reading(meaning, minus)
+    by_cell = [column.values(replace(reading, letters=letters_of(column.present()))) for column in columns]
     wrong = {
-        column.name: [
-            c for c, v, n in zip(column.cells, value, column.counts, strict=True) if n and v == NO_STATE
-        ]
+        column.name: np.flatnonzero((column.counts > 0) & (value == NO_STATE))
         for column, value in zip(columns, by_cell, strict=True)
     }
-    if any(wrong.values()):
+    if any(map(len, wrong.values())):
         raise no_states(columns, wrong, meaning, source, row_name)
     idle = meaning.without_effect()
     if idle:
@@ -147,9 +158,15 @@ def _minus(columns: Sequence[Column], meaning: Meaning) -> float:
     """What -1 stands for: absent beside 1 alone, unknown in columns that hold 0 too, nothing where that is unclear."""
     plain: list[set[float]] = []
     for column in columns:
-        values = [number(cell) for cell in column.present() if meaning.value(cell) is None]
-        if all(value is not None and (value == -1 or 0 <= value <= 1) for value in values):
-            plain.append({value for value in values if value is not None})
+        values: set[float] = set()
+        for cell in column.present():
+            if meaning.value(cell) is None:
+                value = number(cell)
+                if value is None or not (value == -1 or 0 <= value <= 1):
+                    break
+                values.add(value)
+        else:
+            plain.append(values)
     with_minus = [values for values in plain if -1 in values]
     if not any(0 in values for values in plain):
         return 0.0

@@ -14,7 +14,7 @@ from labelwise.data.readers.exports import opening
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.name_doubts import refuse_bits
-from labelwise.data.readers.split_cells import SPLIT_ALIASES
+from labelwise.data.readers.split_names import canonical
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
@@ -224,6 +224,4 @@ def _no_texts(root: Path, suffix: str, images: int) -> LabelwiseError:
 
 
 def _split(image: str) -> str:
-    top = image.partition("/")[0].lower() if "/" in image else ""
-    name = SPLIT_ALIASES.get(top, top)
-    return name if name in ("train", "val", "test") else ""
+    return canonical(image.partition("/")[0] if "/" in image else "") or ""

@@ -14,6 +14,7 @@ from labelwise.data.readers.files import source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.lines import first_object, json_lines
 from labelwise.data.readers.name_doubts import joined_name
+from labelwise.data.readers.split_names import canonical
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
@@ -23,10 +24,9 @@ OPTIONS = frozenset({"images", "blank", "duplicates", "missing"})
 IMAGE = "imageGcsUri"
 _LABELS = "dataItemResourceLabels"
 _USE = "aiplatform.googleapis.com/ml_use"
-_USES = {
-    **{"train": "train", "training": "train", "val": "val", "validation": "val", "validate": "val"},
-    **{"test": "test", "testing": "test", "unassigned": "", "": ""},
-}
+_WORDS = ("train", "training", "val", "validation", "validate", "test", "testing", "unassigned", "")
+_USES = {word: canonical(word) for word in _WORDS}
+"""Vertex AI's own words for the use of an image, and their splits."""
 _ANNOTATIONS = ("classificationAnnotation", "classificationAnnotations", "boundingBoxAnnotations")
 _CORNERS = 8  # cells behind the label of a box: four corners, of which two may be blank
 _HEAD = 1 << 16
