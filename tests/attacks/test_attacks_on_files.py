@@ -139,11 +139,17 @@ def test_a_matlab_file_that_would_end_its_reader(tmp_path: Path, place: int, val
         read(f"pa100k:{tmp_path}")
 
 
-def test_parquet_of_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("source", ["parquet:{}/train.parquet", "hf:{}"])
+def test_parquet_of_too_many_rows_or_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    parquet.write_table(pa.table({"image": ["a.jpg"] * 1001, "cat": [1] * 1001}), tmp_path / "train.parquet")
+    monkeypatch.setattr(parquet_reader, "MOST_CELLS", 2000)
+    with pytest.raises(LabelwiseError, match=r"1,001 rows and 2 columns; expected .* and 2,000 cells"):
+        read(source.format(tmp_path))
     monkeypatch.setattr(parquet_reader, "MOST_ROWS", 1000)
-    parquet.write_table(pa.table({"image": ["a.jpg"] * 1001, "cat": [1] * 1001}), tmp_path / "a.parquet")
     with pytest.raises(LabelwiseError, match="1,001 rows and 2 columns; expected at most 1,000 rows"):
-        read(f"parquet:{tmp_path / 'a.parquet'}")
+        read(source.format(tmp_path))
 
 
 # code in data

@@ -179,3 +179,12 @@ def test_annotations_with_a_score_are_reported(tmp_path: Path, photo: Photo) -> 
     (tmp_path / "found.json").write_text(json.dumps(content))
     notes = read(f"coco:{tmp_path}/found.json?images={tmp_path}").notes
     assert "1 annotations hold a score, as answers of a model do: each counts as present." in notes
+
+
+def test_an_image_folder_with_a_comma(tmp_path: Path, photo: Photo) -> None:
+    file = write(tmp_path, photo, "all.json", content())
+    (tmp_path / "images").rename(tmp_path / "co,ma")
+    assert len(read(f"coco:{file}?images={tmp_path / 'co,ma'}")) == 3
+    assert len(read(f'coco:{file}?images="{tmp_path / "co,ma"}"')) == 3
+    with pytest.raises(LabelwiseError, match="2 image folders for 1 files"):
+        read(f"coco:{file}?images={tmp_path / 'co'},{tmp_path}")

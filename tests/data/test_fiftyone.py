@@ -159,3 +159,13 @@ def test_files_of_others(tmp_path: Path, photo: Photo) -> None:
             LabelwiseError, match=f"{told}; expected a FiftyOne image classification data set"
         ):
             read(f"fiftyone:{path}")
+
+
+@pytest.mark.parametrize("other", ["validation", "valid", "Val"])
+def test_two_folders_of_one_split_are_refused(tmp_path: Path, photo: Photo, other: str) -> None:
+    for part in ("train", "val", other):
+        photo(tmp_path / part / "data" / "a.jpg", seed=len(part))
+        save(tmp_path / part, {"a": 0})
+    with pytest.raises(LabelwiseError, match="one folder per split; merge the two of one split") as caught:
+        read(f"fiftyone:{tmp_path}")
+    assert all(name in caught.value.given for name in ("train", "val", other))

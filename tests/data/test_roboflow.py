@@ -69,11 +69,11 @@ def test_refusals(write: Callable[..., Path], tmp_path: Path) -> None:
         read(f"roboflow:{tmp_path}")
     root = write("train", {"a.jpg": "1, 0"})
     write("valid", {"b.jpg": "1, 7", "d.jpg": "1, 0"})
-    with pytest.raises(LabelwiseError, match=r"valid/_classes\.csv: row 2, column 'traffic light'"):
+    with pytest.raises(LabelwiseError, match=r"valid/_classes\.csv, row 2, column 'traffic light'"):
         read(f"roboflow:{root}")
     write("valid", {"b.jpg": "1, 1"})
     (root / "valid" / "b.jpg").unlink()
-    with pytest.raises(LabelwiseError, match="1 of 1 image files missing"):
+    with pytest.raises(LabelwiseError, match=r"1 of 2 image files missing.*valid/b\.jpg"):
         read(f"roboflow:{root}")
     (root / "_classes.csv").write_text("filename, dog\n")
     with pytest.raises(LabelwiseError, match="tables in split folders, or one"):
@@ -90,3 +90,39 @@ def test_what_is_recognised(write: Callable[..., Path], tmp_path: Path) -> None:
     assert not recognises(root / "valid" / "_classes.csv")
     write("valid", {"a.jpg": "1, 0"}, "image,dog,car")
     assert not recognises(root)
+
+
+def test_what_cells_mean_is_decided_once_for_all_tables(write: Callable[..., Path]) -> None:
+    write("train", {"a.jpg": "1, -1", "b.jpg": "-1, 1"})
+    root = write("valid", {"c.jpg": "-1, 0", "d.jpg": "0, 1"})
+    data = read(f"roboflow:{root}")
+    assert data.values.tolist() == [[1, 0], [0, 1], [0, 0], [0, 1]]
+    assert data.known.tolist() == [[True, False], [False, True], [False, True], [True, True]]
+    as_csv = read(f"csv:{root}/train/_classes.csv,{root}/valid/_classes.csv")
+    assert as_csv.values.tolist() == data.values.tolist()
+    assert as_csv.known.tolist() == data.known.tolist()
+
+
+def test_a_text_for_unknown_in_one_table_alone(write: Callable[..., Path]) -> None:
+    write("train", {"a.jpg": "1, 0", "b.jpg": "x, 1"})
+    root = write("valid", {"c.jpg": "1, 0"})
+    data = read(f"roboflow:{root}?unknown=x")
+    assert data.known.tolist() == [[True, True], [False, True], [True, True]]
+    with pytest.raises(LabelwiseError, match="unknown=y"):
+        read(f"roboflow:{root}?unknown=x,y")
+
+
+def test_columns_that_differ_and_are_ignored_or_given_twice(write: Callable[..., Path]) -> None:
+    write("train", {"a.jpg": "1, 0"})
+    root = write("valid", {"c.jpg": "1, 0, 1"}, "filename, dog, traffic light, seen")
+    assert read(f"roboflow:{root}?ignore=seen").labels.names == ("dog", "traffic light")
+    write("valid", {"c.jpg": "1, 0, 1"}, "filename, dog, traffic light, dog")
+    with pytest.raises(LabelwiseError, match="column 'dog' twice"):
+        read(f"roboflow:{root}")
+
+
+def test_a_folder_with_a_comma(write: Callable[..., Path]) -> None:
+    root = write("train", {"a.jpg": "1, 0"})
+    write("valid", {"c.jpg": "1, 0"})
+    moved = root.rename(root.with_name("co,ma"))
+    assert read(f"roboflow:{moved}").splits() == {"train": 1, "val": 1}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from labelwise.data.readers import READERS, read, resolve
 from labelwise.data.source import Source, parse
@@ -20,6 +23,10 @@ from labelwise.errors import LabelwiseError
         ("C:\\data\\labels.csv", Source("", "C:\\data\\labels.csv")),
         ("what?.csv", Source("", "what?.csv")),
         ("VOC:dir", Source("voc", "dir")),
+        ("csv:who?a=b.csv", Source("csv", "who", {"a": "b.csv"})),
+        ("csv:who%3Fa=b.csv", Source("csv", "who?a=b.csv")),
+        ("csv:who%3fa=b.csv?images=x", Source("csv", "who?a=b.csv", {"images": "x"})),
+        ("csv:50%25%3F %20.csv", Source("csv", "50%? %20.csv")),
     ],
 )
 def test_parse(text: str, parsed: Source) -> None:
@@ -30,6 +37,24 @@ def test_text_of_a_source_reads_back() -> None:
     source = parse("voc:dir?difficult=negative").with_option("missing", "skip")
     assert str(source) == "voc:dir?difficult=negative&missing=skip"
     assert parse(str(source)) == source
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.text(st.sampled_from("ab?=&%235Ff/, "), min_size=1).filter(str.strip),
+    st.dictionaries(st.sampled_from(["a", "b_"]), st.text(st.sampled_from("a?=&%23F, ")), max_size=2),
+)
+def test_any_path_and_values_read_back(path: str, options: dict[str, str]) -> None:
+    source = Source("csv", path, options)
+    assert parse(str(source)) == source
+
+
+def test_a_file_that_ends_like_an_option(tmp_path: Path, photo: Callable[..., Path]) -> None:
+    photo(tmp_path / "a.jpg")
+    (tmp_path / "who?a=b.csv").write_text("image,cat,dog\na.jpg,1,0\n")
+    data = read(f"csv:{tmp_path}/who%3Fa=b.csv")
+    assert len(data) == 1
+    assert len(read(data.source)) == 1
 
 
 @pytest.mark.parametrize(

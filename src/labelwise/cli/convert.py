@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from labelwise.cli import options
+from labelwise.cli.data import SourceArgument
 from labelwise.cli.progress import Progress
 
 
@@ -38,7 +39,7 @@ class Unknown(str, Enum):
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="any SOURCE that the other commands take")],
+    source: SourceArgument,
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="file or folder to write; .csv and .parquet tell the form")
     ],

@@ -22,7 +22,8 @@ app = typer.Typer(help="Check, import, split, pack and correct data.", no_args_i
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="voc:DIR, coco:FILE, csv:FILE, parquet:FILE, folder:DIR, digits: or a path"
+        metavar="SOURCE",
+        help="any SOURCE: a kind and a path, such as csv:FILE, or a path alone; docs/data.md has all kinds",
     ),
 ]
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT.parquet", help="the table to write")]

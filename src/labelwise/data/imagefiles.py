@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from labelwise.errors import LabelwiseError
 
@@ -19,6 +21,24 @@ _LEFT_BEHIND = (
 )
 CLUTTER = frozenset(_LEFT_BEHIND.split()) | {"system volume information", "icon\r"}
 """Names, in small letters, of what systems, network disks and editors put into folders, beside hidden names."""
+
+
+class Listing(NamedTuple):
+    """What one folder holds, names in order.
+
+    Args:
+        path: of the folder.
+        start: what stands before a file's name to make its path below the folder that was walked.
+        files: names of files.
+        folders: names of the folders inside it.
+        clutter: names that are passed over: folders, and files that end like images.
+    """
+
+    path: str
+    start: str
+    files: list[str]
+    folders: list[str]
+    clutter: list[str]
 
 
 @dataclass
@@ -62,6 +82,30 @@ def is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in CLUTTER
 
 
+def walk(folder: str | Path, depth: int | None = None, *, glance: bool = False) -> Iterator[Listing]:
+    """A folder and the folders inside it, without clutter; the folder itself is listed whatever its own name.
+
+    Args:
+        folder: where to begin.
+        depth: how far below it to go; 0 for the folder alone, `None` for the bottom.
+        glance: whether a folder that cannot be listed is passed over, as a guess at what a path holds may do; whatever
+            reads a data set would miss its files.
+
+    Raises:
+        LabelwiseError: a folder that cannot be listed.
+    """
+    for path, inner, names in os.walk(folder, onerror=None if glance else _refuse):
+        start = os.path.relpath(path, folder).replace(os.sep, "/")
+        start = "" if start == "." else f"{start}/"
+        clutter = sorted(name for name in inner if is_clutter(name))
+        clutter += sorted(name for name in names if is_clutter(name) and is_image_name(name))
+        inner[:] = sorted(name for name in inner if not is_clutter(name))
+        files = sorted(name for name in names if not is_clutter(name))
+        yield Listing(path, start, files, list(inner), clutter)
+        if depth is not None and start.count("/") >= depth:
+            inner.clear()
+
+
 def walk_images(*folders: str | Path) -> FolderFiles:
     """The files of folders and of all folders inside them; a folder given here is read whatever its own name.
 
@@ -69,17 +113,13 @@ def walk_images(*folders: str | Path) -> FolderFiles:
         LabelwiseError: a folder that cannot be listed, whose images would be missed.
     """
     found = FolderFiles()
-    for folder in folders:
-        for place, inner, files in os.walk(folder, onerror=_refuse):
-            found.clutter += sorted(name for name in inner if is_clutter(name))
-            inner[:] = sorted(name for name in inner if not is_clutter(name))
-            for name in sorted(files):
-                if is_clutter(name):
-                    found.clutter += [name] if is_image_name(name) else []
-                elif is_image_name(name):
-                    found.images.append(os.path.join(place, name))
-                else:
-                    found.others.append(name)
+    for listing in (listing for folder in folders for listing in walk(folder)):
+        found.clutter += listing.clutter
+        for name in listing.files:
+            if is_image_name(name):
+                found.images.append(os.path.join(listing.path, name))
+            else:
+                found.others.append(name)
     return found
 
 

@@ -12,6 +12,7 @@ from labelwise.errors import LabelwiseError
 
 _KIND = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(.*)", re.DOTALL)
 _OPTIONS = re.compile(r"[A-Za-z_]+=[^&]*(&[A-Za-z_]+=[^&]*)*")
+_ESCAPES = re.compile(r"%(?=3F|25)", re.IGNORECASE)
 
 
 class WouldLose(LabelwiseError):  # noqa: N818 - the name says it
@@ -33,7 +34,7 @@ class Source:
 
     Args:
         kind: the reader's name, in lower case; empty for a bare path.
-        path: what stands between the kind and the options.
+        path: what stands between the kind and the options; `%3F` in it is a question mark, and `%25` a percent sign.
         options: option names and values; a value may use `%3B`-style escapes.
     """
 
@@ -43,7 +44,10 @@ class Source:
 
     def __str__(self) -> str:
         tail = "&".join(f"{name}={escaped(value)}" for name, value in self.options.items())
-        return (f"{self.kind}:" if self.kind else "") + self.path + (f"?{tail}" if tail else "")
+        path = _ESCAPES.sub("%25", self.path)
+        if not tail and _parted(path)[1]:  # what follows the question mark would be taken for options
+            path = path.replace("?", "%3F")
+        return (f"{self.kind}:" if self.kind else "") + path + (f"?{tail}" if tail else "")
 
     def with_option(self, name: str, value: str) -> Source:
         """The same source with one option set."""
@@ -91,11 +95,21 @@ def listed(values: Iterable[str]) -> str:
     return escaped(joined_values(values))
 
 
+def _parted(rest: str) -> tuple[str, str]:
+    """The path and the text of the options, which is empty where none follow the last question mark."""
+    path, _, tail = rest.rpartition("?")
+    return (path, tail) if _OPTIONS.fullmatch(tail) and len(tail) < len(rest) else (rest, "")
+
+
+def _unescaped(path: str) -> str:
+    return re.sub("%(3F|25)", lambda found: unquote(found[0]), path, flags=re.IGNORECASE)
+
+
 def parse(text: str) -> Source:
     """Takes a SOURCE apart; a single letter before the colon is a drive, not a kind.
 
     Args:
-        text: the SOURCE.
+        text: the SOURCE; a `?` in a path before what looks like options is written `%3F`.
 
     Returns:
         the parts, with `kind` empty for a bare path.
@@ -105,22 +119,20 @@ def parse(text: str) -> Source:
 
     >>> parse("voc:data/VOC2007?difficult=negative")
     Source(kind='voc', path='data/VOC2007', options={'difficult': 'negative'})
-    >>> parse("labels.csv").kind
-    ''
+    >>> parse("labels.csv").kind, parse("who%3Fa=b.csv").path
+    ('', 'who?a=b.csv')
     """
     if not text.strip():
         raise LabelwiseError("an empty SOURCE", "a text such as csv:labels.csv", "name the data set")
     match = _KIND.fullmatch(text)
     kind, rest = (match[1].lower(), match[2]) if match else ("", text)
-    path, mark, tail = rest.rpartition("?")
-    if not mark or not _OPTIONS.fullmatch(tail):
-        return Source(kind, rest)
+    path, tail = _parted(rest)
     options: dict[str, str] = {}
-    for part in tail.split("&"):
+    for part in tail.split("&") if tail else ():
         name, _, value = part.partition("=")
         if name in options:
             raise LabelwiseError(
                 f"option {name!r} twice in {text!r}", "each option once", "remove one of them"
             )
         options[name] = unquote(value)
-    return Source(kind, path, options)
+    return Source(kind, _unescaped(path), options)

@@ -25,7 +25,7 @@ from labelwise.cli import main
 from labelwise.data import Dataset, read
 from labelwise.data.contents import dataset_content_codes
 from labelwise.data.readers import hf
-from labelwise.data.readers.huggingface import class_names, decoded_names, features_of
+from labelwise.data.readers.huggingface import decoded_names, features_of, names_of_classes
 from labelwise.errors import LabelwiseError
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
@@ -388,7 +388,7 @@ LABEL = {"names": ["x", "y"], "_type": "ClassLabel"}
     ],
 )
 def test_every_form_of_a_class_in_the_features(feature: Any) -> None:
-    assert class_names(feature) == ["x", "y"]
+    assert names_of_classes(feature) == ["x", "y"]
 
 
 NO_CLASSES = [
@@ -410,7 +410,7 @@ NO_CLASSES += [
 
 @pytest.mark.parametrize("feature", NO_CLASSES)
 def test_what_is_no_class(feature: Any) -> None:
-    assert class_names(feature) is None
+    assert names_of_classes(feature) is None
 
 
 @pytest.mark.parametrize(

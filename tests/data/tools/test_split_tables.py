@@ -234,3 +234,18 @@ def test_a_row_without_its_list_of_0_and_1_is_unknown(
     data = read(f"parquet:{tmp_path}/hot.parquet")
     assert data.known.all(1).tolist() == [True, False, True, True]
     assert data.values[data.known.all(1)].tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 1]]
+
+
+def test_a_column_of_splits_that_is_ignored(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
+    for split, frame in frames.items():
+        frame.assign(split="old").to_csv(tmp_path / split / f"{split}.csv", index=False)
+    source = ",".join(str(tmp_path / split / f"{split}.csv") for split in ROWS)
+    check(read(f"csv:{source}?ignore=split"))
+
+
+def test_a_column_twice_in_several_files(tmp_path: Path, photo: Photo) -> None:
+    for split in ("train", "val"):
+        photo(tmp_path / f"{split}.jpg", seed=len(split))
+        (tmp_path / f"{split}.csv").write_text(f"image,cat,cat\n{split}.jpg,1,0\n")
+    with pytest.raises(LabelwiseError, match="column 'cat' twice"):
+        read(f"csv:{tmp_path}/train.csv,{tmp_path}/val.csv")

@@ -54,7 +54,7 @@ class Index:
     splits: Mapping[str, np.ndarray]
 
 
-def dataset_of(
+def dataset_of_attributes(
     index: Index,
     official: Attributes,
     source: Source,

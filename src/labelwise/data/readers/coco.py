@@ -16,7 +16,7 @@ from labelwise.data.readers.coco_content import Content, categories, labelled_co
 from labelwise.data.readers.coco_images import located
 from labelwise.data.readers.coco_layout import AnnotationFile, Layout, layout
 from labelwise.data.readers.files import keep_existing, text_array
-from labelwise.data.readers.lvis import known_cells
+from labelwise.data.readers.lvis import cells_looked_for
 from labelwise.data.readers.published import PUBLISHED, count_notes
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -57,7 +57,7 @@ def read(source: Source) -> Dataset:
     for part in parts:
         block = slice(start, start + len(part.names))
         _fill(part, column, values[block], boxes, start)
-        part_known, told = known_cells(part.file.path, part.content["images"], column, values[block] > 0)
+        part_known, told = cells_looked_for(part.file.path, part.content["images"], column, values[block] > 0)
         if part_known is not None:
             known[block] = part_known
         decided += told
@@ -89,7 +89,9 @@ def read(source: Source) -> Dataset:
 
 
 def _parts(plan: Layout, source: Source) -> tuple[list[Part], list[str]]:
-    folders: Sequence[str | None] = source.names("images") or [None]
+    given = source.options.get("images", "")
+    folders: Sequence[str | None] = [given] if Path(given).is_dir() else source.names("images")
+    folders = folders if given else [None]
     if len(folders) not in (1, len(plan.files)):
         raise LabelwiseError(
             f"{len(folders)} image folders for {len(plan.files)} files in {str(source)!r}",

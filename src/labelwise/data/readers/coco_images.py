@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from labelwise.data.imagefiles import walk
 from labelwise.data.readers.coco_layout import AnnotationFile
 from labelwise.data.readers.files import image_folder
 from labelwise.data.readers.split_names import split_in_name
@@ -59,10 +60,7 @@ def _folders(file: AnnotationFile, given: str | None) -> list[Path]:
     for place in places:
         if not place.is_dir():
             continue
-        with os.scandir(place) as entries:
-            inner = sorted(
-                entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-            )
+        inner = next(walk(place)).folders
         folders.append(place)
         folders += [place / name for name in inner if name in words]
         folders += [place / name for name in inner if file.split and split_in_name(name) == file.split]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelwise.data.imagefiles import is_clutter
+from labelwise.data.imagefiles import walk
 from labelwise.data.readers.files import source_file
 from labelwise.data.readers.lines import first_object
 from labelwise.data.readers.split_names import split_in_name
@@ -167,8 +167,8 @@ def _levels(root: Path, quick: bool = False) -> Iterator[list[Path]]:
     be thousands of either.
     """
     yield from filter(None, (_coco_files(place, quick) for place in (root / "annotations", root)))
-    inner = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-    inner = [folder for folder in inner if not is_clutter(folder.name)]
+    listings = walk(root, 0, glance=quick) if root.is_dir() else ()
+    inner = [root / name for listing in listings for name in listing.folders]
     if quick:
         inner = [folder for folder in inner if split_in_name(folder.name)]
     found = [_coco_files(place, quick) for folder in inner for place in (folder, folder / "annotations")]
@@ -177,7 +177,8 @@ def _levels(root: Path, quick: bool = False) -> Iterator[list[Path]]:
 
 
 def _coco_files(folder: Path, quick: bool) -> list[Path]:
-    files = sorted(file for file in folder.glob("*.json") if file.is_file() and not file.name.startswith("."))
+    listings = walk(folder, 0, glance=quick) if folder.is_dir() else ()
+    files = [folder / name for listing in listings for name in listing.files if name.endswith(".json")]
     return [file for file in files[: _FEW if quick else None] if is_coco_file(file)]
 
 

@@ -32,7 +32,7 @@ Sides = tuple[float, float, float, float]
 
 
 @dataclass
-class Collected:
+class TaggedImages:
     """What the files hold: items with a name of each, boxes, listed labels, and counts of attributes left out."""
 
     items: list[ImageLabels] = field(default_factory=list)
@@ -61,7 +61,7 @@ def read(source: Source) -> Dataset:
     files, folder = _files(source)
     given = source.options.get("images")
     base = image_folder(given) if given else folder / "images"
-    found = Collected()
+    found = TaggedImages()
     for file in files:
         _collect(
             file, found, base, (canonical(file.stem) or "") if len(files) > 1 else "", blank == "negative"
@@ -107,7 +107,7 @@ def _files(source: Source) -> tuple[list[Path], Path]:
     return files, path
 
 
-def _collect(file: Path, found: Collected, base: Path, split: str, answered: bool) -> None:
+def _collect(file: Path, found: TaggedImages, base: Path, split: str, answered: bool) -> None:
     root = parse_xml(file)
     if root.tag != "annotations":
         raise LabelwiseError(f"{file} with <{root.tag}> on top", _WHAT, "export it so")
@@ -182,7 +182,7 @@ def _extent(part: Element) -> Sides | None:
     return x - width, y - height, x + width, y + height
 
 
-def _box_list(found: Collected, labels: Sequence[str]) -> BoxList:
+def _box_list(found: TaggedImages, labels: Sequence[str]) -> BoxList:
     column, boxes = {name: j for j, name in enumerate(labels)}, BoxList()
     for row, label, sides, size in found.boxes:
         try:

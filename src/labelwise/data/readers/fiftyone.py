@@ -29,7 +29,7 @@ _SIGN = re.compile(r'\{\s*("classes"\s*:\s*(\[[^\]]*\]|null)\s*,\s*)?"labels"\s*
 
 
 @dataclass
-class Collected:
+class LabelledImages:
     """What the folders hold.
 
     Args:
@@ -59,31 +59,38 @@ def _is_part(folder: Path) -> bool:
     return images and bool(_SIGN.match(opening(folder / "labels.json").lstrip()))
 
 
-def _parts(folder: Path) -> dict[str, Path]:
-    """By split, empty for none, the folders that hold a `labels.json`."""
+def _parts(folder: Path) -> list[tuple[Path, str]]:
+    """The folders that hold a `labels.json`, and the split of each, empty for none."""
     if _is_part(folder):
-        return {"": folder}
+        return [(folder, "")]
     inner = sorted(item for item in folder.iterdir() if item.is_dir())
     split_of = {item: canonical(item.name) for item in inner}
-    return {s: item for item, s in split_of.items() if s and _is_part(item)}
+    return [(item, split) for item, split in split_of.items() if split and _is_part(item)]
 
 
 def read(source: Source) -> Dataset:
     """Reads the labels; an image without them (null, or in `data/` alone) is unknown.
 
     Raises:
-        LabelwiseError: for a file of another kind, a class out of range, or two files of one name.
+        LabelwiseError: for a file of another kind, two folders of one split, a class out of range, or two files of one
+            name.
     """
     given = Path(source.path)
     root = given.parent if given.name == "labels.json" else given
     whole = (root / "labels.json").is_file()
-    parts = {"": root} if whole else _parts(root) if root.is_dir() else {}
+    parts = [(root, "")] if whole else _parts(root) if root.is_dir() else []
     if not parts:
         if root.is_dir():
             raise without_export(root, "labels.json", _WHAT)
         raise LabelwiseError(f"{source.path!r}, which is no folder", _WHAT, "check the path")
-    found = Collected()
-    for split, folder in parts.items():
+    found = LabelledImages()
+    if len({split for _, split in parts}) < len(parts):
+        raise LabelwiseError(
+            f"{', '.join(folder.name for folder, _ in parts)} in {root}",
+            "one folder per split",
+            "merge the two of one split",
+        )
+    for folder, split in parts:
         _collect(folder, split, found, root, source.options.get("images"))
     notes = []
     if found.left_out:
@@ -107,7 +114,7 @@ def read(source: Source) -> Dataset:
     return with_boxes(data, boxes, [str(item.image) for item in found.items])
 
 
-def _collect(folder: Path, split: str, found: Collected, root: Path, given: str | None) -> None:
+def _collect(folder: Path, split: str, found: LabelledImages, root: Path, given: str | None) -> None:
     file = folder / "labels.json"
     content = json_content(file, _WHAT)
     targets = content.get("labels") if isinstance(content, dict) else None

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
 
 from labelwise.data.archives import images_in_streams, mapped_stream
 from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import walk
 from labelwise.data.readers.arrow import is_bytes, is_image_struct
 from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.files import source_folder
@@ -29,7 +29,7 @@ from labelwise.data.readers.hf_images import (
 )
 from labelwise.data.readers.huggingface import decoded_names, features_of
 from labelwise.data.readers.named import dataset_of_names, in_store
-from labelwise.data.readers.parquet import MOST_CELLS, MOST_ROWS
+from labelwise.data.readers.parquet import table_in
 from labelwise.data.readers.shards import by_split, files_below, split_of_name
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
@@ -66,7 +66,7 @@ def recognises(path: Path) -> bool:
     if (path / SPLITS).is_file() or (path / STATE).is_file():
         return "_data_files" in _read_json(path / STATE) or "splits" in _read_json(path / SPLITS)
     if (header := header_of(path)).get("dataset_info") or header.get("configs"):
-        return any(path.rglob("*.parquet"))
+        return any(name.endswith(".parquet") for found in walk(path, glance=True) for name in found.files)
     places = [path, *(f for f in sorted(path.iterdir()) if f.is_dir() and split_of_name(f.name))]
     if any(names_files(place / name) for place in places for name in METADATA):
         return True
@@ -83,10 +83,11 @@ def read(source: Source) -> Dataset:
     folder = source_folder(source, "a folder on this disk, such as one that `hf download` makes")
     if (folder / SPLITS).is_file() or (folder / STATE).is_file():
         return _joined(_saved(folder), folder, source)
-    arrow = sorted(file.name for file in folder.glob("*.arrow") if not file.name.startswith("cache-"))
+    files = next(walk(folder)).files
+    arrow = [name for name in files if name.endswith(".arrow") and not name.startswith("cache-")]
     if arrow:
-        files = [(name, split) for split, names in by_split(arrow, str(folder)).items() for name in names]
-        return _joined(_arrow_parts(folder, folder, files), folder, source)
+        parts = [(name, split) for split, names in by_split(arrow, str(folder)).items() for name in names]
+        return _joined(_arrow_parts(folder, folder, parts), folder, source)
     described = [file for file in files_below(folder, *METADATA) if os.path.basename(file) in METADATA]
     if described:
         return _images(folder, described, source)
@@ -169,7 +170,7 @@ def _parquet_parts(folder: Path) -> list[Part]:
     parts = []
     for split, names in by_split(files, str(folder)).items():
         for name in names:
-            table = _read_parquet(folder / name)
+            table = table_in(folder / name)
             parts.append(_part(name, table, split, features_of(table.schema) or card))
     return parts
 
@@ -184,23 +185,10 @@ def _other_files(folder: Path) -> str:
 
 def _configuration(file: str) -> str:
     """The folder of a shard, without those that are named after a split."""
-    folders = os.path.dirname(file).split(os.sep)
+    folders = file.split("/")[:-1]
     while folders and split_of_name(folders[-1]):
         folders.pop()
-    return os.sep.join(folders)
-
-
-def _read_parquet(file: Path) -> pa.Table:
-    try:
-        with parquet.ParquetFile(file, memory_map=True) as opened:
-            rows = opened.metadata.num_rows
-            if rows > MOST_ROWS or rows * opened.metadata.num_columns > MOST_CELLS:
-                raise LabelwiseError(f"{file} of {rows:,} rows", f"at most {MOST_ROWS:,}", "split the file")
-            return opened.read()
-    except (pa.ArrowException, OSError) as error:
-        raise LabelwiseError(
-            f"{file} ({first_line(error)})", "a complete Parquet file", "write or copy it again"
-        ) from None
+    return "/".join(folders)
 
 
 def _images(folder: Path, files: Sequence[str], source: Source) -> Dataset:

@@ -24,7 +24,7 @@ def header_of(folder: Path) -> dict[str, Any]:
 
 
 def features_of_card(header: Mapping[str, Any], configuration: str) -> dict[str, Any]:
-    """The features of a configuration as `class_names` reads them; of the only one where none has its name.
+    """The features of a configuration as `names_of_classes` reads them; of the only one where none has its name.
 
     Args:
         header: of the card.

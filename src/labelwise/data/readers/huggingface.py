@@ -32,13 +32,13 @@ def features_of(schema: pa.Schema) -> dict[str, Any]:
     return features if isinstance(features, dict) else {}
 
 
-def class_names(feature: Any) -> list[str] | None:
+def names_of_classes(feature: Any) -> list[str] | None:
     """Names of the classes that a column's whole numbers stand for, in their order; `None` for any other column.
 
     Args:
         feature: of one column, as `datasets` 1 to 5 write it: a `ClassLabel`, or a list of them.
 
-    >>> class_names({"feature": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "_type": "Sequence"})
+    >>> names_of_classes({"feature": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "_type": "Sequence"})
     ['cat', 'dog']
     """
     if isinstance(feature, list) and len(feature) == 1:
@@ -76,7 +76,7 @@ def decoded_names(
     table, features = _flattened(table, features)
     every: dict[str, tuple[str, ...]] = {}
     for place, name in enumerate(table.column_names):
-        names, kind = class_names(features.get(name)), table[name].type
+        names, kind = names_of_classes(features.get(name)), table[name].type
         numbers = kind.value_type if is_list(kind) else kind
         if names is None or not (pa.types.is_integer(numbers) or pa.types.is_floating(numbers)):
             continue
@@ -122,7 +122,9 @@ def _codes(numbers: pa.Array, names: Sequence[str], title: str, row: np.ndarray)
 def _flattened(table: pa.Table, features: Mapping[str, Any]) -> tuple[pa.Table, dict[str, Any]]:
     """Structs with class numbers inside as columns of their own."""
     inner = {name: _fields(features.get(name)) for name in table.column_names}
-    wanted = [n for n, fields in inner.items() if any(class_names(f) is not None for f in fields.values())]
+    wanted = [
+        n for n, fields in inner.items() if any(names_of_classes(f) is not None for f in fields.values())
+    ]
     flat = {f"{name}.{field}": kind for name in wanted for field, kind in inner[name].items()}
     return with_fields(table, wanted), {**features, **flat}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelwise.data.imagefiles import is_clutter, is_image_name
+from labelwise.data.imagefiles import is_image_name, walk
 from labelwise.data.readers.files import files_there, image_folder, text_array
 from labelwise.data.readers.matching import last_part, matching, with_image_suffix
 from labelwise.data.source import Source
@@ -77,10 +77,6 @@ def locate(
 
 
 def image_files(folder: Path) -> Iterator[str]:
-    """Paths, relative to a folder, of all image files below it, in order; hidden ones are passed over."""
-    for place, inner, files in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not is_clutter(name))
-        start = os.path.relpath(place, folder)
-        for name in sorted(files):
-            if is_image_name(name) and not is_clutter(name):
-                yield name if start == "." else f"{start}/{name}"
+    """Paths, relative to a folder, of all image files below it, in order; none where there is no such folder."""
+    for listing in walk(folder) if folder.is_dir() else ():
+        yield from (listing.start + name for name in listing.files if is_image_name(name))

@@ -14,7 +14,7 @@ from labelwise.errors import LabelwiseError
 ABSENT, PARTLY = "neg_category_ids", "not_exhaustive_category_ids"
 
 
-def known_cells(
+def cells_looked_for(
     file: Path,
     images: Sequence[Mapping[str, Any]],
     column: Mapping[int, int],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from labelwise.data.imagefiles import is_clutter
+from labelwise.data.imagefiles import walk
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
@@ -53,7 +52,7 @@ def tables_of(source: Source) -> tuple[Tables, list[Path]]:
     """
     path = Path(source.path)
     if path.is_dir():
-        tables = _sorted_out(_tables_below(path))
+        tables = _sorted_out(_tables_below(path, DEPTH))
         if tables.labels:
             return tables, [path, path.parent]
         boxes = f"; {tables.other[0].name} holds no image-level labels" if tables.other else ""
@@ -74,7 +73,7 @@ def tables_of(source: Source) -> tuple[Tables, list[Path]]:
         )
     above = path.absolute().parent.parent
     near = [path.parent, path.parent / "metadata", above, above / "metadata"]
-    tables = _sorted_out(file for folder in near if folder.is_dir() for file in _tables_in(folder))
+    tables = _sorted_out(file for folder in near for file in _tables_below(folder, 0))
     tables.labels, tables.other = [path], []
     return tables, [path.parent, above]
 
@@ -89,25 +88,18 @@ def holds_label_table(path: Path) -> bool:
         "labels",
         *(f"{split}{inner}" for split in _SPLIT_FOLDERS for inner in ("", "/labels")),
     )
-    folders = [path / name for name in names if (path / name).is_dir()]
-    return any(_kind_of(file) == "labels" for folder in folders for file in _tables_in(folder))
+    return any(
+        _kind_of(file) == "labels" for name in names for file in _tables_below(path / name, 0, glance=True)
+    )
 
 
-def _tables_below(root: Path) -> Iterator[Path]:
-    for place, inner, files in os.walk(root):
-        deep = len(Path(place).relative_to(root).parts) >= DEPTH
-        inner[:] = [] if deep else sorted(name for name in inner if not is_clutter(name))
-        yield from (Path(place) / name for name in sorted(files) if _may_be_table(name))
-
-
-def _tables_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if _may_be_table(file.name) and file.is_file())
+def _tables_below(folder: Path, depth: int, *, glance: bool = False) -> Iterator[Path]:
+    for listing in walk(folder, depth, glance=glance) if folder.is_dir() else ():
+        yield from (Path(listing.path, name) for name in listing.files if _may_be_table(name))
 
 
 def _may_be_table(name: str) -> bool:
-    return not name.startswith(".") and (
-        name.lower().endswith(".csv") or ("hierarchy" in name and name.endswith(".json"))
-    )
+    return name.lower().endswith(".csv") or ("hierarchy" in name and name.endswith(".json"))
 
 
 def _sorted_out(files: Iterable[Path]) -> Tables:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.attributes import Attributes, Index, dataset_of
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of_attributes
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.matlab import matrix, read_mat, texts
 from labelwise.data.readers.published import PUBLISHED
@@ -40,7 +40,7 @@ def read(source: Source) -> Dataset:
     root = source_folder(source, "a PA-100K folder")
     index = _index(root / "annotation.mat")
     folders = [root / name for name in ("data", "release_data/release_data", "release_data")]
-    return dataset_of(index, ATTRIBUTES, source, folders, PUBLISHED["pa100k"])
+    return dataset_of_attributes(index, ATTRIBUTES, source, folders, PUBLISHED["pa100k"])
 
 
 def _index(file: Path) -> Index:

@@ -45,7 +45,7 @@ def read(source: Source) -> Dataset:
                 "name one file",
             )
         with _plain_kinds(str(file)):
-            table, names = decoded_names(_table_of(file))
+            table, names = decoded_names(table_in(file))
         for column, listed in names.items():
             if every.setdefault(column, listed) != listed:
                 raise LabelwiseError(
@@ -77,7 +77,7 @@ def _canonical(file: Path, source: Source) -> Dataset:
         )
     images = source.options.get("images")
     return keep_existing(
-        dataset_from_table(_table_of(file), file, image_folder(images) if images else None), source
+        dataset_from_table(table_in(file), file, image_folder(images) if images else None), source
     )
 
 
@@ -113,7 +113,12 @@ def _narrow(array: pa.Array) -> pa.Array:
     return array.cast(pa.uint8()) if all(end in (0, 1, None) for end in ends.values()) else array
 
 
-def _table_of(file: Path) -> pa.Table:
+def table_in(file: Path) -> pa.Table:
+    """The table of a Parquet file.
+
+    Raises:
+        LabelwiseError: for a file that is not whole, or of more rows or cells than memory could hold.
+    """
     try:
         _refuse_bomb(file)
         return _table(file)

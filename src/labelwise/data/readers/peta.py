@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.attributes import Attributes, Index, dataset_of
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of_attributes
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.matlab import entry, matrix, partition_rows, read_mat, texts
 from labelwise.data.readers.pedestrian_index import index_of
@@ -55,7 +55,7 @@ def read(source: Source) -> Dataset:
     root = source_folder(source, "a PETA folder")
     index = index_of(root, root / "PETA.mat", _from_mat, zero_shot)
     published = PUBLISHED["peta-zs" if zero_shot else "peta"]
-    return dataset_of(index, ATTRIBUTES, source, [root / "images"], published)
+    return dataset_of_attributes(index, ATTRIBUTES, source, [root / "images"], published)
 
 
 def _from_mat(file: Path) -> Index:

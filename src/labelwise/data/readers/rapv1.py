@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.attributes import Attributes, Index, dataset_of
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of_attributes
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.matlab import entry, matrix, partition_rows, read_mat, texts
 from labelwise.data.readers.published import PUBLISHED
@@ -40,7 +40,7 @@ def read(source: Source) -> Dataset:
     """
     root = source_folder(source, "a RAP folder")
     index = _index(root / "RAP_annotation" / "RAP_annotation.mat")
-    return dataset_of(index, ATTRIBUTES, source, [root / "RAP_dataset"], PUBLISHED["rapv1"])
+    return dataset_of_attributes(index, ATTRIBUTES, source, [root / "RAP_dataset"], PUBLISHED["rapv1"])
 
 
 def _index(file: Path) -> Index:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.attributes import Attributes, Index, dataset_of
+from labelwise.data.readers.attributes import Attributes, Index, dataset_of_attributes
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.matlab import entry, matrix, partition_rows, read_mat, rows_of, texts
 from labelwise.data.readers.pedestrian_index import index_of
@@ -51,7 +51,7 @@ def read(source: Source) -> Dataset:
     if zero_shot:
         official = replace(official, names=tuple(name for name in NAMES if name != NOT_ZERO_SHOT))
     published = PUBLISHED["rapv2-zs" if zero_shot else "rapv2"]
-    return dataset_of(index, official, source, [root / "RAP_dataset"], published)
+    return dataset_of_attributes(index, official, source, [root / "RAP_dataset"], published)
 
 
 def _from_mat(file: Path) -> Index:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import walk
 from labelwise.data.readers import csv
+from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.files import source_folder
-from labelwise.data.readers.joined import joined
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.several import named_by
 from labelwise.data.readers.split_names import canonical
-from labelwise.data.source import Source
+from labelwise.data.readers.split_tables import SplitTable, table_of_splits
+from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
 FORM = "roboflow:DIR[?labels=same|union]"
@@ -33,18 +37,19 @@ def _is_table(file: Path) -> bool:
 
 def _tables(root: Path) -> dict[str, Path]:
     """The table of each split folder, by the folder's name, whether it is there or not."""
-    folders = [item for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")]
-    split = {folder: canonical(folder.name) or "" for folder in folders}
+    names = [name for listing in walk(root, 0) for name in listing.folders]
+    split = {name: canonical(name) or "" for name in names}
     order = ("train", "val", "test")
-    told = sorted((f for f in folders if split[f] in order), key=lambda f: (order.index(split[f]), f.name))
-    return {folder.name: folder / TABLE for folder in told}
+    told = sorted((n for n in names if split[n] in order), key=lambda name: (order.index(split[name]), name))
+    return {name: root / name / TABLE for name in told}
 
 
 def read(source: Source) -> Dataset:
-    """Reads the table of each split folder by the rules of CSV, and joins them.
+    """Reads the tables of the split folders as one, by the rules of CSV.
 
     Raises:
-        LabelwiseError: for a folder without tables, tables whose labels differ, or what the CSV reader refuses.
+        LabelwiseError: for a folder without tables, or what the CSV reader refuses.
+        WouldLose: for tables whose labels differ, without `labels=union`.
     """
     union = source.choice("labels", ("same", "union")) == "union"
     root = source_folder(source, "a folder of a Roboflow export")
@@ -65,10 +70,40 @@ def read(source: Source) -> Dataset:
             "check the path; an export in the COCO form is read by coco:DIR",
         )
     options = {name: value for name, value in source.options.items() if name in OPTIONS - {"labels"}}
-    parts = []
-    for name, file in found.items():
-        with named_by(str(file.relative_to(root))):
-            parts.append((csv.read(Source("csv", str(file), options)), name))
-    data = joined(parts, union=union) if len(parts) > 1 or parts[0][1] else parts[0][0]
-    empty = [name for name in tables if name not in found and found.keys() != {""}]
-    return data.with_notes(*(f"Folder {name!r} has no {TABLE} and was left out." for name in empty))
+    if "" in found:
+        return csv.read(Source("csv", str(found[""]), options))
+    inner = Source("roboflow", source.path, options)
+    parts = [_part(name, file, root) for name, file in found.items()]
+    notes = _differences(parts, inner, union)
+    (table, row_name, more), folder = table_of_splits(parts, inner)
+    notes += [f"Folder {name!r} has no {TABLE} and was left out." for name in tables if name not in found]
+    return dataset_of(table, inner, folder, row_name).with_notes(*more, *notes)
+
+
+def _part(name: str, file: Path, root: Path) -> SplitTable:
+    called = str(file.relative_to(root))
+    with named_by(called):
+        content = csv._table_file(file)
+    columns = [column.strip() for column in content.table.column_names]  # a blank stands after each comma
+    return SplitTable(file, name, called, content._replace(table=content.table.rename_columns(columns)))
+
+
+def _differences(parts: Sequence[SplitTable], source: Source, union: bool) -> list[str]:
+    """A sentence on tables that lack labels; raises `WouldLose` for them without `union`."""
+    ignored = source.names("ignore")
+    every = dict.fromkeys(name for part in parts for name in part.content.table.column_names)
+    lacking = []
+    for part in parts:
+        names = {*part.content.table.column_names, *ignored}
+        if absent := [name for name in every if name not in names]:
+            lacking.append(f"{part.split} lacks {few(absent)}")
+    if not lacking:
+        return []
+    if not union:
+        raise WouldLose(
+            f"labels that differ: {'; '.join(lacking)}",
+            f"the same labels in {', '.join(part.split for part in parts)}",
+            "make them agree, or add labels=union: a label is unknown where it is lacking",
+            ("labels", "union"),
+        )
+    return [f"Labels are unknown where they are lacking: {'; '.join(lacking)}."]

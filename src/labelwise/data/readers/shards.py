@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from labelwise.data.imagefiles import is_clutter
+from labelwise.data.imagefiles import walk
 from labelwise.data.readers.split_names import SPLIT_OF_WORD, SPLITS, canonical
 from labelwise.errors import LabelwiseError
 
@@ -17,13 +17,12 @@ _SHARD = re.compile(r"([\w.-]+?)-\d{5,}-of-\d{5,}(?:\D.*)?")
 
 def files_below(folder: Path, *suffixes: str) -> list[str]:
     """Paths, relative to a folder, of the files with one of these endings; hidden files and folders are passed over."""
-    files = []
-    for place, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not is_clutter(name))
-        for name in sorted(names):
-            if name.lower().endswith(suffixes) and not is_clutter(name):
-                files.append(os.path.relpath(os.path.join(place, name), folder))
-    return files
+    return [
+        listing.start + name
+        for listing in walk(folder)
+        for name in listing.files
+        if name.lower().endswith(suffixes)
+    ]
 
 
 def split_of_name(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -53,37 +54,100 @@ def table_of_files(
     if len(files) == 1:
         return read_file(files[0][0]), files[0][0].parent
     parts = []
-    for file, _ in files:
+    for file, split in files:
         with named_by(file.name):
-            parts.append(read_file(file))
-    _refuse_other_columns(parts, files)
-    folder = Path(os.path.commonpath([file.absolute().parent for file, _ in files]))
+            parts.append(SplitTable(file, split, file.name, read_file(file)))
+    _refuse_splits(parts, source)
+    _refuse_other_columns(parts)
+    return table_of_splits(parts, source)
+
+
+class SplitTable(NamedTuple):
+    """One of several tables.
+
+    Args:
+        file: its path.
+        split: its split.
+        called: its name in messages.
+        content: what it holds.
+    """
+
+    file: Path
+    split: str
+    called: str
+    content: TableFile
+
+
+def table_of_splits(parts: Sequence[SplitTable], source: Source) -> tuple[TableFile, Path]:
+    """The rows of several tables with a column of their splits, and the folder that the image names are relative to.
+
+    A column that some of them lack is blank there. Image names stay as they are in each table; they are put under the
+    folder that all files share.
+
+    Raises:
+        LabelwiseError: a table with splits of its own, a column twice, or no image column.
+    """
+    _refuse_splits(parts, source)
+    for part in parts:
+        _refuse_repeated(part)
+    folder = Path(os.path.commonpath([part.file.absolute().parent for part in parts]))
     tables = []
-    for part, (file, split) in zip(parts, files, strict=True):
-        table = _with_folder(
-            plain_columns(part.table), source, os.path.relpath(file.absolute().parent, folder)
-        )
-        tables.append(table.append_column("split", pa.array([split] * table.num_rows, pa.string())))
+    for part in parts:
+        start = os.path.relpath(part.file.absolute().parent, folder)
+        tables.append(_with_folder(plain_columns(part.content.table), source, start))
+    tables = _completed(tables)
+    column = next(name for name in SPLIT if name not in tables[0].column_names)
+    tables = [
+        table.append_column(column, pa.array([part.split] * table.num_rows, pa.string()))
+        for part, table in zip(parts, tables, strict=True)
+    ]
     starts = [0, *accumulate(table.num_rows for table in tables)]
 
     def row_name(row: int) -> str:
         place = bisect_right(starts, row) - 1
-        return f"{files[place][0].name}, {parts[place].row_name(row - starts[place])}"
+        return f"{parts[place].called}, {parts[place].content.row_name(row - starts[place])}"
 
-    notes = dict.fromkeys(note for part in parts for note in part.notes)
+    notes = dict.fromkeys(note for part in parts for note in part.content.notes)
     return TableFile(_concatenated(tables), row_name, tuple(notes)), folder
 
 
-def _refuse_other_columns(parts: Sequence[TableFile], files: Sequence[tuple[Path, str]]) -> None:
-    first, name = parts[0].table.column_names, files[0][0].name
-    told = [column for column in first if key(column) in SPLIT]
+def _completed(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """The tables with a blank column for each that others have."""
+    kinds: dict[str, pa.DataType] = {}
+    for table in tables:
+        for field in table.schema:
+            kinds.setdefault(field.name, field.type)
+    completed = []
+    for table in tables:
+        for name in kinds.keys() - set(table.column_names):
+            table = table.append_column(name, pa.nulls(table.num_rows, kinds[name]))
+        completed.append(table.select(list(kinds)))
+    return completed
+
+
+def _refuse_repeated(part: SplitTable) -> None:
+    name, count = Counter(part.content.table.column_names).most_common(1)[0]
+    if count > 1:
+        what = f"column {name!r} twice" if name.strip() else f"{count} columns without a name"
+        raise LabelwiseError(
+            f"{part.called}: {what}", "a first line of distinct column names", "name the columns apart"
+        )
+
+
+def _refuse_splits(parts: Sequence[SplitTable], source: Source) -> None:
+    names = [name for part in parts for name in part.content.table.column_names]
+    told = [name for name in names if key(name) in SPLIT and name not in source.names("ignore")]
     if told:
         raise LabelwiseError(
             f"a column {told[0]!r} in several files",
             "splits by files or by rows",
             f"add ?ignore={listed(told[:1])}, or join the files to one",
         )
-    for part, (file, _) in zip(parts, files, strict=True):
+
+
+def _refuse_other_columns(parts: Sequence[SplitTable]) -> None:
+    first, name = parts[0].content.table.column_names, parts[0].called
+    for file, _, _, part in parts:
         lacking = [column for column in first if column not in part.table.column_names]
         added = [column for column in part.table.column_names if column not in first]
         if lacking or added:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.imagefiles import is_clutter, is_image_name
+from labelwise.data.imagefiles import is_image_name, walk
 from labelwise.data.readers.exports import opening
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
@@ -39,7 +39,7 @@ def recognises(path: Path) -> bool:
     if not path.is_dir():
         return False
     pairs: list[Pair] = []
-    for _, found, _ in _folders(path, ".txt"):
+    for found, _ in _folders(path, ".txt", glance=True):
         pairs += found
         if len(pairs) >= _WALKED:
             break
@@ -74,7 +74,7 @@ def read(source: Source) -> Dataset:
     policy = source.choice("missing", ("stop", "skip"))
     pairs: list[Pair] = []
     lonely: list[str] = []
-    for _, found, spare in _folders(root, suffix):
+    for found, spare in _folders(root, suffix):
         pairs += found
         lonely += spare
     _refuse_shared(pairs)
@@ -122,13 +122,9 @@ def read(source: Source) -> Dataset:
     return dataset_of_images(items, source, [root], row_name=lambda row: pairs[row][0], notes=notes)
 
 
-def _folders(root: Path, suffix: str) -> Iterator[tuple[str, list[Pair], list[str]]]:
+def _folders(root: Path, suffix: str, *, glance: bool = False) -> Iterator[tuple[list[Pair], list[str]]]:
     """Of each folder its images with their texts, and the texts that belong to no image."""
-    for place, inner, files in os.walk(root):
-        inner[:] = sorted(name for name in inner if not is_clutter(name))
-        start = os.path.relpath(place, root)
-        start = "" if start == "." else f"{start}/"
-        files = sorted(name for name in files if not is_clutter(name))
+    for _, start, files, _, _ in walk(root, glance=glance):
         texts = {name[: -len(suffix)]: name for name in files if name.lower().endswith(suffix)}
         taken: set[str | None] = set()
         pairs: list[Pair] = []
@@ -138,7 +134,7 @@ def _folders(root: Path, suffix: str) -> Iterator[tuple[str, list[Pair], list[st
             text = texts.get(image) or texts.get(os.path.splitext(image)[0])
             taken.add(text)
             pairs.append((start + image, None if text is None else start + text))
-        yield start, pairs, [start + text for text in texts.values() if text not in taken]
+        yield pairs, [start + text for text in texts.values() if text not in taken]
 
 
 def _refuse_shared(pairs: Sequence[Pair]) -> None:
@@ -213,9 +209,7 @@ def _notes(told: Sequence[Sequence[str]], blank: str) -> list[str]:
 
 def _no_texts(root: Path, suffix: str, images: int) -> LabelwiseError:
     other = (name for name in _OTHER_SUFFIXES if name != suffix)
-    found = next(
-        (s for s in other for _, pairs, _ in _folders(root, s) if any(text for _, text in pairs)), None
-    )
+    found = next((s for s in other for pairs, _ in _folders(root, s) if any(text for _, text in pairs)), None)
     return LabelwiseError(
         f"{root} with {images:,} images and no {suffix} beside them",
         f"a text of tags of the same name and the suffix {suffix}",

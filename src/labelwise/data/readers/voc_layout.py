@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from labelwise.data.imagefiles import IMAGE_SUFFIXES, is_image_name
+from labelwise.data.imagefiles import IMAGE_SUFFIXES, is_image_name, walk
+from labelwise.data.readers.locate import image_files
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.data.readers.voc_lists import ImageLists, States, image_lists
 from labelwise.errors import LabelwiseError
@@ -47,9 +48,11 @@ def is_voc_folder(folder: Path) -> bool:
     """Whether a folder is a VOC tree: lists in `ImageSets/Main`, annotations in `Annotations` or beside images."""
     if (folder / "ImageSets" / "Main").is_dir():
         return (folder / "Annotations").is_dir() or _image_folder(folder) is not None
-    if _image_folder(folder) is not None and _looks_annotated((folder / "Annotations").rglob("*.xml")):
+    if _image_folder(folder) is not None and _looks_annotated(
+        _xml_below(folder / "Annotations", glance=True)
+    ):
         return True
-    return _looks_annotated(file for file in _beside(folder, quick=True) if any(_images_beside(file)))
+    return _looks_annotated(file for file in _beside(folder, glance=True) if any(_images_beside(file)))
 
 
 def _looks_annotated(files: Iterable[Path]) -> bool:
@@ -96,9 +99,7 @@ def _listed(root: Path, folder: str, files: ImageFiles, lists: ImageLists) -> Vo
         rows.append(VocRow(name, f"{folder}/{image}", xml))
     notes = list(lists.notes)
     read = {row.xml for row in rows}
-    spare = sum(
-        1 for file in annotations.rglob("*.xml") if file not in read and not file.name.startswith(".")
-    )
+    spare = sum(file not in read for file in _xml_below(annotations))
     if spare:
         notes.append(f"{spare:,} annotated images are in no list of ImageSets/Main and were left out.")
     return VocLayout(rows, lists.split_of, lists.splits, lists.states, notes)
@@ -124,7 +125,12 @@ def _unlisted(root: Path) -> VocLayout:
 
 
 def _annotations_of(root: Path) -> list[Path]:
-    return sorted(file for file in (root / "Annotations").rglob("*.xml") if not file.name.startswith("."))
+    return sorted(_xml_below(root / "Annotations"))
+
+
+def _xml_below(folder: Path, depth: int | None = None, *, glance: bool = False) -> Iterator[Path]:
+    for listing in walk(folder, depth, glance=glance) if folder.is_dir() else ():
+        yield from (Path(listing.path, name) for name in listing.files if name.endswith(".xml"))
 
 
 def _with_folders(root: Path, files: list[Path]) -> VocLayout:
@@ -161,14 +167,14 @@ def _with_folders(root: Path, files: list[Path]) -> VocLayout:
     return VocLayout(rows, split_of, splits, notes=notes)
 
 
-def _beside(root: Path, quick: bool = False) -> Iterator[Path]:
+def _beside(root: Path, *, glance: bool = False) -> Iterator[Path]:
     """Annotations that may lie beside their images: in the folder itself and in those one below.
 
-    A quick look takes only those folders below that are named by splits, as there may be thousands.
+    A glance takes only those folders below that are named by splits, as there may be thousands.
     """
-    inner = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-    for folder in (root, *(entry for entry in inner if not quick or split_in_name(entry.name))):
-        yield from (file for file in sorted(folder.glob("*.xml")) if not file.name.startswith("."))
+    inner = [name for listing in walk(root, 0, glance=glance) for name in listing.folders]
+    for name in ("", *(name for name in inner if not glance or split_in_name(name))):
+        yield from _xml_below(root / name, 0, glance=glance)
 
 
 def _images_beside(file: Path) -> Iterator[str]:
@@ -179,7 +185,7 @@ def _images_beside(file: Path) -> Iterator[str]:
 
 
 def _images_in(folder: Path) -> list[str]:
-    return [file.name for file in folder.iterdir() if is_image_name(file.name) and file.name[0] != "."]
+    return [name for listing in walk(folder, 0) for name in listing.files if is_image_name(name)]
 
 
 class ImageFiles:
@@ -189,7 +195,7 @@ class ImageFiles:
         self._by_name: dict[str, str] = {}
         self._all: set[str] = set()
         by_last: dict[str, list[str]] = {}
-        for file in sorted(_walk(folder) if folder else (), key=_preference):
+        for file in sorted(image_files(folder) if folder else (), key=_preference):
             self._all.add(file)
             name = os.path.splitext(file)[0]
             if name not in self._by_name:
@@ -222,12 +228,6 @@ def _preference(file: str) -> tuple[int, str]:
     order = (".jpg", ".jpeg", ".png")
     suffix = os.path.splitext(file)[1].lower()
     return order.index(suffix) if suffix in order else len(order), file
-
-
-def _walk(folder: Path) -> Iterable[str]:
-    for place, _, files in os.walk(folder):
-        below = Path(place).relative_to(folder)
-        yield from ((below / file).as_posix() for file in files if is_image_name(file) and file[0] != ".")
 
 
 def _image_folder(root: Path) -> str | None:

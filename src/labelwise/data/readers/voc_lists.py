@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelwise.data.imagefiles import walk
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import split_in_name
 from labelwise.errors import LabelwiseError
@@ -46,7 +47,8 @@ def image_lists(folder: Path, name_of: Callable[[str], str]) -> ImageLists | Non
     """
     plain: dict[str, list[str]] = {}
     stated: dict[str, list[tuple[str, int]]] = {}
-    for file in sorted(folder.glob("*.txt")):
+    listings = walk(folder, 0) if folder.is_dir() else ()
+    for file in (folder / name for listing in listings for name in listing.files if name.endswith(".txt")):
         lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
         lines = [line.strip() for line in lines if line.strip()]
         states_of_lines = [_STATE.fullmatch(line) for line in lines]

@@ -13,7 +13,7 @@ import numpy as np
 from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import split_in_name
-from labelwise.data.source import Source, joined_values
+from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_file, whole_folder
 from labelwise.data.writers.images import (
     absolute_paths,
@@ -45,7 +45,8 @@ def write(job: Job) -> Written:
     """Writes `OUT/annotations/instances_SPLIT.json`, or the one file OUT for a data set without splits.
 
     A label is an annotation for each of its boxes, or one without a box. Where labels are unknown, an image lists its
-    absent labels in `neg_category_ids`, as LVIS does; a label that is neither annotated nor listed is unknown.
+    absent labels in `neg_category_ids`, as LVIS does; a label that is neither annotated nor listed is unknown. So does
+    an image of a file without any annotation, in which nothing else would say that somebody looked.
 
     Raises:
         LabelwiseError: shares, splits in one file, boxes of an image that cannot be read, images inside the data set
@@ -72,7 +73,7 @@ def write(job: Job) -> Written:
         else:
             where = stack.enter_context(whole_folder(job.out))
             (where / "annotations").mkdir()
-            files = {s: where / "annotations" / f"instances{f'_{s}' if s else ''}.json" for s, _ in parts}
+            files = {split: where / "annotations" / _file_name(job, split) for split, _ in parts}
         root, names = _images(job, where, single, stack)
         content = Content(job, names)
         for split, rows in parts:
@@ -84,7 +85,7 @@ def write(job: Job) -> Written:
         job.out,
         (job.out.name,) if single else tuple(f"annotations/{files[split].name}" for split, _ in parts),
         tuple(notes),
-        _source(job, [split for split, _ in parts], root),
+        _source(job, parts, root),
     )
 
 
@@ -99,14 +100,26 @@ def _images(job: Job, where: Path, single: bool, stack: ExitStack) -> tuple[Path
     return job.out / "images", copy_images(job, where / "images")
 
 
-def _source(job: Job, splits: Sequence[str], root: Path) -> Source | None:
-    """How `coco:` reads all files at once; `None` where their names do not tell the splits."""
+def _source(job: Job, parts: Sequence[tuple[str, np.ndarray]], root: Path) -> Source | None:
+    """How `coco:` reads all files at once; `None` where names do not tell the splits, or a file says nothing."""
+    splits = [split for split, _ in parts]
     silent = splits == [""] and not (job.out.suffix and split_in_name(job.out.stem))
-    if not silent and not set(splits) <= _SPLITS:
+    if _empty_files(job, parts) or (not silent and not set(splits) <= _SPLITS):
         return None
     if job.images == "copy" and not job.out.suffix:
         return Source("coco", str(job.out))
-    return Source("coco", str(job.out), {"images": joined_values([str(root)])})
+    return Source("coco", str(job.out), {"images": str(root)})
+
+
+def _file_name(job: Job, split: str) -> str:
+    return (
+        job.out.name if job.out.suffix.lower() == ".json" else f"instances{f'_{split}' if split else ''}.json"
+    )
+
+
+def _empty_files(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
+    """Names of files in which nothing is known of any image."""
+    return [_file_name(job, split) for split, rows in parts if not job.data.known[rows].any()]
 
 
 def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
@@ -117,6 +130,14 @@ def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
     silent = [name for name, rows in parts if not data.positive[rows].any()]
     if silent:
         notes.append(f"Files without any annotation: {few([name or 'the only one' for name in silent])}.")
+        notes.append(
+            "Images of files without any annotation list their absent labels in neg_category_ids, as in LVIS."
+        )
+    if empty_files := _empty_files(job, parts):
+        notes.append(
+            f"Nothing is known in {few(empty_files)}, which labelwise does not read: read the other files by "
+            "coco:FILE,FILE, or write .csv or .parquet."
+        )
     odd = [split for split, _ in parts if split and split not in _SPLITS]
     if odd:
         notes.append(f"File names from which tools cannot tell train, val or test: {few(odd)}.")
@@ -149,8 +170,9 @@ class Content:
         head["categories"] = self._categories()
         stream.write(json.dumps(head)[:-1] + ',\n"images": [')
         first, sizes = self._images + 1, [self._size(row) for row in rows.tolist()]
+        lists = self._partly or not self._positive[rows].any()
         _write_entries(
-            stream, (self._image(row, size) for row, size in zip(rows.tolist(), sizes, strict=True))
+            stream, (self._image(row, size, lists) for row, size in zip(rows.tolist(), sizes, strict=True))
         )
         stream.write('],\n"annotations": [')
         pairs = enumerate(zip(rows.tolist(), sizes, strict=True), first)
@@ -198,12 +220,12 @@ class Content:
             self._unreadable.append(self._data.image_id(row))
             return None
 
-    def _image(self, row: int, size: Size | None) -> Mapping[str, Any]:
+    def _image(self, row: int, size: Size | None, lists: bool) -> Mapping[str, Any]:
         self._images += 1
         entry: dict[str, Any] = {"id": self._images, "file_name": self._names[row]}
         if size is not None:
             entry |= {"width": size[0], "height": size[1]}
-        if self._partly:
+        if lists:
             absent = self._data.known[row] & ~self._positive[row]
             boxed = {label for label, *_ in self._data.boxes_of(row)}
             partly = [j for j in np.flatnonzero(self._positive[row]).tolist() if j not in boxed]

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.name_doubts import few
+from labelwise.data.readers.names import NOTHING
 from labelwise.data.readers.roles import GROUP, SPLIT, SPLIT_FLAGS, key
 from labelwise.data.source import Source
 from labelwise.data.table import image_content
@@ -66,7 +67,10 @@ def write(job: Job) -> Written:
         notes.append("A data set without splits is called train.")
     if "val" in data.splits():
         notes.append("The split val is called validation, as in other data sets of the Hub.")
-    return Written(job.out, tuple(f"data/{file}" for file in files), tuple(notes), Source("hf", str(job.out)))
+    # A label such as `no finding` is one here, which a reader of lists of names would take for none of them.
+    words = table.listed and any(name.casefold().replace("_", " ") in NOTHING for name in data.labels)
+    source = Source("hf", str(job.out), {"none": ""} if words else {})
+    return Written(job.out, tuple(f"data/{file}" for file in files), tuple(notes), source)
 
 
 def _split_name(split: str) -> str:
@@ -113,12 +117,12 @@ class Rows:
             paths = absolute_paths(job)
             self._names = names_from(paths, common_root(job, paths)) if self._embed else paths
         known = job.data.known
-        self._listed = bool((known.all(1) | ~known.any(1)).all())
+        self.listed = bool((known.all(1) | ~known.any(1)).all())
         names = list(job.data.labels)
-        self._columns = [] if self._listed else [_column(name) for name in names]
+        self._columns = [] if self.listed else [_column(name) for name in names]
         fields = [pa.field("image", IMAGE)]
         features: dict[str, Any] = {"image": {"_type": "Image"}}
-        if self._listed:
+        if self.listed:
             fields.append(pa.field("labels", pa.list_(pa.int64())))
             # The name of lists up to version 3, which later ones read too.
             features["labels"] = {"feature": {"names": names, "_type": "ClassLabel"}, "_type": "Sequence"}
@@ -153,7 +157,7 @@ class Rows:
             if column != name
         ]
         notes = [f"Columns of labels with reserved names: {few(renamed)}."] if renamed else []
-        if not self._listed:
+        if not self.listed:
             notes.append(
                 "Labels are a column each of true, false and null for unknown, as a list of labels cannot say unknown."
             )
@@ -166,7 +170,7 @@ class Rows:
         self._job.tick(self._done)
         data: Dataset = self._data
         columns: list[pa.Array] = [pa.array(images, IMAGE)]
-        if self._listed:
+        if self.listed:
             answered = np.flatnonzero(data.known[rows].any(1)).tolist()
             lists: list[list[int] | None] = [None] * len(rows)
             for place in answered:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers.names import NOTHING, named_rows, nothing_word
+from labelwise.data.readers.roles import roles_of
+from labelwise.data.readers.split_names import tells_splits
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_file, whole_folder
 from labelwise.data.writers.images import absolute_paths, names_from
@@ -21,6 +27,7 @@ MEANING = (
 SUFFIXES = (".csv", "")
 IMAGES = ("paths",)
 OPTIONS = frozenset[str]()
+_IMAGE, _LABEL = "image_path", "label"
 
 
 def write(job: Job) -> Written:
@@ -50,19 +57,54 @@ def write(job: Job) -> Written:
             paths = [folder / file for file in files]
         for path, (_, rows) in zip(paths, parts, strict=True):
             _write_rows(data, names, rows, path)
-    source = Source("csv", str(job.out)) if single else None
-    return Written(job.out, tuple(files), tuple(_notes(data, single)), source)
+    source = _source(job, names) if single else None
+    notes = _notes(data, single)
+    if single and source is None:
+        notes.append(
+            "labelwise does not read the file back, as its names of labels or images are blanks, numbers or states to "
+            "a reader of tables: write .csv or .parquet without --form for that."
+        )
+    return Written(job.out, tuple(files), tuple(notes), source)
 
 
 def _write_rows(data: Dataset, names: list[str], rows: np.ndarray, path: Path) -> None:
     positive = data.positive
     with open(path, "w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
-        table.writerow(("image_path", "label"))
-        for row in rows.tolist():
-            table.writerow(
-                (names[row], ",".join(data.labels.names[j] for j in np.flatnonzero(positive[row])))
-            )
+        table.writerow((_IMAGE, _LABEL))
+        table.writerows((names[row], _cell(data, positive[row])) for row in rows.tolist())
+
+
+def _source(job: Job, images: Sequence[str]) -> Source | None:
+    """How `csv:` reads the file back; `None` where it would take names for something else."""
+    data, positive = job.data, job.data.positive
+    cells = [_cell(data, row) for row in positive]
+    options = {"separator": "," if (positive.sum(1) > 1).any() else ""}
+    if any(cell.casefold().replace("_", " ") in NOTHING for cell in cells):
+        options["none"] = ""
+    if tells_splits(cells, least=0):
+        options["labels"] = _LABEL
+    source = Source("csv", str(job.out), options)
+    table = pa.table({_IMAGE: pa.array(images, pa.string()), _LABEL: pa.array(cells, pa.string())})
+    try:
+        roles = roles_of(table, source)
+        found = nothing_word(named_rows(table[_LABEL], _LABEL, source, str), source, [])
+    except LabelwiseError:
+        return None
+    used = [j for j in np.flatnonzero(positive.any(0)) if data.labels.names[j] in found.names]
+    columns = [found.names.index(data.labels.names[j]) for j in used]
+    same = (
+        roles.image == _IMAGE
+        and roles.names == (_LABEL,)
+        and all(image == image.strip() for image in images)
+        and len(used) == len(found.names) == int(positive.any(0).sum()) > 0
+        and np.array_equal(found.matrix()[:, columns], positive[:, used])
+    )
+    return source if same else None
+
+
+def _cell(data: Dataset, positive: Bool[np.ndarray, " L"]) -> str:
+    return ",".join(data.labels.names[j] for j in np.flatnonzero(positive))
 
 
 def _notes(data: Dataset, single: bool) -> list[str]:
