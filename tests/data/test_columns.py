@@ -469,7 +469,7 @@ def test_a_long_column_of_sentences_is_refused_at_once(tmp_path: Path) -> None:
         ):
             read(f"csv:{tmp_path / 't.csv'}")
         took.append(time.process_time() - start)
-    assert min(took) <= 3
+    assert min(took) <= 6  # about 60 where each cell is looked up among all
 
 
 def test_rows_of_many_bad_columns_are_numbered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,3 +495,18 @@ def test_a_letter_is_a_state_by_its_own_column(folder: Path) -> None:
     assert [cells(data, label) for label in ("cat", "dir")] == ["+-+-+-+-", "--------"]
     with pytest.raises(LabelwiseError, match=r"dir \('Y'"):
         table(folder, {**letters, "dir": ["Y"] * 8})
+
+
+def test_columns_that_are_named_keep_their_further_spellings(folder: Path) -> None:
+    columns = {"Hund": ["Ja", "nein", "unklar", "ja"] * 2, "Auto": ["nein", "ja", "Nein", "ja"] * 2}
+    data = table(folder, columns, "?labels=Hund,Auto&unknown=unklar")
+    assert data.labels.names == ("Hund", "Auto")
+    assert (cells(data, "Hund"), cells(data, "Auto")) == ("+-?++-?+", "-+-+-+-+")
+    data = table(folder, {"hat": list("12012012")}, "?labels=hat&absent=1&present=2&unknown=0")
+    assert cells(data, "hat") == "-+?-+?-+"
+    data = table(folder, {"hat": ["x", "", "x", ""] * 2}, "?labels=hat&present=x&blank=negative")
+    assert cells(data, "hat") == "+-+-+-+-"
+    data = table(folder, {"label": ["yes", "no", "unclear", "no"] * 2}, "?unknown=unclear")
+    assert (data.labels.names, cells(data, "label")) == (("label",), "+-?-+-?-")
+    with pytest.raises(LabelwiseError, match=r"states of one label rather than names.*\?unknown=unclear"):
+        table(folder, {"label": ["yes", "no", "unclear", "no"] * 2})

@@ -8,12 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from labelwise.data import read
 from labelwise.data.readers.locate import locate
 from labelwise.data.readers.matching import matching
 from labelwise.data.source import Source
+from labelwise.errors import LabelwiseError
 
 Photo = Callable[..., Path]
 
@@ -58,6 +62,9 @@ def slow_place(name: str, files: list[str]) -> int:
         ends = {i: Path(files[i]).parts if image else Path(files[i]).with_suffix("").parts for i in fits}
         deeper = [i for i in fits if list(ends[i][-depth:]) == parts[-depth:]]
         fits = (deeper or fits) if len(fits) > 1 else fits
+    if image and not fits:
+        stems = [i for i, f in enumerate(files) if Path(f).stem == Path(last).stem]
+        return stems[0] if len(stems) == 1 else -1
     return fits[0] if len(fits) == 1 else -1
 
 
@@ -93,3 +100,30 @@ def test_names_without_suffix_and_names_of_another_disk(tmp_path: Path, photo: P
         "1 image names have no suffix and are files of that stem: 1 is images/1.jpg.",
         "1 images are found by the last parts of their path: gs://bucket/2.jpg?x=1 is images/deep/2.jpg.",
     ]
+
+
+def test_names_that_fit_files_in_two_folders_are_told_where(tmp_path: Path) -> None:
+    for folder in ("photos", "copies/photos"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("a.jpg", "b.jpg"):
+            Image.new("RGB", (4, 4)).save(tmp_path / folder / name)
+    (tmp_path / "t.csv").write_text("image,dog,cat\na.jpg,1,0\nb.jpg,0,1\n")
+    with pytest.raises(
+        LabelwiseError, match=r"images=DIR in which folder, for the first is in .*copies/photos.* and"
+    ):
+        read(f"csv:{tmp_path / 't.csv'}")
+    assert len(read(f"csv:{tmp_path / 't.csv'}?images={tmp_path / 'photos'}")) == 2
+
+
+def test_photographs_that_were_written_anew_in_another_format(tmp_path: Path) -> None:
+    for name in ("a.png", "b.webp"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    (tmp_path / "t.csv").write_text("image,dog,cat\nold/a.jpg,1,0\nb.jpg,0,1\n")
+    data = read(f"csv:{tmp_path / 't.csv'}")
+    assert data.images.to_pylist() == ["a.png", "b.webp"]
+    assert any(
+        "2 images are files of that stem with another suffix: old/a.jpg is a.png" in n for n in data.notes
+    )
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.bmp")  # two files may be meant
+    with pytest.raises(LabelwiseError, match="1 of 2 image files missing"):
+        read(f"csv:{tmp_path / 't.csv'}")

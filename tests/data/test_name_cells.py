@@ -213,9 +213,7 @@ def test_line_ends_and_wide_commas_part_names(folder: Path, mark: str) -> None:
     assert column(folder, [mark.join(tags) for tags in TAGS]).values.tolist() == HOT
 
 
-@pytest.mark.parametrize(
-    "mark", ["~", "\\", "*", "^", "::", "->", "<br>", "$", "·", "!", "\x1f", ".", "="]
-)
+@pytest.mark.parametrize("mark", ["~", "\\", "*", "^", "::", "->", "<br>", "$", "·", "!", "\x1f", ".", "="])
 def test_other_marks_between_names_are_asked_about(folder: Path, mark: str) -> None:
     with pytest.raises(LabelwiseError, match="names in other cells too"):
         column(folder, [mark.join(tags) for tags in TAGS])

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 from jaxtyping import Bool
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import is_image_name, walk
+from labelwise.data.readers.matching import last_parts
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
@@ -101,14 +103,31 @@ def rows_there(
     shown = ", ".join(names[i].as_py() for i in lost[:5].tolist()) + (", ..." if len(lost) > 5 else "")
     where = f" under {root}" if root else ""
     if policy == "stop" or len(lost) == len(there):
+        several = _copies(root, names[int(lost[0])].as_py())
         raise WouldLose(
             f"{len(lost):,} of {len(there):,} image files missing{where}: {shown}",
             "every image that the table names",
-            "correct images=DIR"
+            (
+                f"say with images=DIR in which folder, for the first is in {' and '.join(several)}"
+                if several
+                else "correct images=DIR"
+            )
             + (", or add missing=skip to go on without them" if len(lost) < len(there) else ""),
             ("missing", "skip"),
         )
     return there, [f"{len(lost):,} rows whose image file is missing were left out: {shown}."]
+
+
+def _copies(root: str, name: str) -> list[str]:
+    """Folders of two files or more below a root that a name may be; none where there is one or none."""
+    base = last_parts(name)[-1:]
+    folders = [
+        os.path.join(root, listing.start) or "."
+        for listing in (walk(Path(root)) if base and os.path.isdir(root) else ())
+        for file in listing.files
+        if file == base[0] or (not is_image_name(base[0]) and os.path.splitext(file)[0] == base[0])
+    ]
+    return sorted(set(folders))[:3] if len(folders) > 1 else []
 
 
 def files_there(names: pa.Array | pa.ChunkedArray, root: str) -> Bool[np.ndarray, " N"]:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from labelwise.data.imagefiles import is_image_name, walk
 from labelwise.data.readers.files import files_there, image_folder, text_array
-from labelwise.data.readers.matching import last_part, matching, with_image_suffix
+from labelwise.data.readers.matching import last_part, last_parts, matching, with_image_suffix
 from labelwise.data.source import Source
 
 SAMPLE = 128  # names that decide which folder they are relative to
@@ -25,8 +25,8 @@ def locate(
 
     A name is taken as it stands where that file exists. Where most do not, the image files below the folder are
     listed, and a name stands for the one file that shares its last parts (`s3://bucket/a/1.jpg` is `a/1.jpg`) or its
-    stem (`1` is `1.jpg`). A name that fits several files, or a file that fits several names, stays as it is: the
-    caller reports it as missing.
+    stem (`1` or `1.png` is `1.jpg`). A name that fits several files, or a file that fits several names, stays as it
+    is: the caller reports it as missing.
 
     Args:
         names: as the table has them, absolute or relative.
@@ -66,9 +66,16 @@ def locate(
     changed = np.zeros(len(array), bool)
     changed[missing[hit]] = True
     suffixed = with_image_suffix(last_part(given_names))
+    other = np.array(
+        [
+            os.path.splitext(last_parts(name)[-1])[1].lower() != os.path.splitext(file)[1].lower()
+            for name, file in zip(given_names.to_pylist(), new_names.to_pylist(), strict=True)
+        ]
+    )
     for rows, meaning in (
         (np.flatnonzero(~suffixed), "image names have no suffix and are files of that stem"),
-        (np.flatnonzero(suffixed), "images are found by the last parts of their path"),
+        (np.flatnonzero(suffixed & ~other), "images are found by the last parts of their path"),
+        (np.flatnonzero(suffixed & other), "images are files of that stem with another suffix"),
     ):
         if len(rows):
             example = f"{given_names[rows[0]].as_py()} is {new_names[rows[0]].as_py()}"

@@ -48,6 +48,7 @@ def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ())
         for row, name in zip(unsure.tolist(), names.take(pa.array(unsure)).to_pylist(), strict=True):
             found[row] = _one_file(last_parts(name), by_key, files)
     _match_numbers(names, files, found)
+    _match_other_suffixes(names, files, keys, found)
     if named:
         taken = [place for place, file in enumerate(files) if file in named]
         found[np.isin(found, taken)] = -1
@@ -67,6 +68,24 @@ def _match_numbers(names: pa.Array, files: Sequence[str], found: Int64[np.ndarra
     for row, name in zip(rows.tolist(), names.take(pa.array(rows)).to_pylist(), strict=True):
         places = by_number.get(int(name), ())
         if len(places) == 1:
+            found[row] = places[0]
+
+
+def _match_other_suffixes(
+    names: pa.Array, files: Sequence[str], keys: pa.Array, found: Int64[np.ndarray, " N"]
+) -> None:
+    """The one file of a name's stem, where the photographs were written anew in another format."""
+    rows = np.flatnonzero(found < 0)
+    if not len(rows):
+        return
+    taken = set(keys.to_pylist())
+    by_stem: dict[str, list[int]] = {}
+    for place, file in enumerate(files):
+        by_stem.setdefault(os.path.splitext(os.path.basename(file))[0], []).append(place)
+    for row, name in zip(rows.tolist(), names.take(pa.array(rows)).to_pylist(), strict=True):
+        base = (last_parts(name) or [""])[-1]
+        places = by_stem.get(os.path.splitext(base)[0], ())
+        if len(places) == 1 and is_image_name(base) and not taken & {base, base.lower()}:
             found[row] = places[0]
 
 

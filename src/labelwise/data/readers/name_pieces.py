@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from labelwise.data.readers.cells import WORDS, is_blank, number
+from labelwise.data.readers.name_doubts import UNANSWERED
+from labelwise.data.source import listed
 from labelwise.errors import LabelwiseError
 
 _STATE_WORDS = frozenset(word for pair in WORDS for word in pair)
@@ -36,6 +38,23 @@ def refuse_states(names: Collection[str], rows: Iterable[Sequence[str]], where: 
             f"{where} with lists such as [{', '.join(max(filled, key=len)[:6])}]: a state for each label",
             "names of the labels that are present, or lists of 0 and 1",
             "write the names, or a column a label",
+        )
+
+
+def refuse_open_states(names: Collection[str], where: str) -> None:
+    """Raises `LabelwiseError` for names that are states and a word for unknown, such as yes, no and unclear.
+
+    Args:
+        names: distinct names.
+        where: the column, for the message.
+    """
+    unclear = sorted(n for n in names if n.casefold() in UNANSWERED)
+    states = {n.casefold() for n in names} - {n.casefold() for n in unclear}
+    if unclear and len(states) > 1 and (states <= _STATE_WORDS or states <= {"0", "1"}):
+        raise LabelwiseError(
+            f"{where} with {', '.join(sorted(names)[:6])}: states of one label rather than names",
+            "names of labels, or 1, 0 and blank",
+            f"add ?unknown={listed(unclear)}",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from labelwise.data.readers.name_doubts import refuse_bits, refuse_joined, refuse_marked
 from labelwise.data.readers.name_lists import HOT, hot_rows, is_list_text, list_of
-from labelwise.data.readers.name_pieces import refuse_pieces, refuse_states, unquoted
+from labelwise.data.readers.name_pieces import refuse_open_states, refuse_pieces, refuse_states, unquoted
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
@@ -70,6 +70,8 @@ def named_texts(
         refuse_states(every, parted, f"column {name!r}")
         refuse_pieces(every, f"column {name!r}")
         refuse_bits(every, f"column {name!r}")
+        if "unknown" not in source.options:
+            refuse_open_states(every, f"column {name!r}")
         refuse_marked(every, f"column {name!r}", mark)
         refuse_joined(every, name, mark)
     how = f"separated by {mark!r}" if mark else "one in each cell, as no separator was found"

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_text
-from labelwise.data.readers.cells import number
+from labelwise.data.readers.cells import Meaning, number
 from labelwise.data.readers.metadata_names import METADATA, OF_NAMES
 from labelwise.data.readers.name_doubts import refuse_negatives
 from labelwise.data.readers.split_names import tells_splits
@@ -102,7 +102,8 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
         )
     candidates = chosen or _names_columns(table, rest, source)
     parted = "separator" in source.options
-    names = tuple(name for name in candidates if parted or not is_states(table[name])) if candidates else ()
+    meaning = Meaning.of(source)
+    names = tuple(name for name in candidates if parted or not is_states(table[name], meaning))
     if chosen and names and len(names) < len(chosen):
         other = next(name for name in chosen if name not in names)
         if not all(is_text(table[name].type) or is_list(table[name].type) for name in names):
@@ -240,6 +241,7 @@ def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list
         LabelwiseError: cells such as `0,1`, which are numbers of two labels or a share.
     """
     by_key = {key(name): name for name in reversed(rest)}
+    meaning = Meaning.of(source)
     for k in NAMES:
         pair = _pair_or_share(table[by_key[k]]) if k in by_key else None
         if pair is not None and "separator" in source.options:
@@ -250,7 +252,11 @@ def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list
                 "one of the two",
                 f"add ?separator=, if these are labels, or ?labels={listed([by_key[k]])} if the comma is a decimal one",
             )
-        if k in by_key and not is_states(table[by_key[k]]) and Column.of("", table[by_key[k]]).present():
+        if (
+            k in by_key
+            and not is_states(table[by_key[k]], meaning)
+            and Column.of("", table[by_key[k]]).present()
+        ):
             told = next((by_key[n] for n in _TOLD if n in by_key and is_text(table[by_key[n]].type)), None)
             numbers = all(number(cell) is not None for cell in Column.of("", table[by_key[k]]).present())
             return [told if told and numbers and not is_states(table[told]) else by_key[k]]

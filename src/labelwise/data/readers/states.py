@@ -84,11 +84,16 @@ class Column:
         ]
 
 
-def is_states(column: pa.ChunkedArray) -> bool:
-    """Whether every cell of a column is a label state as tables usually spell it, or blank, and not all are blank."""
+def is_states(column: pa.ChunkedArray, meaning: Meaning | None = None) -> bool:
+    """Whether every cell of a column is a label state as tables usually spell it, or blank, and not all are blank.
+
+    Args:
+        column: its cells.
+        meaning: further spellings, which the options of a source name.
+    """
     found = Column.of("", column)
     cells = found.present()
-    reading = Reading(Meaning(), minus=0.0, letters=letters_of(cells))
+    reading = Reading(meaning or Meaning(), minus=0.0, letters=letters_of(cells))
     return bool(cells) and NO_STATE not in reading.values(cells)
 
 
