@@ -82,3 +82,35 @@ def test_a_folder_called_none_is_noted(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "dog" / "1.jpg")
     photo(tmp_path / "none" / "2.jpg", seed=1)
     assert any("call it _none" in note for note in read(f"folder:{tmp_path}").notes)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [("training_set", "test_set"), ("train2017", "val2017"), ("seg_train/seg_train", "seg_test/seg_test")],
+)
+def test_split_folders_by_a_word_in_their_name(
+    tmp_path: Path, photo: Photo, folders: tuple[str, str]
+) -> None:
+    photo(tmp_path / folders[0] / "cats" / "1.jpg", seed=1)
+    photo(tmp_path / folders[0] / "dogs" / "2.jpg", seed=2)
+    photo(tmp_path / folders[1] / "dogs" / "3.jpg", seed=3)
+    data = read(f"folder:{tmp_path}")
+    assert data.labels.names == ("cats", "dogs")
+    assert list(data.splits().values()) == [2, 1]
+    (note,) = (note for note in data.notes if note.startswith("Folders are splits by their names: "))
+    assert f"{folders[0].split('/')[0]} is train" in note
+    assert not any("deeper" in note for note in data.notes)
+
+
+def test_labels_whose_names_hold_a_word_for_splits(tmp_path: Path, photo: Photo) -> None:
+    photo(tmp_path / "test tube" / "1.jpg", seed=1)
+    photo(tmp_path / "train station" / "2.jpg", seed=2)
+    assert read(f"folder:{tmp_path}").labels.names == ("test tube", "train station")
+
+
+def test_splits_inside_label_folders_are_refused(tmp_path: Path, photo: Photo) -> None:
+    for label in ("dog", "cat"):
+        photo(tmp_path / label / "train" / "1.jpg", seed=1)
+        photo(tmp_path / label / "test" / "2.jpg", seed=2)
+    with pytest.raises(LabelwiseError, match=r"splits inside label folders.*put the splits on top"):
+        read(f"folder:{tmp_path}")

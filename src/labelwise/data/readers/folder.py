@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.duplicates import content_codes
 from labelwise.data.imagefiles import FolderFiles, is_clutter, is_image_name, walk_images
 from labelwise.data.readers.files import source_folder, text_array
-from labelwise.data.readers.name_doubts import joined_name
-from labelwise.data.readers.split_names import SPLITS, canonical
+from labelwise.data.readers.name_doubts import few, joined_name
+from labelwise.data.readers.split_names import SPLITS, canonical, split_in_name
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
@@ -34,7 +35,8 @@ def read(source: Source) -> Dataset:
         LabelwiseError: for a folder without images, images outside label folders, or mixed split folders.
     """
     root = source_folder(source, "a folder of label folders")
-    splits = _splits(root)
+    notes: list[str] = []
+    splits = _splits(root, notes)
     found: list[tuple[str, str, str]] = []  # path, label, split
     left_out = FolderFiles(clutter=[] if "" in splits else _clutter(root))
     for split, base in splits.items():
@@ -49,15 +51,29 @@ def read(source: Source) -> Dataset:
         raise LabelwiseError(
             f"{source.path!r} without images", "DIR/[split/]LABEL/image files", "check the path"
         )
-    return _dataset(root, found, tuple(name for name in splits if name), left_out)
+    data = _dataset(root, found, tuple(name for name in splits if name))
+    above = {split: len(base.relative_to(root).parts) for split, base in splits.items()}
+    return data.with_notes(*notes, *_deeper(found, above), *left_out.notes())
 
 
-def _splits(root: Path) -> dict[str, Path]:
+def _splits(root: Path, notes: list[str]) -> dict[str, Path]:
+    """The folder of each split in their order; the root itself, of no split, where no folder tells one.
+
+    Folders called by the words for splits alone are splits. Others whose names hold such a word are, where all tell
+    one and hold folders.
+    """
     names = _subfolders(root)
     as_split = {name: split for name in names if (split := canonical(name))}
+    if not as_split:
+        as_split = {name: split for name in names if (split := split_in_name(name))}
+        deep = all(_subfolders(root / name) for name in names)
+        if len(as_split) < len(names) or len(set(as_split.values())) < 2 or not deep:
+            _refuse_splits_of_labels(root, names)
+            return {"": root}
+        notes.append(
+            f"Folders are splits by their names: {few([f'{n} is {s}' for n, s in as_split.items()])}."
+        )
     told = list(as_split)
-    if not told:
-        return {"": root}
     if len(told) < len(names):
         other = next(name for name in names if name not in told)
         raise LabelwiseError(
@@ -69,9 +85,26 @@ def _splits(root: Path) -> dict[str, Path]:
         raise LabelwiseError(
             f"{', '.join(told)} in {root}", "one folder per split", "merge the two of one split"
         )
-    return {
-        as_split[name]: root / name for name in sorted(told, key=lambda name: SPLITS.index(as_split[name]))
-    }
+    told.sort(key=lambda name: SPLITS.index(as_split[name]))
+    return {as_split[name]: _innermost(root / name, as_split[name]) for name in told}
+
+
+def _innermost(folder: Path, split: str) -> Path:
+    """The folder of a split, below one that holds nothing else than it."""
+    inner = _subfolders(folder)
+    alone = len(inner) == 1 and split_in_name(inner[0]) == split
+    return _innermost(folder / inner[0], split) if alone else folder
+
+
+def _refuse_splits_of_labels(root: Path, names: Sequence[str]) -> None:
+    """Stops at `LABEL/train/image`, whose splits would be lost."""
+    inner = [_subfolders(root / name) for name in names]
+    if inner and all(folders and all(map(canonical, folders)) for folders in inner):
+        raise LabelwiseError(
+            f"folders {names[0]}/{inner[0][0]} in {root}: splits inside label folders",
+            "DIR/SPLIT/LABEL/image",
+            f"put the splits on top, as {inner[0][0]}/{names[0]}",
+        )
 
 
 def _subfolders(folder: Path) -> list[str]:
@@ -95,10 +128,10 @@ def _refuse_loose(base: Path) -> None:
         )
 
 
-def _deeper(found: list[tuple[str, str, str]]) -> list[str]:
+def _deeper(found: list[tuple[str, str, str]], above: Mapping[str, int]) -> list[str]:
     """A sentence on images of folders inside label folders, as a label with a slash in its name leaves them."""
-    # A path holds the split folder where there is one, the label folder and the file.
-    deeper = [(path, label) for path, label, split in found if path.count(os.sep) > (2 if split else 1)]
+    # A path holds the folders above the label folder, this one and the file.
+    deeper = [(path, label) for path, label, split in found if path.count(os.sep) > above[split] + 1]
     if not deeper:
         return []
     folder, label = os.path.dirname(deeper[0][0]), deeper[0][1]
@@ -108,9 +141,7 @@ def _deeper(found: list[tuple[str, str, str]]) -> list[str]:
     ]
 
 
-def _dataset(
-    root: Path, found: list[tuple[str, str, str]], splits: tuple[str, ...], left_out: FolderFiles
-) -> Dataset:
+def _dataset(root: Path, found: list[tuple[str, str, str]], splits: tuple[str, ...]) -> Dataset:
     labels = tuple(sorted({label for _, label, _ in found} - set(NO_LABEL)))
     if not labels:
         raise LabelwiseError(
@@ -150,7 +181,6 @@ def _dataset(
             f"The folder {joined[0]!r} is read as one label, though its parts are labels too: an image of several "
             "labels is one with a copy in each of their folders."
         )
-    notes += [*_deeper(found), *left_out.notes()]
     return Dataset(
         labels=LabelSet(labels),
         images=text_array([found[i][0] for i in keep]),
