@@ -215,7 +215,7 @@ def _val_as(data: Dataset, source: Source) -> Dataset:
     fate = source.choice("val_as", ("keep", "train", "test"))
     if fate == "keep":
         return data
-    if data.split_of is None or "val" not in data.splits() or "train" not in data.splits():
+    if not data.splits().get("val") or not data.splits().get("train"):
         raise LabelwiseError(
             f"val_as={fate} in {str(source)!r}", "a source with train and val", "leave it out"
         )
