@@ -21,6 +21,7 @@ from labelwise.data.duplicates import dataset_content_codes, fingerprints, near_
 from labelwise.data.fingerprints import ranges
 from labelwise.data.implied import contradictions
 from labelwise.data.readers import labels_without_training, read, resolve
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import WouldLose
 from labelwise.errors import LabelwiseError
 
@@ -132,7 +133,7 @@ def check(
     if parted:
         problems.append(f"{parted:,} groups are spread over several splits.")
     if lost:
-        problems.append(f"{len(lost):,} labels have no positive in train: {', '.join(lost[:5])}.")
+        problems.append(f"{len(lost):,} labels have no positive in train: {few(lost)}.")
     broken = [(data.image_id(c.row), c.reason) for c in contradictions(data)] if data.labels.rules else []
     counts = _counted(data)
     together, unpaired = commonest_pairs(data, counts.positive)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
@@ -98,7 +99,7 @@ def rows_there(
     lost = np.flatnonzero(~there)
     if not len(lost):
         return there, []
-    shown = ", ".join(names[i].as_py() for i in lost[:5].tolist()) + (", ..." if len(lost) > 5 else "")
+    shown = few([names[i].as_py() for i in lost[:6].tolist()])
     where = f" under {root}" if root else ""
     if policy == "stop" or len(lost) == len(there):
         raise WouldLose(

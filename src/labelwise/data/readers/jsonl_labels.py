@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from labelwise.data.readers.cells import NO_STATE, Meaning, Reading
-from labelwise.data.readers.name_doubts import unanswered_names
 from labelwise.data.readers.names import NameRows, indicator, named_texts, nothing_word
 from labelwise.data.readers.states import hardened
 from labelwise.data.source import Source
@@ -73,7 +72,6 @@ def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source
     ):
         if lines.any():
             notes.append(f"{int(lines.sum()):,} lines {meaning}.")
-    notes += unanswered_names(rows.names)
     return rows.names, rows.matrix(), np.repeat(known[:, None], len(rows.names), 1)
 
 

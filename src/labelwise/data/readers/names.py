@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -11,18 +13,20 @@ import pyarrow.compute as pc
 
 from labelwise.data.readers.arrow import is_list, one_array
 from labelwise.data.readers.cells import is_blank, same
-from labelwise.data.readers.name_doubts import refuse_bits, refuse_joined, refuse_marked, refuse_words
+from labelwise.data.readers.label_counts import refuse_huge, refuse_unshared
+from labelwise.data.readers.name_doubts import (
+    NOTHING,
+    refuse_bits,
+    refuse_joined,
+    refuse_marked,
+    refuse_words,
+    spaced,
+)
 from labelwise.data.readers.name_lists import hot_rows, is_list_text, is_multi_hot, list_of, whole_numbers
 from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
 MARKS = (";", "|", ",", "#", "\t")
-_NOTHING = (
-    "no finding,no findings,no label,no labels,nothing,background only,none of these,none of the above,no object,"
-    "no objects,no tag,no tags,no class,no annotation,no annotations,not applicable"
-)
-NOTHING = frozenset(_NOTHING.split(","))
-"""Words that, where they always stand alone, mean that no label is present."""
 _HOT = "from lists of 0 and 1, so that labels are called by their place"
 
 
@@ -51,11 +55,15 @@ class NameRows:
         values[self.rows, self.columns] = 1
         return values
 
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Of each name its place among them."""
+        return {name: place for place, name in enumerate(self.names)}
+
     def without(self, name: str) -> NameRows:
         """The same rows without one of the names."""
-        place = self.names.index(name)
-        keep = self.columns != place
-        columns = self.columns[keep] - (self.columns[keep] > place)
+        keep = self.columns != self.place[name]
+        columns = self.columns[keep] - (self.columns[keep] > self.place[name])
         names = tuple(other for other in self.names if other != name)
         return replace(self, names=names, rows=self.rows[keep], columns=columns)
 
@@ -101,6 +109,8 @@ def named_rows(
     first = np.repeat(starts[codes] - np.concatenate([[0], np.cumsum(lengths[codes])[:-1]]), lengths[codes])
     columns = flat[(first + np.arange(len(rows))).astype(np.int64)]
     blank = np.array([not text for text in texts])
+    if how != _HOT:
+        refuse_unshared(np.bincount(columns, minlength=len(names)), len(codes), name, source)
     return NameRows(names, rows, columns, ~blank[codes], how, "choices" in how or how == _HOT)
 
 
@@ -145,6 +155,7 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
     refuse_words(names, bool(lengths.max(initial=0) > 1), f"column {name!r}")
     indices = coded.indices.to_numpy(zero_copy_only=False)
     known = array.is_valid().to_numpy(zero_copy_only=False) & (lengths > 0)
+    refuse_unshared(np.bincount(indices, minlength=len(names)), len(array), name, source)
     return NameRows(names, rows[keep], rank[indices], known, "from lists")
 
 
@@ -164,7 +175,11 @@ def named_texts(
     texts: Sequence[str], name: str, source: Source, where: Callable[[int], str]
 ) -> tuple[list[list[str]], str]:
     """Label names of each text, and how they were parted, for a note; raises as `named_rows` does."""
-    return _parted(texts, name, source, where)
+    parted, how = _parted(texts, name, source, where)
+    if how != _HOT:
+        mentions = Counter(part for row in parted for part in row)
+        refuse_unshared(np.fromiter(mentions.values(), np.int64), len(texts), name, source)
+    return parted, how
 
 
 def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -176,6 +191,7 @@ def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarr
     """
     names = tuple(sorted({name for row in named for name in row}))
     column = {name: j for j, name in enumerate(names)}
+    refuse_huge(len(named), len(names), "a table of names")
     values = np.zeros((len(named), len(names)), np.uint8)
     rows = np.repeat(np.arange(len(named)), [len(row) for row in named])
     values[rows, [column[name] for row in named for name in row]] = 1
@@ -259,10 +275,10 @@ def nothing_word(rows: NameRows, source: Source, notes: list[str]) -> NameRows:
                 "correct the option or leave it out",
             )
     else:
-        words = [n for n in rows.names if n.casefold().replace("_", " ") in NOTHING]
-        words = [n for n in words if alone[rows.columns == rows.names.index(n)].all()]
+        words = [n for n in rows.names if spaced(n) in NOTHING]
+        words = [n for n in words if alone[rows.columns == rows.place[n]].all()]
     for word in words:
-        here = rows.columns == rows.names.index(word)
+        here = rows.columns == rows.place[word]
         if not alone[here].all():
             raise LabelwiseError(
                 f"{int((here & ~alone).sum()):,} cells with {word!r} beside other names",
