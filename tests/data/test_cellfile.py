@@ -36,8 +36,8 @@ def test_a_mask_of_other_rows_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(LabelwiseError) as error:
         read_cells(tmp_path / "known.npz", "known", rows_of(["x.jpg", "other.jpg", "more.jpg"]))
     assert str(error.value) == (
-        f"{tmp_path}/known.npz without 2 of 3 images, 'other.jpg' the first; expected all images of the training "
-        "split; give the file that was made for these data"
+        f"{tmp_path}/known.npz without 2 of 3 images, 'other.jpg' the first; expected all images of these data; "
+        "give the file that was made for these data"
     )
     with pytest.raises(LabelwiseError, match="without 1 of 1 labels, 'd' the first"):
         read_cells(tmp_path / "known.npz", "known", rows_of(["x.jpg"], ("d",)))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from labelwise.cli.data import app
-from labelwise.data import read
+from labelwise.data import Dataset, read
+from labelwise.data.balance import commonest_pairs
 from labelwise.data.check import check
 from labelwise.data.duplicates import (
     close_pairs,
@@ -23,6 +26,7 @@ from labelwise.data.duplicates import (
     near_duplicates,
 )
 from labelwise.errors import LabelwiseError
+from labelwise.types import LabelSet
 
 Photo = Callable[..., Path]
 
@@ -101,7 +105,7 @@ def test_a_troubled_source(troubled: str) -> None:
         "1 images with rows that contradict each other: 0.jpg (row 2, row 9) on cat",
         "1 of 7 image files missing",
         "2 images cannot be read",
-        "2 images stand in several splits",
+        "2 groups of copies or near copies in several splits",
         "1 labels have no positive in train: dog.",
     ):
         assert part in told
@@ -164,7 +168,7 @@ def test_check_command(sound: str, troubled: str) -> None:
     runner = CliRunner()
     bad = runner.invoke(app, ["check", troubled])
     assert bad.exit_code == 1
-    assert "problem: 2 images stand in several splits" in bad.stdout
+    assert "problem: 2 groups of copies or near copies in several splits" in bad.stdout
     assert "cat\t" in bad.stdout
     again = runner.invoke(app, ["check", troubled, "--json", "--no-near-duplicates"])
     assert again.exit_code == 1
@@ -228,3 +232,63 @@ def test_what_a_check_cannot_know_is_said(tmp_path: Path, photo: Photo) -> None:
     sound = write(tmp_path, head + "".join(f"{i}.jpg,{s},{i % 2},{1 - i % 2},{i % 2}\n" for s, i in whole))
     assert check(sound, near=False).doubts == []
     assert "nothing is lost and nothing leaks" in CliRunner().invoke(app, ["check", sound]).stdout
+
+
+def test_empty_files_are_no_copies_of_one_another(tmp_path: Path, photo: Photo) -> None:
+    photo(tmp_path / "2.jpg", seed=2)
+    for name in ("0.jpg", "1.jpg"):
+        (tmp_path / name).touch()
+    source = write(tmp_path, "image,split,cat\n0.jpg,train,1\n1.jpg,test,1\n2.jpg,train,0\n")
+    report = check(source)
+    assert (report.exact, report.leaks) == ([], [])
+    assert len(report.problems) == 1
+    assert report.problems[0].startswith("2 images cannot be read")
+    assert (
+        len(set(content_codes([b"", b"", tmp_path / "0.jpg", tmp_path / "0.jpg", b"a", b"a"]).tolist())) == 5
+    )
+
+
+def test_groups_of_copies_are_counted_as_groups(tmp_path: Path, photo: Photo) -> None:
+    photo(tmp_path / "0.jpg", seed=0)
+    for name in ("1.jpg", "2.jpg"):
+        shutil.copy(tmp_path / "0.jpg", tmp_path / name)
+    source = write(tmp_path, "image,split,cat\n0.jpg,train,1\n1.jpg,test,1\n2.jpg,val,1\n")
+    assert check(source).problems == ["1 group of copies or near copies in several splits."]
+
+
+def _rows(values: np.ndarray, labels: int) -> Dataset:
+    return Dataset(
+        labels=LabelSet(tuple(f"l{j}" for j in range(labels))),
+        images=pa.array([f"{i}.jpg" for i in range(len(values))]),
+        root=None,
+        values=values,
+        known=np.ones(values.shape, bool),
+    )
+
+
+def test_pairs_of_labels_by_a_slow_loop() -> None:
+    values = (np.random.default_rng(0).random((60, 9)) < 0.4).astype(np.uint8)
+    count = {
+        (f"l{i}", f"l{j}"): int((values[:, i] & values[:, j]).sum())
+        for i in range(9)
+        for j in range(i + 1, 9)
+    }
+    best = sorted(count.items(), key=lambda item: -item[1])[:10]
+    pairs, notes = commonest_pairs(_rows(values, 9), values.sum(0, dtype=np.int64))
+    assert pairs == [(*names, number) for names, number in best]
+    assert notes == []
+
+
+def test_pairs_of_many_labels_are_counted_among_the_commonest() -> None:
+    """A count for each pair of 10,000 labels would be 400 MB, and their order 800."""
+    values = np.zeros((64, 10_000), np.uint8)
+    values[np.arange(64), 9_000 + np.arange(64)] = 1
+    values[:40, [7_000, 9_999]] = 1
+    positive = values.sum(0, dtype=np.int64)
+    tracemalloc.start()
+    pairs, notes = commonest_pairs(_rows(values, 10_000), positive)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pairs[0] == ("l7000", "l9999", 40)
+    assert notes == ["Pairs of labels were counted among the 1,024 commonest of 10,000 labels."]
+    assert peak < 100e6

@@ -178,6 +178,45 @@ def test_many_labels_are_counted_not_listed(tmp_path: Path, photo: Photo) -> Non
     assert data.notes[-1] == told
 
 
+def test_a_split_without_rows_counts_as_absent(tmp_path: Path, photo: Photo) -> None:
+    """The images of val and test are gone: val is a tenth of train, as where the table has no val."""
+    lines = [f"{i}.jpg,train,{i % 2}" for i in range(40)]
+    gone = [f"{split}{i}.jpg,{split},{i % 2}" for split in ("val", "test") for i in range(4)]
+    source = table(tmp_path, photo, [*lines, *gone], "image,split,cat")
+    for line in gone:
+        (tmp_path / line.split(",")[0]).unlink()
+    with pytest.raises(LabelwiseError, match=r"val_as=train .* expected a source with train and val"):
+        read(f"{source}?missing=skip&val_as=train")
+    data = read(f"{source}?missing=skip")
+    assert data.splits() == {"train": 40, "val": 0, "test": 0}
+    made = ensure_splits(data)
+    assert made.splits() == {"train": 36, "val": 4}
+    assert "Splits without a row count as absent: val, test." in made.notes
+    assert "val is a stratified 4 of the 40 train rows (10 %, seed 0)." in made.notes
+
+
+def test_a_split_without_rows_between_others_keeps_theirs(tmp_path: Path, photo: Photo) -> None:
+    lines = [f"{i}.jpg,{split},{i % 2}" for i, split in enumerate(["train"] * 20 + ["test"] * 5 + [""] * 3)]
+    source = table(tmp_path, photo, [*lines, "gone.jpg,val,1"], "image,split,cat")
+    (tmp_path / "gone.jpg").unlink()
+    data = read(f"{source}?missing=skip")
+    made = ensure_splits(data)
+    assert made.splits() == {"train": 18, "test": 5, "val": 2}
+    assert made.split("test").images.to_pylist() == [f"{i}.jpg" for i in range(20, 25)]
+
+
+def test_a_train_without_rows_is_refused_in_one_line(tmp_path: Path, photo: Photo) -> None:
+    lines = ["gone.jpg,train,1", *(f"{i}.jpg,val,{i % 2}" for i in range(4))]
+    source = table(tmp_path, photo, lines, "image,split,cat")
+    (tmp_path / "gone.jpg").unlink()
+    data = read(f"{source}?missing=skip")
+    with pytest.raises(
+        LabelwiseError, match=r"splits train \(no row\), val; expected a split called train, with rows"
+    ) as caught:
+        ensure_splits(data)
+    assert "\n" not in str(caught.value)
+
+
 def test_ensure_splits_refusals(tmp_path: Path, photo: Photo) -> None:
     only_test = read(table(tmp_path, photo, ["0.jpg,test,1"], "image,split,cat"))
     with pytest.raises(LabelwiseError, match="with splits test; expected a split called train"):

@@ -149,7 +149,7 @@ def test_tags_that_occur_once_are_told(tmp_path: Path, beside: Callable[..., Non
     for i in range(12):
         beside(f"{i}.jpg", f"tree, one{i}, two{i}" if i else "sky")
     data = read(f"tags:{tmp_path}")
-    assert any(note.startswith("23 of 24 tags occur on one image alone: ") for note in data.notes)
+    assert any(note.startswith("23 of 24 labels occur on one image alone: ") for note in data.notes)
 
 
 def test_what_else_stops_the_reading(tmp_path: Path, beside: Callable[..., None], photo: Photo) -> None:

@@ -76,7 +76,7 @@ def _places(
     if lacking:
         raise LabelwiseError(
             f"{file} without {len(lacking):,} of {len(wanted):,} {what}, {lacking[0]!r} the first",
-            f"all {what} of the training split",
+            f"all {what} of these data",
             "give the file that was made for these data",
         )
     return np.array([place[str(text)] for text in wanted], dtype=np.int64)

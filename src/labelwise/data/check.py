@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from labelwise.data.balance import blocks, commonest_pairs
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, decode_image, evenly, first_dark, image_size
 from labelwise.data.doubts import doubts_of
@@ -20,6 +21,7 @@ from labelwise.data.duplicates import dataset_content_codes, fingerprints, near_
 from labelwise.data.fingerprints import ranges
 from labelwise.data.implied import contradictions
 from labelwise.data.readers import labels_without_training, read, resolve
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import WouldLose
 from labelwise.errors import LabelwiseError
 
@@ -126,13 +128,16 @@ def check(
     if unreadable:
         problems.append(f"{len(unreadable):,} images cannot be read: {unreadable[0][1]}")
     if leaks:
-        problems.append(f"{len(leaks):,} images stand in several splits, as copies or near copies.")
+        groups = "1 group" if len(leaks) == 1 else f"{len(leaks):,} groups"
+        problems.append(f"{groups} of copies or near copies in several splits.")
     if parted:
         problems.append(f"{parted:,} groups are spread over several splits.")
     if lost:
-        problems.append(f"{len(lost):,} labels have no positive in train: {', '.join(lost[:5])}.")
+        problems.append(f"{len(lost):,} labels have no positive in train: {few(lost)}.")
     broken = [(data.image_id(c.row), c.reason) for c in contradictions(data)] if data.labels.rules else []
-    counts, names = _counted(data), _named(data, [*exact, *(alike or [])])
+    counts = _counted(data)
+    together, unpaired = commonest_pairs(data, counts.positive)
+    names = _named(data, [*exact, *(alike or [])])
     return CheckReport(
         source=data.source,
         rows_before=data.rows_in_source or len(data),
@@ -141,13 +146,13 @@ def check(
         labels=_balance(data, counts),
         without_positive=counts.without_positive,
         without_known=counts.without_known,
-        together=_together(data, counts.together),
+        together=together,
         unreadable=unreadable,
         exact=[names[id(rows)] for rows in exact],
         near=None if alike is None else [names[id(rows)] for rows in _only_near(alike, exact)],
         leaks=[names[id(rows)] for rows in leaks],
         contradictions=broken,
-        notes=[*data.notes, *_dark_note(dark)],
+        notes=[*data.notes, *_dark_note(dark), *unpaired],
         doubts=[*_broken_doubt(broken), *doubts_of(data, resolve(text).options)],
         problems=problems,
     )
@@ -195,7 +200,6 @@ class _Counts:
     positive: np.ndarray
     known: np.ndarray
     by_split: dict[str, np.ndarray]
-    together: np.ndarray
     without_positive: int = 0
     without_known: int = 0
 
@@ -203,15 +207,12 @@ class _Counts:
 def _counted(data: Dataset) -> _Counts:
     """Counts of the cells, block by block: a copy of a million rows with 80 labels would be 320 MB."""
     size, splits = len(data.labels), data.splits()
-    exact = np.dtype(np.float32 if len(data) < 1 << 24 else np.float64)
     counts = _Counts(
         np.zeros(size, np.int64),
         np.zeros(size, np.int64),
         {name: np.zeros(size, np.int64) for name in splits},
-        np.zeros((size, size), exact),
     )
-    for block in ranges(len(data), max(256, (1 << 22) // max(size, 1))):
-        part = slice(block.start, block.stop)
+    for part in blocks(data):
         known = data.known[part]
         positive = known & (data.values[part] >= 0.5)
         counts.positive += positive.sum(0)
@@ -220,8 +221,6 @@ def _counted(data: Dataset) -> _Counts:
         counts.without_known += int((~known.any(1)).sum())
         for code, name in enumerate(splits):
             counts.by_split[name] += positive[np.asarray(data.split_of)[part] == code].sum(0)
-        as_numbers = positive.astype(exact)
-        counts.together += as_numbers.T @ as_numbers
     return counts
 
 
@@ -236,14 +235,6 @@ def _balance(data: Dataset, counts: _Counts) -> list[LabelBalance]:
         )
         for j, name in enumerate(data.labels)
     ]
-
-
-def _together(data: Dataset, together: np.ndarray) -> list[tuple[str, str, int]]:
-    count = np.triu(together, 1)
-    best = np.argsort(-count, axis=None, kind="stable")[:10]
-    pairs = [(*np.unravel_index(place, count.shape), int(count.flat[place])) for place in best]
-    names = data.labels.names
-    return [(names[i], names[j], number) for i, j, number in pairs if number]
 
 
 def _distinct(first: Sequence[list[int]], second: Sequence[list[int]]) -> list[list[int]]:

@@ -29,7 +29,7 @@ def content_codes(items: Sequence[Path | bytes]) -> Int64[np.ndarray, " N"]:
     """Equal codes for equal bytes; only files of equal length and equal end are read whole.
 
     Args:
-        items: image files, as paths or bytes. One that cannot be read is like no other.
+        items: image files, as paths or bytes. One that is empty or cannot be read is like no other.
 
     Returns:
         `[N]` int64 codes from 0, in order of first appearance.
@@ -53,10 +53,10 @@ def dataset_content_codes(data: Dataset, hint: np.ndarray | None = None) -> Int6
 
 
 def shared_content(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
-    """Which images of `other` have the bytes of an image of `one`; empty files are like none."""
+    """Which images of `other` have the bytes of an image of `one`."""
     parts = [_of_data(one), _of_data(other)]
     codes = _codes(parts, across=True)
-    return np.isin(codes[len(one) :], codes[: len(one)]) & (parts[1].length > 0)
+    return np.isin(codes[len(one) :], codes[: len(one)])
 
 
 def shared_files(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
@@ -199,12 +199,12 @@ def _of_files(
 def _codes(
     parts: Sequence[_Contents], across: bool = False, hint: np.ndarray | None = None
 ) -> Int64[np.ndarray, " N"]:
-    """Codes of the content of all parts; with `across`, of what occurs in each part alone."""
+    """Codes of the content of all parts; with `across`, of what occurs in each part alone. Nothing is like no other."""
     offsets = np.cumsum([0, *(len(part.length) for part in parts)])
     length = np.concatenate([part.length for part in parts])
     same_file = np.concatenate([p.same_file + o for p, o in zip(parts, offsets[:-1], strict=True)])
     rows = np.arange(len(length))
-    alone = np.where(length < 0, rows, -1)
+    alone = np.where(length <= 0, rows, -1)
     code = _ranks(alone, length, *([] if hint is None else [hint]))
     for digest_of in (_Contents.end_digest, _Contents.digest):
         several = np.bincount(code) > 1

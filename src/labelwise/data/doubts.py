@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers.name_doubts import few
 
 BLOCK = 65536  # rows
 
@@ -18,7 +19,7 @@ def doubts_of(data: Dataset, options: Mapping[str, str]) -> list[str]:
         data: what was read.
         options: the options of its SOURCE, which say what the file itself does not.
     """
-    positive, negative = known_cells(data, np.arange(len(data)))
+    positive, negative = known_counts(data, np.arange(len(data)))
     names = data.labels.names
     sentences = []
     if not negative.any():
@@ -37,7 +38,7 @@ def doubts_of(data: Dataset, options: Mapping[str, str]) -> list[str]:
     for split in data.splits():
         if split == "train" or not data.splits()[split]:
             continue
-        here, absent = known_cells(data, data.rows_of(split))
+        here, absent = known_counts(data, data.rows_of(split))
         blind = ((here == 0) | (absent == 0)) & (positive > 0) & (negative > 0)
         sentences += _listed(
             names, blind, f"cannot be judged in {split}, which lacks a positive or a negative of it"
@@ -48,7 +49,7 @@ def doubts_of(data: Dataset, options: Mapping[str, str]) -> list[str]:
     return sentences
 
 
-def known_cells(data: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def known_counts(data: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`[L]` numbers of known positives and of known negatives of each label among some rows."""
     positive, negative = np.zeros((2, len(data.labels)), np.int64)
     for start in range(0, len(rows), BLOCK):  # blocks, so that a copy of all cells is never made
@@ -66,5 +67,5 @@ def _listed(names: Sequence[str], chosen: np.ndarray, what: str) -> list[str]:
         return []
     if len(places) == 1:
         return [f"The label {names[places[0]]} {what}."]
-    shown = ", ".join(names[j] for j in places[:8]) + (", ..." if len(places) > 8 else "")
+    shown = few([names[j] for j in places.tolist()], 8)
     return [f"Of {len(places):,} labels each {what}: {shown}."]

@@ -164,7 +164,7 @@ def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
     """The data set with splits to train, choose and test on; what exists is kept.
 
     Without splits: 70 / 15 / 15 % train, val, test. With train and no val: a stratified 10 % of train becomes
-    val. Copies of an image, and rows of one group, stay together.
+    val. A split without a row counts as absent. Copies of an image, and rows of one group, stay together.
 
     Args:
         data: the rows.
@@ -174,27 +174,47 @@ def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
         the data set, with a note on what was made and on labels that a split made here cannot teach or judge.
 
     Raises:
-        LabelwiseError: when there are splits and none of them is called train, or too few rows to split.
+        LabelwiseError: when there are splits and no row is in one called train, or too few rows to split.
     """
     if data.split_of is None:
         return split_dataset(data, ("train", "val", "test"), (0.7, 0.15, 0.15), seed)
-    if "train" not in data.split_names:
-        have = ", ".join(data.split_names)
-        raise LabelwiseError(
-            f"{data.source} with splits {have}", "a split called train", "rename one of them"
-        )
+    data = _filled_splits(data)
     if "val" in data.split_names:
         return data
     rows = data.rows_of("train")
     _refuse_few(len(rows), 2, data)
     part = data.take(rows)
     picked = stratified_split(part.values, part.known, (0.9, 0.1), seed, together(part))
-    codes = data.split_of.astype(np.int16)
+    codes = np.array(data.split_of, np.int16)
     codes[rows[picked == 1]] = len(data.split_names)
     made = int((picked == 1).sum())
     note = f"val is a stratified {made:,} of the {len(rows):,} train rows (10 %, seed {seed})."
     found = data.with_split(codes, (*data.split_names, "val"))
     return found.with_notes(note, *one_sided_notes(found, ("train", "val")))
+
+
+def _filled_splits(data: Dataset) -> Dataset:
+    """The data set without splits that hold no row, and a note that names them.
+
+    Raises:
+        LabelwiseError: no row in a split called train.
+    """
+    counts = data.splits()
+    names = tuple(name for name, count in counts.items() if count)
+    if "train" not in names:
+        have = ", ".join(name if count else f"{name} (no row)" for name, count in counts.items())
+        raise LabelwiseError(
+            f"{data.source} with splits {have or 'that no row is in'}",
+            "a split called train, with rows",
+            "rename one of them",
+        )
+    if len(names) == len(counts):
+        return data
+    place = np.array([names.index(name) if name in names else -1 for name in data.split_names] + [-1])
+    empty = ", ".join(name for name in counts if name not in names)
+    return data.with_split(place[data.split_of], names).with_notes(
+        f"Splits without a row count as absent: {empty}."
+    )
 
 
 def fewer_rows(data: Dataset, split: str, number: int, seed: int = 0) -> Dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -42,6 +42,8 @@ from labelwise.data.readers import (
     webdataset,
 )
 from labelwise.data.readers.class_names import with_class_names
+from labelwise.data.readers.label_counts import unshared_names
+from labelwise.data.readers.name_doubts import doubtful_names, few
 from labelwise.data.readers.recognise import Rule, recognise
 from labelwise.data.source import Source, parse
 from labelwise.errors import LabelwiseError, first_line
@@ -193,13 +195,16 @@ def read(source: str | Source) -> Dataset:
     data = _ruled(_val_as(data, resolved), resolved)
     data = replace(data, source=str(resolved), rows_in_source=data.rows_in_source or len(data))
     pa.default_memory_pool().release_unused()  # what reading took, or it would stay with the process
+    doubts = [*doubtful_names(data, resolved, reader.options | _COMMON), *unshared_names(data)]
     unseen = labels_without_training(data)
     if unseen:
-        shown = ", ".join(unseen[:5]) + (", ..." if len(unseen) > 5 else "")
-        data = data.with_notes(
-            f"{len(unseen)} labels have positives outside train but none in train: {shown}."
-        )
-    return data
+        doubts.append(f"{len(unseen)} labels have positives outside train but none in train: {few(unseen)}.")
+    return data.with_notes(*(note for note in doubts if not _is_told(note, data.notes)))
+
+
+def _is_told(note: str, notes: Sequence[str]) -> bool:
+    """Whether a file of our own form holds the note of an earlier reading, with that reader's advice."""
+    return any(other.startswith(note.partition(";")[0]) for other in notes)
 
 
 def _ruled(data: Dataset, source: Source) -> Dataset:
@@ -215,7 +220,7 @@ def _val_as(data: Dataset, source: Source) -> Dataset:
     fate = source.choice("val_as", ("keep", "train", "test"))
     if fate == "keep":
         return data
-    if data.split_of is None or "val" not in data.splits() or "train" not in data.splits():
+    if not data.splits().get("val") or not data.splits().get("train"):
         raise LabelwiseError(
             f"val_as={fate} in {str(source)!r}", "a source with train and val", "leave it out"
         )

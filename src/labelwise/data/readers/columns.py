@@ -15,7 +15,6 @@ from labelwise.data.readers.arrow import image_cells, is_bytes, is_image_struct,
 from labelwise.data.readers.cells import is_blank, same, text_of
 from labelwise.data.readers.files import keep_existing
 from labelwise.data.readers.locate import locate
-from labelwise.data.readers.name_doubts import empty_names, number_names, similar_names, unanswered_names
 from labelwise.data.readers.nameless import wanted_columns
 from labelwise.data.readers.names import NameRows, named_rows, nothing_word
 from labelwise.data.readers.repeated import merge_repeated
@@ -76,7 +75,7 @@ def dataset_of(
         split_of=codes,
         split_names=names,
         group=group_codes(table[roles.group], notes) if roles.group else None,
-        notes=(*notes, *similar_names(labels), *unanswered_names(labels), *number_names(labels, folder)),
+        notes=tuple(notes),
         rows_in_source=table.num_rows,
     )
     return keep_existing(merge_repeated(data, source, row_name), source)
@@ -219,8 +218,6 @@ def _from_names(
     notes.append(f"Labels are names in {which}, {rows.how}; a label that is absent is negative.")
     if blank.any():
         notes.append(f"{int(blank.sum()):,} blank cells are all-{fate}.")
-    if "none" not in source.options:
-        notes += empty_names(names)
     if unclear.any():
         notes.append(
             f"{int(unclear.sum()):,} rows leave labels open, by null or a text for unknown: what they do not name is "

@@ -14,6 +14,7 @@ from jaxtyping import Bool
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name, walk
 from labelwise.data.readers.matching import last_parts
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
@@ -100,7 +101,7 @@ def rows_there(
     lost = np.flatnonzero(~there)
     if not len(lost):
         return there, []
-    shown = ", ".join(names[i].as_py() for i in lost[:5].tolist()) + (", ..." if len(lost) > 5 else "")
+    shown = few([names[i].as_py() for i in lost[:6].tolist()])
     where = f" under {root}" if root else ""
     if policy == "stop" or len(lost) == len(there):
         several = _copies(root, names[int(lost[0])].as_py())

@@ -12,6 +12,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.duplicates import content_codes
 from labelwise.data.imagefiles import FolderFiles, is_clutter, is_image_name, walk_images
 from labelwise.data.readers.files import source_folder, text_array
+from labelwise.data.readers.label_counts import refuse_huge
 from labelwise.data.readers.name_doubts import few, joined_name
 from labelwise.data.readers.split_names import SPLITS, canonical, split_in_name
 from labelwise.data.source import Source
@@ -22,8 +23,6 @@ FORM = "folder:DIR"
 MEANING = "DIR/[train|val|test/]LABEL/image; a copy in two label folders is one image with both labels"
 OPTIONS: frozenset[str] = frozenset()
 NO_LABEL = ("_none", "_negative")
-NOTHING = frozenset({"none", "negative", "negatives", "background", "empty", "nothing", "no label"})
-"""Names of folders that may be meant as `_none`."""
 
 
 def read(source: Source) -> Dataset:
@@ -162,15 +161,12 @@ def _dataset(root: Path, found: list[tuple[str, str, str]], splits: tuple[str, .
         np.stack([split_of.astype(np.int64), content]), axis=1, return_index=True, return_inverse=True
     )
     keep, rank = np.unique(first[row.reshape(-1)], return_inverse=True)
+    refuse_huge(len(keep), len(labels), str(root))
     values = np.zeros((len(keep), len(labels)), np.uint8)
     for place, (_, label, _) in zip(rank.reshape(-1), found, strict=True):
         if label in column:
             values[place, column[label]] = 1
     notes = ["A label is negative where its folder lacks the image."]
-    if odd := [label for label in labels if label.casefold() in NOTHING]:
-        notes.append(
-            f"The folder {odd[0]!r} is read as a label; if it holds images of no label, call it _none."
-        )
     if len(keep) < len(found):
         notes.append(
             f"{len(found) - len(keep):,} files are copies: each image is kept once, with all its labels."

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.files import keep_existing
+from labelwise.data.readers.label_counts import refuse_huge
 from labelwise.data.readers.locate import locate
-from labelwise.data.readers.name_doubts import similar_names
 from labelwise.data.readers.repeated import merge_repeated
 from labelwise.data.readers.split_cells import split_codes
 from labelwise.data.source import Source
@@ -76,6 +76,7 @@ def dataset_of_images(
         raise LabelwiseError(
             f"{source.path} with {len(items):,} images and no label", "label names", "check the export"
         )
+    refuse_huge(len(items), len(names), source.path)
     values, known = _cells(items, names, row_name)
     messages = list(notes)
     unanswered = sum(not item.known for item in items)
@@ -123,7 +124,7 @@ def dataset_of_cells(
     Raises:
         LabelwiseError: for contradictions, missing images, or labels that are repeated or empty.
     """
-    messages = [*notes, *similar_names(labels)]
+    messages = list(notes)
     if isinstance(images, pa.Array) and pa.types.is_large_binary(images.type):
         located, root = images, None
     else:

@@ -11,11 +11,10 @@ import pyarrow as pa
 
 from labelwise.data.readers.cells import NO_STATE, Meaning, Reading
 from labelwise.data.readers.columns import unknown_rows
-from labelwise.data.readers.name_doubts import unanswered_names
 from labelwise.data.readers.name_lists import HOT, hot_rows
 from labelwise.data.readers.name_pieces import refuse_states
 from labelwise.data.readers.name_texts import named_texts
-from labelwise.data.readers.names import NameRows, indicator, nothing_word
+from labelwise.data.readers.names import NameRows, nothing_word
 from labelwise.data.readers.states import hardened
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -46,10 +45,12 @@ def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source
     blank = np.array([names == [] for names in listed])
     if every:  # a list of 0 and 1 for all labels is never empty
         null, blank = null | (blank & np.array([not value for value in values])), np.zeros(len(values), bool)
-    labels, present = indicator([names or [] for names in listed])
-    lines_of, columns = np.nonzero(present)
-    if every:
-        labels, columns = every, np.array([int(name) for name in labels], np.int64)[columns]
+    labels = every or tuple(sorted({name for names in listed for name in names or ()}))
+    place = {name: j for j, name in enumerate(labels)}
+    lines_of = np.repeat(np.arange(len(listed)), [len(names or ()) for names in listed])
+    columns = np.array([place[name] for names in listed for name in names or ()], np.int64)
+    if not every:
+        refuse_unshared(np.bincount(columns, minlength=len(labels)), len(listed), key, source)
     notes.append(f"Labels are names in {key!r}, {how}; a label that is absent is negative.")
     rows, unclear, _ = unknown_rows(NameRows(labels, lines_of, columns, ~null, how), source)
     rows = nothing_word(rows, source, notes)
@@ -72,7 +73,6 @@ def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source
     ):
         if lines.any():
             notes.append(f"{int(lines.sum()):,} lines {meaning}.")
-    notes += unanswered_names(rows.names)
     return rows.names, values_of, known
 
 

@@ -6,35 +6,73 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from labelwise.data.dataset import Dataset
 from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
-UNANSWERED = frozenset(
-    {
-        "todo",
-        "to do",
-        "unknown",
-        "unlabeled",
-        "unlabelled",
-        "unclear",
-        "uncertain",
-        "unsure",
-        "tbd",
-        "pending",
-        "?",
-    }
+_UNANSWERED = "todo,to do,unknown,unlabeled,unlabelled,unclear,uncertain,unsure,tbd,pending,?"
+UNANSWERED = frozenset(_UNANSWERED.split(","))
+"""Words that likely mean that nobody has decided, as a label's name or beside two states."""
+_NOTHING = (
+    "no finding,no findings,no label,no labels,nothing,background only,none of these,none of the above,no object,"
+    "no objects,no tag,no tags,no class,no annotation,no annotations,not applicable"
 )
-"""Words that, as a label's name, likely mean that nobody has decided."""
+NOTHING = frozenset(_NOTHING.split(","))
+"""Words that, where they always stand alone, mean that no label is present."""
+_EMPTY = NOTHING | {"0", "none", "empty", "background", "negative", "negatives", "normal", "healthy", "blank"}
+"""Words that, as a label's name, may mean it."""
 
 
-def unanswered_names(names: Sequence[str]) -> list[str]:
+def doubtful_names(data: Dataset, source: Source, takes: Collection[str]) -> list[str]:
+    """A sentence on each kind of label names that may be meant otherwise than they are written.
+
+    Args:
+        data: whose labels are looked at.
+        source: where they are from.
+        takes: names of the options of its reader, which a sentence may advise.
+    """
+    names = data.labels.names
+    return [
+        *similar_names(names),
+        *unanswered_names(names, takes),
+        *([] if "none" in source.options else empty_names(names, source.kind, takes)),
+        *([] if data.boxes is not None else number_names(names, source)),
+    ]
+
+
+def unanswered_names(names: Sequence[str], takes: Collection[str]) -> list[str]:
     """A sentence on labels whose name says that nobody has decided."""
-    odd = [n for n in names if n.casefold() in UNANSWERED or not any(c.isalnum() for c in n)]
+    odd = [n for n in names if spaced(n) in UNANSWERED or not any(c.isalnum() for c in n)]
     if not odd:
         return []
-    return [
-        f"Taken for labels: {', '.join(odd)}; if such rows are not labelled yet, add ?unknown={listed(odd)}."
-    ]
+    todo = _advice("unknown", odd, takes) or "leave them out of the file."
+    return [f"Taken for labels: {few(odd)}; if such rows are not labelled yet, {todo}"]
+
+
+def empty_names(names: Sequence[str], kind: str, takes: Collection[str]) -> list[str]:
+    """A sentence on labels whose name may say that no label is present."""
+    odd = [name for name in names if spaced(name) in _EMPTY]
+    if not odd or (odd == ["0"] and all(name.isdigit() for name in names)):
+        return []
+    other = "call it _none." if kind == "folder" else "leave it out of the file."
+    todo = _advice("none", odd[:1], takes) or other
+    return [f"{odd[0]!r} is read as a label; if it says that no label is present, {todo}"]
+
+
+def _advice(option: str, names: Sequence[str], takes: Collection[str]) -> str:
+    """What to add for names in a column of names, and for such columns; nothing for a reader without the options."""
+    if not {option, "ignore"} <= set(takes):
+        return ""
+    return f"add ?{option}={listed(names)}. A column of that name is left out by ?ignore={listed(names)}."
+
+
+def spaced(name: str) -> str:
+    """A name without case, and with blanks for underscores.
+
+    >>> spaced("No_Finding")
+    'no finding'
+    """
+    return name.casefold().replace("_", " ")
 
 
 def similar_names(names: Sequence[str]) -> list[str]:
@@ -45,9 +83,7 @@ def similar_names(names: Sequence[str]) -> list[str]:
     """
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(" ".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(
-            name
-        )
+        alike.setdefault(" ".join(spaced(name).replace("-", " ").split()), []).append(name)
     groups = [" and ".join(group) for group in alike.values() if len(group) > 1]
     if not groups:
         return []
@@ -163,23 +199,12 @@ def refuse_marked(names: Collection[str], column: str, mark: str | None) -> None
         raise LabelwiseError(f"{column} with numbers behind names, as {min(names)!r}", "names alone", todo)
 
 
-_EMPTY = frozenset({"0", "empty", "background", "negative", "normal", "healthy", "blank"})
-
-
-def empty_names(names: Sequence[str]) -> list[str]:
-    """A sentence on labels whose name may say that no label is present."""
-    odd = [name for name in names if name.casefold() in _EMPTY]
-    if not odd or (odd == ["0"] and all(name.isdecimal() for name in names)):
-        return []
-    return [
-        f"{odd[0]!r} is read as a label; if it says that no label is present, add ?none={listed(odd[:1])}."
-    ]
-
-
-def number_names(names: Sequence[str], folder: Path) -> list[str]:
+def number_names(names: Sequence[str], source: Source) -> list[str]:
     """A sentence on labels called by numbers beside a file that likely holds their names."""
-    if not names or not all(name.isdecimal() for name in names):
+    if not source.path or "names" in source.options or not all(name.isdecimal() for name in names):
         return []
+    path = Path(source.path)
+    folder = path if path.is_dir() else Path(source.path.split(",")[0]).parent
     beside = [file for file in _CLASS_FILES if (folder / file).is_file()]
     return (
         [f"Labels are numbers; ?names={folder / beside[0]} takes their names from that file."]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -11,22 +12,13 @@ import pyarrow.compute as pc
 
 from labelwise.data.readers.arrow import is_list, one_array
 from labelwise.data.readers.cells import is_blank, same
-from labelwise.data.readers.name_lists import (
-    HOT,
-    is_multi_hot,
-    whole_numbers,
-)
+from labelwise.data.readers.label_counts import refuse_huge, refuse_unshared
+from labelwise.data.readers.name_doubts import NOTHING, spaced
+from labelwise.data.readers.name_lists import HOT, is_multi_hot, whole_numbers
 from labelwise.data.readers.name_pieces import refuse_states
 from labelwise.data.readers.name_texts import named_texts
 from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
-
-_NOTHING = (
-    "no finding,no findings,no label,no labels,nothing,background only,none of these,none of the above,no object,"
-    "no objects,no tag,no tags,no class,no annotation,no annotations,not applicable"
-)
-NOTHING = frozenset(_NOTHING.split(","))
-"""Words that, where they always stand alone, mean that no label is present."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +46,15 @@ class NameRows:
         values[self.rows, self.columns] = 1
         return values
 
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Of each name its place among them."""
+        return {name: place for place, name in enumerate(self.names)}
+
     def without(self, name: str) -> NameRows:
         """The same rows without one of the names."""
-        place = self.names.index(name)
-        keep = self.columns != place
-        columns = self.columns[keep] - (self.columns[keep] > place)
+        keep = self.columns != self.place[name]
+        columns = self.columns[keep] - (self.columns[keep] > self.place[name])
         names = tuple(other for other in self.names if other != name)
         return replace(self, names=names, rows=self.rows[keep], columns=columns)
 
@@ -106,6 +102,8 @@ def named_rows(
     first = np.repeat(starts[codes] - np.concatenate([[0], np.cumsum(lengths[codes])[:-1]]), lengths[codes])
     columns = flat[(first + np.arange(len(rows))).astype(np.int64)]
     blank = np.array([not text for text in texts])
+    if how != HOT:
+        refuse_unshared(np.bincount(columns, minlength=len(names)), len(codes), name, source)
     return NameRows(names, rows, columns, ~blank[codes], how, "choices" in how or how == HOT)
 
 
@@ -150,6 +148,7 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
     refuse_states(names, (tuple(map(str, row)) for row in array.to_pylist() if row), f"column {name!r}")
     indices = coded.indices.to_numpy(zero_copy_only=False)
     known = array.is_valid().to_numpy(zero_copy_only=False) & (lengths > 0)
+    refuse_unshared(np.bincount(indices, minlength=len(names)), len(array), name, source)
     return NameRows(names, rows[keep], rank[indices], known, "from lists")
 
 
@@ -174,6 +173,7 @@ def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarr
     """
     names = tuple(sorted({name for row in named for name in row}))
     column = {name: j for j, name in enumerate(names)}
+    refuse_huge(len(named), len(names), "a table of names")
     values = np.zeros((len(named), len(names)), np.uint8)
     rows = np.repeat(np.arange(len(named)), [len(row) for row in named])
     values[rows, [column[name] for row in named for name in row]] = 1
@@ -202,7 +202,7 @@ def nothing_word(rows: NameRows, source: Source, notes: list[str]) -> NameRows:
                 "correct the option or leave it out",
             )
     else:
-        words = [n for n in rows.names if n.casefold().replace("_", " ") in NOTHING]
+        words = [n for n in rows.names if spaced(n) in NOTHING]
         words = [n for n in words if alone(n).all()]
     for word in words:
         only = alone(word)

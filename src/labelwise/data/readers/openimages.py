@@ -11,7 +11,8 @@ import pyarrow as pa
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.columns import split_codes
 from labelwise.data.readers.files import rows_there
-from labelwise.data.readers.name_doubts import few, similar_names
+from labelwise.data.readers.label_counts import refuse_huge
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.openimages_cells import (
     LabelRows,
     Pairs,
@@ -30,7 +31,6 @@ from labelwise.types import LabelSet
 FORM = "openimages:FILE.csv|DIR[?rest=unknown|negative&confidence=skip|soft|0.5]"
 MEANING = "Open Images labels: rows of ImageID, LabelName and Confidence (1 present, 0 absent)"
 OPTIONS = frozenset({"images", "labels", "hierarchy", "confidence", "rest", "duplicates", "missing"})
-_MOST_CELLS = 1 << 33
 
 
 def recognises(path: Path) -> bool:
@@ -78,7 +78,7 @@ def read(source: Source) -> Dataset:
         known=known,
         split_of=codes,
         split_names=names,
-        notes=(*notes, *lost, *similar_names(labels.names)),
+        notes=(*notes, *lost),
         rows_in_source=total,
     )
     if "labels" in source.options and rest == "unknown" and not some.all():
@@ -162,7 +162,11 @@ def _cells(
         used[list(words.above[j])] = True
     column, labels = chosen(words, used, source, notes)
     shape = (len(images), len(labels))
-    _refuse_huge(shape, source)
+    refuse_huge(
+        *shape,
+        source.path,
+        "choose labels with labels=FILE, or leave out images without a file with missing=skip",
+    )
     pos, neg, clash = implied_cells(
         present, absent, shape, column, (words.above, words.below), images, names, source
     )
@@ -178,15 +182,6 @@ def _cells(
         notes.append(f"{len(masked):,} cells that contradict each other {fate}.")
     named = LabelSet(labels, rules=rules_of(words, column, labels))
     return named, values, known, masked[~known.reshape(-1)[masked]]
-
-
-def _refuse_huge(shape: tuple[int, int], source: Source) -> None:
-    if shape[0] * shape[1] > _MOST_CELLS:
-        raise LabelwiseError(
-            f"{source.path} with {shape[0]:,} images and {shape[1]:,} labels",
-            f"at most {_MOST_CELLS:,} cells",
-            "choose labels with labels=FILE, or leave out images without a file with missing=skip",
-        )
 
 
 def _absence_notes(labels: Sequence[str], values: np.ndarray, known: np.ndarray, rest: str) -> list[str]:

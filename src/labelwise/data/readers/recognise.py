@@ -26,6 +26,7 @@ from labelwise.data.readers import (
 )
 from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
 from labelwise.data.readers.exports import refuse_archive
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import canonical, split_in_name
 from labelwise.data.readers.voc_layout import is_voc_folder
 from labelwise.errors import LabelwiseError
@@ -156,7 +157,7 @@ def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tu
     if len(known) == 1:
         return known[0][0], str(known[0][1])
     if known:
-        names = ", ".join(f.name for _, f in known[:6]) + (", ..." if len(known) > 6 else "")
+        names = few([f.name for _, f in known], 6)
         kind, first = known[0]
         if _are_splits(known):
             return kind, ",".join(str(f) for _, f in known)

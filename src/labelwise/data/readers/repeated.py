@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
@@ -91,8 +92,8 @@ def _where(
 ) -> str:
     stop = starts[pick + 1] if pick + 1 < len(starts) else len(rows)
     members = rows[starts[pick] : stop]
-    listed = ", ".join(row_name(int(i)) for i in members[:4]) + (", ..." if len(members) > 4 else "")
-    return f"{data.image_id(int(members[0]))} ({listed})"
+    rows_of_it = few([row_name(int(i)) for i in members[:5]], 4)
+    return f"{data.image_id(int(members[0]))} ({rows_of_it})"
 
 
 def _contradiction(

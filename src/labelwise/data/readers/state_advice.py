@@ -10,6 +10,7 @@ import numpy as np
 
 from labelwise.data.readers.cells import LETTERS, Meaning, number, shown, text_of
 from labelwise.data.readers.metadata_names import is_metadata
+from labelwise.data.readers.name_doubts import UNANSWERED, few
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError
 
@@ -20,7 +21,7 @@ STRAY = 0.1
 """Largest share of a label column's cells that are taken for slips rather than for another kind of column."""
 MOST_WORDS = 30
 MOST_COUNTS = 12
-_DOUBTS = frozenset({"?", "-", "–", ".", "u", "unknown", "unclear", "uncertain", "unsure"})
+_DOUBTS = UNANSWERED | {"-", "–", ".", "u"}
 """Texts that stand for `unknown` beside two states."""
 Wrong = Mapping[str, np.ndarray]
 _DENIALS = ("-", "–", "−", "✗", "✘", "no", "un", "kein", "ohne", "sans", "sin ", "ne")
@@ -81,7 +82,7 @@ def no_states(
         advice.append(f"if {_names(others)} are counts, add ?present={some}, so that 0 alone means absent")
     words = [column for column in others if column not in same and _is_words(column)]
     if words:
-        some = ", ".join(column.name for column in words[:3]) + (", ..." if len(words) > 3 else "")
+        some = few([column.name for column in words], 3)
         advice.append(
             f"{some} can be read as an exclusive group, one label a word, with "
             f"?classes={listed(column.name for column in words)}"
@@ -285,8 +286,7 @@ def _looks_free(name: str) -> bool:
 
 
 def _names(columns: Sequence[Column]) -> str:
-    names = [column.name for column in columns]
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return few([column.name for column in columns])
 
 
 def _cells(column: Column, wrong: Wrong) -> list[Any]:

@@ -24,6 +24,7 @@ from labelwise.data.readers.cells import (
     text_of,
 )
 from labelwise.data.readers.metadata_names import is_metadata
+from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.state_advice import no_states
 from labelwise.data.source import Source, listed
 from labelwise.data.table import hard_cells
@@ -206,23 +207,21 @@ def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list
     notes = []
     odd = [name for name in names if is_metadata(name)]
     if odd:
-        shown = ", ".join(odd[:8])
         notes.append(
-            f"Taken for labels by their cells: {shown}; if they are none, add ?ignore={listed(odd)}."
+            f"Taken for labels by their cells: {few(odd, 8)}; if they are none, add ?ignore={listed(odd)}."
         )
     shares = np.zeros(len(names), bool)
     if values.dtype != np.uint8:
         shares |= ((values > 0) & (values < 1)).any(0)
     soft = [name for name, share in zip(names, shares, strict=True) if share and name not in odd]
     if soft and not shares.all():
-        shown = ", ".join(soft[:8]) + (", ..." if len(soft) > 8 else "")
         notes.append(
-            f"Soft labels, of shares between 0 and 1, beside labels of 0 and 1: {shown}; if they are no labels, "
+            f"Soft labels, of shares between 0 and 1, beside labels of 0 and 1: {few(soft, 8)}; if they are no labels, "
             f"add ?ignore={listed([*odd, *soft])}."
         )
     blank = [names[j] for j in np.flatnonzero(~known.any(0)).tolist()]
     if blank:
-        notes.append(f"Nothing is known of {', '.join(blank[:8])}: all cells are blank or unknown.")
+        notes.append(f"Nothing is known of {few(blank, 8)}: all cells are blank or unknown.")
     negative = known.sum(0, dtype=np.int64) - values.sum(0, dtype=np.float64)
     absent, present = negative > 0, values.any(0)
     if not absent.any() and not known.all():
@@ -231,9 +230,8 @@ def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list
         )
     odd = [names[j] for j in np.flatnonzero(present & ~absent & ~known.all(0)).tolist()]
     if odd and absent.any():
-        few = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
         reason = (
             "1 and unknown, but never 0 as in other columns; if what was read as unknown means absent there,"
         )
-        notes.append(f"{few}: {reason} write 0.")
+        notes.append(f"{few(odd)}: {reason} write 0.")
     return notes

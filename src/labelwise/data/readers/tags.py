@@ -13,7 +13,7 @@ from labelwise.data.imagefiles import is_image_name, walk
 from labelwise.data.readers.exports import opening
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
-from labelwise.data.readers.name_doubts import refuse_bits
+from labelwise.data.readers.name_doubts import few, refuse_bits
 from labelwise.data.readers.split_names import canonical
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
@@ -101,8 +101,7 @@ def read(source: Source) -> Dataset:
         )
     if lonely and policy == "stop":
         raise WouldLose(
-            f"{len(lonely):,} texts without an image: {', '.join(lonely[:5])}"
-            + (", ..." if len(lonely) > 5 else ""),
+            f"{len(lonely):,} texts without an image: {few(lonely)}",
             "an image of the same name beside each",
             "add the images, or leave such texts out with missing=skip",
             ("missing", "skip"),
@@ -195,10 +194,7 @@ def _notes(told: Sequence[Sequence[str]], blank: str) -> list[str]:
     notes = []
     everywhere = [tag for tag, n in count.items() if n == len(told)]
     if everywhere and len(told) > 1:
-        notes.append(f"Tags of every image, of which nothing can be learned: {', '.join(everywhere[:5])}.")
-    once = [tag for tag, n in count.items() if n == 1]
-    if len(once) >= 20 and len(once) * 2 > len(count):
-        notes.append(f"{len(once):,} of {len(count):,} tags occur on one image alone: {', '.join(once[:5])}.")
+        notes.append(f"Tags of every image, of which nothing can be learned: {few(everywhere)}.")
     empty = sum(not row for row in told)
     if empty and blank == "negative":
         notes.append(

@@ -1,0 +1,61 @@
+"""Numbers of labels that do not fit the number of images."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int64
+
+from labelwise.data.balance import blocks
+from labelwise.data.dataset import Dataset
+from labelwise.data.readers.name_doubts import few
+from labelwise.data.source import Source, listed
+from labelwise.errors import LabelwiseError
+
+MOST_CELLS = 1 << 33
+MANY = 1000
+"""Names above which a column may be one of sentences or numbers of images, which no two images share."""
+ONCE = 0.95
+"""Share of names on one image alone above which it is."""
+NOTED = 20
+"""Labels on one image alone from which a note names them."""
+
+
+def refuse_huge(images: int, labels: int, where: str, todo: str = "name fewer labels") -> None:
+    """Raises `LabelwiseError` before cells are made that no memory would hold."""
+    if images * labels > MOST_CELLS:
+        raise LabelwiseError(
+            f"{where} with {images:,} images and {labels:,} labels", f"at most {MOST_CELLS:,} cells", todo
+        )
+
+
+def refuse_unshared(mentions: Int64[np.ndarray, " L"], images: int, column: str, source: Source) -> None:
+    """Raises `LabelwiseError` for a column of many names that hardly two images share, unless `labels` names it.
+
+    Args:
+        mentions: of each name.
+        images: rows of the table.
+        column: its name.
+        source: where the table is from.
+    """
+    once = int((mentions == 1).sum())
+    if len(mentions) > MANY and once > ONCE * len(mentions) and column not in source.names("labels"):
+        raise LabelwiseError(
+            f"{source.path}: column {column!r} with {len(mentions):,} names in {images:,} rows, {once:,} of them once",
+            "names of labels, which images share",
+            f"name the column of the labels with ?labels=COLUMN, or add ?labels={listed([column])} if they are labels",
+        )
+    refuse_huge(images, len(mentions), source.path)
+
+
+def unshared_names(data: Dataset) -> list[str]:
+    """A sentence on labels that occur on one image alone, where most do."""
+    size = len(data.labels)
+    count = np.zeros(size, np.int64)
+    for part in blocks(data) if size >= NOTED else ():
+        count += (data.known[part] & (data.values[part] >= 0.5)).sum(0)
+        if 2 * (count > 1).sum() >= size:
+            return []
+    once = [data.labels.names[j] for j in np.flatnonzero(count == 1).tolist()]
+    if len(once) < NOTED or 2 * len(once) <= size:
+        return []
+    return [f"{len(once):,} of {size:,} labels occur on one image alone: {few(once)}."]
