@@ -105,6 +105,7 @@ def test_the_named_source_reads_the_data_set_back(
         assume(False)
     if written.source is None:
         assert form in ("coco", "labelstudio", "lightly")
+        assert any("labelwise" in note for note in written.notes)
         return
     labels, rows = held(data, form)
     again = read(str(written.source))

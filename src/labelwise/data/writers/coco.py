@@ -141,6 +141,7 @@ def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
     odd = [split for split, _ in parts if split and split not in _SPLITS]
     if odd:
         notes.append(f"File names from which tools cannot tell train, val or test: {few(odd)}.")
+        notes.append("labelwise reads files of such names one at a time, by coco:FILE.")
     empty = [name for name, count in data.splits().items() if not count]
     return [*notes, *([f"Splits without images are left out: {few(empty)}."] if empty else [])]
 

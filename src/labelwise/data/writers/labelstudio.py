@@ -67,6 +67,10 @@ def write(job: Job) -> Written:
             stream.write("\n]\n")
         (part / "config.xml").write_text(configuration(labels), encoding="utf-8")
     notes += tasks.notes()
+    if not tasks.labelled:
+        notes.append(
+            "No annotation holds a label, so that labelwise does not read the tasks: for that, write .csv or .parquet."
+        )
     if job.url_prefix is None:
         notes.append(
             f"Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "

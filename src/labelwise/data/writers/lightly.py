@@ -114,6 +114,10 @@ def _notes(data: Dataset, single: bool) -> list[str]:
         notes.append(
             "Splits are left out of the CSV: LightlyTrain takes a file for each, written to an OUT without .csv."
         )
+    if not single:
+        notes.append(
+            "labelwise reads them by csv:FILE,FILE with separator=, where a row has several names, or separator= alone."
+        )
     if empty:
         notes.append(f"LightlyTrain 0.18.0 leaves out rows without a label, {empty:,} here, without a word.")
     if unknown:
