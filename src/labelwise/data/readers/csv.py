@@ -45,11 +45,11 @@ def read(source: Source) -> Dataset:
     Raises:
         LabelwiseError: for an empty file, ragged rows, or what `dataset_of` refuses.
     """
-    (table, row_name, notes), folder = table_of_files(source, "a CSV file", _table_file)
+    (table, row_name, notes), folder = table_of_files(source, "a CSV file", table_file)
     return dataset_of(table, source, folder, row_name).with_notes(*notes)
 
 
-def _table_file(file: Path) -> TableFile:
+def table_file(file: Path) -> TableFile:
     """The table of one file, read quickly where it is of the common form."""
     refuse_archive(file, "a table as text")
     table, note = _plain(file), ""

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from labelwise.data.readers.cells import NO_STATE, Meaning, Reading
 from labelwise.data.readers.columns import unknown_rows
+from labelwise.data.readers.label_counts import refuse_unshared
 from labelwise.data.readers.name_lists import HOT, hot_rows
 from labelwise.data.readers.name_pieces import refuse_states
 from labelwise.data.readers.name_texts import named_texts

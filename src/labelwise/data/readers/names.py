@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from labelwise.data.readers.arrow import is_list, one_array
 from labelwise.data.readers.cells import is_blank, same
-from labelwise.data.readers.label_counts import refuse_huge, refuse_unshared
+from labelwise.data.readers.label_counts import refuse_unshared
 from labelwise.data.readers.name_doubts import NOTHING, spaced
 from labelwise.data.readers.name_lists import HOT, is_multi_hot, whole_numbers
 from labelwise.data.readers.name_pieces import refuse_states
@@ -162,22 +162,6 @@ def _as_numbers(flat: pa.Array, name: str) -> pa.Array:
             "lists of label names, or of 0 and 1",
             f"write a column a label, or leave it out with ?ignore={listed([name])}",
         ) from None
-
-
-def indicator(named: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Sorted names and the `[N, L]` uint8 matrix of which row names which.
-
-    >>> indicator([["dog"], ["cat", "dog"]])
-    (('cat', 'dog'), array([[0, 1],
-           [1, 1]], dtype=uint8))
-    """
-    names = tuple(sorted({name for row in named for name in row}))
-    column = {name: j for j, name in enumerate(names)}
-    refuse_huge(len(named), len(names), "a table of names")
-    values = np.zeros((len(named), len(names)), np.uint8)
-    rows = np.repeat(np.arange(len(named)), [len(row) for row in named])
-    values[rows, [column[name] for row in named for name in row]] = 1
-    return names, values
 
 
 def nothing_word(rows: NameRows, source: Source, notes: list[str]) -> NameRows:

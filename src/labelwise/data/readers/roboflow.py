@@ -83,7 +83,7 @@ def read(source: Source) -> Dataset:
 def _part(name: str, file: Path, root: Path) -> SplitTable:
     called = str(file.relative_to(root))
     with named_by(called):
-        content = csv._table_file(file)
+        content = csv.table_file(file)
     columns = [column.strip() for column in content.table.column_names]  # a blank stands after each comma
     return SplitTable(file, name, called, content._replace(table=content.table.rename_columns(columns)))
 
