@@ -68,6 +68,7 @@ def convert(
     Example: labelwise data convert voc:VOC2007 voc.csv
     """
     import json
+import shlex
 
     from labelwise.data.readers import read, reader_named
     from labelwise.data.writers import convert as write
@@ -97,4 +98,4 @@ def convert(
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
     typer.echo(data.with_notes(*written.notes).summary())
-    typer.echo(f"written: {out}" + (f"; labelwise reads it as {again}" if again else ""))
+    typer.echo(f"written: {out}" + (f"; labelwise reads it as {shlex.quote(again)}" if again else ""))
