@@ -68,7 +68,7 @@ def convert(
     Example: labelwise data convert voc:VOC2007 voc.csv
     """
     import json
-import shlex
+    import shlex
 
     from labelwise.data.readers import read, reader_named
     from labelwise.data.writers import convert as write
