@@ -17,7 +17,7 @@ from labelwise.export.artefact import Artefact
 from labelwise.export.graph import INPUT, require
 from labelwise.model import LabelModel
 from labelwise.training.config import make_config
-from labelwise.training.frozen_engine import openvino_core
+from labelwise.training.frozen_engine import compiled
 from labelwise.training.run import Run
 
 Answer = tuple[np.ndarray, np.ndarray | None]
@@ -115,17 +115,9 @@ class OpenVINO:
     """
 
     def __init__(self, file: Path, gives_maps: bool, precision: str = "fp32") -> None:
-        core, version = openvino_core()
-        # Without the hint it would compute in bf16 wherever the processor can, and not give the run's answers.
-        settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        self._run = core.compile_model(str(file), "CPU", settings)
+        self._run, name = compiled(file, precision)
         taken = self._run.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        computes = "bf16" if taken == "bf16" else "fp32"
-        self.name = _named(f"OpenVINO {version}", computes)
+        self.name = _named(name, "bf16" if taken == "bf16" else "fp32")
         self.gives_maps = gives_maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:

@@ -56,6 +56,26 @@ def openvino_core() -> tuple[Any, str]:
     return ov.Core(), ov.__version__.split("-")[0]
 
 
+def compiled(graph: Path, precision: str = "fp32") -> tuple[Any, str]:
+    """A graph that OpenVINO computes on the CPU with as many threads as torch uses, and the engine's name.
+
+    Args:
+        graph: an `.xml` or `.onnx` file.
+        precision: `bf16` to compute in it where the processor can. Without the hint it would compute so wherever it
+            can, and not give PyTorch's answers.
+
+    Raises:
+        LabelwiseError: OpenVINO is not installed.
+    """
+    core, version = openvino_core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return core.compile_model(str(graph), "CPU", settings), f"OpenVINO {version}"
+
+
 def use_engine(
     backbone: nn.Module, config: Config, images: int, device: torch.device, say: Callable[[str], None]
 ) -> None:
@@ -112,14 +132,8 @@ class OpenVINOMaps:
     """
 
     def __init__(self, graph: Path, size: tuple[int, int]) -> None:
-        core, version = openvino_core()
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        self._run = core.compile_model(str(graph), "CPU", settings)
-        self.name, self.size = f"OpenVINO {version}", size
+        self._run, self.name = compiled(graph)
+        self.size = size
 
     def takes(self, images: Tensor) -> bool:
         """Whether it can compute these: other sizes, floats and graphs that are traced are PyTorch's."""
