@@ -510,3 +510,8 @@ def test_columns_that_are_named_keep_their_further_spellings(folder: Path) -> No
     assert (data.labels.names, cells(data, "label")) == (("label",), "+-?-+-?-")
     with pytest.raises(LabelwiseError, match=r"states of one label rather than names.*\?unknown=unclear"):
         table(folder, {"label": ["yes", "no", "unclear", "no"] * 2})
+
+
+def test_a_letter_beside_words_for_states(folder: Path) -> None:
+    data = table(folder, {"cat": ["no", "N", "yes", "no"] * 2, "dog": ["Y", "N"] * 4})
+    assert (cells(data, "cat"), cells(data, "dog")) == ("--+---+-", "+-+-+-+-")

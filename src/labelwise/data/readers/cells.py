@@ -180,9 +180,14 @@ class Reading:
 
 
 def letters_of(cells: Iterable[Any]) -> list[tuple[str, str]]:
-    """Pairs of letters of which both occur among the cells."""
+    """Pairs of letters that are states among the cells of a column: both occur, or one beside words for states.
+
+    >>> letters_of(["Y", "N"]), letters_of(["N"]), letters_of(["yes", "N"])
+    ([('n', 'y')], [], [('n', 'y')])
+    """
     texts = {text_of(cell).casefold() for cell in cells}
-    return [pair for pair in LETTERS if texts.issuperset(pair)]
+    words = any(texts & set(pair) for pair in WORDS)
+    return [pair for pair in LETTERS if texts.issuperset(pair) or (words and texts & set(pair))]
 
 
 def shown(cells: Iterable[Any], most: int = 3) -> str:
