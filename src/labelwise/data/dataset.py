@@ -172,8 +172,15 @@ class Dataset:
         return np.flatnonzero(np.isin(np.asarray(self.split_of), codes)).astype(np.int64)
 
     def split(self, name: str) -> Dataset:
-        """The rows of a split (or of several: `train+val`), in their order; raises as `rows_of` does."""
-        return self.take(self.rows_of(name))
+        """The rows of a split (or of several: `train+val`), in their order and with these splits alone.
+
+        Raises:
+            LabelwiseError: as `rows_of`.
+        """
+        rows = self.take(self.rows_of(name))
+        names = tuple(own for own in self.split_names if own in name.split("+"))
+        place = np.array([names.index(own) if own in names else -1 for own in self.split_names])
+        return rows.with_split(place[np.asarray(rows.split_of)], names)
 
     def by_split(self) -> Dataset:
         """The same rows ordered by their split, and in each as they were, so that its cells need no copy."""
