@@ -87,7 +87,7 @@ def held(data: Dataset, form: str) -> tuple[set[str], Rows]:
         whole = {i: states for i, (_, states) in rows.items() if len(states) == len(data.labels)}
         labels = {name for states in whole.values() for name, state in states.items() if state}
         told = {i: {n: s for n, s in whole.get(i, {}).items() if n in labels} for i in rows}
-        return labels, {i: ("", told[i]) for i in rows}  # its reader takes no splits
+        return labels, {i: (split, told[i]) for i, (split, _) in rows.items()}
     return labels, rows
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.data.readers.coco_layout import LISTS, AnnotationFile
+from labelwise.data.readers.lvis import refuse_other_names
 from labelwise.errors import LabelwiseError
 
 Content = dict[str, Any]
@@ -24,11 +25,13 @@ def labelled_content(file: AnnotationFile) -> Content:
     """The checked lists of a file, with the annotations of the files beside it.
 
     Raises:
-        LabelwiseError: for a file of another kind, files that do not fit together, and images without any annotation.
+        LabelwiseError: for a file of another kind, files that do not fit together, images without any annotation, and
+            what `refuse_other_names` refuses.
     """
     content = read_content(file.path)
     for path in file.beside:
         content = _joined(content, read_content(path), file.path, path)
+    refuse_other_names(file.path, content["images"])
     verified = any(image.get("neg_category_ids") for image in content["images"])
     if content["images"] and not content["annotations"] and not verified:
         raise LabelwiseError(

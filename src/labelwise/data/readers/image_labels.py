@@ -47,8 +47,10 @@ def dataset_of_images(
     *,
     row_name: Callable[[int], str],
     labels: Sequence[str] = (),
+    group: np.ndarray | None = None,
     groups: dict[str, Group] | None = None,
     notes: Sequence[str] = (),
+    told: int = 0,
 ) -> Dataset:
     """The data set of annotated images; rows of one image are merged, and missing files stop the reading.
 
@@ -59,8 +61,10 @@ def dataset_of_images(
         row_name: how to name an item in a message.
         labels: names in their order, where the file lists them; a name that is not among them is refused. Without
             it labels are the names that occur, sorted.
+        group: `[N]` int64; items with the same code stay in one split.
         groups: of the labels.
         notes: what the reader decided so far.
+        told: unknown items of which the notes speak already.
 
     Raises:
         LabelwiseError: for no images, no labels, names outside `labels`, contradictions or missing images.
@@ -79,7 +83,7 @@ def dataset_of_images(
     refuse_huge(len(items), len(names), source.path)
     values, known = _cells(items, names, row_name)
     messages = list(notes)
-    unanswered = sum(not item.known for item in items)
+    unanswered = sum(not item.known for item in items) - told
     if unanswered:
         messages.append(f"{unanswered:,} images that nobody annotated are all-unknown.")
     return dataset_of_cells(
@@ -91,6 +95,7 @@ def dataset_of_images(
         folders,
         row_name=row_name,
         splits=pa.array([item.split or None for item in items], pa.string()),
+        group=group,
         groups=groups,
         notes=messages,
     )

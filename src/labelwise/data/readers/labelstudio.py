@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
+import pyarrow as pa
+
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.boxes import BoxList, with_boxes
 from labelwise.data.readers.exports import export_file, json_content, opening
@@ -17,6 +20,8 @@ from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.labelstudio_answers import Answer, Export, tasks
 from labelwise.data.readers.labelstudio_rows import rows, table_rows
 from labelwise.data.readers.locate import locate
+from labelwise.data.readers.split_cells import group_codes
+from labelwise.data.readers.split_names import canonical, tells_splits
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group
@@ -64,13 +69,17 @@ def read(source: Source) -> Dataset:
     kept = _without_spare_blanks(items)
     items, images = [items[row] for row in kept], [images[row] for row in kept]
     answers = [export.answers[row] for row in kept]
+    items, group = _with_splits(items, answers, notes)
+    told = sum(not i.known and answer.submitted for i, answer in zip(items, answers, strict=True))
     data = dataset_of_images(
         items,
         source,
         [root],
         row_name=lambda row: answers[row].place,
+        group=group,
         groups=_groups(answers, names, source) if len(names) > 1 else None,
         notes=notes,
+        told=told,
     )
     return with_boxes(data, _boxes(answers, names, data.labels.names), images)
 
@@ -111,6 +120,28 @@ def _without_spare_blanks(items: Sequence[ImageLabels]) -> list[int]:
             known.add(item.image)
             kept.append(row)
     return kept
+
+
+def _with_splits(
+    items: Sequence[ImageLabels], answers: Sequence[Answer], notes: list[str]
+) -> tuple[Sequence[ImageLabels], np.ndarray | None]:
+    """The items with the splits that their tasks hold, and a code of each one's group, as our writer puts them there."""
+    splits = [answer.fields.get("split") for answer in answers]
+    if tells_splits(splits, least=1):
+        notes.append("The key 'split' of the tasks holds names of splits, and is taken for that.")
+        items = [
+            replace(item, split=canonical(split) or "") for item, split in zip(items, splits, strict=True)
+        ]
+    elif any(isinstance(split, str) for split in splits):
+        notes.append(
+            "The key 'split' of the tasks holds other words than train, val and test: it was left out."
+        )
+    groups = [answer.fields.get("group") for answer in answers]
+    if not any(isinstance(name, str | int) for name in groups):
+        return items, None
+    notes.append("The key 'group' of the tasks is the group of their images: those of one stay in one split.")
+    texts = pa.array([str(name) if isinstance(name, str | int) else None for name in groups], pa.string())
+    return items, group_codes(pa.chunked_array([texts]), notes)
 
 
 def _label_names(export: Export, wanted: Sequence[str]) -> dict[str, dict[str, str]]:

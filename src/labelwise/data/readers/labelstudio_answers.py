@@ -32,6 +32,7 @@ class Answer:
         submitted: whether somebody submitted it, with labels or without.
         labels: by control, the labels that were given.
         boxes: rectangles, by control.
+        fields: what else its task holds, such as `split` and `group`.
     """
 
     place: str
@@ -39,6 +40,7 @@ class Answer:
     submitted: bool
     labels: dict[str, list[str]] = field(default_factory=dict)
     boxes: dict[str, list[Box]] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -139,14 +141,16 @@ def tasks(content: Sequence[Any], image_key: str | None) -> Export:
                 export.left_out["skipped annotations"] += 1
                 continue
             submitted += 1
-            answer = Answer(f"{place}, annotation {annotation.get('id', submitted)}", image, True)
+            answer = Answer(
+                f"{place}, annotation {annotation.get('id', submitted)}", image, True, fields=inner
+            )
             for result in _entries(annotation.get("result"), "result", answer.place):
                 control = result.get("from_name")
                 if not isinstance(control, str) or not export.add(answer, control, result.get("value")):
                     export.left_out[f"results of type {result.get('type', 'relation')}"] += 1
             export.answers.append(answer)
         if not submitted:
-            export.answers.append(Answer(place, image, False))
+            export.answers.append(Answer(place, image, False, fields=inner))
     return export
 
 

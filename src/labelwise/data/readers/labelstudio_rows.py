@@ -18,6 +18,7 @@ from labelwise.data.readers.labelstudio_answers import (
     image_of,
     label_kind,
 )
+from labelwise.data.readers.split_names import tells_splits
 from labelwise.errors import LabelwiseError
 
 _ROW_KEYS = "id annotation_id annotator created_at updated_at lead_time agreement history inner_id"
@@ -51,6 +52,7 @@ def rows(
     for number, row in enumerate(content, first):
         place = f"row {number}"
         answer = Answer(place, image_of(row, key, place), row.get("annotation_id") not in (None, ""))
+        answer.fields = {name: cell for name, cell in row.items() if name not in controls}
         for control in controls:
             cell = row.get(control)
             for value in cell if isinstance(cell, list) else [cell]:
@@ -76,6 +78,8 @@ def _controls(
     if wanted:
         return wanted
     lists, texts = [], []
+    if tells_splits((row.get("split") for row in content), least=1):
+        columns = [name for name in columns if name != "split"]
     for name in columns:
         cells = [row[name] for row in content if row.get(name) not in (None, "", [])]
         flat = [value for cell in cells for value in (cell if isinstance(cell, list) else [cell])]

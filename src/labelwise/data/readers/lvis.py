@@ -9,9 +9,25 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from labelwise.data.readers.name_doubts import words_of
 from labelwise.errors import LabelwiseError
 
 ABSENT, PARTLY = "neg_category_ids", "not_exhaustive_category_ids"
+
+
+_SAYING = frozenset({"neg", "negative", "negatives", "exhaustive", "verified"})
+
+
+def refuse_other_names(file: Path, images: Sequence[Mapping[str, Any]]) -> None:
+    """Raises `LabelwiseError` for lists of what was looked for under other names than LVIS's, which would be lost."""
+    lists = (key for image in images for key, value in image.items() if isinstance(value, list | dict))
+    odd = [key for key in dict.fromkeys(lists) if key not in (ABSENT, PARTLY) and _SAYING & words_of(key)]
+    if odd:
+        raise LabelwiseError(
+            f"{file}: images with {', '.join(odd[:4])}, which may say what is absent or was looked for",
+            f"category ids in {ABSENT} or {PARTLY}, as in LVIS",
+            "rename the key and write ids, or remove it if every label was looked for in every image",
+        )
 
 
 def cells_looked_for(

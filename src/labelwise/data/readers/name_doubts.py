@@ -106,12 +106,12 @@ _AND = frozenset({"and", "und", "et", "y", "e", "och", "en"})
 """Words that stand between the last two of several names."""
 
 
-def refuse_joined(names: Collection[str], column: str, mark: str | None) -> None:
-    """Names that are other names of the column with a mark between them are likely several names, not one.
+def refuse_joined(names: Collection[str], where: str, mark: str | None) -> None:
+    """Names that are other names of the same place with a mark between them are likely several names, not one.
 
     Args:
         names: distinct names, as they were parted.
-        column: its name.
+        where: the column, for the message.
         mark: what parted them; `None` where nothing did.
 
     Raises:
@@ -121,7 +121,7 @@ def refuse_joined(names: Collection[str], column: str, mark: str | None) -> None
     if mark == " " and lone is not None:
         option = f"%20{lone}%20" if lone in _AND else escaped(lone)
         raise LabelwiseError(
-            f"column {column!r} with {lone!r} between names",
+            f"{where} with {lone!r} between names",
             "names with one mark between them",
             f"add ?separator={option} if it parts names, or ?separator= if each cell is one name",
         )
@@ -130,7 +130,7 @@ def refuse_joined(names: Collection[str], column: str, mark: str | None) -> None
         name, joint = found
         option = escaped(joint).replace(" ", "%20")
         raise LabelwiseError(
-            f"column {column!r} with {name!r}, whose parts are names in other cells too",
+            f"{where} with {name!r}, whose parts are names in other cells too",
             "one mark between names",
             f"add ?separator={option} if it parts names, or ?separator= if each cell is one name"
             if mark is None
@@ -165,15 +165,22 @@ _DENIED = frozenset({"negative", "negatives", "neg", "absent", "uncertain", "uns
 
 def refuse_negatives(columns: Collection[str], source: Source) -> None:
     """Raises `LabelwiseError` for columns or keys beside label names that list what is absent or uncertain."""
-    odd = [
-        name for name in columns if _DENIED & set(re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name.casefold()))
-    ]
+    odd = [name for name in columns if _DENIED & words_of(name)]
     if odd:
         raise LabelwiseError(
             f"{source.path}: {', '.join(odd[:4])} beside label names: what is absent or unclear, by its name",
             "names of what is present, so that all others are absent",
             f"add ?ignore={listed(odd)} if that holds; else write a column of 1, 0 and blank for each label",
         )
+
+
+def words_of(name: str) -> set[str]:
+    """The words of a column's or key's name.
+
+    >>> sorted(words_of("neg_categoryNames"))
+    ['category', 'names', 'neg']
+    """
+    return {word.casefold() for word in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name)}
 
 
 _DENYING = re.compile(r"(?:[-!~¬–]|(?:no|not|non|without|kein|keine)[ _-])\s*(.+)", re.IGNORECASE)

@@ -13,6 +13,7 @@ from labelwise.errors import LabelwiseError
 _STATE_WORDS = frozenset(word for pair in WORDS for word in pair)
 _QUOTED = re.compile(r"""(['"])(.*)\1""", re.DOTALL)
 _OBJECT = re.compile(r"<\w.*>", re.DOTALL)
+_MOST_WORDS = 5  # of a label's name
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
 
@@ -83,6 +84,16 @@ def refuse_pieces(names: Iterable[str], where: str) -> None:
                 'names with a mark between them, or lists such as ["cat", "dog"]',
                 "write the cells anew",
             )
+
+
+def is_sentence(text: str) -> bool:
+    """Whether a text is a sentence rather than a name: of many words, or of some with an end mark.
+
+    >>> is_sentence("on a sunny day."), is_sentence("St. Bernard"), is_sentence("?!")
+    (True, False, False)
+    """
+    words = len(text.split()) > _MOST_WORDS
+    return words or (text.endswith((".", "!", "?")) and any(map(str.isalnum, text)))
 
 
 def _balanced(name: str) -> bool:

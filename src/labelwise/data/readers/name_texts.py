@@ -73,7 +73,7 @@ def named_texts(
         if "unknown" not in source.options:
             refuse_open_states(every, f"column {name!r}")
         refuse_marked(every, f"column {name!r}", mark)
-        refuse_joined(every, name, mark)
+        refuse_joined(every, f"column {name!r}", mark)
     how = f"separated by {mark!r}" if mark else "one in each cell, as no separator was found"
     return parted, how if mark or given == "" else how + _one_with_blanks(texts), ()
 

@@ -15,9 +15,10 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.readers.arrow import is_image_struct, is_list, is_text, one_array, plain_columns
 from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.huggingface import with_fields
-from labelwise.data.readers.roles import roles_of
+from labelwise.data.readers.roles import NAMES, key, roles_of
 from labelwise.data.readers.states import is_states
-from labelwise.data.source import Source, joined_values
+from labelwise.data.source import Source, joined_values, listed
+from labelwise.errors import LabelwiseError
 
 
 def dataset_of_names(
@@ -44,9 +45,19 @@ def dataset_of_names(
     """
     table, source = _with_named_fields(table, source)
     table, source, notes = _with_state_fields(table, source)
+    structs = [n for n in table.column_names if pa.types.is_struct(table[n].type)]
+    fields = {name: _fields_of_names(table[name].type, name) for name in structs}
     table = plain_columns(table)
     wanted = table.drop_columns([name for name in source.names("ignore") if name in table.column_names])
-    names = roles_of(wanted, source).names
+    roles = roles_of(wanted, source)
+    names = roles.names
+    for name in (*names, *roles.states):
+        if fields.get(name):
+            raise LabelwiseError(
+                f"{source.path}: column {name!r} of objects, of which {fields[name][0]!r} may hold names of labels",
+                "a column of names, or a column a label",
+                f"add ?labels={listed(fields[name][:1])} for the names, or ?ignore={listed([name])} without them",
+            )
     only = [name for name in every if name in wanted.column_names and not is_states(wanted[name])]
     if not names and len(only) == 1 and not {"labels", "classes"} & source.options.keys():
         names, source = (only[0],), source.with_option("labels", joined_values(only))
@@ -105,6 +116,15 @@ def _with_state_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Sourc
         source = source.with_option("labels", joined_values(wanted))
     told = f"Fields of {', '.join(map(repr, objects))} are labels: {', '.join([*called.values()][:8])}."
     return table, source, (told,)
+
+
+def _fields_of_names(kind: pa.StructType, name: str) -> list[str]:
+    """The fields of objects that by their name and kind hold names of labels, as an option names them."""
+    return [
+        f"{name}.{field.name}"
+        for field in kind
+        if key(field.name) in NAMES and (is_text(field.type) or is_list(field.type))
+    ]
 
 
 def _holds_states(column: pa.ChunkedArray, name: str) -> bool:

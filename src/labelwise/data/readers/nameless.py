@@ -19,6 +19,9 @@ from labelwise.errors import LabelwiseError
 _NAMELESS = re.compile(r"|unnamed:.*|__index_level_\d+__", re.IGNORECASE | re.DOTALL)
 """What pandas calls the column of an index without a name, when it reads and when it writes."""
 
+_OF_PREDICT = ["image", "error", "selected"]
+"""How `labelwise predict --out` begins a table."""
+
 
 def wanted_columns(table: pa.Table, source: Source, notes: list[str]) -> pa.Table:
     """The table without an index, blank nameless columns and blank last rows, and without columns to be ignored.
@@ -56,6 +59,13 @@ def wanted_columns(table: pa.Table, source: Source, notes: list[str]) -> pa.Tabl
             raise LabelwiseError(f"{source.path}: {given}", "a first line of distinct column names", todo)
     table = without_total(_without_blank_end(table.rename_columns(names), notes), source, notes)
     ignored = source.names("ignore")
+    if names[:3] == _OF_PREDICT and not {"labels", "classes"} & source.options.keys() and not ignored:
+        failed = "" if _is_empty(table["error"]) else "remove the rows with an error, and "
+        raise LabelwiseError(
+            f"{source.path}: a table of scores, written by labelwise predict",
+            "labels",
+            f"{failed}add ?labels=selected to read the names that were chosen",
+        )
     for name in ignored:
         if name not in names:
             raise LabelwiseError(

@@ -9,14 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from labelwise.data.readers.class_names import class_names
+from labelwise.data.readers.name_doubts import refuse_negatives
 from labelwise.data.readers.name_lists import is_multi_hot
-from labelwise.data.readers.name_pieces import refuse_states
+from labelwise.data.readers.name_pieces import is_sentence, refuse_states
 from labelwise.data.readers.roles import NAMES, key
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
 _KINDS = {"json": "json", "jsn": "json", "cls": "cls", "class": "cls", "txt": "txt", "text": "txt"}
-_MOST_WORDS = 5  # of a label's name; a longer one is a sentence
 
 
 def is_label_member(suffix: str) -> bool:
@@ -71,19 +71,19 @@ def label_table(
     source: Source,
     row_name: Callable[[int], str],
     notes: list[str],
-) -> tuple[pa.Table, dict[str, tuple[str, ...]]]:
+) -> tuple[pa.Table, dict[str, tuple[str, ...]], list[str]]:
     """A column `labels` of lists of names, or a column a label; null where a sample has no such member.
 
     Args:
         contents: of each sample's member.
         member: its suffix.
         source: its option `names` lists all labels, in the order of class numbers; its option `labels` may name
-            the key of the labels.
+            the key of the labels; its option `ignore` keys beside it.
         row_name: how to name a sample in a message.
         notes: takes a sentence for each decision.
 
     Returns:
-        the table, and all names of its column of names where they are listed.
+        the table; all names of its column of names where they are listed; and the keys beside the labels.
 
     Raises:
         LabelwiseError: a member that cannot be read, or that holds no labels.
@@ -103,12 +103,12 @@ def label_table(
         return results
 
     cells = each(lambda content: parse(content.decode("utf-8-sig")), contents)
-    title = _key_of_labels(cells, source, notes)
+    title, beside = _key_of_labels(cells, source, notes)
     if title is not None:
         whole = not title.lower().endswith("s")
         cells = each(lambda cell: _listed(cell.get(title), whole) if isinstance(cell, dict) else cell, cells)
     if any(isinstance(cell, dict) for cell in cells):
-        return _state_table(each(_only_states, cells), names, member, notes), {}
+        return _state_table(each(_only_states, cells), names, member, notes), {}, beside
     if _are_vectors(cells, names, member):
         lists = each(lambda cell: _of_vector(cell, names), cells)
     else:
@@ -120,7 +120,7 @@ def label_table(
             names = tuple(str(number) for number in sorted(classes))
             notes.append("Classes are called by their numbers; ?names=FILE gives them names.")
     table = pa.table({"labels": pa.array(lists, pa.list_(pa.string()))})
-    return table, {"labels": tuple(names)} if names else {}
+    return table, {"labels": tuple(names)} if names else {}, beside
 
 
 _EXPECTED = "a list of names or classes, a key a label with 0 or 1, a class, or names parted by commas"
@@ -148,7 +148,7 @@ def _of_class(text: str) -> list[str | int] | None:
 def _of_text(text: str) -> list[str]:
     """Names with commas or line ends between them; raises `ValueError` for a sentence."""
     parts = [part.strip() for line in text.splitlines() for part in line.split(",")]
-    sentence = next((p for p in parts if len(p.split()) > _MOST_WORDS or p.endswith((".", "!", "?"))), None)
+    sentence = next(filter(is_sentence, parts), None)
     if sentence is not None:
         raise ValueError(f"a sentence, not names: {sentence[:60]!r}")
     return [part for part in parts if part]
@@ -174,25 +174,26 @@ def _listed(found: Any, whole: bool) -> Any:
     raise ValueError(f"of another kind: {json.dumps(found)[:60]}")
 
 
-def _key_of_labels(cells: Sequence[Any], source: Source, notes: list[str]) -> str | None:
-    """The key of objects that holds names: the one that `labels` names, else `labels`, `tags`, `label` or alike."""
+def _key_of_labels(cells: Sequence[Any], source: Source, notes: list[str]) -> tuple[str | None, list[str]]:
+    """The key of objects that holds names, and those beside it: the one of `labels`, else `tags`, `label` or alike."""
     objects = [cell for cell in cells if isinstance(cell, dict)]
     keys = list(dict.fromkeys(name for item in objects for name in item))
     chosen = source.names("labels")
     if chosen:
         titles = [name for name in chosen if any(isinstance(o.get(name), list | str | dict) for o in objects)]
         if len(chosen) > 1 or not titles:
-            return None
+            return None, []
     else:
         by_role = {key(name): name for name in reversed(keys)}
         titles = [by_role[role] for role in NAMES if role in by_role]
     if not titles:
-        return None
+        return None, []
     others = [name for name in keys if name != titles[0]]
+    refuse_negatives(set(others) - set(source.names("ignore")), source)
     if others:
         shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
         notes.append(f"Labels are under the key {titles[0]!r}; left out: {shown}.")
-    return titles[0]
+    return titles[0], others
 
 
 def _only_states(cell: Any) -> dict[str, Any]:

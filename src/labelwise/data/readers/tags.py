@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from labelwise.data.dataset import Dataset
@@ -13,7 +13,8 @@ from labelwise.data.imagefiles import is_image_name, walk
 from labelwise.data.readers.exports import opening
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
-from labelwise.data.readers.name_doubts import few, refuse_bits
+from labelwise.data.readers.name_doubts import few, refuse_bits, refuse_joined, refuse_marked
+from labelwise.data.readers.name_pieces import is_sentence, refuse_pieces
 from labelwise.data.readers.split_names import canonical
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
@@ -61,7 +62,8 @@ def read(source: Source) -> Dataset:
 
     Raises:
         WouldLose: for texts without an image.
-        LabelwiseError: for texts of numbers or sentences, not in UTF-8, or that two images share.
+        LabelwiseError: for texts of numbers or sentences, not in UTF-8, or that two images share, and for tags that are no
+            plain names.
     """
     root = source_folder(source, "a folder of images with texts of tags")
     suffix = "." + source.options.get("suffix", ".txt").strip().lstrip(".").lower()
@@ -99,6 +101,8 @@ def read(source: Source) -> Dataset:
             f"tags parted by {separator!r}",
             "give separator=MARK, or write tags",
         )
+    if "separator" not in source.options:
+        _refuse_no_names(root, pairs, tags, every)
     if lonely and policy == "stop":
         raise WouldLose(
             f"{len(lonely):,} texts without an image: {few(lonely)}",
@@ -145,6 +149,24 @@ def _refuse_shared(pairs: Sequence[Pair]) -> None:
                 "a text an image",
                 "rename one of the images",
             )
+
+
+def _refuse_no_names(
+    root: Path, pairs: Sequence[Pair], tags: Sequence[Sequence[str] | None], every: Collection[str]
+) -> None:
+    """Stops at a text of sentences, and at tags with another mark between them, or that say more than a name."""
+    for (_, text), row in zip(pairs, tags, strict=True):
+        sentences = [tag for tag in row or () if is_sentence(tag)]
+        if len(sentences) * 2 > len(row or ()):
+            raise LabelwiseError(
+                f"{root}/{text} with a sentence, {sentences[0][:60]!r}",
+                "tags parted by ','",
+                "write tags, or add ?separator=, if these are names",
+            )
+    # Taggers know faces such as `:)`, which are no pieces of a list.
+    refuse_pieces((tag for tag in sorted(every) if sum(map(str.isalnum, tag)) > 1), f"{root}")
+    refuse_marked(every, f"{root}", ",")
+    refuse_joined(every, f"{root}", ",")
 
 
 def _tags(file: Path, separator: str) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from labelwise.data.imagefiles import is_image_name
 from labelwise.data.readers.files import source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
 from labelwise.data.readers.lines import first_object, json_lines
-from labelwise.data.readers.name_doubts import joined_name
+from labelwise.data.readers.name_doubts import few, joined_name
+from labelwise.data.readers.name_texts import MARKS
 from labelwise.data.readers.split_names import canonical
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
@@ -92,6 +93,8 @@ def read(source: Source) -> Dataset:
     elif blank:
         notes.append(f"{blank:,} rows without a label are all-negative.")
     _refuse_states(file, rows)
+    if not first_object(file):
+        _refuse_no_names(file, rows)
     joined = joined_name({label for row in rows for label in row.labels or ()}, ",")
     if joined is not None:
         notes.append(
@@ -114,6 +117,36 @@ def _refuse_states(file: Path, rows: Sequence[Row]) -> None:
             "names of labels behind the image",
             "add a first line such as image,cat,dog, and read it by csv:FILE",
         )
+
+
+def _refuse_no_names(file: Path, rows: Sequence[Row]) -> None:
+    """Stops at cells of several names, and at numbers beside names, as the sides of a box."""
+    every = {label for row in rows for label in row.labels or ()}
+    if not all(map(_is_number, every)):
+        odd = next((row for row in rows if any(map(_is_number, row.labels or ()))), None)
+        if odd is not None:
+            raise LabelwiseError(
+                f"{file}, {odd.place}: {few(odd.labels or ())}, numbers beside names of labels",
+                "names alone, or Vertex AI's boxes: the label, then x and y of four corners as shares",
+                "remove the numbers; boxes in pixels: convert them to COCO, and read them with coco:FILE",
+            )
+    marks = [mark for mark in MARKS if mark != ","]  # a comma inside quotes is meant
+    for row in rows:
+        for label in row.labels or ():
+            if any(mark in label.strip(mark) for mark in marks):
+                raise LabelwiseError(
+                    f"{file}, {row.place}: {label[:60]!r}, which may be several names",
+                    "a cell for each label",
+                    "write commas between names; a name that holds such a mark is read from JSON lines alone",
+                )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _csv_rows(file: Path) -> list[Row]:

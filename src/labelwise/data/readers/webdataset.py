@@ -20,7 +20,7 @@ from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.named import dataset_of_names, in_store
 from labelwise.data.readers.sample_labels import is_label_member, label_table, member_of_labels
 from labelwise.data.readers.shards import by_split, files_below
-from labelwise.data.source import Source, WouldLose
+from labelwise.data.source import Source, WouldLose, joined_values
 from labelwise.errors import LabelwiseError, first_line
 
 FORM = "webdataset:SHARDS[?names=FILE]"
@@ -74,7 +74,7 @@ def read(source: Source) -> Dataset:
 
     rows = found.members[member]
     contents = [rows.get(row) for row in range(len(found.names))]
-    table, every = label_table(contents, member, source, row_name, notes)
+    table, every, beside = label_table(contents, member, source, row_name, notes)
     if any(found.splits):
         own = [name for name in table.column_names if name.lower() == "split"]
         if own:
@@ -84,6 +84,10 @@ def read(source: Source) -> Dataset:
     store = ArchivedImages([folder / shard for _, shard in shards], *np.array(found.places, np.int64).T)
     used = _OWN | ({"labels"} if table.column_names[:1] == ["labels"] else set())
     inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in used})
+    if ignored := set(source.names("ignore")) & set(beside):
+        inner = inner.with_option(
+            "ignore", joined_values(n for n in source.names("ignore") if n not in ignored)
+        )
     image = next(name for name in ("image", "image in shard", "stored") if name not in table.column_names)
     table = table.add_column(0, image, in_store(table.num_rows))
     stored = pa.array(found.names, pa.string()), store
