@@ -15,6 +15,7 @@ from labelwise.data.readers.arrow import image_cells, is_bytes, is_image_struct,
 from labelwise.data.readers.cells import is_blank, same, text_of
 from labelwise.data.readers.files import keep_existing
 from labelwise.data.readers.locate import locate
+from labelwise.data.readers.name_doubts import OF_NAMES
 from labelwise.data.readers.nameless import wanted_columns
 from labelwise.data.readers.names import NameRows, named_rows, nothing_word
 from labelwise.data.readers.repeated import merge_repeated
@@ -215,7 +216,7 @@ def _from_names(
         known[blank] = False
     known[unclear] = values[unclear] > 0
     which = f"the column {columns[0]!r}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
-    notes.append(f"Labels are names in {which}, {rows.how}; a label that is absent is negative.")
+    notes.append(f"{OF_NAMES} {which}, {rows.how}; a label that is absent is negative.")
     if blank.any():
         notes.append(f"{int(blank.sum()):,} blank cells are all-{fate}.")
     if unclear.any():
@@ -244,9 +245,10 @@ def unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, 
         LabelwiseError: an entry of the option `unknown` that no cell holds.
     """
     unclear = np.zeros(len(rows.known), bool)
+    given = rows.names
     for entry in source.names("unknown"):
         words = [name for name in rows.names if same(name, entry)]
-        if not words:
+        if not any(same(name, entry) for name in given):
             raise LabelwiseError(
                 f"unknown={entry} in {str(source)!r}, which is the text of no label cell",
                 f"texts that occur: {', '.join(rows.names[:8])}",

@@ -25,7 +25,7 @@ _IMAGE = (
 )
 _NAMES = (
     "labels tags label tag findinglabels choices choice categories classes classnames labelnames category class "
-    "keywords annotations attributeids labelids target targets labelname classname accept"
+    "keywords annotations attributeids labelids target targets labelname classname accept classid categoryid"
 )
 IMAGE, NAMES = tuple(_IMAGE.split()), tuple(_NAMES.split())
 _TOLD = ("labelname", "labelnames", "classname", "classnames", "categoryname")
@@ -150,8 +150,14 @@ def _refuse_states(
     raise LabelwiseError(
         f"{source.path}: label states in {', '.join(states[:8])} beside label names in {names[0]!r}",
         "one of the two",
-        f"add ?labels={listed(names)} for the names, or ?ignore={listed(names)} for the states",
+        f"add ?labels={listed(names)} for the names, or ?ignore={listed(names)} for the states"
+        + (f", or ?classes={listed(names)} for both" if _whole_numbers(table[names[0]]) else ""),
     )
+
+
+def _whole_numbers(column: pa.ChunkedArray) -> bool:
+    numbers = [number(cell) for cell in Column.of("", column).present()]
+    return all(value is not None and value % 1 == 0 for value in numbers)
 
 
 def _holds_zero(column: pa.ChunkedArray) -> bool:
