@@ -21,6 +21,7 @@ from labelwise.data.readers.names import NameRows, named_rows, nothing_word
 from labelwise.data.readers.repeated import merge_repeated
 from labelwise.data.readers.roles import SPLIT, Roles, key, roles_of
 from labelwise.data.readers.split_cells import group_codes, split_cells, split_codes
+from labelwise.data.readers.split_columns import joined_splits
 from labelwise.data.readers.states import Column, state_matrix
 from labelwise.data.source import Source, joined_values
 from labelwise.errors import LabelwiseError
@@ -56,6 +57,7 @@ def dataset_of(
         raise LabelwiseError(
             f"{source.path} without rows", "a header and one row per image", "check the file"
         )
+    table = joined_splits(table, source, notes)
     roles = roles_of(table, source)
     if roles.left_out:
         notes.append(f"Columns that are no labels were left out: {', '.join(roles.left_out[:12])}.")
@@ -65,7 +67,7 @@ def dataset_of(
     if roles.split:
         if key(roles.split) not in SPLIT and "split" not in source.options:
             notes.append(f"The column {roles.split!r} holds names of splits, and is taken for that.")
-        codes, names = split_codes(split_cells(table[roles.split], roles.split, source), notes)
+        codes, names = split_codes(split_cells(table[roles.split], roles.split, source, notes), notes)
     images, root = _images(table[roles.image], roles.image, source, folder, row_name, notes)
     data = Dataset(
         labels=LabelSet(labels, groups),

@@ -14,7 +14,7 @@ from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_
 from labelwise.data.readers.cells import Meaning, number
 from labelwise.data.readers.metadata_names import METADATA, OF_NAMES
 from labelwise.data.readers.name_doubts import refuse_negatives
-from labelwise.data.readers.split_names import tells_splits
+from labelwise.data.readers.split_names import numbered_splits, tells_splits
 from labelwise.data.readers.states import Column, is_states
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError
@@ -86,7 +86,9 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
     taken: set[str | None] = {image, *classes}
     split = _named(table, source, "split", SPLIT, taken)
     if "split" not in source.options and split and key(split) != "split":
-        split = split if tells_splits(pc.unique(table[split]).to_pylist(), least=0) else None
+        cells = pc.unique(table[split]).to_pylist()
+        counted = split not in source.names("labels") and numbered_splits(cells)
+        split = split if counted or tells_splits(cells, least=0) else None
     if "split" not in source.options and split is None:
         split = _split_by_cells(table, {*taken, *source.names("labels")})
     group = _named(table, source, "group", GROUP, {*taken, split})

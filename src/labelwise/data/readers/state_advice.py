@@ -16,6 +16,8 @@ from labelwise.data.readers.state_kinds import (
     is_count,
     is_mark,
     is_numbered,
+    is_parted,
+    is_split,
     is_stray,
     is_words,
     keys_of,
@@ -64,8 +66,10 @@ def no_states(
             "add ?absent=-1 or ?unknown=-1, whichever it means",
         )
     stated = bool(meaning.absent or meaning.present)
-    pair = [] if stated else pair_of(bad, wrong, columns)
-    counted = [c for c in bad if keys_of(c) == {"0", "1", "2"}]
+    parted, splits = ([c for c in bad if test(c)] for test in (is_parted, is_split))
+    plain = [c for c in bad if c not in (*parted, *splits)]
+    pair = [] if stated else pair_of(plain, wrong, columns)
+    counted = [c for c in plain if keys_of(c) == {"0", "1", "2"}]
     threes = [] if pair or stated else [c for c in counted if not is_metadata(c.name)]
     strays = [c for c in bad if c not in (*pair, *threes) and is_stray(c, wrong, stated)]
     others = [c for c in bad if c not in (*pair, *threes, *strays)]
@@ -94,12 +98,25 @@ def no_states(
         some = listed(f"{count:g}" for count in counts)
         advice.append(f"if {_names(others)} are counts, add ?present={some}, so that 0 alone means absent")
     numbered = [
-        column for column in (*threes, *others) if is_numbered(column) and not is_metadata(column.name)
+        column
+        for column in (*threes, *others)
+        if column in plain and is_numbered(column) and not is_metadata(column.name)
     ]
     if numbered:
         names = listed(column.name for column in numbered)
         advice.append(f"if the numbers in {_names(numbered)} are those of classes, add ?classes={names}")
-    words = [column for column in others if column not in same and is_words(column)]
+    names_of = [column for column in parted if column in others and column not in same]
+    if names_of:
+        advice.append(
+            f"if {names_of[0].name} holds names of labels, add ?labels={listed([names_of[0].name])}"
+        )
+    if splits:
+        left = listed([*before, *(c.name for c in others if c not in splits[:1])])
+        advice.append(
+            f"if {splits[0].name} says the split, add ?split={listed([splits[0].name])}"
+            + (f"&ignore={left}" if left else "")
+        )
+    words = [column for column in others if column in plain and column not in same and is_words(column)]
     if words:
         some = few([column.name for column in words], 3)
         advice.append(

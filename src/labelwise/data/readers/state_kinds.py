@@ -10,6 +10,7 @@ import numpy as np
 from labelwise.data.readers.cells import number, text_of
 from labelwise.data.readers.metadata_names import is_metadata
 from labelwise.data.readers.name_doubts import UNANSWERED
+from labelwise.data.readers.split_names import numbered_splits, of_cell
 
 if TYPE_CHECKING:
     from labelwise.data.readers.states import Column
@@ -22,6 +23,7 @@ _DOUBTS = UNANSWERED | {"-", "–", ".", "u"}
 """Texts that stand for `unknown` beside two states."""
 _CODES = frozenset(["-99", "-9", "-8", "-1", "8", "9", "88", "99"])
 """Numbers that forms write for a question not answered."""
+_SPLITS = frozenset({"set", "split", "subset", "partition", "phase", "usage", "stage", "mode"})
 Wrong = Mapping[str, np.ndarray]
 
 
@@ -43,6 +45,24 @@ def same_words(columns: Sequence[Column]) -> list[Column]:
         and len(words[i]) == len(column.present())
         and any(shares(words[i], other) for j, other in enumerate(words) if j != i)
     ]
+
+
+def is_split(column: Column) -> bool:
+    """Whether a column likely says the split: numbers or a word for one under such a name, or words for several."""
+    texts = [text_of(cell) for cell in column.present()]
+    named = column.name.strip().casefold() in _SPLITS
+    words = {split for split in map(of_cell, texts) if split}
+    return len(words) > 1 or (named and (bool(words) or bool(numbered_splits(texts))))
+
+
+def is_parted(column: Column) -> bool:
+    """Whether cells are names with a mark between them that stand in other cells too."""
+    texts = [text_of(cell) for cell in column.present()]
+    for mark in ";|,":
+        parts = [part.strip() for text in texts for part in text.split(mark)]
+        if len(parts) > len(texts) and len(set(parts)) < len(parts) and all(number(t) is None for t in texts):
+            return True
+    return False
 
 
 def is_numbered(column: Column) -> bool:
