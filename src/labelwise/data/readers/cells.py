@@ -26,20 +26,23 @@ LETTERS = (("n", "y"), ("f", "t"))
 """Letters count as states only where both of a pair occur in a column: one of F and M, or of N alone, holds none."""
 
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
+_PERCENT = re.compile(r"(\d+(?:\.\d*)?) ?%")
 NO_STATE = np.inf
 """Value of a cell that is no label state."""
 
 
 def number(cell: Any) -> float | None:
-    """The number that a cell holds, with a decimal point or comma; `None` for none.
+    """The number that a cell holds, with a decimal point or comma, or as a percentage; `None` for none.
 
     A code such as `007`, and what no float holds, is no number.
 
-    >>> number("1"), number("-1.0"), number(" 0,5 "), number("007"), number("1e999"), number(True)
-    (1.0, -1.0, 0.5, None, None, 1.0)
+    >>> number("1"), number("-1.0"), number(" 0,5 "), number("007"), number("1e999"), number(True), number("50%")
+    (1.0, -1.0, 0.5, None, None, 1.0, 0.5)
     """
     if not isinstance(cell, bool | int | float):
         cell = str(cell).strip().replace(",", ".")
+        if percent := _PERCENT.fullmatch(cell):
+            return float(percent[1]) / 100
         if not _NUMBER.fullmatch(cell):
             return None
     try:
@@ -117,10 +120,10 @@ class Meaning:
     def value(self, cell: Any) -> float | None:
         """Value of a cell under the options; `None` where they say nothing of it."""
         for option, value in (("unknown", math.nan), ("absent", 0.0), ("present", 1.0)):
-            for entry in getattr(self, option):
-                if same(cell, entry):
-                    self.used.add(f"{option}={entry}")
-                    return value
+            entries = [entry for entry in getattr(self, option) if same(cell, entry)]
+            if entries:
+                self.used.update(f"{option}={entry}" for entry in entries)
+                return value
         if is_blank(cell):
             self.used.add("blank")
             return self.blank

@@ -15,11 +15,13 @@ from labelwise.data.readers.arrow import image_cells, is_bytes, is_image_struct,
 from labelwise.data.readers.cells import is_blank, same, text_of
 from labelwise.data.readers.files import keep_existing
 from labelwise.data.readers.locate import locate
+from labelwise.data.readers.name_doubts import OF_NAMES
 from labelwise.data.readers.nameless import wanted_columns
 from labelwise.data.readers.names import NameRows, named_rows, nothing_word
 from labelwise.data.readers.repeated import merge_repeated
 from labelwise.data.readers.roles import SPLIT, Roles, key, roles_of
 from labelwise.data.readers.split_cells import group_codes, split_cells, split_codes
+from labelwise.data.readers.split_columns import joined_splits
 from labelwise.data.readers.states import Column, state_matrix
 from labelwise.data.source import Source, joined_values
 from labelwise.errors import LabelwiseError
@@ -55,6 +57,7 @@ def dataset_of(
         raise LabelwiseError(
             f"{source.path} without rows", "a header and one row per image", "check the file"
         )
+    table = joined_splits(table, source, notes)
     roles = roles_of(table, source)
     if roles.left_out:
         notes.append(f"Columns that are no labels were left out: {', '.join(roles.left_out[:12])}.")
@@ -64,7 +67,7 @@ def dataset_of(
     if roles.split:
         if key(roles.split) not in SPLIT and "split" not in source.options:
             notes.append(f"The column {roles.split!r} holds names of splits, and is taken for that.")
-        codes, names = split_codes(split_cells(table[roles.split], roles.split, source), notes)
+        codes, names = split_codes(split_cells(table[roles.split], roles.split, source, notes), notes)
     images, root = _images(table[roles.image], roles.image, source, folder, row_name, notes)
     data = Dataset(
         labels=LabelSet(labels, groups),
@@ -215,7 +218,7 @@ def _from_names(
         known[blank] = False
     known[unclear] = values[unclear] > 0
     which = f"the column {columns[0]!r}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
-    notes.append(f"Labels are names in {which}, {rows.how}; a label that is absent is negative.")
+    notes.append(f"{OF_NAMES} {which}, {rows.how}; a label that is absent is negative.")
     if blank.any():
         notes.append(f"{int(blank.sum()):,} blank cells are all-{fate}.")
     if unclear.any():
@@ -244,9 +247,10 @@ def unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, 
         LabelwiseError: an entry of the option `unknown` that no cell holds.
     """
     unclear = np.zeros(len(rows.known), bool)
+    given = rows.names
     for entry in source.names("unknown"):
         words = [name for name in rows.names if same(name, entry)]
-        if not words:
+        if not any(same(name, entry) for name in given):
             raise LabelwiseError(
                 f"unknown={entry} in {str(source)!r}, which is the text of no label cell",
                 f"texts that occur: {', '.join(rows.names[:8])}",

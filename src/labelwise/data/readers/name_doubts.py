@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.imagefiles import is_image_name
 from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
@@ -19,6 +20,8 @@ _NOTHING = (
 )
 NOTHING = frozenset(_NOTHING.split(","))
 """Words that, where they always stand alone, mean that no label is present."""
+OF_NAMES = "Labels are names in"
+"""How the note on a column of label names begins."""
 _EMPTY = NOTHING | {"0", "none", "empty", "background", "negative", "negatives", "normal", "healthy", "blank"}
 """Words that, as a label's name, may mean it."""
 
@@ -34,18 +37,27 @@ def doubtful_names(data: Dataset, source: Source, takes: Collection[str]) -> lis
     names = data.labels.names
     return [
         *similar_names(names),
-        *unanswered_names(names, takes),
+        *unanswered_names(names, takes, any(note.startswith(OF_NAMES) for note in data.notes)),
         *([] if "none" in source.options else empty_names(names, source.kind, takes)),
         *([] if data.boxes is not None else number_names(names, source)),
     ]
 
 
-def unanswered_names(names: Sequence[str], takes: Collection[str]) -> list[str]:
-    """A sentence on labels whose name says that nobody has decided."""
+def unanswered_names(names: Sequence[str], takes: Collection[str], of_cells: bool) -> list[str]:
+    """A sentence on labels whose name says that nobody has decided.
+
+    Args:
+        names: of all labels.
+        takes: names of the options of their reader.
+        of_cells: whether the names stand in cells, rather than above columns of states.
+    """
     odd = [n for n in names if spaced(n) in UNANSWERED or not any(c.isalnum() for c in n)]
     if not odd:
         return []
-    todo = _advice("unknown", odd, takes) or "leave them out of the file."
+    entries = list({name.casefold(): name for name in reversed(odd)}.values())[::-1]
+    todo = "leave them out of the file."
+    if {"unknown", "ignore"} <= set(takes):
+        todo = f"add ?unknown={listed(entries)}." if of_cells else f"add ?ignore={listed(odd)}."
     return [f"Taken for labels: {few(odd)}; if such rows are not labelled yet, {todo}"]
 
 
@@ -211,13 +223,24 @@ def number_names(names: Sequence[str], source: Source) -> list[str]:
     if not source.path or "names" in source.options or not all(name.isdecimal() for name in names):
         return []
     path = Path(source.path)
+    own = {path, *map(Path, source.path.split(","))}
     folder = path if path.is_dir() else Path(source.path.split(",")[0]).parent
-    beside = [file for file in _CLASS_FILES if (folder / file).is_file()]
-    return (
-        [f"Labels are numbers; ?names={folder / beside[0]} takes their names from that file."]
-        if beside
-        else []
-    )
+    paths = [folder / file for file in _CLASS_FILES]
+    beside = [file for file in paths if file.is_file() and file not in own and not _of_images(file)]
+    return [f"Labels are numbers; ?names={beside[0]} takes their names from that file."] if beside else []
+
+
+_OPENING = 4096  # bytes that show whether a file tells of images
+
+
+def _of_images(file: Path) -> bool:
+    """Whether the first lines of a file hold names of images, or a table's column for them."""
+    with file.open("rb") as opened:
+        lines = opened.read(_OPENING).decode("utf-8", "replace").splitlines()
+    cells = [cell.strip() for line in lines for cell in re.split(r"[,;\t|\s\"':\[\]{}]+", line)]
+    head = re.split(r"[,;\t|]", lines[0].casefold()) if lines else []
+    titled = len(head) > 1 and any(re.match(r"\W*(?:image|img|file|photo|path)", cell) for cell in head)
+    return titled or any(map(is_image_name, cells))
 
 
 _CLASS_FILES = (

@@ -14,7 +14,7 @@ from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_
 from labelwise.data.readers.cells import Meaning, number
 from labelwise.data.readers.metadata_names import METADATA, OF_NAMES
 from labelwise.data.readers.name_doubts import refuse_negatives
-from labelwise.data.readers.split_names import tells_splits
+from labelwise.data.readers.split_names import numbered_splits, tells_splits
 from labelwise.data.readers.states import Column, is_states
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError
@@ -25,7 +25,7 @@ _IMAGE = (
 )
 _NAMES = (
     "labels tags label tag findinglabels choices choice categories classes classnames labelnames category class "
-    "keywords annotations attributeids labelids target targets labelname classname accept"
+    "keywords annotations attributeids labelids target targets labelname classname accept classid categoryid"
 )
 IMAGE, NAMES = tuple(_IMAGE.split()), tuple(_NAMES.split())
 _TOLD = ("labelname", "labelnames", "classname", "classnames", "categoryname")
@@ -86,7 +86,9 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
     taken: set[str | None] = {image, *classes}
     split = _named(table, source, "split", SPLIT, taken)
     if "split" not in source.options and split and key(split) != "split":
-        split = split if tells_splits(pc.unique(table[split]).to_pylist(), least=0) else None
+        cells = pc.unique(table[split]).to_pylist()
+        counted = split not in source.names("labels") and numbered_splits(cells)
+        split = split if counted or tells_splits(cells, least=0) else None
     if "split" not in source.options and split is None:
         split = _split_by_cells(table, {*taken, *source.names("labels")})
     group = _named(table, source, "group", GROUP, {*taken, split})
@@ -150,8 +152,14 @@ def _refuse_states(
     raise LabelwiseError(
         f"{source.path}: label states in {', '.join(states[:8])} beside label names in {names[0]!r}",
         "one of the two",
-        f"add ?labels={listed(names)} for the names, or ?ignore={listed(names)} for the states",
+        f"add ?labels={listed(names)} for the names, or ?ignore={listed(names)} for the states"
+        + (f", or ?classes={listed(names)} for both" if _whole_numbers(table[names[0]]) else ""),
     )
+
+
+def _whole_numbers(column: pa.ChunkedArray) -> bool:
+    numbers = [number(cell) for cell in Column.of("", column).present()]
+    return all(value is not None and value % 1 == 0 for value in numbers)
 
 
 def _holds_zero(column: pa.ChunkedArray) -> bool:

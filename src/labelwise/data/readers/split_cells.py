@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow as pa
 
 from labelwise.data.readers.arrow import one_array
 from labelwise.data.readers.cells import is_blank, number, text_of
 from labelwise.data.readers.roles import SPLIT_FLAGS, key
-from labelwise.data.readers.split_names import SPLITS, canonical
+from labelwise.data.readers.split_names import SPLITS, numbered_splits, splits_of
 from labelwise.data.readers.states import Column
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError
 
 
-def split_cells(column: pa.ChunkedArray, name: str, source: Source) -> pa.ChunkedArray:
-    """Names of splits; a column such as `is_valid` of true and false is turned into them."""
+def split_cells(column: pa.ChunkedArray, name: str, source: Source, notes: list[str]) -> pa.ChunkedArray:
+    """Names of splits; numbers of them, and a column such as `is_valid` of true and false, are turned into them."""
     flag = SPLIT_FLAGS.get(key(name))
-    if flag is None:
-        return column
     coded = Column.of(name, column)
+    if flag is None:
+        return _numbered(column, coded, notes)
     yes = {"true", "1", "yes", "y", "t"}
     no = {"false", "0", "no", "n", "f"}
     texts = [
@@ -36,6 +38,20 @@ def split_cells(column: pa.ChunkedArray, name: str, source: Source) -> pa.Chunke
     return pa.chunked_array([pa.array(words[coded.codes], pa.string())])
 
 
+def _numbered(column: pa.ChunkedArray, coded: Column, notes: list[str]) -> pa.ChunkedArray:
+    splits = numbered_splits(coded.present())
+    if not splits:
+        return column
+    told = ", ".join(f"{value:g} is {split}" for value, split in splits.items())
+    unsure = (
+        " If the last means test, add val_as=test." if max(splits.values(), key=SPLITS.index) == "val" else ""
+    )
+    notes.append(f"The column {coded.name!r} numbers the splits: {told}.{unsure}")
+    values = map(number, coded.cells)
+    words = np.array([None if value is None else splits.get(value) for value in values], object)
+    return pa.chunked_array([pa.array(words[coded.codes], pa.string())])
+
+
 def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Codes and names of a split column; usual other spellings become train, val and test, blanks -1.
 
@@ -46,7 +62,7 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
     coded = one_array(column).dictionary_encode()
     texts = [*("" if is_blank(cell) else text_of(cell) for cell in coded.dictionary.to_pylist()), ""]
     index = coded.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)
-    alias = {text: text if (name := canonical(text)) is None else name for text in set(texts) - {""}}
+    alias = splits_of(set(texts) - {""})
     changed = sorted(text for text, name in alias.items() if name and text != name)
     if changed:
         notes.append("Splits renamed: " + ", ".join(f"{text} is {alias[text]}" for text in changed) + ".")
@@ -57,6 +73,14 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
             f"No split is called train, val or test, but {', '.join(names[:6])}: training asks for these names; "
             "?split= leaves the column out."
         )
+    else:
+        odd = [
+            name
+            for name in names
+            if name not in usual and re.match("train|val|test|eval|dev", name.casefold())
+        ]
+        if odd:
+            notes.append(f"Splits of their own, which training does not use: {', '.join(odd[:6])}.")
     code = {"": -1, **{text: names.index(name) if name else -1 for text, name in alias.items()}}
     codes = np.array([code[text] for text in texts], np.int16)[index]
     if (codes < 0).any():

@@ -197,6 +197,9 @@ def _spelling(cells: Any, reading: Reading) -> list[str]:
         if words & {absent, present}:
             notes.append(f"{present!r} is read as present and {absent!r} as absent.")
             words -= {absent, present}
+    percent = next((text_of(cell) for cell in plain if text_of(cell).endswith("%") and number(cell)), None)
+    if percent is not None:
+        notes.append(f"Percentages are read as shares: {percent} is {number(percent):g}.")
     if any("," in text_of(cell) and number(cell) is not None for cell in plain):
         notes.append("Numbers are written with a decimal comma.")
     return notes

@@ -1,0 +1,181 @@
+"""What kind of column holds cells that are no label states: words, counts, marks, or two states spelt otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labelwise.data.readers.cells import number, text_of
+from labelwise.data.readers.metadata_names import is_metadata
+from labelwise.data.readers.name_doubts import UNANSWERED
+from labelwise.data.readers.split_names import numbered_splits, of_cell
+
+if TYPE_CHECKING:
+    from labelwise.data.readers.states import Column
+
+STRAY = 0.1
+"""Largest share of a label column's cells that are taken for slips rather than for another kind of column."""
+MOST_WORDS = 30
+MOST_COUNTS = 12
+_DOUBTS = UNANSWERED | {"-", "–", ".", "u"}
+"""Texts that stand for `unknown` beside two states."""
+_CODES = frozenset(["-99", "-9", "-8", "-1", "8", "9", "88", "99"])
+"""Numbers that forms write for a question not answered."""
+_SPLITS = frozenset({"set", "split", "subset", "partition", "phase", "usage", "stage", "mode"})
+Wrong = Mapping[str, np.ndarray]
+
+
+def same_words(columns: Sequence[Column]) -> list[Column]:
+    """Columns of text of which each shares half of its words with another: several names of an image, a column each."""
+    if len(columns) < 2:
+        return []
+    words = [{text_of(cell) for cell in column.present() if number(cell) is None} for column in columns]
+    several = len(set().union(*words)) > 1
+
+    def shares(mine: set[str], theirs: set[str]) -> bool:
+        return bool(mine) and 2 * len(mine & theirs) >= min(len(mine), len(theirs)) > 0
+
+    return [
+        column
+        for i, column in enumerate(columns)
+        if several
+        and len(keys_of(column)) > 1
+        and len(words[i]) == len(column.present())
+        and any(shares(words[i], other) for j, other in enumerate(words) if j != i)
+    ]
+
+
+def is_split(column: Column) -> bool:
+    """Whether a column likely says the split: numbers or a word for one under such a name, or words for several."""
+    texts = [text_of(cell) for cell in column.present()]
+    named = column.name.strip().casefold() in _SPLITS
+    words = {split for split in map(of_cell, texts) if split}
+    return len(words) > 1 or (named and (bool(words) or bool(numbered_splits(texts))))
+
+
+def is_parted(column: Column) -> bool:
+    """Whether cells are names with a mark between them that stand in other cells too."""
+    texts = [text_of(cell) for cell in column.present()]
+    for mark in ";|,":
+        parts = [part.strip() for text in texts for part in text.split(mark)]
+        if len(parts) > len(texts) and len(set(parts)) < len(parts) and all(number(t) is None for t in texts):
+            return True
+    return False
+
+
+def is_numbered(column: Column) -> bool:
+    """Whether cells are three or more whole numbers from 0 or 1 on, as numbers of classes are."""
+    numbers = sorted(number(cell) if number(cell) is not None else -1.0 for cell in column.present())
+    return (
+        len(numbers) > 2 and numbers[0] in (0, 1) and numbers == [numbers[0] + i for i in range(len(numbers))]
+    )
+
+
+def is_count(column: Column) -> bool:
+    """Whether cells are few whole numbers from 0 on."""
+    cells = column.present()
+    if len(cells) > MOST_COUNTS or is_metadata(column.name):
+        return False
+    numbers = [number(cell) for cell in cells]
+    return 0.0 in numbers and all(n is not None and n >= 0 and n == int(n) for n in numbers)
+
+
+def minus_unclear(bad: Sequence[Column], wrong: Wrong) -> bool:
+    return all(number(cell) == -1 for column in bad for cell in wrong_cells(column, wrong))
+
+
+def pair_of(bad: Sequence[Column], wrong: Wrong, columns: Sequence[Column]) -> list[Column]:
+    """Columns that spell two states by the same two texts, which is how 1 and 2, or two words, are told apart.
+
+    Two words count only where no column holds usual states or where several columns share them: `Sex` alone among
+    columns of 0 and 1 is no label of that table.
+    """
+    sets: dict[frozenset[str], list[Column]] = {}
+    for column in bad:
+        texts = two_texts(column, wrong)
+        if len(texts) == 2:
+            sets.setdefault(texts, []).append(column)
+    if not sets:
+        return []
+    texts, members = max(sets.items(), key=lambda item: len(item[1]))
+    numeric = all(number(text) is not None for text in texts)
+    clean = [column for column in columns if not len(wrong[column.name]) and column.present()]
+    subsets = [c for c in clean if keys_of(c) <= texts]
+    if len(clean) > len(subsets) or not (numeric or len(members) > 1 or len(columns) == 1):
+        return []
+    near = [c for c in bad if c not in members and _all_but_few(c, texts)]
+    return [*members, *near]
+
+
+def two_texts(column: Column, wrong: Wrong) -> frozenset[str]:
+    """Texts of a column, without those for unknown where more are left otherwise and not they alone are wrong."""
+    texts = frozenset(keys_of(column))
+    odd = {column.keys[place] for place in wrong[column.name].tolist()}
+    for open_texts in (_DOUBTS, _DOUBTS | _CODES, _DOUBTS | _CODES | _rare_numbers(column)):
+        left = texts - open_texts
+        if len(left) == 2 < len(texts) <= 4 and not odd <= open_texts:
+            return left
+    return texts - _DOUBTS if len(texts) > 2 and not odd <= _DOUBTS else texts
+
+
+def _rare_numbers(column: Column) -> set[str]:
+    """Whole numbers other than 0 and 1 that stand in few rows."""
+    rows: dict[str, int] = {}
+    for place in np.flatnonzero(column.filled).tolist():
+        rows[column.keys[place]] = rows.get(column.keys[place], 0) + int(column.counts[place])
+    most = STRAY * sum(rows.values())
+    return {
+        key for key, count in rows.items() if count <= most and (number(key) or 0.5) % 1 == 0 and key != "1"
+    }
+
+
+def keys_of(column: Column) -> set[str]:
+    """Texts of the cells that are not blank, alike where cells are."""
+    return {column.keys[place] for place in np.flatnonzero(column.filled).tolist()}
+
+
+def texts_of(column: Column) -> dict[str, str]:
+    """The last text of each of `keys_of` as it is written."""
+    return {
+        column.keys[place]: text_of(column.cells[place]) for place in np.flatnonzero(column.filled).tolist()
+    }
+
+
+def _all_but_few(column: Column, texts: frozenset[str]) -> bool:
+    """Whether a column holds the two texts, or one, and 0 or another number for a question not answered."""
+    keys = keys_of(column)
+    return bool(keys & texts) and keys - texts <= {"0", *_DOUBTS, *_CODES, *_rare_numbers(column)}
+
+
+def is_stray(column: Column, wrong: Wrong, stated: bool) -> bool:
+    """Whether the wrong cells are few beside usual states, or a single text beside both 0 and 1 or stated ones."""
+    known = column.filled.copy()
+    known[wrong[column.name]] = False
+    cells = wrong_cells(column, wrong)
+    rows, total = int(column.counts[wrong[column.name]].sum()), int(column.counts[column.filled].sum())
+    both = stated or {number(column.cells[i]) for i in np.flatnonzero(known).tolist()} >= {0.0, 1.0}
+    texts = [number(cell) is None or stated for cell in cells]
+    few = rows <= max(1, STRAY * total)
+    return bool(known.any()) and ((few and len(cells) <= 5) or (both and len(cells) == 1 and all(texts)))
+
+
+def is_words(column: Column) -> bool:
+    cells = column.present()
+    rows = int(column.counts[column.filled].sum())
+    few = 2 <= len(keys_of(column)) <= MOST_WORDS and rows >= 2 * len(cells)
+    return few and all(number(c) is None and isinstance(c, str) and len(c) <= 40 for c in cells)
+
+
+def is_mark(text: str) -> bool:
+    return len(text) == 1 or text.casefold() in ("yes", "true", "ja", "oui", "si", "ok", "checked")
+
+
+def looks_free(name: str) -> bool:
+    return name.casefold() in ("note", "notes", "comment", "comments", "remark", "remarks", "description")
+
+
+def wrong_cells(column: Column, wrong: Wrong) -> list[Any]:
+    """The distinct cells of a column that are no states."""
+    return [column.cells[place] for place in wrong[column.name].tolist()]
