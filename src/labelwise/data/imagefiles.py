@@ -65,8 +65,8 @@ class FolderFiles:
 
 
 def _some(names: list[str]) -> str:
-    """Up to five distinct names."""
-    distinct = list(dict.fromkeys(names))
+    """Up to five distinct names, by the alphabet."""
+    distinct = sorted(set(names))
     return ", ".join(distinct[:5]) + (", ..." if len(distinct) > 5 else "")
 
 
