@@ -171,5 +171,5 @@ def test_what_systems_leave_behind_is_passed_over_and_told(run_folder: Path, fol
     (folder / "__MACOSX").mkdir()
     found = command("predict", run_folder, folder, "--json", "--workers", "0")
     assert [line["image"] for line in _lines(found)] == _names(folder)
-    assert "note: 2 hidden or system files and folders were left out: __MACOSX." in found.err
+    assert "note: 2 hidden or system files and folders were left out: ._train0.jpg, __MACOSX." in found.err
     assert "note: 1 files that are no images by their suffix were left out: labels.csv." in found.err

@@ -52,7 +52,8 @@ def test_reader_and_predictions_take_the_same_files(folder: Path) -> None:
     assert sorted(ours) == find_images([str(folder)], notes)
     assert len(ours) == 4
     assert data.labels.names == ("cat", "dog")
-    assert notes == ["7 hidden or system files and folders were left out: $RECYCLE.BIN."]
+    shown = "$RECYCLE.BIN, ._1.jpg, ._4.jpg, .ipynb_checkpoints, @eaDir, ..."
+    assert notes == [f"7 hidden or system files and folders were left out: {shown}."]
     assert notes[0] in data.notes
 
 

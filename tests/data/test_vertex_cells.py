@@ -23,7 +23,7 @@ def written(folder: Path, photo: Photo, text: str) -> str:
 @pytest.mark.parametrize("cell", ["dog#person", "dog|cat", "dog;cat", "dog; cat"])
 def test_a_cell_of_several_names_is_refused(tmp_path: Path, photo: Photo, cell: str) -> None:
     source = written(tmp_path, photo, f"gs://b/0.jpg,{cell}\ngs://b/1.jpg,dog\n")
-    with pytest.raises(LabelwiseError, match="line 1: .*may be several names.*a cell for each label"):
+    with pytest.raises(LabelwiseError, match=r"line 1: .*may be several names.*a cell for each label"):
         read(source)
 
 

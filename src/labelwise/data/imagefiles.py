@@ -61,7 +61,13 @@ class FolderFiles:
             ("files that are no images by their suffix", self.others),
             ("hidden or system files and folders", self.clutter),
         )
-        return [f"{len(names):,} {kind} were left out: {names[0]}." for kind, names in kinds if names]
+        return [f"{len(names):,} {kind} were left out: {_some(names)}." for kind, names in kinds if names]
+
+
+def _some(names: list[str]) -> str:
+    """Up to five distinct names, by the alphabet."""
+    distinct = sorted(set(names))
+    return ", ".join(distinct[:5]) + (", ..." if len(distinct) > 5 else "")
 
 
 def is_image_name(name: str) -> bool:

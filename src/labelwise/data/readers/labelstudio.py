@@ -123,9 +123,9 @@ def _without_spare_blanks(items: Sequence[ImageLabels]) -> list[int]:
 
 
 def _with_splits(
-    items: Sequence[ImageLabels], answers: Sequence[Answer], notes: list[str]
-) -> tuple[Sequence[ImageLabels], np.ndarray | None]:
-    """The items with the splits that their tasks hold, and a code of each one's group, as our writer puts them there."""
+    items: list[ImageLabels], answers: Sequence[Answer], notes: list[str]
+) -> tuple[list[ImageLabels], np.ndarray | None]:
+    """The items with the splits that their tasks hold, and a code of each one's group; our writer puts them there."""
     splits = [answer.fields.get("split") for answer in answers]
     if tells_splits(splits, least=1):
         notes.append("The key 'split' of the tasks holds names of splits, and is taken for that.")

@@ -26,6 +26,7 @@ from labelwise.data.readers import (
 )
 from labelwise.data.readers.coco_layout import is_coco_file, is_coco_folder
 from labelwise.data.readers.exports import refuse_archive
+from labelwise.data.readers.likely_tables import OF_SPLITS, may_hold_labels, tables_of_splits
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.split_names import canonical, split_in_name
 from labelwise.data.readers.voc_layout import is_voc_folder
@@ -122,7 +123,7 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
             f"{path!r}, which does not exist", f"a path, or one of {listed} before it", "check the path"
         )
     rules = (*RULES, *more)
-    kind = next((rule.kind for rule in rules if rule.holds(place)), None)
+    kind = _kind_of(place, rules)
     if kind is not None:
         return kind, path
     if place.is_file():
@@ -134,13 +135,27 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
     if table is not None:
         return table
     _refuse_outer(place, path, rules)
-    return _label_folders(place, path, listed)
+    try:
+        return _label_folders(place, path, listed)
+    except LabelwiseError:
+        parted = tables_of_splits(place, lambda file: _kind_of(file, rules))
+        if parted is None:
+            raise
+        raise LabelwiseError(
+            f"{path!r}, a folder with a table in each folder of a split",
+            "the tables by their names",
+            f"name them: {parted}",
+        ) from None
+
+
+def _kind_of(path: Path, rules: Sequence[Rule]) -> str | None:
+    return next((rule.kind for rule in rules if rule.holds(path)), None)
 
 
 def _refuse_outer(folder: Path, path: str, rules: Sequence[Rule]) -> None:
     """A folder that holds a data set in a folder of its own is not that data set, but near it."""
     for inner in sorted(f for f in folder.iterdir() if f.is_dir() and not is_clutter(f.name)):
-        kind = next((rule.kind for rule in rules if rule.holds(inner)), None)
+        kind = _kind_of(inner, rules)
         if kind is not None:
             raise LabelwiseError(
                 f"{path!r}, a folder of no kind that is known, which holds one that is",
@@ -153,7 +168,7 @@ def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tu
     """The only table of a folder; `None` where there is none."""
     files = sorted(f for f in folder.iterdir() if f.is_file() and not is_clutter(f.name))
     files = [f for f in files if f.suffix.lower() in TABLES]
-    known = [(rule.kind, f) for f in files for rule in [next((r for r in rules if r.holds(f)), None)] if rule]
+    known = [(kind, f) for f in files if (kind := _kind_of(f, rules)) is not None]
     if len(known) == 1:
         return known[0][0], str(known[0][1])
     if known:
@@ -161,10 +176,15 @@ def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tu
         kind, first = known[0]
         if _are_splits(known):
             return kind, ",".join(str(f) for _, f in known)
+        likely = [table for table in known if may_hold_labels(table)]
+        example = "" if len(likely) == 1 else "for example "
+        kind, first = (likely or known)[0]
         raise LabelwiseError(
             f"{path!r}, a folder with {len(known)} tables: {names}",
             "one table, or one for each split whose name says train, val or test",
-            f"name the table, for example {kind}:{first}",
+            f"name the table, {example}{kind}:{first}"
+            if likely
+            else "name the table of the labels, as KIND:FILE",
         )
     return None
 
@@ -174,7 +194,7 @@ def _are_splits(tables: Sequence[tuple[str, Path]]) -> bool:
     kind, first = tables[0]
     splits = {split_in_name(file.stem) for _, file in tables}
     return (
-        kind in ("csv", "parquet", "jsonl")
+        kind in OF_SPLITS
         and {other for other, _ in tables} == {kind}
         and None not in splits
         and len(splits) == len(tables)

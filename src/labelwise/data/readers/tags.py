@@ -62,8 +62,8 @@ def read(source: Source) -> Dataset:
 
     Raises:
         WouldLose: for texts without an image.
-        LabelwiseError: for texts of numbers or sentences, not in UTF-8, or that two images share, and for tags that are no
-            plain names.
+        LabelwiseError: for texts of numbers or sentences, not in UTF-8, or that two images share, and for tags
+            that are no plain names.
     """
     root = source_folder(source, "a folder of images with texts of tags")
     suffix = "." + source.options.get("suffix", ".txt").strip().lstrip(".").lower()
