@@ -67,7 +67,7 @@ def is_parted(column: Column) -> bool:
 
 def is_numbered(column: Column) -> bool:
     """Whether cells are three or more whole numbers from 0 or 1 on, as numbers of classes are."""
-    numbers = sorted(number(cell) if number(cell) is not None else -1.0 for cell in column.present())
+    numbers = sorted(-1.0 if (value := number(cell)) is None else value for cell in column.present())
     return (
         len(numbers) > 2 and numbers[0] in (0, 1) and numbers == [numbers[0] + i for i in range(len(numbers))]
     )
