@@ -94,6 +94,7 @@ def is_count(column: Column) -> bool:
 
 
 def minus_unclear(bad: Sequence[Column], wrong: Wrong) -> bool:
+    """Whether -1 is all that is wrong with these columns."""
     return all(number(cell) == -1 for column in bad for cell in wrong_cells(column, wrong))
 
 
@@ -175,6 +176,7 @@ def is_stray(column: Column, wrong: Wrong, stated: bool) -> bool:
 
 
 def is_words(column: Column) -> bool:
+    """Whether a column holds few words, each in several rows."""
     cells = column.present()
     rows = int(column.counts[column.filled].sum())
     few = len(cells) <= MOST_WORDS and len(keys_of(column)) >= 2 and rows >= 2 * len(cells)
@@ -182,10 +184,12 @@ def is_words(column: Column) -> bool:
 
 
 def is_mark(text: str) -> bool:
+    """Whether a text is a single mark, or a word that ticks a box."""
     return len(text) == 1 or text.casefold() in ("yes", "true", "ja", "oui", "si", "ok", "checked")
 
 
 def looks_free(name: str) -> bool:
+    """Whether a column is for free text, by its name."""
     return name.casefold() in ("note", "notes", "comment", "comments", "remark", "remarks", "description")
 
 
