@@ -106,7 +106,7 @@ def test_a_troubled_source(troubled: str) -> None:
         "1 of 7 image files missing",
         "2 images cannot be read",
         "2 groups of copies or near copies in several splits",
-        "1 labels have no positive in train: dog.",
+        "1 label has no positive in train: dog.",
     ):
         assert part in told
 
@@ -120,7 +120,7 @@ def test_spread_groups_are_a_problem(tmp_path: Path, photo: Photo) -> None:
     for i in range(3):
         photo(tmp_path / f"{i}.jpg", seed=i)
     source = write(tmp_path, "image,split,group,cat\n0.jpg,train,p,1\n1.jpg,test,p,1\n2.jpg,test,q,0\n")
-    assert check(source).problems == ["1 groups are spread over several splits."]
+    assert check(source).problems == ["1 group is spread over several splits."]
 
 
 def test_close_pairs_by_a_slow_loop() -> None:
@@ -225,9 +225,9 @@ def test_what_a_check_cannot_know_is_said(tmp_path: Path, photo: Photo) -> None:
     assert "nothing is lost" not in printed
 
     some = write(tmp_path, head + "".join(f"{i}.jpg,{s},{i % 2},-1,{int(i > 2)}\n" for s, i in whole))
-    doubts = check(some + "?unknown=-1", near=False).doubts
-    assert any("cow cannot be judged in val" in doubt for doubt in doubts)
-    assert any("The options unknown=-1 were taken at their word." in doubt for doubt in doubts)
+    report = check(some + "?unknown=-1", near=False)
+    assert any("cow cannot be judged in val" in doubt for doubt in report.doubts)
+    assert "Read as told: unknown=-1." in report.notes
 
     sound = write(tmp_path, head + "".join(f"{i}.jpg,{s},{i % 2},{1 - i % 2},{i % 2}\n" for s, i in whole))
     assert check(sound, near=False).doubts == []

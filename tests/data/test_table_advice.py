@@ -126,3 +126,23 @@ def test_a_mark_in_both_cases_is_one(table: Table) -> None:
     assert "add ?present=x if" in refusal(table, columns)
     data = table(columns, "?present=x&blank=negative")
     assert data.values[:3].tolist() == [[1, 0], [1, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("column", ["patient_id", "PatientID", "subject_id", "person", "photographer"])
+@pytest.mark.parametrize("of", ["p{}", "{}"])
+def test_a_person_is_a_group(table: Table, column: str, of: str) -> None:
+    columns: Columns = {
+        column: [of.format(10 + i // 2) for i in range(ROWS)],
+        "cat": [0, 1],
+        "age": [30, 41, 52],
+    }
+    assert f"?group={column}&ignore=age" in refusal(table, columns)
+    data = table(columns, f"?group={column}&ignore=age")
+    assert data.group is not None
+    assert len(set(data.group.tolist())) == ROWS // 2
+
+
+def test_utf_16_without_its_mark_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("image,cat\na.jpg,1\n".encode("utf-16-le"))
+    with pytest.raises(LabelwiseError, match="UTF-16 without its mark"):
+        read(f"csv:{tmp_path / 't.csv'}")

@@ -40,7 +40,7 @@ def check(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Counts, balance, unreadable and repeated images, leaks; exit 1 if something would be lost or leaks.
+    """Counts, balance, unreadable and repeated images, leaks; exit 1 if a problem is listed.
 
     Example: labelwise data check csv:labels.csv
     """
@@ -125,6 +125,7 @@ def pack(
     import json
     import time
 
+    from labelwise.data.check import counted
     from labelwise.data.pack import pack as write_store
     from labelwise.data.readers import read
 
@@ -142,7 +143,7 @@ def pack(
         for row in bad:
             typer.echo(f"{row['image']}: {row['reason']}", err=True)
         again = f", {told.kept:,} of them by an earlier run" if told.kept else ""
-        typer.echo(f"{told.rows:,} images{again}, {told.bytes / 1e6:,.1f} MB, {seconds:.1f} s")
+        typer.echo(f"{counted(told.rows, 'image')}{again}, {told.bytes / 1e6:,.1f} MB, {seconds:.1f} s")
         typer.echo(f"written: {out}; use it as packed:{out}")
     if bad:
         raise typer.Exit(1)
@@ -166,6 +167,7 @@ def complete(
     import json
     from collections import Counter
 
+    from labelwise.data.check import counted
     from labelwise.data.complete import apply_corrections, read_audit, write_corrected
     from labelwise.data.readers import read
 
@@ -178,7 +180,7 @@ def complete(
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
     by = ", ".join(f"{count:,} by {name}" for name, count in counts.most_common())
-    typer.echo(f"{len(changes):,} cells changed" + (f": {by}" if by else ""))
+    typer.echo(f"{counted(len(changes), 'cell')} changed" + (f": {by}" if by else ""))
     typer.echo(f"written: {out} and {told}")
 
 
@@ -227,9 +229,11 @@ def _print_written(data: Dataset, out: Path, as_json: bool) -> None:
 def _print_report(report: CheckReport) -> None:
     from rich.console import Console
 
+    from labelwise.data.check import counted
+
     console = Console(highlight=False, soft_wrap=True)
     show = console.print if console.is_terminal else lambda text: typer.echo(text)
-    show(f"{report.source}: {report.rows_before:,} rows, {report.rows_after:,} images kept")
+    show(f"{report.source}: {counted(report.rows_before, 'row')}, {counted(report.rows_after, 'image')} kept")
     show("splits: " + (", ".join(f"{name} {count:,}" for name, count in report.splits.items()) or "none"))
     _print_balance(report, console)
     show(
@@ -256,9 +260,11 @@ def _print_report(report: CheckReport) -> None:
     for problem in report.problems:
         show(f"problem: {problem}")
     if report.problems:
-        show(f"{len(report.problems)} problems")
+        show(counted(len(report.problems), "problem"))
     elif report.doubts:
-        show(f"no image is lost and none leaks; {len(report.doubts)} doubts that only you can settle")
+        show(
+            f"no image is lost and none leaks; {counted(len(report.doubts), 'doubt')} that only you can settle"
+        )
     else:
         show("nothing is lost and nothing leaks")
 

@@ -22,7 +22,7 @@ from labelwise.data.fingerprints import ranges
 from labelwise.data.implied import contradictions
 from labelwise.data.readers import labels_without_training, read, resolve
 from labelwise.data.readers.name_doubts import few
-from labelwise.data.source import WouldLose
+from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
 Tick = Callable[[int], None]
@@ -43,7 +43,7 @@ class LabelBalance:
 class CheckReport:
     """All findings; `problems` are what would be lost, leak or fail, `notes` what the reader decided.
 
-    `doubts` are what the data alone cannot tell: labels that no figure can judge, options taken at their word.
+    `doubts` are what the data alone cannot tell, such as labels that no figure can judge.
     `contradictions` are images whose labels break a rule of the label set, each with the rule.
     """
 
@@ -126,14 +126,15 @@ def check(
     lost = labels_without_training(data)
     unreadable = [(data.image_id(row), reason) for row, reason in sorted(bad.items())]
     if unreadable:
-        problems.append(f"{len(unreadable):,} images cannot be read: {unreadable[0][1]}")
+        problems.append(f"{counted(len(unreadable), 'image')} cannot be read: {unreadable[0][1]}")
     if leaks:
-        groups = "1 group" if len(leaks) == 1 else f"{len(leaks):,} groups"
-        problems.append(f"{groups} of copies or near copies in several splits.")
+        problems.append(f"{counted(len(leaks), 'group')} of copies or near copies in several splits.")
     if parted:
-        problems.append(f"{parted:,} groups are spread over several splits.")
+        are = "is" if parted == 1 else "are"
+        problems.append(f"{counted(parted, 'group')} {are} spread over several splits.")
     if lost:
-        problems.append(f"{len(lost):,} labels have no positive in train: {few(lost)}.")
+        have = "has" if len(lost) == 1 else "have"
+        problems.append(f"{counted(len(lost), 'label')} {have} no positive in train: {few(lost)}.")
     broken = [(data.image_id(c.row), c.reason) for c in contradictions(data)] if data.labels.rules else []
     counts = _counted(data)
     together, unpaired = commonest_pairs(data, counts.positive)
@@ -152,15 +153,36 @@ def check(
         near=None if alike is None else [names[id(rows)] for rows in _only_near(alike, exact)],
         leaks=[names[id(rows)] for rows in leaks],
         contradictions=broken,
-        notes=[*data.notes, *_dark_note(dark), *unpaired],
-        doubts=[*_broken_doubt(broken), *doubts_of(data, resolve(text).options)],
+        notes=[*data.notes, *_told(resolve(text)), *_dark_note(dark), *unpaired],
+        doubts=[*_broken_doubt(broken), *doubts_of(data)],
         problems=problems,
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with what it counts.
+
+    >>> counted(1, "image"), counted(2000, "image")
+    ('1 image', '2,000 images')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _told(source: Source) -> list[str]:
+    """A sentence on the options, which say what the files themselves do not."""
+    stated = "&".join(f"{name}={value}" for name, value in source.options.items())
+    return [f"Read as told: {stated}."] if stated else []
+
+
 def _broken_doubt(broken: Sequence[tuple[str, str]]) -> list[str]:
-    images = "1 image has" if len(broken) == 1 else f"{len(broken):,} images have"
-    return [f"{images} labels that contradict the rules: correct the labels or the rules."] if broken else []
+    have = "has" if len(broken) == 1 else "have"
+    return (
+        [
+            f"{counted(len(broken), 'image')} {have} labels that contradict the rules: correct the labels or the rules."
+        ]
+        if broken
+        else []
+    )
 
 
 def _unreadable(data: Dataset, decode: bool, tick: Tick, dark: list[str]) -> list[tuple[int, str]]:

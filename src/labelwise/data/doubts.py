@@ -1,8 +1,8 @@
-"""What a file cannot tell of itself: labels that no figure can judge, and what the reader had to assume."""
+"""What a file cannot tell of itself: labels that no figure can judge."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,13 +12,8 @@ from labelwise.data.readers.name_doubts import few
 BLOCK = 65536  # rows
 
 
-def doubts_of(data: Dataset, options: Mapping[str, str]) -> list[str]:
-    """A sentence on each thing that a check cannot decide from the data alone.
-
-    Args:
-        data: what was read.
-        options: the options of its SOURCE, which say what the file itself does not.
-    """
+def doubts_of(data: Dataset) -> list[str]:
+    """A sentence on each thing that a check cannot decide from the data alone."""
     positive, negative = known_counts(data, np.arange(len(data)))
     names = data.labels.names
     sentences = []
@@ -43,9 +38,6 @@ def doubts_of(data: Dataset, options: Mapping[str, str]) -> list[str]:
         sentences += _listed(
             names, blind, f"cannot be judged in {split}, which lacks a positive or a negative of it"
         )
-    if options:
-        stated = "&".join(f"{name}={value}" for name, value in options.items())
-        sentences.append(f"The options {stated} were taken at their word.")
     return sentences
 
 

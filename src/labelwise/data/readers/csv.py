@@ -215,6 +215,10 @@ def _parsed(file: Path, body: io.BytesIO, **options: Any) -> pa.Table:
 def _table(file: Path, text: str, delimiter: str) -> pa.Table:
     if not text.strip():
         raise LabelwiseError(f"{file}, an empty file", "a header and one row per image", "check the file")
+    if 3 * text.count("\x00") > len(text):
+        raise LabelwiseError(
+            f"{file}, likely UTF-16 without its mark", "a text table in UTF-8", "save it as UTF-8"
+        )
     if "\x00" in text:
         raise LabelwiseError(f"{file}, a file with zero bytes", "a text table", "check the file")
     ragged: list[arrow_csv.InvalidRow] = []

@@ -17,6 +17,7 @@ from labelwise.data.readers.state_kinds import (
     is_mark,
     is_numbered,
     is_parted,
+    is_person,
     is_split,
     is_stray,
     is_words,
@@ -80,7 +81,7 @@ def no_states(
     ignore = f"ignore={listed([*before, *(column.name for column in others)])}"
     kept = len(columns) - len(others)
     if threes:
-        usual = any(not len(wrong[column.name]) and column.present() for column in columns)
+        usual = any(not len(wrong[column.name]) and "0" in keys_of(column) for column in columns)
         advice.append(_threes_advice(threes, f"&{ignore}" if others else "", usual))
     if pair:
         advice.append(_pair_advice(pair, strays, wrong, ignore if others else ""))
@@ -116,7 +117,18 @@ def no_states(
             f"if {splits[0].name} says the split, add ?split={listed([splits[0].name])}"
             + (f"&ignore={left}" if left else "")
         )
-    words = [column for column in others if column in plain and column not in same and is_words(column)]
+    persons = [column for column in others if is_person(column)]
+    if persons:
+        left = listed([*before, *(c.name for c in others if c is not persons[0])])
+        advice.append(
+            f"add ?group={listed([persons[0].name])}{f'&ignore={left}' if left else ''} to keep the images of one "
+            f"{persons[0].name} in one split"
+        )
+    words = [
+        column
+        for column in others
+        if column not in persons and column in plain and column not in same and is_words(column)
+    ]
     if words:
         some = few([column.name for column in words], 3)
         advice.append(
@@ -146,7 +158,12 @@ def _marks_advice(columns: Sequence[Column]) -> list[str]:
     found: dict[str, list[Column]] = {}
     for column in columns:
         marks = column.present()
-        if len(keys_of(column)) == 1 and number(marks[0]) is None and is_mark(text_of(marks[0])):
+        if (
+            len(marks) <= 2
+            and len(keys_of(column)) == 1
+            and number(marks[0]) is None
+            and is_mark(text_of(marks[0]))
+        ):
             found.setdefault(text_of(marks[0]).casefold(), []).append(column)
     return [
         f"{_names(marked)}: add ?absent={listed([text])} if that means absent"

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 STRAY = 0.1
 """Largest share of a label column's cells that are taken for slips rather than for another kind of column."""
 MOST_WORDS = 30
+LOOKED_AT = 1000  # cells that show whether names stand in them
 MOST_COUNTS = 12
 _DOUBTS = UNANSWERED | {"-", "–", ".", "u"}
 """Texts that stand for `unknown` beside two states."""
 _CODES = frozenset(["-99", "-9", "-8", "-1", "8", "9", "88", "99"])
 """Numbers that forms write for a question not answered."""
 _SPLITS = frozenset({"set", "split", "subset", "partition", "phase", "usage", "stage", "mode"})
+_PERSONS = frozenset({"patient", "subject", "person", "photographer"})
 Wrong = Mapping[str, np.ndarray]
 
 
@@ -41,7 +43,7 @@ def same_words(columns: Sequence[Column]) -> list[Column]:
         column
         for i, column in enumerate(columns)
         if several
-        and len(keys_of(column)) > 1
+        and (len(words[i]) > 2 or len(keys_of(column)) > 1)
         and len(words[i]) == len(column.present())
         and any(shares(words[i], other) for j, other in enumerate(words) if j != i)
     ]
@@ -49,15 +51,24 @@ def same_words(columns: Sequence[Column]) -> list[Column]:
 
 def is_split(column: Column) -> bool:
     """Whether a column likely says the split: numbers or a word for one under such a name, or words for several."""
+    if int(column.filled.sum()) > MOST_WORDS:
+        return False
     texts = [text_of(cell) for cell in column.present()]
     named = column.name.strip().casefold() in _SPLITS
     words = {split for split in map(of_cell, texts) if split}
     return len(words) > 1 or (named and (bool(words) or bool(numbered_splits(texts))))
 
 
+def is_person(column: Column) -> bool:
+    """Whether a column says by its name who is on the image or took it, and some stand on several images."""
+    rows = int(column.counts[column.filled].sum())
+    name = "".join(letter for letter in column.name.casefold() if letter.isalnum())
+    return name.removesuffix("id") in _PERSONS and rows > len(column.present())
+
+
 def is_parted(column: Column) -> bool:
     """Whether cells are names with a mark between them that stand in other cells too."""
-    texts = [text_of(cell) for cell in column.present()]
+    texts = [text_of(cell) for cell in column.present()[:LOOKED_AT]]
     for mark in ";|,":
         parts = [part.strip() for text in texts for part in text.split(mark)]
         if len(parts) > len(texts) and len(set(parts)) < len(parts) and all(number(t) is None for t in texts):
@@ -67,7 +78,7 @@ def is_parted(column: Column) -> bool:
 
 def is_numbered(column: Column) -> bool:
     """Whether cells are three or more whole numbers from 0 or 1 on, as numbers of classes are."""
-    numbers = sorted(number(cell) if number(cell) is not None else -1.0 for cell in column.present())
+    numbers = sorted(-1.0 if (value := number(cell)) is None else value for cell in column.present())
     return (
         len(numbers) > 2 and numbers[0] in (0, 1) and numbers == [numbers[0] + i for i in range(len(numbers))]
     )
@@ -83,6 +94,7 @@ def is_count(column: Column) -> bool:
 
 
 def minus_unclear(bad: Sequence[Column], wrong: Wrong) -> bool:
+    """Whether -1 is all that is wrong with these columns."""
     return all(number(cell) == -1 for column in bad for cell in wrong_cells(column, wrong))
 
 
@@ -113,6 +125,8 @@ def two_texts(column: Column, wrong: Wrong) -> frozenset[str]:
     """Texts of a column, without those for unknown where more are left otherwise and not they alone are wrong."""
     texts = frozenset(keys_of(column))
     odd = {column.keys[place] for place in wrong[column.name].tolist()}
+    if len(texts) > MOST_WORDS:
+        return texts
     for open_texts in (_DOUBTS, _DOUBTS | _CODES, _DOUBTS | _CODES | _rare_numbers(column)):
         left = texts - open_texts
         if len(left) == 2 < len(texts) <= 4 and not odd <= open_texts:
@@ -162,17 +176,20 @@ def is_stray(column: Column, wrong: Wrong, stated: bool) -> bool:
 
 
 def is_words(column: Column) -> bool:
+    """Whether a column holds few words, each in several rows."""
     cells = column.present()
     rows = int(column.counts[column.filled].sum())
-    few = 2 <= len(keys_of(column)) <= MOST_WORDS and rows >= 2 * len(cells)
+    few = len(cells) <= MOST_WORDS and len(keys_of(column)) >= 2 and rows >= 2 * len(cells)
     return few and all(number(c) is None and isinstance(c, str) and len(c) <= 40 for c in cells)
 
 
 def is_mark(text: str) -> bool:
+    """Whether a text is a single mark, or a word that ticks a box."""
     return len(text) == 1 or text.casefold() in ("yes", "true", "ja", "oui", "si", "ok", "checked")
 
 
 def looks_free(name: str) -> bool:
+    """Whether a column is for free text, by its name."""
     return name.casefold() in ("note", "notes", "comment", "comments", "remark", "remarks", "description")
 
 
