@@ -23,10 +23,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/labelwise demo --out runs/demo
 
-# The whole suite, a worker a core, each with one thread; nothing in it asks the network. Compiled files are kept,
-# whatever the shell says: the suite starts some hundred processes, and each would compile the package anew.
+# The whole suite; nothing in it asks the network. Each worker has one thread, and there is one more than cores, for
+# some tests wait. Compiled files are kept, whatever the shell says: the suite starts some hundred processes, and each
+# would compile the package anew.
+WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 test: setup
-	PYTHONDONTWRITEBYTECODE= HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	PYTHONDONTWRITEBYTECODE= HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lint: setup
 	$(BIN)/ruff format .
