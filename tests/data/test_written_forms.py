@@ -201,6 +201,9 @@ def test_a_column_of_splits_under_another_name(folder: Path, name: str) -> None:
 
 def test_splits_called_by_numbers_are_noted(folder: Path) -> None:
     data = table(folder, {"split": [0, 1] * 4, **states("0", "1")})
+    assert data.splits() == {"train": 4, "val": 4}
+    assert any("0 is train" in note and "1 is val" in note for note in data.notes)
+    data = table(folder, {"split": [5, 7] * 4, **states("0", "1")})
     assert any("No split is called train" in note for note in data.notes)
 
 
