@@ -30,6 +30,13 @@ def ladder(run: RunRecord) -> list[dict[str, str]]:
     return [_row(stage, stage["stage"] in kept) for stage in stages]
 
 
+def _fate(stage: Mapping[str, Any]) -> str:
+    """What became of a stage that is not the chosen one."""
+    if stage["chosen"]:
+        return "replaced"
+    return "worse" if stage["high"] < 0 else "not better beyond noise"
+
+
 def _row(stage: Mapping[str, Any], kept: bool) -> dict[str, str]:
     if "left_out" in stage:
         told = {"seconds": "", "map": "", "gain": ""}
@@ -43,5 +50,5 @@ def _row(stage: Mapping[str, Any], kept: bool) -> dict[str, str]:
         "seconds": f"{stage['seconds']:.0f}",
         "map": percent(stage["val_mAP"]),
         "gain": gain,
-        "fate": "chosen" if kept else "replaced" if stage["chosen"] else "not better beyond noise",
+        "fate": "chosen" if kept else _fate(stage),
     }
