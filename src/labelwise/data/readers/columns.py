@@ -145,9 +145,11 @@ def _refuse_idle(source: Source, options: Sequence[str], wanted: str) -> None:
 
 def _without_words(table: pa.Table, roles: Roles, source: Source) -> Source:
     """The source for the other columns: without the texts for unknown that stand in columns of words alone."""
+    given = source.names("unknown")
+    if not given or not roles.classes:
+        return source
     words = [cell for name in roles.classes for cell in Column.of(name, table[name]).present()]
     states = [cell for name in roles.states for cell in Column.of(name, table[name]).present()]
-    given = source.names("unknown")
     left = [e for e in given if any(same(c, e) for c in states) or not any(same(c, e) for c in words)]
     if left == given:
         return source
