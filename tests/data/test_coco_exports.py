@@ -122,7 +122,7 @@ def test_files_that_name_no_split_say_so(tmp_path: Path, photo: Photo) -> None:
         photo(tmp_path / stem / f"{stem}.jpg", seed=i)
     data = read(f"coco:{tmp_path}")
     assert data.split_of is None
-    assert any("No name of 2 files tells a split" in note and "a/labels.json" in note for note in data.notes)
+    assert any("No name of 2 files names a split" in note and "a/labels.json" in note for note in data.notes)
     (tmp_path / "b").rename(tmp_path / "test")
     with pytest.raises(LabelwiseError, match=r"^a/labels.json beside files of named splits"):
         read(f"coco:{tmp_path}")

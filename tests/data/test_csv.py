@@ -124,6 +124,50 @@ def test_a_counting_first_column_is_left_out_and_said(folder: Path) -> None:
     assert any("only counts the rows" in note for note in data.notes)
 
 
+ROWS = [("a.jpg", "1", "0"), ("b.jpg", "0", "1"), ("c d.jpg", "1", "")]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    ("form", "note"),
+    [
+        ("{row}{mark}", "Every row ends with a delimiter that the header lacks."),
+        ("{n}{mark}{row}", "The first cell of each row is its name, without a column in the header."),
+        ('"{n}"{mark}{row}', "The first cell of each row is its name, without a column in the header."),
+    ],
+)
+def test_rows_one_cell_longer_than_the_header(folder: Path, mark: str, form: str, note: str) -> None:
+    rows = [form.format(row=mark.join(row), mark=mark, n=n) for n, row in enumerate(ROWS, 1)]
+    data = read_text(folder, "\n".join([mark.join(("image", "cat", "dog")), *rows]) + "\n")
+    assert note in data.notes
+    assert data.labels.names == ("cat", "dog")
+    assert data.images.to_pylist() == [row[0] for row in ROWS]
+    assert data.values.tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert data.known.tolist() == [[True, True], [True, True], [True, False]]
+
+
+def test_row_names_that_are_the_images(folder: Path) -> None:
+    """As R writes a data frame whose rows are named by their files."""
+    data = read_text(folder, '"cat","dog"\n' + "".join(f'"{name}",{a},{b}\n' for name, a, b in ROWS))
+    assert data.labels.names == ("cat", "dog")
+    assert data.images.to_pylist() == [row[0] for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "a.jpg,1,0,\nb.jpg,0,1\nc d.jpg,1,1\n",  # one row alone
+        "a.jpg,1,0,\nb.jpg,0,1,1\nc d.jpg,1,1,\n",  # a state in the further cell
+        "a.jpg,1,0,0,1\nb.jpg,0,1,1,1\nc d.jpg,1,1,0,1\n",
+        "7,a.jpg,1,0\n3,b.jpg,0,1\n4,c d.jpg,1,0\n",  # numbers that do not count the rows
+        "1,a.jpg,1,0\n2,b.jpg,0,1\nc d.jpg,1,0\n",
+    ],
+)
+def test_rows_of_another_length_are_refused(folder: Path, rows: str) -> None:
+    with pytest.raises(LabelwiseError, match="rows of another length"):
+        read_text(folder, "image,cat,dog\n" + rows)
+
+
 @pytest.mark.parametrize("mark", [";", "|", ","])
 def test_names_with_a_separator(folder: Path, mark: str) -> None:
     cells = [f"dog{mark} traffic light", "", f"cat{mark}dog{mark}"]

@@ -30,3 +30,19 @@ def test_the_field_of_names_is_named(tmp_path: Path, photo: Photo, option: str) 
     parquet.write_table(beside, tmp_path / "train.parquet")
     if not option:
         assert read(source).labels.names == ("cow", "owl")
+
+
+def test_the_field_of_names_in_lists_of_objects_is_named(tmp_path: Path, photo: Photo) -> None:
+    for number in range(2):
+        photo(tmp_path / f"{number}.jpg", seed=number)
+    objects = [
+        [{"category": "cat", "area": 2.0}, {"category": "dog", "area": 1.0}],
+        [{"category": "cat", "area": 3.0}],
+    ]
+    parquet.write_table(
+        pa.table({"image": ["0.jpg", "1.jpg"], "objects": objects}), tmp_path / "train.parquet"
+    )
+    source = f"parquet:{tmp_path / 'train.parquet'}"
+    with pytest.raises(LabelwiseError, match=r"add \?labels=objects\.category for the names"):
+        read(source)
+    assert read(f"{source}?labels=objects.category").values.tolist() == [[1, 1], [1, 0]]

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from labelwise.data.imagefiles import walk
 from labelwise.data.readers.coco_layout import AnnotationFile
 from labelwise.data.readers.files import image_folder
-from labelwise.data.readers.split_names import split_in_name
+from labelwise.data.readers.split_names import is_eval, split_in_name
 
 _SAMPLE = 40  # images looked up to choose a folder
 
@@ -63,8 +63,14 @@ def _folders(file: AnnotationFile, given: str | None) -> list[Path]:
         inner = next(walk(place)).folders
         folders.append(place)
         folders += [place / name for name in inner if name in words]
-        folders += [place / name for name in inner if file.split and split_in_name(name) == file.split]
+        folders += [place / name for name in inner if file.split and _of_split(name, file)]
     return list(dict.fromkeys(folders)) or [bases[0]]
+
+
+def _of_split(folder: str, file: AnnotationFile) -> bool:
+    """Whether a folder is called by the split of an annotation file, or as the file is."""
+    as_file = is_eval(folder) and (is_eval(file.path.stem) or is_eval(file.path.parent.name))
+    return as_file or split_in_name(folder) == file.split
 
 
 def _parts(image: dict[str, Any], by_url: bool) -> list[str]:

@@ -11,12 +11,11 @@ from pathlib import Path
 from labelwise.data.imagefiles import walk
 from labelwise.data.readers.files import source_file
 from labelwise.data.readers.lines import first_object
-from labelwise.data.readers.split_names import split_in_name
+from labelwise.data.readers.split_names import SPLIT_ORDER, split_in_name, splits_together
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 LISTS = ("images", "annotations", "categories")
-_ORDER = ("train", "val", "test", None)
 _TASK = re.compile(r"(instances|labels|image_info|captions|person_keypoints|stuff|panoptic)_(.+)")
 _HEAD = 65536  # bytes in which the first list of a COCO file is named
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|[{}\[\]]', re.DOTALL)
@@ -185,7 +184,8 @@ def _coco_files(folder: Path, quick: bool) -> list[Path]:
 def _with_splits(files: Sequence[_Joined], notes: list[str], root: Path | None) -> Layout:
     """The files with their splits; raises for names that tell only some of them."""
     top = root or Path(os.path.commonpath([file.parent.absolute() for file, _ in files]))
-    splits = [split_in_name(file.stem) or _split_in_folders(file, top) for file, _ in files]
+    names = [_name_of_split(file, top) for file, _ in files]
+    splits = splits_together(names, [split_in_name(name) for name in names])
     silent = [file for (file, _), split in zip(files, splits, strict=True) if split is None]
     if silent and len(silent) < len(files):
         raise LabelwiseError(
@@ -194,29 +194,24 @@ def _with_splits(files: Sequence[_Joined], notes: list[str], root: Path | None) 
             "rename it, or name the files to read",
         )
     if len(silent) > 1:
-        told = f"No name of {len(files)} files tells a split, so they are read as one: {_shown(silent[:5], top)}."
-        notes = [*notes, told]
+        shown = _shown(silent[:5], top)
+        notes = [*notes, f"No name of {len(files)} files names a split, so they are read as one: {shown}."]
     read = [
         AnnotationFile(file, split, near, root) for (file, near), split in zip(files, splits, strict=True)
     ]
     if root:  # files of a folder stand in no order of their own
-        read.sort(key=lambda file: _ORDER.index(file.split))
+        read.sort(key=lambda file: (*SPLIT_ORDER, None).index(file.split))
     for split in dict.fromkeys(file.split for file in read if file.split):
         of_split = _shown([file.path for file in read if file.split == split], top)
         notes = [*notes, f"Split {split}, by its name: {of_split}."]
     return Layout(tuple(read), tuple(notes))
 
 
-def _split_in_folders(file: Path, top: Path) -> str | None:
-    """The split that the nearest folder below `top` tells."""
-    folder = file.parent.absolute()
-    top = top.absolute()
-    while folder != top and top in folder.parents:
-        split = split_in_name(folder.name)
-        if split:
-            return split
-        folder = folder.parent
-    return None
+def _name_of_split(file: Path, top: Path) -> str:
+    """The file's name where it names a split, else that of the nearest folder below `top` that does; or nothing."""
+    file, top = file.absolute(), top.absolute()
+    folders = file.relative_to(top).parts[-2::-1] if top in file.parents else ()
+    return next(filter(split_in_name, (file.stem, *folders)), "")
 
 
 def _shown(files: Iterable[Path], top: Path) -> str:

@@ -21,7 +21,7 @@ from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.exports import refuse_archive
 from labelwise.data.readers.plain_csv import read_plain
-from labelwise.data.readers.roles import is_text_column
+from labelwise.data.readers.roles import IMAGE, is_text_column, key
 from labelwise.data.readers.split_tables import TableFile, table_of_files
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
@@ -58,7 +58,8 @@ def table_file(file: Path) -> TableFile:
         body, delimiter = _parts(text)
         if text.startswith("#") and len(body) < len(text):
             note = f"{note} Lines at the start with # were left out.".strip()
-        table = _table(file, body, delimiter)
+        table, longer = _table(file, body, delimiter)
+        note = f"{note} {longer}".strip()
     _refuse_headerless(file, table)
 
     @functools.cache  # a message may name a row of each of many columns
@@ -165,8 +166,8 @@ def _refuse_headerless(file: Path, table: pa.Table) -> None:
         )
 
 
-def _is_filled(column: pa.ChunkedArray) -> bool:
-    return any(cell for cell in column[:20].to_pylist())
+def _is_filled(column: pa.ChunkedArray, rows: int = 20) -> bool:
+    return any(cell.strip() for cell in column[:rows].to_pylist())
 
 
 def _delimiter(text: str) -> str:
@@ -212,7 +213,8 @@ def _parsed(file: Path, body: io.BytesIO, **options: Any) -> pa.Table:
         ) from None
 
 
-def _table(file: Path, text: str, delimiter: str) -> pa.Table:
+def _table(file: Path, text: str, delimiter: str) -> tuple[pa.Table, str]:
+    """The columns as text, and a note where the rows are one cell longer than the header."""
     if not text.strip():
         raise LabelwiseError(f"{file}, an empty file", "a header and one row per image", "check the file")
     if 3 * text.count("\x00") > len(text):
@@ -221,38 +223,63 @@ def _table(file: Path, text: str, delimiter: str) -> pa.Table:
         )
     if "\x00" in text:
         raise LabelwiseError(f"{file}, a file with zero bytes", "a text table", "check the file")
+    header = _header(file, text, delimiter)
+    # The last line may lack its end; the parser of blocks asks for one.
+    body = (text.lstrip("\r\n") + "\n").encode()
+    table, ragged = _rows(file, body, delimiter, len(header))
+    if not ragged:
+        return table.rename_columns(header), ""
+    if not len(table) and all(row.actual_columns == len(header) + 1 for row in ragged):
+        longer = _longer_rows(_rows(file, body, delimiter, len(header) + 1)[0], header)
+        if longer:
+            return longer
+    row = ragged[0]
+    raise LabelwiseError(
+        f"{file}: {len(ragged):,} rows of another length, the first with {row.actual_columns} cells: "
+        f"{row.text[:60]!r}",
+        f"{row.expected_columns} cells in every row, as in the header",
+        "quote cells that hold the delimiter, or complete the rows",
+    )
+
+
+def _rows(file: Path, body: bytes, delimiter: str, width: int) -> tuple[pa.Table, list[arrow_csv.InvalidRow]]:
+    """The rows of `width` cells below the header, and those of another length."""
     ragged: list[arrow_csv.InvalidRow] = []
 
     def note_ragged(row: arrow_csv.InvalidRow) -> str:
         ragged.append(row)
         return "skip"
 
-    header = _header(file, text, delimiter)
-    # The last line may lack its end; the parser of blocks asks for one.
-    body = (text.lstrip("\r\n") + "\n").encode()
+    names = [str(i) for i in range(width)]
     table = _parsed(
         file,
         io.BytesIO(body),
         read_options=arrow_csv.ReadOptions(
             use_threads=False,
             block_size=max(1 << 20, min(len(body) + 1, 1 << 30)),
-            column_names=[str(i) for i in range(len(header))],
+            column_names=names,
             skip_rows_after_names=1,
         ),
         parse_options=arrow_csv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note_ragged
         ),
         convert_options=arrow_csv.ConvertOptions(
-            column_types={str(i): pa.string() for i in range(len(header))},
-            strings_can_be_null=False,
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
         ),
     )
-    if ragged:
-        row = ragged[0]
-        raise LabelwiseError(
-            f"{file}: {len(ragged):,} rows of another length, the first with {row.actual_columns} cells: "
-            f"{row.text[:60]!r}",
-            f"{row.expected_columns} cells in every row, as in the header",
-            "quote cells that hold the delimiter, or complete the rows",
-        )
-    return table.rename_columns(header)
+    return table, ragged
+
+
+def _longer_rows(table: pa.Table, header: list[str]) -> tuple[pa.Table, str] | None:
+    """Rows with one cell more than the header: a delimiter at their end, or row names before them, as R writes both."""
+    if not _is_filled(table.columns[-1], len(table)):
+        return table.drop_columns(table.column_names[-1:]).rename_columns(
+            header
+        ), "Every row ends with a delimiter that the header lacks."
+    names = table.columns[0].to_pylist()
+    counted = names == [str(i + 1) for i in range(len(names))]
+    if counted or (all(map(is_image_name, names)) and not any(key(name) in IMAGE for name in header)):
+        return table.rename_columns(
+            ["", *header]
+        ), "The first cell of each row is its name, without a column in the header."
+    return None

@@ -14,7 +14,7 @@ from labelwise.data.imagefiles import FolderFiles, is_clutter, is_image_name, wa
 from labelwise.data.readers.files import source_folder, text_array
 from labelwise.data.readers.label_counts import refuse_huge
 from labelwise.data.readers.name_doubts import few, joined_name
-from labelwise.data.readers.split_names import SPLITS, canonical, split_in_name
+from labelwise.data.readers.split_names import SPLIT_ORDER, canonical, split_in_name, splits_together
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
@@ -69,29 +69,29 @@ def _splits(root: Path, notes: list[str]) -> dict[str, Path]:
         if len(as_split) < len(names) or len(set(as_split.values())) < 2 or not deep:
             _refuse_splits_of_labels(root, names)
             return {"": root}
-        notes.append(
-            f"Folders are splits by their names: {few([f'{n} is {s}' for n, s in as_split.items()])}."
-        )
-    told = list(as_split)
-    if len(told) < len(names):
-        other = next(name for name in names if name not in told)
+    if len(as_split) < len(names):
+        other = next(name for name in names if name not in as_split)
         raise LabelwiseError(
-            f"folder {other!r} beside the split folder {told[0]!r} in {root}",
+            f"folder {other!r} beside the split folder {next(iter(as_split))!r} in {root}",
             "split folders only (train, val, test), or label folders only",
             "move one of them",
         )
-    if len(set(as_split.values())) < len(told):
+    splits = splits_together(tuple(as_split), tuple(as_split.values()))
+    if splits != [canonical(name) for name in as_split]:
+        each = [f"{name} is {split}" for name, split in zip(as_split, splits, strict=True)]
+        notes.append(f"Folders are splits by their names: {few(each)}.")
+    if len(set(splits)) < len(splits):
         raise LabelwiseError(
-            f"{', '.join(told)} in {root}", "one folder per split", "merge the two of one split"
+            f"{', '.join(as_split)} in {root}", "one folder per split", "merge the two of one split"
         )
-    told.sort(key=lambda name: SPLITS.index(as_split[name]))
-    return {as_split[name]: _innermost(root / name, as_split[name]) for name in told}
+    folders = dict(zip(splits, as_split, strict=True))
+    return {split: _innermost(root / folders[split], split) for split in SPLIT_ORDER if split in folders}
 
 
 def _innermost(folder: Path, split: str) -> Path:
     """The folder of a split, below one that holds nothing else than it."""
     inner = _subfolders(folder)
-    alone = len(inner) == 1 and split_in_name(inner[0]) == split
+    alone = len(inner) == 1 and split_in_name(inner[0]) == split_in_name(split)
     return _innermost(folder / inner[0], split) if alone else folder
 
 

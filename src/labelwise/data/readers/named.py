@@ -15,7 +15,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.readers.arrow import is_image_struct, is_list, is_text, one_array, plain_columns
 from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.huggingface import with_fields
-from labelwise.data.readers.roles import NAMES, key, roles_of
+from labelwise.data.readers.roles import fields_of_names, roles_of
 from labelwise.data.readers.states import is_states
 from labelwise.data.source import Source, joined_values, listed
 from labelwise.errors import LabelwiseError
@@ -46,7 +46,7 @@ def dataset_of_names(
     table, source = _with_named_fields(table, source)
     table, source, notes = _with_state_fields(table, source)
     structs = [n for n in table.column_names if pa.types.is_struct(table[n].type)]
-    fields = {name: _fields_of_names(table[name].type, name) for name in structs}
+    fields = {name: fields_of_names(table[name].type, name) for name in structs}
     table = plain_columns(table)
     wanted = table.drop_columns([name for name in source.names("ignore") if name in table.column_names])
     roles = roles_of(wanted, source)
@@ -116,15 +116,6 @@ def _with_state_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Sourc
         source = source.with_option("labels", joined_values(wanted))
     told = f"Fields of {', '.join(map(repr, objects))} are labels: {', '.join([*called.values()][:8])}."
     return table, source, (told,)
-
-
-def _fields_of_names(kind: pa.StructType, name: str) -> list[str]:
-    """The fields of objects that by their name and kind hold names of labels, as an option names them."""
-    return [
-        f"{name}.{field.name}"
-        for field in kind
-        if key(field.name) in NAMES and (is_text(field.type) or is_list(field.type))
-    ]
 
 
 def _holds_states(column: pa.ChunkedArray, name: str) -> bool:

@@ -17,6 +17,7 @@ from labelwise.data.readers.name_doubts import NOTHING, spaced
 from labelwise.data.readers.name_lists import HOT, is_multi_hot, whole_numbers
 from labelwise.data.readers.name_pieces import refuse_states
 from labelwise.data.readers.name_texts import named_texts
+from labelwise.data.readers.roles import fields_of_names
 from labelwise.data.source import Source, escaped, listed
 from labelwise.errors import LabelwiseError
 
@@ -122,10 +123,16 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
     if hot or pa.types.is_floating(kind):
         flat, kind = _as_numbers(flat, name), pa.int64()
     if not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
+        fields = fields_of_names(kind, name) if pa.types.is_struct(kind) else []
+        names_of = (
+            f"add ?labels={listed(fields[:1])} for the names"
+            if fields
+            else "write the names themselves as text"
+        )
         raise LabelwiseError(
             f"column {name!r} of lists of {kind}",
             "lists of label names",
-            f"write the names themselves as text, or leave the column out with ?ignore={listed([name])}",
+            f"{names_of}, or leave the column out with ?ignore={listed([name])}",
         )
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     if flat.null_count:

@@ -73,6 +73,12 @@ def is_text_column(name: str) -> bool:
     return key(name) in {*IMAGE, *NAMES, *SPLIT, *GROUP}
 
 
+def fields_of_names(kind: pa.StructType, name: str) -> list[str]:
+    """The fields of objects whose names and types suggest label names, as an option names them."""
+    text = [field.name for field in kind if is_text(field.type) or is_list(field.type)]
+    return [f"{name}.{field}" for field in text if key(field) in (*NAMES, "name")]
+
+
 def roles_of(table: pa.Table, source: Source) -> Roles:
     """The role of each column: by the options `image`, `labels`, `classes`, `split`, `group`, else by name and cells.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from labelwise.data.readers.files import source_file
-from labelwise.data.readers.split_names import split_in_name, tells_splits
+from labelwise.data.readers.split_names import split_in_name, splits_together, tells_splits
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
@@ -18,13 +18,17 @@ def split_of(file: Path) -> str:
     >>> split_of(Path("oid/oidv6-train-annotations-human-imagelabels.csv")), split_of(Path("valid/labels/all.csv"))
     ('train', 'val')
     """
+    return split_in_name(_named_by(file)) or ""
+
+
+def _named_by(file: Path) -> str:
+    """The part of a path that names the split: the file's name, or that of a folder near it."""
     folders = (folder.name for folder in list(file.parents)[:3] if tells_splits([folder.name], least=1))
-    names = [file.stem, *folders]
-    return next(filter(None, map(split_in_name, names)), "")
+    return next(filter(split_in_name, (file.stem, *folders)), "")
 
 
 def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:
-    """The files that a source names, parted by commas, and the split of each; one alone has none.
+    """The files that a source names, separated by commas, and the split of each; a single file has none.
 
     Args:
         source: `FILE` or `FILE,FILE`.
@@ -47,7 +51,7 @@ def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:
             "train, val or test in the name of every file or of its folder",
             "rename it",
         )
-    return list(zip(files, splits, strict=True))
+    return list(zip(files, splits_together([_named_by(file) for file in files], splits), strict=True))
 
 
 @contextmanager

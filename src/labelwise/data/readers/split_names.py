@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from labelwise.data.readers.cells import is_blank, number, text_of
 
+_Split = TypeVar("_Split", str, str | None)
 SPLITS = ("train", "val", "test")
+SPLIT_ORDER = ("train", "val", "eval", "test")
+"""The order of splits that files or folders name; `eval` stands there beside both others alone."""
 SPLIT_OF_WORD: Mapping[str, str] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "vld", "tuning"), "val"),
@@ -52,12 +56,24 @@ def splits_of(texts: Collection[str]) -> dict[str, str]:
     >>> splits_of(["eval", "valid", "test"])
     {'eval': 'eval', 'valid': 'val', 'test': 'test'}
     """
-    found = {text: text if (split := of_cell(text)) is None else split for text in texts}
-    asked = [text for text in found if is_eval(text)]
-    others = {split for text, split in found.items() if text not in asked}
-    if "test" in others:
-        found |= {text: text if "val" in others else "val" for text in asked}
-    return found
+    splits = {text: text if (split := of_cell(text)) is None else split for text in texts}
+    return dict(zip(splits, splits_together(tuple(splits), tuple(splits.values())), strict=True))
+
+
+def splits_together(names: Sequence[str], splits: Sequence[_Split]) -> list[_Split | str]:
+    """The splits of files, folders or cells that are read together: eval beside another test split is no test split.
+
+    It is `val`, or a split `eval` of its own where another one is `val`.
+
+    >>> splits_together(["train.json", "eval.json", "test.json"], ["train", "test", "test"])
+    ['train', 'val', 'test']
+    """
+    called = [is_eval(name) for name in names]
+    others = {split for split, other in zip(splits, called, strict=True) if not other}
+    if "test" not in others:
+        return list(splits)
+    own = "eval" if "val" in others else "val"
+    return [own if other else split for split, other in zip(splits, called, strict=True)]
 
 
 def is_eval(text: str) -> bool:

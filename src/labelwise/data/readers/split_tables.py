@@ -17,7 +17,6 @@ from labelwise.data.readers.arrow import is_text, plain_columns
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.roles import SPLIT, key, roles_of
 from labelwise.data.readers.several import files_with_splits, named_by
-from labelwise.data.readers.split_names import is_eval, split_in_name
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError
 
@@ -54,19 +53,13 @@ def table_of_files(
     files = files_with_splits(source, what)
     if len(files) == 1:
         return read_file(files[0][0]), files[0][0].parent
-    named_test = any(split == "test" and not _is_eval(file) for file, split in files)
     parts = []
-    for file, told in files:
-        split = "eval" if named_test and _is_eval(file) else told
+    for file, split in files:
         with named_by(file.name):
             parts.append(SplitTable(file, split, file.name, read_file(file)))
     _refuse_splits(parts, source)
     _refuse_other_columns(parts)
     return table_of_splits(parts, source)
-
-
-def _is_eval(file: Path) -> bool:
-    return is_eval(file.stem if split_in_name(file.stem) else file.parent.name)
 
 
 class SplitTable(NamedTuple):

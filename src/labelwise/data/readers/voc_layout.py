@@ -11,7 +11,7 @@ import numpy as np
 
 from labelwise.data.imagefiles import IMAGE_SUFFIXES, is_image_name, walk
 from labelwise.data.readers.locate import image_files
-from labelwise.data.readers.split_names import split_in_name
+from labelwise.data.readers.split_names import SPLIT_ORDER, split_in_name, splits_together
 from labelwise.data.readers.voc_lists import ImageLists, States, image_lists
 from labelwise.errors import LabelwiseError
 
@@ -135,12 +135,16 @@ def _xml_below(folder: Path, depth: int | None = None, *, glance: bool = False) 
 
 def _with_folders(root: Path, files: list[Path]) -> VocLayout:
     """Annotations beside their images, in one folder or in one a split."""
+    named = [name for name in dict.fromkeys(file.parent.name for file in files) if split_in_name(name)]
+    splits_of_folders = dict(
+        zip(named, splits_together(named, [split_in_name(n) for n in named]), strict=True)
+    )
     rows, split_of, silent = [], {}, []
     for file in files:
         name = file.relative_to(root).with_suffix("").as_posix()
         image = min(_images_beside(file), key=_preference, default=f"{file.stem}.jpg")
         rows.append(VocRow(name, (file.relative_to(root).parent / image).as_posix(), file))
-        split = split_in_name(file.parent.name) if file.parent != root else None
+        split = splits_of_folders.get(file.parent.name) if file.parent != root else None
         if split:
             split_of[name] = split
         else:
@@ -163,7 +167,7 @@ def _with_folders(root: Path, files: list[Path]) -> VocLayout:
     spare = len({os.path.splitext(image)[0] for image in images} - with_xml)
     if spare:
         notes.append(f"{spare:,} images without an annotation were left out.")
-    splits = tuple(split for split in ("train", "val", "test") if split in split_of.values())
+    splits = tuple(split for split in SPLIT_ORDER if split in split_of.values())
     return VocLayout(rows, split_of, splits, notes=notes)
 
 
