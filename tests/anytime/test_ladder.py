@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
-from typer.testing import CliRunner
 
 import labelwise as lw
-import tiny_runs
 from labelwise.anytime import ladder as room
 from labelwise.anytime.ladder import compared, settings_of_plan, train_within
 from labelwise.anytime.plan import Plan, Stage
-from labelwise.cli import app
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.evaluation.scores import StoredScores
 from labelwise.metrics import functional as F
@@ -36,19 +33,6 @@ STAGES = (
     _stage("2-csra", method="csra", epochs=2),
     _stage("3-gmp", method="baseline-gmp", **{"optim.name": "exact"}),
 )
-
-
-@pytest.fixture
-def config(table: Path, tmp_path: Path) -> Config:
-    """Settings with weights in a file, as pretrained ones are."""
-    weights = tmp_path / "weights.pt"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        torch.save(timm.create_model("test_vit", num_classes=0, img_size=32).state_dict(), weights)
-    backbone = {"name": "test_vit", "weights": str(weights), "stage": 1}
-    settings = tiny_runs.settings(f"parquet:{table}", backbone=backbone)
-    settings.pop("extractor")
-    return make_config(settings)
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +76,36 @@ def test_stages_leave_runs_and_the_better_is_kept(config: Config, tmp_path: Path
     assert fingerprint(out) == fingerprint(run.path)
     assert settings_of_plan(out) == (config, 600)
     assert settings_of_plan(tmp_path) is None
+
+
+def test_views_are_a_stage_of_the_chosen_run(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the chosen stage's weights, its own decisions and figures, and is judged as any other."""
+    stages = (*STAGES[:2], Stage("3-flip", {"test_time": "flip"}, 1.0, "a reason"))
+    monkeypatch.setattr(room, "make_plan", lambda *_: Plan(3600, stages, 1.0))
+    monkeypatch.setattr(room, "SURE", -1.0)  # each is chosen
+    out = tmp_path / "run"
+    run = train_within(config, 3600, out, quiet=True)
+    assert (run.path.name, run.config.test_time) == ("3-flip", "flip")
+    before = out / "stages" / "2-csra"
+    assert (run.path / "model.safetensors").read_bytes() == (before / "model.safetensors").read_bytes()
+    row = json.loads((out / "plan.json").read_text())["ladder"][-1]
+    results = json.loads((run.path / "results.json").read_text())["splits"]
+    assert results["val"]["metrics"]["mAP"] == row["val_mAP"]
+    assert results["test"]["conditions"]["test_time_augmentation"] == "flip"
+    assert "test" not in json.loads((before / "results.json").read_text())["splits"]
+    again = lw.evaluate(out, lw.read(config.data.source), "val")
+    assert again.metrics["mAP"] == pytest.approx(row["val_mAP"], abs=1e-9)
+    plain = json.loads((before / "results.json").read_text())["splits"]["val"]["metrics"]
+    assert plain["mAP"] != row["val_mAP"]
+    stopped = tmp_path / "stopped"
+    shutil.copytree(out, stopped)
+    stored = json.loads((out / "plan.json").read_text())
+    (stopped / "plan.json").write_text(json.dumps({**stored, "ladder": stored["ladder"][:2]}))
+    (stopped / "stages" / "3-flip" / "config.yaml").unlink()  # a copy that was not finished
+    train_within(config, 3600, stopped, resume=True, quiet=True)
+    assert files(stopped) == files(out)
 
 
 def results_of(out: Path) -> dict[str, Any]:
@@ -200,9 +214,9 @@ def slow_map(logits: np.ndarray, values: np.ndarray, known: np.ndarray) -> float
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"backbone": {"name": "test_vit", "weights": "none"}}, "--time with --weights none"),
-        ({"init_from": "somewhere"}, "--time with --init-from"),
-        ({"teacher": {"run": "somewhere"}}, "--time with --teacher"),
+        ({"backbone": {"name": "test_vit", "weights": "none"}}, "--time or --preset with --weights none"),
+        ({"init_from": "somewhere"}, "--time or --preset with --init-from"),
+        ({"teacher": {"run": "somewhere"}}, "--time or --preset with --teacher"),
     ],
 )
 def test_what_has_no_stages_is_refused(
@@ -222,7 +236,7 @@ def test_folders_of_other_kinds_are_refused(
     with pytest.raises(LabelwiseError, match=r"without plan\.json"):
         train_within(config, 600, run_folder, resume=True, quiet=True)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(LabelwiseError, match="--time with several processes"):
+    with pytest.raises(LabelwiseError, match="with several processes"):
         train_within(config, 600, tmp_path / "run", quiet=True)
 
 
@@ -237,53 +251,10 @@ def test_data_without_validation_are_refused(
         train_within(config, 600, tmp_path / "run", quiet=True)
 
 
-def test_the_command(config: Config, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    weights = ["--backbone", "test_vit", "--weights", config.backbone.weights, "--image-size", "32"]
-    words = ["train", "--data", config.data.source, *weights, "--time", "10m", "--out", str(out)]
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 0, result.output
-    page = (out / "report.html").read_text()
-    assert ">Stages<" in page
-    assert all(stage.name in page for stage in STAGES)
-    assert f"<title>{out.name}" in page
-    for command in (["evaluate", str(out)], ["report", str(out)], ["tune", str(out)]):
-        result = CliRunner().invoke(app, command)
-        assert result.exit_code == 0, result.output
-    result = CliRunner().invoke(app, ["train", "--out", str(out), "--resume", "--no-report"])
-    assert result.exit_code == 0, result.output
-    assert isinstance(CliRunner().invoke(app, words).exception, LabelwiseError)
-
-
-def test_settings_of_every_way_are_chosen_by_the_person(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[frozenset[str]] = []
-
-    def noted(config: Config, data: Any, seconds: float, speed: Any, given: frozenset[str]) -> Plan:
-        seen.append(given)
-        return Plan(seconds, STAGES[:1], 1.0)
-
-    monkeypatch.setattr(room, "make_plan", noted)
-    (tmp_path / "more.yaml").write_text("method: mcar\n")
-    words = [
-        "train",
-        "--data",
-        config.data.source,
-        "--weights",
-        config.backbone.weights,
-        "--backbone",
-        "test_vit",
-    ]
-    words += [
-        "--config",
-        str(tmp_path / "more.yaml"),
-        "--set",
-        "image_size=32",
-        "--epochs",
-        "3",
-        "--no-report",
-    ]
-    result = CliRunner().invoke(app, [*words, "--time", "10m", "--out", str(tmp_path / "run")])
-    assert result.exit_code == 0, result.output
-    assert {"method", "image_size", "epochs"} <= seen[0]
+def test_views_given_follow_the_size_of_each_stage(config: Config) -> None:
+    settings = {**config.model_dump(mode="json"), "image_size": 224, "test_time": "multi-scale"}
+    made = make_config(settings)
+    assert made.test_time == "multi-scale=288"
+    assert room._settings(made, {"image_size": 448}).test_time == "multi-scale=576"
+    own = make_config({**settings, "test_time": "multi-scale=500"})
+    assert room._settings(own, {"image_size": 448}).test_time == "multi-scale=500"

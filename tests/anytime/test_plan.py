@@ -51,6 +51,11 @@ def side(stage: room.Stage) -> int:
     return stage.settings["image_size"]
 
 
+def trained(made: Plan) -> list[room.Stage]:
+    """The stages that train, which are all but that of views."""
+    return [stage for stage in made.stages if "method" in stage.settings]
+
+
 def test_a_plan_fits_and_grows_with_the_time(config: Config, data: Dataset) -> None:
     sizes = [0]
     for seconds in (300, 600, 1200, 3600, 20_000):
@@ -58,9 +63,10 @@ def test_a_plan_fits_and_grows_with_the_time(config: Config, data: Dataset) -> N
         assert made.stages[0].settings["optim.name"] == "exact"
         total = sum(stage.seconds for stage in made.stages) + made.judging
         assert total <= seconds, made
-        sizes.append(side(made.stages[-1]))
-        assert [side(stage) for stage in made.stages[1:]] == [sizes[-1]] * (len(made.stages) - 1)
-        assert make_config(_laid(config, made.stages[-1])).backbone.freeze
+        stages = trained(made)
+        sizes.append(side(stages[-1]))
+        assert [side(stage) for stage in stages[1:]] == [sizes[-1]] * (len(stages) - 1)
+        assert make_config(_laid(config, stages[-1])).backbone.freeze
     assert sizes == sorted(sizes)
     assert sizes[-1] == max(size for size in room.SIZES if size <= SPEED.largest)
     assert len({*sizes}) > 3
@@ -82,7 +88,7 @@ def test_stages_cost_what_their_parts_cost(config: Config, data: Dataset) -> Non
     steps = room.EPOCHS * (4800 // 32) * 0.05 * (size / 224) ** 2
     first = side(made.stages[0])
     assert made.stages[0].seconds == pytest.approx(room.BESIDE + SPEED.opening + 6400 * SPEED.map(first) + 2)
-    assert [stage.settings["method"] for stage in made.stages[1:]] == ["baseline-mlp", "ssgrl", "dlfl"]
+    assert [stage.settings["method"] for stage in trained(made)[1:]] == ["baseline-mlp", "ssgrl", "dlfl"]
     assert made.stages[1].seconds == pytest.approx((0 if first == size else maps) + room.BESIDE + 0.2 * steps)
     assert made.stages[2].seconds == pytest.approx(room.BESIDE + steps)  # its maps are there by then
     assert made.stages[3].seconds == pytest.approx(room.BESIDE + 2 * steps)
@@ -97,10 +103,36 @@ def test_a_time_too_short_for_any_stage_is_said(config: Config, data: Dataset) -
     assert not any("even this" in line for line in plan(config, data, 600).lines())
 
 
+def test_views_are_tried_where_there_is_time_for_them(config: Config, data: Dataset) -> None:
+    """The richer ones where val and test can be judged by them; none in a short time or where a person chose."""
+    assert "test_time" not in plan(config, data, 1799).stages[-1].settings
+    assert trained(plan(config, data, 20_000, ("test_time",))) == list(
+        plan(config, data, 20_000, ("test_time",)).stages
+    )
+    made = plan(config, data, 20_000)
+    size = side(made.stages[1])
+    assert made.stages[-1].settings == {"test_time": "multi-scale"}
+    times = 1 + ((size * 1.25 // 32 + (size * 1.25 % 32 > 0)) * 32 / size) ** 2
+    assert made.stages[-1].seconds == pytest.approx(room.BESIDE + times * 1600 * SPEED.map(size))
+    fitting = [views for seconds in range(1800, 6000, 100) for views in _views(plan(config, data, seconds))]
+    assert {"flip", "multi-scale"} >= {*fitting}
+    for seconds in range(1800, 6000, 300):
+        made = plan(config, data, seconds)
+        last = made.stages[-1]
+        size = side(made.stages[1])
+        more = {"flip": 1.0, "multi-scale": times - 1}.get(last.settings.get("test_time", ""), 0.0)
+        total = sum(stage.seconds for stage in made.stages) + made.judging + more * 1700 * SPEED.map(size)
+        assert total <= seconds
+
+
+def _views(made: Plan) -> list[str]:
+    return [stage.settings["test_time"] for stage in made.stages if "test_time" in stage.settings]
+
+
 def test_what_a_person_chose_is_kept(config: Config, data: Dataset) -> None:
     chosen = config.model_copy(update={"method": "mcar", "image_size": 320, "epochs": 3})
     made = plan(chosen, data, 20_000, ("method", "image_size", "epochs"))
-    assert [side(stage) for stage in made.stages] == [320, 320]
+    assert [side(stage) for stage in trained(made)] == [320, 320]
     assert made.stages[1].settings["method"] == "mcar"
     assert made.stages[1].settings["epochs"] == 3
 
@@ -108,19 +140,19 @@ def test_what_a_person_chose_is_kept(config: Config, data: Dataset) -> None:
 def test_where_no_rich_head_fits_the_cheapest_is_taken(config: Config, data: Dataset) -> None:
     slow = replace(SPEED, head=5.0)
     made = make_plan(config, data, 2000, slow, frozenset())
-    assert [stage.settings["method"] for stage in made.stages[1:]] == ["baseline-mlp"]
+    assert [stage.settings["method"] for stage in trained(made)[1:]] == ["baseline-mlp"]
 
 
 def test_few_images_are_learned_by_another_head(config: Config, data: Dataset) -> None:
     few = data.take(range(81))
-    methods = [stage.settings["method"] for stage in plan(config, few, 3600).stages[1:]]
+    methods = [stage.settings["method"] for stage in trained(plan(config, few, 3600))[1:]]
     assert methods == ["baseline-mlp", "csra", "ssgrl"]
 
 
 def test_small_originals_are_not_enlarged(config: Config, data: Dataset) -> None:
     speed = replace(SPEED, largest=230)
     made = make_plan(config, data, 1e6, speed, frozenset())
-    assert {side(stage) for stage in made.stages} == {224}
+    assert {side(stage) for stage in trained(made)} == {224}
 
 
 def test_maps_that_the_disk_cannot_hold_are_not_planned(
@@ -179,4 +211,4 @@ def test_the_first_stage_shares_its_maps_where_two_sizes_would_not_fit(config: C
 
 
 def _only_mlp(made: Plan) -> bool:
-    return [stage.settings["method"] for stage in made.stages[1:]] == ["baseline-mlp"]
+    return [stage.settings["method"] for stage in trained(made)[1:]] == ["baseline-mlp"]

@@ -20,6 +20,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import evaluate
 from labelwise.evaluation.figures import shown
 from labelwise.evaluation.scores import StoredScores
+from labelwise.evaluation.tune import tune_run
 from labelwise.metrics import bootstrap
 from labelwise.training.assigning import put
 from labelwise.training.config import Config, make_config
@@ -31,6 +32,7 @@ from labelwise.training.progress import Watch
 from labelwise.training.run import CHOSEN, STAGES, Run
 from labelwise.training.splitting import with_splits
 from labelwise.training.stopping import StopRequest
+from labelwise.training.test_time import SCALES, resolved
 
 PLAN = "plan.json"
 SURE = 0.9
@@ -106,7 +108,9 @@ def train_within(
     dataset = with_splits(config, None)
     if not dataset.splits().get("val"):
         raise LabelwiseError(
-            "--time for data without a val split", "validation images to choose by", "leave --time out"
+            "training in stages, for data without a val split",
+            "validation images to choose by",
+            "mark some rows val, or give --epochs for one training alone",
         )
     overlaps = warn_of_mistakes(dataset, config, watch.say)
     learned = dataset.split("+".join(name for name in ("train", "val") if dataset.splits().get(name)))
@@ -138,20 +142,25 @@ def _refuse(config: Config, out: Path, resume: bool) -> None:
         raise LabelwiseError(f"{out} holds a run", "a new folder", "use --resume or another --out")
     if resume and not (out / PLAN).exists():
         raise LabelwiseError(
-            f"{out} without {PLAN}", "a run that was begun with --time", "leave --time or --resume out"
+            f"{out} without {PLAN}", "a run that was trained in stages", "leave --resume out"
         )
-    wrong = {
+    if conflict := conflict_of(config):
+        raise LabelwiseError(
+            f"--time or --preset with {conflict}",
+            "pretrained weights in one process, for the stages rest on a frozen backbone",
+            "leave one of the two out",
+        )
+
+
+def conflict_of(config: Config) -> str | None:
+    """The setting or condition that rules out training in stages, if any."""
+    conflicts = {
         "--weights none": config.backbone.weights == "none",
         "--init-from": config.init_from,
         "--teacher": config.teacher.run,
         "several processes": int(os.environ.get("WORLD_SIZE", "1")) > 1,
     }
-    for given in (name for name, there in wrong.items() if there):
-        raise LabelwiseError(
-            f"--time with {given}",
-            "pretrained weights in one process, for the stages rest on a frozen backbone",
-            "leave one of the two out",
-        )
+    return next((name for name, there in conflicts.items() if there), None)
 
 
 def _opened(
@@ -190,10 +199,13 @@ def _climb(
     """Train a stage, and compare it with the chosen one; gives its record."""
     began = time.perf_counter()
     folder = ladder.out / STAGES / stage.name
-    own = _settings(ladder.config, stage.settings)
-    if resume and folder.is_dir() and not (folder / "config.yaml").is_file():
-        shutil.rmtree(folder)  # stopped before anything was kept
-    run = train(own, folder, learned, resume=resume and folder.is_dir(), quiet=quiet, stop=stop)
+    if "method" in stage.settings:
+        own = _settings(ladder.config, stage.settings)
+        if resume and folder.is_dir() and not (folder / "config.yaml").is_file():
+            shutil.rmtree(folder)  # stopped before anything was kept
+        run = train(own, folder, learned, resume=resume and folder.is_dir(), quiet=quiet, stop=stop)
+    else:
+        run = _with_views(ladder, stage.settings["test_time"], folder, learned)
     row: dict[str, Any] = {"stage": stage.name, "settings": dict(stage.settings)}
     row["val_mAP"] = read_json(run.path / "results.json")["splits"]["val"]["metrics"]["mAP"]
     row["chosen"], reason = True, "the first"
@@ -211,6 +223,15 @@ def _climb(
         f"{'chosen' if row['chosen'] else 'not chosen'}, {reason}"
     )
     return row
+
+
+def _with_views(ladder: _Ladder, views: str, folder: Path, learned: Dataset) -> Run:
+    """The chosen stage in a folder of its own, with decisions and figures by other views of each image."""
+    shutil.rmtree(folder, ignore_errors=True)  # a copy that was stopped
+    shutil.copytree(Run.open(ladder.out).path, folder)
+    workers = decoding_processes(ladder.config.workers)
+    tune_run(folder, learned, test_time=views, workers=workers)
+    return Run.open(folder)
 
 
 def settings_of_plan(out: Path) -> tuple[Config, float] | None:
@@ -241,6 +262,8 @@ def _drawn(scores: StoredScores, counts: np.ndarray) -> np.ndarray:
 
 def _settings(config: Config, over: Mapping[str, Any]) -> Config:
     settings = config.model_dump(mode="json")
+    if config.test_time == resolved(SCALES, config.image_size):
+        settings["test_time"] = SCALES  # its second size follows from the stage's own
     for name, value in over.items():
         put(settings, name, value)
     return make_config(settings)

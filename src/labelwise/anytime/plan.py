@@ -15,6 +15,7 @@ from labelwise.data.cache import cache_folder
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.training.config import Config
+from labelwise.training.test_time import FLIP, SCALES, resolved
 
 SIZES = (160, 192, 224, 256, 288, 320, 384, 448, 512, 576)
 """Sides in pixels that a plan chooses from."""
@@ -34,6 +35,10 @@ REPORT = 20.0
 """Seconds of the report."""
 SHORTEST = 20.0
 """Seconds under which no plan is made."""
+PRESETS = {"fast": 180.0, "good": 1200.0, "best": 5400.0}
+"""Seconds of each preset."""
+VIEWS_FROM = 1800.0
+"""Seconds from which a plan tries views at test time, which make every later prediction slower."""
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -43,7 +48,7 @@ class Stage:
 
     Args:
         name: of its folder under `RUN/stages`.
-        settings: laid over the run's own, by dotted names.
+        settings: laid over the run's own, by dotted names; without a method, over those of the stage chosen so far.
         seconds: estimate.
         why: the reason for it, one sentence.
     """
@@ -185,7 +190,20 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
         name = f"{len(stages) + 1}-{one.name}-{size}"
         stages.append(Stage(name, settings, own + head(one, size), why(one, size)))
         own = 0.0  # its maps are there from then on
+    if seconds >= VIEWS_FROM and "test_time" not in given:
+        stages += _views(len(stages) + 1, size, room, speed, splits)
     return Plan(seconds, tuple(stages), REPORT + judged * speed.map(size))
+
+
+def _views(number: int, size: int, room: float, speed: Speed, splits: Mapping[str, int]) -> Iterator[Stage]:
+    """The richest views at test time whose judgement of val and test fits in the room, as a stage of its own."""
+    larger = int(resolved(SCALES, size).partition("=")[2])
+    for views, times in ((SCALES, 1 + (larger / size) ** 2), (FLIP, 2.0)):
+        seconds = BESIDE + times * splits.get("val", 0) * speed.map(size)
+        if seconds + (times - 1) * splits.get("test", 0) * speed.map(size) <= room:
+            why = f"the chosen stage by more views of each image; predictions then take {times:.1f} times as long"
+            yield Stage(f"{number}-{views}", {"test_time": views}, seconds, why)
+            return
 
 
 class _Head(NamedTuple):

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labelwise.cli import options
+from labelwise.errors import LabelwiseError
 
 if TYPE_CHECKING:
     from labelwise.training.config import Config
+
+_KEPT_BY_STAGES = {"data", "unknown", "seed", "workers", "test_time", "backbone.name", "backbone.weights"}
+"""Settings beside which stages are trained by default."""
+
+
+class Preset(str, Enum):
+    """How much time training takes; see `labelwise.anytime.PRESETS`."""
+
+    FAST, GOOD, BEST = "fast", "good", "best"
 
 
 def train(
@@ -51,12 +62,18 @@ def train(
         str | None,
         typer.Option(help="train in stages within this time, such as 10m, and keep the best", metavar="TIME"),
     ] = None,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(help="the same within 3m, 20m or 90m  [default: good, without settings of training]"),
+    ] = None,
     assign: options.Assign = None,
     config: options.Settings = None,
     resume: options.Resume = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="leave report.html out")] = False,
 ) -> None:
     """Train on photographs and labels, choose by the validation split, judge on the test split.
+
+    Without settings of training, such as a method or epochs, stages are trained within 20 minutes and the best is kept.
 
     Example: labelwise train --data csv:labels.csv --out runs/mine
     """
@@ -94,18 +111,42 @@ def train(
             named = {name for name, value in given.items() if value is not None}
             chosen = frozenset(named | settings.keys() | {one.partition("=")[0] for one in assign or []})
             made = options.laid_over(settings, given, assign)
-            if time is None:
+            seconds = _seconds(time, preset, made, chosen, out)
+            if seconds is None:
                 run_training(made, out, resume=resume, stop=stop)
             else:
-                from labelwise.anytime import seconds_of, train_within
+                from labelwise.anytime import train_within
 
-                train_within(made, seconds_of(time), out, chosen, resume=resume, stop=stop)
+                train_within(made, seconds, out, chosen, resume=resume, stop=stop)
         from labelwise.training.processes import is_first
 
         if not no_report and is_first():
             from labelwise.reports import finish_report
 
             finish_report(out)
+
+
+def _seconds(
+    time: str | None, preset: Preset | None, config: Config, chosen: frozenset[str], out: Path
+) -> float | None:
+    """The time to train in stages for; `None` for one training alone.
+
+    Stages are the default where the person chose nothing of the training and it has what stages rest on.
+
+    Raises:
+        LabelwiseError: a time and a preset, or a time that is none.
+    """
+    from labelwise.anytime import PRESETS, conflict_of, seconds_of
+
+    if time is not None and preset is not None:
+        raise LabelwiseError(f"--time {time} and --preset {preset.value}", "one of the two", "leave one out")
+    if time is not None:
+        return seconds_of(time)
+    if preset is not None:
+        return PRESETS[preset.value]
+    plain = all(name in _KEPT_BY_STAGES or name.startswith(("data.", "unknown.")) for name in chosen)
+    begun = (out / "config.yaml").exists()
+    return PRESETS["good"] if plain and not begun and conflict_of(config) is None else None
 
 
 def _plan_begun(out: Path) -> tuple[Config, float] | None:
