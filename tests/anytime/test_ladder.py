@@ -13,7 +13,8 @@ import torch
 
 import labelwise as lw
 from labelwise.anytime import ladder as room
-from labelwise.anytime.ladder import compared, settings_of_plan, train_within
+from labelwise.anytime import settings_of_plan, train_within
+from labelwise.anytime.ladder import compared
 from labelwise.anytime.plan import Plan, Stage
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.evaluation.scores import StoredScores
@@ -246,7 +247,7 @@ def test_data_without_validation_are_refused(
     """Splits are made where there is no val, so it lacks only where no row could be spared."""
     data = lw.read(config.data.source)
     kept = data.split("train+test")
-    monkeypatch.setattr("labelwise.anytime.ladder.with_splits", lambda config, data: kept)
+    monkeypatch.setattr("labelwise.training.opening.with_splits", lambda config, data: kept)
     with pytest.raises(LabelwiseError, match="validation images to choose by"):
         train_within(config, 600, tmp_path / "run", quiet=True)
 

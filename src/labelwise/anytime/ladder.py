@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ import torch
 
 from labelwise.anytime.plan import Plan, Stage, make_plan
 from labelwise.anytime.speed import Speed
+from labelwise.anytime.within import PLAN
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import evaluate
@@ -27,14 +27,12 @@ from labelwise.training.config import Config, make_config
 from labelwise.training.files import read_json, write_json
 from labelwise.training.fit import train
 from labelwise.training.loaders import decoding_processes
-from labelwise.training.mistakes import warn_of_mistakes
+from labelwise.training.opening import Opened
 from labelwise.training.progress import Watch
 from labelwise.training.run import CHOSEN, STAGES, Run
-from labelwise.training.splitting import with_splits
 from labelwise.training.stopping import StopRequest
 from labelwise.training.test_time import SCALES, resolved
 
-PLAN = "plan.json"
 SURE = 0.9
 """Share of paired draws of the validation images in which a stage must be better than a simpler one."""
 
@@ -73,46 +71,21 @@ class _Ladder:
         return sum(row.get("seconds", 0.0) for row in self.rows)
 
 
-def train_within(
+def climb_all(
+    opened: Opened,
     config: Config,
     seconds: float,
     out: Path,
-    given: frozenset[str] = frozenset(),
-    *,
-    resume: bool = False,
-    quiet: bool = False,
-    stop: StopRequest | None = None,
+    given: frozenset[str],
+    resume: bool,
+    quiet: bool,
+    stop: StopRequest | None,
+    began: float,
 ) -> Run:
-    """Train for a stated time.
-
-    Each stage is trained into `out/stages/NAME` and judged on the validation split. A later stage is chosen where it is
-    better than the chosen one in at least 90 % of paired draws of the validation images, else the simpler one stays.
-    From the first stage on `out` is a run. The test split is judged once, by the stage that is chosen at the end.
-
-    Args:
-        config: settings; what is not in `given` is for the plan to choose.
-        seconds: for all of it, with the measuring of the machine.
-        out: the run's folder.
-        given: dotted names of the settings that the person chose.
-        resume: go on with the plan in `out`, whose settings are those that it began with, see `settings_of_plan`.
-        quiet: print nothing.
-        stop: a request to stop, as for `train`.
-
-    Raises:
-        LabelwiseError: no validation split to choose by, or a folder that holds another run.
-        Stopped: after a request to stop; what has ended stays usable.
-    """
-    began = time.perf_counter()
-    watch = Watch(quiet)
-    _refuse(config, out, resume)
-    dataset = with_splits(config, None)
-    if not dataset.splits().get("val"):
-        raise LabelwiseError(
-            "training in stages, for data without a val split",
-            "validation images to choose by",
-            "mark some rows val, or give --epochs for one training alone",
-        )
-    overlaps = warn_of_mistakes(dataset, config, watch.say)
+    """Train the stages one after the other; see `train_within`, whose data are opened and which began at `began`."""
+    watch, dataset = Watch(quiet), opened.dataset
+    for warning in opened.warnings:
+        watch.say(warning)
     learned = dataset.split("+".join(name for name in ("train", "val") if dataset.splits().get(name)))
     ladder = _opened(out, config, dataset, seconds, given, resume, watch.say)
     for line in ladder.plan.lines():
@@ -131,36 +104,9 @@ def train_within(
             ladder.rows.append(_climb(ladder, stage, learned, resume, quiet, stop, watch))
         ladder.save()
     chosen = Run.open(out)
-    _judge_test(chosen, dataset, overlaps.get("test", {}), watch)
+    _judge_test(chosen, dataset, opened.overlaps.get("test", {}), watch)
     watch.say(f"chosen: {ladder.chosen}, after {before + time.perf_counter() - began:.0f} s")
     return chosen
-
-
-def _refuse(config: Config, out: Path, resume: bool) -> None:
-    """Raises `LabelwiseError` for what cannot be trained in stages."""
-    if not resume and ((out / PLAN).exists() or (out / "config.yaml").exists()):
-        raise LabelwiseError(f"{out} holds a run", "a new folder", "use --resume or another --out")
-    if resume and not (out / PLAN).exists():
-        raise LabelwiseError(
-            f"{out} without {PLAN}", "a run that was trained in stages", "leave --resume out"
-        )
-    if conflict := conflict_of(config):
-        raise LabelwiseError(
-            f"--time or --preset with {conflict}",
-            "pretrained weights in one process, for the stages rest on a frozen backbone",
-            "leave one of the two out",
-        )
-
-
-def conflict_of(config: Config) -> str | None:
-    """The setting or condition that rules out training in stages, if any."""
-    conflicts = {
-        "--weights none": config.backbone.weights == "none",
-        "--init-from": config.init_from,
-        "--teacher": config.teacher.run,
-        "several processes": int(os.environ.get("WORLD_SIZE", "1")) > 1,
-    }
-    return next((name for name, there in conflicts.items() if there), None)
 
 
 def _opened(
@@ -232,14 +178,6 @@ def _with_views(ladder: _Ladder, views: str, folder: Path, learned: Dataset) -> 
     workers = decoding_processes(ladder.config.workers)
     tune_run(folder, learned, test_time=views, workers=workers)
     return Run.open(folder)
-
-
-def settings_of_plan(out: Path) -> tuple[Config, float] | None:
-    """Settings and seconds that a run within a time began with; `None` for another folder."""
-    if not (out / PLAN).is_file():
-        return None
-    stored = read_json(out / PLAN)
-    return make_config(stored["settings"]), stored["seconds"]
 
 
 def compared(ours: StoredScores, theirs: StoredScores) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +12,6 @@ from typing import Any, NamedTuple
 from labelwise.anytime.speed import Speed
 from labelwise.data.cache import cache_folder
 from labelwise.data.dataset import Dataset
-from labelwise.errors import LabelwiseError
 from labelwise.training.config import Config
 from labelwise.training.test_time import FLIP, SCALES, resolved
 
@@ -33,13 +31,8 @@ BESIDE = 7.0
 """Seconds of a stage beside its maps and steps: building the model, thresholds, the judgement of val."""
 REPORT = 20.0
 """Seconds of the report."""
-SHORTEST = 20.0
-"""Seconds under which no plan is made."""
-PRESETS = {"fast": 180.0, "good": 1200.0, "best": 5400.0}
-"""Seconds of each preset."""
 VIEWS_FROM = 1800.0
 """Seconds from which a plan tries views at test time, which make every later prediction slower."""
-_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -91,24 +84,6 @@ class Plan:
         yield f"  test images, judged once, and the report: about {self.judging:.0f} s"
         if (total := sum(stage.seconds for stage in self.stages) + self.judging) > self.seconds:
             yield f"warning: even this takes about {total:.0f} s, more than the time that was given"
-
-
-def seconds_of(text: str) -> float:
-    """A time such as `90s`, `10m` or `1.5h`, in seconds.
-
-    Raises:
-        LabelwiseError: another text, or a time too short for any plan.
-
-    >>> seconds_of("10m"), seconds_of("1.5h")
-    (600.0, 5400.0)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
-    if match is None:
-        raise LabelwiseError(f"--time {text}", "a number and a unit, such as 90s, 10m or 1.5h", "correct it")
-    seconds = float(match[1]) * _UNITS[match[2]]
-    if seconds < SHORTEST:
-        raise LabelwiseError(f"--time {text}", f"at least {SHORTEST:.0f}s", "give it more time")
-    return seconds
 
 
 def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, given: frozenset[str]) -> Plan:
