@@ -18,7 +18,7 @@ from kept import keep
 from labelwise.decisions import Decisions, tune
 from labelwise.evaluation import StoredScores
 from labelwise.metrics import functional as F
-from labelwise.metrics.bootstrap import draw, drawn_macro_f1, interval
+from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_macro_f1, interval
 from labelwise.training import Run
 
 CALIBRATIONS = ("platt", "temperature")
@@ -37,8 +37,8 @@ def judged(run: Run, calibration: str) -> tuple[dict[str, float], np.ndarray]:
     def macro(called: np.ndarray, truth: np.ndarray, known: np.ndarray) -> float:
         return F.threshold_metrics(called.astype(np.float32), truth, known)["CF1_macro"]
 
-    counts = draw(len(y))
-    gains = drawn_macro_f1(selected, y, k, counts) - drawn_macro_f1(plain >= 0.5, y, k, counts)
+    counts = bootstrap_counts(len(y))
+    gains = bootstrap_macro_f1(selected, y, k, counts) - bootstrap_macro_f1(plain >= 0.5, y, k, counts)
     own = tuning.decisions.select(tuning.decisions.probabilities(val.logits))
     figures = {
         "macro_F1_half": macro(plain >= 0.5, y, k),

@@ -23,8 +23,8 @@ from kept import keep
 from labelwise.data import read
 from labelwise.data.splits import ensure_splits
 from labelwise.evaluation.scores import StoredScores
-from labelwise.metrics.bootstrap import draw, drawn_map
-from labelwise.metrics.boxes import cases
+from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_map
+from labelwise.metrics.boxes import group_cases
 
 SIZES = (0.0, 0.05, 0.15, 0.4, 1.0)
 NUMBERS = (1, 2, 3)
@@ -58,22 +58,25 @@ def main() -> None:
     args = parser.parse_args()
     rows, files, lines = ensure_splits(read(args.data)).split("test"), score_files(args.folder), []
     areas = np.zeros((len(rows), len(rows.labels)))
-    for case in cases([rows.boxes_of(i) for i in range(len(rows))], len(rows.labels)):
+    for case in group_cases([rows.boxes_of(i) for i in range(len(rows))], len(rows.labels)):
         areas[case.image, case.label] = case.area
     place = {rows.image_id(i): i for i in range(len(rows))}
     for row, control in (pair.split("=") for pair in args.rows):
         cells = sorted(files[row].keys() & files[control].keys())
         pairs = [(StoredScores.read(files[row][c]), StoredScores.read(files[control][c])) for c in cells]
         first = pairs[0][0]
-        counts = draw(len(first.ids), args.number)
+        counts = bootstrap_counts(len(first.ids), args.number)
         counts = np.concatenate((np.ones((len(counts), 1), np.int32), counts), axis=1)
         own = areas[[place[name] for name in first.ids]]
         for by, name, known, positive in groups(own, first):
             gaps = [
-                drawn_map(a.logits, a.values, known, counts) - drawn_map(b.logits, b.values, known, counts)
+                bootstrap_map(a.logits, a.values, known, counts)
+                - bootstrap_map(b.logits, b.values, known, counts)
                 for a, b in pairs
             ]
-            control_map = np.mean([drawn_map(b.logits, b.values, known, counts[:, :1])[0] for _, b in pairs])
+            control_map = np.mean(
+                [bootstrap_map(b.logits, b.values, known, counts[:, :1])[0] for _, b in pairs]
+            )
             each = np.mean(gaps, axis=0)
             low, high = np.nanquantile(each[1:], (0.025, 0.975))
             lines.append(

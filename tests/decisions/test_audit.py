@@ -12,7 +12,7 @@ from cleanlab.rank import get_label_quality_scores
 from labelwise.decisions.audit import Finding, label_errors, rank
 from labelwise.decisions.contradictions import (
     Implication,
-    copies_apart,
+    conflicting_duplicates,
     exclusive_conflicts,
     implications,
     implied_missing,
@@ -114,7 +114,7 @@ def test_copies_take_the_state_that_their_mean_probability_says() -> None:
     p = np.array([[0.9, 0.2], [0.8, 0.3], [0.4, 0.1], [0.5, 0.5]])
     given = np.array([[1, 1], [1, 0], [0, 0], [0, 1]], bool)
     known = np.array([[1, 1], [1, 1], [1, 0], [1, 1]], bool)
-    found = copies_apart([[0, 1, 2]], p, given, known, ["a", "b", "c", "d"])
+    found = conflicting_duplicates([[0, 1, 2]], p, given, known, ["a", "b", "c", "d"])
     assert [(f.row, f.label, f.current, f.proposed) for f in found] == [(2, 0, 0, 1), (0, 1, 1, 0)]
     assert found[0].score == pytest.approx(0.7)
     assert found[1].score == pytest.approx(1 - (0.2 + 0.3 + 0.1) / 3)

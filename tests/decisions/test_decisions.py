@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelwise.decisions import Decisions, never_told
+from labelwise.decisions import Decisions, never_selected_note
 from labelwise.decisions.decisions import sigmoid
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group, LabelSet
@@ -137,5 +137,5 @@ def test_a_rule_on_an_unknown_label_is_refused():
 
 
 def test_what_is_told_of_labels_that_are_never_selected():
-    assert never_told([]) == ""
-    assert never_told([f"l{j}" for j in range(23)]).endswith("l19 and 3 more.")
+    assert never_selected_note([]) == ""
+    assert never_selected_note([f"l{j}" for j in range(23)]).endswith("l19 and 3 more.")

@@ -159,8 +159,8 @@ def test_training_on_train_and_val_is_named(tmp_path: Path) -> None:
     data = lw.read(f"peta:{tmp_path}?val_as=train")
     named = protocol("peta")
     rows = named.rows(data.source, data, "test")
-    assert named.told(data.source, data, rows)["name"] == "peta35-trainval.v1"
-    assert named.told(f"peta:{tmp_path}", data, rows)["name"] == "peta35.v1"
+    assert named.conditions(data.source, data, rows)["name"] == "peta35-trainval.v1"
+    assert named.conditions(f"peta:{tmp_path}", data, rows)["name"] == "peta35.v1"
 
 
 def test_names_are_distinct_and_versioned() -> None:

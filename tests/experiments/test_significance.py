@@ -13,13 +13,13 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation import StoredScores
 from labelwise.experiments.significance import (
     Difference,
+    bootstrap_counts,
+    bootstrap_map,
     differences,
-    draw,
-    drawn_map,
     table,
 )
 from labelwise.metrics import functional as F
-from labelwise.metrics.bootstrap import drawn_average_precision
+from labelwise.metrics.bootstrap import bootstrap_average_precision
 
 
 def scores(seed: int, skill: float = 1.0, images: int = 40, unknown: float = 0.2) -> StoredScores:
@@ -43,11 +43,11 @@ def repeated(counts: np.ndarray) -> np.ndarray:
 
 
 def test_a_draw_is_as_many_images_with_replacement() -> None:
-    counts = draw(50, number=400, seed=3)
+    counts = bootstrap_counts(50, number=400, seed=3)
     assert counts.shape == (50, 400)
     assert (counts.sum(0) == 50).all()
-    assert np.array_equal(counts, draw(50, number=400, seed=3))
-    assert not np.array_equal(counts, draw(50, number=400, seed=4))
+    assert np.array_equal(counts, bootstrap_counts(50, number=400, seed=3))
+    assert not np.array_equal(counts, bootstrap_counts(50, number=400, seed=4))
     assert (counts == 0).mean() == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)
 
 
@@ -55,8 +55,8 @@ def test_average_precision_of_a_draw_is_that_of_the_repeated_images() -> None:
     rng = np.random.default_rng(0)
     for images in (1, 7, 60):
         z, positive = rng.normal(size=images).round(1), rng.random(images) < 0.3
-        counts = draw(images, number=200, seed=images)
-        found = drawn_average_precision(z, positive, counts)
+        counts = bootstrap_counts(images, number=200, seed=images)
+        found = bootstrap_average_precision(z, positive, counts)
         for r in range(200):
             i = repeated(counts[:, r])
             expected = F.average_precision(z[i, None], positive[i, None].astype(int))[0]
@@ -64,8 +64,8 @@ def test_average_precision_of_a_draw_is_that_of_the_repeated_images() -> None:
 
 
 def test_map_of_a_draw_leaves_out_unknown_cells_and_labels_without_positives() -> None:
-    s, counts = scores(0), draw(40, number=150)
-    found = drawn_map(s, counts)
+    s, counts = scores(0), bootstrap_counts(40, number=150)
+    found = bootstrap_map(s, counts)
     for r in range(150):
         i = repeated(counts[:, r])
         assert found[r] == pytest.approx(F.mean_average_precision(s.logits[i], s.values[i], s.known[i]))
@@ -97,10 +97,10 @@ def test_differences_are_paired_over_seeds_and_images(files: dict) -> None:
     d = found["good", 0.5]
     assert d.mean == pytest.approx(statistics.fmean(gaps))
     assert d.sd == pytest.approx(statistics.stdev(gaps))
-    counts = draw(40, 300)
+    counts = bootstrap_counts(40, 300)
     per_seed = [
-        drawn_map(StoredScores.read(files["good"][0.5, s]), counts)
-        - drawn_map(StoredScores.read(files["poor"][0.5, s]), counts)
+        bootstrap_map(StoredScores.read(files["good"][0.5, s]), counts)
+        - bootstrap_map(StoredScores.read(files["poor"][0.5, s]), counts)
         for s in range(3)
     ]
     assert (d.low, d.high) == pytest.approx(tuple(np.quantile(np.mean(per_seed, 0), (0.025, 0.975))))
@@ -181,5 +181,5 @@ def test_draws_without_any_positive_leave_no_hole() -> None:
     s = StoredScores(
         np.array(["a", "b"]), np.zeros((2, 1), np.float32), np.array([[1], [0]]), np.ones((2, 1), bool)
     )
-    assert np.isnan(drawn_map(s, np.array([[0], [2]], np.int32))).all()
-    assert math.isnan(drawn_average_precision(np.zeros(2), np.zeros(2, bool), draw(2, 1))[0])
+    assert np.isnan(bootstrap_map(s, np.array([[0], [2]], np.int32))).all()
+    assert math.isnan(bootstrap_average_precision(np.zeros(2), np.zeros(2, bool), bootstrap_counts(2, 1))[0])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelwise.metrics.boxes import cases, coverage, inside, union
+from labelwise.metrics.boxes import coverage, group_cases, inside, union
 
 
 def test_a_case_for_each_label_of_an_image() -> None:
-    found = cases(
+    found = group_cases(
         [[(2, 0.0, 0.0, 0.5, 1.0), (0, 0.0, 0.0, 1.0, 1.0), (2, 0.25, 0.0, 1.0, 0.5)], []], labels=3
     )
     assert [(case.image, case.label, case.others) for case in found] == [(0, 2, 1), (0, 0, 1)]

@@ -16,7 +16,7 @@ from torch import Tensor
 from labelwise.data.decode import UnreadableImage, evenly, first_dark
 from labelwise.data.pixels import BITS
 from labelwise.data.transforms import ImageTransform
-from labelwise.decisions import never_told
+from labelwise.decisions import never_selected_note
 from labelwise.errors import LabelwiseError
 from labelwise.export.hub import fetch
 from labelwise.serving.parts import Answers, Parts
@@ -97,10 +97,10 @@ def predict_collection(
     if bits is not None and bits != predictor.transform.config.bits:
         predictor, known = predictor.with_bits(bits), f"{known} {bits} bits"
     parts = Parts(Path(out), files, predictor.labels.names, known, part)
-    if told := never_told(predictor.never_selected):
-        on_note(told)
-    if predictor.transform.config.bits == BITS and (note := first_dark(files[i] for i in evenly(len(files)))):
-        on_note(note)
+    if never := never_selected_note(predictor.never_selected):
+        on_note(never)
+    if predictor.transform.config.bits == BITS and (dark := first_dark(files[i] for i in evenly(len(files)))):
+        on_note(dark)
     missing = parts.missing()
     work = Work(str(model), files, [parts.rows(i) for i in missing], batch_size, workers)
     finished = parts.count - len(missing)
