@@ -61,7 +61,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     written = Artefact(tmp_path, "onnx", "model.onnx", labels, prepared, decisions, True, {"a": 1})
     written.save()
     found = Artefact.open(tmp_path)
-    assert (found.kind, found.file, found.labels, found.preprocessing, found.gives_maps, found.card) == (
+    assert (found.kind, found.file, found.labels, found.preprocessing, found.has_maps, found.card) == (
         "onnx", "model.onnx", labels, prepared, True, {"a": 1}
     )  # fmt: skip
     for name in ("thresholds", "scale", "bias"):

@@ -202,7 +202,7 @@ def test_other_answers_are_refused_and_leave_nothing(
     real = exporting.open_engine
 
     class Spoilt:
-        name, gives_maps = "the graph", False
+        name, has_maps = "the graph", False
 
         def __init__(self, artefact: Artefact) -> None:
             self._engine = real(artefact)
@@ -213,7 +213,7 @@ def test_other_answers_are_refused_and_leave_nothing(
             return logits, None
 
     monkeypatch.setattr(exporting, "open_engine", Spoilt)
-    with pytest.raises(LabelwiseError, match=r"the graph gives 3 = .* for row \d+, where the run gives"):
+    with pytest.raises(LabelwiseError, match=r"the graph returns 3 = .* for row \d+, where the run returns"):
         export_run(run_folder, tmp_path / "out", "torch", images=4, maps=False)
     assert list(tmp_path.iterdir()) == []
 
@@ -232,7 +232,7 @@ def test_auto_keeps_the_fastest(
     monkeypatch.setattr("labelwise.export.engines.seconds_per_image", lambda *_: next(times))
 
     class Named:
-        gives_maps = False
+        has_maps = False
 
         def __init__(self, name: str) -> None:
             self.name = name

@@ -18,7 +18,7 @@ class Fixed:
     """An engine that says what it was told to say."""
 
     def __init__(self, logits: list[list[float]], maps: np.ndarray | None = None) -> None:
-        self.name, self.gives_maps = "the copy", maps is not None
+        self.name, self.has_maps = "the copy", maps is not None
         self._logits, self._maps = np.array(logits, np.float32), maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
@@ -44,7 +44,7 @@ def test_the_largest_difference_is_told() -> None:
 
 def test_a_difference_too_large_is_refused_saying_where() -> None:
     told = (
-        r"the copy gives dog = 0.2679\d+ for a.jpg, where the run gives 0.2689\d+ at a threshold of "
+        r"the copy returns dog = 0.2679\d+ for a.jpg, where the run returns 0.2689\d+ at a threshold of "
         r"0.50000000; expected probabilities within 0.0001 and the same decisions; .*nothing was written"
     )
     with pytest.raises(LabelwiseError, match=told):
@@ -52,16 +52,16 @@ def test_a_difference_too_large_is_refused_saying_where() -> None:
 
 
 def test_what_is_no_number_is_refused() -> None:
-    with pytest.raises(LabelwiseError, match=r"gives cat = nan for b.jpg"):
+    with pytest.raises(LabelwiseError, match=r"returns cat = nan for b.jpg"):
         run(Fixed([[0.0, 0], [0, 0]]), Fixed([[0.0, 0], [float("nan"), 0]]))
-    with pytest.raises(LabelwiseError, match=r"gives logits of shape \[2, 1\] for \[2, 2\]"):
+    with pytest.raises(LabelwiseError, match=r"returns logits of shape \[2, 1\] for \[2, 2\]"):
         run(Fixed([[0.0, 0], [0, 0]]), Fixed([[0.0], [0]]))
 
 
 def test_another_decision_is_refused_however_near_the_probabilities() -> None:
     ours, theirs = Fixed([[1e-4, 3], [1, 1]]), Fixed([[-1e-4, 3], [1, 1]])
     with pytest.raises(
-        LabelwiseError, match=r"gives cat = 0.49997\d+ for a.jpg, .* 0.50002\d+ at .*0.50000000"
+        LabelwiseError, match=r"returns cat = 0.49997\d+ for a.jpg, .* 0.50002\d+ at .*0.50000000"
     ):
         run(ours, theirs)
 
@@ -89,7 +89,7 @@ def test_maps_are_compared() -> None:
     z = [[2.0, -1], [0.5, 3]]
     assert run(Fixed(z, even), Fixed(z, other)).maps == pytest.approx(1e-4, rel=1e-3)
     other[:, :, 0, 0], other[:, :, 1, 1] = 0.5, 0
-    with pytest.raises(LabelwiseError, match=r"gives evidence maps at a mean distance of 0\.25"):
+    with pytest.raises(LabelwiseError, match=r"returns evidence maps at a mean distance of 0\.25"):
         run(Fixed(z, even), Fixed(z, other))
 
 

@@ -128,7 +128,7 @@ class Fixed:
     """An engine that says what it was told to say, a few images at a time."""
 
     def __init__(self, logits: np.ndarray, maps: np.ndarray | None = None) -> None:
-        self.name, self.gives_maps, self._logits, self._maps = "the copy", maps is not None, logits, maps
+        self.name, self.has_maps, self._logits, self._maps = "the copy", maps is not None, logits, maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
         index = images[:, 0, 0, 0].numpy()

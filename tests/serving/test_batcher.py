@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
-from labelwise.serving.batcher import Ask, Batcher
+from labelwise.serving.batcher import Batcher, Query
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 from labelwise.serving.predictor import Prediction
@@ -38,7 +38,7 @@ class Engine:
         self.free = threading.Event()
         self.free.set()
 
-    def __call__(self, asks: Sequence[Ask]) -> list[Prediction]:
+    def __call__(self, asks: Sequence[Query]) -> list[Prediction]:
         self.batches.append(len(asks))
         assert self.free.wait(10)
         values = [float(a.image[0, 0, 0]) for a in asks]
@@ -71,7 +71,7 @@ def value(found: Prediction) -> int:
 
 async def ask(batcher: Batcher, data: str) -> int:
     with batcher.admitted(1):
-        return value(await batcher.ask(data.encode(), False, {}))
+        return value(await batcher.submit(data.encode(), False, {}))
 
 
 async def until(true: Callable[[], bool]) -> None:

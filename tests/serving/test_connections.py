@@ -92,7 +92,7 @@ def test_a_stalled_engine_is_told_and_recovers() -> None:
         )
         batcher.start()
         with batcher.admitted(1):
-            asked = asyncio.create_task(batcher.ask(b"", False, {}))
+            asked = asyncio.create_task(batcher.submit(b"", False, {}))
             await asyncio.sleep(0.5)
             assert batcher.stalled
             with pytest.raises(Refused, match="an engine that stalls") as refused, ExitStack() as stack:
@@ -102,7 +102,7 @@ def test_a_stalled_engine_is_told_and_recovers() -> None:
             await asyncio.wait_for(asked, 20)
         assert not batcher.stalled
         with batcher.admitted(1):
-            await asyncio.wait_for(batcher.ask(b"", False, {}), 20)
+            await asyncio.wait_for(batcher.submit(b"", False, {}), 20)
         await batcher.close()
 
     asyncio.run(scenario())

@@ -116,7 +116,7 @@ def test_maps_come_where_asked_for(client: httpx.Client, predictor: Predictor, p
 def test_maps_of_an_export_without_them_are_refused(
     client: httpx.Client, predictor: Predictor, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor.engine, "gives_maps", False)
+    monkeypatch.setattr(predictor.engine, "has_maps", False)
     answer = client.post("/predict?maps=true", files=parts(photos[:1]))
     assert (answer.status_code, "export again with --maps" in answer.json()["error"]) == (400, True)
     assert client.get("/labels").json()["gives_maps"] is False
