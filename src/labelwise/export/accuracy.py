@@ -124,7 +124,7 @@ def measure_accuracy(
         )
     if len(F.without_average_precision(labelled.positive, labelled.known)) == len(labelled.labels):
         raise LabelwiseError(
-            f"{len(labelled):,} images of {rows.source} in which no label has both a known positive and a known negative",
+            f"{len(used):,} images of {rows.source} in which no label has both a known positive and a known negative",
             "at least one such label to judge the precision by",
             "give --data SOURCE, or --precision fp32",
         )
