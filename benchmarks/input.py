@@ -126,7 +126,7 @@ def rows(folder: Path, files: list[Path], size: int, repeats: int) -> Iterator[d
 
 
 def accuracy(path: str, share: float = 2.0) -> list[dict]:
-    """Test mAP of a run with input by Pillow and by labelwise, on photographs enlarged so that labelwise halves them."""
+    """Test mAP of a run with input by Pillow and by labelwise, on enlarged photographs that labelwise halves."""
     run = Run.open(Path(path))
     predictor = Predictor(run)
     data = ensure_splits(read(run.config.data.source), seed=run.config.seed).split("test")

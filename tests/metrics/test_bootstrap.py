@@ -1,4 +1,4 @@
-"""Draws of images: figures under a draw are those of the images repeated as often as drawn."""
+"""Bootstrap: metrics of a resample are those of the images repeated by their counts."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def build() -> dict[str, object]:
 def numbers(metrics) -> list[float]:
     values = []
     for metric in metrics.values():
-        found = metric.compute()
-        values += [v.item() for v in (found.values() if isinstance(found, dict) else [found])]
+        result = metric.compute()
+        values += [v.item() for v in (result.values() if isinstance(result, dict) else [result])]
     return values
 
 
@@ -121,8 +121,8 @@ def test_processes_with_uneven_rows(tmp_path: Path):
     tiny_runs.together(2, work, str(tmp_path))
     whole = expected()
     for rank in range(2):
-        found = np.load(tmp_path / f"{rank}.npy").tolist()
-        assert found == pytest.approx([*whole, whole[0]], abs=1e-12)
+        values = np.load(tmp_path / f"{rank}.npy").tolist()
+        assert values == pytest.approx([*whole, whole[0]], abs=1e-12)
 
 
 def test_importing_the_functions_does_not_import_torchmetrics():

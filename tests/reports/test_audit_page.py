@@ -27,9 +27,9 @@ class Corner:
 
     def evidence(self, images: list, label_indices: list[int]) -> list[np.ndarray]:
         self.asked += label_indices
-        found = np.zeros((4, 4))
-        found[0, 0] = 1
-        return [found for _ in images]
+        evidence = np.zeros((4, 4))
+        evidence[0, 0] = 1
+        return [evidence for _ in images]
 
 
 @pytest.fixture

@@ -163,10 +163,10 @@ def test_a_label_without_positives_has_no_curve_but_a_row(tmp_path: Path) -> Non
     run = write_run(tmp_path, NAMES, images=60, without_positives=("sofa",))
     page = read(write_report(run))
     assert "1 label has no AP for want of positives" in page.text
-    drawn = curves(read_run(run))
-    assert drawn is not None
-    assert drawn["explorer"][2]["curve"] == ""
-    assert "no positives, so no curve" in drawn["explorer"][2]["text"]
+    label_curves = curves(read_run(run))
+    assert label_curves is not None
+    assert label_curves["explorer"][2]["curve"] == ""
+    assert "no positives, so no curve" in label_curves["explorer"][2]["text"]
     assert label_rows(read_run(run))["rows"][-1]["name"] == "sofa"
 
 

@@ -120,8 +120,8 @@ def test_other_character_sets_are_refused(client: httpx.Client, photo: bytes, ch
         + b"\r\n--x--\r\n"
     )
     base = "multipart/form-data; boundary=x; "
-    for told in (f"{base}charset={charset}", f'{base}CHARSET="{charset}"'):
-        answer = client.post("/predict", content=body, headers={"content-type": told})
+    for content_type in (f"{base}charset={charset}", f'{base}CHARSET="{charset}"'):
+        answer = client.post("/predict", content=body, headers={"content-type": content_type})
         assert answer.status_code == 415, answer.text
         assert "character set" in answer.json()["error"]
     usual = client.post("/predict", content=body, headers={"content-type": f"{base}charset=UTF-8"})
