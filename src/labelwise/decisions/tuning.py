@@ -63,8 +63,8 @@ def tune(
 ) -> Tuning:
     """Calibrates each label, then fits its threshold; repeats both without each of five folds of the images.
 
-    Decisions look better on the images that they were fitted on than on others. Therefore each fold is also decided
-    by a fit on the other four, and metrics of a validation split use those decisions.
+    Decisions look better on the images that they were fitted on than on others. Metrics of a validation split
+    therefore use the decisions of each fold by a fit on the other four.
 
     Args:
         logits: `[N, L]` finite where known.

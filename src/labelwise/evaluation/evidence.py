@@ -41,8 +41,7 @@ class Evidence:
     Args:
         rows: the evaluated rows, with their boxes.
         transform: the transform between whole images, in which boxes lie, and the part that the maps cover.
-        decisions: select the labels for the metrics of selected labels; these are left out for `None` or decisions
-            that were not fitted.
+        decisions: fitted decisions for the metrics of selected labels; otherwise these are left out.
     """
 
     def __init__(self, rows: Dataset, transform: TransformConfig, decisions: Decisions | None = None) -> None:

@@ -33,8 +33,7 @@ def figures(
         scores: logits `[N, L]` with values and known cells.
         names: of the labels.
         decisions: the run's own.
-        tuning: passed if the decisions were fitted on the same images; each image is then decided by the fit without
-            its fold.
+        tuning: passed if the decisions were fitted on these images, which are then decided without their folds.
     """
     z, k = scores.logits, scores.known
     y = (scores.values >= PLAIN).astype(np.uint8)

@@ -58,11 +58,11 @@ class Frequencies:
         figures: dict[str, Any] = {}
         for group in GROUPS:
             names = [name for name, own in groups.items() if own == group]
-            judged = [float(per_label[name]["AP"]) for name in names if per_label[name]["AP"] is not None]
+            aps = [float(per_label[name]["AP"]) for name in names if per_label[name]["AP"] is not None]
             if names:
                 figures[group] = {
                     "labels": float(len(names)),
-                    "mAP": float(np.mean(judged)) if judged else None,
+                    "mAP": float(np.mean(aps)) if aps else None,
                     "labels_without_AP": {name: without[name] for name in names if name in without},
                 }
         return figures

@@ -20,7 +20,7 @@ def same_labels(data: Dataset, names: tuple[str, ...], whole: bool = False) -> D
         whole: refuse every difference, as a named protocol does.
 
     Raises:
-        LabelwiseError: labels that the run lacks beside others that the data lack; with `whole`, any of them.
+        LabelwiseError: both the run and the data lack labels of the other; with `whole`, one of them does.
     """
     if data.labels.names == names:
         return data

@@ -95,8 +95,8 @@ def _refuse_other_rows(run: Run, data: Dataset, split: str) -> None:
         here = {rows.image_id(i) for i in range(len(rows))}
     if not here or (file.is_file() and not here >= set(StoredScores.read(file).ids.tolist())):
         raise LabelwiseError(
-            f"another test_time on data without the {split} images that the run was judged on",
-            "the run's own data, for its figures are taken again",
+            f"another test_time on data without the {split} images that the run was evaluated on",
+            "the run's own data, since its metrics are computed again",
             "leave --data out",
         )
 

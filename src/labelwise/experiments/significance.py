@@ -163,7 +163,9 @@ def _check_same(path: Path, scores: StoredScores, other: Path, first: StoredScor
         and np.array_equal(scores.known, first.known)
     ):
         raise LabelwiseError(
-            f"{path} of other images or labels than {other}", "runs judged on the same split", "compare those"
+            f"{path} of other images or labels than {other}",
+            "runs evaluated on the same split",
+            "compare those",
         )
 
 

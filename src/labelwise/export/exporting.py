@@ -179,8 +179,8 @@ class Bench:
             LabelwiseError: labels that differ from the run's, or no labelled image.
         """
         rows = judged_rows(same_labels(self.source, self.run.labels.names))
-        judged = batches(islice(readable(self.run, rows), self.images or JUDGED))
-        return measure_accuracy(self.eager, engine, judged, rows, self.decisions)
+        labelled = batches(islice(readable(self.run, rows), self.images or JUDGED))
+        return measure_accuracy(self.eager, engine, labelled, rows, self.decisions)
 
     def _plain(self, kind: str) -> Path:
         """The folder of the fp32 graph, which is written once."""

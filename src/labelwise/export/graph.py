@@ -57,12 +57,7 @@ def program(model: LabelModel, size: tuple[int, int], maps: bool) -> torch.expor
 
 
 def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:
-    """The exported program of a module of one tensor with a dynamic first dimension.
-
-    Args:
-        module: the module.
-        example: its input.
-        name: the parameter's name in its `forward`.
+    """The exported program of a module with one tensor, `name` in its `forward`, whose first dimension is dynamic.
 
     Raises:
         LabelwiseError: the module has data-dependent control flow, with the reason.

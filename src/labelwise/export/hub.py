@@ -35,7 +35,7 @@ for p in lw.load("OWNER/NAME of this page").predict(["photo.jpg"]):
     print(p.selected)
 ```
 
-Where the model comes from and what was measured stands in `artefact.json` under `card`.
+The provenance and the measurements of the model are in `artefact.json` under `card`.
 """
 
 

@@ -44,7 +44,7 @@ def require_precision(precision: str, kind: str | None = None) -> None:
     if precision == "bf16" and not computes_bf16():
         raise LabelwiseError(
             "bf16 on a processor that does not compute in it",
-            "one of whose capabilities OpenVINO names BF16",
+            "a processor with the capability BF16 in OpenVINO",
             "export on such a machine, or give another --precision",
         )
 

@@ -74,7 +74,7 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
             return {"map": None}
         return {"map": None if prediction.maps is None else prediction.map(review.items[i].label).tolist()}
 
-    @routes.post("/export", summary="Write the corrected table beside the audit's file")
+    @routes.post("/export", summary="Write the corrected table next to the audit's file")
     def export() -> dict[str, Any]:
         try:
             return export_table(review)

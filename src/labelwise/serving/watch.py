@@ -104,7 +104,7 @@ class Watch:
             if self._held > self._limits.held_bytes:
                 raise Refused(
                     429,
-                    f"a request beside {self._held:,} bytes of others",
+                    f"a request with {self._held:,} bytes of all requests in memory",
                     f"at most {self._limits.held_bytes:,} at a time",
                     "send it again later",
                     5,
