@@ -59,12 +59,8 @@ def start(
                 io.TextIOWrapper(os.fdopen(n, "wb", 0), write_through=True) for n in (1, 2)
             )
             if processes > 1:
-                addresses = {
-                    "MASTER_ADDR": "127.0.0.1",
-                    "MASTER_PORT": str(port),
-                    "WORLD_SIZE": str(processes),
-                }
-                os.environ |= {**addresses, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+                group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+                os.environ |= {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             if prepare is not None:
                 prepare()
             sys.argv = ["labelwise", *arguments]

@@ -97,21 +97,13 @@ def main() -> None:
             for form, loss in forms.items():
                 taken = milliseconds(loss, z, t, options.repeats)
                 base = base or taken
-                difference = abs(loss(z, t).item() - expected)
+                error = abs(loss(z, t).item() - expected)
                 print(
                     f"{name}  {IMAGES} x {labels:5}  {form:20} {taken:9.3f} ms  {taken / base:5.2f} x  "
-                    f"difference {difference:.1e}"
+                    f"error {error:.1e}"
                 )
                 where = (IMAGES, device, options.repeats, options.threads, torch.__version__, processor())
-                row = (
-                    name,
-                    form,
-                    labels,
-                    round(taken, 4),
-                    round(taken / base, 3),
-                    f"{difference:.1e}",
-                    *where,
-                )
+                row = (name, form, labels, round(taken, 4), round(taken / base, 3), f"{error:.1e}", *where)
                 rows.append(dict(zip(FIELDS, row, strict=True)))
     if options.csv:
         keep(options.csv, rows, FIELDS)

@@ -91,11 +91,8 @@ def measure(source: str, batches: int) -> dict[str, float]:
     torch.set_num_threads(1)
     before, wall, cpu = resident(), time.perf_counter(), time.process_time()
     data = read(source)
-    figures = {
-        "open_seconds": time.perf_counter() - wall,
-        "open_processor_seconds": time.process_time() - cpu,
-    }
-    figures |= {"resident_MiB": resident() - before, "peak_MiB": resident("VmHWM") - before}
+    stats = {"open_seconds": time.perf_counter() - wall, "open_processor_seconds": time.process_time() - cpu}
+    stats |= {"resident_MiB": resident() - before, "peak_MiB": resident("VmHWM") - before}
     train = data.split("train")
     transform = build_transform(TransformConfig(image_size=64), train=True)
 
@@ -115,7 +112,7 @@ def measure(source: str, batches: int) -> dict[str, float]:
         train_loader(train, with_memory, batch_size=32, seed=0, workers=1).epoch(0)
     ):
         if number == 0:
-            figures["first_batch_seconds"] = time.perf_counter() - wall
+            stats["first_batch_seconds"] = time.perf_counter() - wall
         corner = batch.images[-1, 0, 0, :3].tolist()
         sizes.append((corner[0] * 65536 + corner[1] * 256 + corner[2]) / 16)
         parents.append(resident())
@@ -126,7 +123,7 @@ def measure(source: str, batches: int) -> dict[str, float]:
         "parent_growth_MiB": parents[-1] - parents[middle],
         "worker_growth_MiB": sizes[-1] - sizes[middle],
     }
-    return figures | {"worker_MiB": max(sizes)} | growth
+    return stats | {"worker_MiB": max(sizes)} | growth
 
 
 def main() -> None:
@@ -155,11 +152,11 @@ def main() -> None:
                         "--batches",
                         str(options.batches),
                     ]
-                    figures = json.loads(
+                    stats = json.loads(
                         subprocess.run(command, check=True, capture_output=True, text=True).stdout
                     )
                     row = {"form": source.partition(":")[0], "rows": rows, "labels": labels}
-                    row |= {key: round(value, 3) for key, value in figures.items()}
+                    row |= {key: round(value, 3) for key, value in stats.items()}
                     row |= {"batches": options.batches, "threads": 1, "load": round(os.getloadavg()[0], 1)}
                     table.append(row | {"processor": platform.machine()})
                     print("  ".join(f"{key} {value}" for key, value in table[-1].items()), flush=True)

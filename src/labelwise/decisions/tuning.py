@@ -82,14 +82,13 @@ def tune(
     aim = Objective.parse(objective)
     one_of("calibration", calibration, STORED)
     z = np.asarray(logits, dtype=np.float64)
-    images = f"{source.removesuffix(':') or 'these images'}, {len(z)} images"
-    description = f"{aim.text} on {images}, {calibration} calibration"
-    decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, description, never)
+    text = f"{aim.text} on {source.removesuffix(':') or 'these images'}, {len(z)} images, {calibration} calibration"
+    decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, text, never)
     p, selected, without = np.zeros(z.shape), np.zeros(z.shape, bool), np.zeros(z.shape, bool)
     fold = np.random.default_rng(0).permutation(len(z)) % FOLDS
     for number in range(min(FOLDS, len(z))):
         rest, held_out = fold != number, fold == number
-        fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, description, never)[0]
+        fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, text, never)[0]
         p[held_out] = fitted.probabilities(z[held_out])
         selected[held_out] = fitted.select(p[held_out])
         without[held_out] = fitted.select(p[held_out], with_rules=False)

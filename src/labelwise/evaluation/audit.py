@@ -122,8 +122,7 @@ def audit(
     findings = [
         f for f in find(rows, probabilities, copies) if rows.labels.names[f.label] in given.labels.names
     ]
-    elsewhere = "" if parts == ["train"] else " for train, the run itself elsewhere"
-    scored_by = f"{folds} folds{elsewhere}"
+    scored_by = f"{folds} folds" + ("" if parts == ["train"] else " for train, the run itself elsewhere")
     return Audit(rows, probabilities, findings[:limit] if limit else findings, scored_by)
 
 

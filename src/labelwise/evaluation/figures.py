@@ -58,7 +58,7 @@ def figures(
         "intervals": _intervals(z, y, k, selected),
     }
     lacking = F.without_average_precision(y, k)
-    by_label = {
+    columns = {
         "AP": as_numpy(F.average_precision(z, y, k)),
         "ECE": as_numpy(F.calibration_error(p, y, k)),
         "ECE_before": as_numpy(F.calibration_error(uncalibrated, y, k)),
@@ -66,10 +66,7 @@ def figures(
     counted = [_counts(k[:, j], y[:, j] == 1, selected[:, j]) for j in range(len(names))]
     per_label = {
         name: {
-            **{
-                metric: None if np.isnan(values[j]) else float(values[j])
-                for metric, values in by_label.items()
-            },
+            **{key: None if np.isnan(column[j]) else float(column[j]) for key, column in columns.items()},
             **counted[j],
             "threshold": float(decisions.thresholds[j]),
         }

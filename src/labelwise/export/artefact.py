@@ -221,12 +221,10 @@ def inside(folder: Path, name: str) -> Path:
     file, home = folder / str(name), folder.resolve()
     plain = isinstance(name, str) and name and "\0" not in name
     try:
-        contained = plain and any(
-            file.resolve().is_relative_to(p) for p in (home, home.parent.parent / "blobs")
-        )
+        safe = plain and any(file.resolve().is_relative_to(p) for p in (home, home.parent.parent / "blobs"))
     except (OSError, RuntimeError):  # circular links
-        contained = False
-    if not contained or Path(name).is_absolute() or ".." in Path(name).parts:
+        safe = False
+    if not safe or Path(name).is_absolute() or ".." in Path(name).parts:
         raise LabelwiseError(
             f"{name!r} named in {folder}",
             "a file inside that folder",

@@ -69,8 +69,7 @@ def compare(
         names: labels in column order.
 
     Raises:
-        LabelwiseError: names the image and label of probabilities that differ by more than 1e-4, of a different
-            decision, or the distance of different maps.
+        LabelwiseError: probabilities that differ by more than 1e-4, a different decision, or different maps.
     """
     images, probability, line, maps = 0, 0.0, 0, []
     for ids, batch in batches:

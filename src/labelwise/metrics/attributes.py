@@ -72,10 +72,8 @@ def one_sided(targets: Array, known: Array | None = None) -> tuple[list[int], li
     """
     cells = Cells.read(np.zeros(tuple(targets.shape), np.float32), targets, known)
     positives = column_sums(cells.positive())
-    known_counts = (
-        np.full(len(positives), len(cells.scores)) if cells.known is None else column_sums(cells.known)
-    )
-    return np.flatnonzero(positives == 0).tolist(), np.flatnonzero(positives == known_counts).tolist()
+    counts = np.full(len(positives), len(cells.scores)) if cells.known is None else column_sums(cells.known)
+    return np.flatnonzero(positives == 0).tolist(), np.flatnonzero(positives == counts).tolist()
 
 
 def count(

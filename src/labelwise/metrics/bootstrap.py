@@ -82,12 +82,10 @@ def bootstrap_map(
     """
     labels = []
     for j in range(scores.shape[1]):
-        is_known = known[:, j]
-        part = counts if is_known.all() else counts[is_known]
+        rows = known[:, j]
+        part = counts if rows.all() else counts[rows]
         labels.append(
-            bootstrap_average_precision(
-                scores[is_known, j].astype(np.float64), targets[is_known, j] >= 0.5, part
-            )
+            bootstrap_average_precision(scores[rows, j].astype(np.float64), targets[rows, j] >= 0.5, part)
         )
     per_label = np.array(labels)
     defined = ~np.isnan(per_label)

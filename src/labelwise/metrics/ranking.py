@@ -150,9 +150,8 @@ def precision_recall(
         raise LabelwiseError(f"points={points}", "at least 2", "request more points")
     cells = Cells.read(scores[:, None], targets[:, None], None if known is None else known[:, None])
     values, positive, mask = cells.by_label(0, 1)
-    hits, true_positives, predicted, images = _ranked(
-        cells, values[0], positive[0], None if mask is None else mask[0]
-    )
+    row = None if mask is None else mask[0]
+    hits, true_positives, predicted, images = _ranked(cells, values[0], positive[0], row)
     if len(hits) == images:
         hits, true_positives, predicted = hits[:0], true_positives[:0], predicted[:0]
     first = np.flatnonzero(np.diff(hits, prepend=-np.inf))[::-1]  # one point a distinct score, highest first

@@ -148,10 +148,8 @@ def curves(run: RunRecord) -> dict[str, Any] | None:
     split = run.shown_split
     if split not in run.scores:
         return None
-    label_curves = [_label_curve(run, run.scores[split], label) for label in range(len(run.names))]
-    ranked = sorted(
-        (d for d in label_curves if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0
-    )
+    items = [_label_curve(run, run.scores[split], label) for label in range(len(run.names))]
+    ranked = sorted((d for d in items if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0)
     few = len(ranked) <= 2 * TILES
     worst = ranked if few else ranked[:TILES]
     best = [] if few else ranked[-TILES:][::-1]
@@ -160,10 +158,10 @@ def curves(run: RunRecord) -> dict[str, Any] | None:
         "worst": [_tile(d) for d in worst],
         "best": [_tile(d) for d in best],
         "histograms": [_histogram(d) for d in ranked[:TILES]],
-        "explorer": [_explored(d) for d in label_curves],
-        "order": sorted(range(len(label_curves)), key=lambda i: run.names[i].casefold()),
+        "explorer": [_explored(d) for d in items],
+        "order": sorted(range(len(items)), key=lambda i: run.names[i].casefold()),
         "first": first,
-        "faintness": f"{min(0.6, 0.12 + 10 / len(label_curves)):.2f}",
+        "faintness": f"{min(0.6, 0.12 + 10 / len(items)):.2f}",
         "curve_axes": figures.axes(
             figures.LARGE, figures.nice_ticks(0, 1), figures.nice_ticks(0, 1), "recall", "precision"
         ),
