@@ -1,4 +1,4 @@
-"""Published figures: marked, sourced, and the ones that the papers state."""
+"""Published results: mark, source, and equality with the values in the papers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row of a sweep that teaches another one: the run of the same seed and share, which is trained before."""
+"""A row of a sweep as teacher of another one: the run of the same seed and share, which is trained first."""
 
 from __future__ import annotations
 

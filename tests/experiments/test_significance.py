@@ -1,4 +1,4 @@
-"""Paired draws of the test images: exact, paired, and judged against the spread over seeds."""
+"""Paired resamples of the test images: exact, paired, and compared with the deviation over seeds."""
 
 from __future__ import annotations
 

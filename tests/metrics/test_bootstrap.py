@@ -34,7 +34,7 @@ def test_figures_are_those_of_repeated_images():
 
 def test_a_draw_without_a_negative_leaves_the_label_out():
     z, y, known = case(1, images=6)
-    y[:, 0], y[0, 0] = 1, 0  # one negative, which a third of the draws lack
+    y[:, 0], y[0, 0] = 1, 0  # one negative, which a third of the resamples lack
     y[:, 1] = 1
     known[:] = True
     counts = bootstrap_counts(6, number=40)
@@ -64,7 +64,7 @@ def test_without_a_positive_there_is_no_figure():
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    """Macro F1 of fair coins: 95 % intervals of 60 samples miss the truth a few times."""
+    """Macro F1 of random predictions: a few of 60 intervals of 95 % miss the true value."""
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(60):

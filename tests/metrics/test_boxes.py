@@ -1,4 +1,4 @@
-"""Boxes of labels, and how much of a grid they cover."""
+"""Boxes of labels, and their coverage of a grid."""
 
 from __future__ import annotations
 

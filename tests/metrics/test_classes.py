@@ -10,7 +10,7 @@ import torch
 from torch import distributed as dist
 
 import tiny_runs
-from labelwise import metrics as metrics_room
+from labelwise import metrics as metrics_package
 from labelwise.errors import LabelwiseError
 from labelwise.metrics import AttributeMetrics, CalibrationError, MeanAveragePrecision, ThresholdMetrics
 from labelwise.metrics import functional as F
@@ -129,7 +129,7 @@ def test_importing_the_functions_does_not_import_torchmetrics():
     code = "import sys; from labelwise.metrics import functional; sys.exit('torchmetrics' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(AttributeError, match="has no attribute 'Accuracy'"):
-        metrics_room.Accuracy  # noqa: B018
+        metrics_package.Accuracy  # noqa: B018
 
 
 def test_errors():

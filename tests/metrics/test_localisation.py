@@ -224,7 +224,7 @@ def test_negative_evidence_has_no_energy():
 
 
 def test_even_maps_cost_little_more_than_peaked_ones():
-    """Every pixel of an even map is its peak; looked up one by one they cost ten times as much as one."""
+    """Every pixel of a uniform map is its peak; checking them one by one would be ten times as slow."""
     boxes = [[(i % 20, 0.1, 0.2, 0.6, 0.9), ((i + 1) % 20, 0.0, 0.0, 0.3, 0.3)] for i in range(64)]
     spent = {}
     for name, maps in (("peaked", torch.rand(64, 20, 7, 7)), ("even", torch.full((64, 20, 7, 7), 1 / 49))):

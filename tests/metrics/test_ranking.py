@@ -136,7 +136,7 @@ def test_empty_labels():
 
 @pytest.mark.parametrize("kind", ["raw", "envelope", "11point"])
 def test_a_label_without_a_known_negative_has_none(kind):
-    """Any order of its images would score 1; it is left out, whatever `empty` does with labels without a positive."""
+    """Any order of its images has AP 1; the label is left out for both values of `empty`."""
     scores, targets, known = random_case(5, labels=6)
     known[:, 0] = targets[:, 0]  # 1 or blank
     targets[:, 1] = True  # 1 everywhere

@@ -1,4 +1,4 @@
-"""Scores in a stream: the figures of the whole form, in bounded memory."""
+"""Scores in a stream: the metrics of all scores, in bounded memory."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_scikit_learn():
 
 
 def test_labels_without_negatives_are_left_out():
-    """A label without a known negative is in no mean over labels; without any negative nothing is judged."""
+    """Means over labels leave out a label without a known negative; without any negative all metrics are NaN."""
     scores, targets, known = case(3)
     known[:, 0] = targets[:, 0]
     targets[:, 1] = False

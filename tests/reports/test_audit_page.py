@@ -1,4 +1,4 @@
-"""The page of an audit: self-contained, escaped, complete, and pictures where images can be read."""
+"""The page of an audit: self-contained, escaped, complete, and with pictures of readable images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAD = "<script>alert(1)</script>"
 
 
 class Corner:
-    """Evidence in the upper left of every image."""
+    """Evidence in the upper left corner of every image."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []

@@ -1,4 +1,4 @@
-"""Several runs on one page, held against scikit-learn and against what must be refused."""
+"""Several runs on one page, compared with scikit-learn, and refusals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ("cat", "dog", "sofa", "<b>chair</b>")
 
 
 def changed(run: Path, to: Path, noise: float, **settings: object) -> Path:
-    """The same run with noise on its test scores, figures that follow, and other settings."""
+    """The same run with noise on its test scores, metrics of the noisy scores, and other settings."""
     shutil.copytree(run, to)
     with np.load(to / "scores/test.npz") as stored:
         held = dict(stored)

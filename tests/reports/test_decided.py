@@ -1,4 +1,4 @@
-"""The head of the report says what decisions bring, and nothing where they were not judged."""
+"""The head of the report shows the effect of decisions, and nothing for a run without them."""
 
 from __future__ import annotations
 

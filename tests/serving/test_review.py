@@ -1,4 +1,4 @@
-"""The review queue: its file, its journal, and the table that comes of it."""
+"""The review queue: its file, its journal, and the corrected table."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def source(tmp_path: Path) -> str:
 
 @pytest.fixture
 def audit(tmp_path: Path, source: str) -> Path:
-    """An audit of it, in the same folder."""
+    """An audit of the table, in the same folder."""
     return write_audit(tmp_path, source)
 
 
@@ -111,7 +111,7 @@ def test_what_no_audit_writes_is_refused(tmp_path: Path, audit: Path, source: st
 
 @pytest.fixture
 def served(run_folder: Path, audit: Path, source: str):
-    """A client of a server with the review on, over an export that knows other labels."""
+    """A client of a server with a review, for an export with other labels."""
     review = Review(audit, lw.read(source))
     with live(create_app(lw.load(run_folder), review=review)) as client:
         yield client, review

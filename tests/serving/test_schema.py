@@ -1,4 +1,4 @@
-"""The server against its own OpenAPI: whatever the schema allows or forbids is answered as the schema says."""
+"""The server against its own OpenAPI schema: responses to allowed and forbidden requests match the schema."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ PLAIN = st.recursive(
     | PLAIN
 )
 def _any_json(client: httpx.Client, body: Any) -> None:
-    text = json.dumps(body)  # NaN and half characters among them
+    text = json.dumps(body)  # includes NaN and lone surrogates
     answer = client.post("/predict", content=text, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 403, 415, 422), text
     assert set(answer.json()) <= {"error", "predictions"}

@@ -1,4 +1,4 @@
-"""The server over real HTTP: what it answers, and what it takes in."""
+"""The server over real HTTP: its answers, and the requests that it accepts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def parts(files: list[Any]) -> list[tuple[str, tuple[str, bytes]]]:
 
 
 def assert_same(line: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Same labels, thresholds and decisions, probabilities within a bound of float32."""
+    """Asserts equal labels, thresholds and decisions, and probabilities within a bound of float32."""
     ours, theirs = ({x["name"]: x for x in answer["labels"]} for answer in (line, expected))
     assert set(ours) == set(theirs)
     for name, label in theirs.items():
@@ -363,7 +363,7 @@ def test_who_closes_the_connection_is_not_worked_for(predictor: Predictor, photo
         ends = time.monotonic() + 10
         while waiting() != "1.0" and time.monotonic() < ends:
             time.sleep(0.01)
-        assert waiting() == "1.0"  # given up while the engine is still at the first image
+        assert waiting() == "1.0"  # cancelled while the engine is still at the first image
         go.set()
         assert stays.result().status_code == 200
         assert 'labelwise_images_total{outcome="answered"} 1.0' in client.get("/metrics").text
@@ -394,7 +394,7 @@ def test_stopping_answers_what_is_under_way(predictor: Predictor, photos: list[P
 
 
 class Host(http.server.BaseHTTPRequestHandler):
-    """Gives `file` at every path but /moved, which leads elsewhere."""
+    """Serves `file` at every path except /moved, which redirects."""
 
     file = b""
 
@@ -407,7 +407,7 @@ class Host(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"" if moved else self.file)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Silences the log."""
 
 
 def test_addresses_of_allowed_hosts_are_fetched(predictor: Predictor, photos: list[Path]) -> None:

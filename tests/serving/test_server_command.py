@@ -1,4 +1,4 @@
-"""`labelwise serve` as a program: what it refuses, how it starts and how it stops."""
+"""`labelwise serve` as a program: refusals, start and stop."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_engine_that_stalls_does_not_keep_the_program_from_ending(
 
 
 def test_the_threads_of_others_are_left_alone(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that serves from within, beside a pool of the same name, goes on afterwards."""
+    """A program that runs the server in its own process, next to a pool of the same name, continues afterwards."""
 
     async def nothing(*_: object, **__: object) -> None: ...
 
