@@ -1,9 +1,9 @@
-"""Does the audit find damaged labels, and does completing them help? Positives are hidden and negatives flipped.
+"""Measures how well the audit finds damaged labels, and whether training on the completed labels helps.
 
 In the training split, a share of the known positives is set to absent and a share of the known negatives to present,
-seeded. `labelwise audit` scores every cell out of fold. Printed for missing, wrong and both: average precision of
-finding the damaged cells against their base rate, and precision among the first 200, for several scores; then what
-the audit's own list holds. With --train, test mAP after training on the clean, the damaged and the completed labels.
+seeded. `labelwise audit` scores every cell out of fold. For missing, wrong and both, it prints the average precision
+of finding the damaged cells, their base rate, and the precision among the first 200, for several scores and for the
+audit's own list. With --train, it prints the test mAP after training on the clean, damaged and completed labels.
 
 Run: python benchmarks/audit.py SOURCE [--seeds 3] [--train] [--csv FILE] [options of the frozen backbone]
 """
@@ -41,23 +41,23 @@ from labelwise.training.run import Run
 
 
 def damage(data: Dataset, hide: float, flip: float, seed: int) -> Dataset:
-    """The data with shares of train's known positives absent and of its known negatives present."""
+    """The data with a share of train's known positives set to absent and of its known negatives set to present."""
     rng = np.random.default_rng(seed)
     values, inside = data.values.copy(), np.zeros(len(data), bool)
     inside[data.rows_of("train")] = True
     for state, share in ((1, hide), (0, flip)):
         cells = np.argwhere(data.known & (data.values == state) & inside[:, None])
-        drawn = cells[rng.choice(len(cells), round(share * len(cells)), replace=False)]
-        values[tuple(drawn.T)] = 1 - state
+        sampled = cells[rng.choice(len(cells), round(share * len(cells)), replace=False)]
+        values[tuple(sampled.T)] = 1 - state
     return replace(data, values=values)
 
 
 def scorings(logits: np.ndarray, y: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
-    """Suspicion of every cell, higher the likelier an error, by several scores."""
+    """Suspicion of every cell by several scores; higher is more likely an error."""
     raw = sigmoid(logits)
     fitted = calibrate(logits, y, known)
     calibrated = sigmoid(logits * fitted.scale + fitted.bias)
-    found = {
+    scores_by_name = {
         "self-confidence, calibrated (the audit's)": np.where(y == 1, 1 - calibrated, calibrated),
         "self-confidence, raw sigmoid": np.where(y == 1, 1 - raw, raw),
         "rank within the label": _ranks(logits, y),
@@ -70,8 +70,8 @@ def scorings(logits: np.ndarray, y: np.ndarray, known: np.ndarray) -> dict[str, 
             scores[rows, j] = 1 - get_label_quality_scores(
                 y[rows, j].astype(int), pair, method=method, adjust_pred_probs=adjust
             )
-        found[f"{method.replace('_', ' ')}, calibrated{', adjusted' if adjust else ''}"] = scores
-    return found
+        scores_by_name[f"{method.replace('_', ' ')}, calibrated{', adjusted' if adjust else ''}"] = scores
+    return scores_by_name
 
 
 def _ranks(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -79,8 +79,8 @@ def _ranks(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(y == 1, 1 - share, share)
 
 
-def judged(name: str, suspicion: np.ndarray, bad: np.ndarray, among: np.ndarray) -> dict[str, Any]:
-    """Average precision over the base rate, and precision among the first 200."""
+def evaluate_score(name: str, suspicion: np.ndarray, bad: np.ndarray, among: np.ndarray) -> dict[str, Any]:
+    """Average precision, its ratio to the base rate, and precision among the first 200."""
     s, b = suspicion[among], bad[among]
     ap, base = average_precision_score(b, s), b.mean()
     first = b[np.argsort(-s, kind="stable")[:200]].mean()
@@ -88,15 +88,15 @@ def judged(name: str, suspicion: np.ndarray, bad: np.ndarray, among: np.ndarray)
     return {key: round(float(v), 5) if key != "score" else v for key, v in row.items()}
 
 
-def found_damage(
+def evaluate_audit(
     rows: Dataset, clean: Dataset, logits: np.ndarray
 ) -> tuple[list[dict[str, Any]], list[Finding]]:
-    """Figures of every score and kind, and of the list that the audit gives."""
+    """Metrics of every score and kind, and of the audit's list."""
     y, known = rows.values, rows.known
     bad = known & (y != clean.values)
     kinds = {"missing": known & (y == 0), "wrong": known & (y == 1), "both": known}
     table = [
-        {"kind": kind, **judged(name, suspicion, bad, among)}
+        {"kind": kind, **evaluate_score(name, suspicion, bad, among)}
         for name, suspicion in scorings(logits.astype(np.float64), y, known).items()
         for kind, among in kinds.items()
     ]
@@ -118,13 +118,13 @@ def found_damage(
 
 
 def test_map(data: Dataset, settings: dict[str, Any], seed: int, folder: Path) -> float:
-    """Test mAP after training on this table."""
+    """Test mAP after training on the data."""
     run = train(make_config({**settings, "seed": seed}), folder, data, quiet=True)
     return float(read_json(run.path / "results.json")["splits"]["test"]["metrics"]["mAP"])
 
 
 def main() -> None:
-    """Measure, print, and write what was measured."""
+    """Runs the benchmark, prints and writes its results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source")
     parser.add_argument("--seeds", type=int, default=3)
@@ -166,34 +166,34 @@ def main() -> None:
 def one_seed(
     args: argparse.Namespace, settings: dict[str, Any], clean: Dataset, seed: int
 ) -> list[dict[str, Any]]:
-    """Damage, audit and, where asked, training again, under one seed."""
+    """Damage, audit and, with --train, trainings under one seed."""
     damaged = damage(clean, args.hide, args.flip, seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = Run(folder, make_config({**settings, "seed": seed}), clean.labels)
         rows, truth = damaged.split("train"), clean.split("train")
         scores = out_of_fold(run, rows, args.folds, watch=Watch())
-        table, findings = found_damage(rows.take(scores.rows), truth.take(scores.rows), scores.logits)
+        table, findings = evaluate_audit(rows.take(scores.rows), truth.take(scores.rows), scores.logits)
         if not args.train:
             return table
         tables = {"clean": clean, "damaged": damaged}
         for least in args.min_score:
-            asked = [f for f in findings if f.score >= least]
+            accepted = [f for f in findings if f.score >= least]
             tables[f"completed, score {least:g} on"] = completed(
-                rows.take(scores.rows), damaged, asked, folder
+                rows.take(scores.rows), damaged, accepted, folder
             )
-        for told, data in tables.items():
-            found = test_map(data, settings, seed, folder / told)
-            print(f"seed {seed}, trained on {told}: test mAP {found:.4f}", flush=True)
+        for labels, data in tables.items():
+            mean_ap = test_map(data, settings, seed, folder / labels)
+            print(f"seed {seed}, trained on {labels}: test mAP {mean_ap:.4f}", flush=True)
             cells = data.known & (data.values != clean.values)
             table.append(
-                {"score": f"trained on {told}", "damaged_cells": int(cells.sum()), "test_mAP": found}
+                {"score": f"trained on {labels}", "damaged_cells": int(cells.sum()), "test_mAP": mean_ap}
             )
     return table
 
 
 def completed(rows: Dataset, damaged: Dataset, findings: list[Finding], folder: Path) -> Dataset:
-    """The damaged table with the audit's proposals, written and read back as a person would."""
+    """The damaged table with the audit's proposals applied, written to a file and read back."""
     corrections = [
         Correction(
             rows.image_id(f.row),
@@ -218,12 +218,12 @@ def summarise(table: list[dict[str, Any]]) -> None:
         groups.setdefault((row.get("kind", ""), row["score"]), []).append(row)
     for (kind, score), rows in sorted(groups.items(), key=lambda item: item[0][0]):
         keys = [k for k in rows[0] if k not in ("kind", "score", "seed")]
-        told = []
+        cells = []
         for key in keys:
             values = [row[key] for row in rows]
             spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-            told.append(f"{key} {statistics.mean(values):.4f}{spread}")
-        print(f"{kind:8} {score:44} " + "  ".join(told))
+            cells.append(f"{key} {statistics.mean(values):.4f}{spread}")
+        print(f"{kind:8} {score:44} " + "  ".join(cells))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A collection answered here and on Ray Data, with 1 and 2 workers, and with workers that die: time, and equality.
+"""Time and equality of predictions in one process and on Ray Data, with 1 and 2 workers and with killed workers.
 
     python benchmarks/collection.py RUN PHOTOS [--csv results/collection.csv]
 
-Each row is one `labelwise predict` in a process of its own, start-up in it. `one killed`: a network gets SIGKILL once
-half of the parts are written; `restarted`: the whole command does, and is given again. Every row's files are compared
-byte for byte with those of this process alone.
+Each row is one `labelwise predict` in a separate process, including its start. `one killed`: a model actor receives
+SIGKILL once half of the parts are written; `restarted`: the whole command receives it and is run again. The files of
+every row are compared byte for byte with those of the single process.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pyarrow import dataset
 
 
 def command(run: str, photos: list[str], out: Path, part: int, *more: str) -> subprocess.Popen:
-    """The program at work, in a session of its own."""
-    words = [
+    """Starts the program in its own session."""
+    arguments = [
         sys.executable,
         "-m",
         "labelwise",
@@ -38,7 +38,7 @@ def command(run: str, photos: list[str], out: Path, part: int, *more: str) -> su
         "--part",
         str(part),
     ]
-    return subprocess.Popen([*words, *more], stderr=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen([*arguments, *more], stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def written(out: Path) -> list[Path]:
@@ -47,21 +47,21 @@ def written(out: Path) -> list[Path]:
 
 
 def networks() -> list[int]:
-    """Processes of Ray that hold a network."""
-    found = []
+    """Ids of Ray's processes that hold a model."""
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                told = (entry / "cmdline").read_bytes()
+                line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if told.startswith(b"ray::") and b"Network" in told:
-                found.append(int(entry.name))
-    return found
+            if line.startswith(b"ray::") and b"Network" in line:
+                pids.append(int(entry.name))
+    return pids
 
 
 def half_done(process: subprocess.Popen, out: Path, parts: int) -> None:
-    """Wait until half of the parts are there."""
+    """Waits until half of the parts are written."""
     while len(written(out)) < parts // 2 and process.poll() is None:
         time.sleep(0.2)
 
@@ -69,7 +69,7 @@ def half_done(process: subprocess.Popen, out: Path, parts: int) -> None:
 def ways(
     run: str, photos: list[str], folder: Path, part: int, parts: int
 ) -> Iterator[tuple[str, int, Path, Callable[[Path], subprocess.Popen]]]:
-    """Name, workers, folder and work of each row."""
+    """Name, workers, folder and start function of each row."""
 
     def plain(*more: str) -> Callable[[Path], subprocess.Popen]:
         return lambda out: command(run, photos, out, part, *more)
@@ -95,14 +95,14 @@ def ways(
 
 
 def main() -> int:
-    """Measure and print; 1 where an image was not answered once, or otherwise than here."""
+    """Runs the benchmark; returns 1 if an image was not predicted exactly once, or differs from the single process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run")
     parser.add_argument("photos", type=Path)
     parser.add_argument("--part", type=int, default=512)
-    parser.add_argument("--images", type=int, help="only the first so many")
+    parser.add_argument("--images", type=int, help="only the first N images")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     files = sorted(str(p) for p in args.photos.iterdir())[: args.images]

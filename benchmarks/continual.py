@@ -1,6 +1,6 @@
-"""Strategies on streams of photographs, row by row and seed by seed; and memories on a long-tailed stream.
+"""Strategies on streams of photographs, by row and seed; and memories on a long-tailed stream.
 
-It goes on where it stopped: a run that is done is not repeated, and the table is written after each.
+It can be resumed: a finished run is not repeated, and the table is written after each run.
 
 Run: python benchmarks/continual.py recipes/continual/voc-online.yaml --out runs/voc-online --csv results/continual.csv
      python benchmarks/continual.py --memories [--csv FILE]
@@ -30,7 +30,7 @@ RULES = ("reservoir", "balanced", "prs", "ocdm")
 
 
 def long_tailed(images: int, labels: int, seed: int) -> np.ndarray:
-    """`[N, L]` bool: one to three labels an image, the l-th as frequent as 1 / l."""
+    """`[N, L]` bool: one to three labels per image; the frequency of the l-th is proportional to 1 / l."""
     rng = np.random.default_rng(seed)
     share = 1 / np.arange(1, labels + 1)
     many = rng.choice([1, 2, 3], images, p=[0.5, 0.3, 0.2])
@@ -42,9 +42,9 @@ def long_tailed(images: int, labels: int, seed: int) -> np.ndarray:
 
 
 def memories(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Speed of each rule, and how far its memory is from its own target and from equal shares."""
+    """Speed of each rule, and the distance of its memory to its own target and to equal shares."""
     marks, rows = long_tailed(args.images, args.labels, 0), np.arange(args.images)
-    found = []
+    results = []
     for rule in RULES:
         memory = make_memory(rule, args.memory, args.labels, 0)
         started, wall = time.process_time(), time.perf_counter()
@@ -63,12 +63,12 @@ def memories(args: argparse.Namespace) -> list[dict[str, Any]]:
             "rarest_label": int(marks.sum(0).min()),
         }
         print("  ".join(f"{k} {v}" for k, v in row.items()), flush=True)
-        found.append(row)
-    return found
+        results.append(row)
+    return results
 
 
 def streams(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Learn what is not done, and give a line for each run that is."""
+    """Trains the unfinished runs and returns a row for each finished run."""
     plan = Plan.of(read_yaml(args.recipe))
     data = None
     for run in plan.runs(args.out):
@@ -85,14 +85,14 @@ def streams(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def lines(plan: Plan, out: Path) -> list[dict[str, Any]]:
-    """A line for each run that is done."""
+    """A row for each finished run."""
     done = [(run, read_json(run.path / RESULT)) for run in plan.runs(out) if (run.path / RESULT).is_file()]
-    return [line(run.row, found) for run, found in done]
+    return [line(run.row, record) for run, record in done]
 
 
-def line(row: str, found: dict[str, Any]) -> dict[str, Any]:
-    """Figures and conditions of a run."""
-    result, conditions = found["result"], found["conditions"]
+def line(row: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Metrics and conditions of a run."""
+    result, conditions = record["result"], record["conditions"]
     figures: dict[str, Any] = {}
     for part in ("pooled", "task_mean", "fitted", "forgetting"):
         name = "" if part == "pooled" else part + "_"
@@ -101,27 +101,27 @@ def line(row: str, found: dict[str, Any]) -> dict[str, Any]:
         figures |= {f"{group}_{k}": (values or {}).get(k, "") for k in ("mAP", "CF1", "OF1")}
     return {
         "row": row,
-        "setting": found["settings"]["setting"],
-        "strategy": found["strategy"],
-        "method": found["method"],
-        "seed": found["seed"],
+        "setting": record["settings"]["setting"],
+        "strategy": record["strategy"],
+        "method": record["method"],
+        "seed": record["seed"],
         **figures,
         "group_limits": " ".join(map(str, result["limits"])),
-        "memory": found["settings"]["memory"] if found["memory"] else 0,
-        "memory_distance": found["memory"]["distance"] if found["memory"] else "",
-        **{k: found["settings"][k] for k in ("batch", "replay", "passes", "power")},
-        "tasks": " ".join(str(len(t["labels"])) for t in found["tasks"]),
+        "memory": record["settings"]["memory"] if record["memory"] else 0,
+        "memory_distance": record["memory"]["distance"] if record["memory"] else "",
+        **{k: record["settings"][k] for k in ("batch", "replay", "passes", "power")},
+        "tasks": " ".join(str(len(t["labels"])) for t in record["tasks"]),
         **{k: conditions[k] for k in ("backbone", "weights", "frozen", "image_size", "steps")},
         "loss": conditions["loss"]["name"],
         "lr": conditions["optimizer"]["lr"],
-        "data": "voc2007" if "voc2007" in found["stream"] else found["stream"],
+        "data": "voc2007" if "voc2007" in record["stream"] else record["stream"],
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
 
 
 def write(path: Path | None, rows: list[dict[str, Any]]) -> None:
-    """Lay rows over those of a table that are of other settings, rows or seeds."""
+    """Writes rows to a table and keeps its rows of other settings, rows or seeds."""
     if path is None or not rows:
         return
     key = ("setting", "row", "seed") if "row" in rows[0] else ("rule",)
@@ -147,7 +147,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def spread(values: list[float]) -> str:
-    """Mean, and the sample standard deviation where there are several."""
+    """Mean, and the sample standard deviation of several values."""
     if not values:
         return "-"
     sd = f" +- {statistics.stdev(values):.2f}" if len(values) > 1 else ""
@@ -155,13 +155,13 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Runs the benchmark and prints its results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recipe", nargs="?", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/continual"))
-    parser.add_argument("--data", help="SOURCE in place of the recipe's")
+    parser.add_argument("--data", help="SOURCE instead of the recipe's")
     parser.add_argument("--only", nargs="*", help="names of rows")
     parser.add_argument("--seeds", type=int, default=0, help="only seeds below this; 0 for all")
     parser.add_argument("--csv", type=Path)

@@ -1,7 +1,7 @@
-"""What tuned decisions and calibration bring on test, from the stored scores of finished runs.
+"""Gains of tuned decisions and calibration on test, from the stored scores of finished runs.
 
-Decisions are fitted on each run's val scores alone. Runs of one settings are averaged over their seeds; the interval
-of the gain is that of 1,000 draws of the test images, the same for both sides.
+Decisions are fitted on each run's val scores only. Runs with equal settings are averaged over their seeds; the
+interval of the gain is over 1,000 paired bootstrap samples of the test images.
 
 Run: python benchmarks/decisions.py RUN... [--csv FILE]
 """
@@ -18,17 +18,17 @@ from kept import keep
 from labelwise.decisions import Decisions, tune
 from labelwise.evaluation import StoredScores
 from labelwise.metrics import functional as F
-from labelwise.metrics.bootstrap import draw, drawn_macro_f1, interval
+from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_macro_f1, interval
 from labelwise.training import Run
 
 CALIBRATIONS = ("platt", "temperature")
 
 
-def judged(run: Run, calibration: str) -> tuple[dict[str, float], np.ndarray]:
-    """Figures of one run on test, and the gain in macro F1 under each draw of its images."""
+def evaluate(run: Run, calibration: str) -> tuple[dict[str, float], np.ndarray]:
+    """Metrics of one run on test, and the gain in macro F1 of each bootstrap sample of its images."""
     val, test = (StoredScores.read(run.path / "scores" / f"{name}.npz") for name in ("val", "test"))
-    told = (val.values >= 0.5).astype(np.uint8)
-    tuning = tune(val.logits, told, val.known, run.labels, calibration=calibration)
+    val_targets = (val.values >= 0.5).astype(np.uint8)
+    tuning = tune(val.logits, val_targets, val.known, run.labels, calibration=calibration)
     y, k = (test.values >= 0.5).astype(np.uint8), test.known
     plain = Decisions.plain(run.labels).probabilities(test.logits)
     p = tuning.decisions.probabilities(test.logits)
@@ -37,8 +37,8 @@ def judged(run: Run, calibration: str) -> tuple[dict[str, float], np.ndarray]:
     def macro(called: np.ndarray, truth: np.ndarray, known: np.ndarray) -> float:
         return F.threshold_metrics(called.astype(np.float32), truth, known)["CF1_macro"]
 
-    counts = draw(len(y))
-    gains = drawn_macro_f1(selected, y, k, counts) - drawn_macro_f1(plain >= 0.5, y, k, counts)
+    counts = bootstrap_counts(len(y))
+    gains = bootstrap_macro_f1(selected, y, k, counts) - bootstrap_macro_f1(plain >= 0.5, y, k, counts)
     own = tuning.decisions.select(tuning.decisions.probabilities(val.logits))
     figures = {
         "macro_F1_half": macro(plain >= 0.5, y, k),
@@ -47,20 +47,20 @@ def judged(run: Run, calibration: str) -> tuple[dict[str, float], np.ndarray]:
         "ECE_after": F.calibration_metrics(p, y, k)["ECE"],
         "mAP": F.mean_average_precision(plain, y, k),
         "mAP_difference": abs(F.mean_average_precision(p, y, k) - F.mean_average_precision(plain, y, k)),
-        "val_macro_F1_own": macro(own, told, val.known),
-        "val_macro_F1_folds": macro(tuning.selected, told, val.known),
+        "val_macro_F1_own": macro(own, val_targets, val.known),
+        "val_macro_F1_folds": macro(tuning.selected, val_targets, val.known),
     }
     return figures, gains
 
 
 def rows_of(runs: list[Run]) -> list[dict[str, Any]]:
-    """A row for each calibration of runs that differ by seed alone."""
+    """A row for each calibration of runs that differ only in the seed."""
     c, rows = runs[0].config, []
     for calibration in CALIBRATIONS:
-        found = [judged(run, calibration) for run in runs]
-        means = {name: float(np.mean([figures[name] for figures, _ in found])) for name in found[0][0]}
-        ends = interval(np.mean([gains for _, gains in found], axis=0))
-        each = [f["macro_F1_tuned"] - f["macro_F1_half"] for f, _ in found]
+        results = [evaluate(run, calibration) for run in runs]
+        means = {name: float(np.mean([figures[name] for figures, _ in results])) for name in results[0][0]}
+        ends = interval(np.mean([gains for _, gains in results], axis=0))
+        each = [f["macro_F1_tuned"] - f["macro_F1_half"] for f, _ in results]
         rows.append(
             {
                 "method": c.method,
@@ -89,7 +89,7 @@ def rows_of(runs: list[Run]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Runs the benchmark, prints and writes its results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--csv", type=Path)

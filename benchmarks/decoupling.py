@@ -1,8 +1,8 @@
-"""Semantic decoupling beside its published five-layer form: seconds and peak memory of each, in one run.
+"""Time and peak memory of semantic decoupling compared with its published five-layer form.
 
-The published form makes `[B, P, L, C]` and passes every pair of place and label through fc3. Each form runs in a
-process of its own with one thread, so that its processor seconds, which do not hang on what else runs, are its time;
-its peak is the largest resident set over what was held before the first call. Linux only.
+The published form computes `[B, P, L, C]` and passes every pair of position and label through fc3. Each form runs in
+a separate process with one thread and is measured in CPU seconds, which other load hardly affects; its peak is the
+largest resident set minus that before the first call. Linux only.
 
 Run: python benchmarks/decoupling.py [--labels 80] [--repeats 5] [--csv FILE]
 """
@@ -29,7 +29,7 @@ from labelwise.relations import LabelVectors
 
 
 class FiveLayers(nn.Module):
-    """The published computation: U, V, tanh, fc3, fc4 on all pairs, then a weighted copy of the map per label."""
+    """The published computation: U, V, tanh, fc3, fc4 on all pairs, then a weighted sum of the map per label."""
 
     def __init__(self, channels: int, labels: int, joint: int) -> None:
         super().__init__()
@@ -39,14 +39,14 @@ class FiveLayers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Label features of a map."""
-        places = x.flatten(2).transpose(1, 2)
-        pairs = torch.tanh(self.U(places).unsqueeze(2) * self.V(self.vectors))
+        positions = x.flatten(2).transpose(1, 2)
+        pairs = torch.tanh(self.U(positions).unsqueeze(2) * self.V(self.vectors))
         a = self.fc4(self.fc3(pairs)).softmax(1)
-        return (a * places.unsqueeze(2)).sum(1)
+        return (a * positions.unsqueeze(2)).sum(1)
 
 
 class Fused(nn.Module):
-    """The same function as this library computes it."""
+    """The same function as implemented in this library."""
 
     def __init__(self, channels: int, labels: int, joint: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def measure(form: str, backward: bool, args: argparse.Namespace) -> dict[str, fl
         if backward:
             out.square().mean().backward()
 
-    # Threads and kernels are set up by a small call of everything, so that they are not counted.
+    # A small call initialises threads and kernels, so that they are not measured.
     small = FORMS[form](8, 2, 4)
     small(torch.rand(1, 8, 2, 2)).mean().backward()
     before = resident("VmRSS")
@@ -88,13 +88,13 @@ def measure(form: str, backward: bool, args: argparse.Namespace) -> dict[str, fl
 
 
 def resident(what: str) -> float:
-    """Megabytes of this process that are in memory now (`VmRSS`) or were at most (`VmHWM`)."""
+    """Resident megabytes of this process, current (`VmRSS`) or peak (`VmHWM`)."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
 def median(work: Callable[[], None], repeats: int) -> float:
-    """Median processor seconds of a piece of work."""
+    """Median CPU seconds of a function."""
     times = []
     for _ in range(repeats):
         started = time.process_time()
@@ -103,13 +103,13 @@ def median(work: Callable[[], None], repeats: int) -> float:
     return statistics.median(times)
 
 
-def apart(form: str, backward: bool) -> dict[str, float]:
-    """`measure` in a process of its own."""
-    one = [sys.executable, __file__, *sys.argv[1:], "--form", form, *(["--backward"] if backward else [])]
-    return json.loads(subprocess.run(one, check=True, capture_output=True, text=True).stdout)
+def measure_in_process(form: str, backward: bool) -> dict[str, float]:
+    """`measure` in a separate process."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--form", form, *(["--backward"] if backward else [])]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def furthest(args: argparse.Namespace) -> float:
+def largest_difference(args: argparse.Namespace) -> float:
     """Largest difference between the two forms' features, with equal weights."""
     naive, fused = (kind(args.channels, args.labels, args.joint) for kind in FORMS.values())
     state = naive.state_dict()
@@ -121,7 +121,7 @@ def furthest(args: argparse.Namespace) -> float:
 
 
 def processor() -> str:
-    """The processor's name where the system tells it."""
+    """The processor's name, if the system provides it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -129,7 +129,7 @@ def processor() -> str:
 
 
 def main() -> None:
-    """Measure and print ratios."""
+    """Runs the benchmark and prints ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in {
         "labels": 80,
@@ -157,12 +157,12 @@ def main() -> None:
         "keep_freed": args.keep_freed,
     }
     print("  ".join(f"{k} {v}" for k, v in {**sizes, **where}.items()))
-    print(f"largest difference of features with equal weights: {furthest(args):.2g}")
+    print(f"largest difference of features with equal weights: {largest_difference(args):.2g}")
     rows = []
     for backward in (False, True):
-        found = {form: apart(form, backward) for form in FORMS}
-        naive = found["five layers"]
-        for form, row in found.items():
+        results = {form: measure_in_process(form, backward) for form in FORMS}
+        naive = results["five layers"]
+        for form, row in results.items():
             rows.append({
                 "form": form,
                 "pass": "forward + backward" if backward else "forward",

@@ -1,9 +1,9 @@
-"""Differences between rows of a folder of runs that are more, or not more, than chance of images and seeds.
+"""Significance of the differences between rows of a folder of runs, over images and seeds.
 
 Run: python benchmarks/differences.py FOLDER [--against ROW] [--csv results/voc-differences.csv]
 
-Runs are called ROW-seed0 or ROW-known0.1-seed0 and so on, as `labelwise sweep` names them. Each row is compared with
-its control, `ROW-uniform`, and with the row that is named, `baseline-mlp` where none is and one stands in FOLDER; see
+Runs are named ROW-seed0 or ROW-known0.1-seed0 and so on, as by `labelwise sweep`. Each row is compared with its
+control, `ROW-uniform`, and with the row of --against, by default `baseline-mlp` if FOLDER has it; see
 `labelwise.experiments.significance`.
 """
 
@@ -22,17 +22,17 @@ NAMED = re.compile(r"(.+?)(?:-known[\d.]+)?-seed(\d+)")
 
 def score_files(folder: Path) -> dict[str, dict[significance.Cell, Path]]:
     """Row -> (share of known labels, seed) -> its test scores."""
-    found: dict[str, dict[significance.Cell, Path]] = defaultdict(dict)
+    files: dict[str, dict[significance.Cell, Path]] = defaultdict(dict)
     for path in sorted(folder.iterdir()):
         named, scores = NAMED.fullmatch(path.name), path / "scores" / "test.npz"
         if named and scores.is_file():
             known = Run.open(path).config.data.known_proportion
-            found[named[1]][known, int(named[2])] = scores
-    return found
+            files[named[1]][known, int(named[2])] = scores
+    return files
 
 
 def main() -> None:
-    """Reads the options, prints a line a comparison and writes them as CSV on request."""
+    """Prints a line per comparison and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -42,14 +42,14 @@ def main() -> None:
     args = parser.parse_args()
     files = score_files(args.folder)
     against = args.against or "baseline-mlp"
-    found = significance.differences(files, against) if args.against or against in files else []
+    comparisons = significance.differences(files, against) if args.against or against in files else []
     for row in files:
         twin = f"{row}-uniform"
         if twin in files:
-            found += significance.differences({k: files[k] for k in (row, twin)}, twin)
-    print(significance.table(found))
+            comparisons += significance.differences({k: files[k] for k in (row, twin)}, twin)
+    print(significance.table(comparisons))
     if args.csv:
-        significance.write(args.csv, found)
+        significance.write(args.csv, comparisons)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Break real training runs at seeded moments, go on, and compare with the run that nothing happened to.
+"""Interrupts real training runs at seeded moments, resumes them, and compares them with an uninterrupted run.
 
-Kinds of run: frozen, fine-tuned, dsrb, continual, and two processes. Faults: kill -9, SIGTERM, a full disk, images that
-cannot be read, a decoding worker killed, one of two processes killed, and every file of the run cut short or its end
-filled with zeros. Each trial runs the program in a forked process, breaks it, goes on with --resume, and compares
-model.safetensors byte for byte. Prints and writes a line a kind and fault; exit code 0 only when nothing was lost.
+Kinds of run: frozen, fine-tuned, dsrb, continual, and two processes. Faults: kill -9, SIGTERM, a full disk, unreadable
+images, a killed decoding worker, one of two processes killed, and a file of the run truncated or its end filled with
+zeros. Each trial runs the program in a forked process, interrupts it, resumes it with --resume, and compares
+model.safetensors byte for byte. Prints and writes a row per kind and fault; exit code 0 only if nothing was lost.
 
     nice -n 5 python benchmarks/faults.py --trials 200 --csv results/faults.csv
 """
@@ -62,7 +62,7 @@ FILES = (STATE, PREVIOUS, KEPT, WEIGHTS, "config.yaml", "labels.json", "metrics.
 
 @dataclass
 class Tally:
-    """What became of the trials of a kind under a fault, and the longest time from a signal to the end."""
+    """Outcomes of the trials of a kind under a fault, and the longest time from a signal to the end."""
 
     counts: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
@@ -70,49 +70,49 @@ class Tally:
 
 @dataclass(frozen=True)
 class Scene:
-    """One kind of run, and the uninterrupted one.
+    """One kind of run with its uninterrupted run.
 
     Args:
-        kind: of `KINDS`.
-        base: folder of everything.
-        seconds: how long the uninterrupted run took.
+        kind: one of `KINDS`.
+        base: folder of all runs.
+        seconds: duration of the uninterrupted run.
     """
 
     kind: str
     base: Path
     seconds: float
 
-    def words(self, out: Path, *more: str) -> list[str]:
-        """The command."""
+    def arguments(self, out: Path, *more: str) -> list[str]:
+        """The command's arguments."""
         command, *rest = KINDS[self.kind]
         source = "--stream" if command == CONTINUAL else "--data"
         return [command, source, f"csv:{self.base}/photos/labels.csv", "--out", str(out), *rest, *more]
 
     @property
     def expected(self) -> bytes:
-        """The weights that every trial must end in."""
+        """The final weights that every trial must reproduce."""
         return (self.base / f"whole-{self.kind}" / WEIGHTS).read_bytes()
 
 
-def moment(scene: Scene, chance: random.Random, pids: list[int]) -> None:
-    """Wait for a moment of the run, most often one after something was saved."""
+def wait_for_moment(scene: Scene, chance: random.Random, pids: list[int]) -> None:
+    """Waits until a random moment of the run."""
     ends = time.monotonic() + scene.seconds * chance.uniform(0.05, 1.0)
     while time.monotonic() < ends and all(is_alive(pid) for pid in pids):
         time.sleep(0.001)
 
 
 def _failing_disk(chance: random.Random, writes: int) -> Callable[[], None]:
-    """From some write on, no file of the run can be flushed to the disk: what a full disk does where it hurts most."""
+    """Makes every fsync fail from a random one on, as on a full disk."""
     left = [chance.randrange(writes)]
 
     def prepare() -> None:
-        honest = os.fsync
+        original = os.fsync
 
         def fsync(descriptor: int) -> None:
             left[0] -= 1
             if left[0] < 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            honest(descriptor)
+            original(descriptor)
 
         os.fsync = fsync
 
@@ -120,13 +120,13 @@ def _failing_disk(chance: random.Random, writes: int) -> Callable[[], None]:
 
 
 def _failing_reads(chance: random.Random, reads: int) -> Callable[[], None]:
-    """From some image on, every image fails with an input/output error."""
+    """Makes every image fail with an input/output error from a random one on."""
     from labelwise.data import decode
 
     left = [chance.randrange(reads)]
 
     def prepare() -> None:
-        honest = decode._file
+        original = decode._file
 
         def opened(source: Path | str | bytes, name: str) -> io.BufferedReader | io.BytesIO:
             left[0] -= 1
@@ -135,7 +135,7 @@ def _failing_reads(chance: random.Random, reads: int) -> Callable[[], None]:
                 raise decode.UnreadableImage(
                     f"{name} cannot be opened ({error.strerror})", "a readable file", "check it"
                 )
-            return honest(source, name)
+            return original(source, name)
 
         decode._file = opened
 
@@ -145,7 +145,7 @@ def _failing_reads(chance: random.Random, reads: int) -> Callable[[], None]:
 def break_it(
     scene: Scene, fault: str, out: Path, log: Path, chance: random.Random
 ) -> tuple[list[int], float]:
-    """Start a run and break it; exit codes of its processes, and the seconds from the signal to the end."""
+    """Starts and interrupts a run; returns exit codes of its processes, and the seconds from the signal to the end."""
     processes = 2 if scene.kind == PAIR else 1
     prepare, more = None, []
     if fault == "disk":
@@ -154,24 +154,24 @@ def break_it(
         prepare, more = _failing_reads(chance, 120), ["--set", "data.max_unreadable=1"]
     if fault == "worker":
         more = ["--set", "workers=1"]
-    pids = start(scene.words(out, *more), log, prepare, processes)
+    pids = start(scene.arguments(out, *more), log, prepare, processes)
     if fault in ("disk", "read"):
         return ended(pids), 0.0
     if fault == "worker":
         ends = time.monotonic() + scene.seconds * 3
         while is_alive(pids[0]) and not children_of(pids[0]) and time.monotonic() < ends:
             time.sleep(0.002)
-    moment(scene, chance, pids)
+    wait_for_moment(scene, chance, pids)
     victims = {"worker": children_of(pids[0])[:1], "rank": [chance.choice(pids)]}.get(fault, pids)
-    asked = time.monotonic()
+    signalled = time.monotonic()
     for pid in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM if fault == "sigterm" else signal.SIGKILL)
-    return ended(pids), time.monotonic() - asked
+    return ended(pids), time.monotonic() - signalled
 
 
 def damage(out: Path, fault: str, chance: random.Random) -> str:
-    """Cut one file of the run short, or fill its end with zeros, as a power cut may; which."""
+    """Truncates one file of the run, or fills its end with zeros, as a power cut may; returns a description."""
     file = out / chance.choice([name for name in FILES if (out / name).is_file()])
     data = file.read_bytes()
     length = int(len(data) * chance.choice([0.0, 0.1, 0.5, 0.9, 0.999, chance.random()]))
@@ -180,7 +180,7 @@ def damage(out: Path, fault: str, chance: random.Random) -> str:
 
 
 def trial(scene: Scene, fault: str, number: int, chance: random.Random, tally: Tally) -> tuple[str, str]:
-    """One fault and its resumption: `equal`, `refused` (nothing wrong, but not gone on with) or `lost`, and a note."""
+    """One fault and the resumed run: `equal`, `refused` (intact, but not resumed) or `lost`, and a note."""
     out, log = scene.base / f"trial{number}", scene.base / f"trial{number}.log"
     try:
         hit = "kill" if fault in ("cut", "zeros") else fault
@@ -194,9 +194,9 @@ def trial(scene: Scene, fault: str, number: int, chance: random.Random, tally: T
             return "lost", f"SIGTERM ended with {codes}; {log.read_text(errors='replace').strip()[-300:]}"
         if fault not in ("cut", "zeros") and not _opens(out):
             return "lost", "a state that cannot be opened"
-        again = ended(start(scene.words(out, "--resume"), log, None, 2 if scene.kind == PAIR else 1))
-        if any(again):
-            refused = all(code == 2 for code in again)
+        resumed = ended(start(scene.arguments(out, "--resume"), log, None, 2 if scene.kind == PAIR else 1))
+        if any(resumed):
+            refused = all(code == 2 for code in resumed)
             return (
                 "refused" if refused else "lost"
             ), f"{note}; {log.read_text(errors='replace').strip()[-300:]}"
@@ -223,16 +223,16 @@ def scene_of(kind: str, base: Path) -> Scene:
     """The uninterrupted run of a kind."""
     scene, started = Scene(kind, base, 0.0), time.monotonic()
     out, log = base / f"whole-{kind}", base / f"whole-{kind}.log"
-    codes = ended(start(scene.words(out), log, None, 2 if kind == PAIR else 1))
+    codes = ended(start(scene.arguments(out), log, None, 2 if kind == PAIR else 1))
     if any(codes):
         raise SystemExit(f"{kind}: {log.read_text(errors='replace')}")
     return Scene(kind, base, time.monotonic() - started)
 
 
 def faults_of(kind: str) -> list[str]:
-    """Faults that can happen to a kind."""
+    """Faults that apply to a kind."""
     left_out = {
-        "frozen": {"read", "worker", "rank"},  # its maps are stored
+        "frozen": {"read", "worker", "rank"},  # it reads stored maps
         CONTINUAL: {"read", "worker", "rank"},
         PAIR: {"worker"},
     }.get(kind, {"rank"})
@@ -242,82 +242,82 @@ def faults_of(kind: str) -> list[str]:
 def measure(
     trials: int, seed: int, base: Path, kinds: list[str], faults: list[str]
 ) -> dict[tuple[str, str], Tally]:
-    """All trials, spread evenly over kinds and over each kind's faults."""
-    found: dict[tuple[str, str], Tally] = {}
+    """Runs all trials, distributed evenly over kinds and over each kind's faults."""
+    tallies: dict[tuple[str, str], Tally] = {}
     photographs(base / "photos")
     os.environ["LABELWISE_CACHE"] = str(base / "cache")
     number = 0
-    for place, kind in enumerate(kinds):
+    for index, kind in enumerate(kinds):
         scene = scene_of(kind, base)
-        count = trials // len(kinds) + (place < trials % len(kinds))
+        count = trials // len(kinds) + (index < trials % len(kinds))
         for i in range(count):
             fault = faults_of(kind)[i % len(faults_of(kind))]
             if fault not in faults:
                 continue
             number += 1
-            tally = found.setdefault((kind, fault), Tally())
-            became, note = trial(scene, fault, number, random.Random(f"{seed} {kind} {i}"), tally)
-            tally.counts[became] += 1
-            if became != "equal":
-                print(f"{kind}, {fault}, trial {number}: {became}: {note}", flush=True)
-    return found
+            tally = tallies.setdefault((kind, fault), Tally())
+            outcome, note = trial(scene, fault, number, random.Random(f"{seed} {kind} {i}"), tally)
+            tally.counts[outcome] += 1
+            if outcome != "equal":
+                print(f"{kind}, {fault}, trial {number}: {outcome}: {note}", flush=True)
+    return tallies
 
 
 def conditions() -> str:
-    """Where this was measured."""
+    """The conditions of the measurement."""
     cpu = subprocess.run(["uname", "-m"], capture_output=True, text=True).stdout.strip()
     return f"32 photographs, test_vit, 1 thread, {cpu}, {os.cpu_count()} cores, beside other work"
 
 
-def write(found: dict[tuple[str, str], Tally], seed: int, file: Path) -> None:
-    """A row a kind and fault."""
+def write(tallies: dict[tuple[str, str], Tally], seed: int, file: Path) -> None:
+    """Writes a row per kind and fault."""
     with open(file, "w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(
             ["kind", "fault", "seed", "trials", "equal", "refused", "lost", "slowest_end_s", "conditions"]
         )
-        for (kind, fault), tally in found.items():
+        for (kind, fault), tally in tallies.items():
             counts = [tally.counts[name] for name in ("equal", "refused", "lost")]
             writer.writerow([kind, fault, seed, sum(counts), *counts, round(tally.slowest, 2), conditions()])
 
 
-def _rooms(package: ModuleType) -> list[str]:
-    """Every module that a training may use."""
+def _training_modules(package: ModuleType) -> list[str]:
+    """All modules that a training may import."""
     names = [module.name for module in pkgutil.walk_packages(package.__path__, "labelwise.")]
     left_out = ("labelwise.serving", "labelwise.__main__", "labelwise.export", "labelwise.reports")
     return [name for name in names if not name.startswith(left_out)]
 
 
 def main() -> int:
-    """Run the trials by the arguments of the command line."""
+    """Runs the trials of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--trials", type=int, default=200, help="over all kinds (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="some of them, with commas")
-    parser.add_argument("--faults", default=",".join(FAULTS), help="some of them, with commas")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the moments")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="comma-separated subset")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="comma-separated subset")
     parser.add_argument("--csv", type=Path, help="table to write")
-    given = parser.parse_args()
+    args = parser.parse_args()
     import torch
 
     import labelwise
 
-    for name in ("pandas", "torch.distributed.algorithms.join", *_rooms(labelwise)):
+    for name in ("pandas", "torch.distributed.algorithms.join", *_training_modules(labelwise)):
         import_module(name)  # once, for every forked trial
     torch.set_num_threads(1)
     started = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
-        found = measure(
-            given.trials, given.seed, Path(scratch), given.kinds.split(","), given.faults.split(",")
+        tallies = measure(
+            args.trials, args.seed, Path(scratch), args.kinds.split(","), args.faults.split(",")
         )
-    total: Counter[str] = sum((tally.counts for tally in found.values()), Counter())
-    for (kind, fault), tally in found.items():
+    total: Counter[str] = sum((tally.counts for tally in tallies.values()), Counter())
+    for (kind, fault), tally in tallies.items():
         print(f"{kind:12} {fault:8} " + "  ".join(f"{k} {v}" for k, v in sorted(tally.counts.items())))
     spent = time.process_time() - started + sum(os.times()[2:4])
     print(f"{total.total()} trials: {dict(total)}; {spent:.0f} s of processor time")
-    if given.csv:
-        write(found, given.seed, given.csv)
+    if args.csv:
+        write(tallies, args.seed, args.csv)
     return 0 if set(total) == {"equal"} else 1
 
 

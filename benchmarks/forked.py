@@ -1,4 +1,4 @@
-"""Programs in forked processes, so that what they import is imported once; for faults.py."""
+"""Runs the program in forked processes, so that modules are imported once; for faults.py."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def photographs(folder: Path, train: int = 32, val: int = 8, test: int = 9) -> N
 
 
 def start(
-    words: list[str], log: Path, prepare: Callable[[], None] | None = None, processes: int = 1
+    arguments: list[str], log: Path, prepare: Callable[[], None] | None = None, processes: int = 1
 ) -> list[int]:
-    """Run the program in forked processes, which know of each other as torchrun's do; their ids."""
+    """Starts the program in forked processes, connected as by torchrun; returns their ids."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    found = []
+    pids = []
     for rank in range(processes):
         pid = os.fork()
         if pid:
-            found.append(pid)
+            pids.append(pid)
             continue
         code = 70
         try:
@@ -59,11 +59,11 @@ def start(
                 io.TextIOWrapper(os.fdopen(n, "wb", 0), write_through=True) for n in (1, 2)
             )
             if processes > 1:
-                place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
-                os.environ |= {**place, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+                group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+                os.environ |= {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             if prepare is not None:
                 prepare()
-            sys.argv = ["labelwise", *words]
+            sys.argv = ["labelwise", *arguments]
             cli.main()
             code = 0
         except SystemExit as end:
@@ -72,13 +72,13 @@ def start(
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(code)
-    return found
+    return pids
 
 
 def ended(pids: list[int], within: float = 120) -> list[int]:
-    """Exit codes, negative for signals; what is alive after `within` seconds is killed and told as a hang.
+    """Exit codes, negative for signals; processes alive after `within` seconds are killed and reported as hanging.
 
-    Of several processes the rest is killed 10 seconds after one has failed, as torchrun does.
+    Of several processes, the others are killed 10 seconds after one has failed, as by torchrun.
     """
     codes, ends = dict.fromkeys(pids, 0), time.monotonic() + within
     left, failed = set(pids), False
@@ -92,7 +92,7 @@ def ended(pids: list[int], within: float = 120) -> list[int]:
             ends, failed = time.monotonic() + 10, True
         if failed and time.monotonic() > ends:
             for pid in left:
-                os.kill(pid, signal.SIGUSR1)  # tells where it stood
+                os.kill(pid, signal.SIGUSR1)  # prints its stack
                 time.sleep(0.2)
                 os.kill(pid, signal.SIGKILL)
         elif left and time.monotonic() > ends:
@@ -105,7 +105,7 @@ def ended(pids: list[int], within: float = 120) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs, and is not merely waited for."""
+    """Whether a process is running, and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -113,6 +113,6 @@ def is_alive(pid: int) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    """Processes that a process started."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(n) for n in found]
+    """Ids of the children of a process."""
+    ids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(n) for n in ids]

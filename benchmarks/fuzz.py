@@ -1,7 +1,7 @@
-"""Feed every reader with damaged and hostile files, guided by the lines that they reach, and count what comes of them.
+"""Coverage-guided fuzzing of every reader with damaged and hostile files.
 
-Each reader runs in a process of its own, so that one that dies is a finding too. An input that reaches a step from
-line to line that none before it reached is kept and changed further. Exit code 0 only without findings.
+Each reader runs in a separate process, so that a crash is a finding too. An input that covers a new transition between
+lines is kept and mutated further. Exit code 0 only without findings.
 
     python benchmarks/fuzz.py [--inputs 100000] [--seconds 600] [--seed 0] [--only csv] [--csv results/fuzz.csv]
 """
@@ -36,13 +36,13 @@ from fuzz_verdict import Verdict, judge  # noqa: E402
 SOURCE = str(ROOT / "src" / "labelwise")
 SLOW = {"nuswide": 0.1}
 """Readers of many files, which get a smaller share of the inputs."""
-ROOM = 3 << 30
-"""Bytes of address space beyond those of the start; asking for more fails, as on a small machine."""
+EXTRA_MEMORY = 3 << 30
+"""Bytes of address space beyond those of the start; larger allocations fail, as on a small machine."""
 
 
 @dataclass
 class Campaign:
-    """What came of one reader's inputs."""
+    """The results of one reader's inputs."""
 
     name: str
     ends: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class Campaign:
 
 
 class Steps:
-    """The steps from line to line within the library that a call takes."""
+    """The transitions between lines of the library that a call executes."""
 
     def __init__(self) -> None:
         self.seen: set[tuple[CodeType, int, int]] = set()
@@ -85,13 +85,13 @@ class Steps:
 
 
 def campaign(target: Target, inputs: int, seed: int, seconds: float, last: Path) -> Campaign:
-    """Run one reader: seeds first, then mutations of seeds and of inputs that reached something new."""
+    """Runs one reader on its seeds, then on mutations of seeds and of inputs with new coverage."""
     chance = random.Random(f"{seed} {target.name}")
-    found, steps = Campaign(target.name), Steps()
+    result, steps = Campaign(target.name), Steps()
     pool = list(target.seeds)
     queue = list(target.seeds)
     started = time.process_time()
-    while sum(found.ends.values()) < inputs and time.process_time() - started < seconds:
+    while sum(result.ends.values()) < inputs and time.process_time() - started < seconds:
         data = (
             queue.pop()
             if queue
@@ -100,25 +100,25 @@ def campaign(target: Target, inputs: int, seed: int, seconds: float, last: Path)
         last.write_bytes(data)
         with steps:
             verdict = judge(lambda data=data: target.call(data))  # type: ignore[misc]
-        note(found, verdict, data)
+        note(result, verdict, data)
         if steps.new and data not in target.seeds and len(data) < 1 << 15:
             pool.append(data)
-    found.kept, found.steps = len(pool) - len(target.seeds), len(steps.seen)
-    found.seconds = time.process_time() - started
-    return found
+    result.kept, result.steps = len(pool) - len(target.seeds), len(steps.seen)
+    result.seconds = time.process_time() - started
+    return result
 
 
-def note(found: Campaign, verdict: Verdict, data: bytes) -> None:
-    """Count a verdict; of findings that tell the same the shortest input is kept."""
-    found.ends[verdict.end] += 1
+def note(result: Campaign, verdict: Verdict, data: bytes) -> None:
+    """Counts a verdict; of findings with the same message the shortest input is kept."""
+    result.ends[verdict.end] += 1
     if verdict.end == "finding":
-        known = found.findings.get(verdict.told)
+        known = result.findings.get(verdict.message)
         if known is None or len(data) < len(known):
-            found.findings[verdict.told] = data
+            result.findings[verdict.message] = data
 
 
 def child(target: Target, inputs: int, seed: int, seconds: float, last: Path, out: Any) -> None:
-    """A campaign in a process of its own, with a bound on memory."""
+    """Runs a campaign in this process with a bound on memory, and sends its result."""
     page = os.sysconf("SC_PAGE_SIZE")
     held = (
         int(Path("/proc/self/statm").read_text().split()[0]) * page
@@ -126,55 +126,53 @@ def child(target: Target, inputs: int, seed: int, seconds: float, last: Path, ou
         else 0
     )
     if held:
-        resource.setrlimit(resource.RLIMIT_AS, (held + ROOM, held + ROOM))
-    # Decoders print what they think of damaged files.
+        resource.setrlimit(resource.RLIMIT_AS, (held + EXTRA_MEMORY, held + EXTRA_MEMORY))
+    # Decoders print warnings about damaged files.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     out.send(campaign(target, inputs, seed, seconds, last))
 
 
 def guarded(target: Target, inputs: int, seed: int, seconds: float, scratch: Path) -> Campaign:
-    """A campaign whose process may die or hang; either is a finding."""
+    """Runs a campaign in a separate process; a crash or a hang of the process is a finding."""
     context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
+    receiver, sender = context.Pipe(duplex=False)
     last = scratch / "last"
-    process = context.Process(target=child, args=(target, inputs, seed, seconds, last, there))
+    process = context.Process(target=child, args=(target, inputs, seed, seconds, last, sender))
     process.start()
-    there.close()
+    sender.close()
     try:
-        if here.poll(20 * seconds + 60):
-            return here.recv()
-        told = "the process hangs"
+        if receiver.poll(20 * seconds + 60):
+            return receiver.recv()
+        message = "the process hangs"
     except EOFError:
         process.join()
-        told = f"the process ended with code {process.exitcode}"
+        message = f"the process ended with code {process.exitcode}"
     finally:
         process.kill()
         process.join()
-    lost = Campaign(target.name)
-    note(lost, Verdict("finding", told), last.read_bytes())
-    return lost
+    failed = Campaign(target.name)
+    note(failed, Verdict("finding", message), last.read_bytes())
+    return failed
 
 
-def keep(found: Campaign, folder: Path) -> None:
-    """Write the inputs of findings, to look at and to add to the corpus."""
-    for told, data in found.findings.items():
-        file = folder / found.name / hashlib.sha256(data).hexdigest()[:12]
+def keep(result: Campaign, folder: Path) -> None:
+    """Writes the inputs of findings, to inspect and to add to the corpus."""
+    for message, data in result.findings.items():
+        file = folder / result.name / hashlib.sha256(data).hexdigest()[:12]
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
-        print(f"    {told}\n      {file}")
+        print(f"    {message}\n      {file}")
 
 
 def main() -> int:
-    """Run all campaigns and print a line for each."""
+    """Runs all campaigns and prints a line for each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--inputs", type=int, default=100_000, help="in all (default: 100000)")
-    parser.add_argument(
-        "--seconds", type=float, default=1200, help="of processor time, in all (default: 1200)"
-    )
+    parser.add_argument("--inputs", type=int, default=100_000, help="total (default: 100000)")
+    parser.add_argument("--seconds", type=float, default=1200, help="total CPU time (default: 1200)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="readers whose names begin so")
+    parser.add_argument("--only", help="prefix of readers' names")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz-findings")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
@@ -185,17 +183,17 @@ def main() -> int:
         shares = [next((s for n, s in SLOW.items() if t.name.startswith(n)), 1.0) for t in chosen]
         for target, share in zip(chosen, shares, strict=True):
             inputs = -(-int(args.inputs * share) // int(sum(shares)))
-            found = guarded(target, inputs, args.seed, args.seconds * share / sum(shares), Path(scratch))
+            result = guarded(target, inputs, args.seed, args.seconds * share / sum(shares), Path(scratch))
             row = {
-                "reader": found.name,
-                "inputs": sum(found.ends.values()),
-                **{end: found.ends[end] for end in ("accepted", "refused", "finding")},
-                "kept": found.kept,
-                "steps": found.steps,
-                "cpu_seconds": round(found.seconds, 1),
+                "reader": result.name,
+                "inputs": sum(result.ends.values()),
+                **{end: result.ends[end] for end in ("accepted", "refused", "finding")},
+                "kept": result.kept,
+                "steps": result.steps,
+                "cpu_seconds": round(result.seconds, 1),
             }
             print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-            keep(found, args.keep)
+            keep(result, args.keep)
             rows.append(row)
     total = {name: round(sum(float(r[name]) for r in rows), 1) for name in rows[0] if name != "reader"}
     print("all: " + "  ".join(f"{name} {value:g}" for name, value in total.items()))

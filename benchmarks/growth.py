@@ -1,11 +1,10 @@
-"""How time and memory grow with labels, rows and image size: a series a work, and its slope on log-log axes.
+"""Growth of time and memory with labels, rows and image size: a series per workload, and its slope on log-log axes.
 
-Each point is measured in a process of its own with one thread: processor seconds, which other work on the machine
-stretches less than the clock on the wall, and the largest resident set over what was held before. The slope is that
-of the least-squares line; fixed costs bend it down at the small end, so the steepest step between neighbours is told
-as well. Linux only.
+Each point is measured in a separate process with one thread: CPU seconds, which other load affects less than wall
+time, and the largest resident set minus that before. The slope is that of the least-squares line; fixed costs lower it
+at the small end, so the steepest step between neighbours is reported too. Linux only.
 
-Run: python benchmarks/growth.py [--short] [--only WORD] [--csv results/growth.csv]
+Run: python benchmarks/growth.py [--short] [--only TEXT] [--csv results/growth.csv]
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ Work = Callable[[], object]
 
 
 def head(name: str, labels: int) -> Work:
-    """Forward and backward of a head on two maps of a ResNet at 448 px."""
+    """Forward and backward of a head on two feature maps of a ResNet at 448 px."""
     kinds: dict[str, Callable[[], nn.Module]] = {
         "dlfl": lambda: QueryAttention(CHANNELS, labels, map_dropout=0),
         "baseline-mlp": lambda: Pooled(CHANNELS, labels, hidden=512),
@@ -97,7 +96,7 @@ def image(size: int) -> Work:
 
 
 def works() -> list[tuple[str, str, tuple[int, ...], Callable[[int], Work]]]:
-    """Name, what grows, its values, and what makes the work."""
+    """Name, growing quantity, its values, and the function that creates the workload."""
     heads = ("dlfl", "baseline-mlp", "csra", "ssgrl, no graph")
     return [
         *((f"head {name}", "labels", LABELS, partial(head, name)) for name in heads),
@@ -109,9 +108,9 @@ def works() -> list[tuple[str, str, tuple[int, ...], Callable[[int], Work]]]:
 
 
 def measure(make: Callable[[int], Work], n: int, repeats: int) -> tuple[float, float]:
-    """Median processor seconds and peak megabytes, in a process of its own."""
+    """Median CPU seconds and peak megabytes, in a separate process."""
     context = multiprocessing.get_context("fork")
-    here, there = context.Pipe()
+    receiver, sender = context.Pipe()
 
     def child() -> None:
         torch.manual_seed(0)
@@ -123,14 +122,14 @@ def measure(make: Callable[[int], Work], n: int, repeats: int) -> tuple[float, f
             started = time.process_time()
             work()
             times.append(time.process_time() - started)
-        there.send((statistics.median(times), resident("VmHWM") - before))
+        sender.send((statistics.median(times), resident("VmHWM") - before))
         os._exit(0)
 
     process = context.Process(target=child)
     process.start()
-    there.close()  # so that a child that dies is told, not waited for
+    sender.close()  # so that a crash of the child raises EOFError
     try:
-        return here.recv()
+        return receiver.recv()
     except EOFError:
         sys.exit(f"a measurement at {n} ended without a result")
     finally:
@@ -145,28 +144,29 @@ def slopes(n: list[int], y: list[float]) -> tuple[float, float]:
 
 
 def series(name: str, against: str, values: tuple[int, ...], make: Callable, repeats: int) -> list[dict]:
-    """The rows of one work."""
-    found = [measure(make, n, repeats) for n in values]
+    """The rows of one workload."""
+    measurements = [measure(make, n, repeats) for n in values]
     n = [value**2 if against == "pixels" else value for value in values]
-    slope, step = slopes(n, [seconds for seconds, _ in found])
-    memory = slopes(n, [max(megabytes, 1) for _, megabytes in found])[0]
+    slope, step = slopes(n, [seconds for seconds, _ in measurements])
+    memory = slopes(n, [max(megabytes, 1) for _, megabytes in measurements])[0]
     print(f"{name:20} against {against:7} slope {slope:5.2f}, steepest step {step:5.2f}, memory {memory:5.2f};",
-          "  ".join(f"{a:,}: {s:.4g} s {m:.0f} MB" for a, (s, m) in zip(n, found, strict=True)),
+          "  ".join(f"{a:,}: {s:.4g} s {m:.0f} MB" for a, (s, m) in zip(n, measurements, strict=True)),
           flush=True)  # fmt: skip
-    told = [round(x, 3) for x in (slope, step, memory)]
+    rounded = [round(x, 3) for x in (slope, step, memory)]
     where = [repeats, torch.get_num_threads(), torch.__version__, processor()]
     rows = [
-        [name, against, a, f"{s:.5g}", round(m, 1), *told, *where] for a, (s, m) in zip(n, found, strict=True)
+        [name, against, a, f"{s:.5g}", round(m, 1), *rounded, *where]
+        for a, (s, m) in zip(n, measurements, strict=True)
     ]
     return [dict(zip(FIELDS, row, strict=True)) for row in rows]
 
 
 def main() -> None:
-    """Measures every work and writes the rows on request."""
+    """Measures every workload and writes the rows with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--short", action="store_true", help="all but the largest of each series, once")
-    parser.add_argument("--only", default="", help="works whose name holds this")
-    parser.add_argument("--repeats", type=int, default=3, help="timed calls a point (default 3)")
+    parser.add_argument("--only", default="", help="workloads whose name contains this")
+    parser.add_argument("--repeats", type=int, default=3, help="timed calls per point (default 3)")
     parser.add_argument("--csv", type=Path, help="file to write")
     options = parser.parse_args()
     torch.set_num_threads(1)

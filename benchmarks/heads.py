@@ -1,4 +1,4 @@
-"""Cost of a label-feature head beside a ResNet-101 at 448 px: medians, both sides in one run.
+"""Cost of a label-feature head relative to a ResNet-101 at 448 px: medians, both measured in one run.
 
 Run: python benchmarks/heads.py [--labels 80] [--repeats 5] [--csv FILE]
 """
@@ -37,7 +37,7 @@ class Head(nn.Module):
 
 
 def both(module: nn.Module, x: torch.Tensor, repeats: int, device: str) -> tuple[float, float, float]:
-    """Median seconds of forward (no gradient, as when predicting), of forward + backward, and GFLOP of a forward."""
+    """Median seconds of forward (no gradient, as in prediction), of forward + backward, and GFLOP of a forward."""
 
     def forward() -> None:
         with torch.no_grad():
@@ -56,7 +56,7 @@ def both(module: nn.Module, x: torch.Tensor, repeats: int, device: str) -> tuple
 
 
 def median(work: Callable[[], None], repeats: int, device: str) -> float:
-    """Median seconds of a piece of work, after one warm-up."""
+    """Median seconds of a function, after one warm-up."""
     times = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
@@ -68,7 +68,7 @@ def median(work: Callable[[], None], repeats: int, device: str) -> float:
 
 
 def main() -> None:
-    """Measure and print ratios."""
+    """Runs the benchmark and prints ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labels", type=int, default=80)
     parser.add_argument("--size", type=int, default=448)
@@ -85,7 +85,7 @@ def main() -> None:
         maps = backbone(images).detach()
     base = both(backbone, images, args.repeats, device)
     channels = backbone.out_channels
-    maps.requires_grad_()  # the backbone below needs the map's gradient, so the head pays for it
+    maps.requires_grad_()  # the backbone needs the map's gradient, so it is part of the head's cost
     heads = {
         "baseline-gap": Pooled(channels, args.labels),
         "baseline-mlp": Pooled(channels, args.labels, hidden=512),

@@ -1,10 +1,10 @@
-"""Attack a server on loopback, and measure what well-behaved clients see with and without the attack.
+"""Attacks a server on loopback, and measures well-behaved clients with and without the attack.
 
     python benchmarks/hostile.py RUN PHOTO [--requests 10000] [--seconds 20] [--csv results/hostile.csv]
 
-The attack: slow and half-open connections held throughout, and a mix of requests that are oversize, of wrong types,
-damaged, cut off or cancelled. Asked: the server stays up, its memory flat, and the 99th percentile of well-behaved
-requests within twice that without the attack. Bounded in number and time, and on loopback alone.
+The attack: slow and half-open connections held throughout, and a mix of requests that are too large, of wrong types,
+damaged, truncated or cancelled. Required: the server stays up, its memory constant, and the 99th percentile of
+well-behaved requests within twice that without the attack. Bounded in number and time, and on loopback only.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from serving import connection, memory, message, ready, server
 
 HELD = 200
 PACE = 0.02
-"""Seconds between two hostile requests of one client: it is the server that is measured, not this machine."""
+"""Seconds between two hostile requests of one client, so that the server is measured, not this machine."""
 HOSTS = "Host: localhost\r\n"
 
 
 def mixed(photo: bytes, chance: random.Random) -> tuple[str, bytes, bool]:
-    """Name of an attack, what is sent, and whether the connection is cut before the answer."""
+    """Name of an attack, the bytes to send, and whether the connection is closed before the answer."""
     body, kind, length = b"", "application/json", None
     name = chance.choice(
         ("oversize", "claims", "types", "damaged", "json", "cancelled", "cut", "garbage", "head", "path")
@@ -72,7 +72,7 @@ def mixed(photo: bytes, chance: random.Random) -> tuple[str, bytes, bool]:
 
 
 async def attack(port: int, photo: bytes, number: int, chance: random.Random, seen: Counter[str]) -> None:
-    """Send a number of hostile requests one after the other."""
+    """Sends a number of hostile requests one after the other."""
     for _ in range(number):
         name, data, cut = mixed(photo, chance)
         status = "cut"
@@ -90,7 +90,7 @@ async def attack(port: int, photo: bytes, number: int, chance: random.Random, se
 
 
 async def hold(port: int, end: float, slow: bool) -> None:
-    """Keep a connection open without a whole request; the slow ones send a byte now and then, and come back."""
+    """Keeps a connection open without a complete request; slow ones send a byte per second, and all reconnect."""
     while time.perf_counter() < end:
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 10)
@@ -110,18 +110,18 @@ async def watched(
     seconds: float,
     also: Callable[[float], list[Awaitable[None]]],
 ) -> tuple[list[float], int]:
-    """Times of well-behaved requests while something else goes on, and how many were not answered with 200."""
+    """Times of well-behaved requests during other tasks, and the number of answers other than 200."""
     end = time.perf_counter() + seconds
     others = asyncio.gather(*also(end))
-    found = await asyncio.gather(*(connection(port, messages, i, end) for i in range(clients)))
+    results = await asyncio.gather(*(connection(port, messages, i, end) for i in range(clients)))
     await others
-    return sorted(t for times, _ in found for t in times), sum(failed for _, failed in found)
+    return sorted(t for times, _ in results for t in times), sum(failed for _, failed in results)
 
 
 def hostile(
     port: int, photo: bytes, requests: int, seen: Counter[str]
 ) -> Callable[[float], list[Awaitable[None]]]:
-    """The whole attack, to run until a time."""
+    """The complete attack, until a time."""
 
     def parts(end: float) -> list[Awaitable[None]]:
         share = [attack(port, photo, requests // 16, random.Random(i), seen) for i in range(16)]
@@ -136,7 +136,7 @@ def milliseconds(times: list[float], share: float) -> float:
 
 
 def main() -> int:
-    """Measure and print."""
+    """Runs the benchmark and prints its results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -152,7 +152,7 @@ def main() -> int:
     with server(args.run, 16) as port:
         asyncio.run(watched(port, messages, args.clients, 3, lambda _: []))
         quiet, failed = asyncio.run(watched(port, messages, args.clients, args.seconds, lambda _: []))
-        # The first attack fills caches; what grows after it would grow without end.
+        # The first attack fills caches; memory that grows after it would grow without bound.
         asyncio.run(watched(port, messages, args.clients, 1, hostile(port, photo, args.requests // 10, seen)))
         before = memory(port)
         under, lost = asyncio.run(

@@ -1,13 +1,13 @@
-"""Speed of engines on this machine: images per second of one run by each, and the ratio to PyTorch.
+"""Speed of engines on this machine: images per second of one model with each, and the ratio to PyTorch.
 
 python benchmarks/inference.py --csv results/inference.csv
 python benchmarks/inference.py --run runs/mine --csv results/precision.csv
 
-Random weights serve: time does not depend on them. Each engine first has to give the model's probabilities. With one
-thread the processor's time is taken, which other work on the machine stretches less than the clock on the wall.
+The weights are random, since time does not depend on them. Each engine must first reproduce the model's probabilities.
+With one thread, CPU time is measured, which other load affects less than wall time.
 
-With a run its own graphs are timed, those of low precision among them, each beside the mAP that it keeps on the run's
-validation images and whether an export would be refused for it.
+With --run, the run's own graphs are timed, including those of low precision, each with its mAP on the run's validation
+images and whether an export would be refused for it.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ RUN_FIELDS = (
 
 
 def engines(method: str, backbone: str, size: int, folder: Path) -> Iterator[Engine]:
-    """The model itself, then each graph of it, without maps."""
+    """The PyTorch model, then each graph of it, without maps."""
     torch.manual_seed(0)
     names = [str(j) for j in range(LABELS)]
     model = create_model(method, backbone, names, image_size=size).eval()
-    with torch.no_grad():  # biases away from 0, or engines that lose them would agree
+    with torch.no_grad():  # nonzero biases, so that an engine that drops them is detected
         for p in model.parameters():
             if p.shape == (LABELS,):
                 p.normal_()
@@ -74,13 +74,15 @@ def rows(method: str, backbone: str, size: int, batches: list[int], repeats: int
     names = [str(j) for j in range(LABELS)]
     plain = Decisions.plain(LabelSet(tuple(names)))
     with tempfile.TemporaryDirectory() as folder:
-        found = list(engines(method, backbone, size, Path(folder)))
-        parity = {e.name: compare(found[0], e, [(names, images)], plain, names).probability for e in found}
+        eager, *graphs = engines(method, backbone, size, Path(folder))
+        parity = {
+            e.name: compare(eager, e, [(names, images)], plain, names).probability for e in (eager, *graphs)
+        }
         for batch in batches:
-            base = seconds_per_image(found[0], images[:batch], repeats, clock)
-            for engine in found:
+            base = seconds_per_image(eager, images[:batch], repeats, clock)
+            for engine in (eager, *graphs):
                 seconds = (
-                    base if engine is found[0] else seconds_per_image(engine, images[:batch], repeats, clock)
+                    base if engine is eager else seconds_per_image(engine, images[:batch], repeats, clock)
                 )
                 values = (
                     method, backbone, size, batch, engine.name, round(seconds * 1e3, 2), round(1 / seconds, 2),
@@ -91,7 +93,7 @@ def rows(method: str, backbone: str, size: int, batches: list[int], repeats: int
 
 
 def run_engines(bench: Bench) -> Iterator[Engine]:
-    """The run, and each graph of it that can be had here."""
+    """The run, and each graph of it that is available on this machine."""
     yield bench.eager
     for kind, precision in wanted(AUTO, AUTO):
         try:
@@ -101,7 +103,7 @@ def run_engines(bench: Bench) -> Iterator[Engine]:
 
 
 def run_rows(run: Run, batch: int, repeats: int, judged: int) -> Iterator[dict]:
-    """A row an engine of a run, with the accuracy that it keeps."""
+    """A row per engine of a run, with its accuracy."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(run, Path(folder), None, judged, False)
@@ -109,29 +111,29 @@ def run_rows(run: Run, batch: int, repeats: int, judged: int) -> Iterator[dict]:
         base = seconds_per_image(bench.eager, images, repeats, clock)
         for engine in run_engines(bench):
             seconds = base if engine is bench.eager else seconds_per_image(engine, images, repeats, clock)
-            found = bench.accuracy(engine)
+            accuracy = bench.accuracy(engine)
             values = (
-                run.config.data.source.partition(":")[0] + ", val", found.images, run.config.method,
+                run.config.data.source.partition(":")[0] + ", val", accuracy.images, run.config.method,
                 run.config.backbone.name, run.config.image_size, engine.name, round(seconds * 1e3, 2),
-                round(base / seconds, 2), *(found.to_json()[name] for name in KEPT), found.passes, len(images),
+                round(base / seconds, 2), *(accuracy.to_json()[name] for name in KEPT), accuracy.passes, len(images),
                 repeats, torch.get_num_threads(), clock.__name__, torch.__version__, platform.machine(),
             )  # fmt: skip
             yield dict(zip(RUN_FIELDS, values, strict=True))
 
 
 def of_run(options: argparse.Namespace) -> None:
-    """Prints and keeps the rows of a run."""
-    found = []
+    """Prints and writes the rows of a run."""
+    table = []
     for row in run_rows(Run.open(options.run), max(options.batches), options.repeats, options.images):
-        found.append(row)
-        told = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x  mAP {row['mAP']:.4f}"
-        print(f"{row['engine']:34}", told, "" if row["passes"] else "refused", flush=True)
+        table.append(row)
+        speed = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x  mAP {row['mAP']:.4f}"
+        print(f"{row['engine']:34}", speed, "" if row["passes"] else "refused", flush=True)
     if options.csv:
-        keep(options.csv, found, RUN_FIELDS)
+        keep(options.csv, table, RUN_FIELDS)
 
 
 def main() -> None:
-    """Reads the options, prints the rows and writes them as CSV on request."""
+    """Prints the rows and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--method", default="dlfl")
     parser.add_argument("--backbone", nargs="+", default=["tf_efficientnet_lite0", "resnet50"])
@@ -140,25 +142,25 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="timed calls per row (default 5)")
     parser.add_argument("--threads", type=int, default=1, help="threads of every engine (default 1)")
     parser.add_argument("--csv", help="file to write")
-    parser.add_argument("--run", help="a finished run: time its own graphs, and judge them")
+    parser.add_argument("--run", help="a finished run: time and evaluate its own graphs")
     parser.add_argument(
-        "--images", type=int, default=500, help="validation images to judge them on (default 500)"
+        "--images", type=int, default=500, help="validation images to evaluate them on (default 500)"
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.run:
         of_run(options)
         return
-    found = []
+    table = []
     for backbone in options.backbone:
         for size in options.sizes:
             for row in rows(options.method, backbone, size, options.batches, options.repeats):
-                found.append(row)
-                told = (row[k] for k in ("backbone", "image_size", "batch", "engine"))
+                table.append(row)
+                columns = (row[k] for k in ("backbone", "image_size", "batch", "engine"))
                 speed = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x"
-                print("{:22} {:4} {:3}  {:28}".format(*told), speed, flush=True)
+                print("{:22} {:4} {:3}  {:28}".format(*columns), speed, flush=True)
     if options.csv:
-        keep(options.csv, found, FIELDS)
+        keep(options.csv, table, FIELDS)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""From image file to training tensor on one core: ours, Pillow with torchvision, and a packed store.
+"""Speed from image file to training tensor on one core: labelwise, Pillow with torchvision, and a packed store.
 
-python benchmarks/input.py --csv results/input.csv            # drawn pictures of 640 x 480
+python benchmarks/input.py --csv results/input.csv            # random pictures of 640 x 480
 python benchmarks/input.py --photographs DIR --csv results/input.csv    # photographs, enlarged to 640 x 480
 python benchmarks/input.py --accuracy RUN --csv results/input-accuracy.csv    # a run's test mAP by Pillow and by ours
 
-Processor time of one thread, median of repeats over the same images in batches of 32. The difference is the mean
-absolute one, in grey levels, to Pillow's decoding and antialiased bicubic resize.
+CPU time of one thread, median of repeats over the same images in batches of 32. The difference is the mean absolute
+difference, in grey levels, to Pillow's decoding and antialiased bicubic resize.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FIELDS = (
 
 
 def make_photographs(folder: Path, given: str | None, count: int) -> list[Path]:
-    """Files of 640 x 480 pixels at quality 90, from photographs or from drawn noise of several scales."""
+    """Files of 640 x 480 pixels at quality 90, from photographs or from random noise of several scales."""
     rng = np.random.default_rng(0)
     sources = sorted(Path(given).glob("*.jpg"))[:count] if given else [None] * count
     files = []
@@ -67,7 +67,7 @@ def make_photographs(folder: Path, given: str | None, count: int) -> list[Path]:
 
 
 def by_pillow(files: list[Path], size: int) -> Iterator[Tensor]:
-    """Batches as most training scripts make them."""
+    """Batches as in most training scripts."""
     for start in range(0, len(files), 32):
         images = []
         for path in files[start : start + 32]:
@@ -85,7 +85,7 @@ def by_loader(data: Dataset, size: int) -> Iterator[Tensor]:
 
 
 def seconds(make: Callable[[], Iterator[Tensor]], repeats: int) -> float:
-    """Median processor time of one pass, after one to warm up."""
+    """Median CPU time of one pass, after one warm-up pass."""
     times = []
     for _ in range(repeats + 1):
         start = time.process_time()
@@ -96,7 +96,7 @@ def seconds(make: Callable[[], Iterator[Tensor]], repeats: int) -> float:
 
 
 def rows(folder: Path, files: list[Path], size: int, repeats: int) -> Iterator[dict]:
-    """A row a way; ratios are to Pillow with torchvision in the same run."""
+    """A row per method; ratios are relative to Pillow with torchvision in the same run."""
     cells = np.zeros((len(files), 1), np.uint8)
     data = Dataset(LabelSet(("any",)), pa.array([f.name for f in files]), folder, cells, cells == 0)
     pack(data, folder / f"raw{size}", size, "raw", workers=1)
@@ -113,12 +113,12 @@ def rows(folder: Path, files: list[Path], size: int, repeats: int) -> Iterator[d
     for way, make in ways.items():
         each = seconds(make, repeats) / len(files)
         base = base or each
-        found = torch.cat([images for images, _ in zip(make(), range(2), strict=False)])[
+        images_of_way = torch.cat([images for images, _ in zip(make(), range(2), strict=False)])[
             : len(expected)
         ].int()
         values = (
             way, size, round(1e3 * each, 3), round(1 / each, 1), round(base / each, 2),
-            round((found - expected).abs().float().mean().item(), 4), len(files),
+            round((images_of_way - expected).abs().float().mean().item(), 4), len(files),
             round(sum(f.stat().st_size for f in files) / len(files) / 1e3, 1), repeats, torch.get_num_threads(),
             "process_time", round(os.getloadavg()[0], 1), torchvision.__version__, PIL.__version__, platform.machine(),
         )  # fmt: skip
@@ -126,12 +126,12 @@ def rows(folder: Path, files: list[Path], size: int, repeats: int) -> Iterator[d
 
 
 def accuracy(path: str, share: float = 2.0) -> list[dict]:
-    """Test mAP of a run by Pillow's input and by ours, on its photographs enlarged so far that ours decodes at half."""
+    """Test mAP of a run with input by Pillow and by labelwise, on enlarged photographs that labelwise halves."""
     run = Run.open(Path(path))
     predictor = Predictor(run)
     data = ensure_splits(read(run.config.data.source), seed=run.config.seed).split("test")
     height, width = predictor.transform.config.size
-    found: dict[str, list[np.ndarray]] = {"Pillow + torchvision": [], "labelwise": []}
+    logits_by_way: dict[str, list[np.ndarray]] = {"Pillow + torchvision": [], "labelwise": []}
     for i in range(len(data)):
         with Image.open(data.encoded(i)) as image:
             large = image.convert("RGB").resize((round(share * image.width), round(share * image.height)))
@@ -140,21 +140,21 @@ def accuracy(path: str, share: float = 2.0) -> list[dict]:
         with Image.open(file) as image:
             resized = F.pil_to_tensor(image.resize((width, height), Image.Resampling.BICUBIC))
         small = decode_image(file.getvalue(), shrink_to=predictor.transform.shrink_to)
-        for way, tensor in zip(found, (resized, predictor.transform(small)), strict=True):
-            found[way].append(predictor.engine(tensor[None])[0])
-    told = {"images": len(data), "enlarged": share, "pixels": width, "run": run.config.method}
+        for way, tensor in zip(logits_by_way, (resized, predictor.transform(small)), strict=True):
+            logits_by_way[way].append(predictor.engine(tensor[None])[0])
+    conditions = {"images": len(data), "enlarged": share, "pixels": width, "run": run.config.method}
     return [
         {
             "way": way,
             "mAP": round(mean_average_precision(np.concatenate(logits), data.values, data.known), 6),
-            **told,
+            **conditions,
         }
-        for way, logits in found.items()
+        for way, logits in logits_by_way.items()
     ]
 
 
 def main() -> None:
-    """Reads the options, prints the rows and writes them as CSV on request."""
+    """Prints the rows and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--photographs", help="folder of JPEG files to enlarge to 640 x 480")
     parser.add_argument("--sizes", nargs="+", type=int, default=[224, 448])
@@ -162,29 +162,29 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--csv", help="file to write")
     parser.add_argument(
-        "--accuracy", metavar="RUN", help="a run that judges squashed images, of data with a test split"
+        "--accuracy", metavar="RUN", help="a run on squashed images, of data with a test split"
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.accuracy:
-        found = accuracy(options.accuracy)
-        print("\n".join(map(str, found)))
+        table = accuracy(options.accuracy)
+        print("\n".join(map(str, table)))
         if options.csv:
-            keep(options.csv, found)
+            keep(options.csv, table)
         return
-    found = []
+    table = []
     with tempfile.TemporaryDirectory() as name:
         files = make_photographs(Path(name), options.photographs, options.images)
         for size in options.sizes:
             for row in rows(Path(name), files, size, options.repeats):
-                found.append(row)
-                told = f"{row['milliseconds_per_image']:8.3f} ms  {row['times_faster']:6.2f} x"
+                table.append(row)
+                speed = f"{row['milliseconds_per_image']:8.3f} ms  {row['times_faster']:6.2f} x"
                 print(
-                    f"{row['way']:24} {size:4} px {told}  difference {row['mean_absolute_difference']}",
+                    f"{row['way']:24} {size:4} px {speed}  difference {row['mean_absolute_difference']}",
                     flush=True,
                 )
     if options.csv:
-        keep(options.csv, found, FIELDS)
+        keep(options.csv, table, FIELDS)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Kill a training run many times at random moments, go on each time, and compare with the run that was left alone.
+"""Kills a training run many times at random moments, resumes it each time, and compares it with an uninterrupted run.
 
-Prints a line a kill and whether the final weights are equal byte for byte; exit code 0 only when they are.
+Prints a line per kill and whether the final weights are equal byte for byte; exit code 0 only if they are.
 
     python benchmarks/kill_resume.py --kills 20
     python benchmarks/kill_resume.py --kills 5 --data csv:labels.csv --words "--backbone resnet18 --epochs 3"
@@ -21,14 +21,14 @@ from pathlib import Path
 from labelwise.training.checkpoint import STATE, load_state
 from labelwise.training.run import WEIGHTS
 
-WORDS = (
+ARGUMENTS = (
     "--backbone resnet10t --weights none --image-size 64 --epochs 12 --batch-size 16 --set save_every=5 "
     "--set extractor.dim=64 --set extractor.ffn=64 --set augment.randaugment_ops=1"
 )
 
 
 def main() -> int:
-    """Run the comparison by the arguments of the command line."""
+    """Runs the comparison of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,36 +36,36 @@ def main() -> int:
     parser.add_argument(
         "--data", default="digits:?train=256&val=64&test=64&size=64", help="SOURCE to train on"
     )
-    parser.add_argument("--words", default=WORDS, help="further words of `labelwise train`")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument("--words", default=ARGUMENTS, help="further arguments of `labelwise train`")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the kills")
     parser.add_argument("--out", type=Path, help="folder of the two runs (default: a temporary one)")
-    given = parser.parse_args()
-    chance = random.Random(given.seed)
+    args = parser.parse_args()
+    chance = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        base = given.out or Path(scratch)
+        base = args.out or Path(scratch)
         command = [
             sys.executable,
             "-m",
             "labelwise",
             "train",
             "--data",
-            given.data,
-            *shlex.split(given.words),
+            args.data,
+            *shlex.split(args.words),
         ]
         started = time.perf_counter()
         subprocess.run([*command, "--out", str(base / "whole"), "--no-report"], check=True)
         print(f"uninterrupted: {time.perf_counter() - started:.1f} s", flush=True)
-        kills = _tormented(
-            [*command, "--out", str(base / "killed"), "--no-report", "--resume"], base, given.kills, chance
+        kills = _train_through_kills(
+            [*command, "--out", str(base / "killed"), "--no-report", "--resume"], base, args.kills, chance
         )
         whole, killed = (_digest(base / name / WEIGHTS) for name in ("whole", "killed"))
-    equal = whole == killed and kills == given.kills
+    equal = whole == killed and kills == args.kills
     print(f"{kills} kills; weights {whole} and {killed}: {'equal' if whole == killed else 'DIFFERENT'}")
     return 0 if equal else 1
 
 
-def _tormented(command: list[str], base: Path, kills: int, chance: random.Random) -> int:
-    """Train to the end through a number of kills, each after something was saved; the kills that came in time."""
+def _train_through_kills(command: list[str], base: Path, kills: int, chance: random.Random) -> int:
+    """Trains to the end with a number of kills, each after a save; returns the number of kills before the end."""
     state = base / "killed" / STATE
     total = load_state(base / "whole" / STATE)[0].step
     for kill in range(kills):

@@ -1,4 +1,4 @@
-"""Write docs/licences.md: version and licence of each package that Labelwise names, as installed here.
+"""Writes docs/licences.md: the licence of each dependency of Labelwise, as installed on this machine.
 
 python benchmarks/licences.py
 """
@@ -20,30 +20,30 @@ PAGE = ROOT / "docs" / "licences.md"
 LONGEST = 60
 
 
-def wanted() -> dict[str, list[str]]:
-    """Package -> where it is needed: `library`, or names of extras."""
+def dependencies() -> dict[str, list[str]]:
+    """Package -> the parts that require it: `library`, or names of extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found: dict[str, list[str]] = {}
-    for place, texts in {"library": project["dependencies"], **project["optional-dependencies"]}.items():
+    packages: dict[str, list[str]] = {}
+    for part, texts in {"library": project["dependencies"], **project["optional-dependencies"]}.items():
         for text in texts:
             name = re.match(r"[\w.-]+", text)
             assert name is not None
-            found.setdefault(name[0], []).append(place)
-    return found
+            packages.setdefault(name[0], []).append(part)
+    return packages
 
 
 def licence(name: str) -> str:
-    """The licence that a package states: its expression, its classifiers, the first line of its text."""
-    found = metadata.metadata(name)
-    if found.get("License-Expression"):
-        return str(found["License-Expression"])
+    """The licence of a package's metadata: its expression, else its classifiers, else the first line of its text."""
+    info = metadata.metadata(name)
+    if info.get("License-Expression"):
+        return str(info["License-Expression"])
     classes = [
-        c.rpartition(" :: ")[2] for c in found.get_all("Classifier") or [] if c.startswith("License ::")
+        c.rpartition(" :: ")[2] for c in info.get_all("Classifier") or [] if c.startswith("License ::")
     ]
     classes = [c for c in classes if c != "OSI Approved"]
     if classes:
         return ", ".join(classes)
-    text = (found.get("License") or "").strip().splitlines()
+    text = (info.get("License") or "").strip().splitlines()
     return text[0][:LONGEST] if text and text[0] != "UNKNOWN" else "not stated"
 
 
@@ -57,17 +57,17 @@ def page() -> str:
         "| package | licence | needed by |",
         "|---|---|---|",
     ]
-    for name, places in sorted(wanted().items(), key=lambda pair: pair[0].lower()):
+    for name, parts in sorted(dependencies().items(), key=lambda pair: pair[0].lower()):
         try:
-            told = licence(name)
+            licence_text = licence(name)
         except metadata.PackageNotFoundError:
-            told = "not installed here"
-        lines.append(f"| {name} | {told} | {', '.join(dict.fromkeys(places))} |")
+            licence_text = "not installed here"
+        lines.append(f"| {name} | {licence_text} | {', '.join(dict.fromkeys(parts))} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    """Write the page."""
+    """Writes the page."""
     PAGE.write_text(page(), encoding="utf-8")
     return 0
 

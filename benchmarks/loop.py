@@ -1,9 +1,9 @@
-"""The training loop beside the bare step, both on the same batches in memory: what logging, EMA and progress cost.
+"""Overhead of the training loop (logging, EMA, progress) over the bare step, both on the same batches in memory.
 
 The bare step is forward, loss, backward and the optimiser's step of the same method from the same weights. The loop
-is the library's own, with everything on that a user has on: a line in metrics.jsonl every `--log-every` steps,
-averaged weights, gradient clipping, progress. What ends an epoch (saving weights and state, once in hundreds of
-steps) is told apart. Rounds alternate; medians.
+is the library's own with its default features: a line in metrics.jsonl every `--log-every` steps, averaged weights,
+gradient clipping, progress. The end of an epoch (saving weights and state, once in hundreds of steps) is reported
+separately. Rounds alternate; medians.
 
 Run: python benchmarks/loop.py [--steps 20] [--rounds 3] [--csv results/loop.csv]
 """
@@ -37,19 +37,19 @@ from labelwise.types import Batch
 
 
 class InMemory:
-    """Batches that are already on the device, over and over."""
+    """Batches that are already on the device, repeated."""
 
     def __init__(self, batches: list[Batch], steps: int) -> None:
         self.batches, self.steps_per_epoch = batches, steps
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """As a training loader gives them."""
+        """The batches of an epoch, as from a training loader."""
         for step in range(start_step, self.steps_per_epoch):
             yield self.batches[step % len(self.batches)]
 
 
 def bare(config: Config, run: Run, loader: InMemory, device: torch.device) -> Callable[[], None]:
-    """An epoch of nothing but steps."""
+    """An epoch of bare steps."""
     method = run.build("none").to(device)
     optimizer = build_optimizer(method, method.model.backbone, config.optim, config.backbone.lr_factor)
     method.train()
@@ -64,7 +64,7 @@ def bare(config: Config, run: Run, loader: InMemory, device: torch.device) -> Ca
 
 
 class Looped:
-    """The library's loop: its steps, and what ends an epoch."""
+    """The library's loop: its steps, and the end of an epoch."""
 
     def __init__(self, run: Run, loader: InMemory, rows: Any, accelerator: Accelerator) -> None:
         method = run.build("none")
@@ -72,18 +72,18 @@ class Looped:
         self._watch = Watch()
 
     def steps(self) -> None:
-        """Every step of an epoch, as `fit` goes through them."""
+        """All steps of an epoch, as in `fit`."""
         self._trainer.progress.epoch = 0
         with self._watch.over(self._trainer.steps):
             self._trainer._epoch(self._watch, time.perf_counter())
 
     def end(self) -> None:
-        """Weights and state to disk, and the epoch's line."""
+        """Writes weights, state and the epoch's log line."""
         self._trainer._finish_epoch(Watch(quiet=True), time.perf_counter())
 
 
 def seconds(work: Callable[[], None], device: torch.device) -> float:
-    """Time of an epoch; processor time where one thread on the processor does it all."""
+    """Time of an epoch; CPU time if one CPU thread does all the work."""
     on_cpu = device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if on_cpu else time.perf_counter
     if device.type == "cuda":
@@ -133,12 +133,12 @@ def main() -> None:
             "loop": loop.steps,
             "end": loop.end,
         }
-        found: dict[str, list[float]] = {name: [] for name in forms}
+        measured: dict[str, list[float]] = {name: [] for name in forms}
         for round_ in range(args.rounds + 1):
             for name, work in forms.items():
                 taken = seconds(work, accelerator.device)
-                found[name] += [taken] if round_ else []
-    times = {name: statistics.median(taken) for name, taken in found.items()}
+                measured[name] += [taken] if round_ else []
+    times = {name: statistics.median(taken) for name, taken in measured.items()}
     images = args.steps * args.batch
     row = {"bare_images_per_second": round(images / times["bare step"], 2),
            "loop_images_per_second": round(images / times["loop"], 2),

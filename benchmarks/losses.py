@@ -1,7 +1,7 @@
-"""Forward and backward of the losses on 128 images: ours, ours compiled, and the same computation written plainly.
+"""Forward and backward of the losses on 128 images: labelwise, labelwise compiled, and a plain implementation.
 
 The plain asymmetric loss is the paper's formula step by step, with clamped logarithms; the plain BCE is PyTorch's own
-function. Medians; with one thread, processor seconds.
+function. Medians; with one thread, CPU seconds.
 
 Run: python benchmarks/losses.py [--repeats 20] [--csv results/losses.csv]
 """
@@ -45,9 +45,9 @@ def plain_bce(z: Tensor, t: Targets) -> Tensor:
 
 
 def compiled(loss: Loss) -> Loss:
-    """The loss through torch.compile, targets given as tensors."""
-    made = torch.compile(lambda z, values, known: loss(z, Targets(values, known)), dynamic=False)
-    return lambda z, t: made(z, t.values, t.known)
+    """The loss through torch.compile, with targets as tensors."""
+    function = torch.compile(lambda z, values, known: loss(z, Targets(values, known)), dynamic=False)
+    return lambda z, t: function(z, t.values, t.known)
 
 
 def milliseconds(loss: Loss, z: Tensor, t: Targets, repeats: int) -> float:
@@ -73,7 +73,7 @@ def milliseconds(loss: Loss, z: Tensor, t: Targets, repeats: int) -> float:
 
 
 def main() -> None:
-    """Measures every form and writes the rows on request."""
+    """Measures every form and writes the rows with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
@@ -97,13 +97,13 @@ def main() -> None:
             for form, loss in forms.items():
                 taken = milliseconds(loss, z, t, options.repeats)
                 base = base or taken
-                apart = abs(loss(z, t).item() - expected)
+                error = abs(loss(z, t).item() - expected)
                 print(
                     f"{name}  {IMAGES} x {labels:5}  {form:20} {taken:9.3f} ms  {taken / base:5.2f} x  "
-                    f"apart {apart:.1e}"
+                    f"error {error:.1e}"
                 )
                 where = (IMAGES, device, options.repeats, options.threads, torch.__version__, processor())
-                row = (name, form, labels, round(taken, 4), round(taken / base, 3), f"{apart:.1e}", *where)
+                row = (name, form, labels, round(taken, 4), round(taken / base, 3), f"{error:.1e}", *where)
                 rows.append(dict(zip(FIELDS, row, strict=True)))
     if options.csv:
         keep(options.csv, rows, FIELDS)

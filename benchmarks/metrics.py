@@ -1,8 +1,8 @@
-"""Speed of the exact metrics beside scikit-learn and torchmetrics: medians, threads stated, ratios printed.
+"""Speed of the exact metrics compared with scikit-learn and torchmetrics: medians and ratios.
 
-python benchmarks/metrics.py                       ours only
-python benchmarks/metrics.py --peers --csv out.csv with the peers (minutes at the larger size)
-python benchmarks/metrics.py --stream 9600         125,000 images by way of a file, with its peak of memory
+python benchmarks/metrics.py                       labelwise only
+python benchmarks/metrics.py --peers --csv out.csv with the other libraries (minutes at the larger size)
+python benchmarks/metrics.py --stream 9600         125,000 images through a file, with the peak memory
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def data(images: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(scores: np.ndarray, targets: np.ndarray) -> Work:
-    """What is timed of this library, per work."""
+    """The timed functions of this library, per workload."""
     return {
         "mAP": {"labelwise": lambda: F.mean_average_precision(scores, targets)},
         "CP..OF1": {"labelwise": lambda: F.threshold_metrics(scores, targets, threshold=0.0)},
@@ -47,7 +47,7 @@ def ours(scores: np.ndarray, targets: np.ndarray) -> Work:
 
 
 def peers(scores: np.ndarray, targets: np.ndarray) -> Work:
-    """What is timed of other libraries, per work."""
+    """The timed functions of other libraries, per workload."""
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
     from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
 
@@ -78,25 +78,25 @@ def median(work: Callable[[], object], repeats: int) -> float:
 
 
 def rows(images: int, labels: int, repeats: int, with_peers: bool) -> list[dict[str, object]]:
-    """One row per work and library; the ratio is its time to ours."""
+    """One row per workload and library; the ratio is relative to this library's time."""
     scores, targets = data(images, labels)
     others = peers(scores, targets) if with_peers else {}
-    found = []
+    table = []
     for work, mine in ours(scores, targets).items():
         base = 0.0
         for who, call in {**mine, **others.get(work, {})}.items():
             seconds = median(call, repeats)
             base = base or seconds
             values = (work, images, labels, who, seconds, seconds / base, repeats, torch.get_num_threads())
-            found.append(dict(zip(FIELDS, values, strict=True)))
+            table.append(dict(zip(FIELDS, values, strict=True)))
             print(
                 f"{work:14} {images} x {labels}  {who:20} {seconds * 1e3:10.1f} ms  {seconds / base:8.1f} x"
             )
-    return found
+    return table
 
 
 def streamed(images: int, labels: int, batch: int = 500) -> list[dict[str, object]]:
-    """mAP of scores that never are in memory together; the peak is that of the whole process."""
+    """mAP of scores that are never all in memory; the peak is that of the whole process."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rng, seconds = np.random.default_rng(0), 0.0
     with RankingStream() as stream:
@@ -107,10 +107,12 @@ def streamed(images: int, labels: int, batch: int = 500) -> list[dict[str, objec
             stream.update(scores, targets.astype(np.uint8))
             seconds += time.perf_counter() - start
         start = time.perf_counter()
-        found = stream.mean_average_precision()
+        mean_ap = stream.mean_average_precision()
         seconds += time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"stream {images} x {labels}: mAP {found:.6f}, {seconds:.1f} s, {before >> 10} to {peak >> 10} MiB")
+    print(
+        f"stream {images} x {labels}: mAP {mean_ap:.6f}, {seconds:.1f} s, {before >> 10} to {peak >> 10} MiB"
+    )
     values = (
         "mAP, streamed",
         images,
@@ -126,7 +128,7 @@ def streamed(images: int, labels: int, batch: int = 500) -> list[dict[str, objec
 
 
 def main() -> None:
-    """Reads the options, prints the rows and writes them as CSV on request."""
+    """Prints the rows and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--peers", action="store_true", help="time scikit-learn and torchmetrics too")
     parser.add_argument(
@@ -134,7 +136,7 @@ def main() -> None:
     )
     parser.add_argument("--small", action="store_true", help="only 40,000 x 80")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls per row (default 5)")
-    parser.add_argument("--threads", type=int, help="threads of every library that heeds torch's setting")
+    parser.add_argument("--threads", type=int, help="threads of every library that uses torch's setting")
     parser.add_argument("--csv", help="file to write")
     options = parser.parse_args()
     if options.repeats < 1 or (options.threads is not None and options.threads < 1):
@@ -143,14 +145,14 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     print(f"threads {torch.get_num_threads()}, numpy {np.__version__}, torch {torch.__version__}")
     if options.stream:
-        found = streamed(125_000, options.stream)
+        table = streamed(125_000, options.stream)
         if options.csv:
-            keep(options.csv, found)
+            keep(options.csv, table)
         return
     sizes = SIZES[:1] if options.small else SIZES
-    found = [row for size in sizes for row in rows(*size, options.repeats, options.peers)]
+    table = [row for size in sizes for row in rows(*size, options.repeats, options.peers)]
     if options.csv:
-        keep(options.csv, found, FIELDS)
+        keep(options.csv, table, FIELDS)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Break metrics, losses, masks and blending in one place at a time, and count whether a test of that room notices.
+"""Mutation testing of metrics, losses, masks and blending with the tests of their subpackages.
 
     python benchmarks/mutants.py [--sample 300] [--minutes 60] [--seed 0] [--only metrics/] [--csv results/mutants.csv]
 
-Each mutant runs in a fork of a process that has torch in memory already: the tests of its own file first, then those
-of its room; the first that fails ends it, and so does more time than `SECONDS`.
+Each mutant runs in a fork of a process that has already imported torch: the tests of its own file first, then those of
+its subpackage, until the first failure or until `SECONDS` of CPU time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE, TESTS = ROOT / "src" / "labelwise", ROOT / "tests"
 SECONDS = 120
 ASIDE = ("test_unknown_processes.py",)
-"""Tests that start processes of their own."""
+"""Tests that start other processes and are left out."""
 COMPARE = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -45,30 +45,30 @@ class Mutant:
     """One change of one file.
 
     Args:
-        file: it.
+        file: the changed file.
         line: of the change.
-        kind: of operator.
-        told: what was there and what is now.
-        code: the whole changed source.
+        kind: of the mutation operator.
+        change: the code before and after.
+        code: the complete changed source.
     """
 
     file: Path
     line: int
     kind: str
-    told: str
+    change: str
     code: str
 
     @property
     def place(self) -> str:
-        """File and line for people."""
+        """File and line, to print."""
         return f"{self.file.relative_to(SOURCE)}:{self.line}"
 
 
 def files(only: str) -> list[Path]:
-    """The files of the four rooms."""
-    found = [*SOURCE.glob("metrics/*.py"), *SOURCE.glob("losses/*.py"), *SOURCE.glob("blending/*.py")]
-    found.append(SOURCE / "data" / "masks.py")
-    return sorted(f for f in found if f.name != "__init__.py" and str(f.relative_to(SOURCE)).startswith(only))
+    """The files of metrics, losses, blending and masks."""
+    paths = [*SOURCE.glob("metrics/*.py"), *SOURCE.glob("losses/*.py"), *SOURCE.glob("blending/*.py")]
+    paths.append(SOURCE / "data" / "masks.py")
+    return sorted(f for f in paths if f.name != "__init__.py" and str(f.relative_to(SOURCE)).startswith(only))
 
 
 def mutants(file: Path) -> Iterator[Mutant]:
@@ -84,7 +84,7 @@ def mutants(file: Path) -> Iterator[Mutant]:
 
 
 def places(tree: ast.AST) -> Iterator[Any]:
-    """Nodes whose change changes what is computed: not annotations and messages of errors."""
+    """Nodes that affect the computation: not annotations and error messages."""
     for field, value in ast.iter_fields(tree):
         if field in ("annotation", "returns", "decorator_list", "bases") or isinstance(tree, ast.Raise):
             continue
@@ -96,7 +96,7 @@ def places(tree: ast.AST) -> Iterator[Any]:
 
 
 def changes(node: ast.AST) -> Iterator[tuple[str, Any]]:
-    """What can be changed in a node: the kind, and a function that does it in place."""
+    """The possible mutations of a node: the kind, and a function that applies it in place."""
     if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARE:
         yield "compare", lambda n: n.ops.__setitem__(0, COMPARE[type(n.ops[0])]())
     elif isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
@@ -116,16 +116,16 @@ def changes(node: ast.AST) -> Iterator[tuple[str, Any]]:
 
 
 def tests(file: Path) -> list[str]:
-    """The test files of a source file, its own first; of masks its own alone."""
-    room = TESTS / file.relative_to(SOURCE).parent
-    own = room / f"test_{file.stem}.py"
-    others = sorted(f for f in room.glob("test_*.py") if f != own and f.name not in ASIDE)
-    found = [own] if own.is_file() else []
-    return [str(f) for f in (found if room.name == "data" else found + others)]
+    """The test files of a source file, its own first; for masks only its own."""
+    folder = TESTS / file.relative_to(SOURCE).parent
+    own = folder / f"test_{file.stem}.py"
+    others = sorted(f for f in folder.glob("test_*.py") if f != own and f.name not in ASIDE)
+    first = [own] if own.is_file() else []
+    return [str(f) for f in (first if folder.name == "data" else first + others)]
 
 
 def replaced(mutant: Mutant) -> None:
-    """Make imports of this process see the mutant."""
+    """Makes this process import the mutant."""
     loader = importlib.machinery.SourceFileLoader
     read = loader.get_data
 
@@ -141,7 +141,7 @@ def replaced(mutant: Mutant) -> None:
 
 
 def survives(mutant: Mutant | None, chosen: list[str]) -> bool:
-    """Whether all tests pass with the mutant (`None`: without one)."""
+    """Whether all tests pass with the mutant (`None`: with the original code)."""
     child = os.fork()
     if child == 0:
         code = 3
@@ -163,14 +163,14 @@ def survives(mutant: Mutant | None, chosen: list[str]) -> bool:
 
 
 def main() -> int:
-    """Run a sample and print the survivors."""
+    """Runs a sample of mutants and prints the survivors."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sample", type=int, default=300, help="mutants drawn from all (default: 300)")
+    parser.add_argument("--sample", type=int, default=300, help="number of sampled mutants (default: 300)")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="beginning of a path, as metrics/ or losses/functional")
+    parser.add_argument("--only", default="", help="path prefix, such as metrics/ or losses/functional")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     os.chdir(ROOT)
@@ -183,20 +183,20 @@ def main() -> int:
 
     torch.set_num_threads(1)
     every = [m for file in files(args.only) for m in mutants(file)]
-    drawn = random.Random(args.seed).sample(every, min(args.sample, len(every)))
-    rooms = {frozenset(tests(m.file)): tests(m.file) for m in drawn}
-    sick = [chosen for chosen in rooms.values() if not survives(None, chosen)]
-    if sick:
-        print(f"tests fail without any change: {sick}")
+    sample = random.Random(args.seed).sample(every, min(args.sample, len(every)))
+    suites = {frozenset(tests(m.file)): tests(m.file) for m in sample}
+    failing = [chosen for chosen in suites.values() if not survives(None, chosen)]
+    if failing:
+        print(f"tests fail without any change: {failing}")
         return 2
     rows, until = [], time.monotonic() + 60 * args.minutes
-    for mutant in drawn:
+    for mutant in sample:
         if time.monotonic() > until:
             break
         end = "survived" if survives(mutant, tests(mutant.file)) else "killed"
-        rows.append({"place": mutant.place, "kind": mutant.kind, "change": mutant.told[:200], "end": end})
+        rows.append({"place": mutant.place, "kind": mutant.kind, "change": mutant.change[:200], "end": end})
         if end == "survived":
-            print(f"survived  {mutant.place}  {mutant.kind}: {mutant.told[:150]}", flush=True)
+            print(f"survived  {mutant.place}  {mutant.kind}: {mutant.change[:150]}", flush=True)
     if args.csv:
         with open(args.csv, "w", newline="", encoding="utf-8") as out:
             writer = csv.DictWriter(out, ["place", "kind", "change", "end"], lineterminator="\n")

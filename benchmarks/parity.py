@@ -1,10 +1,10 @@
-"""Every format of an export beside its run on the same photographs, as `labelwise export` compares them.
+"""Compares every export format with its run on the same photographs, as `labelwise export` does.
 
 Run: python benchmarks/parity.py RUN... [--images 500] [--formats onnx openvino torch] [--csv results/parity.csv]
 
-A line a run and format: the largest difference of a calibrated probability, decisions that differ because they lie
-within 1e-5 of a threshold (any other ends in `refused`), the mean distance of the maps. The run answers each
-photograph once, and all formats are held against that.
+A line per run and format: the largest difference of a calibrated probability, the decisions that differ within 1e-5 of
+a threshold (any other difference is `refused`), and the mean distance of the maps. The run predicts each photograph
+once, and all formats are compared with that prediction.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from labelwise.memory import keep_freed_memory
 from labelwise.training.run import Run
 
 
-class Remembered(Eager):
-    """The run, which answers the same batches again from memory."""
+class CachedEager(Eager):
+    """The run, with its outputs cached by batch."""
 
     def __init__(self, run: Eager) -> None:
         super().__init__(run.model, "cpu")
         self._answers: dict[bytes, Answer] = {}
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
-        """The answer to a batch, with its maps."""
+        """Logits and maps of a batch."""
         key = images.numpy().tobytes()
         if key not in self._answers:
             self._answers[key] = super().__call__(images, True)
@@ -40,33 +40,33 @@ class Remembered(Eager):
 
 
 def lines(path: Path, formats: list[str], images: int) -> list[dict[str, object]]:
-    """What each format of a run gives."""
-    found = []
+    """The comparison of each format of a run."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         run = Run.open(path)
         bench = Bench(run, Path(folder), None, images, True)
-        bench.eager = Remembered(bench.eager)
+        bench.eager = CachedEager(bench.eager)
         for kind in formats:
             line: dict[str, object] = {"method": run.config.method, "format": kind}
             try:
-                engine_name, told = kind, {}
-                made, engine = bench.make(kind, "fp32")
-                engine_name, told = engine.name, bench.judge(made, engine).to_json()
+                engine_name, metrics = kind, {}
+                artefact, engine = bench.make(kind, "fp32")
+                engine_name, metrics = engine.name, bench.judge(artefact, engine).to_json()
                 refused = ""
             except LabelwiseError as error:
                 refused = error.given
-            line |= {"engine": engine_name, "images": told.get("images", 0)}
-            line |= {"max_probability_difference": told.get("max_probability_difference", "")}
-            line |= {"decisions_on_the_threshold": told.get("decisions_on_the_threshold", "")}
-            line |= {"mean_map_distance": told.get("mean_map_distance", ""), "refused": refused}
+            line |= {"engine": engine_name, "images": metrics.get("images", 0)}
+            line |= {"max_probability_difference": metrics.get("max_probability_difference", "")}
+            line |= {"decisions_on_the_threshold": metrics.get("decisions_on_the_threshold", "")}
+            line |= {"mean_map_distance": metrics.get("mean_map_distance", ""), "refused": refused}
             line |= {"image_size": run.config.image_size, "precision": "fp32"}
-            found.append(line)
+            rows.append(line)
             print("  ".join(f"{k} {v}" for k, v in line.items()), flush=True)
-    return found
+    return rows
 
 
 def main() -> None:
-    """Reads the options, prints the lines and writes them as CSV on request."""
+    """Prints the lines and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,7 +1,7 @@
-"""Training on 1, 2 and 4 processes of this machine: the same curve, and images a second of each.
+"""Training with 1, 2 and 4 processes of this machine: equal loss curves, and images per second of each.
 
-Every process gets its share of the same global batches. Augmentation and dropout, which are drawn by each process on
-its own, are off, so that a step depends on its global batch alone.
+Every process gets its share of the same global batches. Augmentation and dropout, which are random in each process,
+are off, so that a step depends only on its global batch.
 
 Run: python benchmarks/processes.py [--processes 1 2 4] [--csv results/processes.csv]
 """
@@ -34,14 +34,14 @@ WITHIN = 1e-4
 
 
 def train(count: int, table: Path, out: Path, args: argparse.Namespace) -> tuple[list[float], float]:
-    """Loss of each step, and images a second, of a run by some processes."""
+    """Loss of each step, and images per second, of a run with `count` processes."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    words = ["-m", "labelwise", "train", "--data", f"parquet:{table}", "--out", str(out), "--no-report",
+    arguments = ["-m", "labelwise", "train", "--data", f"parquet:{table}", "--out", str(out), "--no-report",
              "--backbone", args.backbone, "--weights", "none", "--image-size", str(args.size),
              "--batch-size", str(args.batch), "--epochs", str(args.epochs)]  # fmt: skip
-    words += [word for setting in SAME for word in ("--set", setting)]
+    arguments += [part for setting in SAME for part in ("--set", setting)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, *words], capture_output=True, text=True, env=environment)
+    done = subprocess.run([*launch, *arguments], capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(done.stderr[-2000:])
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -50,7 +50,7 @@ def train(count: int, table: Path, out: Path, args: argparse.Namespace) -> tuple
 
 
 def main() -> None:
-    """Trains with each number of processes; fails where a curve leaves that of the first."""
+    """Trains with each number of processes; fails if a curve differs from the first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--backbone", default="test_vit")
@@ -65,11 +65,11 @@ def main() -> None:
         for count in args.processes:
             curve, rate = train(count, table, Path(folder) / str(count), args)
             first = first or curve
-            apart = max(abs(a - b) for a, b in zip(first, curve, strict=True))
-            told = f"{len(curve)} steps, losses within {apart:.1e} of the first"
-            print(f"{count} processes  {rate:8.1f} images/s  {told}", flush=True)
+            difference = max(abs(a - b) for a, b in zip(first, curve, strict=True))
+            comparison = f"{len(curve)} steps, losses within {difference:.1e} of the first"
+            print(f"{count} processes  {rate:8.1f} images/s  {comparison}", flush=True)
             rows.append({"processes": count, "images_per_second": rate, "steps": len(curve),
-                         "largest_difference": f"{apart:.1e}",
+                         "largest_difference": f"{difference:.1e}",
                          "backbone": args.backbone, "image_size": args.size, "batch": args.batch, 
                          "cores": os.cpu_count(),
                          "threads": 1, "torch": torch.__version__, "processor": processor()})  # fmt: skip

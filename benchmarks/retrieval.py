@@ -1,11 +1,11 @@
-"""What label features are good for besides scores: finding images by a label's feature, and honest probabilities.
+"""Image retrieval by label features, and calibration of the scores.
 
 Run: python benchmarks/retrieval.py RUN... [--split test] [--csv results/retrieval.csv]
 
-Every known positive of a label asks for other images by the cosine of that label's feature, and is answered right by
-those which show the label: the mean average precision over the questions of each label, then over labels. `ranking` is
-the mAP of the run's own scores. `calibration` is the mean error per label of the plain sigmoid, in 15 bins. Runs over
-the same frozen backbone share its stored maps.
+Every known positive of a label is a query for other images by the cosine of that label's feature; images with the
+label are relevant. `retrieval` is the mean average precision over the queries of each label, then over labels.
+`ranking` is the mAP of the run's own scores. `calibration` is the mean error per label of the plain sigmoid, in 15
+bins. Runs with the same frozen backbone share its stored maps.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from labelwise.training.run import Run
 
 
 def by_feature(features: torch.Tensor, positive: np.ndarray, known: np.ndarray) -> float:
-    """Mean over labels of the mean average precision of their questions.
+    """Mean over labels of the mean average precision of their queries.
 
     Args:
         features: `[N, L, D]`.
         positive, known: `[N, L]` bool.
     """
-    found = []
+    values = []
     for j in range(positive.shape[1]):
         rows = np.flatnonzero(known[:, j])
-        asked = np.flatnonzero(positive[rows, j])
-        if len(asked) < 2:
+        queries = np.flatnonzero(positive[rows, j])
+        if len(queries) < 2:
             continue
         unit = normalize(features[rows, j], dim=1)
-        others = np.ones((len(rows), len(asked)), bool)
-        others[asked, np.arange(len(asked))] = False
-        right = np.repeat(positive[rows, j][:, None], len(asked), axis=1)
-        found.append(F.average_precision((unit @ unit[asked].T).numpy(), right, others).mean())
-    return float(np.mean(found))
+        others = np.ones((len(rows), len(queries)), bool)
+        others[queries, np.arange(len(queries))] = False
+        relevant = np.repeat(positive[rows, j][:, None], len(queries), axis=1)
+        values.append(F.average_precision((unit @ unit[queries].T).numpy(), relevant, others).mean())
+    return float(np.mean(values))
 
 
 @torch.no_grad()
-def judged(run: Run, split: str, accelerator: Accelerator, watch: Watch) -> dict[str, Any]:
-    """Figures of one run on a split of its own data."""
+def evaluate(run: Run, split: str, accelerator: Accelerator, watch: Watch) -> dict[str, Any]:
+    """Metrics of one run on a split of its own data."""
     rows = ensure_splits(read(run.config.data.source), seed=run.config.seed).split(split)
     model = run.model().eval()
     loaders = Loaders(run.config, model.backbone, accelerator, watch)
@@ -73,7 +73,7 @@ def judged(run: Run, split: str, accelerator: Accelerator, watch: Watch) -> dict
 
 
 def main() -> None:
-    """Reads the options, prints a line a run and writes them as CSV on request."""
+    """Prints a line per run and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -90,7 +90,7 @@ def main() -> None:
                 "method": run.config.method,
                 "discriminative": run.config.discriminative.get("weight", ""),
                 "seed": run.config.seed,
-                **{k: round(v, 4) for k, v in judged(run, args.split, accelerator, watch).items()},
+                **{k: round(v, 4) for k, v in evaluate(run, args.split, accelerator, watch).items()},
                 "images": len(
                     ensure_splits(read(run.config.data.source), seed=run.config.seed).split("train")
                 ),

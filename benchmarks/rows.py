@@ -2,8 +2,8 @@
 
 python benchmarks/rows.py --csv results/rows.csv
 
-Every row names a file of its own (hard links to a few drawn pictures, 1,000 in a folder). Each figure comes from a
-fresh process; memory is what reading adds to the process after the libraries were loaded, in MiB.
+Every row has its own file (hard links to a few random pictures, 1,000 per folder). Each value comes from a new process;
+memory is the increase after the libraries were loaded, in MiB.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ FIELDS = (
 
 
 def make_files(folder: Path, rows: int) -> pa.Array:
-    """Names of as many files, relative to the folder."""
+    """Creates `rows` files and returns their names relative to the folder."""
     rng = np.random.default_rng(0)
-    own = [folder / f"own{i}.jpg" for i in range(50)]  # more links to one file than this some systems refuse
+    own = [folder / f"own{i}.jpg" for i in range(50)]  # several, since systems limit the links to one file
     for path in own:
         coarse = Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
         buffer = io.BytesIO()
@@ -74,14 +74,14 @@ def resident(kind: str = "VmRSS") -> float:
 
 
 def private() -> float:
-    """Memory that this process shares with no other, MiB."""
+    """Memory that this process does not share with others, MiB."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1024
 
 
 def measure(source: str, batches: int) -> dict[str, float]:
     """Opens one source, then reads training batches with one worker."""
-    import pandas  # noqa: F401 - loaded before the clock starts, as are the others: Arrow would at its first conversion
+    import pandas  # noqa: F401 - imported before the clock starts, like the others; Arrow imports it on first use
     import torch
     import torchvision  # noqa: F401
 
@@ -91,26 +91,28 @@ def measure(source: str, batches: int) -> dict[str, float]:
     torch.set_num_threads(1)
     before, wall, cpu = resident(), time.perf_counter(), time.process_time()
     data = read(source)
-    told = {"open_seconds": time.perf_counter() - wall, "open_processor_seconds": time.process_time() - cpu}
-    told |= {"resident_MiB": resident() - before, "peak_MiB": resident("VmHWM") - before}
+    stats = {"open_seconds": time.perf_counter() - wall, "open_processor_seconds": time.process_time() - cpu}
+    stats |= {"resident_MiB": resident() - before, "peak_MiB": resident("VmHWM") - before}
     train = data.split("train")
     transform = build_transform(TransformConfig(image_size=64), train=True)
 
     calls = 0
 
-    def noted(image: torch.Tensor) -> torch.Tensor:
-        """The image; every 32nd has in one of its corners what the worker holds, which takes a while to count."""
+    def with_memory(image: torch.Tensor) -> torch.Tensor:
+        """The transformed image; every 32nd encodes the worker's memory in a corner (measuring it is slow)."""
         nonlocal calls
         calls += 1
         size = int(private() * 16) if calls % 32 == 0 else 0
-        done = transform(image).clone()
-        done[0, 0, :3] = torch.tensor([size >> 16, size >> 8 & 255, size & 255], dtype=torch.uint8)
-        return done
+        result = transform(image).clone()
+        result[0, 0, :3] = torch.tensor([size >> 16, size >> 8 & 255, size & 255], dtype=torch.uint8)
+        return result
 
     wall, sizes, parents = time.perf_counter(), [], []
-    for number, batch in enumerate(train_loader(train, noted, batch_size=32, seed=0, workers=1).epoch(0)):
+    for number, batch in enumerate(
+        train_loader(train, with_memory, batch_size=32, seed=0, workers=1).epoch(0)
+    ):
         if number == 0:
-            told["first_batch_seconds"] = time.perf_counter() - wall
+            stats["first_batch_seconds"] = time.perf_counter() - wall
         corner = batch.images[-1, 0, 0, :3].tolist()
         sizes.append((corner[0] * 65536 + corner[1] * 256 + corner[2]) / 16)
         parents.append(resident())
@@ -121,11 +123,11 @@ def measure(source: str, batches: int) -> dict[str, float]:
         "parent_growth_MiB": parents[-1] - parents[middle],
         "worker_growth_MiB": sizes[-1] - sizes[middle],
     }
-    return told | {"worker_MiB": max(sizes)} | growth
+    return stats | {"worker_MiB": max(sizes)} | growth
 
 
 def main() -> None:
-    """Reads the options, prints the rows and writes them as CSV on request."""
+    """Prints the rows and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", nargs="+", type=int, default=[1000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--labels", nargs="+", type=int, default=[20, 80])
@@ -136,7 +138,7 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(options.measure, options.batches)))
         return
-    found = []
+    table = []
     with tempfile.TemporaryDirectory() as name:
         names = make_files(Path(name), max(options.rows))
         for rows in options.rows:
@@ -150,16 +152,16 @@ def main() -> None:
                         "--batches",
                         str(options.batches),
                     ]
-                    told = json.loads(
+                    stats = json.loads(
                         subprocess.run(command, check=True, capture_output=True, text=True).stdout
                     )
                     row = {"form": source.partition(":")[0], "rows": rows, "labels": labels}
-                    row |= {key: round(value, 3) for key, value in told.items()}
+                    row |= {key: round(value, 3) for key, value in stats.items()}
                     row |= {"batches": options.batches, "threads": 1, "load": round(os.getloadavg()[0], 1)}
-                    found.append(row | {"processor": platform.machine()})
-                    print("  ".join(f"{key} {value}" for key, value in found[-1].items()), flush=True)
+                    table.append(row | {"processor": platform.machine()})
+                    print("  ".join(f"{key} {value}" for key, value in table[-1].items()), flush=True)
     if options.csv:
-        keep(options.csv, found, FIELDS)
+        keep(options.csv, table, FIELDS)
 
 
 if __name__ == "__main__":

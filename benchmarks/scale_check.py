@@ -1,16 +1,16 @@
-"""Duplicates and the check of a million rows: processor time, and what the process holds at its peak.
+"""Duplicate search and check of a million rows: CPU time and peak memory.
 
 python benchmarks/scale_check.py --csv results/scale-check.csv
 python benchmarks/scale_check.py --only near-random store --rows 100000
 
-`pairs-*` finds all pairs of 64-bit hashes within 10 bits; `near-*` is the whole of `near_duplicates` with hashes and
-thumbnails that are kept in the cache. `check` is `labelwise data check` and `train` how training opens its data
-(reading, splits that keep copies together, images that splits share), on a table of small image files, all of them
-different, whose fingerprints are kept. `store` reads a packed store of 2 GB for its copies and checks it.
+`pairs-*` finds all pairs of 64-bit hashes within 10 bits; `near-*` is all of `near_duplicates` with cached hashes and
+thumbnails. `check` is `labelwise data check`, and `train` is the opening of the data by training (reading, splits that
+keep copies together, images that splits share), on a table of small, distinct image files with cached fingerprints.
+`store` searches a packed store of 2 GB for copies and checks it.
 
-Every case runs in a process of its own. Seconds are processor time of all its threads; memory is resident, with mapped
-files, in MiB: `before_MiB` when the libraries and what is given are loaded, `peak_MiB` the most from then on. After
-`train` the networks' libraries are loaded, as training does, when the clock has stopped: they count for the peak.
+Every case runs in a separate process. Seconds are CPU time of all its threads; memory is resident, including mapped
+files, in MiB: `before_MiB` after loading the libraries and the input, `peak_MiB` the maximum from then on. After the
+measurement of `train`, the model libraries are imported, as in training, and count for the peak.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ Work = Callable[[], int]
 
 
 def flipped(hashes: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """The hashes with up to so many bits turned over, half of that on average."""
+    """The hashes with up to `most` random bits flipped, half of that on average."""
     for _ in range(most):
         bit = np.uint64(1) << rng.integers(0, 64, len(hashes)).astype(np.uint64)
         hashes = np.where(rng.random(len(hashes)) < 0.5, hashes ^ bit, hashes)
     return hashes
 
 
-def drawn(kind: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes, and the number of the picture that each row shows.
+def random_hashes(kind: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes, and the number of each row's picture.
 
-    `random` has a picture a row. `tens` and `thousands` show each about 10 or 20,000 times, with hashes 3 or 4 bits
-    from its own on average. A fifth of `flat` has a hash within some 5 bits of one, as pictures of one colour have,
-    and a tenth of `unlike` within some 4 bits of one of 20, without looking alike.
+    `random` has one picture per row. `tens` and `thousands` repeat each about 10 or 20,000 times, with hashes that
+    differ by 3 or 4 bits on average. A fifth of `flat` has hashes within about 5 bits of one hash, as pictures of one
+    colour have, and a tenth of `unlike` has hashes within about 4 bits of one of 20, but different thumbnails.
     """
     rng = np.random.default_rng(0)
     hashes, picture = rng.integers(0, 2**64, rows, dtype=np.uint64), np.arange(rows)
@@ -76,7 +76,7 @@ def drawn(kind: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def thumbs_of(kind: str, picture: np.ndarray, rows: int) -> np.ndarray:
-    """Thumbnails of some rows: coarse colours of their picture and a little noise; a fifth of `flat` has one grey."""
+    """Thumbnails of some rows: coarse colours of their picture with noise; a fifth of `flat` is uniform grey."""
     rng = np.random.default_rng(int(picture[0]) + 1)
     factor = np.arange(48, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0xD1B54A32D192ED03)
     mixed = (picture[:, None].astype(np.uint64) + np.uint64(1)) * factor
@@ -90,8 +90,8 @@ def thumbs_of(kind: str, picture: np.ndarray, rows: int) -> np.ndarray:
 
 
 def fill(cache: PrintCache, keys: np.ndarray, kind: str) -> np.ndarray:
-    """Keeps fingerprints under these keys; gives the hashes."""
-    hashes, picture = drawn(kind, len(keys))
+    """Caches fingerprints under these keys and returns the hashes."""
+    hashes, picture = random_hashes(kind, len(keys))
     for start in range(0, len(keys), 8192):
         part = slice(start, start + 8192)
         cache.add(keys[part], hashes[part], thumbs_of(kind, picture[part], len(keys)))
@@ -99,7 +99,7 @@ def fill(cache: PrintCache, keys: np.ndarray, kind: str) -> np.ndarray:
 
 
 def make_table(folder: Path, rows: int, labels: int) -> str:
-    """The SOURCE of a table whose image files, of some 900 bytes and a thousand in a folder, are all different."""
+    """The SOURCE of a table with distinct image files of about 900 bytes, 1,000 per folder."""
     rng = np.random.default_rng(0)
     own = []
     for _ in range(50):
@@ -116,7 +116,7 @@ def make_table(folder: Path, rows: int, labels: int) -> str:
 
 
 def make_store(folder: Path, megabytes: int) -> str:
-    """The SOURCE of a packed store of raw pixels, 2 MB an image, each of them four times."""
+    """The SOURCE of a packed store of raw pixels, 2 MB per image, with each image four times."""
     from labelwise.data import Dataset
     from labelwise.data.pack import pack
     from labelwise.types import LabelSet
@@ -134,7 +134,7 @@ def make_store(folder: Path, megabytes: int) -> str:
 
 
 def prepare(case: str, folder: Path, rows: int, labels: int) -> None:
-    """Writes what a case needs; its process then finds all of it computed."""
+    """Writes the input of a case and fills the cache."""
     from labelwise.data import read
     from labelwise.data.cache import PrintCache, image_keys
 
@@ -150,7 +150,7 @@ def prepare(case: str, folder: Path, rows: int, labels: int) -> None:
 
 
 def work_of(case: str, folder: Path, rows: int) -> Work:
-    """What a case measures."""
+    """The measured function of a case."""
     from labelwise.data import read
     from labelwise.data.cache import PrintCache, StoredThumbs
     from labelwise.data.check import check
@@ -163,7 +163,7 @@ def work_of(case: str, folder: Path, rows: int) -> Work:
     )
 
     if case.startswith("pairs-"):
-        hashes, _ = drawn(case.removeprefix("pairs-"), rows)
+        hashes, _ = random_hashes(case.removeprefix("pairs-"), rows)
         return lambda: len(close_pairs(hashes, 10))
     if case.startswith("near-"):
         thumbs = StoredThumbs(PrintCache(), np.arange(rows))
@@ -197,12 +197,12 @@ def work_of(case: str, folder: Path, rows: int) -> Work:
 
 def measure(case: str, folder: Path, rows: int) -> dict[str, float]:
     """Runs one case in this process."""
-    import scipy.sparse.csgraph  # noqa: F401 - loaded before the clock starts, as are the others
+    import scipy.sparse.csgraph  # noqa: F401 - imported before the clock starts, like the others
 
     work = work_of(case, folder, rows)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, wall, cpu = resident(), time.perf_counter(), time.process_time()
-    found = work()
+    count = work()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     if case == "train":
         import labelwise.training.course  # noqa: F401
@@ -212,18 +212,18 @@ def measure(case: str, folder: Path, rows: int) -> dict[str, float]:
         "before_MiB": before,
         "peak_MiB": resident("VmHWM"),
         "grown_MiB": resident("VmHWM") - before,
-        "found": found,
+        "found": count,
     }
 
 
 def commit() -> str:
-    """The state of the code, as far as git knows it."""
+    """The commit of the code, "" without git."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> None:
-    """Reads the options, prints the rows and writes them as CSV on request."""
+    """Prints the rows and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--labels", type=int, default=80)
@@ -236,22 +236,24 @@ def main() -> None:
         case, folder, rows = options.measure
         print(json.dumps(measure(case, Path(folder), int(rows))))
         return
-    found = []
+    table = []
     for case in options.only:
         with tempfile.TemporaryDirectory() as name:
             os.environ["LABELWISE_CACHE"] = str(Path(name) / "cache")
             rows = options.megabytes if case == "store" else options.rows
             prepare(case, Path(name), rows, options.labels)
             command = [sys.executable, __file__, "--measure", case, name, str(rows)]
-            told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            figures = json.loads(
+                subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            )
         row = {"case": case, "rows": rows // 2 if case == "store" else rows}
         row |= {"labels": options.labels if case in ("check", "train") else ""}
-        row |= {key: round(value, 1) for key, value in told.items()}
+        row |= {key: round(value, 1) for key, value in figures.items()}
         row |= {"threads": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "commit": commit()}
-        found.append(row | {"numpy": np.__version__, "processor": platform.machine()})
-        print("  ".join(f"{key} {value}" for key, value in found[-1].items()), flush=True)
+        table.append(row | {"numpy": np.__version__, "processor": platform.machine()})
+        print("  ".join(f"{key} {value}" for key, value in table[-1].items()), flush=True)
         if options.csv:
-            keep(options.csv, found, FIELDS)
+            keep(options.csv, table, FIELDS)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The server under load on loopback, against the offline rate of the same engine on the same photographs.
+"""Throughput of the server under load on loopback, compared with offline prediction of the same photographs.
 
     python benchmarks/serving.py RUN PHOTOS [--connections 64] [--seconds 60] [--csv FILE]
 
-Each connection sends one photograph after the other, as a form, and waits for its answer. The load comes from this
-process, so that on a small machine it takes processor time that the offline rate has for itself.
+Each connection sends one photograph after the other, as a form, and waits for its response. This process generates the
+load, so that on a small machine it uses CPU time that is available to the offline prediction.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ for line in sys.stdin:
 
 
 class Offline:
-    """`predict` on files in a process of its own: one decoding process beside the engine, as the program does it."""
+    """`predict` on files in a separate process with one decoding process."""
 
     def __init__(self, run: str, files: list[str], batch: int) -> None:
         self._process = subprocess.Popen(
@@ -58,11 +58,11 @@ class Offline:
         assert self._ask(json.dumps([run, batch, files])) == "ready"
 
     def rate(self, seconds: float) -> float:
-        """Images per second over a time."""
+        """Images per second over a number of seconds."""
         return float(self._ask(str(seconds)))
 
     def close(self) -> None:
-        """End the process."""
+        """Ends the process."""
         self._process.communicate()
 
     def _ask(self, line: str) -> str:
@@ -75,16 +75,16 @@ class Offline:
 
 @contextlib.contextmanager
 def server(run: str, batch: int) -> Iterator[int]:
-    """`labelwise serve` in a process of its own; its port."""
-    words = [sys.executable, "-m", "labelwise", "serve", run, "--port", "0", "--batch-size", str(batch)]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    """Runs `labelwise serve` in a separate process; yields its port."""
+    command = [sys.executable, "-m", "labelwise", "serve", run, "--port", "0", "--batch-size", str(batch)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    told = process.stderr.readline()
-    found = re.search(r":(\d+) ", told)
-    if found is None:
-        raise SystemExit(told + process.stderr.read())
-    port = int(found[1])
-    # The log is read and dropped, so that the server never waits for room in the pipe.
+    line = process.stderr.readline()
+    match = re.search(r":(\d+) ", line)
+    if match is None:
+        raise SystemExit(line + process.stderr.read())
+    port = int(match[1])
+    # The log is discarded, so that the server never blocks on a full pipe.
     drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
     try:
         while not ready(port):
@@ -97,7 +97,7 @@ def server(run: str, batch: int) -> Iterator[int]:
 
 
 def ready(port: int) -> bool:
-    """Whether the server answers images."""
+    """Whether the server is ready."""
     try:
         return fetch(port, "/readyz") != ""
     except OSError:
@@ -105,20 +105,20 @@ def ready(port: int) -> bool:
 
 
 def fetch(port: int, path: str) -> str:
-    """What the server says at a path."""
+    """The response of the server for a path."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return opener.open(f"http://127.0.0.1:{port}{path}", timeout=30).read().decode()
 
 
 def memory(port: int) -> float:
     """Resident memory of the server in MiB."""
-    found = re.search(r"^process_resident_memory_bytes (\S+)", fetch(port, "/metrics"), re.MULTILINE)
-    assert found is not None
-    return float(found[1]) / 2**20
+    match = re.search(r"^process_resident_memory_bytes (\S+)", fetch(port, "/metrics"), re.MULTILINE)
+    assert match is not None
+    return float(match[1]) / 2**20
 
 
 def message(file: str) -> bytes:
-    """A whole request with one photograph."""
+    """A complete request with one photograph."""
     head = (
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{Path(file).name}"\r\n\r\n'
     )
@@ -130,7 +130,7 @@ def message(file: str) -> bytes:
 
 
 async def connection(port: int, messages: list[bytes], start: int, end: float) -> tuple[list[float], int]:
-    """Seconds of each answer on one connection until a time, and how many were no 200."""
+    """Seconds of each response on one connection until a time, and the number of responses other than 200."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     times, failed, i = [], 0, start
     while time.perf_counter() < end:
@@ -151,18 +151,18 @@ async def connection(port: int, messages: list[bytes], start: int, end: float) -
 async def load(
     port: int, messages: list[bytes], connections: int, seconds: float
 ) -> tuple[list[float], int, float]:
-    """Times of all answers, failures, and the seconds that it took in all."""
+    """Times of all responses, failures, and the total seconds."""
     started = time.perf_counter()
     step = max(1, len(messages) // connections)
-    found = await asyncio.gather(
+    results = await asyncio.gather(
         *(connection(port, messages, c * step, started + seconds) for c in range(connections))
     )
     took = time.perf_counter() - started
-    return [t for times, _ in found for t in times], sum(failed for _, failed in found), took
+    return [t for times, _ in results for t in times], sum(failed for _, failed in results), took
 
 
 def main() -> None:
-    """Measure and print."""
+    """Runs the benchmark and prints its results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -183,7 +183,7 @@ def main() -> None:
     with server(args.run, args.batch) as port:
         asyncio.run(load(port, messages, args.connections, min(3.0, part)))
         first = memory(port)
-        # Both take turns, so that other work on the machine falls on both.
+        # Both alternate, so that other load affects both.
         for _ in range(args.rounds):
             rates.append(offline.rate(part))
             answered, bad, spent = asyncio.run(load(port, messages, args.connections, part))

@@ -1,12 +1,12 @@
-"""How near the tests' comparisons lie to their tolerances, and whether they pass where sums run in another order.
+"""Margins of the tests' comparisons to their tolerances, also with other orders of summation.
 
     python benchmarks/summation.py [--tests tests/losses tests/metrics ...] [--csv results/summation.csv]
 
 Another processor adds the terms of a float32 sum in another order: more lanes, other blocks, a fused multiply-add.
-The tests run once under each set of instructions that torch and oneDNN can be held to here, and once for each way
-of adding that stands in for a processor that is not here: contracted dimensions back to front, in blocks,
-in float64, and with an error at random of `sqrt(n) u sum|a b|`, what n terms rounded to u are expected to lose.
-Of every comparison the largest `|difference| / tolerance` is noted; above 1 it fails.
+The tests run once with each instruction set that torch and oneDNN support on this machine, and once for each order
+that simulates another processor: contracted dimensions reversed, in blocks, in float64, and with a random error of
+`sqrt(n) u sum|a b|`, the expected error of n terms rounded to u. For every comparison the largest
+`|difference| / tolerance` is recorded; above 1 it fails.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("extractors", "losses", "methods", "evaluation", "metrics", "blending", "relations", "classifiers")
-ROOMS += (
+SUITES = ("extractors", "losses", "methods", "evaluation", "metrics", "blending", "relations", "classifiers")
+SUITES += (
     "backbones",
     "contracts",
     "continual",
@@ -54,7 +54,7 @@ aten = torch.ops.aten
 
 
 def blocks(n: int) -> Iterator[slice]:
-    """At most nine pieces of n terms, each of 7 or more."""
+    """At most nine slices of n terms, each of 7 or more."""
     size = max(7, n // 8)
     return (slice(i, i + size) for i in range(0, n, size))
 
@@ -93,11 +93,11 @@ def summed(x: Tensor, dims: list[int], keepdim: bool, order: str) -> Tensor:
 
 
 def noisy(exact: Tensor, size: Tensor, n: int) -> Tensor:
-    """Moved by up to `sqrt(n) u size`; the same numbers are moved by the same, and small whole ones not at all."""
+    """Adds an error of up to `sqrt(n) u size`; equal numbers get the same error, and small integers none."""
     if float(size.max() if size.numel() else 0) < 2**10 and torch.equal(
         exact * 2**12, (exact * 2**12).round()
     ):
-        return exact  # such terms add up without rounding in any order
+        return exact  # such terms are summed without rounding in any order
     return exact + torch.sin(exact * 1e9 + 1) * math.sqrt(n) * UNIT * size
 
 
@@ -115,8 +115,8 @@ class OtherOrder(TorchDispatchMode):
         plain = all(type(t) in (Tensor, torch.nn.Parameter) and t.dtype == torch.float32 for t in tensors)
         if known is None or not tensors or not plain or any(t.device.type != "cpu" for t in tensors):
             return func(*args, **kwargs)
-        found = known(self.order, *args, **kwargs)
-        return func(*args, **kwargs) if found is None else found
+        result = known(self.order, *args, **kwargs)
+        return func(*args, **kwargs) if result is None else result
 
 
 def _addmm(order: str, bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -168,7 +168,7 @@ OTHER: dict[Any, Callable[..., Tensor | None]] = {
 
 
 class Ratios:
-    """A pytest plugin: notes `|difference| / tolerance` of every comparison, under another order of adding."""
+    """A pytest plugin that records `|difference| / tolerance` of every comparison in one order of summation."""
 
     def __init__(self, order: str, file: Path) -> None:
         self.order, self.file = order, file
@@ -176,7 +176,7 @@ class Ratios:
         self.worst: dict[tuple[str, str], float] = {}
 
     def note(self, ratio: float) -> None:
-        """The ratio of one comparison that holds; one that does not is a failed test, or is meant to fail."""
+        """Records the ratio of a comparison that holds; others are failed tests, or are meant to fail."""
         if ratio > 1:
             return
         frame: FrameType = sys._getframe(2)
@@ -188,7 +188,7 @@ class Ratios:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
-        """The test itself, in the other order."""
+        """Runs the test in the other order."""
         self.test = item.nodeid
         if self.order not in ORDERS:
             return (yield)
@@ -196,11 +196,11 @@ class Ratios:
             return (yield)
 
     def pytest_sessionfinish(self) -> None:
-        """Write what was noted."""
+        """Writes the recorded ratios."""
         self.file.write_text(json.dumps([[*k, v] for k, v in self.worst.items()]))
 
     def watch(self) -> None:
-        """Put a note into each of the comparisons that the tests use."""
+        """Patches the comparison functions of the tests to record their ratios."""
         close, allclose = torch.testing.assert_close, torch.allclose
         numpy_close, numpy_all = np.testing.assert_allclose, np.allclose
         scalar = pytest.approx(1.0).__class__
@@ -236,8 +236,8 @@ class Ratios:
 
         def approx_equal(approximate: Any, actual: Any) -> Any:
             try:
-                apart, bound = abs(float(actual) - float(approximate.expected)), float(approximate.tolerance)
-                self.note(apart / bound if bound else (math.inf if apart else 0.0))
+                error, bound = abs(float(actual) - float(approximate.expected)), float(approximate.tolerance)
+                self.note(error / bound if bound else (math.inf if error else 0.0))
             except (TypeError, ValueError):
                 pass  # not numbers
             return equal(approximate, actual)
@@ -248,18 +248,18 @@ class Ratios:
 
 
 def ratio(a: Any, b: Any, rtol: float, atol: float) -> float:
-    """The largest `|a - b| / (atol + rtol |b|)`; equal numbers count as 0, infinities among them."""
+    """The largest `|a - b| / (atol + rtol |b|)`; equal numbers count as 0, also infinities."""
     x, y = (np.asarray(v.detach().double() if isinstance(v, Tensor) else v, dtype=np.float64) for v in (a, b))
     x, y = np.broadcast_arrays(x, y)
     with np.errstate(all="ignore"):
-        apart, bound = np.abs(x - y), atol + rtol * np.abs(y)
-        apart = np.where((x == y) | np.isnan(x) & np.isnan(y), 0.0, apart)
-        found = np.where(apart > 0, apart / bound, 0.0)
-    return float(np.nan_to_num(found, nan=0.0, posinf=1e9).max(initial=0.0))
+        error, bound = np.abs(x - y), atol + rtol * np.abs(y)
+        error = np.where((x == y) | np.isnan(x) & np.isnan(y), 0.0, error)
+        ratios = np.where(error > 0, error / bound, 0.0)
+    return float(np.nan_to_num(ratios, nan=0.0, posinf=1e9).max(initial=0.0))
 
 
 def one(order: str, file: Path, tests: list[str]) -> int:
-    """The tests in this process, in one order; gives pytest's exit code."""
+    """Runs the tests in this process in one order and returns pytest's exit code."""
     plugin = Ratios(order, file)
     plugin.watch()
     return int(
@@ -280,11 +280,11 @@ def one(order: str, file: Path, tests: list[str]) -> int:
 
 
 def main() -> None:
-    """Run the tests in every order and print the comparisons that lie nearest to their bound."""
+    """Runs the tests in every order and prints the comparisons closest to their tolerance."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tests", nargs="*", default=[f"tests/{room}" for room in ROOMS])
+    parser.add_argument("--tests", nargs="*", default=[f"tests/{suite}" for suite in SUITES])
     parser.add_argument("--only", nargs="*", default=[*INSTRUCTIONS, *ORDERS])
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--one", nargs=2, metavar=("ORDER", "FILE"), help=argparse.SUPPRESS)
@@ -304,17 +304,17 @@ def main() -> None:
                 text=True,
                 check=False,
             )
-            found = json.loads(file.read_text()) if file.exists() else []
+            ratios = json.loads(file.read_text()) if file.exists() else []
         failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        found.sort(key=lambda f: -f[2])
+        ratios.sort(key=lambda f: -f[2])
         print(
             f"{order}: exit {run.returncode}, {(run.stdout.strip().splitlines() or [run.stderr[-300:]])[-1]}"
         )
         print(
-            "\n".join([*failed, *(f"  {value:9.3g}  {place}  {test}" for test, place, value in found[:12])]),
+            "\n".join([*failed, *(f"  {value:9.3g}  {place}  {test}" for test, place, value in ratios[:12])]),
             flush=True,
         )
-        rows += [[order, test, place, f"{value:.3g}"] for test, place, value in found if value > 0.1]
+        rows += [[order, test, place, f"{value:.3g}"] for test, place, value in ratios if value > 0.1]
     if options.csv:
         with options.csv.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream, lineterminator="\n").writerows([["order", "test", "line", "ratio"], *rows])

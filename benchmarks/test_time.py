@@ -1,11 +1,11 @@
-"""What test-time augmentation gains and costs on photographs: test mAP and images per second of predict.
+"""Gain and cost of test-time augmentation on photographs: test mAP and images per second of predict.
 
 Run: python benchmarks/test_time.py --work FOLDER [--seeds 0,1,2] [--rows dlfl,ssgrl] [--csv results/test-time.csv]
 
-Each row and seed is trained once, backbone frozen, and judged by each word of `test_time` over the photographs.
-`images_per_second` is of `Predictor.predict` from JPEG files, decoding included, in one process; `times` is the time
-an image takes over that of `none`. All words are timed in turn, several rounds of the same files, and the median
-round is told: what else the machine does falls on all of them.
+Each row and seed is trained once, backbone frozen, and evaluated with each value of `test_time` on the photographs.
+`images_per_second` is of `Predictor.predict` from JPEG files, including decoding, in one process; `times` is the time
+per image relative to `none`. All values are timed in turn over several rounds of the same files, so that other load
+affects all of them, and the median round is reported.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ ROWS: dict[str, dict[str, Any]] = {
     "dlfl": {"method": "dlfl"},
     "ssgrl": {"method": "ssgrl", "discriminative": {"weight": 0.1}},
 }
-WORDS = ("none", "flip", "multi-scale")
+VALUES = ("none", "flip", "multi-scale")
 
 
 def trained(data: Dataset, out: Path, seed: int, settings: dict[str, Any]) -> Path:
-    """The folder of a run, which is made where it is not there."""
+    """The folder of a run, which is trained if it does not exist."""
     if not (out / "results.json").is_file():
         backbone = {
             "name": "tf_efficientnet_lite0",
@@ -50,7 +50,7 @@ def trained(data: Dataset, out: Path, seed: int, settings: dict[str, Any]) -> Pa
 
 
 def predictor_of(run: Run) -> Predictor:
-    """A run that answers by views that its decisions are not of; scores alone are asked for."""
+    """A predictor of a run under another `test_time` than its decisions; only its speed is used."""
     transform = build_transform(run.config.transform(), train=False)
     return Predictor(run.labels, run.decisions(), transform, Eager(run.model()))
 
@@ -61,26 +61,28 @@ def rates(predictors: Sequence[Predictor], files: list[str], rounds: int) -> lis
     for predictor in predictors:
         list(predictor.predict(files[:32]))
     for _ in range(rounds):
-        for predictor, found in zip(predictors, seconds, strict=True):
+        for predictor, times in zip(predictors, seconds, strict=True):
             start = time.perf_counter()
             list(predictor.predict(files))
-            found.append(time.perf_counter() - start)
-    return [len(files) / median(found) for found in seconds]
+            times.append(time.perf_counter() - start)
+    return [len(files) / median(times) for times in seconds]
 
 
 def main() -> None:
-    """Reads the options, prints a line a row, seed and word, and writes them as CSV on request."""
+    """Prints a line per row, seed and value, and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="voc:../shared/data/voc2007")
-    parser.add_argument("--work", type=Path, required=True, help="runs are kept here, and not made again")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of the runs; existing runs are reused"
+    )
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--judged", type=int, default=0, help="so many of the test images; 0 for all")
-    parser.add_argument("--images", type=int, default=64, help="photographs that predict is timed on")
+    parser.add_argument("--judged", type=int, default=0, help="number of test images to evaluate; 0 for all")
+    parser.add_argument("--images", type=int, default=64, help="photographs to time predict on")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1, help="decoding processes of the judgement")
+    parser.add_argument("--workers", type=int, default=1, help="decoding processes of the evaluation")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     data = replace(ensure_splits(read(args.data)), boxes=None)
@@ -91,25 +93,25 @@ def main() -> None:
     for seed in map(int, args.seeds.split(",")):
         for row in args.rows.split(","):
             path = trained(data, args.work / f"{row}-seed{seed}", seed, ROWS[row])
-            runs = [Run.open(path, word) for word in WORDS]
-            found = rates([predictor_of(run) for run in runs], files, args.rounds)
+            runs = [Run.open(path, value) for value in VALUES]
+            speeds = rates([predictor_of(run) for run in runs], files, args.rounds)
             plain = None
-            for run, rate in zip(runs, found, strict=True):
-                judged = evaluate(run, rows, "test", pointing=False, workers=args.workers)
-                plain = judged.metrics["mAP"] if plain is None else plain
+            for run, rate in zip(runs, speeds, strict=True):
+                result = evaluate(run, rows, "test", pointing=False, workers=args.workers)
+                plain = result.metrics["mAP"] if plain is None else plain
                 lines.append(
                     {
                         "row": row,
                         "seed": seed,
                         "test_time": run.config.test_time,
-                        "mAP": round(judged.metrics["mAP"], 4),
-                        "gain": round(judged.metrics["mAP"] - plain, 4),
+                        "mAP": round(result.metrics["mAP"], 4),
+                        "gain": round(result.metrics["mAP"] - plain, 4),
                         "images_per_second": round(rate, 1),
-                        "times": round(found[0] / rate, 2),
+                        "times": round(speeds[0] / rate, 2),
                         "image_size": run.config.image_size,
-                        "test_images": len(judged.scores.rows),
+                        "test_images": len(result.scores.rows),
                         "epochs": run.config.epochs,
-                        "labelwise_commit": judged.conditions["labelwise_commit"],
+                        "labelwise_commit": result.conditions["labelwise_commit"],
                     }
                 )
                 print("  ".join(f"{k} {v}" for k, v in lines[-1].items()), flush=True)

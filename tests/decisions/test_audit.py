@@ -12,7 +12,7 @@ from cleanlab.rank import get_label_quality_scores
 from labelwise.decisions.audit import Finding, label_errors, rank
 from labelwise.decisions.contradictions import (
     Implication,
-    copies_apart,
+    conflicting_duplicates,
     exclusive_conflicts,
     implications,
     implied_missing,
@@ -21,37 +21,37 @@ from labelwise.errors import LabelwiseError
 
 
 def planted(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities of two labels, their true states, and given states with 12 hidden and 8 invented."""
+    """Probabilities of two labels, their true states, and given states with 12 positives missing and 8 added."""
     rng = np.random.default_rng(seed)
     truth = rng.random((rows, 2)) < 0.3
     p = np.clip(np.where(truth, 0.85, 0.1) + 0.07 * rng.standard_normal(truth.shape), 0.01, 0.99)
     given = truth.copy()
-    yes, no = np.argwhere(truth), np.argwhere(~truth)
-    given[tuple(yes[rng.choice(len(yes), 12, replace=False)].T)] = False
-    given[tuple(no[rng.choice(len(no), 8, replace=False)].T)] = True
+    present, absent = np.argwhere(truth), np.argwhere(~truth)
+    given[tuple(present[rng.choice(len(present), 12, replace=False)].T)] = False
+    given[tuple(absent[rng.choice(len(absent), 8, replace=False)].T)] = True
     return p, truth, given
 
 
 def test_planted_errors_are_found_and_nothing_else() -> None:
     p, truth, given = planted()
-    found = label_errors(p, given, np.ones_like(given))
-    cells = {(f.row, f.label) for f in found}
+    findings = label_errors(p, given, np.ones_like(given))
+    cells = {(f.row, f.label) for f in findings}
     wrong = set(map(tuple, np.argwhere(truth != given).tolist()))
     assert len(cells & wrong) >= 18
     assert len(cells - wrong) <= 2
-    for f in found:
+    for f in findings:
         assert f.kind == ("wrong" if given[f.row, f.label] else "missing")
         assert (f.current, f.proposed) == (int(given[f.row, f.label]), int(not given[f.row, f.label]))
 
 
 def test_the_score_is_one_minus_self_confidence_and_the_list_is_cleanlabs() -> None:
     p, _, given = planted(seed=1)
-    found = label_errors(p, given, np.ones_like(given))
+    findings = label_errors(p, given, np.ones_like(given))
     for label in range(2):
         pair = np.stack([1 - p[:, label], p[:, label]], axis=1)
         quality = get_label_quality_scores(given[:, label].astype(int), pair, method="self_confidence")
         theirs = np.flatnonzero(find_label_issues(given[:, label].astype(int), pair, n_jobs=1))
-        mine = {f.row: f.score for f in found if f.label == label}
+        mine = {f.row: f.score for f in findings if f.label == label}
         assert sorted(mine) == theirs.tolist()
         assert [mine[row] for row in theirs] == pytest.approx((1 - quality[theirs]).tolist())
 
@@ -60,13 +60,13 @@ def test_unknown_cells_are_listed_from_the_mean_of_known_positives_on() -> None:
     given = np.array([True] * 6 + [False] * 6 + [False] * 4)[:, None]
     known = np.array([True] * 12 + [False] * 4)[:, None]
     p = np.array([0.8] * 6 + [0.1] * 6 + [0.85, 0.8, 0.79, 0.2])[:, None]
-    found = label_errors(p, given, known)
-    assert [(f.row, f.current, f.proposed, f.kind) for f in found] == [
+    findings = label_errors(p, given, known)
+    assert [(f.row, f.current, f.proposed, f.kind) for f in findings] == [
         (12, None, 1, "missing"),
         (13, None, 1, "missing"),
     ]
-    assert found[0].score == pytest.approx(0.85)
-    assert found[0].reason.endswith("says 0.85, of known positives 0.80 on average")
+    assert findings[0].score == pytest.approx(0.85)
+    assert findings[0].reason.endswith("says 0.85, of known positives 0.80 on average")
 
 
 def test_a_low_mean_of_known_positives_lists_no_unknown_below_one_half() -> None:
@@ -82,16 +82,16 @@ def test_rare_labels_are_judged_at_one_half(positives: int) -> None:
     given[:positives] = True
     p = np.full((30, 1), 0.2)
     p[-1] = 0.6
-    found = label_errors(p, given, np.ones_like(given))
-    assert [(f.row, f.kind) for f in found] == [*((r, "wrong") for r in range(positives)), (29, "missing")]
+    findings = label_errors(p, given, np.ones_like(given))
+    assert [(f.row, f.kind) for f in findings] == [*((r, "wrong") for r in range(positives)), (29, "missing")]
 
 
 def test_positives_only_data_list_unknown_cells_alone() -> None:
     given = np.zeros((40, 1), bool)
     given[:10] = True
     p = np.linspace(0.99, 0.6, 40)[:, None]
-    found = label_errors(p, given, given)
-    assert found == []
+    findings = label_errors(p, given, given)
+    assert findings == []
     p[30] = 0.999
     assert [(f.row, f.current) for f in label_errors(p, given, given)] == [(30, None)]
 
@@ -114,63 +114,63 @@ def test_copies_take_the_state_that_their_mean_probability_says() -> None:
     p = np.array([[0.9, 0.2], [0.8, 0.3], [0.4, 0.1], [0.5, 0.5]])
     given = np.array([[1, 1], [1, 0], [0, 0], [0, 1]], bool)
     known = np.array([[1, 1], [1, 1], [1, 0], [1, 1]], bool)
-    found = copies_apart([[0, 1, 2]], p, given, known, ["a", "b", "c", "d"])
-    assert [(f.row, f.label, f.current, f.proposed) for f in found] == [(2, 0, 0, 1), (0, 1, 1, 0)]
-    assert found[0].score == pytest.approx(0.7)
-    assert found[1].score == pytest.approx(1 - (0.2 + 0.3 + 0.1) / 3)
-    assert found[0].reason == "looks like a, which is given as present"
-    assert found[1].reason == "looks like b, which is given as absent"
+    findings = conflicting_duplicates([[0, 1, 2]], p, given, known, ["a", "b", "c", "d"])
+    assert [(f.row, f.label, f.current, f.proposed) for f in findings] == [(2, 0, 0, 1), (0, 1, 1, 0)]
+    assert findings[0].score == pytest.approx(0.7)
+    assert findings[1].score == pytest.approx(1 - (0.2 + 0.3 + 0.1) / 3)
+    assert findings[0].reason == "looks like a, which is given as present"
+    assert findings[1].reason == "looks like b, which is given as absent"
 
 
 def test_exclusive_labels_keep_the_most_probable() -> None:
     p = np.array([[0.6, 0.3, 0.9], [0.2, 0.1, 0.3], [0.0, 0.0, 0.0]])
     given = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], bool)
     known = np.array([[1, 1, 1], [1, 1, 0], [1, 1, 1]], bool)
-    found = exclusive_conflicts([(0, 1)], p, given, known, ["cat", "dog", "sofa"])
-    assert [(f.row, f.label, f.proposed) for f in found] == [(0, 1, 0), (2, 1, 0)]
-    assert found[0].score == pytest.approx(0.6 / 0.9)
-    assert found[0].reason == "given together with cat, which rules it out"
+    findings = exclusive_conflicts([(0, 1)], p, given, known, ["cat", "dog", "sofa"])
+    assert [(f.row, f.label, f.proposed) for f in findings] == [(0, 1, 0), (2, 1, 0)]
+    assert findings[0].score == pytest.approx(0.6 / 0.9)
+    assert findings[0].reason == "given together with cat, which rules it out"
 
 
-def by_hand(yes: np.ndarray, known: np.ndarray, support: int, most: float) -> list[Implication]:
-    """The rule, written as it is told."""
-    found = []
-    for a in range(yes.shape[1]):
-        for b in range(yes.shape[1]):
-            rows = [n for n in range(len(yes)) if known[n, a] and yes[n, a] and known[n, b]]
-            without = [n for n in rows if not yes[n, b]]
-            seen = [n for n in range(len(yes)) if known[n, b]]
-            absent = sum(not yes[n, b] for n in seen)
+def by_hand(present: np.ndarray, known: np.ndarray, support: int, most: float) -> list[Implication]:
+    """A direct implementation of the rule."""
+    rules = []
+    for a in range(present.shape[1]):
+        for b in range(present.shape[1]):
+            rows = [n for n in range(len(present)) if known[n, a] and present[n, a] and known[n, b]]
+            without = [n for n in rows if not present[n, b]]
+            seen = [n for n in range(len(present)) if known[n, b]]
+            absent = sum(not present[n, b] for n in seen)
             if (
                 a != b
                 and len(rows) >= support
                 and len(without) <= most * len(rows)
                 and 5 * absent >= len(seen)
             ):
-                found.append(Implication(a, b, len(rows) - len(without), len(without)))
-    return found
+                rules.append(Implication(a, b, len(rows) - len(without), len(without)))
+    return rules
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_implications_follow_the_rule(seed: int) -> None:
     rng = np.random.default_rng(seed)
     dog = rng.random(200) < 0.5
-    yes = np.stack([dog & (rng.random(200) < 0.5), dog, rng.random(200) < 0.95, rng.random(200) < 0.1], 1)
-    yes[rng.random(200) < 0.01, 0] = True
-    known = rng.random(yes.shape) < 0.9
-    found = implications(yes, known)
-    assert found == by_hand(yes, known, 20, 0.05)
-    assert (0, 1) in {(rule.label, rule.implied) for rule in found}
+    present = np.stack([dog & (rng.random(200) < 0.5), dog, rng.random(200) < 0.95, rng.random(200) < 0.1], 1)
+    present[rng.random(200) < 0.01, 0] = True
+    known = rng.random(present.shape) < 0.9
+    rules = implications(present, known)
+    assert rules == by_hand(present, known, 20, 0.05)
+    assert (0, 1) in {(rule.label, rule.implied) for rule in rules}
 
 
 def test_exceptions_propose_the_likelier_change() -> None:
     given = np.array([[1, 0], [1, 0], [1, 1], [1, 0]], bool)
     known = np.array([[1, 1], [1, 1], [1, 1], [1, 0]], bool)
     p = np.array([[0.9, 0.8], [0.1, 0.2], [0.5, 0.5], [0.9, 0.9]])
-    found = implied_missing([Implication(0, 1, 98, 2)], p, given, known, ["poodle", "dog"])
-    assert [(f.row, f.label, f.proposed) for f in found] == [(0, 1, 1), (1, 0, 0)]
-    assert [f.score for f in found] == pytest.approx([0.8, 0.9])
-    assert found[0].reason == "poodle comes with it in 98 of 100 images"
+    findings = implied_missing([Implication(0, 1, 98, 2)], p, given, known, ["poodle", "dog"])
+    assert [(f.row, f.label, f.proposed) for f in findings] == [(0, 1, 1), (1, 0, 0)]
+    assert [f.score for f in findings] == pytest.approx([0.8, 0.9])
+    assert findings[0].reason == "poodle comes with it in 98 of 100 images"
 
 
 def test_rank_keeps_one_finding_a_cell_with_all_reasons() -> None:

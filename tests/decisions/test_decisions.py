@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelwise.decisions import Decisions, never_told
+from labelwise.decisions import Decisions, never_selected_note
 from labelwise.decisions.decisions import sigmoid
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group, LabelSet
@@ -100,7 +100,7 @@ def test_an_older_file_without_calibration_opens():
         ({"rules": {"top_k": -1}}, "top_k -1"),
     ],
 )
-def test_damaged_entries_are_told(change, text):
+def test_damaged_entries_are_refused(change, text):
     with pytest.raises(LabelwiseError, match=text):
         Decisions.from_json({**LABELS.to_json(), **change}, LABELS)
 
@@ -112,7 +112,7 @@ def test_arrays_of_different_length_are_refused():
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.sets(st.integers(0, 4)), st.integers(0, 3))
-def test_a_label_that_nothing_taught_is_never_selected_and_stands_in_nobodys_way(seed, never, top_k):
+def test_a_label_without_positives_is_never_selected_and_does_not_affect_others(seed, never, top_k):
     free = some(seed, top_k)
     d = replace(free, never=tuple(never))
     p = np.random.default_rng(seed + 1).random((20, 5))
@@ -136,6 +136,6 @@ def test_a_rule_on_an_unknown_label_is_refused():
         Decisions.from_json(stored, LABELS)
 
 
-def test_what_is_told_of_labels_that_are_never_selected():
-    assert never_told([]) == ""
-    assert never_told([f"l{j}" for j in range(23)]).endswith("l19 and 3 more.")
+def test_the_note_lists_labels_that_are_never_selected():
+    assert never_selected_note([]) == ""
+    assert never_selected_note([f"l{j}" for j in range(23)]).endswith("l19 and 3 more.")

@@ -1,4 +1,4 @@
-"""Calibration against scikit-learn, plain descent, and what it must never do."""
+"""Calibration against scikit-learn and plain gradient descent, and its invariants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labelwise.metrics import functional as F
 
 
 def case(seed: int = 0, images: int = 800, labels: int = 4):
-    """Logits whose truth is sigmoid(0.5 z - 1)."""
+    """Logits with targets of probability sigmoid(0.5 z - 1)."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(images, labels)) * 3
     return z, rng.random(z.shape) < sigmoid(0.5 * z - 1)
@@ -25,11 +25,11 @@ def case(seed: int = 0, images: int = 800, labels: int = 4):
 
 def test_without_a_penalty_it_is_logistic_regression():
     z, y = case()
-    found = calibrate(z, y, shrink=1e-6)
+    fit = calibrate(z, y, shrink=1e-6)
     for j in range(4):
         oracle = LogisticRegression(C=1e8, tol=1e-10).fit(z[:, [j]], y[:, j])
-        assert found.scale[j] == pytest.approx(oracle.coef_[0, 0], rel=1e-3)
-        assert found.bias[j] == pytest.approx(oracle.intercept_[0], abs=1e-3)
+        assert fit.scale[j] == pytest.approx(oracle.coef_[0, 0], rel=1e-3)
+        assert fit.bias[j] == pytest.approx(oracle.intercept_[0], abs=1e-3)
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
@@ -56,17 +56,17 @@ def test_the_least_of_the_penalised_likelihood(with_bias):
 def test_a_strong_penalty_leaves_what_all_labels_share():
     z, y = case(2)
     shared = ridge(z.ravel(), y.ravel(), 1.0, True)
-    found = calibrate(z, y, shrink=1e9)
-    np.testing.assert_allclose(found.scale, shared[0], rtol=1e-5)
-    np.testing.assert_allclose(found.bias, shared[1], atol=1e-5)
+    fit = calibrate(z, y, shrink=1e9)
+    np.testing.assert_allclose(fit.scale, shared[0], rtol=1e-5)
+    np.testing.assert_allclose(fit.bias, shared[1], atol=1e-5)
 
 
 def test_labels_with_few_cells_take_the_shared_pair():
     z, y = case(3, labels=5)
     y[:, 0], y[:, 1], y[:, 2] = False, np.arange(len(y)) == 7, True
-    found = calibrate(z, y)
-    assert found.own.tolist() == [False, False, False, True, True]
-    assert len({*found.scale[:3].tolist()}) == 1
+    fit = calibrate(z, y)
+    assert fit.own.tolist() == [False, False, False, True, True]
+    assert len({*fit.scale[:3].tolist()}) == 1
     known = np.ones(y.shape, bool)
     known[:, 4] = False
     assert calibrate(z, y, known).scale[4] == calibrate(z, y, known).scale[0]
@@ -74,37 +74,40 @@ def test_labels_with_few_cells_take_the_shared_pair():
 
 def test_nothing_known_or_nothing_positive_changes_nothing():
     z, y = case(4)
-    for found in (calibrate(z, y, np.zeros(y.shape, bool)), calibrate(z, y & False), calibrate(z[:0], y[:0])):
-        assert found.scale.tolist() == [1.0] * 4
-        assert found.bias.tolist() == [0.0] * 4
+    for fit in (calibrate(z, y, np.zeros(y.shape, bool)), calibrate(z, y & False), calibrate(z[:0], y[:0])):
+        assert fit.scale.tolist() == [1.0] * 4
+        assert fit.bias.tolist() == [0.0] * 4
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(["platt", "temperature"]))
 def test_order_of_images_and_so_ap_never_changes(seed, kind):
     rng = np.random.default_rng(seed)
-    z, y = rng.normal(size=(40, 3)) * 10, rng.random((40, 3)) < 0.3  # logits that say nothing, or the reverse
-    found = calibrate(z, y, kind=kind)
-    assert (found.scale > 0).all()
-    p = sigmoid(found.scale * z + found.bias)
+    z, y = (
+        rng.normal(size=(40, 3)) * 10,
+        rng.random((40, 3)) < 0.3,
+    )  # logits without information, or anticorrelated
+    fit = calibrate(z, y, kind=kind)
+    assert (fit.scale > 0).all()
+    p = sigmoid(fit.scale * z + fit.bias)
     np.testing.assert_allclose(F.average_precision(p, y), F.average_precision(z, y), atol=1e-9)
 
 
-def test_logits_that_say_the_reverse_are_held_flat():
+def test_anticorrelated_logits_are_clipped_to_the_flattest_scale():
     z = np.linspace(-3, 3, 200)
     assert ridge(z, z < 0, 1e-3, True)[0] == FLATTEST
 
 
 def test_separable_logits_stay_finite():
     z = np.array([[-50.0], [-40.0], [40.0], [50.0]] * 5)
-    found = calibrate(z, z > 0)
-    assert np.isfinite([found.scale, found.bias]).all()
+    fit = calibrate(z, z > 0)
+    assert np.isfinite([fit.scale, fit.bias]).all()
 
 
 def test_biased_scores_are_repaired_on_other_images():
     z, y = case(5, images=3000)
-    found = calibrate(z[:600], y[:600])
-    p = sigmoid(found.scale * z[600:] + found.bias)
+    fit = calibrate(z[:600], y[:600])
+    p = sigmoid(fit.scale * z[600:] + fit.bias)
     before = F.calibration_error(sigmoid(z[600:]), y[600:]).mean()
     assert F.calibration_error(p, y[600:]).mean() < before / 4
 

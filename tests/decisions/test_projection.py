@@ -1,4 +1,4 @@
-"""Decisions under rules: never against one, and the best set there is where it is said to be."""
+"""Decisions under rules: they satisfy every rule, and the exact forms select the best set."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_limit_on_their_number_gives_way_to_needed_labels_alone(some: Rules,
     assert (whole | ~few).all()
     needed = sorted({j for group in free.exactly_one for j in group})
     for row in np.flatnonzero(few.sum(1) > k):
-        # What is left is needed, or stands above what is.
+        # The remaining labels are required, or implied by required ones.
         held = set(np.flatnonzero(few[row]).tolist())
         above = {a for j in held & set(needed) for a in free.rules.above.get(j, ())}
         assert held <= above | set(needed)
@@ -125,9 +125,9 @@ def test_exactly_one_takes_the_nearest_even_if_nothing_taught_it() -> None:
 
 def test_scores_that_are_no_numbers_select_nothing_that_rules_do_not_need() -> None:
     d = Decisions.plain(LabelSet(("a", "b", "c"), rules=Rules((("c", "a"),), (("a", "b"),))))
-    found = d.select(np.full((1, 3), np.nan))
-    assert found.sum() == 1
-    assert not found[0, 2]
+    selected = d.select(np.full((1, 3), np.nan))
+    assert selected.sum() == 1
+    assert not selected[0, 2]
 
 
 def test_many_tied_labels_are_decided_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_many_tied_labels_are_decided_too(monkeypatch: pytest.MonkeyPatch) -> No
     d = decisions(some, 1, names)
     assert [type(part) for part in projection(d.rules).parts] == [Repair]
     assert d.rules.kept(d.select(probabilities(3, 60))).all()
-    # Where the search is given up at once, there is still a set that keeps the rules.
+    # Without any search steps, there is still a set that satisfies the rules.
     monkeypatch.setattr(module, "STEPS", 0)
     assert d.rules.kept(d.select(probabilities(4, 60))).all()
 
@@ -166,7 +166,7 @@ def test_rules_are_stored_and_read_back_by_name() -> None:
     back = Decisions.from_json(stored, turned)
     p = probabilities(2)
     np.testing.assert_array_equal(back.select(p[:, ::-1])[:, ::-1], d.select(p))
-    # A run without decisions yet has those of its labels.
+    # A run without decisions has those of its labels.
     plain = Decisions.from_json(labels.to_json(), LabelSet.from_json(labels.to_json()))
     np.testing.assert_array_equal(plain.select(p), d.select(p))
     del stored["rules"]["implies"], stored["rules"]["exactly_one"]

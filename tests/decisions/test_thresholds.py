@@ -108,9 +108,9 @@ def test_never_zero_or_one(value):
     scores = np.full((6, 2), value, dtype=np.float32)
     targets = np.array([[1, 1], [1, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
     for fit in (f1_thresholds, precision_thresholds, recall_thresholds, cost_thresholds):
-        found = np.float32(fit(scores, targets)[0])
-        assert (found > 0).all()
-        assert (found < 1).all()
+        thresholds = np.float32(fit(scores, targets)[0])
+        assert (thresholds > 0).all()
+        assert (thresholds < 1).all()
 
 
 def test_nothing_positive_anywhere():
@@ -126,9 +126,9 @@ def test_unknown_cells_order_and_library():
     np.testing.assert_array_equal(f1_thresholds(noise, lies, known)[0], thresholds)
     order = np.random.default_rng(0).permutation(60)
     np.testing.assert_allclose(f1_thresholds(scores[order], targets[order], known[order])[0], thresholds)
-    found = f1_thresholds(*(torch.from_numpy(a) for a in (scores, targets, known)))[0]
-    assert found.dtype == torch.float64
-    np.testing.assert_array_equal(found.numpy(), thresholds)
+    from_tensors = f1_thresholds(*(torch.from_numpy(a) for a in (scores, targets, known)))[0]
+    assert from_tensors.dtype == torch.float64
+    np.testing.assert_array_equal(from_tensors.numpy(), thresholds)
 
 
 def test_better_than_one_half_on_its_own_data():

@@ -1,4 +1,4 @@
-"""Fitting decisions: objectives, folds, plain probabilities, and labels with next to nothing."""
+"""Fitting decisions: objectives, folds, plain probabilities, and labels with few cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LABELS = LabelSet(("a", "b", "c", "d"), {"pair": Group(("a", "b"), True)})
 
 
 def case(images: int = 400, seed: int = 0):
-    """Logits far too low, as of a model that took unknown for absent."""
+    """Logits far too low, as of a model trained with unknown as absent."""
     rng = np.random.default_rng(seed)
     y = rng.random((images, 4)) < [0.3, 0.2, 0.1, 0.05]
     z = rng.normal(size=y.shape) + 3.0 * y - 4.0
@@ -46,8 +46,8 @@ def test_tuned_decisions_gain_on_other_images():
     z, y, known = case()
     new_z, new_y, _ = case(4000, seed=1)
     tuned = tune(z, y, known, LabelSet(tuple("abcd"))).decisions
-    found = F.threshold_metrics(tuned.select(tuned.probabilities(new_z)).astype(float), new_y)
-    assert found["CF1_macro"] > F.threshold_metrics(new_z, new_y, threshold=0.0)["CF1_macro"] + 0.2
+    metrics = F.threshold_metrics(tuned.select(tuned.probabilities(new_z)).astype(float), new_y)
+    assert metrics["CF1_macro"] > F.threshold_metrics(new_z, new_y, threshold=0.0)["CF1_macro"] + 0.2
     p = tuned.probabilities(new_z)
     assert F.calibration_error(p, new_y).mean() < 0.3 * F.calibration_error(sigmoid(new_z), new_y).mean()
 
@@ -67,8 +67,8 @@ def test_floors_hold_on_other_images():
     z, y, known = case(2000)
     for objective, name in (("precision=0.8", "CP"), ("recall=0.8", "CR")):
         d = tune(z, y, known, LabelSet(tuple("abcd")), objective).decisions
-        found = F.threshold_metrics(d.probabilities(new_z), new_y, threshold=d.thresholds)
-        assert found[name] == pytest.approx(0.8, abs=0.04)
+        metrics = F.threshold_metrics(d.probabilities(new_z), new_y, threshold=d.thresholds)
+        assert metrics[name] == pytest.approx(0.8, abs=0.04)
 
 
 def test_rules_of_the_label_set_and_of_the_objective():
@@ -84,14 +84,16 @@ def test_every_image_is_decided_without_its_fold():
     tuning = tune(z, y, known, LABELS)
     fold = np.random.default_rng(0).permutation(100) % FOLDS
     for number in range(FOLDS):
-        rest, here = fold != number, fold == number
+        rest, held_out = fold != number, fold == number
         alone = tune(z[rest], y[rest], known[rest], LABELS).decisions
-        np.testing.assert_array_equal(tuning.probabilities[here], alone.probabilities(z[here]))
-        np.testing.assert_array_equal(tuning.selected[here], alone.select(alone.probabilities(z[here])))
+        np.testing.assert_array_equal(tuning.probabilities[held_out], alone.probabilities(z[held_out]))
+        np.testing.assert_array_equal(
+            tuning.selected[held_out], alone.select(alone.probabilities(z[held_out]))
+        )
 
 
-def test_figures_without_the_fold_flatter_less():
-    """Scores that say little: the fit on its own images looks better than it is, and the folds do not."""
+def test_cross_fitted_metrics_are_less_optimistic():
+    """With weak scores, metrics of the fit on its own images are too optimistic, and those of the folds are not."""
     own, folds, true = [], [], []
     for seed in range(3):
         rng = np.random.default_rng(seed)
@@ -101,12 +103,12 @@ def test_figures_without_the_fold_flatter_less():
         tuning = tune(z[:80], y[:80], known, LabelSet(tuple(map(str, range(20)))), "precision=0.9")
         d = tuning.decisions
         calls = d.select(d.probabilities(z))
-        for found, called, truth in (
+        for precisions, called, truth in (
             (own, calls[:80], y[:80]),
             (folds, tuning.selected, y[:80]),
             (true, calls[80:], y[80:]),
         ):
-            found.append(F.threshold_metrics(called.astype(float), truth)["OP"])
+            precisions.append(F.threshold_metrics(called.astype(float), truth)["OP"])
     assert np.mean(own) > np.mean(true) + 0.02
     assert abs(np.mean(folds) - np.mean(true)) < np.mean(own) - np.mean(true)
 
@@ -141,7 +143,7 @@ def test_another_calibration_is_refused():
 
 @pytest.mark.parametrize("objective", ["f1", "recall=0.9", "precision=0.5", "cost=1:9", "top=2"])
 @pytest.mark.parametrize("calibration", ["platt", "none"])
-def test_no_aim_brings_a_label_to_life_that_nothing_taught(objective, calibration):
+def test_no_objective_selects_a_label_without_positives(objective, calibration):
     z, y, known = case()
     tuning = tune(z, y, known, LABELS, objective, calibration, never=(1, 3))
     free = tune(z, y, known, LABELS, objective, calibration)

@@ -21,36 +21,36 @@ from labelwise.types import Group, LabelSet
 
 
 @pytest.fixture(scope="module")
-def found(run_folder: Path, table: Path) -> module.Audit:
+def scenes_audit(run_folder: Path, table: Path) -> module.Audit:
     """All splits of the scenes, audited once."""
     return audit(run_folder, read(f"parquet:{table}"), "all", 2)
 
 
-def test_every_split_is_scored(found: module.Audit, table: Path, run_folder: Path) -> None:
+def test_every_split_is_scored(scenes_audit: module.Audit, table: Path, run_folder: Path) -> None:
     data = read(f"parquet:{table}")
-    assert len(found.rows) == len(data)
-    assert ((found.probabilities > 0) & (found.probabilities < 1)).all()
-    assert found.scored_by == "2 folds for train, the run itself elsewhere"
-    z = np.log(found.probabilities / (1 - found.probabilities))
-    held = found.rows.rows_of("test")
+    assert len(scenes_audit.rows) == len(data)
+    assert ((scenes_audit.probabilities > 0) & (scenes_audit.probabilities < 1)).all()
+    assert scenes_audit.scored_by == "2 folds for train, the run itself elsewhere"
+    z = np.log(scenes_audit.probabilities / (1 - scenes_audit.probabilities))
+    held = scenes_audit.rows.rows_of("test")
     own = module.evaluate(Run.open(run_folder), data, "test", pointing=False).scores.logits
     for j in range(z.shape[1]):  # calibration keeps the order of a label's images
         np.testing.assert_array_equal(np.argsort(z[held, j]), np.argsort(own[:, j]))
 
 
-def test_the_table_is_what_completing_reads(found: module.Audit, tmp_path: Path) -> None:
-    assert found.findings, "a network of two epochs doubts something"
-    found.save(tmp_path / "audit.csv", {0: "audit.evidence/00001.png"})
+def test_the_table_is_what_completing_reads(scenes_audit: module.Audit, tmp_path: Path) -> None:
+    assert scenes_audit.findings, "a network of two epochs doubts something"
+    scenes_audit.save(tmp_path / "audit.csv", {0: "audit.evidence/00001.png"})
     with open(tmp_path / "audit.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == AUDIT_COLUMNS
-    assert [int(line["rank"]) for line in lines] == list(range(1, len(found.findings) + 1))
+    assert [int(line["rank"]) for line in lines] == list(range(1, len(scenes_audit.findings) + 1))
     scores = [float(line["score"]) for line in lines]
     assert scores == sorted(scores, reverse=True)
     assert [line["evidence"] for line in lines[:2]] == ["audit.evidence/00001.png", ""]
-    done, changes = apply_corrections(found.rows, read_audit(tmp_path / "audit.csv"))
-    assert len(changes) == len(found.findings)
-    for f in found.findings:
+    done, changes = apply_corrections(scenes_audit.rows, read_audit(tmp_path / "audit.csv"))
+    assert len(changes) == len(scenes_audit.findings)
+    for f in scenes_audit.findings:
         assert done.known[f.row, f.label] == (f.proposed is not None)
         assert done.values[f.row, f.label] == (f.proposed or 0)
 
@@ -95,8 +95,8 @@ def test_findings_of_every_kind_stand_in_one_ranking(table: Path) -> None:
     values[29, 6:9] = 1  # once, against both rules, so the data alone would not say them
     p[29, 6:10] = 0.9, 0.3, 0.9, 0.4
     rows = replace(rows, labels=labels, values=values)
-    found = find(rows, p, [[9, 10]])
-    cells = {(f.row, f.label): f for f in found}
+    findings = find(rows, p, [[9, 10]])
+    cells = {(f.row, f.label): f for f in findings}
     assert cells[24, 3].reason.endswith(f"{names[2]} comes with it in 24 of 25 images")
     assert (cells[28, 1].kind, cells[28, 1].proposed) == ("contradiction", 0)
     assert (cells[7, 5].kind, cells[7, 5].current, cells[7, 5].proposed) == ("missing", 0, 1)
@@ -104,7 +104,7 @@ def test_findings_of_every_kind_stand_in_one_ranking(table: Path) -> None:
     assert (cells[29, 9].kind, cells[29, 9].proposed) == ("contradiction", 1)
     assert f"given together with {names[6]}, which rules it out" in cells[29, 7].reason
     assert "looks like" in cells[9, 6].reason
-    assert [f.score for f in found] == sorted((f.score for f in found), reverse=True)
+    assert [f.score for f in findings] == sorted((f.score for f in findings), reverse=True)
 
 
 def test_other_splits_and_labels_are_refused(run_folder: Path, table: Path) -> None:
@@ -116,7 +116,7 @@ def test_other_splits_and_labels_are_refused(run_folder: Path, table: Path) -> N
         audit(run_folder, other)
 
 
-def test_limit_keeps_the_most_suspicious(run_folder: Path, table: Path, found: module.Audit) -> None:
+def test_limit_keeps_the_most_suspicious(run_folder: Path, table: Path, scenes_audit: module.Audit) -> None:
     few = audit(run_folder, read(f"parquet:{table}"), "test", limit=2)
     whole = audit(run_folder, read(f"parquet:{table}"), "test")
     assert few.findings == whole.findings[:2]

@@ -34,13 +34,13 @@ def draws(seed: int = 0) -> torch.Generator:
 
 
 @kinds
-def test_each_strength_takes_more_away(kind: str) -> None:
+def test_each_strength_changes_more(kind: str) -> None:
     image = picture(224)
     before = image.clone()
-    found = [corrupt(image, kind, strength, draws()) for strength in STRENGTHS]
-    assert all(f.shape == image.shape and f.dtype == torch.uint8 for f in found)
+    images = [corrupt(image, kind, strength, draws()) for strength in STRENGTHS]
+    assert all(f.shape == image.shape and f.dtype == torch.uint8 for f in images)
     assert torch.equal(image, before)
-    errors = [(f.float() - image.float()).square().mean().item() for f in found]
+    errors = [(f.float() - image.float()).square().mean().item() for f in images]
     assert errors[0] > 0
     assert errors == sorted(errors)
 
@@ -62,7 +62,7 @@ def test_what_a_strength_means() -> None:
 
 
 @kinds
-def test_the_picture_alone_decides_the_draws(kind: str) -> None:
+def test_random_numbers_depend_only_on_the_picture(kind: str) -> None:
     transform = build_transform(TransformConfig(image_size=32), train=False)
     one, other = Corruption(transform, kind, 3), Corruption(transform, kind, 3)
     image, second = picture(), picture().flip(1)
@@ -86,35 +86,37 @@ def test_names_and_strengths_that_are_not_there() -> None:
 
 def test_a_run_on_corrupted_scenes(run_folder: Path, table: Path) -> None:
     run, rows = Run.open(run_folder), lw.read(f"parquet:{table}").split("test")
-    said: list[str] = []
-    found = corruption_table(run, rows, ["noise", "erasing"], progress=said.append)
-    assert len(said) == 11
+    lines: list[str] = []
+    result = corruption_table(run, rows, ["noise", "erasing"], progress=lines.append)
+    assert len(lines) == 11
     whole = lw.evaluate(run, lw.read(f"parquet:{table}"), pointing=False)
-    assert found.clean["mAP"] == pytest.approx(whole.metrics["mAP"])
-    assert found.clean["OF1"] == pytest.approx(whole.metrics["OF1"])
+    assert result.clean["mAP"] == pytest.approx(whole.metrics["mAP"])
+    assert result.clean["OF1"] == pytest.approx(whole.metrics["OF1"])
     again = corruption_table(run, rows, ["noise"], batch_size=3)
-    for row, other in zip(found.rows[:5], again.rows, strict=True):
+    for row, other in zip(result.rows[:5], again.rows, strict=True):
         assert (row.kind, row.strength) == (other.kind, other.strength)
         assert row.mAP == pytest.approx(other.mAP, abs=1e-6)
-    record = json.loads(json.dumps(found.to_json()))
+    record = json.loads(json.dumps(result.to_json()))
     assert record["protocol"]["name"] == "corruption.v1"
-    assert record["mean"]["noise"] == pytest.approx(np.mean([r.mAP for r in found.rows[:5]]))
+    assert record["mean"]["noise"] == pytest.approx(np.mean([r.mAP for r in result.rows[:5]]))
     with pytest.raises(LabelwiseError, match="corruption 'rain'"):
         corruption_table(run, rows, ["rain"])
 
 
 def test_the_command(run_folder: Path) -> None:
-    found = tiny_runs.command("evaluate", run_folder, "--corrupt", "--images", 5, "--json", "--workers", "0")
-    assert found.code == 0, found
-    record = json.loads(found.out)
+    outcome = tiny_runs.command(
+        "evaluate", run_folder, "--corrupt", "--images", 5, "--json", "--workers", "0"
+    )
+    assert outcome.code == 0, outcome
+    record = json.loads(outcome.out)
     assert record["images"] == 5
     assert [(r["kind"], r["strength"]) for r in record["corrupted"]] == [
         (k, s) for k in LEVELS for s in STRENGTHS
     ]
     shift = tiny_runs.command("evaluate", run_folder, "--shift", "--json", "--workers", "0")
     assert set(json.loads(shift.out)["cooccurrence"]) == {"with", "without", "gap", "labels", "per_label"}
-    told = tiny_runs.command("evaluate", run_folder, "--corrupt", "--protocol", "voc2007").told
-    assert "--protocol voc2007 on other images than its own" in told
+    error = tiny_runs.command("evaluate", run_folder, "--corrupt", "--protocol", "voc2007").told
+    assert "--protocol voc2007 on other images than its own" in error
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -131,39 +133,39 @@ def test_companions_are_counted_on_what_is_known() -> None:
     values = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 0], [0, 1, 1]])
     known = np.ones((4, 3), bool)
     known[1, 1] = False
-    found = {c.label: (c.other, c.share) for c in companions(values, known)}
-    assert found[0] == (1, 1.0)
-    assert found[1] == (0, pytest.approx(2 / 3))
+    usual = {c.label: (c.other, c.share) for c in companions(values, known)}
+    assert usual[0] == (1, 1.0)
+    assert usual[1] == (0, pytest.approx(2 / 3))
     assert companions(np.eye(3), np.ones((3, 3), bool)) == []
 
 
-def test_a_model_that_leans_on_the_companion_shows_a_gap_and_one_that_does_not_shows_none() -> None:
+def test_only_a_model_that_depends_on_the_companion_has_a_gap() -> None:
     rng = np.random.default_rng(0)
     n = 4000
     label = rng.random(n) < 0.3
-    beside = np.where(label, rng.random(n) < 0.7, rng.random(n) < 0.1)
-    values = np.stack([label, beside], 1).astype(np.uint8)
+    companion = np.where(label, rng.random(n) < 0.7, rng.random(n) < 0.1)
+    values = np.stack([label, companion], 1).astype(np.uint8)
     known = np.ones((n, 2), bool)
     own = 2.0 * label + rng.normal(size=n)
     pair = [Companion(0, 1, 0.7)]
-    honest, leaning = (
+    independent, dependent = (
         cooccurrence_shift(np.stack([z, z], 1), values, known, pair, ["cup", "table"])
-        for z in (own, own + 2.0 * beside)
+        for z in (own, own + 2.0 * companion)
     )
-    assert abs(honest["gap"]) < 0.02
-    assert leaning["gap"] > 0.2
-    row = leaning["per_label"]["cup"]
-    assert (row["companion"], row["images_with"]) == ("table", int((label & beside).sum()))
-    part = ~label | (label & ~beside)
-    weights = np.where(label, label.sum() / (label & ~beside).sum(), 1.0)[part]
-    z = (own + 2.0 * beside)[part].astype(np.float64)
+    assert abs(independent["gap"]) < 0.02
+    assert dependent["gap"] > 0.2
+    row = dependent["per_label"]["cup"]
+    assert (row["companion"], row["images_with"]) == ("table", int((label & companion).sum()))
+    part = ~label | (label & ~companion)
+    weights = np.where(label, label.sum() / (label & ~companion).sum(), 1.0)[part]
+    z = (own + 2.0 * companion)[part].astype(np.float64)
     expected = average_precision_score(label[part], z, sample_weight=weights)
     assert row["without"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_too_few_images_give_no_figure() -> None:
     values = np.array([[1, 1], [1, 0], [0, 0]], np.uint8)
-    found = cooccurrence_shift(
+    shift = cooccurrence_shift(
         np.zeros((3, 2)), values, np.ones((3, 2), bool), [Companion(0, 1, 0.5)], ["a", "b"]
     )
-    assert found == {"with": None, "without": None, "gap": None, "labels": 0, "per_label": {}}
+    assert shift == {"with": None, "without": None, "gap": None, "labels": 0, "per_label": {}}

@@ -1,4 +1,4 @@
-"""A run judged: figures against scikit-learn, conditions, and data that do not fit."""
+"""Evaluation of a run: metrics against scikit-learn, conditions, and data that do not match."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ def test_figures_are_those_of_scikit_learn(run: Run, known: bool) -> None:
     metrics, per_label = figures(s, run.labels.names, decisions)
     p = decisions.probabilities(s.logits)
     for j, name in enumerate(run.labels.names):
-        y, called = s.values[s.known[:, j], j], p[s.known[:, j], j] >= decisions.thresholds[j]
-        found = per_label[name]
-        assert found["AP"] == pytest.approx(average_precision_score(y, s.logits[s.known[:, j], j]))
-        assert found["precision"] == pytest.approx(
-            precision_score(y, called, zero_division=np.nan), nan_ok=True
+        y, selected = s.values[s.known[:, j], j], p[s.known[:, j], j] >= decisions.thresholds[j]
+        own = per_label[name]
+        assert own["AP"] == pytest.approx(average_precision_score(y, s.logits[s.known[:, j], j]))
+        assert own["precision"] == pytest.approx(
+            precision_score(y, selected, zero_division=np.nan), nan_ok=True
         )
-        assert found["recall"] == pytest.approx(recall_score(y, called))
-        assert found["F1"] == pytest.approx(f1_score(y, called))
-        assert (found["positives"], found["negatives"]) == (y.sum(), (1 - y).sum())
-        assert found["unknown"] == 40 - len(y)
-    assert metrics["mAP"] == pytest.approx(np.mean([found["AP"] for found in per_label.values()]))
-    y, called = s.values[s.known], s.logits[s.known] >= 0
-    assert metrics["OF1"] == pytest.approx(f1_score(y, called))
-    assert metrics["OP"] == pytest.approx(precision_score(y, called))
+        assert own["recall"] == pytest.approx(recall_score(y, selected))
+        assert own["F1"] == pytest.approx(f1_score(y, selected))
+        assert (own["positives"], own["negatives"]) == (y.sum(), (1 - y).sum())
+        assert own["unknown"] == 40 - len(y)
+    assert metrics["mAP"] == pytest.approx(np.mean([own["AP"] for own in per_label.values()]))
+    y, selected = s.values[s.known], s.logits[s.known] >= 0
+    assert metrics["OF1"] == pytest.approx(f1_score(y, selected))
+    assert metrics["OP"] == pytest.approx(precision_score(y, selected))
     tuned = (p >= decisions.thresholds)[s.known]
     assert metrics["tuned"]["OF1"] == pytest.approx(f1_score(y, tuned))
 
@@ -76,16 +76,16 @@ def test_calibration_stands_before_and_after(run: Run) -> None:
     before = F.calibration_error(p, s.values)
     assert metrics["calibration"]["before"]["ECE"] == pytest.approx(before.mean())
     after = F.calibration_error(sharp.probabilities(s.logits), s.values)
-    assert [found["ECE"] for found in per_label.values()] == pytest.approx(after.tolist())
-    assert [found["ECE_before"] for found in per_label.values()] == pytest.approx(before.tolist())
+    assert [label["ECE"] for label in per_label.values()] == pytest.approx(after.tolist())
+    assert [label["ECE_before"] for label in per_label.values()] == pytest.approx(before.tolist())
 
 
 def test_intervals_hold_the_figures(run: Run) -> None:
     metrics, _ = figures(_scores(known=False), run.labels.names, run.decisions())
-    told = {"mAP": metrics["mAP"], "CF1_macro": metrics["CF1_macro"]}
-    told["tuned_CF1_macro"] = metrics["tuned"]["CF1_macro"]
+    point_estimates = {"mAP": metrics["mAP"], "CF1_macro": metrics["CF1_macro"]}
+    point_estimates["tuned_CF1_macro"] = metrics["tuned"]["CF1_macro"]
     for name, ends in metrics["intervals"].items():
-        assert ends["low"] < told[name] < ends["high"]
+        assert ends["low"] < point_estimates[name] < ends["high"]
         assert ends["high"] - ends["low"] < 0.3
 
 
@@ -105,13 +105,13 @@ def test_a_label_without_positives_has_no_figure_and_is_skipped(run: Run) -> Non
     metrics, per_label = figures(s, run.labels.names, run.decisions())
     assert per_label["3"]["AP"] is None
     assert per_label["3"]["recall"] is None
-    others = [found["AP"] for name, found in per_label.items() if name != "3"]
+    others = [own["AP"] for name, own in per_label.items() if name != "3"]
     assert metrics["mAP"] == pytest.approx(np.mean(others))
 
 
-def test_the_record_of_a_judgement(run: Run, data: Dataset) -> None:
-    found = lw.evaluate(run, data, split="val+test")
-    record = json.loads(json.dumps(found.to_json()))
+def test_the_record_of_an_evaluation(run: Run, data: Dataset) -> None:
+    result = lw.evaluate(run, data, split="val+test")
+    record = json.loads(json.dumps(result.to_json()))
     assert set(record) == {"protocol", "metrics", "per_label", "conditions"}
     assert set(record["metrics"]) >= {
         "mAP",
@@ -128,7 +128,7 @@ def test_the_record_of_a_judgement(run: Run, data: Dataset) -> None:
     assert record["protocol"]["name"] == "labelwise.v1"
     rows = data.split("val+test")
     ids = "\n".join(rows.image_id(i) for i in range(33))
-    told = {
+    expected = {
         "split": "val+test",
         "images": 33,
         "scored": 33,
@@ -137,7 +137,7 @@ def test_the_record_of_a_judgement(run: Run, data: Dataset) -> None:
         "backbone": "test_vit",
         "weights_evaluated": "model.safetensors, averaged (EMA)",
     }
-    assert {k: record["conditions"][k] for k in told} == told
+    assert {k: record["conditions"][k] for k in expected} == expected
     assert sum(label["positives"] for label in record["per_label"].values()) == rows.positive.sum()
     assert 0 <= record["metrics"]["pointing"] <= 1
 
@@ -170,10 +170,10 @@ def test_unreadable_images_are_left_out_and_counted(tmp_path: Path) -> None:
     run = train(make_config(tiny_runs.settings(f"csv:{file}", epochs=1)), tmp_path / "run", quiet=True)
     whole = lw.evaluate(run, lw.read(f"csv:{file}")).scores
     (file.parent / "test2.jpg").write_bytes(b"")
-    found = lw.evaluate(run, lw.read(f"csv:{file}"), batch_size=1)
-    assert found.scores.rows.tolist() == [0, 1, 3, 4]
-    np.testing.assert_allclose(found.scores.logits, whole.logits[[0, 1, 3, 4]], atol=1e-5)
-    assert (found.conditions["images"], found.conditions["scored"], found.conditions["unreadable"]) == (
+    result = lw.evaluate(run, lw.read(f"csv:{file}"), batch_size=1)
+    assert result.scores.rows.tolist() == [0, 1, 3, 4]
+    np.testing.assert_allclose(result.scores.logits, whole.logits[[0, 1, 3, 4]], atol=1e-5)
+    assert (result.conditions["images"], result.conditions["scored"], result.conditions["unreadable"]) == (
         5,
         4,
         1,
@@ -184,12 +184,12 @@ def test_unreadable_images_are_left_out_and_counted(tmp_path: Path) -> None:
         lw.evaluate(run, lw.read(f"csv:{file}"))
 
 
-def test_angles_come_when_asked_for(run: Run, data: Dataset) -> None:
-    found = lw.evaluate(run, data, angles=True, pointing=False)
-    assert found.angles is not None
-    assert sum(row["images"] for row in found.angles["by_count"].values()) == 17
-    assert "pointing" not in found.metrics
-    assert "angles" in found.to_json()
+def test_angles_are_reported_on_request(run: Run, data: Dataset) -> None:
+    result = lw.evaluate(run, data, angles=True, pointing=False)
+    assert result.angles is not None
+    assert sum(row["images"] for row in result.angles["by_count"].values()) == 17
+    assert "pointing" not in result.metrics
+    assert "angles" in result.to_json()
 
 
 def test_angles_without_a_classifier_of_ones_own_are_refused(data: Dataset, tmp_path: Path) -> None:
@@ -207,11 +207,11 @@ def test_judging_again_takes_new_thresholds_and_keeps_the_pointing(
     for name in ("config.yaml", "labels.json", "model.safetensors"):
         (tmp_path / name).write_bytes((run.path / name).read_bytes())
     own = Run.open(tmp_path)
-    found = lw.evaluate(own, data)
+    result = lw.evaluate(own, data)
     own.save_decisions(Decisions(np.zeros(10), np.ones(10), np.zeros(10), source="nothing"))
-    again = found.again(own)
+    again = result.again(own)
     assert again.metrics["tuned"]["OR"] == 1
     assert again.conditions["decisions_from"] == "nothing"
-    assert again.metrics["pointing"] == found.metrics["pointing"]
-    assert again.per_label["1"].get("pointing") == found.per_label["1"].get("pointing")
-    assert again.metrics["mAP"] == found.metrics["mAP"]
+    assert again.metrics["pointing"] == result.metrics["pointing"]
+    assert again.per_label["1"].get("pointing") == result.per_label["1"].get("pointing")
+    assert again.metrics["mAP"] == result.metrics["mAP"]

@@ -36,7 +36,7 @@ def data(table: Path) -> Dataset:
 
 
 def test_figures_are_those_of_all_maps_at_once(run_folder: Path, data: Dataset) -> None:
-    found = lw.evaluate(run_folder, data, batch_size=5)
+    result = lw.evaluate(run_folder, data, batch_size=5)
     rows = data.split("test")
     predictor = lw.load(run_folder)
     images = [rows.encoded(i) for i in range(17)]
@@ -44,7 +44,7 @@ def test_figures_are_those_of_all_maps_at_once(run_folder: Path, data: Dataset) 
     game, report = PointingGame(10), AttentionReport()
     game.update(maps, [rows.boxes_of(i) for i in range(17)])
     report.update(maps, torch.from_numpy((np.asarray(rows.values) >= 0.5) & np.asarray(rows.known)))
-    boxes, spread, m = game.compute(), report.compute(), found.metrics
+    boxes, spread, m = game.compute(), report.compute(), result.metrics
     same = {"pointing": "score", "energy": "energy", "pointing_centre": "centre", "pointing_random": "area"}
     expected = {name + end: key + end for end in ("", "_hard") for name, key in same.items()}
     assert {k: m[k] for k in expected} == pytest.approx({k: boxes[v] for k, v in expected.items()}, abs=1e-6)
@@ -52,11 +52,11 @@ def test_figures_are_those_of_all_maps_at_once(run_folder: Path, data: Dataset) 
     assert m["attention_overlap"] == pytest.approx(spread["overlap"], abs=1e-6)
     assert m["pointing_baselines"] == {"centre": m["pointing_centre"], "area": m["pointing_random"]}
     for name, rate in zip(rows.labels.names, boxes["energy_per_label"], strict=True):
-        told = found.per_label[name]["energy"]
-        assert told is None if np.isnan(rate) else told == pytest.approx(rate, abs=1e-6)
+        own = result.per_label[name]["energy"]
+        assert own is None if np.isnan(rate) else own == pytest.approx(rate, abs=1e-6)
 
 
-def test_without_boxes_the_maps_are_still_told_of(run_folder: Path, data: Dataset) -> None:
+def test_without_boxes_the_attention_metrics_remain(run_folder: Path, data: Dataset) -> None:
     m = lw.evaluate(run_folder, replace(data, boxes=None)).metrics
     assert 0 <= m["attention_overlap"] <= 1
     assert not set(IN_BOXES) & set(m)
@@ -76,18 +76,18 @@ def test_boxes_are_looked_for_in_the_part_that_was_shown(data: Dataset, monkeypa
     for resize, hit in (("crop", 1.0), ("squash", 0.0)):
         evidence = Evidence(data, TransformConfig(image_size=8, resize=resize))
         evidence.update(batch, Output(torch.zeros(1, 10), features, maps, features))
-        found: dict[str, Any] = {}
-        evidence.add_to(found, {name: {} for name in data.labels.names})
-        assert found["pointing"] == hit
+        metrics: dict[str, Any] = {}
+        evidence.add_to(metrics, {name: {} for name in data.labels.names})
+        assert metrics["pointing"] == hit
 
 
-def test_a_figure_that_nothing_was_seen_for_is_left_out(run_folder: Path, data: Dataset) -> None:
+def test_a_metric_without_samples_is_left_out(run_folder: Path, data: Dataset) -> None:
     assert data.boxes is not None
-    found = lw.evaluate(run_folder, replace(data, boxes=pa.array([[]] * len(data), data.boxes.type)))
-    assert "pointing" not in found.metrics
-    assert found.metrics["pointing_baselines"] == {"centre": None, "area": None}
-    assert {label["energy"] for label in found.per_label.values()} == {None}
-    assert "NaN" not in json.dumps(found.to_json())
+    result = lw.evaluate(run_folder, replace(data, boxes=pa.array([[]] * len(data), data.boxes.type)))
+    assert "pointing" not in result.metrics
+    assert result.metrics["pointing_baselines"] == {"centre": None, "area": None}
+    assert {label["energy"] for label in result.per_label.values()} == {None}
+    assert "NaN" not in json.dumps(result.to_json())
 
 
 def pooled(method: str, labels: int = 3) -> tuple[LabelModel, torch.Tensor]:
@@ -97,7 +97,9 @@ def pooled(method: str, labels: int = 3) -> tuple[LabelModel, torch.Tensor]:
     torch.nn.init.normal_(model.classifier.bias)
     with torch.no_grad():
         x = model.backbone(torch.randint(0, 256, (2, 3, 96, 64), dtype=torch.uint8))
-    return model, x - x.mean((2, 3), keepdim=True)  # so that some places speak for a label and some against
+    return model, x - x.mean(
+        (2, 3), keepdim=True
+    )  # so that some positions are evidence for a label and some against
 
 
 @torch.no_grad()
@@ -114,7 +116,7 @@ def test_class_activation_equals_its_equation(method: str) -> None:
 
 
 @torch.no_grad()
-def test_the_scores_of_places_have_the_logit_for_mean() -> None:
+def test_the_mean_of_the_scores_of_positions_is_the_logit() -> None:
     model, x = pooled("baseline-gap")
     features = model.extractor.places(x)
     places = model.classifier(features.flatten(0, 1).unsqueeze(1).expand(-1, 3, -1))
@@ -123,7 +125,7 @@ def test_the_scores_of_places_have_the_logit_for_mean() -> None:
 
 
 @torch.no_grad()
-def test_the_hidden_layer_is_gone_through_place_by_place() -> None:
+def test_the_hidden_layer_is_applied_to_each_position() -> None:
     model, x = pooled("baseline-mlp")
     maps = model.class_activation(x)
     zero = model.classifier(torch.zeros(1, 3, model.extractor.dim))
@@ -150,7 +152,7 @@ def test_the_hidden_layer_is_gone_through_place_by_place() -> None:
 
 
 @torch.no_grad()
-def test_a_label_that_no_place_speaks_for() -> None:
+def test_a_label_without_positive_evidence() -> None:
     model, x = pooled("baseline-gap")
     x = x.abs()
     model.classifier.weight[0] = -1

@@ -1,4 +1,4 @@
-"""mAP of the head, the middle and the tail: from a train split counted by hand to results, report and command line."""
+"""mAP of head, medium and tail: from a train split counted by hand to results, report and command line."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_bounds_belong_to_the_medium_group() -> None:
 
 
 def test_a_group_is_the_mean_of_its_labels_that_have_an_ap() -> None:
-    found = Frequencies(np.array([500, 300, 30, 2, 1])).figures(
+    groups = Frequencies(np.array([500, 300, 30, 2, 1])).figures(
         {"a": {"AP": 0.9}, "b": {"AP": 0.6}, "c": {"AP": None}, "d": {"AP": 0.2}, "e": {"AP": None}},
         {"c": "no known positive", "e": "nothing known"},
     )
-    assert found["head"] == {"labels": 2.0, "mAP": pytest.approx(0.75), "labels_without_AP": {}}
-    assert found["medium"] == {"labels": 1.0, "mAP": None, "labels_without_AP": {"c": "no known positive"}}
-    assert found["tail"] == {"labels": 2.0, "mAP": 0.2, "labels_without_AP": {"e": "nothing known"}}
+    assert groups["head"] == {"labels": 2.0, "mAP": pytest.approx(0.75), "labels_without_AP": {}}
+    assert groups["medium"] == {"labels": 1.0, "mAP": None, "labels_without_AP": {"c": "no known positive"}}
+    assert groups["tail"] == {"labels": 2.0, "mAP": 0.2, "labels_without_AP": {"e": "nothing known"}}
     assert "tail" not in Frequencies(np.array([500])).figures({"a": {"AP": 0.9}}, {})
 
 
@@ -64,11 +64,11 @@ def test_counts_are_of_known_training_cells(table: Path, tmp_path: Path) -> None
     assert "how many training images show the label" in page
     assert "8 to 12" in page
 
-    told = CliRunner().invoke(app, ["evaluate", str(run.path), "--json", "--workers", "0"])
-    judged = json.loads(told.stdout)
-    assert judged["metrics"]["frequency"].keys() == test["metrics"]["frequency"].keys()
-    for group, found in judged["metrics"]["frequency"].items():
-        assert found["mAP"] == pytest.approx(test["metrics"]["frequency"][group]["mAP"], abs=0.02)
+    outcome = CliRunner().invoke(app, ["evaluate", str(run.path), "--json", "--workers", "0"])
+    evaluated = json.loads(outcome.stdout)
+    assert evaluated["metrics"]["frequency"].keys() == test["metrics"]["frequency"].keys()
+    for group, row in evaluated["metrics"]["frequency"].items():
+        assert row["mAP"] == pytest.approx(test["metrics"]["frequency"][group]["mAP"], abs=0.02)
     shown = CliRunner().invoke(app, ["evaluate", str(run.path), "--workers", "0"])
     assert "mAP by frequency in training:" in shown.stdout
 

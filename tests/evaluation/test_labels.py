@@ -1,4 +1,4 @@
-"""A data set under a run's labels: what only one of them has, from the function to the program."""
+"""A data set under a run's labels: labels that only one of them has, from the function to the program."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def some() -> Dataset:
 
 
 def test_what_the_data_lack_is_unknown() -> None:
-    found = same_labels(some(), ("c", "d", "a", "b"))
-    assert found.labels.names == ("c", "d", "a", "b")
-    assert found.known.tolist() == [[True, False, True, True]] * 3
-    assert found.values[:, [2, 3, 0]].tolist() == some().values.tolist()
-    assert not found.values[:, 1].any()
-    assert found.notes == ("read.", "unknown in every image, for the data lack them: d.")
-    assert [box[0] for box in found.boxes_of(0)] == [2, 3, 0]
+    data = same_labels(some(), ("c", "d", "a", "b"))
+    assert data.labels.names == ("c", "d", "a", "b")
+    assert data.known.tolist() == [[True, False, True, True]] * 3
+    assert data.values[:, [2, 3, 0]].tolist() == some().values.tolist()
+    assert not data.values[:, 1].any()
+    assert data.notes == ("read.", "unknown in every image, for the data lack them: d.")
+    assert [box[0] for box in data.boxes_of(0)] == [2, 3, 0]
 
 
 def test_what_the_run_does_not_know_is_left_out() -> None:
-    found = same_labels(some(), ("b", "a"))
-    assert found.values.tolist() == some().values[:, [1, 0]].tolist()
-    assert found.notes[1:] == ("left out, for the run does not know them: c.",)
-    assert found.labels.groups == {"g": Group(("a", "b"), exclusive=True)}
-    assert [(box[0], round(box[4], 3)) for box in found.boxes_of(0)] == [(1, 0.5), (0, 0.6)]
-    assert found.boxes_of(1) == []
+    data = same_labels(some(), ("b", "a"))
+    assert data.values.tolist() == some().values[:, [1, 0]].tolist()
+    assert data.notes[1:] == ("left out, for the run does not know them: c.",)
+    assert data.labels.groups == {"g": Group(("a", "b"), exclusive=True)}
+    assert [(box[0], round(box[4], 3)) for box in data.boxes_of(0)] == [(1, 0.5), (0, 0.6)]
+    assert data.boxes_of(1) == []
 
 
 @pytest.mark.parametrize(
-    ("names", "whole", "told"),
+    ("names", "whole", "differences"),
     [
         (("a", "b", "C"), False, "(lacking: C; extra: c)"),
         (("x", "y"), False, "(lacking: x, y; extra: a, b, c)"),
@@ -68,18 +68,18 @@ def test_what_the_run_does_not_know_is_left_out() -> None:
     ],
 )
 def test_what_may_be_one_label_under_two_names_is_refused(
-    names: tuple[str, ...], whole: bool, told: str
+    names: tuple[str, ...], whole: bool, differences: str
 ) -> None:
     with pytest.raises(LabelwiseError) as error:
         same_labels(some(), names, whole)
     assert str(error.value) == (
-        f"labels of csv:some.csv {told}; expected the run's {len(names)} labels; "
+        f"labels of csv:some.csv {differences}; expected the run's {len(names)} labels; "
         "rename the columns, or use its own data"
     )
 
 
 def rewritten(file: Path, columns: dict[str, str], name: str) -> Path:
-    """The table under another name with these label columns, each taken from a column of the old one."""
+    """The table under another name with these label columns, each copied from a column of the old one."""
     with open(file, newline="") as stream:
         rows = list(csv.DictReader(stream))
     with open(file.with_name(name), "w", newline="") as stream:
@@ -90,17 +90,17 @@ def rewritten(file: Path, columns: dict[str, str], name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run of red, green and blue, and one that goes on from it with a table that has gold in blue's place."""
+    """A run of red, green and blue, and a run initialised from it with a table that has gold instead of blue."""
     base = tmp_path_factory.mktemp("grown")
     photos = tiny_runs.photographs(base / "photos")
     newer = rewritten(photos, {"gold": "blue", "red": "red", "green": "green"}, "newer.csv")
-    words = ("--no-report", *TINY)
-    assert command("train", "--data", f"csv:{photos}", "--out", base / "old", *words).code == 0
-    found = command(
-        "train", "--init-from", base / "old", "--data", f"csv:{newer}", "--out", base / "new", *words
+    options = ("--no-report", *TINY)
+    assert command("train", "--data", f"csv:{photos}", "--out", base / "old", *options).code == 0
+    outcome = command(
+        "train", "--init-from", base / "old", "--data", f"csv:{newer}", "--out", base / "new", *options
     )
-    assert found.code == 0, found.err
-    assert "unknown in every image, for the data lack them: blue." in found.err
+    assert outcome.code == 0, outcome.err
+    assert "unknown in every image, for the data lack them: blue." in outcome.err
     assert Run.open(base / "new").labels.names == ("red", "green", "blue", "gold")
     return base / "old", base / "new"
 
@@ -109,26 +109,26 @@ NOTE = "note: unknown in every image, for the data lack them: blue."
 
 
 def test_a_grown_run_is_judged_on_its_own_data(grown: tuple[Path, Path]) -> None:
-    found = command("evaluate", grown[1], "--workers", "0", "--json")
-    assert found.code == 0, found.err
-    assert NOTE in found.err
-    result = json.loads(found.out)
+    outcome = command("evaluate", grown[1], "--workers", "0", "--json")
+    assert outcome.code == 0, outcome.err
+    assert NOTE in outcome.err
+    result = json.loads(outcome.out)
     stored = json.loads((grown[1] / "results.json").read_text())["splits"]["test"]
     assert result["metrics"]["mAP"] == pytest.approx(stored["metrics"]["mAP"], abs=1e-9)
     for name, figures in stored["per_label"].items():
         assert result["per_label"][name] == pytest.approx(figures, abs=1e-6)
     assert result["metrics"]["labels_without_AP"]["blue"] == "nothing known"
-    told = command("evaluate", grown[1], "--workers", "0")
-    assert "left out of the mAP: blue (nothing known)" in told.out
+    text = command("evaluate", grown[1], "--workers", "0")
+    assert "left out of the mAP: blue (nothing known)" in text.out
 
 
 def test_a_grown_run_is_tuned_and_reported_on_its_own_data(grown: tuple[Path, Path]) -> None:
-    found = command("tune", grown[1], "--workers", "0")
-    assert found.code == 0, found.err
-    assert NOTE in found.err
-    assert "left out of the mAP: blue (nothing known)" in found.out
-    found = command("report", grown[1])
-    assert found.code == 0, found.err
+    outcome = command("tune", grown[1], "--workers", "0")
+    assert outcome.code == 0, outcome.err
+    assert NOTE in outcome.err
+    assert "left out of the mAP: blue (nothing known)" in outcome.out
+    outcome = command("report", grown[1])
+    assert outcome.code == 0, outcome.err
     assert "Predicted, not labelled" in (grown[1] / "report.html").read_text()
 
 
@@ -137,11 +137,11 @@ def test_an_older_run_is_judged_on_a_table_with_a_new_label(grown: tuple[Path, P
     photos = Path(Run.open(old).config.data.source.removeprefix("csv:"))
     columns = {"gold": "blue", "blue": "blue", "red": "red", "green": "green"}
     wider = rewritten(photos, columns, "wider.csv")
-    found = command("evaluate", old, "--data", f"csv:{wider}", "--workers", "0", "--json")
-    assert found.code == 0, found.err
-    assert "note: left out, for the run does not know them: gold." in found.err
+    outcome = command("evaluate", old, "--data", f"csv:{wider}", "--workers", "0", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "note: left out, for the run does not know them: gold." in outcome.err
     same = json.loads(command("evaluate", old, "--workers", "0", "--json").out)
-    assert json.loads(found.out)["metrics"] == same["metrics"]
+    assert json.loads(outcome.out)["metrics"] == same["metrics"]
     shifted = command("evaluate", old, "--data", f"csv:{wider}", "--workers", "0", "--shift", "--json")
     assert shifted.code == 0, shifted.err
 
@@ -152,17 +152,17 @@ def test_an_audit_proposes_nothing_of_a_label_that_the_data_lack(
     data = lw.read(f"parquet:{table}")
     fewer = data.with_labels(data.labels.names[:9])
     monkeypatch.setattr(module, "near_duplicates", lambda _: [])
-    found = audit(run_folder, fewer, "test")
-    assert found.rows.labels.names == data.labels.names
-    assert found.findings
-    assert data.labels.names[9] not in {found.rows.labels.names[f.label] for f in found.findings}
+    result = audit(run_folder, fewer, "test")
+    assert result.rows.labels.names == data.labels.names
+    assert result.findings
+    assert data.labels.names[9] not in {result.rows.labels.names[f.label] for f in result.findings}
     assert 9 in {f.label for f in audit(run_folder, data, "test").findings}
 
 
 def test_boxes_of_the_report_follow_the_runs_order_of_labels(
     run_folder: Path, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run of the scenes reads its data with the columns turned round."""
+    """The run of the scenes reads its data with reversed columns."""
     from labelwise.reports import finish
 
     data = lw.read(f"parquet:{table}")

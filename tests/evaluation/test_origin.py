@@ -1,4 +1,4 @@
-"""Which code computed a result: a commit of the library's own checkout alone."""
+"""The code version of a result: a commit only of the library's own checkout."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ INSTALLED = f"version {__version__}"
 
 @pytest.fixture(autouse=True)
 def plain_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings of a person, and a name to commit under."""
+    """No user settings of git, and an author for commits."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "a test")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@example.org")
 
 
-def git(folder: Path, *words: str) -> str:
+def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
-        ["git", "-C", folder, *words], check=True, capture_output=True, text=True
+        ["git", "-C", folder, *arguments], check=True, capture_output=True, text=True
     ).stdout.strip()
 
 
@@ -45,49 +45,49 @@ def repository(folder: Path, name: str = "mine") -> Path:
     return folder
 
 
-def test_a_checkout_tells_its_commit_and_whether_it_was_changed(tmp_path: Path) -> None:
-    here = package(tmp_path / "src" / "labelwise")
+def test_a_checkout_has_its_commit_and_whether_it_was_changed(tmp_path: Path) -> None:
+    package_folder = package(tmp_path / "src" / "labelwise")
     repository(tmp_path, "labelwise")
     commit = git(tmp_path, "describe", "--always")
-    assert code_version(here) == commit
-    (here / "__init__.py").write_text("changed = True\n")
-    assert code_version(here) == f"{commit}-dirty"
+    assert code_version(package_folder) == commit
+    (package_folder / "__init__.py").write_text("changed = True\n")
+    assert code_version(package_folder) == f"{commit}-dirty"
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_installed_inside_another_repository_it_tells_its_version(tmp_path: Path, tracked: bool) -> None:
-    here = package(tmp_path / "mine" / ".venv" / "lib" / "python3" / "site-packages" / "labelwise")
+def test_installed_inside_another_repository_it_has_its_version(tmp_path: Path, tracked: bool) -> None:
+    package_folder = package(tmp_path / "mine" / ".venv" / "lib" / "python3" / "site-packages" / "labelwise")
     if not tracked:
         (tmp_path / "mine" / ".gitignore").write_text(".venv\n")
     repository(tmp_path / "mine")
-    assert code_version(here) == INSTALLED
+    assert code_version(package_folder) == INSTALLED
 
 
 def test_a_copy_in_another_project_is_not_a_checkout(tmp_path: Path) -> None:
-    here = package(tmp_path / "src" / "labelwise")
+    package_folder = package(tmp_path / "src" / "labelwise")
     repository(tmp_path, "mine")
-    assert code_version(here) == INSTALLED
+    assert code_version(package_folder) == INSTALLED
 
 
 def test_an_unpacked_source_under_another_repository_is_none_either(tmp_path: Path) -> None:
     """The sources lie in the folder of a repository that does not track them."""
     repository(tmp_path / "labelwise", "labelwise")
-    here = package(tmp_path / "labelwise" / "src" / "labelwise")
-    assert code_version(here) == INSTALLED
+    package_folder = package(tmp_path / "labelwise" / "src" / "labelwise")
+    assert code_version(package_folder) == INSTALLED
 
 
-def test_a_repository_that_the_environment_names_is_not_asked(
+def test_the_repository_of_the_environment_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = package(tmp_path / "site-packages" / "labelwise")
+    package_folder = package(tmp_path / "site-packages" / "labelwise")
     other = repository(tmp_path / "other", "labelwise")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
-    assert code_version(here) == INSTALLED
+    assert code_version(package_folder) == INSTALLED
 
 
-def test_without_git_it_tells_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = package(tmp_path / "src" / "labelwise")
+def test_without_git_it_has_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package_folder = package(tmp_path / "src" / "labelwise")
     repository(tmp_path, "labelwise")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert code_version(here) == INSTALLED
+    assert code_version(package_folder) == INSTALLED

@@ -51,7 +51,7 @@ def test_a_wrong_number_of_folds_is_refused(rows: Dataset, folds: int) -> None:
         fold_codes(rows, folds, 0)
 
 
-def test_a_backbone_with_weights_rests(tmp_path: Path, rows: Dataset) -> None:
+def test_a_backbone_with_weights_is_frozen(tmp_path: Path, rows: Dataset) -> None:
     source = tmp_path / "photos" / "labels.csv"
     free = run_of(source, tmp_path, False).config
     assert not fold_config(free).backbone.freeze
@@ -79,16 +79,16 @@ def test_labels_of_held_out_rows_do_not_reach_their_scores(
     assert not (tmp_path / "run").exists(), "nothing is written into the run"
 
 
-def test_an_unreadable_image_is_left_out_and_told(tmp_path: Path, rows: Dataset) -> None:
+def test_an_unreadable_image_is_left_out_and_listed(tmp_path: Path, rows: Dataset) -> None:
     run = run_of(
         tmp_path / "photos" / "labels.csv", tmp_path / "run", True,
         data={"source": "csv:x", "max_unreadable": 1.0},
     )  # fmt: skip
     (tmp_path / "photos" / "train4.jpg").write_bytes(b"no image")
-    found = out_of_fold(run, rows, 3)
-    assert found.rows.tolist() == [row for row in range(15) if row != 4]
-    assert [row for row, _ in found.unreadable] == [4]
-    np.testing.assert_array_equal(found.values, rows.values[found.rows])
+    scores = out_of_fold(run, rows, 3)
+    assert scores.rows.tolist() == [row for row in range(15) if row != 4]
+    assert [row for row, _ in scores.unreadable] == [4]
+    np.testing.assert_array_equal(scores.values, rows.values[scores.rows])
 
 
 def test_a_part_of_the_maps_is_numbered_from_zero(rows: Dataset) -> None:

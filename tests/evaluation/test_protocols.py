@@ -1,4 +1,4 @@
-"""Named protocols: what they add, against slow versions, and what they refuse."""
+"""Named protocols: their metrics against slow implementations, and their refusals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _scores(images: int = 60, labels: int = 8, seed: int = 0) -> Scores:
 
 
 def slow_attributes(s: Scores, threshold: float, of_means: bool) -> dict[str, float]:
-    """The figures of pedestrian attributes cell by cell, with fractions of counts alone."""
+    """The metrics of pedestrian attributes cell by cell, as fractions of counts."""
     called = [[1 / (1 + np.exp(-float(z))) > threshold for z in row] for row in s.logits]
     rates, rows = [], []
     for j in range(s.logits.shape[1]):
@@ -75,11 +75,11 @@ def test_figures_of_groups() -> None:
     s.values[:, :3] = 0
     s.values[np.arange(60), np.arange(60) % 3] = 1
     labels = LabelSet(tuple("abcdefgh"), {"first": Group(("a", "b", "c"), True), "rest": Group(("d", "g"))})
-    found = group_figures(s, labels)
-    assert found["first"]["one"] == pytest.approx(np.mean(s.logits[:, :3].argmax(1) == np.arange(60) % 3))
+    outcome = group_figures(s, labels)
+    assert outcome["first"]["one"] == pytest.approx(np.mean(s.logits[:, :3].argmax(1) == np.arange(60) % 3))
     part = Scores(s.rows, s.logits[:, [3, 6]], s.values[:, [3, 6]], s.known[:, [3, 6]], [])
-    assert found["rest"]["mA"] == pytest.approx(attribute_figures(part, "par-mean.v1")["mA"])
-    assert "one" not in found["rest"]
+    assert outcome["rest"]["mA"] == pytest.approx(attribute_figures(part, "par-mean.v1")["mA"])
+    assert "one" not in outcome["rest"]
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,9 @@ def pedestrians(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
 
 def test_the_result_carries_its_protocol(pedestrians: tuple[Path, Run]) -> None:
     _, run = pedestrians
-    found = tiny_runs.command("evaluate", run.path, "--protocol", "pa100k", "--json", "--workers", "0")
-    assert found.code == 0, found
-    record = json.loads(found.out)
+    outcome = tiny_runs.command("evaluate", run.path, "--protocol", "pa100k", "--json", "--workers", "0")
+    assert outcome.code == 0, outcome
+    record = json.loads(outcome.out)
     assert record["protocol"]["name"] == "pa100k26.v1"
     assert record["protocol"]["differs"] == ["test: 6 images, published 10,000"]
     m = record["metrics"]
@@ -114,10 +114,10 @@ def test_missing_files_rename_the_result(pedestrians: tuple[Path, Run]) -> None:
     lost.unlink()
     try:
         data = lw.read(f"pa100k:{root}?missing=skip")
-        found = lw.evaluate(run, data, protocol="pa100k", pointing=False)
+        result = lw.evaluate(run, data, protocol="pa100k", pointing=False)
     finally:
         lost.write_bytes(kept)
-    assert found.protocol["name"] == "pa100k26.v1+partial-files"
+    assert result.protocol["name"] == "pa100k26.v1+partial-files"
 
 
 def test_what_a_protocol_refuses(pedestrians: tuple[Path, Run], tmp_path: Path) -> None:
@@ -159,12 +159,12 @@ def test_training_on_train_and_val_is_named(tmp_path: Path) -> None:
     data = lw.read(f"peta:{tmp_path}?val_as=train")
     named = protocol("peta")
     rows = named.rows(data.source, data, "test")
-    assert named.told(data.source, data, rows)["name"] == "peta35-trainval.v1"
-    assert named.told(f"peta:{tmp_path}", data, rows)["name"] == "peta35.v1"
+    assert named.conditions(data.source, data, rows)["name"] == "peta35-trainval.v1"
+    assert named.conditions(f"peta:{tmp_path}", data, rows)["name"] == "peta35.v1"
 
 
 def test_names_are_distinct_and_versioned() -> None:
-    names = [found.name for found in PROTOCOLS.values()]
+    names = [item.name for item in PROTOCOLS.values()]
     assert len(set(names)) == len(names)
     assert all(name.rpartition(".v")[2].isdigit() for name in names)
-    assert all(protocol(name) is found for name, found in zip(names, PROTOCOLS.values(), strict=True))
+    assert all(protocol(name) is item for name, item in zip(names, PROTOCOLS.values(), strict=True))

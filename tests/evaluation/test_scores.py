@@ -42,7 +42,7 @@ def test_a_row_that_comes_twice_is_a_fault(parts: tuple) -> None:
         collect(model, [*batches, batches[1]], rows, CPU)
 
 
-def test_a_model_in_training_is_judged_as_in_use(parts: tuple) -> None:
+def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode(parts: tuple) -> None:
     model, rows, batches = parts
     expected = collect(model, batches, rows, CPU)
     assert np.array_equal(collect(model.train(), batches, rows, CPU).logits, expected.logits)
@@ -65,11 +65,11 @@ def test_scores_come_back_from_disk(parts: tuple, tmp_path: Path) -> None:
     model, rows, batches = parts
     scores = collect(model, batches, rows, CPU)
     scores.save(tmp_path / "scores" / "test.npz", rows)
-    with np.load(tmp_path / "scores" / "test.npz") as found:
-        assert found["ids"].tolist() == [rows.image_id(i) for i in range(17)]
-        assert np.array_equal(found["logits"], scores.logits)
-        assert np.array_equal(found["values"], scores.values)
-        assert np.array_equal(found["known"], scores.known)
+    with np.load(tmp_path / "scores" / "test.npz") as stored:
+        assert stored["ids"].tolist() == [rows.image_id(i) for i in range(17)]
+        assert np.array_equal(stored["logits"], scores.logits)
+        assert np.array_equal(stored["values"], scores.values)
+        assert np.array_equal(stored["known"], scores.known)
 
 
 def test_soft_labels_count_from_one_half_on(parts: tuple) -> None:

@@ -39,8 +39,8 @@ def test_the_plan_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     plan, small = plan_of_the_page(), {"name": "test_resnet", "weights": "none"}
     short = Plan(plan.rows, plan.seeds[:1], plan.settings, plan.proportions)
     over = {"backbone": small, "image_size": 32, "epochs": 1, "workers": 0}
-    found = run_sweep(short, Path("runs"), over, only="baseline-mlp")
-    assert [run.path.name for run in found.runs] == [
+    sweep = run_sweep(short, Path("runs"), over, only="baseline-mlp")
+    assert [run.path.name for run in sweep.runs] == [
         "baseline-mlp-known0.5-seed0",
         "baseline-mlp-known1-seed0",
     ]
@@ -49,5 +49,5 @@ def test_the_plan_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [row["known_proportion"] for row in rows] == ["0.5", "1.0"]
     assert float(rows[0]["attention_entropy"]) > 0
     assert rows[0]["pointing"] == ""  # the table has no boxes
-    assert [line.split()[1] for line in found.table().splitlines()] == ["known", "0.5", "1", "mean"]
-    assert found.against("baseline-mlp") == []
+    assert [line.split()[1] for line in sweep.table().splitlines()] == ["known", "0.5", "1", "mean"]
+    assert sweep.against("baseline-mlp") == []

@@ -1,4 +1,4 @@
-"""Published figures: marked, sourced, and the ones that the papers state."""
+"""Published results: mark, source, and equality with the values in the papers."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ STATED = {
 @pytest.mark.parametrize("key", STATED, ids=lambda key: f"{key[2]}-{key[0]}-{key[5]}")
 def test_values_are_those_stated(key: tuple[str, ...]) -> None:
     dataset, protocol, *rest = key
-    found = [
+    values = [
         row.value
         for row in published.rows(dataset, protocol)
         if [row.method, row.backbone, row.resolution, row.metric] == rest
     ]
-    assert found == STATED[key]
+    assert values == STATED[key]
 
 
 def test_figures_known_from_elsewhere_alone_are_not_carried() -> None:

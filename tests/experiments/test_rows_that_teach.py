@@ -1,4 +1,4 @@
-"""A row of a sweep that teaches another one: the run of the same seed and share, which is trained before."""
+"""A row of a sweep as teacher of another one: the run of the same seed and share, which is trained first."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def plan(teacher: Any, **more: Any) -> Plan:
 def test_a_row_becomes_its_run(teacher: Any) -> None:
     p = plan(teacher, proportions=[0.5, 1.0])
     for run in p.runs(OUT):
-        told = make_config(p.of_run(run, {})).teacher
+        settings = make_config(p.of_run(run, {})).teacher
         if run.row != "small":
-            assert told.run == ""
+            assert settings.run == ""
             continue
         (taught_by,) = [
             r for r in p.runs(OUT) if (r.row, r.seed, r.proportion) == ("big", run.seed, run.proportion)
         ]
-        assert told.run == str(taught_by.path)
+        assert settings.run == str(taught_by.path)
         assert p.runs(OUT).index(taught_by) < p.runs(OUT).index(run)
-        assert told.features == (0.0 if isinstance(teacher, str) else 0.5)
+        assert settings.features == (0.0 if isinstance(teacher, str) else 0.5)
 
 
 def test_a_run_of_ones_own_stays() -> None:
@@ -47,10 +47,10 @@ def test_only_a_row_above_can_teach(named: str) -> None:
     p = plan(f"row:{named}")
     with pytest.raises(LabelwiseError) as error:
         p.of_run(p.runs(OUT)[1], {})
-    told = (
+    message = (
         f"teacher.run=row:{named} of row 'small'; expected row:NAME of a row above it: big; correct the plan"
     )
-    assert str(error.value) == told
+    assert str(error.value) == message
 
 
 def test_the_recipe_of_distillation() -> None:

@@ -1,4 +1,4 @@
-"""Paired draws of the test images: exact, paired, and judged against the spread over seeds."""
+"""Paired resamples of the test images: exact, paired, and compared with the deviation over seeds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation import StoredScores
 from labelwise.experiments.significance import (
     Difference,
+    bootstrap_counts,
+    bootstrap_map,
     differences,
-    draw,
-    drawn_map,
     table,
 )
 from labelwise.metrics import functional as F
-from labelwise.metrics.bootstrap import drawn_average_precision
+from labelwise.metrics.bootstrap import bootstrap_average_precision
 
 
 def scores(seed: int, skill: float = 1.0, images: int = 40, unknown: float = 0.2) -> StoredScores:
@@ -43,73 +43,73 @@ def repeated(counts: np.ndarray) -> np.ndarray:
 
 
 def test_a_draw_is_as_many_images_with_replacement() -> None:
-    counts = draw(50, number=400, seed=3)
+    counts = bootstrap_counts(50, number=400, seed=3)
     assert counts.shape == (50, 400)
     assert (counts.sum(0) == 50).all()
-    assert np.array_equal(counts, draw(50, number=400, seed=3))
-    assert not np.array_equal(counts, draw(50, number=400, seed=4))
+    assert np.array_equal(counts, bootstrap_counts(50, number=400, seed=3))
+    assert not np.array_equal(counts, bootstrap_counts(50, number=400, seed=4))
     assert (counts == 0).mean() == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)
 
 
-def test_average_precision_of_a_draw_is_that_of_the_repeated_images() -> None:
+def test_average_precision_of_a_resample_is_that_of_the_repeated_images() -> None:
     rng = np.random.default_rng(0)
     for images in (1, 7, 60):
         z, positive = rng.normal(size=images).round(1), rng.random(images) < 0.3
-        counts = draw(images, number=200, seed=images)
-        found = drawn_average_precision(z, positive, counts)
+        counts = bootstrap_counts(images, number=200, seed=images)
+        values = bootstrap_average_precision(z, positive, counts)
         for r in range(200):
             i = repeated(counts[:, r])
             expected = F.average_precision(z[i, None], positive[i, None].astype(int))[0]
-            assert found[r] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+            assert values[r] == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
-def test_map_of_a_draw_leaves_out_unknown_cells_and_labels_without_positives() -> None:
-    s, counts = scores(0), draw(40, number=150)
-    found = drawn_map(s, counts)
+def test_map_of_a_resample_leaves_out_unknown_cells_and_labels_without_positives() -> None:
+    s, counts = scores(0), bootstrap_counts(40, number=150)
+    maps = bootstrap_map(s, counts)
     for r in range(150):
         i = repeated(counts[:, r])
-        assert found[r] == pytest.approx(F.mean_average_precision(s.logits[i], s.values[i], s.known[i]))
+        assert maps[r] == pytest.approx(F.mean_average_precision(s.logits[i], s.values[i], s.known[i]))
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict:
     """Rows `good` and `poor` at two proportions with three seeds each, and `once` with a single run."""
     skills = {"good": 3.0, "poor": 0.0}
-    found: dict = {row: {} for row in skills}
+    paths: dict = {row: {} for row in skills}
     for k, (row, skill) in enumerate(skills.items()):
         for share in (0.5, 1.0):
             for seed in range(3):
                 s = scores(100 * k + 10 * int(2 * share) + seed, skill * share)
-                found[row][share, seed] = stored(tmp_path / f"{row}-{share}-{seed}.npz", s)
-    found["once"] = {(1.0, 0): stored(tmp_path / "once.npz", scores(5, 3.0))}
-    return found
+                paths[row][share, seed] = stored(tmp_path / f"{row}-{share}-{seed}.npz", s)
+    paths["once"] = {(1.0, 0): stored(tmp_path / "once.npz", scores(5, 3.0))}
+    return paths
 
 
 def test_differences_are_paired_over_seeds_and_images(files: dict) -> None:
-    found = {(d.row, d.proportion): d for d in differences(files, "poor", number=300)}
-    assert set(found) == {("good", 0.5), ("good", 1.0), ("good", None), ("once", 1.0)}
+    by_cell = {(d.row, d.proportion): d for d in differences(files, "poor", number=300)}
+    assert set(by_cell) == {("good", 0.5), ("good", 1.0), ("good", None), ("once", 1.0)}
     maps = {}
     for row in ("good", "poor"):
         for cell, path in files[row].items():
             s = StoredScores.read(path)
             maps[row, cell] = F.mean_average_precision(s.logits, s.values, s.known)
     gaps = [maps["good", (0.5, seed)] - maps["poor", (0.5, seed)] for seed in range(3)]
-    d = found["good", 0.5]
+    d = by_cell["good", 0.5]
     assert d.mean == pytest.approx(statistics.fmean(gaps))
     assert d.sd == pytest.approx(statistics.stdev(gaps))
-    counts = draw(40, 300)
+    counts = bootstrap_counts(40, 300)
     per_seed = [
-        drawn_map(StoredScores.read(files["good"][0.5, s]), counts)
-        - drawn_map(StoredScores.read(files["poor"][0.5, s]), counts)
+        bootstrap_map(StoredScores.read(files["good"][0.5, s]), counts)
+        - bootstrap_map(StoredScores.read(files["poor"][0.5, s]), counts)
         for s in range(3)
     ]
     assert (d.low, d.high) == pytest.approx(tuple(np.quantile(np.mean(per_seed, 0), (0.025, 0.975))))
-    both = found["good", None]
-    assert both.mean == pytest.approx((d.mean + found["good", 1.0].mean) / 2)
+    both = by_cell["good", None]
+    assert both.mean == pytest.approx((d.mean + by_cell["good", 1.0].mean) / 2)
     assert both.seeds == 3
-    assert found["good", 1.0].verdict == "higher"
-    assert found["once", 1.0].sd is None
-    assert found["once", 1.0].verdict == "higher, 1 seed"
+    assert by_cell["good", 1.0].verdict == "higher"
+    assert by_cell["once", 1.0].sd is None
+    assert by_cell["once", 1.0].verdict == "higher, 1 seed"
 
 
 def test_a_row_against_its_own_copy_differs_by_nothing(files: dict) -> None:
@@ -181,5 +181,5 @@ def test_draws_without_any_positive_leave_no_hole() -> None:
     s = StoredScores(
         np.array(["a", "b"]), np.zeros((2, 1), np.float32), np.array([[1], [0]]), np.ones((2, 1), bool)
     )
-    assert np.isnan(drawn_map(s, np.array([[0], [2]], np.int32))).all()
-    assert math.isnan(drawn_average_precision(np.zeros(2), np.zeros(2, bool), draw(2, 1))[0])
+    assert np.isnan(bootstrap_map(s, np.array([[0], [2]], np.int32))).all()
+    assert math.isnan(bootstrap_average_precision(np.zeros(2), np.zeros(2, bool), bootstrap_counts(2, 1))[0])

@@ -1,4 +1,4 @@
-"""Exports that are made once, for all processes of the tests: the graphs of all models, and those of a finished run."""
+"""Exports made once for all processes of the tests: the graphs of all models, and those of a finished run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import tiny_runs
 
 
-def _once(base: Path, name: str, *words: Path) -> Path:
-    """The folder that everything.py makes in a process of its own, by whoever asks first."""
+def _once(base: Path, name: str, *arguments: Path) -> Path:
+    """The folder that everything.py writes in a separate process, started by the first caller."""
     out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with out.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -20,7 +20,7 @@ def _once(base: Path, name: str, *words: Path) -> Path:
             part = out.with_suffix(".part")
             part.mkdir()
             script = Path(__file__).with_name("everything.py")
-            done = tiny_runs.forked(part, *words, script=script)
+            done = tiny_runs.forked(part, *arguments, script=script)
             assert done.code == 0, done.err[-3000:]
             part.rename(out)
     return out
@@ -34,5 +34,5 @@ def graphs(base: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def exports(base: Path, run_folder: Path) -> Path:
-    """The finished run as `run-onnx` and `run-torch`, and two of other views."""
+    """The finished run as `run-onnx` and `run-torch`, and two with other views."""
     return _once(base, "exports", run_folder)

@@ -41,21 +41,21 @@ MEANT_FOR_TIMM = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cac
 
 @register_model
 def tiny_export_swin(**options: Any) -> SwinTransformer:
-    """A shifted-window transformer small enough for a test: its map has channels last."""
+    """A shifted-window transformer small enough for a test; its map has channels last."""
     small = {"patch_size": 4, "window_size": 4, "embed_dim": 8, "depths": (1, 2), "num_heads": (1, 2)}
     return SwinTransformer(**small, **{k: v for k, v in options.items() if k not in MEANT_FOR_TIMM})
 
 
 @register_model
 def tiny_export_vit(**options: Any) -> VisionTransformer:
-    """timm's `test_vit` of two blocks in place of six, which are written alike."""
+    """timm's `test_vit` with two blocks instead of six equal ones."""
     small = {"patch_size": 16, "embed_dim": 64, "depth": 2, "num_heads": 2, "mlp_ratio": 3}
     given = {k: v for k, v in options.items() if k not in MEANT_FOR_TIMM}
     return VisionTransformer(**small, dynamic_img_size=True, **given)
 
 
 class Patches(nn.Module):
-    """The least backbone: one convolution."""
+    """The smallest backbone: one convolution."""
 
     out_channels, stride = 12, 16
 
@@ -69,17 +69,17 @@ class Patches(nn.Module):
 
 
 def every_model() -> dict[str, LabelModel]:
-    """Each method on the least backbone, then one method on each family; weights away from their start."""
+    """Each method on the smallest backbone, then one method on each family; weights differ from their start."""
     torch.manual_seed(0)
-    found = {name: create_model(name, Patches(), NAMES) for name in list_methods()}
+    models = {name: create_model(name, Patches(), NAMES) for name in list_methods()}
     for family in FAMILIES:
-        found[family] = create_model("csra", family, NAMES, image_size=SIDE)
+        models[family] = create_model("csra", family, NAMES, image_size=SIDE)
     with torch.no_grad():
-        for model in found.values():
+        for model in models.values():
             for key, p in model.named_parameters():
                 if len(NAMES) in p.shape and not key.startswith("backbone."):
                     p.normal_()
-    return {name: model.eval() for name, model in found.items()}
+    return {name: model.eval() for name, model in models.items()}
 
 
 def pictures(count: int, seed: int = 0) -> Tensor:
@@ -89,7 +89,7 @@ def pictures(count: int, seed: int = 0) -> Tensor:
 
 
 def write(model: LabelModel, folder: Path, kinds: tuple[str, ...]) -> None:
-    """The graphs of a model, with its answers to batches of one, three and four; or why there are none."""
+    """The graphs of a model, with its outputs for batches of one, three and four; or the reason for their absence."""
     folder.mkdir()
     exported = program(model, (SIDE, SIDE), maps=True)
     for kind in kinds:
@@ -98,7 +98,7 @@ def write(model: LabelModel, folder: Path, kinds: tuple[str, ...]) -> None:
 
 
 def write_answers(model: LabelModel, folder: Path) -> None:
-    """The answers of a model to batches of one, three and four."""
+    """The outputs of a model for batches of one, three and four."""
     for n in (1, 3, 4):
         with torch.no_grad():
             output = model(pictures(n, seed=n), want_maps=True)
@@ -106,7 +106,7 @@ def write_answers(model: LabelModel, folder: Path) -> None:
 
 
 def _save_once() -> None:
-    """A program that was written as ONNX is copied where it is asked for again: OpenVINO's is made by way of it."""
+    """Copies an ONNX file that was already written, since the OpenVINO export goes through ONNX too."""
     honest = graph.save_onnx
     last: list[tuple[Any, Path]] = []
 
@@ -121,7 +121,7 @@ def _save_once() -> None:
 
 
 def parts(model: LabelModel) -> str:
-    """What a model is made of: its modules with their plain settings, and the shapes of its weights."""
+    """The structure of a model: its modules with their plain settings, and the shapes of its weights."""
     plain = (bool, int, float, str, tuple, type(None))
     modules = [
         (name, type(m), {k: v for k, v in vars(m).items() if isinstance(v, plain)})
@@ -131,7 +131,7 @@ def parts(model: LabelModel) -> str:
 
 
 def write_models(out: Path) -> None:
-    """Every model; methods that learn the same network in other ways have one graph, with the weights of the first."""
+    """Exports every model; methods that train the same network share one graph, with the weights of the first."""
     _save_once()
     first: dict[str, tuple[LabelModel, Path]] = {}
     for name, model in every_model().items():
@@ -149,7 +149,7 @@ def write_models(out: Path) -> None:
 
 
 def write_run(out: Path, run: Path) -> None:
-    """A finished run as it is, and tuned by other views."""
+    """Exports a finished run, and the run tuned with other views."""
     export_run(run, out / "run-onnx", "onnx", images=10, tagger=True)
     export_run(run, out / "run-torch", "torch", images=4, maps=False)
     for word in ("flip", "multi-scale"):
@@ -159,7 +159,7 @@ def write_run(out: Path, run: Path) -> None:
 
 
 def main(out: Path, *run: Path) -> None:
-    """Write one of the two."""
+    """Writes one of the two."""
     torch.set_num_threads(1)
     # The exporter makes its table of operators anew for each model, a third of the time of these small ones.
     registry = _registration.ONNXRegistry

@@ -1,4 +1,4 @@
-"""One folder with all that an answer needs: whole, verified, readable by later versions."""
+"""The artefact folder: complete, verified, readable by later versions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def change(folder: Path, **entries: object) -> None:
-    """Change entries of artefact.json as a writer would, checksums included; `...` takes one out."""
+    """Changes entries of artefact.json with valid checksums; `...` removes one."""
     stored = json.loads((folder / "artefact.json").read_text()) | entries
     kept = {k: v for k, v in stored.items() if v is not ...}
     (folder / "artefact.json").write_text(json.dumps(kept))
@@ -60,14 +60,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"graph")
     written = Artefact(tmp_path, "onnx", "model.onnx", labels, prepared, decisions, True, {"a": 1})
     written.save()
-    found = Artefact.open(tmp_path)
-    assert (found.kind, found.file, found.labels, found.preprocessing, found.gives_maps, found.card) == (
+    opened = Artefact.open(tmp_path)
+    assert (opened.kind, opened.file, opened.labels, opened.preprocessing, opened.has_maps, opened.card) == (
         "onnx", "model.onnx", labels, prepared, True, {"a": 1}
     )  # fmt: skip
     for name in ("thresholds", "scale", "bias"):
-        assert np.array_equal(getattr(found.decisions, name), getattr(decisions, name))
-    assert (found.decisions.exclusive, found.decisions.top_k) == (((0, 1),), 1)
-    assert (found.preprocessing.transform().size, found.preprocessing.transform().resize) == (
+        assert np.array_equal(getattr(opened.decisions, name), getattr(decisions, name))
+    assert (opened.decisions.exclusive, opened.decisions.top_k) == (((0, 1),), 1)
+    assert (opened.preprocessing.transform().size, opened.preprocessing.transform().resize) == (
         (32, 48),
         "crop",
     )

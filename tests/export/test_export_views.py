@@ -18,7 +18,7 @@ from labelwise.export.tagger import write_tagger
 from labelwise.training import Run
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "onnx_plain.py"
-WORDS = {"flip": "flip", "multi-scale": "multi-scale=64"}
+VIEWS = {"flip": "flip", "multi-scale": "multi-scale=64"}
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ def photos(tmp_path: Path) -> list[str]:
     return [str(tmp_path / f"train{i}.jpg") for i in range(5)]
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("view", VIEWS)
 def test_the_graph_answers_by_the_same_views(
-    exports: Path, run_folder: Path, photos: list[str], word: str
+    exports: Path, run_folder: Path, photos: list[str], view: str
 ) -> None:
-    run, export = lw.load(exports / f"tuned-{word}"), lw.load(exports / f"run-{word}")
+    run, export = lw.load(exports / f"tuned-{view}"), lw.load(exports / f"run-{view}")
     one_view = lw.load(run_folder)
     answers = [list(p.predict(photos, maps=True)) for p in (run, export, one_view)]
     for ours, theirs, other in zip(*answers, strict=True):
@@ -43,13 +43,13 @@ def test_the_graph_answers_by_the_same_views(
 
 
 def test_the_folder_says_which_views(exports: Path) -> None:
-    for word, told in WORDS.items():
-        artefact = Artefact.open(exports / f"run-{word}")
-        assert artefact.test_time == told
+    for view, test_time in VIEWS.items():
+        artefact = Artefact.open(exports / f"run-{view}")
+        assert artefact.test_time == test_time
         stored = json.loads((artefact.path / "artefact.json").read_text())
-        assert stored["test_time"] == told
-        assert stored["format_version"] == (3 if word == "multi-scale" else 1)
-        assert stored["preprocessing"].get("larger") == ([64, 64] if word == "multi-scale" else None)
+        assert stored["test_time"] == test_time
+        assert stored["format_version"] == (3 if view == "multi-scale" else 1)
+        assert stored["preprocessing"].get("larger") == ([64, 64] if view == "multi-scale" else None)
     assert Artefact.open(exports / "run-onnx").test_time == "none"
 
 
@@ -74,12 +74,12 @@ def test_the_tagger_layout_refuses_two_sizes(exports: Path, tmp_path: Path) -> N
         write_tagger(Run.open(exports / "tuned-multi-scale"), tmp_path / "tagger", [])
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("view", VIEWS)
 def test_weights_for_the_hub_answer_by_them_too(
-    exports: Path, photos: list[str], tmp_path: Path, word: str
+    exports: Path, photos: list[str], tmp_path: Path, view: str
 ) -> None:
-    lw.HubModel.from_run(exports / f"tuned-{word}").save_pretrained(tmp_path / "hub")
-    assert Artefact.open(tmp_path / "hub").test_time == WORDS[word]
-    ours = lw.load(exports / f"tuned-{word}").predict(photos)
+    lw.HubModel.from_run(exports / f"tuned-{view}").save_pretrained(tmp_path / "hub")
+    assert Artefact.open(tmp_path / "hub").test_time == VIEWS[view]
+    ours = lw.load(exports / f"tuned-{view}").predict(photos)
     for own, theirs in zip(ours, lw.load(tmp_path / "hub").predict(photos), strict=True):
         assert theirs.scores == pytest.approx(own.scores, abs=1e-6)

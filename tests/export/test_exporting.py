@@ -36,7 +36,7 @@ def exported(exports: Path) -> Artefact:
 
 
 class Copied:
-    """In place of tracing and conversion: the graph that another process made of the same run."""
+    """Replaces tracing and conversion by the graph that another process wrote of the same run."""
 
     def __init__(self, exports: Path, patch: pytest.MonkeyPatch) -> None:
         self._from = exports / "run-torch"
@@ -98,7 +98,7 @@ def test_a_plain_script_gives_the_same_answers(
         assert line == pytest.approx({name: answer.scores[name] for name in answer.selected}, abs=ANSWERS)
 
 
-def test_an_export_selects_no_label_that_nothing_taught(
+def test_an_export_selects_no_label_without_positives(
     exported: Artefact,
     photos: list[str],
     tmp_path: Path,
@@ -169,8 +169,8 @@ def test_the_tagger_layout(exported: Artefact, run_folder: Path, photos: list[st
     (answer,) = predictor.predict(photos[:1])
     image = predictor.transform(lw.data.decode_image(photos[0], shrink_to=32)).numpy()[None]
     (prediction,) = session.run(["prediction"], {"input": image.astype(np.float32) / 255})
-    found = dict(zip(predictor.labels.names, prediction[0].tolist(), strict=True))
-    assert found == pytest.approx(answer.scores, abs=1e-5)
+    scores = dict(zip(predictor.labels.names, prediction[0].tolist(), strict=True))
+    assert scores == pytest.approx(answer.scores, abs=1e-5)
 
 
 def test_the_command(
@@ -178,20 +178,20 @@ def test_the_command(
 ) -> None:
     Copied(exports, monkeypatch)
     out = tmp_path / "pt2"
-    words = ("export", run_folder, "--format", "torch", "--no-maps", "--images", "4")
-    told = tiny_runs.command(*words, "--out", out, "--json")
-    assert told.code == 0, told.err
-    found = json.loads(told.out)
-    assert (found["kind"], found["parity"]["images"]) == ("torch", 4)
+    arguments = ("export", run_folder, "--format", "torch", "--no-maps", "--images", "4")
+    outcome = tiny_runs.command(*arguments, "--out", out, "--json")
+    assert outcome.code == 0, outcome.err
+    card = json.loads(outcome.out)
+    assert (card["kind"], card["parity"]["images"]) == ("torch", 4)
     assert sorted(p.name for p in out.iterdir()) == ["artefact.json", "checksums.json", "model.pt2"]
-    plain = tiny_runs.command(*words, "--out", tmp_path / "again").out
+    plain = tiny_runs.command(*arguments, "--out", tmp_path / "again").out
     assert "torch; compared with the run on 4 images: largest difference of a probability" in plain
     lines = [json.loads(x) for x in tiny_runs.command("predict", out, *photos, "--json").out.splitlines()]
     for line, answer in zip(lines, lw.load(run_folder).predict(photos), strict=True):
         scores = {label["name"]: label["score"] for label in line["labels"]}
         assert scores == pytest.approx(answer.scores, abs=1e-5)
-    told = tiny_runs.command("predict", out, photos[0], "--maps", tmp_path / "maps")
-    assert "without evidence maps" in told.told
+    outcome = tiny_runs.command("predict", out, photos[0], "--maps", tmp_path / "maps")
+    assert "without evidence maps" in outcome.told
 
 
 def test_other_answers_are_refused_and_leave_nothing(
@@ -202,7 +202,7 @@ def test_other_answers_are_refused_and_leave_nothing(
     real = exporting.open_engine
 
     class Spoilt:
-        name, gives_maps = "the graph", False
+        name, has_maps = "the graph", False
 
         def __init__(self, artefact: Artefact) -> None:
             self._engine = real(artefact)
@@ -213,7 +213,7 @@ def test_other_answers_are_refused_and_leave_nothing(
             return logits, None
 
     monkeypatch.setattr(exporting, "open_engine", Spoilt)
-    with pytest.raises(LabelwiseError, match=r"the graph gives 3 = .* for row \d+, where the run gives"):
+    with pytest.raises(LabelwiseError, match=r"the graph returns 3 = .* for row \d+, where the run returns"):
         export_run(run_folder, tmp_path / "out", "torch", images=4, maps=False)
     assert list(tmp_path.iterdir()) == []
 
@@ -225,14 +225,14 @@ def test_auto_keeps_the_fastest(
     times = iter([0.3, 0.1, 0.2])
     monkeypatch.setattr(exporting, "FILES", {"torch": "model.pt2"})
     monkeypatch.setattr("labelwise.export.engines.seconds_per_image", lambda *_: next(times))
-    found = export_run(run_folder, tmp_path / "out", "auto", images=2, maps=False)
-    assert (found.artefact.kind, list(found.seconds.values())) == ("torch", [0.3, 0.1])
-    assert found.artefact.card["seconds_per_image"] == found.seconds
+    export = export_run(run_folder, tmp_path / "out", "auto", images=2, maps=False)
+    assert (export.artefact.kind, list(export.seconds.values())) == ("torch", [0.3, 0.1])
+    assert export.artefact.card["seconds_per_image"] == export.seconds
     times = iter([0.3, 0.1])
     monkeypatch.setattr("labelwise.export.engines.seconds_per_image", lambda *_: next(times))
 
     class Named:
-        gives_maps = False
+        has_maps = False
 
         def __init__(self, name: str) -> None:
             self.name = name
@@ -245,18 +245,20 @@ def test_auto_keeps_the_fastest(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("options", "message"),
     [
         (("--format", "onnx", "--out", "{full}"), "full, which holds something; expected a new folder"),
         (("--data", "csv:{tmp}/none.csv", "--out", "{tmp}/x"), "no images to compare the export on"),
     ],
 )
-def test_what_cannot_be_is_told(run_folder: Path, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+def test_invalid_options_are_refused(
+    run_folder: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine.txt").write_text("keep")
-    given = [word.format(tmp=tmp_path, full=full) for word in words]
-    assert told in tiny_runs.command("export", run_folder, *given).told
+    given = [option.format(tmp=tmp_path, full=full) for option in options]
+    assert message in tiny_runs.command("export", run_folder, *given).told
     assert (full / "mine.txt").read_text() == "keep"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full"]
 
@@ -265,8 +267,8 @@ def test_a_missing_package_is_named(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    told = r"format onnx without the package onnx; expected .*; run: pip install 'labelwise\[onnx\]'"
-    with pytest.raises(LabelwiseError, match=told):
+    message = r"format onnx without the package onnx; expected .*; run: pip install 'labelwise\[onnx\]'"
+    with pytest.raises(LabelwiseError, match=message):
         export_run(run_folder, tmp_path / "x", "onnx")
     with pytest.raises(LabelwiseError, match="format 'tflite'; expected onnx, openvino or torch"):
         export_run(run_folder, tmp_path / "x", "tflite")

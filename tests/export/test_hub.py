@@ -1,4 +1,4 @@
-"""Models as the hub knows them, against folders of this machine."""
+"""Models of the hub, with local folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def saved(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_config_says_what_the_hub_asks(saved: Path) -> None:
+def test_config_has_the_entries_of_the_hub(saved: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
     assert config["problem_type"] == "multi_label_classification"
     assert config["id2label"] == {str(j): str(j) for j in range(10)}
@@ -64,7 +64,7 @@ def test_a_saved_folder_is_loaded_and_knows_no_machine(saved: Path, run_folder: 
 def test_it_is_pushed_as_it_is_saved(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hub's client is asked to upload one folder; the network is not asked."""
+    """The hub's client is called to upload one folder, without a network."""
     from huggingface_hub import HfApi
 
     sent: dict[str, list[str]] = {}
@@ -88,20 +88,20 @@ def test_a_hub_id_is_fetched_once(saved: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("name", ["runs/mine/deeper", "me/not there", "../up"])
-def test_what_is_no_folder_and_no_id_is_told(name: str) -> None:
+def test_what_is_no_folder_and_no_id_is_refused(name: str) -> None:
     with pytest.raises(
         LabelwiseError, match=r"which is no folder; expected a run, an exported folder, or OWNER"
     ):
         lw.load(name)
 
 
-def test_a_hub_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(name: str, **_: object) -> str:
         raise ConnectionError("no route")
 
     monkeypatch.setattr(hub, "snapshot_download", unreachable)
-    told = r"me/scenes, which is no folder here and could not be fetched \(no route\); expected a run"
-    with pytest.raises(LabelwiseError, match=told):
+    message = r"me/scenes, which is no folder here and could not be fetched \(no route\); expected a run"
+    with pytest.raises(LabelwiseError, match=message):
         lw.load("me/scenes")
 
 

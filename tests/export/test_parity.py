@@ -1,4 +1,4 @@
-"""The comparison of an export with its run: what passes, what is refused, and what it says."""
+"""The comparison of an export with its run: passes, refusals and their messages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NAMES = ("cat", "dog")
 
 
 class Fixed:
-    """An engine that says what it was told to say."""
+    """An engine with fixed outputs."""
 
     def __init__(self, logits: list[list[float]], maps: np.ndarray | None = None) -> None:
-        self.name, self.gives_maps = "the copy", maps is not None
+        self.name, self.has_maps = "the copy", maps is not None
         self._logits, self._maps = np.array(logits, np.float32), maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
@@ -34,43 +34,43 @@ def run(ours: Fixed, theirs: Fixed, how: Decisions | None = None):
     return compare(ours, theirs, [batch], how or decisions(0.5, 0.5), NAMES)
 
 
-def test_the_largest_difference_is_told() -> None:
-    found = run(Fixed([[2.0, -1], [0.5, 3]]), Fixed([[2.0, -1.0001], [0.5, 3]]))
+def test_the_largest_difference_is_reported() -> None:
+    parity = run(Fixed([[2.0, -1], [0.5, 3]]), Fixed([[2.0, -1.0001], [0.5, 3]]))
     p = 1 / (1 + np.exp(-np.float64(np.array([-1, -1.0001], np.float32))))
-    assert found.probability == pytest.approx(p[0] - p[1], rel=1e-9)
-    assert (found.images, found.on_the_line, found.maps) == (2, 0, None)
-    assert str(found) == "2 images: largest difference of a probability 2.0e-05, decisions identical"
+    assert parity.probability == pytest.approx(p[0] - p[1], rel=1e-9)
+    assert (parity.images, parity.on_the_line, parity.maps) == (2, 0, None)
+    assert str(parity) == "2 images: largest difference of a probability 2.0e-05, decisions identical"
 
 
 def test_a_difference_too_large_is_refused_saying_where() -> None:
-    told = (
-        r"the copy gives dog = 0.2679\d+ for a.jpg, where the run gives 0.2689\d+ at a threshold of "
+    message = (
+        r"the copy returns dog = 0.2679\d+ for a.jpg, where the run returns 0.2689\d+ at a threshold of "
         r"0.50000000; expected probabilities within 0.0001 and the same decisions; .*nothing was written"
     )
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         run(Fixed([[2.0, -1], [0.5, 3]]), Fixed([[2.0, -1.005], [0.5, 3.0001]]))
 
 
 def test_what_is_no_number_is_refused() -> None:
-    with pytest.raises(LabelwiseError, match=r"gives cat = nan for b.jpg"):
+    with pytest.raises(LabelwiseError, match=r"returns cat = nan for b.jpg"):
         run(Fixed([[0.0, 0], [0, 0]]), Fixed([[0.0, 0], [float("nan"), 0]]))
-    with pytest.raises(LabelwiseError, match=r"gives logits of shape \[2, 1\] for \[2, 2\]"):
+    with pytest.raises(LabelwiseError, match=r"returns logits of shape \[2, 1\] for \[2, 2\]"):
         run(Fixed([[0.0, 0], [0, 0]]), Fixed([[0.0], [0]]))
 
 
 def test_another_decision_is_refused_however_near_the_probabilities() -> None:
     ours, theirs = Fixed([[1e-4, 3], [1, 1]]), Fixed([[-1e-4, 3], [1, 1]])
     with pytest.raises(
-        LabelwiseError, match=r"gives cat = 0.49997\d+ for a.jpg, .* 0.50002\d+ at .*0.50000000"
+        LabelwiseError, match=r"returns cat = 0.49997\d+ for a.jpg, .* 0.50002\d+ at .*0.50000000"
     ):
         run(ours, theirs)
 
 
-def test_a_decision_on_the_very_line_is_told_and_passes() -> None:
-    found = run(Fixed([[1e-7, 3], [1, 1]]), Fixed([[-1e-7, 3], [1, 1]]))
-    assert found.on_the_line == 1
-    assert str(found).endswith("decisions identical but for 1 within 1e-5 of a threshold")
-    assert found.to_json()["decisions_on_the_threshold"] == 1
+def test_a_decision_at_its_threshold_is_counted_and_passes() -> None:
+    parity = run(Fixed([[1e-7, 3], [1, 1]]), Fixed([[-1e-7, 3], [1, 1]]))
+    assert parity.on_the_line == 1
+    assert str(parity).endswith("decisions identical but for 1 within 1e-5 of a threshold")
+    assert parity.to_json()["decisions_on_the_threshold"] == 1
 
 
 def test_calibration_counts() -> None:
@@ -78,7 +78,7 @@ def test_calibration_counts() -> None:
     steep = Decisions(np.array([0.5, 0.5]), np.array([100.0, 1]), np.zeros(2))
     ours, theirs = Fixed([[0.001, 0], [1, 1]]), Fixed([[0.0011, 0], [1, 1]])
     assert run(ours, theirs).probability < 1e-4
-    with pytest.raises(LabelwiseError, match="gives cat"):
+    with pytest.raises(LabelwiseError, match="returns cat"):
         run(ours, theirs, steep)
 
 
@@ -89,12 +89,12 @@ def test_maps_are_compared() -> None:
     z = [[2.0, -1], [0.5, 3]]
     assert run(Fixed(z, even), Fixed(z, other)).maps == pytest.approx(1e-4, rel=1e-3)
     other[:, :, 0, 0], other[:, :, 1, 1] = 0.5, 0
-    with pytest.raises(LabelwiseError, match=r"gives evidence maps at a mean distance of 0\.25"):
+    with pytest.raises(LabelwiseError, match=r"returns evidence maps at a mean distance of 0\.25"):
         run(Fixed(z, even), Fixed(z, other))
 
 
 def test_batches_keep_order_and_names() -> None:
     named = [(str(i), torch.full((3, 1, 1), i)) for i in range(5)]
-    found = list(batches_of(named, 2))
-    assert [ids for ids, _ in found] == [["0", "1"], ["2", "3"], ["4"]]
-    assert [batch[:, 0, 0, 0].tolist() for _, batch in found] == [[0, 1], [2, 3], [4]]
+    batches = list(batches_of(named, 2))
+    assert [ids for ids, _ in batches] == [["0", "1"], ["2", "3"], ["4"]]
+    assert [batch[:, 0, 0, 0].tolist() for _, batch in batches] == [[0, 1], [2, 3], [4]]

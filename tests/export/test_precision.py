@@ -1,4 +1,4 @@
-"""Fewer bits: what is quantised, what it is judged by, and what is refused."""
+"""Lower precisions: the quantised nodes, the comparison of mAP, and refusals."""
 
 from __future__ import annotations
 
@@ -119,16 +119,18 @@ def test_a_backbone_of_too_few_layers_is_refused(graph: Path, tmp_path: Path) ->
     for made in model.graph.node[:3]:  # the first of the convolutions is then no part of it
         del made.metadata_props[:]
     onnx.save(model, graph)
-    told = "a graph with too few weights in its backbone; expected four layers or more; give --precision fp32"
-    with pytest.raises(LabelwiseError, match=told):
+    message = (
+        "a graph with too few weights in its backbone; expected four layers or more; give --precision fp32"
+    )
+    with pytest.raises(LabelwiseError, match=message):
         precision.quantise(graph, tmp_path / "x.onnx", iter([pictures(1, 0)]))
 
 
 class Fixed:
-    """An engine that says what it was told to say, a few images at a time."""
+    """An engine with fixed outputs by image."""
 
     def __init__(self, logits: np.ndarray, maps: np.ndarray | None = None) -> None:
-        self.name, self.gives_maps, self._logits, self._maps = "the copy", maps is not None, logits, maps
+        self.name, self.has_maps, self._logits, self._maps = "the copy", maps is not None, logits, maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
         index = images[:, 0, 0, 0].numpy()
@@ -136,7 +138,7 @@ class Fixed:
 
 
 def labelled(n: int = 40) -> tuple[Dataset, np.ndarray]:
-    """Rows with some unknown cells, and logits that know something of them."""
+    """Rows with some unknown cells, and logits that correlate with them."""
     rng = np.random.default_rng(3)
     values = rng.integers(0, 2, (n, 3)).astype(np.uint8)
     known = rng.random((n, 3)) < 0.8
@@ -159,28 +161,28 @@ def test_the_figures_are_those_of_scikit_learn() -> None:
     rows, ours = labelled()
     seen = [i for i in range(len(rows)) if i not in (4, 17)]  # two that could not be read
     theirs = ours + np.float32(1e-3) * np.arange(3, dtype=np.float32)
-    found = measure_accuracy(Fixed(ours), Fixed(theirs), batched(seen), rows, plain())
+    accuracy = measure_accuracy(Fixed(ours), Fixed(theirs), batched(seen), rows, plain())
     y, k = rows.values[seen], rows.known[seen]
     ap = [average_precision_score(y[k[:, j], j], ours[seen][k[:, j], j]) for j in range(3)]
-    assert found.run == pytest.approx(np.mean(ap), abs=1e-9)
-    assert found.export == pytest.approx(found.run, abs=1e-12)  # a shift of a label keeps its ranks
+    assert accuracy.run == pytest.approx(np.mean(ap), abs=1e-9)
+    assert accuracy.export == pytest.approx(accuracy.run, abs=1e-12)  # a shift of a label keeps its ranks
     p, q = (1 / (1 + np.exp(-np.float64(z[seen]))) for z in (ours, theirs))
     t = np.array([0.5, 0.4, 0.6])
-    assert found.equal == ((p >= t) == (q >= t)).mean()
-    assert found.probability == pytest.approx(np.abs(p - q).max(), rel=1e-9)
-    assert (found.images, found.maps) == (38, None)
+    assert accuracy.equal == ((p >= t) == (q >= t)).mean()
+    assert accuracy.probability == pytest.approx(np.abs(p - q).max(), rel=1e-9)
+    assert (accuracy.images, accuracy.maps) == (38, None)
 
 
 def test_another_map_is_refused_with_figure_and_bar() -> None:
     rows, ours = labelled()
     theirs = ours.copy()
     theirs[:, 1] *= -1
-    told = (
+    message = (
         r"the copy on 40 images: mAP \d\d\.\d\d beside the run's \d\d\.\d\d, \d\d\.\d\d% of the decisions equal, "
         r"largest difference of a probability \d\.\de-01; expected mAP within 0\.1 point of the run's; "
         r"give --precision fp32; nothing was written"
     )
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         measure_accuracy(Fixed(ours), Fixed(theirs), batched(list(range(40))), rows, plain()).demand(
             "the copy"
         )
@@ -204,14 +206,16 @@ def test_what_is_no_number_is_refused() -> None:
         )
 
 
-def test_maps_are_told_and_labels_are_needed() -> None:
+def test_maps_are_reported_and_labels_are_required() -> None:
     rows, ours = labelled()
     even = np.full((40, 3, 2, 2), 0.25, np.float32)
     other = even.copy()
     other[:, :, 0, 0], other[:, :, 1, 1] = 0.35, 0.15
-    found = measure_accuracy(Fixed(ours, even), Fixed(ours, other), batched(list(range(40))), rows, plain())
-    assert found.maps == pytest.approx(0.1, rel=1e-5)
-    assert str(found).endswith(
+    accuracy = measure_accuracy(
+        Fixed(ours, even), Fixed(ours, other), batched(list(range(40))), rows, plain()
+    )
+    assert accuracy.maps == pytest.approx(0.1, rel=1e-5)
+    assert str(accuracy).endswith(
         "100.00% of the decisions equal, largest difference of a probability 0.0e+00, maps apart by 1.0e-01"
     )
     nothing = rows.with_known(np.zeros_like(rows.known))
@@ -222,19 +226,19 @@ def test_maps_are_told_and_labels_are_needed() -> None:
 
 
 def test_a_precision_is_judged_by_labels_with_both_states() -> None:
-    """Labels of 1 and blank have no mAP to keep: one is named, and where all are so, nothing is judged."""
+    """Labels with only positive and unknown cells have no mAP: one is listed, and if all are so, an error is raised."""
     rows, ours = labelled()
     blank = rows.known.copy()
     blank[:, 1] = rows.positive[:, 1]
-    found = measure_accuracy(
+    accuracy = measure_accuracy(
         Fixed(ours), Fixed(ours), batched(list(range(40))), rows.with_known(blank), plain()
     )
     lacking = {rows.labels.names[1]: "no known negative"}
-    assert found.to_json()["labels_without_AP"] == lacking
-    assert str(found).endswith(f"; left out of the mAP: {rows.labels.names[1]} (no known negative)")
+    assert accuracy.to_json()["labels_without_AP"] == lacking
+    assert str(accuracy).endswith(f"; left out of the mAP: {rows.labels.names[1]} (no known negative)")
     judged = [(rows.positive[k, j], ours[k, j]) for j in (0, 2) if (k := rows.known[:, j]).any()]
     expected = np.mean([average_precision_score(y, z) for y, z in judged])
-    assert found.run == pytest.approx(expected, abs=1e-9)
+    assert accuracy.run == pytest.approx(expected, abs=1e-9)
     with pytest.raises(LabelwiseError) as error:
         measure_accuracy(
             Fixed(ours), Fixed(ours), batched(list(range(40))), rows.with_known(rows.positive), plain()
@@ -246,7 +250,7 @@ def test_a_precision_is_judged_by_labels_with_both_states() -> None:
 
 @pytest.fixture
 def ready(exports: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The finished run's ONNX graph, made by another process, in place of tracing."""
+    """The finished run's ONNX graph, written by another process, instead of tracing."""
 
     def write(_: None, kind: str, folder: Path) -> str:
         if kind != "onnx":
@@ -259,12 +263,12 @@ def ready(exports: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def kept(source: Path, target: Path, images: object) -> None:
-    """In place of quantising: the same graph, whose mAP cannot differ."""
+    """Replaces quantisation by a copy of the graph, which has the same mAP."""
     shutil.copy(source, target)
 
 
 def dark(real: Callable) -> Callable:
-    """Quantising that saw black images alone."""
+    """Quantisation calibrated on black images only."""
     return lambda source, target, images: real(source, target, (torch.zeros_like(batch) for batch in images))
 
 
@@ -275,14 +279,14 @@ def test_int8_is_exported_and_answers(
         "labelwise.export.accuracy.BAR", 1.0
     )  # a network of random weights cannot hold the real one
     out = tmp_path / "int8"
-    told = tiny_runs.command("export", run_folder, "--out", out, "--precision", "int8", "--json")
-    assert told.code == 0, told.err
-    found = json.loads(told.out)
-    assert (found["kind"], found["precision"], found["parity"]["images"]) == ("onnx", "int8", 16)
-    assert found["parity"]["max_probability_difference"] > 1e-4  # more than an export in fp32 may
+    outcome = tiny_runs.command("export", run_folder, "--out", out, "--precision", "int8", "--json")
+    assert outcome.code == 0, outcome.err
+    card = json.loads(outcome.out)
+    assert (card["kind"], card["precision"], card["parity"]["images"]) == ("onnx", "int8", 16)
+    assert card["parity"]["max_probability_difference"] > 1e-4  # more than an export in fp32 may
     artefact = Artefact.open(out)
     assert artefact.precision == "int8"
-    assert artefact.card["parity"] == found["parity"]
+    assert artefact.card["parity"] == card["parity"]
     assert lw.load(out).engine.name.endswith("(cpu, int8)")
     assert any(n.op_type == "QuantizeLinear" for n in onnx.load(out / "model.onnx").graph.node)
     assert sorted(p.name for p in out.iterdir()) == ["artefact.json", "checksums.json", "model.onnx"]
@@ -292,34 +296,34 @@ def test_int8_that_loses_is_refused_and_leaves_nothing(
     run_folder: Path, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "quantise", dark(exporting.quantise))
-    told = tiny_runs.command("export", run_folder, "--out", tmp_path / "x", "--precision", "int8")
-    assert told.code == 2
-    assert "(cpu, int8) on 16 images: mAP" in told.told
-    assert "expected mAP within 0.1 point of the run's; give --precision fp32" in told.told
+    outcome = tiny_runs.command("export", run_folder, "--out", tmp_path / "x", "--precision", "int8")
+    assert outcome.code == 2
+    assert "(cpu, int8) on 16 images: mAP" in outcome.told
+    assert "expected mAP within 0.1 point of the run's; give --precision fp32" in outcome.told
     assert list(tmp_path.iterdir()) == []
 
 
 def test_auto_keeps_what_passes_and_says_what_did_not(
     run_folder: Path, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("export", run_folder, "--format", "auto", "--precision", "auto")
+    arguments = ("export", run_folder, "--format", "auto", "--precision", "auto")
     monkeypatch.setattr(exporting, "quantise", dark(exporting.quantise))
     monkeypatch.setattr(precision, "computes_bf16", lambda: False)
-    told = tiny_runs.command(*words, "--out", tmp_path / "a")
-    assert told.code == 0, told.err
-    lines = told.out.splitlines()
+    outcome = tiny_runs.command(*arguments, "--out", tmp_path / "a")
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
     assert [line.partition(":")[0] for line in lines if "refused" in line] == [
         "openvino in fp32", "torch in fp32", "openvino in bf16", "onnx in int8"
     ]  # fmt: skip
-    assert "bf16 on a processor that does not compute in it" in told.out
+    assert "bf16 on a processor that does not compute in it" in outcome.out
     assert "ms an image" in lines[0]
     assert Artefact.open(tmp_path / "a").precision == "fp32"
     monkeypatch.setattr(exporting, "quantise", kept)
     times = iter([0.3, 0.1, 0.2])
     monkeypatch.setattr("labelwise.export.engines.seconds_per_image", lambda *_: next(times))
-    found = export_run(run_folder, tmp_path / "b", "auto", precision="auto")
-    assert (found.artefact.precision, list(found.seconds.values())) == ("int8", [0.3, 0.1, 0.2])
-    assert "onnx in int8" not in found.refused
+    export = export_run(run_folder, tmp_path / "b", "auto", precision="auto")
+    assert (export.artefact.precision, list(export.seconds.values())) == ("int8", [0.3, 0.1, 0.2])
+    assert "onnx in int8" not in export.refused
 
 
 def test_calibrated_on_training_images(
@@ -341,7 +345,7 @@ def test_calibrated_on_training_images(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("options", "message"),
     [
         (
             ("--format", "torch", "--precision", "int8"),
@@ -350,17 +354,17 @@ def test_calibrated_on_training_images(
         (("--format", "onnx", "--precision", "bf16"), "bf16 as onnx; expected bf16 as openvino"),
         (
             ("--format", "openvino", "--precision", "bf16"),
-            "bf16 on a processor that does not compute in it; expected one of whose capabilities OpenVINO names BF16",
+            "bf16 on a processor that does not compute in it; expected a processor with the capability BF16",
         ),
     ],
 )
-def test_what_cannot_be_had_is_told(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str
+def test_unavailable_precisions_are_refused(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.setattr(precision, "computes_bf16", lambda: False)
-    found = tiny_runs.command("export", run_folder, *words, "--out", tmp_path / "x")
-    assert (found.code, list(tmp_path.iterdir())) == (2, [])
-    assert told in found.told
+    outcome = tiny_runs.command("export", run_folder, *options, "--out", tmp_path / "x")
+    assert (outcome.code, list(tmp_path.iterdir())) == (2, [])
+    assert message in outcome.told
 
 
 def test_a_precision_that_does_not_exist(run_folder: Path, tmp_path: Path) -> None:
@@ -394,8 +398,15 @@ os.kill(os.getpid(), signal.SIGUSR1)
 
 def test_signals_are_handled_after_several_engines(exports: Path) -> None:
     """With a stack for signals already set aside, as `faulthandler` does."""
-    words = [sys.executable, "-X", "faulthandler", "-c", SIGNALLED, str(exports / "run-onnx" / "model.onnx")]
-    done = subprocess.run(words, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-X",
+        "faulthandler",
+        "-c",
+        SIGNALLED,
+        str(exports / "run-onnx" / "model.onnx"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 

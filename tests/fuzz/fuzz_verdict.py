@@ -36,11 +36,11 @@ class Verdict:
 
     Args:
         end: "accepted", "refused" or "finding".
-        told: the refusal, or what is wrong.
+        message: the refusal, or what is wrong.
     """
 
     end: str
-    told: str = ""
+    message: str = ""
 
 
 def judge(call: Callable[[], Any]) -> Verdict:
@@ -51,10 +51,10 @@ def judge(call: Callable[[], Any]) -> Verdict:
             warnings.simplefilter("ignore")
             call()
     except LabelwiseError as error:
-        told = str(error)
-        odd = not told.isprintable() or len(told) > LONGEST_LINE or "; expected " not in told
-        found = Verdict("finding", f"a refusal that is no plain line: {told[:300]!r}") if odd else None
-        verdict = found or Verdict("refused", told)
+        message = str(error)
+        odd = not message.isprintable() or len(message) > LONGEST_LINE or "; expected " not in message
+        finding = Verdict("finding", f"a refusal that is no plain line: {message[:300]!r}") if odd else None
+        verdict = finding or Verdict("refused", message)
     except Hang:
         return Verdict("finding", f"more than {SECONDS:g} s")
     except Exception as error:

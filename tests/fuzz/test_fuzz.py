@@ -68,7 +68,7 @@ def test_damaged_files_end_well(readers: dict[str, Target], name: str) -> None:
     def damaged(seed: bytes, number: int) -> None:
         data = mutated(seed, random.Random(number), target.seeds)
         verdict = judge(lambda: target.call(data))
-        assert verdict.end != "finding", f"{verdict.told}: {data[:200]!r}"
+        assert verdict.end != "finding", f"{verdict.message}: {data[:200]!r}"
 
     damaged()
 
@@ -92,29 +92,29 @@ def _raise(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: _raise(KeyError("a")), "KeyError: 'a'"),
         (lambda: _raise(Lost("2 rows became 1")), "Lost: 2 rows became 1"),
         (_sleep, "more than 2 s"),
     ],
 )
-def test_the_judge_sees_what_is_wrong(call: object, told: str) -> None:
+def test_the_judge_sees_what_is_wrong(call: object, message: str) -> None:
     verdict = judge(call)  # type: ignore[arg-type]
     assert verdict.end == "finding"
-    assert told in verdict.told
+    assert message in verdict.message
 
 
 def test_the_judge_sees_memory_that_grew(monkeypatch: pytest.MonkeyPatch) -> None:
     readings = iter([100.0, 601.0, 100.0, 599.0])
     monkeypatch.setattr("fuzz_verdict.peak_mib", lambda: next(readings))
-    assert judge(lambda: None).told == "501 MiB more memory"
+    assert judge(lambda: None).message == "501 MiB more memory"
     assert judge(lambda: None).end == "accepted"
 
 
 def test_the_judge_passes_a_refusal() -> None:
     verdict = judge(lambda: _raise(LabelwiseError("a\nb", "c", "d")))
-    assert (verdict.end, verdict.told) == ("refused", "a\\nb; expected c; d")
+    assert (verdict.end, verdict.message) == ("refused", "a\\nb; expected c; d")
 
 
 def test_mutations_change_and_repeat_themselves() -> None:

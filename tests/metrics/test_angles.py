@@ -94,17 +94,17 @@ def test_report():
     report = AngleReport()
     report.update(features[:1], weight, bias, values[:1], known[:1])
     report.update(features[1:], weight, bias, values[1:], known[1:])
-    found = report.compute()
-    assert found["by_count"]["3"]["mean"] == pytest.approx(54.7356, abs=1e-3)
-    assert found["by_count"]["3"]["orthonormal"] == pytest.approx(54.7356, abs=1e-3)
-    assert found["by_count"]["3"]["gram"] == pytest.approx(54.7356, abs=1e-3)
-    assert found["by_count"]["1"] == {"images": 2, "cells": 2, "mean": 0.0, "orthonormal": 0.0, "gram": 0.0}
-    assert found["by_count"]["5+"]["images"] == 0
-    assert found["by_count"]["5+"]["mean"] is None
-    assert found["positive"][2] == pytest.approx([54.7356] * 3, abs=1e-3)
-    assert found["negative"][0] is None  # its only negative is unknown
-    assert found["negative"][2] == [90.0, 90.0, 90.0]
-    assert found["margin"] == pytest.approx((3 * (90 - 54.7356) + 90 + 90) / 5, abs=1e-3)
+    metrics = report.compute()
+    assert metrics["by_count"]["3"]["mean"] == pytest.approx(54.7356, abs=1e-3)
+    assert metrics["by_count"]["3"]["orthonormal"] == pytest.approx(54.7356, abs=1e-3)
+    assert metrics["by_count"]["3"]["gram"] == pytest.approx(54.7356, abs=1e-3)
+    assert metrics["by_count"]["1"] == {"images": 2, "cells": 2, "mean": 0.0, "orthonormal": 0.0, "gram": 0.0}
+    assert metrics["by_count"]["5+"]["images"] == 0
+    assert metrics["by_count"]["5+"]["mean"] is None
+    assert metrics["positive"][2] == pytest.approx([54.7356] * 3, abs=1e-3)
+    assert metrics["negative"][0] is None  # its only negative is unknown
+    assert metrics["negative"][2] == [90.0, 90.0, 90.0]
+    assert metrics["margin"] == pytest.approx((3 * (90 - 54.7356) + 90 + 90) / 5, abs=1e-3)
 
 
 def test_report_by_loop_on_random_data():
@@ -112,12 +112,14 @@ def test_report_by_loop_on_random_data():
     values, known = (torch.rand(40, 6) < 0.6).float(), torch.rand(40, 6) < 0.9
     report = AngleReport()
     report.update(features.requires_grad_(), weight, bias, values, known)
-    found = report.compute()
+    metrics = report.compute()
     angles, positive = F.label_angles(features, weight).detach().numpy(), ((values > 0) & known).numpy()
     for name, rows in (("2", positive.sum(1) == 2), ("5+", positive.sum(1) >= 5)):
-        assert found["by_count"][name]["mean"] == pytest.approx(angles[rows][positive[rows]].mean(), abs=1e-3)
-        assert found["by_count"][name]["cells"] == positive[rows].sum()
-    assert found["positive"][1] == pytest.approx(
+        assert metrics["by_count"][name]["mean"] == pytest.approx(
+            angles[rows][positive[rows]].mean(), abs=1e-3
+        )
+        assert metrics["by_count"][name]["cells"] == positive[rows].sum()
+    assert metrics["positive"][1] == pytest.approx(
         np.quantile(angles[positive[:, 1], 1], [0.25, 0.5, 0.75]), abs=1e-3
     )
 

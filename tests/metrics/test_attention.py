@@ -23,11 +23,11 @@ def some_maps(seeded: torch.Generator) -> torch.Tensor:
 
 def test_entropy_equals_a_loop(seeded: torch.Generator) -> None:
     maps = some_maps(seeded)
-    found = F.attention_entropy(maps)
+    entropy = F.attention_entropy(maps)
     for b in range(3):
         for j in range(4):
             places = maps[b, j].flatten().tolist()
-            assert found[b, j].item() == pytest.approx(-sum(p * math.log(p) for p in places) / math.log(10))
+            assert entropy[b, j].item() == pytest.approx(-sum(p * math.log(p) for p in places) / math.log(10))
 
 
 def test_entropy_at_its_ends() -> None:
@@ -70,17 +70,17 @@ def test_reports_are_means_over_true_labels_and_join(seeded: torch.Generator) ->
     whole.update(maps, present)
     parts[0].update(maps[:1], present[:1])
     parts[1].update(maps[1:], present[1:])
-    found, joined = whole.compute(), AttentionReport.joined(parts).compute()
-    assert found == pytest.approx(joined)
-    assert found["entropy"] == pytest.approx(F.attention_entropy(maps)[present].mean().item())
-    assert found["overlap"] == pytest.approx(F.attention_overlap(maps, present).mean().item())
-    assert found["maps"] == present.sum()
+    metrics, joined = whole.compute(), AttentionReport.joined(parts).compute()
+    assert metrics == pytest.approx(joined)
+    assert metrics["entropy"] == pytest.approx(F.attention_entropy(maps)[present].mean().item())
+    assert metrics["overlap"] == pytest.approx(F.attention_overlap(maps, present).mean().item())
+    assert metrics["maps"] == present.sum()
 
 
-def test_nothing_seen_is_no_figure() -> None:
+def test_a_metric_without_samples_is_nan() -> None:
     report = AttentionReport()
     report.update(torch.full((2, 3, 2, 2), 0.25), torch.eye(3, dtype=torch.bool)[:2])
-    found = report.compute()
-    assert found["entropy"] == 1
-    assert math.isnan(found["overlap"])
+    metrics = report.compute()
+    assert metrics["entropy"] == 1
+    assert math.isnan(metrics["overlap"])
     assert math.isnan(AttentionReport().compute()["entropy"])

@@ -14,15 +14,15 @@ def slow(scores, targets, known, threshold, f1) -> dict[str, float]:
     images, labels = scores.shape
     rates = []
     for j in range(labels):
-        rows = [i for i in range(images) if known[i, j]]
-        if not rows:
+        known_rows = [i for i in range(images) if known[i, j]]
+        if not known_rows:
             continue
-        yes = [i for i in rows if targets[i, j]]
-        no = [i for i in rows if not targets[i, j]]
+        yes = [i for i in known_rows if targets[i, j]]
+        no = [i for i in known_rows if not targets[i, j]]
         tpr = sum(scores[i, j] > threshold for i in yes) / len(yes) if yes else 0.0
         tnr = sum(scores[i, j] <= threshold for i in no) / len(no) if no else 0.0
         rates.append((tpr + tnr) / 2)
-    found = []
+    per_image = []
     for i in range(images):
         columns = [j for j in range(labels) if known[i, j]]
         if not columns:
@@ -33,8 +33,8 @@ def slow(scores, targets, known, threshold, f1) -> dict[str, float]:
         precision = len(y & q) / len(q) if q else 0.0
         recall = len(y & q) / len(y) if y else 0.0
         both = precision + recall
-        found.append((accuracy, precision, recall, 2 * precision * recall / both if both else 0.0))
-    accuracy, precision, recall, instance = np.mean(found, axis=0)
+        per_image.append((accuracy, precision, recall, 2 * precision * recall / both if both else 0.0))
+    accuracy, precision, recall, instance = np.mean(per_image, axis=0)
     means = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     values = (np.mean(rates), accuracy, precision, recall, means if f1 == "of-means" else instance)
     return dict(zip(("mA", "accuracy", "precision", "recall", "F1"), map(float, values), strict=True))
@@ -89,8 +89,8 @@ def test_one_sided_labels_are_named_and_count_half():
 
 
 def test_nothing_known():
-    found = F.attribute_metrics(np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((2, 2), bool))
-    assert all(np.isnan(value) for value in found.values())
+    metrics = F.attribute_metrics(np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((2, 2), bool))
+    assert all(np.isnan(value) for value in metrics.values())
 
 
 def test_error():

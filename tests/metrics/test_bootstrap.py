@@ -1,4 +1,4 @@
-"""Draws of images: figures under a draw are those of the images repeated as often as drawn."""
+"""Bootstrap: metrics of a resample are those of the images repeated by their counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from labelwise.metrics import functional as F
-from labelwise.metrics.bootstrap import draw, drawn_macro_f1, drawn_map, interval
+from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_macro_f1, bootstrap_map, interval
 
 
 def case(seed: int = 0, images: int = 40, labels: int = 3):
@@ -19,8 +19,8 @@ def case(seed: int = 0, images: int = 40, labels: int = 3):
 
 def test_figures_are_those_of_repeated_images():
     z, y, known = case()
-    counts = draw(40, number=7, seed=3)
-    means, macro = drawn_map(z, y, known, counts), drawn_macro_f1(z >= 0, y, known, counts)
+    counts = bootstrap_counts(40, number=7, seed=3)
+    means, macro = bootstrap_map(z, y, known, counts), bootstrap_macro_f1(z >= 0, y, known, counts)
     for r in range(7):
         rows = np.repeat(np.arange(40), counts[:, r])
         assert means[r] == pytest.approx(F.mean_average_precision(z[rows], y[rows], known[rows]))
@@ -34,41 +34,43 @@ def test_figures_are_those_of_repeated_images():
 
 def test_a_draw_without_a_negative_leaves_the_label_out():
     z, y, known = case(1, images=6)
-    y[:, 0], y[0, 0] = 1, 0  # one negative, which a third of the draws lack
+    y[:, 0], y[0, 0] = 1, 0  # one negative, which a third of the resamples lack
     y[:, 1] = 1
     known[:] = True
-    counts = draw(6, number=40)
+    counts = bootstrap_counts(6, number=40)
     without = counts[0] == 0
     assert 5 < without.sum() < 35
-    means, macro = drawn_map(z, y, known, counts), drawn_macro_f1(z >= 0, y, known, counts)
+    means, macro = bootstrap_map(z, y, known, counts), bootstrap_macro_f1(z >= 0, y, known, counts)
     for r in range(40):
         rows = np.repeat(np.arange(6), counts[:, r])
         expected = F.mean_average_precision(z[rows], y[rows])
         assert means[r] == pytest.approx(expected, nan_ok=True)
         expected = F.threshold_metrics(z[rows], y[rows], threshold=0.0)["CF1_macro"]
         assert macro[r] == pytest.approx(expected, nan_ok=True, abs=1e-6)
-    assert np.isnan(drawn_map(z[:, :2], y[:, :2], known[:, :2], counts)[without]).all()
+    assert np.isnan(bootstrap_map(z[:, :2], y[:, :2], known[:, :2], counts)[without]).all()
 
 
 def test_draws_are_seeded_and_whole():
-    assert (draw(30, 20).sum(0) == 30).all()
-    np.testing.assert_array_equal(draw(30, 20), draw(30, 20))
-    assert (draw(30, 20) != draw(30, 20, seed=1)).any()
+    assert (bootstrap_counts(30, 20).sum(0) == 30).all()
+    np.testing.assert_array_equal(bootstrap_counts(30, 20), bootstrap_counts(30, 20))
+    assert (bootstrap_counts(30, 20) != bootstrap_counts(30, 20, seed=1)).any()
 
 
 def test_without_a_positive_there_is_no_figure():
     z, y, known = case()
-    nothing = drawn_macro_f1(z >= 0, y * 0, known, draw(40, 5))
+    nothing = bootstrap_macro_f1(z >= 0, y * 0, known, bootstrap_counts(40, 5))
     assert np.isnan(nothing).all()
     assert np.isnan(list(interval(nothing).values())).all()
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    """Macro F1 of fair coins: 95 % intervals of 60 samples miss the truth a few times."""
+    """Macro F1 of random predictions: a few of 60 intervals of 95 % miss the true value."""
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(60):
         y, called = rng.random((200, 2)) < 0.5, rng.random((200, 2)) < 0.5
-        ends = interval(drawn_macro_f1(called, y.astype(np.uint8), np.ones(y.shape, bool), draw(200, 200)))
+        ends = interval(
+            bootstrap_macro_f1(called, y.astype(np.uint8), np.ones(y.shape, bool), bootstrap_counts(200, 200))
+        )
         hits += ends["low"] <= 0.5 <= ends["high"]
     assert 50 <= hits <= 60

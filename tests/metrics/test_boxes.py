@@ -1,23 +1,23 @@
-"""Boxes of labels, and how much of a grid they cover."""
+"""Boxes of labels, and their coverage of a grid."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from labelwise.metrics.boxes import cases, coverage, inside, union
+from labelwise.metrics.boxes import coverage, group_cases, inside, union
 
 
 def test_a_case_for_each_label_of_an_image() -> None:
-    found = cases(
+    cases = group_cases(
         [[(2, 0.0, 0.0, 0.5, 1.0), (0, 0.0, 0.0, 1.0, 1.0), (2, 0.25, 0.0, 1.0, 0.5)], []], labels=3
     )
-    assert [(case.image, case.label, case.others) for case in found] == [(0, 2, 1), (0, 0, 1)]
-    assert found[0].boxes.tolist() == [[0.0, 0.0, 0.5, 1.0], [0.25, 0.0, 1.0, 0.5]]
-    assert found[0].area == pytest.approx(0.75)
+    assert [(case.image, case.label, case.others) for case in cases] == [(0, 2, 1), (0, 0, 1)]
+    assert cases[0].boxes.tolist() == [[0.0, 0.0, 0.5, 1.0], [0.25, 0.0, 1.0, 0.5]]
+    assert cases[0].area == pytest.approx(0.75)
 
 
-def test_coverage_equals_a_drawn_canvas() -> None:
+def test_coverage_equals_a_rasterised_canvas() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         corners = np.sort(rng.integers(0, 60, (4, 2, 2)), axis=1)
@@ -27,8 +27,8 @@ def test_coverage_equals_a_drawn_canvas() -> None:
             canvas[y0:y1, x0:x1] = 1
         cells = canvas.reshape(5, 12, 4, 15).mean((1, 3))
         boxes = corners.reshape(4, 4) / 60
-        found = coverage(np.linspace(0, 1, 5), np.linspace(0, 1, 6), boxes)
-        np.testing.assert_allclose(found, cells, atol=1e-12)
+        shares = coverage(np.linspace(0, 1, 5), np.linspace(0, 1, 6), boxes)
+        np.testing.assert_allclose(shares, cells, atol=1e-12)
         assert union(boxes) == pytest.approx(canvas.mean())
 
 

@@ -41,10 +41,10 @@ def test_hand_case():
 @given(st.integers(0, 10_000), st.integers(1, 20))
 def test_slow_loop(seed, bins):
     p, y, known = case(seed, images=40)
-    found = F.calibration_error(p, y, known, bins=bins)
+    errors = F.calibration_error(p, y, known, bins=bins)
     for label in range(p.shape[1]):
         rows = known[:, label]
-        assert found[label] == pytest.approx(slow(p[rows, label], y[rows, label], bins), abs=1e-12)
+        assert errors[label] == pytest.approx(slow(p[rows, label], y[rows, label], bins), abs=1e-12)
     assert F.pooled_calibration_error(p, y, known, bins=bins) == pytest.approx(slow(p[known], y[known], bins))
 
 
@@ -111,11 +111,11 @@ def test_nothing_known_is_nan():
 
 def test_report_figures():
     p, y, known = case(6, labels=8)
-    found = F.calibration_metrics(p, y, known)
+    metrics = F.calibration_metrics(p, y, known)
     per_label = F.calibration_error(p, y, known)
-    assert found["ECE"] == pytest.approx(per_label.mean())
-    assert found["ECE_worst5"] == pytest.approx(np.sort(per_label)[3:].mean())
-    assert found["ECE_adaptive"] == pytest.approx(F.calibration_error(p, y, known, binning="count").mean())
+    assert metrics["ECE"] == pytest.approx(per_label.mean())
+    assert metrics["ECE_worst5"] == pytest.approx(np.sort(per_label)[3:].mean())
+    assert metrics["ECE_adaptive"] == pytest.approx(F.calibration_error(p, y, known, binning="count").mean())
     counts = F.reliability(p, y, known)
     assert counts.cells.sum(axis=1).tolist() == known.sum(axis=0).tolist()
     assert counts.positive.sum() == y[known].sum()

@@ -10,7 +10,7 @@ import torch
 from torch import distributed as dist
 
 import tiny_runs
-from labelwise import metrics as metrics_room
+from labelwise import metrics as metrics_package
 from labelwise.errors import LabelwiseError
 from labelwise.metrics import AttributeMetrics, CalibrationError, MeanAveragePrecision, ThresholdMetrics
 from labelwise.metrics import functional as F
@@ -37,8 +37,8 @@ def build() -> dict[str, object]:
 def numbers(metrics) -> list[float]:
     values = []
     for metric in metrics.values():
-        found = metric.compute()
-        values += [v.item() for v in (found.values() if isinstance(found, dict) else [found])]
+        result = metric.compute()
+        values += [v.item() for v in (result.values() if isinstance(result, dict) else [result])]
     return values
 
 
@@ -121,15 +121,15 @@ def test_processes_with_uneven_rows(tmp_path: Path):
     tiny_runs.together(2, work, str(tmp_path))
     whole = expected()
     for rank in range(2):
-        found = np.load(tmp_path / f"{rank}.npy").tolist()
-        assert found == pytest.approx([*whole, whole[0]], abs=1e-12)
+        values = np.load(tmp_path / f"{rank}.npy").tolist()
+        assert values == pytest.approx([*whole, whole[0]], abs=1e-12)
 
 
 def test_importing_the_functions_does_not_import_torchmetrics():
     code = "import sys; from labelwise.metrics import functional; sys.exit('torchmetrics' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(AttributeError, match="has no attribute 'Accuracy'"):
-        metrics_room.Accuracy  # noqa: B018
+        metrics_package.Accuracy  # noqa: B018
 
 
 def test_errors():

@@ -101,13 +101,13 @@ def test_game_accumulates_and_skips_untested_labels():
     maps = torch.cat((peaked(3, 3), peaked(0, 0)), dim=1)
     game.update(maps, [[(0, 0.4, 0.4, 0.6, 0.6)]])
     game.update(maps, [[(0, 0.0, 0.0, 0.2, 0.2)]], sizes=[(300, 400)])
-    found = game.compute()
-    assert found["score"] == 0.5
-    assert found["tested"] == [2, 0]
-    assert found["per_label"][0] == 0.5
-    assert np.isnan(found["per_label"][1])
-    assert found["centre"] == 0.5
-    assert found["area"] == pytest.approx(0.04)
+    metrics = game.compute()
+    assert metrics["score"] == 0.5
+    assert metrics["tested"] == [2, 0]
+    assert metrics["per_label"][0] == 0.5
+    assert np.isnan(metrics["per_label"][1])
+    assert metrics["centre"] == 0.5
+    assert metrics["area"] == pytest.approx(0.04)
     assert np.isnan(PointingGame(labels=1).compute()["score"])
 
 
@@ -118,12 +118,12 @@ def test_found_cases_are_those_that_were_called_and_count_alike():
     game.update(maps, [[middle, (1, 0.0, 0.0, 0.2, 0.2)]], called=np.array([[True, True]]))
     for box, called in ((middle, True), (corner, True), (corner, False)):
         game.update(maps, [[box]], called=np.array([[called, False]]))
-    found = game.compute()
-    assert found["score_found"] == 3 / 4  # of label 0 two of three, of label 1 the only one
-    assert found["centre_found"] == 2 / 4
-    assert found["score_found_hard"] == 1.0  # those of the first image
-    assert found["area_found"] == pytest.approx(0.04)
-    assert found["score"] == (2 / 4 + 1) / 2
+    metrics = game.compute()
+    assert metrics["score_found"] == 3 / 4  # of label 0 two of three, of label 1 the only one
+    assert metrics["centre_found"] == 2 / 4
+    assert metrics["score_found_hard"] == 1.0  # those of the first image
+    assert metrics["area_found"] == pytest.approx(0.04)
+    assert metrics["score"] == (2 / 4 + 1) / 2
     game = PointingGame(labels=2)
     game.update(maps, [[middle]])
     assert np.isnan(game.compute()["score_found"])
@@ -210,12 +210,12 @@ def test_hard_cases_are_small_and_not_alone():
     assert game.compute()["tested_hard"] == [0, 0]
     game.update(maps, [[(0, *small), (1, *large)]])
     game.update(maps, [[(0, *small), (1, *small)]])
-    found = game.compute()
-    assert (found["tested"], found["tested_hard"]) == ([4, 3], [2, 1])
-    assert found["score_hard"] == 0.5  # label 0 hits in both, label 1 misses in its one
-    assert found["energy_hard"] == 0.5
-    assert found["centre_hard"] == 0
-    assert found["area_hard"] == pytest.approx(0.24)
+    metrics = game.compute()
+    assert (metrics["tested"], metrics["tested_hard"]) == ([4, 3], [2, 1])
+    assert metrics["score_hard"] == 0.5  # label 0 hits in both, label 1 misses in its one
+    assert metrics["energy_hard"] == 0.5
+    assert metrics["centre_hard"] == 0
+    assert metrics["area_hard"] == pytest.approx(0.24)
 
 
 def test_negative_evidence_has_no_energy():
@@ -224,7 +224,7 @@ def test_negative_evidence_has_no_energy():
 
 
 def test_even_maps_cost_little_more_than_peaked_ones():
-    """Every pixel of an even map is its peak; looked up one by one they cost ten times as much as one."""
+    """Every pixel of a uniform map is its peak; checking them one by one would be ten times as slow."""
     boxes = [[(i % 20, 0.1, 0.2, 0.6, 0.9), ((i + 1) % 20, 0.0, 0.0, 0.3, 0.3)] for i in range(64)]
     spent = {}
     for name, maps in (("peaked", torch.rand(64, 20, 7, 7)), ("even", torch.full((64, 20, 7, 7), 1 / 49))):

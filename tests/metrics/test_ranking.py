@@ -74,10 +74,10 @@ def test_hand_ties():
 def test_slow_loop(kind, levels, dtype):
     scores, targets, known = random_case(4, levels=levels)
     scores = scores.astype(dtype)
-    found = F.average_precision(scores, targets, known, kind=kind)
+    values = F.average_precision(scores, targets, known, kind=kind)
     for label in range(scores.shape[1]):
         rows = known[:, label]
-        assert found[label] == pytest.approx(
+        assert values[label] == pytest.approx(
             slow_ap(scores[rows, label], targets[rows, label], kind), abs=1e-12
         )
 
@@ -136,7 +136,7 @@ def test_empty_labels():
 
 @pytest.mark.parametrize("kind", ["raw", "envelope", "11point"])
 def test_a_label_without_a_known_negative_has_none(kind):
-    """Any order of its images would score 1; it is left out, whatever `empty` does with labels without a positive."""
+    """Any order of its images has AP 1; the label is left out for both values of `empty`."""
     scores, targets, known = random_case(5, labels=6)
     known[:, 0] = targets[:, 0]  # 1 or blank
     targets[:, 1] = True  # 1 everywhere
@@ -164,7 +164,7 @@ def test_the_labels_that_can_be_judged_agree_with_other_libraries():
     theirs = multilabel_average_precision(
         torch.from_numpy(scores), torch.from_numpy(states), num_labels=8, average="none", ignore_index=-1
     )
-    assert theirs[0] == 1  # what is left out here
+    assert theirs[0] == 1  # left out by labelwise
     assert torch.isnan(theirs[1]) or theirs[1] == 0
     ours = F.average_precision(scores, targets, known)
     assert np.isnan(ours[:2]).all()

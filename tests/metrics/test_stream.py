@@ -1,4 +1,4 @@
-"""Scores in a stream: the figures of the whole form, in bounded memory."""
+"""Scores in a stream: the metrics of all scores, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cells(images: int, labels: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 @pytest.mark.parametrize("kind", ["raw", "envelope", "11point"])
 @pytest.mark.parametrize("buffer_bytes", [1, 20_000, 1 << 30])
 @pytest.mark.parametrize("masked", [True, False])
-def test_a_stream_gives_the_figures_of_the_whole(kind: str, buffer_bytes: int, masked: bool) -> None:
+def test_a_stream_has_the_metrics_of_the_whole(kind: str, buffer_bytes: int, masked: bool) -> None:
     scores, targets, known = cells(300, 131)
     targets[:, 7], targets[:, 8] = False, True
     if masked:
@@ -33,10 +33,10 @@ def test_a_stream_gives_the_figures_of_the_whole(kind: str, buffer_bytes: int, m
     with RankingStream(buffer_bytes=buffer_bytes) as stream:
         for rows in np.array_split(np.arange(300), 17):
             stream.update(scores[rows], targets[rows], known[rows] if masked else None)
-        found = stream.average_precision(kind)
+        values = stream.average_precision(kind)
         whole = F.average_precision(scores, targets, known if masked else None, kind)
-        assert np.array_equal(found, whole, equal_nan=True)
-        assert np.isnan(found[7:9]).all()
+        assert np.array_equal(values, whole, equal_nan=True)
+        assert np.isnan(values[7:9]).all()
         for empty in ("skip", "zero"):
             assert stream.mean_average_precision(kind, empty) == F.mean_average_precision(
                 scores, targets, known if masked else None, kind, empty
@@ -71,15 +71,15 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
             stream.update(scores, targets)
         _, filling = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        found = stream.average_precision()
+        values = stream.average_precision()
         _, reading = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert filling < 8 << 20
     assert reading < 4 * 64 * 40 * rows * 5  # 64 labels of all images, a few times over
-    np.testing.assert_allclose(found, F.average_precision(scores, targets), atol=1e-12)
+    np.testing.assert_allclose(values, F.average_precision(scores, targets), atol=1e-12)
 
 
-def test_what_cannot_be_taken_in_is_told() -> None:
+def test_wrong_batches_are_refused() -> None:
     scores, targets, _ = cells(5, 3)
     with RankingStream() as stream:
         with pytest.raises(LabelwiseError, match="a stream without scores; expected at least one batch"):

@@ -65,38 +65,38 @@ def test_hand_case():
 )
 def test_slow_loop(seed, top_k, rule):
     scores, targets, known = case(seed)
-    found = F.threshold_metrics(scores, targets, known, 0.5, top_k, rule)
-    assert found == pytest.approx(slow(scores, targets, known, 0.5, top_k, rule), abs=1e-12)
+    metrics = F.threshold_metrics(scores, targets, known, 0.5, top_k, rule)
+    assert metrics == pytest.approx(slow(scores, targets, known, 0.5, top_k, rule), abs=1e-12)
 
 
 @pytest.mark.parametrize("top_k", [16, 17, 20])
 def test_many_kept(top_k):
     scores, targets, known = case(5, images=20, labels=30)
-    found = F.threshold_metrics(scores, targets, known, 0.3, top_k)
-    assert found == pytest.approx(slow(scores, targets, known, 0.3, top_k), abs=1e-12)
+    metrics = F.threshold_metrics(scores, targets, known, 0.3, top_k)
+    assert metrics == pytest.approx(slow(scores, targets, known, 0.3, top_k), abs=1e-12)
 
 
 def test_scikit_learn():
     rng = np.random.default_rng(0)
     scores, targets = rng.random((3000, 80), dtype=np.float32), rng.random((3000, 80)) < 0.1
-    found = F.threshold_metrics(scores, targets)
+    metrics = F.threshold_metrics(scores, targets)
     p, r, f, _ = precision_recall_fscore_support(targets, scores >= 0.5, average="macro", zero_division=0)
-    assert (found["CP"], found["CR"], found["CF1_macro"]) == pytest.approx((p, r, f), abs=1e-12)
+    assert (metrics["CP"], metrics["CR"], metrics["CF1_macro"]) == pytest.approx((p, r, f), abs=1e-12)
     p, r, f, _ = precision_recall_fscore_support(targets, scores >= 0.5, average="micro")
-    assert (found["OP"], found["OR"], found["OF1"]) == pytest.approx((p, r, f), abs=1e-12)
+    assert (metrics["OP"], metrics["OR"], metrics["OF1"]) == pytest.approx((p, r, f), abs=1e-12)
 
 
-def test_what_no_call_can_get_wrong_is_not_judged():
-    """A label without a known negative is in no mean over labels; without any negative nothing is judged."""
+def test_labels_without_negatives_are_left_out():
+    """Means over labels leave out a label without a known negative; without any negative all metrics are NaN."""
     scores, targets, known = case(3)
     known[:, 0] = targets[:, 0]
     targets[:, 1] = False
-    found, fewer = F.threshold_metrics(scores, targets, known), np.s_[:, 2:]
+    metrics, fewer = F.threshold_metrics(scores, targets, known), np.s_[:, 2:]
     means = F.threshold_metrics(scores[fewer], targets[fewer], known[fewer])
     for name in ("CP", "CR", "CF1", "CF1_macro"):
-        assert found[name] == means[name]
+        assert metrics[name] == means[name]
     pooled = slow(scores, targets, known, 0.5)
-    assert (found["OP"], found["OR"]) == (pooled["OP"], pooled["OR"])  # all cells, as published
+    assert (metrics["OP"], metrics["OR"]) == (pooled["OP"], pooled["OR"])  # all cells, as published
     assert np.isnan(list(F.threshold_metrics(scores, np.ones_like(targets), known).values())).all()
 
 
@@ -124,9 +124,9 @@ def test_thresholds_per_label():
 
 def test_labels_without_positives_leave_cp_and_cr_but_not_op():
     scores, targets = np.array([[0.9, 0.9], [0.1, 0.9]]), np.array([[1, 0], [0, 0]])
-    found = F.threshold_metrics(scores, targets)
-    assert (found["CP"], found["CR"]) == (1, 1)
-    assert found["OP"] == pytest.approx(1 / 3)
+    metrics = F.threshold_metrics(scores, targets)
+    assert (metrics["CP"], metrics["CR"]) == (1, 1)
+    assert metrics["OP"] == pytest.approx(1 / 3)
     assert all(np.isnan(v) for v in F.threshold_metrics(scores, np.zeros((2, 2))).values())
 
 
@@ -177,8 +177,8 @@ def test_error_names_the_cell_far_down():
     with pytest.raises(LabelwiseError, match=r"target 2\.0 at row 8765, column 4"):
         F.threshold_metrics(np.zeros((9000, 20)), targets)
     scores = np.full((2, 2), 1e308)
-    found = F.threshold_metrics(scores, np.array([[1, 1], [1, 0]]))
-    assert found["OF1"] == pytest.approx(6 / 7)  # finite, though their sum is not
+    metrics = F.threshold_metrics(scores, np.array([[1, 1], [1, 0]]))
+    assert metrics["OF1"] == pytest.approx(6 / 7)  # finite, though their sum is not
     scores[1, 0] = np.inf
     with pytest.raises(LabelwiseError, match="score inf at row 1, column 0"):
         F.threshold_metrics(scores, np.ones((2, 2)))

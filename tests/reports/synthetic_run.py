@@ -1,4 +1,4 @@
-"""A run folder that looks like a real one, with a model and a data set to go with it."""
+"""A synthetic run folder with a matching model and data set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score
 
 @dataclass
 class FakeDataset:
-    """Images in memory under the ids `image-<row>`."""
+    """Images in memory with the ids `image-<row>`."""
 
     images: Sequence[bytes | Path]
     boxes: tuple[tuple[int, float, float, float, float], ...] = ()
@@ -38,7 +38,7 @@ class FakeDataset:
 
 @dataclass
 class FakePredictor:
-    """Gives a bump at a place that depends on the label."""
+    """Returns maps with a peak at a position that depends on the label."""
 
     side: int = 14
 
@@ -49,7 +49,7 @@ class FakePredictor:
 
 
 def photographs(count: int, seed: int = 0) -> list[bytes]:
-    """JPEG bytes of coloured noise, upright and lying in turn."""
+    """JPEG bytes of coloured noise, alternately portrait and landscape."""
     generator = np.random.default_rng(seed)
     made = []
     for i in range(count):
@@ -72,7 +72,7 @@ def write_run(
     unknown: float = 0.05,
     seed: int = 0,
 ) -> Path:
-    """Writes a run folder with scores whose figures in results.json are computed from them."""
+    """Writes a run folder with scores, and a results.json computed from them."""
     generator = np.random.default_rng(seed)
     path.mkdir(parents=True, exist_ok=True)
     (path / "scores").mkdir(exist_ok=True)

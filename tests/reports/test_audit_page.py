@@ -1,4 +1,4 @@
-"""The page of an audit: self-contained, escaped, complete, and pictures where images can be read."""
+"""The page of an audit: self-contained, escaped, complete, and with pictures of readable images."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ BAD = "<script>alert(1)</script>"
 
 
 class Corner:
-    """Evidence in the upper left of every image."""
+    """Evidence in the upper left corner of every image."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
 
     def evidence(self, images: list, label_indices: list[int]) -> list[np.ndarray]:
         self.asked += label_indices
-        found = np.zeros((4, 4))
-        found[0, 0] = 1
-        return [found for _ in images]
+        evidence = np.zeros((4, 4))
+        evidence[0, 0] = 1
+        return [evidence for _ in images]
 
 
 @pytest.fixture

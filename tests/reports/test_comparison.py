@@ -1,4 +1,4 @@
-"""Several runs on one page, held against scikit-learn and against what must be refused."""
+"""Several runs on one page, compared with scikit-learn, and refusals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ("cat", "dog", "sofa", "<b>chair</b>")
 
 
 def changed(run: Path, to: Path, noise: float, **settings: object) -> Path:
-    """The same run with noise on its test scores, figures that follow, and other settings."""
+    """The same run with noise on its test scores, metrics of the noisy scores, and other settings."""
     shutil.copytree(run, to)
     with np.load(to / "scores/test.npz") as stored:
         held = dict(stored)
@@ -31,8 +31,8 @@ def changed(run: Path, to: Path, noise: float, **settings: object) -> Path:
     test = results["splits"]["test"]
     for i, name in enumerate(NAMES):
         seen = held["known"][:, i]
-        found = average_precision_score(held["values"][seen, i], held["logits"][seen, i])
-        test["per_label"][name]["AP"] = float(found)
+        ap = average_precision_score(held["values"][seen, i], held["logits"][seen, i])
+        test["per_label"][name]["AP"] = float(ap)
     test["metrics"]["mAP"] = float(np.mean([test["per_label"][name]["AP"] for name in NAMES]))
     (to / "results.json").write_text(json.dumps(results))
     config = yaml.safe_load((to / "config.yaml").read_text())
@@ -63,12 +63,12 @@ def rows(text: str, part: str) -> list[list[str]]:
 
 def test_figures_differences_and_settings(runs: list[Path], tmp_path: Path) -> None:
     text = write_comparison(runs, tmp_path / "page.html").read_text(encoding="utf-8")
-    found = [json.loads((r / "results.json").read_text())["splits"]["test"]["metrics"]["mAP"] for r in runs]
+    maps = [json.loads((r / "results.json").read_text())["splits"]["test"]["metrics"]["mAP"] for r in runs]
     table = rows(text, "Figures of the runs")
     assert [row[0] for row in table] == ["first", "noisy", "same"]
-    assert [row[2] for row in table] == [f"{100 * value:.1f}" for value in found]
+    assert [row[2] for row in table] == [f"{100 * value:.1f}" for value in maps]
     assert table[0][-3:] == ["–", "–", ""]
-    assert table[1][-3] == f"{100 * (found[1] - found[0]):+.1f}"
+    assert table[1][-3] == f"{100 * (maps[1] - maps[0]):+.1f}"
     assert [row[-1] for row in table[1:]] == ["lower", "within noise"]
     settings = {row[0]: row[1:] for row in rows(text, "Settings that differ")}
     assert settings["method"][1] == "csra"
@@ -93,7 +93,7 @@ def test_the_page_is_whole_and_asks_nobody(runs: list[Path], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda runs, at: [runs[0]], "1 runs: .*expected 2 to 8 different runs"),
         (lambda runs, at: [runs[0], runs[0]], "2 to 8 different runs"),
@@ -102,13 +102,13 @@ def test_the_page_is_whole_and_asks_nobody(runs: list[Path], tmp_path: Path) -> 
         (lambda runs, at: [runs[0], write_run(at / "b", NAMES, splits=("extra",))], "scores of one split"),
     ],
 )
-def test_what_does_not_compare_is_refused(runs: list[Path], tmp_path: Path, make, told: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(LabelwiseError, match=told):
+def test_what_does_not_compare_is_refused(runs: list[Path], tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(LabelwiseError, match=message):
         write_comparison(make(runs, tmp_path), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 
 
-def test_runs_of_one_name_are_told_apart_by_their_folders(runs: list[Path], tmp_path: Path) -> None:
+def test_runs_of_one_name_are_distinguished_by_their_folders(runs: list[Path], tmp_path: Path) -> None:
     shutil.copytree(runs[1], tmp_path / "other" / "first")
     text = write_comparison([runs[0], tmp_path / "other" / "first"], tmp_path / "page.html").read_text()
     assert [row[0] for row in rows(text, "Figures of the runs")] == [

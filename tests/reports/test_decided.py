@@ -1,4 +1,4 @@
-"""The head of the report says what decisions bring, and nothing where they were not judged."""
+"""The head of the report shows the effect of decisions, and nothing for a run without them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def test_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
     }
     results["splits"]["test"]["per_label"]["cat"]["ECE"] = 0.0456
     (tmp_path / "results.json").write_text(json.dumps(results))
-    found = decided(read_run(tmp_path))
-    assert found["interval"] == "50.0 to 60.0"
-    assert found["rows"][0] == ("Macro F1", "61.2", "66.7 (64.0 to 69.0)")
-    assert found["rows"][3:6] == [
+    result = decided(read_run(tmp_path))
+    assert result["interval"] == "50.0 to 60.0"
+    assert result["rows"][0] == ("Macro F1", "61.2", "66.7 (64.0 to 69.0)")
+    assert result["rows"][3:6] == [
         ("CF1, thresholds alone", "-", "69.0"),
         ("OF1, thresholds alone", "-", "70.0"),
         ("Images against a rule, thresholds alone", "-", "1.6"),
     ]
-    assert found["rows"][-1] == ("Calibration error, mean over labels", "8.0", "1.2")
+    assert result["rows"][-1] == ("Calibration error, mean over labels", "8.0", "1.2")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "mAP on test, 50.0 to 60.0" in page
     assert "<td>66.7 (64.0 to 69.0)</td>" in page

@@ -67,17 +67,17 @@ def test_a_tile_tells_label_score_and_company(run: RunRecord) -> None:
     assert opened(tile.overlay).mode == "RGBA"
 
 
-def test_the_model_is_asked_for_each_pair(run: RunRecord) -> None:
-    asked = []
+def test_the_model_gets_each_pair(run: RunRecord) -> None:
+    requests = []
 
     class Asked(FakePredictor):
         def evidence(self, images: list, label_indices: list[int]) -> list[np.ndarray]:
-            asked.append((images, label_indices))
+            requests.append((images, label_indices))
             return super().evidence(images, label_indices)
 
     photos = photographs(12)
     make_tiles(run, "test", [Pick(4, 1, 0.0), Pick(2, 0, 0.0)], Asked(), FakeDataset(photos))
-    assert asked == [([photos[4], photos[2]], [1, 0])]
+    assert requests == [([photos[4], photos[2]], [1, 0])]
 
 
 def test_an_unreadable_image_is_left_out(run: RunRecord, tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ def test_scores_are_calibrated_and_decided_as_stored(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     run = read_run(tmp_path)
     odds = (plain[:, NAMES.index("dog")] / (1 - plain[:, NAMES.index("dog")])) ** 2
-    found = run.scores["test"]
-    np.testing.assert_allclose(found.probabilities[:, NAMES.index("dog")], odds / (1 + odds), rtol=1e-4)
-    assert (found.selected.sum(axis=1) <= 1).all()
-    assert found.selected.any()
+    scores = run.scores["test"]
+    np.testing.assert_allclose(scores.probabilities[:, NAMES.index("dog")], odds / (1 + odds), rtol=1e-4)
+    assert (scores.selected.sum(axis=1) <= 1).all()
+    assert scores.selected.any()
 
 
 def test_a_log_cut_off_in_its_last_line_is_read(tmp_path: Path) -> None:

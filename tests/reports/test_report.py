@@ -23,7 +23,7 @@ VOID = {"meta", "img", "br", "input", "link"}
 
 
 class Page(HTMLParser):
-    """Checks that tags close in order, and keeps tags, addresses and text."""
+    """Checks that tags close in order, and collects tags, URLs and text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -163,10 +163,10 @@ def test_a_label_without_positives_has_no_curve_but_a_row(tmp_path: Path) -> Non
     run = write_run(tmp_path, NAMES, images=60, without_positives=("sofa",))
     page = read(write_report(run))
     assert "1 label has no AP for want of positives" in page.text
-    drawn = curves(read_run(run))
-    assert drawn is not None
-    assert drawn["explorer"][2]["curve"] == ""
-    assert "no positives, so no curve" in drawn["explorer"][2]["text"]
+    label_curves = curves(read_run(run))
+    assert label_curves is not None
+    assert label_curves["explorer"][2]["curve"] == ""
+    assert "no positives, so no curve" in label_curves["explorer"][2]["text"]
     assert label_rows(read_run(run))["rows"][-1]["name"] == "sofa"
 
 
@@ -258,7 +258,7 @@ def test_labels_that_are_never_selected_are_named(tmp_path: Path) -> None:
     assert "Never selected, no positive in train: sofa." in page.text
     assert page.of("td")
     assert [cell.get("title") for cell in page.of("td")].count("no positive in train") == 1
-    # Missed by rule, it is no mistake of the scores.
+    # The label is missed by a rule, which is not an error of the scores.
     missed = confident_errors(record.scores["test"], record.thresholds)[1]
     assert missed
     assert 2 not in {pick.label for pick in missed}

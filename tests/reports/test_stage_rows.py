@@ -1,4 +1,4 @@
-"""The report's rows of the stages of a training within a time."""
+"""The report's rows of the stages of a training with a time limit."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from labelwise.data.readers.files import files_there
 from labelwise.data.readers.plain_csv import read_plain
 from labelwise.data.table import hard_cells
 from labelwise.errors import LabelwiseError
-from labelwise.serving.given import _Paths
+from labelwise.serving.inputs import _PathArray
 
 CELL = st.sampled_from(["0", "1", "", "0", "1"])
 ODD = st.sampled_from(["0.5", "2", "nan", "x", " 1", '"1"', "-1", '""', "a,b", "01"])
@@ -162,7 +162,7 @@ def test_wide_whole_numbers_of_a_plain_parquet(tmp_path: Path) -> None:
 
 def test_paths_of_a_prediction_are_one_array() -> None:
     names = ["a.jpg", os.fsdecode(b"caf\xe9.jpg"), "é/b.jpg"]
-    paths = _Paths(names)
+    paths = _PathArray(names)
     assert [paths[i] for i in range(len(paths))] == names
 
 

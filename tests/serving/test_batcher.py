@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
-from labelwise.serving.batcher import Ask, Batcher
+from labelwise.serving.batcher import Batcher, Query
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 from labelwise.serving.predictor import Prediction
@@ -22,7 +22,7 @@ LIMITS = Limits(files=4, waiting=200, batch=8, wait_ms=5)
 
 
 def decode(data: bytes) -> Tensor:
-    """`7` -> an image full of 7; `slow7` takes its time; `bad` is none."""
+    """`7` -> an image full of 7; `slow7` is slow; `bad` is not an image."""
     if data.startswith(b"bad"):
         raise LabelwiseError("no image", "an image", "send one")
     if data.startswith(b"slow"):
@@ -31,17 +31,17 @@ def decode(data: bytes) -> Tensor:
 
 
 class Engine:
-    """Answers an image with its value, and notes the batches that it got."""
+    """Answers an image with its value, and records the sizes of its batches."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.free = threading.Event()
         self.free.set()
 
-    def __call__(self, asks: Sequence[Ask]) -> list[Prediction]:
-        self.batches.append(len(asks))
+    def __call__(self, queries: Sequence[Query]) -> list[Prediction]:
+        self.batches.append(len(queries))
         assert self.free.wait(10)
-        values = [float(a.image[0, 0, 0]) for a in asks]
+        values = [float(q.image[0, 0, 0]) for q in queries]
         if 13.0 in values:
             raise RuntimeError("the engine broke")
         return [Prediction("", {"x": value / 255}, {"x": 0.5}) for value in values]
@@ -50,7 +50,7 @@ class Engine:
 def run(
     work: Callable[[Batcher, Engine], Awaitable[Any]], limits: Limits = LIMITS
 ) -> tuple[Any, Engine, ServerMetrics]:
-    """Run a piece of work on a started batcher."""
+    """Runs a coroutine on a started batcher."""
     engine, metrics = Engine(), ServerMetrics()
 
     async def whole() -> Any:
@@ -65,13 +65,13 @@ def run(
     return asyncio.run(whole()), engine, metrics
 
 
-def value(found: Prediction) -> int:
-    return round(255 * found.scores["x"])
+def value(prediction: Prediction) -> int:
+    return round(255 * prediction.scores["x"])
 
 
 async def ask(batcher: Batcher, data: str) -> int:
     with batcher.admitted(1):
-        return value(await batcher.ask(data.encode(), False, {}))
+        return value(await batcher.submit(data.encode(), False, {}))
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -85,15 +85,15 @@ async def until(true: Callable[[], bool]) -> None:
 def test_each_gets_its_own_answer_in_full_batches() -> None:
     async def work(batcher: Batcher, engine: Engine) -> list[Any]:
         engine.free.clear()
-        asked = [
+        tasks = [
             asyncio.ensure_future(ask(batcher, "bad" if i % 10 == 3 else str(100 + i))) for i in range(100)
         ]
         await until(lambda: len(batcher._waiting) + sum(engine.batches) == 90)
         engine.free.set()
-        return await asyncio.gather(*asked, return_exceptions=True)
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
-    found, engine, metrics = run(work)
-    for i, answer in enumerate(found):
+    answers, engine, metrics = run(work)
+    for i, answer in enumerate(answers):
         if i % 10 == 3:
             assert isinstance(answer, LabelwiseError)
         else:
@@ -122,22 +122,22 @@ def test_the_wait_for_images_on_their_way_is_bounded(wait_ms: float, batches: li
         await asyncio.sleep(0.02)
         return [await ask(batcher, "8"), await slow]
 
-    found, engine, _ = run(work, Limits(files=1, batch=8, wait_ms=wait_ms))
-    assert found == [8, 9]
+    answers, engine, _ = run(work, Limits(files=1, batch=8, wait_ms=wait_ms))
+    assert answers == [8, 9]
     assert engine.batches == batches
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
+def test_a_full_queue_refuses_with_a_time_to_retry() -> None:
     async def work(batcher: Batcher, engine: Engine) -> Refused:
         engine.free.clear()
-        asked = [asyncio.ensure_future(ask(batcher, str(i))) for i in range(6)]
+        tasks = [asyncio.ensure_future(ask(batcher, str(i))) for i in range(6)]
         await until(lambda: sum(engine.batches) + len(batcher._waiting) == 6)
-        told = "3 more images with 6 waiting; expected at most 8"
-        with pytest.raises(Refused, match=told) as refused, batcher.admitted(3):
+        message = "3 more images with 6 waiting; expected at most 8"
+        with pytest.raises(Refused, match=message) as refused, batcher.admitted(3):
             raise AssertionError("admitted")
         with batcher.admitted(2):
             engine.free.set()
-        assert await asyncio.gather(*asked) == list(range(6))
+        assert await asyncio.gather(*tasks) == list(range(6))
         assert await ask(batcher, "7") == 7
         return refused.value
 
@@ -156,7 +156,7 @@ def test_a_batch_that_fails_fails_alone() -> None:
     run(work)
 
 
-def test_who_gave_up_is_left_out() -> None:
+def test_cancelled_queries_are_left_out() -> None:
     async def work(batcher: Batcher, engine: Engine) -> None:
         engine.free.clear()
         first = asyncio.ensure_future(ask(batcher, "1"))
@@ -172,7 +172,7 @@ def test_who_gave_up_is_left_out() -> None:
     assert engine.batches == [1, 1]
 
 
-def test_closing_answers_what_was_taken_in() -> None:
+def test_closing_answers_all_accepted_images() -> None:
     async def work(batcher: Batcher, engine: Engine) -> list[int]:
         engine.free.clear()
         asked = [asyncio.ensure_future(ask(batcher, str(i))) for i in range(20, 40)]
@@ -186,12 +186,12 @@ def test_closing_answers_what_was_taken_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"files": 0}, "files 0; expected a number over 0"),
         ({"waiting": 8}, "a queue of 8 images for requests"),
     ],
 )
-def test_limits_that_make_no_sense_are_refused(given: dict[str, int], told: str) -> None:
-    with pytest.raises(LabelwiseError, match=told):
+def test_limits_that_make_no_sense_are_refused(given: dict[str, int], message: str) -> None:
+    with pytest.raises(LabelwiseError, match=message):
         Limits(**given)

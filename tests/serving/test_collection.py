@@ -1,4 +1,4 @@
-"""Collections: each image answered once into parts, whatever was there before and in whatever order."""
+"""Collections: each image is predicted once into parts, in any order and after a stop."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def rows_of(folder: Path) -> list[dict]:
 def test_a_folder_holds_what_the_table_holds(
     run_folder: Path, files: list[str], tmp_path: Path, workers: int, batch_size: int
 ) -> None:
-    told: list[tuple[int, int]] = []
-    out = tmp_path / "found"
+    progress: list[tuple[int, int]] = []
+    out = tmp_path / "predictions"
     done = predict_collection(
         run_folder,
         files,
@@ -47,10 +47,10 @@ def test_a_folder_holds_what_the_table_holds(
         workers=workers,
         batch_size=batch_size,
         part=4,
-        on_part=lambda *n: told.append(n),
+        on_part=lambda *n: progress.append(n),
     )
     assert done == Done(11, 11, 1)
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert progress == [(1, 3), (2, 3), (3, 3)]
     assert sorted(p.name for p in out.iterdir()) == [
         "collection.json",
         *(f"part-00000{i}.parquet" for i in range(3)),
@@ -63,18 +63,18 @@ def test_a_folder_holds_what_the_table_holds(
             assert ours[name] == (pytest.approx(value, abs=ANSWERS) if isinstance(value, float) else value)
 
 
-def test_a_stopped_run_goes_on_and_repeats_nothing(
+def test_a_stopped_call_is_resumed_and_repeats_nothing(
     run_folder: Path, files: list[str], tmp_path: Path
 ) -> None:
-    out = tmp_path / "found"
-    words = ("predict", run_folder, *files, "--out", out, "--part", "4", "--workers", "0")
-    first = command(*words)
+    out = tmp_path / "predictions"
+    arguments = ("predict", run_folder, *files, "--out", out, "--part", "4", "--workers", "0")
+    first = command(*arguments)
     assert (first.code, "part 3 of 3" in first.err, "1 unreadable" in first.err) == (1, True, True)
     whole = rows_of(out)
     (out / "part-000001.parquet").unlink()
     (out / ".part-000001.parquet.part").write_bytes(b"cut short")
     before = {p.name: p.stat().st_mtime_ns for p in out.glob("part-*")}
-    again = command(*words)
+    again = command(*arguments)
     assert "7 images had been answered before" in again.err
     assert rows_of(out) == whole
     assert before.items() <= {p.name: p.stat().st_mtime_ns for p in out.glob("part-*")}.items()
@@ -85,28 +85,28 @@ def test_a_stopped_run_goes_on_and_repeats_nothing(
 def test_a_folder_of_another_collection_is_refused(
     run_folder: Path, files: list[str], tmp_path: Path
 ) -> None:
-    out = tmp_path / "found"
+    out = tmp_path / "predictions"
     predict_collection(run_folder, files, out, workers=0, part=4)
-    for other, part, told in (
+    for other, part, message in (
         (files[::-1], 4, "another list of images;"),
         (files[:5], 4, "another images and list of images;"),
         (files, 5, "another --part; expected the list, the model and the --part that it was begun with"),
     ):
-        with pytest.raises(LabelwiseError, match=told):
+        with pytest.raises(LabelwiseError, match=message):
             predict_collection(run_folder, other, out, part=part)
     changed = tmp_path / "changed"
     changed.mkdir()
     for name in ("config.yaml", "labels.json", "model.safetensors"):
         (changed / name).write_bytes((run_folder / name).read_bytes())
     (changed / "labels.json").write_text((changed / "labels.json").read_text() + "\n")
-    with pytest.raises(LabelwiseError, match=r"found of another model; .* choose another --out"):
+    with pytest.raises(LabelwiseError, match=r"predictions of another model; .* choose another --out"):
         predict_collection(changed, files, out, part=4)
     with pytest.raises(LabelwiseError, match="holds something else; expected a new folder"):
         predict_collection(run_folder, files, tmp_path / "photos")
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("options", "message"),
     [
         (("--engine", "ray"), "--engine ray with --out None; expected a folder to write to"),
         (("--engine", "ray", "--out", "x.parquet"), "--engine ray with --out x.parquet"),
@@ -114,21 +114,21 @@ def test_a_folder_of_another_collection_is_refused(
         (("--out", "x", "--json"), "--out x, a folder, with --json or --maps; expected one of them"),
     ],
 )
-def test_what_does_not_go_together_is_told(
-    run_folder: Path, files: list[str], words: tuple[str, ...], told: str
+def test_options_that_do_not_go_together_are_refused(
+    run_folder: Path, files: list[str], options: tuple[str, ...], message: str
 ) -> None:
-    assert told in command("predict", run_folder, files[0], *words).told
+    assert message in command("predict", run_folder, files[0], *options).told
 
 
 def test_engines_by_name(
     run_folder: Path, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(LabelwiseError, match="engine 'dask'; expected one of here, ray; correct the name"):
-        predict_collection(run_folder, files, tmp_path / "found", engine="dask")
+        predict_collection(run_folder, files, tmp_path / "predictions", engine="dask")
     monkeypatch.setattr(on_ray.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(LabelwiseError, match=r"ray without ray; .* run: pip install 'labelwise\[ray\]'"):
-        predict_collection(run_folder, files, tmp_path / "found", engine="ray")
-    assert not (tmp_path / "found").exists()
+        predict_collection(run_folder, files, tmp_path / "predictions", engine="ray")
+    assert not (tmp_path / "predictions").exists()
 
 
 def test_answers_in_any_order_and_twice_over_give_the_same_parts(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_answers_in_any_order_and_twice_over_give_the_same_parts(tmp_path: Path)
 def test_a_name_that_is_no_text_is_read(run_folder: Path, files: list[str], tmp_path: Path) -> None:
     odd = os.fsdecode(os.fsencode(str(tmp_path)) + b"/odd\xff.jpg")
     Path(odd).write_bytes(Path(files[0]).read_bytes())
-    predict_collection(run_folder, [odd, files[0]], tmp_path / "found", workers=0)
-    one, other = rows_of(tmp_path / "found")
+    predict_collection(run_folder, [odd, files[0]], tmp_path / "predictions", workers=0)
+    one, other = rows_of(tmp_path / "predictions")
     assert one["image"].endswith("odd\ufffd.jpg")
     assert (one["error"], one["3"]) == (None, pytest.approx(other["3"], abs=ANSWERS))
 
@@ -171,10 +171,10 @@ def test_data_frames(run_folder: Path, files: list[str]) -> None:
         pandas.DataFrame({"image": files[:4], "more": 1}),
         pandas.DataFrame({"image": files[4:]}, index=range(7)),
     ]
-    found = pandas.concat(list(in_frames(str(run_folder), batch_size=3)(iter(frames))))
-    assert list(found.columns) == ["image", "error", "selected", "scores"]
+    table = pandas.concat(list(in_frames(str(run_folder), batch_size=3)(iter(frames))))
+    assert list(table.columns) == ["image", "error", "selected", "scores"]
     predictor = lw.load(run_folder)
-    for row, answer in zip(found.to_dict("records"), predictor.predict(files), strict=True):
+    for row, answer in zip(table.to_dict("records"), predictor.predict(files), strict=True):
         assert (row["image"], row["error"]) == (answer.image, answer.error)
         if answer.error is None:
             assert row["selected"] == answer.selected
@@ -184,7 +184,10 @@ def test_data_frames(run_folder: Path, files: list[str]) -> None:
             assert row["selected"] is None
             assert row["scores"] is None
     content = pandas.DataFrame({"image": ["name only"], "content": [bytearray(Path(files[0]).read_bytes())]})
-    (told,) = in_frames(run_folder)(iter([content]))
-    assert (told["image"][0], told["scores"][0]) == ("name only", pytest.approx(found["scores"].iloc[0]))
+    (by_content,) = in_frames(run_folder)(iter([content]))
+    assert (by_content["image"][0], by_content["scores"][0]) == (
+        "name only",
+        pytest.approx(table["scores"].iloc[0]),
+    )
     with pytest.raises(LabelwiseError, match="columns path; expected the column image"):
         list(in_frames(run_folder)(iter([pandas.DataFrame({"path": files})])))

@@ -1,4 +1,4 @@
-"""Which connections are closed, and when; a server that is attacked; an engine that stalls."""
+"""Closing of idle connections, and a stalled engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from labelwise.serving.predictor import Prediction
 
 @dataclass(eq=False)
 class Connection:
-    """A connection that notes that it was closed."""
+    """A connection that records whether it was closed."""
 
     cycle: Any = None
     closed: bool = False
@@ -44,7 +44,7 @@ def test_a_connection_without_a_request_is_closed_in_time() -> None:
     assert served.closed
 
 
-def test_a_request_starts_the_clock_anew() -> None:
+def test_a_request_restarts_the_clock() -> None:
     sweep, one = Sweep(Limits(head_seconds=10, seconds=30)), Connection()
     sweep.look([one], 0)
     one.cycle = request()
@@ -56,7 +56,7 @@ def test_a_request_starts_the_clock_anew() -> None:
     assert sweep.look([one], 79.1) == 1
 
 
-def test_an_answer_that_nobody_takes_is_given_up() -> None:
+def test_a_response_that_is_not_received_is_dropped() -> None:
     sweep, one = Sweep(Limits(seconds=30)), Connection(request())
     sweep.look([one], 0)
     assert sweep.look([one], 60) == 0
@@ -79,12 +79,12 @@ def test_connections_that_are_gone_are_forgotten() -> None:
     assert not sweep._since
 
 
-def test_a_stalled_engine_is_told_and_recovers() -> None:
+def test_a_stalled_engine_is_reported_and_recovers() -> None:
     free = threading.Event()
 
-    def answer(asks: Any) -> list[Any]:
+    def answer(queries: Any) -> list[Any]:
         free.wait(20)
-        return [Prediction("", {}, {}) for _ in asks]
+        return [Prediction("", {}, {}) for _ in queries]
 
     async def scenario() -> None:
         batcher = Batcher(
@@ -92,17 +92,17 @@ def test_a_stalled_engine_is_told_and_recovers() -> None:
         )
         batcher.start()
         with batcher.admitted(1):
-            asked = asyncio.create_task(batcher.ask(b"", False, {}))
+            task = asyncio.create_task(batcher.submit(b"", False, {}))
             await asyncio.sleep(0.5)
             assert batcher.stalled
             with pytest.raises(Refused, match="an engine that stalls") as refused, ExitStack() as stack:
                 stack.enter_context(batcher.admitted(1))
             assert (refused.value.status, refused.value.retry_after) == (503, 30)
             free.set()
-            await asyncio.wait_for(asked, 20)
+            await asyncio.wait_for(task, 20)
         assert not batcher.stalled
         with batcher.admitted(1):
-            await asyncio.wait_for(batcher.ask(b"", False, {}), 20)
+            await asyncio.wait_for(batcher.submit(b"", False, {}), 20)
         await batcher.close()
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""A label that training had no positive of: unselected by the program, the server and its page, and told."""
+"""A label without a positive in training is not selected by the program, the server and its page, and is reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RULES = (
     {"exactly_one": ((3, 4),)},
     {"exactly_one": ((3, 4, 5),), "implies": ((0, 3), (1, 4))},
 )
-TOLD = "note: Never selected, no positive in train: 3, 7."
+NOTE = "note: Never selected, no positive in train: 3, 7."
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def photos(tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def marked(tmp_path: Path, run_folder: Path) -> Path:
-    """The finished run, that selects every label but for two that it was never taught."""
+    """The finished run with decisions that select every label except two without positives."""
     out = tmp_path / "marked"
     out.mkdir()
     for name in ("config.yaml", "labels.json", "model.safetensors"):
@@ -51,34 +51,38 @@ def marked(tmp_path: Path, run_folder: Path) -> Path:
     return out
 
 
-def test_predict_tells_once_and_never_names_it(marked: Path, photos: list[str], tmp_path: Path) -> None:
-    words = ("predict", marked, *photos, "--workers", "0")
-    plain, found = command(*words), command(*words, "--json")
-    for outcome in (plain, found):
+def test_predict_reports_it_once_and_never_selects_it(
+    marked: Path, photos: list[str], tmp_path: Path
+) -> None:
+    arguments = ("predict", marked, *photos, "--workers", "0")
+    plain, as_json = command(*arguments), command(*arguments, "--json")
+    for outcome in (plain, as_json):
         assert (outcome.code, outcome.err.count("Never selected")) == (0, 1)
-        assert TOLD in outcome.err
+        assert NOTE in outcome.err
     for line in plain.out.splitlines():
         assert {part.split()[0] for part in line.rpartition(": ")[2].split(", ")} == set("01245689")
-    for line in found.out.splitlines():
+    for line in as_json.out.splitlines():
         labels = {label["name"]: label["selected"] for label in json.loads(line)["labels"]}
         assert labels == {str(d): d not in (3, 7) for d in range(10)}
-    assert TOLD in command(*words, "--out", tmp_path / "found.csv").err
-    with open(tmp_path / "found.csv", newline="") as file:
+    assert NOTE in command(*arguments, "--out", tmp_path / "table.csv").err
+    with open(tmp_path / "table.csv", newline="") as file:
         assert all(set(row["selected"].split("|")) == set("01245689") for row in csv.DictReader(file))
-    assert TOLD in command(*words, "--out", tmp_path / "parts").err
+    assert NOTE in command(*arguments, "--out", tmp_path / "parts").err
     rows = pq.read_table(tmp_path / "parts" / "part-000000.parquet").to_pylist()
     assert all(set(row["selected"]) == set("01245689") for row in rows)
 
 
-def test_a_run_that_learned_all_tells_nothing(run_folder: Path, photos: list[str]) -> None:
+def test_a_run_with_positives_of_all_labels_reports_nothing(run_folder: Path, photos: list[str]) -> None:
     assert "Never" not in command("predict", run_folder, photos[0], "--workers", "0").err
     assert lw.load(run_folder).never_selected == ()
 
 
 def test_tune_leaves_it_unselected(marked: Path, table: Path) -> None:
-    found = command("tune", marked, "--data", f"parquet:{table}", "--objective", "recall=1", "--workers", "0")
-    assert (found.code, TOLD in found.err) == (0, True)
-    rows = {line.split()[0]: line.split() for line in found.out.splitlines() if line[:1].isdigit()}
+    outcome = command(
+        "tune", marked, "--data", f"parquet:{table}", "--objective", "recall=1", "--workers", "0"
+    )
+    assert (outcome.code, NOTE in outcome.err) == (0, True)
+    rows = {line.split()[0]: line.split() for line in outcome.out.splitlines() if line[:1].isdigit()}
     assert [rows[name][2] for name in ("3", "7")] == ["never", "never"]
     assert rows["0"][2] != "never"
     assert lw.load(marked).never_selected == ("3", "7")
@@ -87,7 +91,7 @@ def test_tune_leaves_it_unselected(marked: Path, table: Path) -> None:
     assert json.loads(again.out)["reasons"]["3"] == "no positive in train: never selected"
 
 
-def test_the_server_says_it_of_the_label(marked: Path, photos: list[str]) -> None:
+def test_the_server_marks_the_label(marked: Path, photos: list[str]) -> None:
     with live(create_app(lw.load(marked))) as client:
         labels = client.get("/labels").json()["labels"]
         files = [("files", (Path(photo).name, Path(photo).read_bytes())) for photo in photos]

@@ -1,4 +1,4 @@
-"""Predictions on their way in and out of files."""
+"""Input files and output files of predictions."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _names(found: list[str], folder: Path) -> list[str]:
-    return [str(Path(path).relative_to(folder)) for path in found]
+def _names(paths: list[str], folder: Path) -> list[str]:
+    return [str(Path(path).relative_to(folder)) for path in paths]
 
 
-def test_a_folder_gives_its_images_sorted(folder: Path) -> None:
+def test_a_folder_returns_its_images_sorted(folder: Path) -> None:
     assert _names(find_images([str(folder)]), folder) == [
         "a.png",
         "b.JPG",
@@ -64,7 +64,7 @@ def test_a_name_with_brackets_is_no_glob(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("none.jpg", "none.jpg: no such file or folder; expected image files, folders or globs"),
         ("*.gif", r"no image in .*; expected files ending in .apng, .avif, .bmp,"),
@@ -72,15 +72,15 @@ def test_a_name_with_brackets_is_no_glob(folder: Path) -> None:
         ("@none", "list .*none .*; expected a text file with a path a line"),
     ],
 )
-def test_what_is_not_there_is_told(folder: Path, path: str, told: str) -> None:
+def test_missing_files_are_refused(folder: Path, path: str, message: str) -> None:
     (folder / "empty").mkdir()
     given = f"@{folder}/{path[1:]}" if path.startswith("@") else str(folder / path)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         find_images([given])
 
 
 def test_a_table_of_predictions(tmp_path: Path) -> None:
-    out = tmp_path / "new" / "found.parquet"
+    out = tmp_path / "new" / "predictions.parquet"
     writer = TableWriter(out, ("dog", "image"), rows=2)
     thresholds = {"dog": 0.5, "image": 0.5}
     for i in range(5):
@@ -95,7 +95,7 @@ def test_a_table_of_predictions(tmp_path: Path) -> None:
     assert [row["dog"] for row in rows[:5]] == pytest.approx([i / 10 for i in range(5)])
     assert (rows[4]["selected"], rows[5]["selected"]) == (["image"], None)
     assert (rows[5]["error"], rows[5]["dog"], rows[0]["error"]) == ("it is empty", None, None)
-    assert [p.name for p in out.parent.iterdir()] == ["found.parquet"]
+    assert [p.name for p in out.parent.iterdir()] == ["predictions.parquet"]
 
 
 def test_every_file_gets_a_name_of_its_own() -> None:
@@ -110,22 +110,22 @@ def test_every_file_gets_a_name_of_its_own() -> None:
 )
 def test_no_two_files_share_a_name(names: list[str]) -> None:
     paths = [f"{i}/{name}.jpg" for i, name in enumerate(names)]
-    found = stems(paths)
-    assert list(found) == paths
-    alike = {unicodedata.normalize("NFC", name).casefold() for name in found.values()}
+    names_of = stems(paths)
+    assert list(names_of) == paths
+    alike = {unicodedata.normalize("NFC", name).casefold() for name in names_of.values()}
     assert len(alike) == len(paths)
-    assert all(len(os.fsencode(name)) < 110 for name in found.values())
-    for path, name in found.items():
+    assert all(len(os.fsencode(name)) < 110 for name in names_of.values())
+    for path, name in names_of.items():
         assert name.startswith(Path(path).stem[:100])
 
 
 @pytest.mark.parametrize("odd", ["1.jpg", "{}-2.jpg"])
-def test_names_take_a_time_that_grows_with_their_number(odd: str) -> None:
+def test_names_take_linear_time(odd: str) -> None:
     paths = [f"folder{i}/1.jpg" for i in range(100_000)] + [odd.format(i) for i in range(10_000)]
     start = time.process_time()
-    found = stems(paths)
+    names_of = stems(paths)
     assert time.process_time() - start < 2
-    assert len(set(found.values())) == len(set(paths))
+    assert len(set(names_of.values())) == len(set(paths))
 
 
 def test_evidence_pictures(tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def test_evidence_pictures(tmp_path: Path) -> None:
     evidence[:, 1, 2] = 1
     photo = str(tmp_path / "train0.jpg")
     thresholds = {"dog": 0.5, "a/b c": 0.5}
-    found = Prediction(photo, {"dog": 0.9, "a/b c": 0.7}, thresholds, None, evidence, ("dog", "a/b c"))
-    write_maps(found, tmp_path / "maps", "photo")
+    prediction = Prediction(photo, {"dog": 0.9, "a/b c": 0.7}, thresholds, None, evidence, ("dog", "a/b c"))
+    write_maps(prediction, tmp_path / "maps", "photo")
     assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["photo.a_b c.jpg", "photo.dog.jpg"]
     names = ("a/b", "a:b", "A_B", "l" * 300)
     alike = Prediction(

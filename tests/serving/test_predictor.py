@@ -1,4 +1,4 @@
-"""A run that answers."""
+"""Predictions of a run."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def photos(tmp_path: Path) -> list[str]:
 
 def test_answers_are_those_of_the_evaluation(predictor: Predictor, run_folder: Path, table: Path) -> None:
     data = lw.read(f"parquet:{table}")
-    found = lw.evaluate(run_folder, data, split="test")
+    result = lw.evaluate(run_folder, data, split="test")
     rows = data.split("test")
     answers = list(predictor.predict([rows.encoded(i) for i in range(len(rows))], batch_size=5))
     ours = np.array([[a.scores[name] for name in data.labels] for a in answers])
     decisions = Run.open(run_folder).decisions()
-    expected = decisions.probabilities(found.scores.logits)
+    expected = decisions.probabilities(result.scores.logits)
     np.testing.assert_allclose(ours, expected, atol=ANSWERS)
     names = np.array(data.labels.names)
     assert [set(a.selected) for a in answers] == [set(names[row]) for row in decisions.select(expected)]
@@ -62,7 +62,9 @@ def test_paths_bytes_and_tensors_are_one(predictor: Predictor, photos: list[str]
     assert [a.scores for a in predictor.predict(iter(given))] == [a.scores for a in answers]
 
 
-def test_an_unreadable_image_is_told_and_the_rest_go_on(predictor: Predictor, photos: list[str]) -> None:
+def test_an_unreadable_image_has_an_error_and_the_others_are_predicted(
+    predictor: Predictor, photos: list[str]
+) -> None:
     Path(photos[2]).write_bytes(b"")
     answers = list(predictor.predict([*photos[:3], "/not/there.jpg", photos[4]], batch_size=2))
     assert [a.error is None for a in answers] == [True, True, False, False, True]
@@ -75,10 +77,10 @@ def test_an_unreadable_image_is_told_and_the_rest_go_on(predictor: Predictor, ph
 def test_maps_say_where(predictor: Predictor, photos: list[str]) -> None:
     (answer,) = predictor.predict(photos[:1], maps=True)
     for name in predictor.labels:
-        found = answer.map(name)
-        assert found.ndim == 2
-        assert found.min() >= 0
-        assert found.sum() == pytest.approx(1, abs=1e-5)
+        evidence = answer.map(name)
+        assert evidence.ndim == 2
+        assert evidence.min() >= 0
+        assert evidence.sum() == pytest.approx(1, abs=1e-5)
     with pytest.raises(LabelwiseError, match="label 'dog'; expected one of 0, 1"):
         answer.map("dog")
     (without,) = predictor.predict(photos[:1])
@@ -88,13 +90,13 @@ def test_maps_say_where(predictor: Predictor, photos: list[str]) -> None:
         without.map("1")
 
 
-def test_evidence_is_the_map_of_the_asked_label(predictor: Predictor, photos: list[str]) -> None:
+def test_evidence_is_the_map_of_the_requested_label(predictor: Predictor, photos: list[str]) -> None:
     Path(photos[1]).write_bytes(b"")
-    found = predictor.evidence(photos[:3], [4, 5, 6])
+    maps = predictor.evidence(photos[:3], [4, 5, 6])
     (first, _, third) = predictor.predict(photos[:3], maps=True)
-    assert np.array_equal(found[0], first.map("4"))
-    assert np.array_equal(found[2], third.map("6"))
-    assert not found[1].any()
+    assert np.array_equal(maps[0], first.map("4"))
+    assert np.array_equal(maps[2], third.map("6"))
+    assert not maps[1].any()
 
 
 def test_the_line_of_an_answer() -> None:
@@ -123,7 +125,7 @@ def test_labels_alone_make_no_predictor(predictor: Predictor) -> None:
     assert same.thresholds == predictor.thresholds
 
 
-def test_asking_changes_no_random_state_and_no_batch_changes_an_answer(
+def test_predicting_changes_no_random_state_and_no_batch_changes_a_prediction(
     predictor: Predictor, photos: list[str]
 ) -> None:
     before = torch.random.get_rng_state()
@@ -159,11 +161,11 @@ def test_weights_of_other_settings_are_refused(tmp_path: Path, run_folder: Path)
     ],
 )
 def test_a_map_lies_over_the_part_that_was_shown(shown: tuple, shape: tuple, corner: tuple) -> None:
-    found = np.array([[0.1, 0.2], [0.3, 0.4]])
-    answer = Prediction("", {}, {}, None, found[None], ("dog",), shown=shown)
+    evidence = np.array([[0.1, 0.2], [0.3, 0.4]])
+    answer = Prediction("", {}, {}, None, evidence[None], ("dog",), shown=shown)
     whole = answer.over_photograph("dog")
     assert whole.shape == shape
-    assert np.array_equal(whole[corner[0] : corner[0] + 2, corner[1] : corner[1] + 2], found)
+    assert np.array_equal(whole[corner[0] : corner[0] + 2, corner[1] : corner[1] + 2], evidence)
     assert whole.sum() == pytest.approx(1)
 
 
@@ -175,5 +177,5 @@ def test_the_shown_part_follows_the_transform(predictor: Predictor, tmp_path: Pa
     wide = torch.randint(0, 255, (3, 40, 80), dtype=torch.uint8)
     assert next(iter(cropping.predict([wide]))).shown == (0.25, 0.0, 0.75, 1.0)
     assert next(iter(predictor.predict([wide]))).shown == (0.0, 0.0, 1.0, 1.0)
-    (found,) = cropping.evidence([wide], [0])
-    assert found.shape[1] == 2 * found.shape[0]
+    (evidence,) = cropping.evidence([wide], [0])
+    assert evidence.shape[1] == 2 * evidence.shape[0]

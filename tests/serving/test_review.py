@@ -1,4 +1,4 @@
-"""The review queue: its file, its journal, and the table that comes of it."""
+"""The review queue: its file, its journal, and the corrected table."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def source(tmp_path: Path) -> str:
 
 @pytest.fixture
 def audit(tmp_path: Path, source: str) -> Path:
-    """An audit of it, in the same folder."""
+    """An audit of the table, in the same folder."""
     return write_audit(tmp_path, source)
 
 
@@ -111,7 +111,7 @@ def test_what_no_audit_writes_is_refused(tmp_path: Path, audit: Path, source: st
 
 @pytest.fixture
 def served(run_folder: Path, audit: Path, source: str):
-    """A client of a server with the review on, over an export that knows other labels."""
+    """A client of a server with a review, for an export with other labels."""
     review = Review(audit, lw.read(source))
     with live(create_app(lw.load(run_folder), review=review)) as client:
         yield client, review
@@ -119,9 +119,9 @@ def served(run_folder: Path, audit: Path, source: str):
 
 def test_the_queue_over_http(served: tuple[httpx.Client, Review], tmp_path: Path) -> None:
     client, review = served
-    found = client.get("/review/items").json()
-    assert (found["audit"], found["journal"], found["exports"]) == ("audit.csv", "audit.review.jsonl", True)
-    assert [item["reason"] for item in found["items"]] == [f"why {i}" for i in range(6)]
+    queue = client.get("/review/items").json()
+    assert (queue["audit"], queue["journal"], queue["exports"]) == ("audit.csv", "audit.review.jsonl", True)
+    assert [item["reason"] for item in queue["items"]] == [f"why {i}" for i in range(6)]
     assert client.get("/review").status_code == 200
     photo = client.get("/review/items/1/photo")
     (tmp_path / "got.jpg").write_bytes(photo.content)
@@ -155,9 +155,9 @@ def test_evidence_of_the_runs_own_labels(run_folder: Path, table: Path, tmp_path
     predictor = lw.load(run_folder)
     review = Review(write_audit(tmp_path, source), lw.read(source))
     with live(create_app(predictor, review=review)) as client:
-        found = np.array(client.get("/review/items/2/map").json()["map"])
+        evidence = np.array(client.get("/review/items/2/map").json()["map"])
     (expected,) = predictor.predict([review.encoded(2)], maps=True)
-    np.testing.assert_allclose(found, expected.map(review.items[2].label), atol=ANSWERS)
+    np.testing.assert_allclose(evidence, expected.map(review.items[2].label), atol=ANSWERS)
 
 
 def test_the_corrected_table_holds_the_decisions_and_their_provenance(
@@ -166,10 +166,10 @@ def test_the_corrected_table_holds_the_decisions_and_their_provenance(
     client, review = served
     for i, choice in enumerate(("change", "keep", "unknown", "change", "change")):
         client.post(f"/review/items/{i}", json={"choice": choice}).raise_for_status()
-    told = client.post("/review/export").raise_for_status().json()
-    assert (told["decided"], told["changed"]) == (5, 4)
-    assert told["command"].startswith("labelwise train --data ")
-    before, after = lw.read(source), lw.read(f"parquet:{told['table']}")
+    export = client.post("/review/export").raise_for_status().json()
+    assert (export["decided"], export["changed"]) == (5, 4)
+    assert export["command"].startswith("labelwise train --data ")
+    before, after = lw.read(source), lw.read(f"parquet:{export['table']}")
     assert after.labels.names == before.labels.names
     assert after.splits() == before.splits()
     cells = {(0, 0): True, (2, 2): None, (3, 0): True, (4, 1): True}
@@ -181,7 +181,7 @@ def test_the_corrected_table_holds_the_decisions_and_their_provenance(
             else:
                 assert after.known[row, column] == before.known[row, column]
                 assert after.values[row, column] == (before.values[row, column] ^ int(flip))
-    with open(told["changes"], newline="") as file:
+    with open(export["changes"], newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["image"], line["label"]) for line in lines] == [review.items[i].key for i in (0, 2, 3, 4)]
     assert {line["source"] for line in lines} == {"review"}

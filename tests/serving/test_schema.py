@@ -1,4 +1,4 @@
-"""The server against its own OpenAPI: whatever the schema allows or forbids is answered as the schema says."""
+"""The server against its own OpenAPI schema: responses to allowed and forbidden requests match the schema."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ PLAIN = st.recursive(
     | PLAIN
 )
 def _any_json(client: httpx.Client, body: Any) -> None:
-    text = json.dumps(body)  # NaN and half characters among them
+    text = json.dumps(body)  # includes NaN and lone surrogates
     answer = client.post("/predict", content=text, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 403, 415, 422), text
     assert set(answer.json()) <= {"error", "predictions"}
@@ -120,8 +120,8 @@ def test_other_character_sets_are_refused(client: httpx.Client, photo: bytes, ch
         + b"\r\n--x--\r\n"
     )
     base = "multipart/form-data; boundary=x; "
-    for told in (f"{base}charset={charset}", f'{base}CHARSET="{charset}"'):
-        answer = client.post("/predict", content=body, headers={"content-type": told})
+    for content_type in (f"{base}charset={charset}", f'{base}CHARSET="{charset}"'):
+        answer = client.post("/predict", content=body, headers={"content-type": content_type})
         assert answer.status_code == 415, answer.text
         assert "character set" in answer.json()["error"]
     usual = client.post("/predict", content=body, headers={"content-type": f"{base}charset=UTF-8"})

@@ -1,4 +1,4 @@
-"""The server over real HTTP: what it answers, and what it takes in."""
+"""The server over real HTTP: its answers, and the requests that it accepts."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def parts(files: list[Any]) -> list[tuple[str, tuple[str, bytes]]]:
 
 
 def assert_same(line: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Same labels, thresholds and decisions, probabilities within a bound of float32."""
-    ours, theirs = ({x["name"]: x for x in found["labels"]} for found in (line, expected))
+    """Asserts equal labels, thresholds and decisions, and probabilities within a bound of float32."""
+    ours, theirs = ({x["name"]: x for x in answer["labels"]} for answer in (line, expected))
     assert set(ours) == set(theirs)
     for name, label in theirs.items():
         assert ours[name]["score"] == pytest.approx(label["score"], abs=ANSWERS)
@@ -90,9 +90,9 @@ def test_base64_is_the_same_image(
 ) -> None:
     (expected,) = predictor.predict(photos[:1])
     text = prefix + base64.b64encode(photos[0].read_bytes()).decode()
-    found = client.post("/predict", json={"image_base64": text, "name": "a"}).raise_for_status().json()
-    assert found["predictions"][0]["image"] == "a"
-    assert_same(found["predictions"][0], expected.to_json())
+    answer = client.post("/predict", json={"image_base64": text, "name": "a"}).raise_for_status().json()
+    assert answer["predictions"][0]["image"] == "a"
+    assert_same(answer["predictions"][0], expected.to_json())
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
@@ -116,23 +116,23 @@ def test_maps_come_where_asked_for(client: httpx.Client, predictor: Predictor, p
 def test_maps_of_an_export_without_them_are_refused(
     client: httpx.Client, predictor: Predictor, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor.engine, "gives_maps", False)
+    monkeypatch.setattr(predictor.engine, "has_maps", False)
     answer = client.post("/predict?maps=true", files=parts(photos[:1]))
     assert (answer.status_code, "export again with --maps" in answer.json()["error"]) == (400, True)
     assert client.get("/labels").json()["gives_maps"] is False
 
 
-def test_a_bad_file_is_told_and_the_others_are_answered(
+def test_a_bad_file_has_an_error_and_the_others_are_answered(
     client: httpx.Client, predictor: Predictor, photos: list[Path]
 ) -> None:
     cut = photos[0].read_bytes()[:400]
     answer = client.post("/predict", files=parts([photos[0], ("cut.jpg", cut), photos[1]]))
     assert answer.status_code == 200
-    found = answer.json()["predictions"]
-    assert found[1]["image"] == "cut.jpg"
-    assert set(found[1]) == {"image", "error"}
-    assert "truncated" in found[1]["error"]
-    for line, p in zip((found[0], found[2]), predictor.predict(photos[:2]), strict=True):
+    lines = answer.json()["predictions"]
+    assert lines[1]["image"] == "cut.jpg"
+    assert set(lines[1]) == {"image", "error"}
+    assert "truncated" in lines[1]["error"]
+    for line, p in zip((lines[0], lines[2]), predictor.predict(photos[:2]), strict=True):
         assert_same(line, p.to_json())
     alone = client.post("/predict", files=parts([("cut.jpg", cut)]))
     assert (alone.status_code, len(alone.json()["predictions"])) == (422, 1)
@@ -144,10 +144,10 @@ def encoded(width: int, height: int, form: str = "PNG") -> bytes:
     return out.getvalue()
 
 
-def test_limits_on_one_file_are_told_in_its_line(client: httpx.Client, photos: list[Path]) -> None:
+def test_limits_on_one_file_are_reported_in_its_line(client: httpx.Client, photos: list[Path]) -> None:
     big = ("big.jpg", photos[0].read_bytes() + bytes(MIB))
-    found = client.post("/predict", files=parts([big, ("wide.png", encoded(1000, 101)), photos[0]])).json()
-    errors = [p.get("error", "") for p in found["predictions"]]
+    content = client.post("/predict", files=parts([big, ("wide.png", encoded(1000, 101)), photos[0]])).json()
+    errors = [p.get("error", "") for p in content["predictions"]]
     assert "expected at most 524,288" in errors[0]
     assert "1,000 x 101 pixels; expected at most 100,000" in errors[1]
     assert errors[2] == ""
@@ -180,10 +180,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_taken_is_refused_in_one_line(client: httpx.Client, name: str) -> None:
-    request, status, told = REFUSED[name]
+    request, status, message = REFUSED[name]
     answer = client.post("/predict", **request)
     assert answer.status_code == status, answer.text
-    assert told in answer.json()["error"]
+    assert message in answer.json()["error"]
     assert "\n" not in answer.json()["error"]
 
 
@@ -200,16 +200,16 @@ def test_a_body_without_a_length_is_counted(client: httpx.Client) -> None:
 
 
 def test_labels_say_what_decides(client: httpx.Client, predictor: Predictor) -> None:
-    found = client.get("/labels").json()
+    content = client.get("/labels").json()
     d = predictor.decisions
-    assert [label["name"] for label in found["labels"]] == list(predictor.labels.names)
+    assert [label["name"] for label in content["labels"]] == list(predictor.labels.names)
     for key, values in (("threshold", d.thresholds), ("scale", d.scale), ("bias", d.bias)):
-        assert [label[key] for label in found["labels"]] == values.tolist()
-    assert (found["model"], found["review"], found["takes_states"]) == ("mine", False, False)
-    assert found["view"] == {"resize": "squash", "size": [32, 32]}
+        assert [label[key] for label in content["labels"]] == values.tolist()
+    assert (content["model"], content["review"], content["takes_states"]) == ("mine", False, False)
+    assert content["view"] == {"resize": "squash", "size": [32, 32]}
 
 
-def test_what_is_told_of_an_image_changes_its_answer(table: Path, tmp_path: Path, photos: list[Path]) -> None:
+def test_known_states_of_an_image_change_its_answer(table: Path, tmp_path: Path, photos: list[Path]) -> None:
     from labelwise.training.config import make_config
     from labelwise.training.fit import train
 
@@ -219,7 +219,7 @@ def test_what_is_told_of_an_image_changes_its_answer(table: Path, tmp_path: Path
     )
     predictor = lw.load(tmp_path / "run")
     names = predictor.labels.names
-    told = {names[0]: True, names[2]: False}
+    known_states = {names[0]: True, names[2]: False}
     states = torch.full((2, len(names)), torch.nan)
     states[:, 0], states[:, 2] = 1, 0
     images = torch.stack([predictor.transform(lw.data.decode_image(f)) for f in photos[:2]])
@@ -228,13 +228,13 @@ def test_what_is_told_of_an_image_changes_its_answer(table: Path, tmp_path: Path
     expected = predictor.decisions.probabilities(logits)
     with live(create_app(predictor)) as client:
         assert client.get("/labels").json()["takes_states"] is True
-        form = client.post("/predict", files=parts(photos[:2]), data={"states": json.dumps(told)})
+        form = client.post("/predict", files=parts(photos[:2]), data={"states": json.dumps(known_states)})
         text = base64.b64encode(photos[0].read_bytes()).decode()
-        body = client.post("/predict?maps=true", json={"image_base64": text, "states": told})
+        body = client.post("/predict?maps=true", json={"image_base64": text, "states": known_states})
         plain = client.post("/predict", files=parts(photos[:2])).json()["predictions"]
         unknown = client.post("/predict", json={"image_base64": text, "states": {"unicorn": True}})
-    found = [*form.json()["predictions"], *body.json()["predictions"]]
-    for line, row in zip(found, [*expected, expected[0]], strict=True):
+    lines = [*form.json()["predictions"], *body.json()["predictions"]]
+    for line, row in zip(lines, [*expected, expected[0]], strict=True):
         scores = {label["name"]: label["score"] for label in line["labels"]}
         np.testing.assert_allclose([scores[name] for name in names], row, atol=1e-5)
     moved = {label["name"]: label["score"] for label in plain[0]["labels"]}
@@ -307,7 +307,7 @@ def test_the_token_guards_all_but_signs_of_life_and_empty_pages(
 
 @contextmanager
 def slowed(predictor: Predictor, seconds: float) -> Iterator[threading.Event]:
-    """A predictor that takes its time until told to go on."""
+    """A predictor that is slow until the event is set."""
     go, plain = threading.Event(), predictor.of_prepared
 
     def late(images: Any, maps: bool = False) -> Any:
@@ -363,7 +363,7 @@ def test_who_closes_the_connection_is_not_worked_for(predictor: Predictor, photo
         ends = time.monotonic() + 10
         while waiting() != "1.0" and time.monotonic() < ends:
             time.sleep(0.01)
-        assert waiting() == "1.0"  # given up while the engine is still at the first image
+        assert waiting() == "1.0"  # cancelled while the engine is still at the first image
         go.set()
         assert stays.result().status_code == 200
         assert 'labelwise_images_total{outcome="answered"} 1.0' in client.get("/metrics").text
@@ -394,7 +394,7 @@ def test_stopping_answers_what_is_under_way(predictor: Predictor, photos: list[P
 
 
 class Host(http.server.BaseHTTPRequestHandler):
-    """Gives `file` at every path but /moved, which leads elsewhere."""
+    """Serves `file` at every path except /moved, which redirects."""
 
     file = b""
 
@@ -407,7 +407,7 @@ class Host(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"" if moved else self.file)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Silences the log."""
 
 
 def test_addresses_of_allowed_hosts_are_fetched(predictor: Predictor, photos: list[Path]) -> None:
@@ -417,9 +417,9 @@ def test_addresses_of_allowed_hosts_are_fetched(predictor: Predictor, photos: li
         threading.Thread(target=host.serve_forever, daemon=True).start()
         place = f"http://127.0.0.1:{host.server_port}"
         with live(create_app(predictor, Limits(url_hosts=("127.0.0.1",)))) as client:
-            found = client.post("/predict", json={"url": f"{place}/photo.jpg"}).json()["predictions"][0]
-            assert found["image"] == f"{place}/photo.jpg"
-            assert_same(found, expected.to_json())
+            answer = client.post("/predict", json={"url": f"{place}/photo.jpg"}).json()["predictions"][0]
+            assert answer["image"] == f"{place}/photo.jpg"
+            assert_same(answer, expected.to_json())
             moved = client.post("/predict", json={"url": f"{place}/moved"})
             assert moved.status_code == 422
             assert "status 302" in moved.json()["predictions"][0]["error"]

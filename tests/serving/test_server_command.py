@@ -1,4 +1,4 @@
-"""`labelwise serve` as a program: what it refuses, how it starts and how it stops."""
+"""`labelwise serve` as a program: refusals, start and stop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tolerance import ANSWERS
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("options", "message"),
     [
         (["--data", "digits:"], "--data without --review; expected an audit to review"),
         (["--review", "none.csv"], "audit none.csv (No such file or directory)"),
@@ -31,15 +31,15 @@ from tolerance import ANSWERS
         (["--max-mb", "0"], "file_bytes 0; expected a number over 0"),
     ],
 )
-def test_what_makes_no_sense_is_told(run_folder: Path, words: list[str], told: str) -> None:
-    assert told in command("serve", run_folder, *words).told
+def test_invalid_options_are_refused(run_folder: Path, options: list[str], message: str) -> None:
+    assert message in command("serve", run_folder, *options).told
 
 
-def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     assert "expected the folder that `labelwise train --out`" in command("serve", tmp_path).told
 
 
-def test_a_port_that_is_taken_is_told(run_folder: Path) -> None:
+def test_a_port_in_use_is_refused(run_folder: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -52,13 +52,13 @@ import itertools, threading
 from labelwise.cli import main
 from labelwise.serving.answers import Answers
 
-honest, calls = Answers.answer, itertools.count()
+original, calls = Answers.answer, itertools.count()
 
 
-def answer(self, asks):
-    if next(calls) >= 2:  # warm
+def answer(self, queries):
+    if next(calls) >= 2:  # after the warm-up
         threading.Event().wait()
-    return honest(self, asks)
+    return original(self, queries)
 
 
 Answers.answer = answer
@@ -71,10 +71,10 @@ def test_an_engine_that_stalls_does_not_keep_the_program_from_ending(
 ) -> None:
     tiny_runs.photographs(tmp_path, 1, 0, 0)
     photo = next(tmp_path.glob("*.jpg"))
-    words = ["serve", str(run_folder), "--port", "0", "--timeout", "1"]
-    with _serving([sys.executable, "-c", STALLING, *words]) as (process, client):
+    arguments = ["serve", str(run_folder), "--port", "0", "--timeout", "1"]
+    with _serving([sys.executable, "-c", STALLING, *arguments]) as (process, client):
         codes = [client.post("/predict", files={"files": photo.read_bytes()}).status_code]
-        while codes[-1] != 503 and len(codes) < 20:  # told as soon as the engine has been at it for a second
+        while codes[-1] != 503 and len(codes) < 20:  # refused once the engine has been running for a second
             time.sleep(0.5)
             codes.append(client.post("/predict", files={"files": photo.read_bytes()}).status_code)
         assert codes[0] == 504
@@ -85,7 +85,7 @@ def test_an_engine_that_stalls_does_not_keep_the_program_from_ending(
 
 
 def test_the_threads_of_others_are_left_alone(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that serves from within, beside a pool of the same name, goes on afterwards."""
+    """A program that runs the server in its own process, next to a pool of the same name, continues afterwards."""
 
     async def nothing(*_: object, **__: object) -> None: ...
 
@@ -112,15 +112,15 @@ def test_the_program_answers_as_predict_does_and_stops_clean(run_folder: Path, t
 
 
 @contextmanager
-def _serving(words: list[str]) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """The program in a process of its own, ready to answer, and a client of it."""
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+def _serving(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """The program in a separate process, ready to answer, and a client of it."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            told = process.stderr.readline()
-            found = re.search(r"page (http://127\.0\.0\.1:\d+) ", told)
-            assert found is not None, told
-            with httpx.Client(base_url=found[1], trust_env=False, timeout=60) as client:
+            line = process.stderr.readline()
+            match = re.search(r"page (http://127\.0\.0\.1:\d+) ", line)
+            assert match is not None, line
+            with httpx.Client(base_url=match[1], trust_env=False, timeout=60) as client:
                 while not _ready(client):
                     assert process.poll() is None, process.stderr.read()
                     time.sleep(0.05)
@@ -130,7 +130,7 @@ def _serving(words: list[str]) -> Iterator[tuple[subprocess.Popen[str], httpx.Cl
 
 
 def _stopped(process: subprocess.Popen[str], code: int) -> list[str]:
-    """Events of the log of a server that is asked to end, and ends with an exit code."""
+    """Stops a server, checks its exit code and returns the events of its log."""
     assert process.stderr is not None
     process.send_signal(signal.SIGTERM)
     log = process.stderr.read()

@@ -1,4 +1,4 @@
-"""Predictions in files: read back by other programs, and whole or not there."""
+"""Files of predictions: readable by other programs, and written atomically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ODD = ("a|b", "[c]", "d")
 
 
 def predictions(names: tuple[str, ...], images: int = 9) -> list[Prediction]:
-    """Answers of seeded probabilities, one of them without any; the third image could not be read."""
+    """Predictions with seeded probabilities, one of them without labels; the third image is unreadable."""
     rng = np.random.default_rng(0)
     thresholds = dict.fromkeys(names, 0.5)
     answers = []
@@ -59,7 +59,7 @@ def cell(selected: list[str], names: tuple[str, ...]) -> str:
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_csv_is_read_by_others(tmp_path: Path, suffix: str, names: tuple[str, ...]) -> None:
     pandas = pytest.importorskip("pandas")
-    file = tmp_path / "new" / f"found{suffix}"
+    file = tmp_path / "new" / f"predictions{suffix}"
     answers = written(file, names)
     delimiter = {".csv": ",", ".tsv": "\t"}[suffix]
     with open(file, encoding="utf-8", newline="") as opened:
@@ -85,8 +85,8 @@ def test_csv_is_read_by_others(tmp_path: Path, suffix: str, names: tuple[str, ..
 
 def test_the_selected_labels_are_read_as_a_table_of_ours(tmp_path: Path) -> None:
     names = ("dog", "traffic light", "car, red", "x;y")
-    answers = written(tmp_path / "out" / "found.csv", names)
-    with open(tmp_path / "out" / "found.csv", encoding="utf-8", newline="") as opened:
+    answers = written(tmp_path / "out" / "predictions.csv", names)
+    with open(tmp_path / "out" / "predictions.csv", encoding="utf-8", newline="") as opened:
         rows = list(csv.DictReader(opened))
     for i, row in enumerate(rows):
         (tmp_path / f"{i}.jpg").write_bytes(b"%d" % i)
@@ -96,16 +96,16 @@ def test_the_selected_labels_are_read_as_a_table_of_ours(tmp_path: Path) -> None
         writer.writerow(["image", "labels"])
         writer.writerows([row["image"], row["selected"]] for row in rows if not row["error"])
     data = read(f"csv:{tmp_path / 'labels.csv'}?separator=|")
-    found = [
+    selected = [
         {name for name, value in zip(data.labels, values, strict=True) if value} for values in data.values
     ]
-    assert found == [set(answer.selected) for answer in answers if not answer.error]
+    assert selected == [set(answer.selected) for answer in answers if not answer.error]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".ndjson"])
 def test_json_lines_are_those_of_the_screen(tmp_path: Path, suffix: str) -> None:
-    answers = written(tmp_path / "new" / f"found{suffix}", ODD)
-    lines = (tmp_path / "new" / f"found{suffix}").read_text(encoding="utf-8").split("\n")
+    answers = written(tmp_path / "new" / f"predictions{suffix}", ODD)
+    lines = (tmp_path / "new" / f"predictions{suffix}").read_text(encoding="utf-8").split("\n")
     assert lines.pop() == ""
     assert [json.loads(line) for line in lines] == [answer.to_json() for answer in answers]
 
@@ -113,16 +113,18 @@ def test_json_lines_are_those_of_the_screen(tmp_path: Path, suffix: str) -> None
 def test_a_name_that_is_no_text_is_written(tmp_path: Path) -> None:
     odd = Prediction(os.fsdecode(b"caf\xe9.jpg"), {"dog": 0.75}, {"dog": 0.5})
     for suffix in WRITERS:
-        with WRITERS[suffix](tmp_path / f"found{suffix}", ("dog",)) as writer:
+        with WRITERS[suffix](tmp_path / f"predictions{suffix}", ("dog",)) as writer:
             writer.add(odd)
-    assert pq.read_table(tmp_path / "found.parquet")["image"].to_pylist() == ["caf\ufffd.jpg"]
-    assert "caf\ufffd.jpg,,dog,0.75" in (tmp_path / "found.csv").read_text(encoding="utf-8").replace('"', "")
-    assert json.loads((tmp_path / "found.jsonl").read_text(encoding="utf-8"))["image"] == odd.image
+    assert pq.read_table(tmp_path / "predictions.parquet")["image"].to_pylist() == ["caf\ufffd.jpg"]
+    assert "caf\ufffd.jpg,,dog,0.75" in (tmp_path / "predictions.csv").read_text(encoding="utf-8").replace(
+        '"', ""
+    )
+    assert json.loads((tmp_path / "predictions.jsonl").read_text(encoding="utf-8"))["image"] == odd.image
 
 
 @pytest.mark.parametrize("suffix", list(WRITERS))
 def test_what_is_broken_off_leaves_what_was_there(tmp_path: Path, suffix: str) -> None:
-    file = tmp_path / f"found{suffix}"
+    file = tmp_path / f"predictions{suffix}"
     file.write_text("of before")
     with pytest.raises(KeyboardInterrupt), WRITERS[suffix](file, ("dog",)) as writer:  # noqa: PT012
         for _ in range(5000):
@@ -134,9 +136,9 @@ def test_what_is_broken_off_leaves_what_was_there(tmp_path: Path, suffix: str) -
 
 @pytest.mark.parametrize("suffix", list(WRITERS))
 def test_no_image_leaves_a_table_without_rows(tmp_path: Path, suffix: str) -> None:
-    with WRITERS[suffix](tmp_path / f"found{suffix}", ("dog",)):
+    with WRITERS[suffix](tmp_path / f"predictions{suffix}", ("dog",)):
         pass
-    content = (tmp_path / f"found{suffix}").read_bytes()
+    content = (tmp_path / f"predictions{suffix}").read_bytes()
     assert (b"image" in content) is (suffix not in (".jsonl", ".ndjson"))
 
 
@@ -158,6 +160,6 @@ def test_files_and_folders_by_their_names(tmp_path: Path) -> None:
 def test_many_predictions_of_one_name_are_named_and_written_in_seconds(tmp_path: Path) -> None:
     paths = [f"folder{i}/image.jpg" for i in range(100_000)]
     start = time.process_time()
-    found = stems(paths)
+    names_of = stems(paths)
     assert time.process_time() - start < 2
-    assert len(set(found.values())) == len(paths)
+    assert len(set(names_of.values())) == len(paths)

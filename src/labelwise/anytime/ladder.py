@@ -188,14 +188,14 @@ def compared(ours: StoredScores, theirs: StoredScores) -> dict[str, float]:
     """
     if ours.ids.tolist() != theirs.ids.tolist():
         raise LabelwiseError("stages judged on other images", "the same validation images", "train anew")
-    counts = bootstrap.draw(len(ours.ids))
+    counts = bootstrap.bootstrap_counts(len(ours.ids))
     gap = _drawn(ours, counts) - _drawn(theirs, counts)
     ends = bootstrap.interval(gap)
     return {"gain": float(np.nanmean(gap)), **ends, "better_in": float((gap > 0).mean())}
 
 
 def _drawn(scores: StoredScores, counts: np.ndarray) -> np.ndarray:
-    return bootstrap.drawn_map(scores.logits, scores.values, scores.known.astype(bool), counts)
+    return bootstrap.bootstrap_map(scores.logits, scores.values, scores.known.astype(bool), counts)
 
 
 def _settings(config: Config, over: Mapping[str, Any]) -> Config:

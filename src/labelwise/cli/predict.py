@@ -141,7 +141,7 @@ def _each(
     import json as js
     from contextlib import nullcontext
 
-    from labelwise.decisions import never_told
+    from labelwise.decisions import never_selected_note
     from labelwise.serving import load
     from labelwise.serving.output import stems, write_maps
     from labelwise.serving.writers import WRITERS
@@ -149,8 +149,8 @@ def _each(
     names = stems(files) if maps else {}
     predictor = load(run)
     predictor = predictor if bits is None else predictor.with_bits(bits)
-    if told := never_told(predictor.never_selected):
-        _note(told)
+    if note := never_selected_note(predictor.never_selected):
+        _note(note)
     dark: list[str] = []
     writer = WRITERS[out.suffix.lower()](out, predictor.labels.names) if out else None
     failed = 0

@@ -39,7 +39,7 @@ def tune(
     from labelwise.cli.tables import print_tuning
     from labelwise.data import read
     from labelwise.data.splits import ensure_splits
-    from labelwise.decisions import never_told
+    from labelwise.decisions import never_selected_note
     from labelwise.evaluation.tune import tune_run
     from labelwise.training.run import Run
 
@@ -59,8 +59,8 @@ def tune(
         typer.echo(f"note: {note}", err=True)
     if tuning.warning:
         typer.echo(tuning.warning, err=True)
-    if told := never_told([opened.labels.names[j] for j in tuning.decisions.never]):
-        typer.echo(f"note: {told}", err=True)
+    if note := never_selected_note([opened.labels.names[j] for j in tuning.decisions.never]):
+        typer.echo(f"note: {note}", err=True)
     if json:
         stored = tuning.decisions.to_json(opened.labels.names)
         reasons = dict(zip(opened.labels.names, tuning.reasons, strict=True))

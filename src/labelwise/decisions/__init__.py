@@ -1,7 +1,7 @@
 """From scores to decisions: calibration, thresholds and rules per label."""
 
 from labelwise.decisions.calibration import Calibration, calibrate
-from labelwise.decisions.decisions import Decisions, never_told
+from labelwise.decisions.decisions import Decisions, never_selected_note
 from labelwise.decisions.objective import Objective
 from labelwise.decisions.thresholds import (
     ThresholdInfo,
@@ -21,7 +21,7 @@ __all__ = [
     "calibrate",
     "cost_thresholds",
     "f1_thresholds",
-    "never_told",
+    "never_selected_note",
     "precision_thresholds",
     "recall_thresholds",
     "tune",

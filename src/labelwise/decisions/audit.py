@@ -1,4 +1,4 @@
-"""Label cells that deserve a second look: likely missing, likely wrong, told apart by copies, or against a rule."""
+"""Suspicious label cells: likely missing, likely wrong, different between duplicates, or against a rule."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Finding:
     Args:
         row: of the image.
         label: column of the label.
-        current: the state that the table holds: 1, 0, or `None` for unknown.
+        current: the state in the table: 1, 0, or `None` for unknown.
         proposed: the state that the audit proposes: 1, 0, or `None`.
         kind: one of `KINDS`.
         score: probability of the proposed state, in [0, 1].
         probability: calibrated probability that the label is present, in [0, 1].
-        reason: one plain clause for people.
+        reason: explanation in one clause.
     """
 
     row: int
@@ -44,15 +44,15 @@ def label_errors(
 ) -> list[Finding]:
     """Cells that are likely missing (absent or unknown, but scored high) or wrong (present, but scored low).
 
-    A known cell's score is `1 - q`, `q` the probability of its given state (self-confidence). It is listed where
-    confident learning finds it among the label's errors: their number comes from the confident joint of given and
-    predicted states, and the least self-confident ones make it up. An unknown cell is listed, with score `p`, where
-    `p` reaches the mean of the label's known positives and one half. A label with fewer than 5 known positives or
-    negatives has no joint: there a cell is listed where its score passes one half.
+    A known cell's score is `1 - q`, `q` the probability of its given state (self-confidence). It is listed if
+    confident learning counts it among the label's errors: the confident joint of given and predicted states determines
+    their number, and the cells with the least self-confidence are listed. An unknown cell is listed, with score `p`,
+    if `p` is at least 0.5 and the mean of the label's known positives. A label with fewer than 5 known positives or
+    negatives has no joint: its cells are listed if their score exceeds 0.5.
 
     Args:
-        probabilities: `[N, L]` in [0, 1], calibrated, of models that did not learn from the cell; finite.
-        positive: `[N, L]`, whether the label is given as present; read where known.
+        probabilities: `[N, L]` in [0, 1], calibrated, of models that were not trained on the cell; finite.
+        positive: `[N, L]`, whether the label is given as present; used where known.
         known: `[N, L]`.
 
     Raises:
@@ -66,25 +66,25 @@ def label_errors(
         raise LabelwiseError(
             "probabilities outside [0, 1] or NaN", "numbers in [0, 1]", "calibrate the scores"
         )
-    found = []
+    findings = []
     for label in range(p.shape[1]):
-        given, seen, column = positive[:, label], known[:, label], p[:, label]
-        rows = np.flatnonzero(seen)
-        found += [
+        given, is_known, column = positive[:, label], known[:, label], p[:, label]
+        rows = np.flatnonzero(is_known)
+        findings += [
             _known_error(int(row), label, bool(given[row]), float(column[row]))
             for row in rows[_issues(column[rows], given[rows])]
         ]
-        usual = column[seen & given].mean() if (seen & given).any() else 0.5
+        usual = column[is_known & given].mean() if (is_known & given).any() else 0.5
         least = max(0.5, float(usual))
-        found += [
+        findings += [
             _unknown(int(row), label, float(column[row]), least)
-            for row in np.flatnonzero(~seen & (column >= least))
+            for row in np.flatnonzero(~is_known & (column >= least))
         ]
-    return found
+    return findings
 
 
 def _issues(p: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """`[M]` bool: which cells of one label confident learning takes for errors."""
+    """`[M]` bool: the cells of one label that confident learning classifies as errors."""
     if min(given.sum(), (~given).sum()) < FEWEST:
         return np.where(given, 1 - p, p) > 0.5
     try:
@@ -117,7 +117,7 @@ def _unknown(row: int, label: int, p: float, usual: float) -> Finding:
 
 
 def _shown(p: float) -> str:
-    """A probability for people, never rounded to certainty.
+    """A probability as text, never rounded to 0 or 1.
 
     >>> _shown(0.001), _shown(0.5), _shown(0.9999)
     ('under 0.01', '0.50', 'over 0.99')
@@ -126,9 +126,9 @@ def _shown(p: float) -> str:
 
 
 def rank(findings: Iterable[Finding]) -> list[Finding]:
-    """One finding a cell, highest score first; of several on a cell the highest stays, with all their reasons.
+    """One finding per cell, highest score first; of several on a cell the highest is kept, with all their reasons.
 
-    Findings on one cell that propose different states are kept by the same rule.
+    The same rule applies to findings on one cell that propose different states.
     """
     by_cell: dict[tuple[int, int], Finding] = {}
     for finding in findings:

@@ -1,4 +1,4 @@
-"""Calibration of each label's logit on validation cells; rare labels lean on all labels together."""
+"""Calibration of each label's logit on validation cells; rare labels are shrunk towards a shared calibration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Calibration:
     Args:
         scale: `[L]` float64, positive.
         bias: `[L]` float64.
-        own: `[L]` bool, whether the label had enough cells for numbers of its own.
+        own: `[L]` bool, whether the label had enough cells for its own fit.
     """
 
     scale: np.ndarray
@@ -34,15 +34,15 @@ class Calibration:
 def calibrate(
     logits: Array, targets: Array, known: Array | None = None, kind: str = "platt", shrink: float = 3.0
 ) -> Calibration:
-    """Scale and bias of each label's logit, by penalised likelihood around those of all labels together.
+    """Scale and bias of each label's logit, by penalised likelihood around a pair shared by all labels.
 
-    First one pair for all known cells gives `u = scale z + bias`. Then label `l` takes
+    First one pair is fitted to all known cells: `u = scale z + bias`. Then label `l` is fitted by
 
         min over a, d of  -sum_n log p(y_nl | sigmoid(a u_nl + d)) + shrink / 2 ((a - 1)^2 + d^2),
 
     so that many positives and negatives outweigh the penalty and few do not; the result is `a scale` and
-    `a bias + d`. `a` stays within [0.05, 20]: the order of a label's images, and so its AP, is unchanged.
-    A label with fewer than two known positives, or without a known negative, takes the pair of all labels.
+    `a bias + d`. `a` stays within [0.05, 20], so that the order of a label's images, and its AP, is unchanged.
+    A label with fewer than two known positives, or without a known negative, uses the shared pair.
 
     Args:
         logits: `[N, L]` finite where known.
@@ -56,7 +56,7 @@ def calibrate(
 
     Source: Platt 1999, "Probabilistic Outputs for Support Vector Machines"; Guo et al. 2017, "On Calibration
     of Modern Neural Networks" (temperature).
-    Differs: a ridge towards the shared pair in place of Platt's smoothed targets.
+    Differs: a ridge penalty towards the shared pair replaces Platt's smoothed targets.
 
     >>> z = np.array([[-4.0], [-2.0], [2.0], [4.0]] * 50)
     >>> y = np.array([[0], [1], [0], [1]] * 50)
@@ -69,25 +69,25 @@ def calibrate(
     cells = Cells.read(logits, targets, known)
     cells.check_scores()
     z, positive, mask = cells.by_label(0, cells.scores.shape[1])
-    seen = np.ones(positive.shape, bool) if mask is None else mask
+    is_known = np.ones(positive.shape, bool) if mask is None else mask
     positives = positive.sum(axis=1)
-    own = (positives >= 2) & (positives < seen.sum(axis=1))
+    own = (positives >= 2) & (positives < is_known.sum(axis=1))
     z, with_bias = z.astype(np.float64), kind == "platt"
     scale, bias = 1.0, 0.0
-    if 0 < positives.sum() < seen.sum():
-        scale, bias = ridge(z[seen], positive[seen], 1.0, with_bias)
+    if 0 < positives.sum() < is_known.sum():
+        scale, bias = ridge(z[is_known], positive[is_known], 1.0, with_bias)
     scales, biases = np.full(len(z), scale), np.full(len(z), bias)
     for label in np.flatnonzero(own):
-        u = scale * z[label][seen[label]] + bias
-        a, d = ridge(u, positive[label][seen[label]], shrink, with_bias)
+        u = scale * z[label][is_known[label]] + bias
+        a, d = ridge(u, positive[label][is_known[label]], shrink, with_bias)
         scales[label], biases[label] = a * scale, a * bias + d
     return Calibration(scales, biases, own)
 
 
 def ridge(u: np.ndarray, positive: np.ndarray, shrink: float, with_bias: bool) -> tuple[float, float]:
-    """The least `-sum log p(y | sigmoid(a u + d)) + shrink / 2 ((a - 1)^2 + d^2)`, by Newton's steps.
+    """Minimises `-sum log p(y | sigmoid(a u + d)) + shrink / 2 ((a - 1)^2 + d^2)` by Newton's method.
 
-    The sum is convex in `(a, d)`; a step that does not lower it is halved, and `a` is held to its range.
+    The sum is convex in `(a, d)`; a step that does not lower it is halved, and `a` is clipped to its range.
     """
     y, x = positive.astype(np.float64), np.stack([u, np.full(len(u), float(with_bias))])
     start = np.array([1.0, 0.0])
@@ -96,27 +96,27 @@ def ridge(u: np.ndarray, positive: np.ndarray, shrink: float, with_bias: bool) -
         z = w @ x
         return float((np.logaddexp(0, z) - y * z).sum() + shrink / 2 * ((w - start) ** 2).sum())
 
-    w, now = start, cost(start)
+    w, value = start, cost(start)
     for _ in range(_STEPS):
         p = sigmoid(w @ x)
-        slope = x @ (p - y) + shrink * (w - start)
-        bend = (x * (p * (1 - p))) @ x.T + shrink * np.eye(2)
-        at_edge = (w[0] <= FLATTEST and slope[0] > 0) or (w[0] >= STEEPEST and slope[0] < 0)
-        step = np.array([0.0, slope[1] / bend[1, 1]]) if at_edge else np.linalg.solve(bend, slope)
-        w, before, now = _shorter(cost, w, step, now)
-        if before - now <= _CLOSE * (1 + abs(now)):
+        gradient = x @ (p - y) + shrink * (w - start)
+        hessian = (x * (p * (1 - p))) @ x.T + shrink * np.eye(2)
+        at_edge = (w[0] <= FLATTEST and gradient[0] > 0) or (w[0] >= STEEPEST and gradient[0] < 0)
+        step = np.array([0.0, gradient[1] / hessian[1, 1]]) if at_edge else np.linalg.solve(hessian, gradient)
+        w, before, value = _backtrack(cost, w, step, value)
+        if before - value <= _CLOSE * (1 + abs(value)):
             break
     return float(w[0]), float(w[1])
 
 
-def _shorter(
-    cost: Callable[[np.ndarray], float], w: np.ndarray, step: np.ndarray, now: float
+def _backtrack(
+    cost: Callable[[np.ndarray], float], w: np.ndarray, step: np.ndarray, before: float
 ) -> tuple[np.ndarray, float, float]:
-    """The first of the step, its half, its quarter ... that lowers the cost: where, cost before, cost there."""
+    """Halves the step until it lowers the cost; returns the new point, the cost before and the cost there."""
     for _ in range(30):
-        there = w - step
-        there[0] = np.clip(there[0], FLATTEST, STEEPEST)
-        if (value := cost(there)) < now:
-            return there, now, value
+        new = w - step
+        new[0] = np.clip(new[0], FLATTEST, STEEPEST)
+        if (value := cost(new)) < before:
+            return new, before, value
         step = step / 2
-    return w, now, now
+    return w, before, before

@@ -1,4 +1,4 @@
-"""From logits to selected labels: calibration, thresholds and rules, kept together and applied alike everywhere."""
+"""From logits to selected labels: calibration, thresholds and rules in one object."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ NOTHING = "nothing fitted"
 
 @dataclass(frozen=True)
 class Decisions:
-    """How a logit becomes a probability, and probabilities become selected labels.
+    """Computes probabilities from logits and selects labels by their probabilities.
 
-    `p = sigmoid(scale z + bias)`; label `l` is selected where `p_l >= thresholds_l`. With rules the set of largest
-    `sum of p_l - thresholds_l` among those that keep them is selected, see `Projection`: of an exclusive group the
-    label most over its threshold. Then only the `top_k` most probable stay, as far as the rules allow: the least
-    probable label that none of the others needs goes first. A label that training had no positive of is not selected,
-    whatever its probability, which nothing taught, unless `exactly_one` leaves no other.
+    `p = sigmoid(scale z + bias)`; label `l` is selected if `p_l >= thresholds_l`. With rules, the set with the largest
+    `sum of p_l - thresholds_l` among the sets that satisfy them is selected, see `Projection`; in an exclusive group
+    this is the label that exceeds its threshold most. Then only the `top_k` most probable labels are kept, as far as
+    the rules allow: the least probable label that no other selected label requires is removed first. A label without
+    a positive in training is never selected, unless `exactly_one` leaves no other.
 
     Args:
         thresholds: `[L]` float64 in [0, 1], on the calibrated probability.
         scale: `[L]` float64, positive; ones where not calibrated.
         bias: `[L]` float64; zeros where not calibrated.
         exclusive: columns of each exclusive group; at most one of a group is selected.
-        top_k: at most so many labels an image; 0 sets no limit.
-        source: what they were fitted on, for people.
+        top_k: maximum number of labels per image; 0 sets no limit.
+        source: description of the images that the decisions were fitted on.
         never: columns of the labels that are never selected; their thresholds become 1.
         implies: (child, parent) columns; a child is selected only with its parent.
         exactly_one: columns of each group of which exactly one is selected.
 
     Raises:
-        LabelwiseError: on numbers out of range, arrays of differing length, or rules that cannot all be kept.
+        LabelwiseError: on numbers out of range, arrays of different length, or rules that cannot all be satisfied.
 
     >>> two = Decisions(np.array([0.5, 0.3]), np.ones(2), np.zeros(2), exclusive=((0, 1),))
     >>> two.select(two.probabilities(np.array([[1.0, 1.0], [0.2, -5.0]]))).tolist()
@@ -82,7 +82,7 @@ class Decisions:
                 f"0 or more, and columns below {len(self)}",
                 "correct the rules",
             )
-        # Programs that read thresholds alone then hardly select them either.
+        # Programs that read only the thresholds then rarely select these labels either.
         unlearned = np.isin(np.arange(len(self)), self.never)
         object.__setattr__(self, "never", tuple(np.flatnonzero(unlearned).tolist()))
         object.__setattr__(self, "thresholds", np.where(unlearned, 1.0, self.thresholds))
@@ -90,7 +90,7 @@ class Decisions:
 
     @property
     def rules(self) -> IndexedRules:
-        """What every selected set keeps."""
+        """The rules that every selected set satisfies."""
         groups = tuple(group for group in self.exclusive if len(group) > 1)
         return IndexedRules(len(self), self.implies, self.exactly_one, groups)
 
@@ -118,7 +118,7 @@ class Decisions:
         return self.source != NOTHING
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities `[N, L]` float64 of logits `[N, L]`; the order of a label's images stays."""
+        """Calibrated probabilities `[N, L]` float64 of logits `[N, L]`; keeps the order of a label's images."""
         return sigmoid(np.asarray(logits, dtype=np.float64) * self.scale + self.bias)
 
     def select(self, probabilities: np.ndarray, with_rules: bool = True) -> np.ndarray:
@@ -126,11 +126,11 @@ class Decisions:
 
         Args:
             probabilities: `[N, L]` in [0, 1].
-            with_rules: `False` leaves rules and exclusive groups out, to see what they bring.
+            with_rules: `False` ignores rules and exclusive groups, to measure their effect.
         """
         p = np.asarray(probabilities, dtype=np.float64)
         gain = p - self.thresholds
-        # No other labels together weigh this much; it is only chosen where `exactly_one` leaves no other.
+        # All other labels together gain less, so it is only chosen if `exactly_one` leaves no other.
         gain[:, list(self.never)] -= len(self) + 1.0
         gain[np.isnan(gain)] = -(len(self) + 1.0)
         if not with_rules:
@@ -139,7 +139,7 @@ class Decisions:
         return _most_probable(projection(self.rules)(gain), p, self.rules, self.top_k)
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """Plain data by label name, which stands in labels.json beside the labels."""
+        """JSON data by label name, which labels.json stores with the labels."""
 
         def by_name(values: np.ndarray) -> dict[str, float]:
             return dict(zip(names, map(float, values), strict=True))
@@ -163,10 +163,10 @@ class Decisions:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any], labels: LabelSet) -> Decisions:
-        """The decisions in what a labels.json holds, matched by name; what it lacks is as in `plain`.
+        """The decisions of a labels.json, matched by name; missing entries are as in `plain`.
 
         Raises:
-            LabelwiseError: entries that are no numbers, or a rule on an unknown label.
+            LabelwiseError: entries that are not numbers, or a rule on an unknown label.
         """
         plain = cls.plain(labels)
         try:
@@ -197,10 +197,10 @@ class Decisions:
         return cls(thresholds, scale, bias, exclusive, top_k, source, never, implies, exactly_one)
 
 
-def never_told(names: Sequence[str]) -> str:
-    """A sentence on labels that are never selected; "" without any.
+def never_selected_note(names: Sequence[str]) -> str:
+    """A sentence that lists the labels that are never selected; "" if there are none.
 
-    >>> never_told(["gold", "silver"])
+    >>> never_selected_note(["gold", "silver"])
     'Never selected, no positive in train: gold, silver.'
     """
     few = ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
@@ -215,7 +215,7 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 
 
 def _most_probable(chosen: np.ndarray, p: np.ndarray, rules: IndexedRules, top_k: int) -> np.ndarray:
-    """At most so many labels an image, as far as the rules allow; 0 leaves all."""
+    """Keeps at most `top_k` labels per image, as far as the rules allow; 0 keeps all."""
     if not top_k:
         return chosen
     if not (rules.implies or rules.exactly_one):  # no label needs another
@@ -227,14 +227,14 @@ def _most_probable(chosen: np.ndarray, p: np.ndarray, rules: IndexedRules, top_k
     for child, parent in rules.implies:
         children.setdefault(parent, []).append(child)
     for row in np.flatnonzero(chosen.sum(1) > top_k):
-        one, held = chosen[row], int(chosen[row].sum())
-        # The least probable goes first, of equals the last; a parent waits for its children.
-        falling = [int(j) for j in np.argsort(-p[row], kind="stable")[::-1] if one[j] and j not in needed]
-        while held > top_k:
-            free = next((j for j in falling if one[j] and not any(one[k] for k in children.get(j, ()))), None)
-            if free is None:
+        kept, count = chosen[row], int(chosen[row].sum())
+        # The least probable label is removed first (of ties the last), a parent only after its children.
+        removable = [int(j) for j in np.argsort(-p[row], kind="stable")[::-1] if kept[j] and j not in needed]
+        while count > top_k:
+            free = (j for j in removable if kept[j] and not any(kept[k] for k in children.get(j, ())))
+            if (least := next(free, None)) is None:
                 break
-            one[free], held = False, held - 1
+            kept[least], count = False, count - 1
     return chosen
 
 

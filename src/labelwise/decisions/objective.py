@@ -1,4 +1,4 @@
-"""What thresholds are fitted for, as people write it."""
+"""The objective that thresholds are fitted for, in its text form."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FORMS = "f1, precision=0.9, recall=0.8, cost=FP:FN or top=3"
 
 @dataclass(frozen=True)
 class Objective:
-    """An aim with its numbers.
+    """An objective with its parameters.
 
     Args:
         kind: `f1`, `precision`, `recall`, `cost` or `top`.
-        numbers: the floor; the costs of a false positive and a false negative; the labels an image may get.
-        text: the form it was written in.
+        numbers: the floor; the costs of a false positive and a false negative; the maximum of labels per image.
+        text: the text that it was parsed from.
     """
 
     kind: str
@@ -35,21 +35,21 @@ class Objective:
 
     @classmethod
     def parse(cls, text: str) -> Objective:
-        """An objective from its form.
+        """Parses an objective.
 
         Raises:
-            LabelwiseError: none of the forms, or a number out of range.
+            LabelwiseError: unknown form, or a number out of range.
 
         >>> Objective.parse("cost=1:5").numbers
         (1.0, 5.0)
         """
-        kind, _, given = text.strip().partition("=")
-        wanted = {"f1": 0, "precision": 1, "recall": 1, "cost": 2, "top": 1}
+        kind, _, values = text.strip().partition("=")
+        lengths = {"f1": 0, "precision": 1, "recall": 1, "cost": 2, "top": 1}
         try:
-            numbers = tuple(float(n) for n in given.split(":")) if given else ()
+            numbers = tuple(float(n) for n in values.split(":")) if values else ()
         except ValueError:
             numbers = ()
-        bad = kind not in wanted or len(numbers) != wanted[kind] or not np.isfinite(numbers).all()
+        bad = kind not in lengths or len(numbers) != lengths[kind] or not np.isfinite(numbers).all()
         if kind == "top" and not bad:
             bad = numbers[0] < 1 or numbers[0] % 1 != 0
         if kind in ("precision", "recall") and not bad:
@@ -62,11 +62,11 @@ class Objective:
 
     @property
     def top_k(self) -> int:
-        """The most labels an image may get; 0 for no limit."""
+        """The maximum number of labels per image; 0 for no limit."""
         return int(self.numbers[0]) if self.kind == "top" else 0
 
     def thresholds(self, p: Array, targets: Array, known: Array | None = None) -> tuple[Array, ThresholdInfo]:
-        """Thresholds `[L]` on calibrated probabilities `[N, L]`; `top` takes those of F1."""
+        """Thresholds `[L]` on calibrated probabilities `[N, L]`; `top` uses those of F1."""
         if self.kind == "precision":
             return precision_thresholds(p, targets, known, precision=self.numbers[0])
         if self.kind == "recall":

@@ -1,4 +1,4 @@
-"""The set of labels that keeps the rules at the least expected cost."""
+"""The set of labels that satisfies the rules at the least expected cost."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from labelwise.errors import LabelwiseError
 from labelwise.rules import IndexedRules, Search
 
 MOST_SETS = 4096
-"""Sets of labels of tied rules that are compared one by one."""
+"""Maximum number of sets of connected rules that are compared exhaustively."""
 STEPS = 20_000
-"""Choices that the search for one set of labels tries."""
+"""Maximum number of choices that the search for one set of labels tries."""
 _CELLS = 1 << 22
 
 
 @runtime_checkable
 class Part(Protocol):
-    """Chooses among the labels of rules that are tied together."""
+    """Chooses among the labels of one connected component of rules."""
 
     columns: tuple[int, ...]
 
     def choose(self, gain: Float[np.ndarray, "N C"]) -> Bool[np.ndarray, "N C"]:
-        """A set for each image that keeps the rules."""
+        """A set for each image that satisfies the rules."""
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """What another program needs to choose alike; labels by name."""
+        """The data that another program needs to make the same choice; labels by name."""
 
 
 class Projection:
-    """Sets of labels that keep the rules, chosen by what each label gains.
+    """Sets of labels that satisfy the rules, chosen by the gain of each label.
 
-    With false positives of label l costing `t_l` and false negatives `1 - t_l`, to select a label of probability `p_l`
-    is expected to save `g_l = p_l - t_l`. The set that keeps the rules with the largest sum of `g_l` is chosen:
+    If a false positive of label l costs `t_l` and a false negative `1 - t_l`, selecting a label of probability `p_l`
+    has the expected gain `g_l = p_l - t_l`. The set that satisfies the rules with the largest sum of `g_l` is chosen:
 
-        argmax over sets S that keep the rules of the sum over l in S of (p_l - t_l)
+        argmax over sets S that satisfy the rules of the sum over l in S of (p_l - t_l)
 
-    Without rules that is every label at or over its threshold. Rules that share no label are parted, and each part is
-    solved exactly where it is one group (the largest `g_l`), a forest of implications (dynamic programming from the
-    leaves up) or has at most 4,096 sets that keep it (all are compared). Else a set is repaired: labels are taken in
-    order of |g_l|, each as its threshold has it unless that contradicts what is taken already. Sets at equal sums: the
-    one with more labels, then the one with the first columns.
+    Without rules that is every label at or above its threshold. The rules are split into components without common
+    labels. A component is solved exactly if it is one group (the largest `g_l`), a forest of implications (dynamic
+    programming from the leaves up) or has at most 4,096 sets that satisfy it (all are compared). Otherwise a set is
+    repaired: labels are decided in order of |g_l|, each by its threshold unless that contradicts earlier decisions.
+    Ties between sets go to the one with more labels, then to the one with the first columns.
 
     Args:
         rules: of the columns.
 
     Raises:
-        LabelwiseError: rules that no set keeps.
+        LabelwiseError: rules that no set satisfies.
     """
 
     def __init__(self, rules: IndexedRules) -> None:
@@ -62,7 +62,7 @@ class Projection:
         """The chosen set of each image.
 
         Args:
-            gain: `p - t` in [-1, 1]; a label far below is chosen only where the rules force it.
+            gain: `p - t` in [-1, 1]; a label with a far lower gain is chosen only if the rules force it.
         """
         chosen = gain >= 0
         for part, rules in zip(self.parts, self.rules.components, strict=True):
@@ -75,7 +75,7 @@ class Projection:
 
 @lru_cache(maxsize=16)
 def projection(rules: IndexedRules) -> Projection:
-    """The projection of some rules; the same ones are not worked out twice."""
+    """The projection of some rules, cached."""
     return Projection(rules)
 
 
@@ -86,37 +86,37 @@ def _part(rules: IndexedRules) -> Part:
     if parent is not None:
         return Forest(rules.columns, parent)
     search = Search(rules)
-    found = list(islice(search.solutions(rules.columns, most=STEPS + MOST_SETS), MOST_SETS + 1))
-    if not found:
+    solutions = list(islice(search.solutions(rules.columns, most=STEPS + MOST_SETS), MOST_SETS + 1))
+    if not solutions:
         raise LabelwiseError(
             f"rules on the columns {', '.join(map(str, rules.columns[:8]))} that no image keeps",
             "rules that can all be kept",
             "remove one",
         )
-    sets = np.array([[state[j] for j in rules.columns] for state in found], bool)
-    if search.finished and len(found) <= MOST_SETS:
+    sets = np.array([[state[j] for j in rules.columns] for state in solutions], bool)
+    if search.finished and len(solutions) <= MOST_SETS:
         return AllSets(rules.columns, sets)
     return Repair(rules, sets[0])
 
 
 def _forest(rules: IndexedRules) -> dict[int, int] | None:
-    """The parent of each child where implications alone make trees; those that follow from others are left out."""
+    """The parent of each child if the rules are implications that form trees, without those that follow from others."""
     if rules.groups:
         return None
     parents: dict[int, set[int]] = {}
     for child, parent in rules.implies:
         parents.setdefault(child, set()).add(parent)
-    found = {}
+    direct_parents = {}
     for child, upper in parents.items():
         direct = {p for p in upper if not any(p in rules.above[other] for other in upper if other != p)}
         if len(direct) > 1:
             return None
-        found[child] = direct.pop()
-    return found
+        direct_parents[child] = direct.pop()
+    return direct_parents
 
 
 class OneGroup:
-    """One group of labels: the one of largest gain, or none where none gains and none is needed."""
+    """One group of labels: the label of largest gain, or none if no gain is positive and none is required."""
 
     def __init__(self, columns: tuple[int, ...], needed: bool) -> None:
         self.columns, self._needed = columns, needed
@@ -133,9 +133,9 @@ class OneGroup:
 
 
 class Forest:
-    """Trees of implications: a label's subtree is taken where its labels gain together.
+    """Trees of implications: a label's subtree is chosen if its labels have a positive gain together.
 
-    `v_l = g_l + sum over children c of max(0, v_c)`; a label is chosen where its parent is and `v_l >= 0`.
+    `v_l = g_l + sum over children c of max(0, v_c)`; a label is chosen if its parent is and `v_l >= 0`.
     """
 
     def __init__(self, columns: tuple[int, ...], parent: dict[int, int]) -> None:
@@ -172,7 +172,7 @@ class Forest:
 
 
 class AllSets:
-    """Every set that keeps the rules, of which the one of largest gain is chosen."""
+    """All sets that satisfy the rules; the one of largest gain is chosen."""
 
     def __init__(self, columns: tuple[int, ...], sets: Bool[np.ndarray, "S C"]) -> None:
         order = np.lexsort((*(~sets.T[::-1]), -sets.sum(1)))
@@ -194,22 +194,22 @@ class AllSets:
 
 
 class Repair:
-    """Rules with too many sets to compare: a set is made label by label, those of the largest |gain| first."""
+    """Rules with too many sets to compare: a set is built label by label, those of the largest |gain| first."""
 
     def __init__(self, rules: IndexedRules, some: Bool[np.ndarray, " C"]) -> None:
         self.columns, self._some = rules.columns, some
         self._search = Search(rules)
 
     def choose(self, gain: Float[np.ndarray, "N C"]) -> Bool[np.ndarray, "N C"]:
-        """See `Part`; where the search is given up, one set that keeps the rules, the same for every image."""
+        """See `Part`; if the search runs out of steps, the same valid set for every image."""
         chosen = np.empty(gain.shape, bool)
         for row, one in enumerate(gain):
             order = np.argsort(-np.abs(one), kind="stable")
-            wants = [bool(one[i] >= 0) for i in order]
-            state = next(self._search.solutions([self.columns[i] for i in order], wants, STEPS), None)
+            preferred = [bool(one[i] >= 0) for i in order]
+            state = next(self._search.solutions([self.columns[i] for i in order], preferred, STEPS), None)
             chosen[row] = self._some if state is None else [state[j] for j in self.columns]
         return chosen
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """See `Part`; another program leaves these labels as they were decided."""
+        """See `Part`; another program does not change the decisions of these labels."""
         return {"kept": [names[j] for j in self.columns]}

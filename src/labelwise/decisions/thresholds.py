@@ -1,4 +1,4 @@
-"""Per-label thresholds on calibrated probabilities; rare labels lean on what the probabilities expect."""
+"""Per-label thresholds on calibrated probabilities; rare labels are shrunk towards the expected optimum."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Utility = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
 @dataclass(frozen=True)
 class ThresholdInfo:
-    """How each threshold came about.
+    """The origin of each threshold.
 
     Args:
-        reasons: `[L]` texts, for people.
-        own: `[L]` float64, the best threshold for the label's known cells as counted; `expected` where too few.
+        reasons: `[L]` texts.
+        own: `[L]` float64, the best threshold for the label's known cells; `expected` if they are too few.
         expected: `[L]` float64, the best threshold if each cell were positive with its own probability.
-        weight: `[L]` float64 in [0, 1], the share of the own threshold.
+        weight: `[L]` float64 in [0, 1], the weight of the own threshold.
         positives: `[L]` int64, known positives.
     """
 
@@ -41,17 +41,17 @@ def f1_thresholds(
 ) -> tuple[Array, ThresholdInfo]:
     """Thresholds that maximise each label's F1, `2 TP / (predicted + positives)`, shrunk for rare labels.
 
-    Every cut between two neighbouring distinct scores is tried; the winner (of equals the one in the
-    widest gap) gives its midpoint. Once with the counted positives (`a_l`), once with each cell counted as
-    its probability, which needs no labels (`e_l`). With `w_l = n_l / (n_l + shrink)` of `n_l` known positives
-    the result is `sigmoid(w_l logit(a_l) + (1 - w_l) logit(e_l))`. A label with fewer than two known positives,
-    or without a known negative, takes `e_l` itself; where no label has a positive, all take 0.5.
+    Every cut between two neighbouring distinct scores is tried; the threshold is the midpoint of the best one (of
+    ties, the one in the widest gap). `a_l` uses the counted positives; `e_l` counts each cell by its probability and
+    needs no labels. With `w_l = n_l / (n_l + shrink)` for `n_l` known positives, the result is
+    `sigmoid(w_l logit(a_l) + (1 - w_l) logit(e_l))`. A label with fewer than two known positives, or without a known
+    negative, uses `e_l`; if no label has a positive, all use 0.5.
 
     Args:
-        scores: `[N, L]` calibrated probabilities in [0, 1]; `e_l` is worth what the calibration is worth.
+        scores: `[N, L]` calibrated probabilities in [0, 1]; `e_l` is only as good as the calibration.
         targets: `[N, L]`, 0 or 1 where known.
         known: `[N, L]` bool, or `None`.
-        shrink: positives at which a label's own threshold counts half; 0 leaves every label its own.
+        shrink: positives at which a label's own threshold has weight 0.5; 0 gives it weight 1 for every label.
 
     Returns:
         Thresholds `[L]` float64, within (0, 1), to be compared as score >= threshold, and their origin.
@@ -77,8 +77,8 @@ def precision_thresholds(
 ) -> tuple[Array, ThresholdInfo]:
     """Thresholds of the largest recall whose precision on these cells is at least `precision`.
 
-    Where no cut reaches it, the cut of the highest precision. Other arguments, result and shrinking as in
-    `f1_thresholds`; after shrinking a rare label's precision may lie below.
+    If no cut reaches it, the cut of the highest precision is used. Other arguments, result and shrinking as in
+    `f1_thresholds`; after shrinking, a rare label's precision may be lower.
     """
     _check_floor("precision", precision)
 
@@ -94,8 +94,8 @@ def recall_thresholds(
 ) -> tuple[Array, ThresholdInfo]:
     """Thresholds of the highest precision whose recall on these cells is at least `recall`.
 
-    Other arguments, result and shrinking as in `f1_thresholds`; after shrinking a rare label's recall may lie
-    below.
+    Other arguments, result and shrinking as in `f1_thresholds`; after shrinking, a rare label's recall may be
+    lower.
     """
     _check_floor("recall", recall)
 
@@ -146,12 +146,12 @@ def _fit(
     cells = Cells.read(scores, targets, known)
     cells.check_probabilities()
     columns, positive, mask = cells.by_label(0, cells.scores.shape[1])
-    seen = np.ones(positive.shape, bool) if mask is None else mask
-    positives, known_cells = positive.sum(axis=1), seen.sum(axis=1)
+    is_known = np.ones(positive.shape, bool) if mask is None else mask
+    positives, known_cells = positive.sum(axis=1), is_known.sum(axis=1)
     usable = (positives >= 2) & (positives < known_cells)
     own, expected = np.full(len(columns), FALLBACK), np.full(len(columns), FALLBACK)
     for label in range(len(columns)) if positive.any() else ():
-        rows = seen[label] if known_cells[label] else np.isfinite(columns[label])
+        rows = is_known[label] if known_cells[label] else np.isfinite(columns[label])
         p = columns[label][rows]
         expected[label] = _best(p, p.astype(np.float64), utility)
         own[label] = _best(p, positive[label][rows], utility) if usable[label] else expected[label]
@@ -167,7 +167,7 @@ def _fit(
 
 
 def _best(scores: np.ndarray, positive: np.ndarray, utility: Utility) -> float:
-    """Midpoint of the best cut, in (0, 1), where each cell counts as positive by its share; fallback without any."""
+    """Midpoint of the best cut, in (0, 1); `positive` holds each cell's weight. The fallback if all are 0."""
     if not positive.any():
         return FALLBACK
     order = np.argsort(-scores, kind="stable")

@@ -1,4 +1,4 @@
-"""Decisions fitted on a validation split, and what they are worth on images that they were not fitted on."""
+"""Decisions fitted on a validation split, with cross-fitted decisions of the same images."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STORED = ("platt", "temperature", "none")
 
 @dataclass(frozen=True)
 class Tuning:
-    """Fitted decisions with an honest view of them.
+    """Fitted decisions with cross-fitted probabilities and selections.
 
     Args:
         decisions: fitted on all images.
         probabilities: `[N, L]` float64, each image's by decisions fitted without its fold.
-        selected: `[N, L]` bool, likewise.
-        without_rules: `[N, L]` bool, what thresholds alone would select, likewise.
-        reasons: `[L]` texts, how each threshold came about.
+        selected: `[N, L]` bool, by the same fits.
+        without_rules: `[N, L]` bool, the selection of thresholds alone, by the same fits.
+        reasons: `[L]` texts, the origin of each threshold.
         shared: names of the labels with too few known cells for a calibration and a threshold of their own.
     """
 
@@ -41,7 +41,7 @@ class Tuning:
 
     @property
     def warning(self) -> str:
-        """What a person should know of labels with too few cells; empty where there are none."""
+        """A warning that lists labels with too few cells; empty if there are none."""
         if not self.shared:
             return ""
         names = ", ".join(self.shared[:10]) + (", ..." if len(self.shared) > 10 else "")
@@ -61,38 +61,38 @@ def tune(
     source: str = "",
     never: Sequence[int] = (),
 ) -> Tuning:
-    """Calibrate each label, then fit its threshold; and once more without each of five folds of the images.
+    """Calibrates each label, then fits its threshold; repeats both without each of five folds of the images.
 
-    Decisions look better on the images that they were fitted on than on others. So each fold is also decided by
-    a fit on the other four, and figures of a validation split are taken from those.
+    Decisions look better on the images that they were fitted on than on others. Metrics of a validation split
+    therefore use the decisions of each fold by a fit on the other four.
 
     Args:
         logits: `[N, L]` finite where known.
         targets: `[N, L]`, 0 or 1 where known.
         known: `[N, L]` bool.
-        labels: the label set, whose exclusive groups become a rule.
+        labels: the label set; its exclusive groups become rules.
         objective: `f1`, `precision=P`, `recall=R`, `cost=FP:FN` or `top=K`.
-        calibration: `platt`, `temperature`, or `none`, which leaves probabilities as they are.
-        source: which images these are, for people.
-        never: columns of labels that stay unselected, since training had no positive of them.
+        calibration: `platt`, `temperature`, or `none`, which leaves probabilities unchanged.
+        source: description of the images.
+        never: columns of labels without a positive in training, which are never selected.
 
     Raises:
-        LabelwiseError: another objective or calibration, soft targets, NaN, or differing shapes.
+        LabelwiseError: unknown objective or calibration, soft targets, NaN, or different shapes.
     """
     aim = Objective.parse(objective)
     one_of("calibration", calibration, STORED)
     z = np.asarray(logits, dtype=np.float64)
-    told = f"{aim.text} on {source.removesuffix(':') or 'these images'}, {len(z)} images, {calibration} calibration"
-    decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, told, never)
+    text = f"{aim.text} on {source.removesuffix(':') or 'these images'}, {len(z)} images, {calibration} calibration"
+    decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, text, never)
     p, selected, without = np.zeros(z.shape), np.zeros(z.shape, bool), np.zeros(z.shape, bool)
     fold = np.random.default_rng(0).permutation(len(z)) % FOLDS
     for number in range(min(FOLDS, len(z))):
-        rest, here = fold != number, fold == number
-        fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, told, never)[0]
-        p[here] = fitted.probabilities(z[here])
-        selected[here] = fitted.select(p[here])
-        without[here] = fitted.select(p[here], with_rules=False)
-    own[list(never)] = True  # whose decisions nobody needs
+        rest, held_out = fold != number, fold == number
+        fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, text, never)[0]
+        p[held_out] = fitted.probabilities(z[held_out])
+        selected[held_out] = fitted.select(p[held_out])
+        without[held_out] = fitted.select(p[held_out], with_rules=False)
+    own[list(never)] = True  # never selected, so no warning is needed
     shared = tuple(name for name, enough in zip(labels.names, own, strict=True) if not enough)
     return Tuning(decisions, p, selected, without, reasons, shared)
 
@@ -107,12 +107,12 @@ def _fit(
     source: str,
     never: Sequence[int],
 ) -> tuple[Decisions, list[str], np.ndarray]:
-    # Thresholds need calibrated probabilities even where plain ones are to be shown: they are carried back.
-    found = calibrate(z, targets, known, kind="platt" if calibration == "none" else calibration)
-    calibrated = sigmoid(z * found.scale + found.bias)
-    fitted, info = aim.thresholds(calibrated, targets, known)
-    thresholds = np.asarray(fitted)
-    scale, bias = found.scale, found.bias
+    # Thresholds are fitted on calibrated probabilities; without calibration they are mapped back to plain ones.
+    fit = calibrate(z, targets, known, kind="platt" if calibration == "none" else calibration)
+    calibrated = sigmoid(z * fit.scale + fit.bias)
+    fitted_thresholds, info = aim.thresholds(calibrated, targets, known)
+    thresholds = np.asarray(fitted_thresholds)
+    scale, bias = fit.scale, fit.bias
     if calibration == "none":
         cut = np.log(thresholds) - np.log1p(-thresholds)
         thresholds = sigmoid((cut - bias) / scale).clip(LOWEST, 1 - LOWEST)
@@ -127,4 +127,4 @@ def _fit(
         never=tuple(never),
     )
     reasons = [NEVER if j in decisions.never else reason for j, reason in enumerate(info.reasons)]
-    return decisions, reasons, found.own.copy()
+    return decisions, reasons, fit.own.copy()

@@ -1,4 +1,4 @@
-"""Co-occurrence shift: how well a label is found where its usual companion is absent."""
+"""Co-occurrence shift: the accuracy of a label on images without its usual companion."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 from labelwise.metrics.arrays import Cells
 
 FEWEST = 5
-"""Positives that a label must have with its companion, and as many without."""
+"""Positives that a label must have with its companion, and without it."""
 SHARE = 0.2
-"""Smallest share that makes a companion a usual one."""
+"""Smallest `P(companion | label)` of a usual companion."""
 
 
 @dataclass(frozen=True)
 class Companion:
-    """A label, the label that most often stands beside it in training, and `P(companion | label)` there."""
+    """A label, the label that most often occurs with it in training, and their `P(companion | label)`."""
 
     label: int
     other: int
@@ -34,13 +34,13 @@ def companions(values: np.ndarray, known: np.ndarray) -> list[Companion]:
         values: `[N, L]` of the training split; positive from 0.5.
         known: `[N, L]` bool.
 
-    >>> found = companions(np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0]]), np.ones((3, 3), bool))
-    >>> [(c.label, c.other, round(c.share, 2)) for c in found]
+    >>> usual = companions(np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0]]), np.ones((3, 3), bool))
+    >>> [(c.label, c.other, round(c.share, 2)) for c in usual]
     [(0, 1, 1.0), (1, 0, 0.67)]
     """
     present = ((values >= 0.5) & known).astype(np.float64)
-    both, seen = present.T @ present, present.T @ known.astype(np.float64)
-    share = np.divide(both, seen, out=np.zeros_like(both), where=seen > 0)
+    together, known_counts = present.T @ present, present.T @ known.astype(np.float64)
+    share = np.divide(together, known_counts, out=np.zeros_like(together), where=known_counts > 0)
     np.fill_diagonal(share, 0)
     best = share.argmax(1)
     return [Companion(j, int(c), float(share[j, c])) for j, c in enumerate(best) if share[j, c] >= SHARE]
@@ -49,7 +49,7 @@ def companions(values: np.ndarray, known: np.ndarray) -> list[Companion]:
 def weighted_ap(
     scores: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"], positive: np.ndarray
 ) -> float:
-    """Average precision (raw) in which image i counts `w_i` times; ties taken together.
+    """Average precision (raw) in which image i counts `w_i` times; tied scores form one step.
 
     `sum_j (R_j - R_{j-1}) P_j` over distinct scores from the top, with `TP`, `FP` sums of weights.
 
@@ -59,10 +59,10 @@ def weighted_ap(
     """
     order = np.argsort(-scores, kind="stable")
     s, hit = scores[order], (weights * positive)[order].cumsum()
-    all_ = weights[order].cumsum()
+    total = weights[order].cumsum()
     last = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)
     gained = np.diff(hit[last], prepend=0.0)
-    return float((gained * hit[last] / all_[last]).sum() / hit[-1])
+    return float((gained * hit[last] / total[last]).sum() / hit[-1])
 
 
 def cooccurrence_shift(
@@ -74,9 +74,9 @@ def cooccurrence_shift(
 ) -> dict[str, Any]:
     """AP of each label on images with its usual companion and on images without it.
 
-    Negatives are the same for both: every image where the label is known to be absent. The positives of each part
-    are weighed to the number of all positives of the label, so that both parts have its prevalence and their APs
-    compare: without this, the part with fewer positives would score lower whatever the model does.
+    Both parts have the same negatives: every image where the label is known to be absent. The positives of each part
+    are weighted to the number of all positives of the label, so that both parts have its prevalence and their APs
+    are comparable. Without the weights, the part with fewer positives would score lower for any model.
 
     Args:
         logits: `[N, L]`.
@@ -86,36 +86,36 @@ def cooccurrence_shift(
         names: of the labels.
 
     Returns:
-        `with`, `without` and `gap` (their difference) as means over the labels judged, and each of them.
+        `with`, `without` and `gap` (their difference) as means over the evaluated labels, and the figures of each.
     """
     cells = Cells.read(logits, (values >= 0.5).astype(np.uint8), known)
-    found = {}
+    per_label = {}
     for pair in usual:
-        told = known[:, pair.label] & known[:, pair.other]
-        here = (values[:, pair.label] >= 0.5) & told
-        beside = values[:, pair.other] >= 0.5
-        parts = {"with": here & beside, "without": here & ~beside}
+        both_known = known[:, pair.label] & known[:, pair.other]
+        positive = (values[:, pair.label] >= 0.5) & both_known
+        has_companion = values[:, pair.other] >= 0.5
+        parts = {"with": positive & has_companion, "without": positive & ~has_companion}
         if min(part.sum() for part in parts.values()) < FEWEST:
             continue
         absent = known[:, pair.label] & (values[:, pair.label] < 0.5)
         if not absent.any():  # every order of the images would give an AP of 1
             continue
         ap = {
-            name: _part_ap(cells.scores[:, pair.label], part, absent, int(here.sum()))
+            name: _part_ap(cells.scores[:, pair.label], part, absent, int(positive.sum()))
             for name, part in parts.items()
         }
-        found[names[pair.label]] = {
+        per_label[names[pair.label]] = {
             "companion": names[pair.other],
             "share_in_train": pair.share,
             **ap,
             **{f"images_{name}": int(part.sum()) for name, part in parts.items()},
         }
     means = {
-        name: float(np.mean([row[name] for row in found.values()])) if found else None
+        name: float(np.mean([row[name] for row in per_label.values()])) if per_label else None
         for name in ("with", "without")
     }
-    gap = None if not found else means["with"] - means["without"]  # type: ignore[operator]
-    return {**means, "gap": gap, "labels": len(found), "per_label": found}
+    gap = None if not per_label else means["with"] - means["without"]  # type: ignore[operator]
+    return {**means, "gap": gap, "labels": len(per_label), "per_label": per_label}
 
 
 def _part_ap(scores: np.ndarray, part: np.ndarray, absent: np.ndarray, positives: int) -> float:

@@ -1,4 +1,4 @@
-"""Corrupted photographs: how much of a run's figures is left under noise, blur, JPEG, erasing and low resolution."""
+"""Corrupted photographs: a run's metrics under noise, blur, JPEG, erasing and low resolution."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from labelwise.training.run import Run
 Picture = UInt8[Tensor, "3 h w"]
 STRENGTHS = (1, 2, 3, 4, 5)
 REFERENCE = 224
-"""Side in pixels for which the strengths of blur are written; other sizes scale them."""
+"""Side in pixels for which the strengths of blur are defined; other sizes scale them."""
 
 LEVELS: Mapping[str, tuple[float, ...]] = {
     "noise": (0.04, 0.08, 0.12, 0.18, 0.26),
@@ -33,19 +33,19 @@ LEVELS: Mapping[str, tuple[float, ...]] = {
     "erasing": (0.05, 0.1, 0.2, 0.3, 0.4),
     "low-resolution": (1.5, 2.0, 3.0, 4.0, 6.0),
 }
-"""What a strength from 1 to 5 means: standard deviation of Gaussian noise as a share of white; of a Gaussian blur in
-pixels at 224 px; JPEG quality; share of the picture under one grey square; factor by which both sides shrink before
-they grow back."""
+"""Parameter of each strength from 1 to 5: standard deviation of Gaussian noise as a share of white; standard deviation
+of Gaussian blur in pixels at 224 px; JPEG quality; share of the picture under one grey square; factor by which both
+sides are reduced before they are enlarged again."""
 
 
 def corrupt(image: Picture, kind: str, strength: int, draws: Generator) -> Picture:
-    """One picture, corrupted.
+    """Returns one picture corrupted.
 
     Args:
         image: `[3, h, w]` uint8, at the size that the model reads.
         kind: one of `LEVELS`.
         strength: from 1, mild, to 5.
-        draws: random numbers, which noise and erasing take.
+        draws: random generator of noise and erasing.
 
     Raises:
         LabelwiseError: unknown kind or strength.
@@ -58,19 +58,19 @@ def corrupt(image: Picture, kind: str, strength: int, draws: Generator) -> Pictu
         raise LabelwiseError(f"corruption {kind!r}", f"one of {', '.join(LEVELS)}", "correct the name")
     if strength not in STRENGTHS:
         raise LabelwiseError(f"strength {strength}", "a whole number from 1 to 5", "correct the strength")
-    return _HOW[kind](image, LEVELS[kind][strength - 1], draws)
+    return _CORRUPTIONS[kind](image, LEVELS[kind][strength - 1], draws)
 
 
 class Corruption:
-    """The transform of evaluation, then a corruption whose random numbers follow from the picture itself.
+    """The evaluation transform, then a corruption that takes its random seed from the picture's content.
 
-    The same picture is corrupted alike whatever the order of the images and the number of workers.
+    The result for a picture does not depend on the order of the images or the number of workers.
 
     Args:
         transform: from a decoded image to the model's size.
         kind: one of `LEVELS`; empty for the picture as it is.
         strength: from 1 to 5.
-        seed: of the draws.
+        seed: random seed.
     """
 
     def __init__(self, transform: ImageTransform, kind: str = "", strength: int = 1, seed: int = 0) -> None:
@@ -94,7 +94,7 @@ class Corruption:
 
 @dataclass(frozen=True)
 class Row:
-    """Figures under one corruption; `kept` is the share of the clean mAP."""
+    """Metrics under one corruption; `kept` is the share of the clean mAP."""
 
     kind: str
     strength: int
@@ -106,14 +106,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Robustness:
-    """What `corruption_table` found.
+    """The result of `corruption_table`.
 
     Args:
-        clean: mAP, CF1 and OF1 of the pictures as they are.
+        clean: mAP, CF1 and OF1 of the uncorrupted pictures.
         without: labels that have no average precision, each with what it lacks.
         rows: one per kind and strength.
-        scores: of the pictures as they are.
-        images: how many were judged.
+        scores: of the uncorrupted pictures.
+        images: number of evaluated pictures.
     """
 
     clean: Mapping[str, float]
@@ -123,7 +123,7 @@ class Robustness:
     images: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: the rules, the clean figures, a row per corruption and the means per kind."""
+        """JSON data: the rules, the clean metrics, a row per corruption and the means per kind."""
         return {
             "protocol": {
                 "name": "corruption.v1",
@@ -141,8 +141,8 @@ class Robustness:
 
     def mean(self, kind: str) -> float:
         """Mean mAP of a kind over its strengths."""
-        found = [row.mAP for row in self.rows if row.kind == kind]
-        return sum(found) / len(found)
+        values = [row.mAP for row in self.rows if row.kind == kind]
+        return sum(values) / len(values)
 
 
 def corruption_table(
@@ -155,13 +155,13 @@ def corruption_table(
     workers: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Robustness:
-    """Judge a run on pictures corrupted in each kind and strength; images are decoded, never stored maps.
+    """Evaluates a run on pictures corrupted in each kind and strength; images are decoded, stored maps are not used.
 
     Args:
         run: with weights.
         rows: the images, with the run's labels in its order.
         kinds: names in `LEVELS`.
-        progress: told of each row.
+        progress: called with one line per row.
 
     Raises:
         LabelwiseError: unknown kind, no readable image, or no label with a known positive and a known negative.
@@ -190,13 +190,13 @@ def corruption_table(
             "judge on other images, or write 0 where a label is absent",
         )
     progress(f"clean: mAP {clean['mAP']:.4f}")
-    found = []
+    results = []
     for kind, strength in _pairs(kinds):
         _, figures = judge(Corruption(plain, kind, strength, seed))
-        found.append(Row(kind, strength, **figures, kept=figures["mAP"] / clean["mAP"]))
+        results.append(Row(kind, strength, **figures, kept=figures["mAP"] / clean["mAP"]))
         progress(f"{kind} {strength}: mAP {figures['mAP']:.4f}")
     names = {rows.labels.names[j]: why for j, why in without.items()}
-    return Robustness(clean, names, tuple(found), scores, len(scores.rows))
+    return Robustness(clean, names, tuple(results), scores, len(scores.rows))
 
 
 def _pairs(kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
@@ -205,8 +205,8 @@ def _pairs(kinds: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 def _figures(scores: Scores) -> dict[str, float]:
     z, y, k = scores.logits, scores.hard, scores.known
-    found = F.threshold_metrics(z, y, k, threshold=0.0)
-    return {"mAP": float(F.mean_average_precision(z, y, k)), "CF1": found["CF1"], "OF1": found["OF1"]}
+    metrics = F.threshold_metrics(z, y, k, threshold=0.0)
+    return {"mAP": float(F.mean_average_precision(z, y, k)), "CF1": metrics["CF1"], "OF1": metrics["OF1"]}
 
 
 def _noise(image: Tensor, deviation: float, draws: Generator) -> Tensor:
@@ -216,7 +216,7 @@ def _noise(image: Tensor, deviation: float, draws: Generator) -> Tensor:
 
 def _blur(image: Tensor, deviation: float, draws: Generator) -> Tensor:
     sigma = deviation * min(image.shape[-2:]) / REFERENCE
-    # The kernel holds three deviations to each side and fits into the picture.
+    # The kernel covers three deviations on each side and must fit into the picture.
     side = min(2 * max(1, round(3 * sigma)) + 1, (min(image.shape[-2:]) - 1) // 2 * 2 + 1)
     return v2.functional.gaussian_blur(image, [side, side], [sigma, sigma])
 
@@ -241,7 +241,7 @@ def _low_resolution(image: Tensor, factor: float, draws: Generator) -> Tensor:
     return v2.functional.resize(shrunk, size, interpolation=InterpolationMode.BILINEAR, antialias=True)
 
 
-_HOW: Mapping[str, Callable[[Tensor, float, Generator], Tensor]] = {
+_CORRUPTIONS: Mapping[str, Callable[[Tensor, float, Generator], Tensor]] = {
     "noise": _noise,
     "blur": _blur,
     "jpeg": _jpeg,

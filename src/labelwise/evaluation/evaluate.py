@@ -1,4 +1,4 @@
-"""A run judged on a split: figures with the conditions they hold under."""
+"""Evaluation of a run on a split: metrics with the conditions under which they hold."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from labelwise.types import Batch, Output
 
 @dataclass(frozen=True)
 class Result:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
     Args:
         protocol: name and rules of the metrics.
-        metrics: figures over all labels, fractions in [0, 1].
-        per_label: figures of each label.
+        metrics: metrics over all labels, fractions in [0, 1].
+        per_label: metrics of each label.
         conditions: data, split sizes, resolution, weights, software.
-        angles: the angle report, where asked for.
-        scores: what the figures were computed from.
+        angles: the angle report, if requested.
+        scores: the scores that the metrics were computed from.
     """
 
     protocol: dict[str, Any]
@@ -58,28 +58,28 @@ class Result:
     angles: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The result as plain data, without the scores."""
-        found = {
+        """The result as JSON data, without the scores."""
+        record = {
             "protocol": self.protocol,
             "metrics": self.metrics,
             "per_label": self.per_label,
             "conditions": self.conditions,
         }
-        return {**found, "angles": self.angles} if self.angles is not None else found
+        return {**record, "angles": self.angles} if self.angles is not None else record
 
     def again(self, run: Run, tuning: Tuning | None = None) -> Result:
-        """The same scores judged once more, after the run's decisions changed.
+        """The result of the same scores under the run's changed decisions.
 
         Args:
-            run: with its new decisions stored.
-            tuning: given where they were fitted on these images.
+            run: a run with its new decisions stored.
+            tuning: passed if the decisions were fitted on these images.
         """
         decisions = run.decisions()
         metrics, per_label = figures(self.scores, run.labels.names, decisions, tuning)
         return replace(
             self,
             metrics={**self.metrics, **metrics},
-            per_label={name: {**self.per_label[name], **found} for name, found in per_label.items()},
+            per_label={name: {**self.per_label[name], **changed} for name, changed in per_label.items()},
             conditions={**self.conditions, "decisions_from": decisions.source},
         )
 
@@ -96,18 +96,18 @@ def evaluate(
     workers: int = 0,
     say: Callable[[str], None] | None = None,
 ) -> Result:
-    """Judge a run on a split of a data set.
+    """Evaluates a run on a split of a data set.
 
-    Over several processes each image is scored once and every process gets the same result.
+    With several processes, each image is scored once and every process gets the same result.
 
     Args:
         run: a run or its folder.
-        data: a data set with the run's labels, in any order; see `same_labels` for those that only one of them has.
+        data: a data set with the run's labels, in any order; `same_labels` handles labels that only one of them has.
         split: name of the split, or several as `val+test`.
         angles: also report the angles between label features and their classifiers.
-        pointing: also judge the maps, by their spread and, where boxes are known, by the pointing game.
-        protocol: name of the data set's protocol, whose conventions are checked and whose figures are added.
-        say: takes a line for the person.
+        pointing: also evaluate the maps, by their spread and, where boxes are known, by the pointing game.
+        protocol: name of the data set's protocol; its conventions are checked and its metrics are added.
+        say: called with each message for the user.
 
     Raises:
         LabelwiseError: no such split, other labels, no readable image, or another convention than the protocol's.
@@ -143,7 +143,7 @@ def evaluate(
 
 
 def _seen(run: Run, data: Dataset, rows: Dataset, split: str) -> dict[str, Any]:
-    """How many of the images were trained on, and a sentence where there are any; `None` where nobody can tell."""
+    """How many images the run was trained on, with a note if there are any; `None` if it cannot be determined."""
     source = run.config.data.source
     try:
         whole = data if data.source == source and "train" in data.splits() else read(source)
@@ -154,10 +154,10 @@ def _seen(run: Run, data: Dataset, rows: Dataset, split: str) -> dict[str, Any]:
 
 
 def _under(named: Protocol, result: Result, run: Run, data: Dataset, rows: Dataset) -> Result:
-    told = named.told(run.config.data.source, data, rows)
+    conditions = named.conditions(run.config.data.source, data, rows)
     return replace(
         result,
-        protocol={**result.protocol, **told},
+        protocol={**result.protocol, **conditions},
         metrics={**result.metrics, **plain(named.figures(result.scores))},
     )
 
@@ -175,11 +175,11 @@ def judge(
     frequencies: Frequencies | None = None,
     engine: str = EAGER,
 ) -> Result:
-    """Figures of a model over a loader of the rows; see `evaluate`.
+    """Metrics of a model over a loader of the rows; see `evaluate`.
 
     Args:
-        frequencies: of the labels in training, for the figures of the head, the middle and the tail.
-        engine: what computes the backbone.
+        frequencies: of the labels in training, for the metrics of the head, medium and tail labels.
+        engine: name of the engine that runs the backbone.
     """
     decisions = run.decisions()
     evidence = Evidence(rows, run.config.transform(), decisions) if pointing else None

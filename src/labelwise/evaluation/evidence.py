@@ -1,4 +1,4 @@
-"""Where labels looked: the maps of a split against boxes, and against each other."""
+"""Attention maps of a split compared with boxes and with each other."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _IN_BOXES = {
 
 
 class Evidence:
-    """Judges maps batch by batch: spread and overlap of true labels' maps and, where boxes are known, what they hit.
+    """Metrics of maps, batch by batch: spread and overlap of true labels' maps and, with boxes, the pointing game.
 
     Args:
-        rows: the rows that are judged, with their boxes.
-        transform: how images became what the maps cover; boxes lie in whole images.
-        decisions: which labels count as found; `None`, or none that were fitted: nothing is said of these.
+        rows: the evaluated rows, with their boxes.
+        transform: the transform between whole images, in which boxes lie, and the part that the maps cover.
+        decisions: fitted decisions for the metrics of selected labels; otherwise these are left out.
     """
 
     def __init__(self, rows: Dataset, transform: TransformConfig, decisions: Decisions | None = None) -> None:
@@ -51,7 +51,7 @@ class Evidence:
         self._game = PointingGame(len(rows.labels)) if rows.boxes is not None else None
 
     def update(self, batch: Batch, output: Output) -> None:
-        """Adds a batch and what the model gave for it; nothing where it gave no maps."""
+        """Adds a batch and the model's output; does nothing if the output has no maps."""
         if output.maps is None:
             return
         maps, targets = output.maps.float(), batch.targets
@@ -74,17 +74,17 @@ class Evidence:
         return [shown_part(self._transform, height, width) for width, height in sizes]
 
     def add_to(self, metrics: dict[str, Any], per_label: dict[str, dict[str, Any]]) -> None:
-        """Joins what all processes gathered and enters it; a figure that nothing was seen for is left out."""
+        """Joins the counts of all processes and adds the metrics; metrics without any sample are left out."""
         spread = AttentionReport.joined(gather(self._report)).compute()
-        found = {f"attention_{name}": spread[name] for name in ("entropy", "overlap")}
+        figures = {f"attention_{name}": spread[name] for name in ("entropy", "overlap")}
         if self._game is not None:
             game: dict[str, Any] = PointingGame.joined(gather(self._game)).compute()
-            found |= {name: game[key] for name, key in _IN_BOXES.items()}
+            figures |= {name: game[key] for name, key in _IN_BOXES.items()}
             metrics["pointing_baselines"] = {name: _number(game[name]) for name in ("centre", "area")}
             rates = zip(game["per_label"], game["energy_per_label"], strict=True)
             for label, (pointing, energy) in zip(self._rows.labels.names, rates, strict=True):
                 per_label[label] |= {"pointing": _number(pointing), "energy": _number(energy)}
-        metrics |= {name: value for name, value in found.items() if not math.isnan(value)}
+        metrics |= {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
 def _number(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Figures of scores: ranking, decisions, calibration, and how far chance of images moves them."""
+"""Metrics of scores: ranking, decisions, calibration, and their bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from labelwise.decisions import Decisions, Tuning
 from labelwise.evaluation.scores import Scores, StoredScores
 from labelwise.metrics import functional as F
 from labelwise.metrics.arrays import as_numpy
-from labelwise.metrics.bootstrap import draw, drawn_macro_f1, drawn_map, interval
+from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_macro_f1, bootstrap_map, interval
 
 PLAIN = 0.5
 SHOWN = 10
-"""Labels that a sentence names."""
+"""Maximum number of labels listed in a sentence."""
 
 
 def figures(
@@ -24,17 +24,16 @@ def figures(
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """All metrics of scores, over labels and per label; decided at logit 0 and by the run's own decisions.
 
-    Where the decisions have rules, `tuned_without_rules` holds the figures of the thresholds alone.
+    If the decisions have rules, `tuned_without_rules` holds the metrics of the thresholds alone.
 
-    A label that lacks a known positive or a known negative has no AP and no F1; `labels_without_AP` names it with
-    what it lacks, and no mean over labels counts it.
+    A label that lacks a known positive or a known negative has no AP and no F1; `labels_without_AP` lists it with
+    what it lacks, and means over labels exclude it.
 
     Args:
-        scores: logits `[N, L]` beside what is known.
+        scores: logits `[N, L]` with values and known cells.
         names: of the labels.
         decisions: the run's own.
-        tuning: given where the decisions were fitted on these very images, which are then judged by the fits
-            without their folds.
+        tuning: passed if the decisions were fitted on these images, which are then decided without their folds.
     """
     z, k = scores.logits, scores.known
     y = (scores.values >= PLAIN).astype(np.uint8)
@@ -59,7 +58,7 @@ def figures(
         "intervals": _intervals(z, y, k, selected),
     }
     lacking = F.without_average_precision(y, k)
-    found = {
+    columns = {
         "AP": as_numpy(F.average_precision(z, y, k)),
         "ECE": as_numpy(F.calibration_error(p, y, k)),
         "ECE_before": as_numpy(F.calibration_error(uncalibrated, y, k)),
@@ -67,7 +66,7 @@ def figures(
     counted = [_counts(k[:, j], y[:, j] == 1, selected[:, j]) for j in range(len(names))]
     per_label = {
         name: {
-            **{what: None if np.isnan(values[j]) else float(values[j]) for what, values in found.items()},
+            **{key: None if np.isnan(column[j]) else float(column[j]) for key, column in columns.items()},
             **counted[j],
             "threshold": float(decisions.thresholds[j]),
         }
@@ -80,21 +79,21 @@ def figures(
 def _without_rules(
     selected: np.ndarray, loose: np.ndarray, y: np.ndarray, k: np.ndarray, decisions: Decisions
 ) -> dict[str, Any]:
-    """Figures of the thresholds alone, and how often they decide against a rule; nothing without rules."""
+    """Metrics of the thresholds alone, and how often they break a rule; empty without rules."""
     if not decisions.rules:
         return {}
-    found = F.threshold_metrics(loose.astype(np.float32), y, k, threshold=PLAIN)
+    metrics = F.threshold_metrics(loose.astype(np.float32), y, k, threshold=PLAIN)
     broken = 1 - float(decisions.rules.kept(loose).mean()) if len(loose) else math.nan
     moved = float((selected != loose).any(1).mean()) if len(loose) else math.nan
-    return {"tuned_without_rules": {**found, "images_against_a_rule": broken, "images_changed": moved}}
+    return {"tuned_without_rules": {**metrics, "images_against_a_rule": broken, "images_changed": moved}}
 
 
 def _intervals(z: np.ndarray, y: np.ndarray, k: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
-    counts = draw(len(z))
+    counts = bootstrap_counts(len(z))
     return {
-        "mAP": interval(drawn_map(z, y, k, counts)),
-        "CF1_macro": interval(drawn_macro_f1(z >= 0, y, k, counts)),
-        "tuned_CF1_macro": interval(drawn_macro_f1(selected, y, k, counts)),
+        "mAP": interval(bootstrap_map(z, y, k, counts)),
+        "CF1_macro": interval(bootstrap_macro_f1(z >= 0, y, k, counts)),
+        "tuned_CF1_macro": interval(bootstrap_macro_f1(selected, y, k, counts)),
     }
 
 
@@ -113,14 +112,14 @@ def _counts(known: np.ndarray, positive: np.ndarray, called: np.ndarray) -> dict
 
 
 def plain(value: Any) -> Any:
-    """Nested figures as JSON holds them: `None` for what has no value."""
+    """Nested metrics as JSON data: `None` for NaN."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     return None if math.isnan(value) else float(value)
 
 
 def shown(value: float | None, digits: int = 4) -> str:
-    """A figure as text, a dash for what has no value.
+    """A metric as text, a dash for `None`.
 
     >>> shown(0.5), shown(None, 2)
     ('0.5000', '-')
@@ -129,7 +128,7 @@ def shown(value: float | None, digits: int = 4) -> str:
 
 
 def left_out(metrics: Mapping[str, Any]) -> str:
-    """A sentence that names the labels without an average precision and what each lacks; empty where there are none.
+    """A sentence that lists the labels without an average precision and what each lacks; empty if there are none.
 
     >>> left_out({"labels_without_AP": {"sun": "no known negative", "fog": "no known positive"}})
     'left out of the mAP: sun (no known negative), fog (no known positive)'

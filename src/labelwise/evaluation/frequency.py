@@ -1,4 +1,4 @@
-"""mAP by how often a label is seen in training: head, medium and tail."""
+"""mAP by label frequency in training: head, medium and tail."""
 
 from __future__ import annotations
 
@@ -47,29 +47,29 @@ class Frequencies:
         """mAP of each group that has a label: the mean AP of its labels with an AP.
 
         Args:
-            per_label: figures of each label in the order of the counts, with its `AP` or `None`.
-            without: what each label lacks that has no AP; a group names its own as `labels_without_AP`.
+            per_label: metrics of each label in the order of the counts, with its `AP` or `None`.
+            without: what each label without AP lacks; a group lists its own as `labels_without_AP`.
 
         Source: the groups of Wu et al., "Distribution-Balanced Loss for Multi-Label Classification in Long-Tailed
         Datasets" (2020): over 100, 20 to 100 and under 20 images.
         Differs: their code counts a label of exactly 100 images as head.
         """
         groups = dict(zip(per_label, self.groups(), strict=True))
-        found: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         for group in GROUPS:
             names = [name for name, own in groups.items() if own == group]
-            judged = [float(per_label[name]["AP"]) for name in names if per_label[name]["AP"] is not None]
+            aps = [float(per_label[name]["AP"]) for name in names if per_label[name]["AP"] is not None]
             if names:
-                found[group] = {
+                figures[group] = {
                     "labels": float(len(names)),
-                    "mAP": float(np.mean(judged)) if judged else None,
+                    "mAP": float(np.mean(aps)) if aps else None,
                     "labels_without_AP": {name: without[name] for name in names if name in without},
                 }
-        return found
+        return figures
 
 
 def frequencies_of(run: Path, names: tuple[str, ...], bounds: tuple[int, int]) -> Frequencies | None:
-    """The frequencies that a run's results hold; `None` for a run that is not done or that stored none.
+    """The frequencies in a run's results; `None` for a run that is not finished or stored none.
 
     Args:
         run: its folder.

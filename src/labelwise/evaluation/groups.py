@@ -1,4 +1,4 @@
-"""Figures of groups of labels, such as the regions of a pedestrian."""
+"""Metrics of groups of labels, such as the regions of a pedestrian."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from labelwise.types import LabelSet
 def group_figures(scores: Scores | StoredScores, labels: LabelSet) -> dict[str, dict[str, float]]:
     """mAP, mean accuracy and macro F1 over the labels of each group, in the order of the label set's groups.
 
-    A label without a known positive or a known negative is in none of the means, and a group of such labels has none.
-    Labels are decided at logit 0 as everywhere; of an exclusive group `one` is the share of images with a known true
-    label of the group in which the highest logit of the group is that label's.
+    The means exclude labels without a known positive or a known negative; a group of only such labels has NaN.
+    Labels are decided at logit 0. For an exclusive group, `one` is the share of images with a known true label of the
+    group in which that label has the highest logit of the group.
 
     Args:
-        scores: logits `[N, L]` beside what is known.
-        labels: with their groups; a set without groups gives nothing.
+        scores: logits `[N, L]` with values and known cells.
+        labels: with their groups; a set without groups returns an empty dict.
     """
     y = (scores.values >= 0.5).astype(np.uint8)
-    found = {}
+    figures = {}
     for name, group in labels.groups.items():
         columns = [labels.index(label) for label in group.labels]
         z, t, k = scores.logits[:, columns], y[:, columns], scores.known[:, columns]
         lacking = F.without_average_precision(t, k)
-        judged = [j for j in range(len(columns)) if j not in lacking]
-        mean_accuracy = F.attribute_metrics(z[:, judged], t[:, judged], k[:, judged], threshold=0.0)["mA"]
-        found[name] = {
+        defined = [j for j in range(len(columns)) if j not in lacking]
+        mean_accuracy = F.attribute_metrics(z[:, defined], t[:, defined], k[:, defined], threshold=0.0)["mA"]
+        figures[name] = {
             "labels": float(len(columns)),
             "mAP": float(F.mean_average_precision(z, t, k)),
             "mA": mean_accuracy,
             "CF1_macro": F.threshold_metrics(z, t, k, threshold=0.0)["CF1_macro"],
             **({"one": _one(z, t, k)} if group.exclusive else {}),
         }
-    return found
+    return figures
 
 
 def _one(logits: np.ndarray, targets: np.ndarray, known: np.ndarray) -> float:

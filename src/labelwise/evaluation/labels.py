@@ -11,8 +11,8 @@ from labelwise.types import LabelSet
 def same_labels(data: Dataset, names: tuple[str, ...], whole: bool = False) -> Dataset:
     """The data set with its label columns in the order of `names`; matched by name, never by position.
 
-    A label that the data lack is unknown in every row, as in training, and one that the run lacks is left out; a note
-    names each. Where both happen, they may be one label under two names, and the data are refused.
+    A label that the data lack is unknown in every row, as in training, and one that the run lacks is left out; notes
+    list both. If both happen, they may be one label under two names, and the data are refused.
 
     Args:
         data: rows with labels in any order.
@@ -20,20 +20,20 @@ def same_labels(data: Dataset, names: tuple[str, ...], whole: bool = False) -> D
         whole: refuse every difference, as a named protocol does.
 
     Raises:
-        LabelwiseError: labels that the run lacks beside others that the data lack; with `whole`, any of them.
+        LabelwiseError: both the run and the data lack labels of the other; with `whole`, one of them does.
     """
     if data.labels.names == names:
         return data
     lacking = [n for n in names if n not in data.labels.names]
     extra = [n for n in data.labels.names if n not in names]
     if (lacking and extra) or (whole and (lacking or extra)):
-        told = "; ".join(
-            f"{what}: {', '.join(found[:5])}"
-            for what, found in (("lacking", lacking), ("extra", extra))
-            if found
+        differences = "; ".join(
+            f"{what}: {', '.join(labels[:5])}"
+            for what, labels in (("lacking", lacking), ("extra", extra))
+            if labels
         )
         raise LabelwiseError(
-            f"labels of {data.source} ({told})",
+            f"labels of {data.source} ({differences})",
             f"the run's {len(names)} labels",
             "rename the columns, or use its own data",
         )
@@ -45,7 +45,7 @@ def same_labels(data: Dataset, names: tuple[str, ...], whole: bool = False) -> D
 
 
 def under_rules(data: Dataset, labels: LabelSet) -> Dataset:
-    """The data set under a run's rules, with the cells that follow; as it is where it was read under rules itself.
+    """The data set with a run's rules and the cells that they imply; unchanged if it already has rules.
 
     Args:
         data: rows with the run's labels.
@@ -57,5 +57,5 @@ def under_rules(data: Dataset, labels: LabelSet) -> Dataset:
 
 
 def unlike(data: Dataset, under: Dataset) -> tuple[str, ...]:
-    """The notes that `same_labels` added to the data that it was given."""
+    """The notes that `same_labels` added to `data`."""
     return under.notes[len(data.notes) :]

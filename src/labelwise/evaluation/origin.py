@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def code_version(package: Path = PACKAGE) -> str:
-    """The commit of the checkout that runs, marked where files differ from it; else the installed version.
+    """The commit of the running checkout, marked if files differ from it; else the installed version.
 
-    A checkout counts where git tracks the package as `src/labelwise` of a project of that name. A package installed
-    somewhere inside another repository, as in a virtual environment, has no commit of its own.
+    A checkout counts if git tracks the package as `src/labelwise` of a project of that name. A package installed
+    inside another repository, as in a virtual environment, has no commit of its own.
 
     Args:
         package: folder of the package.
@@ -31,12 +31,12 @@ def code_version(package: Path = PACKAGE) -> str:
     return f"version {labelwise.__version__}"
 
 
-def _git(folder: Path, *words: str) -> str:
-    """What git answers in a folder, whatever repository the environment names, as it does inside a hook."""
+def _git(folder: Path, *arguments: str) -> str:
+    """Output of git in a folder, without the `GIT_*` variables that a hook sets to another repository."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    command = ["git", "-C", str(folder), *words]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, env=environment)
-    return found.stdout.strip()
+    command = ["git", "-C", str(folder), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, env=environment)
+    return result.stdout.strip()
 
 
 def _is_ours(project: Path) -> bool:

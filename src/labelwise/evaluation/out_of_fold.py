@@ -1,4 +1,4 @@
-"""Scores of training images by heads that never saw them."""
+"""Out-of-fold scores of training images."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def out_of_fold(
     group: Int64[np.ndarray, " N"] | None = None,
     watch: Watch | None = None,
 ) -> Scores:
-    """Each row's logits by a model that was trained, by the run's settings, on the other folds.
+    """Each row's logits by a model trained with the run's settings on the other folds.
 
-    The folds are stratified and keep groups together. The backbone rests at the weights that the run began with,
-    so that its maps are computed once and it has seen no label; one that began from nothing learns in every fold.
-    Each fold trains to the last epoch: there is no choice that could look at the rows held out.
+    The folds are stratified and keep groups together. The backbone is frozen at the weights that the run started
+    from, so that its maps are computed once and no label influenced them; a backbone without pretrained weights is
+    trained in every fold. Each fold trains to the last epoch, so that no selection uses the held-out rows.
 
     Args:
-        run: whose settings are used; its trained weights are not.
+        run: provides the settings; its trained weights are not used.
         rows: the images, with the run's labels in the run's order.
         folds: models to train, at least 2.
         group: `[N]` codes; rows of one code stay in one fold.
-        watch: where progress is told; silent by default.
+        watch: prints progress; silent by default.
 
     Raises:
         LabelwiseError: fewer than 2 folds, or more folds than rows.
@@ -62,19 +62,19 @@ def out_of_fold(
     config, vectors = word_vectors(fold_config(run.config), rows.labels)
     codes = fold_codes(rows, folds, config.seed, group)
     accelerator = make_accelerator(config)
-    torch.manual_seed(config.seed)  # a resting backbone without weights is then the run's
+    torch.manual_seed(config.seed)  # a frozen backbone without weights is then the run's
     priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
     backbone = run.build(priors=priors).model.backbone
-    whole = _maps(rows, backbone, config, accelerator.device, watch) if config.backbone.freeze else None
+    maps = _maps(rows, backbone, config, accelerator.device, watch) if config.backbone.freeze else None
     logits = np.full((len(rows), len(rows.labels)), np.nan, np.float32)
     scored, unreadable = [], []
     for fold in range(folds):
         held, rest = np.flatnonzero(codes == fold), np.flatnonzero(codes != fold)
         watch.say(f"fold {fold + 1} of {folds}: {len(rest):,} images to learn from, {len(held):,} to score")
-        found = _one_fold(config, vectors, rows, rest, held, whole, accelerator)
-        logits[held[found.rows]] = found.logits
-        scored.append(held[found.rows])
-        unreadable += [(int(held[row]), reason) for row, reason in found.unreadable]
+        scores = _one_fold(config, vectors, rows, rest, held, maps, accelerator)
+        logits[held[scores.rows]] = scores.logits
+        scored.append(held[scores.rows])
+        unreadable += [(int(held[row]), reason) for row, reason in scores.unreadable]
     order = np.sort(np.concatenate(scored))
     return Scores(order, logits[order], rows.values[order], rows.known[order], unreadable)
 
@@ -98,7 +98,7 @@ def fold_codes(
 
 
 def fold_config(config: Config) -> Config:
-    """The settings of a fold: the run's, on a resting backbone wherever it has weights to rest on."""
+    """The settings of a fold: the run's, with the backbone frozen if it has weights."""
     backbone = config.backbone
     freeze = backbone.freeze or backbone.weights != "none"
     update = {"backbone": backbone.model_copy(update={"freeze": freeze}), **dict.fromkeys(TRACKERS, False)}
@@ -117,10 +117,10 @@ def _one_fold(
     rows: Dataset,
     rest: np.ndarray,
     held: np.ndarray,
-    whole: MapSource | None,
+    maps: MapSource | None,
     accelerator: Accelerator,
 ) -> Scores:
-    """Trains on the rows `rest` and scores the rows `held`, numbered from 0 as they stand there."""
+    """Trains on the rows `rest` and scores the rows `held`; row numbers of the scores index `held`."""
     with tempfile.TemporaryDirectory(prefix="labelwise-fold-") as folder:
         run = Run(Path(folder), config, rows.labels)
         torch.manual_seed(config.seed)
@@ -128,7 +128,7 @@ def _one_fold(
         priors = count_priors(learn.values, learn.known, vectors, config.vectors.missing)
         method = run.build(priors=priors)
         method.unknown = unknown_loss(config, learn, method.criterion)
-        loaders = _FoldLoaders(config, method, accelerator, whole)
+        loaders = _FoldLoaders(config, method, accelerator, maps)
         trainer = Trainer(
             run,
             method,
@@ -139,13 +139,13 @@ def _one_fold(
             lambda: loaders.rows(learn, rest),
         )
         trainer.fit(Watch(quiet=True))
-        found = collect(trainer.weights, loaders.rows(score, held), score, accelerator.device)
+        scores = collect(trainer.weights, loaders.rows(score, held), score, accelerator.device)
         loaders.close()
-    return found
+    return scores
 
 
 class _FoldLoaders:
-    """Batches of some of the rows: a part of the stored maps, or photographs where the backbone learns."""
+    """Batches of some of the rows: a part of the stored maps, or photographs if the backbone is trained."""
 
     def __init__(
         self, config: Config, method: Method, accelerator: Accelerator, whole: MapSource | None
@@ -174,7 +174,7 @@ class _FoldLoaders:
 
 @dataclass(frozen=True)
 class PartOfMaps:
-    """Stored maps of some rows, numbered anew from 0, so that folds share the maps of the whole.
+    """Stored maps of some rows, renumbered from 0, so that folds share the maps of all rows.
 
     Args:
         whole: maps of all rows.
@@ -185,9 +185,9 @@ class PartOfMaps:
     rows: np.ndarray
 
     def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
-        """The batches asked for, by numbers within the part."""
-        asked: list[Request] = [(epoch, self.rows[local]) for epoch, local, *_ in requests]
-        for (_, local, *_), batch in zip(requests, self.whole.batches(asked), strict=True):
+        """The requested batches; rows are numbered within the part."""
+        of_whole: list[Request] = [(epoch, self.rows[local]) for epoch, local, *_ in requests]
+        for (_, local, *_), batch in zip(requests, self.whole.batches(of_whole), strict=True):
             place = dict(zip(self.rows[local].tolist(), local.tolist(), strict=True))
             index = torch.tensor([place[row] for row in batch.index.tolist()])
             bad = tuple((place[row], reason) for row, reason in batch.unreadable)

@@ -1,4 +1,4 @@
-"""Named protocols: which data, split, conventions and figures a result stands for."""
+"""Named protocols: the data, split, conventions and metrics of a result."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ ATTRIBUTE_CONVENTIONS: Mapping[str, tuple[float, str]] = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a name stands for.
+    """A named protocol.
 
     Args:
         name: with its version.
         kind: of SOURCE.
-        labels: how many.
-        images: number of test images as published; a difference is told, not refused.
-        options: SOURCE options that make the convention, each with the value that it must have.
-        defaults: the value of each of those options where the SOURCE leaves it out.
+        labels: number of labels.
+        images: number of test images as published; a difference is noted in the result, not refused.
+        options: SOURCE options of the convention, each with its required value.
+        defaults: the value of each of those options if the SOURCE leaves it out.
         labelled_only: whether images without a positive are left out.
-        attributes: whether mean accuracy and the figures over images are the headline.
+        attributes: whether mean accuracy and the metrics over images are the headline.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Protocol:
     attributes: bool = False
 
     def rows(self, run_source: str, data: Dataset, split: str) -> Dataset:
-        """The images to judge, after checking that data and run follow the protocol's conventions.
+        """The images to evaluate, after checking that data and run follow the protocol's conventions.
 
         Raises:
             LabelwiseError: another kind of data or number of labels, another split, or an option of the data or of
@@ -104,8 +104,8 @@ class Protocol:
                     f"write ?{option}={value}, or name another protocol",
                 )
 
-    def told(self, run_source: str, data: Dataset, rows: Dataset) -> dict[str, Any]:
-        """What the result says of the protocol: its name, its rules, and where the files differ from the published."""
+    def conditions(self, run_source: str, data: Dataset, rows: Dataset) -> dict[str, Any]:
+        """The protocol's entries in a result: its name, its rules, and differences from the published files."""
         skipped = any("image file is missing were left out" in note for note in data.notes)
         own, name = _own(run_source), self.name
         if self.attributes and own is not None and own.options.get("val_as") == "train":
@@ -123,13 +123,13 @@ class Protocol:
         }
 
     def differences(self, rows: Dataset) -> list[str]:
-        """Where the number of images differs from the published one, in a sentence."""
+        """A sentence if the number of images differs from the published number."""
         if len(rows) == self.images:
             return []
         return [f"test: {len(rows):,} images, published {self.images:,}"]
 
     def figures(self, scores: Scores | StoredScores) -> dict[str, Any]:
-        """What the protocol adds to the figures of every result."""
+        """The metrics that the protocol adds to those of every result."""
         if not self.attributes:
             return {}
         headline = attribute_figures(scores, "par-mean.v1")
@@ -158,14 +158,14 @@ def protocol(name: str) -> Protocol:
     Raises:
         LabelwiseError: no such protocol.
     """
-    found = PROTOCOLS.get(name.lower()) or _BY_VERSION.get(name)
-    if found is None:
+    match = PROTOCOLS.get(name.lower()) or _BY_VERSION.get(name)
+    if match is None:
         raise LabelwiseError(f"protocol {name!r}", f"one of {', '.join(PROTOCOLS)}", "correct --protocol")
-    return found
+    return match
 
 
 def _own(run_source: str) -> Source | None:
-    """The SOURCE that a run was trained on; `None` where it is no SOURCE that this machine can tell the kind of."""
+    """The SOURCE that a run was trained on; `None` if its kind cannot be determined on this machine."""
     own = parse(run_source)
     if own.kind:
         return own
@@ -212,4 +212,4 @@ PROTOCOLS: Mapping[str, Protocol] = {
 }
 """Short name on the command line -> protocol."""
 
-_BY_VERSION = {found.name: found for found in PROTOCOLS.values()}
+_BY_VERSION = {item.name: item for item in PROTOCOLS.values()}

@@ -20,7 +20,7 @@ from labelwise.types import Batch, Output
 
 @dataclass(frozen=True)
 class Scores:
-    """Logits beside what is known of each image, in the order of the rows.
+    """Logits with the known label values of each image, in the order of the rows.
 
     Args:
         rows: `[N]` int64, row numbers in the data set; unreadable images are absent.
@@ -38,7 +38,7 @@ class Scores:
 
     @property
     def hard(self) -> np.ndarray:
-        """`[N, L]` uint8 labels that metrics read: 1 from one half on."""
+        """`[N, L]` uint8 targets of the metrics: 1 for values of at least 0.5."""
         return (self.values >= 0.5).astype(np.uint8)
 
     @property
@@ -59,7 +59,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class StoredScores:
-    """What `Scores.save` wrote.
+    """Scores as written by `Scores.save`.
 
     Args:
         ids: `[N]` image ids.
@@ -96,14 +96,14 @@ def collect(
     device: torch.device,
     watch: Callable[[Batch, Output], None] | None = None,
 ) -> Scores:
-    """Run a model over a loader; with several processes, every process gets the joined scores.
+    """Runs a model over a loader; with several processes, every process gets the joined scores.
 
     Args:
         loader: this process's share of the rows, each row once over all processes.
         watch: called with each batch and its output, maps included.
 
     Raises:
-        LabelwiseError: an image that came twice, or none at all.
+        LabelwiseError: an image was scored twice, or there is none.
     """
     model.eval()
     rows: list[np.ndarray] = []
@@ -111,10 +111,10 @@ def collect(
     unreadable: list[tuple[int, str]] = []
     for batch in loader:
         unreadable += batch.unreadable
-        lost = {row for row, _ in batch.unreadable}
+        skipped = {row for row, _ in batch.unreadable}
         batch = batch.to(device)
         output = model(batch.images, want_maps=watch is not None, is_map=batch.is_map)
-        keep = np.array([int(i) not in lost for i in batch.index])
+        keep = np.array([int(i) not in skipped for i in batch.index])
         if keep.all() and watch is not None:
             watch(batch, output)
         rows.append(batch.index.numpy()[keep])
@@ -144,7 +144,7 @@ def _join(
 
 
 def gather(part: Any) -> list[Any]:
-    """The same object of every process, in the order of their ranks."""
+    """The object of every process, in the order of their ranks."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return [part]
     parts: list[Any] = [None] * torch.distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""New decisions for a finished run, with its stored figures brought into line."""
+"""New decisions for a finished run, and the update of its stored metrics."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def tune_run(
     batch_size: int = 32,
     workers: int = 0,
 ) -> tuple[Tuning, Result]:
-    """Fit decisions on a split, store them in the run, and judge its stored scores by them.
+    """Fits decisions on a split, stores them in the run, and recomputes the metrics of its stored scores.
 
-    Labels that training had no positive of stay unselected, whatever the split holds.
+    Labels without a positive in training are never selected, whatever the split holds.
 
     Args:
         run: a run or its folder.
         data: a data set with the run's labels.
         split: where to fit; neither `train` nor `test`.
         objective: see `labelwise.decisions.tune`.
-        calibration: likewise.
-        test_time: how the run answers from now on, see `labelwise.training.test_time`: decisions are fitted on its new
-            scores, and every split that the run has figures of is judged again; `None` leaves it as it is.
-        batch_size: images at once.
+        calibration: see `labelwise.decisions.tune`.
+        test_time: new test-time augmentation of the run, see `labelwise.training.test_time`: decisions are fitted on
+            the new scores, and every split with metrics is evaluated again; `None` leaves it unchanged.
+        batch_size: images per batch.
         workers: decoding processes.
 
     Returns:
-        What was fitted, and the split judged by fits without each image's fold.
+        The fit, and the result of the split in which each image is decided by the fit without its fold.
 
     Raises:
-        LabelwiseError: the split is train or test, there is none such, or another objective or calibration; another
-            `test_time` that the network cannot take, or on other data than the run was judged on.
+        LabelwiseError: the split is train or test or does not exist, or the objective or calibration is unknown;
+            `test_time` is not supported by the network, or the data differ from what the run was evaluated on.
     """
     path = run.path if isinstance(run, Run) else Path(run)
     run = Run.open(path, test_time) if test_time is not None or not isinstance(run, Run) else run
@@ -83,12 +83,12 @@ def tune_run(
 
 
 def _of_other_views(run: Run) -> list[str]:
-    """Splits that the run has figures of under another `test_time`."""
+    """Splits whose metrics were computed under another `test_time`."""
     if not (run.path / "results.json").is_file():
         return []
     splits = read_json(run.path / "results.json")["splits"]
     now, key = run.config.test_time, "test_time_augmentation"
-    return [name for name, found in splits.items() if found["conditions"].get(key, NONE) != now]
+    return [name for name, split in splits.items() if split["conditions"].get(key, NONE) != now]
 
 
 def _refuse_other_rows(run: Run, data: Dataset, split: str) -> None:
@@ -98,8 +98,8 @@ def _refuse_other_rows(run: Run, data: Dataset, split: str) -> None:
         here = {rows.image_id(i) for i in range(len(rows))}
     if not here or (file.is_file() and not here >= set(StoredScores.read(file).ids.tolist())):
         raise LabelwiseError(
-            f"another test_time on data without the {split} images that the run was judged on",
-            "the run's own data, for its figures are taken again",
+            f"another test_time on data without the {split} images that the run was evaluated on",
+            "the run's own data, since its metrics are computed again",
             "leave --data out",
         )
 
@@ -107,34 +107,34 @@ def _refuse_other_rows(run: Run, data: Dataset, split: str) -> None:
 def _judge_again(
     run: Run, data: Dataset, split: str, result: Result, tuned_on: list[str], tuning: Tuning
 ) -> None:
-    """New scores and figures of a split, in place of those of other views."""
+    """Replaces the scores and metrics of a split that were computed under another `test_time`."""
     rows = data.split(split)
     if [rows.image_id(int(i)) for i in result.scores.rows] == tuned_on:
         result = result.again(run, tuning)
     record = read_json(run.path / "results.json")
-    before, found = record["splits"][split], result.to_json()
-    # The split that decisions are fitted on has no figures of the maps by decisions, which would flatter.
-    found["metrics"] = {name: value for name, value in result.metrics.items() if name in before["metrics"]}
-    found["conditions"] = {**before["conditions"], **found["conditions"]}
-    record["splits"][split] = found
+    before, entry = record["splits"][split], result.to_json()
+    # On the split that decisions are fitted on, map metrics by decisions would be too optimistic.
+    entry["metrics"] = {name: value for name, value in result.metrics.items() if name in before["metrics"]}
+    entry["conditions"] = {**before["conditions"], **entry["conditions"]}
+    record["splits"][split] = entry
     result.scores.save(run.path / "scores" / f"{split}.npz", rows)
     write_json(run.path / "results.json", record)
 
 
 def _refresh(run: Run, tuned_on: list[str], tuning: Tuning) -> None:
-    """Judge each split's stored scores by the new decisions, which no score chooses."""
+    """Recomputes the metrics of each split's stored scores under the new decisions."""
     if not (run.path / "results.json").is_file():
         return
     record = read_json(run.path / "results.json")
-    for split, found in record["splits"].items():
+    for split, entry in record["splits"].items():
         file = run.path / "scores" / f"{split}.npz"
         if not file.is_file():
             continue
         scores = StoredScores.read(file)
         held_out = tuning if scores.ids.tolist() == tuned_on else None
         metrics, per_label = figures(scores, run.labels.names, tuning.decisions, held_out)
-        found["metrics"].update(metrics)
-        for name, one in per_label.items():
-            found["per_label"][name].update(one)
-        found["conditions"]["decisions_from"] = tuning.decisions.source
+        entry["metrics"].update(metrics)
+        for name, changed in per_label.items():
+            entry["per_label"][name].update(changed)
+        entry["conditions"]["decisions_from"] = tuning.decisions.source
     write_json(run.path / "results.json", record)

@@ -11,10 +11,10 @@ from labelwise.training.run import KEPT, WEIGHTS, Run
 
 
 def settings(seed: int = 0) -> dict[str, Any]:
-    """Settings that train a small network from nothing in about three minutes on two cores.
+    """Settings that train a small network from scratch in about three minutes on two cores.
 
-    The map is taken after the second stage, 8 pixels to a cell, for the digits are small; and without the mean
-    feature, so that each label has to find its digit.
+    The features are those of the second stage, with stride 8, since the digits are small; the mean feature is off, so
+    that each label has to localise its digit.
     """
     return {
         "data": {"source": "digits:"},
@@ -38,10 +38,10 @@ def settings(seed: int = 0) -> dict[str, Any]:
 
 
 def clear(out: Path) -> None:
-    """Make way for a new demonstration in the folder of an earlier one.
+    """Removes the model and state of an earlier demonstration from its folder.
 
     Raises:
-        LabelwiseError: the folder holds a run of other data, which is left alone.
+        LabelwiseError: the folder holds a run of other data, which is not touched.
     """
     if not (out / "config.yaml").is_file():
         return

@@ -1,4 +1,4 @@
-"""Figures that papers and their authors' code state, carried as data beside ours and never among them."""
+"""Published results of papers and their authors' code, kept as data apart from our own results."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ TITLE = "published, other conditions; not comparable unless stated"
 
 @dataclass(frozen=True)
 class Published:
-    """One published figure.
+    """One published result.
 
     Args:
-        method: as its authors call it.
-        backbone, pretraining, resolution: as stated; empty where they are not.
+        method: name used by its authors.
+        backbone, pretraining, resolution: as stated; empty if not stated.
         dataset: `coco2014`, `voc2007` and so on.
-        protocol: `full` (all labels known), or in words what was hidden or how it was judged.
+        protocol: `full` (all labels known), or a description of the hidden labels or the evaluation.
         metric: `mAP`, `CF1`, `mA` and so on.
         value: in percent, as printed.
         mark: `paper`: stated in the paper or in its authors' released code.
-        provenance: where it was read, with what should be known of it.
+        provenance: source of the value, with remarks.
     """
 
     method: str
@@ -46,33 +46,33 @@ def _all() -> tuple[Published, ...]:
 
 
 def rows(dataset: str | None = None, protocol: str | None = None) -> list[Published]:
-    """Published figures of a data set and a protocol, or of all where none is named.
+    """Published results of a data set and a protocol; all of them for `None`.
 
     Args:
         dataset: name in any case.
         protocol: as in the data.
 
     Raises:
-        LabelwiseError: no figure of such a data set or protocol is carried.
+        LabelwiseError: there is no result of this data set or protocol.
 
     >>> [(row.backbone, row.value) for row in rows("vg-500")], {row.mark for row in rows()}
     ([('', '36.6')], {'paper'})
     """
-    found = list(_all())
-    for name, asked in (("dataset", dataset), ("protocol", protocol)):
-        if asked is None:
+    matches = list(_all())
+    for name, value in (("dataset", dataset), ("protocol", protocol)):
+        if value is None:
             continue
-        carried = sorted({getattr(row, name) for row in found})
-        found = [row for row in found if getattr(row, name) == asked.lower()]
-        if not found:
+        available = sorted({getattr(row, name) for row in matches})
+        matches = [row for row in matches if getattr(row, name) == value.lower()]
+        if not matches:
             raise LabelwiseError(
-                f"published figures of {name} {asked!r}", f"one of {', '.join(carried)}", "choose another"
+                f"published figures of {name} {value!r}", f"one of {', '.join(available)}", "choose another"
             )
-    return found
+    return matches
 
 
 def table(dataset: str | None = None, protocol: str | None = None) -> str:
-    """The figures as a block of text under its own title; arguments as in `rows`."""
+    """The results as text under their own title; arguments as in `rows`."""
     lines = [
         TITLE,
         f"{'method':22} {'backbone':16} {'px':>8} {'metric':>9} {'value':>6}  data, protocol, source",

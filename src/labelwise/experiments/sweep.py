@@ -16,7 +16,7 @@ from labelwise.training.files import read_json
 from labelwise.training.fit import train
 
 ROW = "row:"
-"""Before the name of a row of the plan, where a run teaches."""
+"""Prefix of a `teacher` that names a row of the plan."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class SweepRun:
 
     Args:
         row: name of its row.
-        proportion: share of known labels, or `None` where the plan names none.
-        seed: of everything that is drawn.
+        proportion: share of known labels, or `None` if the plan sets none.
+        seed: random seed.
         path: its folder.
     """
 
@@ -37,19 +37,19 @@ class SweepRun:
 
     @property
     def done(self) -> bool:
-        """Whether it was trained and judged."""
+        """Whether it was trained and evaluated."""
         return (self.path / "results.json").is_file()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep trains.
+    """The runs of a sweep.
 
     Args:
-        rows: name -> settings laid over the shared ones.
+        rows: name -> settings that override the shared ones.
         seeds: each row is trained with each of them.
-        settings: shared by all.
-        proportions: shares of known labels that each row is trained with; empty to leave them to the settings.
+        settings: shared by all rows.
+        proportions: shares of known labels that each row is trained with; empty to use the settings.
     """
 
     rows: Mapping[str, Mapping[str, Any] | None]
@@ -59,10 +59,10 @@ class Plan:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Plan:
-        """A plan from plain data.
+        """A plan from YAML data.
 
         Raises:
-            LabelwiseError: unknown parts, no rows, no seeds, or proportions out of range.
+            LabelwiseError: unknown keys, no rows, no seeds, or proportions out of range.
         """
         unknown = set(data) - {"settings", "rows", "seeds", "proportions"}
         shaped = isinstance(data.get("rows"), Mapping) and isinstance(data.get("seeds"), list)
@@ -80,7 +80,7 @@ class Plan:
         return cls(data["rows"], data["seeds"], data.get("settings") or {}, shares)
 
     def check_row(self, name: str | None, option: str) -> None:
-        """Refuse a name that is no row's, telling which option named it.
+        """Raises an error that names the option if no row has this name.
 
         Raises:
             LabelwiseError: no such row.
@@ -89,32 +89,32 @@ class Plan:
             raise LabelwiseError(f"row {name!r}", f"one of {', '.join(self.rows)}", f"correct {option}")
 
     def runs(self, out: Path) -> list[SweepRun]:
-        """Every training, all rows of a seed before the next seed: what is stopped holds whole seeds."""
+        """All runs, sorted by seed first, so that a stopped sweep holds complete seeds."""
         shares: list[float | None] = [*self.proportions] or [None]
-        found = []
+        runs = []
         for seed in self.seeds:
             for share in shares:
                 for row in self.rows:
-                    found.append(SweepRun(row, share, seed, out / _folder(row, share, seed)))
-        return list(dict.fromkeys(found))
+                    runs.append(SweepRun(row, share, seed, out / _folder(row, share, seed)))
+        return list(dict.fromkeys(runs))
 
     def of_run(self, run: SweepRun, over: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings of a run, with `over` laid over the plan's own; a row that teaches becomes its run.
+        """All settings of a run; `over` overrides the plan's own, and a row named as teacher becomes its run.
 
         Raises:
-            LabelwiseError: a teacher that is no row above this one.
+            LabelwiseError: a teacher that is not a row above this one.
         """
         share = {} if run.proportion is None else {"data": {"known_proportion": run.proportion}}
-        found = merged(self.settings, self.rows[run.row] or {}, over, share, {"seed": run.seed})
-        teacher = found.get("teacher")
+        settings = merged(self.settings, self.rows[run.row] or {}, over, share, {"seed": run.seed})
+        teacher = settings.get("teacher")
         named = teacher.get("run") if isinstance(teacher, Mapping) else teacher
         if isinstance(named, str) and named.startswith(ROW):
             path = run.path.with_name(_folder(self._earlier(named, run.row), run.proportion, run.seed))
-            found["teacher"] = {**(teacher if isinstance(teacher, Mapping) else {}), "run": str(path)}
-        return found
+            settings["teacher"] = {**(teacher if isinstance(teacher, Mapping) else {}), "run": str(path)}
+        return settings
 
     def _earlier(self, named: str, row: str) -> str:
-        """The row that teaches another one, which stands after it."""
+        """The name of the teacher row, which must be above the row."""
         rows = list(self.rows)
         before, name = rows[: rows.index(row)], named.removeprefix(ROW)
         if name not in before:
@@ -128,11 +128,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is done of a sweep.
+    """The finished runs of a sweep.
 
     Args:
-        runs: those that are done, in the order of rows, proportions and seeds.
-        rows: the line of each, as results.csv holds it.
+        runs: the finished runs, in the order of rows, proportions and seeds.
+        rows: the row of each in results.csv.
     """
 
     runs: list[SweepRun]
@@ -143,7 +143,7 @@ class Sweep:
         return tables.table(self.rows)
 
     def against(self, row: str) -> list[significance.Difference]:
-        """Every other row's test mAP less that of `row`; see `significance.differences`."""
+        """Every other row's test mAP minus that of `row`; see `significance.differences`."""
         files: dict[str, dict[significance.Cell, Path]] = {}
         for run, line in zip(self.runs, self.rows, strict=True):
             split = tables.judged_split(read_json(run.path / "results.json"))
@@ -155,14 +155,14 @@ class Sweep:
 def run_sweep(
     plan: Plan, out: Path, settings: Mapping[str, Any] | None = None, only: str | None = None
 ) -> Sweep:
-    """Train every row with every known proportion and seed, and write results.csv.
+    """Trains every row with every known proportion and seed, and writes results.csv.
 
-    A run that is done is not repeated; one that was stopped goes on.
+    A finished run is not repeated; a stopped run is resumed.
 
     Args:
-        plan: what to train.
+        plan: the runs.
         out: folder of the runs.
-        settings: laid over the plan's.
+        settings: override the plan's.
         only: name of the one row to train.
 
     Raises:
@@ -176,13 +176,13 @@ def run_sweep(
         config = make_config(plan.of_run(run, settings or {}))
         data = data if data is not None and data.source == config.data.source else read(config.data.source)
         train(config, run.path, data, resume=(run.path / "config.yaml").is_file())
-    found = found_runs(plan, out)
-    tables.write_rows(out / "results.csv", found.rows)
-    return found
+    sweep = finished_runs(plan, out)
+    tables.write_rows(out / "results.csv", sweep.rows)
+    return sweep
 
 
-def found_runs(plan: Plan, out: Path) -> Sweep:
-    """What is done of a plan, row by row."""
+def finished_runs(plan: Plan, out: Path) -> Sweep:
+    """The finished runs of a plan, row by row."""
     runs = plan.runs(out)
     order = {name: i for i, name in enumerate(plan.rows)}
     shares = {share: i for i, share in enumerate(dict.fromkeys(run.proportion for run in runs))}
@@ -192,15 +192,15 @@ def found_runs(plan: Plan, out: Path) -> Sweep:
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings laid over each other, the later ones winning."""
-    found: dict[str, Any] = {}
+    """Merges nested settings; later ones override earlier ones."""
+    result: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            old = found.get(key)
-            # What has a name is chosen whole: options of another one would not fit it.
+            old = result.get(key)
+            # These have a name with options of their own, so they are replaced as a whole.
             both = isinstance(old, Mapping) and isinstance(value, Mapping) and key not in ("loss", "unknown")
-            found[key] = merged(dict(old or {}), value) if both else deepcopy(value)
-    return found
+            result[key] = merged(dict(old or {}), value) if both else deepcopy(value)
+    return result
 
 
 def _folder(row: str, share: float | None, seed: int) -> str:

@@ -1,4 +1,4 @@
-"""What a sweep found: a line a run, and means over seeds."""
+"""The results of a sweep: a row per run, and means over seeds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = (
     "commit", "torch", "labels_without_AP", *BY_FREQUENCY,
 )  # fmt: skip
 
-# What the printed table shows of the figures: heading, figure, decimals, and whether it is shown in points.
+# Columns of the printed table: heading, metric, decimals, and scale (100 for points).
 _SHOWN = (
     ("val mAP", "val_mAP", 2, 100),
     ("CF1", "CF1", 2, 100),
@@ -39,12 +39,12 @@ _SHOWN = (
 
 
 def judged_split(results: dict[str, Any]) -> str:
-    """The split that a run is judged by: test, or val where there is no test."""
+    """The split that a run is evaluated on: test, or val if there is no test."""
     return "test" if results["splits"].get("test") else "val"
 
 
 def row_of_run(path: Path, name: str) -> dict[str, Any] | None:
-    """The line of a run, or `None` where it is not done."""
+    """The row of a run, or `None` if it is not finished."""
     if not (path / "results.json").is_file():
         return None
     results = read_json(path / "results.json")
@@ -83,7 +83,7 @@ def row_of_run(path: Path, name: str) -> dict[str, Any] | None:
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write the lines as CSV, atomically."""
+    """Writes the rows as CSV, atomically."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
@@ -92,10 +92,10 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Mean and sample standard deviation of the test mAP of each row, in points, beside means of other figures.
+    """Mean and sample standard deviation of the test mAP of each row, in points, with means of other metrics.
 
-    Rows of several known proportions get a line each and one of the mean over proportions, whose deviation is that of
-    the seeds' own means. Lines below name the labels that a mAP leaves out.
+    A row with several known proportions has a line for each and one for the mean over proportions, with the deviation
+    of the seeds' means. Lines below list the labels that a mAP leaves out.
     """
     partial = any(row["known_proportion"] != 1 for row in rows)
     head = f"{'row':24}{'  known' if partial else ''} {'test mAP':>16}"
@@ -116,17 +116,17 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(f"{start} {mean:>16}{''.join(cells)}{len(own):7}")
     named: dict[str, list[str]] = {}
     for row in rows:
-        if told := row.get("labels_without_AP"):
-            named.setdefault(told, []).append(row["row"])
+        if labels := row.get("labels_without_AP"):
+            named.setdefault(labels, []).append(row["row"])
     everywhere = all(row.get("labels_without_AP") for row in rows) and len(named) == 1
-    for told, names in named.items():
+    for labels, names in named.items():
         where = "" if everywhere else f"{', '.join(dict.fromkeys(names))}: "
-        lines.append(f"{where}left out of the mAP: {told}")
+        lines.append(f"{where}left out of the mAP: {labels}")
     return "\n".join(lines)
 
 
 def _groups(rows: Sequence[dict[str, Any]]) -> Iterable[tuple[str, str, list[dict[str, Any]]]]:
-    """(row, proportion, its lines) in order, and after several proportions their mean, a line a seed."""
+    """(row, proportion, its runs) in order; after several proportions their mean for each seed."""
     for name in dict.fromkeys(row["row"] for row in rows):
         own = [row for row in rows if row["row"] == name]
         by_share: dict[float, list[dict[str, Any]]] = {}
@@ -149,7 +149,7 @@ def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
-    """The mean, or `None` where a line lacks the figure."""
+    """The mean, or `None` if a row lacks the value."""
     values = [row[key] for row in rows]
     return None if None in values else statistics.fmean(values)
 

@@ -1,4 +1,4 @@
-"""From a run to something that answers elsewhere: artefacts, graphs, and the proof that they agree."""
+"""Export of runs: artefacts, graphs, and checks that they agree with the run."""
 
 from labelwise.export.accuracy import Accuracy, measure_accuracy
 from labelwise.export.artefact import Artefact, Preprocessing

@@ -1,4 +1,4 @@
-"""An export of low precision beside its run on labelled images: the same mAP, or no export."""
+"""Compares the mAP of a low-precision export with that of its run on labelled images."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from labelwise.export.engines import Engine
 from labelwise.metrics import functional as F
 
 BAR = 1e-3
-"""How far apart the two macro mAP may be: 0.1 point."""
+"""Largest allowed difference of the two macro mAP: 0.1 point."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What a comparison on labelled images found.
+    """The result of a comparison on labelled images.
 
     Args:
-        images: compared.
+        images: number of compared images.
         run: macro mAP of the run, in [0, 1].
         export: macro mAP of the export, in [0, 1].
-        equal: share of the decisions, one an image and label, that are the run's, in [0, 1].
+        equal: share of equal decisions, one per image and label, in [0, 1].
         probability: largest difference of a calibrated probability, in [0, 1].
         maps: mean distance of the maps, `1/2 sum_p |a_p - b_p|`, in [0, 1]; `None` without maps.
-        without: labels that no mAP counts, each with what it lacks.
+        without: labels that the mAP leaves out, each with what it lacks.
     """
 
     images: int
@@ -44,17 +44,17 @@ class Accuracy:
 
     @property
     def passes(self) -> bool:
-        """Whether the two mAP are within the bar; never where one of them is no number."""
+        """Whether the two mAP differ by at most `BAR`; `False` if one of them is NaN."""
         return abs(self.export - self.run) <= BAR
 
     def demand(self, name: str) -> Accuracy:
-        """Itself, where it passes.
+        """Returns itself if it passes.
 
         Args:
-            name: of the engine that was judged.
+            name: of the compared engine.
 
         Raises:
-            LabelwiseError: the two mAP are further apart.
+            LabelwiseError: the two mAP differ by more than `BAR`.
         """
         if self.passes:
             return self
@@ -65,7 +65,7 @@ class Accuracy:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for the card."""
+        """JSON data for the card."""
         return {
             "images": self.images,
             "mAP": self.export,
@@ -93,56 +93,56 @@ def measure_accuracy(
     rows: Dataset,
     decisions: Decisions,
 ) -> Accuracy:
-    """Judge two engines on the same labelled images.
+    """Evaluates two engines on the same labelled images.
 
     Args:
         reference: the run.
         candidate: the export.
         batches: row numbers of images, and the images `[B, 3, H, W]` uint8.
-        rows: what is known of them, labels in the run's order.
+        rows: their labels, in the run's order.
         decisions: from logits to probabilities and selected labels.
 
     Raises:
         LabelwiseError: no label with both a known positive and a known negative.
     """
-    seen: list[int] = []
+    used: list[int] = []
     ours, theirs, maps = [], [], []
     for index, images in batches:
-        a, a_maps = reference(images, candidate.gives_maps)
-        b, b_maps = candidate(images, candidate.gives_maps)
-        seen += index
+        a, a_maps = reference(images, candidate.has_maps)
+        b, b_maps = candidate(images, candidate.has_maps)
+        used += index
         ours.append(a)
         theirs.append(b)
         if a_maps is not None and b_maps is not None:
             maps.append(np.abs(a_maps - b_maps).sum((2, 3)).mean(1) / 2)
-    judged = rows.take(seen)
-    if not judged.positive.any():
+    labelled = rows.take(used)
+    if not labelled.positive.any():
         raise LabelwiseError(
             f"{rows.source} without a readable image that has a label",
             "labelled images to judge the precision on",
             "give --data SOURCE, or --precision fp32",
         )
-    if len(F.without_average_precision(judged.positive, judged.known)) == len(judged.labels):
+    if len(F.without_average_precision(labelled.positive, labelled.known)) == len(labelled.labels):
         raise LabelwiseError(
-            f"{len(seen):,} images of {rows.source} in which no label has both a known positive and a known negative",
+            f"{len(used):,} images of {rows.source} in which no label has both a known positive and a known negative",
             "at least one such label to judge the precision by",
             "give --data SOURCE, or --precision fp32",
         )
     distance = float(np.concatenate(maps).mean()) if maps else None
-    return _judged(np.concatenate(ours), np.concatenate(theirs), judged, decisions, distance)
+    return _accuracy(np.concatenate(ours), np.concatenate(theirs), labelled, decisions, distance)
 
 
-def _judged(
+def _accuracy(
     ours: np.ndarray, theirs: np.ndarray, rows: Dataset, decisions: Decisions, maps: float | None
 ) -> Accuracy:
-    """Figures of logits `[N, L]`; scores that are no numbers rank last, and their mAP is none."""
+    """Compares logits `[N, L]`; the mAP is NaN if a logit of the export is not finite."""
     p, q = decisions.probabilities(ours), decisions.probabilities(theirs)
-    whole = bool(np.isfinite(theirs).all())
+    finite = bool(np.isfinite(theirs).all())
     lacking = F.without_average_precision(rows.positive, rows.known)
     return Accuracy(
         len(ours),
         F.mean_average_precision(ours, rows.positive, rows.known),
-        F.mean_average_precision(theirs, rows.positive, rows.known) if whole else float("nan"),
+        F.mean_average_precision(theirs, rows.positive, rows.known) if finite else float("nan"),
         float((decisions.select(p) == decisions.select(q)).mean()),
         float(np.where(np.isfinite(q), np.abs(p - q), 1.0).max()),
         maps,

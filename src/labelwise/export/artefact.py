@@ -1,4 +1,4 @@
-"""The artefact: one folder that holds all that an answer needs, read back whole or refused."""
+"""The artefact: one folder with everything that inference requires, verified when it is opened."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labelwise.training.files import read_json, write_json
 from labelwise.types import LabelSet
 
 FORMAT_VERSION = 3
-"""The newest form; 2 knows no sheet of two sizes, 1 no implications and no groups that need one label."""
+"""The newest version; 2 lacks sheets of two sizes, 1 also lacks implications and groups of exactly one label."""
 ARTEFACT, CHECKSUMS = "artefact.json", "checksums.json"
 KINDS = ("onnx", "openvino", "torch", "weights")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -25,18 +25,18 @@ PRECISIONS = ("fp32", "bf16", "int8")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens to an image before and inside the graph.
+    """The preprocessing of an image before and inside the graph.
 
-    The graph takes uint8 RGB `[batch, 3, height, width]` and normalises it itself. Resizing stays outside: graphs
-    resize in floats, and would not give the bytes that the run was judged on.
+    The graph takes uint8 RGB `[batch, 3, height, width]` and normalises it itself. Resizing is outside, since graphs
+    resize in floats and would not reproduce the bytes that the run was evaluated on.
 
     Args:
         size: height and width in pixels.
         resize: `squash`, the whole image, aspect changed, or `crop`, the largest central part of that aspect.
-        mean: `[3]`, of pixels in [0, 1]; told for people, applied inside the graph.
-        std: `[3]`, likewise.
-        bits: that 16-bit grey images use, see `decode_image`.
-        larger: height and width of a second view, where the graph takes a sheet of two, see `labelwise.data.sheet`.
+        mean: `[3]`, of pixels in [0, 1]; for information, since it is applied inside the graph.
+        std: `[3]`, like `mean`.
+        bits: bits used by 16-bit grey images, see `decode_image`.
+        larger: height and width of a second view, if the graph takes a sheet of two, see `labelwise.data.sheet`.
     """
 
     size: tuple[int, int]
@@ -47,7 +47,7 @@ class Preprocessing:
     larger: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data that `from_json` reads back, with what never changes spelled out."""
+        """JSON data for `from_json`, with the constant properties included."""
         sheet = "uint8 RGB [batch, 3, height + larger height, larger width], the larger image under the other"
         return {
             "size": list(self.size),
@@ -63,17 +63,17 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Preprocessing:
-        """What `to_json` wrote."""
+        """Reads the data of `to_json`."""
         height, width = stored["size"]
         mean, std = tuple(stored["mean"]), tuple(stored["std"])
-        bits = int(stored.get("bits_of_16_bit_grey", BITS))  # what was written before it could be set
+        bits = int(stored.get("bits_of_16_bit_grey", BITS))  # absent in older artefacts
         larger = None
         if "larger" in stored:
             larger = int(stored["larger"][0]), int(stored["larger"][1])
         return cls((int(height), int(width)), str(stored["resize"]), mean, std, bits, larger)
 
     def transform(self) -> TransformConfig:
-        """The image transform that leads to the graph's input."""
+        """The image transform that produces the graph's input."""
         settings = {"image_size": self.size, "resize": self.resize, "bits": self.bits}
         if self.larger is not None:
             return TwoSizes.model_validate({**settings, "larger": self.larger})
@@ -86,16 +86,16 @@ class Artefact:
 
     Args:
         path: its folder.
-        kind: `onnx`, `openvino` or `torch`, a graph; `weights`, weights with the settings they belong to.
+        kind: `onnx`, `openvino` or `torch`, a graph; `weights`, weights with the settings of their run.
         file: name of the graph, or of the weights, in the folder.
         labels: label order and groups.
         preprocessing: from an image to the graph's input.
         decisions: from logits to selected labels.
-        gives_maps: whether the graph's second output is the evidence maps.
-        card: where it comes from and what was measured.
-        settings: of the run, where `kind` is `weights`; empty otherwise.
-        precision: `fp32`, or `bf16` or `int8`, which its backbone computes in where the processor can.
-        test_time: the views whose mean logits the graph gives, see `labelwise.training.test_time`.
+        has_maps: whether the graph's second output is the evidence maps.
+        card: provenance and measurements.
+        settings: of the run, if `kind` is `weights`; empty otherwise.
+        precision: `fp32`, or `bf16` or `int8` for the backbone on processors that support it.
+        test_time: the views whose logits the graph averages, see `labelwise.training.test_time`.
     """
 
     path: Path
@@ -104,15 +104,15 @@ class Artefact:
     labels: LabelSet
     preprocessing: Preprocessing
     decisions: Decisions
-    gives_maps: bool
+    has_maps: bool
     card: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
     test_time: str = "none"
 
     def save(self) -> None:
-        """Write artefact.json, then the checksums of every file that the folder holds."""
-        # A program of form 1 would read rules as none and decide against them.
+        """Writes artefact.json, then the checksums of every file in the folder."""
+        # A program for version 1 would ignore the rules.
         version = 2 if self.decisions.implies or self.decisions.exactly_one else 1
         stored = {
             "format_version": 3 if self.preprocessing.larger else version,
@@ -120,7 +120,7 @@ class Artefact:
             "file": self.file,
             "precision": self.precision,
             "test_time": self.test_time,
-            "outputs": ["logits", "maps"] if self.gives_maps else ["logits"],
+            "outputs": ["logits", "maps"] if self.has_maps else ["logits"],
             "preprocessing": self.preprocessing.to_json(),
             "labels": self.labels.to_json(),
             "decisions": self.decisions.to_json(self.labels.names),
@@ -131,10 +131,10 @@ class Artefact:
 
     @classmethod
     def open(cls, path: str | Path) -> Artefact:
-        """Read and verify an artefact; those of older format versions as well.
+        """Reads and verifies an artefact of this or an older format version.
 
         Raises:
-            LabelwiseError: no artefact, of a newer format, damaged, or with a file that changed since.
+            LabelwiseError: not an artefact, of a newer format, damaged, or with a modified file.
         """
         path = Path(path)
         stored = read_json(path / ARTEFACT)
@@ -151,10 +151,10 @@ class Artefact:
             prepared = Preprocessing.from_json(stored["preprocessing"])
             prepared.transform()
             labels = LabelSet.from_json(stored["labels"])
-            precision = stored.get("precision", "fp32")  # what was written before there were others
-            for what, known in ((stored["kind"], KINDS), (precision, PRECISIONS)):
-                if what not in known:
-                    raise ValueError(f"{what!r}, which is none of {', '.join(known)}")
+            precision = stored.get("precision", "fp32")  # absent in older artefacts
+            for value, known in ((stored["kind"], KINDS), (precision, PRECISIONS)):
+                if value not in known:
+                    raise ValueError(f"{value!r}, which is none of {', '.join(known)}")
             return cls(
                 path,
                 stored["kind"],
@@ -179,17 +179,17 @@ class Artefact:
 
 
 def seal(path: Path) -> None:
-    """Write the sha256 of every file of a folder, but of none that a hub or a system puts there."""
+    """Writes the sha256 of every file of a folder, except hidden files and the hub's README.md."""
     files = (p for p in path.rglob("*") if p.is_file() and not p.relative_to(path).parts[0].startswith("."))
     kept = sorted(p for p in files if p.name not in (CHECKSUMS, "README.md"))
     write_json(path / CHECKSUMS, {p.relative_to(path).as_posix(): sha256(p) for p in kept})
 
 
 def verify(path: Path) -> None:
-    """Compare a folder with its checksums.
+    """Compares a folder with its checksums.
 
     Raises:
-        LabelwiseError: naming the first file that is missing or was changed.
+        LabelwiseError: names the first file that is missing or was changed.
     """
     stored = read_json(path / CHECKSUMS)
     if not isinstance(stored, dict) or ARTEFACT not in stored:
@@ -211,24 +211,24 @@ def verify(path: Path) -> None:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The file of a folder that was fetched from somewhere; a name or a link that leads out of it is refused.
+    """The path of a file of a downloaded folder; names and links that lead out of the folder are refused.
 
-    The links of the hub's cache lead to the folder `blobs` two above, and are followed.
+    Links of the hub's cache to the folder `blobs` two levels above are allowed.
 
     Raises:
-        LabelwiseError: such a name or link.
+        LabelwiseError: the name or link leads out of the folder.
     """
     file, home = folder / str(name), folder.resolve()
     plain = isinstance(name, str) and name and "\0" not in name
     try:
-        held = plain and any(file.resolve().is_relative_to(p) for p in (home, home.parent.parent / "blobs"))
-    except (OSError, RuntimeError):  # links that lead in a circle
-        held = False
-    if not held or Path(name).is_absolute() or ".." in Path(name).parts:
+        safe = plain and any(file.resolve().is_relative_to(p) for p in (home, home.parent.parent / "blobs"))
+    except (OSError, RuntimeError):  # circular links
+        safe = False
+    if not safe or Path(name).is_absolute() or ".." in Path(name).parts:
         raise LabelwiseError(
             f"{name!r} named in {folder}",
             "a file inside that folder",
-            "do not open this export; fetch it anew",
+            "do not open this export; download it again",
         )
     return file
 

@@ -1,4 +1,4 @@
-"""Where a model comes from: what its artefact tells people."""
+"""The model card of an artefact."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FIGURES = ("mAP", "CF1", "OF1", "mA")
 
 
 def card_of(run: Run) -> dict[str, Any]:
-    """Method, backbone, training conditions, figures and the fingerprint of the data, from a run's own records.
+    """Method, backbone, training conditions, metrics and the fingerprint of the data, from a run's own records.
 
-    A run without results.json, as one that was stopped, has no figures to tell.
+    A run without results.json, such as a stopped one, has no metrics.
     """
     config = run.config
     try:
@@ -25,9 +25,9 @@ def card_of(run: Run) -> dict[str, Any]:
     except LabelwiseError:
         results = {}
     splits = results.get("splits", {})
-    found, _ = find_method(config.method)
+    method, _ = find_method(config.method)
     card = {
-        "method": {"name": config.method, "summary": found.summary, "source": found.source},
+        "method": {"name": config.method, "summary": method.summary, "source": method.source},
         "backbone": config.backbone.name,
         "backbone_weights": config.backbone.weights.split("/")[-1],
         "image_size": config.image_size,
@@ -37,14 +37,14 @@ def card_of(run: Run) -> dict[str, Any]:
         "metrics": {name: _figures(split.get("metrics", {})) for name, split in splits.items()},
         "data": {name: _data(split.get("conditions", {})) for name, split in splits.items()},
     }
-    judged: dict[str, Any] = next(iter(splits.values()), {})
-    conditions = judged.get("conditions", {})
+    first_split: dict[str, Any] = next(iter(splits.values()), {})
+    conditions = first_split.get("conditions", {})
     card["software"] = {k: conditions[k] for k in ("labelwise_commit", "torch") if k in conditions}
     return card
 
 
 def portable_decisions(run: Run) -> Decisions:
-    """A run's decisions, whose origin names the kind of the data but not the folder that they lay in."""
+    """A run's decisions with an origin that has the kind of the data but not their folder."""
     decisions, source = run.decisions(), run.config.data.source
     kind = source.partition(":")[0] if ":" in source else "the data"
     return replace(decisions, source=decisions.source.replace(source, kind))
@@ -55,7 +55,7 @@ def _figures(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 def _data(conditions: dict[str, Any]) -> dict[str, Any]:
-    """The data by kind, size and fingerprint; the folder that they lay in is left out."""
+    """The data by kind, size and fingerprint, without their folder."""
     source = str(conditions.get("data", ""))
     kept = {"source": source.partition(":")[0] if ":" in source else ""}
     return kept | {k: conditions[k] for k in ("images", "labels", "image_ids_sha256") if k in conditions}

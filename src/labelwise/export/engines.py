@@ -1,4 +1,4 @@
-"""What computes: the model itself, or a graph in a runtime; images in, logits and maps out."""
+"""Inference engines: the PyTorch model, or a graph in a runtime; from images to logits and maps."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ Answer = tuple[np.ndarray, np.ndarray | None]
 class Engine(Protocol):
     """uint8 images `[B, 3, H, W]` -> logits `[B, L]` float32 and maps `[B, L, h, w]` float32, or `None`.
 
-    `name` says what computes; `gives_maps` whether `want_maps` can be met.
+    `name` is the runtime and device; `has_maps` says whether `want_maps` is supported.
     """
 
     name: str
-    gives_maps: bool
+    has_maps: bool
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
-        """The answer to a batch."""
+        """Logits and maps of a batch."""
         ...
 
 
 class Eager:
-    """The model as it was trained, in PyTorch.
+    """The trained model in PyTorch.
 
     Args:
-        model: in evaluation mode.
-        device: where to compute; `None` takes a GPU where there is one.
+        model: the model; it is set to evaluation mode.
+        device: device to run on; `None` uses a GPU if there is one.
     """
 
     def __init__(self, model: LabelModel, device: str | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
-        self.name, self.gives_maps = f"eager ({self.device.type})", True
+        self.name, self.has_maps = f"eager ({self.device.type})", True
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
-        """The answer to a batch."""
+        """Logits and maps of a batch."""
         output = self.model(images.to(self.device), want_maps=want_maps)
         maps = output.maps.float().cpu().numpy() if want_maps and output.maps is not None else None
         return output.logits.float().cpu().numpy(), maps
@@ -64,18 +64,18 @@ class TorchProgram:
 
     Args:
         file: `model.pt2`.
-        gives_maps: whether its second output is the maps.
+        has_maps: whether its second output is the maps.
     """
 
-    def __init__(self, file: Path, gives_maps: bool) -> None:
+    def __init__(self, file: Path, has_maps: bool) -> None:
         self._run: Any = torch.export.load(file).module()
-        self.name, self.gives_maps = "torch.export (cpu)", gives_maps
+        self.name, self.has_maps = "torch.export (cpu)", has_maps
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
-        """The answer to a batch."""
-        found = self._run(images.cpu())
-        return found[0].numpy(), found[1].numpy() if want_maps and self.gives_maps else None
+        """Logits and maps of a batch."""
+        outputs = self._run(images.cpu())
+        return outputs[0].numpy(), outputs[1].numpy() if want_maps and self.has_maps else None
 
 
 class OnnxRuntime:
@@ -83,11 +83,11 @@ class OnnxRuntime:
 
     Args:
         file: `model.onnx`.
-        gives_maps: whether its second output is the maps.
-        precision: `int8` where its backbone is quantised.
+        has_maps: whether its second output is the maps.
+        precision: `int8` if its backbone is quantised.
     """
 
-    def __init__(self, file: Path, gives_maps: bool, precision: str = "fp32") -> None:
+    def __init__(self, file: Path, has_maps: bool, precision: str = "fp32") -> None:
         require("onnx")
         import onnxruntime as ort
 
@@ -96,35 +96,35 @@ class OnnxRuntime:
         options.log_severity_level = 3
         self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         self._outputs = [output.name for output in self._session.get_outputs()]
-        self.name, self.gives_maps = _named(f"ONNX Runtime {ort.__version__}", precision), gives_maps
+        self.name, self.has_maps = _named(f"ONNX Runtime {ort.__version__}", precision), has_maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
-        """The answer to a batch; maps that nobody wants are still part of the graph, but are not copied."""
-        wanted = self._outputs if want_maps and self.gives_maps else self._outputs[:1]
-        found = self._session.run(wanted, {INPUT: images.cpu().contiguous().numpy()})
-        return found[0], found[1] if len(found) > 1 else None
+        """Logits and maps of a batch; the graph always computes its maps, but they are copied only if requested."""
+        names = self._outputs if want_maps and self.has_maps else self._outputs[:1]
+        outputs = self._session.run(names, {INPUT: images.cpu().contiguous().numpy()})
+        return outputs[0], outputs[1] if len(outputs) > 1 else None
 
 
 class OpenVINO:
     """A graph in OpenVINO, on the CPU, with as many threads as torch uses.
 
     Args:
-        file: `model.xml`, with `model.bin` beside it, or `model.onnx`.
-        gives_maps: whether its second output is the maps.
-        precision: `bf16` to compute in it where the processor can; elsewhere, as otherwise, in fp32.
+        file: `model.xml`, with `model.bin` next to it, or `model.onnx`.
+        has_maps: whether its second output is the maps.
+        precision: `bf16` to use it if the processor supports it; fp32 otherwise.
     """
 
-    def __init__(self, file: Path, gives_maps: bool, precision: str = "fp32") -> None:
+    def __init__(self, file: Path, has_maps: bool, precision: str = "fp32") -> None:
         self._run, name = compiled(file, precision)
-        taken = self._run.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.name = _named(name, "bf16" if taken == "bf16" else "fp32")
-        self.gives_maps = gives_maps
+        precision_in_use = self._run.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.name = _named(name, "bf16" if precision_in_use == "bf16" else "fp32")
+        self.has_maps = has_maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
-        """The answer to a batch."""
-        found = self._run({INPUT: images.cpu().contiguous().numpy()})
-        maps = np.array(found[1]) if want_maps and self.gives_maps else None
-        return np.array(found[0]), maps
+        """Logits and maps of a batch."""
+        outputs = self._run({INPUT: images.cpu().contiguous().numpy()})
+        maps = np.array(outputs[1]) if want_maps and self.has_maps else None
+        return np.array(outputs[0]), maps
 
 
 def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
@@ -139,12 +139,12 @@ def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
             run = Run(artefact.path, make_config(artefact.settings), artefact.labels)
             return Eager(run.model(), device)
         if artefact.kind == "torch":
-            return TorchProgram(file, artefact.gives_maps)
+            return TorchProgram(file, artefact.has_maps)
         runtime = OnnxRuntime if artefact.kind == "onnx" else OpenVINO
-        return runtime(file, artefact.gives_maps, artefact.precision)
+        return runtime(file, artefact.has_maps, artefact.precision)
     except LabelwiseError:
         raise
-    except Exception as error:  # runtimes raise nearly anything on a graph they do not take
+    except Exception as error:  # runtimes raise many kinds of errors on unsupported graphs
         raise LabelwiseError(
             f"{file} ({first_line(error)})", f"a graph that {artefact.kind} opens here", "export again"
         ) from error
@@ -153,7 +153,7 @@ def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
 def seconds_per_image(
     engine: Engine, images: Tensor, repeats: int = 5, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Median time of a batch over its images, after one untimed call."""
+    """Median time of a batch divided by its number of images, after one untimed call."""
     engine(images)
     times = []
     for _ in range(repeats):
@@ -164,7 +164,7 @@ def seconds_per_image(
 
 
 def fastest(engines: Sequence[Engine], images: Tensor, repeats: int = 5) -> tuple[Engine, dict[str, float]]:
-    """The quickest of some engines on this machine, and the seconds per image of each."""
+    """The fastest engine on this machine, and the seconds per image of each."""
     times = {engine.name: seconds_per_image(engine, images, repeats) for engine in engines}
     return min(engines, key=lambda engine: times[engine.name]), times
 

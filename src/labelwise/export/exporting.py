@@ -1,4 +1,4 @@
-"""From a run to an artefact that answers alike, or to a refusal."""
+"""Exports a run to an artefact and checks it against the run."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ COMPARED, JUDGED, CALIBRATED = 64, 2_000, 128
 
 @dataclass(frozen=True)
 class Export:
-    """What an export gave.
+    """The result of an export.
 
     Args:
         artefact: the folder.
-        parity: how it compares with its run: answer by answer in fp32, by mAP in a lower precision.
+        parity: comparison with the run: by outputs in fp32, by mAP in a lower precision.
         seconds: with `auto`, seconds per image of each engine that passed, and of the run's own.
-        refused: with `auto`, why each other one was not taken.
+        refused: with `auto`, the reason for each rejected candidate.
     """
 
     artefact: Artefact
@@ -58,24 +58,24 @@ def export_run(
     maps: bool = True,
     tagger: bool = False,
 ) -> Export:
-    """Write a run as an artefact, after it gave the run's answers on real images.
+    """Writes a run as an artefact, after its outputs on real images were compared with the run's.
 
     Args:
         run: a finished run or its folder.
-        out: a folder that is new or empty.
-        format: `onnx`, `openvino`, `torch`, or `auto`, the one that is fastest on this machine.
+        out: a new or empty folder.
+        format: `onnx`, `openvino`, `torch`, or `auto`, the fastest on this machine.
         precision: `fp32`; `bf16` or `int8`, which must keep the run's mAP within 0.1 point; or `auto`, the fastest.
-        data: SOURCE of the images to compare on, and to calibrate int8 on; `None` takes the run's own.
-        images: how many to compare on; `None` takes 64 in fp32, up to 2,000 in a lower precision.
-        maps: whether the graph also gives the evidence maps.
-        tagger: also write the layout that taggers of the community read, as `tagger/`.
+        data: SOURCE of the images for the comparison and the int8 calibration; `None` uses the run's own.
+        images: number of images to compare; `None` uses 64 in fp32, up to 2,000 in a lower precision.
+        maps: whether the graph also returns the evidence maps.
+        tagger: also write the layout of community taggers, as `tagger/`.
 
     Raises:
-        LabelwiseError: no images to compare on, a model that the format cannot express, or other answers.
+        LabelwiseError: no images to compare on, a model that the format cannot express, or different outputs.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     out = Path(out)
-    asked = wanted(format, precision)
+    candidates = wanted(format, precision)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LabelwiseError(f"{out}, which holds something", "a new folder", "choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -83,18 +83,18 @@ def export_run(
     shutil.rmtree(part, ignore_errors=True)
     try:
         bench = Bench(run, part, data, images, maps)
-        found = _best(bench, asked, timed=AUTO in (format, precision))
+        best = _best(bench, candidates, timed=AUTO in (format, precision))
         if tagger:
-            write_tagger(run, found.artefact.path / "tagger", bench.photos)
-            seal(found.artefact.path)
-        os.replace(found.artefact.path, out)
+            write_tagger(run, best.artefact.path / "tagger", bench.photos)
+            seal(best.artefact.path)
+        os.replace(best.artefact.path, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return Export(Artefact.open(out), found.parity, found.seconds, found.refused)
+    return Export(Artefact.open(out), best.parity, best.seconds, best.refused)
 
 
 def wanted(format: str, precision: str) -> list[tuple[str, str]]:
-    """Formats with their precisions, fp32 first; what was asked for by name and cannot be had is refused."""
+    """Candidate formats with their precisions, fp32 first; an explicit but unavailable one raises an error."""
     if format != AUTO:
         require(format)
     if precision != AUTO:
@@ -106,14 +106,14 @@ def wanted(format: str, precision: str) -> list[tuple[str, str]]:
 
 @dataclass
 class Bench:
-    """Makes graphs of a run and holds them against it.
+    """Creates graphs of a run and compares them with it.
 
     Args:
-        run: what is exported.
-        part: folder to work in, made where needed.
+        run: the run to export.
+        part: working folder, created if needed.
         data: SOURCE of images; `None` for the run's own.
-        images: how many to compare on; `None` for the usual.
-        maps: whether the graphs give maps.
+        images: number of images to compare; `None` for the default.
+        maps: whether the graphs return maps.
     """
 
     run: Run
@@ -125,8 +125,8 @@ class Bench:
     def __post_init__(self) -> None:
         self.source = source_of(self.run, self.data)
         rows = judged_rows(self.source)
-        found = islice(readable(self.run, rows), self.images or COMPARED)
-        self.photos = [(rows.image_id(i), image) for i, image in found]
+        first = islice(readable(self.run, rows), self.images or COMPARED)
+        self.photos = [(rows.image_id(i), image) for i, image in first]
         if not self.photos:
             raise LabelwiseError(
                 f"{rows.source} without a readable image", "at least one", "give --data SOURCE"
@@ -134,10 +134,10 @@ class Bench:
         self.decisions, self.eager = portable_decisions(self.run), Eager(self.run.model(), "cpu")
 
     def make(self, kind: str, precision: str) -> tuple[Artefact, Engine]:
-        """A graph in a folder of its own, opened.
+        """Writes a graph to its own folder and opens it.
 
         Raises:
-            LabelwiseError: it cannot be had here, or not of this model.
+            LabelwiseError: the format is unavailable on this machine or for this model.
         """
         require(kind)
         require_precision(precision, kind)
@@ -147,7 +147,7 @@ class Bench:
             quantise(plain / FILES[kind], folder / FILES[kind], self._calibration())
         elif precision == "bf16":
             shutil.copytree(plain, folder)
-        made = Artefact(
+        artefact = Artefact(
             folder,
             kind,
             FILES[kind],
@@ -159,31 +159,31 @@ class Bench:
             precision=precision,
             test_time=self.run.config.test_time,
         )
-        return made, open_engine(made)
+        return artefact, open_engine(artefact)
 
-    def judge(self, made: Artefact, engine: Engine) -> Parity | Accuracy:
-        """How a graph compares with the run.
+    def judge(self, artefact: Artefact, engine: Engine) -> Parity | Accuracy:
+        """Compares a graph with the run.
 
         Raises:
-            LabelwiseError: other answers, or another mAP.
+            LabelwiseError: different outputs, or a different mAP.
         """
-        if made.precision != "fp32":
+        if artefact.precision != "fp32":
             return self.accuracy(engine).demand(engine.name)
         names = self.run.labels.names
         return compare(self.eager, engine, batches_of(self.photos), self.decisions, names)
 
     def accuracy(self, engine: Engine) -> Accuracy:
-        """The mAP that an engine keeps on labelled images.
+        """The mAP of an engine on labelled images, compared with the run's.
 
         Raises:
-            LabelwiseError: other labels than the run's, or no image with one.
+            LabelwiseError: labels that differ from the run's, or no labelled image.
         """
         rows = judged_rows(same_labels(self.source, self.run.labels.names))
-        judged = batches(islice(readable(self.run, rows), self.images or JUDGED))
-        return measure_accuracy(self.eager, engine, judged, rows, self.decisions)
+        labelled = batches(islice(readable(self.run, rows), self.images or JUDGED))
+        return measure_accuracy(self.eager, engine, labelled, rows, self.decisions)
 
     def _plain(self, kind: str) -> Path:
-        """The folder of the graph in fp32, which is written once."""
+        """The folder of the fp32 graph, which is written once."""
         folder = self.part / f"{kind}-fp32"
         if not folder.exists():
             folder.mkdir(parents=True)
@@ -199,14 +199,14 @@ class Bench:
 
 
 def _best(bench: Bench, wanted: Sequence[tuple[str, str]], timed: bool) -> Export:
-    """The fastest of those that agree with the run; where only one was asked for, its refusal is raised."""
-    found: dict[str, tuple[Artefact, Parity | Accuracy]] = {}
+    """The fastest candidate that agrees with the run; if none does, the first error is raised."""
+    passed: dict[str, tuple[Artefact, Parity | Accuracy]] = {}
     engines: list[Engine] = []
     refused: dict[str, LabelwiseError] = {}
     for kind, precision in wanted:
         try:
-            made, engine = bench.make(kind, precision)
-            found[engine.name] = made, bench.judge(made, engine)
+            artefact, engine = bench.make(kind, precision)
+            passed[engine.name] = artefact, bench.judge(artefact, engine)
             engines.append(engine)
         except LabelwiseError as error:
             refused[f"{kind} in {precision}"] = error
@@ -218,20 +218,20 @@ def _best(bench: Bench, wanted: Sequence[tuple[str, str]], timed: bool) -> Expor
         batch = torch.stack([image for _, image in bench.photos[:8]])
         winner, seconds = fastest(engines, batch)
         seconds |= fastest([bench.eager], batch)[1]
-    made, parity = found[winner.name]
-    made.card.update(_told(winner, parity, seconds))
-    made.save()
-    return Export(made, parity, seconds, {what: error.given for what, error in refused.items()})
+    artefact, parity = passed[winner.name]
+    artefact.card.update(_card_entries(winner, parity, seconds))
+    artefact.save()
+    return Export(artefact, parity, seconds, {name: error.given for name, error in refused.items()})
 
 
-def _told(engine: Engine, parity: Parity | Accuracy, seconds: dict[str, float]) -> dict[str, Any]:
-    told: dict[str, Any] = {"export": {"engine": engine.name, "torch": torch.__version__}}
-    told["parity"] = parity.to_json()
-    return told | ({"seconds_per_image": seconds} if seconds else {})
+def _card_entries(engine: Engine, parity: Parity | Accuracy, seconds: dict[str, float]) -> dict[str, Any]:
+    entries: dict[str, Any] = {"export": {"engine": engine.name, "torch": torch.__version__}}
+    entries["parity"] = parity.to_json()
+    return entries | ({"seconds_per_image": seconds} if seconds else {})
 
 
 def preprocessing(run: Run, eager: Eager) -> Preprocessing:
-    """What a run does to images, with the normalisation that its backbone holds."""
+    """A run's preprocessing, with the normalisation of its backbone."""
     backbone: Any = eager.model.backbone
     transform = run.config.transform()
     mean, std = (tuple(t.flatten().tolist()) for t in (backbone.mean, backbone.std))

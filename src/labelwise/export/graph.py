@@ -28,10 +28,10 @@ NEEDS = {
 
 
 class Graph(nn.Module):
-    """A model with plain tensors in and out: uint8 images `[B, 3, H, W]` -> logits `[B, L]`, then maps where asked for.
+    """A model with tensor outputs: uint8 images `[B, 3, H, W]` -> logits `[B, L]`, then maps if requested.
 
     Args:
-        model: what is exported.
+        model: the model to export.
         maps: whether the evidence maps `[B, L, h, w]` are a second output.
     """
 
@@ -47,36 +47,34 @@ class Graph(nn.Module):
 
 
 def program(model: LabelModel, size: tuple[int, int], maps: bool) -> torch.export.ExportedProgram:
-    """The computation of a model for any batch of images of one size.
+    """The exported program of a model for any batch of images of one size.
 
     Raises:
-        LabelwiseError: a model whose computation depends on the numbers it computes, with the reason.
+        LabelwiseError: the model has data-dependent control flow, with the reason.
     """
     example = torch.zeros(3, 3, *size, dtype=torch.uint8)
     return exported_graph(Graph(model.cpu(), maps).eval(), example, INPUT)
 
 
 def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:
-    """The computation of a module of one tensor, named as its forward names it, with the first dimension free.
+    """The exported program of a module with one tensor, `name` in its `forward`, whose first dimension is dynamic.
 
     Raises:
-        LabelwiseError: a computation that depends on the numbers it computes, with the reason.
+        LabelwiseError: the module has data-dependent control flow, with the reason.
     """
     batch = {name: {0: torch.export.Dim("batch", min=1)}}
     with _quiet(), torch.no_grad(), _refusing("torch.export"):
         try:
             return torch.export.export(module, (example,), dynamic_shapes=batch, strict=False)
-        except (
-            Exception
-        ):  # code that asks a tensor for its length keeps the batch free only when traced by bytecode
+        except Exception:  # `len(tensor)` keeps the batch dynamic only in strict mode
             return torch.export.export(module, (example,), dynamic_shapes=batch, strict=True)
 
 
 def write_graph(exported: torch.export.ExportedProgram, kind: str, folder: Path) -> str:
-    """Write a program as a graph of a kind into a folder; gives the name of its file.
+    """Writes a program as a graph of a kind to a folder and returns the name of its file.
 
     Raises:
-        LabelwiseError: a package that the kind needs is missing, or the model cannot be expressed in it.
+        LabelwiseError: a package that the kind requires is missing, or the model cannot be expressed in it.
     """
     require(kind)
     writers: dict[str, Callable[[torch.export.ExportedProgram, Path], None]] = {
@@ -90,7 +88,7 @@ def write_graph(exported: torch.export.ExportedProgram, kind: str, folder: Path)
 
 
 def require(kind: str) -> None:
-    """Refuse a kind of graph whose packages are not installed, or that does not exist.
+    """Raises an error if a kind of graph does not exist or its packages are not installed.
 
     >>> require("tflite")
     Traceback (most recent call last):
@@ -112,9 +110,9 @@ def require(kind: str) -> None:
 def save_onnx(
     exported: torch.export.ExportedProgram, file: Path, input_name: str, output_names: Sequence[str]
 ) -> None:
-    """Write a program as one ONNX file with its weights inside."""
+    """Writes a program as one ONNX file that includes its weights."""
     with _quiet(), torch.no_grad(), _refusing("onnx"):
-        made: Any = torch.onnx.export(
+        onnx_program: Any = torch.onnx.export(
             exported,
             dynamo=True,
             opset_version=OPSET,
@@ -122,7 +120,7 @@ def save_onnx(
             output_names=list(output_names),
             verbose=False,
         )
-        made.save(file, external_data=False)
+        onnx_program.save(file, external_data=False)
 
 
 def _write_onnx(exported: torch.export.ExportedProgram, file: Path) -> None:
@@ -132,25 +130,25 @@ def _write_onnx(exported: torch.export.ExportedProgram, file: Path) -> None:
 def _write_openvino(exported: torch.export.ExportedProgram, file: Path) -> None:
     import openvino as ov
 
-    # By way of ONNX: read from the program itself, a transformer's position code has no counterpart.
-    between = file.with_name("between.onnx")
-    _write_onnx(exported, between)
-    # Not `convert_model`, which reports each use to its makers.
-    found = openvino_core()[0].read_model(between)
-    _sums_as_products(found)
-    ov.save_model(found, file, compress_to_fp16=False)
-    between.unlink()
+    # Via ONNX, since OpenVINO cannot convert the position embedding of a transformer from the program itself.
+    onnx_file = file.with_name("between.onnx")
+    _write_onnx(exported, onnx_file)
+    # Not `convert_model`, which sends usage statistics.
+    graph = openvino_core()[0].read_model(onnx_file)
+    _sums_as_products(graph)
+    ov.save_model(graph, file, compress_to_fp16=False)
+    onnx_file.unlink()
 
 
-def _sums_as_products(found: Any) -> None:
-    """Write sums over the last dimension as products with ones.
+def _sums_as_products(graph: Any) -> None:
+    """Replaces sums over the last dimension by products with ones.
 
-    OpenVINO 2026.4 joins such a sum with the bias that is added to it, and then takes the biases of the batch's rows
-    in place of the labels': wrong for more than one image.
+    OpenVINO 2026.4 fuses such a sum with the bias that is added to it, and then indexes the bias by the batch row
+    instead of the label, which is wrong for more than one image.
     """
     from openvino import opset13 as op
 
-    for node in found.get_ordered_ops():
+    for node in graph.get_ordered_ops():
         if node.get_type_name() != "ReduceSum" or node.get_attributes()["keep_dims"]:
             continue
         x, axes = node.input_value(0), node.input_value(1).get_node()
@@ -174,7 +172,7 @@ def _refusing(kind: str) -> Iterator[None]:
         yield
     except LabelwiseError:
         raise
-    except Exception as error:  # exporters raise nearly anything
+    except Exception as error:  # exporters raise many kinds of errors
         raise LabelwiseError(
             f"this model, which {kind} cannot express ({type(error).__name__}: {first_line(error)})",
             "a method and a backbone that docs/export.md lists for this format",
@@ -184,7 +182,7 @@ def _refusing(kind: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' notes on their own inner workings; restored afterwards."""
+    """Silences the exporters' logs and warnings, and restores them afterwards."""
     names = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch.onnx._internal.exporter")
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]

@@ -1,4 +1,4 @@
-"""A model on the Hugging Face hub: saved, read and published as other models there are."""
+"""Models of the Hugging Face hub: saving, loading and publishing with the hub's own interface."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ for p in lw.load("OWNER/NAME of this page").predict(["photo.jpg"]):
     print(p.selected)
 ```
 
-Where the model comes from and what was measured stands in `artefact.json` under `card`.
+The provenance and the measurements of the model are in `artefact.json` under `card`.
 """
 
 
 @dataclass
 class HubConfig:
-    """What config.json holds, under the names that the hub knows.
+    """The content of config.json, with the hub's names.
 
     Args:
         id2label: column -> label name.
         label2id: the reverse.
-        problem_type: that several labels may hold at once.
-        model_type: what reads it.
+        problem_type: multi-label classification.
+        model_type: the library.
         image_size: height and width in pixels.
     """
 
@@ -58,7 +58,7 @@ class HubConfig:
     image_size: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        # JSON has no numbers as keys.
+        # Keys of JSON objects are strings.
         self.id2label = {int(column): name for column, name in self.id2label.items()}
         self.image_size = tuple(self.image_size)
 
@@ -79,11 +79,11 @@ class HubModel(
 ):
     """A trained model with `save_pretrained`, `from_pretrained` and `push_to_hub`.
 
-    The folder that is saved is an artefact of kind `weights`, with the hub's config.json and model card beside it.
+    The saved folder is an artefact of kind `weights`, with the hub's config.json and model card.
 
     Args:
         config: labels and problem type.
-        artefact: where it was read from, with its labels, preprocessing, decisions, card and settings.
+        artefact: its source, with labels, preprocessing, decisions, card and settings.
     """
 
     def __init__(self, config: HubConfig, artefact: Artefact) -> None:
@@ -101,12 +101,12 @@ class HubModel(
         """The model of a finished run.
 
         Raises:
-            LabelwiseError: not a run, or one without weights.
+            LabelwiseError: not a run, or a run without weights.
         """
         run = run if isinstance(run, Run) else Run.open(run)
         prepared = preprocessing(run, Eager(run.model(), "cpu"))
         settings = run.config.model_dump(mode="json")
-        # Where the data lay on one machine, and weights that these replace, are of no use on another.
+        # The path of the data and the replaced pretrained weights are useless on another machine.
         settings["data"]["source"], settings["backbone"]["weights"] = "", "none"
         artefact = Artefact(
             run.path,
@@ -133,7 +133,7 @@ class HubModel(
         return self.artefact.decisions
 
     def forward(self, images: Tensor, want_maps: bool = False) -> Output:
-        """The model's answer to `[B, 3, H, W]` uint8 images or floats in [0, 1]."""
+        """The model's output for `[B, 3, H, W]` uint8 images or floats in [0, 1]."""
         return self.model(images, want_maps=want_maps)
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -155,17 +155,17 @@ class HubModel(
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **options: Any) -> HubModel:
-        wanted = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        artefact = Artefact.open(fetch(model_id, **{k: options[k] for k in wanted if k in options}))
+        names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        artefact = Artefact.open(fetch(model_id, **{k: options[k] for k in names if k in options}))
         config = HubConfig.of(artefact.labels, artefact.preprocessing.size)
         return cls(config, artefact).to(torch.device(map_location)).eval()
 
 
 def fetch(name: str | Path, **options: Any) -> Path:
-    """The folder of a model: one on this machine, or `OWNER/NAME` of the hub, which is downloaded once.
+    """The folder of a model: a local folder, or `OWNER/NAME` of the hub, which is downloaded once.
 
     Raises:
-        LabelwiseError: no such folder, and no such model on a hub that can be reached.
+        LabelwiseError: no such folder, and no such model on a reachable hub.
     """
     if os.path.isdir(name):
         return Path(name)
@@ -174,6 +174,6 @@ def fetch(name: str | Path, **options: Any) -> Path:
         return Path(snapshot_download(str(name), **options))
     except HFValidationError:
         raise LabelwiseError(f"{name}, which is no folder", expected, "check the path") from None
-    except Exception as error:  # the network, the hub and the cache each have errors of their own
-        told = f"{name}, which is no folder here and could not be fetched ({first_line(error)})"
-        raise LabelwiseError(told, expected, "check the path or the connection") from error
+    except Exception as error:  # the network, the hub and the cache raise many kinds of errors
+        given = f"{name}, which is no folder here and could not be fetched ({first_line(error)})"
+        raise LabelwiseError(given, expected, "check the path or the connection") from error

@@ -1,4 +1,4 @@
-"""An export beside its run on real images: the same probabilities, the same decisions, or no export."""
+"""Compares the probabilities, decisions and maps of an export with those of its run on real images."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from labelwise.errors import LabelwiseError
 from labelwise.export.engines import Engine
 
 PROBABILITY, MAPS, ON_THE_LINE = 1e-4, 1e-3, 1e-5
-"""Largest differences of a probability and of maps; and how near its threshold a probability may fall to either side,
-for float32 sums in another order move it by some millionths."""
+"""Largest differences of a probability and of maps; and the distance to its threshold within which a decision may
+differ, since float32 sums in another order change a probability by some millionths."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """What a comparison found.
+    """The result of a comparison.
 
     Args:
-        images: compared.
+        images: number of compared images.
         probability: largest difference of a calibrated probability.
         on_the_line: decisions that differ because the probability lies within 1e-5 of its threshold.
         maps: mean distance of the maps, `1/2 sum_p |a_p - b_p|`, in [0, 1]; `None` without maps.
@@ -36,7 +36,7 @@ class Parity:
     maps: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for the card."""
+        """JSON data for the card."""
         return {
             "images": self.images,
             "max_probability_difference": self.probability,
@@ -48,8 +48,8 @@ class Parity:
     def __str__(self) -> str:
         on = f" but for {self.on_the_line} within 1e-5 of a threshold" if self.on_the_line else ""
         maps = "" if self.maps is None else f", maps apart by {self.maps:.1e}"
-        told = f"largest difference of a probability {self.probability:.1e}, decisions identical{on}{maps}"
-        return f"{self.images:,} images: {told}"
+        text = f"largest difference of a probability {self.probability:.1e}, decisions identical{on}{maps}"
+        return f"{self.images:,} images: {text}"
 
 
 def compare(
@@ -59,7 +59,7 @@ def compare(
     decisions: Decisions,
     names: Sequence[str],
 ) -> Parity:
-    """Compare two engines on the same images.
+    """Compares two engines on the same images.
 
     Args:
         reference: the run.
@@ -69,27 +69,27 @@ def compare(
         names: labels in column order.
 
     Raises:
-        LabelwiseError: probabilities more than 1e-4 apart, another decision, or other maps, saying where.
+        LabelwiseError: probabilities that differ by more than 1e-4, a different decision, or different maps.
     """
     images, probability, line, maps = 0, 0.0, 0, []
     for ids, batch in batches:
-        ours, our_maps = reference(batch, candidate.gives_maps)
-        theirs, their_maps = candidate(batch, candidate.gives_maps)
+        ours, our_maps = reference(batch, candidate.has_maps)
+        theirs, their_maps = candidate(batch, candidate.has_maps)
         if theirs.shape != ours.shape:
-            raise _refused(candidate, f"gives logits of shape {list(theirs.shape)} for {list(ours.shape)}")
+            raise _refused(candidate, f"returns logits of shape {list(theirs.shape)} for {list(ours.shape)}")
         p, q = decisions.probabilities(ours), decisions.probabilities(theirs)
-        apart = np.where(np.isfinite(q), np.abs(p - q), np.inf)
-        _refuse_where(apart > PROBABILITY, apart, candidate, ids, names, p, q, decisions)
-        other = decisions.select(p) != decisions.select(q)
+        difference = np.where(np.isfinite(q), np.abs(p - q), np.inf)
+        _refuse_where(difference > PROBABILITY, difference, candidate, ids, names, p, q, decisions)
+        differing = decisions.select(p) != decisions.select(q)
         close = np.abs(p - decisions.thresholds) < ON_THE_LINE
-        _refuse_where(other & ~close, apart, candidate, ids, names, p, q, decisions)
-        images, probability = images + len(p), max(probability, float(apart.max()))
-        line += int(other.sum())
-        if candidate.gives_maps and our_maps is not None and their_maps is not None:
+        _refuse_where(differing & ~close, difference, candidate, ids, names, p, q, decisions)
+        images, probability = images + len(p), max(probability, float(difference.max()))
+        line += int(differing.sum())
+        if candidate.has_maps and our_maps is not None and their_maps is not None:
             maps.append(np.abs(our_maps - their_maps).sum((2, 3)).mean(1) / 2)
     distance = float(np.concatenate(maps).mean()) if maps else None
     if distance is not None and not distance <= MAPS:
-        raise _refused(candidate, f"gives evidence maps at a mean distance of {distance:.3g}")
+        raise _refused(candidate, f"returns evidence maps at a mean distance of {distance:.3g}")
     return Parity(images, probability, line, distance)
 
 
@@ -111,7 +111,7 @@ def batches_of(
 
 def _refuse_where(
     wrong: np.ndarray,
-    apart: np.ndarray,
+    difference: np.ndarray,
     candidate: Engine,
     ids: Sequence[str],
     names: Sequence[str],
@@ -121,17 +121,17 @@ def _refuse_where(
 ) -> None:
     if not wrong.any():
         return
-    i, j = divmod(int(np.where(wrong, apart, -1.0).argmax()), apart.shape[1])
+    i, j = divmod(int(np.where(wrong, difference, -1.0).argmax()), difference.shape[1])
     raise _refused(
         candidate,
-        f"gives {names[j]} = {q[i, j]:.8f} for {ids[i]}, where the run gives {p[i, j]:.8f} at a threshold of "
+        f"returns {names[j]} = {q[i, j]:.8f} for {ids[i]}, where the run returns {p[i, j]:.8f} at a threshold of "
         f"{decisions.thresholds[j]:.8f}",
     )
 
 
-def _refused(candidate: Engine, found: str) -> LabelwiseError:
+def _refused(candidate: Engine, reason: str) -> LabelwiseError:
     return LabelwiseError(
-        f"{candidate.name} {found}",
+        f"{candidate.name} {reason}",
         f"probabilities within {PROBABILITY:g} and the same decisions",
         "choose another --format; nothing was written",
     )

@@ -19,10 +19,10 @@ BATCH = 8
 
 
 def source_of(run: Run, data: str | None) -> Dataset:
-    """A data set with its splits; the run's own where no other is named.
+    """A data set with its splits; the run's own for `None`.
 
     Raises:
-        LabelwiseError: it cannot be read.
+        LabelwiseError: the data cannot be read.
     """
     try:
         return ensure_splits(read(data or run.config.data.source), seed=run.config.seed)
@@ -35,7 +35,7 @@ def source_of(run: Run, data: str | None) -> Dataset:
 
 
 def judged_rows(data: Dataset) -> Dataset:
-    """Its val split, else its test split, else all of it."""
+    """The val split, else the test split, else all rows."""
     split = next((name for name in ("val", "test") if data.splits().get(name)), None)
     return data if split is None else data.split(split)
 
@@ -52,7 +52,7 @@ def batches(named: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[list[int], Te
 
 
 def readable(run: Run, rows: Dataset) -> Iterator[tuple[int, Tensor]]:
-    """Row number and image of each row that can be decoded, as the run sees it."""
+    """Row number and transformed image of each readable row."""
     transform = build_transform(run.config.transform(), train=False)
     for i in range(len(rows)):
         try:

@@ -1,4 +1,4 @@
-"""Numbers of fewer bits: who offers which, and a graph whose backbone computes in int8."""
+"""Lower precisions: the formats that support them, and int8 quantisation of a graph's backbone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ OFFERED = {"fp32": ("onnx", "openvino", "torch"), "bf16": ("openvino",), "int8":
 """Formats of each precision."""
 WEIGHTED, BETWEEN = ("Conv", "MatMul", "Gemm"), ("Clip", "Relu", "MaxPool")
 FIRST = 3
-"""How many nodes with weights stay in floats at the start, where an error grows through all that follows."""
+"""Number of first nodes with weights that stay in float, since their errors propagate through all later layers."""
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def require_precision(precision: str, kind: str | None = None) -> None:
-    """Refuse a precision that does not exist, that a format lacks, or that this processor does not compute in.
+    """Raises an error if a precision does not exist, or the format or this processor does not support it.
 
     >>> require_precision("int8", "torch")
     Traceback (most recent call last):
@@ -44,7 +44,7 @@ def require_precision(precision: str, kind: str | None = None) -> None:
     if precision == "bf16" and not computes_bf16():
         raise LabelwiseError(
             "bf16 on a processor that does not compute in it",
-            "one of whose capabilities OpenVINO names BF16",
+            "a processor with the capability BF16 in OpenVINO",
             "export on such a machine, or give another --precision",
         )
 
@@ -55,19 +55,19 @@ def computes_bf16() -> bool:
 
 
 def quantise(source: Path, target: Path, images: Iterable[Tensor]) -> None:
-    """Write an ONNX graph again with its backbone in int8, its preprocessing and its head in floats.
+    """Writes an ONNX graph with its backbone in int8, and its preprocessing and head in float.
 
-    `q = round(x / s) + z` for weights, a scale `s` a channel, and for activations, one scale a tensor that covers all
-    that it was on the images. Weights keep 7 bits: processors without VNNI add pairs of products in 16 bits, which
-    8 bits overflow.
+    `q = round(x / s) + z`: weights have one scale `s` per channel, activations one per tensor that covers their range
+    on the images. Weights use 7 bits, since processors without VNNI add pairs of products in 16 bits, which overflow
+    with 8 bits.
 
     Args:
-        source: the graph in fp32, as `--format onnx` writes it.
+        source: the fp32 graph, as written by `--format onnx`.
         target: the file to write.
         images: batches `[B, 3, H, W]` uint8 to calibrate on.
 
     Raises:
-        LabelwiseError: a backbone of less than four layers, or one that ONNX Runtime cannot quantise.
+        LabelwiseError: a backbone with fewer than four layers, or one that ONNX Runtime cannot quantise.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -92,7 +92,7 @@ def quantise(source: Path, target: Path, images: Iterable[Tensor]) -> None:
                 nodes_to_quantize=nodes,
                 extra_options={"MatMulConstBOnly": True},
             )
-    except Exception as error:  # the runtime raises nearly anything on a graph that it does not take
+    except Exception as error:  # the runtime raises many kinds of errors on unsupported graphs
         raise LabelwiseError(
             f"this model, which ONNX Runtime cannot quantise ({type(error).__name__}: {first_line(error)})",
             "a convolutional network or a transformer",
@@ -101,31 +101,31 @@ def quantise(source: Path, target: Path, images: Iterable[Tensor]) -> None:
 
 
 def backbone_nodes(graph: Any) -> list[str]:
-    """Names of the nodes of an ONNX model to quantise, told by the modules that they were traced in.
+    """Names of the nodes of an ONNX model to quantise, selected by the modules that they were traced in.
 
-    Those with weights but for the first three, what stands between two of them, or each would turn its result into
-    floats and back, and sums of a convolution with its shortcut. A transformer's sums, normalisations and attention
-    stay in floats.
+    These are the nodes with weights except the first three, the nodes between two of them, to avoid conversions to
+    float and back, and sums of a convolution with its shortcut. A transformer's sums, normalisations and attention
+    stay in float.
     """
-    found, convolved, early, past = [], set(), list[str](), False
+    names, convolved, early, past = [], set(), list[str](), False
     for node in graph.graph.node:
         scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
         if "'model.backbone'" not in scopes:
             continue
         if node.op_type in WEIGHTED:
-            # Told by its weights, for a graph of two views holds every layer twice.
+            # Identified by its weights, since a graph of two views contains every layer twice.
             early += [node.input[1]] if len(early) < FIRST else []
             past = node.input[1] not in early
         if node.op_type == "Conv":
             convolved.update(node.output)
         joins = node.op_type == "Add" and not convolved.isdisjoint(node.input)
         if past and (joins or node.op_type in WEIGHTED + BETWEEN):
-            found.append(node.name)
-    return found
+            names.append(node.name)
+    return names
 
 
 class _Calibration:
-    """Batches in the form that ONNX Runtime's calibration asks for."""
+    """Batches in the form that ONNX Runtime's calibration requires."""
 
     def __init__(self, images: Iterable[Tensor]) -> None:
         self._batches: Iterator[dict[str, np.ndarray]] = ({INPUT: batch.numpy()} for batch in images)
@@ -137,7 +137,7 @@ class _Calibration:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the advice that the quantiser logs; restored afterwards."""
+    """Silences the quantiser's log, and restores it afterwards."""
     logger = logging.getLogger()
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The layout that taggers of the community read: `model.onnx` with tables of tags and thresholds beside it."""
+"""The layout of community taggers: `model.onnx` with tables of tags and thresholds."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ INPUT, OUTPUTS = "input", ("prediction", "logits")
 
 
 class Tagger(nn.Module):
-    """A model as taggers expect it: floats in [0, 1] `[B, 3, H, W]` -> calibrated probabilities and logits `[B, L]`.
+    """A model with the interface of taggers: floats `[B, 3, H, W]` in [0, 1] -> probabilities and logits `[B, L]`.
 
     Args:
-        model: what is exported.
+        model: the model to export.
         scale: `[L]`, of the calibration.
-        bias: `[L]`.
-        never: columns of labels that are never selected; their probability is given as 0, which is under every
-            threshold, for the layout has no word for them.
+        bias: `[L]`, of the calibration.
+        never: columns of labels that are never selected; their probability is set to 0, under every threshold, since
+            the layout cannot express them.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class Tagger(nn.Module):
 
 
 def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -> None:
-    """Write the layout into a folder, after its graph gave the run's answers.
+    """Writes the layout to a folder and compares its graph with the run.
 
     Args:
         run: a finished run.
-        folder: is made.
+        folder: the folder to create.
         photos: named uint8 images `[3, H, W]` of the run's size to compare on.
 
     Raises:
-        LabelwiseError: a label set with rules that this layout has no words for, or other answers.
+        LabelwiseError: a label set with rules that this layout cannot express, or different outputs.
     """
     require("onnx")
     decisions = run.decisions()
@@ -102,13 +102,13 @@ def _usual(decisions: Decisions) -> float:
 
 
 def _tags(run: Run) -> str:
-    """A row a label in column order, with the positives of the test split, or of the validation split, as its count."""
+    """A row per label in column order, with the positives of the test or else the validation split as its count."""
     try:
         splits = read_json(run.path / "results.json")["splits"]
-        judged = splits.get("test") or splits.get("val") or {}
+        split = splits.get("test") or splits.get("val") or {}
     except (LabelwiseError, KeyError):
-        judged = {}
-    per_label = judged.get("per_label", {})
+        split = {}
+    per_label = split.get("per_label", {})
     rows: list[list[Any]] = [["tag_id", "name", "category", "count", "best_threshold"]]
     for j, (name, threshold) in enumerate(zip(run.labels.names, run.decisions().thresholds, strict=True)):
         rows.append([j, name, 0, per_label.get(name, {}).get("positives", 0), float(threshold)])
@@ -122,7 +122,7 @@ def _table(rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _stages(run: Run) -> list[dict[str, Any]]:
-    """The way to the graph's input in the words of torchvision; normalisation is inside the graph."""
+    """The transform to the graph's input as torchvision stages; normalisation is inside the graph."""
     transform = run.config.transform()
     height, width = transform.size
     resize = {"type": "resize", "interpolation": "bicubic", "antialias": True, "max_size": None}
@@ -134,9 +134,9 @@ def _stages(run: Run) -> list[dict[str, Any]]:
 
 
 class _Session:
-    """The tagger's graph as an engine, whose own probabilities must be those of its logits."""
+    """The tagger's graph as an engine that checks its probabilities against its logits."""
 
-    name, gives_maps = f"the tagger layout (ONNX opset {OPSET})", False
+    name, has_maps = f"the tagger layout (ONNX opset {OPSET})", False
 
     def __init__(self, file: Path, decisions: Decisions) -> None:
         import onnxruntime as ort
@@ -145,14 +145,14 @@ class _Session:
         self._decisions = decisions
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
-        given = {INPUT: (images.float() / 255).numpy()}
-        prediction, logits = self._session.run(list(OUTPUTS), given)
+        inputs = {INPUT: (images.float() / 255).numpy()}
+        prediction, logits = self._session.run(list(OUTPUTS), inputs)
         expected = self._decisions.probabilities(logits)
         expected[:, list(self._decisions.never)] = 0
-        apart = float(np.abs(prediction - expected).max())
-        if not apart <= PROBABILITY:
+        difference = float(np.abs(prediction - expected).max())
+        if not difference <= PROBABILITY:
             raise LabelwiseError(
-                f"{self.name} with probabilities {apart:.3g} off its logits",
+                f"{self.name} with probabilities {difference:.3g} off its logits",
                 f"at most {PROBABILITY:g}",
                 "export without --tagger",
             )

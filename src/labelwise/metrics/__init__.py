@@ -1,4 +1,4 @@
-"""How good the predictions are: ranking, thresholds, attributes, calibration, localisation, angles."""
+"""Metrics of predictions: ranking, thresholds, attributes, calibration, localisation, angles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The classes on torchmetrics, whose import takes seconds, when they are first asked for."""
+    """Imports the torchmetrics classes on first use, since their import takes seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from labelwise.metrics import classes

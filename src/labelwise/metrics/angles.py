@@ -1,4 +1,4 @@
-"""Angles between label features and their classifiers, and what a shared feature could reach at best."""
+"""Angles between label features and their classifiers, and the limit of a shared feature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 5
 
 
 def label_angles(features: Float[Tensor, "N L D"], weight: Float[Tensor, "_ _"]) -> Float[Tensor, "N L"]:
-    """Angle between each label's feature and the classifier that reads it.
+    """Angle between each label's feature and its classifier.
 
     `theta_{n,l} = arccos(<w_l, f_{n,l}> / (|w_l| |f_{n,l}|))`, computed in float64.
 
@@ -40,10 +40,10 @@ def label_angles(features: Float[Tensor, "N L D"], weight: Float[Tensor, "_ _"])
 def boundary_angles(
     features: Float[Tensor, "N L D"], weight: Float[Tensor, "L D"], bias: Float[Tensor, " L"] | None = None
 ) -> Float[Tensor, "N L"]:
-    """Angle at which a feature of its length would have logit 0.
+    """Angle at which a feature of the same length would have logit 0.
 
     `theta0_{n,l} = arccos(clamp(-b_l / (|w_l| |f_{n,l}|)))`; without bias it is 90 degrees.
-    Arguments as in `label_angles`, and `bias` `[L]`; the same shape and NaN as there.
+    Arguments as in `label_angles`, and `bias` `[L]`; returns the same shape, with NaN for the same cells.
     """
     lengths = features.double().norm(dim=-1) * weight.double().norm(dim=-1)
     offset = torch.zeros_like(lengths) if bias is None else -bias.double().expand_as(lengths)
@@ -61,7 +61,7 @@ def shared_limit(weight: Float[Tensor, "L D"], positive: Bool[Tensor, "N L"]) ->
         positive: `[N, L]` bool.
 
     Returns:
-        `[N]` float64 degrees; NaN for an image without a positive or with a zero classifier among its own.
+        `[N]` float64 degrees; NaN for an image without a positive or if one of its classifiers is zero.
 
     >>> limit = shared_limit(torch.eye(4), torch.tensor([[True, True, True, False]]))
     >>> [round(x, 4) for x in limit.tolist()]
@@ -83,11 +83,11 @@ def shared_limit(weight: Float[Tensor, "L D"], positive: Bool[Tensor, "N L"]) ->
 
 
 class AngleReport:
-    """Angles over a test split: quartiles per label, and the mean against the number of labels in the image.
+    """Angles over a test split: quartiles per label, and the mean by the number of labels in the image.
 
-    Only known cells count; K is the number of known positives of an image. Caveats that belong beside a
-    plot: the limits hold for features of fixed length and fixed classifiers, correlated classifiers shrink
-    them, and a feature of unbounded length can bring the loss near 0 at a large angle.
+    Only known cells count; K is the number of known positives of an image. Caveats for a plot: the limits hold for
+    features of fixed length and fixed classifiers, correlated classifiers make them smaller, and a feature of
+    unbounded length can bring the loss near 0 at a large angle.
 
     >>> report = AngleReport()
     >>> y, known = torch.tensor([[1.0, 1.0]]), torch.tensor([[True, True]])
@@ -108,7 +108,7 @@ class AngleReport:
         values: Float[Tensor, "N L"],
         known: Bool[Tensor, "N L"],
     ) -> None:
-        """Adds a batch: arguments as in `boundary_angles`; present is what is known with `values >= .5`."""
+        """Adds a batch: arguments as in `boundary_angles`; known cells with `values >= .5` are positive."""
         features, weight = features.detach(), weight.detach()
         bias = None if bias is None else bias.detach()
         positive = (values >= 0.5) & known
@@ -137,13 +137,13 @@ class AngleReport:
         return whole
 
     def compute(self) -> dict[str, object]:
-        """Plain data, degrees everywhere.
+        """The report as JSON data, angles in degrees.
 
         Returns:
             `positive`, `negative`: per label the quartiles `[L][3]` of theta over its positives and negatives
-            (`None` where there is none); `margin`: mean of `theta0 - theta` over positives; `by_count`: for
+            (`None` without any); `margin`: mean of `theta0 - theta` over positives; `by_count`: for
             K = "1" .. "4", "5+" a dict of `images`, `cells`, `mean` (theta of positives), `orthonormal`
-            (`arccos(1/sqrt K)`, averaged over the images) and `gram` (the limit of the real classifiers).
+            (`arccos(1/sqrt K)`, averaged over the images) and `gram` (the limit of the actual classifiers).
 
         Raises:
             LabelwiseError: when nothing was added.
@@ -153,8 +153,8 @@ class AngleReport:
         angle, margin, positive, known, limit = (
             np.concatenate(part) for part in zip(*self._parts, strict=True)
         )
-        sound = ~np.isnan(angle)
-        present, absent = positive & sound, known & ~positive & sound
+        defined = ~np.isnan(angle)
+        present, absent = positive & defined, known & ~positive & defined
         count = positive.sum(axis=1)
         return {
             "positive": _quartiles(angle, present),

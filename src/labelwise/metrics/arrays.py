@@ -1,4 +1,4 @@
-"""The door of the metrics: arrays or tensors in, checked cells inside, the same library out."""
+"""Input checks of the metrics: converts arrays or tensors to NumPy, and results back to the input's library."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _HALF = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Cells:
-    """Scores and label states of `N` images and `L` labels, of agreeing shape; values are checked when read.
+    """Scores and label states of `N` images and `L` labels, of equal shape; values are checked when read.
 
     Args:
         scores: `[N, L]` float32 or float64.
         targets: `[N, L]`, any real dtype; 0 or 1 where known.
         known: `[N, L]` bool, or `None` when every cell is known.
-        like: the caller's scores; results go back to its library and device.
+        like: the caller's scores; results are returned in their library and device.
     """
 
     scores: np.ndarray
@@ -35,7 +35,7 @@ class Cells:
 
     @classmethod
     def read(cls, scores: Array, targets: Array, known: Array | None = None) -> Cells:
-        """Cells from `[N, L]` arrays or tensors; raises `LabelwiseError` on shapes that do not agree."""
+        """Cells from `[N, L]` arrays or tensors; raises `LabelwiseError` on shapes that differ."""
         s, t = as_numpy(scores), as_numpy(targets)
         k = None if known is None else as_numpy(known).astype(bool, copy=False)
         if s.ndim != 2:
@@ -59,14 +59,14 @@ class Cells:
         return torch.from_numpy(values).to(self.like.device) if isinstance(self.like, Tensor) else values
 
     def positive(self, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
-        """Bool of the known positives in a tile; raises `LabelwiseError` for a known target but 0 or 1."""
+        """Bool of the known positives in a tile; raises `LabelwiseError` for a known target other than 0 or 1."""
         tile = self.targets[rows, columns]
         if tile.dtype == bool:
             return tile if self.known is None else tile & self.known[rows, columns]
-        ones, some = tile == 1, tile != 0
+        ones, nonzero = tile == 1, tile != 0
         if self.known is not None:
-            ones, some = ones & self.known[rows, columns], some & self.known[rows, columns]
-        if np.count_nonzero(ones) != np.count_nonzero(some):
+            ones, nonzero = ones & self.known[rows, columns], nonzero & self.known[rows, columns]
+        if np.count_nonzero(ones) != np.count_nonzero(nonzero):
             raise self._bad_cell("target", self.targets, (self.targets != 0) & (self.targets != 1))
         return ones
 
@@ -86,7 +86,7 @@ class Cells:
     def check_scores(self) -> None:
         """Raises `LabelwiseError` for a known score that is NaN or infinite."""
         with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(self.scores.sum()):  # one cheap pass; a sum may overflow: look again
+            if np.isfinite(self.scores.sum()):  # one cheap pass; the sum itself may overflow
                 return
         bad = ~np.isfinite(self.scores)
         if self.known is not None:

@@ -1,4 +1,4 @@
-"""How labels look: how spread a label's map is, and how much the maps of an image's labels share."""
+"""Metrics of attention maps: the entropy of a label's map, and the overlap of the maps of an image's labels."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from torch import Tensor
 
 
 def attention_entropy(maps: Float[Tensor, "B L h w"]) -> Float[Tensor, "B L"]:
-    """Entropy of each map over that of an even one: `-sum_p A_p log A_p / log P`.
+    """Normalised entropy of each map: `-sum_p A_p log A_p / log P`.
 
-    1 says that a label looks everywhere alike, 0 that it looks at one place. A map of one place counts as even.
+    1 is uniform attention, 0 is attention to one position. A map with one position counts as uniform.
 
     Args:
-        maps: `[B, L, h, w]` of 0 or more, each summing to 1 over its P places.
+        maps: `[B, L, h, w]` non-negative, each summing to 1 over its P positions.
 
     >>> maps = torch.zeros(1, 2, 2, 2)
     >>> maps[0, 0, 0, 0], maps[0, 1] = 1.0, 0.25
     >>> attention_entropy(maps).tolist()
     [[0.0, 1.0]]
     """
-    places = maps.shape[2] * maps.shape[3]
-    if places == 1:
+    positions = maps.shape[2] * maps.shape[3]
+    if positions == 1:
         return maps.new_ones(maps.shape[:2])
-    return (torch.special.entr(maps).sum((2, 3)) / math.log(places)).clamp(0, 1)
+    return (torch.special.entr(maps).sum((2, 3)) / math.log(positions)).clamp(0, 1)
 
 
 def attention_overlap(
     maps: Float[Tensor, "B L h w"], present: Bool[Tensor, "B L"]
 ) -> Float[Tensor, " pairs"]:
-    """What the maps of two labels of an image share, `sum_p min(A_lp, A_mp)`, for each pair of present labels.
+    """Overlap of the maps of two labels of an image, `sum_p min(A_lp, A_mp)`, for each pair of present labels.
 
-    0 says that two labels look at different places, 1 that they look at the same.
+    0 means disjoint attention, 1 means equal attention.
 
     Args:
-        maps: `[B, L, h, w]` of 0 or more, each summing to 1.
-        present: which labels count in each image.
+        maps: `[B, L, h, w]` non-negative, each summing to 1.
+        present: the present labels of each image.
 
     >>> attention_overlap(torch.full((1, 3, 2, 2), 0.25), torch.tensor([[True, False, True]])).tolist()
     [1.0]
     """
-    found = [maps.new_zeros(0)]
+    overlaps = [maps.new_zeros(0)]
     for image, own in zip(maps.flatten(2), present, strict=True):
         first, second = torch.combinations(own.nonzero()[:, 0]).unbind(1)
-        found.append(torch.minimum(image[first], image[second]).sum(1))
-    return torch.cat(found)
+        overlaps.append(torch.minimum(image[first], image[second]).sum(1))
+    return torch.cat(overlaps)
 
 
 class AttentionReport:
@@ -64,7 +64,7 @@ class AttentionReport:
         self._counts = {"maps": 0, "pairs": 0}
 
     def update(self, maps: Float[Tensor, "B L h w"], present: Bool[Tensor, "B L"]) -> None:
-        """Adds a batch: the maps, and which labels are true of each image."""
+        """Adds a batch: the maps, and the true labels of each image."""
         maps, present = maps.detach().float(), present.to(maps.device)
         entropy, overlap = attention_entropy(maps[present][None])[0], attention_overlap(maps, present)
         for name, count, values in (("entropy", "maps", entropy), ("overlap", "pairs", overlap)):
@@ -83,7 +83,7 @@ class AttentionReport:
         return whole
 
     def compute(self) -> dict[str, float]:
-        """`entropy` and `overlap`, each in [0, 1] or NaN where nothing was seen; `maps` and `pairs` counted."""
+        """`entropy` and `overlap`, each in [0, 1] or NaN without samples; counts of `maps` and `pairs`."""
         sums, counts = self._sums, self._counts
         entropy = sums["entropy"] / counts["maps"] if counts["maps"] else math.nan
         overlap = sums["overlap"] / counts["pairs"] if counts["pairs"] else math.nan

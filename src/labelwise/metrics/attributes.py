@@ -15,7 +15,7 @@ F1_KINDS = ("of-means", "mean-instance")
 
 @dataclass(frozen=True)
 class AttributeCounts:
-    """What `attribute_metrics` needs of a part of the images; counts of parts add up.
+    """The counts of `attribute_metrics` for a part of the images; counts of parts can be added.
 
     Args:
         labels: counts per label.
@@ -33,15 +33,15 @@ def attribute_metrics(
     threshold: float | Sequence[float] | Array = 0.5,
     f1: str = "of-means",
 ) -> dict[str, float]:
-    """Mean accuracy and instance-based figures of the labels predicted where `score > threshold`.
+    """Mean accuracy and instance-based metrics of the labels predicted where `score > threshold`.
 
     `mA = mean_l (TPR_l + TNR_l) / 2`. Over images, with `y` the true and `q` the predicted labels of one:
     accuracy `mean |y & q| / |y or q|`, precision `mean |y & q| / |q|`, recall `mean |y & q| / |y|`.
-    Empty denominators count 0, as published, so a label without positives or negatives drags mA down: see `one_sided`.
-    The figures over images are the published ones too: where only positives are known, no call can be wrong in them.
+    Empty denominators count 0, as published, so a label without positives or negatives lowers mA: see `one_sided`.
+    The metrics over images are as published too: if only positives are known, no prediction counts as wrong.
 
     Args:
-        scores: `[N, L]` probabilities (or any float with a fitting threshold).
+        scores: `[N, L]` probabilities (or any float with a matching threshold).
         targets: `[N, L]`, 0 or 1 where known.
         known: `[N, L]` bool; an image without a known cell is left out.
         threshold: one number or one per label, compared strictly.
@@ -72,8 +72,8 @@ def one_sided(targets: Array, known: Array | None = None) -> tuple[list[int], li
     """
     cells = Cells.read(np.zeros(tuple(targets.shape), np.float32), targets, known)
     positives = column_sums(cells.positive())
-    seen = np.full(len(positives), len(cells.scores)) if cells.known is None else column_sums(cells.known)
-    return np.flatnonzero(positives == 0).tolist(), np.flatnonzero(positives == seen).tolist()
+    counts = np.full(len(positives), len(cells.scores)) if cells.known is None else column_sums(cells.known)
+    return np.flatnonzero(positives == 0).tolist(), np.flatnonzero(positives == counts).tolist()
 
 
 def count(
@@ -82,16 +82,16 @@ def count(
     known: Array | None = None,
     threshold: float | Sequence[float] | Array = 0.5,
 ) -> AttributeCounts:
-    """The sums from which `attribute_metrics` follows; arguments as there."""
+    """The counts of `attribute_metrics`; same arguments."""
     cells = Cells.read(scores, targets, known)
     cells.check_scores()
     mask = np.ones(cells.scores.shape, bool) if cells.known is None else cells.known
     predicted = (cells.scores > per_label(threshold, cells.scores.shape[1])) & mask
     positive = cells.positive()
     hit = predicted & positive
-    both, called, true = (np.count_nonzero(cell, axis=1) for cell in (hit, predicted, positive))
-    precision, recall = ratio(both, called), ratio(both, true)
-    accuracy = ratio(both, called + true - both)
+    hits, predictions, positives = (np.count_nonzero(cell, axis=1) for cell in (hit, predicted, positive))
+    precision, recall = ratio(hits, predictions), ratio(hits, positives)
+    accuracy = ratio(hits, predictions + positives - hits)
     images = [
         accuracy.sum(),
         precision.sum(),
@@ -104,15 +104,15 @@ def count(
 
 
 def summarise(counts: AttributeCounts, f1: str = "of-means") -> dict[str, float]:
-    """The figures of `attribute_metrics` from counts."""
+    """The metrics of `attribute_metrics` from counts."""
     labels, images = counts.labels, counts.images[4]
     negatives = labels.known - labels.positives
     false = labels.predicted - labels.hits
     rates = (ratio(labels.hits, labels.positives) + ratio(negatives - false, negatives)) / 2
-    seen = labels.known > 0
+    has_known = labels.known > 0
     accuracy, precision, recall, instance = counts.images[:4] / images if images else np.full(4, np.nan)
     return {
-        "mA": float(rates[seen].mean()) if seen.any() else float("nan"),
+        "mA": float(rates[has_known].mean()) if has_known.any() else float("nan"),
         "accuracy": float(accuracy),
         "precision": float(precision),
         "recall": float(recall),

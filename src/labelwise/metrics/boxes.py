@@ -1,4 +1,4 @@
-"""Boxes of labels: grouped by image and label, and how much of a grid's cells they cover."""
+"""Boxes of labels: grouped by image and label, and their coverage of a grid's cells."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Case:
         image: position of the image in its batch.
         label: column of the label.
         boxes: `[n, 4]` as `x0, y0, x1, y1` in fractions of width and height.
-        area: share of the image that the boxes cover together.
-        others: how many other labels have boxes in the image.
+        area: share of the image that the union of the boxes covers.
+        others: number of other labels with boxes in the image.
     """
 
     image: int
@@ -34,24 +34,24 @@ class Case:
 
     @property
     def hard(self) -> bool:
-        """Whether the label is small, under a quarter of the image, and not alone."""
+        """Whether the boxes cover under a quarter of the image and another label has boxes in it."""
         return self.area < HARD_AREA and self.others > 0
 
 
-def cases(boxes: Sequence[Sequence[Box]], labels: int) -> list[Case]:
+def group_cases(boxes: Sequence[Sequence[Box]], labels: int) -> list[Case]:
     """One case for each label that has boxes in an image, by image and then by first box.
 
     Args:
         boxes: for each image its boxes `(label, x0, y0, x1, y1)`.
-        labels: how many labels there are.
+        labels: number of labels.
 
     Raises:
-        LabelwiseError: a box out of place, or of a label that is not there.
+        LabelwiseError: a box outside the image, or of an unknown label.
 
-    >>> [case.area for case in cases([[(0, 0.0, 0.0, 0.5, 0.5), (0, 0.25, 0.0, 0.75, 0.5)]], labels=1)]
+    >>> [case.area for case in group_cases([[(0, 0.0, 0.0, 0.5, 0.5), (0, 0.25, 0.0, 0.75, 0.5)]], labels=1)]
     [0.375]
     """
-    found = []
+    grouped = []
     for image, rows in enumerate(boxes):
         own: dict[int, list[tuple[float, ...]]] = {}
         for label, x0, y0, x1, y1 in rows:
@@ -62,10 +62,10 @@ def cases(boxes: Sequence[Sequence[Box]], labels: int) -> list[Case]:
                     "divide pixels by the image's width and height",
                 )
             own.setdefault(int(label), []).append((x0, y0, x1, y1))
-        for label, places in own.items():
-            corners = np.array(places, dtype=np.float64)
-            found.append(Case(image, label, corners, union(corners), len(own) - 1))
-    return found
+        for label, label_boxes in own.items():
+            corners = np.array(label_boxes, dtype=np.float64)
+            grouped.append(Case(image, label, corners, union(corners), len(own) - 1))
+    return grouped
 
 
 def inside(
@@ -74,13 +74,13 @@ def inside(
     boxes: Float[np.ndarray, "n 4"],
     reach: tuple[float, float] = (0.0, 0.0),
 ) -> Bool[np.ndarray, "h w"]:
-    """Which points of the grid `y` by `x` lie in any of the boxes widened by `reach` (x, y), edges included."""
+    """Mask of the points of the grid `y` by `x` in any of the boxes widened by `reach` (x, y), edges included."""
     in_x = (x >= boxes[:, :1] - reach[0]) & (x <= boxes[:, 2:3] + reach[0])
     in_y = (y >= boxes[:, 1:2] - reach[1]) & (y <= boxes[:, 3:] + reach[1])
-    found = np.zeros((len(y), len(x)), bool)
+    mask = np.zeros((len(y), len(x)), bool)
     for row, column in zip(in_y, in_x, strict=True):
-        found |= row[:, None] & column
-    return found
+        mask |= row[:, None] & column
+    return mask
 
 
 def coverage(
@@ -88,8 +88,8 @@ def coverage(
 ) -> Float[np.ndarray, "h w"]:
     """Exact share of each cell that the union of the boxes covers.
 
-    The edges of the boxes cut the image into rectangles that are wholly inside or outside the union; a cell adds up
-    what it shares with those inside.
+    The edges of the boxes cut the image into rectangles that are entirely inside or outside the union; the result for
+    a cell is the sum of its intersections with those inside.
 
     Args:
         x: rising edges of the columns of cells; `w` cells have `w + 1` edges.
@@ -101,17 +101,17 @@ def coverage(
     """
     cut_x, cut_y = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
     within = inside((cut_x[1:] + cut_x[:-1]) / 2, (cut_y[1:] + cut_y[:-1]) / 2, boxes)
-    shared = _shared(y, cut_y) @ within @ _shared(x, cut_x).T
-    return shared / np.outer(np.diff(y), np.diff(x))
+    intersection = _shared(y, cut_y) @ within @ _shared(x, cut_x).T
+    return intersection / np.outer(np.diff(y), np.diff(x))
 
 
 def union(boxes: Float[np.ndarray, "n 4"]) -> float:
-    """Exact share of the image that the boxes cover together."""
+    """Exact share of the image that the union of the boxes covers."""
     whole = np.array([0.0, 1.0])
     return float(coverage(whole, whole, boxes)[0, 0])
 
 
 def _shared(edges: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-    """Length that each interval of the edges shares with each of the cuts."""
+    """Length of the intersection of each interval of the edges with each interval of the cuts."""
     low = np.maximum(edges[:-1, None], cuts[None, :-1])
     return np.maximum(np.minimum(edges[1:, None], cuts[None, 1:]) - low, 0.0)

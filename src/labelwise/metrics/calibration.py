@@ -18,7 +18,7 @@ LOG_FLOOR = 1e-7
 
 @dataclass(frozen=True)
 class BinCounts:
-    """Per label and bin, each `[L, M]` float64: cells, sum of probabilities, sum of targets. Parts add up."""
+    """Per label and bin, each `[L, M]` float64: cells, sum of probabilities, sum of targets."""
 
     cells: np.ndarray
     probability: np.ndarray
@@ -36,9 +36,9 @@ def calibration_error(
         probabilities: `[N, L]` float in [0, 1].
         targets: `[N, L]`, 0 or 1 where known.
         known: `[N, L]` bool, or `None`.
-        bins: how many bins, at least 1.
-        binning: `"width"`: equal widths of [0, 1], the last one closed; `"count"`: equal counts (adaptive),
-            equal probabilities kept together.
+        bins: number of bins, at least 1.
+        binning: `"width"`: bins of equal width in [0, 1], the last one closed; `"count"`: bins of equal count
+            (adaptive), equal probabilities in one bin.
 
     Returns:
         `[L]` float64 in [0, 1]; NaN for a label without a known cell. A tensor if the input was one.
@@ -60,7 +60,7 @@ def calibration_error(
 def pooled_calibration_error(
     probabilities: Array, targets: Array, known: Array | None = None, bins: int = BINS, binning: str = "width"
 ) -> float:
-    """`calibration_error` of all known cells taken as one label; arguments as there."""
+    """`calibration_error` of all known cells as one label; same arguments."""
     cells = Cells.read(probabilities, targets, known)
     mask = None if cells.known is None else cells.known.reshape(-1, 1)
     flat = cells.scores.reshape(-1, 1), cells.targets.reshape(-1, 1)
@@ -68,7 +68,7 @@ def pooled_calibration_error(
 
 
 def brier_score(probabilities: Array, targets: Array, known: Array | None = None) -> Array:
-    """Mean squared distance of probability and target, `mean (p - y)^2`: `[L]` float64, NaN if unknown.
+    """Mean squared difference of probability and target, `mean (p - y)^2`: `[L]` float64, NaN if unknown.
 
     >>> brier_score(np.array([[0.9], [0.4]]), np.array([[1], [0]])).round(6).tolist()
     [0.085]
@@ -80,7 +80,7 @@ def brier_score(probabilities: Array, targets: Array, known: Array | None = None
 def log_loss(probabilities: Array, targets: Array, known: Array | None = None) -> Array:
     """Mean negative log-likelihood, `-mean log p(y)`, per label in nats: `[L]` float64, NaN if unknown.
 
-    Probabilities are kept 1e-7 away from 0 and 1, which float32 sigmoids reach; a cell costs at most 16.1.
+    Probabilities are clipped to [1e-7, 1 - 1e-7], since float32 sigmoids reach 0 and 1; a cell costs at most 16.1.
     """
     cells = _probabilities(probabilities, targets, known, 1)
     p = np.clip(cells.scores.astype(np.float64), LOG_FLOOR, 1 - LOG_FLOOR)
@@ -90,13 +90,13 @@ def log_loss(probabilities: Array, targets: Array, known: Array | None = None) -
 def calibration_metrics(
     probabilities: Array, targets: Array, known: Array | None = None, bins: int = BINS
 ) -> dict[str, float]:
-    """The figures of a report: means over labels, and the pooled error.
+    """The calibration metrics of a report: means over labels, and the pooled error.
 
     Args:
         probabilities: `[N, L]` float in [0, 1].
         targets: `[N, L]`, 0 or 1 where known.
         known: `[N, L]` bool, or `None`.
-        bins: how many bins.
+        bins: number of bins.
 
     Returns:
         `ECE` (mean over labels), `ECE_worst5` (mean of the five largest), `ECE_pooled`, `ECE_adaptive`

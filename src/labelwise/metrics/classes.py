@@ -1,4 +1,4 @@
-"""Accumulating forms of the metrics, on torchmetrics: by batch, and over processes."""
+"""The metrics as torchmetrics classes, accumulated over batches and processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from labelwise.metrics.arrays import Array, Cells, one_of
 
 
 class MeanAveragePrecision(Metric):
-    """`mean_average_precision` over batches; keeps every score, 6 bytes a cell.
+    """`mean_average_precision` over batches; keeps every score, 6 bytes per cell.
 
     Args:
         kind: `"raw"`, `"envelope"` or `"11point"`.
@@ -66,16 +66,16 @@ class MeanAveragePrecision(Metric):
         return torch.tensor(ranking.mean_over_labels(values, zeros), dtype=torch.float64)
 
     def per_label(self) -> Float[Tensor, " L"]:
-        """Average precision of each label from what this process holds; NaN as in `average_precision`."""
+        """Average precision of each label from the data of this process; NaN as in `average_precision`."""
         scores, targets, known = (_joined(state) for state in (self.scores, self.targets, self.known))
         return torch.as_tensor(ranking.average_precision(scores, targets, known, self.kind))
 
 
 class ThresholdMetrics(Metric):
-    """`threshold_metrics` over batches; keeps four counts a label.
+    """`threshold_metrics` over batches; keeps four counts per label.
 
     Args:
-        labels: how many labels.
+        labels: number of labels.
         threshold, top_k, top_k_rule: as in `threshold_metrics`.
 
     >>> metric = ThresholdMetrics(labels=2)
@@ -106,15 +106,15 @@ class ThresholdMetrics(Metric):
         self.counts += _stack(threshold.count(scores, targets, known, *self.options)).to(self.counts.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """The figures of `threshold_metrics`, each a float64 scalar."""
+        """The metrics of `threshold_metrics`, each a float64 scalar."""
         return _scalars(threshold.summarise(threshold.Counts(*self.counts.cpu().numpy())))
 
 
 class AttributeMetrics(Metric):
-    """`attribute_metrics` over batches; keeps four counts a label and five sums over images.
+    """`attribute_metrics` over batches; keeps four counts per label and five sums over images.
 
     Args:
-        labels: how many labels.
+        labels: number of labels.
         threshold, f1: as in `attribute_metrics`.
     """
 
@@ -144,18 +144,18 @@ class AttributeMetrics(Metric):
         self.images += torch.from_numpy(part.images).to(self.images.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """The figures of `attribute_metrics`, each a float64 scalar."""
+        """The metrics of `attribute_metrics`, each a float64 scalar."""
         labels = threshold.Counts(*self.counts.cpu().numpy())
         part = attributes.AttributeCounts(labels, self.images.cpu().numpy())
         return _scalars(attributes.summarise(part, self.f1))
 
 
 class CalibrationError(Metric):
-    """Mean over labels of the equal-width `calibration_error` over batches; keeps three sums a label and bin.
+    """Mean over labels of the equal-width `calibration_error` over batches; keeps three sums per label and bin.
 
     Args:
-        labels: how many labels.
-        bins: how many bins.
+        labels: number of labels.
+        bins: number of bins.
     """
 
     is_differentiable = False
@@ -184,10 +184,10 @@ class CalibrationError(Metric):
 
 
 def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
-    """Rows of every process, uneven numbers and none at all included.
+    """Rows of every process, which may have different numbers of rows or none.
 
-    torchmetrics hands over a one-dimensional float tensor for a process without data, which no process could
-    join to the others; here it first takes their width and type.
+    torchmetrics passes a one-dimensional float tensor for a process without data, which cannot be concatenated with
+    the others; it is first replaced by an empty tensor of their width and type.
     """
     forms: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(forms, (tuple(rows.shape[1:]), rows.dtype, len(rows)), group=group)

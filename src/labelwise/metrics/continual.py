@@ -1,4 +1,4 @@
-"""Figures of continual learning: forgetting, and labels by their frequency."""
+"""Metrics of continual learning: forgetting, and groups of labels by frequency."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ GROUPS = ("major", "moderate", "minor")
 
 
 def forgetting(history: Float[np.ndarray, "T U"]) -> Float[np.ndarray, " K"]:
-    """How much of each task was lost: `(M_j - e_j) / |M_j|`, `M_j = max_{j <= t < T} a_tj`, `e_j = a_Tj`.
+    """Forgetting of each task: `(M_j - e_j) / |M_j|`, `M_j = max_{j <= t < T} a_tj`, `e_j = a_Tj`.
 
-    Where `M_j = 0` it is 1 when `e_j = 0`, and `-e_j` otherwise; NaN where nothing was judged. Negative values tell of
-    gain.
+    For `M_j = 0` it is 1 if `e_j = 0`, and `-e_j` otherwise; NaN for a task without evaluation. Negative values are
+    gains.
 
     Args:
-        history: `[T, T]`, `a_tj` after task t on task j; NaN where it was not judged.
+        history: `[T, T]`, `a_tj` after task t on task j; NaN where it was not evaluated.
 
     Returns:
         `[T - 1]`, of all tasks but the last.
@@ -47,12 +47,12 @@ def forgetting(history: Float[np.ndarray, "T U"]) -> Float[np.ndarray, " K"]:
 def frequency_groups(
     counts: Int[np.ndarray, " L"], limits: Sequence[int] | None = None
 ) -> tuple[dict[str, list[int]], tuple[int, int]]:
-    """Columns of labels that are frequent, middling and rare.
+    """Columns of frequent, moderately frequent and rare labels.
 
     Args:
         counts: `[L]`, images of the training stream that have the label.
-        limits: `(low, high)`: minor is under `low`, major from `high` on; by default such that each holds a third of
-            the labels, the rarer ones first.
+        limits: `(low, high)`: minor is under `low`, major from `high`; by default each group has a third of the
+            labels, split by ascending frequency.
 
     Returns:
         columns by group, and the limits used.

@@ -1,4 +1,4 @@
-"""Pure functions of scores and targets `[N, L]`: arrays give arrays, tensors give float64 tensors."""
+"""Pure functions of scores and targets `[N, L]`; they return arrays for arrays, float64 tensors for tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evidence against boxes: does a label's map peak inside the label's boxes, and how much of it lies there?"""
+"""Localisation metrics: whether a label's map peaks inside the label's boxes, and the share of it inside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from labelwise.errors import LabelwiseError
-from labelwise.metrics.boxes import Box, Case, cases, coverage, inside
+from labelwise.metrics.boxes import Box, Case, coverage, group_cases, inside
 
 Size = tuple[int, int]
 Region = tuple[float, float, float, float]
@@ -33,23 +33,23 @@ def pointing(
 ) -> tuple[PerLabel, PerLabel]:
     """Hits and misses per label over images where the label has a box.
 
-    A map is resized bilinearly (`align_corners=False`) to the image, and the centre of its highest pixel is
-    looked up in the boxes. Where several pixels are highest (to 1e-6 of the maximum), as at a border or in an
-    even map, the image counts as the share of them that lies in a box.
+    A map is resized bilinearly (`align_corners=False`) to the image; it is a hit if the centre of its highest pixel
+    lies in a box. If several pixels are highest (to 1e-6 of the maximum), as at a border or in a uniform map, the
+    image counts as the share of them that lies in a box.
 
     Args:
         maps: `[B, L, h, w]` finite evidence.
         boxes: for each image its boxes `(label, x0, y0, x1, y1)` in fractions of width and height.
         sizes: for each image its original `(height, width)` in pixels, for its shape; `None`: square.
-        canvas: longest side of the resized map in pixels, in place of the original size; larger is finer.
+        canvas: longest side of the resized map in pixels, instead of the original size; larger is finer.
         tolerance: pixels of the canvas by which a box is widened on every side.
-        covers: for each image the part `(x0, y0, x1, y1)` of it that the map covers, when it was cropped.
+        covers: for each image the part `(x0, y0, x1, y1)` of it that the map covers, if it was cropped.
 
     Returns:
         Hits and misses, each `[L]` float64; the score of a label is `hits / (hits + misses)`.
 
     Raises:
-        LabelwiseError: on lists whose lengths differ from the batch, boxes out of place, or maps with NaN.
+        LabelwiseError: on lists of another length than the batch, boxes outside the image, or maps with NaN.
 
     Source: Zhang et al. 2016, "Top-down Neural Attention by Excitation Backprop" (with tolerance 15).
 
@@ -60,9 +60,9 @@ def pointing(
     ([1.0, 0.0], [0.0, 1.0])
     """
     _check_lengths(len(maps), boxes=boxes, sizes=sizes, covers=covers)
-    found = cases(boxes, maps.shape[1])
-    shares = _hits(_chosen(maps, found), found, sizes, canvas, tolerance, covers)
-    return _sums(found, shares, maps.shape[1])
+    cases = group_cases(boxes, maps.shape[1])
+    shares = _hits(_chosen(maps, cases), cases, sizes, canvas, tolerance, covers)
+    return _sums(cases, shares, maps.shape[1])
 
 
 def energy(
@@ -74,11 +74,11 @@ def energy(
 
         sum_p A_lp c_p / sum_p A_lp
 
-    to what is inside and the rest to what is outside: each cell's mass is spread evenly over it, and nothing is
-    resized. A map of zeros counts as an even one.
+    to the mass inside and the rest to the mass outside: each cell's mass is distributed uniformly over the cell, and
+    maps are not resized. A map of zeros counts as uniform.
 
     Args:
-        maps: `[B, L, h, w]` finite evidence of 0 or more.
+        maps: `[B, L, h, w]` finite, non-negative evidence.
         boxes, covers: as in `pointing`.
 
     Returns:
@@ -95,44 +95,44 @@ def energy(
     ([0.25], [0.75])
     """
     _check_lengths(len(maps), boxes=boxes, covers=covers)
-    found = cases(boxes, maps.shape[1])
-    return _sums(found, _energies(_chosen(maps, found), found, covers), maps.shape[1])
+    cases = group_cases(boxes, maps.shape[1])
+    return _sums(cases, _energies(_chosen(maps, cases), cases, covers), maps.shape[1])
 
 
 def pointing_centre(boxes: Sequence[Sequence[Box]], labels: int) -> tuple[PerLabel, PerLabel]:
-    """Hits and misses per label of always pointing at the middle of the image; `boxes` as in `pointing`."""
-    found = cases(boxes, labels)
-    return _sums(found, [_centre(case) for case in found], labels)
+    """Hits and misses per label of always pointing at the image centre; `boxes` as in `pointing`."""
+    cases = group_cases(boxes, labels)
+    return _sums(cases, [_centre(case) for case in cases], labels)
 
 
 def pointing_area(boxes: Sequence[Sequence[Box]], labels: int) -> tuple[PerLabel, PerLabel]:
-    """Expected hits and misses per label of pointing anywhere: the area of the union of the label's boxes.
+    """Expected hits and misses per label of pointing at random: the area of the union of the label's boxes.
 
-    An even map has this energy, too.
+    This is also the energy of a uniform map.
 
     >>> hits, _ = pointing_area([[(0, 0.0, 0.0, 0.5, 0.5), (0, 0.25, 0.0, 0.75, 0.5)]], labels=1)
     >>> hits.tolist()
     [0.375]
     """
-    found = cases(boxes, labels)
-    return _sums(found, [case.area for case in found], labels)
+    cases = group_cases(boxes, labels)
+    return _sums(cases, [case.area for case in cases], labels)
 
 
 class PointingGame:
-    """Pointing and energy over many batches, each beside its baselines, over all cases and over the hard ones.
+    """Pointing and energy over many batches, with their baselines, over all cases and over the hard ones.
 
-    A case is a label of an image that has boxes; it is hard where they cover under a quarter of the image and
-    another label has boxes there as well. It is found where the label was also called: of these a person is shown
-    the map.
+    A case is a label of an image that has boxes; it is hard if they cover under a quarter of the image and another
+    label has boxes in the image. It counts as found if the model also selected the label, since maps are shown to
+    users for these.
 
     Args:
-        labels: how many labels.
+        labels: number of labels.
         canvas, tolerance: as in `pointing`.
 
     >>> game = PointingGame(labels=1)
     >>> game.update(torch.ones(1, 1, 2, 2), [[(0, 0.0, 0.0, 0.5, 1.0)]])
-    >>> found = game.compute()
-    >>> found["score"], found["energy"]
+    >>> metrics = game.compute()
+    >>> metrics["score"], metrics["energy"]
     (0.5, 0.5)
     """
 
@@ -148,24 +148,24 @@ class PointingGame:
         covers: Sequence[Region] | None = None,
         called: Bool[np.ndarray, "B L"] | None = None,
     ) -> None:
-        """Adds a batch; `called` are the labels that the model gave each image, other arguments as in `pointing`."""
+        """Adds a batch; `called` holds the labels selected for each image, other arguments as in `pointing`."""
         if maps.shape[1] != self.labels:
             raise LabelwiseError(f"maps of {maps.shape[1]} labels", f"{self.labels}", "use one label order")
         _check_lengths(len(maps), boxes=boxes, sizes=sizes, covers=covers)
-        found = cases(boxes, self.labels)
-        chosen = _chosen(maps, found)
+        cases = group_cases(boxes, self.labels)
+        chosen = _chosen(maps, cases)
         shares: dict[str, Sequence[float] | np.ndarray] = {
-            "score": _hits(chosen, found, sizes, self.canvas, self.tolerance, covers),
-            "energy": _energies(chosen, found, covers),
-            "centre": [_centre(case) for case in found],
-            "area": [case.area for case in found],
+            "score": _hits(chosen, cases, sizes, self.canvas, self.tolerance, covers),
+            "energy": _energies(chosen, cases, covers),
+            "centre": [_centre(case) for case in cases],
+            "area": [case.area for case in cases],
         }
-        hard = np.array([case.hard for case in found], bool)
-        seen = np.array([called is not None and called[case.image, case.label] for case in found], bool)
-        kept = (np.ones_like(hard), hard, seen, seen & hard)
+        hard = np.array([case.hard for case in cases], bool)
+        selected = np.array([called is not None and called[case.image, case.label] for case in cases], bool)
+        kept = (np.ones_like(hard), hard, selected, selected & hard)
         for name, values in shares.items():
             for which, some in zip(CASES, kept, strict=True):
-                self._sums[name + which] += _sums(found, values, self.labels, some)
+                self._sums[name + which] += _sums(cases, values, self.labels, some)
 
     @classmethod
     def joined(cls, games: Sequence[PointingGame]) -> PointingGame:
@@ -177,11 +177,11 @@ class PointingGame:
         return whole
 
     def compute(self) -> dict[str, object]:
-        """Means over tested labels, or NaN, and lists by label.
+        """Means over labels with cases, or NaN, and lists by label.
 
         `score`, `energy`, `centre`, `area`, and each with `_hard`: means of the labels' shares; with `_found` and
-        `_found_hard`: shares of all such cases. `per_label`, `energy_per_label`: `[L]`, NaN for a label that was never
-        tested. `tested`, `tested_hard`: `[L]` counts of cases.
+        `_found_hard`: shares of all such cases. `per_label`, `energy_per_label`: `[L]`, NaN for a label without a
+        case. `tested`, `tested_hard`: `[L]` counts of cases.
         """
         rates = {n: _rates(*(s.sum(1, keepdims=True) if "_found" in n else s)) for n, s in self._sums.items()}
         means = {n: float(np.nanmean(r)) if not np.isnan(r).all() else float("nan") for n, r in rates.items()}
@@ -202,20 +202,20 @@ def _check_lengths(images: int, **given: Sequence[object] | None) -> None:
             )
 
 
-def _chosen(maps: Tensor, found: list[Case]) -> Float[Tensor, "n h w"]:
+def _chosen(maps: Tensor, cases: list[Case]) -> Float[Tensor, "n h w"]:
     """The map of each case, in fp32 on the CPU."""
-    images, labels = [case.image for case in found], [case.label for case in found]
+    images, labels = [case.image for case in cases], [case.label for case in cases]
     chosen = maps.detach()[images, labels].float().cpu()
     bad = ~torch.isfinite(chosen).all(dim=2).all(dim=1)
     if bad.any():
-        image = found[int(bad.nonzero()[0, 0])].image
+        image = cases[int(bad.nonzero()[0, 0])].image
         raise LabelwiseError(f"maps of image {image} with NaN or infinity", "finite maps", "check the model")
     return chosen
 
 
 def _hits(
     maps: Float[Tensor, "n h w"],
-    found: list[Case],
+    cases: list[Case],
     sizes: Sequence[Size] | None,
     canvas: int,
     tolerance: float,
@@ -223,22 +223,22 @@ def _hits(
 ) -> Float[np.ndarray, " n"]:
     """For each case the share of its map's highest pixels that lie in a box."""
     groups: dict[tuple[Size, Region], list[int]] = {}
-    for n, case in enumerate(found):
+    for n, case in enumerate(cases):
         height, width = (1, 1) if sizes is None else sizes[case.image]
         scale = canvas / max(height, width)
         shape = max(1, round(height * scale)), max(1, round(width * scale))
         groups.setdefault((shape, WHOLE if covers is None else covers[case.image]), []).append(n)
-    hits = np.zeros(len(found))
-    for (shape, region), members in groups.items():
-        # The canvas is laid over the whole image, so a map of a part of it is stretched over that part's share.
+    hits = np.zeros(len(cases))
+    for (shape, region), positions in groups.items():
+        # The canvas covers the whole image, so a map of a part of the image is resized to that part of the canvas.
         x0, y0, x1, y1 = region
         height, width = max(1, round(shape[0] * (y1 - y0))), max(1, round(shape[1] * (x1 - x0)))
         x = x0 + (np.arange(width) + 0.5) / width * (x1 - x0)
         y = y0 + (np.arange(height) + 0.5) / height * (y1 - y0)
-        for start in range(0, len(members), _MAPS_AT_ONCE):
-            part = members[start : start + _MAPS_AT_ONCE]
+        for start in range(0, len(positions), _MAPS_AT_ONCE):
+            part = positions[start : start + _MAPS_AT_ONCE]
             for n, highest in zip(part, _highest(maps[part], (height, width)), strict=True):
-                within = inside(x, y, found[n].boxes, (tolerance / shape[1], tolerance / shape[0]))
+                within = inside(x, y, cases[n].boxes, (tolerance / shape[1], tolerance / shape[0]))
                 hits[n] = np.count_nonzero(highest & within) / np.count_nonzero(highest)
     return hits
 
@@ -250,19 +250,19 @@ def _highest(maps: Float[Tensor, "n h w"], size: Size) -> Bool[np.ndarray, "n H 
 
 
 def _energies(
-    maps: Float[Tensor, "n h w"], found: list[Case], covers: Sequence[Region] | None
+    maps: Float[Tensor, "n h w"], cases: list[Case], covers: Sequence[Region] | None
 ) -> Float[np.ndarray, " n"]:
     """For each case the share of its map's mass that lies in a box."""
     mass = maps.double().numpy()
     if (mass < 0).any():
-        image = found[int(np.argwhere(mass < 0)[0, 0])].image
+        image = cases[int(np.argwhere(mass < 0)[0, 0])].image
         raise LabelwiseError(
             f"maps of image {image} below 0", "evidence of 0 or more", "give the positive part"
         )
     height, width = mass.shape[1:]
     across, down = np.linspace(0, 1, width + 1), np.linspace(0, 1, height + 1)
-    shares = np.zeros(len(found))
-    for n, case in enumerate(found):
+    shares = np.zeros(len(cases))
+    for n, case in enumerate(cases):
         x0, y0, x1, y1 = WHOLE if covers is None else covers[case.image]
         covered = coverage(x0 + (x1 - x0) * across, y0 + (y1 - y0) * down, case.boxes)
         total = mass[n].sum()
@@ -276,13 +276,13 @@ def _centre(case: Case) -> float:
 
 
 def _sums(
-    found: list[Case],
+    cases: list[Case],
     shares: Sequence[float] | np.ndarray,
     labels: int,
     kept: np.ndarray | slice = slice(None),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sums by label of the shares, and of what they lack of 1."""
-    columns = np.array([case.label for case in found], int)[kept]
+    """Sums by label of the shares and of their complements to 1."""
+    columns = np.array([case.label for case in cases], int)[kept]
     values = np.asarray(shares, np.float64)[kept]
     hits = np.bincount(columns, values, minlength=labels)
     return hits, np.bincount(columns, minlength=labels) - hits

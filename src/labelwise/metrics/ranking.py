@@ -20,27 +20,27 @@ SMALL = 1 << 18
 
 
 def average_precision(scores: Array, targets: Array, known: Array | None = None, kind: str = "raw") -> Array:
-    """Exact average precision of each label, images ranked by descending score, ties taken together.
+    """Exact average precision of each label, images ranked by descending score; tied scores form one step.
 
     With `P_j`, `R_j` precision and recall at the j-th distinct score from the top and `R_0 = 0`:
     `raw` is `sum_j (R_j - R_{j-1}) P_j`; `envelope` puts `max_{i>=j} P_i` for `P_j`; `11point` is
     `1/11 sum_{r in 0, .1 .. 1} max_{R_j >= r} P_j`.
 
     Args:
-        scores: `[N, L]` float, any strictly increasing function of the logits; logits themselves are best.
+        scores: `[N, L]` float, any strictly increasing function of the logits; logits are the most precise.
         targets: `[N, L]`, 0 or 1 where known.
         known: `[N, L]` bool; unknown cells have no influence. `None`: all known.
         kind: `"raw"`, `"envelope"` or `"11point"`.
 
     Returns:
         `[L]` float64 in (0, 1]; NaN for a label without a known positive, and for one without a known negative,
-        which any order of the images would give 1. A tensor if the scores were one.
+        for which any order of the images has AP 1. A tensor if the scores were one.
 
     Raises:
         LabelwiseError: on shapes that differ, soft targets, NaN or infinite scores, or an unknown kind.
 
     Source: PASCAL VOC 2007 (11point) and 2010 (envelope) development kits.
-    Differs: scikit-learn gives 1 for a label without a negative, and 0 for one without a positive.
+    Differs: scikit-learn returns 1 for a label without a negative, and 0 for one without a positive.
 
     >>> scores, targets = np.array([[5.0], [4.0], [3.0], [2.0], [1.0]]), np.array([[0], [1], [1], [0], [1]])
     >>> [round(float(average_precision(scores, targets, kind=k)[0]), 6) for k in KINDS]
@@ -74,11 +74,11 @@ def mean_average_precision(
         targets: `[N, L]`, 0 or 1 where known.
         known: `[N, L]` bool, or `None`.
         kind: as in `average_precision`.
-        empty: what a label without a known positive does: `"skip"` leaves it out, `"zero"` counts it as 0. A label
+        empty: treatment of a label without a known positive: `"skip"` leaves it out, `"zero"` counts it as 0. A label
             that has positives but no known negative is left out in both.
 
     Returns:
-        A number in [0, 1]; NaN when every label is left out. `without_average_precision` tells which labels are.
+        A number in [0, 1]; NaN if every label is left out. `without_average_precision` lists these labels.
 
     Raises:
         LabelwiseError: as `average_precision`, or on an unknown `empty`.
@@ -113,27 +113,27 @@ def without_average_precision(targets: Array, known: Array | None = None) -> dic
     {0: 'no known negative', 1: 'no known positive'}
     """
     without, all_ = (set(columns) for columns in one_sided(targets, known))
-    found = {}
+    reasons = {}
     for column in sorted(without | all_):
         lacking = "positive" if column in without else "negative"
-        found[column] = "nothing known" if column in without & all_ else f"no known {lacking}"
-    return found
+        reasons[column] = "nothing known" if column in without & all_ else f"no known {lacking}"
+    return reasons
 
 
 def precision_recall(
     scores: Array, targets: Array, known: Array | None = None, points: int = 200
 ) -> tuple[Array, Array, Array]:
-    """The precision-recall curve of one label, thinned so that a drawing of it does not visibly change.
+    """The precision-recall curve of one label, reduced to few points without a visible change in a plot.
 
-    The curve has a point at the score of every positive (between them recall stands still and precision
-    only falls). Points are added where straight lines between the chosen ones miss the curve most, until
-    none misses by 0.0005 or `points` are used.
+    The curve has a point at the score of every positive (between them recall is constant and precision
+    only falls). Points are added where linear interpolation of the chosen ones has the largest error, until
+    the error is below 0.0005 or `points` are used.
 
     Args:
         scores: `[N]` float.
         targets: `[N]`, 0 or 1 where known.
         known: `[N]` bool, or `None`.
-        points: the most points to return, at least 2.
+        points: maximum number of points, at least 2.
 
     Returns:
         Precision, recall and threshold (positive iff score >= threshold), each `[M]` float64, `M <= points`,
@@ -147,14 +147,15 @@ def precision_recall(
             f"scores of shape {tuple(scores.shape)}", "[images] of one label", "choose a column"
         )
     if points < 2:
-        raise LabelwiseError(f"points={points}", "at least 2", "ask for more points")
+        raise LabelwiseError(f"points={points}", "at least 2", "request more points")
     cells = Cells.read(scores[:, None], targets[:, None], None if known is None else known[:, None])
     values, positive, mask = cells.by_label(0, 1)
-    hits, found, called, images = _ranked(cells, values[0], positive[0], None if mask is None else mask[0])
+    row = None if mask is None else mask[0]
+    hits, true_positives, predicted, images = _ranked(cells, values[0], positive[0], row)
     if len(hits) == images:
-        hits, found, called = hits[:0], found[:0], called[:0]
+        hits, true_positives, predicted = hits[:0], true_positives[:0], predicted[:0]
     first = np.flatnonzero(np.diff(hits, prepend=-np.inf))[::-1]  # one point a distinct score, highest first
-    precision, recall = found[first] / called[first], found[first] / max(len(hits), 1)
+    precision, recall = true_positives[first] / predicted[first], true_positives[first] / max(len(hits), 1)
     keep = _thin(recall, precision, points)
     return cells.back(precision[keep]), cells.back(recall[keep]), cells.back(hits[first][keep])
 
@@ -170,7 +171,7 @@ def _block(cells: Cells, start: int, stop: int, kind: str) -> list[float]:
 def _ranked(
     cells: Cells, scores: np.ndarray, positive: np.ndarray, known: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Ascending scores of the positives, at each how many positives and images reach it, and all known images."""
+    """Ascending scores of the positives, the positives and images with at least each score, and all known images."""
     hits = scores[positive]
     if known is not None:
         scores = scores[known]
@@ -179,28 +180,28 @@ def _ranked(
     if len(scores) and not (np.isfinite(scores[0]) and np.isfinite(scores[-1])):
         cells.check_scores()
     tied = np.any(hits[1:] == hits[:-1])
-    found = len(hits) - (np.searchsorted(hits, hits) if tied else np.arange(len(hits)))
-    called = len(scores) - np.searchsorted(scores, hits)
-    return hits, found, called, len(scores)
+    true_positives = len(hits) - (np.searchsorted(hits, hits) if tied else np.arange(len(hits)))
+    predicted = len(scores) - np.searchsorted(scores, hits)
+    return hits, true_positives, predicted, len(scores)
 
 
-def _one_label(found: np.ndarray, called: np.ndarray, images: int, kind: str) -> float:
-    """Average precision from true positives and calls at each positive, recall falling; NaN for one-sided labels."""
-    if len(found) in (0, images):
+def _one_label(true_positives: np.ndarray, predicted: np.ndarray, images: int, kind: str) -> float:
+    """Average precision from the counts of `_ranked`, in order of falling recall; NaN for one-sided labels."""
+    if len(true_positives) in (0, images):
         return float("nan")
-    precision = found / called
+    precision = true_positives / predicted
     if kind == "raw":
         return float(precision.mean())
     envelope = np.maximum.accumulate(precision)
     if kind == "envelope":
         return float(envelope.mean())
-    # recall r is reached where 10 * found >= 10 r * positives: whole numbers, hence exact
-    reached = np.searchsorted(-10 * found, -len(found) * np.arange(11), side="right")
+    # recall r is reached where 10 * true_positives >= 10 r * positives: integers, hence exact
+    reached = np.searchsorted(-10 * true_positives, -len(true_positives) * np.arange(11), side="right")
     return float(envelope[reached - 1].mean())
 
 
 def _thin(x: np.ndarray, y: np.ndarray, points: int) -> np.ndarray:
-    """Indices of at most `points` points, ends included, chosen greedily by the largest vertical miss."""
+    """Indices of at most `points` points, ends included, chosen greedily by the largest vertical error."""
     if len(x) <= 2:
         return np.arange(len(x))
     keep = [0, len(x) - 1]
@@ -214,8 +215,8 @@ def _thin(x: np.ndarray, y: np.ndarray, points: int) -> np.ndarray:
 
 
 def _worst(x: np.ndarray, y: np.ndarray, low: int, high: int) -> tuple[float, int, int, int]:
-    """The negated largest miss of the line from point `low` to point `high`, its place, and the two ends."""
+    """The negated largest error of the line from point `low` to point `high`, its index, and the two ends."""
     slope = (y[high] - y[low]) / (x[high] - x[low])
-    miss = np.abs(y[low : high + 1] - y[low] - slope * (x[low : high + 1] - x[low]))
-    at = int(miss.argmax())
-    return -float(miss[at]), low + at, low, high
+    error = np.abs(y[low : high + 1] - y[low] - slope * (x[low : high + 1] - x[low]))
+    at = int(error.argmax())
+    return -float(error[at]), low + at, low, high

@@ -1,4 +1,4 @@
-"""Exact ranking metrics of more scores than memory holds."""
+"""Exact ranking metrics of scores that do not fit in memory."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _CELL = 5  # bytes: a float32 score and a state
 
 
 class RankingStream:
-    """`average_precision` of scores that come image by image and are read label by label, by way of a file.
+    """`average_precision` of scores that are written image by image to a file and read label by label.
 
-    Batches gather in memory until they fill a buffer, which then goes to a temporary file label by label. A
-    label's scores are so in one piece for each buffer, and each label is computed from all of its scores, exactly
-    as `average_precision` does it. Memory holds one buffer, or 64 labels of all images, whichever is more; the file
-    takes 5 bytes a cell.
+    Batches are collected in memory until they fill a buffer, which is then written to a temporary file label by
+    label. The scores of a label are therefore contiguous for each buffer, and each label is computed from all of its
+    scores, exactly as in `average_precision`. Memory holds one buffer, or 64 labels of all images, whichever is more;
+    the file takes 5 bytes per cell.
 
     Args:
-        folder: where the file lies until `close`; `None` for the system's place for temporary files.
+        folder: folder of the file until `close`; `None` for the system's folder for temporary files.
         buffer_bytes: size of the buffer.
 
     >>> with RankingStream() as stream:
@@ -40,7 +40,7 @@ class RankingStream:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the stream
         self._buffer_bytes, self._end, self._labels = buffer_bytes, 0, -1
         self._held: list[tuple[np.ndarray, np.ndarray]] = []
-        self._chunks: list[tuple[int, int]] = []  # where each begins, and its images
+        self._chunks: list[tuple[int, int]] = []  # offset and number of images of each
         self._positives = np.zeros(0, np.int64)
 
     def __enter__(self) -> RankingStream:
@@ -50,11 +50,11 @@ class RankingStream:
         self.close()
 
     def close(self) -> None:
-        """Give the file back."""
+        """Closes and deletes the file."""
         self._file.close()
 
     def update(self, scores: Array, targets: Array, known: Array | None = None) -> None:
-        """Take a batch in: `[B, L]` each, as in `average_precision`; scores are kept as float32.
+        """Adds a batch: `[B, L]` each, as in `average_precision`; scores are stored as float32.
 
         Raises:
             LabelwiseError: on shapes that differ, soft targets, NaN or infinite scores, or another number of labels.
@@ -83,7 +83,7 @@ class RankingStream:
         """Average precision of each label, `[L]` float64; NaN without a known positive or a known negative.
 
         Raises:
-            LabelwiseError: nothing was taken in, or an unknown kind.
+            LabelwiseError: no batch was added, or an unknown kind.
         """
         self._flush()
         if not self._chunks:
@@ -93,10 +93,10 @@ class RankingStream:
             stop = min(start + ranking.MAX_BLOCK, self._labels)
             scores, states = self._read(start, stop)
             known = None if (states != _UNKNOWN).all() else states != _UNKNOWN
-            found = ranking.average_precision(
+            values = ranking.average_precision(
                 scores.T, (states == _POSITIVE).T, None if known is None else known.T, kind
             )
-            parts.append(np.asarray(found))
+            parts.append(np.asarray(values))
         return np.concatenate(parts)
 
     def mean_average_precision(self, kind: str = "raw", empty: str = "skip") -> float:

@@ -38,14 +38,14 @@ def threshold_metrics(
     With `P_l`, `R_l` of label `l` (`P_l = 0` if it is never predicted): `CP`, `CR` are their means over the
     labels that have a known positive and a known negative, `CF1 = 2 CP CR / (CP + CR)`,
     `CF1_macro = mean_l 2 P_l R_l / (P_l + R_l)`; `OP`, `OR` pool the cells of all labels, as published, and
-    `OF1` is their harmonic mean. Without a negative no call of a label can be wrong, and `P_l` would be 1.
+    `OF1` is their harmonic mean. Without a negative no prediction of a label can be wrong, and `P_l` would be 1.
 
     Args:
         scores: `[N, L]` float.
         targets: `[N, L]`, 0 or 1 where known.
-        known: `[N, L]` bool; unknown cells are neither counted nor do they take a place among the top k.
+        known: `[N, L]` bool; unknown cells are not counted and are not among the top k.
         threshold: one number, or one per label; compared as NumPy compares `scores >= threshold`.
-        top_k: look only at the k highest known scores of an image; equal scores go by label order.
+        top_k: use only the k highest known scores of an image; ties are broken by label order.
         top_k_rule: `"and-threshold"`: of the top k those that reach the threshold; `"always"`: all k.
 
     Returns:
@@ -71,7 +71,7 @@ def count(
     top_k: int | None = None,
     top_k_rule: str = "and-threshold",
 ) -> Counts:
-    """The counts from which `threshold_metrics` follows; arguments as there. Counts of parts add up."""
+    """The counts of `threshold_metrics`; same arguments. Counts of parts can be added."""
     one_of("top_k_rule", top_k_rule, TOP_K_RULES)
     if top_k is not None and top_k < 1:
         raise LabelwiseError(f"top_k={top_k}", "at least 1", "give a positive number or None")
@@ -98,7 +98,7 @@ def count(
 
 
 def summarise(counts: Counts) -> dict[str, float]:
-    """The figures of `threshold_metrics` from counts."""
+    """The metrics of `threshold_metrics` from counts."""
     negatives = counts.known - counts.positives
     used = (counts.positives > 0) & (negatives > 0)
     precision = ratio(counts.hits, counts.predicted)[used]
@@ -106,9 +106,9 @@ def summarise(counts: Counts) -> dict[str, float]:
     if not used.any():
         precision = recall = np.array([np.nan])
     hits, predicted, positives = counts.hits.sum(), counts.predicted.sum(), counts.positives.sum()
-    judged = positives > 0 and negatives.sum() > 0
-    overall_p = float(ratio(hits, predicted)) if judged else float("nan")
-    overall_r = float(ratio(hits, positives)) if judged else float("nan")
+    defined = positives > 0 and negatives.sum() > 0
+    overall_p = float(ratio(hits, predicted)) if defined else float("nan")
+    overall_r = float(ratio(hits, positives)) if defined else float("nan")
     mean_p, mean_r = float(precision.mean()), float(recall.mean())
     return {
         "CP": mean_p,
@@ -122,7 +122,7 @@ def summarise(counts: Counts) -> dict[str, float]:
 
 
 def highest(scores: np.ndarray, known: np.ndarray | None, k: int) -> np.ndarray:
-    """Bool `[N, L]`: exactly the k highest known cells of each row (all, if fewer); ties go by column."""
+    """Bool `[N, L]`: exactly the k highest known cells of each row (all, if fewer); ties are broken by column."""
     work = scores.copy() if known is None else np.where(known, scores, -np.inf)
     if k >= scores.shape[1]:
         return np.ones(scores.shape, bool) if known is None else known.copy()

@@ -1,4 +1,4 @@
-"""The page of an audit: photographs with evidence, what the table says and what is proposed."""
+"""The page of an audit: photographs with evidence, current labels and proposed labels."""
 
 from __future__ import annotations
 
@@ -48,39 +48,39 @@ class Picture:
 
 
 def pictures(audit: Audit, predictor: EvidenceSource) -> dict[int, Picture]:
-    """Photograph and evidence of the first findings of each kind, by their place from 0."""
+    """Photograph and evidence of the first findings of each kind, by index of the finding."""
     chosen = []
     for kind in KINDS:
-        chosen += [place for place, f in enumerate(audit.findings) if f.kind == kind][:PICTURED]
+        chosen += [index for index, f in enumerate(audit.findings) if f.kind == kind][:PICTURED]
     photos: dict[int, Image.Image] = {}
-    for place in sorted(chosen):
+    for index in sorted(chosen):
         try:
-            image = decode_image(audit.rows.encoded(audit.findings[place].row), shrink_to=LONGEST)
+            image = decode_image(audit.rows.encoded(audit.findings[index].row), shrink_to=LONGEST)
         except LabelwiseError:
             continue
-        photos[place] = thumbnail(image)
-    found = [audit.findings[place] for place in photos]
-    images = [audit.rows.encoded(f.row) for f in found]
-    maps = predictor.evidence(images, [f.label for f in found]) if found else []
+        photos[index] = thumbnail(image)
+    findings = [audit.findings[index] for index in photos]
+    images = [audit.rows.encoded(f.row) for f in findings]
+    maps = predictor.evidence(images, [f.label for f in findings]) if findings else []
     return {
-        place: Picture(photo, np.asarray(evidence, np.float32))
-        for (place, photo), evidence in zip(photos.items(), maps, strict=True)
+        index: Picture(photo, np.asarray(evidence, np.float32))
+        for (index, photo), evidence in zip(photos.items(), maps, strict=True)
     }
 
 
 def write_evidence(shown: Mapping[int, Picture], folder: Path) -> dict[int, str]:
-    """Each picture with its map over it as `FOLDER/RANK.png`; returns the names from the folder's parent."""
+    """Writes each picture with its map overlaid as `FOLDER/RANK.png`; returns names relative to the folder's parent."""
     names = {}
-    for place, picture in shown.items():
+    for index, picture in shown.items():
         pixels = torch.from_numpy(np.array(picture.photo)).permute(2, 0, 1)
-        file = folder / f"{place + 1:05}.png"
+        file = folder / f"{index + 1:05}.png"
         write_atomic(file, partial(overlay(pixels, picture.evidence).save, format="PNG"))
-        names[place] = f"{folder.name}/{file.name}"
+        names[index] = f"{folder.name}/{file.name}"
     return names
 
 
 def write_page(audit: Audit, shown: Mapping[int, Picture], file: Path, run: str) -> None:
-    """Writes the page: one file that opens offline, without a script."""
+    """Writes the page: one file without external resources and without a script."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -103,17 +103,17 @@ def write_page(audit: Audit, shown: Mapping[int, Picture], file: Path, run: str)
 
 def _group(audit: Audit, shown: Mapping[int, Picture], kind: str) -> dict[str, Any]:
     title, meaning = TITLES[kind]
-    places = [place for place, f in enumerate(audit.findings) if f.kind == kind]
-    tiles = [_tile(audit, place, shown[place]) for place in places if place in shown]
-    return {"kind": kind, "title": title, "meaning": meaning, "count": len(places), "tiles": tiles}
+    indices = [index for index, f in enumerate(audit.findings) if f.kind == kind]
+    tiles = [_tile(audit, index, shown[index]) for index in indices if index in shown]
+    return {"kind": kind, "title": title, "meaning": meaning, "count": len(indices), "tiles": tiles}
 
 
-def _tile(audit: Audit, place: int, picture: Picture) -> dict[str, Any]:
-    f: Finding = audit.findings[place]
+def _tile(audit: Audit, index: int, picture: Picture) -> dict[str, Any]:
+    f: Finding = audit.findings[index]
     names = audit.rows.labels.names
     others = [names[j] for j in np.flatnonzero(audit.rows.positive[f.row]) if j != f.label]
     return {
-        "rank": place + 1,
+        "rank": index + 1,
         "image": os.path.basename(audit.rows.image_id(f.row)),
         "label": names[f.label],
         "current": STATES[f.current],

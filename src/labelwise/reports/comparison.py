@@ -1,4 +1,4 @@
-"""Several runs on one page: figures side by side, what differs between them, and whether it is more than chance."""
+"""Several runs on one page: their metrics, the settings that differ, and the significance of differences."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SHOWN_LABELS = 80
 
 
 def write_comparison(runs: Sequence[Path], out: Path) -> Path:
-    """Writes one page that compares runs which were judged on the same images; the first is what others are held to.
+    """Writes one page that compares runs evaluated on the same images; the first is the reference.
 
     Raises:
-        LabelwiseError: fewer than two or more than eight runs, one twice, no split that all have, other labels, or
-            other images.
+        LabelwiseError: fewer than two or more than eight runs, a run twice, no common split, or different labels or
+            images.
     """
     if not 2 <= len(runs) <= COLOURS or len({run.resolve() for run in runs}) < len(runs):
         raise LabelwiseError(
             f"{len(runs)} runs: {', '.join(map(str, runs))}",
             f"2 to {COLOURS} different runs",
-            "name each run once; many runs are better told by labelwise sweep",
+            "name each run once; use labelwise sweep for many runs",
         )
     records = [read_run(run) for run in runs]
     names = _names([record.path for record in records])
@@ -55,7 +55,7 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """Folder names, with as much of the path before them as tells them apart."""
+    """Folder names, with as many parent folders as make them unique."""
     parts = [path.resolve().parts for path in paths]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(p[-depth:]) for p in parts]
@@ -65,7 +65,7 @@ def _names(paths: list[Path]) -> list[str]:
 
 
 def _common_split(records: list[RunRecord]) -> str:
-    """`test`, or else `val`, of which every run has scores; runs must know the same labels."""
+    """`test`, or else `val`, if every run has scores of it; runs must have the same labels."""
     first = records[0]
     for record in records[1:]:
         if record.names != first.names:
@@ -89,11 +89,11 @@ def _rows(records: list[RunRecord], names: list[str], split: str) -> list[dict[s
         name: {(1.0, 0): record.path / "scores" / f"{split}.npz"}
         for name, record in zip(names, records, strict=True)
     }
-    found = {d.row: d for d in differences(files, names[0])}
+    gaps = {d.row: d for d in differences(files, names[0])}
     rows = []
     for name, record in zip(names, records, strict=True):
         metrics = record.splits[split].get("metrics", {})
-        tuned, gap = metrics.get("tuned") or {}, found.get(name)
+        tuned, gap = metrics.get("tuned") or {}, gaps.get(name)
         error = ((metrics.get("calibration") or {}).get("after") or {}).get("ECE")
         rows.append(
             {
@@ -111,7 +111,7 @@ def _rows(records: list[RunRecord], names: list[str], split: str) -> list[dict[s
 
 
 def _differing(records: list[RunRecord]) -> list[tuple[str, list[str]]]:
-    """Settings that are not the same in all runs."""
+    """Settings that differ between the runs."""
     settings = [dict(flatten(record.config)) for record in records]
     keys = dict.fromkeys(key for each in settings for key in each)
     rows = [(key, [each.get(key, NONE) for each in settings]) for key in keys]
@@ -119,11 +119,11 @@ def _differing(records: list[RunRecord]) -> list[tuple[str, list[str]]]:
 
 
 def epochs_chart(records: list[RunRecord]) -> Markup | None:
-    """Validation mAP by epoch, a line a run; `None` where no run logged two epochs."""
+    """Validation mAP by epoch, a line per run; `None` if no run logged two epochs."""
     lines = []
     for record in records:
-        found = [(e.get("epoch"), number((e.get("val") or {}).get("mAP"))) for e in record.epochs]
-        lines.append([(float(x), y) for x, y in found if x is not None and y is not None])
+        values = [(e.get("epoch"), number((e.get("val") or {}).get("mAP"))) for e in record.epochs]
+        lines.append([(float(x), y) for x, y in values if x is not None and y is not None])
     points = [point for line in lines for point in line]
     if max((len(line) for line in lines), default=0) < 2:
         return None
@@ -139,20 +139,20 @@ def epochs_chart(records: list[RunRecord]) -> Markup | None:
 
 
 def _labels(records: list[RunRecord], split: str) -> dict[str, Any]:
-    """AP of each label in each run as a row of dots, labels with the widest spread first."""
+    """AP of each label in each run as a row of dots, labels with the largest spread first."""
     rows: list[dict[str, Any]] = []
     for name in records[0].names:
         per_label = [r.splits[split].get("per_label", {}).get(name, {}) for r in records]
         values = [number(figures_of.get("AP")) for figures_of in per_label]
-        there = [v for v in values if v is not None]
-        if there:
+        defined = [v for v in values if v is not None]
+        if defined:
             positives = number(per_label[0].get("positives"))
-            spread = max(there) - min(there)
+            spread = max(defined) - min(defined)
             rows.append({"name": name, "values": values, "positives": positives, "spread": spread})
     rows.sort(key=lambda row: -row["spread"])
     shown = rows[:SHOWN_LABELS]
     low = min((v for row in shown for v in row["values"] if v is not None), default=0.0)
-    floor = min(0.9, int(low * 10) / 10)  # a round figure at the left end
+    floor = min(0.9, int(low * 10) / 10)  # a round number at the left end
     for row in shown:
         row["dots"] = [
             (i, 100 * (v - floor) / (1 - floor)) for i, v in enumerate(row["values"]) if v is not None

@@ -1,4 +1,4 @@
-"""What the run's own decisions bring, for the head of the report."""
+"""The effect of the run's own decisions, for the head of the report."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from labelwise.reports.sections import percent
 
 
 def decided(run: RunRecord) -> dict[str, Any]:
-    """The interval of the mAP, and figures at 0.5 beside those by the run's decisions, with rules and without.
+    """The interval of the mAP, and metrics at 0.5 and by the run's decisions, with rules and without.
 
     Returns:
-        `interval`, `None` where none was drawn, and `rows` of (name, figure before, figure after), empty where
-        the run was judged before decisions were calibrated.
+        `interval`, `None` if the run has none, and `rows` of (name, value before, value after), empty if the run was
+        evaluated before decisions were calibrated.
     """
     metrics = run.splits[run.shown_split].get("metrics", {})
     tuned, calibration = metrics.get("tuned") or {}, metrics.get("calibration") or {}

@@ -30,7 +30,7 @@ def nice_ticks(low: Number, high: Number, count: int = 5) -> list[Number]:
 
 
 def tick_text(value: Number) -> str:
-    """A tick's number, short: 12k, 0.25, 1e-05.
+    """Short text of a tick: 12k, 0.25, 1e-05.
 
     >>> [tick_text(v) for v in (0.0, 0.25, 12000, 0.00001)]
     ['0', '0.25', '12k', '1e-05']
@@ -78,7 +78,7 @@ LARGE_BARS = Frame((0, 1), (-1, 1), (480, 320), (18, 12, 18, 44))
 
 
 def drawing(frame: Frame, inner: Markup, title: str, kind: str) -> Markup:
-    """An SVG of the frame's size that scales with its column and has a title for screen readers."""
+    """An SVG of the frame's size that scales with its column, with a title for screen readers."""
     width, height = frame.size
     return Markup('<svg class="chart {}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         kind, width, height, title, inner
@@ -88,7 +88,7 @@ def drawing(frame: Frame, inner: Markup, title: str, kind: str) -> Markup:
 def axes(
     frame: Frame, x_ticks: Sequence[Number], y_ticks: Sequence[Number], x_name: str = "", y_name: str = ""
 ) -> Markup:
-    """Faint horizontal lines at the y ticks, numbers at both, and the axes' names."""
+    """Faint horizontal lines at the y ticks, numbers at both axes, and the axes' names."""
     left, top, right, bottom = frame.margin
     width, height = frame.size
     parts = []
@@ -116,8 +116,8 @@ def axes(
 
 
 def _tick(x: Number, y: Number, anchor: str, value: Number, more: str = "") -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" {more} text-anchor="{anchor}"'
-    return f'<text class="tick" {place}>{tick_text(value)}</text>'
+    attributes = f'x="{x:.1f}" y="{y:.1f}" {more} text-anchor="{anchor}"'
+    return f'<text class="tick" {attributes}>{tick_text(value)}</text>'
 
 
 def loss_chart(points: Points) -> Markup:
@@ -138,7 +138,7 @@ def loss_chart(points: Points) -> Markup:
 
 
 def epoch_chart(points: Points, best: Number | None) -> Markup:
-    """A validation figure per epoch with the chosen epoch marked."""
+    """A validation metric per epoch with the chosen epoch marked."""
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     low, high = min(ys), max(ys)
     pad = max((high - low) * 0.15, 0.01)

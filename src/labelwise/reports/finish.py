@@ -1,4 +1,4 @@
-"""The report of a run, with its model and photographs at hand."""
+"""The report of a run with its model and photographs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from labelwise.training.run import Run
 
 
 def finish_report(path: Path) -> Path:
-    """Write RUN/report.html; photographs with evidence are left out, saying why, where the data are gone.
+    """Writes RUN/report.html; without the data, photographs with evidence are left out and the report says so.
 
     Args:
-        path: of a run, or of stages: the report of the chosen one is copied there.
+        path: folder of a run, or of stages, which receive a copy of the report of the chosen stage.
 
     Raises:
-        LabelwiseError: not a run, or one that is not finished.
+        LabelwiseError: not a run, or a run that is not finished.
     """
     run = Run.open(path)
     written = _write(run)
@@ -30,8 +30,8 @@ def finish_report(path: Path) -> Path:
 
 def _write(run: Run) -> Path:
     try:
-        found = ensure_splits(read(run.config.data.source), seed=run.config.seed)
-        dataset = same_labels(found, run.labels.names)  # boxes name their label by its column
+        data = ensure_splits(read(run.config.data.source), seed=run.config.seed)
+        dataset = same_labels(data, run.labels.names)  # boxes refer to their label by its column
     except LabelwiseError:
         return write_report(run.path)
     split = "test" if dataset.splits().get("test") else "val"

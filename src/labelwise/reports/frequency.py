@@ -1,4 +1,4 @@
-"""The report's rows of the mAP by how often labels are seen in training."""
+"""The report's rows of the mAP by label frequency in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The matrix of confusions between labels, as inline SVG."""
+"""The confusion matrix between labels, as inline SVG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from labelwise.reports.figures import Frame, drawing
 CELL = 26
 LONGEST = 18
 FEWEST = 5
-"""Images that a cell needs to be tinted."""
+"""Minimum number of images for a cell to be tinted."""
 
 
 def heat_map(rate: Float[np.ndarray, "k k"], chances: Int[np.ndarray, "k k"], names: Sequence[str]) -> Markup:
@@ -22,7 +22,7 @@ def heat_map(rate: Float[np.ndarray, "k k"], chances: Int[np.ndarray, "k k"], na
     Args:
         rate: `[k, k]` in [0, 1]; NaN is blank.
         chances: `[k, k]` images behind each cell.
-        names: `k` label names, cut in the drawing where long and whole in the cells' tooltips.
+        names: `k` label names; long ones are shortened in the drawing and complete in the cells' tooltips.
     """
     shown = np.where(chances >= FEWEST, rate, np.nan)
     np.fill_diagonal(shown, np.nan)
@@ -44,7 +44,7 @@ def heat_map(rate: Float[np.ndarray, "k k"], chances: Int[np.ndarray, "k k"], na
 
 
 def shorten(name: str) -> str:
-    """The name, cut with an ellipsis where it is long.
+    """The name, shortened with an ellipsis if it is long.
 
     >>> shorten("potted plant"), shorten("a-rather-long-attribute-name")
     ('potted plant', 'a-rather-long-att…')

@@ -1,4 +1,4 @@
-"""The report's table of the stages of a training within a time."""
+"""The report's table of the stages of a training with a time limit."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from labelwise.training.run import STAGES
 
 
 def name_of(run: RunRecord) -> str:
-    """What the run is called: its folder, or that of all its stages."""
+    """The name of the run: its folder, or the folder of all its stages."""
     folder = run.path.resolve()
     return (folder.parent.parent if folder.parent.name == STAGES else folder).name
 
 
 def ladder(run: RunRecord) -> list[dict[str, str]]:
-    """A row for each stage: name, seconds, val mAP, its gain with the 95 % interval, and what became of it.
+    """A row for each stage: name, seconds, val mAP, its gain with the 95 % interval, and its outcome.
 
-    Empty for a run that is no stage.
+    Empty for a run that is not a stage.
     """
     file = run.path.resolve().parent.parent / "plan.json"
     if run.path.resolve().parent.name != STAGES or not file.is_file():
@@ -31,7 +31,7 @@ def ladder(run: RunRecord) -> list[dict[str, str]]:
 
 
 def _fate(stage: Mapping[str, Any]) -> str:
-    """What became of a stage that is not the chosen one."""
+    """The outcome of a stage that is not the chosen one."""
     if stage["chosen"]:
         return "replaced"
     return "worse" if stage["high"] < 0 else "not better beyond noise"
@@ -39,8 +39,8 @@ def _fate(stage: Mapping[str, Any]) -> str:
 
 def _row(stage: Mapping[str, Any], kept: bool) -> dict[str, str]:
     if "left_out" in stage:
-        told = {"seconds": "", "map": "", "gain": ""}
-        return {"name": stage["stage"], **told, "fate": f"left out: {stage['left_out']}"}
+        empty = {"seconds": "", "map": "", "gain": ""}
+        return {"name": stage["stage"], **empty, "fate": f"left out: {stage['left_out']}"}
     gain = ""
     if "gain" in stage:
         ends = " to ".join(f"{100 * stage[end]:+.1f}" for end in ("low", "high"))

@@ -1,4 +1,4 @@
-"""Photographs with evidence maps over them, small enough to stand inside the page."""
+"""Photographs with evidence maps overlaid, small enough to be embedded in the page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PALETTE = ((38, 20, 84), (46, 84, 148), (30, 146, 140), (122, 196, 84), (253, 23
 
 @runtime_checkable
 class EvidenceSource(Protocol):
-    """What can say where a label was seen, such as a predictor."""
+    """Returns evidence maps of labels, such as a predictor."""
 
     def evidence(self, images: list[Any], label_indices: list[int]) -> list[np.ndarray]:
         """One `[h, w]` map for each pair of image and label."""
@@ -34,12 +34,12 @@ class EvidenceSource(Protocol):
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """What holds the photographs of a split, such as a data set."""
+    """The photographs of a split, such as a data set."""
 
     def __len__(self) -> int: ...
 
     def image_id(self, row: int) -> str:
-        """The id that the scores carry."""
+        """The image id that the scores use."""
 
     def encoded(self, row: int) -> Path | bytes:
         """The image file, or its bytes."""
@@ -54,7 +54,7 @@ class Tile:
 
     Args:
         photo: JPEG as a data URI.
-        overlay: the tinted map as a PNG data URI, stretched over the photo by the page.
+        overlay: the tinted map as a PNG data URI, scaled to the photo by the page.
         size: width and height of the photo in pixels.
         label: the label in question.
         score: its probability.
@@ -78,10 +78,10 @@ class Tile:
 def make_tiles(
     run: RunRecord, split: str, picks: Sequence[Pick], predictor: EvidenceSource, images: ImageSource
 ) -> list[Tile]:
-    """A tile for each pick whose image can be read; the others are left out.
+    """A tile for each pick with a readable image; the others are left out.
 
     Raises:
-        LabelwiseError: when the images do not carry the ids of the scores.
+        LabelwiseError: an id of the scores is not among the images.
     """
     ids = [str(run.scores[split].ids[pick.row]) for pick in picks]
     rows = _rows_of(ids, images)
@@ -108,9 +108,9 @@ def thumbnail(image: UInt8[torch.Tensor, "3 H W"]) -> Image.Image:
 
 
 def tint(evidence: Float[np.ndarray, "h w"]) -> Image.Image:
-    """A map as a picture to lay over a photograph: dark violet and clear where low, yellow where high.
+    """A map as an overlay of a photograph: dark violet and transparent where low, yellow where high.
 
-    The map is stretched to its own range, so that its peak shows however peaked it is; a flat map is clear.
+    The map is scaled to its own range, so that its peak is visible for any range; a constant map is transparent.
     """
     low, high = float(np.nanmin(evidence)), float(np.nanmax(evidence))
     level = (np.nan_to_num(evidence, nan=low) - low) / ((high - low) or 1.0)
@@ -123,7 +123,7 @@ def tint(evidence: Float[np.ndarray, "h w"]) -> Image.Image:
 
 
 def overlay(image: UInt8[torch.Tensor, "3 H W"], evidence: Float[np.ndarray, "h w"]) -> Image.Image:
-    """The photograph with a map laid over it, at the photograph's size."""
+    """The photograph with a map overlaid, at the photograph's size."""
     photograph = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     layer = tint(evidence).resize(photograph.size, Image.Resampling.BILINEAR)
     return Image.alpha_composite(photograph.convert("RGBA"), layer).convert("RGB")

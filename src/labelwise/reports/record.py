@@ -1,4 +1,4 @@
-"""Reads what a run folder holds into one record for the report."""
+"""Reads a run folder into one record for the report."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from labelwise.types import LabelSet
 
 @dataclass(frozen=True)
 class Scores:
-    """What the model said about a split, row by row.
+    """The model's scores of a split, row by row.
 
     Args:
         ids: `[N]` image ids.
-        probabilities: `[N, L]` float32 in [0, 1], calibrated where the run is.
-        true: `[N, L]` bool, a value of at least 0.5; meaningless where not known.
+        probabilities: `[N, L]` float32 in [0, 1], calibrated if the run is.
+        true: `[N, L]` bool, a value of at least 0.5; undefined where not known.
         known: `[N, L]` bool.
-        selected: `[N, L]` bool, the labels that the run's decisions chose.
+        selected: `[N, L]` bool, the labels selected by the run's decisions.
     """
 
     ids: np.ndarray
@@ -41,21 +41,21 @@ class Scores:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run folder, read.
+    """The contents of a run folder.
 
     Args:
         path: the folder.
         names: label names in column order.
-        thresholds: `[L]` probabilities; 0.5 where the run stores none.
-        thresholds_from: where the thresholds come from, in words.
+        thresholds: `[L]` probabilities; 0.5 if the run stores none.
+        thresholds_from: description of the origin of the thresholds.
         config: all settings, nested.
         splits: name -> `{"protocol", "metrics", "per_label", "conditions"}`.
-        training: epochs, best epoch, seconds and the like.
+        training: epochs, best epoch, seconds and similar values.
         steps: one dict per logged training step.
         epochs: one dict per epoch.
         scores: split -> scores, for the splits that have them.
         bad_images: (image, reason) pairs.
-        never: columns of labels that are never selected, since training had no positive of them.
+        never: columns of labels without a positive in training, which are never selected.
     """
 
     path: Path
@@ -73,15 +73,15 @@ class RunRecord:
 
     @property
     def shown_split(self) -> str:
-        """The split that the headline shows: test, else val, else the first one."""
+        """The split in the headline: test, else val, else the first one."""
         return next((name for name in ("test", "val") if name in self.splits), next(iter(self.splits)))
 
 
 def read_run(path: Path) -> RunRecord:
-    """The record of a run folder; `labels.json` and `results.json` are needed, the rest is optional.
+    """The record of a run folder; `labels.json` and `results.json` are required, the rest is optional.
 
     Raises:
-        LabelwiseError: naming the file that is missing, broken or at odds with the labels.
+        LabelwiseError: names the file that is missing, broken or inconsistent with the labels.
     """
     if not path.is_dir():
         raise LabelwiseError(
@@ -127,7 +127,7 @@ def read_run(path: Path) -> RunRecord:
 
 
 def number(value: Any) -> float | None:
-    """The value as a finite float, or `None` for anything else (missing, NaN, a text)."""
+    """The value as a finite float, or `None` for anything else (missing, NaN, text)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
@@ -189,7 +189,7 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def _read_log(file: Path) -> list[dict[str, Any]]:
-    """The lines of the training log; a last line cut off by a crash is left out."""
+    """The lines of the training log; a last line truncated by a crash is left out."""
     if not file.is_file():
         return []
     lines = file.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Writes RUN/report.html: one file, offline, with everything inside."""
+"""Writes RUN/report.html: one file without external resources."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ TEMPLATES = Path(__file__).parent / "templates"
 def write_report(
     run: str | Path, *, predictor: EvidenceSource | None = None, dataset: ImageSource | None = None
 ) -> Path:
-    """Writes the report of a run into its folder, as a whole or not at all.
+    """Writes the report of a run into its folder, atomically.
 
     Args:
         run: folder with `labels.json` and `results.json`; `config.yaml`, `metrics.jsonl`, `scores/*.npz` and
-            `bad_images.csv` are shown where they are, and their absence is said where they are not.
-        predictor: gives evidence maps for the gallery of errors.
-        dataset: the split that the headline shows (test, else val), for the gallery's photographs.
+            `bad_images.csv` are optional, and the report says which of them are missing.
+        predictor: computes evidence maps for the gallery of errors.
+        dataset: the split in the headline (test, else val), for the gallery's photographs.
 
     Returns:
         The path of `report.html`.
 
     Raises:
-        LabelwiseError: when the folder lacks what is needed, a file of it is broken, or the data set is not
-            the split that was evaluated; or when the page cannot be written.
+        LabelwiseError: a required file of the folder is missing or broken, the data set is not the split that was
+            evaluated, or the page cannot be written.
     """
     record = read_run(Path(run))
     page = render(record, gallery(record, predictor, dataset))
     target = record.path / "report.html"
-    # A file name that is no UTF-8 holds lone surrogates; the page shows question marks there.
+    # A file name that is not valid UTF-8 holds lone surrogates; the page shows question marks instead.
     write_text(target, page.encode("utf-8", errors="replace").decode("utf-8"))
     return target
 
@@ -51,7 +51,7 @@ def write_report(
 def gallery(
     record: RunRecord, predictor: EvidenceSource | None, dataset: ImageSource | None
 ) -> dict[str, Any]:
-    """The tiles of the most confident errors and of typical finds, or the reason why there are none."""
+    """The tiles of the most confident errors and of typical correct predictions, or the reason for their absence."""
     split = record.shown_split
     if split not in record.scores:
         return {"missing": f"no scores of the {split} split are stored in the run"}
@@ -77,7 +77,7 @@ def gallery(
 
 
 def page(template: str, **content: Any) -> str:
-    """A template of ours as text, with the style of all pages. Every name is escaped."""
+    """Renders a template with the shared style of all pages. Every name is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -90,12 +90,12 @@ def page(template: str, **content: Any) -> str:
 
 
 def asset(name: str) -> Markup:
-    """A file of the templates as it stands."""
+    """A file of the templates, unchanged."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8").strip())
 
 
 def render(record: RunRecord, gallery: dict[str, Any]) -> str:
-    """The report as text; the page's policy lets no script but its own run."""
+    """The report as HTML; the page's content security policy allows only its own script."""
     script = asset("report.js")
     return page(
         "report.html.j2",

@@ -1,4 +1,4 @@
-"""The sections of the report as plain data and drawn charts, one function a section."""
+"""The sections of the report as data and charts, one function per section."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RATES = ("AP", "precision", "recall", "F1", "pointing", "ECE")
 
 
 def percent(value: Any) -> str:
-    """A fraction as percent with one digit, a dash where there is none.
+    """A fraction as percent with one decimal, a dash for no value.
 
     >>> percent(0.8734), percent(None)
     ('87.3', '–')
@@ -30,13 +30,13 @@ def percent(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """A probability with two digits, a dash where there is none."""
+    """A probability with two decimals, a dash for no value."""
     known = number(value)
     return NONE if known is None else f"{known:.2f}"
 
 
 def count(value: Any) -> str:
-    """A count with spaces between thousands, a dash where there is none.
+    """A count with spaces between thousands, a dash for no value.
 
     >>> count(12345)
     '12\\u202f345'
@@ -46,7 +46,7 @@ def count(value: Any) -> str:
 
 
 def duration(seconds: Any) -> str:
-    """Seconds as people say them.
+    """Seconds as text in suitable units.
 
     >>> duration(42), duration(150), duration(8100)
     ('42 s', '2 min 30 s', '2 h 15 min')
@@ -63,7 +63,7 @@ def duration(seconds: Any) -> str:
 
 
 def headline(run: RunRecord) -> dict[str, Any]:
-    """The figures that matter first, of the test split or else of the one there is."""
+    """The most important metrics, of `shown_split`."""
     split = run.shown_split
     metrics = run.splits[split].get("metrics", {})
     tuned = metrics.get("tuned") or {}
@@ -103,7 +103,7 @@ def _facts(run: RunRecord, backbone: Mapping[str, Any]) -> list[tuple[str, str]]
 
 
 def training(run: RunRecord) -> dict[str, Any]:
-    """The two curves of the training, each `None` where the log lacks it."""
+    """The two curves of the training, each `None` if the log lacks its data."""
     losses = [
         (float(s["step"]), x) for s in run.steps if (x := number(s.get("loss"))) is not None and "step" in s
     ]
@@ -148,8 +148,8 @@ def curves(run: RunRecord) -> dict[str, Any] | None:
     split = run.shown_split
     if split not in run.scores:
         return None
-    drawn = [_label_curve(run, run.scores[split], label) for label in range(len(run.names))]
-    ranked = sorted((d for d in drawn if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0)
+    items = [_label_curve(run, run.scores[split], label) for label in range(len(run.names))]
+    ranked = sorted((d for d in items if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0)
     few = len(ranked) <= 2 * TILES
     worst = ranked if few else ranked[:TILES]
     best = [] if few else ranked[-TILES:][::-1]
@@ -158,10 +158,10 @@ def curves(run: RunRecord) -> dict[str, Any] | None:
         "worst": [_tile(d) for d in worst],
         "best": [_tile(d) for d in best],
         "histograms": [_histogram(d) for d in ranked[:TILES]],
-        "explorer": [_explored(d) for d in drawn],
-        "order": sorted(range(len(drawn)), key=lambda i: run.names[i].casefold()),
+        "explorer": [_explored(d) for d in items],
+        "order": sorted(range(len(items)), key=lambda i: run.names[i].casefold()),
         "first": first,
-        "faintness": f"{min(0.6, 0.12 + 10 / len(drawn)):.2f}",
+        "faintness": f"{min(0.6, 0.12 + 10 / len(items)):.2f}",
         "curve_axes": figures.axes(
             figures.LARGE, figures.nice_ticks(0, 1), figures.nice_ticks(0, 1), "recall", "precision"
         ),
@@ -193,23 +193,23 @@ def _label_curve(run: RunRecord, scores: Scores, label: int) -> dict[str, Any]:
     }
 
 
-def _tile(drawn: dict[str, Any]) -> dict[str, Any]:
-    chart = figures.curve_tile(drawn["points"], drawn["operating"], drawn["name"])
-    return {"name": drawn["name"], "AP": drawn["AP"], "positives": drawn["positives"], "chart": chart}
+def _tile(curve: dict[str, Any]) -> dict[str, Any]:
+    chart = figures.curve_tile(curve["points"], curve["operating"], curve["name"])
+    return {"name": curve["name"], "AP": curve["AP"], "positives": curve["positives"], "chart": chart}
 
 
-def _histogram(drawn: dict[str, Any]) -> dict[str, Any]:
-    positives, negatives = drawn["shares"]
-    chart = figures.histogram_tile(positives, negatives, drawn["threshold"], drawn["name"])
-    return {"name": drawn["name"], "threshold": drawn["threshold"], "chart": chart}
+def _histogram(curve: dict[str, Any]) -> dict[str, Any]:
+    positives, negatives = curve["shares"]
+    chart = figures.histogram_tile(positives, negatives, curve["threshold"], curve["name"])
+    return {"name": curve["name"], "threshold": curve["threshold"], "chart": chart}
 
 
-def _explored(drawn: dict[str, Any]) -> dict[str, Any]:
-    """What the page needs to show one label large: path data in drawing units and a sentence."""
-    operating = drawn["operating"]
+def _explored(curve: dict[str, Any]) -> dict[str, Any]:
+    """The data of one label's large chart: paths in drawing units and a sentence."""
+    operating = curve["operating"]
     x, y = figures.LARGE.at(*operating) if operating else (-20.0, -20.0)
-    threshold = figures.LARGE_BARS.at(drawn["threshold"], 0)[0]
-    positives, negatives = drawn["shares"]
+    threshold = figures.LARGE_BARS.at(curve["threshold"], 0)[0]
+    positives, negatives = curve["shares"]
     highest = float(max(positives.max(), negatives.max()))
     at = (
         f"precision {percent(operating[1])}\u202f%, recall {percent(operating[0])}\u202f%"
@@ -217,22 +217,22 @@ def _explored(drawn: dict[str, Any]) -> dict[str, Any]:
         else "nothing is predicted"
     )
     for side in ("positives", "negatives"):
-        at = at if drawn[side] else f"no {side}, so no curve"
+        at = at if curve[side] else f"no {side}, so no curve"
     return {
-        "name": drawn["name"],
-        "curve": figures.LARGE.path(drawn["points"]),
+        "name": curve["name"],
+        "curve": figures.LARGE.path(curve["points"]),
         "x": round(x, 1),
         "y": round(y, 1),
         "up": figures.bars_path(figures.LARGE_BARS, positives, highest, 1),
         "down": figures.bars_path(figures.LARGE_BARS, negatives, highest, -1),
         "threshold": round(threshold, 1),
-        "text": f"AP {percent(drawn['AP'])}\u202f%, {count(drawn['positives'])} positives, "
-        f"{count(drawn['negatives'])} negatives. At the threshold {drawn['threshold']:.2f}: {at}.",
+        "text": f"AP {percent(curve['AP'])}\u202f%, {count(curve['positives'])} positives, "
+        f"{count(curve['negatives'])} negatives. At the threshold {curve['threshold']:.2f}: {at}.",
     }
 
 
 def confusions(run: RunRecord) -> dict[str, Any] | None:
-    """The matrix of the most confused labels and the strongest pairs; `None` without stored scores."""
+    """The confusion matrix of the most confused labels and the strongest pairs; `None` without stored scores."""
     split = run.shown_split
     if split not in run.scores:
         return None
@@ -259,7 +259,7 @@ def confusions(run: RunRecord) -> dict[str, Any] | None:
 
 
 def conditions(run: RunRecord) -> dict[str, Any]:
-    """All metrics by split, and under what conditions they were measured."""
+    """All metrics by split, and the conditions of their measurement."""
     splits = list(run.splits)
     metrics = {split: dict(_metric_rows(run.splits[split].get("metrics", {}))) for split in splits}
     names = list(dict.fromkeys(name for split in splits for name in metrics[split]))
@@ -274,7 +274,7 @@ def conditions(run: RunRecord) -> dict[str, Any]:
 
 
 def _by_content(run: RunRecord, part: str) -> list[tuple[str, list[tuple[str, str]]]]:
-    """A titled list for every different content, so that splits measured alike are listed once."""
+    """A titled list for every distinct content, so that splits with equal conditions are listed once."""
     lists: list[tuple[list[str], list[tuple[str, str]]]] = []
     for split, result in run.splits.items():
         rows = flatten(result.get(part) or {})

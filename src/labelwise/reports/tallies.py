@@ -1,4 +1,4 @@
-"""What the report counts from the stored scores: histograms, confusions and the rows worth a look."""
+"""Statistics of the stored scores for the report: histograms, confusions and selected rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Pick:
     Args:
         row: row of the scores.
         label: label column.
-        margin: log-odds of the score less log-odds of the label's threshold.
+        margin: log-odds of the score minus log-odds of the label's threshold.
     """
 
     row: int
@@ -28,7 +28,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class Confusions:
-    """How often a label is predicted wrongly where another one is true.
+    """Counts of wrong predictions of a label on images where another label is true.
 
     Args:
         wrong: `[L, L]` images where i is true, j is false and j was predicted.
@@ -42,7 +42,7 @@ class Confusions:
 
     @property
     def rate(self) -> Float[np.ndarray, "L L"]:
-        """`P(j predicted | i true, j false)`; NaN where there was no chance and on the diagonal."""
+        """`P(j predicted | i true, j false)`; NaN without such images and on the diagonal."""
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = np.where(self.chances > 0, self.wrong / self.chances, np.nan)
         np.fill_diagonal(rate, np.nan)
@@ -79,7 +79,7 @@ def count_confusions(scores: Scores) -> Confusions:
 
 
 def most_confused(confusions: Confusions) -> list[int]:
-    """At most 20 labels with the most wrong predictions given or taken, most first; only those with any."""
+    """At most 20 labels with the most confusions, as true or as predicted label, most first; only those with any."""
     wrong = confusions.wrong.copy()
     np.fill_diagonal(wrong, 0)
     total = wrong.sum(0) + wrong.sum(1)
@@ -99,9 +99,9 @@ def strongest_pairs(confusions: Confusions) -> list[tuple[int, int]]:
 def confident_errors(
     scores: Scores, thresholds: Float[np.ndarray, " L"], count: int = 12
 ) -> tuple[list[Pick], list[Pick]]:
-    """The wrong predictions and the missed labels furthest from their thresholds: (invented, missed).
+    """The false positives and the missed labels furthest from their thresholds: (invented, missed).
 
-    One pick an image, and a few a label at most, so that one bad label does not fill the page.
+    At most one pick per image and a few per label, so that one bad label does not fill the page.
     """
     distance = margins(scores, thresholds)
     predicted = scores.selected
@@ -112,13 +112,13 @@ def confident_errors(
 
 
 def typical_finds(scores: Scores, thresholds: Float[np.ndarray, " L"]) -> list[Pick]:
-    """For the six labels with the most right predictions, the one of median margin: typical, not best."""
+    """For the six labels with the most correct predictions, the one of median margin: typical, not best."""
     distance = margins(scores, thresholds)
-    found = scores.known & scores.true & scores.selected
+    correct = scores.known & scores.true & scores.selected
     picks: list[Pick] = []
     used: set[int] = set()
-    for label in np.argsort(-found.sum(0), kind="stable"):
-        rows = np.flatnonzero(found[:, label])
+    for label in np.argsort(-correct.sum(0), kind="stable"):
+        rows = np.flatnonzero(correct[:, label])
         rows = rows[np.argsort(distance[rows, label], kind="stable")]
         middle = len(rows) // 2
         free = [int(row) for row in rows[middle : middle + 20] if int(row) not in used]

@@ -1,4 +1,4 @@
-"""A trained run that answers."""
+"""Inference with trained runs: prediction in Python, from files, and over HTTP."""
 
 from labelwise.serving.predictor import Prediction, Predictor, load
 

@@ -1,4 +1,4 @@
-"""The predictor as the server uses it: decoding apart from the engine, and answers as plain data."""
+"""The server's use of the predictor: decoding apart from the engine, and answers as JSON data."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from torch import Tensor
 
 from labelwise.decisions.projection import projection
 from labelwise.export.engines import Eager
-from labelwise.serving.batcher import Ask
+from labelwise.serving.batcher import Query
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.predictor import Prediction, Predictor
 from labelwise.types import Targets
 
 SHOWN = 20
-"""Labels of an image whose maps are sent, beyond the selected ones: the highest."""
+"""Number of the most probable labels of an image with maps in the answer, in addition to the selected ones."""
 
 
-class Told:
-    """A model in PyTorch that is told what is known of each image of one batch.
+class EngineWithStates:
+    """A PyTorch model with the known label states of one batch.
 
     Args:
-        engine: of a method that takes states.
+        engine: engine of a method that accepts states.
         columns: label -> column.
-        states: of each image, label -> present or absent.
+        states: for each image, label -> present or absent.
     """
 
-    gives_maps = True
+    has_maps = True
 
     def __init__(
         self, engine: Eager, columns: Mapping[str, int], states: Sequence[Mapping[str, bool]]
@@ -43,18 +43,18 @@ class Told:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-        """The answer to the batch."""
+        """Logits and maps of the batch."""
         output = self._engine.model(images.to(self._engine.device), want_maps=want_maps, states=self._states)
         maps = output.maps.float().cpu().numpy() if want_maps and output.maps is not None else None
         return output.logits.float().cpu().numpy(), maps
 
 
 class Answers:
-    """What the server does with a predictor.
+    """The server's operations on a predictor.
 
     Args:
-        predictor: a run or an exported folder, loaded.
-        limits: the most pixels of an image.
+        predictor: a loaded run or exported folder.
+        limits: provides the maximum number of pixels of an image.
     """
 
     def __init__(self, predictor: Predictor, limits: Limits) -> None:
@@ -62,47 +62,47 @@ class Answers:
         self.names = predictor.labels.names
         self._columns = {name: j for j, name in enumerate(self.names)}
         engine = predictor.engine
-        self._told = engine if isinstance(engine, Eager) and engine.model.takes_states else None
+        self._with_states = engine if isinstance(engine, Eager) and engine.model.takes_states else None
 
     def decode(self, data: bytes) -> Tensor:
-        """An image as the engine takes it.
+        """Decodes and transforms an image for the engine.
 
         Raises:
-            UnreadableImage: no image, damaged, or too many pixels.
+            UnreadableImage: not an image, damaged, or too many pixels.
         """
         transform = self._predictor.transform
         return transform(transform.decode(data, max_pixels=self._limits.pixels))
 
-    def answer(self, asks: Sequence[Ask]) -> list[Prediction]:
-        """Predictions of a batch; those with maps or told states are computed apart from those without."""
-        found: dict[int, Prediction] = {}
+    def answer(self, queries: Sequence[Query]) -> list[Prediction]:
+        """Predictions of a batch; queries with maps or known states are computed apart from those without."""
+        answers: dict[int, Prediction] = {}
         for maps in (False, True):
-            for told in (False, True):
-                rows = [i for i, a in enumerate(asks) if a.maps == maps and bool(a.states) == told]
+            for known in (False, True):
+                rows = [i for i, q in enumerate(queries) if q.maps == maps and bool(q.states) == known]
                 if rows:
-                    states = [asks[i].states for i in rows] if told else None
-                    found |= zip(
-                        rows, self._predict([asks[i].image for i in rows], maps, states), strict=True
+                    states = [queries[i].states for i in rows] if known else None
+                    answers |= zip(
+                        rows, self._predict([queries[i].image for i in rows], maps, states), strict=True
                     )
-        return [found[i] for i in range(len(asks))]
+        return [answers[i] for i in range(len(queries))]
 
     @property
-    def gives_maps(self) -> bool:
-        """Whether evidence can be asked for."""
-        return self._predictor.engine.gives_maps
+    def has_maps(self) -> bool:
+        """Whether the engine returns evidence maps."""
+        return self._predictor.engine.has_maps
 
     def check(self, maps: bool, states: Mapping[str, bool]) -> None:
-        """Refuse what this model cannot do.
+        """Refuses what this model does not support.
 
         Raises:
-            Refused: 400, maps of an export without them, states of a label that is not the model's, or states for a
-                method that takes none.
+            Refused: 400, maps of an export without them, states of an unknown label, or states for a method that does
+                not accept them.
         """
-        if maps and not self.gives_maps:
+        if maps and not self.has_maps:
             raise Refused(
-                400, "maps of an export without them", "one that gives them", "export again with --maps"
+                400, "maps of an export without them", "an export with maps", "export again with --maps"
             )
-        if states and self._told is None:
+        if states and self._with_states is None:
             raise Refused(
                 400, "label states for a model that cannot use them", "no `states`", "leave them out"
             )
@@ -111,7 +111,7 @@ class Answers:
                 raise Refused(400, f"a state of the label {name!r}", "a name of GET /labels", "correct it")
 
     def describe(self) -> dict[str, Any]:
-        """The labels with what decides about them, in their order, and what the page needs to know."""
+        """The labels in their order with their thresholds and rules, and the model's properties for the page."""
         d, names = self._predictor.decisions, self.names
         never = [j in d.never for j in range(len(names))]
         rows = zip(names, d.thresholds, d.scale, d.bias, never, strict=True)
@@ -127,8 +127,8 @@ class Answers:
                 "parts": [part.to_json(names) for part in projection(d.rules).parts],
             },
             "top_k": d.top_k,
-            "takes_states": self._told is not None,
-            "gives_maps": self.gives_maps,
+            "takes_states": self._with_states is not None,
+            "gives_maps": self.has_maps,
             "view": {
                 "resize": self._predictor.transform.config.resize,
                 "size": list(self._predictor.transform.config.size),
@@ -140,18 +140,18 @@ class Answers:
         self, images: list[Tensor], maps: bool, states: list[Mapping[str, bool]] | None
     ) -> list[Prediction]:
         predictor = self._predictor
-        if states is not None and self._told is not None:
-            told = Told(self._told, self._columns, states)
-            predictor = Predictor(predictor.labels, predictor.decisions, predictor.transform, told)
+        if states is not None and self._with_states is not None:
+            engine = EngineWithStates(self._with_states, self._columns, states)
+            predictor = Predictor(predictor.labels, predictor.decisions, predictor.transform, engine)
         return predictor.of_prepared(images, maps)
 
 
 def as_json(prediction: Prediction, name: str) -> dict[str, Any]:
-    """The line of `labelwise predict --json`, with `map` (rows of shares) beside the labels that are likeliest.
+    """The line of `labelwise predict --json`, with `map` (rows of shares) for the selected and most probable labels.
 
     Args:
         prediction: of one image.
-        name: what the image is called in the answer.
+        name: the image's name in the answer.
     """
     line = {**prediction.to_json(), "image": name}
     if prediction.maps is not None:

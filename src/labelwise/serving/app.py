@@ -1,9 +1,9 @@
-"""The HTTP interface: predictions, labels, signs of life, counters, and the pages."""
+"""The HTTP interface: predictions, labels, health checks, metrics, and the pages."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +17,8 @@ from fastapi.staticfiles import StaticFiles
 
 from labelwise.data.decode import UnreadableImage
 from labelwise.serving.answers import Answers, as_json
-from labelwise.serving.batcher import Ask, Batcher
-from labelwise.serving.intake import Order, Upload, read_order
+from labelwise.serving.batcher import Batcher, Query
+from labelwise.serving.intake import PredictRequest, Upload, read_request
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 from labelwise.serving.predictor import Predictor
@@ -32,7 +32,7 @@ _IMAGE = {"type": "string", "format": "binary"}
 _STATES = {
     "type": "object",
     "additionalProperties": {"type": "boolean"},
-    "description": "label -> present or absent, for methods that take it",
+    "description": "label -> present or absent, for methods that accept it",
 }
 BODY = {
     "requestBody": {
@@ -61,7 +61,7 @@ BODY = {
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "a body that cannot be read"},
-    401: {"description": "no token where one is asked for"},
+    401: {"description": "no token where one is required"},
     403: {"description": "an address of a host that was not allowed"},
     413: {"description": "too many bytes or files"},
     415: {"description": "another content type"},
@@ -73,12 +73,12 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 class Server:
-    """What the routes share.
+    """The state shared by the routes.
 
     Args:
-        predictor: what answers.
+        predictor: the loaded model.
         limits: bounds.
-        title: name of the model for people.
+        title: display name of the model.
     """
 
     def __init__(self, predictor: Predictor, limits: Limits, title: str) -> None:
@@ -90,14 +90,14 @@ class Server:
 
     @property
     def ready(self) -> bool:
-        """Whether an image would be taken in now."""
+        """Whether an image would be accepted now."""
         return self._started and not self.batcher.full and not self.batcher.stalled
 
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
-        """Warm the engine up, answer, and at the end let no image that was taken in go unanswered."""
-        blank = Ask(torch.zeros(3, *self._size, dtype=torch.uint8), False, {})
-        # The largest batch too: what it holds in memory is held from the start, and not at the first rush.
+        """Warms up the engine, serves, and at the end answers every accepted image."""
+        blank = Query(torch.zeros(3, *self._size, dtype=torch.uint8), False, {})
+        # The largest batch too, so that its memory is allocated at the start.
         for count in (self.limits.batch, 1):
             await asyncio.to_thread(self.answers.answer, [blank] * count)
         self.batcher.start()
@@ -120,20 +120,20 @@ class Server:
             ) from None
 
     async def _predict(self, request: Request, maps: bool) -> list[dict[str, Any]]:
-        order: Order = await read_order(request, self.limits)
-        self.answers.check(maps, order.states)
-        request.state.seen["images"] = len(order.uploads)
-        with self.batcher.admitted(len(order.uploads)):
-            answers = asyncio.gather(*(self._one(u, maps, order) for u in order.uploads))
+        content: PredictRequest = await read_request(request, self.limits)
+        self.answers.check(maps, content.states)
+        request.state.seen["images"] = len(content.uploads)
+        with self.batcher.admitted(len(content.uploads)):
+            answers = asyncio.gather(*(self._one(u, maps, content.states) for u in content.uploads))
             return await _unless_gone(request, answers)
 
-    async def _one(self, upload: Upload, maps: bool, order: Order) -> dict[str, Any]:
+    async def _one(self, upload: Upload, maps: bool, states: Mapping[str, bool]) -> dict[str, Any]:
         error = upload.error
         if error is None:
             try:
-                found = await self.batcher.ask(await upload.data(), maps, order.states)
+                prediction = await self.batcher.submit(await upload.data(), maps, states)
                 self.metrics.images.labels("answered").inc()
-                return as_json(found, upload.name)
+                return as_json(prediction, upload.name)
             except UnreadableImage as unreadable:
                 error = str(unreadable)
         self.metrics.images.labels("unreadable").inc()
@@ -143,10 +143,10 @@ class Server:
 async def _unless_gone(
     request: Request, answers: asyncio.Future[list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """The answers, given up as soon as the client closes its connection: work for nobody would delay the others.
+    """The answers; cancels them when the client closes its connection, since unused work would delay others.
 
     Raises:
-        Refused: 499, which only the log and the counters see.
+        Refused: 499, which appears only in the log and the metrics.
     """
     gone = asyncio.ensure_future(_closed(request))
     try:
@@ -159,11 +159,11 @@ async def _unless_gone(
     finally:
         gone.cancel()
         answers.cancel()
-        answers.add_done_callback(_seen)
+        answers.add_done_callback(_retrieve)
 
 
-def _seen(answers: asyncio.Future[list[dict[str, Any]]]) -> None:
-    """Asyncio logs an error that nobody asked for, and that of what is given up is such."""
+def _retrieve(answers: asyncio.Future[list[dict[str, Any]]]) -> None:
+    """Retrieves the error of abandoned answers, since asyncio logs errors that were never retrieved."""
     if not answers.cancelled():
         answers.exception()
 
@@ -184,10 +184,10 @@ def create_app(
     """The server as an ASGI application.
 
     Args:
-        predictor: a run or an exported folder, loaded.
+        predictor: a loaded run or exported folder.
         limits: bounds; the defaults suit a machine with a few cores.
-        title: name of the model for people.
-        token: asked for as `Authorization: Bearer TOKEN` where given.
+        title: display name of the model.
+        token: required as `Authorization: Bearer TOKEN`; `None` requires none.
         review: a queue of suspicious labels to decide on, at `/review`.
     """
     server = Server(predictor, limits or Limits(), title)
@@ -200,7 +200,7 @@ def create_app(
     )
     app.state.batcher = server.batcher
     app.add_middleware(Watch, limits=server.limits, metrics=server.metrics, token=token)
-    app.add_exception_handler(RequestValidationError, _unfitting)
+    app.add_exception_handler(RequestValidationError, _invalid_parameters)
     _add_api(app, server, review is not None)
     _add_page(app, "/", "index.html")
     _add_page(app, "/docs", "docs.html")
@@ -211,11 +211,11 @@ def create_app(
     return app
 
 
-def _unfitting(_request: Request, error: Exception) -> JSONResponse:
-    """Parameters of another form, told as every other refusal is."""
+def _invalid_parameters(_request: Request, error: Exception) -> JSONResponse:
+    """Invalid parameters in the form of every other refusal."""
     assert isinstance(error, RequestValidationError)
-    found = error.errors()[0]
-    return JSONResponse({"error": f"{'.'.join(map(str, found['loc']))}: {found['msg']}"}, 422)
+    first = error.errors()[0]
+    return JSONResponse({"error": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 422)
 
 
 def _add_api(app: FastAPI, server: Server, reviews: bool) -> None:
@@ -239,8 +239,8 @@ def _add_api(app: FastAPI, server: Server, reviews: bool) -> None:
 
     @app.post("/predict", summary="Labels of images", openapi_extra=BODY, responses=REFUSALS)
     async def predict(request: Request, maps: bool = False) -> JSONResponse:
-        found = await server.predict(request, maps)
-        return JSONResponse({"predictions": found}, 422 if all("error" in p for p in found) else 200)
+        answers = await server.predict(request, maps)
+        return JSONResponse({"predictions": answers}, 422 if all("error" in a for a in answers) else 200)
 
 
 def _add_page(app: FastAPI, path: str, file: str) -> None:

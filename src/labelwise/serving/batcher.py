@@ -1,4 +1,4 @@
-"""Single images from many connections, answered in batches within a bound on waiting."""
+"""Dynamic batching of single images from many connections, with a bound on waiting."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from labelwise.serving.predictor import Prediction
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One image and what is wanted of it.
+class Query:
+    """One image and its options.
 
     Args:
-        image: `[3, H, W]` uint8, as the engine takes it.
-        maps: whether evidence is wanted.
-        states: label -> present or absent, as far as it is known beforehand.
+        image: `[3, H, W]` uint8, the input of the engine.
+        maps: whether to return evidence maps.
+        states: label -> present or absent, for labels known beforehand.
     """
 
     image: Tensor
@@ -36,28 +36,28 @@ class Ask:
 
 @dataclass
 class _Waiting:
-    ask: Ask
+    query: Query
     since: float
     answer: asyncio.Future[Prediction]
 
 
 class Batcher:
-    """Decodes in a pool of threads while one other thread runs the engine on what has gathered.
+    """Decodes in a pool of threads while one other thread runs the engine on the waiting images.
 
-    A batch leaves as soon as the engine is free and it is full, or nothing else is on its way, or its first image
-    has waited for `limits.wait_ms`. A lone image therefore never waits, and a busy server fills its batches.
+    A batch starts when the engine is free and the batch is full, or no other image is being decoded, or its first
+    image has waited for `limits.wait_ms`. A single image therefore never waits, and a busy server fills its batches.
 
     Args:
         decode: bytes of a file -> image; called in the pool.
-        answer: a batch -> as many predictions; called in the engine's thread.
+        answer: a batch -> one prediction per image; called in the engine's thread.
         limits: bounds on the batch and the queue.
-        metrics: where to count.
+        metrics: counters to update.
     """
 
     def __init__(
         self,
         decode: Callable[[bytes], Tensor],
-        answer: Callable[[Sequence[Ask]], list[Prediction]],
+        answer: Callable[[Sequence[Query]], list[Prediction]],
         limits: Limits,
         metrics: ServerMetrics,
     ) -> None:
@@ -72,11 +72,11 @@ class Batcher:
         self.abandoned = False
 
     def start(self) -> None:
-        """Begin to answer; called inside the event loop."""
+        """Starts answering; called inside the event loop."""
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def close(self) -> None:
-        """Answer what was taken in, then stop the threads; an engine that stalls is not waited for: `abandoned`."""
+        """Answers all accepted images, then stops the threads; a stalled engine is abandoned, see `abandoned`."""
         while self._held and not self.stalled:
             await asyncio.sleep(0.01)
         self.abandoned = self.stalled
@@ -87,17 +87,17 @@ class Batcher:
 
     @property
     def full(self) -> bool:
-        """Whether not one image more would be taken in."""
+        """Whether no further image would be accepted."""
         return self._held >= self._limits.waiting
 
     @property
     def stalled(self) -> bool:
-        """Whether the engine has been at one batch for longer than a request may take."""
+        """Whether the engine has been running one batch for longer than a request may take."""
         return self._began is not None and time.perf_counter() - self._began > self._limits.seconds
 
     @contextmanager
     def admitted(self, count: int) -> Iterator[None]:
-        """Room for a number of images, given back at the end.
+        """Reserves places in the queue for a number of images and releases them at the end.
 
         Raises:
             Refused: 429, the queue is full; 503, the engine stalls.
@@ -122,17 +122,17 @@ class Batcher:
         finally:
             self._hold(-count)
 
-    async def ask(self, data: bytes, maps: bool, states: Mapping[str, bool]) -> Prediction:
-        """The answer for one admitted image.
+    async def submit(self, data: bytes, maps: bool, states: Mapping[str, bool]) -> Prediction:
+        """The prediction for one admitted image.
 
         Raises:
-            UnreadableImage: no image, damaged, or too many pixels.
+            UnreadableImage: not an image, damaged, or too many pixels.
         """
         loop = asyncio.get_running_loop()
         self._decoding += 1
         try:
             image = await loop.run_in_executor(self._decoders, self._decode, data)
-            waiting = _Waiting(Ask(image, maps, states), loop.time(), loop.create_future())
+            waiting = _Waiting(Query(image, maps, states), loop.time(), loop.create_future())
             self._waiting.append(waiting)
         finally:
             self._decoding -= 1
@@ -147,8 +147,8 @@ class Batcher:
                 continue
             self._began = started = time.perf_counter()
             try:
-                answers = await loop.run_in_executor(self._engine, self._answer, [w.ask for w in batch])
-            except Exception as error:  # one batch that fails must not end the server
+                answers = await loop.run_in_executor(self._engine, self._answer, [w.query for w in batch])
+            except Exception as error:  # a failing batch must not stop the server
                 for w in batch:
                     _settle(w.answer, error)
                 continue
@@ -156,11 +156,11 @@ class Batcher:
                 self._began = None
             took = time.perf_counter() - started
             self._note(len(batch), took)
-            for w, found in zip(batch, answers, strict=True):
-                _settle(w.answer, found)
+            for w, prediction in zip(batch, answers, strict=True):
+                _settle(w.answer, prediction)
 
     async def _gather(self) -> list[_Waiting]:
-        """Wait for a batch; those who have given up waiting are left out."""
+        """Waits for a batch; cancelled queries are left out."""
         self._came.clear()
         if not self._waiting:
             await self._came.wait()
@@ -186,10 +186,10 @@ class Batcher:
         self._pace += 0.1 * (took / count - self._pace)
 
 
-def _settle(answer: asyncio.Future[Prediction], found: Prediction | Exception) -> None:
+def _settle(answer: asyncio.Future[Prediction], result: Prediction | Exception) -> None:
     if answer.done():
         return
-    if isinstance(found, Exception):
-        answer.set_exception(found)
+    if isinstance(result, Exception):
+        answer.set_exception(result)
     else:
-        answer.set_result(found)
+        answer.set_result(result)

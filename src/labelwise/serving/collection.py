@@ -1,4 +1,4 @@
-"""Many photographs at once: on this machine, or on a cluster by Ray Data; a stopped run goes on where it was."""
+"""Predictions of large collections, on this machine or on a cluster by Ray Data; a stopped call can be resumed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from labelwise.data.decode import UnreadableImage, evenly, first_dark
 from labelwise.data.pixels import BITS
 from labelwise.data.transforms import ImageTransform
-from labelwise.decisions import never_told
+from labelwise.decisions import never_selected_note
 from labelwise.errors import LabelwiseError
 from labelwise.export.hub import fetch
 from labelwise.serving.parts import Answers, Parts
@@ -24,18 +24,18 @@ from labelwise.serving.predictor import Predictor, load
 from labelwise.training.run import folder_of
 
 PART = 4096
-_TELL_APART = ("checksums.json", "config.yaml", "labels.json", "model.safetensors")
+_FINGERPRINT_FILES = ("checksums.json", "config.yaml", "labels.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a collection asks of an engine.
+    """The work of an engine on a collection.
 
     Args:
         model: a run, an exported folder, or a hub id.
         files: every image of the collection.
-        rows: places in `files` of those to answer, a range for each part.
-        batch_size: images at once.
+        rows: indices in `files` of the images to predict, a range for each part.
+        batch_size: images per batch.
         workers: processes.
     """
 
@@ -48,7 +48,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a collection: `images` in all, of them `answered` by this call, and `unreadable` ones."""
+    """Counts of a collection: all `images`, those `answered` by this call, and the `unreadable` ones."""
 
     images: int
     answered: int
@@ -68,27 +68,27 @@ def predict_collection(
     on_part: Callable[[int, int], None] = lambda done, of: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Done:
-    """Answer every image into a folder of parquet files, each written once; parts that are there are kept.
+    """Writes the predictions of every image to a folder of parquet files, each written once; existing parts are kept.
 
     Args:
         model: a run, an exported folder, or a hub id.
-        files: paths of images, which every worker can read.
+        files: paths of images that every worker can read.
         out: a new folder, or the one of a stopped call with the same model, files and `part`.
-        engine: `here`, this process; `ray`, Ray Data, on this machine or on the cluster that RAY_ADDRESS names.
-        workers: here, decoding processes; with Ray, networks, each with a decoding process beside it.
-        batch_size: images that a network gets at once.
-        part: images in a file. A stop loses the parts that were not finished.
-        bits: that 16-bit grey uses, see `decode_image`; `None` for what the model was trained with.
-        on_part: told after each part how many are finished, and of how many.
-        on_note: told beforehand what a person should know, in sentences: labels that are never selected, and files
-            that come out nearly black, by a look at 200 of them.
+        engine: `here`, this process; `ray`, Ray Data, on this machine or on the cluster at RAY_ADDRESS.
+        workers: decoding processes; with Ray, model replicas, each with a decoding process.
+        batch_size: images per batch.
+        part: images per file. Unfinished parts of a stopped call are lost.
+        bits: bits used by 16-bit grey images, see `decode_image`; `None` for those of the training.
+        on_part: called after each part with the number of finished parts and of all parts.
+        on_note: called at the start with each note to the user: labels that are never selected, and files that decode
+            to nearly black, in a sample of 200.
 
     Raises:
         LabelwiseError: a folder of another collection, or an engine that is not installed.
     """
     from labelwise.serving import on_ray
 
-    engines = {"here": here, "ray": on_ray.answers}
+    engines = {"here": local_answers, "ray": on_ray.answers}
     if engine not in engines:
         raise LabelwiseError(f"engine {engine!r}", f"one of {', '.join(engines)}", "correct the name")
     if engine == "ray":
@@ -97,10 +97,10 @@ def predict_collection(
     if bits is not None and bits != predictor.transform.config.bits:
         predictor, known = predictor.with_bits(bits), f"{known} {bits} bits"
     parts = Parts(Path(out), files, predictor.labels.names, known, part)
-    if told := never_told(predictor.never_selected):
-        on_note(told)
-    if predictor.transform.config.bits == BITS and (note := first_dark(files[i] for i in evenly(len(files)))):
-        on_note(note)
+    if never := never_selected_note(predictor.never_selected):
+        on_note(never)
+    if predictor.transform.config.bits == BITS and (dark := first_dark(files[i] for i in evenly(len(files)))):
+        on_note(dark)
     missing = parts.missing()
     work = Work(str(model), files, [parts.rows(i) for i in missing], batch_size, workers)
     finished = parts.count - len(missing)
@@ -111,8 +111,8 @@ def predict_collection(
     return Done(len(files), sum(map(len, work.rows)), parts.unreadable())
 
 
-def here(predictor: Predictor, work: Work) -> Iterator[Answers]:
-    """Answers by this process, decoding in `workers` others."""
+def local_answers(predictor: Predictor, work: Work) -> Iterator[Answers]:
+    """Predictions by this process, decoding in `workers` other processes."""
     loader = torch.utils.data.DataLoader(
         _Decoded(work.files, predictor.transform),
         batch_sampler=batches(work),
@@ -126,7 +126,7 @@ def here(predictor: Predictor, work: Work) -> Iterator[Answers]:
 
 
 def batches(work: Work) -> list[list[int]]:
-    """Places of the images of each batch; none reaches over the end of a part."""
+    """Indices of the images of each batch; no batch crosses the end of a part."""
     size = work.batch_size
     return [list(part[i : i + size]) for part in work.rows for i in range(0, len(part), size)]
 
@@ -134,7 +134,7 @@ def batches(work: Work) -> list[list[int]]:
 def answer(
     predictor: Predictor, rows: np.ndarray, images: Sequence[Tensor | None], errors: list[str]
 ) -> Answers:
-    """The answers to a batch; `None` for an image that could not be read, whose error says why."""
+    """The predictions of a batch; an unreadable image is `None` in `images` and has its reason in `errors`."""
     shape = len(rows), len(predictor.labels)
     scores, chosen = np.full(shape, np.nan, np.float32), np.zeros(shape, bool)
     readable = [i for i, image in enumerate(images) if image is not None]
@@ -146,7 +146,7 @@ def answer(
 
 
 def decoded(transform: ImageTransform, source: str | bytes) -> tuple[Tensor | None, str]:
-    """An image as the network takes it, uint8 `[3, H, W]`, and ""; or `None` and the reason."""
+    """The model's input, uint8 `[3, H, W]`, and ""; or `None` and the reason for an unreadable image."""
     try:
         return transform(transform.decode(source)), ""
     except UnreadableImage as error:
@@ -154,9 +154,9 @@ def decoded(transform: ImageTransform, source: str | bytes) -> tuple[Tensor | No
 
 
 def fingerprint(model: str | Path) -> str:
-    """A text that changes with whatever a model answers by: weights, settings, labels, thresholds."""
+    """A hash of everything that determines a model's predictions: weights, settings, labels, thresholds."""
     folder, digest = folder_of(fetch(model)), hashlib.sha256()
-    for name in _TELL_APART:
+    for name in _FINGERPRINT_FILES:
         file = folder / name
         if file.is_file():
             digest.update(name.encode() + file.read_bytes())
@@ -164,7 +164,7 @@ def fingerprint(model: str | Path) -> str:
 
 
 class _Decoded(torch.utils.data.Dataset):
-    """Images by their place in the list; an array, since workers would copy a list as they read it."""
+    """Images by index; paths are in an array, since workers would copy a list when they read it."""
 
     def __init__(self, files: Sequence[str], transform: ImageTransform) -> None:
         self._files = pa.array([os.fsencode(file) for file in files], pa.large_binary())

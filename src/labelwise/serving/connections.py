@@ -1,4 +1,4 @@
-"""Connections that take a place without using it: closed after a while, or when there are too many."""
+"""Closes idle connections after a timeout, or when there are too many."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from labelwise.serving.limits import Limits
 
 PERIOD = 0.25
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 class Sweep:
-    """Looks at all connections, and closes those that keep the server waiting.
+    """Checks all connections and closes those that keep the server waiting.
 
-    A connection waits while no whole request head has come since it opened or since its last answer: for
-    `limits.head_seconds`. One with a request may take `2 limits.seconds` until its answer is taken. Beyond
-    `limits.connections` those that wait are closed at once, the longest waiting first.
+    A connection is waiting while no complete request head has arrived since it opened or since its last response; it
+    may wait for `limits.head_seconds`. A connection with a request may take `2 limits.seconds` until its response is
+    received. Above `limits.connections`, waiting connections are closed at once, the longest waiting first.
 
     A connection is one of uvicorn's: its `cycle` is the last request, its `transport` closes it.
 
@@ -31,20 +31,20 @@ class Sweep:
         self._since: dict[Any, tuple[object, float]] = {}
 
     def look(self, connections: Collection[Any], now: float) -> int:
-        """Close what is overdue; how many that were."""
+        """Closes overdue connections and returns their number."""
         held = {c: self._since.get(c, (None, now)) for c in connections}
         waiting: list[tuple[float, Any]] = []
         closed = 0
-        for connection, (before, since) in held.items():
-            work = _work(connection)
-            if work is not before:
-                held[connection] = (work, now)
+        for connection, (last_request, since) in held.items():
+            request = _work(connection)
+            if request is not last_request:
+                held[connection] = (request, now)
                 since = now
-            longest = self._limits.head_seconds if work is None else 2 * self._limits.seconds
+            longest = self._limits.head_seconds if request is None else 2 * self._limits.seconds
             if now - since > longest:
                 connection.transport.abort()
                 closed += 1
-            elif work is None:
+            elif request is None:
                 waiting.append((since, connection))
         excess = max(0, len(held) - closed - self._limits.connections)
         for _, connection in sorted(waiting, key=lambda pair: pair[0])[:excess]:
@@ -54,13 +54,13 @@ class Sweep:
         return closed
 
     async def run(self, connections: Collection[Any]) -> None:
-        """Look again and again, until cancelled."""
+        """Checks periodically until cancelled."""
         while True:
             self.look(list(connections), time.monotonic())
             await asyncio.sleep(PERIOD)
 
 
 def _work(connection: Any) -> object:
-    """The request that is under way, `None` between requests."""
+    """The current request, `None` between requests."""
     cycle = connection.cycle
     return None if cycle is None or cycle.response_complete else cycle

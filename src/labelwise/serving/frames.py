@@ -1,4 +1,4 @@
-"""Photographs in data frames: the function that Spark's `mapInPandas` takes."""
+"""Predictions of images in data frames, as a function for Spark's `mapInPandas`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Frames = Iterator["pd.DataFrame"]
 def in_frames(model: str | Path, batch_size: int = 32) -> Callable[[Frames], Frames]:
     """A function over data frames, for `frame.mapInPandas(in_frames(model), SCHEMA)` of Spark, or for pandas alone.
 
-    Frames hold `image`, a path that every worker can read, and optionally `content`, the encoded bytes, which are
-    then read in place of the file, as Spark's `binaryFile` source gives them. What comes out has `image`, `error`,
-    `selected`, and `scores`, probabilities in the order of `labelwise.load(model).labels`. The model is opened once
-    for each worker's share of the frames.
+    Frames hold `image`, a path that every worker can read, and optionally `content`, the encoded bytes as returned by
+    Spark's `binaryFile` source, which are then read instead of the file. The output has `image`, `error`, `selected`,
+    and `scores`, probabilities in the order of `labelwise.load(model).labels`. The model is opened once for each
+    worker's share of the frames.
 
     Args:
         model: a run, an exported folder, or a hub id; every worker opens it itself.
-        batch_size: images at once.
+        batch_size: images per batch.
 
     Raises:
         LabelwiseError: frames without the column `image`.
@@ -48,10 +48,10 @@ def in_frames(model: str | Path, batch_size: int = 32) -> Callable[[Frames], Fra
             source = frame["content"].map(bytes) if "content" in frame else frame["image"]
             for first in range(0, len(frame), batch_size):
                 rows = slice(first, first + batch_size)
-                found = [decoded(predictor.transform, s) for s in source.iloc[rows]]
-                images, errors = [image for image, _ in found], [error for _, error in found]
-                given = answer(predictor, np.arange(len(found)), images, errors)
-                yield _frame(frame["image"].iloc[rows].tolist(), given, predictor.labels.names)
+                inputs = [decoded(predictor.transform, s) for s in source.iloc[rows]]
+                images, errors = [image for image, _ in inputs], [error for _, error in inputs]
+                predictions = answer(predictor, np.arange(len(inputs)), images, errors)
+                yield _frame(frame["image"].iloc[rows].tolist(), predictions, predictor.labels.names)
 
     return answers
 

@@ -1,4 +1,4 @@
-"""Images out of requests: multipart files, base64 in JSON, and addresses of hosts that were allowed."""
+"""Images of requests: multipart files, base64 in JSON, and URLs of allowed hosts."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ FORMS = 'multipart `files`, or JSON {"image_base64": ...} or {"url": ...}'
 
 @dataclass(frozen=True)
 class Upload:
-    """One image of a request, or why there is none.
+    """One image of a request, or the reason for its absence.
 
     Args:
-        name: the file's name, the address, or "".
-        file: the encoded image, or the upload it is still in.
-        error: what is wrong with it.
+        name: the file's name, the URL, or "".
+        file: the encoded image, or the upload that holds it.
+        error: the reason why there is no image.
     """
 
     name: str
@@ -47,29 +47,29 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a request asks.
+class PredictRequest:
+    """The content of a request.
 
     Args:
         uploads: its images.
-        states: label -> present or absent, told for every image of the request.
+        states: label -> present or absent, for every image of the request.
     """
 
     uploads: list[Upload]
     states: Mapping[str, bool] = field(default_factory=dict)
 
 
-async def read_order(request: Request, limits: Limits) -> Order:
-    """The images of a request and what is told of them.
+async def read_request(request: Request, limits: Limits) -> PredictRequest:
+    """The images of a request and their known label states.
 
     Raises:
         Refused: 400 for a body that cannot be read, 403 for an address, 413 for too much, 415 for another type.
     """
-    told = request.headers.get("content-type", "").lower()
-    kind = told.partition(";")[0].strip()
-    charset = _CHARSET.search(told)
+    content_type = request.headers.get("content-type", "").lower()
+    kind = content_type.partition(";")[0].strip()
+    charset = _CHARSET.search(content_type)
     if charset and charset[1] not in _CHARSETS:
-        # Some of Python's codecs take quadratic time, or give what is no text.
+        # Some of Python's codecs take quadratic time, or do not return text.
         raise Refused(415, f"the character set {charset[1]!r}", "UTF-8", "leave charset out")
     try:
         if kind == "multipart/form-data":
@@ -81,7 +81,7 @@ async def read_order(request: Request, limits: Limits) -> Order:
     raise Refused(415, f"content type {kind or '(none)'!r}", FORMS, "set the content type")
 
 
-async def _from_form(request: Request, limits: Limits) -> Order:
+async def _from_form(request: Request, limits: Limits) -> PredictRequest:
     try:
         form = await request.form(max_files=limits.files, max_fields=8)
     except HTTPException as error:
@@ -93,32 +93,32 @@ async def _from_form(request: Request, limits: Limits) -> Order:
     files = [f for f in form.getlist("files") if isinstance(f, UploadFile)]
     if not files:
         raise Refused(400, "a form without `files`", FORMS, "name the field `files`")
-    told = form.get("states")
-    states = _states(_parsed(told.encode())) if isinstance(told, str) and told else {}
-    return Order([_checked(f.filename or "", f, f.size or 0, limits) for f in files], states)
+    text = form.get("states")
+    states = _states(_parsed(text.encode())) if isinstance(text, str) and text else {}
+    return PredictRequest([_checked(f.filename or "", f, f.size or 0, limits) for f in files], states)
 
 
-async def _from_json(body: bytes, limits: Limits) -> Order:
-    given = _parsed(body)
-    if not isinstance(given, dict) or ("image_base64" in given) == ("url" in given):
+async def _from_json(body: bytes, limits: Limits) -> PredictRequest:
+    content = _parsed(body)
+    if not isinstance(content, dict) or ("image_base64" in content) == ("url" in content):
         raise Refused(400, "JSON without an image", FORMS, "give one of image_base64 and url")
-    unknown = sorted(set(given) - {"image_base64", "url", "states", "name"})
+    unknown = sorted(set(content) - {"image_base64", "url", "states", "name"})
     if unknown:
         raise Refused(400, f"the key {unknown[0]!r}", "image_base64 or url, name, states", "correct it")
-    states = _states(given.get("states", {}))
-    if "url" in given:
-        address = str(given["url"])
+    states = _states(content.get("states", {}))
+    if "url" in content:
+        address = str(content["url"])
         _allow(address, limits)
-        return Order([await asyncio.to_thread(_fetched, address, limits)], states)
-    text = given["image_base64"]
+        return PredictRequest([await asyncio.to_thread(_fetched, address, limits)], states)
+    text = content["image_base64"]
     try:
-        # What browsers give starts with `data:image/jpeg;base64,`.
+        # Data URLs from browsers start with `data:image/jpeg;base64,`.
         data = base64.b64decode(str(text).rpartition(",")[2], validate=True)
     except (binascii.Error, ValueError):
         raise Refused(
             400, "image_base64 that is no base64", "an image file in base64", "correct it"
         ) from None
-    return Order([_checked(str(given.get("name", "")), data, len(data), limits)], states)
+    return PredictRequest([_checked(str(content.get("name", "")), data, len(data), limits)], states)
 
 
 def _parsed(text: bytes) -> Any:
@@ -135,7 +135,7 @@ def _states(given: Any) -> dict[str, bool]:
 
 
 def _checked(name: str, file: bytes | UploadFile, size: int, limits: Limits) -> Upload:
-    # The name goes back in the answer: half characters of JSON cannot.
+    # The name is part of the answer, which cannot hold lone surrogates from JSON.
     name = name[:LONGEST_NAME].encode("utf-8", "replace").decode()
     if size > limits.file_bytes:
         return Upload(
@@ -145,7 +145,7 @@ def _checked(name: str, file: bytes | UploadFile, size: int, limits: Limits) -> 
 
 
 def _allow(address: str, limits: Limits) -> None:
-    """An address that was not allowed could be one that only this machine may see."""
+    """Refuses a URL of another host, which could be reachable only from this machine."""
     try:
         parts = urlsplit(address)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What the server takes, and how it says no."""
+"""Limits of the server, and its refusals."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from labelwise.errors import LabelwiseError
 MIB = 1024 * 1024
 
 
-class Refused(LabelwiseError):  # noqa: N818 - the name says it
-    """A request that is turned away with an HTTP status.
+class Refused(LabelwiseError):  # noqa: N818 - reads well in `raise`
+    """A request that is refused with an HTTP status.
 
     Args:
         status: the HTTP status.
-        given: what came.
-        expected: what would have been taken.
+        given: what was received.
+        expected: what would have been accepted.
         todo: what the client can do.
-        retry_after: seconds after which to try again, where trying again helps.
+        retry_after: seconds until a retry, if a retry can succeed.
     """
 
     def __init__(
@@ -36,24 +36,24 @@ class Refused(LabelwiseError):  # noqa: N818 - the name says it
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that keep the server answering, whatever it is sent.
+    """Bounds that keep the server responsive for any input.
 
     Args:
-        file_bytes: largest image file.
-        request_bytes: largest request body.
-        pixels: most pixels of an image, read from its header before anything is decoded.
-        files: most images in a request.
-        waiting: most images taken in and not yet answered; more are refused with 429.
-        batch: most images the engine gets at once.
-        wait_ms: longest that an image waits for others to share its batch, in milliseconds.
-        seconds: longest that a request may take, its upload among it; then 504.
-        connections: most connections held open; beyond them those without a request are closed.
-        head_seconds: longest that a connection may wait without a whole request head.
-        held_bytes: most bytes of bodies held at once, over all requests; more are refused with 429.
-        url_hosts: hosts whose addresses may be fetched; none, unless named.
+        file_bytes: maximum size of an image file.
+        request_bytes: maximum size of a request body.
+        pixels: maximum number of pixels of an image, read from its header before decoding.
+        files: maximum number of images in a request.
+        waiting: maximum number of accepted images without an answer; more are refused with 429.
+        batch: maximum number of images in a batch.
+        wait_ms: maximum time that an image waits for others to share its batch, in milliseconds.
+        seconds: maximum time of a request with its upload; then 504.
+        connections: maximum number of open connections; above it, those without a request are closed.
+        head_seconds: maximum time that a connection may wait without a complete request head.
+        held_bytes: maximum number of bytes of bodies in memory, over all requests; more are refused with 429.
+        url_hosts: hosts whose URLs may be fetched; none by default.
 
     Raises:
-        LabelwiseError: a bound that is not positive, or a queue that could not hold one full request.
+        LabelwiseError: a bound that is not positive, or a queue that cannot hold one full request.
 
     >>> Limits(files=8).batch
     16

@@ -1,4 +1,4 @@
-"""Binding the server to an address, and stopping it without losing an answer."""
+"""Binds the server to an address, and stops it gracefully."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address.
+    """A socket bound to an address.
 
     Raises:
-        LabelwiseError: the address is not this machine's, or the port is taken.
+        LabelwiseError: the address is not this machine's, or the port is in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        found.bind((host, port))
+        listener.bind((host, port))
     except OSError as error:
-        found.close()
+        listener.close()
         raise LabelwiseError(
             f"port {port} of {host} ({error.strerror or error})",
             "a free port of this machine",
             "give another one with --port",
         ) from None
-    return found
+    return listener
 
 
 def listen(app: FastAPI, host: str, port: int, title: str, *, guarded: bool, limits: Limits) -> None:
-    """Serve until told to stop (SIGTERM or Ctrl-C); requests under way are answered first.
+    """Serves until SIGTERM or Ctrl-C; current requests are answered before the server stops.
 
     Args:
-        app: what answers, of `create_app`.
+        app: the application of `create_app`.
         host: address to listen on.
-        port: 0 takes a free one.
-        title: name of the model for people.
-        guarded: whether a token is asked for.
-        limits: bounds on connections, and how long stopping may wait for requests under way.
+        port: port to listen on; 0 chooses a free one.
+        title: display name of the model.
+        guarded: whether a token is required.
+        limits: bounds on connections, and on the time that stopping may wait for current requests.
     """
-    place = bound(host, port)
+    listener = bound(host, port)
     LOG.addHandler(logging.StreamHandler(sys.stderr))
     LOG.setLevel(logging.INFO)
     shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{place.getsockname()[1]}"
+    address = f"http://{shown}:{listener.getsockname()[1]}"
     print(f"serving {title}: page {address}  API {address}/docs", file=sys.stderr, flush=True)
     if host not in LOOPBACK and not guarded:
-        print("anyone who reaches this address is answered; --token asks for a token", file=sys.stderr)
+        print("anyone who reaches this address is answered; --token requires a token", file=sys.stderr)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -68,19 +68,19 @@ def listen(app: FastAPI, host: str, port: int, title: str, *, guarded: bool, lim
         timeout_graceful_shutdown=int(limits.seconds) + 1,
         server_header=False,
     )
-    # uvicorn repeats the signal that stopped it once everything is answered: a stop that was asked for is no failure.
+    # uvicorn raises the signal again after a graceful stop; a requested stop is not a failure.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(uvicorn.Server(config), place, limits))
+        asyncio.run(_serve(uvicorn.Server(config), listener, limits))
     if app.state.batcher.abandoned:
-        # The interpreter would wait for the engine's thread for ever.
+        # The interpreter would wait for the engine's thread forever.
         log_line("stalled")
         os._exit(1)
 
 
-async def _serve(server: uvicorn.Server, place: socket.socket, limits: Limits) -> None:
+async def _serve(server: uvicorn.Server, listener: socket.socket, limits: Limits) -> None:
     sweep = asyncio.create_task(Sweep(limits).run(server.server_state.connections))
     try:
-        await server.serve(sockets=[place])
+        await server.serve(sockets=[listener])
     finally:
         sweep.cancel()

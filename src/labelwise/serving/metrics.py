@@ -1,4 +1,4 @@
-"""What the server counts, as Prometheus reads it."""
+"""The server's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class ServerMetrics:
-    """Counters of one server in a registry of their own, so that two servers in a process stay apart.
+    """Metrics of one server in its own registry, so that two servers in a process are separate.
 
     >>> metrics = ServerMetrics()
     >>> metrics.images.labels("answered").inc(3)
@@ -51,5 +51,5 @@ class ServerMetrics:
         )
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

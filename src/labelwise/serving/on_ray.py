@@ -1,4 +1,4 @@
-"""A collection on Ray Data: decoders and networks in actors of their own, answers in any order."""
+"""A collection on Ray Data: decoders and models in separate actors, predictions in any order."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from labelwise.serving import collection
 from labelwise.serving.parts import Answers
 from labelwise.serving.predictor import Predictor, load
 
-# Ray's workers would otherwise give way to every other process of the machine, and its makers be told of each use.
+# Normal priority for Ray's workers, and no usage statistics.
 _QUIET = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-TASK = 4  # batches that are handed out at once
+TASK = 4  # batches per task
 
 
 def require() -> None:
-    """Raises `LabelwiseError` where Ray is not installed."""
+    """Raises `LabelwiseError` if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise LabelwiseError("--engine ray without ray", "Ray Data", "run: pip install 'labelwise[ray]'")
 
 
 def answers(predictor: Predictor, work: collection.Work) -> Iterator[Answers]:
-    """Answers as the cluster gives them; what a worker that died had taken is given to another."""
+    """Predictions in the cluster's order; Ray repeats the tasks of a worker that died."""
     with _cluster(work.workers) as ray:
         gpu = 1 if ray.cluster_resources().get("GPU") else 0
         pool = ray.data.ActorPoolStrategy
         images = ray.data.from_arrow(_tasks(work)).map_batches(
             Decode,
             fn_constructor_args=(predictor.transform,),
-            compute=pool(min_size=work.workers),  # more where processors are left: a GPU outruns one decoder
+            compute=pool(min_size=work.workers),  # more if CPUs are free: a GPU is faster than one decoder
             batch_size=None,
             num_cpus=1,
         )
-        found = images.map_batches(
+        predictions = images.map_batches(
             Network,
             fn_constructor_args=(work.model,),
             compute=pool(size=work.workers),
@@ -51,13 +51,13 @@ def answers(predictor: Predictor, work: collection.Work) -> Iterator[Answers]:
             num_cpus=1,
             num_gpus=gpu,
         )
-        for batch in found.iter_batches(batch_size=None, batch_format="numpy"):
+        for batch in predictions.iter_batches(batch_size=None, batch_format="numpy"):
             yield Answers(batch["row"], batch["scores"], batch["chosen"], batch["error"].tolist())
 
 
 @contextmanager
 def _cluster(workers: int) -> Iterator[Any]:
-    """Ray: the one that is joined already, else the cluster of RAY_ADDRESS, else one of this machine's own."""
+    """Ray: the connected cluster, else the cluster at RAY_ADDRESS, else a new one on this machine."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     import ray
@@ -65,7 +65,7 @@ def _cluster(workers: int) -> Iterator[Any]:
 
     joined = ray.is_initialized()
     if not joined:
-        # Each worker is a network and a decoder beside it.
+        # Each worker is a model and a decoder.
         own: dict[str, Any] = {"num_cpus": 2 * workers, "include_dashboard": False}
         own = {} if os.environ.get("RAY_ADDRESS") else own
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
@@ -79,7 +79,7 @@ def _cluster(workers: int) -> Iterator[Any]:
 
 
 def _tasks(work: collection.Work) -> list[pa.Table]:
-    """Rows, their batch and path, a table for what is handed out at once."""
+    """Tables of rows with their batch and path, one table per task."""
     tables, batches = [], collection.batches(work)
     for first in range(0, len(batches), TASK):
         rows = [(row, i) for i, batch in enumerate(batches[first : first + TASK]) for row in batch]
@@ -93,7 +93,7 @@ def _tasks(work: collection.Work) -> list[pa.Table]:
 
 
 class Decode:
-    """Paths to images, a batch at a time; one that cannot be read becomes black, with its error."""
+    """Decodes paths to images, one batch at a time; an unreadable image becomes black, with its error."""
 
     def __init__(self, transform: ImageTransform) -> None:
         self._transform = transform
@@ -102,14 +102,14 @@ class Decode:
         black = torch.zeros(3, *self._transform.config.input_size, dtype=torch.uint8)
         for batch in np.unique(task["batch"]):
             of = task["batch"] == batch
-            found = [collection.decoded(self._transform, os.fsdecode(path)) for path in task["path"][of]]
-            images = np.stack([(black if image is None else image).numpy() for image, _ in found])
-            errors = np.array([error for _, error in found], object)
+            inputs = [collection.decoded(self._transform, os.fsdecode(path)) for path in task["path"][of]]
+            images = np.stack([(black if image is None else image).numpy() for image, _ in inputs])
+            errors = np.array([error for _, error in inputs], object)
             yield {"row": task["row"][of], "batch": task["batch"][of], "error": errors, "image": images}
 
 
 class Network:
-    """Images to answers, in the batches that this machine alone would have made of them."""
+    """Computes predictions in the same batches as a single machine."""
 
     def __init__(self, model: str) -> None:
         torch.set_num_threads(1)
@@ -117,16 +117,16 @@ class Network:
         self._predictor = load(model)
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = []
+        predictions = []
         for batch in np.unique(block["batch"]):
             of = block["batch"] == batch
             errors = block["error"][of].tolist()
             images = torch.from_numpy(block["image"][of])
             readable = [None if error else image for image, error in zip(images, errors, strict=True)]
-            found.append(collection.answer(self._predictor, block["row"][of], readable, errors))
+            predictions.append(collection.answer(self._predictor, block["row"][of], readable, errors))
         return {
-            "row": np.concatenate([a.rows for a in found]),
-            "scores": np.concatenate([a.scores for a in found]),
-            "chosen": np.concatenate([a.chosen for a in found]),
-            "error": np.array([error for a in found for error in a.errors], object),
+            "row": np.concatenate([a.rows for a in predictions]),
+            "scores": np.concatenate([a.scores for a in predictions]),
+            "chosen": np.concatenate([a.chosen for a in predictions]),
+            "error": np.array([error for a in predictions for error in a.errors], object),
         }

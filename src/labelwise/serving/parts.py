@@ -1,4 +1,4 @@
-"""A table of predictions in files that are each written once: what a stopped run need not repeat."""
+"""A table of predictions in files that are each written once, so that a stopped call can be resumed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STATE = "collection.json"
 
 @dataclass(frozen=True)
 class Answers:
-    """What was found for some images of a collection.
+    """Predictions of some images of a collection.
 
     Args:
-        rows: places of the images in the list of files.
-        scores: probabilities in label order; NaN where an image could not be read.
+        rows: indices of the images in the list of files.
+        scores: probabilities in label order; NaN for an unreadable image.
         chosen: the labels that the decisions select.
-        errors: why there is no answer, "" where there is one.
+        errors: the reason why an image is unreadable, "" for a readable one.
     """
 
     rows: Int[np.ndarray, " n"]
@@ -37,7 +37,7 @@ class Answers:
     errors: list[str]
 
     def selected(self, names: Sequence[str]) -> list[list[str] | None]:
-        """The chosen labels of each image, highest probability first; `None` where it could not be read."""
+        """The chosen labels of each image, highest probability first; `None` for an unreadable image."""
         order = np.argsort(-self.scores, axis=1, kind="stable")
         return [
             None if error else [names[j] for j in order[i] if self.chosen[i, j]]
@@ -46,19 +46,19 @@ class Answers:
 
 
 class Parts:
-    """The folder of a collection's answers: `part-000000.parquet` and on, `part` images each, in the files' order.
+    """The folder of a collection's predictions: `part-000000.parquet` and on, `part` images each, in the files' order.
 
-    A part appears whole or not at all, and holds each of its images once, however often it was answered.
+    A part is written atomically and holds each of its images once, even if it was predicted several times.
 
     Args:
-        folder: new, or that of a run over the same list with the same model, which is gone on with.
+        folder: new, or that of a call over the same list with the same model, which is resumed.
         files: the images.
         names: labels in column order.
-        model: fingerprint of what answers.
-        part: images in a file.
+        model: fingerprint of the model.
+        part: images per file.
 
     Raises:
-        LabelwiseError: a folder that holds something else.
+        LabelwiseError: a folder with other content.
     """
 
     def __init__(self, folder: Path, files: Sequence[str], names: tuple[str, ...], model: str, part: int):
@@ -72,11 +72,11 @@ class Parts:
 
     @property
     def count(self) -> int:
-        """How many files there will be."""
+        """Number of files of the complete collection."""
         return -(-len(self._files) // self._part)
 
     def rows(self, part: int) -> range:
-        """Places in the list of the images of a part."""
+        """Indices of the images of a part in the list of files."""
         return range(part * self._part, min((part + 1) * self._part, len(self._files)))
 
     def missing(self) -> list[int]:
@@ -84,11 +84,11 @@ class Parts:
         return [i for i in range(self.count) if not self.path(i).is_file()]
 
     def path(self, part: int) -> Path:
-        """Where a part is, or will be."""
+        """Path of a part."""
         return self._folder / f"part-{part:06d}.parquet"
 
     def add(self, answers: Answers) -> list[int]:
-        """Take answers in, in any order; gives the parts that were finished by them."""
+        """Adds predictions, in any order; returns the parts that they complete."""
         done = []
         for part in np.unique(answers.rows // self._part).tolist():
             of = answers.rows // self._part == part
@@ -101,7 +101,7 @@ class Parts:
         return done
 
     def unreadable(self) -> int:
-        """How many images of the finished parts have an error in place of an answer."""
+        """Number of images of the finished parts with an error."""
         finished = [self.path(i) for i in range(self.count) if self.path(i).is_file()]
         columns = (pq.read_table(path, columns=["error"])["error"] for path in finished)
         return sum(len(column) - column.null_count for column in columns)
@@ -114,7 +114,7 @@ class Parts:
 
 
 class _Open:
-    """A part that still waits for answers."""
+    """A part that is not complete."""
 
     def __init__(self, rows: range, labels: int) -> None:
         shape = len(rows), labels
@@ -124,11 +124,11 @@ class _Open:
 
     @property
     def complete(self) -> bool:
-        """Whether every image has an answer."""
+        """Whether every image has a prediction."""
         return bool(self._seen.all())
 
     def fill(self, new: Answers, of: np.ndarray) -> None:
-        """Take in those of some answers that a mask names."""
+        """Adds the predictions selected by a mask."""
         held = self.answers
         places = new.rows[of] - held.rows[0]
         self._seen[places] = True
@@ -161,17 +161,17 @@ def _claim(folder: Path, state: dict[str, object]) -> None:
     before = read_json(file)
     if not isinstance(before, dict):
         raise LabelwiseError(f"{file}, which is no record", "what predict writes", "choose another --out")
-    told = {
+    names = {
         "images": "images",
         "list": "list of images",
         "model": "model",
         "part": "--part",
         "format": "format",
     }
-    other = [told[key] for key in state if before.get(key) != state[key]]
-    if other:
+    differing = [names[key] for key in state if before.get(key) != state[key]]
+    if differing:
         raise LabelwiseError(
-            f"{folder} of another {' and '.join(other)}",
+            f"{folder} of another {' and '.join(differing)}",
             "the list, the model and the --part that it was begun with",
             "give the same, or choose another --out",
         )

@@ -1,4 +1,4 @@
-"""Photographs in, decisions and evidence out."""
+"""Predictions of images: decisions and evidence."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import ARTEFACT, Artefact
 from labelwise.export.engines import Eager, Engine, open_engine
-from labelwise.serving.given import Image, as_images, decoded, name_of, shared
+from labelwise.serving.inputs import Image, as_images, decoded, name_of, shared
 from labelwise.training.run import Run, folder_of
 from labelwise.types import LabelSet
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image.
+    """The prediction for one image.
 
     Args:
         image: the path as given, or "" for bytes and tensors.
         scores: label -> probability, highest first.
-        thresholds: label -> the threshold that decides.
-        error: why there is no answer; `None` where there is one.
-        maps: `[L, h, w]` evidence in label order, where asked for.
+        thresholds: label -> threshold.
+        error: the reason why the image is unreadable; `None` for a readable one.
+        maps: `[L, h, w]` evidence in label order, if requested.
         names: labels in their order.
-        chosen: the labels that the decisions select; `None` for all at or over their thresholds.
-        shown: the part `(x0, y0, x1, y1)` of the photograph that the network saw, and maps cover, in fractions.
-        note: what a person should know of how the image was read; "" for nothing.
+        chosen: the labels that the decisions select; `None` for all at or above their thresholds.
+        shown: the part `(x0, y0, x1, y1)` of the photograph that is the model's input, which maps cover, in fractions.
+        note: a note on how the image was decoded; "" for none.
     """
 
     image: str
@@ -59,7 +59,7 @@ class Prediction:
         """`[h, w]` evidence of a label, non-negative, sum 1.
 
         Raises:
-            LabelwiseError: maps were not asked for, or no such label.
+            LabelwiseError: maps were not requested, or no such label.
         """
         if self.maps is None:
             raise LabelwiseError("a prediction without maps", "predict(..., maps=True)", "predict again")
@@ -70,12 +70,12 @@ class Prediction:
         return self.maps[self.names.index(label)]
 
     def over_photograph(self, label: str) -> np.ndarray:
-        """`map` over the whole photograph, on a grid of about the same step; 0 where the network did not look."""
-        found = self.map(label)
-        (h, w), (x0, y0, x1, y1) = found.shape, self.shown
+        """`map` over the whole photograph, on a grid of about the same step; 0 outside the model's input."""
+        evidence = self.map(label)
+        (h, w), (x0, y0, x1, y1) = evidence.shape, self.shown
         rows, columns = max(h, round(h / (y1 - y0))), max(w, round(w / (x1 - x0)))
         top, left = min(round(y0 * rows), rows - h), min(round(x0 * columns), columns - w)
-        return np.pad(found, ((top, rows - h - top), (left, columns - w - left)))
+        return np.pad(evidence, ((top, rows - h - top), (left, columns - w - left)))
 
     def to_json(self) -> dict[str, Any]:
         """The line that `labelwise predict --json` prints."""
@@ -92,13 +92,13 @@ class Prediction:
 
 
 class Predictor:
-    """Something that computes, with the transform before it and the decisions behind it.
+    """An engine with its transform and decisions.
 
     Args:
-        labels: in column order; or an opened run, which alone stands for all four.
+        labels: in column order; or an opened run instead of all four arguments.
         decisions: from logits to probabilities and selected labels.
-        transform: from a decoded image to what the engine takes.
-        engine: images to logits and maps.
+        transform: from a decoded image to the engine's input.
+        engine: from images to logits and maps.
 
     Raises:
         LabelwiseError: a run without weights, or with damaged ones.
@@ -124,7 +124,7 @@ class Predictor:
 
     @property
     def never_selected(self) -> tuple[str, ...]:
-        """Labels that are never selected, since training had no positive of them."""
+        """Labels without a positive in training, which are never selected."""
         return tuple(self.labels.names[j] for j in self.decisions.never)
 
     def predict(
@@ -135,23 +135,23 @@ class Predictor:
         batch_size: int = 32,
         workers: int = 0,
     ) -> Iterator[Prediction]:
-        """One answer per image, in order; an unreadable image gets an answer with `error`, and the rest go on.
+        """One prediction per image, in order; that of an unreadable image has an `error`.
 
         Args:
             images: one image or several: paths, encoded bytes, PIL images (turned upright by their EXIF orientation),
-                arrays of red, green and blue or of grey, `[H, W, 3]` or `[H, W]`, uint8 or uint16, `[H, W, 4]` with
-                opacity, which is laid over white, and `[3, H, W]` uint8 tensors.
-            maps: also give evidence.
-            batch_size: images at once.
+                arrays of RGB or grey, `[H, W, 3]` or `[H, W]`, uint8 or uint16, RGBA arrays `[H, W, 4]`, which are
+                composited over white, and `[3, H, W]` uint8 tensors.
+            maps: also return evidence.
+            batch_size: images per batch.
             workers: decoding processes.
 
         Raises:
-            LabelwiseError: an object that is no image, pixels of another type or shape, or maps of an export that was
-                made without them; before anything is computed.
+            LabelwiseError: an object that is not an image, pixels of another type or shape, or maps of an export
+                without maps; raised before anything is computed.
         """
-        if maps and not self.engine.gives_maps:
+        if maps and not self.engine.has_maps:
             raise LabelwiseError(
-                "an export without evidence maps", "one that gives them", "export again with --maps"
+                "an export without evidence maps", "an export with maps", "export again with --maps"
             )
         loader = torch.utils.data.DataLoader(
             _Images(shared(as_images(images)), self.transform),
@@ -163,31 +163,31 @@ class Predictor:
         return (answer for part in loader for answer in self._answer(part, maps))
 
     def of_prepared(self, images: Sequence[UInt8[Tensor, "3 h w"]], maps: bool = False) -> list[Prediction]:
-        """Answers to images as `transform` gave them, all at once; they have no names.
+        """Predictions for outputs of `transform`, as one batch; they have no names.
 
         Args:
-            images: what the engine takes.
-            maps: also give evidence.
+            images: inputs of the engine.
+            maps: also return evidence.
         """
         return self._answer([_Decoded("", image) for image in images], maps)
 
     def with_bits(self, bits: int) -> Predictor:
-        """The same model for images whose 16-bit grey uses so many bits, 8 to 16."""
+        """The same model for images whose 16-bit grey uses `bits` bits, 8 to 16."""
         config = self.transform.config.model_copy(update={"bits": bits})
         return Predictor(self.labels, self.decisions, build_transform(config, train=False), self.engine)
 
     def evidence(self, images: Sequence[Image], labels: Sequence[int]) -> list[np.ndarray]:
-        """Evidence of one label, given by its column, over each whole photograph."""
-        found, names = self.predict(images, maps=True), self.labels.names
+        """Evidence of one label per image, given by its column, over the whole photograph."""
+        predictions, names = self.predict(images, maps=True), self.labels.names
         return [
             p.over_photograph(names[j]) if p.maps is not None else np.zeros((1, 1))
-            for p, j in zip(found, labels, strict=True)
+            for p, j in zip(predictions, labels, strict=True)
         ]
 
     def _answer(self, part: list[_Decoded], maps: bool) -> list[Prediction]:
         readable = [d.image for d in part if d.image is not None]
         names, out = self.labels.names, []
-        logits, found = self.engine(stacked(readable), maps) if readable else (np.zeros((0, 0)), None)
+        logits, evidence_maps = self.engine(stacked(readable), maps) if readable else (np.zeros((0, 0)), None)
         p = self.decisions.probabilities(logits) if readable else logits
         chosen = self.decisions.select(p) if readable else p
         row = 0
@@ -197,7 +197,7 @@ class Predictor:
                 continue
             ranked = {names[j]: float(p[row, j]) for j in np.argsort(-p[row], kind="stable")}
             picked = frozenset(names[j] for j in np.flatnonzero(chosen[row]))
-            evidence = None if found is None else found[row]
+            evidence = None if evidence_maps is None else evidence_maps[row]
             out.append(
                 Prediction(d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown, d.note)
             )
@@ -236,10 +236,10 @@ def load(path: str | Path, device: str | None = None) -> Predictor:
 
     Args:
         path: a folder, or a hub id, which is downloaded once.
-        device: where a run computes; `None` takes a GPU where there is one. Graphs compute on the CPU.
+        device: device of a run; `None` uses a GPU if there is one. Graphs run on the CPU.
 
     Raises:
-        LabelwiseError: nothing of the kind, a run without weights, or an artefact that was changed.
+        LabelwiseError: not a model, a run without weights, or an artefact that was changed.
     """
     from labelwise.export.hub import fetch
 

@@ -1,4 +1,4 @@
-"""The audit's list as a queue: what a person decided of each suspicious label, safe at every step."""
+"""The audit's list as a review queue, with a durable journal of the decisions on each suspicious label."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ CHOICES = ("keep", "change", "unknown")
 
 @dataclass(frozen=True)
 class Item:
-    """One suspicious label of one image, as the audit wrote it.
+    """One suspicious label of one image, a row of the audit's CSV.
 
     Args:
-        rank: place in the audit's list.
-        image: path as the data set gives it.
+        rank: rank in the audit's list.
+        image: the image's id in the data set.
         label: the label in question.
         current: "1", "0", or "" for unknown.
-        proposed: what the audit would put in its place.
-        kind: why it is in the list: missing, wrong, duplicate or contradiction.
-        score: how suspicious.
+        proposed: the value proposed by the audit.
+        kind: missing, wrong, duplicate or contradiction.
+        score: how suspicious the label is.
         probability: of the label, by the audit's model.
-        reason: one sentence for people.
+        reason: explanation in one sentence.
     """
 
     rank: str
@@ -47,22 +47,22 @@ class Item:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The cell that the item is of, whatever its rank and kind in a later audit."""
+        """The item's cell, which identifies it across audits."""
         return self.image, self.label
 
 
 class Review:
-    """A queue of items with a journal of decisions beside the audit's file.
+    """A queue of items with a journal of decisions next to the audit's file.
 
-    Each decision is a line that is on the disk before it is confirmed; the last one of an item counts. Opening
-    the queue again, after a crash as well, finds everything that was confirmed.
+    Each decision is a line that is synced to disk before it is confirmed; the last one of an item counts. All
+    confirmed decisions are restored when the queue is opened again, also after a crash.
 
     Args:
         audit: CSV that `labelwise audit` wrote.
-        data: the data set that was audited; needed for photographs that lie under its folder, and for the export.
+        data: the data set that was audited; required for photographs under its folder, and for the export.
 
     Raises:
-        LabelwiseError: another kind of file, a damaged journal, an image that the data set does not hold, or a data set
+        LabelwiseError: another kind of file, a damaged journal, an image that is not in the data set, or a data set
             whose images have no names.
     """
 
@@ -79,19 +79,19 @@ class Review:
         return len(self.items)
 
     def choice(self, i: int) -> str | None:
-        """What was decided of an item, `None` where nothing was."""
+        """The decision on an item, `None` for an undecided one."""
         return self._chosen.get(self.items[i].key)
 
     @property
     def decided(self) -> int:
-        """How many items are decided."""
+        """Number of decided items."""
         return sum(self.choice(i) is not None for i in range(len(self)))
 
     def decide(self, i: int, choice: str | None) -> None:
-        """Write one decision down; `None` takes an earlier one back.
+        """Stores one decision; `None` revokes an earlier one.
 
         Raises:
-            LabelwiseError: no such choice, or a disk that refuses.
+            LabelwiseError: no such choice, or the journal cannot be written.
         """
         if choice is not None and choice not in CHOICES:
             raise LabelwiseError(f"choice {choice!r}", f"one of {', '.join(CHOICES)}", "correct it")
@@ -118,17 +118,17 @@ class Review:
         return self.audit.parent / image
 
     def corrections(self) -> list[tuple[Item, str]]:
-        """Decided items with the value that their cell gets: "1", "0" or "" for unknown."""
+        """Decided items with the new value of their cell: "1", "0" or "" for unknown."""
         values = {
             "keep": lambda item: item.current,
             "change": lambda item: item.proposed,
             "unknown": lambda _: "",
         }
-        found = ((item, self._chosen.get(item.key)) for item in self.items)
-        return [(item, values[choice](item)) for item, choice in found if choice is not None]
+        choices = ((item, self._chosen.get(item.key)) for item in self.items)
+        return [(item, values[choice](item)) for item, choice in choices if choice is not None]
 
     def to_json(self) -> dict[str, Any]:
-        """The queue as the page shows it."""
+        """The queue as JSON data for the page."""
         items = [{**asdict(item), "choice": self.choice(i)} for i, item in enumerate(self.items)]
         return {
             "audit": self.audit.name,
@@ -139,10 +139,10 @@ class Review:
 
     def _check_images(self) -> None:
         if self.data is not None:
-            lost = next((item.image for item in self.items if item.image not in self._rows), None)
-            if lost is not None:
+            missing = next((item.image for item in self.items if item.image not in self._rows), None)
+            if missing is not None:
                 raise LabelwiseError(
-                    f"image {lost!r} of {self.audit}, which the data do not hold",
+                    f"image {missing!r} of {self.audit}, which the data do not hold",
                     "the data that were audited",
                     "correct --data",
                 )
@@ -157,7 +157,7 @@ class Review:
             )
 
     def _inside(self, image: str) -> None:
-        """Without data the table alone says which files are shown to whoever reaches the server."""
+        """Refuses an image outside the audit's folder: without data, the table alone decides which files are served."""
         folder = self.audit.parent.resolve()
         if "\0" in image or not (folder / image).resolve().is_relative_to(folder):
             raise LabelwiseError(
@@ -202,7 +202,7 @@ def _item(file: Path, row: Mapping[str, str]) -> Item:
 
 
 def read_journal(file: Path) -> dict[tuple[str, str], str | None]:
-    """The last choice of each item; a last line that was cut off by a crash was never confirmed, and goes.
+    """The last choice of each item; a last line truncated by a crash was never confirmed and is removed.
 
     Raises:
         LabelwiseError: a damaged line before the last.
@@ -225,10 +225,10 @@ def read_journal(file: Path) -> dict[tuple[str, str], str | None]:
 
 
 def append_line(file: Path, line: str) -> None:
-    """Add a line and see it on the disk.
+    """Appends a line and syncs it to disk.
 
     Raises:
-        LabelwiseError: the disk is full or refuses.
+        LabelwiseError: the disk is full or not writable.
     """
     try:
         with open(file, "ab") as out:

@@ -23,7 +23,7 @@ LONGEST = 1200
 
 
 class Choice(BaseModel):
-    """What a person decided of an item; `null` takes it back."""
+    """The decision on an item; `null` revokes it."""
 
     model_config = ConfigDict(extra="forbid")
     choice: Literal["keep", "change", "unknown"] | None
@@ -35,7 +35,7 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
     Args:
         review: the queue.
         answers: decodes the photographs.
-        batcher: computes where the model sees the label.
+        batcher: computes the evidence maps.
     """
     routes = APIRouter(prefix="/review", tags=["review"])
 
@@ -63,18 +63,18 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
     @routes.get("/items/{i}/map", summary="Where the model sees the item's label")
     async def evidence(i: int) -> dict[str, Any]:
         _within(review, i)
-        if not answers.gives_maps or review.items[i].label not in answers.names:
+        if not answers.has_maps or review.items[i].label not in answers.names:
             return {"map": None}
         file = review.encoded(i)
         try:
             data = file if isinstance(file, bytes) else await asyncio.to_thread(file.read_bytes)
             with batcher.admitted(1):
-                found = await batcher.ask(data, True, {})
+                prediction = await batcher.submit(data, True, {})
         except (UnreadableImage, OSError):
             return {"map": None}
-        return {"map": None if found.maps is None else found.map(review.items[i].label).tolist()}
+        return {"map": None if prediction.maps is None else prediction.map(review.items[i].label).tolist()}
 
-    @routes.post("/export", summary="Write the corrected table beside the audit's file")
+    @routes.post("/export", summary="Write the corrected table next to the audit's file")
     def export() -> dict[str, Any]:
         try:
             return export_table(review)
@@ -90,7 +90,7 @@ def _within(review: Review, i: int) -> None:
 
 
 def _jpeg(source: Path | bytes) -> bytes:
-    """A photograph small enough for a screen, upright whatever its file says."""
+    """A photograph as a JPEG that fits a screen, upright by its EXIF orientation."""
     array = decode_image(source, shrink_to=LONGEST).permute(1, 2, 0).contiguous().numpy()
     image = Image.fromarray(array)
     image.thumbnail((LONGEST, LONGEST))

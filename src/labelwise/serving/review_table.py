@@ -1,4 +1,4 @@
-"""The corrected table that a review leads to, ready to train on, with the provenance of every changed cell."""
+"""The corrected table of a review, ready to train on, with the provenance of every changed cell."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from labelwise.serving.review import Review
 
 
 def export_table(review: Review) -> dict[str, Any]:
-    """Write `NAME.corrected.parquet` and `NAME.corrected.changes.csv` beside the audit's file.
+    """Writes `NAME.corrected.parquet` and `NAME.corrected.changes.csv` next to the audit's file.
 
     Returns:
         The two paths, the number of decided items and of changed cells, and the command that trains on the table.
 
     Raises:
-        LabelwiseError: a review without data, or data that are not those that were audited.
+        LabelwiseError: a review without data, or data that were not audited.
     """
     if review.data is None:
         raise LabelwiseError(
@@ -30,10 +30,10 @@ def export_table(review: Review) -> dict[str, Any]:
     ]
     corrected, changes = apply_corrections(review.data, corrections)
     table = review.audit.with_name(f"{review.audit.stem}.corrected.parquet")
-    told = write_corrected(corrected, changes, table)
+    changes_file = write_corrected(corrected, changes, table)
     return {
         "table": str(table),
-        "changes": str(told),
+        "changes": str(changes_file),
         "decided": len(decided),
         "changed": len(changes),
         "command": f"labelwise train --data {shlex.quote(f'parquet:{table}')} --out runs/corrected",

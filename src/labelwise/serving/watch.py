@@ -1,4 +1,4 @@
-"""Around every request: its id, the token, the size of its body, one log line and the counters."""
+"""Middleware of every request: its id, the token, the size of its body, one log line and the metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from labelwise.serving.metrics import ServerMetrics
 
 LOG = logging.getLogger("labelwise.serving")
 OPEN = ("/healthz", "/readyz", "/", "/review", "/docs", "/openapi.json")
-"""Paths that answer without the token: signs of life, and pages, which hold no data of their own."""
+"""Paths that do not require the token: health checks, and pages, which hold no data of their own."""
 
 
 def log_line(event: str, **fields: Any) -> None:
@@ -28,7 +28,7 @@ def log_line(event: str, **fields: Any) -> None:
 
 
 def refusal(error: Refused) -> JSONResponse:
-    """The answer that turns a request away."""
+    """The response to a refused request."""
     return JSONResponse({"error": str(error)}, error.status, error.headers)
 
 
@@ -36,10 +36,10 @@ class Watch:
     """Middleware of the server.
 
     Args:
-        app: what answers.
-        limits: the largest body.
-        metrics: where to count.
-        token: asked for as `Authorization: Bearer TOKEN` where given.
+        app: the wrapped application.
+        limits: provides the maximum body size.
+        metrics: metrics to update.
+        token: required as `Authorization: Bearer TOKEN`; `None` requires none.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: ServerMetrics, token: str | None) -> None:
@@ -47,7 +47,7 @@ class Watch:
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handles one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -82,7 +82,7 @@ class Watch:
             await answer(scope, receive, send)
 
     def _check(self, path: str, headers: dict[str, str]) -> None:
-        """Refuse what has no token, and what says itself that it is too large."""
+        """Refuses requests without the token, and requests whose declared length is too large."""
         if self._token is not None and path not in OPEN and not path.startswith("/assets/"):
             given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
@@ -96,15 +96,15 @@ class Watch:
     def _counted(self, receive: Receive, seen: dict[str, Any]) -> Receive:
         async def receiving() -> Message:
             message = await receive()
-            came = len(message.get("body", b""))
-            seen["bytes"] += came
-            self._held += came
+            received = len(message.get("body", b""))
+            seen["bytes"] += received
+            self._held += received
             if seen["bytes"] > self._limits.request_bytes:
                 raise self._too_large(seen["bytes"])
             if self._held > self._limits.held_bytes:
                 raise Refused(
                     429,
-                    f"a request beside {self._held:,} bytes of others",
+                    f"a request with {self._held:,} bytes of all requests in memory",
                     f"at most {self._limits.held_bytes:,} at a time",
                     "send it again later",
                     5,
@@ -122,7 +122,7 @@ class Watch:
         )
 
     def _note(self, scope: Scope, seen: dict[str, Any], took: float) -> None:
-        # Routes and not paths are counted, so that no client can fill the registry with names.
+        # Routes are counted, not paths, so that no client can fill the registry with names.
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.requests.labels(route, str(seen["status"])).inc()
         self._metrics.seconds.labels(route).observe(took)

@@ -1,4 +1,4 @@
-"""Predictions written to a file as they come: parquet, CSV, TSV or JSON lines, whole or not at all."""
+"""Writers of predictions to parquet, CSV, TSV or JSON lines, in a stream and atomically."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.serving.predictor import Prediction
 
 SEPARATOR = "|"
-"""What stands between the names of selected labels in a cell of CSV."""
+"""Separator of the names of selected labels in a cell of CSV."""
 
 
 def columns_of(names: tuple[str, ...]) -> pa.Schema:
@@ -43,7 +43,7 @@ def columns_of(names: tuple[str, ...]) -> pa.Schema:
 
 
 class Writer:
-    """A file of predictions that takes its place when it is closed; where an exception ends it, nothing is left.
+    """A file of predictions that is moved to its path when it is closed, and removed after an exception.
 
     Args:
         path: the file.
@@ -57,14 +57,14 @@ class Writer:
         self._part = self._open.enter_context(whole_file(path))
 
     def add(self, prediction: Prediction) -> None:
-        """One more row."""
+        """Adds a row."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Write what is still held."""
+        """Writes the buffered rows."""
 
     def close(self) -> None:
-        """Write the rest and put the file in its place."""
+        """Writes the rest and moves the file to its path."""
         with self._open:
             self.finish()
 
@@ -86,7 +86,7 @@ class TableWriter(Writer):
     Args:
         path: a file in `.parquet`, `.csv` or `.tsv`.
         names: labels in column order.
-        rows: how many are held before they are written.
+        rows: number of rows to buffer before they are written.
     """
 
     def __init__(self, path: Path, names: tuple[str, ...], rows: int = 4096) -> None:
@@ -104,13 +104,13 @@ class TableWriter(Writer):
         self._open.callback(self._sink.close)
 
     def add(self, prediction: Prediction) -> None:
-        """One more row."""
+        """Adds a row."""
         self._held.append(prediction)
         if len(self._held) >= self._rows:
             self.finish()
 
     def finish(self) -> None:
-        """Write the rows that are held."""
+        """Writes the buffered rows."""
         held, self._held = self._held, []
         columns = [
             pa.array([os.fsencode(p.image).decode("utf-8", "replace") for p in held]),
@@ -122,16 +122,16 @@ class TableWriter(Writer):
 
 
 class LinesWriter(Writer):
-    """A JSON object a line, as `labelwise predict --json` prints it."""
+    """One JSON object per line, as printed by `labelwise predict --json`."""
 
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         super().__init__(path, names)
-        # A file name that is no UTF-8 becomes escapes, which are also what JSON writes for it.
+        # A file name that is not valid UTF-8 is escaped, as JSON does too.
         file = open(self._part, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
         self._file = self._open.enter_context(file)
 
     def add(self, prediction: Prediction) -> None:
-        """One more line."""
+        """Adds a line."""
         self._file.write(json.dumps(prediction.to_json(), ensure_ascii=False) + "\n")
 
 
@@ -146,10 +146,10 @@ WRITERS: dict[str, type[TableWriter] | type[LinesWriter]] = {
 
 
 def cell_writer(names: tuple[str, ...]) -> CellWriter:
-    """How the selected labels of an image become one cell of CSV, the same way in the whole file.
+    """The function that formats the selected labels of an image as one cell of CSV, the same for the whole file.
 
-    The names with `|` between them. Where a label's own name holds a `|`, or begins with `[`, every cell is a JSON
-    list in place of this.
+    A cell holds the names separated by `|`. If a label's own name contains a `|`, or begins with `[`, every cell is a
+    JSON list instead.
 
     >>> cell_writer(("dog", "cat"))(["dog", "cat"]), cell_writer(("a|b", "cat"))(["cat"])
     ('dog|cat', '["cat"]')
@@ -162,12 +162,12 @@ def cell_writer(names: tuple[str, ...]) -> CellWriter:
 def is_one_file(out: str) -> bool:
     """Whether a path names a file of predictions, by its suffix; otherwise it is a folder of parts.
 
-    A path without a suffix, one that ends in a slash, and a folder that is there already are folders.
+    A path without a suffix, a path that ends in a slash, and an existing folder are folders.
 
     Raises:
-        LabelwiseError: the suffix of a kind of file that is not written.
+        LabelwiseError: the suffix of an unsupported format.
 
-    >>> is_one_file("found.csv"), is_one_file("found"), is_one_file("found.csv/"), is_one_file("2024.05")
+    >>> is_one_file("out.csv"), is_one_file("out"), is_one_file("out.csv/"), is_one_file("2024.05")
     (True, False, False, False)
     """
     path, suffix = Path(out), Path(out).suffix.lower()

@@ -1,8 +1,8 @@
-// What the pages share: asking the server, building elements, painting maps.
+// Functions shared by the pages: requests to the server, elements, maps.
 
 const KEY = "labelwise-token";
 
-/** Ask the server; its own words where it refuses. */
+/** Sends a request with the token, which the page asks for after a 401. */
 export async function ask(path, options = {}) {
   const token = sessionStorage.getItem(KEY);
   const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
@@ -14,17 +14,17 @@ export async function ask(path, options = {}) {
   return answer;
 }
 
-/** Ask for JSON. */
+/** Requests JSON; a refusal becomes an error with the server's message. */
 export async function askJson(path, options) {
   const answer = await ask(path, options);
-  const found = await answer.json().catch(() => ({ error: `the server answered with status ${answer.status}` }));
-  if (!answer.ok && !found.predictions) {
-    throw Object.assign(new Error(found.error ?? `status ${answer.status}`), {
+  const content = await answer.json().catch(() => ({ error: `the server answered with status ${answer.status}` }));
+  if (!answer.ok && !content.predictions) {
+    throw Object.assign(new Error(content.error ?? `status ${answer.status}`), {
       status: answer.status,
       after: Number(answer.headers.get("Retry-After") ?? 0),
     });
   }
-  return found;
+  return content;
 }
 
 /** Send JSON, get JSON. */
@@ -38,7 +38,7 @@ function askToken() {
   asking ??= new Promise((done) => {
     const field = build("input", { type: "password", id: "token", autocomplete: "off", required: true });
     const form = build("form", { method: "dialog" },
-      build("label", { htmlFor: "token", textContent: "This server asks for a token." }), field,
+      build("label", { htmlFor: "token", textContent: "This server requires a token." }), field,
       build("button", { className: "button main", textContent: "Continue" }));
     const dialog = build("dialog", {}, form);
     dialog.addEventListener("close", () => {

@@ -7,7 +7,7 @@
  * @param {string[]} names in the model's order
  * @param {Map<string, number>} scores
  * @param {Map<string, number>} thresholds
- * @param {{parts: object[], implies: string[][], exactly_one: string[][]}} rules as GET /labels gives them
+ * @param {{parts: object[], implies: string[][], exactly_one: string[][]}} rules as returned by GET /labels
  * @param {number} topK 0 sets no limit
  * @param {Set<string>} never
  * @param {Set<string>} decided what the server selected, which stays where the rules have too many sets to compare here

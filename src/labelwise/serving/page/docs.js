@@ -1,4 +1,4 @@
-// The API in words, from the server's own description of it.
+// The documentation of the API, from the server's own schema.
 import { askJson, at, build } from "/assets/common.js";
 
 const curl = `curl -F files=@photo.jpg ${location.origin}/predict

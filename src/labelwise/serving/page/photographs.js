@@ -2,7 +2,7 @@
 import { askJson, at, build, fit, lay, paint, percent } from "/assets/common.js";
 import { select } from "/assets/decide.js";
 
-const FEWEST = 8; // rows of a card, unless all are asked for
+const FEWEST = 8; // rows of a card, unless all are shown
 const NEXT = 4; // rows below the selected ones
 const SLIDERS = 60; // at once; the field finds the others
 const AT_ONCE = 2; // requests on their way
@@ -25,7 +25,7 @@ if (matchMedia("(max-width: 900px)").matches) at("panel").open = false;
 // Adding photographs -------------------------------------------------------------------------------------------------
 
 async function add(files) {
-  const added = [...files].map((file) => ({ file, url: URL.createObjectURL(file), told: {}, whole: false, pinned: null }));
+  const added = [...files].map((file) => ({ file, url: URL.createObjectURL(file), states: {}, whole: false, pinned: null }));
   if (!added.length) return;
   document.body.classList.remove("empty");
   for (const photograph of added) {
@@ -33,7 +33,7 @@ async function add(files) {
     at("cards").append(photograph.card.element);
   }
   photographs.push(...added);
-  tell();
+  showProgress();
   const parts = inParts(added);
   await Promise.all(Array.from({ length: AT_ONCE }, async () => {
     for (let part = parts.shift(); part; part = parts.shift()) await answer(part);
@@ -42,14 +42,14 @@ async function add(files) {
 
 function inParts(added) {
   const parts = [];
-  let room = 0;
+  let space = 0;
   for (const photograph of added) {
-    if (photograph.file.size > room || parts.at(-1)?.length >= Math.min(4, model.limits.files)) {
+    if (photograph.file.size > space || parts.at(-1)?.length >= Math.min(4, model.limits.files)) {
       parts.push([]);
-      room = model.limits.request_bytes - 65536;
+      space = model.limits.request_bytes - 65536;
     }
     parts.at(-1).push(photograph);
-    room -= photograph.file.size;
+    space -= photograph.file.size;
   }
   return parts;
 }
@@ -57,18 +57,18 @@ function inParts(added) {
 async function answer(part) {
   const form = new FormData();
   for (const photograph of part) form.append("files", photograph.file);
-  if (Object.keys(part[0].told).length) form.append("states", JSON.stringify(part[0].told));
+  if (Object.keys(part[0].states).length) form.append("states", JSON.stringify(part[0].states));
   try {
-    const found = await patiently(() => askJson(`/predict?maps=${model.gives_maps}`, { method: "POST", body: form }));
-    part.forEach((photograph, i) => take(photograph, found.predictions[i]));
+    const content = await retried(() => askJson(`/predict?maps=${model.gives_maps}`, { method: "POST", body: form }));
+    part.forEach((photograph, i) => take(photograph, content.predictions[i]));
   } catch (error) {
     part.forEach((photograph) => take(photograph, { error: error.message }));
   }
-  tell();
+  showProgress();
 }
 
-/** A full server says when to come again. */
-async function patiently(work) {
+/** Repeats a request after the time that a full server returns. */
+async function retried(work) {
   for (let attempt = 0; ; attempt++) {
     try {
       return await work();
@@ -154,7 +154,7 @@ function row(photograph, name) {
     }
     overlay(photograph, photograph.pinned);
   });
-  return build("li", {}, button, ...(model.takes_states ? [told(photograph, name)] : []));
+  return build("li", {}, button, ...(model.takes_states ? [stateButton(photograph, name)] : []));
 }
 
 function overlay(photograph, name) {
@@ -167,19 +167,19 @@ function overlay(photograph, name) {
   canvas.dataset.label = name;
 }
 
-const TOLD = new Map([["", "not told"], ["true", "it is there"], ["false", "it is not"]]);
+const STATES = new Map([["", "unknown"], ["true", "present"], ["false", "absent"]]);
 
-/** What the person knows of a label: nothing, that it is there, that it is not; the model is asked again. */
-function told(photograph, name) {
-  const now = name in photograph.told ? String(photograph.told[name]) : "";
+/** A button for the known state of a label: unknown, present or absent; a change predicts the photograph again. */
+function stateButton(photograph, name) {
+  const now = name in photograph.states ? String(photograph.states[name]) : "";
   const button = build("button", {
-    type: "button", className: "told", "data-told": now, "data-key": `told ${name}`, textContent: TOLD.get(now),
-    "aria-label": `${name}: ${TOLD.get(now)}; change what you tell the model`,
+    type: "button", className: "state", "data-state": now, "data-key": `state ${name}`, textContent: STATES.get(now),
+    "aria-label": `${name}: ${STATES.get(now)}; change the known state`,
   });
   button.addEventListener("click", async () => {
     const next = { "": true, true: false, false: undefined }[now];
-    if (next === undefined) delete photograph.told[name];
-    else photograph.told[name] = next;
+    if (next === undefined) delete photograph.states[name];
+    else photograph.states[name] = next;
     await answer([photograph]);
   });
   return button;
@@ -189,16 +189,16 @@ function told(photograph, name) {
 
 function sliders() {
   const wanted = at("filter").value.trim().toLowerCase();
-  const found = names.filter((name) => name.toLowerCase().includes(wanted));
-  at("sliders").replaceChildren(...found.slice(0, SLIDERS).map(slider));
-  if (found.length > SLIDERS) at("sliders").append(build("p", { className: "soft small", textContent: `and ${found.length - SLIDERS} more; find them by name` }));
+  const matches = names.filter((name) => name.toLowerCase().includes(wanted));
+  at("sliders").replaceChildren(...matches.slice(0, SLIDERS).map(slider));
+  if (matches.length > SLIDERS) at("sliders").append(build("p", { className: "soft small", textContent: `and ${matches.length - SLIDERS} more; find them by name` }));
 }
 
 function slider(name, place) {
   const id = `threshold-${place}`;
   if (never.has(name)) {
-    const told = build("span", { className: "soft small never", textContent: NEVER });
-    return build("div", { className: "slider" }, build("span", { textContent: name, title: name }), told);
+    const note = build("span", { className: "soft small never", textContent: NEVER });
+    return build("div", { className: "slider" }, build("span", { textContent: name, title: name }), note);
   }
   const value = build("output", { htmlFor: id });
   const range = build("input", { type: "range", id, min: 0, max: 1, step: 0.01, value: thresholds.get(name) });
@@ -212,7 +212,7 @@ function slider(name, place) {
     thresholds.set(name, Number(range.value));
     mark();
     photographs.forEach(show);
-    tell();
+    showProgress();
   });
   mark();
   return element;
@@ -223,14 +223,14 @@ at("reset").addEventListener("click", () => {
   for (const [name, value] of own) thresholds.set(name, value);
   sliders();
   photographs.forEach(show);
-  tell();
+  showProgress();
   at("panel").querySelector("input")?.focus();
 });
 sliders();
 
 // Results ------------------------------------------------------------------------------------------------------------
 
-function tell() {
+function showProgress() {
   const done = photographs.filter((photograph) => photograph.scores || photograph.error).length;
   const bad = photographs.filter((photograph) => photograph.error).length;
   const all = photographs.length;

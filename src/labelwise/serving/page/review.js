@@ -1,7 +1,7 @@
 // The review: one suspicious label at a time, decided by key or click, on the server's disk before the next one shows.
 import { ask, askJson, at, build, fit, lay, paint, percent, send } from "/assets/common.js";
 
-const WORDS = { 1: "present", 0: "absent", "": "unknown" };
+const STATES = { 1: "present", 0: "absent", "": "unknown" };
 const KEYS = { k: "keep", c: "change", u: "unknown" };
 
 const [model, queue] = await Promise.all([askJson("/labels"), askJson("/review/items")]);
@@ -21,9 +21,9 @@ if (!queue.exports) {
 }
 
 const CHOICES = [
-  ["keep", "K", (item) => `Keep: ${WORDS[item.current]}`, "the label stands as it is"],
-  ["change", "C", (item) => `Change: ${WORDS[item.proposed]}`, "as the audit proposes"],
-  ["unknown", "U", () => "Unknown", "cannot be told; training leaves it out"],
+  ["keep", "K", (item) => `Keep: ${STATES[item.current]}`, "the label is not changed"],
+  ["change", "C", (item) => `Change: ${STATES[item.proposed]}`, "as the audit proposes"],
+  ["unknown", "U", () => "Unknown", "cannot be decided; training leaves it out"],
 ];
 
 function show() {
@@ -32,22 +32,22 @@ function show() {
   at("question").textContent = `Is “${item.label}” in this photograph?`;
   at("why").textContent = item.reason || `Listed as ${item.kind}.`;
   at("facts").replaceChildren(...facts(item));
-  at("choices").replaceChildren(...CHOICES.map(([choice, key, words, why]) => {
+  at("choices").replaceChildren(...CHOICES.map(([choice, key, text, why]) => {
     const button = build("button", { type: "button", className: "choice", "data-choice": choice, "aria-pressed": String(item.choice === choice), "aria-keyshortcuts": key },
-      build("span", {}, words(item), build("small", { textContent: why })), build("kbd", { textContent: key }));
+      build("span", {}, text(item), build("small", { textContent: why })), build("kbd", { textContent: key }));
     button.addEventListener("click", () => decide(choice));
     return button;
   }));
   at("back").disabled = place === 0;
   at("forward").disabled = place === items.length - 1;
-  tell();
+  showProgress();
   return picture();
 }
 
 function facts(item) {
   const rows = [
-    ["The table says", WORDS[item.current]],
-    ["The audit proposes", WORDS[item.proposed]],
+    ["The table says", STATES[item.current]],
+    ["The audit proposes", STATES[item.proposed]],
     ["Probability", item.probability === "" ? "" : percent(Number(item.probability))],
     ["Kind", item.kind],
     ["Image", item.image],
@@ -55,7 +55,7 @@ function facts(item) {
   return rows.filter(([, text]) => text !== "").flatMap(([head, text]) => [build("dt", { textContent: head }), build("dd", { textContent: text })]);
 }
 
-function tell() {
+function showProgress() {
   const done = items.filter((item) => item.choice !== null).length;
   at("progress").textContent = `Item ${place + 1} of ${items.length}, ${done} decided`;
   at("done").style.width = `${items.length ? (100 * done) / items.length : 0}%`;
@@ -103,7 +103,7 @@ async function overlay() {
   const item = items[here];
   item.map ??= (await askJson(`/review/items/${here}/map`)).map ?? false;
   if (here !== place || !evidence) return;
-  at("problem").textContent = item.map ? "" : "This model gives no map for the label.";
+  at("problem").textContent = item.map ? "" : "This model has no map for the label.";
   if (!item.map) return;
   lay(at("map"), at("image"), model.view);
   paint(at("map"), item.map);
@@ -158,10 +158,10 @@ document.addEventListener("keydown", (event) => {
 at("export").addEventListener("click", async () => {
   at("export").disabled = true;
   try {
-    const found = await askJson("/review/export", { method: "POST" });
+    const result = await askJson("/review/export", { method: "POST" });
     at("exported").replaceChildren(
-      `${found.changed} of ${found.decided} decided cells changed. The table is ${found.table}, its changes are in ${found.changes}. Train on it:`,
-      build("code", { textContent: found.command }));
+      `${result.changed} of ${result.decided} decided cells changed. The table is ${result.table}, its changes are in ${result.changes}. Train on it:`,
+      build("code", { textContent: result.command }));
   } catch (error) {
     at("exported").replaceChildren(build("span", { className: "error", textContent: error.message }));
   }

@@ -1,4 +1,4 @@
-"""Images as programs hold them: one alone or several, of every form, and others refused by name."""
+"""Input images: one or several, in every supported form, and refused objects."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_names_in_an_array_are_names(predictor: Predictor, photo: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (7, "images given as int; expected paths, bytes of image files, PIL images"),
         (None, "images given as NoneType; "),
@@ -111,8 +111,8 @@ def test_names_in_an_array_are_names(predictor: Predictor, photo: Path) -> None:
         (["a.jpg", torch.zeros(4, 5, 3, dtype=torch.uint8)], r"image.permute\(2, 0, 1\)"),
     ],
 )
-def test_other_objects_are_refused_at_once(predictor: Predictor, given: object, told: str) -> None:
-    with pytest.raises(LabelwiseError, match=told):
+def test_other_objects_are_refused_at_once(predictor: Predictor, given: object, message: str) -> None:
+    with pytest.raises(LabelwiseError, match=message):
         predictor.predict(given)  # type: ignore[arg-type]
 
 
@@ -152,16 +152,16 @@ def lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_predict_tells_once_and_takes_the_bits(run_folder: Path, dark: Path, tmp_path: Path) -> None:
-    words = ("predict", run_folder, dark, "--json", "--workers", "0")
-    found = command(*words)
-    assert found.err.count("nearly black") == 1
-    assert "0.png holds 16-bit grey of 4,095 at most" in found.err
-    assert "(predict --bits 12; train --set augment.bits=12). So are 2 more." in found.err
-    assert ["note" in line for line in lines(found.out)] == [True, True, True, False]
-    with_bits = command(*words, "--bits", "12")
+def test_predict_warns_once_and_uses_the_bits(run_folder: Path, dark: Path, tmp_path: Path) -> None:
+    arguments = ("predict", run_folder, dark, "--json", "--workers", "0")
+    outcome = command(*arguments)
+    assert outcome.err.count("nearly black") == 1
+    assert "0.png holds 16-bit grey of 4,095 at most" in outcome.err
+    assert "(predict --bits 12; train --set augment.bits=12). So are 2 more." in outcome.err
+    assert ["note" in line for line in lines(outcome.out)] == [True, True, True, False]
+    with_bits = command(*arguments, "--bits", "12")
     assert (with_bits.code, "black" in with_bits.err) == (0, False)
-    plain, scaled = lines(found.out), lines(with_bits.out)
+    plain, scaled = lines(outcome.out), lines(with_bits.out)
     assert plain[0]["labels"] != scaled[0]["labels"]
     assert plain[3] == scaled[3]
     bright = tmp_path / "bright.png"
@@ -170,15 +170,15 @@ def test_predict_tells_once_and_takes_the_bits(run_folder: Path, dark: Path, tmp
     (expected,) = lines(command("predict", run_folder, bright, "--json", "--workers", "0").out)
     scores = [{label["name"]: label["score"] for label in one["labels"]} for one in (expected, scaled[0])]
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
-    few = command(*words, "--bits", "10")
+    few = command(*arguments, "--bits", "10")
     assert (few.code, "at most 1,023, as 10 bits hold" in lines(few.out)[0]["error"]) == (1, True)
 
 
-def test_a_folder_of_parts_tells_and_remembers_the_bits(run_folder: Path, dark: Path, tmp_path: Path) -> None:
-    words = ("predict", run_folder, dark, "--out", tmp_path / "parts", "--workers", "0")
-    found = command(*words)
-    assert (found.code, found.err.count("nearly black")) == (0, 1)
-    assert "of another model" in command(*words, "--bits", "12").told
+def test_a_folder_of_parts_warns_and_stores_the_bits(run_folder: Path, dark: Path, tmp_path: Path) -> None:
+    arguments = ("predict", run_folder, dark, "--out", tmp_path / "parts", "--workers", "0")
+    outcome = command(*arguments)
+    assert (outcome.code, outcome.err.count("nearly black")) == (0, 1)
+    assert "of another model" in command(*arguments, "--bits", "12").told
 
 
 def test_a_run_keeps_its_bits_in_training_predictions_and_exports(dark: Path, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_run_keeps_its_bits_in_training_predictions_and_exports(dark: Path, tm
     )
     assert "warning: Image" in said.err + said.out
     assert "nearly black" in said.err + said.out
-    run = lw.fit(**_fit_words(settings), out=tmp_path / "run", quiet=True, augment={"bits": 12})
+    run = lw.fit(**_fit_arguments(settings), out=tmp_path / "run", quiet=True, augment={"bits": 12})
     assert Run.open(run.path).config.transform().bits == 12
     predictor = lw.load(run.path)
     (answer,) = predictor.predict(dark / "0.png")
@@ -207,7 +207,7 @@ def test_a_run_keeps_its_bits_in_training_predictions_and_exports(dark: Path, tm
     assert seen.float().mean() > 100
 
 
-def _fit_words(settings: dict) -> dict:
+def _fit_arguments(settings: dict) -> dict:
     make_config(settings)
     data, rest = settings["data"]["source"], {k: v for k, v in settings.items() if k != "data"}
     return {"data": data, **rest}

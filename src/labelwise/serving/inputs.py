@@ -1,4 +1,4 @@
-"""Images as programs hold them: checked before anything is computed, and one alone taken as one."""
+"""Input images in every supported form, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         str | os.PathLike[str] | bytes | bytearray | memoryview | PIL.Image.Image | np.ndarray | Tensor
     )
 else:
-    Image: TypeAlias = Any  # whatever else is given is refused in words, not by its type alone
+    Image: TypeAlias = Any  # other types are refused with a message, not by the type checker alone
 FORMS = (
     "paths, bytes of image files, PIL images, uint8 arrays [H, W, 3] or [H, W], or uint8 tensors [3, H, W]; "
     "one of them or several"
@@ -30,10 +30,10 @@ FORMS = (
 
 
 def as_images(given: Image | Iterable[Image]) -> Sequence[Image]:
-    """A sequence of images, each of a known form; a single one is a sequence of one.
+    """A sequence of images, each of a supported form; a single image becomes a sequence of one.
 
     Raises:
-        LabelwiseError: something else, or pixels of another type or shape.
+        LabelwiseError: an unsupported object, or pixels of another type or shape.
 
     >>> as_images("a.jpg")
     ['a.jpg']
@@ -41,31 +41,31 @@ def as_images(given: Image | Iterable[Image]) -> Sequence[Image]:
     if _is_one(given):
         images: Sequence[Any] = [given]
     elif isinstance(given, Mapping) or hasattr(given, "read") or not isinstance(given, Iterable):
-        raise _other(given, "images")
+        raise _unsupported(given, "images")
     else:
         images = given if isinstance(given, list | tuple) else list(given)
     if all(isinstance(image, str) for image in images):
         return images
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         if isinstance(image, np.ndarray):
             check_array(image)
         elif isinstance(image, Tensor):
             check_tensor(image)
         elif not _is_one(image):
-            raise _other(image, f"image {place}")
+            raise _unsupported(image, f"image {index}")
     return images
 
 
 def decoded(image: Image, transform: ImageTransform, notes: list[str]) -> UInt8[Tensor, "3 H W"]:
-    """The pixels of one of `as_images`, upright.
+    """The upright pixels of an image.
 
     Args:
-        image: checked.
-        transform: says how large files are decoded, and how many bits 16-bit pixels use.
-        notes: takes a sentence where 16-bit pixels come out nearly black.
+        image: one of `as_images`.
+        transform: sets the decoded size of files, and the bits used by 16-bit pixels.
+        notes: receives a sentence if 16-bit pixels decode to nearly black.
 
     Raises:
-        UnreadableImage: missing, damaged, or pixels that do not fit.
+        UnreadableImage: missing, damaged, or pixels of an unsupported form.
     """
     bits = transform.config.bits
     if isinstance(image, Tensor):
@@ -80,7 +80,7 @@ def decoded(image: Image, transform: ImageTransform, notes: list[str]) -> UInt8[
             SyntaxError,
             ValueError,
             EOFError,
-        ) as error:  # a file behind it that is read only now
+        ) as error:  # PIL reads the file only now
             if isinstance(error, LabelwiseError):
                 raise
             raise UnreadableImage(
@@ -97,16 +97,16 @@ def name_of(image: Image) -> str:
 
 
 def _is_one(given: object) -> bool:
-    """Whether something is one image by its form; pixels of four dimensions are several."""
+    """Whether an object is one image; pixels of four dimensions are several."""
     if isinstance(given, np.ndarray):
-        # A list of names, or of images, may be an array too.
+        # An array may also hold names or image objects.
         return given.dtype.kind not in "OUS" and given.ndim < 4
     if isinstance(given, Tensor):
         return given.ndim < 4
     return isinstance(given, str | os.PathLike | bytes | bytearray | memoryview | PIL.Image.Image)
 
 
-def _other(given: object, what: str) -> LabelwiseError:
+def _unsupported(given: object, what: str) -> LabelwiseError:
     if hasattr(given, "read"):
         todo = "give its bytes: file.read()"
     elif isinstance(given, Mapping):
@@ -118,8 +118,8 @@ def _other(given: object, what: str) -> LabelwiseError:
     return LabelwiseError(f"{what} given as {type(given).__name__}", FORMS, todo)
 
 
-class _Paths(Sequence[str]):
-    """Many paths as one array: workers share its memory, which they would copy bit by bit of a list of strings."""
+class _PathArray(Sequence[str]):
+    """Many paths as one array, whose memory workers share; they would gradually copy a list of strings."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = pa.array([os.fsencode(path) for path in paths], pa.large_binary())
@@ -132,5 +132,5 @@ class _Paths(Sequence[str]):
 
 
 def shared(images: Sequence[Image]) -> Sequence[Image]:
-    """The same images, in memory that worker processes share where all are paths."""
-    return _Paths(images) if all(isinstance(image, str) for image in images) else images  # type: ignore[arg-type]
+    """The same images; if all are paths, in memory that worker processes share."""
+    return _PathArray(images) if all(isinstance(image, str) for image in images) else images  # type: ignore[arg-type]
