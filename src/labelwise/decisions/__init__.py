@@ -10,11 +10,12 @@ from labelwise.decisions.thresholds import (
     precision_thresholds,
     recall_thresholds,
 )
-from labelwise.decisions.tuning import Tuning, tune
+from labelwise.decisions.tuning import KeptDecisions, Tuning, tune
 
 __all__ = [
     "Calibration",
     "Decisions",
+    "KeptDecisions",
     "Objective",
     "ThresholdInfo",
     "Tuning",

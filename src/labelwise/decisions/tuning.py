@@ -16,7 +16,29 @@ from labelwise.types import LabelSet
 
 FOLDS = 5
 NEVER = "no positive in train: never selected"
+KEPT = "kept from the run that training started from"
 STORED = ("platt", "temperature", "none")
+
+
+@dataclass(frozen=True)
+class KeptDecisions:
+    """Decisions of some labels that stay as they are while those of the others are fitted.
+
+    Args:
+        columns: `[K]` columns of these labels.
+        decisions: of the `K` labels, in the order of the columns.
+    """
+
+    columns: Sequence[int]
+    decisions: Decisions
+
+    def over(self, fitted: Decisions) -> Decisions:
+        """Fitted decisions with the kept thresholds and calibration in place of theirs."""
+        arrays = {}
+        for name in ("thresholds", "scale", "bias"):
+            arrays[name] = getattr(fitted, name).copy()
+            arrays[name][list(self.columns)] = getattr(self.decisions, name)
+        return replace(fitted, **arrays)
 
 
 @dataclass(frozen=True)
@@ -60,6 +82,7 @@ def tune(
     calibration: str = "platt",
     source: str = "",
     never: Sequence[int] = (),
+    kept: KeptDecisions | None = None,
 ) -> Tuning:
     """Calibrates each label, then fits its threshold; repeats both without each of five folds of the images.
 
@@ -75,6 +98,7 @@ def tune(
         calibration: `platt`, `temperature`, or `none`, which leaves probabilities unchanged.
         source: description of the images.
         never: columns of labels without a positive in training, which are never selected.
+        kept: labels whose thresholds and calibration are not fitted.
 
     Raises:
         LabelwiseError: unknown objective or calibration, soft targets, NaN, or different shapes.
@@ -83,16 +107,16 @@ def tune(
     one_of("calibration", calibration, STORED)
     z = np.asarray(logits, dtype=np.float64)
     text = f"{aim.text} on {source.removesuffix(':') or 'these images'}, {len(z)} images, {calibration} calibration"
-    decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, text, never)
+    decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, text, never, kept)
     p, selected, without = np.zeros(z.shape), np.zeros(z.shape, bool), np.zeros(z.shape, bool)
     fold = np.random.default_rng(0).permutation(len(z)) % FOLDS
     for number in range(min(FOLDS, len(z))):
         rest, held_out = fold != number, fold == number
-        fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, text, never)[0]
+        fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, text, never, kept)[0]
         p[held_out] = fitted.probabilities(z[held_out])
         selected[held_out] = fitted.select(p[held_out])
         without[held_out] = fitted.select(p[held_out], with_rules=False)
-    own[list(never)] = True  # never selected, so no warning is needed
+    own[[*never, *(kept.columns if kept else ())]] = True  # never selected or not fitted: no warning is needed
     shared = tuple(name for name, enough in zip(labels.names, own, strict=True) if not enough)
     return Tuning(decisions, p, selected, without, reasons, shared)
 
@@ -106,6 +130,7 @@ def _fit(
     calibration: str,
     source: str,
     never: Sequence[int],
+    kept: KeptDecisions | None,
 ) -> tuple[Decisions, list[str], np.ndarray]:
     # Thresholds are fitted on calibrated probabilities; without calibration they are mapped back to plain ones.
     fit = calibrate(z, targets, known, kind="platt" if calibration == "none" else calibration)
@@ -127,4 +152,8 @@ def _fit(
         never=tuple(never),
     )
     reasons = [NEVER if j in decisions.never else reason for j, reason in enumerate(info.reasons)]
+    if kept is not None:
+        decisions = kept.over(decisions)
+        for column in kept.columns:
+            reasons[column] = KEPT
     return decisions, reasons, fit.own.copy()
