@@ -36,7 +36,7 @@ def test_a_cut_file_is_refused_in_one_line(tmp_path: Path, share: float) -> None
     with pytest.raises(LabelwiseError) as caught:
         load_state(path)
     assert str(path) in str(caught.value)
-    assert "expected a state that this version wrote; train anew with another --out" in str(caught.value)
+    assert "expected a state that this version wrote; train again with another --out" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

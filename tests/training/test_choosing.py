@@ -80,7 +80,7 @@ def test_data_without_any_negative_stop_before_training(photos: Path, tmp_path: 
     told = train(photos, tmp_path / "run").told
     assert told.startswith(
         "labelwise: 4 val images in which no label has both a known positive and a known negative; expected at least "
-        "one such label, for epochs and thresholds are chosen by it; write 0 where a label is absent"
+        "one such label, since it decides epochs and thresholds; write 0 where a label is absent"
     )
     assert not (tmp_path / "run").exists()
 

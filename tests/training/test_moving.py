@@ -100,13 +100,13 @@ def test_a_skipped_step_moves_nothing(tmp_path: Path, optim: dict[str, Any], how
     mend = _spoil(trainer, how)
     assert _step(trainer, batches) == 0
     _assert_same(everything(trainer), before)
-    assert len(trainer.guard.found()) == 1
+    assert len(trainer.guard.skipped()) == 1
     mend()
     _step(trainer, batches)
     after = everything(trainer)
     assert all((after[name] != before[name]).any() for name in before if name.startswith("ema model"))
     assert (after["model.classifier.bias"] != before["model.classifier.bias"]).any()
-    assert trainer.guard.found() == []
+    assert trainer.guard.skipped() == []
 
 
 @pytest.mark.parametrize("optim", OPTIMISERS, ids=lambda optim: optim["name"])
@@ -168,7 +168,7 @@ def _disagree(folder: str) -> None:
     counted = _step(trainer, batches)
     assert counted == 0
     _assert_same(everything(trainer), before)
-    assert len(trainer.guard.found()) == 1
+    assert len(trainer.guard.skipped()) == 1
     mend()
     assert _step(trainer, batches) > 0
     torch.distributed.destroy_process_group()

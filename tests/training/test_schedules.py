@@ -172,6 +172,6 @@ def test_a_plateau_without_validation_is_refused(tmp_path: Path) -> None:
     ).told
     assert told == (
         "labelwise: optim.schedule = plateau, and no val images to judge an epoch by; expected a val split with a "
-        "known positive and a known negative of a label, for the rate follows its mAP; add one, or set "
+        "known positive and a known negative of a label, since the rate follows its mAP; add one, or set "
         "optim.schedule=cosine"
     )

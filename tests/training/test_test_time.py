@@ -305,7 +305,7 @@ def test_known_states_hold_for_both_views_and_stored_maps_are_refused() -> None:
     with torch.no_grad():
         z = [model(part, states=states).logits for part in (images, images.flip(-1))]
         torch.testing.assert_close(views(images, states=states).logits, (z[0] + z[1]) / 2)
-        with pytest.raises(LabelwiseError, match="stored maps for a run whose test_time takes several views"):
+        with pytest.raises(LabelwiseError, match="stored maps for a run with several views in test_time"):
             views(images, is_map=True)
     assert with_views(model, "none", [(32, 32)]) is model
     assert views.state_dict().keys() == model.state_dict().keys()

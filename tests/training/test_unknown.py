@@ -24,7 +24,7 @@ from labelwise.training.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.plain_yaml import read_yaml
 from labelwise.training.run import WEIGHTS
-from labelwise.training.unknown import method_of, record, shown_rows, strategy, told, unknown_loss
+from labelwise.training.unknown import method_of, record, shown_rows, strategy, unknown_loss, unknown_notes
 
 FROZEN = {"name": "test_convnext", "weights": "none", "freeze": True}
 SMALL = {"method": "baseline-gap", "extractor": {}, "backbone": FROZEN, "loss": {"name": "bce"}}
@@ -107,12 +107,12 @@ def test_what_is_said_before_the_first_step(table: Path) -> None:
     config = config_of(table, {"known": "single-positive"}, unknown={"name": "ignore"})
     rows = shown_rows(training_rows(table), config.data)
     hidden = f"note: {int((~rows.known).sum())} of 480 training cells are unknown: "
-    note, warning = told(config, rows)
+    note, warning = unknown_notes(config, rows)
     assert note == hidden + "left out of the loss (--unknown ignore)"
     assert warning.startswith("warning: no training cell is known to be absent, so nothing keeps scores low")
     negative = config_of(table, unknown={"name": "negative"})
-    assert list(told(negative, rows)) == [hidden + "taken as absent (--unknown negative)"]
-    assert list(told(config, training_rows(table))) == []
+    assert list(unknown_notes(negative, rows)) == [hidden + "taken as absent (--unknown negative)"]
+    assert list(unknown_notes(config, training_rows(table))) == []
 
 
 def test_a_table_with_blanks_trains_without_a_flag_and_says_how_they_are_read(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_auto_leaves_unknown_cells_out_unless_nothing_is_known_to_be_absent(tabl
     positives = rows.with_known(rows.positive)
     assert isinstance(unknown_loss(config, positives, BinaryCrossEntropy()), UnknownLoss)
     assert record(config, positives)["unknown"] == {"name": "negative"}
-    assert [note.endswith("(--unknown negative)") for note in told(config, positives)] == [True]
+    assert [note.endswith("(--unknown negative)") for note in unknown_notes(config, positives)] == [True]
 
 
 @pytest.mark.parametrize(

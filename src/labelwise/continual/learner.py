@@ -146,7 +146,7 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()
         kept, _ = self.guard.step(p.step + 1, {"loss": loss}, [batch.index.numpy()])
-        for skipped in self.guard.found():
+        for skipped in self.guard.skipped():
             p.skipped += 1
             say(f"warning: {skipped}; the step is skipped")
         if kept:
