@@ -58,7 +58,7 @@ def test_seeds_are_told_together(photos: Path, tmp_path: Path) -> None:
         (("--tasks", "2,x"), "--tasks with 'x'; expected whole numbers"),
         (("--tasks", "2,2"), "tasks of 2, 2 labels, 4 in all"),
         (("--strategy", "none"), "continual.strategy = 'none'"),
-        (("--stream", "cocoseq:nowhere", "--tasks", "1,2"), "cocoseq with tasks or a setting of one's own"),
+        (("--stream", "cocoseq:nowhere", "--tasks", "1,2"), "cocoseq with other tasks or another setting"),
     ],
 )
 def test_what_a_person_gets_wrong(photos: Path, tmp_path: Path, words: tuple[str, ...], told: str) -> None:

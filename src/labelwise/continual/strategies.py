@@ -1,4 +1,4 @@
-"""Strategies by name: what each remembers and what it holds on to."""
+"""Strategies by name, with their replay memory and regulariser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Strategy:
-    """A way to learn a stream.
+    """A strategy of continual learning.
 
     Args:
         summary: one line.
