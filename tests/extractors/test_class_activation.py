@@ -40,7 +40,7 @@ def slow(module: ClassActivation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         tokens = [image[:, place // w, place % w] for place in range(h * w)]
         for label in range(module.num_labels):
             m = [(module.score.weight[label] @ token + module.score.bias[label]).item() for token in tokens]
-            if not module.looks:
+            if not module.attends:
                 a = [1 / len(m)] * len(m)
             elif module.softmax:
                 a = [math.exp(v) / sum(map(math.exp, m)) for v in m]
@@ -48,7 +48,7 @@ def slow(module: ClassActivation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
                 a = [1 / (1 + math.exp(-v)) / len(m) for v in m]
             values = [module.value.weight @ token + module.value.bias for token in tokens]
             features.append(sum(weight * v for weight, v in zip(a, values, strict=True)))
-            logits.append(max(m) if module.strongest and module.looks else sum(m) / len(m))
+            logits.append(max(m) if module.strongest and module.attends else sum(m) / len(m))
             maps.append([weight / sum(a) for weight in a])
     shape = len(x), module.num_labels
     found = torch.tensor(maps, dtype=x.dtype).view(*shape, h, w)

@@ -66,14 +66,14 @@ def layer_norm(v: Tensor, norm: nn.LayerNorm) -> Tensor:
 
 
 def slow_attention(
-    attention: Attention, asking: list[Tensor], keys: list[Tensor], values: list[Tensor]
+    attention: Attention, queries: list[Tensor], keys: list[Tensor], values: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What each token gathers, and its weights as a mean over heads."""
     found, weights = [], []
-    width = len(asking[0]) // attention.heads
+    width = len(queries[0]) // attention.heads
     answers = [linear(attention.value, v) for v in values]
     asked_of = [] if attention.key is None else [linear(attention.key, k) for k in keys]
-    for token in asking:
+    for token in queries:
         gathered, seen = [], torch.zeros(len(keys), dtype=token.dtype)
         for head in range(attention.heads):
             part = slice(head * width, (head + 1) * width)
@@ -91,10 +91,10 @@ def slow_attention(
 
 
 def slow_layer(
-    layer: Layer, t: list[Tensor], asking: list[Tensor], keys: list[Tensor], values: list[Tensor]
+    layer: Layer, t: list[Tensor], queries: list[Tensor], keys: list[Tensor], values: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Tokens after a layer, and the weights that each used."""
-    gathered, weights = slow_attention(layer.attention, asking, keys, values)
+    gathered, weights = slow_attention(layer.attention, queries, keys, values)
     inner, _, _, outer = layer.ffn
     found = []
     for token, z in zip(t, gathered, strict=True):

@@ -16,7 +16,7 @@ from labelwise.methods.blending_term import BlendingTerm
 from labelwise.methods.discriminative_term import DiscriminativeTerm
 from labelwise.methods.method import HeadSizes, Method
 from labelwise.methods.pairs import PairHead
-from labelwise.methods.pseudo_term import PseudoTerm, _even, _near
+from labelwise.methods.pseudo_term import PseudoTerm, _balanced, _near
 from labelwise.model import LabelModel
 from labelwise.types import Batch, LabelFeatures
 
@@ -150,7 +150,7 @@ def thresholds() -> Iterator[Pair]:
                 sum(cross(v, float(side)) for v in vs) / len(vs)
                 for side, vs in zip((1, 0), sides, strict=True)
             ]
-    yield _even(z, t.known, present).item(), sum(terms) / len(terms)
+    yield _balanced(z, t.known, present).item(), sum(terms) / len(terms)
 
 
 def memory_contrast() -> Iterator[Pair]:

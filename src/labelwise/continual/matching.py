@@ -46,7 +46,7 @@ class DistributionMatching(Memory):
         self._clear_sets()
 
     def _clear_sets(self) -> None:
-        """For each set of labels in memory: its columns and their number, its slots by falling key, and the least key."""
+        """Reset the sets of labels in memory: their columns and sizes, their slots by falling key, their least keys."""
         places = len(self.rows)
         self.columns: list[list[int]] = [[] for _ in range(places)]
         self.members: list[list[tuple[float, int]]] = [[] for _ in range(places)]
