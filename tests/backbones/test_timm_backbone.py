@@ -230,7 +230,7 @@ def test_as_many_groups_as_there_are_learn_whole() -> None:
     with pytest.raises(LabelwiseError) as error:
         learns(unfrozen_groups=6)
     assert str(error.value) == (
-        "the last 6 groups of 'test_resnet'; expected from 1 to 5, for it has 5 groups of layers; "
+        "the last 6 groups of 'test_resnet'; expected from 1 to 5, since it has 5 groups of layers; "
         "correct backbone.unfrozen_groups"
     )
 
@@ -297,13 +297,13 @@ def test_checkpointing_that_would_be_wrong_is_refused() -> None:
     with pytest.raises(LabelwiseError) as error:
         TimmBackbone("test_resnet", "none", 64, gradient_checkpointing=True)
     assert str(error.value) == (
-        "gradient checkpointing of 'test_resnet', whose batch norms count each batch; expected fixed statistics, for "
-        "what is computed twice would be counted twice; set backbone.statistics=fixed over pretrained "
+        "gradient checkpointing of 'test_resnet' with batch norms on batch statistics; expected fixed statistics, "
+        "since a recomputed batch would count twice; set backbone.statistics=fixed over pretrained "
         "weights, or leave backbone.gradient_checkpointing out"
     )
     with pytest.raises(LabelwiseError) as error:
         TimmBackbone("dla34", "none", 64, fixed_statistics=True, gradient_checkpointing=True)
     assert str(error.value) == (
-        "gradient checkpointing of 'dla34'; expected a network for which timm has it; choose another backbone, or "
-        "leave backbone.gradient_checkpointing out"
+        "gradient checkpointing of 'dla34'; expected a network for which timm implements it; choose another backbone, "
+        "or leave backbone.gradient_checkpointing out"
     )

@@ -180,6 +180,6 @@ def test_groups_that_do_not_fit(groups: int) -> None:
     with pytest.raises(LabelwiseError) as error:
         make(labels=3, groups=groups)
     assert str(error.value) == (
-        f"{groups} groups for 3 labels; expected at most one group a label, or 0 for one query a label; "
+        f"{groups} groups for 3 labels; expected at most one group per label, or 0 for one query per label; "
         "correct extractor.groups"
     )

@@ -167,7 +167,7 @@ def test_a_method_that_scores_places_is_refused() -> None:
     with pytest.raises(LabelwiseError) as error:
         build(name="csra", blending={"weight": 1.0})
     assert str(error.value) == (
-        "blending over a method that scores places, not label features; expected a method with a classifier of "
+        "blending with a method that scores locations, not label features; expected a method with a classifier of "
         "label features, such as dsrb; set blending.weight=0"
     )
 

@@ -184,8 +184,8 @@ def test_maps_of_another_aspect_are_refused() -> None:
     with pytest.raises(LabelwiseError) as error:
         make()(a_step(h=3, w=3))
     assert str(error.value) == (
-        "maps of 3 x 3 places for a group memory of 2 x 3; expected maps of the memory's aspect, for places must mean "
-        "the same in every image; set consistency.rows and consistency.columns to the map's"
+        "maps of 3 x 3 places for a group memory of 2 x 3; expected maps of the memory's aspect ratio, since a "
+        "location must mean the same in every image; set consistency.rows and consistency.columns to the map's"
     )
 
 

@@ -170,7 +170,10 @@ def test_cells_weigh_alike_over_the_batches_of_a_step(tmp_path: Path, options: d
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"mixup": 0.2, "cutmix": 1.0}, "cutmix = 1.0; expected one way to join images, so 0 beside mixup"),
+        (
+            {"mixup": 0.2, "cutmix": 1.0},
+            "cutmix = 1.0; expected one way to combine images, so 0 beside mixup",
+        ),
         ({"mixup_per": "pair"}, "mixup_per = 'pair'; expected batch where mixup is 0"),
         ({"cutmix": -1}, "cutmix = -1; expected input should be greater than or equal to 0"),
     ],

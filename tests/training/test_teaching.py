@@ -324,7 +324,7 @@ def test_two_processes_learn_from_one_store(tmp_path: Path, photos: Path) -> Non
             {"method": "baseline-mlp", "extractor": {}},
             "teacher.features for baseline-mlp with one feature for all",
         ),
-        ({"mixup": 0.2}, "teacher.features = 1 with mixup=0.2; expected images as they are"),
+        ({"mixup": 0.2}, "teacher.features = 1 with mixup=0.2; expected images that are not combined"),
         (
             {"teacher": {"run": "good", "logits": 0, "features": 0}},
             "--teacher good with teacher.logits = 0 and ",

@@ -63,8 +63,8 @@ def test_settings_hide_what_they_say(table: Path) -> None:
         ),
         (
             {"mask_file": "m.npz", "known_proportion": 0.5},
-            "data.mask_file beside known_proportion or known; expected one of them; leave one out; a mask file says "
-            "itself which cells stay known",
+            "data.mask_file beside known_proportion or known; expected one of them; leave one out; a mask file already "
+            "lists the cells that stay known",
         ),
     ],
 )
@@ -93,7 +93,7 @@ def test_contradictions_are_refused(table: Path, known: dict[str, Any], says: st
         ),
         (
             {"unknown": {"name": "em"}, "mixup": 0.2},
-            "--unknown em with mixup=0.2; expected images as they are: ",
+            "--unknown em with mixup=0.2; expected images that are not blended: ",
         ),
     ],
 )
