@@ -135,7 +135,7 @@ def test_missing_images_rename_the_stream(tmp_path: Path) -> None:
     assert [len(task.train) for task in stream.tasks] == [2, 1, 2, 2]
 
 
-def test_lists_of_other_lengths_are_told(tmp_path: Path) -> None:
+def test_lists_of_other_lengths_are_reported(tmp_path: Path) -> None:
     stream = published_stream("cocoseq", cocoseq(tmp_path))
     assert stream.notes[0] == "train lists hold [2, 2, 2, 2] images, the published [8365, 7290, 7814, 11603]."
     assert stream.name == "cocoseq, not the published one"

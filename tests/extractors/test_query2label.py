@@ -93,7 +93,7 @@ def test_uniform_is_the_same_network_with_scores_of_zero(seeded: torch.Generator
 
 
 @torch.no_grad()
-def test_the_first_layer_asks_once_for_the_whole_batch(seeded: torch.Generator) -> None:
+def test_the_first_layer_has_one_query_for_the_whole_batch(seeded: torch.Generator) -> None:
     module = make(layers=2)
     rows = []
     for layer in module.decoder:

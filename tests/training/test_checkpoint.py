@@ -22,8 +22,8 @@ def _written(path: Path) -> Progress:
 
 def test_state_comes_back_exactly(tmp_path: Path) -> None:
     progress = _written(tmp_path / "last.pt")
-    found, parts = load_state(tmp_path / "last.pt")
-    assert found == progress
+    loaded, parts = load_state(tmp_path / "last.pt")
+    assert loaded == progress
     assert torch.equal(parts["method"]["w"], torch.arange(3.0))
     assert parts["scaler"] is None
 

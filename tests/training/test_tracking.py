@@ -39,8 +39,8 @@ def test_tensorboard_holds_the_same_losses(tracked: Path) -> None:
 
     events = EventAccumulator(str(tracked / "tensorboard"))
     events.Reload()
-    found = {e.step: e.value for e in events.Scalars("train/loss")}
-    assert found == pytest.approx(steps(tracked))
+    logged = {e.step: e.value for e in events.Scalars("train/loss")}
+    assert logged == pytest.approx(steps(tracked))
     final = read_json(tracked / "results.json")["splits"]["test"]["metrics"]["mAP"]
     assert events.Scalars("final/test/mAP")[-1].value == pytest.approx(final)
 

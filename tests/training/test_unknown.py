@@ -122,11 +122,11 @@ def test_a_table_with_blanks_trains_without_a_flag_and_says_how_they_are_read(tm
     for line in cut[1:7]:
         line[2] = ""
     file.write_text("\n".join(",".join(line) for line in cut))
-    found = tiny_runs.command(
+    outcome = tiny_runs.command(
         "train", "--data", f"csv:{file}", "--out", tmp_path / "run", *tiny_runs.TINY, "--no-report"
     )
-    assert found.code == 0, found.err
-    assert "note: 6 of 36 training cells are unknown: left out of the loss (--unknown ignore)" in found.err
+    assert outcome.code == 0, outcome.err
+    assert "note: 6 of 36 training cells are unknown: left out of the loss (--unknown ignore)" in outcome.err
 
 
 def test_the_commands_options_reach_the_run_and_its_mask_can_be_used_again(
@@ -134,11 +134,11 @@ def test_the_commands_options_reach_the_run_and_its_mask_can_be_used_again(
 ) -> None:
     first, again = tmp_path / "first", tmp_path / "again"
     words = ["train", "--data", f"parquet:{table}", *tiny_runs.TINY, "--no-report", "--unknown", "ll-cp"]
-    found = tiny_runs.command(*words, "--out", first, "--single-positive")
-    assert found.code == 0, found.err
-    assert "(--unknown ll-cp)" in found.err
-    found = tiny_runs.command(*words, "--out", again, "--set", f"data.mask_file={first}/known.npz")
-    assert found.code == 0, found.err
+    outcome = tiny_runs.command(*words, "--out", first, "--single-positive")
+    assert outcome.code == 0, outcome.err
+    assert "(--unknown ll-cp)" in outcome.err
+    outcome = tiny_runs.command(*words, "--out", again, "--set", f"data.mask_file={first}/known.npz")
+    assert outcome.code == 0, outcome.err
     assert (again / WEIGHTS).read_bytes() == (first / WEIGHTS).read_bytes()
     bad = tiny_runs.command(*words, "--out", tmp_path / "bad", "--set", f"data.mask_file={first}/labels.json")
     assert "expected an npz with known [images, labels], ids [images] and labels [labels]" in bad.told
@@ -150,9 +150,9 @@ def test_scores_from_outside_pull_unknown_cells(tmp_path: Path, table: Path) -> 
     scores[0, 0] = np.nan
     save_cells(tmp_path / "scores.npz", "scores", scores, rows)
     option = {"name": "external", "file": str(tmp_path / "scores.npz")}
-    found = unknown_loss(config_of(table, unknown=option), rows, BinaryCrossEntropy())
-    assert isinstance(found, UnknownLoss)
-    torch.testing.assert_close(found.strategy.scores, torch.from_numpy(scores).float(), equal_nan=True)
+    loss = unknown_loss(config_of(table, unknown=option), rows, BinaryCrossEntropy())
+    assert isinstance(loss, UnknownLoss)
+    torch.testing.assert_close(loss.strategy.scores, torch.from_numpy(scores).float(), equal_nan=True)
     config = config_of(table, {"known_proportion": 0.2}, unknown=option, epochs=1)
     train(config, tmp_path / "run", quiet=True)
     told_of = json.loads((tmp_path / "run" / "results.json").read_text())["training"]
@@ -218,8 +218,8 @@ def test_the_recipe_holds_every_strategy_under_both_protocols(table: Path) -> No
         kind = row.rpartition("-")[2]
         expected = ("single-positive", 1.0) if kind == "single" else ("cells", 0.1)
         assert (config.data.known, config.data.known_proportion) == expected
-        found = unknown_loss(config, shown_rows(rows, config.data), BinaryCrossEntropy())
-        assert (found is None) == (config.unknown["name"] == "ignore")
+        loss = unknown_loss(config, shown_rows(rows, config.data), BinaryCrossEntropy())
+        assert (loss is None) == (config.unknown["name"] == "ignore")
         met[kind].add(config.unknown["name"])
     assert met["tenth"] == met["single"] == {"ignore", *STRATEGIES} - {"external"}
 
