@@ -154,7 +154,7 @@ def some_targets(rows: int = 4000, labels: int = 5) -> Targets:
 
 
 @pytest.mark.parametrize("most", [0.0, 0.4, 0.75, 1.0])
-def test_told_and_judged_are_parts_of_what_is_known(most: float, seeded: torch.Generator) -> None:
+def test_inputs_and_targets_are_parts_of_the_known_cells(most: float, seeded: torch.Generator) -> None:
     targets = some_targets()
     shown, judged = LabelMasking(most)(targets)
     assert torch.equal(shown.known | judged.known, targets.known)
@@ -164,7 +164,7 @@ def test_told_and_judged_are_parts_of_what_is_known(most: float, seeded: torch.G
     assert torch.equal(LabelMasking(most, hidden_only=False)(targets)[1].known, targets.known)
 
 
-def test_images_are_told_different_shares(seeded: torch.Generator) -> None:
+def test_images_have_different_shares_of_inputs(seeded: torch.Generator) -> None:
     targets = Targets(torch.ones(2000, 400), torch.ones(2000, 400, dtype=torch.bool))
     shares = LabelMasking(0.75)(targets)[0].known.float().mean(1)
     assert shares.max().item() == pytest.approx(0.75, abs=0.07)
@@ -213,7 +213,7 @@ def test_nothing_known_in_training_is_zero() -> None:
     assert not any(p.grad.any() for p in method.parameters() if p.requires_grad)
 
 
-def test_a_told_label_is_judged_with_loss_on_all_alone() -> None:
+def test_an_input_label_has_a_loss_only_with_loss_on_all() -> None:
     for loss_on in ("hidden", "all"):
         method, batch = a_method(told=1.0, loss_on=loss_on)
         assert method.show.training

@@ -16,7 +16,7 @@ from labelwise.data.readers import read
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation import evaluate
 from labelwise.export.graph import exported_graph, write_graph
-from labelwise.training import frozen_engine as room
+from labelwise.training import frozen_engine
 from labelwise.training.config import Config, make_config
 from labelwise.training.files import read_json
 from labelwise.training.fit import train
@@ -44,7 +44,7 @@ def backbone(name: str = "test_convnext", freeze: bool = True) -> TimmBackbone:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network is taken whatever it gains."""
-    monkeypatch.setattr(room, "QUICKER", float("inf"))
+    monkeypatch.setattr(frozen_engine, "QUICKER", float("inf"))
 
 
 @pytest.fixture
@@ -105,8 +105,8 @@ def test_a_copy_of_the_model_computes_by_the_same_graph() -> None:
 
 def test_the_second_run_converts_and_times_nothing(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen(backbone(), config())
-    monkeypatch.setattr(room, "_convert", lambda *_: pytest.fail("converted again"))
-    monkeypatch.setattr(room, "_seconds", lambda *_: pytest.fail("timed again"))
+    monkeypatch.setattr(frozen_engine, "_convert", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(frozen_engine, "_seconds", lambda *_: pytest.fail("timed again"))
     again = backbone()
     assert chosen(again, config()) == []
     assert engine_name(again).startswith("OpenVINO ")
@@ -140,7 +140,7 @@ def test_a_damaged_verdict_or_graph_is_made_again(own: Path, content: str | None
 def test_an_engine_that_differs_or_is_slow_is_not_taken(
     own: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float, word: str
 ) -> None:
-    monkeypatch.setattr(room, name, value)
+    monkeypatch.setattr(frozen_engine, name, value)
     net = backbone()
     (said,) = chosen(net, config())
     assert said.startswith("note: PyTorch computes the maps, not OpenVINO: ")
@@ -156,7 +156,7 @@ def test_a_network_that_cannot_be_converted_stays_with_pytorch(
     def fails(*_: object) -> None:
         raise RuntimeError("no such operation\nand a page of other words")
 
-    monkeypatch.setattr(room, "_convert", fails)
+    monkeypatch.setattr(frozen_engine, "_convert", fails)
     net = backbone()
     assert chosen(net, config()) == [
         "note: PyTorch computes the maps, not OpenVINO: RuntimeError: no such operation"
@@ -169,7 +169,7 @@ def test_a_full_disk_is_no_verdict(own: Path, monkeypatch: pytest.MonkeyPatch) -
         raise LabelwiseError("a full disk", "free space", "free some")
 
     with monkeypatch.context() as patch:
-        patch.setattr(room, "_convert", full)
+        patch.setattr(frozen_engine, "_convert", full)
         assert chosen(backbone(), config()) == ["note: PyTorch computes the maps, not OpenVINO: a full disk"]
     net = backbone()
     chosen(net, config())
@@ -187,8 +187,8 @@ def test_auto_takes_pytorch_for_few_images_and_for_backbones_that_learn(own: Pat
 
 
 def test_without_openvino(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "find_spec", lambda name: None)
-    room.openvino_core.cache_clear()
+    monkeypatch.setattr(frozen_engine, "find_spec", lambda name: None)
+    frozen_engine.openvino_core.cache_clear()
     net = backbone()
     (said,) = chosen(net, config("auto"))
     assert "pip install 'labelwise[openvino]'" in said

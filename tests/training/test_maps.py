@@ -17,7 +17,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
 from labelwise.data.readers import read
 from labelwise.data.transforms import build_transform
-from labelwise.training import maps as room
+from labelwise.training import maps as maps_module
 from labelwise.training.config import Config, make_config
 from labelwise.training.maps import MapSource, cache_folder, stored_maps
 from labelwise.training.processes import make_accelerator
@@ -65,7 +65,7 @@ def test_the_second_time_nothing_is_computed(
     photos: Dataset, backbone: TimmBackbone, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _, _ = _stored(photos, backbone, config)
-    monkeypatch.setattr(room, "_compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(maps_module, "_compute", lambda *_: pytest.fail("computed again"))
     again, _, said = _stored(photos, backbone, config)
     assert said == []
     assert np.array_equal(first, again)
@@ -162,7 +162,7 @@ def _joined(photos: str, weights: str, out: str) -> None:
     np.savez(Path(out) / f"{rank}.npz", maps=maps, bad=np.array(bad, dtype=object), seen=seen, said=said)
     if rank == 1:  # photographs and a store on a disk of its own
         os.environ["LABELWISE_CACHE"] = f"{out}/another"
-        room._key = lambda *_: "of another disk"  # type: ignore[assignment]
+        maps_module._key = lambda *_: "of another disk"  # type: ignore[assignment]
     other = config.model_copy(update={"image_size": 32})
     stored_maps(rows, backbone, other, CPU, 0, said.append, joined=True)
 

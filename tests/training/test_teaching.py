@@ -20,7 +20,7 @@ from labelwise.continual.run import learn_stream
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.methods.teacher_term import TeacherTerm
 from labelwise.taught import Taught
-from labelwise.training import maps as room
+from labelwise.training import maps as maps_module
 from labelwise.training.checkpoint import STATE, load_state
 from labelwise.training.config import make_config
 from labelwise.training.fit import train
@@ -392,7 +392,7 @@ def test_answers_that_are_not_numbers(tmp_path: Path, photos: Path) -> None:
     run.save_weights(model)
     with pytest.raises(LabelwiseError, match="with answers that are not finite; "):
         opened(folder).answers(lw.read(f"csv:{photos}").split("train"), CPU, 0, lambda line: None)
-    assert not list((room.cache_folder() / "teachers").glob("*.npy"))
+    assert not list((maps_module.cache_folder() / "teachers").glob("*.npy"))
 
 
 def test_answers_are_looked_up_from_a_mapped_file(tmp_path: Path, photos: Path) -> None:
