@@ -122,4 +122,4 @@ def test_a_run_that_cannot_grow_is_refused(photos: Path, tmp_path: Path) -> None
         "train", "--init-from", tmp_path / "graph", "--data", f"csv:{photos}", "--out", tmp_path / "y",
         "--set", "workers=0",
     ).told  # fmt: skip
-    assert "method 'c-tran', whose old labels change" in told
+    assert "method 'c-tran' with old labels that change" in told

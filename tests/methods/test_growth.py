@@ -63,7 +63,7 @@ def test_a_method_grows_exactly_or_is_refused_by_name() -> None:
     assert not set(refused) & set(EXACT)
     assert {"c-tran", "ssgrl"} <= set(refused)
     named = [
-        f"method {name!r}" in text or "parts differ" in text
+        f"method {name!r}" in text or "other parts" in text
         for name, text in zip(refused, messages, strict=True)
     ]
     assert all(named)
@@ -93,7 +93,7 @@ def test_new_labels_start_at_their_rate() -> None:
 def test_other_options_are_refused() -> None:
     torch.manual_seed(0)
     wide = create_method("dlfl", ALL, Maps(), extractor={"steps": 2})
-    with pytest.raises(LabelwiseError, match="a run whose parts differ from those of these settings"):
+    with pytest.raises(LabelwiseError, match="a run with other parts than these settings"):
         grow(built("dlfl", OLD, 0).model, wide, "dlfl")
 
 

@@ -99,7 +99,7 @@ class DurandWeighting(Strategy):
     Source: Durand et al., "Learning a Deep ConvNet for Multi-label Classification with Partial Labels" (2019).
     """
 
-    says: ClassVar[str] = "left out of the loss; images with few known labels weigh more"
+    says: ClassVar[str] = "left out of the loss; images with few known labels have more weight"
 
     def __init__(self, facts: Facts, at_tenth: float = 5.0, gamma: float = 1.0) -> None:
         super().__init__()

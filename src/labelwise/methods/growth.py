@@ -36,7 +36,7 @@ def grow(old: LabelModel, new: Method, name: str, priors: LabelPriors | None = N
     before, state = old.state_dict(), new.model.state_dict()
     if set(before) != set(state) or not all(_fits(before[k], state[k]) for k in before):
         raise LabelwiseError(
-            "a run whose parts differ from those of these settings",
+            "a run with other parts than these settings",
             "the same method, backbone and options",
             "leave them out: --init-from takes them from the run",
         )
@@ -49,7 +49,7 @@ def grow(old: LabelModel, new: Method, name: str, priors: LabelPriors | None = N
     apart = _difference(old, new.model)
     if not apart <= TOLERANCE:
         raise LabelwiseError(
-            f"method {name!r}, whose old labels change by {apart:.2g} where labels are added",
+            f"method {name!r} with old labels that change by {apart:.2g} when labels are added",
             "a method with independent labels, such as dlfl or baseline-mlp",
             "choose another method, or train from the start without --init-from",
         )

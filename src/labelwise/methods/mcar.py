@@ -18,7 +18,7 @@ CARD = Card(
     "(2021)",
     standing="published: the two streams with one classifier, regions from rows and columns of class activation, "
     "their number and threshold, the maximum over regions. No published table is claimed as reproduced.",
-    differences="the published method crops the photograph and runs the network again on each crop, which enlarges "
+    differences="the published method crops the image and runs the network again on each crop, which enlarges "
     "small objects; this one cuts the regions from the backbone's map, so the network runs once. Its rule for a "
     "region differs, see docs/methods/mcar.md. Logits in place of probabilities, pooled features scaled to one "
     "size, and the loss is ASL",

@@ -89,7 +89,7 @@ def grow_from(init_from: str | Path, config: Config, built: Method, priors: Labe
         ]
         raise LabelwiseError(
             f"--init-from with other label vectors ({sources[0]} after {sources[1]})",
-            "those of the run, for its labels share one map of them",
-            "name the vectors.source that the run learned with",
+            "those of the run, since its labels share one map of them",
+            "set the vectors.source of the run",
         )
     grow(run.model(), built, run.config.method, priors)

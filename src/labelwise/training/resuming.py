@@ -158,7 +158,7 @@ def readable_failures(stop: StopRequest) -> Iterator[None]:
         if not of_worker and not any(name in str(error).lower() for name in _OF_PROCESSES):
             raise
         if stop.by:
-            raise stop.stopped("; the last saved state stands") from None
+            raise stop.stopped("; the last saved state is intact") from None
         what = "a decoding worker" if of_worker else "another process"
         raise LabelwiseError(
             f"{what} that died ({text[:120]})",

@@ -143,7 +143,7 @@ class OptimSettings(Section):
             return self
         raise LabelwiseError(
             f"optim.milestones = {self.milestones} with optim.schedule = {self.schedule}",
-            "rising numbers of epochs from 1 on, with optim.schedule = step alone",
+            "increasing numbers of epochs from 1 on, only with optim.schedule = step",
             "write for example --set optim.schedule=step --set optim.milestones=[10,20]",
         )
 

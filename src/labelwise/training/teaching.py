@@ -241,9 +241,8 @@ class Answers:
         """The batch with the teacher's outputs."""
         rows = batch.index.numpy()
         outputs = torch.from_numpy(self.stored[rows][:, self.order].astype(np.float32))
-        left_out = self.unread | {
-            row for row, _ in batch.unreadable
-        }  # a filling has the number of an unreadable row
+        # A filler row has the number of an unreadable row.
+        left_out = self.unread | {row for row, _ in batch.unreadable}
         seen = torch.tensor([row not in left_out for row in rows.tolist()])
         logits, features = outputs[:, :, 0], outputs[:, :, 1:] if outputs.shape[2] > 1 else None
         weights = presence(batch.targets, logits) * seen[:, None]
