@@ -21,9 +21,8 @@ def keep_freed_memory() -> bool:
 def share_freed_memory() -> bool:
     """Make all threads allocate from two glibc arenas, so that they share freed blocks.
 
-    A server's threads decode and compute in turn; with one arena per thread, the freed blocks of all of them stay
-    resident (measured: results/LOG.md). Call before the threads start. Returns whether the allocator accepts the
-    setting.
+    A server's threads decode and compute in turn; with one arena each, all of their freed blocks stay resident
+    (measured: results/LOG.md). Call before the threads start. Returns whether the allocator accepts the setting.
     """
     return _set((_ARENA_MAX, 2))
 

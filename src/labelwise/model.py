@@ -65,9 +65,8 @@ class LabelModel(nn.Module):
             own = at_least_float32(extracted.logits)
             logits = own if logits is None else (1 - self.own_share) * logits + self.own_share * own
         assert logits is not None, "an extractor without logits of its own needs a classifier"
-        maps = extracted.maps
-        if want_maps and maps is None:
-            maps = self.class_activation(feature_map)
+        needs_maps = want_maps and extracted.maps is None
+        maps = self.class_activation(feature_map) if needs_maps else extracted.maps
         branches = {f"step_{s}": self._logits(f) for s, f in enumerate(extracted.earlier, 1)}
         branches.update(extracted.branches)
         return Output(logits, features, maps, extracted.features, branches, extracted.mass)

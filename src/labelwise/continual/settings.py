@@ -27,8 +27,7 @@ class ContinualSettings(BaseModel):
     memory: int = Field(2000, ge=1, description="images kept for replay")
     power: float = Field(
         0.0,
-        description="prs, ocdm: a label's share of the memory is proportional to its frequency to this power; 0 is "
-        "equal",
+        description="prs, ocdm: a label's share of the memory grows as its frequency to this power; 0 is equal",
     )
     batch: int = Field(10, ge=1, description="new images per step")
     replay: int = Field(10, ge=0, description="replayed images per step")

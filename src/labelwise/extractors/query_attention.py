@@ -138,15 +138,12 @@ class QueryAttention(LabelQueries):
             return None
         k, v = self.key[s % len(self.key)](x), self.value[s % len(self.value)](x)
         k = k if code is None else k + code
-        # Linear maps are applied to whichever of labels and locations has fewer rows; the first step's queries have a
-        # batch of one.
+        # Linear maps are applied to the side with fewer rows; the first step's queries have a batch of one.
         query_folded = self.heads == 1 and self.num_labels > places * (16 if s == 0 else 1)
         output_folded = self.heads == 1 and self.num_labels > places
         if query_folded:
             k = k @ step.query.weight
-        if (
-            output_folded
-        ):  # attention weights sum to 1, so terms added to every label can be added to the values
+        if output_folded:  # attention weights sum to 1, so the bias and the shared feature can be folded too
             v = step.out(v) if shared is None else step.out(v) + shared
         return _Projected(k, v, query_folded, output_folded)
 

@@ -127,10 +127,7 @@ def layers_of(
     dropout: float,
     attends: bool = True,
 ) -> nn.ModuleList:
-    """A list of `number` layers.
-
-    Args:
-        option: name of the option that sets `number`, for the error.
+    """A list of `number` layers; `option` is the name of its setting, for the error.
 
     Raises:
         LabelwiseError: fewer than `least`.

@@ -106,11 +106,7 @@ class OnlineLabelEstimates(Strategy):
 
 
 def check_expected(expected: float, labels: int) -> float:
-    """The validated mean number of labels per image.
-
-    Raises:
-        LabelwiseError: it is missing or not in (0, L].
-    """
+    """The mean number of labels per image; raises `LabelwiseError` if it is missing or not in (0, L]."""
     if not isinstance(expected, (int, float)) or not 0 < expected <= labels:
         given = "no expected number of labels an image" if expected == 0 else f"unknown.expected={expected!r}"
         raise LabelwiseError(

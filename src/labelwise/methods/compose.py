@@ -59,10 +59,7 @@ class Part:
     defaults: Settings = field(default_factory=dict)
 
     def build(self, section: str, options: Settings) -> Any:
-        """Build the part; `options` override the defaults.
-
-        Args:
-            section: name of the part in the settings, for errors.
+        """Build the part with `options` over the defaults; `section` is its name in the settings, for errors.
 
         Raises:
             LabelwiseError: an unknown option, or a value that does not fit.

@@ -21,8 +21,7 @@ class TeacherTerm(nn.Module):
 
     with q and p the scores of teacher and student at temperature T, g and f their label features before any relation,
     and w the probability that the label is present, see `losses.distillation.presence`. The loss on scores does not
-    use label states: unknown and known cells count equally. M is a learned linear map if the widths differ; it is not
-    part of the model.
+    use label states. M is a learned linear map if the widths differ; it is not part of the model.
 
     Args:
         own: width of the student's label features.

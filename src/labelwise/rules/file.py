@@ -102,7 +102,6 @@ def _json(text: str) -> Any:
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A mapping of pairs; raises `ValueError` for a repeated key."""
     mapping: dict[str, Any] = {}
     for key, value in pairs:
         if key in mapping:

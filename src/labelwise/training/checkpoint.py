@@ -131,9 +131,7 @@ def load_parts(path: Path, parts: Mapping[str, Stateful | None]) -> Progress:
     progress, state = load_state(path)
     try:
         for name, part in parts.items():
-            if part is None or (
-                name == "schedule" and name not in state
-            ):  # earlier versions saved no schedule
+            if part is None or (name == "schedule" and name not in state):  # absent in early versions
                 continue
             if isinstance(part, Optimizer | AcceleratedOptimizer):
                 load_optimizer(part, state[name])

@@ -62,12 +62,10 @@ class Config(Section):
         default_factory=dict, description="labels of a group attend to the same locations"
     )
     pseudo: dict[str, Any] = Field(
-        default_factory=dict,
-        description="unknown labels taken as present if their features are similar enough",
+        default_factory=dict, description="unknown labels taken as present if features are similar"
     )
     rules: dict[str, Any] = Field(
-        default_factory=dict,
-        description="penalty of scores that break the rules of the labels; see docs/rules.md",
+        default_factory=dict, description="penalty of scores that break the rules; see docs/rules.md"
     )
     teacher: TeacherSettings = TeacherSettings()
     image_size: int = Field(224, ge=16, description="side in pixels; height where image_width is set")

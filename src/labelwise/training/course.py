@@ -131,9 +131,7 @@ def _built(run: Run, rows: Dataset, vectors: torch.Tensor | None) -> Method:
     built = run.build("none" if config.init_from else None, priors)
     if config.init_from:
         grow_from(config.init_from, config, built, priors)
-    run.with_views(
-        built.model
-    )  # raises before training if the network does not accept the sizes of the views
+    run.with_views(built.model)  # raises now, not after training, if the sizes of views do not fit
     built.unknown = unknown_loss(config, rows, built.criterion)
     return built
 

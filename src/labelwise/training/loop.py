@@ -83,9 +83,8 @@ class Trainer:
         sharded = c.sharding == "full" and accelerator.num_processes > 1
         self._shares = Shares(method, self.ema, c, accelerator) if sharded else None
         fused = is_fused(c.optim, accelerator.device, scaler is not None or sharded)
-        blind = (
-            fused and accelerator.device.type == "cuda" and scaler is None
-        )  # a scaler waits for the device
+        # A gradient scaler waits for the device in every step anyway.
+        blind = fused and accelerator.device.type == "cuda" and scaler is None
         optimizer = build_optimizer(
             method, method.model.backbone, c.optim, c.backbone.lr_factor, fused, c.backbone.layer_decay
         )

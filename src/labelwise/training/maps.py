@@ -101,7 +101,7 @@ def fill(
     place: int = 0,
     places: int = 1,
 ) -> list[tuple[int, str]]:
-    """Compute this process's `shares` of the images and write them into a file.
+    """Compute this process's `shares` of the images into a file; returns (row, reason) of unreadable images.
 
     Args:
         dataset: the images.
@@ -111,9 +111,6 @@ def fill(
         part: the file, already allocated.
         place: index of this process.
         places: number of processes.
-
-    Returns:
-        (row, reason) of unreadable images.
     """
     if not (own := shares(len(dataset), place, places)):
         return []
@@ -143,11 +140,7 @@ def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
 
 
 def images_key(dataset: Dataset, digest: Any) -> str:
-    """Name of a stored array of these images.
-
-    Args:
-        digest: a digest of what computes the array; it is updated with each image.
-    """
+    """Name of a stored array of these images; `digest` identifies what computes it, and is updated with each image."""
     for i in range(len(dataset)):
         try:
             image = dataset.encoded(i)

@@ -85,7 +85,5 @@ def _some(rows: Dataset) -> Iterator[Path | bytes]:
 def _other_images(before: Config, now: Config) -> list[str]:
     old, new = (c.transform().model_dump(mode="json") for c in (before, now))
     changed = [f"{name} {new[name]} after {old[name]}" for name in new if new[name] != old.get(name)]
-    warning = (
-        f"The image transform differs from the one {now.init_from} was trained with: {', '.join(changed)}."
-    )
-    return [warning] if changed else []
+    start = f"The image transform differs from the one {now.init_from} was trained with:"
+    return [f"{start} {', '.join(changed)}."] if changed else []

@@ -16,9 +16,8 @@ from labelwise.training.optim import step_where
 class Move:
     """Finishes steps, and restores the buffers after a skipped step.
 
-    These are the buffers of the model and of the terms, such as batch statistics, which the forward pass changes. The
-    table of a strategy for unknown cells has a row for each training image and is too large to copy: it is not
-    restored.
+    These are buffers of the model and of the terms, such as batch statistics, which the forward pass changes. A table
+    of a strategy for unknown cells has a row for each training image; it is too large to copy and is not restored.
 
     Args:
         method: the method to train.
