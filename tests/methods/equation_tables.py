@@ -60,7 +60,7 @@ def every_row() -> list[Row]:
     return [row for page in PAGES for row in rows_of(page, page.read_text(encoding="utf-8"))]
 
 
-def found_at(file: str, name: str) -> object:
+def resolved(file: str, name: str) -> object:
     """The object of this name in a module of the package, `None` where there is none."""
     target: object = None
     if file.startswith("src/") and (ROOT / file).is_file() and name:
@@ -78,7 +78,7 @@ def faults_of_lines(rows: list[Row]) -> list[str]:
         f"{row.page}: no {name or 'name'} in {file}"
         for row in rows
         for file, name in row.lines
-        if found_at(file, name) is None
+        if resolved(file, name) is None
     ]
 
 

@@ -17,9 +17,9 @@ from equation_tables import (
     every_row,
     faults_of_forms,
     faults_of_lines,
-    found_at,
     held_forms,
     registry,
+    resolved,
     rows_of,
 )
 
@@ -52,7 +52,7 @@ def test_every_strategy_has_its_row() -> None:
     tested: dict[str, list[Any]] = {}
     for row in rows_on("docs/partial-labels.md"):
         name = row.equation.partition(":")[0]
-        tested.setdefault(name, []).extend(found_at(file, line.partition(".")[0]) for file, line in row.lines)
+        tested.setdefault(name, []).extend(resolved(file, line.partition(".")[0]) for file, line in row.lines)
     assert {name: set(objects) for name, objects in tested.items()} == {
         name: {strategy} for name, strategy in STRATEGIES.items()
     }
@@ -70,7 +70,7 @@ def test_every_loss_has_its_row() -> None:
 
 def test_every_line_leads_to_code() -> None:
     assert faults_of_lines(ROWS) == []
-    assert found_at("src/labelwise/losses/functional.py", "asymmetric") is functional.asymmetric
+    assert resolved("src/labelwise/losses/functional.py", "asymmetric") is functional.asymmetric
 
 
 def test_every_equation_has_a_slow_form() -> None:
