@@ -123,8 +123,8 @@ def _holds(form: str, row: Row) -> bool:
     said = _squashed(file + text)
     tests = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
     # A private part is tested through the public one of its module.
-    words = {part.partition(".")[0] for _, part in row.lines} | {Path(target).stem for target, _ in row.lines}
-    return name in tests and any(_squashed(word) in said for word in words)
+    names = {part.partition(".")[0] for _, part in row.lines} | {Path(target).stem for target, _ in row.lines}
+    return name in tests and any(_squashed(name_in_row) in said for name_in_row in names)
 
 
 def _squashed(text: str) -> str:

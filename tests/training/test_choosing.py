@@ -40,8 +40,8 @@ def positives_only(row: list[str]) -> list[str]:
     return [cell if cell == "1" else "" for cell in row[:3]]
 
 
-def train(photos: Path, out: Path, *words: str) -> tiny_runs.Outcome:
-    return command("train", "--data", f"csv:{photos}", "--out", out, *TINY, *words)
+def train(photos: Path, out: Path, *arguments: str) -> tiny_runs.Outcome:
+    return command("train", "--data", f"csv:{photos}", "--out", out, *TINY, *arguments)
 
 
 def test_a_label_of_1_and_blank_is_left_out_by_name(photos: Path, tmp_path: Path) -> None:

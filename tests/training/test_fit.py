@@ -149,7 +149,7 @@ def test_data_may_name_the_source_itself(table: Path, asked: list[tuple[Any, Any
 
 def test_no_source_and_two_sources_are_refused(asked: list[tuple[Any, Any]]) -> None:
     todo = r'write for example fit\("csv:labels.csv", data={"known_proportion": 0.3}\)'
-    for words, given in (
+    for arguments, given in (
         ({}, "nothing to learn from"),
         ({"data": {"known_proportion": 0.3}}, "nothing to learn from"),
         ({"source": "csv:a.csv", "data": "csv:b.csv"}, "'csv:a.csv' and 'csv:b.csv' to learn from"),
@@ -161,7 +161,7 @@ def test_no_source_and_two_sources_are_refused(asked: list[tuple[Any, Any]]) -> 
         with pytest.raises(
             LabelwiseError, match=rf"{given}; expected one data set, or one SOURCE text; {todo}"
         ):
-            lw.fit(**words)
+            lw.fit(**arguments)
     with pytest.raises(LabelwiseError, match=r"setting 'data\.share'; expected a known setting"):
         lw.fit("csv:a.csv", data={"share": 0.3})
     assert asked == []
@@ -296,8 +296,8 @@ def test_a_label_that_nothing_taught_stays_unselected_untuned_and_tuned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = _golden(tmp_path / "photos", "val test")
-    words = {"batch_size": 4, "epochs": 1}
-    run = _train(source, tmp_path / "run", data={"source": source, "untrained_labels": True}, **words)
+    options = {"batch_size": 4, "epochs": 1}
+    run = _train(source, tmp_path / "run", data={"source": source, "untrained_labels": True}, **options)
     gold = run.labels.names.index("gold")
     assert run.decisions().never == (gold,)
     tuning, _ = tune_run(run, lw.read(source), objective="recall=1")
@@ -309,7 +309,7 @@ def test_a_label_that_nothing_taught_stays_unselected_untuned_and_tuned(
 
     # So is a run that fits no decisions.
     monkeypatch.setattr(sys.modules["labelwise.training.course"], "_finish", lambda *parts: None)
-    plain = _train(source, tmp_path / "plain", data={"source": source, "untrained_labels": True}, **words)
+    plain = _train(source, tmp_path / "plain", data={"source": source, "untrained_labels": True}, **options)
     assert (plain.decisions().never, plain.decisions().fitted) == ((gold,), False)
     assert plain.decisions().thresholds.tolist() == [0.5, 0.5, 0.5, 1.0]
 
@@ -328,11 +328,11 @@ def test_a_label_that_is_learned_but_not_in_val_is_decided_by_what_the_probabili
 
 def test_what_another_run_learned_is_not_forgotten(tmp_path: Path) -> None:
     taught, untaught = _golden(tmp_path / "a", "train val test"), _golden(tmp_path / "b", "")
-    words = {"batch_size": 4, "epochs": 1}
-    first = _train(taught, tmp_path / "first", **words)
-    onwards = {**words, "init_from": str(first.path)}
+    options = {"batch_size": 4, "epochs": 1}
+    first = _train(taught, tmp_path / "first", **options)
+    onwards = {**options, "init_from": str(first.path)}
     assert _train(untaught, tmp_path / "second", **onwards).decisions().never == ()
-    assert _train(untaught, tmp_path / "third", **words).decisions().never == (3,)
+    assert _train(untaught, tmp_path / "third", **options).decisions().never == (3,)
     onwards["init_from"] = str(tmp_path / "third")
     assert _train(untaught, tmp_path / "fourth", **onwards).decisions().never == (3,)
     assert _train(taught, tmp_path / "fifth", **onwards).decisions().never == ()

@@ -136,15 +136,15 @@ def test_a_damaged_verdict_or_graph_is_made_again(own: Path, content: str | None
     assert json.loads(verdict.read_text())["taken"]
 
 
-@pytest.mark.parametrize(("name", "value", "word"), [("BOUND", -1, "differ"), ("QUICKER", 0, "as long")])
+@pytest.mark.parametrize(("name", "value", "phrase"), [("BOUND", -1, "differ"), ("QUICKER", 0, "as long")])
 def test_an_engine_that_differs_or_is_slow_is_not_taken(
-    own: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float, word: str
+    own: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float, phrase: str
 ) -> None:
     monkeypatch.setattr(frozen_engine, name, value)
     net = backbone()
     (said,) = chosen(net, config())
     assert said.startswith("note: PyTorch computes the maps, not OpenVINO: ")
-    assert word in said
+    assert phrase in said
     assert engine_name(net) == EAGER
     assert chosen(net, config()) == []  # the verdict stands
     assert engine_name(net) == EAGER

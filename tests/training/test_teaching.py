@@ -133,14 +133,14 @@ def test_photographs_that_cannot_be_read_teach_nothing(tmp_path: Path, photos: P
 def test_a_student_learns_and_stands_without_its_teacher(tmp_path: Path, photos: Path) -> None:
     teacher = a_teacher(tmp_path / "teacher")
     before, wide = (teacher / WEIGHTS).read_bytes(), ("--set", "teacher.features=1")
-    words = ["train", "--data", f"csv:{photos}", "--method", "dlfl", *tiny_runs.TINY]
+    arguments = ["train", "--data", f"csv:{photos}", "--method", "dlfl", *tiny_runs.TINY]
     taught = tiny_runs.command(
-        *words, "--out", tmp_path / "taught", "--teacher", teacher, *wide, "--no-report"
+        *arguments, "--out", tmp_path / "taught", "--teacher", teacher, *wide, "--no-report"
     )
     assert taught.code == 0, taught.err
     assert "note: the teacher" in taught.err
     assert "computing the teacher's answers to 12 images once" in taught.err
-    assert tiny_runs.command(*words, "--out", tmp_path / "alone", "--no-report").code == 0
+    assert tiny_runs.command(*arguments, "--out", tmp_path / "alone", "--no-report").code == 0
     assert (teacher / WEIGHTS).read_bytes() == before
     weights = [(tmp_path / name / WEIGHTS).read_bytes() for name in ("taught", "alone")]
     assert weights[0] != weights[1]

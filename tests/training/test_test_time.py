@@ -92,9 +92,9 @@ def logits(run: Path | Predictor, images: Sequence[np.ndarray]) -> np.ndarray:
     return (np.log(p / (1 - p)) - d.bias) / d.scale
 
 
-def of_views(path: Path, word: str) -> Predictor:
+def of_views(path: Path, test_time: str) -> Predictor:
     """A run that answers by views that its decisions were not fitted under."""
-    run = Run.open(path, word)
+    run = Run.open(path, test_time)
     transform = build_transform(run.config.transform(), train=False)
     return Predictor(run.labels, run.decisions(), transform, Eager(run.model(), "cpu"))
 
@@ -208,8 +208,10 @@ def test_a_setting_changed_by_hand_is_refused(own: Path) -> None:
     assert Run.open(own).config.test_time == "none"  # a run from before there was such a setting
     (own / "config.yaml").write_text(yaml.safe_dump({**settings, "test_time": "flip"}))
     photo = tiny_runs.photographs(own / "photos", 1, 0, 0).with_name("train0.jpg")
-    for words in (["evaluate", own], ["predict", own, photo], ["export", own, "--out", own / "e"]):
-        assert "with test_time = flip, and thresholds of scores under none; expected" in command(*words).told
+    for arguments in (["evaluate", own], ["predict", own, photo], ["export", own, "--out", own / "e"]):
+        assert (
+            "with test_time = flip, and thresholds of scores under none; expected" in command(*arguments).told
+        )
     assert command("tune", own, "--test-time", "flip", "--workers", "0").code == 0
     assert command("evaluate", own, "--workers", "0").code == 0
 

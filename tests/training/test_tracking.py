@@ -23,8 +23,8 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("MLFLOW_TRACKING_URI", "WANDB_MODE"):
             patch.delenv(name, raising=False)
         patch.setenv("WANDB_SILENT", "true")
-        asked = settings(f"parquet:{scenes(base)}", tensorboard=True, mlflow=True, wandb=True)
-        train(make_config(asked), base / "mine", quiet=True)
+        options = settings(f"parquet:{scenes(base)}", tensorboard=True, mlflow=True, wandb=True)
+        train(make_config(options), base / "mine", quiet=True)
     return base / "mine"
 
 

@@ -133,14 +133,16 @@ def test_the_commands_options_reach_the_run_and_its_mask_can_be_used_again(
     tmp_path: Path, table: Path
 ) -> None:
     first, again = tmp_path / "first", tmp_path / "again"
-    words = ["train", "--data", f"parquet:{table}", *tiny_runs.TINY, "--no-report", "--unknown", "ll-cp"]
-    outcome = tiny_runs.command(*words, "--out", first, "--single-positive")
+    arguments = ["train", "--data", f"parquet:{table}", *tiny_runs.TINY, "--no-report", "--unknown", "ll-cp"]
+    outcome = tiny_runs.command(*arguments, "--out", first, "--single-positive")
     assert outcome.code == 0, outcome.err
     assert "(--unknown ll-cp)" in outcome.err
-    outcome = tiny_runs.command(*words, "--out", again, "--set", f"data.mask_file={first}/known.npz")
+    outcome = tiny_runs.command(*arguments, "--out", again, "--set", f"data.mask_file={first}/known.npz")
     assert outcome.code == 0, outcome.err
     assert (again / WEIGHTS).read_bytes() == (first / WEIGHTS).read_bytes()
-    bad = tiny_runs.command(*words, "--out", tmp_path / "bad", "--set", f"data.mask_file={first}/labels.json")
+    bad = tiny_runs.command(
+        *arguments, "--out", tmp_path / "bad", "--set", f"data.mask_file={first}/labels.json"
+    )
     assert "expected an npz with known [images, labels], ids [images] and labels [labels]" in bad.told
 
 
