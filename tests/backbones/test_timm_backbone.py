@@ -144,8 +144,8 @@ def test_unreachable_hub_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(LabelwiseError) as error:
         TimmBackbone("resnet10t")
     assert str(error.value) == (
-        "pretrained weights of 'resnet10t' could not be fetched (no route); expected a reachable model hub or weights "
-        "at hand; use --weights package:NAME, --weights FILE or --weights none"
+        "pretrained weights of 'resnet10t' could not be fetched (no route); expected a reachable model hub or local "
+        "weights; use --weights package:NAME, --weights FILE or --weights none"
     )
 
 
