@@ -1,4 +1,4 @@
-"""Labelwise: many labels in one image, a feature of its own for every label."""
+"""Labelwise: multi-label image classification with one feature per label."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Names are looked up when first used, so that `import labelwise` stays light and loads no torch.
+# Names are imported on first use, so that `import labelwise` does not load torch.
 _HOME = {
     "Dataset": "data",
     "read": "data",

@@ -1,4 +1,4 @@
-"""`python -m labelwise`, which launchers of several processes need."""
+"""`python -m labelwise`, for launchers of several processes."""
 
 from labelwise.cli import main
 

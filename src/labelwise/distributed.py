@@ -1,8 +1,8 @@
-"""Rows and sums of all processes, with gradients: for losses that compare the images of a batch.
+"""Gathered rows and sums over all processes, with gradients, for losses that compare the images of a batch.
 
-Every process then computes the loss of the joined batch. Gradients are averaged over processes, so what flows back to
-a process's own share is multiplied by their number; nothing is exchanged on the way back. Outside of distributed
-training, and where no gradient is asked for, nothing is exchanged at all.
+Every process computes the loss of the gathered batch. Gradients are averaged over processes, so the gradient of a
+process's own share is multiplied by their number; the backward pass needs no communication. Outside of distributed
+training and without gradients, the forward pass needs none either.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import distributed as dist
 
 
 def processes() -> int:
-    """Number of processes that train together."""
+    """Number of processes to gather from; 1 outside of distributed training and without gradients."""
     ready = dist.is_available() and dist.is_initialized() and torch.is_grad_enabled()
     return dist.get_world_size() if ready else 1
 
@@ -24,10 +24,10 @@ def rank() -> int:
 
 
 def joined_rows(*parts: Tensor) -> tuple[Tensor, ...]:
-    """Each tensor's rows over all processes, in their order; a process may bring any number of rows, or none.
+    """Each tensor's rows gathered from all processes, in rank order; a process may have any number of rows, or none.
 
     Args:
-        parts: tensors of one length; lengths may differ between processes, dtypes and further sizes may not.
+        parts: tensors of equal length; lengths may differ between processes, dtypes and other sizes may not.
 
     >>> joined_rows(torch.ones(2, 3))[0].shape
     torch.Size([2, 3])
@@ -35,7 +35,7 @@ def joined_rows(*parts: Tensor) -> tuple[Tensor, ...]:
     if processes() == 1:
         return parts
     length = torch.tensor([len(parts[0])], device=parts[0].device)
-    lengths = torch.cat(_everywhere(length)).tolist()  # the one wait for the device
+    lengths = torch.cat(_gathered(length)).tolist()  # the only host sync
     return tuple(_join(part, lengths) for part in parts)
 
 
@@ -55,15 +55,15 @@ def joined_sum(t: Tensor) -> Tensor:
 def _join(part: Tensor, lengths: list[int]) -> Tensor:
     padded = part.new_zeros((max(lengths), *part.shape[1:]))
     padded[: len(part)] = part.detach()
-    found = [rows[:n] for rows, n in zip(_everywhere(padded), lengths, strict=True)]
-    found[rank()] = _with_gradient_of(part, part.detach())
-    return torch.cat(found)
+    parts = [rows[:n] for rows, n in zip(_gathered(padded), lengths, strict=True)]
+    parts[rank()] = _with_gradient_of(part, part.detach())
+    return torch.cat(parts)
 
 
-def _everywhere(t: Tensor) -> list[Tensor]:
-    found = [torch.empty_like(t) for _ in range(processes())]
-    dist.all_gather(found, t)
-    return found
+def _gathered(t: Tensor) -> list[Tensor]:
+    parts = [torch.empty_like(t) for _ in range(processes())]
+    dist.all_gather(parts, t)
+    return parts
 
 
 def _with_gradient_of(own: Tensor, value: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
-"""One exception for everything that a person can put right."""
+"""The exception for all errors that a user can correct."""
 
 from __future__ import annotations
 
 
 class LabelwiseError(ValueError):
-    """Bad input or a state that a person can mend; the command line prints it in one line and exits with 2.
+    """Bad input or a state that a user can correct; the command line prints it in one line and exits with 2.
 
     Args:
-        given: what was found, with its name or value.
-        expected: what would have been right.
+        given: the wrong value or state, with its name.
+        expected: a correct value or state.
         todo: the next thing to do.
 
     >>> print(LabelwiseError("an empty CSV file", "a header and one row per image", "check the path"))
@@ -26,7 +26,7 @@ class LabelwiseError(ValueError):
 
 
 def plain_line(text: str, most: int = 1200) -> str:
-    """A text that came from a file as one printable line: controls become escapes, the middle of a long one goes.
+    """A text as one printable line: control characters become escapes, the middle of a long text is cut.
 
     >>> plain_line("a\\nb\\x1b[31m"), plain_line("x" * 3000).count("x")
     ('a\\\\nb\\\\x1b[31m', 1195)
@@ -43,7 +43,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says in its first line, or its kind where it says nothing.
+    """The first line of an exception's message, or its type if the message is empty.
 
     >>> first_line(EOFError()), first_line(RuntimeError("this\\nand that"))
     ('EOFError', 'this')
@@ -52,11 +52,11 @@ def first_line(error: BaseException) -> str:
 
 
 class Stopped(BaseException):
-    """A signal asked for the end, and what is on disk can be gone on from; the command line exits with 75.
+    """The work was stopped by a signal and can be resumed from disk; the command line exits with 75.
 
     Args:
-        given: which signal, and where the work stood.
-        todo: how to go on.
+        given: the signal, and the progress of the work.
+        todo: the command to resume.
 
     >>> print(Stopped("stopped by SIGTERM at step 3 of 9", "labelwise train --out RUN --resume"))
     stopped by SIGTERM at step 3 of 9; go on with: labelwise train --out RUN --resume

@@ -1,4 +1,4 @@
-"""Libraries that load when they are first used: who only reads tables does not wait for torch, nor holds it."""
+"""Libraries that are imported on first use, so that reading tables does not load torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 else:
 
     class _Lazy:
-        """A module that is imported when one of its names is asked for."""
+        """A module that is imported on the first access to one of its names."""
 
         def __init__(self, name: str) -> None:
             self._module = name

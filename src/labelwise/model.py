@@ -1,4 +1,4 @@
-"""The sentence: images -> map -> one feature per label -> (relate) -> logits."""
+"""The model: images -> map -> one feature per label -> (relation) -> logits."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from labelwise.types import LabelFeatures, Output, Targets
 
 
 class LabelModel(nn.Module):
-    """Backbone, extractor, relation and classifier in their order; no loss inside.
+    """Backbone, extractor, relation and classifier in sequence, without a loss.
 
     Args:
         backbone: `[B, 3, H, W]` -> `[B, C, h, w]`.
-        extractor: map -> `LabelFeatures`; called as `extractor(map, want_maps=False)`. One that has no maps to give has
-            `places` (map -> `[B, P, D]`) and is shown by `class_activation`.
-        classifier: `[B, L, D]` -> `[B, L]`; `None` where the extractor gives the logits itself.
+        extractor: map -> `LabelFeatures`; called as `extractor(map, want_maps=False)`. An extractor without maps needs
+            `places` (map -> `[B, P, D]`), from which `class_activation` computes them.
+        classifier: `[B, L, D]` -> `[B, L]`; `None` if the extractor returns the logits.
         relation: `[B, L, D]` -> `[B, L, D']`, or `None`.
-        own_share: weight in [0, 1] of the extractor's own logits beside the classifier's, where both are given.
-        takes_states: the extractor also takes what is known of an image, as `extractor(map, want_maps, states)`.
+        own_share: weight in [0, 1] of the extractor's logits beside the classifier's, if both exist.
+        takes_states: the extractor also accepts known label states, as `extractor(map, want_maps, states)`.
     """
 
     def __init__(
@@ -47,28 +47,29 @@ class LabelModel(nn.Module):
     def forward(
         self, images: Tensor, want_maps: bool = False, is_map: bool = False, states: Targets | None = None
     ) -> Output:
-        """Logits, features and, where asked for, maps.
+        """Logits, features and optionally maps.
 
         Args:
             images: `[B, 3, H, W]` uint8 or floats in [0, 1]; with `is_map`, stored backbone maps `[B, C, h, w]`.
-            want_maps: also give `[B, L, h, w]` evidence.
-            is_map: `images` are maps, and the backbone is passed over.
-            states: what is already known of each image, for a method that makes use of it.
+            want_maps: also return `[B, L, h, w]` evidence.
+            is_map: `images` are maps, and the backbone is skipped.
+            states: known label states of each image, for a method that uses them.
 
         Raises:
             LabelwiseError: states for a method that cannot use them.
         """
         feature_map = images if is_map else self.backbone(images)
-        found = self._extract(feature_map, want_maps, states)
-        features, logits = self.relate(found.features)
-        if found.logits is not None:
-            own = at_least_float32(found.logits)
+        extracted = self._extract(feature_map, want_maps, states)
+        features, logits = self.relate(extracted.features)
+        if extracted.logits is not None:
+            own = at_least_float32(extracted.logits)
             logits = own if logits is None else (1 - self.own_share) * logits + self.own_share * own
         assert logits is not None, "an extractor without logits of its own needs a classifier"
-        maps = self.class_activation(feature_map) if want_maps and found.maps is None else found.maps
-        branches = {f"step_{s}": self._logits(f) for s, f in enumerate(found.earlier, 1)}
-        branches.update(found.branches)
-        return Output(logits, features, maps, found.features, branches, found.mass)
+        needs_maps = want_maps and extracted.maps is None
+        maps = self.class_activation(feature_map) if needs_maps else extracted.maps
+        branches = {f"step_{s}": self._logits(f) for s, f in enumerate(extracted.earlier, 1)}
+        branches.update(extracted.branches)
+        return Output(logits, features, maps, extracted.features, branches, extracted.mass)
 
     def _logits(self, decoupled: Tensor) -> Tensor:
         logits = self.relate(decoupled)[1]
@@ -76,20 +77,20 @@ class LabelModel(nn.Module):
         return logits
 
     def relate(self, decoupled: Float[Tensor, "B L E"]) -> tuple[Tensor, Tensor | None]:
-        """Features behind the relation, and their logits by the classifier, of the extractor's label features."""
+        """Apply the relation, then the classifier, to label features; logits are `None` without a classifier."""
         features = decoupled if self.relation is None else self.relation(decoupled)
         return features, None if self.classifier is None else at_least_float32(self.classifier(features))
 
     def class_activation(self, feature_map: Float[Tensor, "B C h w"]) -> Float[Tensor, "B L h w"]:
-        """Evidence of a pooled model: how far each place alone raises a label's score, the positive part of it.
+        """Evidence maps of a pooled model: how far each location alone raises a label's score, clipped at 0.
 
             e_lp = relu( z_l(g(x_p)) - z_l(0) ),   A_lp = e_lp / sum_p e_lp
 
-        With a linear classifier `z_l(v) - z_l(0) = <w_l, v>`. Where no place raises the score, a label shows by how
-        much each lies above the lowest, and where all are alike an even map.
+        With a linear classifier `z_l(v) - z_l(0) = <w_l, v>`. If no location raises the score, `e_lp` is the difference
+        to the lowest location, and if all locations are equal the map is uniform.
 
         Source: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization".
-        Differs: the negative part is cut off, so that a map is a share of evidence.
+        Differs: negative evidence is clipped, so that a map sums to 1.
         """
         extractor: Any = self.extractor
         places: Tensor = extractor.places(feature_map)

@@ -1,4 +1,4 @@
-"""Precision in which sums are taken."""
+"""Precision of sums."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def at_least_float32(t: Tensor) -> Tensor:
-    """The tensor in float32, or in float64 where it is that already: half precision loses what a sum needs.
+    """The tensor in float32, or in float64 if it already is: half precision is too coarse for sums.
 
     >>> at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype
     torch.float32

@@ -1,4 +1,4 @@
-"""Names of methods, with what each is and where it comes from."""
+"""The registry of methods, with a card and a builder for each."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _MODULES = (
 
 @dataclass(frozen=True)
 class Card:
-    """What a person should know of a method before using its numbers.
+    """The description of a method.
 
     Args:
         name: the id on the command line.
         summary: one line.
-        task: what it is for.
+        task: its task.
         source: paper, or "baseline".
-        standing: what is published fact and what is reconstruction.
-        differences: where this implementation departs, and why.
+        standing: which parts are published and which are reconstructed.
+        differences: deviations from the source, with reasons.
         licence: a note on the origin of the code.
     """
 
@@ -64,7 +64,7 @@ _METHODS: dict[str, tuple[Card, Builder]] = {}
 
 
 def register(card: Card) -> Callable[[Builder], Builder]:
-    """Enter a method's builder under its card's name."""
+    """Register a method's builder under its card's name."""
 
     def enter(build: Builder) -> Builder:
         _METHODS[card.name] = (card, build)

@@ -1,4 +1,4 @@
-"""The currency: what passes between the rooms of the library."""
+"""Types that are passed between the subpackages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from labelwise.taught import Taught
 
 @dataclass(frozen=True)
 class Group:
-    """A named set of labels; in an exclusive group at most one label is true of an image.
+    """A named set of labels; in an exclusive group an image has at most one of them.
 
     Args:
-        labels: names, each one of the label set's.
-        exclusive: whether the labels rule each other out.
+        labels: names of labels of the label set.
+        exclusive: whether the labels exclude each other.
     """
 
     labels: tuple[str, ...]
@@ -29,16 +29,16 @@ class Group:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The labels in their order, which is part of every artefact.
+    """The labels in a fixed order, which is part of every artefact.
 
     Args:
         names: distinct, non-empty label names; position is the column in every `[.., L]` array.
         groups: optional named groups of labels.
-        rules: what holds for every image; with them, exclusive groups count as `at_most_one`.
+        rules: constraints on the labels of every image; exclusive groups also count as `at_most_one`.
 
     Raises:
-        LabelwiseError: on no, empty or repeated names, a group or rule that names an unknown label, or rules that
-            cannot all be kept.
+        LabelwiseError: no names, empty or repeated names, a group or rule with an unknown label, or contradictory
+            rules.
 
     >>> labels = LabelSet(("cat", "dog"))
     >>> labels.index("dog"), len(labels)
@@ -91,7 +91,7 @@ class LabelSet:
 
     @property
     def every_rule(self) -> Rules:
-        """The rules with those that exclusive groups are."""
+        """The rules, including those of exclusive groups."""
         groups = (tuple(dict.fromkeys(g.labels)) for g in self.groups.values() if g.exclusive)
         exclusive = tuple(labels for labels in groups if len(labels) > 1)
         return self.rules.joined(Rules(at_most_one=exclusive)) if exclusive else self.rules
@@ -103,7 +103,7 @@ class LabelSet:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabelSet:
-        """The label set that `to_json` wrote; raises `LabelwiseError` for other data."""
+        """The label set from the data of `to_json`; raises `LabelwiseError` for other data."""
         try:
             if not isinstance(data["names"], list | tuple):
                 raise TypeError("names that are no list")
@@ -115,18 +115,18 @@ class LabelSet:
             raise LabelwiseError(
                 f"labels in another form ({type(error).__name__}: {error})",
                 '{"names": [...], "groups": {...}}',
-                "write them anew",
+                "write them again",
             ) from None
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can be written to a file; JSON may hold half characters."""
+    """Whether a name can be written to a file; strings from JSON may hold lone surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 @dataclass
 class Targets:
-    """Label states of a batch. Unknown is the mask, never a magic number.
+    """Label states of a batch; unknown cells are marked by the mask, never by a magic number.
 
     Args:
         values: `[B, L]` float in [0, 1]; soft targets are allowed; ignored where not known.
@@ -166,15 +166,15 @@ class Targets:
 
 @dataclass
 class LabelFeatures:
-    """What an extractor gives.
+    """Output of an extractor.
 
     Args:
-        features: `[B, L, D]`; row `l` belongs to label `l` and to no other. A shared feature is an expanded view.
-        maps: `[B, L, h, w]`, non-negative, each summing to 1 over locations; `None` unless asked for.
-        logits: `[B, L]` of the extractor's own, where places are scored before they are pooled.
+        features: `[B, L, D]`; row `l` is the feature of label `l`. A shared feature is an expanded view.
+        maps: `[B, L, h, w]`, non-negative, each summing to 1 over locations; `None` unless requested.
+        logits: `[B, L]`, for an extractor that scores locations before pooling.
         earlier: features of earlier cascade steps, for deep supervision.
-        branches: further logits `[B, L]` by name that a loss also reads, as those of single scales.
-        mass: `[B, h, w]`, what each location holds in all, the sum over channels of the map that was pooled; with maps.
+        branches: additional logits `[B, L]` by name for the loss, for example of single scales.
+        mass: `[B, h, w]`, sum over channels of the pooled map at each location; present with maps.
     """
 
     features: Float[torch.Tensor, "B L D"]
@@ -187,14 +187,14 @@ class LabelFeatures:
 
 @dataclass
 class Output:
-    """What a model gives.
+    """Output of a model.
 
     Args:
         logits: `[B, L]` float.
-        features: `[B, L, D]`, the vectors that the per-label classifier reads.
-        maps: `[B, L, h, w]` evidence, or `None` unless asked for.
-        decoupled: `[B, L, D']`, the extractor's label features before any relation; `features` where there is none.
-        branches: further logits `[B, L]` by name that a loss also reads: earlier cascade steps, single scales.
+        features: `[B, L, D]`, the input of the per-label classifier.
+        maps: `[B, L, h, w]` evidence; `None` unless requested.
+        decoupled: `[B, L, D']`, the extractor's label features before any relation; else equal to `features`.
+        branches: additional logits `[B, L]` by name for the loss: earlier cascade steps, single scales.
         mass: `[B, h, w]`, see `LabelFeatures`.
     """
 
@@ -208,15 +208,15 @@ class Output:
 
 @dataclass(frozen=True)
 class LabelPriors:
-    """What the training split says of the labels, counted over known cells alone.
+    """Label statistics of the training split, counted over known cells.
 
     Args:
-        positive: `[L]`, images where the label is known to be present.
+        positive: `[L]`, images where the label is a known positive.
         known: `[L]`, images where its state is known.
-        together: `[L, L]`, images where both labels are known to be present.
-        anchored: `[L, L]`, images where the row's label is known to be present and the column's state is known.
-        vectors: `[L, V]` word vectors, or `None` where they are learned.
-        missing: names of labels without a word vector, whose rows are learned.
+        together: `[L, L]`, images where both labels are known positives.
+        anchored: `[L, L]`, images where the row's label is a known positive and the column's state is known.
+        vectors: `[L, V]` word vectors, or `None` if they are learned.
+        missing: names of labels without a word vector; their rows are learned.
     """
 
     positive: Float[torch.Tensor, " L"]
@@ -233,7 +233,7 @@ class LabelPriors:
         vectors: Float[torch.Tensor, "L V"] | None = None,
         missing: Sequence[str] = (),
     ) -> LabelPriors:
-        """Counts of the label states of a whole split.
+        """Count the label states of a whole split.
 
         >>> t = Targets.of(torch.tensor([[1.0, 1.0], [1.0, float("nan")], [1.0, 0.0]]))
         >>> p = LabelPriors.count(t)
@@ -250,12 +250,12 @@ class LabelPriors:
     def nothing(
         cls, num_labels: int, vectors: Float[torch.Tensor, "L V"] | None = None, missing: Sequence[str] = ()
     ) -> LabelPriors:
-        """Priors before anything was counted; a trained model's are read with its weights."""
+        """Priors of an empty split; those of a trained model are loaded with its weights."""
         one, two = torch.zeros(num_labels), torch.zeros(num_labels, num_labels)
         return cls(one, one, two, two, vectors, tuple(missing))
 
     def __add__(self, other: LabelPriors) -> LabelPriors:
-        """The counts of both; vectors are this one's."""
+        """The sum of both counts; vectors are those of `self`."""
         counts = ("positive", "known", "together", "anchored")
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in counts})
 
@@ -267,7 +267,7 @@ class LabelPriors:
 
 @dataclass
 class Batch:
-    """One step's worth of data.
+    """A batch of images and label states.
 
     Args:
         images: `[B, 3, H, W]` uint8, or stored backbone maps `[B, C, h, w]` when `is_map`.
@@ -275,9 +275,9 @@ class Batch:
         index: `[B]` int64, row numbers in the data set.
         is_map: whether `images` holds backbone maps.
         unreadable: (row, reason) of each image of this batch that could not be decoded and is left out.
-        divisor: what its classification loss divides by where it is one of several batches of a step, see
-            `Method.divisor`; `None` for its own number of cells or images.
-        taught: a teacher's answers to it, `None` where there is no teacher.
+        divisor: divisor of its classification loss if it is one of several batches in a step, see `Method.divisor`;
+            `None` for its own number of cells or images.
+        taught: a teacher's outputs for it; `None` without a teacher.
     """
 
     images: torch.Tensor
@@ -295,5 +295,5 @@ class Batch:
 
 
 LabelMaps = Callable[[int, float, str], Any]
-"""Makes modules (`torch.nn.Module`) that give `[L, dim]` from the labels' word vectors: takes dim, the standard
-deviation of the numbers at the start, and the option that asks for it, for errors."""
+"""Builds modules (`torch.nn.Module`) that return `[L, dim]` from the labels' word vectors. Called with dim, the initial
+standard deviation, and the name of the option that needs it, for errors."""

@@ -32,15 +32,15 @@ def test_map_is_what_timm_gives_for_normalised_images(name: str) -> None:
     images = photographs()
     mean, std = (torch.tensor(net.net.pretrained_cfg[k]).view(3, 1, 1) for k in ("mean", "std"))
     raw = net.net.forward_features(torch.stack([(image / 255 - mean) / std for image in images]))
-    found = net(images)
+    maps = net(images)
     side = 64 // FAMILIES[name]
-    assert found.shape == (2, net.out_channels, side, side)
+    assert maps.shape == (2, net.out_channels, side, side)
     assert net.stride == FAMILIES[name]
     for row in range(side):
         for column in range(side):
             # Tokens come row by row after the class token; maps of convolutional nets are indexed directly.
             seen = raw[:, 1 + row * side + column] if raw.ndim == 3 else raw[:, :, row, column]
-            torch.testing.assert_close(found[:, :, row, column], seen, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(maps[:, :, row, column], seen, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -64,8 +64,8 @@ def test_bytes_and_unit_floats_mean_the_same(name: str) -> None:
 @every_family
 @pytest.mark.parametrize("size", [(32, 64), (96, 64), (128, 128)])
 def test_other_sizes_and_shapes_work(name: str, size: tuple[int, int]) -> None:
-    found = backbone(name)(photographs(*size))
-    assert found.shape[2:] == (size[0] // FAMILIES[name], size[1] // FAMILIES[name])
+    maps = backbone(name)(photographs(*size))
+    assert maps.shape[2:] == (size[0] // FAMILIES[name], size[1] // FAMILIES[name])
 
 
 @torch.no_grad()
@@ -80,9 +80,9 @@ def test_an_earlier_stage_is_the_one_that_timm_counts(name: str, stage: int) -> 
     assert sum(p.numel() for p in net.parameters()) < sum(p.numel() for p in whole.parameters())
     whole.net.load_state_dict(net.net.state_dict(), strict=False)
     every_map = whole.net.forward_intermediates(whole.normalise(photographs()), intermediates_only=True)
-    found = net(photographs())
-    torch.testing.assert_close(found, every_map[stage])
-    assert found.shape[1] == net.out_channels
+    maps = net(photographs())
+    torch.testing.assert_close(maps, every_map[stage])
+    assert maps.shape[1] == net.out_channels
 
 
 @torch.no_grad()
@@ -144,8 +144,8 @@ def test_unreachable_hub_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(LabelwiseError) as error:
         TimmBackbone("resnet10t")
     assert str(error.value) == (
-        "pretrained weights of 'resnet10t' could not be fetched (no route); expected a reachable model hub or weights "
-        "at hand; use --weights package:NAME, --weights FILE or --weights none"
+        "pretrained weights of 'resnet10t' could not be fetched (no route); expected a reachable model hub or local "
+        "weights; use --weights package:NAME, --weights FILE or --weights none"
     )
 
 
@@ -230,7 +230,7 @@ def test_as_many_groups_as_there_are_learn_whole() -> None:
     with pytest.raises(LabelwiseError) as error:
         learns(unfrozen_groups=6)
     assert str(error.value) == (
-        "the last 6 groups of 'test_resnet'; expected from 1 to 5, for it has 5 groups of layers; "
+        "the last 6 groups of 'test_resnet'; expected from 1 to 5, since it has 5 groups of layers; "
         "correct backbone.unfrozen_groups"
     )
 
@@ -274,14 +274,14 @@ def test_checkpointing_changes_no_gradient(
 
     gradients, buffers, kept = step(False)
     assert not calls
-    found, moved, fewer = step(True)
+    recomputed, moved, fewer = step(True)
     assert calls
     assert fewer < kept
     assert any(g is not None for g in gradients.values())
     for n, gradient in gradients.items():
-        assert (gradient is None) == (found[n] is None), n
+        assert (gradient is None) == (recomputed[n] is None), n
         if gradient is not None:
-            torch.testing.assert_close(found[n], gradient, atol=0, rtol=0)
+            torch.testing.assert_close(recomputed[n], gradient, atol=0, rtol=0)
     assert all(torch.equal(moved[n], buffer) for n, buffer in buffers.items())
 
 
@@ -297,13 +297,13 @@ def test_checkpointing_that_would_be_wrong_is_refused() -> None:
     with pytest.raises(LabelwiseError) as error:
         TimmBackbone("test_resnet", "none", 64, gradient_checkpointing=True)
     assert str(error.value) == (
-        "gradient checkpointing of 'test_resnet', whose batch norms count each batch; expected fixed statistics, for "
-        "what is computed twice would be counted twice; set backbone.statistics=fixed over pretrained "
+        "gradient checkpointing of 'test_resnet' with batch norms on batch statistics; expected fixed statistics, "
+        "since a recomputed batch would count twice; set backbone.statistics=fixed over pretrained "
         "weights, or leave backbone.gradient_checkpointing out"
     )
     with pytest.raises(LabelwiseError) as error:
         TimmBackbone("dla34", "none", 64, fixed_statistics=True, gradient_checkpointing=True)
     assert str(error.value) == (
-        "gradient checkpointing of 'dla34'; expected a network for which timm has it; choose another backbone, or "
-        "leave backbone.gradient_checkpointing out"
+        "gradient checkpointing of 'dla34'; expected a network for which timm implements it; choose another backbone, "
+        "or leave backbone.gradient_checkpointing out"
     )

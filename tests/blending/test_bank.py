@@ -99,9 +99,9 @@ def test_the_peak_is_where_attention_meets_something() -> None:
 
 def test_the_centre_belongs_to_the_lower_half_and_to_the_right() -> None:
     places = torch.eye(49).view(1, 49, 7, 7)
-    found = peak_quadrant(places).view(7, 7)
-    assert found[2].tolist() == [0, 0, 0, 1, 1, 1, 1]
-    assert found[3].tolist() == [2, 2, 2, 3, 3, 3, 3]
+    quadrants = peak_quadrant(places).view(7, 7)
+    assert quadrants[2].tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert quadrants[3].tolist() == [2, 2, 2, 3, 3, 3, 3]
 
 
 def clusters(per_cluster: int) -> tuple[Tensor, Cells]:
@@ -132,8 +132,8 @@ def test_fewer_cells_than_centres_are_the_centres() -> None:
     bank = PrototypeBank(LABELS, DIM, "kmeans", centres=10)
     bank.refresh(2, rows)
     assert bank.counts[0].tolist() == [1] * 4 + [0] * 6
-    found, points = bank.prototypes[0, :4], rows[0][1].decoupled[:, 0]
-    torch.testing.assert_close(found[found[:, 0].argsort()], points[points[:, 0].argsort()])
+    centres, points = bank.prototypes[0, :4], rows[0][1].decoupled[:, 0]
+    torch.testing.assert_close(centres[centres[:, 0].argsort()], points[points[:, 0].argsort()])
 
 
 def test_the_same_photograph_many_times_is_one_centre() -> None:
@@ -187,9 +187,9 @@ def test_two_processes_hold_the_bank_of_one(tmp_path: Path) -> None:
     alone = PrototypeBank(LABELS, DIM)
     alone.refresh(1, batches())
     for rank in (0, 1):
-        found = {kind: torch.load(tmp_path / f"{kind}{rank}.pt") for kind in ("quadrants", "kmeans", "far")}
-        torch.testing.assert_close(found["quadrants"], dict(alone.state_dict()))
+        banks = {kind: torch.load(tmp_path / f"{kind}{rank}.pt") for kind in ("quadrants", "kmeans", "far")}
+        torch.testing.assert_close(banks["quadrants"], dict(alone.state_dict()))
         first = torch.load(tmp_path / "kmeans0.pt")
-        assert all(torch.equal(found["kmeans"][key], value) for key, value in first.items())
-        assert found["kmeans"]["counts"].sum(1).tolist() == alone.counts.sum(1).tolist()
-        torch.testing.assert_close(found["far"]["prototypes"][0], clusters(8)[0], rtol=0, atol=0.1)
+        assert all(torch.equal(banks["kmeans"][key], value) for key, value in first.items())
+        assert banks["kmeans"]["counts"].sum(1).tolist() == alone.counts.sum(1).tolist()
+        torch.testing.assert_close(banks["far"]["prototypes"][0], clusters(8)[0], rtol=0, atol=0.1)

@@ -36,8 +36,8 @@ def test_it_is_the_loop(batch: int, seeded: torch.Generator) -> None:
         features, targets = a_batch(seeded, batch)
         f, t = blend_instances(features, targets, torch.tensor(0.3, dtype=torch.float64))
         expected = slow(features, targets, 0.3)
-        for found, wanted in zip((f, t.values, t.known), expected, strict=True):
-            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+        for actual, wanted in zip((f, t.values, t.known), expected, strict=True):
+            torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-12)
         changed += int((t.known & ~targets.known).sum())
     assert bool(changed) is (batch > 1)
 

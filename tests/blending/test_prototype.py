@@ -59,8 +59,8 @@ def test_a_thousand_batches_keep_every_known_cell(seeded: torch.Generator) -> No
         assert torch.equal(f[full], features[full])
 
 
-def shares(drawn: Tensor, size: int) -> Tensor:
-    return torch.bincount(drawn, minlength=size) / len(drawn)
+def shares(picks: Tensor, size: int) -> Tensor:
+    return torch.bincount(picks, minlength=size) / len(picks)
 
 
 def test_labels_and_prototypes_are_drawn_evenly(seeded: torch.Generator) -> None:
@@ -126,14 +126,14 @@ def test_an_own_share_of_one_gives_the_features_back(seeded: torch.Generator) ->
 
 def test_an_unknown_cell_may_hold_anything(seeded: torch.Generator) -> None:
     features, targets, quadrants = a_batch(seeded)
-    found = []
+    outcomes = []
     for filling in (0.0, float("nan")):
         targets.values[~targets.known] = filling
         torch.manual_seed(0)
         f, t = blend_prototypes(features, targets, *a_bank(torch.Generator()), torch.tensor(0.2), quadrants)
-        found.append((f, t.values[t.known], t.known))
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
-    assert found[0][2].sum() > targets.known.sum()
+        outcomes.append((f, t.values[t.known], t.known))
+    assert all(torch.equal(a, b) for a, b in zip(*outcomes, strict=True))
+    assert outcomes[0][2].sum() > targets.known.sum()
 
 
 def test_gradients_reach_features_and_share(seeded: torch.Generator) -> None:

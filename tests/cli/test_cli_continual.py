@@ -58,7 +58,7 @@ def test_seeds_are_told_together(photos: Path, tmp_path: Path) -> None:
         (("--tasks", "2,x"), "--tasks with 'x'; expected whole numbers"),
         (("--tasks", "2,2"), "tasks of 2, 2 labels, 4 in all"),
         (("--strategy", "none"), "continual.strategy = 'none'"),
-        (("--stream", "cocoseq:nowhere", "--tasks", "1,2"), "cocoseq with tasks or a setting of one's own"),
+        (("--stream", "cocoseq:nowhere", "--tasks", "1,2"), "cocoseq with other tasks or another setting"),
     ],
 )
 def test_what_a_person_gets_wrong(photos: Path, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
@@ -122,4 +122,4 @@ def test_a_run_that_cannot_grow_is_refused(photos: Path, tmp_path: Path) -> None
         "train", "--init-from", tmp_path / "graph", "--data", f"csv:{photos}", "--out", tmp_path / "y",
         "--set", "workers=0",
     ).told  # fmt: skip
-    assert "method 'c-tran', whose old labels change" in told
+    assert "method 'c-tran' with old labels that change" in told

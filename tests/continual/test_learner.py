@@ -105,16 +105,16 @@ def test_the_model_grows_by_each_tasks_labels(tmp_path: Path) -> None:
 
 
 def test_replay_keeps_what_fine_tuning_loses(tmp_path: Path) -> None:
-    found = {
+    results = {
         name: summary(learner(tmp_path / name, name, method="baseline-gap", passes=4).learn(quiet), 3)
         for name in ("finetune", "er", "joint")
     }
-    at = {name: result["pooled"]["OF1"] for name, result in found.items()}
+    at = {name: result["pooled"]["OF1"] for name, result in results.items()}
     assert at["finetune"] < at["er"] < at["joint"] + 0.02
-    assert found["finetune"]["forgetting"]["OF1"] > found["er"]["forgetting"]["OF1"]
-    assert found["joint"]["forgetting"] is None
-    assert found["er"]["fitted"] is not None
-    assert found["finetune"]["fitted"] is None
+    assert results["finetune"]["forgetting"]["OF1"] > results["er"]["forgetting"]["OF1"]
+    assert results["joint"]["forgetting"] is None
+    assert results["er"]["fitted"] is not None
+    assert results["finetune"]["fitted"] is None
 
 
 def test_joint_training_takes_as_many_steps_and_images_as_replay(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def test_joint_training_takes_as_many_steps_and_images_as_replay(tmp_path: Path)
     plan = joint._steps(0)
     assert len(plan) == steps
     assert {len(step) for step in plan} == {20}
-    drawn = np.bincount(np.concatenate(plan), minlength=120)
-    assert drawn.max() - drawn.min() <= 1
+    visits = np.bincount(np.concatenate(plan), minlength=120)
+    assert visits.max() - visits.min() <= 1
 
 
 def test_each_image_of_an_online_stream_is_offered_once(tmp_path: Path) -> None:
@@ -136,13 +136,13 @@ def test_each_image_of_an_online_stream_is_offered_once(tmp_path: Path) -> None:
 
 def test_figures_call_what_is_over_one_half() -> None:
     p, y = np.array([[0.5, 0.9], [0.6, 0.1]]), np.array([[1, 1], [1, 0]], bool)
-    found = figures(p, y, np.ones_like(y))
-    assert found["OF1"] == pytest.approx(0.8)  # two of three found, none wrongly: .5 is not over one half
+    metrics = figures(p, y, np.ones_like(y))
+    assert metrics["OF1"] == pytest.approx(0.8)  # two of three found, none wrongly: .5 is not over one half
     assert best_threshold(p, y, np.ones_like(y)) == 0.5
 
 
 def test_the_table_of_a_history() -> None:
     history = [{"tasks": [{"mAP": 0.5}]}, {"tasks": [{"mAP": 0.4}, {"mAP": 0.8}]}]
-    found = table(history, "mAP")
-    assert np.isnan(found[0, 1])
-    assert found[1].tolist() == [0.4, 0.8]
+    scores = table(history, "mAP")
+    assert np.isnan(scores[0, 1])
+    assert scores[1].tolist() == [0.4, 0.8]

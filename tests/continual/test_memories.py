@@ -65,12 +65,12 @@ def test_a_reservoir_keeps_every_row_alike() -> None:
 
 def divergence(marks: np.ndarray, target: np.ndarray) -> float:
     """KL of the shares of rows that remain from a target, term by term."""
-    total, found = marks.sum(), 0.0
+    total, total_divergence = marks.sum(), 0.0
     for j in range(marks.shape[1]):
         u = marks[:, j].sum() / total
         if u > 0:
-            found += u * math.log(u / target[j])
-    return found
+            total_divergence += u * math.log(u / target[j])
+    return total_divergence
 
 
 def test_matching_by_hand() -> None:

@@ -40,7 +40,7 @@ def test_an_online_image_belongs_to_its_rarest_label() -> None:
         tasks = [t for t, task in enumerate(stream.tasks) if i in task.train]
         rarest = min(held, key=lambda j: count[j]) if held else None
         assert tasks == ([] if rarest is None else [0 if rarest < 2 else 1])
-    assert stream.told(0).all()
+    assert stream.annotated(0).all()
     assert stream.known_labels(0) == 5
     assert stream.judged(1).tolist() == [0, 1, 2, 3, 4]
     assert re.fullmatch(r"\d+ training images without a positive are in no task\.", stream.notes[0])
@@ -53,7 +53,7 @@ def test_an_incremental_task_tells_its_own_labels() -> None:
     for task, block in zip(stream.tasks, ([0, 1], [2, 3, 4]), strict=True):
         assert task.train.tolist() == [i for i in range(30) if train.values[i, block].any()]
         assert len(task.test) == 30
-    assert stream.told(1).tolist() == [False, False, True, True, True]
+    assert stream.annotated(1).tolist() == [False, False, True, True, True]
     assert [stream.known_labels(t) for t in (0, 1)] == [2, 5]
     assert stream.judged(1).tolist() == [2, 3, 4]
 
@@ -135,7 +135,7 @@ def test_missing_images_rename_the_stream(tmp_path: Path) -> None:
     assert [len(task.train) for task in stream.tasks] == [2, 1, 2, 2]
 
 
-def test_lists_of_other_lengths_are_told(tmp_path: Path) -> None:
+def test_lists_of_other_lengths_are_reported(tmp_path: Path) -> None:
     stream = published_stream("cocoseq", cocoseq(tmp_path))
     assert stream.notes[0] == "train lists hold [2, 2, 2, 2] images, the published [8365, 7290, 7814, 11603]."
     assert stream.name == "cocoseq, not the published one"

@@ -258,7 +258,7 @@ def test_a_run_goes_on_with_the_same_vectors_alone(model: Path, tmp_path: Path) 
     config = make_config(_settings(table, copy, told, epochs=1))
     train(config, tmp_path / "run", quiet=True)
     train(config, tmp_path / "run", quiet=True, resume=True)
-    hint = "put what vectors.source and vectors.descriptions name back, or use another --out"
+    hint = "restore the files of vectors.source and vectors.descriptions, or use another --out"
     descriptions(tmp_path, "red,the colour of grass")
     with pytest.raises(LabelwiseError, match=f"another vectors.texts_digest .*{hint}"):
         train(config, tmp_path / "run", quiet=True, resume=True)

@@ -23,10 +23,10 @@ def test_blocks_with_ragged_ends_give_the_plain_formula(
     monkeypatch.setattr(bilinear, "_ON_CPU", numbers)
     q, k, u = three()
     weight = torch.randn(10, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    expected, found = torch.tanh(q.unsqueeze(1) * k) @ u, tanh_scores(q, k, u, chunk)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    expected, scores = torch.tanh(q.unsqueeze(1) * k) @ u, tanh_scores(q, k, u, chunk)
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-12)
     wanted = torch.autograd.grad((expected * weight).sum(), (q, k, u))
-    for a, b in zip(torch.autograd.grad((found * weight).sum(), (q, k, u)), wanted, strict=True):
+    for a, b in zip(torch.autograd.grad((scores * weight).sum(), (q, k, u)), wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
@@ -63,9 +63,9 @@ def test_half_precision_around_it_changes_nothing(exported: bool, monkeypatch: p
     expected = tanh_scores(q, k, u)
     wanted = torch.autograd.grad(expected.sum(), (q, k, u))
     with torch.autocast("cpu", torch.bfloat16):
-        found = tanh_scores(q, k, u)
-        gradients = torch.autograd.grad(found.sum(), (q, k, u))
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        scores = tanh_scores(q, k, u)
+        gradients = torch.autograd.grad(scores.sum(), (q, k, u))
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-6)
     for a, b in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)

@@ -59,9 +59,9 @@ def slow(module: CTran, x: Tensor, states: Targets | None) -> tuple[Tensor, Tens
             every = places + labels
             mean = sum(places) / len(places)
             keys = [mean] * len(places) + labels if module.uniform else every
-            told, seen = slow_layer(layer, labels, labels, keys, every)
+            tokens, seen = slow_layer(layer, labels, labels, keys, every)
             places, _ = slow_layer(layer, places, places, every, every)
-            labels = told
+            labels = tokens
         features.append(torch.stack(labels))
         maps.append(torch.stack([s[: len(places)] / s[: len(places)].sum() for s in seen]))
     return torch.stack(features), torch.stack(maps).unflatten(2, x.shape[2:])
@@ -72,10 +72,10 @@ def slow(module: CTran, x: Tensor, states: Targets | None) -> tuple[Tensor, Tens
     "options", [{}, {"layers": 1, "heads": 4}, {"layers": 3}, {"attention": "uniform"}], ids=str
 )
 @pytest.mark.parametrize("labels", [1, 7])
-@pytest.mark.parametrize("told", [False, True])
-def test_equals_the_equations(options: dict, labels: int, told: bool, seeded: torch.Generator) -> None:
+@pytest.mark.parametrize("with_states", [False, True])
+def test_equals_the_equations(options: dict, labels: int, with_states: bool, seeded: torch.Generator) -> None:
     module, x = make(labels=labels, **options), a_map()
-    states = states_of(labels) if told else None
+    states = states_of(labels) if with_states else None
     features, maps = slow(module, x, states)
     looked = module(x, want_maps=True, states=states)
     torch.testing.assert_close(looked.features, features, **CLOSE)
@@ -154,17 +154,17 @@ def some_targets(rows: int = 4000, labels: int = 5) -> Targets:
 
 
 @pytest.mark.parametrize("most", [0.0, 0.4, 0.75, 1.0])
-def test_told_and_judged_are_parts_of_what_is_known(most: float, seeded: torch.Generator) -> None:
+def test_inputs_and_targets_are_parts_of_the_known_cells(most: float, seeded: torch.Generator) -> None:
     targets = some_targets()
-    told, judged = LabelMasking(most)(targets)
-    assert torch.equal(told.known | judged.known, targets.known)
-    assert not (told.known & judged.known).any()
-    share = told.known.sum() / targets.known.sum()
+    shown, judged = LabelMasking(most)(targets)
+    assert torch.equal(shown.known | judged.known, targets.known)
+    assert not (shown.known & judged.known).any()
+    share = shown.known.sum() / targets.known.sum()
     assert share.item() == pytest.approx(most / 2, abs=0.02)
     assert torch.equal(LabelMasking(most, hidden_only=False)(targets)[1].known, targets.known)
 
 
-def test_images_are_told_different_shares(seeded: torch.Generator) -> None:
+def test_images_have_different_shares_of_inputs(seeded: torch.Generator) -> None:
     targets = Targets(torch.ones(2000, 400), torch.ones(2000, 400, dtype=torch.bool))
     shares = LabelMasking(0.75)(targets)[0].known.float().mean(1)
     assert shares.max().item() == pytest.approx(0.75, abs=0.07)
@@ -174,12 +174,12 @@ def test_images_are_told_different_shares(seeded: torch.Generator) -> None:
 
 def test_masking_follows_the_global_generator() -> None:
     targets, masking = some_targets(20), LabelMasking()
-    drawn = []
+    masks = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        drawn.append(masking(targets)[0].known)
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
+        masks.append(masking(targets)[0].known)
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
 
 
 def a_method(**options: Any) -> tuple[Any, Batch]:
@@ -192,16 +192,16 @@ def a_method(**options: Any) -> tuple[Any, Batch]:
 
 @pytest.mark.parametrize("filling", [0.0, NAN])
 def test_unknown_cells_have_no_influence_in_training(filling: float) -> None:
-    found = []
+    outcomes = []
     for value in (0.5, filling):
         method, batch = a_method()
         batch.targets.values[~batch.targets.known] = value
         torch.manual_seed(5)
         loss = method.train()(batch)["loss"]
         loss.backward()
-        found.append([loss.detach(), *(p.grad for p in method.parameters() if p.grad is not None)])
-    assert len(found[0]) == len(found[1])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        outcomes.append([loss.detach(), *(p.grad for p in method.parameters() if p.grad is not None)])
+    assert len(outcomes[0]) == len(outcomes[1])
+    assert all(torch.equal(a, b) for a, b in zip(*outcomes, strict=True))
 
 
 def test_nothing_known_in_training_is_zero() -> None:
@@ -213,7 +213,7 @@ def test_nothing_known_in_training_is_zero() -> None:
     assert not any(p.grad.any() for p in method.parameters() if p.requires_grad)
 
 
-def test_a_told_label_is_judged_with_loss_on_all_alone() -> None:
+def test_an_input_label_has_a_loss_only_with_loss_on_all() -> None:
     for loss_on in ("hidden", "all"):
         method, batch = a_method(told=1.0, loss_on=loss_on)
         assert method.show.training

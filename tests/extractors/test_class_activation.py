@@ -40,7 +40,7 @@ def slow(module: ClassActivation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         tokens = [image[:, place // w, place % w] for place in range(h * w)]
         for label in range(module.num_labels):
             m = [(module.score.weight[label] @ token + module.score.bias[label]).item() for token in tokens]
-            if not module.looks:
+            if not module.attends:
                 a = [1 / len(m)] * len(m)
             elif module.softmax:
                 a = [math.exp(v) / sum(map(math.exp, m)) for v in m]
@@ -48,11 +48,11 @@ def slow(module: ClassActivation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
                 a = [1 / (1 + math.exp(-v)) / len(m) for v in m]
             values = [module.value.weight @ token + module.value.bias for token in tokens]
             features.append(sum(weight * v for weight, v in zip(a, values, strict=True)))
-            logits.append(max(m) if module.strongest and module.looks else sum(m) / len(m))
+            logits.append(max(m) if module.strongest and module.attends else sum(m) / len(m))
             maps.append([weight / sum(a) for weight in a])
     shape = len(x), module.num_labels
-    found = torch.tensor(maps, dtype=x.dtype).view(*shape, h, w)
-    return torch.stack(features).unflatten(0, shape), torch.tensor(logits, dtype=x.dtype).view(shape), found  # type: ignore[arg-type]
+    shaped = torch.tensor(maps, dtype=x.dtype).view(*shape, h, w)
+    return torch.stack(features).unflatten(0, shape), torch.tensor(logits, dtype=x.dtype).view(shape), shaped  # type: ignore[arg-type]
 
 
 def test_the_sizes_choose_both_orders() -> None:
@@ -96,9 +96,9 @@ def test_the_uniform_control_holds_the_same_parameters(labels: int, seeded: torc
     module, uniform, x = make(labels), make(labels, attention="uniform"), a_map()
     uniform.load_state_dict(module.state_dict(), strict=True)
     module.score.weight.zero_()
-    expected, found = module(x, want_maps=True), uniform(x, want_maps=True)
-    torch.testing.assert_close(found.features, expected.features, **CLOSE)
-    torch.testing.assert_close(found.maps, expected.maps)
+    expected, output = module(x, want_maps=True), uniform(x, want_maps=True)
+    torch.testing.assert_close(output.features, expected.features, **CLOSE)
+    torch.testing.assert_close(output.maps, expected.maps)
     flat = x.mean((2, 3), keepdim=True).expand_as(x)
     torch.testing.assert_close(uniform(flat).logits, uniform(x).logits, **CLOSE)
 
@@ -170,7 +170,7 @@ def test_halves_stay_finite_on_large_maps(
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the number of elements of the largest tensor's storage that any operation gives."""
+    """Records the number of elements of the largest tensor's storage that any operation returns."""
 
     elements = 0
 

@@ -39,8 +39,8 @@ def slow(module: MLDecoder, x: Tensor) -> tuple[Tensor, Tensor]:
     for image in x:
         places = [linear(module.project[0], token).clamp(min=0) for token in tokens_of(image)]
         t = [layer_norm(2 * q, module.query_norm) for q in module.queries]
-        found, seen = slow_layer(module.layer, t, t, places, places)
-        features.append(torch.stack(found))
+        rows, seen = slow_layer(module.layer, t, t, places, places)
+        features.append(torch.stack(rows))
         maps.append(torch.stack(seen))
     return torch.stack(features), torch.stack(maps).unflatten(2, x.shape[2:])
 
@@ -83,8 +83,8 @@ def test_the_classifier_is_the_groups_fully_connected_layer(seeded: torch.Genera
     weight, bias = classifier.weight.view(2, 3, 8), classifier.bias.view(2, 3)
     for group in range(2):
         expected = groups[:, group] @ weight[group].T + bias[group]
-        found = classifier(module(x).features)[:, 3 * group : 3 * group + 3]
-        torch.testing.assert_close(found, expected, **CLOSE)
+        logits = classifier(module(x).features)[:, 3 * group : 3 * group + 3]
+        torch.testing.assert_close(logits, expected, **CLOSE)
 
 
 @torch.no_grad()
@@ -180,6 +180,6 @@ def test_groups_that_do_not_fit(groups: int) -> None:
     with pytest.raises(LabelwiseError) as error:
         make(labels=3, groups=groups)
     assert str(error.value) == (
-        f"{groups} groups for 3 labels; expected at most one group a label, or 0 for one query a label; "
+        f"{groups} groups for 3 labels; expected at most one group per label, or 0 for one query per label; "
         "correct extractor.groups"
     )

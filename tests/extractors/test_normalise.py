@@ -13,16 +13,16 @@ from labelwise.extractors.normalise import batch_normed
 
 def test_rms_divides_each_image_by_its_own_root_mean_square(seeded: torch.Generator) -> None:
     x = torch.randn(3, 4, 2, 5, generator=seeded) * torch.tensor([1.0, 10.0, 0.01]).view(3, 1, 1, 1)
-    found = MapNorm(4, "rms")(x)
-    for image, scaled in zip(x, found, strict=True):
+    normed = MapNorm(4, "rms")(x)
+    for image, scaled in zip(x, normed, strict=True):
         root = (sum(v * v for v in image.flatten().tolist()) / image.numel()) ** 0.5
         torch.testing.assert_close(scaled, image / root, rtol=1e-5, atol=1e-6)
 
 
 def test_mean_gives_the_mean_feature_unit_scale(seeded: torch.Generator) -> None:
     x = torch.rand(3, 4, 2, 5, generator=seeded) * torch.tensor([1.0, 10.0, 0.01]).view(3, 1, 1, 1)
-    found = MapNorm(4, "mean")(x)
-    for image, scaled in zip(x, found, strict=True):
+    normed = MapNorm(4, "mean")(x)
+    for image, scaled in zip(x, normed, strict=True):
         means = [sum(channel.flatten().tolist()) / 10 for channel in image]
         root = (sum(m * m for m in means) / 4) ** 0.5
         torch.testing.assert_close(scaled, image / root, rtol=1e-5, atol=1e-6)
@@ -76,9 +76,9 @@ def test_an_empty_map_stays_finite(kind: str) -> None:
 def test_half_precision_does_not_overflow(scale: float) -> None:
     x = scale * torch.tensor([1.0, -1.0, 2.0, 0.5]).view(1, 1, 2, 2)
     expected = MapNorm(1, "rms")(x)
-    found = MapNorm(1, "rms")(x.half())
-    assert found.dtype == torch.float16
-    torch.testing.assert_close(found.float(), expected, rtol=5e-3, atol=0)
+    normed = MapNorm(1, "rms")(x.half())
+    assert normed.dtype == torch.float16
+    torch.testing.assert_close(normed.float(), expected, rtol=5e-3, atol=0)
 
 
 @pytest.mark.parametrize("affine", [False, True])
@@ -86,8 +86,8 @@ def test_batch_norm_of_one_image_of_one_place_goes_by_its_running_statistics(aff
     norm = torch.nn.BatchNorm2d(2, affine=affine)
     assert norm.running_mean is not None
     norm.running_mean.copy_(torch.tensor([1.0, 2.0]))
-    found = batch_normed(norm, torch.tensor([3.0, 3.0]).view(1, 2, 1, 1))
-    torch.testing.assert_close(found.flatten(), torch.tensor([2.0, 1.0]), rtol=1e-4, atol=0)
+    normed = batch_normed(norm, torch.tensor([3.0, 3.0]).view(1, 2, 1, 1))
+    torch.testing.assert_close(normed.flatten(), torch.tensor([2.0, 1.0]), rtol=1e-4, atol=0)
     x = torch.rand(1, 2, 1, 2)
     torch.testing.assert_close(batch_normed(norm, x).mean((0, 2, 3)), torch.zeros(2), rtol=0, atol=1e-6)
     assert MapNorm(2, "batch").train()(torch.ones(1, 2, 1, 1)).isfinite().all()

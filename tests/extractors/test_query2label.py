@@ -93,13 +93,13 @@ def test_uniform_is_the_same_network_with_scores_of_zero(seeded: torch.Generator
 
 
 @torch.no_grad()
-def test_the_first_layer_asks_once_for_the_whole_batch(seeded: torch.Generator) -> None:
+def test_the_first_layer_has_one_query_for_the_whole_batch(seeded: torch.Generator) -> None:
     module = make(layers=2)
-    asked = []
+    rows = []
     for layer in module.decoder:
-        layer.attention.query.register_forward_hook(lambda m, given, out: asked.append(len(out)))
+        layer.attention.query.register_forward_hook(lambda m, given, out: rows.append(len(out)))
     module(a_map(batch=5))
-    assert asked == [1, 5]
+    assert rows == [1, 5]
 
 
 @torch.no_grad()

@@ -136,8 +136,8 @@ def test_equals_the_equations(options: dict, labels: int, seeded: torch.Generato
     looked = module(x, want_maps=True)
     # The sine code itself is made in fp32.
     tolerance = 1e-6 if "position" in options else 1e-9
-    for found in (quick, looked):
-        torch.testing.assert_close(found.features, features, rtol=0, atol=tolerance)
+    for output in (quick, looked):
+        torch.testing.assert_close(output.features, features, rtol=0, atol=tolerance)
     assert quick.maps is None
     assert looked.maps is not None
     torch.testing.assert_close(looked.maps.double(), maps, rtol=0, atol=1e-6)
@@ -198,9 +198,9 @@ def test_uniform_control_is_attention_of_zero_scores(options: dict, seeded: torc
     assert not missing.missing_keys
     assert {name.split(".")[-2] for name in missing.unexpected_keys} <= {"0", "query"}
     module.steps[0].query.weight.zero_()
-    expected, found = module(x, want_maps=True), uniform(x, want_maps=True)
-    torch.testing.assert_close(found.features, expected.features, **CLOSE)
-    torch.testing.assert_close(found.maps.float(), expected.maps)
+    expected, output = module(x, want_maps=True), uniform(x, want_maps=True)
+    torch.testing.assert_close(output.features, expected.features, **CLOSE)
+    torch.testing.assert_close(output.maps.float(), expected.maps)
 
 
 @torch.no_grad()
@@ -284,7 +284,7 @@ def test_heads_must_divide_the_width(heads: int) -> None:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the number of elements of the largest tensor's storage that any operation gives."""
+    """Records the number of elements of the largest tensor's storage that any operation returns."""
 
     elements = 0
 

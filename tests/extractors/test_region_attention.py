@@ -77,26 +77,26 @@ def slow(module: RegionAttention, x: Tensor) -> tuple[Tensor, Tensor, list[list[
 def test_equals_the_description(options: dict, seeded: torch.Generator) -> None:
     module, x = make(**options), a_map()
     logits, pooled, boxes = slow(module, x)
-    found = module(x, want_maps=True)
+    output = module(x, want_maps=True)
     best, winner = logits.max(1)
     assert (winner > 0).any()
-    torch.testing.assert_close(found.logits, best, **CLOSE)
-    torch.testing.assert_close(found.branches["whole"], logits[:, 0], **CLOSE)
-    torch.testing.assert_close(found.branches["regions"], logits[:, 1:].amax(1), **CLOSE)
+    torch.testing.assert_close(output.logits, best, **CLOSE)
+    torch.testing.assert_close(output.branches["whole"], logits[:, 0], **CLOSE)
+    torch.testing.assert_close(output.branches["regions"], logits[:, 1:].amax(1), **CLOSE)
     for b in range(len(x)):
         for label in range(6):
             k = int(winner[b, label])
-            torch.testing.assert_close(found.features[b, label], pooled[b, k], **CLOSE)
-            seen = {(int(i), int(j)) for i, j in found.maps[b, label].nonzero()}
+            torch.testing.assert_close(output.features[b, label], pooled[b, k], **CLOSE)
+            seen = {(int(i), int(j)) for i, j in output.maps[b, label].nonzero()}
             assert seen == boxes[b][k]
 
 
 @torch.no_grad()
 def test_features_give_the_logits_again(seeded: torch.Generator) -> None:
     module, x = make(), a_map()
-    found = module(x)
-    again = (found.features * module.weight).sum(2) + module.bias
-    torch.testing.assert_close(found.logits, again, **CLOSE)
+    output = module(x)
+    again = (output.features * module.weight).sum(2) + module.bias
+    torch.testing.assert_close(output.logits, again, **CLOSE)
 
 
 @torch.no_grad()
@@ -108,11 +108,11 @@ def test_an_object_is_cut_out_of_the_map() -> None:
     x = torch.ones(1, 2, 4, 5).double()
     x[0, 0, 1, 1:3] = 3
     x[0, 0, 2, 1:3] = 2
-    found = module(x, want_maps=True)
-    assert found.logits.item() == pytest.approx(2.5 / math.sqrt((2.5**2 + 1) / 2))
-    seen = found.maps[0, 0] > 0
+    output = module(x, want_maps=True)
+    assert output.logits.item() == pytest.approx(2.5 / math.sqrt((2.5**2 + 1) / 2))
+    seen = output.maps[0, 0] > 0
     assert seen.nonzero().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
-    assert found.maps[0, 0, 1, 1] > found.maps[0, 0, 2, 1]
+    assert output.maps[0, 0, 1, 1] > output.maps[0, 0, 2, 1]
 
 
 @torch.no_grad()
@@ -135,22 +135,22 @@ def test_a_label_that_stands_out_nowhere_has_the_whole_map() -> None:
 @torch.no_grad()
 def test_a_region_never_lowers_a_logit(seeded: torch.Generator) -> None:
     module, x = make(), a_map()
-    found = module(x)
+    output = module(x)
     torch.testing.assert_close(
-        found.logits, torch.maximum(found.branches["whole"], found.branches["regions"]), rtol=0, atol=0
+        output.logits, torch.maximum(output.branches["whole"], output.branches["regions"]), rtol=0, atol=0
     )
 
 
 @torch.no_grad()
 def test_uniform_control_is_the_whole_map(seeded: torch.Generator) -> None:
     module, x = make(attention="uniform"), a_map()
-    found = module(x, want_maps=True)
+    output = module(x, want_maps=True)
     pooled = x.mean((2, 3))
     pooled = pooled / pooled.square().mean(1, keepdim=True).sqrt()
-    torch.testing.assert_close(found.features, pooled.unsqueeze(1).expand(-1, 6, -1), **CLOSE)
-    torch.testing.assert_close(found.logits, pooled @ module.weight.T + module.bias, **CLOSE)
-    torch.testing.assert_close(found.maps, torch.full((3, 6, 4, 6), 1 / 24))
-    assert found.branches == {}
+    torch.testing.assert_close(output.features, pooled.unsqueeze(1).expand(-1, 6, -1), **CLOSE)
+    torch.testing.assert_close(output.logits, pooled @ module.weight.T + module.bias, **CLOSE)
+    torch.testing.assert_close(output.maps, torch.full((3, 6, 4, 6), 1 / 24))
+    assert output.branches == {}
 
 
 @pytest.mark.parametrize("pool", ["mean", "max"])

@@ -69,19 +69,19 @@ TABLES = [
 def test_equals_the_equations(heads: int, temperatures: list[int], seeded: torch.Generator) -> None:
     module, x = make(heads=heads, lam=0.4), a_map()
     logits, features = slow(module, x, temperatures)
-    found = module(x)
-    assert found.maps is None
+    output = module(x)
+    assert output.maps is None
     assert module.dim == heads * 4
-    torch.testing.assert_close(found.features, features, **CLOSE)
-    torch.testing.assert_close(found.logits, logits, **CLOSE)
+    torch.testing.assert_close(output.features, features, **CLOSE)
+    torch.testing.assert_close(output.logits, logits, **CLOSE)
 
 
 @torch.no_grad()
 def test_unit_weights_read_the_logits_from_the_features(seeded: torch.Generator) -> None:
     module, x = make(heads=4), a_map()
-    found = module(x)
+    output = module(x)
     units = torch.nn.functional.normalize(module.weight, dim=2).transpose(0, 1).flatten(1)
-    torch.testing.assert_close(found.logits, (found.features * units).sum(2), **CLOSE)
+    torch.testing.assert_close(output.logits, (output.features * units).sum(2), **CLOSE)
 
 
 @torch.no_grad()
@@ -124,10 +124,10 @@ def test_length_of_a_weight_changes_nothing(seeded: torch.Generator) -> None:
 @pytest.mark.parametrize("heads", [1, 4])
 def test_uniform_control_is_a_scaled_mean(heads: int, seeded: torch.Generator) -> None:
     module, x = make(attention="uniform", heads=heads, lam=0.3), a_map()
-    found = module(x, want_maps=True)
+    output = module(x, want_maps=True)
     mean = 1.3 * x.mean((2, 3))
-    torch.testing.assert_close(found.features, mean.repeat(1, heads).unsqueeze(1).expand(-1, 3, -1), **CLOSE)
-    torch.testing.assert_close(found.maps, torch.full((2, 3, 2, 3), 1 / 6))
+    torch.testing.assert_close(output.features, mean.repeat(1, heads).unsqueeze(1).expand(-1, 3, -1), **CLOSE)
+    torch.testing.assert_close(output.maps, torch.full((2, 3, 2, 3), 1 / 6))
 
 
 @torch.no_grad()

@@ -81,8 +81,8 @@ def test_equals_the_five_layers_in_values_and_gradients(chunk: int, seeded: torc
     torch.testing.assert_close(out.maps.double(), maps, rtol=0, atol=1e-6)
     weight = torch.randn(expected.shape, generator=seeded, dtype=x.dtype)
     wanted = torch.autograd.grad((expected * weight).sum(), [*of, b3, b4])
-    found = torch.autograd.grad((out.features * weight).sum(), of)
-    for a, b in zip(found, wanted, strict=False):
+    gradients = torch.autograd.grad((out.features * weight).sum(), of)
+    for a, b in zip(gradients, wanted, strict=False):
         assert b.abs().max() > 1e-3
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
     for none in wanted[-2:]:  # what the module leaves out
@@ -131,10 +131,10 @@ def test_uniform_control_is_attention_of_zero_scores(options: dict, seeded: torc
     assert not missing.missing_keys
     assert {key.split(".")[0] for key in missing.unexpected_keys} == {"scores"}
     module.scores.fc4.weight.zero_()
-    expected, found = module(x, want_maps=True), uniform(x, want_maps=True)
-    torch.testing.assert_close(found.features, expected.features, **CLOSE)
-    torch.testing.assert_close(found.maps, expected.maps)
-    torch.testing.assert_close(found.mass, expected.mass)
+    expected, output = module(x, want_maps=True), uniform(x, want_maps=True)
+    torch.testing.assert_close(output.features, expected.features, **CLOSE)
+    torch.testing.assert_close(output.maps, expected.maps)
+    torch.testing.assert_close(output.mass, expected.mass)
 
 
 @torch.no_grad()
@@ -204,7 +204,7 @@ def test_widths_out_of_range_are_refused(options: dict) -> None:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the number of elements of the largest storage that any operation gives."""
+    """Records the number of elements of the largest storage that any operation returns."""
 
     elements = 0
 
@@ -248,6 +248,6 @@ def test_an_exported_graph_gives_the_same_features(seeded: torch.Generator) -> N
 
 def test_one_image_of_one_place_trains_with_a_narrower_map() -> None:
     module = make(width=4).train()
-    found = module(a_map(h=1, w=1, batch=1))
-    found.features.sum().backward()
-    assert found.features.isfinite().all()
+    output = module(a_map(h=1, w=1, batch=1))
+    output.features.sum().backward()
+    assert output.features.isfinite().all()

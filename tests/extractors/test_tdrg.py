@@ -109,8 +109,8 @@ def slow_image(module: DualRelations, image: Tensor, code: Tensor) -> dict[str, 
             near = sum(weight * other for weight, other in zip(like.softmax(0), nodes, strict=True))
         g = v + linear(module.graph.step, near).clamp(min=0)
         gcn.append(g @ module.graph.weight[label] + module.graph.bias[label])
-    found = {"features": features, "maps": maps, "gcn": gcn, "sac": sac}
-    return {key: torch.stack(value) for key, value in found.items()}
+    parts = {"features": features, "maps": maps, "gcn": gcn, "sac": sac}
+    return {key: torch.stack(value) for key, value in parts.items()}
 
 
 @torch.no_grad()
@@ -128,13 +128,13 @@ def slow_image(module: DualRelations, image: Tensor, code: Tensor) -> dict[str, 
 @pytest.mark.parametrize(("labels", "h", "w"), [(1, 1, 2), (4, 2, 3), (3, 1, 1)])
 def test_equals_the_equations(options: dict, labels: int, h: int, w: int, seeded: torch.Generator) -> None:
     module, x = make(labels=labels, **options), a_map(h=h, w=w)
-    expected, found = slow(module, x), module(x, want_maps=True)
-    torch.testing.assert_close(found.features, expected["features"], **NEAR)
-    torch.testing.assert_close(found.maps, expected["maps"], **NEAR)
-    torch.testing.assert_close(found.logits, expected["gcn"], **NEAR)
-    torch.testing.assert_close(found.branches["gcn"], expected["gcn"], **NEAR)
-    torch.testing.assert_close(found.branches["sac"], expected["sac"], **NEAR)
-    assert found.earlier[0] is found.features
+    expected, output = slow(module, x), module(x, want_maps=True)
+    torch.testing.assert_close(output.features, expected["features"], **NEAR)
+    torch.testing.assert_close(output.maps, expected["maps"], **NEAR)
+    torch.testing.assert_close(output.logits, expected["gcn"], **NEAR)
+    torch.testing.assert_close(output.branches["gcn"], expected["gcn"], **NEAR)
+    torch.testing.assert_close(output.branches["sac"], expected["sac"], **NEAR)
+    assert output.earlier[0] is output.features
 
 
 @torch.no_grad()

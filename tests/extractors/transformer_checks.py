@@ -66,14 +66,14 @@ def layer_norm(v: Tensor, norm: nn.LayerNorm) -> Tensor:
 
 
 def slow_attention(
-    attention: Attention, asking: list[Tensor], keys: list[Tensor], values: list[Tensor]
+    attention: Attention, queries: list[Tensor], keys: list[Tensor], values: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """What each token gathers, and its weights as a mean over heads."""
-    found, weights = [], []
-    width = len(asking[0]) // attention.heads
-    answers = [linear(attention.value, v) for v in values]
-    asked_of = [] if attention.key is None else [linear(attention.key, k) for k in keys]
-    for token in asking:
+    """The attention output of each token, and its weights averaged over heads."""
+    attended, weights = [], []
+    width = len(queries[0]) // attention.heads
+    contents = [linear(attention.value, v) for v in values]
+    projected = [] if attention.key is None else [linear(attention.key, k) for k in keys]
+    for token in queries:
         gathered, seen = [], torch.zeros(len(keys), dtype=token.dtype)
         for head in range(attention.heads):
             part = slice(head * width, (head + 1) * width)
@@ -81,27 +81,27 @@ def slow_attention(
                 scores = torch.ones(len(keys), dtype=token.dtype)
             else:
                 q = linear(attention.query, token)[part]
-                scores = torch.stack([q @ k[part] / math.sqrt(width) for k in asked_of]).exp()
+                scores = torch.stack([q @ k[part] / math.sqrt(width) for k in projected]).exp()
             a = scores / scores.sum()
-            gathered.append(sum(a_p * v[part] for a_p, v in zip(a, answers, strict=True)))
+            gathered.append(sum(a_p * v[part] for a_p, v in zip(a, contents, strict=True)))
             seen += a / attention.heads
-        found.append(linear(attention.out, torch.cat(gathered)))
+        attended.append(linear(attention.out, torch.cat(gathered)))
         weights.append(seen)
-    return found, weights
+    return attended, weights
 
 
 def slow_layer(
-    layer: Layer, t: list[Tensor], asking: list[Tensor], keys: list[Tensor], values: list[Tensor]
+    layer: Layer, t: list[Tensor], queries: list[Tensor], keys: list[Tensor], values: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Tokens after a layer, and the weights that each used."""
-    gathered, weights = slow_attention(layer.attention, asking, keys, values)
+    gathered, weights = slow_attention(layer.attention, queries, keys, values)
     inner, _, _, outer = layer.ffn
-    found = []
+    tokens = []
     for token, z in zip(t, gathered, strict=True):
         n = layer_norm(token + z, layer.norm)
         hidden = linear(inner, n)
-        found.append(layer_norm(n + linear(outer, hidden * (hidden > 0)), layer.ffn_norm))
-    return found, weights
+        tokens.append(layer_norm(n + linear(outer, hidden * (hidden > 0)), layer.ffn_norm))
+    return tokens, weights
 
 
 def plus(a: list[Tensor], b: list[Tensor]) -> list[Tensor]:
@@ -109,7 +109,7 @@ def plus(a: list[Tensor], b: list[Tensor]) -> list[Tensor]:
 
 
 def outputs(module: nn.Module, x: Tensor, want_maps: bool = False) -> list[Tensor]:
-    """All that an extractor gives, as a list."""
+    """All outputs of an extractor, as a list."""
     out = module(x, want_maps)
     given = [out.features, out.maps, out.logits, *out.branches.values()]
     return [t for t in given if t is not None]
@@ -155,9 +155,9 @@ def check_halves(module: nn.Module, dtype: torch.dtype) -> None:
     """U4: finite forward and backward on maps of a thousand times the usual size; maps still sum to 1."""
     module = module.to(dtype)
     x = (1e3 * a_map(16, 4, 4)).to(dtype).requires_grad_()
-    found = outputs(module, x, want_maps=True)
-    sum(t.float().mean() for t in found).backward()
-    assert all(t.isfinite().all() for t in found)
+    tensors = outputs(module, x, want_maps=True)
+    sum(t.float().mean() for t in tensors).backward()
+    assert all(t.isfinite().all() for t in tensors)
     assert x.grad is not None
     assert x.grad.isfinite().all()
     maps = module(x, want_maps=True).maps
@@ -172,7 +172,7 @@ def check_all_learn(module: nn.Module) -> None:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the number of elements of the largest tensor's storage that any operation gives."""
+    """Records the number of elements of the largest tensor's storage that any operation returns."""
 
     elements = 0
 

@@ -90,7 +90,7 @@ def test_a_label_that_only_the_test_split_has(photos: Path, train: Train) -> Non
         "1 labels with positives in other splits but none in train: gold; expected a known positive" in told
     )
     assert (
-        "split anew with `labelwise data split`, or train the rest with --set data.untrained_labels=true"
+        "split again with `labelwise data split`, or train the rest with --set data.untrained_labels=true"
         in told
     )
     found = train(photos, "--set", "data.untrained_labels=true")
@@ -182,7 +182,7 @@ def test_too_many_unreadable_photographs_stop_the_run(photos: Path, train: Train
     for _ in range(2):  # and so does the second try
         told = train(photos, *words).told
         assert "3 of 12 training images unreadable (25.0%); expected at most 20.0%; see " in told
-        assert "bad_images.csv, mend them, or raise data.max_unreadable" in told
+        assert "bad_images.csv, repair them, or raise data.max_unreadable" in told
     assert not (photos.parent.parent / "run" / WEIGHTS).exists()
 
 

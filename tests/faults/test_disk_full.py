@@ -108,7 +108,7 @@ def test_files_that_may_not_grow(tmp_path: Path, short_files: None) -> None:
             tmp_path / "state.pt", checkpoint.Progress(), method={"w": torch.zeros(100_000)}
         )
     with pytest.raises(LabelwiseError, match=r"a.npy could not be written \(File too large\)"):
-        write_atomic(tmp_path / "a.npy", lambda part: stored._room(part, (100, 10, 10, 10)))
+        write_atomic(tmp_path / "a.npy", lambda part: stored._allocate(part, (100, 10, 10, 10)))
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
     assert (tmp_path / "state.pt").read_bytes() == b"good"
 

@@ -64,7 +64,7 @@ def test_a_run_evaluated_on_what_it_learned(photos: Path, tmp_path: Path) -> Non
     _trained(photos, tmp_path / "run")
     found = command("evaluate", tmp_path / "run", "--split", "train", "--workers", "0", "--json")
     assert (
-        "warning: All 12 images of train were trained on: its figures tell what the model remembers"
+        "warning: All 12 images of train were trained on: its figures show what the model remembers"
         in found.err
     )
     assert json.loads(found.out)["conditions"]["seen_in_training"] == 12
@@ -98,7 +98,7 @@ def test_going_on_with_other_labels_or_data(photos: Path, tmp_path: Path) -> Non
     _rewrite(photos, lambda rows: [[r[0], r[3], r[1], r[2], r[4]] for r in rows])
     found = command(*resume)
     assert found.code == 0, found.err
-    assert "note: The label columns stand in another order than when the run began" in found.err
+    assert "note: The order of the label columns has changed since the run began" in found.err
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
     photos.write_bytes(kept)
     _rewrite(photos, lambda rows: [["image", "red", "green", "violet", "split"], *rows[1:]])
@@ -136,10 +136,10 @@ def test_images_of_another_size_than_a_run_learned_on(photos: Path, tmp_path: Pa
     found = command(*train, "--out", tmp_path / "new", "--image-size", "48")
     assert found.code == 0, found.err
     assert (
-        f"warning: Images are prepared in another way than those that {tmp_path / 'old'} learned on: "
+        f"warning: The image transform differs from the one {tmp_path / 'old'} was trained with: "
         "image_size 48 after 32." in found.err
     )
-    assert "prepared in another way" not in command(*train, "--out", tmp_path / "same").err
+    assert "image transform differs" not in command(*train, "--out", tmp_path / "same").err
 
 
 def test_mixed_conventions_in_a_table(photos: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_gradients_are_clipped_as_torch_clips_them(guard: Guard) -> None:
     assert p.grad is not None
     assert other[0].grad is not None
     assert torch.equal(p.grad, other[0].grad)
-    assert guard.found() == []
+    assert guard.skipped() == []
 
 
 def test_the_parameter_is_named_where_the_loss_is_finite(guard: Guard) -> None:
@@ -89,7 +89,7 @@ def test_the_parameter_is_named_where_the_loss_is_finite(guard: Guard) -> None:
         assert grad is not None
         grad.fill_(float("inf"))
     assert _step(guard, 4) == 0
-    (skipped,) = guard.found()
+    (skipped,) = guard.skipped()
     assert str(skipped) == (
         f"step 4: the gradient of {names[len(names) // 2 - 1]} is not finite, in the batch of row 3, row 5"
     )
@@ -102,15 +102,15 @@ def test_an_infinite_gradient_under_a_scaler_is_not_kept_but_counts(guard: Guard
     p.grad.fill_(float("inf"))
     kept, counts = guard.step(1, {"loss": torch.tensor(1.0)}, [])
     assert (bool(kept), bool(counts)) == (False, True)
-    assert guard.found() == []
+    assert guard.skipped() == []
 
 
 def test_too_many_in_a_row_end_the_run(guard: Guard) -> None:
     for number in range(LIMIT):
         _step(guard, number, float("nan"))
-    assert len(guard.found()) == LIMIT
+    assert len(guard.skipped()) == LIMIT
     _step(guard, LIMIT)
-    assert guard.found() == []
+    assert guard.skipped() == []
     assert guard.in_a_row == 0
     with torch.no_grad():
         p = next(iter(guard._parameters.values()))
@@ -121,4 +121,4 @@ def test_too_many_in_a_row_end_the_run(guard: Guard) -> None:
     with pytest.raises(
         LabelwiseError, match=f"11 steps in a row that are not finite; step 10: the weight {first} is"
     ):
-        guard.found()
+        guard.skipped()

@@ -79,7 +79,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path) -> None:
     assert said[0].endswith("is damaged; going on from the state before it, step 2")
     (tmp_path / STATE).write_bytes(b"")
     settle_state(tmp_path, said.append)  # moved there, the state of step 2 was the only one
-    assert said[1].endswith("is damaged and was the first one; the run begins anew")
+    assert said[1].endswith("is damaged and was the first one; the run starts again")
     assert not has_state(tmp_path)
     for name in (STATE, PREVIOUS):
         (tmp_path / name).write_bytes(b"cut")
@@ -95,7 +95,7 @@ def test_damaged_weights_are_never_used(run: Path) -> None:
         Run.open(run).model()
     (run / KEPT).write_bytes(data[:-5])
     told = tiny_runs.command("train", "--out", run, "--resume", "--no-report").told
-    assert "both damaged; expected one of them whole" in told
+    assert "both damaged; expected one of them undamaged" in told
 
 
 def test_the_benchmark_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

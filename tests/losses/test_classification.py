@@ -112,12 +112,12 @@ def test_tensor_with_nan_or_mask_equals_targets(name: str) -> None:
 def test_default_options_equal_the_functional_core() -> None:
     logits, targets = some_batch()
     z, y, k = logits, targets.values, targets.known
-    for found, cells in [
+    for loss, cells in [
         (build_loss("bce"), functional.binary_cross_entropy(z, y)),
         (build_loss("focal"), functional.focal(z, y, 2.0, 0.25)),
         (build_loss("asl"), functional.asymmetric(z, y, 2.0, 0.0, 0.0)),
     ]:
-        torch.testing.assert_close(found(logits, targets), cells[k].sum() / k.sum())
+        torch.testing.assert_close(loss(logits, targets), cells[k].sum() / k.sum())
     weighted = build_loss("weighted-bce", RATE)(logits, targets)
     cells = functional.weighted_binary_cross_entropy(z, y, RATE)
     torch.testing.assert_close(weighted, cells[k].sum() / len(z))
@@ -125,11 +125,11 @@ def test_default_options_equal_the_functional_core() -> None:
 
 def test_options_reach_the_loss() -> None:
     logits, targets = some_batch()
-    found = build_loss("asl", gamma_negative=1.0, gamma_positive=3.0, margin=0.2, reduction="sum")(
+    value = build_loss("asl", gamma_negative=1.0, gamma_positive=3.0, margin=0.2, reduction="sum")(
         logits, targets
     )
     cells = functional.asymmetric(logits, targets.values, 1.0, 3.0, 0.2)
-    torch.testing.assert_close(found, cells[targets.known].sum())
+    torch.testing.assert_close(value, cells[targets.known].sum())
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def _process(folder: str, name: str) -> None:
     logits, targets = some_batch(rows=6)
     # Uneven on purpose: one process has more images and knows more than the other.
     rows = slice(0, 4) if rank == 0 else slice(4, 6)
-    found = {}
+    outcomes = {}
     for case in CASES:
         known = known_of(case, targets)
         part = Targets(targets.values[rows], known[rows])
@@ -188,8 +188,8 @@ def _process(folder: str, name: str) -> None:
             loss = LOSSES[name](reduction=reduction)
             value, gradient = with_gradient(loss, logits[rows], part)
             with torch.no_grad():
-                found[case, reduction] = value, gradient, loss(logits[rows], part)
-    torch.save(found, Path(folder) / f"{rank}.pt")
+                outcomes[case, reduction] = value, gradient, loss(logits[rows], part)
+    torch.save(outcomes, Path(folder) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 

@@ -18,7 +18,7 @@ NAN = float("nan")
 
 def lists(features: Tensor, targets: Targets) -> tuple[list[float], list[float], list[float]]:
     """Losses of pairs: both present, one of each, both absent."""
-    found: tuple[list[float], list[float], list[float]] = ([], [], [])
+    costs: tuple[list[float], list[float], list[float]] = ([], [], [])
     for label in range(features.shape[1]):
         for i in range(len(features)):
             for j in range(i + 1, len(features)):
@@ -26,8 +26,8 @@ def lists(features: Tensor, targets: Targets) -> tuple[list[float], list[float],
                     a, b = features[i, label], features[j, label]
                     c = float(a @ b / (a.norm() * b.norm()))
                     shown = int(targets.values[i, label] + targets.values[j, label])
-                    found[2 - shown].append(1 - c if shown == 2 else 1 + c)
-    return found
+                    costs[2 - shown].append(1 - c if shown == 2 else 1 + c)
+    return costs
 
 
 def a_batch(batch: int, labels: int, positive: float, seed: int = 0) -> tuple[Tensor, Targets]:
@@ -102,13 +102,13 @@ def test_every_pair_of_the_rest_has_its_chance(seeded: torch.Generator) -> None:
 
 def test_unknown_cells_have_no_influence(seeded: torch.Generator) -> None:
     features, targets = a_batch(6, 3, 0.5)
-    found = []
+    values = []
     for filling in (0.0, 1.0, NAN):
         targets.values[~targets.known] = filling
         torch.manual_seed(0)
-        found.append(pair_contrast(features, targets).item())
-    assert found[0] == found[1] == found[2]
-    assert math.isfinite(found[0])
+        values.append(pair_contrast(features, targets).item())
+    assert values[0] == values[1] == values[2]
+    assert math.isfinite(values[0])
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return (a @ b) / (a.norm() * b.norm())
 
 
-def mean(found: list[Tensor]) -> Tensor:
-    return sum(found) / len(found) if found else torch.zeros((), dtype=torch.float64)  # type: ignore[return-value]
+def mean(values: list[Tensor]) -> Tensor:
+    return sum(values) / len(values) if values else torch.zeros((), dtype=torch.float64)  # type: ignore[return-value]
 
 
 def slow_pairs(loss: Any, features: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
@@ -166,9 +166,9 @@ def test_loops_over_cells(name: str, seed: int) -> None:
     loss, slow = CASES[name]
     features, targets = some_features(seed), some_targets(seed)
     x = given_to(name, features)
-    found = loss(x, targets)
+    halves = loss(x, targets)
     expected = slow(loss, x, targets)
-    torch.testing.assert_close(torch.stack(found), torch.stack(expected), rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(torch.stack(halves), torch.stack(expected), rtol=1e-9, atol=1e-10)
     assert expected[0] != 0
     assert expected[1] != 0
 
@@ -189,8 +189,8 @@ def test_values_by_hand() -> None:
     for loss in (PairwiseLoss(), PairwiseLoss(hinge=False)):
         assert [x.item() for x in loss(orthonormal, both)] == pytest.approx([0, 0], abs=1e-6)
         assert [x.item() for x in loss(alike, three)] == pytest.approx([0, 0], abs=1e-6)
-        found = loss(half, Targets.of(torch.ones(1, 2)))
-        assert [x.item() for x in found] == pytest.approx([0, 0.5], abs=1e-6)
+        halves = loss(half, Targets.of(torch.ones(1, 2)))
+        assert [x.item() for x in halves] == pytest.approx([0, 0.5], abs=1e-6)
     opposite = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
     assert PairwiseLoss()(opposite, Targets.of(torch.ones(1, 2)))[1] == 0
     assert PairwiseLoss(hinge=False)(opposite, Targets.of(torch.ones(1, 2)))[1].item() == pytest.approx(-1)
@@ -243,8 +243,8 @@ def test_unknown_cells_have_no_influence_bit_for_bit(name: str, filling: float) 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("conformity", "probabilities")])
 def test_length_does_not_count(name: str) -> None:
     loss, x = CASES[name][0], given_to(name, some_features())
-    found, tripled = (torch.stack(loss(scale * x, some_targets())) for scale in (1, 3))
-    torch.testing.assert_close(tripled, found, rtol=1e-6, atol=1e-9)
+    plain, tripled = (torch.stack(loss(scale * x, some_targets())) for scale in (1, 3))
+    torch.testing.assert_close(tripled, plain, rtol=1e-6, atol=1e-9)
 
 
 @every_loss
@@ -265,13 +265,13 @@ def test_halves_stay_finite_and_near(name: str, dtype: torch.dtype, scale: float
     expected = torch.stack(loss(x.float(), targets))
     leaf = x.clone().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = torch.stack(loss(leaf, targets))
-    found.sum().backward()
+        halves = torch.stack(loss(leaf, targets))
+    halves.sum().backward()
     loss.double()
     assert leaf.grad is not None
     assert leaf.grad.isfinite().all()
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert halves.dtype == torch.float32
+    torch.testing.assert_close(halves, expected, rtol=1e-4, atol=1e-5)
 
 
 @every_loss
@@ -291,9 +291,9 @@ def test_only_the_wanted_centres_are_made() -> None:
     for intra in (True, False):
         loss = conformity(intra=intra, inter=not intra)
         assert [name for name, _ in loss.named_parameters()] == ["near" if intra else "far"]
-        found = loss(features, targets)
-        assert found[int(intra)] == 0
-        assert found[int(not intra)] != 0
+        halves = loss(features, targets)
+        assert halves[int(intra)] == 0
+        assert halves[int(not intra)] != 0
 
 
 def test_cells_are_taken_whole_where_they_fit_and_drawn_where_not(seeded: torch.Generator) -> None:
@@ -317,7 +317,7 @@ def test_cells_are_taken_whole_where_they_fit_and_drawn_where_not(seeded: torch.
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the number of elements of the largest tensor that any operation gives."""
+    """Records the number of elements of the largest tensor that any operation returns."""
 
     elements = 0
 
@@ -338,15 +338,15 @@ def test_memory_is_linear_in_labels(hinge: bool) -> None:
 
 def joined_cases() -> dict[str, tuple[nn.Module, Tensor, Targets]]:
     """Every loss with an uneven batch, and with one whose second part knows nothing."""
-    found = {}
+    cases = {}
     features, targets = some_features(rows=7), some_targets(rows=7)
     silent = Targets(targets.values, targets.known.clone())
     silent.known[4:] = False
     for case, t in (("uneven", targets), ("silent", silent)):
         for name, (loss, _) in CASES.items():
-            found[f"{name}, {case}"] = loss, given_to(name, features), t
-    found["two-way"] = _Twice(TwoWayLoss()), features.mean(2), targets
-    return found
+            cases[f"{name}, {case}"] = loss, given_to(name, features), t
+    cases["two-way"] = _Twice(TwoWayLoss()), features.mean(2), targets
+    return cases
 
 
 class _Twice(nn.Module):
@@ -365,14 +365,14 @@ def member(folder: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
-    found: dict[str, Any] = {}
+    outcomes: dict[str, Any] = {}
     for name, (loss, x, targets) in joined_cases().items():
         for split in (4, 7):
             rows = slice(0, split) if rank == 0 else slice(split, 7)
-            found[f"{name}, {split}"] = with_gradient(loss, x[rows], targets[rows])
+            outcomes[f"{name}, {split}"] = with_gradient(loss, x[rows], targets[rows])
         with torch.no_grad():
-            found[f"{name}, quiet"] = loss(x[:4], targets[:4])
-    torch.save(found, Path(folder) / f"{rank}.pt")
+            outcomes[f"{name}, quiet"] = loss(x[:4], targets[:4])
+    torch.save(outcomes, Path(folder) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -382,7 +382,7 @@ def test_two_processes_equal_one_with_the_joined_batch(tmp_path: Path) -> None:
     for name, (loss, x, targets) in joined_cases().items():
         expected, gradient = with_gradient(loss, x, targets)
         for split in (4, 7):
-            (values, own), (others, other) = (found[f"{name}, {split}"] for found in (first, second))
+            (values, own), (others, other) = (outcomes[f"{name}, {split}"] for outcomes in (first, second))
             # The mean over processes is what the loss is shown as, and what a parameter receives.
             for one, two, wanted in zip(values, others, expected, strict=True):
                 torch.testing.assert_close((one + two) / 2, wanted, msg=name)

@@ -83,8 +83,8 @@ def test_focal_equals_its_equation(z: float, y: float, gamma: float, alpha: floa
 )
 def test_asymmetric_equals_its_equation(z: float, y: float, gamma: float, margin: float) -> None:
     expected = slow_asymmetric(z, y, gamma, gamma / 2, margin)
-    found = F.asymmetric(cell(z), cell(y), gamma, gamma / 2, margin).item()
-    assert found == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    value = F.asymmetric(cell(z), cell(y), gamma, gamma / 2, margin).item()
+    assert value == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 @given(finite, st.floats(0, 1))

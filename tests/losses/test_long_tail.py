@@ -66,9 +66,9 @@ def test_logit_adjustment_is_the_loop(tau: float, reduction: Any) -> None:
                 total += bce(logits[i, j].item() + tau * log_odds(j), targets.values[i, j].item())
                 count += 1
     by = {"mean_known": count, "label_sum": 7, "sum": 1}[reduction]
-    found = LogitAdjustedLoss(POSITIVES, KNOWN, tau, reduction)(logits, targets)
-    assert found.dtype == torch.float64
-    assert found.item() == pytest.approx(total / by, rel=1e-12)
+    value = LogitAdjustedLoss(POSITIVES, KNOWN, tau, reduction)(logits, targets)
+    assert value.dtype == torch.float64
+    assert value.item() == pytest.approx(total / by, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_the_distribution_balanced_loss_is_the_loop(change: dict[str, float]) ->
     for i in range(7):
         row = list(zip(targets.values[i].tolist(), targets.known[i].tolist(), strict=True))
         cells += [balanced_cell(logits[i, j].item(), row, j, o) for j in range(4) if targets.known[i, j]]
-    found = DistributionBalancedLoss(POSITIVES, KNOWN, **change)(logits, targets)
-    assert found.item() == pytest.approx(sum(cells) / len(cells), rel=1e-12)
+    value = DistributionBalancedLoss(POSITIVES, KNOWN, **change)(logits, targets)
+    assert value.item() == pytest.approx(sum(cells) / len(cells), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", [LogitAdjustedLoss, DistributionBalancedLoss])
@@ -132,7 +132,7 @@ def test_priors_come_from_known_training_cells() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "told"),
+    ("name", "options", "message"),
     [
         ("logit-adjusted", {"tau": -1}, "loss.tau=-1; expected a number from 0"),
         ("distribution-balanced", {"negative_scale": 0}, "loss.negative_scale=0; expected a number above 0"),
@@ -141,11 +141,11 @@ def test_priors_come_from_known_training_cells() -> None:
         ("distribution-balanced", {"reduction": "mean"}, "loss.reduction='mean'"),
     ],
 )
-def test_bad_options(name: str, options: dict[str, Any], told: str) -> None:
+def test_bad_options(name: str, options: dict[str, Any], message: str) -> None:
     priors = LabelPriors.nothing(4)
     with pytest.raises(LabelwiseError) as error:
         build_loss(name, priors=priors, **options)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)
 
 
 def test_without_counts_or_with_a_strategy() -> None:

@@ -64,13 +64,13 @@ def test_asl_differentiates_its_focusing_weights_where_asked(
             slopes, values = [], []
             for detach in (False, True):
                 logit = torch.tensor([[z]], dtype=torch.float64, requires_grad=True)
-                found = F.asymmetric(
+                value = F.asymmetric(
                     logit, torch.tensor([[y]], dtype=torch.float64), *gammas, margin, detach
                 ).sum()
-                found.backward()
+                value.backward()
                 assert logit.grad is not None
                 slopes.append(logit.grad.item())
-                values.append(found.item())
+                values.append(value.item())
             assert values[0] == values[1] == pytest.approx(asl(z, y, *gammas, margin), abs=1e-12)
             h = 1e-6
             whole = (asl(z + h, y, *gammas, margin) - asl(z - h, y, *gammas, margin)) / (2 * h)
@@ -115,10 +115,10 @@ def test_smoothing_as_released_has_targets_of_a_tenth_and_nine_tenths() -> None:
                 expected += bce(z[i, j].item(), 0.1)
             else:
                 expected += bce(z[i, j].item(), 0.9 if t.values[i, j] else 0.0)
-    found = loss("an-ls", smoothing=0.2, positives=True)(z, t, at())
-    assert found.item() == pytest.approx(expected / (ROWS * LABELS), abs=1e-12)
+    value = loss("an-ls", smoothing=0.2, positives=True)(z, t, at())
+    assert value.item() == pytest.approx(expected / (ROWS * LABELS), abs=1e-12)
     plain = loss("an-ls", smoothing=0.2)(z, t, at())
-    assert plain.item() != found.item()
+    assert plain.item() != value.item()
 
 
 def test_corrected_cells_without_the_margin() -> None:
@@ -137,8 +137,8 @@ def test_corrected_cells_without_the_margin() -> None:
                 else:
                     expected += -(sigma(v) ** 2) * math.log(1 - sigma(v))
         assert (torch.sigmoid(z)[~t.known] > 0.6).any()
-        found = loss("splc", margin_corrected=name == "ours")(z, t, at(1))
-        assert found.item() == pytest.approx(expected / (ROWS * LABELS), abs=1e-12)
+        value = loss("splc", margin_corrected=name == "ours")(z, t, at(1))
+        assert value.item() == pytest.approx(expected / (ROWS * LABELS), abs=1e-12)
 
 
 @pytest.mark.parametrize(("delta", "turned"), [(0.01, 0), (0.06, 1), (0.2, 3)])
@@ -157,10 +157,10 @@ def test_one_cell_fewer_stays_turned(delta: float, turned: int) -> None:
 
 def test_a_batch_of_sixteen_of_twenty_labels_turns_nothing_for_good_as_released() -> None:
     strategy = STRATEGIES["ll-cp"](Facts(16, 20), strict=True)
-    found = UnknownLoss(BinaryCrossEntropy(), strategy)
+    criterion = UnknownLoss(BinaryCrossEntropy(), strategy)
     t = Targets(torch.zeros(16, 20), torch.zeros(16, 20, dtype=torch.bool))
     for step in range(3):
-        found(torch.randn(16, 20, generator=torch.Generator().manual_seed(step)), t, at(1, 16))
+        criterion(torch.randn(16, 20, generator=torch.Generator().manual_seed(step)), t, at(1, 16))
     assert not strategy.flipped.any()
 
 
@@ -171,8 +171,8 @@ def test_unknown_cells_below_a_margin_count_nothing() -> None:
         for j in range(LABELS):
             v = z[i, j].item()
             expected += bce(v, t.values[i, j].item()) if t.known[i, j] else 0.7 * asl(v, 0, 1.5, 0, 0.2)
-    found = loss("csl", margin=0.2, topk=0, gamma=1.5, alpha=0.7)(z, t, at())
-    assert found.item() == pytest.approx(expected / (ROWS * LABELS), abs=1e-12)
+    value = loss("csl", margin=0.2, topk=0, gamma=1.5, alpha=0.7)(z, t, at())
+    assert value.item() == pytest.approx(expected / (ROWS * LABELS), abs=1e-12)
 
 
 @pytest.mark.parametrize(

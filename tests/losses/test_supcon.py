@@ -31,9 +31,9 @@ def test_values_by_hand() -> None:
 @pytest.mark.parametrize(("jaccard", "together"), [(0.5, True), (0.51, False)])
 def test_half_an_overlap(jaccard: float, together: bool) -> None:
     targets = Targets.of(torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
-    found = JaccardContrast(jaccard=jaccard)(images([1, 0], [0, 1]), targets)
+    halves = JaccardContrast(jaccard=jaccard)(images([1, 0], [0, 1]), targets)
     # Orthogonal partners: the product is 0, and so is the logarithm of its one exponential.
-    assert [x.item() for x in found] == pytest.approx([0, 0])
+    assert [x.item() for x in halves] == pytest.approx([0, 0])
     intra, _ = JaccardContrast(jaccard=jaccard)(images([1, 0], [1, 0]), targets)
     assert intra.item() == pytest.approx(-10 if together else 0)
 

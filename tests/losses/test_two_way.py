@@ -27,15 +27,15 @@ def slow(logits: Tensor, targets: Targets, above: float, below: float) -> float:
         (logits, targets.values, targets.known),
         (logits.T, targets.values.T, targets.known.T),
     ):
-        found = []
+        losses = []
         for row in range(len(z)):
             cells = [(z[row, i].item(), y[row, i].item()) for i in range(len(z[row])) if k[row, i]]
             positive = [math.exp(-v / above) for v, state in cells if state == 1]
             negative = [math.exp(v / below) for v, state in cells if state == 0]
             if positive:
                 both = above * math.log(sum(positive)) + below * math.log(sum(negative)) if negative else None
-                found.append(0.0 if both is None else math.log1p(math.exp(both)))
-        total += sum(found) / max(1, len(found))
+                losses.append(0.0 if both is None else math.log1p(math.exp(both)))
+        total += sum(losses) / max(1, len(losses))
     return total
 
 
@@ -43,9 +43,9 @@ def slow(logits: Tensor, targets: Targets, above: float, below: float) -> float:
 @pytest.mark.parametrize("temperatures", [(4.0, 1.0), (1.0, 2.5)])
 def test_loop_over_rows_and_columns(seed: int, temperatures: tuple[float, float]) -> None:
     logits, targets = some_batch(seed)
-    found = TwoWayLoss(*temperatures)(logits, targets)
-    assert found.item() == pytest.approx(slow(logits, targets, *temperatures), rel=1e-9)
-    assert found > 0
+    value = TwoWayLoss(*temperatures)(logits, targets)
+    assert value.item() == pytest.approx(slow(logits, targets, *temperatures), rel=1e-9)
+    assert value > 0
 
 
 def test_values_by_hand() -> None:
@@ -75,13 +75,13 @@ def test_one_side_alone_is_exactly_zero(values: float | None) -> None:
 @pytest.mark.parametrize("filling", [0.0, 1.0, 0.7, float("nan"), float("inf")])
 def test_unknown_cells_have_no_influence_bit_for_bit(filling: float) -> None:
     logits, targets = some_batch()
-    found = []
+    outcomes = []
     for values in (targets.values, targets.values.masked_fill(~targets.known, filling)):
         leaf = logits.clone().requires_grad_()
         loss = TwoWayLoss()(leaf, Targets(values, targets.known))
         loss.backward()
-        found.append((loss.detach(), leaf.grad))
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        outcomes.append((loss.detach(), leaf.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*outcomes, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -99,15 +99,15 @@ def test_halves_are_finite_and_near_full_precision(dtype: torch.dtype) -> None:
 
 def test_more_negatives_below_lower_the_loss() -> None:
     values = torch.tensor([[1.0, 0.0]])
-    found = [TwoWayLoss()(torch.tensor([[0.0, z]]), values).item() for z in (3.0, 0.0, -3.0, -50.0)]
-    assert found == sorted(found, reverse=True)
-    assert found[-1] < 1e-6
+    losses = [TwoWayLoss()(torch.tensor([[0.0, z]]), values).item() for z in (3.0, 0.0, -3.0, -50.0)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 1e-6
 
 
 def test_it_is_built_by_its_name() -> None:
     logits, targets = some_batch()
-    found = build_loss("two-way", positive_temperature=1.0, negative_temperature=2.5)(logits, targets)
-    assert torch.equal(found, TwoWayLoss(1.0, 2.5)(logits, targets))
+    value = build_loss("two-way", positive_temperature=1.0, negative_temperature=2.5)(logits, targets)
+    assert torch.equal(value, TwoWayLoss(1.0, 2.5)(logits, targets))
     with pytest.raises(LabelwiseError) as error:
         build_loss("two-way", reduction="sum")
     assert str(error.value).startswith(

@@ -65,7 +65,7 @@ def test_known_negatives_have_the_chosen_loss(name: str, loss: torch.nn.Module) 
 def test_full_labels_leave_nothing_to_decide(name: str) -> None:
     logits, targets, moment = batch()
     full = Targets(targets.values, torch.ones_like(targets.known))
-    found = build(name)(logits, full, moment)
+    value = build(name)(logits, full, moment)
     if name in (
         "epr",
         "role",
@@ -73,9 +73,9 @@ def test_full_labels_leave_nothing_to_decide(name: str) -> None:
         "hill",
         "splc",
     ):  # these have a say on known positives or on the whole batch
-        assert found.isfinite()
+        assert value.isfinite()
     else:
-        torch.testing.assert_close(found, BinaryCrossEntropy()(logits, full))
+        torch.testing.assert_close(value, BinaryCrossEntropy()(logits, full))
 
 
 @every_strategy
@@ -87,10 +87,10 @@ def test_halves_and_large_scores_stay_finite(name: str, dtype: torch.dtype) -> N
     for epoch in (0, 1, 6, 7):
         loss.start_epoch(epoch, 8)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = loss(logits, targets, Moment(torch.arange(5), epoch, 8))
-        assert found.dtype == torch.float32
-        assert found.isfinite()
-        found.backward()
+            value = loss(logits, targets, Moment(torch.arange(5), epoch, 8))
+        assert value.dtype == torch.float32
+        assert value.isfinite()
+        value.backward()
         assert logits.grad is not None
         assert logits.grad.isfinite().all()
 

@@ -30,7 +30,7 @@ def passes(name: str, part: slice, world: int) -> dict[str, torch.Tensor]:
     """Gradients of several steps on a share of each batch, and what is remembered in the end."""
     facts = Facts(ROWS, LABELS, torch.full((LABELS,), 0.2), torch.full((ROWS, LABELS), 0.3))
     loss = UnknownLoss(BinaryCrossEntropy(), STRATEGIES[name](facts, **NEEDED.get(name, {})))
-    found = {}
+    gradients = {}
     for epoch in range(EPOCHS):
         g = torch.Generator().manual_seed(epoch)
         loss.start_epoch(epoch, EPOCHS)
@@ -40,8 +40,8 @@ def passes(name: str, part: slice, world: int) -> dict[str, torch.Tensor]:
         logits = torch.randn(8, LABELS, generator=g).requires_grad_()
         loss(logits[part], targets[part], Moment(order[part], epoch, EPOCHS)).backward()
         assert logits.grad is not None
-        found[f"gradient {epoch}"] = logits.grad / world
-    return {**found, **loss.state_dict()}
+        gradients[f"gradient {epoch}"] = logits.grad / world
+    return {**gradients, **loss.state_dict()}
 
 
 def filled(part: slice) -> dict[str, torch.Tensor]:
@@ -59,8 +59,8 @@ def share(folder: str) -> None:
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     part = (slice(0, 3), slice(3, 8))[rank]
-    found = {"queue": filled(part), **{name: passes(name, part, 2) for name in STRATEGIES}}
-    torch.save(found, f"{folder}/{rank}.pt")
+    states = {"queue": filled(part), **{name: passes(name, part, 2) for name in STRATEGIES}}
+    torch.save(states, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -74,7 +74,7 @@ def shares(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str,
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_two_processes_learn_and_remember_as_one(shares: list, name: str) -> None:
     alone = passes(name, slice(0, 8), 1)
-    one, two = (found[name] for found in shares)
+    one, two = (states[name] for states in shares)
     for key, expected in alone.items():
         if key.startswith("gradient"):
             assert expected.any()
@@ -86,9 +86,9 @@ def test_two_processes_learn_and_remember_as_one(shares: list, name: str) -> Non
 
 def test_a_queue_keeps_the_features_of_all_processes(shares: list) -> None:
     alone = filled(slice(0, 8))
-    for found in shares:
+    for states in shares:
         for key, expected in alone.items():
-            torch.testing.assert_close(found["queue"][key], expected, atol=0, rtol=0)
+            torch.testing.assert_close(states["queue"][key], expected, atol=0, rtol=0)
 
 
 def test_a_memory_goes_through_the_distributed_wrapper(tmp_path: Path, table: Path) -> None:

@@ -44,8 +44,8 @@ def one(name: str, z: float, known: float | None, labels: int = 1, epoch: int = 
     """Loss of a cell among `labels` equal ones."""
     logits = torch.full((1, labels), float(z))
     value = torch.full((1, labels), math.nan if known is None else float(known))
-    found = build(name, rows=1, labels=labels, **options)
-    return found(logits, Targets.of(value), Moment(torch.tensor([0]), epoch, 10)).item()
+    criterion = build(name, rows=1, labels=labels, **options)
+    return criterion(logits, Targets.of(value), Moment(torch.tensor([0]), epoch, 10)).item()
 
 
 def sigma(z: float) -> float:
@@ -86,20 +86,20 @@ CELLS: dict[str, Cell] = {
 
 def slow(name: str, logits: Tensor, t: Targets, cells: Cell) -> float:
     """The mean over cells that count, by loops."""
-    found = []
+    losses = []
     for i in range(ROWS):
         for j in range(LABELS):
             z, y = logits[i, j].item(), t.values[i, j].item()
             if t.known[i, j]:
-                found.append(spl(z) if y and name in ("hill", "splc") else bce(z, y))
+                losses.append(spl(z) if y and name in ("hill", "splc") else bce(z, y))
             else:
                 loss = cells(z, i, j)
-                found += [] if loss is None else [loss]
+                losses += [] if loss is None else [loss]
     whole = 0.0
     if name in ("epr", "role"):
         mean = sum(sigma(z) for z in logits.flatten().tolist()) / ROWS
         whole = ((mean - 1.5) / LABELS) ** 2 * (0.5 if name == "role" else 1)
-    return sum(found) / len(found) + whole
+    return sum(losses) / len(losses) + whole
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -107,8 +107,8 @@ def slow(name: str, logits: Tensor, t: Targets, cells: Cell) -> float:
 def test_first_step_by_loops_over_cells(name: str, seed: int) -> None:
     logits, targets = batch(seed)
     loss = build(name, **({"topk": 0} if name == "csl" else {}))
-    found = loss(logits.double(), targets, at())
-    assert found.item() == pytest.approx(slow(name, logits, targets, CELLS[name]), rel=1e-6)
+    value = loss(logits.double(), targets, at())
+    assert value.item() == pytest.approx(slow(name, logits, targets, CELLS[name]), rel=1e-6)
 
 
 def test_every_strategy_has_a_reference() -> None:
@@ -136,8 +136,8 @@ def test_hand_values(name: str, z: float, known: float | None, options: dict[str
 def test_durand_weights_images_by_their_known_share(gamma: float, weight: float) -> None:
     logits = torch.tensor([[0.5, -1.0, 2.0, 0.0]])
     t = Targets(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.tensor([[True, True, False, False]]))
-    found = build("durand", gamma=gamma)(logits, t, Moment(torch.tensor([0])))
-    assert found.item() == pytest.approx(weight / 4 * (bce(0.5, 1) + bce(-1.0, 0)), rel=1e-3)
+    loss = build("durand", gamma=gamma)(logits, t, Moment(torch.tensor([0])))
+    assert loss.item() == pytest.approx(weight / 4 * (bce(0.5, 1) + bce(-1.0, 0)), rel=1e-3)
     shares = torch.tensor([0.0, 0.1, 1.0])
     assert build("durand", gamma=gamma).strategy.weight(shares).tolist() == pytest.approx([0.0, 5.0, 1.0])
 
@@ -151,8 +151,8 @@ def test_durand_of_full_labels_is_the_plain_loss() -> None:
 def test_expected_positives_met_cost_nothing() -> None:
     p = torch.tensor([[0.5, 0.25, 0.25], [0.9, 0.6, 0.5]])  # row sums 1 and 2
     t = Targets(torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool))
-    found = build("epr", rows=2, labels=3)(p.logit(), t, Moment(torch.arange(2)))
-    assert found.item() == pytest.approx(0, abs=1e-12)
+    loss = build("epr", rows=2, labels=3)(p.logit(), t, Moment(torch.arange(2)))
+    assert loss.item() == pytest.approx(0, abs=1e-12)
     twice = build("epr", rows=2, labels=3, expected=3.0)(p.logit(), t, Moment(torch.arange(2)))
     assert twice.item() == pytest.approx(0.25, abs=1e-6)
 
@@ -163,13 +163,13 @@ def test_the_data_term_of_expected_positives_is_divided_by_all_cells() -> None:
     known = torch.zeros(2, 20, dtype=torch.bool)
     known[:, 0] = True
     t = Targets(known.float(), known)
-    found = build("epr", rows=2, labels=20)(logits, t, Moment(torch.arange(2)))
+    loss = build("epr", rows=2, labels=20)(logits, t, Moment(torch.arange(2)))
     expected = 2 * bce(-2.0, 1) / 40 + ((20 * sigma(-2.0) - 1.5) / 20) ** 2
-    assert found.item() == pytest.approx(expected, rel=1e-6)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def slow_vpu(logits: Tensor, t: Targets, alpha: float, gamma: float) -> float:
-    found = []
+    terms = []
     for j in range(LABELS):
         z = logits[:, j].tolist()
         mean = sum(z) / ROWS
@@ -178,9 +178,9 @@ def slow_vpu(logits: Tensor, t: Targets, alpha: float, gamma: float) -> float:
         if there:
             weight = (sum(map(sigma, z)) / ROWS) ** gamma
             every = math.log(sum(sigma(a / tau) for a in z) / ROWS)
-            found.append(weight * every - sum(math.log(sigma(a / tau)) for a in there) / len(there))
+            terms.append(weight * every - sum(math.log(sigma(a / tau)) for a in there) / len(there))
     known = [bce(logits[i, j].item(), 0) * (1 - t.values[i, j].item()) for i, j in t.known.nonzero().tolist()]
-    return sum(found) / len(found) + sum(known) / len(known)
+    return sum(terms) / len(terms) + sum(known) / len(known)
 
 
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.1, "gamma": 0.7}, {"alpha": 1e-3}])
@@ -202,9 +202,9 @@ def test_csl_leaves_out_the_highest_unknown_scores() -> None:
 def test_csl_without_selection_is_asl_with_unknown_as_absent() -> None:
     logits, t = batch()
     asl = AsymmetricLoss(gamma_negative=2.0)
-    found = build("csl", asl, topk=0, prior_threshold=1.0)(logits, t, at())
+    loss = build("csl", asl, topk=0, prior_threshold=1.0)(logits, t, at())
     full = Targets(t.values.masked_fill(~t.known, 0), torch.ones_like(t.known))
-    torch.testing.assert_close(found, asl(logits, full))
+    torch.testing.assert_close(loss, asl(logits, full))
 
 
 def ranked(logits: Tensor, t: Targets, number: int) -> set[tuple[int, int]]:
@@ -223,10 +223,10 @@ def test_large_losses_are_rejected_or_turned(delta: float, epoch: int) -> None:
         "ll-ct": lambda z, i, j: bce(z, float((i, j) in large)),
     }
     for name, cells in rules.items():
-        found = build(name, delta=delta)(logits.double(), t, at(epoch))
-        assert found.item() == pytest.approx(slow(name, logits, t, cells), rel=1e-6)
+        loss = build(name, delta=delta)(logits.double(), t, at(epoch))
+        assert loss.item() == pytest.approx(slow(name, logits, t, cells), rel=1e-6)
         if not delta:
-            assert found.item() == build("negative")(logits.double(), t, at()).item()
+            assert loss.item() == build("negative")(logits.double(), t, at()).item()
 
 
 def test_flips_stay_and_grow_and_never_touch_known_cells() -> None:
@@ -236,13 +236,13 @@ def test_flips_stay_and_grow_and_never_touch_known_cells() -> None:
     for step in range(9):
         logits = batch(step)[0]
         before = set(map(tuple, flipped.nonzero().tolist()))
-        found = loss(logits.double(), t, at(epoch=min(step, 3)))
+        value = loss(logits.double(), t, at(epoch=min(step, 3)))
         kept = set(map(tuple, flipped.nonzero().tolist()))
         free = [(bce(logits[i, j].item(), 0), i, j) for i, j in (~t.known).nonzero().tolist()]
         new = [c[1:] for c in sorted(free) if c[1:] not in before][-2:] if step else []
         assert kept == before | set(new)
         turned: Cell = lambda z, i, j, kept=kept: bce(z, float((i, j) in kept))  # type: ignore[misc]  # noqa: E731
-        assert found.item() == pytest.approx(slow("ll-cp", logits, t, turned), rel=1e-6)
+        assert value.item() == pytest.approx(slow("ll-cp", logits, t, turned), rel=1e-6)
     assert not (flipped & t.known).any()
     assert len(kept) > 10
     held = flipped.clone()
@@ -253,8 +253,8 @@ def test_flips_stay_and_grow_and_never_touch_known_cells() -> None:
 def test_splc_corrects_only_sure_unknown_cells_after_its_epochs() -> None:
     logits, t = batch()
     cells: Cell = lambda z, i, j: spl(z) if sigma(z) > 0.6 else CELLS["splc"](z, i, j)  # noqa: E731
-    found = build("splc")(logits.double(), t, at(epoch=1))
-    assert found.item() == pytest.approx(slow("splc", logits, t, cells), rel=1e-6)
+    loss = build("splc")(logits.double(), t, at(epoch=1))
+    assert loss.item() == pytest.approx(slow("splc", logits, t, cells), rel=1e-6)
     assert build("splc", after=2)(logits, t, at(epoch=1)) == build("splc")(logits, t, at(epoch=0))
 
 
@@ -274,8 +274,8 @@ def test_role_moves_its_table_by_the_gradient_of_its_loss() -> None:
     torch.testing.assert_close(loss.strategy.table.double(), expected, atol=1e-5, rtol=1e-5)
     for _ in range(60):
         loss(logits, t, at())
-    drawn = torch.sigmoid(loss.strategy.table)[~t.known]
-    assert (drawn - torch.sigmoid(logits)[~t.known]).abs().mean() < 0.15
+    estimates = torch.sigmoid(loss.strategy.table)[~t.known]
+    assert (estimates - torch.sigmoid(logits)[~t.known]).abs().mean() < 0.15
 
 
 def test_pseudo_labels_are_the_lowest_scores_of_each_label() -> None:
@@ -301,8 +301,8 @@ def test_pseudo_labels_are_the_lowest_scores_of_each_label() -> None:
         return -0.2 * entropy(z) if math.isnan(y) else 0.5 * bce(z, y)
 
     assert not pseudo.isnan().all()
-    found = loss(other.double(), t, at(3, 4))
-    assert found.item() == pytest.approx(slow("em-apl", other, t, cells), rel=1e-6)
+    value = loss(other.double(), t, at(3, 4))
+    assert value.item() == pytest.approx(slow("em-apl", other, t, cells), rel=1e-6)
 
 
 def test_one_cell_an_image_is_left_out_unless_said() -> None:

@@ -48,7 +48,7 @@ def graphs(name: str, terms: dict[str, dict[str, float]], strategy: str, teacher
         method.terms["teacher"] = TeacherTerm(int(method.model.extractor.dim), teacher)  # type: ignore[arg-type]
     method.compile_parts(backend=counter)
     draw = torch.Generator().manual_seed(0)
-    found = []
+    counts = []
     for epoch in range(EPOCHS):
         before = counter.frame_count
         method.clock = epoch, EPOCHS
@@ -64,8 +64,8 @@ def graphs(name: str, terms: dict[str, dict[str, float]], strategy: str, teacher
                 seen = torch.rand(4, generator=draw) < 0.9
                 batch.taught = Taught(values - 0.5, features, values * seen[:, None], seen)
             method(batch)["loss"].backward()
-        found.append(counter.frame_count - before)
-    return found
+        counts.append(counter.frame_count - before)
+    return counts
 
 
 if __name__ == "__main__":

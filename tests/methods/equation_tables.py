@@ -39,7 +39,7 @@ class Row:
 
 def rows_of(page: Path, text: str) -> list[Row]:
     """Rows of the tables of a page."""
-    found: list[Row] = []
+    rows: list[Row] = []
     inside = False
     for line in text.splitlines():
         inside = line.startswith("|") and (inside or line == HEADER)
@@ -51,8 +51,8 @@ def rows_of(page: Path, text: str) -> list[Row]:
             for target, names in LINK.findall(where)
             for name in re.findall(r"`([\w.]+)`", names) or [""]
         ]
-        found.append(Row(page.relative_to(ROOT).as_posix(), equation.replace("`", ""), tuple(lines), differs))
-    return found
+        rows.append(Row(page.relative_to(ROOT).as_posix(), equation.replace("`", ""), tuple(lines), differs))
+    return rows
 
 
 def every_row() -> list[Row]:
@@ -60,25 +60,25 @@ def every_row() -> list[Row]:
     return [row for page in PAGES for row in rows_of(page, page.read_text(encoding="utf-8"))]
 
 
-def found_at(file: str, name: str) -> object:
+def resolved(file: str, name: str) -> object:
     """The object of this name in a module of the package, `None` where there is none."""
-    found: object = None
+    target: object = None
     if file.startswith("src/") and (ROOT / file).is_file() and name:
-        found = import_module(file.removeprefix("src/").removesuffix(".py").replace("/", "."))
+        target = import_module(file.removeprefix("src/").removesuffix(".py").replace("/", "."))
         for part in name.split("."):
-            found = getattr(found, part, None)
-    return found
+            target = getattr(target, part, None)
+    return target
 
 
 def faults_of_lines(rows: list[Row]) -> list[str]:
     """Rows that link to nothing, or say nothing of a difference."""
-    found = [f"{row.page}: {row.equation}: no line" for row in rows if not row.lines]
-    found += [f"{row.page}: {row.equation}: no word on differences" for row in rows if not row.differs]
-    return found + [
+    faults = [f"{row.page}: {row.equation}: no line" for row in rows if not row.lines]
+    faults += [f"{row.page}: {row.equation}: no word on differences" for row in rows if not row.differs]
+    return faults + [
         f"{row.page}: no {name or 'name'} in {file}"
         for row in rows
         for file, name in row.lines
-        if found_at(file, name) is None
+        if resolved(file, name) is None
     ]
 
 
@@ -95,20 +95,22 @@ def held_forms(forms: dict[tuple[str, str], str]) -> list[str]:
 
 def faults_of_forms(rows: list[Row], forms: dict[tuple[str, str], str]) -> list[str]:
     """Equations without a slow form, slow forms without an equation, and forms that are not there."""
-    told = [(row.page, row.equation) for row in rows]
-    found = [f"no slow form: {page}: {equation}" for page, equation in told if (page, equation) not in forms]
-    found += [
-        f"no such equation: {page}: {equation}" for page, equation in forms if (page, equation) not in told
+    listed = [(row.page, row.equation) for row in rows]
+    faults = [
+        f"no slow form: {page}: {equation}" for page, equation in listed if (page, equation) not in forms
+    ]
+    faults += [
+        f"no such equation: {page}: {equation}" for page, equation in forms if (page, equation) not in listed
     ]
     for row in rows:
         form = forms.get((row.page, row.equation), "")
         if "::" in form and not _holds(form, row):
-            found.append(f"no such test, or none of {row.lines}: {form}")
+            faults.append(f"no such test, or none of {row.lines}: {form}")
         elif form and "::" not in form:
             module, _, name = form.partition(".")
             if not callable(getattr(import_module(module), name, None)):
-                found.append(f"no such function: {form}")
-    return found
+                faults.append(f"no such function: {form}")
+    return faults
 
 
 def _holds(form: str, row: Row) -> bool:
@@ -121,8 +123,8 @@ def _holds(form: str, row: Row) -> bool:
     said = _squashed(file + text)
     tests = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
     # A private part is tested through the public one of its module.
-    words = {part.partition(".")[0] for _, part in row.lines} | {Path(target).stem for target, _ in row.lines}
-    return name in tests and any(_squashed(word) in said for word in words)
+    names = {part.partition(".")[0] for _, part in row.lines} | {Path(target).stem for target, _ in row.lines}
+    return name in tests and any(_squashed(name_in_row) in said for name_in_row in names)
 
 
 def _squashed(text: str) -> str:

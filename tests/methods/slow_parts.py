@@ -43,10 +43,10 @@ def cosine(a: list[float], b: list[float]) -> float:
     return dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
 
 
-def cells(found: Tensor, expected: list) -> Iterator[Pair]:
+def cells(actual: Tensor, expected: list) -> Iterator[Pair]:
     """Number by number."""
     yield from zip(
-        found.flatten().tolist(), torch.tensor(expected, dtype=torch.float64).flatten().tolist(), strict=True
+        actual.flatten().tolist(), torch.tensor(expected, dtype=torch.float64).flatten().tolist(), strict=True
     )
 
 
@@ -72,7 +72,7 @@ def instances() -> Iterator[Pair]:
 
 
 def prototypes() -> Iterator[Pair]:
-    """One prototype a label, so that only the label is drawn: exactly one unknown cell of an image changes."""
+    """One prototype per label, so that only the label is random: exactly one unknown cell of an image changes."""
     f, p, beta = some(B, L, D), some(L, 1, D, seed=1), 0.3
     torch.manual_seed(0)
     rows, t = blend_prototypes(f, targets(), p, torch.ones(L, 1), torch.tensor(beta, dtype=torch.float64))
@@ -156,7 +156,7 @@ known_conditional.close = 1e-6  # type: ignore[attr-defined]
 def adjacency() -> Iterator[Pair]:
     m = [[1.0, 0.9, 0.5, 0.1], [0.1, 1.0, 0.6, 0.4], [0.4, 0.0, 1.0, 0.41], [0.7, 0.2, 0.3, 1.0]]
     for inclusive in (False, True):
-        found = ml_gcn_adjacency(doubles(m), 0.4, 0.25, inclusive)
+        adjacent = ml_gcn_adjacency(doubles(m), 0.4, 0.25, inclusive)
         edge = [
             [float(i != j and (m[i][j] > 0.4 or (inclusive and m[i][j] == 0.4))) for j in range(4)]
             for i in range(4)
@@ -166,7 +166,7 @@ def adjacency() -> Iterator[Pair]:
         degree = [sum(row) for row in a]
         for i in range(4):
             for j in range(4):
-                yield found[i, j].item(), a[j][i] / math.sqrt(degree[i] * degree[j])
+                yield adjacent[i, j].item(), a[j][i] / math.sqrt(degree[i] * degree[j])
 
 
 def centres() -> Iterator[Pair]:
@@ -198,12 +198,12 @@ def _gelu(v: float) -> float:
 def pooled() -> Iterator[Pair]:
     x = some(2, D, 2, 3)
     for pool in ("mean", "max"):
-        found = Pooled(D, L, pool, normalise="none")(x).features
+        features = Pooled(D, L, pool, normalise="none")(x).features
         for b in range(2):
             for c in range(D):
                 places = x[b, c].flatten().tolist()
                 expected = max(places) if pool == "max" else sum(places) / len(places)
-                yield from ((found[b, j, c].item(), expected) for j in range(L))
+                yield from ((features[b, j, c].item(), expected) for j in range(L))
 
 
 def bent() -> Iterator[Pair]:
@@ -212,10 +212,10 @@ def bent() -> Iterator[Pair]:
         module = Pooled(D, L, "mean", 5, per_place, normalise="none").double().eval()
         layer = module.hidden[0]  # type: ignore[index]
         w, bias = layer.weight.tolist(), layer.bias.tolist()  # type: ignore[union-attr, operator]
-        found = module(x).features
+        features = module(x).features
         for b in range(2):
             places = [x[b, :, y, c].tolist() for y in range(2) for c in range(3)]
             mean = [sum(v) / len(v) for v in zip(*places, strict=True)]
             for d in range(5):
                 values = [_gelu(dot(w[d], v) + bias[d]) for v in (places if per_place else [mean])]
-                yield from ((found[b, j, d].item(), sum(values) / len(values)) for j in range(L))
+                yield from ((features[b, j, d].item(), sum(values) / len(values)) for j in range(L))

@@ -66,9 +66,9 @@ def plain(i: int, j: int) -> float:
 
 def mean(unknown: Cell, known: Cell = plain) -> float:
     """Mean over the cells that count: `None` does not."""
-    found = [unknown(i, j) if STATES[i][j] is None else known(i, j) for i, j in CELLS]
-    told = [value for value in found if value is not None]
-    return sum(told) / len(told)
+    cells = [unknown(i, j) if STATES[i][j] is None else known(i, j) for i, j in CELLS]
+    counted = [value for value in cells if value is not None]
+    return sum(counted) / len(counted)
 
 
 def negative() -> Iterator[Pair]:
@@ -94,10 +94,10 @@ def durand() -> Iterator[Pair]:
         a = (at_tenth - 1) / (0.1**gamma - 1)
         total = 0.0
         for i in range(ROWS):
-            told = [j for j in range(LABELS) if STATES[i][j] is not None]
-            if told:
-                g = a * (len(told) / LABELS) ** gamma + 1 - a
-                total += g / LABELS * sum(plain(i, j) for j in told)
+            known = [j for j in range(LABELS) if STATES[i][j] is not None]
+            if known:
+                g = a * (len(known) / LABELS) ** gamma + 1 - a
+                total += g / LABELS * sum(plain(i, j) for j in known)
         yield judged(strategy("durand", gamma=gamma, at_tenth=at_tenth)), total / ROWS
 
 
@@ -106,9 +106,9 @@ def surplus(p: Callable[[int, int], float]) -> float:
 
 
 def epr() -> Iterator[Pair]:
-    told = sum(plain(i, j) for i, j in CELLS if STATES[i][j] is not None)
+    known = sum(plain(i, j) for i, j in CELLS if STATES[i][j] is not None)
     whole = 0.7 * surplus(lambda i, j: sigma(z(i, j))) ** 2
-    yield judged(strategy("epr", expected=EXPECTED, weight=0.7)), told / (ROWS * LABELS) + whole
+    yield judged(strategy("epr", expected=EXPECTED, weight=0.7)), known / (ROWS * LABELS) + whole
 
 
 def a_table() -> torch.Tensor:
@@ -165,9 +165,9 @@ def em_apl() -> Iterator[Pair]:
     made = {(0, 1): 0.25, (2, 3): 0.125, (4, 0): 0.5}
     for (i, j), score in made.items():
         loss.strategy.pseudo[i, j] = score
-    found = judged(loss, epoch=6, remembers=False)
+    value = judged(loss, epoch=6, remembers=False)
     yield (
-        found,
+        value,
         mean(lambda i, j: 0.3 * cross(z(i, j), made[i, j]) if (i, j) in made else -0.2 * entropy(i, j)),
     )
 
@@ -226,15 +226,15 @@ def largest(number: int) -> set[tuple[int, int]]:
 def ll_r() -> Iterator[Pair]:
     for epoch in (0, 1, 3):
         out = largest(math.ceil(ROWS * LABELS * epoch * 0.06)) if epoch else set()
-        found = judged(strategy("ll-r", delta=0.06), epoch)
-        yield found, mean(lambda i, j, out=out: 0.0 if (i, j) in out else cross(z(i, j), 0))  # type: ignore[misc]
+        value = judged(strategy("ll-r", delta=0.06), epoch)
+        yield value, mean(lambda i, j, out=out: 0.0 if (i, j) in out else cross(z(i, j), 0))  # type: ignore[misc]
 
 
 def ll_ct() -> Iterator[Pair]:
     for epoch in (0, 1, 3):
         out = largest(math.ceil(ROWS * LABELS * epoch * 0.06)) if epoch else set()
-        found = judged(strategy("ll-ct", delta=0.06), epoch)
-        yield found, mean(lambda i, j, out=out: cross(z(i, j), float((i, j) in out)))  # type: ignore[misc]
+        value = judged(strategy("ll-ct", delta=0.06), epoch)
+        yield value, mean(lambda i, j, out=out: cross(z(i, j), float((i, j) in out)))  # type: ignore[misc]
 
 
 def ll_cp() -> Iterator[Pair]:

@@ -42,18 +42,18 @@ def scores() -> Iterator[Pair]:
     z, u = step.output.logits.tolist(), step.taught.logits.tolist()  # type: ignore[union-attr]
     for t, weight in ((1.0, 1.0), (2.5, 0.3)):
         cells = [_divergence(z[i][j], sigma(u[i][j] / t), t) for i in range(B) for j in range(L) if SEEN[i]]
-        found = TeacherTerm(D, WIDTH, weight, 0.0, t)(step)
-        yield found["teacher_logits"].item(), weight * sum(cells) / len(cells)
-        yield float("teacher_features" in found), 0.0
+        losses = TeacherTerm(D, WIDTH, weight, 0.0, t)(step)
+        yield losses["teacher_logits"].item(), weight * sum(cells) / len(cells)
+        yield float("teacher_features" in losses), 0.0
 
 
 def likely() -> Iterator[Pair]:
     z = some(B, L, seed=11)
-    found = presence(targets(), z)
+    weights = presence(targets(), z)
     for i in range(B):
         for j in range(L):
             y = STATES[i][j]
-            yield found[i, j].item(), sigma(z[i, j].item()) if y is None else float(y)
+            yield weights[i, j].item(), sigma(z[i, j].item()) if y is None else float(y)
 
 
 def features() -> Iterator[Pair]:

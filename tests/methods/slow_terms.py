@@ -16,13 +16,13 @@ from labelwise.methods.blending_term import BlendingTerm
 from labelwise.methods.discriminative_term import DiscriminativeTerm
 from labelwise.methods.method import HeadSizes, Method
 from labelwise.methods.pairs import PairHead
-from labelwise.methods.pseudo_term import PseudoTerm, _even, _near
+from labelwise.methods.pseudo_term import PseudoTerm, _balanced, _near
 from labelwise.model import LabelModel
 from labelwise.types import Batch, LabelFeatures
 
 
 class _Answers(nn.Module):
-    """An extractor that gives what it was told."""
+    """An extractor that returns given features and logits."""
 
     def __init__(self, answer: LabelFeatures) -> None:
         super().__init__()
@@ -47,11 +47,11 @@ def _own_share(share: float) -> Iterator[Pair]:
     f, own = some(B, L, D), some(B, L, seed=3)
     classifier = _Scores()
     model = LabelModel(nn.Identity(), _Answers(LabelFeatures(f, None, own)), classifier, own_share=share)
-    found = model(torch.zeros(B, 1, 1, 1)).logits
+    logits = model(torch.zeros(B, 1, 1, 1)).logits
     for i in range(B):
         for j in range(L):
             scored = dot(classifier.w[j].tolist(), f[i, j].tolist()) + classifier.b[j].item()
-            yield found[i, j].item(), (1 - share) * scored + share * own[i, j].item()
+            yield logits[i, j].item(), (1 - share) * scored + share * own[i, j].item()
 
 
 def _built(name: str) -> Method:
@@ -74,13 +74,13 @@ def _branches(weight: float) -> Iterator[Pair]:
     method = Method(
         LabelModel(nn.Identity(), _Answers(answer), None), BinaryCrossEntropy(), branch_weight=weight
     )
-    found = method.loss(Batch(torch.zeros(B, 3, 1, 1, dtype=torch.uint8), targets(), torch.arange(B)))["loss"]
+    loss = method.loss(Batch(torch.zeros(B, 3, 1, 1, dtype=torch.uint8), targets(), torch.arange(B)))["loss"]
 
     def mean(logits: Tensor) -> float:
-        told = [(i, j) for i in range(B) for j in range(L) if STATES[i][j] is not None]
-        return sum(cross(logits[i, j].item(), float(STATES[i][j] or 0)) for i, j in told) / len(told)
+        known = [(i, j) for i in range(B) for j in range(L) if STATES[i][j] is not None]
+        return sum(cross(logits[i, j].item(), float(STATES[i][j] or 0)) for i, j in known) / len(known)
 
-    yield found.item(), mean(z) + weight * mean(branches["whole"]) + weight * mean(branches["regions"])
+    yield loss.item(), mean(z) + weight * mean(branches["whole"]) + weight * mean(branches["regions"])
 
 
 def half_branches() -> Iterator[Pair]:
@@ -150,19 +150,19 @@ def thresholds() -> Iterator[Pair]:
                 sum(cross(v, float(side)) for v in vs) / len(vs)
                 for side, vs in zip((1, 0), sides, strict=True)
             ]
-    yield _even(z, t.known, present).item(), sum(terms) / len(terms)
+    yield _balanced(z, t.known, present).item(), sum(terms) / len(terms)
 
 
 def memory_contrast() -> Iterator[Pair]:
     c, t = some(B, L).tanh(), targets()
-    told = [(i, j) for i in range(B) for j in range(L) if STATES[i][j] is not None]
-    terms = [1 - c[i, j].item() if STATES[i][j] else 1 + c[i, j].item() for i, j in told]
+    known = [(i, j) for i in range(B) for j in range(L) if STATES[i][j] is not None]
+    terms = [1 - c[i, j].item() if STATES[i][j] else 1 + c[i, j].item() for i, j in known]
     yield _near(c, t.known, t.known & (t.values == 1)).item(), sum(terms) / len(terms)
 
 
 def pair_logits() -> Iterator[Pair]:
     head, f = PairHead(L, D, width=2).double(), some(B, L, D)
-    found = head(f)
+    logits = head(f)
 
     def layer(linear: nn.Linear, v: list[float]) -> list[float]:
         bias = [0.0] * linear.out_features if linear.bias is None else linear.bias.tolist()
@@ -173,7 +173,7 @@ def pair_logits() -> Iterator[Pair]:
             both = layer(head.enter, f[i, j].tolist()) + layer(head.enter, f[i, k].tolist())
             hidden = layer(head.second, [max(v, 0.0) for v in layer(head.first, both)])
             yield (
-                found[i, number].item(),
+                logits[i, number].item(),
                 dot(head.weight[number].tolist(), hidden) + head.bias[number].item(),
             )
 
@@ -211,7 +211,7 @@ def memory_scores() -> Iterator[Pair]:
 
 
 def blended_losses() -> Iterator[Pair]:
-    """One centre a label, so that a prototype is drawn by its label alone."""
+    """One centre per label, so that the label alone decides the prototype."""
     f, p, classifier = some(B, L, D), some(L, 1, D, seed=1), _Scores()
     term = BlendingTerm(
         HeadSizes(L, D, D), 1.0, 0.5, 2.0, 0.25, 0.75, prototypes="kmeans", centres=1
@@ -227,25 +227,25 @@ def blended_losses() -> Iterator[Pair]:
         mixed = [own * a + (1 - own) * b for a, b in zip(f[i, j].tolist(), other, strict=True)]
         return dot(classifier.w[j].tolist(), mixed) + classifier.b[j].item()
 
-    told, instance = [(i, j) for i in range(B) for j in range(L)], []
-    for i, j in told:
+    places, instance = [(i, j) for i in range(B) for j in range(L)], []
+    for i, j in places:
         m, y = B - 1 - i, STATES[i][j]
         if y is not None:
             instance.append(cross(score(i, j, f[i, j].tolist(), 1), float(y)))
         elif STATES[m][j] == 1:
             instance.append(cross(score(i, j, f[m, j].tolist(), 0.25), 0.75))
     torch.manual_seed(3)
-    found = term(step)
-    yield found["blend_instance"].item(), 0.5 * sum(instance) / len(instance)
+    losses = term(step)
+    yield losses["blend_instance"].item(), 0.5 * sum(instance) / len(instance)
     torch.manual_seed(3)
     chance = torch.rand(B, L)
     cells = [
         cross(score(i, j, f[i, j].tolist(), 1), float(STATES[i][j]))
-        for i, j in told
+        for i, j in places
         if STATES[i][j] is not None
     ]
     for i in range(B):
         open_ = [j for j in range(L) if STATES[i][j] is None]
         j = max(open_, key=lambda j, i=i: chance[i, j].item())  # type: ignore[misc]
         cells.append(cross(score(i, j, p[j, 0].tolist(), 0.75), 0.25))
-    yield found["blend_prototype"].item(), 2.0 * sum(cells) / len(cells)
+    yield losses["blend_prototype"].item(), 2.0 * sum(cells) / len(cells)

@@ -16,9 +16,9 @@ from partial_batches import LABELS, a_batch, begin, build, entropy
 
 
 def logits_of(method: Method, features: torch.Tensor) -> torch.Tensor:
-    found = method.model.relate(features)[1]
-    assert found is not None
-    return found.detach()
+    logits = method.model.relate(features)[1]
+    assert logits is not None
+    return logits.detach()
 
 
 @pytest.mark.parametrize("kind", ["quadrants", "kmeans"])
@@ -27,12 +27,12 @@ def test_the_losses_are_those_of_the_blended_features(kind: str) -> None:
     method, batch = begin(build(blending={**options, "prototypes": kind})), a_batch()
     term = method.terms["blending"]
     torch.manual_seed(5)
-    found = method(batch)
+    losses = method(batch)
     out = method.model(batch.images, want_maps=True)
     f, t = blend_instances(out.decoupled, batch.targets, torch.tensor(0.3))
     assert (t.known & ~batch.targets.known).any()
     expected = 0.5 * 3.0 * entropy(logits_of(method, f), t.values, t.known)
-    assert found["blend_instance"].item() == pytest.approx(expected, rel=1e-5)
+    assert losses["blend_instance"].item() == pytest.approx(expected, rel=1e-5)
     own = peak_quadrant(out.maps) if kind == "quadrants" else None
     torch.manual_seed(5)
     bank = term.bank
@@ -41,15 +41,15 @@ def test_the_losses_are_those_of_the_blended_features(kind: str) -> None:
     )
     assert (t.known & ~batch.targets.known).any()
     expected = 0.5 * 0.8 * entropy(logits_of(method, f), t.values, t.known)
-    assert found["blend_prototype"].item() == pytest.approx(expected, rel=1e-5)
+    assert losses["blend_prototype"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_own_shares_of_one_give_the_plain_logits_a_target_of_zero() -> None:
     method, batch = begin(build(blending={"weight": 1.0, "alpha": 1.0, "beta": 1.0})), a_batch()
     batch.targets.known[:] = True  # no cell is blended, so all three losses are the plain one
-    found = method(batch)
+    losses = method(batch)
     for name in ("blend_instance", "blend_prototype"):
-        torch.testing.assert_close(found[name], found["classification"])
+        torch.testing.assert_close(losses[name], losses["classification"])
 
 
 @pytest.mark.parametrize(
@@ -67,21 +67,21 @@ def test_it_begins_after_its_share_of_the_epochs(
 ) -> None:
     settings = {"weight": 1.0} if start is None else {"weight": 1.0, "start": start}
     method = begin(build((epoch, epochs), blending=settings))
-    found = method(a_batch())
+    losses = method(a_batch())
     assert (int(method.terms["blending"].bank.epoch) >= 0) is acts
     for name, share in (("blend_instance", "alpha"), ("blend_prototype", "beta")):
-        assert bool(found[name] > 0) is acts
-        found[name].backward(retain_graph=True)
+        assert bool(losses[name] > 0) is acts
+        losses[name].backward(retain_graph=True)
         grad = getattr(method.terms["blending"], share).grad
         assert grad is not None
         assert bool(grad != 0) is acts
 
 
 def test_prototypes_that_were_never_made_are_not_blended() -> None:
-    found = build(blending={"weight": 1.0})(a_batch())
-    assert found["blend_instance"] > 0
-    assert found["blend_prototype"] == 0
-    assert found["blend_prototype"].requires_grad
+    losses = build(blending={"weight": 1.0})(a_batch())
+    assert losses["blend_instance"] > 0
+    assert losses["blend_prototype"] == 0
+    assert losses["blend_prototype"].requires_grad
 
 
 def test_a_batch_of_which_nothing_is_known_weighs_nothing() -> None:
@@ -117,9 +117,9 @@ def test_only_what_is_used_is_there(options: dict[str, Any], names: list[str], m
     method = begin(build(blending={"weight": 1.0, **options}))
     assert sorted(method.terms["blending"].state_dict()) == names
     assert method.terms["blending"].needs_maps is maps
-    found = method(a_batch())
-    assert ("blend_instance" in found) is ("alpha" in names)
-    assert ("blend_prototype" in found) is ("beta" in names)
+    losses = method(a_batch())
+    assert ("blend_instance" in losses) is ("alpha" in names)
+    assert ("blend_prototype" in losses) is ("beta" in names)
 
 
 def train(method: Method, epochs: range) -> list[float]:
@@ -147,7 +147,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(kind: str) -> None:
     terms = {"blending": {"weight": 1.0, "prototypes": kind}, "contrast": {"weight": 0.5, "rise": 9}}
     whole, before, after = (build(**deepcopy(terms)) for _ in range(3))
     expected = train(whole, range(8))
-    losses = train(before, range(5))  # prototypes are of epoch 4, and made anew at 6
+    losses = train(before, range(5))  # prototypes are of epoch 4, and recomputed at 6
     after.load_state_dict(before.state_dict(), strict=True)
     assert losses + train(after, range(5, 8)) == expected
     for key, value in whole.state_dict().items():
@@ -157,9 +157,9 @@ def test_a_resumed_training_is_the_uninterrupted_one(kind: str) -> None:
 def test_any_method_with_label_features_can_be_blended() -> None:
     for name in ("baseline-gap", "ssgrl"):
         method = begin(build(name=name, blending={"weight": 1.0}))
-        found = method(a_batch())
-        found["loss"].backward()
-        assert found["blend_prototype"] > 0
+        losses = method(a_batch())
+        losses["loss"].backward()
+        assert losses["blend_prototype"] > 0
         assert method.terms["blending"].beta.grad != 0
 
 
@@ -167,7 +167,7 @@ def test_a_method_that_scores_places_is_refused() -> None:
     with pytest.raises(LabelwiseError) as error:
         build(name="csra", blending={"weight": 1.0})
     assert str(error.value) == (
-        "blending over a method that scores places, not label features; expected a method with a classifier of "
+        "blending with a method that scores locations, not label features; expected a method with a classifier of "
         "label features, such as dsrb; set blending.weight=0"
     )
 

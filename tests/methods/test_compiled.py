@@ -20,7 +20,7 @@ def graphs() -> dict[str, list[int]]:
 
 def test_no_graph_is_made_after_the_first_epoch(graphs: dict[str, list[int]]) -> None:
     assert {name.split(",")[0] for name in graphs} == set(list_methods())
-    assert {name: found for name, found in graphs.items() if any(found[1:])} == {}
+    assert {name: counts for name, counts in graphs.items() if any(counts[1:])} == {}
 
 
 def test_the_model_and_its_loss_are_a_graph_each(graphs: dict[str, list[int]]) -> None:

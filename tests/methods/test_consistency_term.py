@@ -158,15 +158,15 @@ def test_nothing_known_is_exactly_zero_and_leaves_the_memory_alone() -> None:
 
 @pytest.mark.parametrize("filling", [0.0, 1.0, float("nan")])
 def test_unknown_cells_have_no_influence_bit_for_bit(filling: float) -> None:
-    found = []
+    outcomes = []
     for value in (0.5, filling):
         term, step = make(), a_step()
         step.targets.values[~step.targets.known] = value
         loss = term(step)["consistency"]
         loss.backward()
         assert step.output.maps is not None
-        found.append((loss.detach(), step.output.maps.grad, term.memory))
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        outcomes.append((loss.detach(), step.output.maps.grad, term.memory))
+    assert all(torch.equal(a, b) for a, b in zip(*outcomes, strict=True))
 
 
 @pytest.mark.parametrize("factor", [2, 3])
@@ -184,8 +184,8 @@ def test_maps_of_another_aspect_are_refused() -> None:
     with pytest.raises(LabelwiseError) as error:
         make()(a_step(h=3, w=3))
     assert str(error.value) == (
-        "maps of 3 x 3 places for a group memory of 2 x 3; expected maps of the memory's aspect, for places must mean "
-        "the same in every image; set consistency.rows and consistency.columns to the map's"
+        "maps of 3 x 3 places for a group memory of 2 x 3; expected maps of the memory's aspect ratio, since a "
+        "location must mean the same in every image; set consistency.rows and consistency.columns to the map's"
     )
 
 
@@ -209,9 +209,9 @@ def test_dafl_has_its_term_where_labels_have_groups() -> None:
     assert term.weight == 1.0
     assert term.memory.shape == (2, 49)
     method.clock = (1, 3)
-    found = method(a_batch())
-    found["loss"].backward()
-    assert found["consistency"] > 0
+    losses = method(a_batch())
+    losses["loss"].backward()
+    assert losses["consistency"] > 0
     assert all(p.grad is not None for p in method.parameters() if p.requires_grad)
     assert not build("dafl", GROUPED.names).terms
     assert not build("dafl", GROUPED, terms={"consistency": {"weight": 0.0}}).terms
@@ -223,14 +223,14 @@ def test_only_the_term_moves_the_maps_towards_the_memory() -> None:
     method(a_batch())
     optimizer = torch.optim.Adam(method.model.extractor.parameters(), 1e-4)
     method.eval()
-    found = []
+    losses = []
     for _ in range(20):
         loss = method(a_batch())["consistency"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        found.append(loss.item())
-    assert found[-1] < 0.5 * found[0]
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
 
 
 @torch.no_grad()
@@ -284,13 +284,13 @@ def member(folder: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.distributed.init_process_group("gloo")
     rank, term = torch.distributed.get_rank(), make()
-    found = []
+    steps = []
     for seed in range(3):
         step = _part(a_step(seed), slice(0, 4) if rank == 0 else slice(4, 6))
         loss = term(step)["consistency"]
         loss.backward()
-        found.append((loss.detach(), step.output.maps.grad, term.memory.clone()))  # type: ignore[union-attr]
-    torch.save(found, Path(folder) / f"{rank}.pt")
+        steps.append((loss.detach(), step.output.maps.grad, term.memory.clone()))  # type: ignore[union-attr]
+    torch.save(steps, Path(folder) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 

@@ -12,14 +12,14 @@ from partial_batches import a_batch, build
 
 def test_the_weight_rises_and_stays() -> None:
     method, batch = build(contrast={"weight": 0.5, "rise": 4}), a_batch()
-    batch.targets.values[:] = 1  # no list is cut, so that nothing is drawn
+    batch.targets.values[:] = 1  # no list is reduced, so that nothing is random
     plain = pair_contrast(method.model(batch.images).decoupled, batch.targets).item()
     assert plain > 0
-    found = [method(batch)["contrast"].item() for _ in range(6)]
-    assert found == pytest.approx([plain * 0.5 * share for share in (0.25, 0.5, 0.75, 1, 1, 1)], rel=1e-5)
+    losses = [method(batch)["contrast"].item() for _ in range(6)]
+    assert losses == pytest.approx([plain * 0.5 * share for share in (0.25, 0.5, 0.75, 1, 1, 1)], rel=1e-5)
     method.eval()
     again = [method(batch)["contrast"].item() for _ in range(2)]
-    assert again == found[-2:]
+    assert again == losses[-2:]
     assert method.terms["contrast"].steps == 6
 
 
@@ -34,9 +34,9 @@ def test_it_reads_the_features_before_the_relation() -> None:
     method, batch = build(name="ssgrl", contrast={"weight": 1.0, "rise": 0}).eval(), a_batch()
     out = method.model(batch.images)
     torch.manual_seed(0)
-    found = method(batch)["contrast"]
+    loss = method(batch)["contrast"]
     torch.manual_seed(0)
-    torch.testing.assert_close(found, pair_contrast(out.decoupled, batch.targets))
+    torch.testing.assert_close(loss, pair_contrast(out.decoupled, batch.targets))
 
 
 @pytest.mark.parametrize(

@@ -64,10 +64,10 @@ def test_it_keeps_the_protocol(variant: Any) -> None:
 @pytest.mark.parametrize("name", ["baseline-mlp", "dlfl", "class-features"])
 def test_it_can_be_laid_over_any_method(name: str, variant: str) -> None:
     method, batch = build(name, variant=variant), a_batch()
-    found = method(batch)
-    assert set(found) == {"loss", "classification", "discriminative_intra", "discriminative_inter"}
-    torch.testing.assert_close(found["loss"], sum(v for key, v in found.items() if key != "loss"))
-    found["loss"].backward()
+    losses = method(batch)
+    assert set(losses) == {"loss", "classification", "discriminative_intra", "discriminative_inter"}
+    torch.testing.assert_close(losses["loss"], sum(v for key, v in losses.items() if key != "loss"))
+    losses["loss"].backward()
     idle = [key for key, p in method.named_parameters() if p.requires_grad and p.grad is None]
     assert idle == []
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
@@ -90,9 +90,9 @@ def test_it_reads_the_features_that_were_asked_for(features: Any) -> None:
     term = DiscriminativeTerm(SIZES, 0.5, "pairwise", gamma=3.0, features=features)
     given = step.output.features if features == "classifier" else step.output.decoupled
     intra, inter = PairwiseLoss()(given, step.targets)
-    found = term(step)
-    torch.testing.assert_close(found["discriminative_intra"], 0.5 * intra)
-    torch.testing.assert_close(found["discriminative_inter"], 0.5 * 3.0 * inter)
+    losses = term(step)
+    torch.testing.assert_close(losses["discriminative_intra"], 0.5 * intra)
+    torch.testing.assert_close(losses["discriminative_inter"], 0.5 * 3.0 * inter)
     assert intra > 0
     assert inter > 0
     center = DiscriminativeTerm(SIZES, 0.5, "center", features=features)
@@ -117,19 +117,19 @@ def test_it_reads_the_features_that_were_asked_for(features: Any) -> None:
     ],
 )
 def test_options_reach_the_loss(variant: Any, option: str, value: Any) -> None:
-    found = []
+    losses = []
     for options in ({}, {option: value}):
         torch.manual_seed(1)
         term = DiscriminativeTerm(SIZES, 1.0, variant, **options)
-        found.append(torch.stack(list(term(a_step()).values())))
-    assert not torch.allclose(*found)
+        losses.append(torch.stack(list(term(a_step()).values())))
+    assert not torch.allclose(*losses)
 
 
 def test_opl_has_no_hinge_and_pcl_and_supcon_their_own_balance() -> None:
     step = a_step()
     _, inter = PairwiseLoss(hinge=False)(step.output.features, step.targets)
-    found = DiscriminativeTerm(SIZES, 1.0, "opl", gamma=2.0)(step)
-    torch.testing.assert_close(found["discriminative_inter"], 2 * inter)
+    losses = DiscriminativeTerm(SIZES, 1.0, "opl", gamma=2.0)(step)
+    torch.testing.assert_close(losses["discriminative_inter"], 2 * inter)
     for variant, share in (("pcl", 1e-4), ("supcon", 1.0)):
         torch.manual_seed(0)
         term: Any = DiscriminativeTerm(SIZES, 1.0, variant, gamma=7.0)
@@ -197,6 +197,6 @@ def test_two_processes_train_as_one(tmp_path: Path, table: Path) -> None:
     one, two = (_curve(tmp_path / name) for name in ("one", "two"))
     assert len(one) == len(two) >= 8
     for key in ("loss", "discriminative_intra", "discriminative_inter"):
-        found, expected = ([step[key] for step in steps] for steps in (two, one))
+        actual, expected = ([step[key] for step in steps] for steps in (two, one))
         assert all(expected)
-        np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(actual, expected, atol=1e-4, rtol=0)

@@ -17,9 +17,9 @@ from equation_tables import (
     every_row,
     faults_of_forms,
     faults_of_lines,
-    found_at,
     held_forms,
     registry,
+    resolved,
     rows_of,
 )
 
@@ -33,14 +33,14 @@ PLACE = ROOT / "docs/methods/made-up.md"
 
 
 def test_every_page_has_a_table() -> None:
-    told = {row.page for row in ROWS}
-    assert [page.name for page in PAGES if page.relative_to(ROOT).as_posix() not in told] == []
+    pages = {row.page for row in ROWS}
+    assert [page.name for page in PAGES if page.relative_to(ROOT).as_posix() not in pages] == []
 
 
 def test_every_method_stands_on_a_page_with_a_table() -> None:
     pages = [page.read_text(encoding="utf-8") for page in PAGES if page.parent.name == "methods"]
-    told = [text for text in pages if HEADER in text]
-    assert [name for name in list_methods() if not any(f"`{name}`" in text for text in told)] == []
+    with_table = [text for text in pages if HEADER in text]
+    assert [name for name in list_methods() if not any(f"`{name}`" in text for text in with_table)] == []
 
 
 def rows_on(page: str) -> list[Row]:
@@ -49,28 +49,28 @@ def rows_on(page: str) -> list[Row]:
 
 def test_every_strategy_has_its_row() -> None:
     """Under its name, and of the class that the name stands for."""
-    told: dict[str, list[Any]] = {}
+    tested: dict[str, list[Any]] = {}
     for row in rows_on("docs/partial-labels.md"):
         name = row.equation.partition(":")[0]
-        told.setdefault(name, []).extend(found_at(file, line.partition(".")[0]) for file, line in row.lines)
-    assert {name: set(objects) for name, objects in told.items()} == {
+        tested.setdefault(name, []).extend(resolved(file, line.partition(".")[0]) for file, line in row.lines)
+    assert {name: set(objects) for name, objects in tested.items()} == {
         name: {strategy} for name, strategy in STRATEGIES.items()
     }
 
 
 def test_every_loss_has_its_row() -> None:
-    told = {row.equation.partition(":")[0] for row in rows_on("docs/losses.md")}
+    listed = {row.equation.partition(":")[0] for row in rows_on("docs/losses.md")}
     with pytest.raises(LabelwiseError) as error:
         classification.build_loss("no such loss")
     names = str(error.value).partition("one of ")[2].partition(";")[0].split(", ")
     assert "asl" in names
-    assert told >= set(names)
-    assert any("mean_known" in name for name in told)
+    assert listed >= set(names)
+    assert any("mean_known" in name for name in listed)
 
 
 def test_every_line_leads_to_code() -> None:
     assert faults_of_lines(ROWS) == []
-    assert found_at("src/labelwise/losses/functional.py", "asymmetric") is functional.asymmetric
+    assert resolved("src/labelwise/losses/functional.py", "asymmetric") is functional.asymmetric
 
 
 def test_every_equation_has_a_slow_form() -> None:
@@ -88,7 +88,7 @@ def test_the_slow_form_agrees(form: str) -> None:
     close = getattr(slow, "close", 1e-9)
     pairs = list(slow())
     assert pairs
-    assert [(found, expected) for found, expected in pairs if not abs(found - expected) <= close] == []
+    assert [(actual, expected) for actual, expected in pairs if not abs(actual - expected) <= close] == []
 
 
 def made_up(equation: str, line: str, differs: str = "none") -> list[Row]:
@@ -135,8 +135,8 @@ def test_a_line_that_leads_nowhere_is_a_fault(line: str, differs: str, says: str
 )
 def test_an_equation_that_nothing_holds_is_a_fault(equation: str, form: str, says: str) -> None:
     rows = made_up("`a = b`", GOOD)
-    found = faults_of_forms(rows, {("docs/methods/made-up.md", equation): form})
-    assert any(fault.startswith(says) for fault in found), found
+    faults = faults_of_forms(rows, {("docs/methods/made-up.md", equation): form})
+    assert any(fault.startswith(says) for fault in faults), faults
 
 
 def test_an_equation_with_a_form_is_no_fault() -> None:
@@ -148,11 +148,11 @@ def test_options_that_the_pages_name_are_settings() -> None:
     """`loss.detach_focal=false` and its like are options of the parts that they are of."""
     written = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
     rooms = "extractor|relation|classifier|loss|unknown|contrast|blending|pseudo|continual"
-    told = {found for row in ROWS for found in re.findall(rf"\b({rooms})\.(?!name\b)(\w+)=", row.differs)}
-    assert ("unknown", "margin_corrected") in told
+    named = {match for row in ROWS for match in re.findall(rf"\b({rooms})\.(?!name\b)(\w+)=", row.differs)}
+    assert ("unknown", "margin_corrected") in named
     missing = [
-        f"{room}.{option}"
-        for room, option in told
-        if not {f"| `{option}` |", f"| `{room}.{option}` |"} & set(re.findall(r"\| `[\w.]+` \|", written))
+        f"{section}.{option}"
+        for section, option in named
+        if not {f"| `{option}` |", f"| `{section}.{option}` |"} & set(re.findall(r"\| `[\w.]+` \|", written))
     ]
     assert missing == []

@@ -35,11 +35,11 @@ def test_it_is_the_layers_one_after_the_other(chunk: int, seeded: torch.Generato
     torch.nn.init.normal_(head.bias)
     features = torch.randn(3, 5, 3, dtype=torch.float64, requires_grad=True)
     of = [features, *head.parameters()]
-    expected, found = naive(head, features), head(features)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6)
+    expected, actual = naive(head, features), head(features)
+    torch.testing.assert_close(actual.double(), expected, rtol=0, atol=1e-6)
     up = torch.randn_like(expected)
     for a, b in zip(
-        torch.autograd.grad((found * up).sum(), of),
+        torch.autograd.grad((actual * up).sum(), of),
         torch.autograd.grad((expected * up).sum(), of),
         strict=True,
     ):

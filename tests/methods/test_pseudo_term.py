@@ -67,7 +67,7 @@ def test_a_margin_that_falls_decides(epoch: int, margin: float) -> None:
     method(a_batch(12, 0.5, seed=4, positive=0.9))
     method.eval()
     out = method.model(batch.images)
-    found, targets = method(batch), completed(method, batch)
+    losses, targets = method(batch), completed(method, batch)
     present = batch.targets.known & (batch.targets.values == 1)
     pairs, scored = term.pairs.score(term.pairs(out.decoupled), present)
     scores = {"intra": pairs.masked_fill(~scored, -torch.inf), "inter": memory_score(term, out.decoupled)}
@@ -77,7 +77,7 @@ def test_a_margin_that_falls_decides(epoch: int, margin: float) -> None:
         assert torch.equal(targets[name].known, batch.targets.known | taken)
         values = torch.where(taken, 1.0, batch.targets.values)
         expected = weight * entropy(out.logits, values, batch.targets.known | taken)
-        assert found[f"pseudo_{name}"].item() == pytest.approx(expected, rel=1e-5)
+        assert losses[f"pseudo_{name}"].item() == pytest.approx(expected, rel=1e-5)
         filled.append(taken[~batch.targets.known].float().mean().item())
     assert any(0 < share < 1 for share in filled)
 
@@ -85,9 +85,9 @@ def test_a_margin_that_falls_decides(epoch: int, margin: float) -> None:
 def test_nothing_is_filled_before_its_share_of_the_epochs() -> None:
     method = build((2, 10), pseudo={"weight": 1.0, "margin": 0.0, "floor": 0.0})
     method(a_batch(20, 1.0))
-    found = method(a_batch())
-    assert found["pseudo_intra"] == found["pseudo_inter"] == 0
-    assert found["cooccurrence"] > 0
+    losses = method(a_batch())
+    assert losses["pseudo_intra"] == losses["pseudo_inter"] == 0
+    assert losses["cooccurrence"] > 0
     assert method.terms["pseudo"].memory.filled.all()
 
 
@@ -134,7 +134,7 @@ def test_learned_thresholds_settle_midway_between_present_and_absent_cells() -> 
 
 def test_the_memory_contrast_is_a_mean_over_known_cells() -> None:
     method, batch = begin(build(pseudo={"weight": 2.0, **HST, "memory_contrast": 0.5})), a_batch()
-    found = method(batch)["memory_contrast"].item()
+    loss = method(batch)["memory_contrast"].item()
     bank, f = method.terms["pseudo"].memory, method.model(batch.images).decoupled
     cells = []
     for b, label in batch.targets.known.nonzero().tolist():
@@ -142,7 +142,7 @@ def test_the_memory_contrast_is_a_mean_over_known_cells() -> None:
         if len(held):
             c = F.cosine_similarity(f[b, label].unsqueeze(0), held).mean().item()
             cells.append(1 - c if batch.targets.values[b, label] == 1 else 1 + c)
-    assert found == pytest.approx(2.0 * 0.5 * sum(cells) / len(cells), rel=1e-5)
+    assert loss == pytest.approx(2.0 * 0.5 * sum(cells) / len(cells), rel=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, HST], ids=["sst", "hst"])
@@ -166,9 +166,9 @@ def test_a_batch_of_which_nothing_is_known_weighs_nothing(options: dict[str, Any
 )
 def test_only_what_weighs_is_there(options: dict[str, Any], names: set[str]) -> None:
     method = begin(build(pseudo={"weight": 1.0, **options}))
-    found = method(a_batch())
-    assert set(found) == {"loss", "classification", *names}
-    found["loss"].backward()
+    losses = method(a_batch())
+    assert set(losses) == {"loss", "classification", *names}
+    losses["loss"].backward()
     assert [name for name, p in method.named_parameters() if p.grad is None] == []
 
 

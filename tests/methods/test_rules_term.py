@@ -24,7 +24,7 @@ RULES = IndexedRules(5, ((0, 1), (3, 1)), ((1, 2, 3),), ((0, 2), (2, 3, 4)))
 
 def slow(z: torch.Tensor) -> list[list[float]]:
     """`-log` of the probability of all sets that keep each rule, set by set."""
-    found = []
+    rows = []
     for row in z.sigmoid().tolist():
         costs = []
         tests = [lambda y, c=c, p=p: y[p] or not y[c] for c, p in RULES.implies]
@@ -39,8 +39,8 @@ def slow(z: torch.Tensor) -> list[list[float]]:
                         chance *= p if one else 1 - p
                     total += chance
             costs.append(-log(total))
-        found.append(costs)
-    return found
+        rows.append(costs)
+    return rows
 
 
 def cost(z: torch.Tensor) -> torch.Tensor:
@@ -68,10 +68,10 @@ def test_gradients_are_those_of_the_formula(seeded: torch.Generator) -> None:
 
 def test_extreme_scores_stay_finite_and_pull_the_right_way() -> None:
     z = torch.tensor([[300.0, -300.0, -300.0, -300.0, 300.0]], requires_grad=True)
-    found = cost(z)
-    assert torch.isfinite(found).all()
-    assert found[0, 0].item() == pytest.approx(300 - log(2))  # either label may give way
-    found.sum().backward()
+    costs = cost(z)
+    assert torch.isfinite(costs).all()
+    assert costs[0, 0].item() == pytest.approx(300 - log(2))  # either label may give way
+    costs.sum().backward()
     assert torch.isfinite(z.grad).all()
     assert z.grad[0, 0] > 0 > z.grad[0, 1]
     kept = torch.tensor([[-300.0, 300.0, -300.0, -300.0, -300.0]])
@@ -101,7 +101,7 @@ def test_a_method_takes_it_from_its_label_set() -> None:
     batch = Batch(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), targets, torch.tensor([0]))
     method.eval()
     with torch.no_grad():
-        found = method.loss(batch)
+        losses = method.loss(batch)
         z = method.model(batch.images).logits
-    torch.testing.assert_close(found["rules"], 2 * rule_loss(z, [(0, 1)]).sum())
-    torch.testing.assert_close(found["loss"], found["rules"] + found["classification"])
+    torch.testing.assert_close(losses["rules"], 2 * rule_loss(z, [(0, 1)]).sum())
+    torch.testing.assert_close(losses["loss"], losses["rules"] + losses["classification"])

@@ -9,11 +9,11 @@ from labelwise.methods.schedule import Schedule, within
 
 
 def refreshes(schedule: Schedule, epochs: int) -> list[int]:
-    found: list[int] = []
+    refreshed: list[int] = []
     for epoch in range(epochs):
-        if schedule.due(epoch, epochs, found[-1] if found else -1):
-            found.append(epoch)
-    return found
+        if schedule.due(epoch, epochs, refreshed[-1] if refreshed else -1):
+            refreshed.append(epoch)
+    return refreshed
 
 
 @pytest.mark.parametrize(

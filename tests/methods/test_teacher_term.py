@@ -43,8 +43,8 @@ def test_the_slope_of_the_scores_is_their_difference() -> None:
     u = torch.linspace(3, -5, 12, dtype=torch.float64).reshape(3, 4)
     for t in (1.0, 3.0):
         q = (u / t).sigmoid()
-        (found,) = torch.autograd.grad(score_divergence(z, q, t).sum(), z)
-        torch.testing.assert_close(found, t * ((z / t).sigmoid() - q).detach())
+        (gradient,) = torch.autograd.grad(score_divergence(z, q, t).sum(), z)
+        torch.testing.assert_close(gradient, t * ((z / t).sigmoid() - q).detach())
     equal = score_divergence(u, u.sigmoid())
     torch.testing.assert_close(equal, torch.zeros_like(equal), rtol=0, atol=1e-12)
     surest = score_divergence(torch.tensor([[0.0]]), torch.tensor([[1.0]]))
@@ -95,9 +95,9 @@ def test_rows_that_are_not_seen_teach_nothing() -> None:
     half = replace(t, seen=seen, weights=t.weights * seen[:, None])
     few = Batch(batch.images[seen], batch.targets[seen], batch.index[seen])
     few.taught = Taught(t.logits[seen], t.features[seen], t.weights[seen], t.seen[seen])  # type: ignore[index]
-    found, expected = method(replace(batch, taught=half)), method(few)
+    losses, expected = method(replace(batch, taught=half)), method(few)
     for name in ("teacher_logits", "teacher_features"):
-        torch.testing.assert_close(found[name], expected[name])
+        torch.testing.assert_close(losses[name], expected[name])
     nothing = replace(t, seen=t.seen & False, weights=0 * t.weights)
     for answers in (nothing, None):
         terms = method(replace(batch, taught=answers))
@@ -125,27 +125,27 @@ def test_batches_of_a_step_share_what_they_divide_by() -> None:
 def test_mixup_blends_scores_as_it_blends_images() -> None:
     batch = taught_batch(5)
     torch.manual_seed(4)
-    found = mix(batch, 1.0, "pair")
-    assert found.taught is not None
+    mixed = mix(batch, 1.0, "pair")
+    assert mixed.taught is not None
     assert batch.taught is not None
-    assert found.taught.features is None
-    share, q = found.taught.share, batch.taught.logits.sigmoid()
+    assert mixed.taught.features is None
+    share, q = mixed.taught.share, batch.taught.logits.sigmoid()
     assert share is not None
     for i in range(5):
         t = share[i].item()
-        torch.testing.assert_close(found.images[i], t * batch.images[i] + (1 - t) * batch.images[4 - i])
-        torch.testing.assert_close(found.taught.scores(1.0)[i], t * q[i] + (1 - t) * q[4 - i])
+        torch.testing.assert_close(mixed.images[i], t * batch.images[i] + (1 - t) * batch.images[4 - i])
+        torch.testing.assert_close(mixed.taught.scores(1.0)[i], t * q[i] + (1 - t) * q[4 - i])
     assert len({round(v, 6) for v in share.tolist()}) == 3
 
 
 def test_cutmix_blends_scores_by_what_is_left_to_see() -> None:
     batch = taught_batch(6)
     torch.manual_seed(4)
-    found = cut_mix(batch, 1.0)
-    assert found.taught is not None
-    assert found.taught.share is not None
-    left = (found.images == batch.images).all(1).flatten(1).float().mean(1)
-    torch.testing.assert_close(found.taught.share, left)
+    pasted = cut_mix(batch, 1.0)
+    assert pasted.taught is not None
+    assert pasted.taught.share is not None
+    left = (pasted.images == batch.images).all(1).flatten(1).float().mean(1)
+    torch.testing.assert_close(pasted.taught.share, left)
 
 
 def test_a_joined_image_is_seen_where_both_are() -> None:

@@ -100,15 +100,15 @@ def test_nothing_counted_is_the_identity(kappa: float) -> None:
 def test_masking_leaves_the_expectation_and_shrinks_the_released_rule() -> None:
     y, p, masks = states(), 0.5, 200
     truth, generator = conditional(priors(y), kappa=0), torch.Generator().manual_seed(5)
-    found, released = [], []
+    ours, released = [], []
     for _ in range(masks):
         hidden = y.clone()
         hidden[torch.rand(y.shape, generator=generator) >= p] = NAN
         counted = priors(hidden)
-        found.append(conditional(counted, kappa=0))
+        ours.append(conditional(counted, kappa=0))
         released.append(counted.together / counted.positive[:, None])
     off = ~torch.eye(4, dtype=torch.bool)
-    samples = torch.stack(found)[:, off]
+    samples = torch.stack(ours)[:, off]
     error = samples.std(0) / math.sqrt(masks)
     assert ((samples.mean(0) - truth[off]).abs() < 3 * error).all()
     shrunk = torch.stack(released)[:, off].mean(0) / truth[off]

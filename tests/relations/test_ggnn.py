@@ -83,12 +83,12 @@ OPTIONS = [
 @pytest.mark.parametrize("tied", [False, True])
 def test_equals_the_equations(options: dict, tied: bool, seeded: torch.Generator) -> None:
     module, f = make(tied=tied, **options), features()
-    found = module(f)
+    output = module(f)
     assert (
-        found.shape[2] == module.dim == options.get("output", options.get("hidden", options.get("inner", 4)))
+        output.shape[2] == module.dim == options.get("output", options.get("hidden", options.get("inner", 4)))
     )
     skip = module.dim == options.get("inner", 4) and options.get("skip", True)
-    torch.testing.assert_close(found, slow(module, f, tied, skip), **CLOSE)
+    torch.testing.assert_close(output, slow(module, f, tied, skip), **CLOSE)
 
 
 @torch.no_grad()
@@ -170,5 +170,5 @@ def test_sizes_out_of_range_are_refused(options: dict) -> None:
     with pytest.raises(LabelwiseError) as error:
         GGNN(4, 3, None, **options)
     given = {"inner": 0, "steps": 3, "hidden": 0, "output": 0, **options}
-    told = ", ".join(f"{k} {v}" for k, v in given.items())
-    assert str(error.value) == f"{told}; expected numbers >= 0; correct the relation"
+    listed = ", ".join(f"{k} {v}" for k, v in given.items())
+    assert str(error.value) == f"{listed}; expected numbers >= 0; correct the relation"

@@ -86,8 +86,8 @@ def test_shares_are_known_and_nothing_follows_from_them() -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(rules(), STATES)
-def test_completion_is_sound_idempotent_and_changes_no_known_cell(some: Rules, drawn: np.ndarray) -> None:
-    before = table(drawn)
+def test_completion_is_sound_idempotent_and_changes_no_known_cell(some: Rules, cells: np.ndarray) -> None:
+    before = table(cells)
     done = with_rules(before, some)
     np.testing.assert_array_equal(done.known & before.known, before.known)
     np.testing.assert_array_equal(done.values[before.known], before.values[before.known])
@@ -97,23 +97,23 @@ def test_completion_is_sound_idempotent_and_changes_no_known_cell(some: Rules, d
     broken = {c.row for c in contradictions(done)}
     assert broken == {c.row for c in contradictions(replace(before, labels=done.labels))}
     sets = every_set(some)
-    for i in range(len(drawn)):
-        fits = sets[((drawn[i] < 0) | (sets == (drawn[i] == 1))).all(1)]
+    for i in range(len(cells)):
+        fits = sets[((cells[i] < 0) | (sets == (cells[i] == 1))).all(1)]
         if i in broken:
             assert not len(fits)
             continue
-        # What is completed holds in every set that fits; what all agree on by one rule at a time is found.
+        # Completed cells hold in every consistent set; cells implied by single rules are all completed.
         filled = done.known[i]
         assert (fits[:, filled] == (done.values[i, filled] == 1)).all()
 
 
 @settings(max_examples=60, deadline=None)
 @given(rules(), STATES, st.data())
-def test_more_known_cells_complete_no_fewer(some: Rules, drawn: np.ndarray, data: st.DataObject) -> None:
+def test_more_known_cells_complete_no_fewer(some: Rules, cells: np.ndarray, data: st.DataObject) -> None:
     # Truths that keep the rules, of which ever more is known.
     sets = every_set(some)
     truth = sets[data.draw(st.lists(st.integers(0, len(sets) - 1), min_size=5, max_size=5))]
-    few = drawn >= 0
+    few = cells >= 0
     many = few | (data.draw(STATES) >= 0)
     less, more = (with_rules(table(np.where(mask, truth, -1)), some) for mask in (few, many))
     assert (more.known | ~less.known).all()

@@ -80,24 +80,24 @@ def test_evaluation_shows_what_the_rules_change(torn: Path, source: str) -> None
     done = command("evaluate", torn, "--json", "--workers", "0")
     assert done.code == 0, done.err
     assert "note: By rules.yaml " in done.err
-    found = json.loads(done.out)["metrics"]
-    assert found["tuned_without_rules"]["images_against_a_rule"] == 1
-    assert found["tuned"]["OF1"] != found["tuned_without_rules"]["OF1"]
+    metrics = json.loads(done.out)["metrics"]
+    assert metrics["tuned_without_rules"]["images_against_a_rule"] == 1
+    assert metrics["tuned"]["OF1"] != metrics["tuned_without_rules"]["OF1"]
     # Data that were read without rules are completed by those of the run.
     plain = lw.read(source.partition("?")[0])
     unruled = lw.evaluate(torn, plain, pointing=False)
     assert any(n.startswith("By the rules of the run ") for n in unruled.conditions["data_notes"])
-    assert unruled.metrics["tuned"]["OF1"] == pytest.approx(found["tuned"]["OF1"])
-    told = command("evaluate", torn, "--workers", "0").out
-    assert "without the rules: CF1" in told.replace("\n", " ")
+    assert unruled.metrics["tuned"]["OF1"] == pytest.approx(metrics["tuned"]["OF1"])
+    printed = command("evaluate", torn, "--workers", "0").out
+    assert "without the rules: CF1" in printed.replace("\n", " ")
 
 
 def test_every_way_to_an_answer_decides_alike(torn: Path, source: str, tmp_path: Path) -> None:
     data = lw.read(source).split("test")
     files = [data.encoded(i) for i in range(len(data))]
     run = Run.open(torn)
-    found = lw.evaluate(run, lw.read(source), pointing=False).scores
-    chosen = run.decisions().select(run.decisions().probabilities(found.logits))
+    scores = lw.evaluate(run, lw.read(source), pointing=False).scores
+    chosen = run.decisions().select(run.decisions().probabilities(scores.logits))
     assert run.decisions().rules.kept(chosen).all()
     names = np.array(run.labels.names)
     expected = [set(names[row]) for row in chosen]
@@ -105,8 +105,8 @@ def test_every_way_to_an_answer_decides_alike(torn: Path, source: str, tmp_path:
 
     assert [set(a.selected) for a in lw.load(torn).predict(files)] == expected
     lines = command("predict", torn, *files, "--json", "--workers", "0").out.splitlines()
-    told = [{x["name"] for x in json.loads(line)["labels"] if x["selected"]} for line in lines]
-    assert told == expected
+    selected = [{x["name"] for x in json.loads(line)["labels"] if x["selected"]} for line in lines]
+    assert selected == expected
     lw.HubModel.from_run(torn).save_pretrained(tmp_path / "hub")
     assert json.loads((tmp_path / "hub" / "artefact.json").read_text())["format_version"] == 2
     assert Artefact.open(tmp_path / "hub").labels.rules == run.labels.rules
@@ -134,20 +134,20 @@ def test_training_that_goes_on_keeps_the_rules_of_the_run(ruled: Path, source: s
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("implies: {red: warm, warm: red}", "rules in a cycle: "),
         ("implies: {red: hot}", "a rule on the label 'hot'; expected one of: red, green, blue, warm, cold;"),
     ],
 )
-def test_a_bad_rule_file_is_one_line(source: str, tmp_path: Path, text: str, told: str) -> None:
+def test_a_bad_rule_file_is_one_line(source: str, tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     bad = f"{source.partition('?')[0]}?rules={tmp_path / 'bad.yaml'}"
-    for words in (("data", "check", bad), ("train", "--data", bad, "--out", tmp_path / "run")):
-        assert f"bad.yaml: {told}" in command(*words).told
+    for arguments in (("data", "check", bad), ("train", "--data", bad, "--out", tmp_path / "run")):
+        assert f"bad.yaml: {message}" in command(*arguments).told
 
 
 def test_the_term_without_rules_is_refused(source: str, tmp_path: Path) -> None:
-    words = ("--out", tmp_path / "run", *tiny_runs.TINY, "--set", "rules.weight=1")
-    done = command("train", "--data", source.partition("?")[0], *words)
+    arguments = ("--out", tmp_path / "run", *tiny_runs.TINY, "--set", "rules.weight=1")
+    done = command("train", "--data", source.partition("?")[0], *arguments)
     assert "rules.weight for labels without rules" in done.told

@@ -32,7 +32,7 @@ TREE = {
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "implies: {dog: animal, animal: mammal, mammal: dog}",
@@ -68,12 +68,12 @@ TREE = {
         ("[" * 200 + "]" * 200, r"r\.yaml: "),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(text: str, told: str, tmp_path: Path) -> None:
+def test_what_cannot_be_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text(text)
-    with pytest.raises(LabelwiseError, match=told) as found:
+    with pytest.raises(LabelwiseError, match=message) as caught:
         read_rules(file, ("animal", "mammal", "dog", "cat", "bird", "car"))
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -85,18 +85,18 @@ def test_yaml_and_json_say_the_same_and_every_scalar_is_a_name(tmp_path: Path) -
     said = {"implies": {"no": "1", "2": ["1"]}, "at_most_one": [["no", "2"]]}
     (tmp_path / "r.json").write_text(json.dumps(said))
     (tmp_path / "r.yaml").write_text("implies:\n  no: 1\n  2: [1]\nat_most_one:\n  - [no, 2]\n")
-    found = [read_rules(tmp_path / name, ("no", "1", "2")) for name in ("r.json", "r.yaml")]
-    assert found[0] == found[1] == Rules((("no", "1"), ("2", "1")), (), (("no", "2"),))
-    assert Rules.from_json(found[0].to_json()) == found[0]
-    labels = LabelSet(("no", "1", "2"), rules=found[0])
+    read = [read_rules(tmp_path / name, ("no", "1", "2")) for name in ("r.json", "r.yaml")]
+    assert read[0] == read[1] == Rules((("no", "1"), ("2", "1")), (), (("no", "2"),))
+    assert Rules.from_json(read[0].to_json()) == read[0]
+    labels = LabelSet(("no", "1", "2"), rules=read[0])
     assert LabelSet.from_json(json.loads(json.dumps(labels.to_json()))) == labels
 
 
 def test_the_hierarchy_of_open_images_speaks_of_the_labels_that_are_there(tmp_path: Path) -> None:
     file = tmp_path / "bbox_labels_600_hierarchy.json"
     file.write_text(json.dumps(TREE))
-    found = read_rules(file, ("dog", "animal", "car", "sky"))
-    assert found == Rules((("dog", "animal"),))  # over the mammal that is not there; the root is no label
+    read = read_rules(file, ("dog", "animal", "car", "sky"))
+    assert read == Rules((("dog", "animal"),))  # over the mammal that is not there; the root is no label
     with pytest.raises(LabelwiseError, match=r"a hierarchy of .*; expected one with two labels of the data"):
         read_rules(file, ("sky", "car"))
     file.write_text('{"LabelName": "/m/all", "Subcategory": [{"Name": "dog"}]}')
@@ -129,10 +129,10 @@ def test_the_search_finds_every_set_that_keeps_the_rules(some: Rules) -> None:
     counts = 1
     for part in indexed.components:
         search = Search(part)
-        found = {tuple(state[j] for j in part.columns) for state in search.solutions(part.columns)}
+        solutions = {tuple(state[j] for j in part.columns) for state in search.solutions(part.columns)}
         assert search.finished
-        assert found == {tuple(row) for row in expected[:, list(part.columns)].tolist()}
-        counts *= len(found)
+        assert solutions == {tuple(row) for row in expected[:, list(part.columns)].tolist()}
+        counts *= len(solutions)
     free = len(NAMES) - len(indexed.columns)
     assert counts * 2**free == len(expected)
     for child, above in indexed.above.items():

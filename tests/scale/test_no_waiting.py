@@ -78,7 +78,7 @@ def test_the_end_of_a_step_and_the_count_of_its_cells_do_not_wait(tmp_path: Path
             move.begin()
             kept, _ = trainer.guard.step(step + 1, {"loss": torch.ones(())}, [])
             move.end(kept, step)
-    assert trainer.guard.found() == []
+    assert trainer.guard.skipped() == []
 
 
 @pytest.mark.parametrize(

@@ -68,15 +68,15 @@ def a_method(loss: str = "bce", reduction: str = "mean_known", unknown: str = ""
 def parts_of_a_step(seed: int) -> list[Batch]:
     """Two batches, of 8 and of 4 images: 38 cells are known of the first, 2 of the second."""
     g = torch.Generator().manual_seed(seed)
-    found = []
+    batches = []
     for first, rows, known in ((0, 8, 38), (8, 4, 2)):
-        told = torch.zeros(rows * LABELS, dtype=torch.bool)
-        told[torch.randperm(len(told), generator=g)[:known]] = True
+        known_cells = torch.zeros(rows * LABELS, dtype=torch.bool)
+        known_cells[torch.randperm(len(known_cells), generator=g)[:known]] = True
         values = (torch.rand(rows, LABELS, generator=g) < 0.5).float()
         images = torch.randn(rows, partial_batches.CHANNELS, 3, 4, generator=g, dtype=torch.float64)
         index = torch.arange(first, first + rows)
-        found.append(Batch(images, Targets(values, told.unflatten(0, values.shape)), index))
-    return found
+        batches.append(Batch(images, Targets(values, known_cells.unflatten(0, values.shape)), index))
+    return batches
 
 
 def joined(parts: list[Batch]) -> Batch:
@@ -94,7 +94,7 @@ def share(batch: Batch, rank: int, world: int) -> Batch:
 
 
 def weights_after(folder: Path, case: dict[str, str], accumulate: int, rank: int = 0, world: int = 1) -> Any:
-    """Weights and the losses told, after five steps of plain SGD, which minds the scale of a gradient."""
+    """Weights and reported losses after five steps of plain SGD, which depends on the scale of a gradient."""
     optim = {"name": "sgd", "lr": 0.3, "clip_norm": 0, "accumulate": accumulate, "schedule": "constant"}
     batches: list[Batch] = []
     for step in range(STEPS):
@@ -102,12 +102,12 @@ def weights_after(folder: Path, case: dict[str, str], accumulate: int, rank: int
         batches += parts if accumulate > 1 else [joined(parts)]
     batches = [share(batch, rank, world) for batch in batches]
     trainer = a_trainer(folder, batches, a_method(**case).train(), optim=optim, ema=0.0)
-    stream, told = iter(batches), []
+    stream, losses = iter(batches), []
     for _ in range(STEPS):
         terms, _, _ = trainer._step(stream)
-        told.append(trainer._over_processes(terms["loss"]))
+        losses.append(trainer._over_processes(terms["loss"]))
         trainer.progress.step += 1
-    return {"losses": torch.stack(told), **{n: p.detach() for n, p in trainer.method.named_parameters()}}
+    return {"losses": torch.stack(losses), **{n: p.detach() for n, p in trainer.method.named_parameters()}}
 
 
 @functools.cache
@@ -121,10 +121,10 @@ def of_the_joined(case: dict[str, str]) -> Any:
     return _of_the_joined(tuple(case.items()))
 
 
-def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         torch.testing.assert_close(
-            found[name], value, atol=1e-6, rtol=0, msg=lambda m, name=name: f"{name}: {m}"
+            actual[name], value, atol=1e-6, rtol=0, msg=lambda m, name=name: f"{name}: {m}"
         )
 
 
@@ -138,16 +138,16 @@ def test_an_accumulated_step_is_that_of_the_joined_batch(tmp_path: Path, case: d
 
 def _over_processes(folder: str) -> None:
     rank = int(os.environ["RANK"])
-    found = [weights_after(Path(folder) / f"{rank}-{i}", case, 2, rank, 2) for i, case in enumerate(CASES)]
-    torch.save(found, f"{folder}/{rank}.pt")
+    ends = [weights_after(Path(folder) / f"{rank}-{i}", case, 2, rank, 2) for i, case in enumerate(CASES)]
+    torch.save(ends, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_it_is_so_over_two_processes(tmp_path: Path) -> None:
     tiny_runs.together(2, _over_processes, str(tmp_path))
     for rank in (0, 1):
-        for case, found in zip(CASES, torch.load(tmp_path / f"{rank}.pt"), strict=True):
-            assert_close(found, of_the_joined(case))
+        for case, weights in zip(CASES, torch.load(tmp_path / f"{rank}.pt"), strict=True):
+            assert_close(weights, of_the_joined(case))
 
 
 @pytest.mark.parametrize("unknown", ["csl", "vpu", "epr", "role"])
@@ -208,9 +208,9 @@ def _runs(folder: Path, accumulate: int, batches: int = 5) -> tuple[Trainer, lis
     honest, sizes = trainer._step, []
 
     def step(batches: Any) -> Any:
-        found = honest(batches)
-        sizes.append(found[2] // 8 if world == 1 else found[2] // (2 * len(stream[0].index)))
-        return found
+        outcome = honest(batches)
+        sizes.append(outcome[2] // 8 if world == 1 else outcome[2] // (2 * len(stream[0].index)))
+        return outcome
 
     trainer._step = step  # type: ignore[method-assign]
     return trainer, sizes
@@ -222,14 +222,14 @@ def _runs(folder: Path, accumulate: int, batches: int = 5) -> tuple[Trainer, lis
 def test_the_rest_of_an_epoch_is_a_smaller_step(
     tmp_path: Path, accumulate: int, sizes: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer, found = _runs(tmp_path, accumulate)
+    trainer, counts = _runs(tmp_path, accumulate)
     assert trainer.steps == 2 * len(sizes)
     progress = trainer.fit(Watch())
-    assert found == sizes * 2
+    assert counts == sizes * 2
     assert progress.step == 2 * len(sizes)
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     warning = f"warning: optim.accumulate={accumulate} but 5 batches an epoch: each epoch is one step"
-    assert (warning in told) is (accumulate == 9)
+    assert (warning in printed) is (accumulate == 9)
 
 
 def test_the_smaller_step_is_that_of_what_it_has(tmp_path: Path) -> None:
@@ -257,12 +257,12 @@ def _ends(folder: str) -> None:
     honest = trainer._step
 
     def step(batches: Any) -> Any:
-        found = honest(batches)
+        outcome = honest(batches)
         weights = torch.cat([p.detach().flatten() for p in trainer.method.parameters()])
         everywhere = [torch.empty_like(weights) for _ in range(2)]
         dist.all_gather(everywhere, weights)
         assert torch.equal(*everywhere)
-        return found
+        return outcome
 
     trainer._step = step  # type: ignore[method-assign]
     trainer.fit(Watch(quiet=True))
@@ -303,10 +303,10 @@ def test_going_on_in_an_epoch_with_a_rest(
     stop, honest = StopRequest(), Trainer._step
 
     def step(self: Trainer, batches: Any) -> Any:
-        found = honest(self, batches)
+        outcome = honest(self, batches)
         if self.progress.step + 1 == steps:
             stop.by = "a test"
-        return found
+        return outcome
 
     out = tmp_path / "stopped"
     with monkeypatch.context() as patch:

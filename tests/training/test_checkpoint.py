@@ -22,8 +22,8 @@ def _written(path: Path) -> Progress:
 
 def test_state_comes_back_exactly(tmp_path: Path) -> None:
     progress = _written(tmp_path / "last.pt")
-    found, parts = load_state(tmp_path / "last.pt")
-    assert found == progress
+    loaded, parts = load_state(tmp_path / "last.pt")
+    assert loaded == progress
     assert torch.equal(parts["method"]["w"], torch.arange(3.0))
     assert parts["scaler"] is None
 
@@ -36,7 +36,7 @@ def test_a_cut_file_is_refused_in_one_line(tmp_path: Path, share: float) -> None
     with pytest.raises(LabelwiseError) as caught:
         load_state(path)
     assert str(path) in str(caught.value)
-    assert "expected a state that this version wrote; train anew with another --out" in str(caught.value)
+    assert "expected a state that this version wrote; train again with another --out" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

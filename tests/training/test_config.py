@@ -1,4 +1,4 @@
-"""Settings: what is taken, what is refused and how it is told."""
+"""Settings: which values are accepted, which are refused, and the error messages."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_a_dotted_name_through_a_value_is_refused() -> None:
 
 
 def test_later_assignments_win_and_others_stay() -> None:
-    found = override({"optim": {"lr": 1, "name": "sgd"}}, ["optim.lr=2", "optim.lr=3"])
-    assert found == {"optim": {"lr": 3, "name": "sgd"}}
+    settings = override({"optim": {"lr": 1, "name": "sgd"}}, ["optim.lr=2", "optim.lr=3"])
+    assert settings == {"optim": {"lr": 3, "name": "sgd"}}
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"epoch": 3}, "setting 'epoch'; expected a known setting; see docs/settings.md"),
         ({"optim": {"learning_rate": 3}}, "setting 'optim.learning_rate'"),
@@ -88,10 +88,10 @@ def test_later_assignments_win_and_others_stay() -> None:
         ({"data": {}}, "no data.source; expected a value for it; give --data SOURCE"),
     ],
 )
-def test_wrong_settings_are_named(changes: dict[str, Any], told: str) -> None:
+def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(LabelwiseError) as caught:
         make_config({**DATA, **changes})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -122,7 +122,7 @@ def test_every_setting_has_a_default_but_the_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"a: [1", "is not YAML"),
         (b"- 1\n- 2\n", "holds list; expected a mapping of settings"),
@@ -130,10 +130,10 @@ def test_every_setting_has_a_default_but_the_data() -> None:
         (b"a: \xff\xfe", "is not YAML"),
     ],
 )
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_bytes(content)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read_yaml(file)
 
 

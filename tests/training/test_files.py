@@ -62,7 +62,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(
     assert path.read_bytes() == b"good"
 
 
-def test_the_reason_of_the_disk_is_told_and_not_that_of_the_archive(tmp_path: Path) -> None:
+def test_the_error_names_the_reason_of_the_disk_and_not_that_of_the_archive(tmp_path: Path) -> None:
     def write(part: Path) -> None:
         part.touch()
         with open("/dev/full", "wb") as file:

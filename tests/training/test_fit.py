@@ -60,7 +60,7 @@ def test_results_carry_their_conditions(run_folder: Path) -> None:
     results = json.loads((run_folder / "results.json").read_text())
     assert set(results["splits"]) == {"val", "test"}
     conditions = results["splits"]["test"]["conditions"]
-    told = {
+    expected = {
         "images": 17,
         "scored": 17,
         "unreadable": 0,
@@ -69,10 +69,10 @@ def test_results_carry_their_conditions(run_folder: Path) -> None:
         "image_size": 32,
         "labels": 10,
     }
-    assert {k: conditions[k] for k in told} == told
+    assert {k: conditions[k] for k in expected} == expected
     training = results["training"]
-    told = {"epochs": 2, "images": 48, "steps": 12, "processes": 1, "chosen_on": "val mAP"}
-    assert {k: training[k] for k in told} == told
+    expected = {"epochs": 2, "images": 48, "steps": 12, "processes": 1, "chosen_on": "val mAP"}
+    assert {k: training[k] for k in expected} == expected
     best = max(
         (json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()),
         key=lambda e: e["val"]["mAP"] if e["kind"] == "epoch" else -1,
@@ -106,15 +106,15 @@ def test_the_python_way(tmp_path: Path, table: Path) -> None:
         batch_size=8,
     )
     assert run.config.data.source == data.source
-    found = lw.evaluate(run, data, split="test")
+    result = lw.evaluate(run, data, split="test")
     stored = json.loads((tmp_path / "mine" / "results.json").read_text())["splits"]["test"]["metrics"]
-    assert found.metrics["mAP"] == pytest.approx(stored["mAP"], abs=1e-6)
+    assert result.metrics["mAP"] == pytest.approx(stored["mAP"], abs=1e-6)
     assert next(lw.load(tmp_path / "mine").predict([data.encoded(0)])).error is None
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
-    """The configuration and the data set of each training that `fit` asks for, none of which is made."""
+    """The configuration and the data set of each training that `fit` would start; none of them runs."""
     calls: list[tuple[Any, Any]] = []
 
     def asked_for(config: Config, out: Path, data: Any, **rest: Any) -> Run:
@@ -149,7 +149,7 @@ def test_data_may_name_the_source_itself(table: Path, asked: list[tuple[Any, Any
 
 def test_no_source_and_two_sources_are_refused(asked: list[tuple[Any, Any]]) -> None:
     todo = r'write for example fit\("csv:labels.csv", data={"known_proportion": 0.3}\)'
-    for words, told in (
+    for arguments, given in (
         ({}, "nothing to learn from"),
         ({"data": {"known_proportion": 0.3}}, "nothing to learn from"),
         ({"source": "csv:a.csv", "data": "csv:b.csv"}, "'csv:a.csv' and 'csv:b.csv' to learn from"),
@@ -159,9 +159,9 @@ def test_no_source_and_two_sources_are_refused(asked: list[tuple[Any, Any]]) -> 
         ),
     ):
         with pytest.raises(
-            LabelwiseError, match=rf"{told}; expected one data set, or one SOURCE text; {todo}"
+            LabelwiseError, match=rf"{given}; expected one data set, or one SOURCE text; {todo}"
         ):
-            lw.fit(**words)
+            lw.fit(**arguments)
     with pytest.raises(LabelwiseError, match=r"setting 'data\.share'; expected a known setting"):
         lw.fit("csv:a.csv", data={"share": 0.3})
     assert asked == []
@@ -181,18 +181,18 @@ def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path, table: Path) ->
     out = tmp_path / "run"
     _train(f"parquet:{table}", out, epochs=1)
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    told = "holds a run; expected a new folder; use --resume or another --out"
-    with pytest.raises(LabelwiseError, match=told):
+    message = "holds a run; expected a new folder; use --resume or another --out"
+    with pytest.raises(LabelwiseError, match=message):
         _train(f"parquet:{table}", out, epochs=1)
     (out / WEIGHTS).rename(tmp_path / "aside")  # a run that was stopped in its first epoch has a state alone
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         _train(f"parquet:{table}", out, epochs=1)
     (tmp_path / "aside").rename(out / WEIGHTS)
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"optim": {"lr": 0.5}}, "--resume with another optim.lr (0.5 after 0.001)"),
         ({"epochs": 9}, "--resume with another epochs (9 after 1)"),
@@ -202,13 +202,13 @@ def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path, table: Path) ->
     ],
 )
 def test_going_on_with_other_settings_names_the_setting(
-    tmp_path: Path, table: Path, changes: dict[str, Any], told: str
+    tmp_path: Path, table: Path, changes: dict[str, Any], message: str
 ) -> None:
     source, out = f"parquet:{table}", tmp_path / "run"
     Run(out, make_config(tiny_runs.settings(source, method="dlfl", epochs=1)), lw.read(source).labels).save()
     with pytest.raises(LabelwiseError) as caught:
         _train(source, out, resume=True, **{"epochs": 1, **changes})
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
     assert "expected the settings that the run began with; leave the setting out" in str(caught.value)
 
 
@@ -225,7 +225,7 @@ def test_data_without_splits_are_split(tmp_path: Path) -> None:
     file.write_text("\n".join(line.rpartition(",")[0] for line in file.read_text().splitlines()))
     _train(f"csv:{file}", tmp_path / "run", epochs=1)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    counts = {name: found["conditions"]["images"] for name, found in results["splits"].items()}
+    counts = {name: result["conditions"]["images"] for name, result in results["splits"].items()}
     assert results["training"]["images"] + sum(counts.values()) == 24
     assert set(counts) == {"val", "test"}
     assert any("Stratified split" in note for note in results["splits"]["test"]["conditions"]["data_notes"])
@@ -234,8 +234,8 @@ def test_data_without_splits_are_split(tmp_path: Path) -> None:
 def test_the_known_share_is_the_protocols(table: Path) -> None:
     rows = lw.read(f"parquet:{table}").split("train")
     config = make_config(tiny_runs.settings("x", data={"source": "x", "known_proportion": 0.3}))
-    found = shown_rows(rows, config.data)
-    assert np.array_equal(found.known, known_mask(48, 10, 0.3, seed=0))
+    shown = shown_rows(rows, config.data)
+    assert np.array_equal(shown.known, known_mask(48, 10, 0.3, seed=0))
 
 
 def test_fewer_training_images_leave_the_other_splits_whole(
@@ -264,7 +264,7 @@ def test_few_images_without_a_label_are_refused(tmp_path: Path, table: Path) -> 
     assert "; raise data.train_images, or train the rest" in str(error.value)
 
 
-def test_a_label_without_positives_in_training_is_told(
+def test_a_label_without_positives_in_training_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tiny_runs.photographs(tmp_path / "photos")
@@ -273,12 +273,12 @@ def test_a_label_without_positives_in_training_is_told(
     file.write_text("\n".join([lines[0] + ",gold", *gold]))
     data = {"source": f"csv:{file}", "untrained_labels": True}
     train(make_config(tiny_runs.settings("", data=data, epochs=1, batch_size=4)), tmp_path / "run")
-    told = capsys.readouterr().err
-    assert "no positive in the training split, so it cannot be learned: gold" in told
+    printed = capsys.readouterr().err
+    assert "no positive in the training split, so it cannot be learned: gold" in printed
     per_label = json.loads((tmp_path / "run" / "results.json").read_text())["splits"]["test"]["per_label"]
     assert per_label["gold"]["positives"] == 5
     assert per_label["gold"]["recall"] == 0
-    assert "cannot be learned: gold; never selected" in told
+    assert "cannot be learned: gold; never selected" in printed
     stored = json.loads((tmp_path / "run" / "labels.json").read_text())
     assert (stored["rules"]["never"], stored["thresholds"]["gold"]) == (["gold"], 1.0)
 
@@ -296,8 +296,8 @@ def test_a_label_that_nothing_taught_stays_unselected_untuned_and_tuned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = _golden(tmp_path / "photos", "val test")
-    words = {"batch_size": 4, "epochs": 1}
-    run = _train(source, tmp_path / "run", data={"source": source, "untrained_labels": True}, **words)
+    options = {"batch_size": 4, "epochs": 1}
+    run = _train(source, tmp_path / "run", data={"source": source, "untrained_labels": True}, **options)
     gold = run.labels.names.index("gold")
     assert run.decisions().never == (gold,)
     tuning, _ = tune_run(run, lw.read(source), objective="recall=1")
@@ -309,7 +309,7 @@ def test_a_label_that_nothing_taught_stays_unselected_untuned_and_tuned(
 
     # So is a run that fits no decisions.
     monkeypatch.setattr(sys.modules["labelwise.training.course"], "_finish", lambda *parts: None)
-    plain = _train(source, tmp_path / "plain", data={"source": source, "untrained_labels": True}, **words)
+    plain = _train(source, tmp_path / "plain", data={"source": source, "untrained_labels": True}, **options)
     assert (plain.decisions().never, plain.decisions().fitted) == ((gold,), False)
     assert plain.decisions().thresholds.tolist() == [0.5, 0.5, 0.5, 1.0]
 
@@ -321,18 +321,18 @@ def test_a_label_that_is_learned_but_not_in_val_is_decided_by_what_the_probabili
     run = train(make_config(tiny_runs.settings(source, batch_size=4, epochs=1)), tmp_path / "run")
     assert run.decisions().never == ()
     assert 0 < run.decisions().thresholds[run.labels.names.index("gold")] < 1
-    told = capsys.readouterr().err
-    assert "fewer than 2 known positives, or no known negative, to fit decisions on" in told
-    assert "gold" in told
+    printed = capsys.readouterr().err
+    assert "fewer than 2 known positives, or no known negative, to fit decisions on" in printed
+    assert "gold" in printed
 
 
 def test_what_another_run_learned_is_not_forgotten(tmp_path: Path) -> None:
     taught, untaught = _golden(tmp_path / "a", "train val test"), _golden(tmp_path / "b", "")
-    words = {"batch_size": 4, "epochs": 1}
-    first = _train(taught, tmp_path / "first", **words)
-    onwards = {**words, "init_from": str(first.path)}
+    options = {"batch_size": 4, "epochs": 1}
+    first = _train(taught, tmp_path / "first", **options)
+    onwards = {**options, "init_from": str(first.path)}
     assert _train(untaught, tmp_path / "second", **onwards).decisions().never == ()
-    assert _train(untaught, tmp_path / "third", **words).decisions().never == (3,)
+    assert _train(untaught, tmp_path / "third", **options).decisions().never == (3,)
     onwards["init_from"] = str(tmp_path / "third")
     assert _train(untaught, tmp_path / "fourth", **onwards).decisions().never == (3,)
     assert _train(taught, tmp_path / "fifth", **onwards).decisions().never == ()
@@ -345,14 +345,14 @@ def test_a_frozen_run_reads_stored_maps_and_agrees_with_the_photographs(
     frozen = {"backbone": {"name": "test_convnext", "weights": "none", "freeze": True}, "image_size": 64}
     for name in ("a", "b"):
         train(make_config(tiny_runs.settings(source, **frozen)), tmp_path / name)
-    told = capsys.readouterr().err
-    assert told.count("computing maps of") == 3  # train, val and test, by the first run alone
+    printed = capsys.readouterr().err
+    assert printed.count("computing maps of") == 3  # train, val and test, by the first run alone
     assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
     stored = json.loads((tmp_path / "a" / "results.json").read_text())["splits"]["test"]
-    found = lw.evaluate(tmp_path / "a", lw.read(source), split="test").to_json()
-    assert found["conditions"] == stored["conditions"]
+    result = lw.evaluate(tmp_path / "a", lw.read(source), split="test").to_json()
+    assert result["conditions"] == stored["conditions"]
     with np.load(tmp_path / "a" / "scores" / "test.npz") as scores:
         logits = lw.evaluate(tmp_path / "a", lw.read(source), split="test").scores.logits
         np.testing.assert_allclose(scores["logits"], logits, atol=2e-3)
     for name in ("mAP", "CF1", "OF1", "pointing"):
-        assert found["metrics"][name] == pytest.approx(stored["metrics"][name], abs=2e-3)
+        assert result["metrics"][name] == pytest.approx(stored["metrics"][name], abs=2e-3)

@@ -16,7 +16,7 @@ from labelwise.data.readers import read
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation import evaluate
 from labelwise.export.graph import exported_graph, write_graph
-from labelwise.training import frozen_engine as room
+from labelwise.training import frozen_engine
 from labelwise.training.config import Config, make_config
 from labelwise.training.files import read_json
 from labelwise.training.fit import train
@@ -44,7 +44,7 @@ def backbone(name: str = "test_convnext", freeze: bool = True) -> TimmBackbone:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network is taken whatever it gains."""
-    monkeypatch.setattr(room, "QUICKER", float("inf"))
+    monkeypatch.setattr(frozen_engine, "QUICKER", float("inf"))
 
 
 @pytest.fixture
@@ -55,58 +55,58 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def chosen(
-    found: TimmBackbone, settings: Config, images: int = 10_000, device: torch.device = CPU
+    net: TimmBackbone, settings: Config, images: int = 10_000, device: torch.device = CPU
 ) -> list[str]:
     said: list[str] = []
-    use_engine(found, settings, images, device, said.append)
+    use_engine(net, settings, images, device, said.append)
     return said
 
 
 @pytest.mark.parametrize("name", ["test_convnext", "test_vit", "test_efficientnet"])
 def test_maps_are_those_of_pytorch_for_every_size_of_batch(name: str) -> None:
-    found, eager = backbone(name), backbone(name)
-    (said,) = chosen(found, config())
+    net, eager = backbone(name), backbone(name)
+    (said,) = chosen(net, config())
     assert said.startswith("maps by OpenVINO ")
     for images in (1, 2, 5, 32):
         batch = torch.randint(0, 256, (images, 3, 64, 64), dtype=torch.uint8)
         with torch.no_grad():
-            ours, theirs = found(batch), eager(batch)
+            ours, theirs = net(batch), eager(batch)
         assert ours.shape == theirs.shape
         assert ours.dtype == torch.float32
         assert float((ours - theirs).abs().max()) <= 1e-4 * float(theirs.abs().max())
-        assert torch.equal(ours, found(batch))
+        assert torch.equal(ours, net(batch))
 
 
 def test_what_it_does_not_take_is_pytorchs() -> None:
-    found, eager = backbone(), backbone()
-    chosen(found, config())
-    assert found.engine is not None
+    net, eager = backbone(), backbone()
+    chosen(net, config())
+    assert net.engine is not None
     whole = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
     with torch.no_grad():
-        assert torch.equal(found(whole), eager(whole))
-        assert torch.equal(found(whole[..., :64, :64] / 255), eager(whole[..., :64, :64] / 255))
+        assert torch.equal(net(whole), eager(whole))
+        assert torch.equal(net(whole[..., :64, :64] / 255), eager(whole[..., :64, :64] / 255))
 
 
 def test_nothing_is_reported_to_anybody(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     telemetry = pytest.importorskip("openvino_telemetry")
     monkeypatch.setattr(telemetry.Telemetry, "__init__", lambda *_, **__: pytest.fail("telemetry was begun"))
-    found = backbone()
-    chosen(found, config())
-    assert found.engine is not None
+    net = backbone()
+    chosen(net, config())
+    assert net.engine is not None
     program = exported_graph(torch.nn.ReLU(), torch.zeros(2, 3), "input")
     write_graph(program, "openvino", own)
 
 
 def test_a_copy_of_the_model_computes_by_the_same_graph() -> None:
-    found = backbone()
-    chosen(found, config())
-    assert copy.deepcopy(found).engine is found.engine
+    net = backbone()
+    chosen(net, config())
+    assert copy.deepcopy(net).engine is net.engine
 
 
 def test_the_second_run_converts_and_times_nothing(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen(backbone(), config())
-    monkeypatch.setattr(room, "_convert", lambda *_: pytest.fail("converted again"))
-    monkeypatch.setattr(room, "_seconds", lambda *_: pytest.fail("timed again"))
+    monkeypatch.setattr(frozen_engine, "_convert", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(frozen_engine, "_seconds", lambda *_: pytest.fail("timed again"))
     again = backbone()
     assert chosen(again, config()) == []
     assert engine_name(again).startswith("OpenVINO ")
@@ -130,24 +130,24 @@ def test_a_damaged_verdict_or_graph_is_made_again(own: Path, content: str | None
         graph.write_text("<net")
     else:
         verdict.write_text(content)
-    found = backbone()
-    assert len(chosen(found, config())) == 1
-    assert found.engine is not None
+    net = backbone()
+    assert len(chosen(net, config())) == 1
+    assert net.engine is not None
     assert json.loads(verdict.read_text())["taken"]
 
 
-@pytest.mark.parametrize(("name", "value", "word"), [("BOUND", -1, "differ"), ("QUICKER", 0, "as long")])
+@pytest.mark.parametrize(("name", "value", "phrase"), [("BOUND", -1, "differ"), ("QUICKER", 0, "as long")])
 def test_an_engine_that_differs_or_is_slow_is_not_taken(
-    own: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float, word: str
+    own: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float, phrase: str
 ) -> None:
-    monkeypatch.setattr(room, name, value)
-    found = backbone()
-    (said,) = chosen(found, config())
+    monkeypatch.setattr(frozen_engine, name, value)
+    net = backbone()
+    (said,) = chosen(net, config())
     assert said.startswith("note: PyTorch computes the maps, not OpenVINO: ")
-    assert word in said
-    assert engine_name(found) == EAGER
-    assert chosen(found, config()) == []  # the verdict stands
-    assert engine_name(found) == EAGER
+    assert phrase in said
+    assert engine_name(net) == EAGER
+    assert chosen(net, config()) == []  # the verdict stands
+    assert engine_name(net) == EAGER
 
 
 def test_a_network_that_cannot_be_converted_stays_with_pytorch(
@@ -156,12 +156,12 @@ def test_a_network_that_cannot_be_converted_stays_with_pytorch(
     def fails(*_: object) -> None:
         raise RuntimeError("no such operation\nand a page of other words")
 
-    monkeypatch.setattr(room, "_convert", fails)
-    found = backbone()
-    assert chosen(found, config()) == [
+    monkeypatch.setattr(frozen_engine, "_convert", fails)
+    net = backbone()
+    assert chosen(net, config()) == [
         "note: PyTorch computes the maps, not OpenVINO: RuntimeError: no such operation"
     ]
-    assert found.engine is None
+    assert net.engine is None
 
 
 def test_a_full_disk_is_no_verdict(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +169,11 @@ def test_a_full_disk_is_no_verdict(own: Path, monkeypatch: pytest.MonkeyPatch) -
         raise LabelwiseError("a full disk", "free space", "free some")
 
     with monkeypatch.context() as patch:
-        patch.setattr(room, "_convert", full)
+        patch.setattr(frozen_engine, "_convert", full)
         assert chosen(backbone(), config()) == ["note: PyTorch computes the maps, not OpenVINO: a full disk"]
-    found = backbone()
-    chosen(found, config())
-    assert found.engine is not None
+    net = backbone()
+    chosen(net, config())
+    assert net.engine is not None
 
 
 def test_auto_takes_pytorch_for_few_images_and_for_backbones_that_learn(own: Path) -> None:
@@ -187,14 +187,14 @@ def test_auto_takes_pytorch_for_few_images_and_for_backbones_that_learn(own: Pat
 
 
 def test_without_openvino(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "find_spec", lambda name: None)
-    room.openvino_core.cache_clear()
-    found = backbone()
-    (said,) = chosen(found, config("auto"))
+    monkeypatch.setattr(frozen_engine, "find_spec", lambda name: None)
+    frozen_engine.openvino_core.cache_clear()
+    net = backbone()
+    (said,) = chosen(net, config("auto"))
     assert "pip install 'labelwise[openvino]'" in said
-    assert found.engine is None
+    assert net.engine is None
     with pytest.raises(LabelwiseError, match=r"OpenVINO, which is not installed; .* run: pip install"):
-        chosen(found, config("openvino"))
+        chosen(net, config("openvino"))
 
 
 def test_openvino_on_a_gpu_is_refused() -> None:
@@ -202,16 +202,16 @@ def test_openvino_on_a_gpu_is_refused() -> None:
         LabelwiseError, match=r"backbone.engine = openvino on cuda; .* set backbone.engine=auto"
     ):
         chosen(backbone(), config(), device=torch.device("cuda"))
-    found = backbone()
-    assert chosen(found, config("auto"), device=torch.device("cuda")) == []
-    assert found.engine is None
+    net = backbone()
+    assert chosen(net, config("auto"), device=torch.device("cuda")) == []
+    assert net.engine is None
 
 
 def test_maps_of_two_engines_are_stored_apart(own: Path, tmp_path: Path) -> None:
     data = read(f"csv:{tiny_runs.photographs(tmp_path / 'photos', 12, 0, 0)}")
-    found, eager, said = backbone(), backbone(), list[str]()
-    chosen(found, config())
-    ours, _ = stored_maps(data, found, config(), CPU, 0, said.append)
+    net, eager, said = backbone(), backbone(), list[str]()
+    chosen(net, config())
+    ours, _ = stored_maps(data, net, config(), CPU, 0, said.append)
     theirs, _ = stored_maps(data, eager, config(), CPU, 0, said.append)
     assert len(said) == 2  # computed twice
     assert np.abs(ours.astype(float) - theirs).max() <= 2**-9 * float(np.abs(theirs).max())

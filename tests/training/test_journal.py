@@ -98,7 +98,7 @@ def test_too_many_unreadable_images_stop_the_run(tmp_path: Path, rows: Dataset) 
         journal.unreadable(_batch(((2, "c"),)))
     assert str(caught.value) == (
         f"3 of 20 training images unreadable (15.0%); expected at most 10.0%; "
-        f"see {tmp_path}/bad_images.csv, mend them, or raise data.max_unreadable"
+        f"see {tmp_path}/bad_images.csv, repair them, or raise data.max_unreadable"
     )
     assert len(_bad(tmp_path)) == 4
 

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 
 import tiny_runs
 from labelwise.errors import LabelwiseError
-from labelwise.training import Run
-from labelwise.training import loop as room
+from labelwise.training import Run, loop
 from labelwise.training.checkpoint import PREVIOUS, STATE, load_state
 from labelwise.training.config import make_config
 from labelwise.training.fit import train
@@ -30,20 +29,20 @@ def _run(table: Path, out: Path, *, resume: bool = False, **changes: Any) -> Run
 
 
 def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    honest, done = room.Trainer._step, [0]
+    honest, done = loop.Trainer._step, [0]
 
-    def step(self: room.Trainer, batches: Any) -> Any:
+    def step(self: loop.Trainer, batches: Any) -> Any:
         if done[0] == steps:
             raise _Stop
         done[0] += 1
         return honest(self, batches)
 
-    monkeypatch.setattr(room.Trainer, "_step", step)
+    monkeypatch.setattr(loop.Trainer, "_step", step)
 
 
 def _lines(out: Path) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in e.items() if k not in ("seconds", "images_per_second")} for e in found]
+    entries = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in e.items() if k not in ("seconds", "images_per_second")} for e in entries]
 
 
 @pytest.mark.parametrize(
@@ -99,14 +98,14 @@ def test_the_kept_weights_are_the_average_of_what_was_trained(
     tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
-    honest = room.Trainer._step
+    honest = loop.Trainer._step
 
-    def step(self: room.Trainer, batches: Any) -> Any:
-        found = honest(self, batches)
+    def step(self: loop.Trainer, batches: Any) -> Any:
+        outcome = honest(self, batches)
         seen.append({k: v.detach().clone() for k, v in self.method.model.named_parameters()})
-        return found
+        return outcome
 
-    monkeypatch.setattr(room.Trainer, "_step", step)
+    monkeypatch.setattr(loop.Trainer, "_step", step)
     _run(table, tmp_path / "run", epochs=1, ema=0.5)
     average = seen[0]
     for i, weights in enumerate(seen[1:], 1):
@@ -123,7 +122,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(
 ) -> None:
     figures = iter([0.2, 0.5, 0.5, 0.1, 0.9])
     kept: list[int] = []
-    monkeypatch.setattr(room.Trainer, "_validate", lambda self: next(figures))
+    monkeypatch.setattr(loop.Trainer, "_validate", lambda self: next(figures))
     honest = Run.save_weights
 
     def save(self: Run, model: Any) -> None:
@@ -141,18 +140,18 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(
 def test_a_loss_that_runs_away_stops_the_run_and_keeps_the_state(
     tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = room.Trainer._step
+    honest = loop.Trainer._step
 
-    def step(self: room.Trainer, batches: Any) -> Any:
+    def step(self: loop.Trainer, batches: Any) -> Any:
         if self.progress.step == 8:
             method = self.stepper
             self.stepper = lambda batch: {k: v * float("nan") for k, v in method(batch).items()}
             self.stepper.train = method.train
         return honest(self, batches)
 
-    monkeypatch.setattr(room.Trainer, "_step", step)
-    told = "11 steps in a row that are not finite; step 19: the loss term classification is not finite, in the batch"
-    with pytest.raises(LabelwiseError, match=told):
+    monkeypatch.setattr(loop.Trainer, "_step", step)
+    message = "11 steps in a row that are not finite; step 19: the loss term classification is not finite, in the batch"
+    with pytest.raises(LabelwiseError, match=message):
         _run(table, tmp_path / "run", epochs=5, log_every=50, save_every=100, ema=0.0)
     _, state = load_state(tmp_path / "run" / STATE)
     assert all(value.isfinite().all() for value in state["method"].values())
@@ -161,18 +160,18 @@ def test_a_loss_that_runs_away_stops_the_run_and_keeps_the_state(
 def test_a_state_that_is_not_finite_is_not_saved(
     tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = room.Trainer._step
+    honest = loop.Trainer._step
 
-    def step(self: room.Trainer, batches: Any) -> Any:
-        found = honest(self, batches)
+    def step(self: loop.Trainer, batches: Any) -> Any:
+        outcome = honest(self, batches)
         if self.progress.step == 2:
             with torch.no_grad():
                 self.method.model.classifier.bias[0] = float("inf")
-        return found
+        return outcome
 
-    monkeypatch.setattr(room.Trainer, "_step", step)
-    told = "model.classifier.bias is not finite at step 4, so the state is not saved; .* state is intact"
-    with pytest.raises(LabelwiseError, match=told):
+    monkeypatch.setattr(loop.Trainer, "_step", step)
+    message = "model.classifier.bias is not finite at step 4, so the state is not saved; .* state is intact"
+    with pytest.raises(LabelwiseError, match=message):
         _run(table, tmp_path / "run", save_every=2)
     assert load_state(tmp_path / "run" / STATE)[0].step == 2
 
@@ -188,9 +187,9 @@ def test_the_mean_loss_of_an_epoch_is_that_of_its_steps(tmp_path: Path, table: P
     lines = _lines(tmp_path / "run")
     for epoch in (1, 2):
         losses = [e["loss"] for e in lines if e["kind"] == "step" and e["epoch"] == epoch]
-        (found,) = (e["train_loss"] for e in lines if e["kind"] == "epoch" and e["epoch"] == epoch)
+        (mean,) = (e["train_loss"] for e in lines if e["kind"] == "epoch" and e["epoch"] == epoch)
         assert len(losses) == 6
-        assert found == pytest.approx(sum(losses) / 6, rel=1e-5)
+        assert mean == pytest.approx(sum(losses) / 6, rel=1e-5)
 
 
 def test_what_a_part_of_a_network_learns_is_what_settings_say(tmp_path: Path, table: Path) -> None:

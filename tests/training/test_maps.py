@@ -17,7 +17,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
 from labelwise.data.readers import read
 from labelwise.data.transforms import build_transform
-from labelwise.training import maps as room
+from labelwise.training import maps as maps_module
 from labelwise.training.config import Config, make_config
 from labelwise.training.maps import MapSource, cache_folder, stored_maps
 from labelwise.training.processes import make_accelerator
@@ -65,7 +65,7 @@ def test_the_second_time_nothing_is_computed(
     photos: Dataset, backbone: TimmBackbone, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _, _ = _stored(photos, backbone, config)
-    monkeypatch.setattr(room, "_compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(maps_module, "_compute", lambda *_: pytest.fail("computed again"))
     again, _, said = _stored(photos, backbone, config)
     assert said == []
     assert np.array_equal(first, again)
@@ -89,7 +89,7 @@ def test_other_weights_sizes_or_photographs_have_other_maps(
     assert said(photos, config) == 1
 
 
-def test_unreadable_photographs_are_told_as_a_loader_tells_them(
+def test_unreadable_images_are_reported_as_by_a_loader(
     photos: Dataset, backbone: TimmBackbone, config: Config
 ) -> None:
     for row in (2, 5, 6, 7):
@@ -141,7 +141,7 @@ def test_the_place_of_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def _joined(photos: str, weights: str, out: str) -> None:
-    """One of several processes: store the maps, and write what it found."""
+    """One of several processes: store the maps, and write its results."""
     os.environ["LABELWISE_CACHE"] = f"{out}/joined"
     backbone = TimmBackbone("test_convnext", weights, 64, freeze=True)
     config = make_config(tiny_runs.settings("digits:", image_size=64))
@@ -162,7 +162,7 @@ def _joined(photos: str, weights: str, out: str) -> None:
     np.savez(Path(out) / f"{rank}.npz", maps=maps, bad=np.array(bad, dtype=object), seen=seen, said=said)
     if rank == 1:  # photographs and a store on a disk of its own
         os.environ["LABELWISE_CACHE"] = f"{out}/another"
-        room._key = lambda *_: "of another disk"  # type: ignore[assignment]
+        maps_module._key = lambda *_: "of another disk"  # type: ignore[assignment]
     other = config.model_copy(update={"image_size": 32})
     stored_maps(rows, backbone, other, CPU, 0, said.append, joined=True)
 
@@ -197,8 +197,8 @@ def test_processes_share_the_work_and_store_the_same_bytes(
     # Batches of 32, 32 and 14 images, without the unreadable ones; the first process also measures the shape.
     work = {2: [[1, 31, 13], [30]], 3: [[1, 31], [30], [13]]}[world]
     for rank in range(world):
-        found = np.load(tmp_path / f"{rank}.npz", allow_pickle=True)
-        assert np.array_equal(found["maps"], maps)
-        assert found["bad"].tolist() == [list(one) for one in bad]
-        assert found["said"].tolist() == (["computing maps of 78 images once"] if rank == 0 else [])
-        assert found["seen"].tolist() == work[rank]
+        record = np.load(tmp_path / f"{rank}.npz", allow_pickle=True)
+        assert np.array_equal(record["maps"], maps)
+        assert record["bad"].tolist() == [list(one) for one in bad]
+        assert record["said"].tolist() == (["computing maps of 78 images once"] if rank == 0 else [])
+        assert record["seen"].tolist() == work[rank]

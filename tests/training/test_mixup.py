@@ -34,45 +34,45 @@ def test_equals_a_loop(dtype: torch.dtype) -> None:
     share = torch.distributions.Beta(0.4, 0.4).sample().item()
     t = max(share, 1 - share)
     torch.manual_seed(1)
-    found = mix(batch, 0.4)
+    mixed_batch = mix(batch, 0.4)
     assert 0.5 <= t < 1
-    assert found.is_map == batch.is_map
+    assert mixed_batch.is_map == batch.is_map
     scale = 255 if dtype == torch.uint8 else 1
     for i in range(3):
         other = 2 - i
         pixels = (t * batch.images[i].float() + (1 - t) * batch.images[other].float()) / scale
-        torch.testing.assert_close(found.images[i], pixels)
+        torch.testing.assert_close(mixed_batch.images[i], pixels)
         for label in range(6):
             both = bool(batch.targets.known[i, label] and batch.targets.known[other, label])
-            assert bool(found.targets.known[i, label]) == both
+            assert bool(mixed_batch.targets.known[i, label]) == both
             y = t * batch.targets.values[i, label] + (1 - t) * batch.targets.values[other, label]
-            assert found.targets.values[i, label].item() == pytest.approx(y.item() if both else 0.0)
+            assert mixed_batch.targets.values[i, label].item() == pytest.approx(y.item() if both else 0.0)
 
 
 def test_one_image_stays_as_it_is() -> None:
     batch = a_batch(torch.float32, rows=1)
-    found = mix(batch, 0.4)
-    torch.testing.assert_close(found.images, batch.images)
-    assert torch.equal(found.targets.known, batch.targets.known)
+    mixed_batch = mix(batch, 0.4)
+    torch.testing.assert_close(mixed_batch.images, batch.images)
+    assert torch.equal(mixed_batch.targets.known, batch.targets.known)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 6])
 def test_each_pair_has_a_share_of_its_own(rows: int) -> None:
     batch = a_batch(torch.float32, rows)
     torch.manual_seed(1)
-    drawn = torch.distributions.Beta(0.4, 0.4).sample((-(-rows // 2),)).tolist()
+    samples = torch.distributions.Beta(0.4, 0.4).sample((-(-rows // 2),)).tolist()
     torch.manual_seed(1)
-    found = mix(batch, 0.4, "pair")
-    assert len(set(drawn)) == len(drawn)
+    mixed_batch = mix(batch, 0.4, "pair")
+    assert len(set(samples)) == len(samples)
     for i in range(rows):
         other = rows - 1 - i
-        t = max(drawn[min(i, other)], 1 - drawn[min(i, other)])
-        torch.testing.assert_close(found.images[i], t * batch.images[i] + (1 - t) * batch.images[other])
+        t = max(samples[min(i, other)], 1 - samples[min(i, other)])
+        torch.testing.assert_close(mixed_batch.images[i], t * batch.images[i] + (1 - t) * batch.images[other])
         for label in range(6):
             both = bool(batch.targets.known[i, label] and batch.targets.known[other, label])
-            assert bool(found.targets.known[i, label]) == both
+            assert bool(mixed_batch.targets.known[i, label]) == both
             y = t * batch.targets.values[i, label] + (1 - t) * batch.targets.values[other, label]
-            assert found.targets.values[i, label].item() == pytest.approx(y.item() if both else 0.0)
+            assert mixed_batch.targets.values[i, label].item() == pytest.approx(y.item() if both else 0.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -84,30 +84,32 @@ def test_cutmix_equals_a_loop_over_pixels(dtype: torch.dtype, seed: int) -> None
     for i in range(5):
         batch.images[i, 0] = i
     torch.manual_seed(seed)
-    found = cut_mix(batch, 1.0)
-    assert found.images.dtype == dtype
-    assert found.is_map == batch.is_map
+    pasted_batch = cut_mix(batch, 1.0)
+    assert pasted_batch.images.dtype == dtype
+    assert pasted_batch.is_map == batch.is_map
     for i in range(5):
         other = 4 - i
         own = 0
         for y in range(4):
             for x in range(5):
-                whose = int(found.images[i, 0, y, x])
+                whose = int(pasted_batch.images[i, 0, y, x])
                 assert whose in (i, other)
-                assert torch.equal(found.images[i, :, y, x], batch.images[whose, :, y, x])
+                assert torch.equal(pasted_batch.images[i, :, y, x], batch.images[whose, :, y, x])
                 own += whose == i
-        pasted = found.images[i, 0] != i
+        pasted = pasted_batch.images[i, 0] != i
         if other != i:
             down, across = pasted.any(1).nonzero().flatten(), pasted.any(0).nonzero().flatten()
             assert pasted.sum() == len(down) * len(across)  # a box
-            assert torch.equal(found.images[other, 0] == i, pasted)
+            assert torch.equal(pasted_batch.images[other, 0] == i, pasted)
         share = own / 20
         for label in range(6):
             seen = [j for j, part in ((i, share), (other, 1 - share)) if part > 0]
             known = all(bool(batch.targets.known[j, label]) for j in seen)
-            assert bool(found.targets.known[i, label]) == known
+            assert bool(pasted_batch.targets.known[i, label]) == known
             value = share * batch.targets.values[i, label] + (1 - share) * batch.targets.values[other, label]
-            assert found.targets.values[i, label].item() == pytest.approx(value.item() if known else 0.0)
+            assert pasted_batch.targets.values[i, label].item() == pytest.approx(
+                value.item() if known else 0.0
+            )
 
 
 def test_areas_of_cutmix_follow_beta() -> None:
@@ -128,11 +130,11 @@ def test_what_a_batch_carries_stays(options: dict[str, Any]) -> None:
     batch = a_batch(torch.float32, 4)
     batch.unreadable, batch.divisor = ((7, "cut short"),), torch.tensor(3.0)
     batch.index = torch.tensor([5, 6, 8, 9])
-    found = mixed(batch, **options)
-    assert not torch.equal(found.images, batch.images)
-    assert found.unreadable == batch.unreadable
-    assert found.divisor is batch.divisor
-    assert torch.equal(found.index, batch.index)
+    mixed_batch = mixed(batch, **options)
+    assert not torch.equal(mixed_batch.images, batch.images)
+    assert mixed_batch.unreadable == batch.unreadable
+    assert mixed_batch.divisor is batch.divisor
+    assert torch.equal(mixed_batch.index, batch.index)
     assert mixed(batch) is batch
 
 
@@ -168,17 +170,20 @@ def test_cells_weigh_alike_over_the_batches_of_a_step(tmp_path: Path, options: d
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
-        ({"mixup": 0.2, "cutmix": 1.0}, "cutmix = 1.0; expected one way to join images, so 0 beside mixup"),
+        (
+            {"mixup": 0.2, "cutmix": 1.0},
+            "cutmix = 1.0; expected one way to combine images, so 0 beside mixup",
+        ),
         ({"mixup_per": "pair"}, "mixup_per = 'pair'; expected batch where mixup is 0"),
         ({"cutmix": -1}, "cutmix = -1; expected input should be greater than or equal to 0"),
     ],
 )
-def test_settings_that_do_not_fit(settings: dict[str, Any], told: str) -> None:
+def test_settings_that_do_not_fit(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(LabelwiseError) as error:
         make_config({"data": {"source": "x"}, **settings})
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)
 
 
 def test_strategies_for_unknown_cells_take_images_as_they_are(table: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def _look_away(trainer: Trainer) -> None:
 
 
 def _spoil(trainer: Trainer, how: str) -> Callable[[], None]:
-    """Make losses or gradients infinite until the function that it gives is called."""
+    """Make losses or gradients infinite until the returned function is called."""
     honest = trainer.stepper
 
     def broken(batch: Any) -> dict[str, Tensor]:
@@ -100,13 +100,13 @@ def test_a_skipped_step_moves_nothing(tmp_path: Path, optim: dict[str, Any], how
     mend = _spoil(trainer, how)
     assert _step(trainer, batches) == 0
     _assert_same(everything(trainer), before)
-    assert len(trainer.guard.found()) == 1
+    assert len(trainer.guard.skipped()) == 1
     mend()
     _step(trainer, batches)
     after = everything(trainer)
     assert all((after[name] != before[name]).any() for name in before if name.startswith("ema model"))
     assert (after["model.classifier.bias"] != before["model.classifier.bias"]).any()
-    assert trainer.guard.found() == []
+    assert trainer.guard.skipped() == []
 
 
 @pytest.mark.parametrize("optim", OPTIMISERS, ids=lambda optim: optim["name"])
@@ -114,7 +114,7 @@ def test_a_skipped_step_moves_nothing(tmp_path: Path, optim: dict[str, Any], how
 def test_steps_that_nobody_looks_at_are_those_that_are_looked_at(
     tmp_path: Path, optim: dict[str, Any], first: bool
 ) -> None:
-    found = []
+    states = []
     for blind in (False, True):
         trainer = _normed(tmp_path / str(blind), optim=optim, ema=0.5)
         if blind:
@@ -124,9 +124,9 @@ def test_steps_that_nobody_looks_at_are_those_that_are_looked_at(
             mend = _spoil(trainer, "loss" if number == (0 if first else 2) else "")
             _step(trainer, batches)
             mend()
-        found.append(everything(trainer))
-    for name, value in found[0].items():
-        torch.testing.assert_close(found[1][name], value, atol=1e-5, rtol=1e-5)
+        states.append(everything(trainer))
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, atol=1e-5, rtol=1e-5)
 
 
 def test_statistics_of_a_batch_that_is_not_finite_are_taken_back(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def _disagree(folder: str) -> None:
     counted = _step(trainer, batches)
     assert counted == 0
     _assert_same(everything(trainer), before)
-    assert len(trainer.guard.found()) == 1
+    assert len(trainer.guard.skipped()) == 1
     mend()
     assert _step(trainer, batches) > 0
     torch.distributed.destroy_process_group()

@@ -56,8 +56,8 @@ def test_what_a_network_keeps_from_decay_is_kept(name: str, kept: set[str]) -> N
     optimizer = build_optimizer(method, backbone, OptimSettings(weight_decay=0.25), 1.0)
     decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     tables = [n for n, p in backbone.named_parameters() if p.ndim >= 2 and decays.get(id(p)) == 0.0]
-    found = {n.split(".blocks")[0] for n in tables}
-    assert found == kept
+    parts = {n.split(".blocks")[0] for n in tables}
+    assert parts == kept
     assert not any(n.endswith("weight") for n in tables)
 
 
@@ -84,14 +84,14 @@ def _rates(backbone: TimmBackbone, layer_decay: float) -> dict[str, set[float]]:
     method = nn.ModuleDict({"backbone": backbone, "head": nn.Linear(4, 2)})
     optimizer = build_optimizer(method, backbone, OptimSettings(lr=1.0), 0.5, layer_decay=layer_decay)
     names = {id(p): n for n, p in method.named_parameters()}
-    found: dict[str, set[float]] = {}
+    rates: dict[str, set[float]] = {}
     for group in optimizer.param_groups:
         for p in group["params"]:
             name = names[id(p)]
             place = re.match(r"backbone.net.((blocks|layer|stages)\W?\d+(.blocks.\d+)?|[a-z_]+)|head", name)
             assert place, name
-            found.setdefault(place[1] or "head", set()).add(round(group["lr"], 9))
-    return found
+            rates.setdefault(place[1] or "head", set()).add(round(group["lr"], 9))
+    return rates
 
 
 def test_layers_of_a_transformer_learn_slower_towards_the_image() -> None:

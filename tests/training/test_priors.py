@@ -20,8 +20,8 @@ def peak():
 values, known = np.ones((600_000, 80), np.uint8), np.ones((600_000, 80), bool)
 count_priors(values[:60_000], known[:60_000])  # what the libraries take when first called
 before = peak()
-found = count_priors(values, known)
-print(peak() - before, int(found.together.min()), int(found.anchored.max()))
+priors = count_priors(values, known)
+print(peak() - before, int(priors.together.min()), int(priors.anchored.max()))
 """
 
 
@@ -34,7 +34,7 @@ def test_counts_are_those_of_a_loop(kind: type, cells: int, monkeypatch: pytest.
     values, known = rng.integers(0, 2, (23, 4)).astype(kind), rng.random((23, 4)) < 0.6
     values[~known] = 1
     values[0, 0] = 0.5 if kind is np.float32 else 1
-    found = count_priors(values, known, torch.ones(4, 2), ["d"])
+    priors = count_priors(values, known, torch.ones(4, 2), ["d"])
     together, anchored = np.zeros((4, 4)), np.zeros((4, 4))
     for row in range(23):
         for i in range(4):
@@ -42,12 +42,12 @@ def test_counts_are_those_of_a_loop(kind: type, cells: int, monkeypatch: pytest.
             for j in range(4):
                 anchored[i, j] += here and known[row, j]
                 together[i, j] += here and known[row, j] and values[row, j] >= 0.5
-    assert found.together.tolist() == together.tolist()
-    assert found.anchored.tolist() == anchored.tolist()
-    assert found.positive.tolist() == np.diag(together).tolist()
-    assert found.known.tolist() == known.sum(0).tolist()
-    assert found.vectors is not None
-    assert (tuple(found.vectors.shape), found.missing) == ((4, 2), ("d",))
+    assert priors.together.tolist() == together.tolist()
+    assert priors.anchored.tolist() == anchored.tolist()
+    assert priors.positive.tolist() == np.diag(together).tolist()
+    assert priors.known.tolist() == known.sum(0).tolist()
+    assert priors.vectors is not None
+    assert (tuple(priors.vectors.shape), priors.missing) == ((4, 2), ("d",))
 
 
 def test_rows_that_nobody_may_write_to_are_counted() -> None:

@@ -30,7 +30,7 @@ def test_optima_are_those_of_scikit_learn(seeded: torch.Generator) -> None:
     values = (torch.randn(n, labels) + features[:, :labels] / 5 > 0.7).float()
     known = torch.rand(n, labels) < 0.6
     strengths = torch.tensor([1e-3, 0.03, 1.0])[:, None].expand(-1, labels)
-    found = solve(features, values.masked_fill(~known, 0.5), known, strengths, tolerance=1e-5)
+    solution = solve(features, values.masked_fill(~known, 0.5), known, strengths, tolerance=1e-5)
     mean, deviation = features.mean(0).numpy(), features.std(0, correction=0).numpy()
     for i, strength in enumerate(strengths[:, 0].tolist()):
         for j in range(labels):
@@ -38,18 +38,18 @@ def test_optima_are_those_of_scikit_learn(seeded: torch.Generator) -> None:
             oracle = LogisticRegression(C=1 / (strength * of.sum()), tol=1e-9, max_iter=10_000)
             oracle.fit(((features.numpy() - mean) / deviation)[of], values[:, j].numpy()[of])
             weight = oracle.coef_[0] / deviation
-            assert np.allclose(found.weight[i, j], weight, atol=2e-3 * np.abs(weight).max())
-            assert np.isclose(found.bias[i, j], oracle.intercept_[0] - mean @ weight, atol=5e-3)
+            assert np.allclose(solution.weight[i, j], weight, atol=2e-3 * np.abs(weight).max())
+            assert np.isclose(solution.bias[i, j], oracle.intercept_[0] - mean @ weight, atol=5e-3)
 
 
 def test_a_label_without_known_cells_and_one_without_positives_stay_finite() -> None:
     features, values = torch.randn(30, 4), torch.zeros(30, 2)
     known = torch.stack([torch.zeros(30, dtype=torch.bool), torch.ones(30, dtype=torch.bool)], 1)
-    found = solve(features, values, known, torch.full((1, 2), 0.1))
-    assert found.weight[0, 0].abs().max() == 0
-    assert found.bias[0, 0] == 0
-    assert found.bias[0, 1] < -3
-    assert torch.isfinite(found.weight).all()
+    solution = solve(features, values, known, torch.full((1, 2), 0.1))
+    assert solution.weight[0, 0].abs().max() == 0
+    assert solution.bias[0, 0] == 0
+    assert solution.bias[0, 1] < -3
+    assert torch.isfinite(solution.weight).all()
 
 
 def test_a_whole_run_is_at_its_optimum_and_goes_on(
@@ -81,6 +81,6 @@ def test_a_whole_run_is_at_its_optimum_and_goes_on(
     ],
 )
 def test_what_is_no_linear_probe_is_refused(changes: dict[str, Any], given: str) -> None:
-    with pytest.raises(LabelwiseError, match=r"optim\.name=exact with") as found:
+    with pytest.raises(LabelwiseError, match=r"optim\.name=exact with") as caught:
         make_config(linear(Path("t.parquet"), **changes))
-    assert given in str(found.value)
+    assert given in str(caught.value)

@@ -82,19 +82,19 @@ def test_steps_are_those_of_torch(per_epoch: int) -> None:
 
 def test_steps_fall_after_the_rise() -> None:
     settings = OptimSettings(schedule="step", milestones=[1, 2], factor=0.5, warmup=0.25)
-    found = [Schedule(settings, 3, 4).factor(step) for step in range(12)]
-    assert found == pytest.approx([0.25, 0.5, 0.75, 1.0] + [0.5] * 4 + [0.25] * 4)
+    factors = [Schedule(settings, 3, 4).factor(step) for step in range(12)]
+    assert factors == pytest.approx([0.25, 0.5, 0.75, 1.0] + [0.5] * 4 + [0.25] * 4)
 
 
 def test_a_plateau_lowers_the_rate_after_its_patience() -> None:
     settings = OptimSettings(schedule="plateau", factor=0.5, plateau_patience=1, warmup=0.0)
     schedule = Schedule(settings, 9, 2)
-    found = []
+    factors = []
     for epoch, figure in enumerate([0.1, 0.3, 0.3, 0.2, 0.1, 0.4, None, 0.4, 0.5]):
-        found.append(schedule.factor(2 * epoch))
+        factors.append(schedule.factor(2 * epoch))
         schedule.judged(figure)
     # Two epochs in a row that are no better, the third and fourth, then the seventh and eighth.
-    assert found == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25]
+    assert factors == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25]
 
 
 def _rates(out: Path) -> dict[int, float]:
@@ -166,12 +166,12 @@ def test_a_plateau_without_validation_is_refused(tmp_path: Path) -> None:
     file = tiny_runs.photographs(tmp_path / "photos", 8, 0, 4)
     with open(file, newline="") as stream:
         assert "val" not in {row[-1] for row in csv.reader(stream)}
-    told = tiny_runs.command(
+    message = tiny_runs.command(
         *("train", "--data", f"csv:{file}", "--out", tmp_path / "run", *tiny_runs.TINY),
         *("--set", "optim.schedule=plateau"),
     ).told
-    assert told == (
+    assert message == (
         "labelwise: optim.schedule = plateau, and no val images to judge an epoch by; expected a val split with a "
-        "known positive and a known negative of a label, for the rate follows its mAP; add one, or set "
+        "known positive and a known negative of a label, since the rate follows its mAP; add one, or set "
         "optim.schedule=cosine"
     )

@@ -1,4 +1,4 @@
-"""A run that teaches: its answers are those of whole photographs, training goes on from them, and errors are told."""
+"""Teacher runs: their outputs are those of whole images, training resumes with them, and errors are reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from labelwise.continual.run import learn_stream
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.methods.teacher_term import TeacherTerm
 from labelwise.taught import Taught
-from labelwise.training import maps as room
+from labelwise.training import maps as maps_module
 from labelwise.training.checkpoint import STATE, load_state
 from labelwise.training.config import make_config
 from labelwise.training.fit import train
@@ -120,27 +120,27 @@ def test_photographs_that_cannot_be_read_teach_nothing(tmp_path: Path, photos: P
         answers = teacher.answers(lw.read(f"csv:{photos}").split("train"), CPU, 0, lambda line: None)
         assert answers.unread == {2, 5}
         batch = Batch(torch.zeros(2, 1), Targets.of(torch.ones(2, 3)), torch.tensor([2, 3]))
-        found = answers.of(batch).taught
-        assert found is not None
-        assert found.seen.tolist() == [False, True]
-        assert found.weights.sum(1).tolist() == [0, 3]
+        taught = answers.of(batch).taught
+        assert taught is not None
+        assert taught.seen.tolist() == [False, True]
+        assert taught.weights.sum(1).tolist() == [0, 3]
     filling = Batch(torch.zeros(1, 1), batch.targets[:1], torch.tensor([4]), unreadable=((4, "gone"),))
-    found = answers.of(filling).taught
-    assert found is not None
-    assert not found.seen.any()
+    taught = answers.of(filling).taught
+    assert taught is not None
+    assert not taught.seen.any()
 
 
 def test_a_student_learns_and_stands_without_its_teacher(tmp_path: Path, photos: Path) -> None:
     teacher = a_teacher(tmp_path / "teacher")
     before, wide = (teacher / WEIGHTS).read_bytes(), ("--set", "teacher.features=1")
-    words = ["train", "--data", f"csv:{photos}", "--method", "dlfl", *tiny_runs.TINY]
+    arguments = ["train", "--data", f"csv:{photos}", "--method", "dlfl", *tiny_runs.TINY]
     taught = tiny_runs.command(
-        *words, "--out", tmp_path / "taught", "--teacher", teacher, *wide, "--no-report"
+        *arguments, "--out", tmp_path / "taught", "--teacher", teacher, *wide, "--no-report"
     )
     assert taught.code == 0, taught.err
     assert "note: the teacher" in taught.err
     assert "computing the teacher's answers to 12 images once" in taught.err
-    assert tiny_runs.command(*words, "--out", tmp_path / "alone", "--no-report").code == 0
+    assert tiny_runs.command(*arguments, "--out", tmp_path / "alone", "--no-report").code == 0
     assert (teacher / WEIGHTS).read_bytes() == before
     weights = [(tmp_path / name / WEIGHTS).read_bytes() for name in ("taught", "alone")]
     assert weights[0] != weights[1]
@@ -150,9 +150,9 @@ def test_a_student_learns_and_stands_without_its_teacher(tmp_path: Path, photos:
     assert all(
         {"teacher_logits", "teacher_features"} <= set(line) for line in lines if line["kind"] == "step"
     )
-    told = json.loads((run.path / "results.json").read_text())["training"]["teacher"]
-    assert told == run.config.teacher.model_dump()
-    assert told["digest"] == opened(teacher).settings.digest != ""
+    recorded = json.loads((run.path / "results.json").read_text())["training"]["teacher"]
+    assert recorded == run.config.teacher.model_dump()
+    assert recorded["digest"] == opened(teacher).settings.digest != ""
     state = load_state(run.path / STATE)[1]["method"]
     assert state["terms.teacher.map.weight"].shape == (24, 16)
     shutil.rmtree(teacher)
@@ -181,17 +181,17 @@ def test_a_resumed_run_ends_in_the_same_bytes(
     stop, honest = StopRequest(), Trainer._step
 
     def step(self: Trainer, batches: Any) -> Any:
-        found = honest(self, batches)
+        outcome = honest(self, batches)
         if self.progress.step + 1 == 2:
             stop.by = "a test"
-        return found
+        return outcome
 
     out = tmp_path / "stopped"
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_step", step)
         with pytest.raises(Stopped):
             train(config, out, quiet=True, stop=stop)
-    shutil.rmtree(lw.data.cache.cache_folder() / "teachers")  # answers computed anew are the same
+    shutil.rmtree(lw.data.cache.cache_folder() / "teachers")  # recomputed outputs are the same
     train(config, out, quiet=True, resume=True)
     assert (out / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
     other = a_teacher(tmp_path / "other", image_size=64)
@@ -210,7 +210,7 @@ def test_a_resumed_run_ends_in_the_same_bytes(
 
 def parts_of_a_step(seed: int) -> list[Batch]:
     """Two taught batches, of 8 and of 4 images, whose weights are unlike."""
-    g, found = torch.Generator().manual_seed(seed), []
+    g, batches = torch.Generator().manual_seed(seed), []
     labels = partial_batches.LABELS
     for first, rows in ((0, 8), (8, 4)):
         images = torch.randn(rows, partial_batches.CHANNELS, 3, 4, generator=g, dtype=torch.float64)
@@ -219,8 +219,8 @@ def parts_of_a_step(seed: int) -> list[Batch]:
         seen = torch.rand(rows, generator=g) < 0.8
         weights = torch.rand(rows, labels, generator=g, dtype=torch.float64) * seen[:, None]
         taught = Taught(z, torch.nn.functional.normalize(f, dim=2), weights, seen)
-        found.append(Batch(images, targets, torch.arange(first, first + rows), taught=taught))
-    return found
+        batches.append(Batch(images, targets, torch.arange(first, first + rows), taught=taught))
+    return batches
 
 
 def rows_of(batches: list[Batch], rank: int = 0, world: int = 1) -> Batch:
@@ -324,7 +324,7 @@ def test_two_processes_learn_from_one_store(tmp_path: Path, photos: Path) -> Non
             {"method": "baseline-mlp", "extractor": {}},
             "teacher.features for baseline-mlp with one feature for all",
         ),
-        ({"mixup": 0.2}, "teacher.features = 1 with mixup=0.2; expected images as they are"),
+        ({"mixup": 0.2}, "teacher.features = 1 with mixup=0.2; expected images that are not combined"),
         (
             {"teacher": {"run": "good", "logits": 0, "features": 0}},
             "--teacher good with teacher.logits = 0 and ",
@@ -371,15 +371,15 @@ def test_a_stream_has_no_teacher(tmp_path: Path, photos: Path) -> None:
         learn_stream(make_config(student(photos, "good")), tmp_path / "run")
 
 
-def test_the_same_rows_are_not_told(tmp_path: Path, photos: Path) -> None:
+def test_a_teacher_of_the_same_rows_has_no_note(tmp_path: Path, photos: Path) -> None:
     config = make_config(student(photos, "", epochs=1))
     run = train(config, tmp_path / "run", quiet=True)
     data = lw.read(f"csv:{photos}")
     same = record_of(config, data.split("train"), data.split("val"))["data"]
     teacher = opened(run.path)
     assert list(teacher.doubts(same)) == []
-    (told,) = teacher.doubts(same[::-1])
-    assert "learned from another table or other splits than these" in told
+    (note,) = teacher.doubts(same[::-1])
+    assert "learned from another table or other splits than these" in note
 
 
 def test_answers_that_are_not_numbers(tmp_path: Path, photos: Path) -> None:
@@ -392,7 +392,7 @@ def test_answers_that_are_not_numbers(tmp_path: Path, photos: Path) -> None:
     run.save_weights(model)
     with pytest.raises(LabelwiseError, match="with answers that are not finite; "):
         opened(folder).answers(lw.read(f"csv:{photos}").split("train"), CPU, 0, lambda line: None)
-    assert not list((room.cache_folder() / "teachers").glob("*.npy"))
+    assert not list((maps_module.cache_folder() / "teachers").glob("*.npy"))
 
 
 def test_answers_are_looked_up_from_a_mapped_file(tmp_path: Path, photos: Path) -> None:

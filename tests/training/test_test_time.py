@@ -77,11 +77,11 @@ def own(tmp_path: Path, run_folder: Path) -> Path:
 
 def pictures(table: Path, size: tuple[int, int]) -> list[np.ndarray]:
     rows = lw.read(f"parquet:{table}").split("test")
-    found = []
+    arrays = []
     for i in range(6):
         shown = build_transform(TransformConfig(image_size=64), train=False).decode(rows.encoded(i))
-        found.append(np.asarray(Image.fromarray(shown.permute(1, 2, 0).numpy()).resize(size)))
-    return found
+        arrays.append(np.asarray(Image.fromarray(shown.permute(1, 2, 0).numpy()).resize(size)))
+    return arrays
 
 
 def logits(run: Path | Predictor, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -92,9 +92,9 @@ def logits(run: Path | Predictor, images: Sequence[np.ndarray]) -> np.ndarray:
     return (np.log(p / (1 - p)) - d.bias) / d.scale
 
 
-def of_views(path: Path, word: str) -> Predictor:
+def of_views(path: Path, test_time: str) -> Predictor:
     """A run that answers by views that its decisions were not fitted under."""
-    run = Run.open(path, word)
+    run = Run.open(path, test_time)
     transform = build_transform(run.config.transform(), train=False)
     return Predictor(run.labels, run.decisions(), transform, Eager(run.model(), "cpu"))
 
@@ -112,11 +112,11 @@ def test_maps_of_flip_are_mirrored_back(run_folder: Path, own: Path, table: Path
     run = Run.open(own, "flip")
     model, views = Run.open(run_folder).model(), run.model()
     with torch.no_grad():
-        a, b, found = model(batch, True), model(batch.flip(-1), True), views(batch, True)
-    torch.testing.assert_close(found.maps, (a.maps + b.maps.flip(-1)) / 2)
-    assert not torch.allclose(found.maps, (a.maps + b.maps) / 2, atol=1e-4)
-    torch.testing.assert_close(found.maps.sum((2, 3)), torch.ones(found.maps.shape[:2]))
-    torch.testing.assert_close(found.features, a.features)
+        a, b, output = model(batch, True), model(batch.flip(-1), True), views(batch, True)
+    torch.testing.assert_close(output.maps, (a.maps + b.maps.flip(-1)) / 2)
+    assert not torch.allclose(output.maps, (a.maps + b.maps) / 2, atol=1e-4)
+    torch.testing.assert_close(output.maps.sum((2, 3)), torch.ones(output.maps.shape[:2]))
+    torch.testing.assert_close(output.features, a.features)
 
 
 def test_multi_scale_is_the_mean_logit_of_two_sizes(
@@ -141,22 +141,22 @@ def test_training_is_the_same_and_the_end_is_judged_by_the_views(
     assert (plain / "model.safetensors").read_bytes() == (mirrored / "model.safetensors").read_bytes()
     record = [json.loads((path / "results.json").read_text()) for path in (plain, mirrored)]
     assert record[0]["training"]["best_epoch"] == record[1]["training"]["best_epoch"]
-    of_plain, found = (r["splits"]["test"] for r in record)
+    of_plain, of_flip = (r["splits"]["test"] for r in record)
     assert of_plain["conditions"]["test_time_augmentation"] == "none"
-    assert found["conditions"]["test_time_augmentation"] == "flip"
+    assert of_flip["conditions"]["test_time_augmentation"] == "flip"
     data = lw.read(f"parquet:{table}")
     again = evaluate(mirrored, data, "test", batch_size=8)
     for name in ("mAP", "CF1", "OF1", "tuned", "pointing", "calibration"):
-        assert again.metrics[name] == found["metrics"][name]
+        assert again.metrics[name] == of_flip["metrics"][name]
     rows = data.split("test")
     predictor = lw.load(mirrored)
     answers = list(predictor.predict([bytes(rows.encoded(i)) for i in range(len(rows))], batch_size=8))
     p = np.array([[a.scores[name] for name in predictor.labels.names] for a in answers])
     y = rows.positive.astype(int)
-    assert F.mean_average_precision(p, y, rows.known) == pytest.approx(found["metrics"]["mAP"], abs=1e-9)
+    assert F.mean_average_precision(p, y, rows.known) == pytest.approx(of_flip["metrics"]["mAP"], abs=1e-9)
     chosen = np.array([[name in a.selected for name in predictor.labels.names] for a in answers])
     tuned = F.threshold_metrics(chosen.astype(float), y, rows.known)
-    assert found["metrics"]["tuned"] == pytest.approx(tuned)
+    assert of_flip["metrics"]["tuned"] == pytest.approx(tuned)
 
 
 def test_thresholds_belong_to_the_scores(mirrored: Path, plain: Path) -> None:
@@ -183,33 +183,35 @@ def test_a_run_is_changed_there_and_back(own: Path, table: Path) -> None:
     assert begun is not None
     assert begun["test_time"] == "flip"  # what --resume goes on with
     for split in ("val", "test"):
-        found = flipped["splits"][split]
+        now = flipped["splits"][split]
         scores = StoredScores.read(own / "scores" / f"{split}.npz")
         fresh = evaluate(run, lw.read(f"parquet:{table}"), split)
         np.testing.assert_allclose(scores.logits, fresh.scores.logits, atol=1e-5)
-        assert found["metrics"]["mAP"] == fresh.metrics["mAP"]
-        assert found["conditions"]["test_time_augmentation"] == "flip"
-        assert found["metrics"].keys() == results["splits"][split]["metrics"].keys()
-    assert found["metrics"]["tuned"] == fresh.metrics["tuned"]
+        assert now["metrics"]["mAP"] == fresh.metrics["mAP"]
+        assert now["conditions"]["test_time_augmentation"] == "flip"
+        assert now["metrics"].keys() == results["splits"][split]["metrics"].keys()
+    assert now["metrics"]["tuned"] == fresh.metrics["tuned"]
     assert (own / "labels.json").read_bytes() != labels
     assert command("tune", own, "--test-time", "none", "--workers", "0").code == 0
     assert (own / "labels.json").read_bytes() == labels
     back = json.loads((own / "results.json").read_text())
     for split in ("val", "test"):
-        found, before = (record["splits"][split]["metrics"] for record in (back, results))
-        assert found["mAP"] == pytest.approx(before["mAP"], abs=1e-6)
-        assert found["tuned"] == pytest.approx(before["tuned"], abs=1e-6)
+        now, before = (record["splits"][split]["metrics"] for record in (back, results))
+        assert now["mAP"] == pytest.approx(before["mAP"], abs=1e-6)
+        assert now["tuned"] == pytest.approx(before["tuned"], abs=1e-6)
 
 
-def test_a_setting_changed_by_hand_is_told(own: Path) -> None:
+def test_a_setting_changed_by_hand_is_refused(own: Path) -> None:
     settings = yaml.safe_load((own / "config.yaml").read_text())
     assert settings.pop("test_time") == "none"
     (own / "config.yaml").write_text(yaml.safe_dump(settings))
     assert Run.open(own).config.test_time == "none"  # a run from before there was such a setting
     (own / "config.yaml").write_text(yaml.safe_dump({**settings, "test_time": "flip"}))
     photo = tiny_runs.photographs(own / "photos", 1, 0, 0).with_name("train0.jpg")
-    for words in (["evaluate", own], ["predict", own, photo], ["export", own, "--out", own / "e"]):
-        assert "with test_time = flip, and thresholds of scores under none; expected" in command(*words).told
+    for arguments in (["evaluate", own], ["predict", own, photo], ["export", own, "--out", own / "e"]):
+        assert (
+            "with test_time = flip, and thresholds of scores under none; expected" in command(*arguments).told
+        )
     assert command("tune", own, "--test-time", "flip", "--workers", "0").code == 0
     assert command("evaluate", own, "--workers", "0").code == 0
 
@@ -223,7 +225,7 @@ def test_figures_are_taken_again_of_the_same_images_alone(own: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("value", "message"),
     [
         ("tta", "test_time = 'tta'; expected none, flip, multi-scale or multi-scale=SIDE"),
         ("multi-scale=x", "test_time = 'multi-scale=x'; expected none, flip"),
@@ -233,9 +235,9 @@ def test_figures_are_taken_again_of_the_same_images_alone(own: Path, tmp_path: P
         ),
     ],
 )
-def test_words_that_it_refuses(own: Path, word: str, told: str) -> None:
-    assert told in command("tune", own, "--test-time", word).told
-    assert told in command("train", "--resume", "--out", own, "--set", f"test_time={word}").told
+def test_words_that_it_refuses(own: Path, value: str, message: str) -> None:
+    assert message in command("tune", own, "--test-time", value).told
+    assert message in command("train", "--resume", "--out", own, "--set", f"test_time={value}").told
 
 
 def test_the_second_size() -> None:
@@ -273,8 +275,8 @@ def test_the_server_answers_as_predict_does(plain: Path, tmp_path: Path, word: s
     predictor = of_views(plain, word)
     with live(create_app(predictor, title="mine")) as client:
         sent = [("files", (f.name, f.read_bytes())) for f in files]
-        found = client.post("/predict", files=sent).raise_for_status().json()["predictions"]
-    for line, expected in zip(found, predictor.predict([str(f) for f in files]), strict=True):
+        predictions = client.post("/predict", files=sent).raise_for_status().json()["predictions"]
+    for line, expected in zip(predictions, predictor.predict([str(f) for f in files]), strict=True):
         for label in line["labels"]:
             assert label["score"] == pytest.approx(expected.scores[label["name"]], abs=ANSWERS)
             assert label["selected"] == (label["name"] in expected.selected)
@@ -288,9 +290,9 @@ def test_views_of_a_sheet_are_corrupted_each() -> None:
     one = build_transform(TransformConfig(image_size=64), train=False)(image)
     assert torch.equal(sheet[:, 32:], one)
     assert not sheet[:, :32, 32:].any()
-    found = Corruption(transform, "blur", 3)(image)
-    assert torch.equal(found[:, 32:], corrupt(one, "blur", 3, torch.Generator()))
-    assert not found[:, :32, 32:].any()
+    corrupted = Corruption(transform, "blur", 3)(image)
+    assert torch.equal(corrupted[:, 32:], corrupt(one, "blur", 3, torch.Generator()))
+    assert not corrupted[:, :32, 32:].any()
 
 
 def test_known_states_hold_for_both_views_and_stored_maps_are_refused() -> None:
@@ -305,7 +307,7 @@ def test_known_states_hold_for_both_views_and_stored_maps_are_refused() -> None:
     with torch.no_grad():
         z = [model(part, states=states).logits for part in (images, images.flip(-1))]
         torch.testing.assert_close(views(images, states=states).logits, (z[0] + z[1]) / 2)
-        with pytest.raises(LabelwiseError, match="stored maps for a run whose test_time takes several views"):
+        with pytest.raises(LabelwiseError, match="stored maps for a run with several views in test_time"):
             views(images, is_map=True)
     assert with_views(model, "none", [(32, 32)]) is model
     assert views.state_dict().keys() == model.state_dict().keys()

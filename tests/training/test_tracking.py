@@ -23,8 +23,8 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("MLFLOW_TRACKING_URI", "WANDB_MODE"):
             patch.delenv(name, raising=False)
         patch.setenv("WANDB_SILENT", "true")
-        asked = settings(f"parquet:{scenes(base)}", tensorboard=True, mlflow=True, wandb=True)
-        train(make_config(asked), base / "mine", quiet=True)
+        options = settings(f"parquet:{scenes(base)}", tensorboard=True, mlflow=True, wandb=True)
+        train(make_config(options), base / "mine", quiet=True)
     return base / "mine"
 
 
@@ -39,8 +39,8 @@ def test_tensorboard_holds_the_same_losses(tracked: Path) -> None:
 
     events = EventAccumulator(str(tracked / "tensorboard"))
     events.Reload()
-    found = {e.step: e.value for e in events.Scalars("train/loss")}
-    assert found == pytest.approx(steps(tracked))
+    logged = {e.step: e.value for e in events.Scalars("train/loss")}
+    assert logged == pytest.approx(steps(tracked))
     final = read_json(tracked / "results.json")["splits"]["test"]["metrics"]["mAP"]
     assert events.Scalars("final/test/mAP")[-1].value == pytest.approx(final)
 

@@ -24,7 +24,7 @@ from labelwise.training.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.plain_yaml import read_yaml
 from labelwise.training.run import WEIGHTS
-from labelwise.training.unknown import method_of, record, shown_rows, strategy, told, unknown_loss
+from labelwise.training.unknown import method_of, record, shown_rows, strategy, unknown_loss, unknown_notes
 
 FROZEN = {"name": "test_convnext", "weights": "none", "freeze": True}
 SMALL = {"method": "baseline-gap", "extractor": {}, "backbone": FROZEN, "loss": {"name": "bce"}}
@@ -63,8 +63,8 @@ def test_settings_hide_what_they_say(table: Path) -> None:
         ),
         (
             {"mask_file": "m.npz", "known_proportion": 0.5},
-            "data.mask_file beside known_proportion or known; expected one of them; leave one out; a mask file says "
-            "itself which cells stay known",
+            "data.mask_file beside known_proportion or known; expected one of them; leave one out; a mask file already "
+            "lists the cells that stay known",
         ),
     ],
 )
@@ -93,7 +93,7 @@ def test_contradictions_are_refused(table: Path, known: dict[str, Any], says: st
         ),
         (
             {"unknown": {"name": "em"}, "mixup": 0.2},
-            "--unknown em with mixup=0.2; expected images as they are: ",
+            "--unknown em with mixup=0.2; expected images that are not blended: ",
         ),
     ],
 )
@@ -107,12 +107,12 @@ def test_what_is_said_before_the_first_step(table: Path) -> None:
     config = config_of(table, {"known": "single-positive"}, unknown={"name": "ignore"})
     rows = shown_rows(training_rows(table), config.data)
     hidden = f"note: {int((~rows.known).sum())} of 480 training cells are unknown: "
-    note, warning = told(config, rows)
+    note, warning = unknown_notes(config, rows)
     assert note == hidden + "left out of the loss (--unknown ignore)"
     assert warning.startswith("warning: no training cell is known to be absent, so nothing keeps scores low")
     negative = config_of(table, unknown={"name": "negative"})
-    assert list(told(negative, rows)) == [hidden + "taken as absent (--unknown negative)"]
-    assert list(told(config, training_rows(table))) == []
+    assert list(unknown_notes(negative, rows)) == [hidden + "taken as absent (--unknown negative)"]
+    assert list(unknown_notes(config, training_rows(table))) == []
 
 
 def test_a_table_with_blanks_trains_without_a_flag_and_says_how_they_are_read(tmp_path: Path) -> None:
@@ -122,25 +122,27 @@ def test_a_table_with_blanks_trains_without_a_flag_and_says_how_they_are_read(tm
     for line in cut[1:7]:
         line[2] = ""
     file.write_text("\n".join(",".join(line) for line in cut))
-    found = tiny_runs.command(
+    outcome = tiny_runs.command(
         "train", "--data", f"csv:{file}", "--out", tmp_path / "run", *tiny_runs.TINY, "--no-report"
     )
-    assert found.code == 0, found.err
-    assert "note: 6 of 36 training cells are unknown: left out of the loss (--unknown ignore)" in found.err
+    assert outcome.code == 0, outcome.err
+    assert "note: 6 of 36 training cells are unknown: left out of the loss (--unknown ignore)" in outcome.err
 
 
 def test_the_commands_options_reach_the_run_and_its_mask_can_be_used_again(
     tmp_path: Path, table: Path
 ) -> None:
     first, again = tmp_path / "first", tmp_path / "again"
-    words = ["train", "--data", f"parquet:{table}", *tiny_runs.TINY, "--no-report", "--unknown", "ll-cp"]
-    found = tiny_runs.command(*words, "--out", first, "--single-positive")
-    assert found.code == 0, found.err
-    assert "(--unknown ll-cp)" in found.err
-    found = tiny_runs.command(*words, "--out", again, "--set", f"data.mask_file={first}/known.npz")
-    assert found.code == 0, found.err
+    arguments = ["train", "--data", f"parquet:{table}", *tiny_runs.TINY, "--no-report", "--unknown", "ll-cp"]
+    outcome = tiny_runs.command(*arguments, "--out", first, "--single-positive")
+    assert outcome.code == 0, outcome.err
+    assert "(--unknown ll-cp)" in outcome.err
+    outcome = tiny_runs.command(*arguments, "--out", again, "--set", f"data.mask_file={first}/known.npz")
+    assert outcome.code == 0, outcome.err
     assert (again / WEIGHTS).read_bytes() == (first / WEIGHTS).read_bytes()
-    bad = tiny_runs.command(*words, "--out", tmp_path / "bad", "--set", f"data.mask_file={first}/labels.json")
+    bad = tiny_runs.command(
+        *arguments, "--out", tmp_path / "bad", "--set", f"data.mask_file={first}/labels.json"
+    )
     assert "expected an npz with known [images, labels], ids [images] and labels [labels]" in bad.told
 
 
@@ -150,9 +152,9 @@ def test_scores_from_outside_pull_unknown_cells(tmp_path: Path, table: Path) -> 
     scores[0, 0] = np.nan
     save_cells(tmp_path / "scores.npz", "scores", scores, rows)
     option = {"name": "external", "file": str(tmp_path / "scores.npz")}
-    found = unknown_loss(config_of(table, unknown=option), rows, BinaryCrossEntropy())
-    assert isinstance(found, UnknownLoss)
-    torch.testing.assert_close(found.strategy.scores, torch.from_numpy(scores).float(), equal_nan=True)
+    loss = unknown_loss(config_of(table, unknown=option), rows, BinaryCrossEntropy())
+    assert isinstance(loss, UnknownLoss)
+    torch.testing.assert_close(loss.strategy.scores, torch.from_numpy(scores).float(), equal_nan=True)
     config = config_of(table, {"known_proportion": 0.2}, unknown=option, epochs=1)
     train(config, tmp_path / "run", quiet=True)
     told_of = json.loads((tmp_path / "run" / "results.json").read_text())["training"]
@@ -218,8 +220,8 @@ def test_the_recipe_holds_every_strategy_under_both_protocols(table: Path) -> No
         kind = row.rpartition("-")[2]
         expected = ("single-positive", 1.0) if kind == "single" else ("cells", 0.1)
         assert (config.data.known, config.data.known_proportion) == expected
-        found = unknown_loss(config, shown_rows(rows, config.data), BinaryCrossEntropy())
-        assert (found is None) == (config.unknown["name"] == "ignore")
+        loss = unknown_loss(config, shown_rows(rows, config.data), BinaryCrossEntropy())
+        assert (loss is None) == (config.unknown["name"] == "ignore")
         met[kind].add(config.unknown["name"])
     assert met["tenth"] == met["single"] == {"ignore", *STRATEGIES} - {"external"}
 
@@ -231,7 +233,7 @@ def test_auto_leaves_unknown_cells_out_unless_nothing_is_known_to_be_absent(tabl
     positives = rows.with_known(rows.positive)
     assert isinstance(unknown_loss(config, positives, BinaryCrossEntropy()), UnknownLoss)
     assert record(config, positives)["unknown"] == {"name": "negative"}
-    assert [note.endswith("(--unknown negative)") for note in told(config, positives)] == [True]
+    assert [note.endswith("(--unknown negative)") for note in unknown_notes(config, positives)] == [True]
 
 
 @pytest.mark.parametrize(

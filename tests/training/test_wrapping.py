@@ -39,7 +39,7 @@ def test_which_optimisers_are_fused(setting: Any, device: str, scaled: bool, exp
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_a_fused_run_moves_as_the_plain_one(tmp_path: Path, name: str) -> None:
-    found = {}
+    states = {}
     for fused in (False, True):
         torch.manual_seed(0)
         batches = [partial_batches.a_batch(seed=seed) for seed in range(4)]
@@ -52,11 +52,11 @@ def test_a_fused_run_moves_as_the_plain_one(tmp_path: Path, name: str) -> None:
         for batch in batches:
             trainer._step(iter([batch]))
             trainer.progress.step += 1
-        found[fused] = everything(trainer)
-        assert any(not torch.equal(found[fused][key], value) for key, value in before.items())
-    assert found[True].keys() == found[False].keys()
-    for key, value in found[False].items():
-        torch.testing.assert_close(found[True][key], value, atol=1e-6, rtol=1e-5)
+        states[fused] = everything(trainer)
+        assert any(not torch.equal(states[fused][key], value) for key, value in before.items())
+    assert states[True].keys() == states[False].keys()
+    for key, value in states[False].items():
+        torch.testing.assert_close(states[True][key], value, atol=1e-6, rtol=1e-5)
 
 
 def test_tf32_ends_with_the_block() -> None:
@@ -79,7 +79,7 @@ def test_tf32_ends_with_the_block() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device takes them")
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"tf32": True}, "tf32 = true on cpu; expected a CUDA device; leave it out"),
         (
@@ -88,10 +88,10 @@ def test_tf32_ends_with_the_block() -> None:
         ),
     ],
 )
-def test_switches_of_gpus_are_refused_without_one(changes: dict[str, Any], told: str) -> None:
+def test_switches_of_gpus_are_refused_without_one(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(LabelwiseError) as error:
         make_accelerator(make_config({"data": {"source": "digits:"}, **changes}))
-    assert str(error.value) == told
+    assert str(error.value) == message
 
 
 def test_the_statistics_of_weights_that_are_not_there_may_be_synchronised() -> None:
@@ -113,12 +113,12 @@ def test_synchronised_batch_norms_say_the_same_in_evaluation(name: str) -> None:
         expected = method.eval().model.backbone(images)
     keys = list(method.state_dict())
     synchronise(method)
-    found = [m for m in method.modules() if isinstance(m, nn.SyncBatchNorm)]
-    assert len(found) == len(norms) > 0
+    synchronised = [m for m in method.modules() if isinstance(m, nn.SyncBatchNorm)]
+    assert len(synchronised) == len(norms) > 0
     assert list(method.state_dict()) == keys
     with torch.no_grad():
         assert torch.equal(method.model.backbone(images), expected)
     method.train()
-    assert all(m.training for m in found)
+    assert all(m.training for m in synchronised)
     if name == "test_efficientnet":  # timm's norms hold an activation
-        assert any(isinstance(m, timm.layers.SyncBatchNormAct) for m in found)
+        assert any(isinstance(m, timm.layers.SyncBatchNormAct) for m in synchronised)

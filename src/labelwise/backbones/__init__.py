@@ -18,7 +18,7 @@ __all__ = ["TimmBackbone", "load_weights", "package_architecture"]
 
 
 def __getattr__(name: str) -> Any:
-    """Names are looked up when first used: the command line asks a package's name for its architecture alone."""
+    """Import a name on first use, since the command line needs only `package_architecture`, which loads no timm."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,4 +1,4 @@
-"""Any timm model as images -> feature map."""
+"""timm models as backbones: images -> feature map."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Layout = Literal["NCHW", "NHWC", "tokens"]
 
 
 class MapEngine(Protocol):
-    """What computes the maps of a frozen backbone in place of PyTorch; uint8 images -> maps `[B, C, h, w]` float32.
+    """An engine that computes a frozen backbone in place of PyTorch; uint8 images -> maps `[B, C, h, w]` float32.
 
-    `name` says what it is, with its version.
+    `name` includes its version.
     """
 
     name: str
 
     def takes(self, images: Tensor) -> bool:
-        """Whether it can compute these."""
+        """Whether it can compute these images."""
         ...
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -35,30 +35,30 @@ class MapEngine(Protocol):
 
 
 class TimmBackbone(nn.Module):
-    """A timm model without its classifier; its last map as `[B, C, h, w]`.
+    """A timm model without its classifier; returns its last map as `[B, C, h, w]`.
 
-    Normalisation by the mean and standard deviation that the weights were trained with happens here, on the device.
-    Tokens of a transformer are folded to their grid; class and register tokens are dropped.
+    Images are normalised on the device by the mean and standard deviation of the weights. Tokens of a transformer are
+    reshaped to their grid; class and register tokens are dropped.
 
     Args:
         name: timm model name.
         weights: `hub` (timm's pretrained weights), `none`, `package:NAME` or a file.
-        image_size: side in pixels of the images to come; other sizes work where the architecture allows.
+        image_size: expected side of images in pixels; other sizes work if the architecture allows them.
         freeze: no gradients, and normalisation layers stay in evaluation mode.
-        fixed_statistics: batch norm keeps its running statistics while its weights learn; right for pretrained
-            weights and small batches.
-        drop_path: stochastic depth rate in [0, 1); 0 leaves the model's own default.
-        frozen_groups: groups of layers, counted from the image, that do not learn: the stem, then stages or blocks as
-            timm groups them, the last one never. What lies below the first that learns costs no backward pass.
-        unfrozen_groups: where above 0, learn with so many of the same groups alone, counted from the last.
-        gradient_checkpointing: keep few activations and compute the others again in the backward pass, as timm does it
-            for this network; gradients stay the same.
-        stage: index of the stage whose map is taken, as timm counts them; later stages are removed. Earlier stages
-            see finer detail. -1 takes the whole network.
+        fixed_statistics: batch norm uses its running statistics while its weights learn; suits pretrained weights and
+            small batches.
+        drop_path: stochastic depth rate in [0, 1); 0 keeps the model's default.
+        frozen_groups: number of frozen groups of layers, counted from the input: the stem, then stages or blocks as
+            timm groups them, but never the last. Frozen groups at the start cost no backward pass.
+        unfrozen_groups: if above 0, number of these groups that learn, counted from the last; the others are frozen.
+        gradient_checkpointing: recompute activations in the backward pass, by timm's implementation for this network;
+            gradients are the same.
+        stage: index of the stage that returns the map, in timm's count; later stages are removed. Earlier stages have
+            finer maps. -1 uses the whole network.
 
     Raises:
-        LabelwiseError: unknown model, weights that cannot be had, an architecture without a spatial map, fewer groups
-            than are to learn, or checkpointing where the network lacks it or where batch norm counts each batch.
+        LabelwiseError: an unknown model, unavailable weights, an architecture without a spatial map, too few groups
+            for `unfrozen_groups`, or checkpointing that the network lacks or that batch statistics do not allow.
 
     >>> TimmBackbone("resnet10t", weights="none").out_channels
     512
@@ -93,7 +93,7 @@ class TimmBackbone(nn.Module):
         self.out_channels: int = net.num_features if stage < 0 else _cut(net, name, stage)
         self._prefix = int(getattr(self.net, "num_prefix_tokens", 0))
         self._layout, self.stride = self._probe(image_size)
-        # Channels last is the faster memory layout of convolutions on CPUs and GPUs alike; transformers do not mind it.
+        # Channels last is faster for convolutions on CPUs and GPUs; it makes no difference for transformers.
         self.net.to(memory_format=torch.channels_last)
         if frozen_groups or unfrozen_groups:
             _freeze_groups(self.net, name, frozen_groups, unfrozen_groups)
@@ -105,16 +105,16 @@ class TimmBackbone(nn.Module):
             self.eval()
 
     def normalise(self, images: Tensor) -> Float[Tensor, "B 3 H W"]:
-        """uint8 images, or floats in [0, 1], to the numbers the network was trained on."""
+        """Normalise uint8 images, or floats in [0, 1], as in the training of the weights."""
         if not images.is_floating_point():
             images = images.to(self.mean.dtype) / 255
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Float[Tensor, "B C h w"]:
-        """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]; by `engine` where it takes them."""
+        """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]; by `engine` if it accepts them."""
         if self.engine is not None and self.engine.takes(images):
             return self.engine(images)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._rests):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._no_grad):
             size = images.shape[-2:]
             x = self._features(self.normalise(images))
             if self._layout == "NCHW":
@@ -125,33 +125,33 @@ class TimmBackbone(nn.Module):
             return x[:, self._prefix :].transpose(1, 2).unflatten(2, (h, w))
 
     @property
-    def _rests(self) -> bool:
+    def _no_grad(self) -> bool:
         return self.frozen or self.held
 
     def hold(self, held: bool) -> None:
-        """Rest for a while, as if frozen, while the head learns; takes effect with the next `train()`."""
+        """Freeze or unfreeze temporarily, while the head learns; takes effect with the next `train()`."""
         self.held = held
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """Training mode, unless the backbone rests; statistics that are fixed stay so."""
-        super().train(mode and not self._rests)
+        """Set training mode, unless the backbone is frozen or held; fixed statistics stay fixed."""
+        super().train(mode and not self._no_grad)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.train(module.training and self._counts(module))
-        if self.checkpointing:  # in training alone, for an export would meet it in the graph
+                module.train(module.training and self._uses_batch(module))
+        if self.checkpointing:  # only in training, else an export would include it in the graph
             self.net.set_grad_checkpointing(self.net.training)
         return self
 
-    def _counts(self, norm: nn.modules.batchnorm._BatchNorm) -> bool:
-        """Whether a batch norm takes the statistics of each batch in training."""
+    def _uses_batch(self, norm: nn.modules.batchnorm._BatchNorm) -> bool:
+        """Whether a batch norm uses the statistics of each batch in training."""
         return not self.fixed_statistics and (norm.weight is None or norm.weight.requires_grad)
 
     def _refuse_checkpointing(self) -> None:
         norms = [m for m in self.net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        if any(self._counts(norm) for norm in norms):
+        if any(self._uses_batch(norm) for norm in norms):
             raise LabelwiseError(
-                f"gradient checkpointing of {self.name!r}, whose batch norms count each batch",
-                "fixed statistics, for what is computed twice would be counted twice",
+                f"gradient checkpointing of {self.name!r} with batch norms on batch statistics",
+                "fixed statistics, since a recomputed batch would count twice",
                 "set backbone.statistics=fixed over pretrained weights, or leave backbone.gradient_checkpointing out",
             )
         try:
@@ -159,7 +159,7 @@ class TimmBackbone(nn.Module):
         except (AssertionError, AttributeError):
             raise LabelwiseError(
                 f"gradient checkpointing of {self.name!r}",
-                "a network for which timm has it",
+                "a network for which timm implements it",
                 "choose another backbone, or leave backbone.gradient_checkpointing out",
             ) from None
 
@@ -173,7 +173,7 @@ class TimmBackbone(nn.Module):
     def _probe(self, size: int) -> tuple[Layout, int]:
         was = self.net.training
         self.net.eval()
-        # Which parameters the map comes from is asked as well, without keeping any activation for it.
+        # The graph is also needed to find unused parameters; activations are not kept.
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda t: t):
             x = self._features(torch.zeros(1, 3, size, size))
         _freeze_unused(self.net, x)
@@ -193,7 +193,7 @@ class TimmBackbone(nn.Module):
 
 
 def _freeze_unused(net: nn.Module, x: Tensor) -> None:
-    """Freeze what a map does not come from, as a classifier's norm: processes would wait for its gradient."""
+    """Freeze parameters that the map does not depend on, such as a classifier's norm: DDP would wait for gradients."""
     seen, waiting = set(), [x.grad_fn]
     while waiting:
         node = waiting.pop()
@@ -206,15 +206,15 @@ def _freeze_unused(net: nn.Module, x: Tensor) -> None:
 
 
 def _freeze_groups(net: Any, model: str, frozen: int, unfrozen: int) -> None:
-    """Freeze the first groups of layers: `frozen` of them, or all but the last `unfrozen` where that is above 0."""
+    """Freeze the first `frozen` groups of layers, or all but the last `unfrozen` if that is above 0."""
     parameters = dict(net.named_parameters())
     named = group_parameters(net, net.group_matcher(coarse=True)).values()
-    # A group that the map does not come from, as a classifier's norm, is none.
+    # Groups that the map does not depend on, such as a classifier's norm, are not counted.
     groups = [names for names in named if any(parameters[name].requires_grad for name in names)]
     if unfrozen > len(groups):
         raise LabelwiseError(
             f"the last {unfrozen} groups of {model!r}",
-            f"from 1 to {len(groups)}, for it has {len(groups)} groups of layers",
+            f"from 1 to {len(groups)}, since it has {len(groups)} groups of layers",
             "correct backbone.unfrozen_groups",
         )
     for names in groups[: len(groups) - unfrozen if unfrozen else min(frozen, len(groups) - 1)]:
@@ -223,7 +223,7 @@ def _freeze_groups(net: Any, model: str, frozen: int, unfrozen: int) -> None:
 
 
 def _cut(net: Any, name: str, stage: int) -> int:
-    """Remove what comes after a stage; gives its number of channels."""
+    """Remove everything after a stage; returns the stage's number of channels."""
     stages = getattr(net, "feature_info", [])
     if stage >= len(stages):
         raise LabelwiseError(
@@ -243,7 +243,7 @@ def _create(name: str, pretrained: bool, image_size: int, drop_path: float) -> n
     options: dict[str, Any] = {"num_classes": 0}
     if drop_path > 0:
         options["drop_path_rate"] = drop_path
-    # Transformers need to know the size, or that it may change; convolutional nets take neither keyword.
+    # Transformers need the image size or a dynamic size; convolutional networks accept neither keyword.
     tries: tuple[dict[str, Any], ...] = (
         {"img_size": image_size, "dynamic_img_size": True},
         {"img_size": image_size, "strict_img_size": False},
@@ -256,12 +256,12 @@ def _create(name: str, pretrained: bool, image_size: int, drop_path: float) -> n
         except TypeError:
             if not extra:
                 raise
-        except Exception as error:  # the network, the hub and the cache each have errors of their own
+        except Exception as error:  # network, hub and cache raise different types
             if not pretrained:
                 raise
             raise LabelwiseError(
                 f"pretrained weights of {name!r} could not be fetched ({first_line(error)})",
-                "a reachable model hub or weights at hand",
+                "a reachable model hub or local weights",
                 "use --weights package:NAME, --weights FILE or --weights none",
             ) from error
     raise AssertionError("unreachable")

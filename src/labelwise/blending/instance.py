@@ -1,4 +1,4 @@
-"""Blending between the images of a batch: a partner's known positive fills an unknown label, in part."""
+"""Blending between the images of a batch: an unknown label gets a soft target from a partner's known positive."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from labelwise.types import Targets
 def blend_instances(
     features: Float[Tensor, "B L D"], targets: Targets, alpha: Float[Tensor, ""]
 ) -> tuple[Float[Tensor, "B L D"], Targets]:
-    """Mixes each unknown label's feature with that of the partner image, where the partner is known to show it.
+    """Mix each unknown label's feature with that of the partner image, if the label is a known positive there.
 
-    The partner of image `i` is `m = B - 1 - i`. Where `l` is unknown of `i` and known to be present in `m`:
+    The partner of image `i` is `m = B - 1 - i`. If `l` is unknown in `i` and a known positive in `m`:
 
         f^_il = alpha f_il + (1 - alpha) f_ml;   y^_il = 1 - alpha;   k^_il = True
 
-    and elsewhere nothing changes: no known cell is touched, and an image that is its own partner stays as it is.
-    Negatives are not transferred. Gradients reach alpha through features and targets.
+    and all other cells are unchanged, in particular known cells and an image that is its own partner. Negatives are
+    not transferred. Gradients reach alpha through features and targets.
 
     Args:
         features: `[B, L, D]`.
         targets: `[B, L]`.
-        alpha: the image's own share, a scalar in [0, 1].
+        alpha: weight of the image's own feature, a scalar in [0, 1].
 
     Source: instance-level blending of SARB (2022) and DSRB.
 

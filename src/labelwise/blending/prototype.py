@@ -1,4 +1,4 @@
-"""Blending with prototypes: what a label looks like elsewhere fills an unknown label, in part."""
+"""Blending with prototypes: an unknown label gets a soft target from a prototype of the label."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ def blend_prototypes(
     quadrants: Int[Tensor, "B L"] | None = None,
     top_k: int = 1,
 ) -> tuple[Float[Tensor, "B L D"], Targets]:
-    """Mixes, in each image, a random unknown label's feature with a random prototype of that label.
+    """Mix, in each image, the feature of a random unknown label with a random prototype of that label.
 
         f~_ic = beta f_ic + (1 - beta) P_cq;   y~_ic = 1 - beta;   k~_ic = True
 
-    A label without a prototype is never chosen, no known cell is touched, and an image with all labels known stays as
-    it is; so does a batch of which nothing at all is known. Gradients reach beta through features and targets.
+    A label without a prototype is never chosen. Known cells, an image with all labels known, and a batch without any
+    known cell are unchanged. Gradients reach beta through features and targets.
 
     Args:
         features: `[B, L, D]`.
         targets: `[B, L]`.
         prototypes: `[L, K, D]`.
-        counts: `[L, K]`, what each prototype was made of; those of nothing stand last, or are their label's mean.
-        beta: the image's own share, a scalar in [0, 1].
-        quadrants: `[B, L]` in 0..3, where each label peaks: `q` is one of the other three of K = 4; `None` for any of
-            the prototypes made of something.
-        top_k: labels chosen in an image.
+        counts: `[L, K]`, cells of each prototype; empty prototypes are last, or equal the label's mean.
+        beta: weight of the image's own feature, a scalar in [0, 1].
+        quadrants: `[B, L]` in 0..3, where each label peaks: `q` is one of the other three of K = 4; `None` for any
+            nonempty prototype.
+        top_k: labels chosen per image.
 
     Source: prototype-level blending of SARB (2022) and DSRB.
-    Differs: `q` is drawn for each image, not once for a batch.
+    Differs: `q` is sampled for each image, not once for a batch.
 
     >>> t = Targets.of(torch.tensor([[1.0, float("nan")]]))
     >>> p, n = torch.full((2, 1, 1), 8.0), torch.ones(2, 1)

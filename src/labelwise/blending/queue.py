@@ -1,4 +1,4 @@
-"""The features that a label last showed."""
+"""A queue of the latest features of each label."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from labelwise.distributed import joined_rows
 
 
 class FeatureQueue(nn.Module):
-    """Keeps, for each label, the last features of cells where it is known to be present: first in, first out.
+    """Keeps, for each label, the latest features of known positive cells: first in, first out.
 
-    The buffers `rows [L, K, D]`, `filled [L]` and `next [L]` are the whole state. Processes that train together keep
-    the features of all of them, in the order of the processes.
+    The buffers `rows [L, K, D]`, `filled [L]` and `next [L]` are the whole state. Each process keeps the features of
+    all processes, in the order of ranks.
 
     Args:
         num_labels: L.
         dim: D.
-        size: K, features kept of a label.
+        size: K, features kept per label.
 
     Source: the cross-image memory of SST (2022).
 
@@ -40,18 +40,18 @@ class FeatureQueue(nn.Module):
         self.register_buffer("next", torch.zeros(num_labels, dtype=torch.long))
 
     def mean(self) -> Float[Tensor, "L D"]:
-        """Mean of what is kept of each label; zeros of a label not seen yet."""
+        """Mean of each label's features; zeros for a label without any."""
         return self.rows.sum(1) / self.filled.clamp(min=1).unsqueeze(1)
 
     def put(self, features: Float[Tensor, "B L D"], present: Bool[Tensor, "B L"]) -> None:
-        """Adds the features of present cells, in the order of the rows."""
+        """Add the features of present cells, in the order of the rows."""
         rows, cells = joined_rows(features.detach(), present.to(torch.uint8))
         with torch.no_grad():
             self._put(rows, cells.bool())
 
     def _put(self, features: Float[Tensor, "B L D"], present: Bool[Tensor, "B L"]) -> None:
         number = present.sum(0).unsqueeze(1)
-        # Each slot asks which of the label's rows falls to it, the last where several do: no count leaves the device.
+        # Each slot gathers the last of the label's rows that maps to it, so that no count is read from the device.
         slots = torch.arange(self.size, device=present.device)
         turn = (slots - self.next.unsqueeze(1)) % self.size
         last = turn + (number - 1 - turn).clamp(min=0) // self.size * self.size

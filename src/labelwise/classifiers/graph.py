@@ -1,4 +1,4 @@
-"""A classifier whose weights are made from the labels' vectors and their graph."""
+"""A classifier with weights computed from the labels' vectors and their graph."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 
 class GraphClassifier(nn.Module):
-    """`z_l = scale <W_l, f_l>` with `W = GCN(E, A)`: a label's weights come from its vector and its neighbours'.
+    """`z_l = scale <W_l, f_l>` with `W = GCN(E, A)`: a label's weights depend on its vector and its neighbours'.
 
-    The scale is `1 / sqrt(hidden)`. A step of the optimiser moves each weight `W_ld` by a sum over `hidden` products,
-    and rates that suit a plain linear classifier would overshoot without it.
+    The scale is `1 / sqrt(hidden)`. An optimiser step changes each weight `W_ld` by a sum over `hidden` products, so
+    without the scale, learning rates of a plain linear classifier would be too high.
 
     Args:
         num_labels: L.
         dim: D of the features.
-        weights: makes the module that gives `[L, D]`; it takes `dim`, `num_labels` and the options below.
+        weights: builds the module that returns `[L, D]`; called with `dim`, `num_labels` and the options below.
         hidden: width between the layers of the graph network, >= 1.
         threshold: conditional probability between two labels above which there is an edge, in [0, 1].
-        share: weight of all neighbours of a label together, >= 0.
-        graph: `cooccurrence`, or `isolated`, the control in which no label hears of another.
-        kappa: weight of the base rate in the conditional, in images, >= 0.
-        inclusive: a conditional equal to the threshold is an edge too, as in the released code.
+        share: total weight of all neighbours of a label, >= 0.
+        graph: `cooccurrence`, or `isolated`, the control without edges.
+        kappa: weight of the base rate in the conditional probability, in images, >= 0.
+        inclusive: a conditional probability equal to the threshold is also an edge, as in the released code.
 
     Source: Chen et al., "Multi-Label Image Recognition with Graph Convolutional Networks" (2019).
     Differs: the scale, and `hidden`'s default.

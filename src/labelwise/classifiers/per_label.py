@@ -1,4 +1,4 @@
-"""A linear classifier of its own for every label."""
+"""A separate linear classifier for each label."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class PerLabelClassifier(nn.Module):
         num_labels: L.
         dim: D of the features.
         weights: `learned`, or `text`: `[w_l, b_l]` is a learned linear map of the label's word vector, so that a label
-            without a training image has a classifier as well.
-        text: makes that map.
+            without training images has a classifier too.
+        text: builds that map.
 
     Raises:
-        LabelwiseError: weights from text where there are no word vectors.
+        LabelwiseError: `text` without word vectors.
 
     >>> PerLabelClassifier(3, 4)(torch.ones(2, 3, 4)).shape
     torch.Size([2, 3])

@@ -22,7 +22,7 @@ __all__ = ["Stream", "Task", "learn_stream", "make_memory", "make_stream", "open
 
 
 def __getattr__(name: str) -> Any:
-    """Names are looked up when first used: the settings of this room are read by every command."""
+    """Import a name on first use, since every command imports the settings of this subpackage."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

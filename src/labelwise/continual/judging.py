@@ -1,4 +1,4 @@
-"""What is told of a model after each task of a stream."""
+"""Metrics of a model after each task of a stream."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def figures(
 ) -> dict[str, float | None]:
     """mAP, and CF1 and OF1 at a threshold; labels without a positive or a negative are left out of mAP and CF1.
 
-    `None` where there is no such label at all.
+    A figure is `None` if no label remains.
     """
-    found = F.threshold_metrics(p, positive, known, threshold)
-    found["mAP"] = F.mean_average_precision(p, positive, known)
-    return {name: found[name] if math.isfinite(found[name]) else None for name in FIGURES}
+    metrics = F.threshold_metrics(p, positive, known, threshold)
+    metrics["mAP"] = F.mean_average_precision(p, positive, known)
+    return {name: metrics[name] if math.isfinite(metrics[name]) else None for name in FIGURES}
 
 
 def shown(value: float | None) -> str:
@@ -53,13 +53,13 @@ def judge(
     source: MapSource,
     remembered: tuple[np.ndarray, ...] | None,
 ) -> dict[str, Any]:
-    """Figures after a task: of each task so far, of their images and labels together, and by frequency.
+    """Figures after a task: of each task so far, of their images and labels pooled, and by frequency.
 
-    `labels_without_AP` names those that the pooled mAP leaves out, each with what it lacks.
+    `labels_without_AP` lists the labels that the pooled mAP leaves out, each with the reason.
 
     Args:
         source: maps of the stream's test rows.
-        remembered: probabilities, positives and known cells of the rows in memory, from which one threshold for all
+        remembered: probabilities, positives and known cells of the rows in memory, on which one threshold for all
             labels is fitted; `None` without a memory.
     """
     test, labels = stream.test, stream.known_labels(after)
@@ -75,20 +75,20 @@ def judge(
 
     by_task = [of(task.test, stream.judged(t)) for t, task in enumerate(stream.tasks[: after + 1])]
     groups, limits = frequency_groups(stream.train.positive.sum(0))
-    found: dict[str, Any] = {"tasks": by_task, "pooled": of(every, columns), "limits": limits}
+    metrics: dict[str, Any] = {"tasks": by_task, "pooled": of(every, columns), "limits": limits}
     lacking, names = F.without_average_precision(positive[every], known[every]), stream.train.labels.names
-    found["labels_without_AP"] = {names[j]: why for j, why in lacking.items()}
+    metrics["labels_without_AP"] = {names[j]: why for j, why in lacking.items()}
     picked = {name: np.array([j for j in group if j < labels], np.int64) for name, group in groups.items()}
-    found["groups"] = {name: of(every, group) if len(group) else None for name, group in picked.items()}
+    metrics["groups"] = {name: of(every, group) if len(group) else None for name, group in picked.items()}
     if remembered is not None:
         threshold = best_threshold(*remembered)
-        found["threshold"] = threshold
-        found["fitted"] = of(every, columns, threshold)
-    return found
+        metrics["threshold"] = threshold
+        metrics["fitted"] = of(every, columns, threshold)
+    return metrics
 
 
 def best_threshold(p: np.ndarray, positive: np.ndarray, known: np.ndarray) -> float:
-    """The one threshold that gives the highest F1 over all known cells; 0.5 without a positive.
+    """The single threshold with the highest F1 over all known cells; 0.5 without a positive.
 
     >>> best_threshold(np.array([[0.9, 0.2, 0.1]]), np.array([[True, True, False]]), np.ones((1, 3), bool))
     0.2
@@ -99,33 +99,33 @@ def best_threshold(p: np.ndarray, positive: np.ndarray, known: np.ndarray) -> fl
     order = np.argsort(-score, kind="stable")
     hits = true[order].cumsum()
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + true.sum())
-    ends = np.append(score[order][1:] < score[order][:-1], True)  # equal scores are called together
+    ends = np.append(score[order][1:] < score[order][:-1], True)  # equal scores share one decision
     return float(score[order][np.where(ends, f1, -1).argmax()])
 
 
 def summary(history: list[dict[str, Any]], tasks: int) -> dict[str, Any]:
-    """The last figures, and forgetting from the figures of each task after each; `None` of joint training."""
+    """The last figures, and forgetting from the figures of each task after each; `None` for joint training."""
     last = history[-1]
-    found = {k: last.get(k) for k in ("pooled", "fitted", "threshold", "groups", "limits")}
-    found["labels_without_AP"] = last.get("labels_without_AP", {})
-    found["task_mean"] = {name: _mean([t[name] for t in last["tasks"]]) for name in FIGURES}
-    found["forgetting"] = found["forgetting_of"] = None
+    metrics = {k: last.get(k) for k in ("pooled", "fitted", "threshold", "groups", "limits")}
+    metrics["labels_without_AP"] = last.get("labels_without_AP", {})
+    metrics["task_mean"] = {name: _mean([t[name] for t in last["tasks"]]) for name in FIGURES}
+    metrics["forgetting"] = metrics["forgetting_of"] = None
     if len(history) == tasks > 1:
         lost = {name: forgetting(table(history, name)).tolist() for name in FIGURES}
-        found["forgetting"] = {name: _mean(values) for name, values in lost.items()}
-        found["forgetting_of"] = lost
-    return found
+        metrics["forgetting"] = {name: _mean(values) for name, values in lost.items()}
+        metrics["forgetting_of"] = lost
+    return metrics
 
 
 def _mean(values: list[float | None]) -> float | None:
-    """Mean of what there is."""
+    """Mean of the finite values; `None` without any."""
     known = [v for v in values if v is not None and math.isfinite(v)]
     return sum(known) / len(known) if known else None
 
 
 def table(history: list[dict[str, Any]], name: str) -> np.ndarray:
     """`[T, T]` of one figure, after each task (row) on each task so far (column), NaN above."""
-    found = np.full((len(history), len(history)), np.nan)
+    scores = np.full((len(history), len(history)), np.nan)
     for t, after in enumerate(history):
-        found[t, : t + 1] = [task[name] for task in after["tasks"]]
-    return found
+        scores[t, : t + 1] = [task[name] for task in after["tasks"]]
+    return scores

@@ -31,18 +31,18 @@ from labelwise.types import Batch, LabelPriors, LabelSet, Targets
 
 
 class Learner:
-    """One strategy on one stream.
+    """Trains one strategy on one stream, with a constant learning rate.
 
-    What a step does follows from (settings, stream, step), and the state holds the rest, so that a learner that was
-    stopped goes on as if it never had been. The learning rate is constant.
+    A step is a function of (settings, stream, step) and of the saved state, so that a resumed learner gives the same
+    weights as one that was never stopped.
 
     Args:
         stream: tasks over one training and one test set.
         config: with `continual` settings; the backbone is frozen.
-        backbone: gives no more than its name and width; its maps are stored.
+        backbone: only its name and width are used, since its maps are stored.
         train, test: stored maps of the stream's rows.
         out: folder of the state.
-        stop: asks for the end at the next step; `None` for what nobody stops.
+        stop: a request to stop at the next step; `None` for a run that cannot be stopped.
         record: plain data that every state carries, see `checkpoint.recorded`.
     """
 
@@ -75,14 +75,14 @@ class Learner:
 
     @property
     def tasks(self) -> int:
-        """Stretches of learning; one for joint training."""
+        """Number of tasks to train; one for joint training."""
         return 1 if self.strategy.joint else len(self.stream.tasks)
 
     def learn(self, say: Callable[[str], None], stop_after: int | None = None) -> list[dict[str, Any]]:
-        """Learn to the end, or to a number of steps in all; figures after each task.
+        """Train to the end, or until `stop_after` steps in total; returns the figures after each task.
 
         Args:
-            say: told a line a task.
+            say: prints a line to the user, once per task.
 
         Raises:
             Stopped: at the step after a request to stop; the state is saved.
@@ -106,8 +106,8 @@ class Learner:
                 if self.stop.by:
                     raise self.stop.stopped(f" at step {p.step}, saved in {self.path.parent.parent}")
             self._finish_task()
-            found = self.history[-1]["pooled"]
-            say(f"task {p.epoch}/{self.tasks}  " + "  ".join(f"{k} {shown(v)}" for k, v in found.items()))
+            pooled = self.history[-1]["pooled"]
+            say(f"task {p.epoch}/{self.tasks}  " + "  ".join(f"{k} {shown(v)}" for k, v in pooled.items()))
             self.save()
         return self.history
 
@@ -146,18 +146,18 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()
         kept, _ = self.guard.step(p.step + 1, {"loss": loss}, [batch.index.numpy()])
-        for skipped in self.guard.found():
+        for skipped in self.guard.skipped():
             p.skipped += 1
             say(f"warning: {skipped}; the step is skipped")
         if kept:
             self.optimizer.step()
         first_pass = p.step_in_epoch < len(self._plan) // self.settings.passes
         if self.memory is not None and first_pass:
-            marks = self.stream.train.positive[rows] & self.stream.told(task)
+            marks = self.stream.train.positive[rows] & self.stream.annotated(task)
             self.memory.offer(rows.astype(np.int64), marks, task)
 
     def _former_answers(self, batch: Batch) -> torch.Tensor:
-        """LwF's term over the labels of former tasks."""
+        """The LwF term over the labels of former tasks."""
         assert self.former is not None
         columns = sorted({j for t in self.stream.tasks[: self.progress.epoch] for j in t.labels})
         with torch.no_grad():
@@ -166,11 +166,11 @@ class Learner:
         return self.settings.lwf_weight * former_answers(new, old, self.settings.temperature)
 
     def _batch(self, rows: np.ndarray, tasks: np.ndarray) -> Batch:
-        """Maps of rows, with the states that each row's task tells, of the labels that the model has."""
+        """Maps of rows, with the states annotated in each row's task, for the labels that the model has."""
         (batch,) = self.train.batches([(0, rows)])
         if self.stream.grows and not self.strategy.joint:
-            told = torch.from_numpy(np.stack([self.stream.told(t) for t in tasks.tolist()]))
-            kept = batch.targets.known & told
+            annotated = torch.from_numpy(np.stack([self.stream.annotated(t) for t in tasks.tolist()]))
+            kept = batch.targets.known & annotated
             batch.targets = Targets(batch.targets.values.masked_fill(~kept, 0), kept)
         labels = self._labels(self.progress.epoch)
         batch.targets = Targets(batch.targets.values[:, :labels], batch.targets.known[:, :labels])
@@ -200,13 +200,13 @@ class Learner:
             return None
         places = np.flatnonzero(self.memory.rows >= 0)
         rows, tasks = self.memory.rows[places], self.memory.tasks[places]
-        known = self.stream.train.known[rows] & np.stack([self.stream.told(t) for t in tasks.tolist()])
+        known = self.stream.train.known[rows] & np.stack([self.stream.annotated(t) for t in tasks.tolist()])
         p = scores_of(self.method.model, self.train, rows)
         labels = p.shape[1]
         return p, self.stream.train.positive[rows][:, :labels], known[:, :labels]
 
     def _build(self, task: int) -> None:
-        """The method for a task: the first, one that has grown, or the one there is."""
+        """Build the method for a task; it grows if the task adds labels, and is kept otherwise."""
         labels = self._labels(task)
         if task and labels == self._labels(task - 1):
             return
@@ -236,11 +236,11 @@ class Learner:
         self.optimizer: torch.optim.Optimizer = optimizer
 
     def _priors(self, task: int, labels: int) -> LabelPriors:
-        """Counts of the task's own images, in which the other labels' states are not told."""
+        """Counts of the task's own images, where only the labels annotated in the task are known."""
         rows = self.stream.tasks[task].train
-        told = self.stream.told(task)[:labels] if not self.strategy.joint else np.ones(labels, bool)
+        annotated = np.ones(labels, bool) if self.strategy.joint else self.stream.annotated(task)[:labels]
         values, known = (a[rows][:, :labels] for a in (self.stream.train.values, self.stream.train.known))
-        return count_priors(values, known & told)
+        return count_priors(values, known & annotated)
 
     def save(self) -> None:
         """Write the state atomically."""
@@ -258,7 +258,7 @@ class Learner:
         )
 
     def resume(self) -> None:
-        """Go on from the saved state, or from the start where none was saved."""
+        """Load the saved state; without one, training starts from the first step."""
         if not self.path.is_file():
             return
         progress, state = load_state(self.path)
@@ -278,7 +278,7 @@ class Learner:
 
 
 def _frozen(model: LabelModel) -> LabelModel:
-    """A copy that does not learn; the backbone, which does not either, is shared."""
+    """A frozen copy; the backbone, which is frozen anyway, is shared."""
     copy = deepcopy(model, {id(model.backbone): model.backbone}).eval()
     for name, p in copy.named_parameters():
         if not name.startswith("backbone."):

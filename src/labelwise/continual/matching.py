@@ -1,4 +1,4 @@
-"""OCDM: a memory that leaves out what keeps its label shares from the wanted ones."""
+"""OCDM: a memory that removes the rows that keep its label shares away from the target."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from labelwise.continual.memory import Marks, Memory, Rows, power_shares
 
 
 class DistributionMatching(Memory):
-    """OCDM: of memory and new rows together, leave out one after the other whose absence serves the shares best.
+    """OCDM: from memory and new rows together, greedily removes the row without which the divergence is smallest.
 
         KL(u, v) = sum_l u_l log(u_l / v_l),   u_l = m_l / sum_j m_j of the rows that remain,
         v_l = n_l^rho / sum_j n_j^rho;   a term with u_l = 0 counts 0
 
     Without a row of k labels the divergence is `(G - sum_{l in pos} d_l) / (S - k) - log(S - k)`, with
     `g_l(m) = m log(m / v_l)`, `G = sum_l g_l(m_l)`, `d_l = g_l(m_l) - g_l(m_l - 1)`, `S = sum_l m_l`: a sum over the
-    row's own labels. Rows with the same labels share it, so it is kept once for each set of labels in memory, and
-    changed only by the labels of the row that left.
+    row's own labels. Rows with the same labels share it, so it is stored once for each set of labels in memory, and
+    updated only for the labels of the removed row.
 
     Args:
         power: rho; 0 for equal shares, 1 for the stream's.
 
-    Here `n` holds the rows at hand too, as every label in memory must have a share.
+    `n` also counts the current rows, since every label in memory needs a share.
 
     Source: Liang and Li, "Optimizing Class Distribution in Memory for Multi-Label Online Continual Learning" (2022);
     the form above is ours.
-    Differs: equal divergences go by a number drawn for each row, so that of rows with the same labels an even sample
-    stays.
+    Differs: ties are broken by a random key for each row, so that rows with the same labels are sampled uniformly.
 
     >>> memory = DistributionMatching(2, num_labels=2, seed=0)
     >>> memory.offer(np.arange(4), np.array([[1, 0], [1, 0], [1, 0], [0, 1]], bool))
@@ -47,22 +46,22 @@ class DistributionMatching(Memory):
         self._clear_sets()
 
     def _clear_sets(self) -> None:
-        """For each set of labels in memory: its columns, their number, its places by falling key, and the least key."""
+        """Reset the sets of labels in memory: their columns and sizes, their slots by falling key, their least keys."""
         places = len(self.rows)
         self.columns: list[list[int]] = [[] for _ in range(places)]
         self.members: list[list[tuple[float, int]]] = [[] for _ in range(places)]
         self.set_marks = np.zeros((self.num_labels, places))
         self.sizes, self.least = np.zeros(places), np.full(places, np.inf)
         self.number_of: dict[bytes, int] = {}
-        self.free, self.top = list(range(places)), 0  # numbers below `top` have been in use
+        self.free, self.top = list(range(places)), 0  # all numbers from `top` on are unused
 
     def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
-        """Show the next rows of the stream."""
+        """Offer the next rows of the stream."""
         for start in range(0, len(rows), self.spare):
             self._few(rows[start : start + self.spare], marks[start : start + self.spare], task)
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Load the result of `state`."""
         super().load(state)
         self._clear_sets()
         for place in np.flatnonzero(self.rows >= 0).tolist():
@@ -84,7 +83,7 @@ class DistributionMatching(Memory):
             self._leave_out(surplus)
 
     def _join(self, place: int, mark: np.ndarray) -> None:
-        """Count a place to the set of its labels."""
+        """Add a slot to the set of its labels."""
         name = mark.tobytes()
         number = self.number_of.get(name)
         if number is None:
@@ -98,7 +97,7 @@ class DistributionMatching(Memory):
             self.marks[j, place] = 1
 
     def _leave(self, number: int) -> None:
-        """Empty the place of least key in a set; forget a set without places."""
+        """Empty the slot with the smallest key in a set; delete a set without slots."""
         members = self.members[number]
         place = members.pop()[1]
         self.rows[place] = -1
@@ -118,7 +117,7 @@ class DistributionMatching(Memory):
         marks, sizes, least = self.set_marks[:, sets], self.sizes[sets], self.least[sets]
         score = np.asarray(saves) @ marks
         for _ in range(surplus):
-            rest = np.maximum(total - sizes, 0.5)  # half: an only row with labels never leaves
+            rest = np.maximum(total - sizes, 0.5)  # at 0.5 the only row with labels is never removed
             divergence = (whole - score) / rest - np.log(rest) + least
             number = int(divergence.argmin())
             for j in self.columns[number]:

@@ -1,4 +1,4 @@
-"""Rules by which a memory keeps rows of a stream: reservoir, class-balanced and PRS; OCDM is in `matching`."""
+"""Replay memories: reservoir, class-balanced and PRS; OCDM is in `matching`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from labelwise.continual.memory import Marks, Memory, Rows, power_shares
 
 
 class Reservoir(Memory):
-    """An even sample of the stream: row t enters with probability `min(1, M / t)` in place of any other.
+    """A uniform sample of the stream: row t replaces a random one with probability `min(1, M / t)`.
 
     >>> memory = Reservoir(2, num_labels=1, seed=0)
     >>> memory.offer(np.arange(9), np.ones((9, 1), bool))
@@ -21,7 +21,7 @@ class Reservoir(Memory):
     """
 
     def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
-        """Show the next rows of the stream."""
+        """Offer the next rows of the stream."""
         order = np.arange(self.offered, self.offered + len(rows))
         place = np.where(order < self.size, order, self.rng.integers(0, order + 1))
         for i in np.flatnonzero(place < self.size):
@@ -35,17 +35,17 @@ class Reservoir(Memory):
 
 
 class ClassBalanced(Memory):
-    """Equal shares, greedily: a full memory gives up a row of its largest label.
+    """Equal shares, greedily: a full memory replaces a row of its most frequent label.
 
-    A row that lacks the largest label enters in the stead of one, drawn evenly, that has it. One that has it enters
-    with probability `m_l / n_l` in the stead of such a row, so that each label's rows are an even sample of it. A row
-    without a positive enters at the reservoir's rate in the stead of another such row.
+    A new row without the most frequent label l always replaces a random row that has l. A new row with l replaces such
+    a row with probability `m_l / n_l`, so that the rows of each label are a uniform sample. A new row without any
+    positive label replaces another such row at the reservoir's rate.
 
-    Source: class-balancing reservoirs (Chrysakis and Moens, 2020), for a row of several labels by us.
+    Source: class-balancing reservoirs (Chrysakis and Moens, 2020); the extension to several labels per row is ours.
     """
 
     def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
-        """Show the next rows of the stream."""
+        """Offer the next rows of the stream."""
         for row, mark in zip(rows.tolist(), marks, strict=True):
             self._one(row, mark, task)
             self.seen += mark
@@ -65,7 +65,7 @@ class ClassBalanced(Memory):
             self.put(int(self.rng.choice(places)) if place is None else place, row, labels, task)
 
     def target(self) -> Float[np.ndarray, " L"]:
-        """Equal shares of the labels that came."""
+        """Equal shares of the labels seen so far."""
         return power_shares(self.seen, 0.0)
 
 
@@ -80,11 +80,11 @@ class PartitioningReservoir(Memory):
     Args:
         power: q; 0 for equal shares, 1 for the stream's.
 
-    Counts `n` grow after a row's admission was decided, as in the published code.
+    Counts `n` are updated after the admission of a row is decided, as in the published code.
 
     Source: Kim, Jeong and Kim, "Imbalanced Continual Learning with Partitioning Reservoir Sampling" (2020).
-    Differs: a row without a positive has probability 0 there and never enters; here it enters at the reservoir's rate
-    in the stead of another such row, so that their number stays what it was when the memory was full.
+    Differs: there a row without a positive label has probability 0 and never enters. Here it replaces another such row
+    at the reservoir's rate, so that their number stays constant once the memory is full.
     """
 
     def __init__(self, size: int, num_labels: int, seed: int, power: float = 0.0) -> None:
@@ -92,7 +92,7 @@ class PartitioningReservoir(Memory):
         self.power = power
 
     def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
-        """Show the next rows of the stream."""
+        """Offer the next rows of the stream."""
         raised = power_shares(self.seen, self.power) * self._total()
         total = float(raised.sum())
         chances = self.rng.random(len(rows)).tolist()
@@ -128,7 +128,7 @@ class PartitioningReservoir(Memory):
         return sum(w * r for w, r in zip(weights, rates, strict=True)) / sum(weights)
 
     def _leaves(self, shares: np.ndarray) -> int:
-        """The place of the row that makes room."""
+        """The slot of the row to remove."""
         excess = self.held - shares * self.held.sum()
         held = self.held > 0
         if not held.any():

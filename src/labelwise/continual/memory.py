@@ -1,4 +1,4 @@
-"""What a replay memory holds, and how it is offered rows and asked for them."""
+"""The base class of replay memories."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Memory(ABC):
     Args:
         size: M, >= 1.
         num_labels: L.
-        seed: of everything that is drawn.
-        spare: further places that the rule needs while it decides; free between offers.
+        seed: random seed of sampling.
+        spare: additional slots that the rule needs while it decides; free between offers.
 
-    `marks [L, places]` is 1 where the row of a place has the label; `seen [L]` counts each label's rows in the stream
-    so far, `held [L]` those in memory, `offered` all rows so far.
+    `marks [L, slots]` is 1 if the row of a slot has the label; `seen [L]` counts each label's rows in the stream so
+    far, `held [L]` those in memory, `offered` all rows so far.
     """
 
     def __init__(self, size: int, num_labels: int, seed: int, spare: int = 0) -> None:
@@ -41,11 +41,11 @@ class Memory(ABC):
 
     @abstractmethod
     def offer(self, rows: Rows, marks: Marks, task: int = 0) -> None:
-        """Show the next rows of the stream, in their order, with their positive labels."""
+        """Offer the next rows of the stream, in order, with their positive labels."""
 
     @abstractmethod
     def target(self) -> Float[np.ndarray, " L"]:
-        """`[L]`, the share of each label that the rule strives for; sums to 1 over the labels seen so far."""
+        """`[L]`, target share of each label under the rule; sums to 1 over the labels seen so far."""
 
     def histogram(self) -> Float[np.ndarray, " L"]:
         """`[L]`, share of each label among the labels of the rows in memory."""
@@ -56,13 +56,13 @@ class Memory(ABC):
         return float(np.abs(self.histogram() - self.target()).sum() / 2)
 
     def draw(self, number: int) -> tuple[Rows, Rows]:
-        """Rows, and the task in which each came, drawn evenly and without repetition; fewer where fewer are held."""
+        """A uniform sample of `number` rows without replacement, and the task of each; fewer if fewer are held."""
         places = np.flatnonzero(self.rows >= 0)
         picked = self.rng.choice(places, min(number, len(places)), replace=False)
         return self.rows[picked], self.tasks[picked]
 
     def put(self, place: int, row: int, labels: np.ndarray, task: int) -> None:
-        """Store a row in a place, in whose stead no row counts any longer.
+        """Store a row in a slot, replacing the row there.
 
         Args:
             labels: columns of its positive labels.
@@ -74,17 +74,17 @@ class Memory(ABC):
         self.held[labels] += 1
 
     def place_without_labels(self) -> int | None:
-        """A place, drawn evenly, whose row has no positive label; `None` where every row has one."""
+        """A random slot that holds a row without a positive label; `None` if there is none."""
         places = np.flatnonzero((self.rows >= 0) & ~self.marks.any(0))
         return int(self.rng.choice(places)) if len(places) else None
 
     def clear(self, place: int) -> None:
-        """Empty a place."""
+        """Empty a slot."""
         self.held -= self.marks[:, place].astype(np.int64)
         self.marks[:, place], self.rows[place] = 0, -1
 
     def state(self) -> dict[str, Any]:
-        """Tensors and text from which `load` goes on as if nothing had happened."""
+        """Tensors and text from which `load` restores the memory exactly."""
         arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in self._ARRAYS}
         generator = json.dumps(self.rng.bit_generator.state)
         return {
@@ -95,7 +95,7 @@ class Memory(ABC):
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Load the result of `state`."""
         for name in self._ARRAYS:
             getattr(self, name)[:] = state[name].numpy()
         self.marks[:] = state["marks"].numpy()
@@ -106,7 +106,7 @@ class Memory(ABC):
 
 
 def power_shares(seen: Int64[np.ndarray, " L"], power: float) -> Float[np.ndarray, " L"]:
-    """`n_l^q / sum_j n_j^q` over labels that came at all; 0 for the others.
+    """`n_l^q / sum_j n_j^q` over labels with `n_l > 0`; 0 for the others.
 
     >>> power_shares(np.array([30, 10, 0]), 0.0).tolist(), power_shares(np.array([30, 10, 0]), 1.0).tolist()
     ([0.5, 0.5, 0.0], [0.75, 0.25, 0.0])

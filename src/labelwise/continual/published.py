@@ -18,7 +18,7 @@ from labelwise.types import LabelSet
 
 @dataclass(frozen=True)
 class Published:
-    """What identifies a published stream.
+    """The id lists of a published stream.
 
     Args:
         suffix: of the id lists, `ids/train_task0_id_SUFFIX.json`.
@@ -47,15 +47,14 @@ STREAMS = {
 def published_stream(name: str, folder: Path) -> Stream:
     """COCOseq or NUS-WIDEseq from the folder that holds its id lists, annotations and images.
 
-    `ids/train_task0_id_coco.json` and its like are lists of numbers, `test` the balanced lists; `multihot_map.json`
-    gives each label's column. COCOseq: `annotations/instances_train2014.json` and `..._val2014.json`, images in
-    `train2014/` and `val2014/`. NUS-WIDEseq: `ImageList/TrainImagelist.txt` and `TestImagelist.txt`,
-    `TrainTestLabels/Labels_<label>_Train.txt` and `_Test.txt`, images in `image/`; an id is a line of the list.
-
-    Missing images, and lists of other lengths than the published ones, are told in the notes and in the stream's name.
+    `ids/train_task0_id_coco.json` and the like are lists of ids; those named `test` are the balanced ones.
+    `multihot_map.json` maps each label to its column. COCOseq: `annotations/instances_train2014.json` and
+    `..._val2014.json`, images in `train2014/` and `val2014/`. NUS-WIDEseq: `ImageList/TrainImagelist.txt` and
+    `TestImagelist.txt`, `TrainTestLabels/Labels_<label>_Train.txt` and `_Test.txt`, images in `image/`; an id is a line
+    number. Notes and the stream's name report missing images and lists of other lengths than the published ones.
 
     Raises:
-        LabelwiseError: a file that is absent or damaged, or an id that nothing describes.
+        LabelwiseError: a file is absent or damaged, or an id is missing from the annotations.
 
     Source: Kim, Jeong and Kim, "Imbalanced Continual Learning with Partitioning Reservoir Sampling" (2020).
     """
@@ -90,7 +89,7 @@ Described = dict[int, tuple[str, list[int]]]
 def _table(
     described: Described, lists: list[list[int]], folder: Path, labels: LabelSet
 ) -> tuple[Dataset, list[np.ndarray], list[int]]:
-    """One table of all tasks' images, the rows of each task, and how many of each are missing."""
+    """One table of all tasks' images, the rows of each task, and the number of missing images of each."""
     paths: list[str] = []
     marks: list[list[int]] = []
     rows, missing = [], []
@@ -126,26 +125,26 @@ def _own(train: Dataset, rows: np.ndarray) -> tuple[int, ...]:
 
 
 def _coco(folder: Path, split: str, labels: LabelSet) -> Described:
-    """COCO image id -> path and columns; the lists name images of both years' halves."""
-    found: Described = {}
+    """COCO image id -> path and columns; the lists hold images of both train2014 and val2014."""
+    described: Described = {}
     column = {label: j for j, label in enumerate(labels.names)}
     for half in ("train2014", "val2014"):
         data = _json(folder / f"annotations/instances_{half}.json")
         names = {c["id"]: c["name"] for c in data["categories"]}
         for image in data["images"]:
-            found[image["id"]] = (f"{half}/{image['file_name']}", [])
+            described[image["id"]] = (f"{half}/{image['file_name']}", [])
         for box in data["annotations"]:
             name = names[box["category_id"]]
             if name in column:
-                found[box["image_id"]][1].append(column[name])
-    return found
+                described[box["image_id"]][1].append(column[name])
+    return described
 
 
 def _nuswide(folder: Path, split: str, labels: LabelSet) -> Described:
     """Line of the image list -> path and columns."""
     half = split.capitalize()
     images = _lines(folder / f"ImageList/{half}Imagelist.txt")
-    found: Described = {i: ("image/" + name.replace("\\", "/"), []) for i, name in enumerate(images)}
+    described: Described = {i: ("image/" + name.replace("\\", "/"), []) for i, name in enumerate(images)}
     for j, label in enumerate(labels.names):
         path = folder / f"TrainTestLabels/Labels_{label}_{half}.txt"
         states = _lines(path)
@@ -155,8 +154,8 @@ def _nuswide(folder: Path, split: str, labels: LabelSet) -> Described:
             )
         for i, state in enumerate(states):
             if state == "1":
-                found[i][1].append(j)
-    return found
+                described[i][1].append(j)
+    return described
 
 
 def _lines(path: Path) -> list[str]:

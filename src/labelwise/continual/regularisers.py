@@ -1,4 +1,4 @@
-"""What holds a model to what it knew: elastic weight consolidation and learning without forgetting."""
+"""Regularisers against forgetting: elastic weight consolidation and learning without forgetting."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Named = dict[str, Tensor]
 
 
 class ElasticWeights:
-    """EWC: `lambda / 2 sum_i F_i (theta_i - theta*_i)^2` over the parameters that learn.
+    """EWC: `lambda / 2 sum_i F_i (theta_i - theta*_i)^2` over the trainable parameters.
 
-    `theta*` are the weights after the last task, `F` the sum over tasks of the mean over images of the squared
-    gradient of the log-likelihood `sum_l y_l log p_l + (1 - y_l) log(1 - p_l)` over known labels, the observed ones
-    (the empirical Fisher). Rows of labels that came later have `F = 0`.
+    `theta*` are the weights after the last task. `F` is the sum over tasks of the mean over images of the squared
+    gradient of the log-likelihood `sum_l y_l log p_l + (1 - y_l) log(1 - p_l)` over known labels with their observed
+    states (the empirical Fisher). Rows of labels that were added later have `F = 0`.
 
     Args:
         weight: lambda, >= 0.
@@ -34,17 +34,17 @@ class ElasticWeights:
         self.anchor: Named = {}
 
     def remember(self, model: LabelModel, images: Iterable[Batch]) -> None:
-        """Take the weights of now, and add what these images say of their importance; one image a batch."""
-        found = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.requires_grad}
+        """Store the current weights, and add their importance on these images; each batch holds one image."""
+        fisher = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.requires_grad}
         count = 0
         for batch in images:
             gradients = self._gradients(model, batch)
             for name, gradient in gradients.items():
-                found[name] += gradient.square()
+                fisher[name] += gradient.square()
             count += 1
-        old = _padded(self.fisher, found)
-        self.fisher = {n: old[n] + f / max(1, count) for n, f in found.items()}
-        self.anchor = {n: p.detach().clone() for n, p in model.named_parameters() if n in found}
+        old = _padded(self.fisher, fisher)
+        self.fisher = {n: old[n] + f / max(1, count) for n, f in fisher.items()}
+        self.anchor = {n: p.detach().clone() for n, p in model.named_parameters() if n in fisher}
 
     def _gradients(self, model: LabelModel, batch: Batch) -> Named:
         z = model(batch.images, is_map=batch.is_map).logits
@@ -52,11 +52,11 @@ class ElasticWeights:
         cells = F.binary_cross_entropy_with_logits(z, t.values, reduction="none")
         named = {n: p for n, p in model.named_parameters() if p.requires_grad}
         loss = torch.where(t.known, cells, 0).sum()
-        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-        return {n: g for n, g in zip(named, found, strict=True) if g is not None}
+        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        return {n: g for n, g in zip(named, gradients, strict=True) if g is not None}
 
     def penalty(self, model: LabelModel) -> Float[Tensor, ""]:
-        """The term that is added to the loss; 0 before the first task is done."""
+        """The term to add to the loss; 0 before the first task is done."""
         parameters = {n: p for n, p in model.named_parameters() if n in self.fisher}
         if not parameters:
             return torch.zeros(())
@@ -65,22 +65,22 @@ class ElasticWeights:
         return self.weight / 2 * torch.stack(terms).sum()
 
     def state(self) -> dict[str, Named]:
-        """What `load` goes on from."""
+        """The state that `load` restores."""
         return {"fisher": self.fisher, "anchor": self.anchor}
 
     def load(self, state: Mapping[str, Named]) -> None:
-        """Take over what `state` gave."""
+        """Load the result of `state`."""
         self.fisher, self.anchor = dict(state["fisher"]), dict(state["anchor"])
 
 
 def _padded(kept: Named, like: Mapping[str, Tensor]) -> Named:
-    """Tensors in the shape of others of the same name, which may have grown; zeros where there was nothing."""
-    found = {}
+    """Tensors padded with zeros to the shapes in `like`, which may have grown."""
+    padded = {}
     for name, wanted in like.items():
-        found[name] = torch.zeros_like(wanted)
+        padded[name] = torch.zeros_like(wanted)
         if name in kept:
-            found[name][tuple(slice(n) for n in kept[name].shape)] = kept[name]
-    return found
+            padded[name][tuple(slice(n) for n in kept[name].shape)] = kept[name]
+    return padded
 
 
 def former_answers(
@@ -93,7 +93,7 @@ def former_answers(
         old: logits of the frozen former model.
         temperature: T > 0.
 
-    Source: after Li and Hoiem, "Learning without Forgetting" (2016), with sigmoids in place of a softmax, ours.
+    Source: Li and Hoiem, "Learning without Forgetting" (2016); sigmoids in place of a softmax are ours.
 
     >>> z = torch.tensor([[0.0, 3.0]])
     >>> round(former_answers(z, z[:, :1]).item(), 6)
@@ -105,5 +105,5 @@ def former_answers(
 
 
 def head_state(model: nn.Module) -> Named:
-    """The state of a model without its backbone, which does not learn."""
+    """The state of a model without its frozen backbone."""
     return {k: v.detach().clone() for k, v in model.state_dict().items() if "backbone." not in k}

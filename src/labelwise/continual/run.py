@@ -47,13 +47,13 @@ def open_stream(source: str, config: Config, data: Dataset | None = None) -> Str
         return make_stream(ensure_splits(rows, seed=config.seed), s.setting, s.tasks)
     if s.setting != "online" or s.tasks:
         raise LabelwiseError(
-            f"{name} with tasks or a setting of one's own", "its own tasks", "leave them out"
+            f"{name} with other tasks or another setting", "the published tasks", "leave them out"
         )
     return published_stream(name, Path(folder))
 
 
 def _refuse_draws(config: Config) -> None:
-    """A stream is learned whole: which labels each task tells is the setting's to say."""
+    """Refuse settings of subsets, known labels and sampling, since the stream defines them."""
     plain = DataSettings(source="")
     if config.sampling != "shuffle":
         raise LabelwiseError(
@@ -61,12 +61,12 @@ def _refuse_draws(config: Config) -> None:
         )
     if config.teacher.run:
         raise LabelwiseError(
-            f"--teacher {config.teacher.run} with a stream", "a table that is learned whole", "leave it out"
+            f"--teacher {config.teacher.run} with a stream", "a data set that is no stream", "leave it out"
         )
     if config.test_time != NONE:
         raise LabelwiseError(
             f"test_time={config.test_time} with a stream",
-            "stored maps, which are of one view",
+            "stored maps, which have one view",
             "leave it out",
         )
     for name in ("train_images", "long_tail", "known_proportion", "known", "mask_file"):
@@ -86,17 +86,17 @@ def learn_stream(
     quiet: bool = False,
     stop: StopRequest | None = None,
 ) -> dict[str, Any]:
-    """Learn a stream by the settings' strategy, and leave a run with `continual.json` beside it.
+    """Train on a stream by the strategy of the settings; writes a run and `continual.json`.
 
     Args:
-        config: `data.source` names the stream, `continual` the rest.
+        config: `data.source` is the stream, `continual` holds its settings.
         out: the run's folder.
-        data: what `data.source` holds, where it was read before.
-        resume: go on from the state in `out`, or give what is finished there.
-        stop: a request to stop at the next step; `None` leaves signals alone.
+        data: the data set of `data.source`, if it is already read.
+        resume: go on from the state in `out`, or return a finished result.
+        stop: a request to stop at the next step; `None` leaves signal handlers unchanged.
 
     Returns:
-        what `continual.json` holds.
+        The content of `continual.json`.
 
     Raises:
         LabelwiseError: wrong settings or data, or a folder that holds another run.
@@ -112,9 +112,9 @@ def learn_stream(
     if resume:
         settle_state(out, watch.say)
     claim(run, resume, begun)
-    found = _finished(run) if resume else None
-    if found is not None:
-        return found
+    finished = _finished(run) if resume else None
+    if finished is not None:
+        return finished
     run.save()
     learner = _learner(run, stream, watch, stop, begun)
     for note in learner.stream.notes:
@@ -126,25 +126,25 @@ def learn_stream(
     history = learner.learn(watch.say)
     run.save_weights(learner.method.model)
     seconds = round(before + time.perf_counter() - started, 1)
-    found = _told(learner, history, seconds)
-    write_json(out / RESULT, found)
-    return found
+    result = _result(learner, history, seconds)
+    write_json(out / RESULT, result)
+    return result
 
 
 def _finished(run: Run) -> dict[str, Any] | None:
-    """What a finished stream left, where it is whole."""
+    """The result of a finished stream; `None` if it is absent or damaged."""
     if not (run.path / RESULT).is_file() or not is_whole(run.path / WEIGHTS):
         return None
     try:
         return read_json(run.path / RESULT)
-    except LabelwiseError:  # cut short: it is told again from the state
+    except LabelwiseError:  # truncated; it is computed again from the state
         return None
 
 
 def _learner(
     run: Run, stream: Stream, watch: Watch, stop: StopRequest | None, begun: dict[str, Any]
 ) -> Learner:
-    """The learner over stored maps; images that cannot be read are left out of every task."""
+    """The learner on stored maps; unreadable images are left out of every task."""
     device = torch.device("cpu")
     torch.manual_seed(run.config.seed)
     backbone: Any = run.build().model.backbone
@@ -170,7 +170,7 @@ def _opening(learner: Learner) -> str:
     return f"{s.strategy} with {c.method} on {learner.stream.name}, {s.setting}; tasks: {sizes}"
 
 
-def _told(learner: Learner, history: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+def _result(learner: Learner, history: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
     stream, c = learner.stream, learner.config
     names = stream.train.labels.names
     return {
@@ -213,12 +213,12 @@ def _told(learner: Learner, history: list[dict[str, Any]], seconds: float) -> di
 
 def spread(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float]]]:
     """Mean and sample standard deviation over seeds of the pooled figures and of forgetting; NaN for one seed."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+    spreads: dict[str, dict[str, tuple[float, float]]] = {}
     for part in ("pooled", "task_mean", "fitted", "forgetting"):
         parts = [r["result"][part] for r in results]
         if all(parts):
-            found[part] = {name: _mean_sd([p[name] for p in parts]) for name in FIGURES}
-    return found
+            spreads[part] = {name: _mean_sd([p[name] for p in parts]) for name in FIGURES}
+    return spreads
 
 
 def _mean_sd(values: list[float | None]) -> tuple[float, float]:

@@ -11,14 +11,14 @@ StrategyName = Literal["finetune", "joint", "er", "balanced", "prs", "ocdm", "ew
 
 
 class ContinualSettings(BaseModel):
-    """How a stream is made and learned; read by `labelwise continual` alone."""
+    """The stream and the strategy; used only by `labelwise continual`."""
 
     model_config = ConfigDict(extra="forbid")
 
     setting: Setting = Field(
         "online",
-        description="online: each image once, all labels of the stream told and known to the model from the start; "
-        "class-incremental: of each image the task's own labels are told, and the model grows by them",
+        description="online: each image once, annotated with all labels, and the model has all of them from the start; "
+        "class-incremental: images are annotated with the task's own labels, and the model grows by them",
     )
     strategy: StrategyName = Field("er", description="see docs/continual.md")
     tasks: list[int] = Field(
@@ -27,14 +27,14 @@ class ContinualSettings(BaseModel):
     memory: int = Field(2000, ge=1, description="images kept for replay")
     power: float = Field(
         0.0,
-        description="prs, ocdm: a label's share of the memory goes as its frequency to this power; 0 is equal",
+        description="prs, ocdm: a label's share of the memory grows as its frequency to this power; 0 is equal",
     )
-    batch: int = Field(10, ge=1, description="new images a step")
-    replay: int = Field(10, ge=0, description="replayed images a step")
+    batch: int = Field(10, ge=1, description="new images per step")
+    replay: int = Field(10, ge=0, description="replayed images per step")
     passes: int = Field(1, ge=1, description="passes over each task")
     ewc_weight: float = Field(100.0, ge=0, description="ewc: weight of the penalty")
     fisher_images: int = Field(
-        200, ge=1, description="ewc: images of a task from which importance is measured"
+        200, ge=1, description="ewc: images of a task for estimating the importance of weights"
     )
-    lwf_weight: float = Field(1.0, ge=0, description="lwf: weight of the former answers")
-    temperature: float = Field(1.0, gt=0, description="lwf: temperature of the former answers")
+    lwf_weight: float = Field(1.0, ge=0, description="lwf: weight of the former model's scores")
+    temperature: float = Field(1.0, gt=0, description="lwf: temperature of the former model's scores")

@@ -1,4 +1,4 @@
-"""Strategies by name: what each remembers and what it holds on to."""
+"""Strategies by name, with their replay memory and regulariser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Strategy:
-    """A way to learn a stream.
+    """A strategy of continual learning.
 
     Args:
         summary: one line.
@@ -23,12 +23,12 @@ class Strategy:
 
 
 STRATEGIES = {
-    "finetune": Strategy("new images alone; the lower bound"),
-    "joint": Strategy("all tasks mixed, with as many images a step and as many steps as replay", joint=True),
+    "finetune": Strategy("only new images; the lower bound"),
+    "joint": Strategy("all tasks mixed, with the images per step and the steps of replay", joint=True),
     "er": Strategy("replay from a reservoir", memory="reservoir"),
     "balanced": Strategy("replay from a class-balanced memory", memory="balanced"),
     "prs": Strategy("replay from a partitioning reservoir", memory="prs"),
     "ocdm": Strategy("replay from a memory of matched label distribution", memory="ocdm"),
-    "ewc": Strategy("weights that mattered to former tasks are held", regulariser="ewc"),
-    "lwf": Strategy("the former model's answers are held", regulariser="lwf"),
+    "ewc": Strategy("penalty on changes of weights that are important for former tasks", regulariser="ewc"),
+    "lwf": Strategy("distillation from the former model", regulariser="lwf"),
 }

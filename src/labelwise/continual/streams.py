@@ -1,4 +1,4 @@
-"""A data set as a stream of tasks."""
+"""Data sets as streams of tasks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from labelwise.errors import LabelwiseError
 
 @dataclass(frozen=True)
 class Task:
-    """One stretch of a stream.
+    """One task of a stream.
 
     Args:
-        labels: columns of the labels that are the task's own.
+        labels: columns of the task's own labels.
         train: rows of the stream's `train`, in the order of the data set.
-        test: rows of the stream's `test` on which the task is judged.
+        test: rows of the stream's `test` on which the task is evaluated.
     """
 
     labels: tuple[int, ...]
@@ -32,12 +32,12 @@ class Stream:
     """Tasks in their order, over one training and one test set.
 
     Args:
-        name: where from.
+        name: its source.
         setting: `online` or `class-incremental`, see `ContinualSettings`.
-        train: rows to learn from; the columns of the first task's labels come first, and so on.
-        test: rows to judge on, with the same columns.
-        tasks: in their order.
-        notes: what was decided or is missing, one plain sentence each.
+        train: training rows; the columns of the first task's labels come first, and so on.
+        test: test rows, with the same columns.
+        tasks: tasks in their order.
+        notes: decisions and missing data, one sentence each.
     """
 
     name: str
@@ -52,27 +52,27 @@ class Stream:
         """Whether the model starts with the first task's labels and grows by those of each further one."""
         return self.setting == "class-incremental"
 
-    def told(self, task: int) -> np.ndarray:
-        """`[L]` bool: columns whose states a task's images tell."""
-        found = np.ones(len(self.train.labels), bool)
+    def annotated(self, task: int) -> np.ndarray:
+        """`[L]` bool: the labels annotated in a task's images; all in an online stream, else its own."""
+        mask = np.ones(len(self.train.labels), bool)
         if self.grows:
-            found[:] = False
-            found[list(self.tasks[task].labels)] = True
-        return found
+            mask[:] = False
+            mask[list(self.tasks[task].labels)] = True
+        return mask
 
     def judged(self, task: int) -> np.ndarray:
-        """Columns on which a task is judged: all in an online stream, else its own."""
+        """Columns on which a task is evaluated: all in an online stream, else its own."""
         return np.array(self.tasks[task].labels) if self.grows else np.arange(len(self.train.labels))
 
     def known_labels(self, after: int) -> int:
-        """Labels that the model has once it meets a task: a leading block of the columns."""
+        """Number of labels of the model in a task; they are the leading columns."""
         if not self.grows:
             return len(self.train.labels)
         return sum(len(task.labels) for task in self.tasks[: after + 1])
 
 
 def label_blocks(labels: int, sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    """Columns cut into consecutive blocks of these sizes, or into four of nearly equal size.
+    """Columns split into consecutive blocks of these sizes, or into four of nearly equal size.
 
     Raises:
         LabelwiseError: sizes that do not add up to the labels.
@@ -94,11 +94,11 @@ def label_blocks(labels: int, sizes: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def make_stream(data: Dataset, setting: Setting, sizes: Sequence[int] = ()) -> Stream:
-    """A stream from any data set with the splits `train` and `test`, by blocks of labels in their order.
+    """A stream from a data set with the splits `train` and `test`; each task owns a block of labels in their order.
 
     Online: an image belongs to the task of its rarest positive label, counted in the training split, so that each
-    image comes once; images without a positive are left out. Class-incremental: a task has every training image with
-    a positive among its labels, and is judged on the whole test split.
+    image occurs once; images without a positive are left out. Class-incremental: a task has every training image with
+    a positive among its labels, and is evaluated on the whole test split.
 
     Raises:
         LabelwiseError: no such splits, sizes that do not fit, or a task without training images.

@@ -1,4 +1,4 @@
-"""C-Tran: places and labels as tokens of one transformer, which may be told what is known of some labels."""
+"""C-Tran: map locations and labels as tokens of one transformer, with known label states as optional input."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from labelwise.types import LabelFeatures, Targets
 
 
 class CTran(nn.Module):
-    """Labels and places attend to each other; a label's token also says whether its state is known.
+    """Labels and locations attend to each other; a label's token also encodes its state, if that is an input.
 
-    With places `M_0 = X Wp + bp [B, P, D]`, label queries `Q [L, D]` and one vector for each state, `S [3, D]`:
+    With locations `M_0 = X Wp + bp [B, P, D]`, label queries `Q [L, D]` and one vector for each state, `S [3, D]`:
 
-        T_0 = Q + S_unknown                      where the label's state is not told
-        T_0 = Q + (1 - y) S_negative + y S_positive   where it is told, y in [0, 1]
+        T_0 = Q + S_unknown                           if the label's state is not an input
+        T_0 = Q + (1 - y) S_negative + y S_positive   if it is, y in [0, 1]
         [M_i; T_i] = F( [M; T] + MHA([M; T], [M; T], [M; T]) ),   [M; T] those of i - 1,   i = 1..I
         F(t) = LN(n + W2 relu(W1 n)),  n = LN(t)
 
-    The label's feature is `T_I`; its map are the last layer's weights of places for its token, the mean over heads,
-    scaled to sum to 1. Labels attend to one another, so that what is told of one moves the rest; memory and
-    arithmetic of a layer go with `(P + L)^2`.
+    The label's feature is `T_I`. Its map is the last layer's attention of its token to locations, averaged over heads
+    and scaled to sum to 1. Labels attend to each other, so the state of one label affects the others; memory and
+    arithmetic of a layer are O((P + L)^2).
 
     Args:
         channels: C of the map.
@@ -35,19 +35,19 @@ class CTran(nn.Module):
         heads: of every attention.
         layers: I, from 1.
         ffn: width of the feed-forward layers.
-        told: in training, largest share of an image's known labels that is told, in [0, 1]; 0 tells nothing.
-        loss_on: what the loss judges in training: `hidden`, known labels that were not told, or `all` known ones.
-        attention: `learned`, or `uniform`, the control whose labels weigh all places of an image alike.
+        told: in training, largest share of an image's known labels that are inputs, in [0, 1]; 0 for no inputs.
+        loss_on: labels of the loss in training: `hidden`, known labels that are not inputs, or `all` known ones.
+        attention: `learned`, or `uniform`, the control whose labels weigh all locations of an image equally.
         dropout: rate in [0, 1) of every layer, see `Layer`.
-        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
-        query_std: standard deviation of queries and state vectors at the start.
+        map_dropout: rate in [0, 1) of dropping whole channels of the map.
+        query_std: standard deviation of the initial queries and state vectors.
         normalise: scale of the map, see `MapNorm`.
 
     Raises:
         LabelwiseError: `dim` is not a multiple of `heads`, or `told` is out of range.
 
     Source: after Lanchantin et al., "General Multi-label Image Classification with Transformers" (2021).
-    Differs: the published width is 2048; widths, the start of queries and the order of norms are ours.
+    Differs: the published width is 2048; widths, initial queries and the order of norms are ours.
 
     >>> head = CTran(8, num_labels=3, dim=4, heads=2, layers=1, ffn=4).eval()
     >>> x, cat = torch.rand(1, 8, 2, 2), Targets.of(torch.tensor([[1.0, float("nan"), float("nan")]]))
@@ -86,12 +86,12 @@ class CTran(nn.Module):
     def forward(
         self, x: Float[Tensor, "B C h w"], want_maps: bool = False, states: Targets | None = None
     ) -> LabelFeatures:
-        """Label features of a map and of what is known of its labels, with maps where asked for.
+        """Label features of a map and of known label states, optionally with attention maps.
 
         Args:
             x: `[B, C, h, w]`.
-            want_maps: also give maps.
-            states: `[B, L]` states that are told; values of unknown cells are not read. `None` tells nothing.
+            want_maps: also return maps.
+            states: `[B, L]` input states; values of unknown cells are ignored. `None` for no inputs.
         """
         places = self.project(as_tokens(self.map_dropout(self.norm(x))))
         labels = self.queries + self._states(states, places)
@@ -99,14 +99,14 @@ class CTran(nn.Module):
         for layer in self.layers[:-1]:
             every = torch.cat([places, labels], 1)
             if self.uniform:
-                keys = self._alike(places, labels)
+                keys = self._uniform_keys(places, labels)
                 places, labels = layer(places, places, every, every)[0], layer(labels, labels, keys, every)[0]
             else:
                 both, _ = layer(every, every, every, every)
                 places, labels = both.split([places.shape[1], labels.shape[1]], 1)
         every = torch.cat([places, labels], 1)
-        keys = self._alike(places, labels) if self.uniform else every
-        # Nothing reads what the last layer would make of places.
+        keys = self._uniform_keys(places, labels) if self.uniform else every
+        # The last layer's outputs of locations are not needed.
         features, weights = self.layers[-1](labels, labels, keys, every, want_maps)
         return LabelFeatures(
             features, None if weights is None else _on_places(weights, x.shape[2], x.shape[3])
@@ -117,18 +117,18 @@ class CTran(nn.Module):
             return self.state_queries[0].expand(len(like), 1, -1)
         unknown, negative, positive = self.state_queries
         value = states.values.masked_fill(~states.known, 0).to(unknown.dtype).unsqueeze(2)
-        told = states.known.to(unknown.dtype).unsqueeze(2)
-        # Differences from the unknown state, so that telling nothing gives exactly what no states at all give.
-        return unknown + (told - value) * (negative - unknown) + value * (positive - unknown)
+        known = states.known.to(unknown.dtype).unsqueeze(2)
+        # Differences from the unknown state, so that all-unknown states give exactly the same result as `None`.
+        return unknown + (known - value) * (negative - unknown) + value * (positive - unknown)
 
-    def _alike(
+    def _uniform_keys(
         self, places: Float[Tensor, "B P D"], labels: Float[Tensor, "B L D"]
     ) -> Float[Tensor, "B _ D"]:
-        """Keys under which a label scores each place by the mean of its scores over places."""
+        """Keys that give each location the mean of a label's scores over locations."""
         return torch.cat([places.mean(1, keepdim=True).expand_as(places), labels], 1)
 
 
 def _on_places(weights: Float[Tensor, "B L _"], h: int, w: int) -> Float[Tensor, "B L h w"]:
-    """Weights of places among all weights, scaled to sum to 1; alike where labels take all of the weight."""
+    """The weights of locations, scaled to sum to 1; uniform if labels have all of the weight."""
     maps = weights[:, :, : h * w] + 1e-20
     return (maps / maps.sum(2, keepdim=True)).unflatten(2, (h, w))

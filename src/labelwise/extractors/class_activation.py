@@ -1,4 +1,4 @@
-"""Class activation maps that gather one feature per label."""
+"""One feature per label, pooled by class activation maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Tokens = Float[Tensor, "B P C"]
 
 
 class ClassActivation(nn.Module):
-    """Each label's activation map scores the label itself and says where its feature is gathered.
+    """Each label's activation map gives a logit of the label and the weights that pool its feature.
 
     With tokens `X [B, P, C]`:
 
@@ -23,17 +23,17 @@ class ClassActivation(nn.Module):
         A = softmax_P(M),  or sigmoid(M) / P            [B, L, P]
         f_l = sum_P A_l (X Wv + bv)                     [B, L, D];   own logit_l = max_P M_l or mean_P M_l
 
-    The value map is applied before or after gathering, whichever is less arithmetic; both are exact.
+    The value projection is applied before or after pooling, whichever is less arithmetic; both are exact.
 
     Args:
         channels: C of the map.
         num_labels: L.
         dim: D.
-        activation: `softmax`, or `sigmoid`, where a label's feature also tells how much of it there is.
-        own_logit: a label's own logit is the `mean` of its map or its `max`.
+        activation: `softmax`, or `sigmoid`, with which the size of a label's feature depends on its evidence.
+        own_logit: whether a label's own logit is the `mean` or the `max` of its map.
         attention: `learned`, or `uniform`, the control: `A = 1 / P`.
         dropout: rate in [0, 1) on the label's feature.
-        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        map_dropout: rate in [0, 1) of dropping whole channels of the map.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
 
@@ -63,7 +63,7 @@ class ClassActivation(nn.Module):
     ) -> None:
         super().__init__()
         self.num_labels, self.dim, self.chunk = num_labels, dim, chunk
-        self.softmax, self.looks = activation == "softmax", attention == "learned"
+        self.softmax, self.attends = activation == "softmax", attention == "learned"
         self.strongest = own_logit == "max"
         self.norm = MapNorm(channels, normalise)
         self.map_dropout, self.dropout = nn.Dropout2d(map_dropout), nn.Dropout(dropout)
@@ -71,9 +71,9 @@ class ClassActivation(nn.Module):
         self.value = nn.Linear(channels, dim)
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
-        """Label features and logits of a map, with their maps where asked for."""
+        """Label features and logits of a map, optionally with attention maps."""
         tokens = self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2)
-        after = not self.looks or self._after(tokens.shape[1], tokens.shape[2])
+        after = not self.attends or self._after(tokens.shape[1], tokens.shape[2])
         source = tokens if after else self.value(tokens)
         size = self.chunk or self.num_labels
         rows = zip(self.score.weight.split(size), self.score.bias.split(size), strict=True)
@@ -84,29 +84,29 @@ class ClassActivation(nn.Module):
         return LabelFeatures(self.dropout(features), shaped, logits)
 
     def _after(self, places: int, channels: int) -> bool:
-        """Whether projecting each label's gathered tokens is less arithmetic than projecting every location."""
+        """Whether projecting each label's pooled token is less arithmetic than projecting every location."""
         labels = self.num_labels
         return labels * channels * (places + self.dim) < places * self.dim * (channels + labels)
 
     def _labels(
         self, tokens: Tokens, source: Tensor, after: bool, weight: Tensor, bias: Tensor, want_maps: bool
     ) -> tuple[Float[Tensor, "B l D"], Float[Tensor, "B l"], Float[Tensor, "B l P"] | None]:
-        if not self.looks:
+        if not self.attends:
             mean = tokens.mean(1)
             features = self.value(mean).unsqueeze(1).expand(-1, len(weight), -1)
             shape = len(tokens), len(weight), tokens.shape[1]
-            even = tokens.new_full((1, 1, 1), 1 / shape[2], dtype=torch.float32).expand(shape)
-            return features, nn.functional.linear(mean, weight, bias), even if want_maps else None
+            uniform = tokens.new_full((1, 1, 1), 1 / shape[2], dtype=torch.float32).expand(shape)
+            return features, nn.functional.linear(mean, weight, bias), uniform if want_maps else None
         m = nn.functional.linear(tokens, weight, bias).transpose(1, 2)
         a = m.softmax(2) if self.softmax else m.sigmoid() / m.shape[2]
         f = a @ source
         if after:
             f = f @ self.value.weight.T + a.sum(2, keepdim=True) * self.value.bias
         logits = m.amax(2) if self.strongest else m.mean(2)
-        return f, logits, self._given_out(m, a) if want_maps else None
+        return f, logits, self._normalised(m, a) if want_maps else None
 
-    def _given_out(self, m: Float[Tensor, "B l P"], a: Float[Tensor, "B l P"]) -> Float[Tensor, "B l P"]:
+    def _normalised(self, m: Float[Tensor, "B l P"], a: Float[Tensor, "B l P"]) -> Float[Tensor, "B l P"]:
         if self.softmax:
             return a.float()
-        # The same map summing to 1; in logarithms, for where every sigmoid rounds to 0.
+        # Scales the map to sum to 1; in log space, since all sigmoids may underflow to 0.
         return nn.functional.logsigmoid(m.float()).softmax(2)

@@ -1,4 +1,4 @@
-"""ML-Decoder: one layer of cross-attention from frozen random queries, for labels or for groups of them."""
+"""ML-Decoder: one layer of cross-attention from frozen random queries, one per label or per group of labels."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from labelwise.types import LabelFeatures, LabelMaps
 
 
 class MLDecoder(LabelQueries):
-    """Random queries that stay as they are gather one feature each; labels of a group share their group's.
+    """Frozen random queries gather one feature each; labels of a group share its feature.
 
-    With tokens `M = relu(X Wp + bp) [B, P, D]` and queries `Q [K, D]`, drawn once from a normal distribution:
+    With tokens `M = relu(X Wp + bp) [B, P, D]` and fixed queries `Q [K, D] ~ N(0, 1)`:
 
         T = LN(Q + dropout(Q))
         G = F( T + MHA(T, M, M) ),   F(t) = LN(n + W2 relu(W1 n)),  n = LN(t)            [B, K, D]
         f_l = G_g(l),   g(l) = floor(l K / L)
 
-    Behind it `z_l = <w_l, f_l> + b_l` is the group's fully connected layer, all groups at once. With `groups=0` every
-    label has a query and a feature of its own, and `g(l) = l`. Neither attention between queries nor a code of places.
-    Cost is linear in K.
+    The classifier `z_l = <w_l, f_l> + b_l` is the group's fully connected layer, for all groups at once. With
+    `groups=0` every label has its own query and feature, and `g(l) = l`. There is no self-attention between queries and
+    no position code. Cost is linear in K.
 
     Args:
         channels: C of the map.
@@ -34,14 +34,14 @@ class MLDecoder(LabelQueries):
         dim: D, a multiple of `heads`.
         heads: of the attention.
         ffn: width of the feed-forward layer.
-        groups: K, at most L, of neighbours in the order of labels; 0 for one query a label.
-        learn_queries: queries learn too.
-        queries: `learned` stands for random ones here, which learn with `learn_queries` alone; `text-start` or `text`,
-            see `LabelQueries`, need one query a label.
-        text: makes maps of the labels' word vectors; for queries from text.
-        attention: `learned`, or `uniform`, the control whose queries look everywhere alike.
+        groups: K, at most L, of neighbours in the order of labels; 0 for one query per label.
+        learn_queries: train the queries.
+        queries: `learned`, here random queries that learn only with `learn_queries`; `text-start` or `text`, see
+            `LabelQueries`, need one query per label.
+        text: builds maps of the labels' word vectors; for queries from text.
+        attention: `learned`, or `uniform`, the control with uniform attention.
         dropout: rate in [0, 1) of the queries and of the layer, see `Layer`.
-        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        map_dropout: rate in [0, 1) of dropping whole channels of the map.
         chunk: queries computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
 
@@ -77,7 +77,7 @@ class MLDecoder(LabelQueries):
         if not 0 <= groups <= num_labels:
             raise LabelwiseError(
                 f"{groups} groups for {num_labels} labels",
-                "at most one group a label, or 0 for one query a label",
+                "at most one group per label, or 0 for one query per label",
                 "correct extractor.groups",
             )
         self.dim, self.chunk = dim, chunk
@@ -90,7 +90,7 @@ class MLDecoder(LabelQueries):
         elif queries != "learned" and groups:
             raise LabelwiseError(
                 f"extractor.queries={queries} with {groups} groups",
-                "one query a label",
+                "one query per label",
                 "leave one of them out",
             )
         else:
@@ -104,7 +104,7 @@ class MLDecoder(LabelQueries):
         self.layer = Layer(dim, heads, ffn, dropout, attention == "learned")
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
-        """Label features of a map, with their maps where asked for."""
+        """Label features of a map, optionally with attention maps."""
         tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
         start = self.label_queries()
         queries = self.query_norm(start + self.dropout(start)).unsqueeze(0)

@@ -1,4 +1,4 @@
-"""Scale of the backbone's map, taken out before a head reads it."""
+"""Normalises the scale of the backbone's map before the head."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ MapNormKind = Literal["none", "mean", "rms", "layer", "batch"]
 class MapNorm(nn.Module):
     """Normalises a map so that one recipe serves every backbone and resolution.
 
-    `mean`: the image's map is divided by the root mean square of its mean feature, so that what pooling gives has unit
-    scale whatever the resolution (a larger map is sparser, and its mean smaller against its places), yet at most ten
-    times what `rms` gives; `rms`: it is divided by the root mean square of the whole map; both keep every ratio within
-    the image;
-    `layer`: layer norm over the channels of each location; `batch`: each channel to zero mean and unit variance over
-    batch and locations; `none`: nothing. None of them has learnable parameters.
+    `mean`: divides the image's map by the root mean square of its mean feature, so that the pooled feature has unit
+    scale at every resolution (a larger map is sparser, with a smaller mean); the result is at most ten times that of
+    `rms`. `rms`: divides by the root mean square of the whole map. Both keep all ratios within the image.
+    `layer`: layer norm over the channels of each location. `batch`: zero mean and unit variance of each channel over
+    batch and locations. `none`: unchanged. None of them has learnable parameters.
 
     Args:
         channels: C of the map.
@@ -43,7 +42,7 @@ class MapNorm(nn.Module):
         if self.batch_norm is not None:
             return batch_normed(self.batch_norm, x)
         if self.kind in ("mean", "rms"):
-            # Squares of a half-precision map overflow; means are taken in fp32 or wider.
+            # Squares of a half-precision map may overflow, so means are in fp32 or wider.
             full = at_least_float32(x)
             mean_square = full.square().mean((1, 2, 3), keepdim=True)
             if self.kind == "mean":
@@ -56,7 +55,7 @@ class MapNorm(nn.Module):
 
 
 def batch_normed(norm: nn.BatchNorm2d, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-    """Batch norm, by its running statistics where the batch is one image of one place, which has no variance."""
+    """Batch norm; a batch of one image with one location has no variance and uses the running statistics."""
     if norm.training and x.numel() == x.shape[1]:
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
     return norm(x)

@@ -1,4 +1,4 @@
-"""One shared feature for all labels: the baselines that every method is judged against."""
+"""One shared pooled feature for all labels, used by the baselines."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from labelwise.types import LabelFeatures
 
 
 class Pooled(nn.Module):
-    """One pooled vector, given to every label: `f_l = g(pool_p x_p)` for all `l`.
+    """One pooled vector for every label: `f_l = g(pool_p x_p)` for all `l`.
 
-    `g` is the identity, or with `hidden` a linear map and GELU, the pooled MLP; with `per_place` it comes before the
-    pool, `f_l = pool_p g(x_p)`. The features are an expanded view and cost no memory. The pool looks
-    everywhere alike, so there are no maps to give: `places` shows instead what the classifier would read at each
-    location alone, from which a model makes class activation maps.
+    `g` is the identity, or with `hidden` a linear map and GELU, the pooled MLP; with `per_place` it is applied before
+    pooling, `f_l = pool_p g(x_p)`. The features are an expanded view and cost no memory. There are no attention maps:
+    `places` returns the classifier's input for each location alone, from which the model computes class activation
+    maps.
 
     Args:
         channels: C of the map.
         num_labels: L.
         pool: `mean` (GAP) or `max` (GMP) over locations.
         hidden: width of the hidden layer; 0 for none.
-        per_place: the hidden layer sees each location by itself, and what it gives is pooled.
-        dropout: rate in [0, 1) on the feature that the hidden layer gave.
-        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        per_place: apply the hidden layer to each location, and pool its outputs.
+        dropout: rate in [0, 1) on the output of the hidden layer.
+        map_dropout: rate in [0, 1) of dropping whole channels of the map.
         normalise: scale of the map, see `MapNorm`.
 
     >>> import torch
@@ -65,5 +65,5 @@ class Pooled(nn.Module):
         return x.mean(2) if self.pool == "mean" else x.amax(2)
 
     def places(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B P D"]:
-        """`g(x_p)`: the feature of each location, as if it were all that the pool gave."""
+        """`g(x_p)`: the feature of each location alone."""
         return self.hidden(self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2))

@@ -1,4 +1,4 @@
-"""Where the queries of the labels come from: learned, or made from the labels' word vectors."""
+"""Label queries: learned, or computed from the labels' word vectors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ QueryKind = Literal["learned", "text-start", "text"]
 
 
 class LabelQueries(nn.Module):
-    """An extractor with a query for each label.
+    """Base of extractors with one query per label.
 
-    `learned`: the queries are parameters. `text-start`: they are parameters too, and start as a random linear map of
-    the labels' word vectors, so that labels of like names start with like queries. `text`: they are a learned linear
-    map of the word vectors, so that a label without a training image has a query as well.
+    `learned`: the queries are parameters. `text-start`: they are parameters initialised by a random linear map of the
+    labels' word vectors, so that labels with similar names start with similar queries. `text`: they are a learned
+    linear map of the word vectors, so that a label without training images has a query too.
 
-    Source: methods of this kind leave the start of queries open; learned queries are published, the rest is ours.
+    Source: learned queries are published, without details of their initialisation; the rest is ours.
     """
 
     queries: Tensor
@@ -33,16 +33,16 @@ class LabelQueries(nn.Module):
     def add_queries(
         self, kind: QueryKind, start: Float[Tensor, "L D"], text: LabelMaps | None, std: float
     ) -> None:
-        """Registers the queries.
+        """Register the queries.
 
         Args:
             kind: as above.
-            start: `[L, D]` learned queries at the start.
-            text: makes the map of the word vectors.
-            std: standard deviation of a query's numbers at the start.
+            start: `[L, D]` initial values of learned queries.
+            text: builds the map of the word vectors.
+            std: standard deviation of the initial queries.
 
         Raises:
-            LabelwiseError: queries from text where there are no word vectors.
+            LabelwiseError: queries from text without word vectors.
         """
         if kind == "learned":
             self.queries = nn.Parameter(start)
@@ -51,12 +51,12 @@ class LabelQueries(nn.Module):
             raise LabelwiseError(
                 f"extractor.queries={kind} for a method without word vectors", "learned", "leave it out"
             )
-        made = text(start.shape[1], std, f"extractor.queries={kind}")
+        projection = text(start.shape[1], std, f"extractor.queries={kind}")
         if kind == "text":
-            self.text_queries = made
+            self.text_queries = projection
         else:
             with torch.no_grad():
-                self.queries = nn.Parameter(made().clone())
+                self.queries = nn.Parameter(projection().clone())
 
     def label_queries(self) -> Float[Tensor, "L D"]:
         """The queries of all labels."""

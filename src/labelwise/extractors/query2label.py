@@ -1,4 +1,4 @@
-"""Query2Label's transformer: an encoder over places, and a decoder whose queries are the labels."""
+"""Query2Label's transformer: an encoder over map locations, and a decoder with one query per label."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from labelwise.types import LabelFeatures, LabelMaps
 
 
 class Query2Label(LabelQueries):
-    """Label queries gather from encoded places, layer by layer, without attention between labels.
+    """Label queries attend to encoded locations, layer by layer, without attention between labels.
 
     With the map's tokens `M_0 = X Wp + bp [B, P, D]`, their sine code `s`, queries `Q [L, D]` and `MHA(q, k, v)`:
 
@@ -23,9 +23,9 @@ class Query2Label(LabelQueries):
         T_i = F( T_{i-1} + MHA(T_{i-1} + Q, M_E + s, M_E) )              i = 1..I,  T_0 = Q
         F(t) = LN(n + W2 relu(W1 n)),  n = LN(t)
 
-    The code's places are scaled to (0, 2 pi], so that it means the same part of the image at every resolution. The
-    label's feature is `T_I`, its map the mean over heads of the last decoder layer's weights. Cost is linear in L;
-    layer 1 asks the same of every image, so its query is computed once a batch.
+    The code's positions are scaled to (0, 2 pi], so that a code means the same part of the image at every resolution.
+    The label's feature is `T_I`, its map the mean over heads of the last decoder layer's weights. Cost is linear in L;
+    the queries of layer 1 are the same for every image and computed once per batch.
 
     Args:
         channels: C of the map.
@@ -35,12 +35,12 @@ class Query2Label(LabelQueries):
         encoder_layers: E, from 0.
         layers: I, from 1.
         ffn: width of the feed-forward layers.
-        attention: `learned`, or `uniform`, the control whose labels look everywhere alike behind the same encoder.
+        attention: `learned`, or `uniform`, the control with uniform decoder attention and the same encoder.
         dropout: rate in [0, 1) of every layer, see `Layer`.
-        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
-        query_std: standard deviation of the queries at the start.
+        map_dropout: rate in [0, 1) of dropping whole channels of the map.
+        query_std: standard deviation of the initial queries.
         queries: `learned`, `text-start` or `text`, see `LabelQueries`.
-        text: makes maps of the labels' word vectors; for queries from text.
+        text: builds maps of the labels' word vectors; for queries from text.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
 
@@ -83,14 +83,14 @@ class Query2Label(LabelQueries):
         self.decoder = layers_of("layers", layers, 1, dim, heads, ffn, dropout, attention == "learned")
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
-        """Label features of a map, with their maps where asked for."""
+        """Label features of a map, optionally with attention maps."""
         size = x.shape[2:]
         tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
         code = sine_code(size[0], size[1], self.dim, tokens, scaled=True)
         for layer in self.encoder:
             tokens, _ = layer(tokens, tokens + code, tokens + code, tokens)
-        asked = self.label_queries().split(self.chunk or self.num_labels)
-        parts = [self._labels(q.unsqueeze(0), tokens + code, tokens, want_maps) for q in asked]
+        chunks = self.label_queries().split(self.chunk or self.num_labels)
+        parts = [self._labels(q.unsqueeze(0), tokens + code, tokens, want_maps) for q in chunks]
         features = torch.cat([f for f, _ in parts], 1)
         maps = torch.cat([m for _, m in parts if m is not None], 1).unflatten(2, size) if want_maps else None
         return LabelFeatures(features, maps)
@@ -98,7 +98,7 @@ class Query2Label(LabelQueries):
     def _labels(
         self, queries: Float[Tensor, "1 l D"], keys: Tokens, tokens: Tokens, want_maps: bool
     ) -> tuple[Float[Tensor, "B l D"], Float[Tensor, "B l P"] | None]:
-        t: Any = queries  # one row serves the batch until the first layer has seen the image
+        t: Any = queries  # a batch of one until the first layer depends on the image
         weights = None
         for i, layer in enumerate(self.decoder, 1):
             t, weights = layer(t, t + queries, keys, tokens, want_maps and i == len(self.decoder))

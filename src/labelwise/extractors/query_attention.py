@@ -1,4 +1,4 @@
-"""DLFL's semantic queries and semantic-spatial cross-attention (SSCA)."""
+"""Semantic queries and semantic-spatial cross-attention (SSCA) of DLFL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Tokens = Float[Tensor, "B P C"]
 
 
 class QueryAttention(LabelQueries):
-    """A learnable query per label gathers the label's own feature from the map.
+    """A learnable query per label gathers the label's feature from the map by cross-attention.
 
     With tokens `X [B, P, C]` and queries `Q_0 [L, D]`, for steps `s = 1..S` and heads of width `d = D / H`:
 
@@ -27,30 +27,30 @@ class QueryAttention(LabelQueries):
         Z_s = concat_heads(A_s X Wv) Wo_s  (+ Wm mean_P X)
         Q_s = LN(Q_{s-1} + Z_s);  Q_s = LN(Q_s + FFN_s(Q_s))
 
-    `r_1 = 1` and later `r_s = query_std`: the norms give `Q_s` unit size, and brought to the size of `Q_0` it looks
-    nearly everywhere at first too. The label's feature is `Q_S`, its map the mean of `A_S` over heads. No attention
-    runs between labels, so cost is linear in L and a label can be added without touching the others. Where it is less
-    arithmetic, `Wk` is folded into the query, or `Wq` into the keys, and `Wv` is applied after pooling, or `Wo`
-    before; all are exact.
+    `r_1 = 1` and later `r_s = query_std`: norms scale `Q_s` to unit size, and `r_s` back to the size of `Q_0`, so that
+    the initial attention of later steps is nearly uniform too. The label's feature is `Q_S`, its map the mean of `A_S`
+    over heads. There is no attention between labels, so cost is linear in L and labels can be added without changing
+    the others. If it is less arithmetic, `Wk` is folded into the queries, or `Wq` into the keys, and `Wv` is applied
+    after pooling, or `Wo` before; all are exact.
 
     Args:
         channels: C of the map.
         num_labels: L.
         dim: D, a multiple of `heads`.
         heads: H.
-        steps: S, the cascade's length.
+        steps: S, number of cascade steps.
         ffn: width of the feed-forward layer; 0 for none.
         update: `residual` (above) or `replace`, `Q_s = Z_s`.
         mean_feature: add a linear map of the mean token to every label's feature.
-        attention: `learned`, or `uniform`, the control that looks everywhere alike.
+        attention: `learned`, or `uniform`, the control with uniform attention.
         position: `none`, or `sine`, a 2-D sine code added to the keys.
         share_kv: one key and value projection for all steps.
-        deep_supervision: also give the features of earlier steps.
+        deep_supervision: also return the features of earlier steps.
         dropout: rate in [0, 1) inside the feed-forward layer, on the mean feature and on the label's feature.
-        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
-        query_std: standard deviation of the queries at the start, over 0.
+        map_dropout: rate in [0, 1) of dropping whole channels of the map.
+        query_std: standard deviation of the initial queries, over 0.
         queries: `learned`, `text-start` or `text`, see `LabelQueries`.
-        text: makes maps of the labels' word vectors; for queries from text.
+        text: builds maps of the labels' word vectors; for queries from text.
         chunk: labels computed at once; 0 for all.
         normalise: scale of the map, see `MapNorm`.
 
@@ -101,79 +101,80 @@ class QueryAttention(LabelQueries):
         self.query_std = query_std
         self.add_queries(queries, torch.randn(num_labels, dim) * query_std, text, query_std)
         projections = 1 if share_kv else steps
-        looks = attention == "learned"
-        # A bias of the keys would add one number at every location, which the softmax takes out again.
+        attends = attention == "learned"
+        # No bias: it would add the same score at every location, and softmax is invariant to that.
         self.key = nn.ModuleList(
-            nn.Linear(channels, dim, bias=False) for _ in range(projections if looks else 0)
+            nn.Linear(channels, dim, bias=False) for _ in range(projections if attends else 0)
         )
         self.value = nn.ModuleList(nn.Linear(channels, dim) for _ in range(projections))
         self.mean = nn.Linear(channels, dim) if mean_feature else None
         self.dropout = nn.Dropout(dropout)
         self.map_dropout = nn.Dropout2d(map_dropout)
-        self.steps = nn.ModuleList(_Step(dim, ffn, dropout, update, looks) for _ in range(steps))
+        self.steps = nn.ModuleList(_Step(dim, ffn, dropout, update, attends) for _ in range(steps))
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
-        """Label features of a map, with their maps where asked for."""
+        """Label features of a map, optionally with attention maps."""
         size = x.shape[2:]
         tokens = self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2)
         code = sine_code(size[0], size[1], self.dim, tokens) if self.position == "sine" else None
         shared = self.dropout(self.mean(tokens.mean(1))).unsqueeze(1) if self.mean is not None else None
         chunk = self.chunk or self.num_labels
-        sides = [self._sides(tokens, code, shared, s, chunk) for s in range(len(self.steps))]
+        projected = [self._project(tokens, code, shared, s, chunk) for s in range(len(self.steps))]
         parts = [
-            self._labels(tokens, code, shared, sides, q, want_maps) for q in self.label_queries().split(chunk)
+            self._labels(tokens, code, shared, projected, q, want_maps)
+            for q in self.label_queries().split(chunk)
         ]
         every_step = [torch.cat(step, 1) for step in zip(*(features for features, _ in parts), strict=True)]
         maps = torch.cat([m for _, m in parts if m is not None], 1).unflatten(2, size) if want_maps else None
         earlier = every_step[:-1] if self.deep_supervision else ()
         return LabelFeatures(self.dropout(every_step[-1]), maps, earlier=earlier)
 
-    def _sides(
+    def _project(
         self, x: Tokens, code: Tensor | None, shared: Tensor | None, s: int, chunk: int
-    ) -> _Sides | None:
-        """Keys and values of a step; none where they are folded, or where it looks everywhere alike."""
+    ) -> _Projected | None:
+        """Keys and values of a step; `None` if they are folded into the queries, or with uniform attention."""
         places, step = x.shape[1], self._step(s)
         if step.query is None or chunk * self.heads * (places + self.dim) < places * self.dim:
             return None
         k, v = self.key[s % len(self.key)](x), self.value[s % len(self.value)](x)
         k = k if code is None else k + code
-        # What is linear is brought to the side with fewer rows; the first queries are one row for the whole batch.
-        asks = self.heads == 1 and self.num_labels > places * (16 if s == 0 else 1)
-        gives = self.heads == 1 and self.num_labels > places
-        if asks:
+        # Linear maps are applied to the side with fewer rows; the first step's queries have a batch of one.
+        query_folded = self.heads == 1 and self.num_labels > places * (16 if s == 0 else 1)
+        output_folded = self.heads == 1 and self.num_labels > places
+        if query_folded:
             k = k @ step.query.weight
-        if gives:  # weights of a map sum to 1, so what is added to every label may be added to every place
+        if output_folded:  # attention weights sum to 1, so the bias and the shared feature can be folded too
             v = step.out(v) if shared is None else step.out(v) + shared
-        return _Sides(k, v, asks, gives)
+        return _Projected(k, v, query_folded, output_folded)
 
     def _labels(
         self,
         tokens: Tokens,
         code: Tensor | None,
         shared: Tensor | None,
-        sides: list[_Sides | None],
+        projected: list[_Projected | None],
         queries: Tensor,
         want_maps: bool,
     ) -> tuple[list[Tensor], Tensor | None]:
-        q: Tensor = queries.unsqueeze(0)  # one row serves the batch until the first step has seen the image
+        q: Tensor = queries.unsqueeze(0)  # a batch of one until the first step depends on the image
         features: list[Tensor] = []
         maps = None
-        for s, side in enumerate(sides):
+        for s, kv in enumerate(projected):
             step = self._step(s)
             value: Any = self.value[s % len(self.value)]
-            wanted = want_maps and s == len(sides) - 1
-            asked = q if s == 0 else q * self.query_std
-            gives = False
+            wanted = want_maps and s == len(projected) - 1
+            scaled = q if s == 0 else q * self.query_std
+            output_folded = False
             if step.query is None:
-                pooled, maps = self._look_everywhere(tokens, value, wanted)
-            elif side is None:
+                pooled, maps = self._uniform_attention(tokens, value, wanted)
+            elif kv is None:
                 key: Any = self.key[s % len(self.key)]
-                pooled, maps = self._attend_folded(step.query(asked), tokens, key, value, code, wanted)
+                pooled, maps = self._attend_folded(step.query(scaled), tokens, key, value, code, wanted)
             else:
-                gives = side.gives
-                pooled, maps = self._attend(asked if side.asks else step.query(asked), side, wanted)
+                output_folded = kv.output_folded
+                pooled, maps = self._attend(scaled if kv.query_folded else step.query(scaled), kv, wanted)
             z = pooled
-            if not gives:
+            if not output_folded:
                 z = step.out(pooled) if shared is None else step.out(pooled) + shared
             q = step(q, z.expand(-1, len(queries), -1))
             maps = maps if maps is None else maps.expand(-1, len(queries), -1)
@@ -184,12 +185,12 @@ class QueryAttention(LabelQueries):
         return self.steps[s]
 
     def _attend(
-        self, q: Tensor, side: _Sides, want_maps: bool
+        self, q: Tensor, kv: _Projected, want_maps: bool
     ) -> tuple[Float[Tensor, "B l D"], Tensor | None]:
-        many, k, v = self._split(q.expand(len(side.k), -1, -1)), self._split(side.k), self._split(side.v)
+        q, k, v = self._split(q.expand(len(kv.k), -1, -1)), self._split(kv.k), self._split(kv.v)
         if not want_maps:
-            return F.scaled_dot_product_attention(many, k, v).transpose(1, 2).flatten(2), None
-        a = (many * (self.dim // self.heads) ** -0.5 @ k.transpose(2, 3)).softmax(-1)
+            return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), None
+        a = (q * (self.dim // self.heads) ** -0.5 @ k.transpose(2, 3)).softmax(-1)
         return (a @ v).transpose(1, 2).flatten(2), a.float().mean(1)
 
     def _attend_folded(
@@ -201,7 +202,7 @@ class QueryAttention(LabelQueries):
         z = torch.einsum("bhlc,hdc->blhd", pooled, weight).flatten(2)
         return z + value.bias, a.float().mean(1) if want_maps else None
 
-    def _look_everywhere(
+    def _uniform_attention(
         self, x: Tokens, value: nn.Linear, want_maps: bool
     ) -> tuple[Float[Tensor, "B 1 D"], Tensor | None]:
         maps = x.new_full((len(x), 1, x.shape[1]), 1 / x.shape[1]) if want_maps else None
@@ -221,23 +222,23 @@ class QueryAttention(LabelQueries):
         return t.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
-class _Sides(NamedTuple):
+class _Projected(NamedTuple):
     """Keys and values of a step, `[B, P, D]` each, for all labels."""
 
     k: Tensor
     v: Tensor
-    asks: bool
-    """Whether the map of the queries is in `k` already."""
-    gives: bool
-    """Whether the output map and the shared feature are in `v` already."""
+    query_folded: bool
+    """Whether `k` includes the query projection."""
+    output_folded: bool
+    """Whether `v` includes the output projection and the shared feature."""
 
 
 class _Step(nn.Module):
-    """One step of the cascade: what was gathered, through `out`, becomes the label's next query."""
+    """One step of the cascade: the pooled feature, after `out`, updates the label's query."""
 
-    def __init__(self, dim: int, ffn: int, dropout: float, update: str, looks: bool) -> None:
+    def __init__(self, dim: int, ffn: int, dropout: float, update: str, attends: bool) -> None:
         super().__init__()
-        self.query = nn.Linear(dim, dim, bias=False) if looks else None
+        self.query = nn.Linear(dim, dim, bias=False) if attends else None
         self.out = nn.Linear(dim, dim)
         self.replace = update == "replace"
         self.norm = nn.Identity() if self.replace else nn.LayerNorm(dim)

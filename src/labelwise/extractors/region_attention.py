@@ -1,4 +1,4 @@
-"""MCAR's attentional regions: where the strongest labels stand out, every label is scored once more."""
+"""MCAR's attentional regions: every label is scored again in the regions of the strongest labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from labelwise.types import LabelFeatures
 
 
 class RegionAttention(nn.Module):
-    """One classifier over the whole map and over the regions of the labels that it finds most likely.
+    """One classifier on the whole map and on the regions of the most likely labels.
 
     With tokens `x_p`, the class activation `c_lp = <w_l, x_p>`, the pool `v_R` of a region divided by its root mean
     square, and `R_0` the whole map:
@@ -26,27 +26,27 @@ class RegionAttention(nn.Module):
           z_kl = <w_l, v_{R_k}> + b_l
         z_l = max_k z_kl,  f_l = v_R of the region that gave the maximum
 
-    The choice of regions carries no gradient. The logits are the extractor's own, and `<w_l, f_l> + b_l` gives them
-    again. `branches` holds the logits of the whole map and the maximum over the regions, which are trained as well.
+    The selection of regions has no gradient. The logits are the extractor's own and equal `<w_l, f_l> + b_l`.
+    `branches` holds the logits of the whole map and the maximum over regions, which the loss uses as well.
 
     Args:
         channels: C of the map, the width of the features.
         num_labels: L.
         regions: K, at most L of them are used.
         threshold: share of the peak in (0, 1] that bounds a region.
-        pool: `mean` or `max` over the places of a region.
-        attention: `learned`, or `uniform`, the control that has the whole map alone.
-        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        pool: `mean` or `max` over the locations of a region.
+        attention: `learned`, or `uniform`, the control with only the whole map.
+        map_dropout: rate in [0, 1) of dropping whole channels of the map.
         normalise: scale of the map, see `MapNorm`.
 
     Raises:
-        LabelwiseError: no region, or a threshold outside (0, 1].
+        LabelwiseError: `regions` below 1, or a threshold outside (0, 1].
 
     Source: after Gao and Zhou, "Learning to Discover Multi-Class Attentional Regions for Multi-Label Image
     Recognition" (2021).
-    Differs: regions are cut from the map, not from the photograph, so the backbone runs once and small objects are
-    not enlarged; logits in place of probabilities; a region is the unbroken run of rows and columns around the peak;
-    pools are brought to one scale, for the mean of few places is larger than that of all.
+    Differs: regions are cut from the map, not from the image, so the backbone runs once and small objects are not
+    enlarged; logits in place of probabilities; a region is the contiguous run of rows and columns around the peak;
+    pooled features are scaled to one size, since the mean of a few locations is larger than that of all.
 
     >>> out = RegionAttention(8, num_labels=3)(torch.rand(2, 8, 5, 7), want_maps=True)
     >>> out.logits.shape, out.features.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
@@ -78,7 +78,7 @@ class RegionAttention(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_labels))
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
-        """Label features of a map with their logits, and maps where asked for."""
+        """Label features of a map with their logits, optionally with evidence maps."""
         size = x.shape[2:]
         tokens = self.map_dropout(self.norm(x)).flatten(2)
         whole = tokens.new_ones(len(x), 1, tokens.shape[2], dtype=torch.bool)
@@ -113,7 +113,7 @@ class RegionAttention(nn.Module):
     def _regions(
         self, tokens: Float[Tensor, "B C P"], logits: Float[Tensor, "B L"], size: torch.Size
     ) -> Bool[Tensor, "B K P"]:
-        """Places inside the box of each of the strongest labels."""
+        """Locations inside the box of each of the strongest labels."""
         chosen = logits.topk(self.regions).indices
         cam = torch.einsum("bkc,bcp->bkp", self.weight.detach()[chosen], tokens).float().unflatten(2, size)
         rows = self._run(cam.clamp(min=0).amax(3))
@@ -121,7 +121,7 @@ class RegionAttention(nn.Module):
         return (rows.unsqueeze(3) & columns.unsqueeze(2)).flatten(2)
 
     def _run(self, profile: Float[Tensor, "B K n"]) -> Bool[Tensor, "B K n"]:
-        """The unbroken run around the peak; all of a profile without a positive value."""
+        """The contiguous run around the peak; the whole profile if it has no positive value."""
         peak, at = profile.max(2, keepdim=True)
         high = profile >= self.threshold * peak
         gaps = (~high).cumsum(2)
@@ -130,7 +130,7 @@ class RegionAttention(nn.Module):
     def _evidence(
         self, tokens: Float[Tensor, "B C P"], inside: Bool[Tensor, "B K P"], winner: Tensor
     ) -> Float[Tensor, "B L P"]:
-        """The label's class activation inside the region that gave its logit."""
+        """The label's class activation inside the region of its logit."""
         if not self.regions:
             places = tokens.shape[2]
             return tokens.new_full((1, 1, 1), 1 / places, dtype=torch.float32).expand(*winner.shape, places)

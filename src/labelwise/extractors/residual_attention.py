@@ -1,4 +1,4 @@
-"""CSRA's class-specific residual attention: the mean score, and a share of the score where the label stands out."""
+"""CSRA's class-specific residual attention: the mean score plus a weighted attended score."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ TEMPERATURES: dict[int, tuple[int, ...]] = {
     6: (1, 2, 3, 4, 5, MAX),
     8: (1, 2, 3, 4, 5, 6, 7, MAX),
 }
-"""Temperature of each head, by the number of heads; 99 stands for the maximum."""
+"""Temperature of each head, by the number of heads; 99 means the maximum."""
 
 
 class ResidualAttention(nn.Module):
-    """A linear score at every place, pooled twice: over all places alike, and where the label scores high.
+    """A linear score at every location, pooled by its mean and by class-specific attention.
 
     With unit weights `u_hl = w_hl / ||w_hl||` and tokens `x_p`, for heads `h` of temperature `T_h`:
 
         s_hlp = <u_hl, x_p>
-        a_hlp = softmax_p(T_h s_hlp), or all weight on the highest score where T_h = 99
+        a_hlp = softmax_p(T_h s_hlp), or all weight on the highest score if T_h = 99
         f_hl  = mean_p x_p + lam sum_p a_hlp x_p
         z_l   = sum_h <u_hl, f_hl> = sum_h [ mean_p s_hlp + lam sum_p a_hlp s_hlp ]
 
-    The logits are the extractor's own; the label's feature is `f_1l .. f_Hl` side by side, of width H C, which the
-    unit weights read. One product gives the scores of all heads.
+    The logits are the extractor's own. The label's feature is the concatenation of `f_1l .. f_Hl`, of width H C. One
+    product computes the scores of all heads.
 
     Args:
         channels: C of the map.
         num_labels: L.
-        heads: H, one of 1, 2, 4, 6, 8, each with weights and a temperature of its own, see `TEMPERATURES`.
-        lam: share of the attended score, >= 0; 0 leaves a pooled linear classifier.
-        attention: `learned`, or `uniform`, the control that weighs every place alike.
-        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        heads: H, one of 1, 2, 4, 6, 8, each with its own weights and temperature, see `TEMPERATURES`.
+        lam: weight of the attended score, >= 0; 0 is a pooled linear classifier.
+        attention: `learned`, or `uniform`, the control with uniform attention.
+        map_dropout: rate in [0, 1) of dropping whole channels of the map.
         normalise: scale of the map, see `MapNorm`.
 
     Raises:
         LabelwiseError: another number of heads, or `lam` below 0.
 
     Source: after Zhu and Wu, "Residual Attention: A Simple but Effective Method for Multi-Label Recognition" (2021).
-    Differs: the map is normalised, and channels of it are left out in training.
+    Differs: the map is normalised, and whole channels of it are dropped in training.
 
     >>> out = ResidualAttention(8, num_labels=3, heads=2)(torch.rand(2, 8, 5, 7), want_maps=True)
     >>> out.logits.shape, out.features.shape, out.maps.sum((2, 3)).allclose(torch.ones(2, 3))
@@ -74,17 +74,17 @@ class ResidualAttention(nn.Module):
             raise LabelwiseError(f"heads {heads}", f"one of {expected}", "correct extractor.heads")
         if not lam >= 0:
             raise LabelwiseError(f"lam {lam}", "a number of 0 or more", "correct extractor.lam")
-        self.num_labels, self.lam, self.looks = num_labels, lam, attention == "learned"
+        self.num_labels, self.lam, self.attends = num_labels, lam, attention == "learned"
         self.temperatures = TEMPERATURES[heads]
         self.dim = heads * channels
         self.norm = MapNorm(channels, normalise)
         self.map_dropout = nn.Dropout2d(map_dropout)
-        # Only directions count: a step turns a short vector further, and these turn from the first epoch on.
+        # Only directions matter, and an optimiser step rotates a short vector further.
         bound = 0.1 * channels**-0.5
         self.weight = nn.Parameter(torch.empty(heads, num_labels, channels).uniform_(-bound, bound))
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
-        """Label features of a map with their logits, and maps where asked for."""
+        """Label features of a map with their logits, optionally with evidence maps."""
         size = x.shape[2:]
         tokens = self.map_dropout(self.norm(x)).flatten(2)
         scores = torch.einsum("hlc,bcp->hblp", F.normalize(self.weight, dim=-1), tokens)
@@ -98,7 +98,7 @@ class ResidualAttention(nn.Module):
         return LabelFeatures(torch.cat(features, 2), maps, logits)
 
     def _attention(self, s: Float[Tensor, "B L P"], temperature: int) -> Float[Tensor, "B L P"]:
-        if not self.looks:
+        if not self.attends:
             return torch.full_like(s, 1 / s.shape[2])
         if temperature == MAX:
             return F.one_hot(s.argmax(2), s.shape[2]).to(s.dtype)
@@ -106,6 +106,6 @@ class ResidualAttention(nn.Module):
 
     def _evidence(self, scores: Float[Tensor, "H B L P"]) -> Float[Tensor, "B L P"]:
         s = scores.float().mean(0)
-        if not self.looks:
+        if not self.attends:
             return torch.full_like(s, 1 / s.shape[2])
         return s.softmax(2)

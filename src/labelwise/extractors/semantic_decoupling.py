@@ -1,4 +1,4 @@
-"""SSGRL's semantic decoupling: a label's vector and every place of the map decide together where to look."""
+"""SSGRL's semantic decoupling: attention computed from a label's vector and every location of the map."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from labelwise.types import LabelFeatures
 
 
 class SemanticDecoupling(nn.Module):
-    """One feature per label, pooled where place and label vector agree.
+    """One feature per label, pooled by attention between locations and label vectors.
 
-    With places `x_p [C']` of the map and label vectors `v_l [V]`:
+    With locations `x_p [C']` of the map and label vectors `v_l [V]`:
 
         a_lp = fc4 fc3 tanh( (U x_p) * (V v_l) );   A_l = softmax_p(a_l);   f_l = sum_p A_lp x_p
 
-    Nothing non-linear lies between fc3 and fc4, so their product is one vector `u` and `a_lp = u^T tanh(..)`, which is
-    exact; biases there would add one number to every place, which the softmax takes out again. The tanh term of all
-    places and labels is never held: it is made block by block, and again in the backward pass.
+    There is no non-linearity between fc3 and fc4, so their product is one vector `u` and `a_lp = u^T tanh(..)`, which
+    is exact; they have no biases, since softmax is invariant to a constant. The tanh term of all locations and labels
+    is never stored: it is computed block by block, and recomputed in the backward pass.
 
     Args:
         channels: C of the map.
         num_labels: L.
-        vectors: gives the label vectors `[L, V]`; has `dim`, V.
-        joint: width in which places and labels meet.
-        width: C', width that the map is brought to by a 1 x 1 convolution and batch norm; 0 leaves its own C.
-        pool: side of the squares of places that are averaged first, as 2; 0 for none.
+        vectors: returns the label vectors `[L, V]`; has `dim`, V.
+        joint: joint width of locations and labels.
+        width: C', width of the map after a 1 x 1 convolution and batch norm; 0 keeps C without them.
+        pool: side of average pooling of the map, for example 2; 0 for none.
         parametrisation: `factored` learns fc3 and fc4, `collapsed` their product.
-        attention: `learned`, or `uniform`, the control that looks everywhere alike.
+        attention: `learned`, or `uniform`, the control with uniform attention.
         dropout: rate in [0, 1) on the label's feature.
-        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
-        chunk: labels computed at once; 0 for as many as fit the processor.
+        map_dropout: rate in [0, 1) of dropping whole channels of the map.
+        chunk: labels computed at once; 0 for a number that suits the device.
         normalise: scale of the map, see `MapNorm`.
 
     Raises:
         LabelwiseError: `joint` below 1, or `width` or `pool` below 0.
 
     Source: Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image Recognition" (2019).
-    Differs: fc3 and fc4 are multiplied out before they meet the map; the scale of the map and the default
-    widths are ours.
+    Differs: fc3 and fc4 are multiplied before they are applied to the map; the scale of the map and the default widths
+    are ours.
 
     >>> from labelwise.relations import LabelVectors
     >>> head = SemanticDecoupling(8, 3, LabelVectors(3, 5), joint=4)
@@ -90,10 +90,10 @@ class SemanticDecoupling(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
-        """Label features of a map, with their maps where asked for; the maps have the size of the pooled map."""
+        """Label features of a map, optionally with attention maps of the size of the pooled map."""
         x = self.map_dropout(self.norm(x))
         if self.pool:
-            # An odd last row or column is averaged over what it has.
+            # An odd last row or column is averaged over its existing locations.
             x = F.avg_pool2d(x, self.pool, self.pool, ceil_mode=True)
         if self.squeeze is not None:
             project, norm = self.squeeze
@@ -103,8 +103,8 @@ class SemanticDecoupling(nn.Module):
         if self.scores is None:
             features = tokens.mean(1, keepdim=True).expand(-1, self.num_labels, -1)
             if want_maps:
-                even = tokens.new_full((1, 1, 1), 1 / tokens.shape[1], dtype=torch.float32)
-                maps = even.expand(len(x), self.num_labels, tokens.shape[1])
+                uniform = tokens.new_full((1, 1, 1), 1 / tokens.shape[1], dtype=torch.float32)
+                maps = uniform.expand(len(x), self.num_labels, tokens.shape[1])
         else:
             a = self.scores(tokens, self.chunk).softmax(-1)
             features = a.to(tokens.dtype) @ tokens
@@ -115,7 +115,7 @@ class SemanticDecoupling(nn.Module):
 
 
 class _Scores(nn.Module):
-    """How well each label's vector fits each place."""
+    """Attention scores of each label's vector at each location."""
 
     def __init__(self, held: int, vectors: nn.Module, joint: int, factored: bool) -> None:
         super().__init__()

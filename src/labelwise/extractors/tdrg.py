@@ -1,4 +1,4 @@
-"""TDRG's dual relations: a transformer over places at three scales, and a graph between labels."""
+"""TDRG's dual relations: a transformer over map locations at three scales, and a graph between labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Grid = Float[Tensor, "B D _ _"]
 
 
 class DualRelations(nn.Module):
-    """Labels gather features from places that a transformer has related, and a graph relates the labels of each image.
+    """Labels pool features of locations after a transformer, and a graph relates the labels of each image.
 
     With `x = X Wp + bp [B, P, D]` and its class scores `s = x U^T + u [B, P, L]`:
 
@@ -30,9 +30,9 @@ class DualRelations(nn.Module):
         v = a x Wv + bv;   n = [f; v];   J = softmax over labels of (n Wa)(n Wb)^T / sqrt(D)             [B, L, L]
         g = v + relu(J v Wg + bg);   gcn_l = <r_l, g_l> + t_l
 
-    `c_i` is the sine code of the places and the encoder is one for all scales. The classifier behind gives
-    `trans_l = <w_l, f_l> + b_l`; the method joins it with `gcn`, and `sac` is a branch for the loss. The map is `a`.
-    `J` goes with L^2.
+    `c_i` is the sine code of locations, and all scales share one encoder. The classifier computes
+    `trans_l = <w_l, f_l> + b_l`; the method averages it with `gcn`, and `sac` is a branch for the loss. The map is `a`.
+    Cost of `J` is O(L^2).
 
     Args:
         channels: C of the map.
@@ -41,19 +41,19 @@ class DualRelations(nn.Module):
         heads: of every attention.
         layers: of the encoder, from 0.
         ffn: width of the feed-forward layers.
-        peak: share of places whose scores count for `sac`, in [0, 1]; the highest always counts.
-        double_side: places at double side too, most of the arithmetic; else `x_1` and `x_2` alone.
-        attention: `learned`, or `uniform`, the control: `a = 1 / P`, `sac` over all places, and no `J`, for every
-            label's node would be the same.
+        peak: share of locations with the highest scores that count for `sac`, in [0, 1]; at least one counts.
+        double_side: also use the double side, which is most of the arithmetic; else only `x_1` and `x_2`.
+        attention: `learned`, or `uniform`, the control: `a = 1 / P`, `sac` over all locations, and no `J`, since all
+            label nodes would be equal.
         dropout: rate in [0, 1) of every layer, see `Layer`, and on `v`.
-        map_dropout: rate in [0, 1) at which whole channels of the map are left out.
+        map_dropout: rate in [0, 1) of dropping whole channels of the map.
         normalise: scale of the map, see `MapNorm`.
 
     Raises:
         LabelwiseError: `dim` is not a multiple of `heads`, or `peak` is out of range.
 
     Source: after Zhao et al., "Transformer-based Dual Relation Graph for Multi-label Image Recognition" (2021).
-    Differs: all scales come from one map; how scales attend, how labels gather from them, and J are ours.
+    Differs: all scales come from one map; attention across scales, pooling of label features, and J are ours.
 
     >>> out = DualRelations(8, num_labels=3, dim=4, heads=2, ffn=4)(torch.rand(2, 8, 5, 7), want_maps=True)
     >>> out.features.shape, out.logits.shape, sorted(out.branches)
@@ -90,7 +90,7 @@ class DualRelations(nn.Module):
         self.graph = _Graph(dim, num_labels, dropout, self.learned)
 
     def forward(self, x: Float[Tensor, "B C h w"], want_maps: bool = False) -> LabelFeatures:
-        """Label features of a map, the graph's logits, `gcn` and `sac` as branches, and maps where asked for."""
+        """Label features of a map, the graph's logits, branches `gcn` and `sac`, and optionally attention maps."""
         size = x.shape[2:]
         tokens = self.project(as_tokens(self.map_dropout(self.norm(x))))
         scores = at_least_float32(self.score(tokens).transpose(1, 2))
@@ -101,37 +101,37 @@ class DualRelations(nn.Module):
         graph = self.graph(features, weights @ tokens)
         highest = max(1, math.ceil(self.peak * scores.shape[2] - 1e-9))
         branches = {"gcn": graph, "sac": scores.topk(highest, 2, sorted=False).values.mean(2)}
-        # Given as an earlier step, the features are judged on their own too, without the graph.
+        # As an earlier step, the features also get a loss of their own, without the graph.
         return LabelFeatures(
             features, places.unflatten(2, size) if want_maps else None, graph, (features,), branches
         )
 
     def _relate(self, x: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P D"]:
-        """Places after attention across and within three scales, averaged on the map's own grid."""
+        """Locations after attention across and within the scales, averaged on the map's grid."""
         h, w = x.shape[2:]
         code = sine_code(h, w, self.dim, x).transpose(1, 2).unflatten(2, (h, w))
         grids = self._scales(x)
         values = [as_tokens(grid) for grid in grids]
         codes = [as_tokens(grid) for grid in self._scales(code)]
-        found = []
+        related = []
         for i, (own, at, grid) in enumerate(zip(values, codes, grids, strict=True)):
             others = torch.cat([v for j, v in enumerate(values) if j != i], 1)
             where = torch.cat([c for j, c in enumerate(codes) if j != i], 1)
             t = self.across_norm(own + self.across(own + at, others + where, others)[0])
             for layer in self.encoder:
                 t, _ = layer(t, t + at, t + at, t)
-            found.append(t.transpose(1, 2).unflatten(2, grid.shape[2:]))
-        found[0] = F.interpolate(found[0], size=(h, w), mode="bilinear", align_corners=False)
+            related.append(t.transpose(1, 2).unflatten(2, grid.shape[2:]))
+        related[0] = F.interpolate(related[0], size=(h, w), mode="bilinear", align_corners=False)
         if self.double_side:
-            found[2] = F.avg_pool2d(found[2], 2)
-        return as_tokens(torch.stack(found).mean(0))
+            related[2] = F.avg_pool2d(related[2], 2)
+        return as_tokens(torch.stack(related).mean(0))
 
     def _scales(self, x: Grid) -> list[Grid]:
-        """A map at half and full side, and at double; an odd side is rounded up at half."""
-        found = [F.avg_pool2d(x, 2, ceil_mode=True), x]
+        """A map at half, full and optionally double side; half of an odd side is rounded up."""
+        scales = [F.avg_pool2d(x, 2, ceil_mode=True), x]
         if self.double_side:
-            found.append(F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False))
-        return found
+            scales.append(F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False))
+        return scales
 
 
 class _Graph(nn.Module):

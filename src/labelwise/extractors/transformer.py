@@ -1,4 +1,4 @@
-"""Blocks of the extractors that are transformers: attention, a layer, and the sine code of places."""
+"""Transformer blocks of the extractors: attention, a layer, and the sine position code."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from labelwise.errors import LabelwiseError
 from labelwise.numerics import at_least_float32
 
 Tokens = Float[Tensor, "B P D"]
-Asking = Float[Tensor, "b n D"]
+Queries = Float[Tensor, "b n D"]
 
 
 class Attention(nn.Module):
-    """Multi-head attention of tokens that ask to tokens that answer.
+    """Multi-head cross-attention.
 
     With `H` heads of width `d = D / H`:
 
@@ -26,7 +26,7 @@ class Attention(nn.Module):
     Args:
         dim: D, a multiple of `heads`.
         heads: H.
-        looks: `False` weighs every answer `1 / P`, and there are no `Wq` and `Wk`.
+        attends: `False` for uniform weights `1 / P`, without `Wq` and `Wk`.
 
     Raises:
         LabelwiseError: `dim` is not a multiple of `heads`.
@@ -35,34 +35,34 @@ class Attention(nn.Module):
     torch.Size([2, 3, 4])
     """
 
-    def __init__(self, dim: int, heads: int, looks: bool = True) -> None:
+    def __init__(self, dim: int, heads: int, attends: bool = True) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
             raise LabelwiseError(
                 f"dim {dim} with heads {heads}", "dim a multiple of heads", "correct extractor.heads"
             )
         self.heads = heads
-        # Biases of keys and values would do nothing: the softmax takes out the one, and `out` has the other.
-        self.query = nn.Linear(dim, dim, bias=False) if looks else None
-        self.key = nn.Linear(dim, dim, bias=False) if looks else None
+        # No biases of keys and values: softmax is invariant to the first, and the bias of `out` includes the second.
+        self.query = nn.Linear(dim, dim, bias=False) if attends else None
+        self.key = nn.Linear(dim, dim, bias=False) if attends else None
         self.value = nn.Linear(dim, dim, bias=False)
         self.out = nn.Linear(dim, dim)
 
     def forward(
-        self, asking: Asking, keys: Tokens, values: Tokens, want_weights: bool = False
+        self, queries: Queries, keys: Tokens, values: Tokens, want_weights: bool = False
     ) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B n P"] | None]:
-        """What was gathered, and where asked for the mean of `A` over heads, in fp32 or wider.
+        """The attention output, and optionally the mean of `A` over heads, in fp32 or wider.
 
         Args:
-            asking: `[B, n, D]`, or `[1, n, D]` where it is the same for every image.
+            queries: `[B, n, D]`, or `[1, n, D]` if they are the same for every image.
             keys: `[B, P, D]`.
             values: `[B, P, D]`.
-            want_weights: also give the weights.
+            want_weights: also return the weights.
         """
         if self.query is None or self.key is None:
-            return self._look_everywhere(asking, values, want_weights)
+            return self._uniform(queries, values, want_weights)
         q, k, v = (
-            self._split(self.query(asking)),
+            self._split(self.query(queries)),
             self._split(self.key(keys)),
             self._split(self.value(values)),
         )
@@ -73,17 +73,15 @@ class Attention(nn.Module):
         weights = at_least_float32(scores).softmax(-1)
         return self.out((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)), weights.mean(1)
 
-    def _look_everywhere(
-        self, asking: Asking, values: Tokens, want_weights: bool
+    def _uniform(
+        self, queries: Queries, values: Tokens, want_weights: bool
     ) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B n P"] | None]:
-        number, places = asking.shape[1], values.shape[1]
-        gathered = self.out(self.value(values.mean(1, keepdim=True))).expand(-1, number, -1)
+        number, places = queries.shape[1], values.shape[1]
+        output = self.out(self.value(values.mean(1, keepdim=True))).expand(-1, number, -1)
         if not want_weights:
-            return gathered, None
+            return output, None
         kind = torch.promote_types(values.dtype, torch.float32)
-        return gathered, values.new_full((1, 1, 1), 1 / places, dtype=kind).expand(
-            len(values), number, places
-        )
+        return output, values.new_full((1, 1, 1), 1 / places, dtype=kind).expand(len(values), number, places)
 
     def _split(self, t: Float[Tensor, "B n D"]) -> Float[Tensor, "B H n d"]:
         return t.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -92,30 +90,30 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """Attention and a feed-forward layer, each with a residual and a norm after it.
 
-        t = LN(t + Attention(asking, keys, values));   t = LN(t + W2 relu(W1 t))
+        t = LN(t + Attention(queries, keys, values));   t = LN(t + W2 relu(W1 t))
 
     Args:
         dim: D.
         heads: of the attention.
         ffn: width of the feed-forward layer.
-        dropout: rate in [0, 1) on what the attention gathered, inside the feed-forward layer and on what it gives.
-        looks: see `Attention`.
+        dropout: rate in [0, 1) on the attention's output, inside the feed-forward layer and on its output.
+        attends: see `Attention`.
     """
 
-    def __init__(self, dim: int, heads: int, ffn: int, dropout: float, looks: bool = True) -> None:
+    def __init__(self, dim: int, heads: int, ffn: int, dropout: float, attends: bool = True) -> None:
         super().__init__()
-        self.attention = Attention(dim, heads, looks)
+        self.attention = Attention(dim, heads, attends)
         self.norm = nn.LayerNorm(dim)
         self.ffn = nn.Sequential(nn.Linear(dim, ffn), nn.ReLU(), nn.Dropout(dropout), nn.Linear(ffn, dim))
         self.ffn_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, t: Asking, asking: Asking, keys: Tokens, values: Tokens, want_weights: bool = False
+        self, t: Queries, queries: Queries, keys: Tokens, values: Tokens, want_weights: bool = False
     ) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B n P"] | None]:
-        """The tokens `t` after the layer, and the attention's weights where asked for."""
-        gathered, weights = self.attention(asking, keys, values, want_weights)
-        t = self.norm(t + self.dropout(gathered))
+        """The tokens `t` after the layer, and optionally the attention weights."""
+        output, weights = self.attention(queries, keys, values, want_weights)
+        t = self.norm(t + self.dropout(output))
         return self.ffn_norm(t + self.dropout(self.ffn(t))), weights
 
 
@@ -127,20 +125,20 @@ def layers_of(
     heads: int,
     ffn: int,
     dropout: float,
-    looks: bool = True,
+    attends: bool = True,
 ) -> nn.ModuleList:
-    """As many layers as an option asks for.
+    """A list of `number` layers; `option` is the name of its setting, for the error.
 
     Raises:
         LabelwiseError: fewer than `least`.
     """
     if number < least:
         raise LabelwiseError(f"extractor.{option}={number}", f"{least} or more", "correct the option")
-    return nn.ModuleList(Layer(dim, heads, ffn, dropout, looks) for _ in range(number))
+    return nn.ModuleList(Layer(dim, heads, ffn, dropout, attends) for _ in range(number))
 
 
 def as_tokens(x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B P C"]:
-    """A map as one token a place, row by row."""
+    """A map as one token per location, row by row."""
     return x.flatten(2).transpose(1, 2)
 
 
@@ -151,9 +149,9 @@ def sine_code(h: int, w: int, dim: int, like: Tensor, scaled: bool = False) -> F
         h: rows.
         w: columns.
         dim: D.
-        like: gives device and dtype.
-        scaled: places are 2 pi / h, .. 2 pi and 2 pi / w, .. 2 pi, so that a code means the same part of the image at
-            every resolution; else they are 0 .. h - 1 and 0 .. w - 1.
+        like: its device and dtype are used.
+        scaled: positions are 2 pi / h, .. 2 pi and 2 pi / w, .. 2 pi, so that a code means the same part of the image
+            at every resolution; else they are 0 .. h - 1 and 0 .. w - 1.
     """
     quarter = max(1, dim // 4)
     rate = torch.exp(-math.log(10_000.0) * torch.arange(quarter, device=like.device) / quarter)

@@ -1,4 +1,4 @@
-"""Learnable centres of labels: each near its own label's features and far from the others'."""
+"""Learnable centres of labels: close to their own label's features and far from those of other labels."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from labelwise.types import Targets
 
 
 class CentreLoss(nn.Module):
-    """A learnable centre of unit length for each label, `c_l`, near its features and far from all others.
+    """A learnable unit centre `c_l` for each label, pulled to the label's features and pushed from all others.
 
         intra = mean over cells of 1 - u . c_l
         inter = mean over cells and j != l of max(0, u . c_j - m_c)  +  mean over j != k of max(0, c_j . c_k - m)
 
-    Needs no second image of a label, which a batch seldom holds. Without a present cell both are 0.
+    It works with one image per label, since a batch seldom has two. Without a present cell both are 0.
 
     Args:
         num_labels: L.
         dim: D.
         margin: m, in [-1, 1].
         centre_margin: m_c, in [-1, 1].
-        cells: cells at most that the first part of `inter` looks at, over all processes.
+        cells: largest number of cells in the first part of `inter`, over all processes.
 
     Source: after Hassanin et al. (2021), whose equations were not available: ours.
     """
@@ -44,11 +44,11 @@ class CentreLoss(nn.Module):
 
     @torch.no_grad()
     def renormalise(self) -> None:
-        """Bring the stored centres back to unit length; the loss reads their directions alone."""
+        """Normalise the stored centres to unit length; the loss depends only on their directions."""
         self.centres.copy_(unit(self.centres))
 
     def forward(self, features: Features, targets: Targets) -> Halves:
-        """What draws features to their centre, and what drives them from other centres, and those apart."""
+        """`intra` pulls features to their centre; `inter` pushes features from other centres, and centres apart."""
         with torch.autocast(features.device.type, enabled=False):
             u, c, held = unit(features), unit(self.centres), present(targets)
             away = (1 - (u * c).sum(-1)).masked_fill(~held, 0)
@@ -68,17 +68,17 @@ class PrototypeConformity(nn.Module):
         intra = mean over cells of |f - c_l|^2
         inter = - mean over cells and j != l of |f - c'_j|^2
 
-    `inter` has no bound: its weight must be small. Distances are clamped to [1e-12, 1e12].
+    `inter` is unbounded, so its weight must be small. Distances are clamped to [1e-12, 1e12].
 
     Args:
         num_labels: L.
         dim: D.
-        intra: make the centres `c`; without them `intra` is 0.
-        inter: make the centres `c'`; without them `inter` is 0.
-        cells: cells at most that `inter` looks at, over all processes.
+        intra: use the centres `c`; without them `intra` is 0.
+        inter: use the centres `c'`; without them `inter` is 0.
+        cells: largest number of cells in `inter`, over all processes.
 
     Source: Mustafa et al., "Adversarial Defense by Restricting the Hidden Space of Deep Neural Networks" (2019).
-    Differs: known present labels stand for the one class; centres learn with everything else.
+    Differs: known positive labels replace the single class; centres are trained with all other parameters.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class PrototypeConformity(nn.Module):
         self.far = nn.Parameter(torch.randn(num_labels, dim) * dim**-0.5) if inter else None
 
     def forward(self, features: Features, targets: Targets) -> Halves:
-        """What draws features to their centre, and what drives them from the others'."""
+        """`intra` pulls features to their centre; `inter` pushes them from the centres of other labels."""
         with torch.autocast(features.device.type, enabled=False):
             f, held = at_least_float32(features), present(targets)
             intra = inter = f.new_zeros(())
@@ -108,7 +108,7 @@ class PrototypeConformity(nn.Module):
 
 
 def _other_labels(cells: Cells, labels: int) -> Float[Tensor, "K L"]:
-    """1 for each label that a present cell is not of."""
+    """1 for each label other than that of a present cell."""
     return cells.weight[:, None] * (cells.label[:, None] != torch.arange(labels, device=cells.label.device))
 
 

@@ -1,4 +1,4 @@
-"""Thin classes over the functional losses: logits and targets in, one number out, always in fp32."""
+"""Loss modules over the functional losses: logits and targets -> a scalar in fp32."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from labelwise.types import LabelPriors, Targets
 
 
 class CellLoss(nn.Module):
-    """A loss that has a value for each cell; masks and reduces them.
+    """A loss with a value for each cell; masks and reduces them.
 
     Args:
         cells: `(logits, values) -> [B, L]`.
@@ -30,11 +30,11 @@ class CellLoss(nn.Module):
         self._cells, self.reduction = cells, reduction
 
     def cells(self, logits: L.Cells, values: L.Cells) -> L.Cells:
-        """Loss of each cell under finite values in [0, 1], known or not, in fp32."""
+        """Loss of each cell for finite values in [0, 1], known or not, in fp32."""
         return self._cells(at_least_float32(logits), at_least_float32(values))
 
     def divisor(self, known: Sequence[Bool[Tensor, "_ L"]]) -> Float[Tensor, ""]:
-        """What each batch of a step divides by, see `functional.common_divisor`."""
+        """Divisor of each batch of a step, see `functional.common_divisor`."""
         return L.common_divisor(known, self.reduction)
 
     def forward(
@@ -44,10 +44,10 @@ class CellLoss(nn.Module):
         known: Tensor | None = None,
         divisor: Float[Tensor, ""] | None = None,
     ) -> Float[Tensor, ""]:
-        """Loss of logits under `Targets`, or a tensor of values with an optional `known` mask; see `reduce`."""
+        """Loss of logits for `Targets`, or for a tensor of values with an optional `known` mask; see `reduce`."""
         t = Targets.of(targets, known)
         with torch.autocast(logits.device.type, enabled=False):
-            # An unknown cell may hold anything, NaN too, whose gradient would not be masked by the reduction.
+            # An unknown cell may hold NaN, and the reduction would not mask its NaN gradient.
             values = at_least_float32(t.values).masked_fill(~t.known, 0)
             return L.reduce(self.cells(logits, values), t.known, self.reduction, divisor)
 
@@ -72,7 +72,7 @@ class WeightedBinaryCrossEntropy(CellLoss):
 
     Args:
         positive_rate: `[L]` in [0, 1], from the known cells of the training split.
-        reduction: the attribute field sums over labels.
+        reduction: `label_sum` is usual for attributes.
 
     Source: see `functional.weighted_binary_cross_entropy`.
     """
@@ -87,11 +87,11 @@ class WeightedBinaryCrossEntropy(CellLoss):
 
 
 class FocalLoss(CellLoss):
-    """Focal loss: cells that are already right weigh less.
+    """Focal loss: well classified cells have less weight.
 
     Args:
-        gamma: focusing, >= 0; 0 leaves BCE times the class weight.
-        alpha: weight of positives, that of negatives is `1 - alpha`; 1 or more leaves the class weight out.
+        gamma: focusing, >= 0; 0 is BCE times the class weight.
+        alpha: weight of positives, that of negatives is `1 - alpha`; no class weights if 1 or more.
         reduction: `mean_known`, `label_sum` or `sum`.
     """
 
@@ -100,14 +100,14 @@ class FocalLoss(CellLoss):
 
 
 class AsymmetricLoss(CellLoss):
-    """Asymmetric loss: easy negatives weigh less than positives.
+    """Asymmetric loss: easy negatives have less weight than positives.
 
     Args:
         gamma_negative: focusing of negatives, >= 0.
         gamma_positive: focusing of positives, >= 0.
-        margin: probability below which a negative counts nothing, in [0, 1).
-        detach_focal: focusing weights carry no gradient, as by default in the released class; `false` keeps it, as by
-            default in its memory-saving twin.
+        margin: probability below which a negative has no loss, in [0, 1).
+        detach_focal: no gradient through the focusing weights, the default of the released class; `false` is the
+            default of its memory-saving variant.
         reduction: `mean_known` here; the published scripts use `sum`.
 
     Source: see `functional.asymmetric`.
@@ -138,7 +138,7 @@ def build_loss(
         LabelwiseError: unknown name, option or reduction, `weighted-bce` without rates, or a loss of `long_tail`
             without counts.
     """
-    from labelwise.losses.long_tail import LONG_TAIL  # here, for its losses are made of CellLoss
+    from labelwise.losses.long_tail import LONG_TAIL  # a circular import at module level
 
     known: dict[str, Callable[..., nn.Module]] = {
         "bce": BinaryCrossEntropy,

@@ -1,4 +1,4 @@
-"""Contrast between images: a label's features alike where it is present, unlike where it is not."""
+"""Contrast of a label's features between images with and without the label."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ NegativePairs = Literal["repel", "none"]
 
 
 def unit(features: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
-    """Features at length 1, in fp32; one shorter than 1e-3 grows a thousandfold, and so does its gradient, at most."""
+    """Features scaled to unit length in fp32; the factor, and that of the gradient, is at most 1000."""
     return F.normalize(at_least_float32(features), dim=2, eps=1e-3)
 
 
 def pair_contrast(
     features: Float[Tensor, "B L D"], targets: Targets, negneg: NegativePairs = "repel"
 ) -> Float[Tensor, ""]:
-    """Contrast of all pairs of different images of a batch, label by label, by the cosine `c` of their features.
+    """Contrast of all pairs of images of a batch, per label, by the cosine `c` of their features.
 
         both known present: 1 - c;   one present, one absent: 1 + c;   both known absent: 1 + c
 
-    Unknown cells make no pair. With `n > 0` pairs of the first list, each of the others is cut to `n` hardest (largest
-    `c`) and `2 n` random pairs of the rest; the loss is the mean over the joined list, and 0 where it is empty.
+    Unknown cells form no pair. With `n > 0` pairs of the first kind, each of the other kinds is reduced to the `n`
+    hardest (largest `c`) and `2 n` random pairs of the rest. The loss is the mean over all pairs, and 0 without any.
 
     Args:
-        features: `[B, L, D]`, any length.
+        features: `[B, L, D]`, not normalised.
         targets: `[B, L]`.
-        negneg: `repel` as above; `none` leaves pairs of two absences out.
+        negneg: `repel` as above; `none` leaves out pairs of two negatives.
 
     Source: the contrastive term of SST, SARB and DSRB (2022).
-    Differs: no pair stands in a list twice; pairs are those of one process's share of the batch.
+    Differs: no pair is counted twice; pairs are within one process's share of the batch.
 
     >>> f = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]]])
     >>> round(pair_contrast(f, Targets.of(torch.tensor([[1.0], [1.0], [0.0]]))).item(), 4)
@@ -68,7 +68,7 @@ def _cut(
 
 
 def _first(key: Float[Tensor, " N"], number: Int[Tensor, ""]) -> Bool[Tensor, " N"]:
-    """The `number` largest, found without telling the host how many there are."""
+    """Mask of the `number` largest; `number` is not copied to the host."""
     order = key.argsort(descending=True)
     places = torch.arange(len(key), device=key.device)
     return torch.empty_like(order).scatter_(0, order, places) < number

@@ -1,8 +1,7 @@
-"""Discriminative losses: features of one label near one another, features of different labels apart.
+"""Discriminative losses: pull features of one label together and push those of different labels apart.
 
-Each loss gives two numbers, `intra` and `inter`, over the cells (image, label) whose label is known to be present; an
-absent label has no object, hence no feature to pull. Cosines and distances are computed in fp32, over the images of
-all processes together.
+Each loss returns two numbers, `intra` and `inter`, over the cells (image, label) that are known positives; an absent
+label has no object and thus no feature to pull. Cosines and distances are in fp32, over the images of all processes.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ def unit(vectors: Float[Tensor, "*S D"]) -> Float[Tensor, "*S D"]:
 
 
 def present(targets: Targets) -> Bool[Tensor, "B L"]:
-    """Cells known to be positive; a soft target counts from one half on."""
+    """Known positive cells; soft targets count if at least 0.5."""
     return targets.known & (targets.values >= 0.5)
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Present cells of all processes, in a number of rows that does not depend on how many there are.
+    """Present cells of all processes, padded to a fixed number of rows.
 
     Args:
-        vectors: a vector of each cell.
+        vectors: the vector of each cell.
         label: its column.
         image: its image, distinct over processes.
-        weight: 1 for a present cell, 0 for a row that only fills up.
+        weight: 1 for a present cell, 0 for padding.
     """
 
     vectors: Float[Tensor, "K D"]
@@ -54,14 +53,14 @@ class Cells:
 
     @classmethod
     def of(cls, vectors: Features, held: Bool[Tensor, "B L"], most: int) -> Cells:
-        """The present cells, at most `most` over all processes; where there are more, as many drawn at random.
+        """The present cells; a random subset of `most` over all processes if there are more.
 
-        A fixed number of rows spares the device a wait for the number of positives. Processes bring equal shares.
+        With a fixed number of rows the host need not wait for the number of positives. Each process has an equal share.
         """
         flat, labels = held.flatten().to(vectors.dtype), held.shape[1]
-        room = max(1, most // processes())
-        if len(flat) > room:
-            rows = (flat * (1 + torch.rand_like(flat))).topk(room, sorted=False).indices
+        share = max(1, most // processes())
+        if len(flat) > share:
+            rows = (flat * (1 + torch.rand_like(flat))).topk(share, sorted=False).indices
         else:
             rows = torch.arange(len(flat), device=flat.device)
         image, label = rows // labels, rows % labels
@@ -69,7 +68,7 @@ class Cells:
         return cls(*joined_rows(*mine))
 
     def differ(self, same_image: bool) -> Float[Tensor, "K K"]:
-        """1 for two present cells of different labels; those of one image only where asked for."""
+        """1 for pairs of present cells of different labels; pairs within an image count only if `same_image`."""
         apart = self.label[:, None] != self.label
         if not same_image:
             apart = apart & (self.image[:, None] != self.image)
@@ -78,7 +77,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class _LabelSums:
-    """Per label over the joined batch: sum of its present unit vectors, of their squared lengths, their number."""
+    """Per label over the batch of all processes: sum of present unit vectors, of their squared lengths, and count."""
 
     vectors: Float[Tensor, "L D"]
     squares: Float[Tensor, " L"]
@@ -92,7 +91,7 @@ class _LabelSums:
         return cls(sums[:, :-2], sums[:, -2], sums[:, -1])
 
     def pairs(self) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Sum of cosines over pairs of cells of one label, and the number of those pairs."""
+        """Sum of cosines over pairs of cells of one label, and the number of pairs."""
         cosines = _pair_cosines(self.vectors, self.squares, self.count)
         return cosines.sum(), _pair_number(self.count).sum()
 
@@ -103,17 +102,17 @@ class PairwiseLoss(nn.Module):
         intra = mean over pairs of one label of 1 - u . u'
         inter = mean over pairs of different labels of max(0, u . u' - m);  with `hinge=False`, of u . u'
 
-    `intra`, and `inter` without the hinge, are functions of per-label sums: exact at O(B L D). The hinge looks at pairs
-    of at most `cells` cells, exactly where the present ones fit.
+    `intra`, and `inter` without the hinge, are functions of per-label sums: exact at O(B L D). The hinge uses the pairs
+    of at most `cells` cells, and is exact if there are no more present cells.
 
     Args:
         margin: m, in [-1, 1].
-        same_image: whether two labels of one image make a pair.
-        hinge: `False` for orthogonal projection, where the mean cosine itself is lowered.
-        cells: cells at most whose pairs the hinge looks at, over all processes.
+        same_image: whether two labels of one image form a pair.
+        hinge: `False` for orthogonal projection, which lowers the mean cosine.
+        cells: largest number of cells that form pairs in the hinge, over all processes.
 
     Source: after Hassanin et al. (2021), whose equations were not available: ours. Without the hinge after Ranasinghe
-    et al., "Orthogonal Projection Loss" (2021), whose released code takes no size of the mean cosine either.
+    et al., "Orthogonal Projection Loss" (2021), whose released code takes no absolute value of the mean cosine either.
 
     >>> f = torch.tensor([[[1.0, 0.0], [0.5, 0.75**0.5]]])
     >>> [round(x.item(), 4) for x in PairwiseLoss()(f, Targets.of(torch.ones(1, 2)))]
@@ -127,7 +126,7 @@ class PairwiseLoss(nn.Module):
         self.margin, self.same_image, self.hinge, self.cells = margin, same_image, hinge, cells
 
     def forward(self, features: Features, targets: Targets) -> Halves:
-        """What draws features of one label together, and what drives those of different labels apart."""
+        """`intra` pulls features of one label together; `inter` pushes those of different labels apart."""
         with torch.autocast(features.device.type, enabled=False):
             u, held = unit(features), present(targets)
             sums = _LabelSums.of(u, held.to(u.dtype))
@@ -145,7 +144,7 @@ class PairwiseLoss(nn.Module):
         within, number = sums.pairs()
         cosines = _pair_cosines(sums.vectors.sum(0), squares, count) - within
         pairs = _pair_number(count) - number
-        if not self.same_image:  # pairs within an image are of different labels, all of them
+        if not self.same_image:  # all pairs within an image are of different labels
             vectors = torch.einsum("bl,bld->bd", held, u)
             own = _pair_cosines(vectors, (held * u.square().sum(-1)).sum(1), held.sum(1))
             cosines = cosines - joined_sum(own.sum())
@@ -154,15 +153,14 @@ class PairwiseLoss(nn.Module):
 
 
 class OutputLoss(nn.Module):
-    """The same cosines in the output space: one vector an image, as many copies as it has present labels.
+    """The same cosines in the output space: one vector per image, with one copy per present label.
 
     With `v_a` the unit vector of image a's logits or probabilities, over pairs of different images a, b:
 
         intra = mean over pairs of copies with one label of 1 - v_a . v_b
         inter = mean over pairs of copies with different labels of max(0, v_a . v_b - m)
 
-    Copies within an image are one vector and are left out. Pairs are counted by images, never by cells: exact, and
-    linear in L.
+    Pairs of copies within an image are left out. Pairs are counted per image and not per cell: exact, and linear in L.
 
     Args:
         margin: m, in [-1, 1].
@@ -176,7 +174,7 @@ class OutputLoss(nn.Module):
         self.margin, self.space = margin, space
 
     def forward(self, logits: Float[Tensor, "B L"], targets: Targets) -> Halves:
-        """What draws images with a label in common together, and what drives different labels apart."""
+        """`intra` pulls images with a common label together; `inter` pushes different labels apart."""
         with torch.autocast(logits.device.type, enabled=False):
             z = at_least_float32(logits)
             v = unit(z if self.space == "logits" else z.sigmoid())
@@ -192,7 +190,7 @@ class OutputLoss(nn.Module):
 def _pair_cosines(
     vectors: Float[Tensor, "*S D"], squares: Float[Tensor, "*S"], count: Float[Tensor, "*S"]
 ) -> Float[Tensor, "*S"]:
-    """`(|sum u|^2 - sum |u|^2) / 2`, the sum of products over unordered pairs; exactly 0 without a pair."""
+    """`(|sum u|^2 - sum |u|^2) / 2`, the sum of cosines over unordered pairs; exactly 0 without a pair."""
     return torch.where(count > 1, (vectors.square().sum(-1) - squares) / 2, 0)
 
 

@@ -1,4 +1,4 @@
-"""Losses per cell, and the one place where cells are masked and reduced."""
+"""Losses per cell, and their masking and reduction."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def reduce(
     """Mask unknown cells and reduce to one number.
 
     `mean_known`: sum over known cells / max(1, their number); `label_sum`: sum over labels, mean over images; `sum`:
-    sum over known cells. `sum` is B x L times `mean_known` on full labels, so rates do not transfer between them.
-    During distributed training the result is scaled so that the mean over processes, which is what gradients are
-    averaged to, equals the one-process value of the joined batch.
+    sum over known cells. `sum` is B x L times `mean_known` on full labels, so learning rates do not transfer between
+    them. In distributed training the result is scaled so that the mean over processes, over which gradients are
+    averaged, equals the value of the whole batch in one process.
 
     Args:
         cells: loss of each cell.
         known: cells that count.
         reduction: see above.
-        divisor: `common_divisor` of the batches that make a step together; `None` where this batch is the step.
+        divisor: `common_divisor` of the batches of a step; `None` if the step has only this batch.
     """
     total = torch.where(known, cells, 0).sum()
     by = common_divisor([known], reduction) if divisor is None else divisor
@@ -45,13 +45,13 @@ def reduce(
 def common_divisor(
     known: Sequence[Bool[Tensor, "_ L"]], reduction: Reduction = "mean_known"
 ) -> Float[Tensor, ""]:
-    """What each of several batches divides by, so that the mean of their losses is the loss of the joined batch.
+    """Divisor of each of several batches, so that the mean of their losses is the loss of one large batch.
 
-    `mean_known`: their known cells, at least 1; `label_sum`: their images; `sum`: 1; each of all batches and processes,
-    over batches x processes, for the mean is taken over both.
+    `mean_known`: number of known cells, at least 1; `label_sum`: number of images; `sum`: 1. Each is summed over all
+    batches and processes and divided by batches x processes, since the mean is over both.
 
     Args:
-        known: cells that count, of each batch of this process; every process has as many batches.
+        known: cells that count, of each batch of this process; every process has the same number of batches.
 
     >>> common_divisor([torch.ones(1, 3, dtype=torch.bool), torch.ones(2, 3, dtype=torch.bool)]).item()
     4.5
@@ -92,13 +92,13 @@ def weighted_binary_cross_entropy(logits: Cells, values: Cells, positive_rate: F
 
 
 def focal(logits: Cells, values: Cells, gamma: float = 2.0, alpha: float = 0.25) -> Cells:
-    """`alpha_t (1 - p_t)^gamma BCE`; `alpha_t = alpha` for positives, `1 - alpha` for negatives, 1 where `alpha >= 1`.
+    """`alpha_t (1 - p_t)^gamma BCE`; `alpha_t = alpha` for positives, `1 - alpha` for negatives, 1 if `alpha >= 1`.
 
     >>> round(focal(torch.zeros(1, 1), torch.ones(1, 1)).item(), 7)
     0.0433217
     """
     logits, values = at_least_float32(logits), at_least_float32(values)
-    # sigmoid(-z) and not 1 - p, which rounds to 0 for a confident positive and leaves gamma < 1 without a gradient.
+    # sigmoid(-z), since 1 - p rounds to 0 for a confident positive, where gamma < 1 would have no finite gradient.
     miss = values * torch.sigmoid(-logits) + (1 - values) * torch.sigmoid(logits)
     weight = values * alpha + (1 - values) * (1 - alpha) if alpha < 1 else torch.ones_like(values)
     return weight * miss**gamma * binary_cross_entropy(logits, values)
@@ -112,7 +112,7 @@ def asymmetric(
     margin: float = 0.0,
     detach_focal: bool = True,
 ) -> Cells:
-    """Asymmetric loss in a form that stays finite in every precision.
+    """Asymmetric loss in a form that is finite in every precision.
 
     `-y (1 - p)^g+ log p - (1 - y) p_m^g- log(1 - p_m)`, `p_m = max(p - m, 0)`.
 
@@ -122,11 +122,11 @@ def asymmetric(
         gamma_negative: `g-`, >= 0.
         gamma_positive: `g+`, >= 0.
         margin: m, in [0, 1).
-        detach_focal: the focusing weights `(1 - p)^g+` and `p_m^g-` carry no gradient; `False` differentiates them too.
+        detach_focal: no gradient through the focusing weights `(1 - p)^g+` and `p_m^g-`.
 
     Source: Ridnik et al., "Asymmetric Loss for Multi-Label Classification" (2021).
-    Differs: log-sigmoid and log1p in place of a clamped logarithm; where `p <= m` loss and gradient are exactly 0. The
-    released code has a class for either value of `detach_focal`.
+    Differs: log-sigmoid and log1p in place of a clamped logarithm; loss and gradient are exactly 0 for `p <= m`. The
+    released code has one class for each value of `detach_focal`.
 
     >>> round(asymmetric(torch.zeros(1, 1), torch.zeros(1, 1), 4.0, 1.0, 0.05).item(), 6)
     0.024515
@@ -139,7 +139,7 @@ def asymmetric(
     else:
         shifted, log_negative = p, F.logsigmoid(-logits)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_focal):
-        # A power of 0 is 1 everywhere, and not worth another pass over memory.
+        # An exponent of 0 gives 1 everywhere, so the power is skipped to save a pass over memory.
         weight_positive = (
             values * _power(torch.sigmoid(-logits), gamma_positive) if gamma_positive else values
         )
@@ -148,5 +148,5 @@ def asymmetric(
 
 
 def _power(base: Cells, exponent: float) -> Cells:
-    """`base^exponent` with a finite gradient at a base of 0, where one below 1 has none."""
+    """`base^exponent` with a finite gradient at 0 for exponents below 1."""
     return base.clamp(min=torch.finfo(base.dtype).tiny) ** exponent if exponent < 1 else base**exponent

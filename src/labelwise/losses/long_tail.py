@@ -20,7 +20,7 @@ def prior_log_odds(positives: Float[Tensor, " L"], known: Float[Tensor, " L"]) -
     """`log (n + 1) / (N - n + 1)`: log-odds of a label among its known training cells, finite for every count.
 
     Args:
-        positives: `[L]`, n, training images in which the label is known to be present.
+        positives: `[L]`, n, training images with the label as a known positive.
         known: `[L]`, N, training images in which its state is known.
 
     >>> prior_log_odds(torch.tensor([0.0, 5.0]), torch.tensor([0.0, 10.0])).tolist()
@@ -36,17 +36,17 @@ def rebalancing_weights(
     beta: float = 10.0,
     mu: float = 0.3,
 ) -> Float[Tensor, "B L"]:
-    """Weight of each cell: how far class-aware sampling repeats the image for this label alone, made smooth.
+    """Weight of each cell: the smoothed share of this label in the class-aware sampling frequency of the image.
 
-    `r_il = (1 / n_l) / sum_m y_im / n_m`, `w = alpha + sigmoid(beta (r - mu))`. The sum is over labels that are known
-    to be present; an image without any is drawn for no label, and its r is 1.
+    `r_il = (1 / n_l) / sum_m y_im / n_m`, `w = alpha + sigmoid(beta (r - mu))`. The sum is over known positives; for
+    an image without any, r is 1.
 
     Args:
         values: `[B, L]` in [0, 1]; 0 where a cell is not known.
-        positives: `[L]`, n, training images in which each label is known to be present; taken as at least 1.
-        alpha: least weight, 0 or more.
+        positives: `[L]`, n, training images with each label as a known positive; clamped to at least 1.
+        alpha: smallest weight, 0 or more.
         beta: steepness, above 0.
-        mu: r of the middle of the rise.
+        mu: r at the middle of the rise.
 
     Source: Wu et al., "Distribution-Balanced Loss for Multi-Label Classification in Long-Tailed Datasets" (2020).
     Differs: unknown cells count as absent in the sum; images without a positive have a weight.
@@ -58,23 +58,23 @@ def rebalancing_weights(
 
 
 class LogitAdjustedLoss(CellLoss):
-    """Binary cross-entropy of logits that are raised by each label's prior log-odds in training alone.
+    """Binary cross-entropy of logits with each label's prior log-odds added, only in training.
 
         l = BCE(z + tau log(n / (N - n)), y)
 
-    The score z then estimates what an image says of the label beyond its frequency; thresholds are fitted on it.
+    The score z then estimates the evidence of the image without the label's frequency; thresholds are fitted on it.
 
     Args:
-        positives: `[L]`, training images in which each label is known to be present.
+        positives: `[L]`, training images with each label as a known positive.
         known: `[L]`, training images in which its state is known.
         tau: factor of the log-odds, 0 or more; 0 is BCE.
         reduction: `mean_known`, `label_sum` or `sum`.
 
     Raises:
-        LabelwiseError: a factor under 0.
+        LabelwiseError: `tau` below 0.
 
     Source: after Menon et al., "Long-tail learning via logit adjustment" (2021), stated for the softmax.
-    Differs: one sigmoid a label, so log-odds in place of log-priors; counts of known cells, one added to each.
+    Differs: one sigmoid per label, so log-odds in place of log-priors; counts of known cells, plus one.
 
     >>> loss = LogitAdjustedLoss(torch.tensor([1.0]), torch.tensor([10.0]))
     >>> round(loss(torch.zeros(1, 1), torch.ones(1, 1)).item(), 6)
@@ -101,31 +101,31 @@ class LogitAdjustedLoss(CellLoss):
 
 
 class DistributionBalancedLoss(CellLoss):
-    """Weights that undo the repeats of class-aware sampling, and negatives that stop pushing early.
+    """Weights that undo the repetitions of class-aware sampling, and negatives whose gradient vanishes early.
 
         u = z + kappa b,  b = log(n / (N - n)),  w: see `rebalancing_weights`
         l = w [ y f(u) + (1 - y) f(-lambda u) / lambda ],  f(v) = (1 - sigmoid(v))^gamma softplus(-v)
 
-    The weight of a cell depends on the other known labels of its image, so that strategies for unknown cells, which
-    judge a cell under either state, cannot go over it.
+    The weight of a cell depends on the other known labels of its image. So strategies for unknown cells, which need
+    the loss of a cell for either state, cannot be combined with it.
 
     Args:
-        positives: `[L]`, n, training images in which each label is known to be present.
+        positives: `[L]`, n, training images with each label as a known positive.
         known: `[L]`, N, training images in which its state is known.
-        alpha: least weight, 0 or more.
+        alpha: smallest weight, 0 or more.
         beta: steepness of the weight, above 0.
-        mu: r of the middle of the weight's rise.
-        negative_scale: lambda, above 0; the larger, the sooner a negative's gradient ends.
+        mu: r at the middle of the weight's rise.
+        negative_scale: lambda, above 0; the larger, the earlier a negative's gradient vanishes.
         kappa: factor of the log-odds, 0 or more.
         gamma: focusing, 0 or more; 0 for none.
         reduction: `mean_known`, `label_sum` or `sum`.
 
     Raises:
-        LabelwiseError: an option out of its range.
+        LabelwiseError: an option is out of range.
 
     Source: after Wu et al., "Distribution-Balanced Loss for Multi-Label Classification in Long-Tailed Datasets" (2020).
-    Differs: unknown cells are masked; log-odds of known cells, one added to each count; the released code divides kappa
-        by lambda and doubles the loss.
+    Differs: unknown cells are masked; log-odds of known cells, with one added to each count; the released code divides
+        kappa by lambda and doubles the loss.
 
     >>> loss = DistributionBalancedLoss(torch.tensor([5.0]), torch.tensor([10.0]), alpha=0, mu=1, gamma=0)
     >>> round(loss(torch.zeros(1, 1), torch.ones(1, 1)).item(), 6)
@@ -163,22 +163,22 @@ class DistributionBalancedLoss(CellLoss):
         return rebalancing_weights(values, positives, self.alpha, self.beta, self.mu) * cells
 
     def _focal(self, v: Tensor) -> Tensor:
-        found = F.softplus(-v)
-        return torch.sigmoid(-v) ** self.gamma * found if self.gamma else found
+        cross_entropy = F.softplus(-v)
+        return torch.sigmoid(-v) ** self.gamma * cross_entropy if self.gamma else cross_entropy
 
 
 LONG_TAIL: Mapping[str, type[CellLoss]] = {
     "logit-adjusted": LogitAdjustedLoss,
     "distribution-balanced": DistributionBalancedLoss,
 }
-"""Losses that take the counts of the training split, by name."""
+"""Losses that need the counts of the training split, by name."""
 
 
 def _number(name: str, value: object, low: float | None = None, above: bool = False) -> float:
     """The option as a finite number in its range.
 
     Raises:
-        LabelwiseError: it is none.
+        LabelwiseError: it is not a number in the range.
     """
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
     if fits and low is not None:

@@ -1,4 +1,4 @@
-"""How improbable it is, by a model's own probabilities, that the rules of the labels are kept."""
+"""Negative log probability, under a model's scores, that the rules of the labels are satisfied."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Columns = Sequence[Sequence[int]]
 def rule_loss(
     logits: Float[Tensor, "B L"], implies: Columns = (), exactly_one: Columns = (), at_most_one: Columns = ()
 ) -> Float[Tensor, "B R"]:
-    """`-log P(rule is kept)` of each rule, for independent labels of probability `p = sigmoid(z)`.
+    """`-log P(rule is satisfied)` of each rule, for independent labels of probability `p = sigmoid(z)`.
 
         child implies parent    -log(1 - p_c (1 - p_p))
         exactly one of G        -log(sum over i in G of p_i times the product over the others of (1 - p_j))
-        at most one of G        the same, with the product over all of G added to the sum
+        at most one of G        the same, with the product over all of G of (1 - p_j) added to the sum
 
-    Computed in logs: `log(1 - p_c + p_c p_p)` as a sum of exponentials, and `log P(exactly one) = logsumexp(z) +
-    sum log(1 - p)`, where none present adds a 0 to the `z`. It reads no label, so it is defined on unknown cells too.
+    Computed in log space: `log(1 - p_c + p_c p_p)` by logaddexp, and `log P(exactly one) = logsumexp(z) +
+    sum log(1 - p)`; at most one appends a 0 to `z`. It uses no label states, so unknown cells have it too.
 
     Args:
         logits: `[B, L]`.
@@ -36,23 +36,23 @@ def rule_loss(
         `[B, R]`, at least 0, in the order of the arguments, in fp32 or more.
 
     Source: Xu et al., A Semantic Loss Function for Deep Learning with Symbolic Knowledge, 2018, section 3.
-    Differs: the loss of each rule alone in place of that of all rules together, whose exact computation grows with
-        the circuit that holds them.
+    Differs: the loss of each rule separately in place of that of all rules jointly, which would need a compiled
+        circuit.
 
     >>> rule_loss(torch.zeros(1, 2), implies=[(0, 1)], exactly_one=[(0, 1)]).exp().tolist()
     [[1.3333333730697632, 2.0]]
     """
     z = at_least_float32(logits)
     yes, no = F.logsigmoid(z), F.logsigmoid(-z)
-    found = []
+    losses = []
     if implies:
         child, parent = torch.tensor([list(pair) for pair in implies], device=z.device).unbind(1)
-        found.append(-torch.logaddexp(no[:, child], yes[:, child] + yes[:, parent]))
+        losses.append(-torch.logaddexp(no[:, child], yes[:, child] + yes[:, parent]))
     for group in exactly_one:
         members = list(group)
-        found.append(-(z[:, members].logsumexp(1) + no[:, members].sum(1))[:, None])
+        losses.append(-(z[:, members].logsumexp(1) + no[:, members].sum(1))[:, None])
     for group in at_most_one:
         members = list(group)
         odds = torch.cat([z[:, members], z.new_zeros(len(z), 1)], 1)
-        found.append(-(odds.logsumexp(1) + no[:, members].sum(1))[:, None])
-    return torch.cat(found, 1).clamp(min=0) if found else z.new_zeros(len(z), 0)
+        losses.append(-(odds.logsumexp(1) + no[:, members].sum(1))[:, None])
+    return torch.cat(losses, 1).clamp(min=0) if losses else z.new_zeros(len(z), 0)

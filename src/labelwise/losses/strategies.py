@@ -1,4 +1,4 @@
-"""Every strategy for unknown cells, by the name that settings use."""
+"""Strategies for unknown cells by the name of their setting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from labelwise.losses.unknown_selected import (
 )
 
 IGNORE = "ignore"
-"""Leave unknown cells out: what every loss does by itself, so there is no strategy of this name."""
+"""Leaves unknown cells out; every loss does this by default, so there is no strategy class of this name."""
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "negative": AssumeNegative,

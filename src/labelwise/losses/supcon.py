@@ -1,4 +1,4 @@
-"""Supervised contrast between images, for many labels: images that share enough of their labels belong together."""
+"""Multi-label supervised contrast: images with enough common labels are positive pairs."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from labelwise.types import Targets
 
 
 class JaccardContrast(nn.Module):
-    """Each image near those whose labels overlap with its own, far from the rest.
+    """Pulls each image to those with overlapping labels, and pushes it from the rest.
 
     With `v_a` the unit vector of the mean over labels of image a's features, `s_ab = v_a . v_b / T`, and `Z_a` its
-    present labels, images a and b belong together where `|Z_a and Z_b| / |Z_a or Z_b| >= c`, over labels known of both:
+    present labels, a and b are a positive pair if `|Z_a and Z_b| / |Z_a or Z_b| >= c`, over labels known in both:
 
-        intra = - mean over anchors a, mean over b together with a, of s_ab
+        intra = - mean over anchors a, mean over positive partners b of a, of s_ab
         inter = mean over anchors a of log sum_{b != a} exp(s_ab)
 
-    Their sum is the supervised contrastive loss. Anchors are the images with at least one partner; images of which no
-    label is known to be present in either are not compared.
+    Their sum is the supervised contrastive loss. Anchors are the images with at least one partner. Pairs of images
+    without a known positive in either are not compared.
 
     Args:
         temperature: `T`, above 0.
         jaccard: `c` in (0, 1].
 
     Raises:
-        LabelwiseError: an option out of its range.
+        LabelwiseError: an option is out of range.
 
-    Source: after Khosla et al., "Supervised Contrastive Learning" (2020), with the overlap of labels that MulSupCon's
-    documentation names.
-    Differs: unknown labels count in neither set; the two halves are given apart.
+    Source: after Khosla et al., "Supervised Contrastive Learning" (2020), with the overlap of labels from MulSupCon's
+    documentation.
+    Differs: unknown labels count in neither set; the two halves are returned separately.
 
     >>> same = torch.ones(2, 1, 4)
     >>> intra, inter = JaccardContrast(temperature=1.0)(same, Targets.of(torch.ones(2, 1)))
@@ -53,7 +53,7 @@ class JaccardContrast(nn.Module):
     def forward(
         self, features: Float[Tensor, "B L D"], targets: Targets
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """What draws images together, and what drives them apart."""
+        """`intra` pulls positive pairs together; `inter` pushes all images apart."""
         with torch.autocast(features.device.type, enabled=False):
             states = torch.stack([present(targets), targets.known], 2).float()
             v, states = joined_rows(unit(at_least_float32(features).mean(1)), states)
@@ -63,7 +63,7 @@ class JaccardContrast(nn.Module):
             anchor = partners > 0
             anchors = anchor.sum().clamp(min=1)
             near = (s * together).sum(1) / partners.clamp(min=1)
-            # A row without company would be a log of 0, whose gradient is NaN even where it is masked.
+            # Not -inf, since a row without comparable images would have a NaN gradient even if it is masked.
             far = s.masked_fill(~comparable, -1e9).logsumexp(1)
             return -(near * anchor).sum() / anchors, torch.where(anchor, far, 0).sum() / anchors
 

@@ -1,4 +1,4 @@
-"""Two-way multi-label loss: positives above negatives, over the labels of an image and over the images of a batch."""
+"""Two-way multi-label loss: ranks positives above negatives, among labels of an image and among images per label."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from labelwise.errors import LabelwiseError
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
-# Stands for a cell that is left out of a log-sum-exp: finite, so that no gradient becomes NaN.
+# Excludes a cell from a log-sum-exp; finite, so that no gradient becomes NaN.
 _ABSENT = -1e9
 
 
 class TwoWayLoss(nn.Module):
-    """Every positive's logit above every negative's, twice: among the labels of an image and among images by label.
+    """Ranks positive logits above negative ones, among the labels of an image and among the images of a label.
 
         l(S+, S-) = softplus( T_n log sum_{S-} exp(z / T_n) + T_p log sum_{S+} exp(-z / T_p) )
         loss = mean over images with a positive of l(labels)  +  mean over labels with a positive of l(images)
 
-    An image or label without negatives adds 0. Unknown cells stand on neither side. The images are those of the whole
-    batch, of all processes together; batches that make a step together are not joined, but averaged.
+    An image or label without negatives adds 0. Unknown cells count as neither. The images are those of the batch over
+    all processes; several batches of a step are averaged.
 
     Args:
         positive_temperature: `T_p`, above 0.
@@ -33,7 +33,7 @@ class TwoWayLoss(nn.Module):
         LabelwiseError: a temperature that is not above 0.
 
     Source: after Kobayashi, "Two-way Multi-Label Loss" (2023).
-    Differs: unknown cells are masked; soft targets count as positive from one half on.
+    Differs: unknown cells are masked; soft targets count as positive if at least 0.5.
 
     >>> loss = TwoWayLoss()(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
     >>> round(loss.item(), 6)
@@ -53,7 +53,7 @@ class TwoWayLoss(nn.Module):
     def forward(
         self, logits: Float[Tensor, "B L"], targets: Targets | Tensor, known: Tensor | None = None
     ) -> Float[Tensor, ""]:
-        """Loss of logits under `Targets`, or a tensor of values with an optional `known` mask."""
+        """Loss of logits for `Targets`, or for a tensor of values with an optional `known` mask."""
         t = Targets.of(targets, known)
         with torch.autocast(logits.device.type, enabled=False):
             states = t.known.long() * (1 + (t.values >= 0.5).long())  # 0 unknown, 1 absent, 2 present
@@ -64,7 +64,7 @@ class TwoWayLoss(nn.Module):
     def _one_way(
         self, z: Float[Tensor, "n m"], present: Bool[Tensor, "n m"], absent: Bool[Tensor, "n m"]
     ) -> Float[Tensor, ""]:
-        """Mean over rows with a positive."""
+        """Mean loss over rows with a positive."""
         low, high = self.positive_temperature, self.negative_temperature
         least = low * (-z / low).masked_fill(~present, _ABSENT).logsumexp(1)
         most = high * (z / high).masked_fill(~absent, _ABSENT).logsumexp(1)

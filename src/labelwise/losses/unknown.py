@@ -1,4 +1,4 @@
-"""What a loss does with cells whose state is unknown: the core that every strategy shares."""
+"""The loss of unknown cells: the interface of strategies and its combination with the loss of known cells."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from labelwise.types import Targets
 
 @dataclass(frozen=True)
 class Facts:
-    """What a strategy knows of the training rows before the first step.
+    """Facts about the training rows, available to a strategy before the first step.
 
     Args:
-        rows: N, the training images.
+        rows: N, number of training images.
         labels: L.
-        prior: `[L]`, share of positives of each label in [0, 1], where a strategy needs it.
-        scores: `[N, L]` in [0, 1], scores from outside; NaN where there is none.
+        prior: `[L]`, share of positives of each label in [0, 1], if a strategy needs it.
+        scores: `[N, L]` in [0, 1], external scores; NaN for none.
     """
 
     rows: int
@@ -38,13 +38,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where in training a batch stands.
+    """The rows and the epoch of a batch.
 
     Args:
-        index: `[B]`, its rows' numbers among the training rows; a strategy's memory is keyed by them.
+        index: `[B]`, row numbers among the training rows, the keys of a strategy's memory.
         epoch: epochs done.
-        epochs: epochs in all.
-        remembers: whether memories may be written: while training, and for the model's own logits alone.
+        epochs: total number of epochs.
+        remembers: whether the memory may be written: only in training, and only for the model's main logits.
     """
 
     index: Int64[Tensor, " B"]
@@ -55,16 +55,16 @@ class Moment:
 
 @dataclass(frozen=True)
 class Question:
-    """A batch as a strategy sees it, in full precision.
+    """The inputs of a strategy for a batch, in full precision.
 
-    A cell may be neither known nor hidden: one that the model was told, or one of a filling for unreadable images.
+    A cell may be neither known nor hidden: an input of the model, or in a filler row for unreadable images.
 
     Args:
         logits: `[B, L]`.
         values: `[B, L]`; 0 where not known.
-        known: `[B, L]`, cells that the loss may judge by what is known.
-        hidden: `[B, L]`, the unknown cells: those that a strategy acts on.
-        loss: the chosen loss by cell.
+        known: `[B, L]`, known cells that count in the loss.
+        hidden: `[B, L]`, the unknown cells, which the strategy handles.
+        loss: the chosen loss per cell.
         moment: rows and epoch.
     """
 
@@ -77,33 +77,33 @@ class Question:
 
     @property
     def present(self) -> Mask:
-        """Cells known to be present."""
+        """Known positive cells."""
         return self.known & (self.values >= 0.5)
 
     @property
     def counts(self) -> Mask:
-        """Cells of images; a filling for images that could not be read has none."""
+        """Cells of images; filler rows for unreadable images have none."""
         return self.known | self.hidden
 
     def absent_cells(self) -> Cells:
-        """The chosen loss of every cell, were its label absent."""
+        """The chosen loss of every cell for an absent label."""
         return self.loss.cells(self.logits, torch.zeros_like(self.logits))
 
     def present_cells(self) -> Cells:
-        """The chosen loss of every cell, were its label present."""
+        """The chosen loss of every cell for a present label."""
         return self.loss.cells(self.logits, torch.ones_like(self.logits))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A strategy's answer.
+    """The output of a strategy.
 
     Args:
-        cells: `[B, L]`, losses of the unknown cells; elsewhere ignored.
+        cells: `[B, L]`, losses of the unknown cells; ignored elsewhere.
         counted: `[B, L]`, unknown cells that count in the mean; `None` for those of `Strategy.counted`.
-        present: `[B, L]`, losses in place of the chosen one's where a label is known to be present.
+        present: `[B, L]`, losses that replace the chosen loss in known positive cells.
         weight: `[B, 1]` or `[B, L]`, factor of the losses of known cells.
-        whole: a loss of the batch as a whole, added to the mean; batches that make a step together are averaged.
+        whole: a loss of the whole batch, added to the mean; several batches of a step are averaged.
     """
 
     cells: Cells
@@ -114,9 +114,9 @@ class Verdict:
 
 
 class Strategy(nn.Module):
-    """A rule for unknown cells. Its buffers are memory keyed by training row: saved and resumed with a run.
+    """A strategy for unknown cells. Its buffers are a memory keyed by training row, saved and resumed with a run.
 
-    `says` ends the sentence "N of M training cells are unknown: ...".
+    `says` completes the log line "N of M training cells are unknown: ...".
     """
 
     says: ClassVar[str]
@@ -126,27 +126,27 @@ class Strategy(nn.Module):
         raise NotImplementedError
 
     def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask | None:
-        """Those of the unknown cells that count in the mean; `None` where only the logits tell, and so the verdict."""
+        """Unknown cells that count in the mean; `None` if that depends on logits, so `Verdict.counted` is used."""
         return hidden
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
-        """Change what is remembered, before each epoch; most strategies have nothing to do."""
+        """Update the memory before each epoch; does nothing by default."""
 
 
 class UnknownLoss(nn.Module):
-    """A loss over known cells and, by a strategy, over unknown ones.
+    """The chosen loss on known cells, and a strategy's loss on unknown cells.
 
         cells = [known] w l(z, y) + [unknown] s(z);  loss = sum of cells / number of cells that count + whole
 
-    Known negatives always have the chosen loss; a strategy may replace that of known positives, and says so.
+    Known negatives always have the chosen loss; a strategy may replace that of known positives, as documented there.
 
     Args:
-        loss: the chosen loss, one with a value for each cell.
-        strategy: what is done with unknown cells.
+        loss: the chosen loss, with a value for each cell.
+        strategy: the strategy for unknown cells.
 
     Raises:
-        LabelwiseError: a loss that compares cells and has no value for one alone, or one that weighs a cell by the
-            other labels of its image.
+        LabelwiseError: the loss compares cells and has no value per cell, or weights a cell by the other labels of its
+            image.
 
     >>> from labelwise.losses import BinaryCrossEntropy, strategies
     >>> rule = strategies.AssumeNegative(Facts(rows=1, labels=2))
@@ -184,15 +184,15 @@ class UnknownLoss(nn.Module):
 
         Args:
             logits: of the batch.
-            targets: what may be judged.
-            moment: its rows and the epoch.
-            hidden: `[B, L]`, the unknown cells; `None` for all that `targets` does not know.
+            targets: label states.
+            moment: rows and epoch of the batch.
+            hidden: `[B, L]`, the unknown cells; `None` for all cells that are not known in `targets`.
             divisor: see `functional.reduce`.
         """
         hidden = ~targets.known if hidden is None else hidden & ~targets.known
         with torch.autocast(logits.device.type, enabled=False):
             z = at_least_float32(logits)
-            # An unknown cell may hold anything, NaN too, whose gradient would not be masked by the reduction.
+            # An unknown cell may hold NaN, and the reduction would not mask its NaN gradient.
             y = targets.values.to(z.dtype).masked_fill(~targets.known, 0)
             q = Question(z, y, targets.known, hidden, self.loss, moment)
             verdict = self.strategy(q)
@@ -204,23 +204,23 @@ class UnknownLoss(nn.Module):
             counts = (
                 self.strategy.counted(hidden, moment.index) if verdict.counted is None else verdict.counted
             )
-            assert counts is not None, "the verdict says which cells count where the strategy cannot"
+            assert counts is not None, "`Strategy.counted` or `Verdict.counted` must return a mask"
             cells = torch.where(hidden, verdict.cells, plain)
             total = L.reduce(cells, targets.known | hidden & counts, self.loss.reduction, divisor)
             return total if verdict.whole is None else total + verdict.whole
 
     def counted(self, known: Mask, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask | None:
-        """Cells that count in the mean, known and unknown; `None` where only the logits tell."""
-        found = self.strategy.counted(hidden, index)
-        return None if found is None else known | hidden & found
+        """Cells that count in the mean, known and unknown; `None` if that depends on logits."""
+        counted = self.strategy.counted(hidden, index)
+        return None if counted is None else known | hidden & counted
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
-        """Tell the strategy that an epoch begins, `epoch` being done."""
+        """Notify the strategy of the start of an epoch, after `epoch` epochs."""
         self.strategy.start_epoch(epoch, epochs)
 
 
 def remember(table: Tensor, q: Question, rows: Float[Tensor, "B L"] | Mask) -> None:
-    """Put a batch's rows in their places of a memory, the same in all processes that train together."""
+    """Write a batch's rows of all processes into a memory, which is equal in all processes."""
     index, joined = joined_rows(q.moment.index.to(rows.device), rows.detach().to(torch.float32))
     table[index] = joined.to(table.dtype)
 
@@ -229,7 +229,7 @@ def between(name: str, value: float, low: float, high: float) -> float:
     """The option, refused outside of [low, high].
 
     Raises:
-        LabelwiseError: it is outside, or no number.
+        LabelwiseError: it is outside, or not a number.
     """
     if not isinstance(value, (int, float)) or not low <= value <= high:
         raise LabelwiseError(

@@ -1,4 +1,4 @@
-"""Unknown cells with an assumed state: absent, nearly absent, or as scores from outside say; Durand's weighting."""
+"""Unknown cells with an assumed state: absent, smoothed absent, or external scores; also Durand's weighting."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class AssumeNegative(Strategy):
         super().__init__()
 
     def forward(self, q: Question) -> Verdict:
-        """As absent."""
+        """The loss of absent labels."""
         return Verdict(q.absent_cells())
 
 
 class SmoothedNegative(Strategy):
-    """AN-LS: an unknown label counts as absent, less sure than a known one, `s(z) = l(z, e / 2)`.
+    """AN-LS: an unknown label counts as absent with label smoothing, `s(z) = l(z, e / 2)`.
 
     Args:
         facts: of the training rows.
@@ -41,8 +41,8 @@ class SmoothedNegative(Strategy):
         positives: known positives are smoothed too, `l(z, 1 - e / 2)`.
 
     Source: Cole et al. (2021).
-    Differs: known cells keep their states as they are unless `positives`; the released code takes its figure of .1 as
-        the target itself, .1 and .9, which is `smoothing=.2` here.
+    Differs: known cells keep their states unless `positives`; the released code uses its value of .1 as the target
+        itself, .1 and .9, which is `smoothing=.2` here.
     """
 
     says: ClassVar[str] = "taken as absent, with smoothed targets"
@@ -53,7 +53,7 @@ class SmoothedNegative(Strategy):
         self.positives = positives
 
     def forward(self, q: Question) -> Verdict:
-        """As nearly absent; known positives as nearly present where they are smoothed too."""
+        """The loss of smoothed absent labels, and of smoothed known positives with `positives`."""
         cells = q.loss.cells(q.logits, torch.full_like(q.logits, self.target))
         if not self.positives:
             return Verdict(cells)
@@ -61,11 +61,11 @@ class SmoothedNegative(Strategy):
 
 
 class WeakNegative(Strategy):
-    """WAN: an unknown label counts as absent with little weight, `s(z) = l(z, 0) / (L - 1)`.
+    """WAN: an unknown label counts as absent with a small weight, `s(z) = l(z, 0) / (L - 1)`.
 
     Args:
         facts: of the training rows.
-        weight: in place of `1 / (L - 1)`, in [0, 1]; 0 keeps that.
+        weight: in [0, 1]; 0 for `1 / (L - 1)`.
 
     Source: Cole et al. (2021).
     """
@@ -77,16 +77,16 @@ class WeakNegative(Strategy):
         self.weight = between("weight", weight, 0, 1) or 1 / max(1, facts.labels - 1)
 
     def forward(self, q: Question) -> Verdict:
-        """As absent, weighing less."""
+        """The weighted loss of absent labels."""
         return Verdict(self.weight * q.absent_cells())
 
 
 class DurandWeighting(Strategy):
-    """Unknown cells are left out, and an image weighs more the less is known of it.
+    """Unknown cells are left out, and images with fewer known labels get a larger weight.
 
         g(r) / L * sum over known cells of l,  g(r) = a r^gamma + b,  g(1) = 1,  r = known share of the image's labels
 
-    The reduction takes the mean over images; an image of which nothing is known adds 0.
+    The reduction takes the mean over images; an image without known labels adds 0.
 
     Args:
         facts: of the training rows.
@@ -94,12 +94,12 @@ class DurandWeighting(Strategy):
         gamma: exponent, from -4 to 4, not 0.
 
     Raises:
-        LabelwiseError: an option out of its range.
+        LabelwiseError: an option is out of range.
 
     Source: Durand et al., "Learning a Deep ConvNet for Multi-label Classification with Partial Labels" (2019).
     """
 
-    says: ClassVar[str] = "left out of the loss; images with few known labels weigh more"
+    says: ClassVar[str] = "left out of the loss; images with few known labels have more weight"
 
     def __init__(self, facts: Facts, at_tenth: float = 5.0, gamma: float = 1.0) -> None:
         super().__init__()
@@ -110,26 +110,26 @@ class DurandWeighting(Strategy):
         self.slope = (at_tenth - 1) / (0.1**self.gamma - 1)
 
     def weight(self, share: Tensor) -> Tensor:
-        """`g` of the known shares; 0 where nothing is known."""
-        # The power is taken of 1 where there is nothing, or a negative exponent would give infinity.
+        """`g` of the known shares; 0 for a share of 0."""
+        # A share of 0 is replaced by 1, since a negative exponent would give infinity.
         some = share.masked_fill(share == 0, 1.0)
         return torch.where(share > 0, self.slope * some**self.gamma + 1 - self.slope, 0.0)
 
     def forward(self, q: Question) -> Verdict:
-        """Zeros that count, so that the mean is over all of an image's labels."""
+        """Zeros that count in the mean, so that it is over all of an image's labels."""
         share = q.known.to(q.logits.dtype).mean(1, keepdim=True)
         return Verdict(torch.zeros_like(q.logits), weight=self.weight(share))
 
 
 class ExternalScores(Strategy):
-    """Scores from outside are the targets of unknown cells, `s(z) = w l(z, score)`; without a score they are left out.
+    """External scores are targets of unknown cells, `s(z) = w l(z, score)`; cells without a score are left out.
 
     Args:
         facts: of the training rows, with scores.
         weight: w, in [0, 1].
 
     Raises:
-        LabelwiseError: no scores, or one outside [0, 1].
+        LabelwiseError: no scores, or a score outside [0, 1].
 
     Source: ours; for pseudo-labels and teachers of any origin.
     """
@@ -146,20 +146,20 @@ class ExternalScores(Strategy):
                 "an npz file with scores [N, L], images and labels",
                 "add --set unknown.file=FILE",
             )
-        told = facts.scores[~facts.scores.isnan()]
-        if len(told) and (told.min() < 0 or told.max() > 1):
+        given = facts.scores[~facts.scores.isnan()]
+        if len(given) and (given.min() < 0 or given.max() > 1):
             raise LabelwiseError(
-                f"external scores from {told.min():g} to {told.max():g}",
+                f"external scores from {given.min():g} to {given.max():g}",
                 "probabilities in [0, 1]",
                 "take the sigmoid of logits first",
             )
         self.register_buffer("scores", facts.scores.float(), persistent=False)
 
     def forward(self, q: Question) -> Verdict:
-        """Against the rows' scores."""
+        """The loss with the rows' scores as targets."""
         scores = self.scores[q.moment.index.to(self.scores.device)].to(q.logits.dtype)
         return Verdict(self.weight * q.loss.cells(q.logits, scores.nan_to_num(0.0)))
 
     def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask:
-        """Those with a score."""
+        """Unknown cells with a score."""
         return hidden & ~self.scores[index.to(self.scores.device)].isnan()

@@ -1,4 +1,4 @@
-"""Unknown cells held only by how many labels an image has on average: EPR and ROLE."""
+"""Regularisation of unknown cells by the expected number of labels per image: EPR and ROLE."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
 
 
 def labels_per_image(q: Question, p: Cells) -> Float[Tensor, ""]:
-    """`mean over images of sum over labels of p`, of the batch of all processes."""
+    """`mean over images of sum over labels of p`, in the batch of all processes."""
     rows = q.counts.any(1, keepdim=True).to(p.dtype)
     return joined_sum((p * rows).sum()) / joined_sum(rows.sum()).clamp(min=1)
 
 
 def surplus(q: Question, p: Cells, expected: float) -> Float[Tensor, ""]:
-    """Labels an image by `p`, less the expected number, over L."""
+    """Difference of the predicted and the expected number of labels per image, divided by L."""
     return (labels_per_image(q, p) - expected) / p.shape[1]
 
 
 class ExpectedPositives(Strategy):
-    """EPR: unknown cells cost nothing, but the predicted number of labels an image must be as expected.
+    """EPR: unknown cells have no loss of their own, but the mean number of predicted labels is regularised.
 
         loss = sum of known cells / (B L) + weight * ((mean_b sum_l p_bl - k) / L)^2
 
-    The first sum is divided by the number of all cells, so that few known cells do not outweigh the second term.
+    The first sum is divided by the number of all cells, so that a few known cells do not outweigh the second term.
 
     Args:
         facts: of the training rows.
-        expected: k, labels that an image has on average; it must be given, for unknown cells do not tell it.
+        expected: k, mean number of labels per image; required, since it cannot be estimated with unknown cells.
         weight: of the term, from 0 to 1000.
 
     Raises:
@@ -44,7 +44,7 @@ class ExpectedPositives(Strategy):
     Source: Cole et al. (2021); their k: VOC 1.5, COCO 2.9, NUS-WIDE 1.9, CUB 31.4.
     """
 
-    says: ClassVar[str] = "held by the expected number of labels an image"
+    says: ClassVar[str] = "regularised by the expected number of labels per image"
 
     def __init__(self, facts: Facts, expected: float = 0.0, weight: float = 1.0) -> None:
         super().__init__()
@@ -52,35 +52,35 @@ class ExpectedPositives(Strategy):
         self.weight = between("weight", weight, 0, 1000)
 
     def forward(self, q: Question) -> Verdict:
-        """Zeros, which count in the mean, and the term on the batch."""
+        """Zeros that count in the mean, and the regularisation of the batch."""
         whole = self.weight * surplus(q, torch.sigmoid(q.logits), self.expected).square()
         return Verdict(torch.zeros_like(q.logits), whole=whole)
 
 
 class OnlineLabelEstimates(Strategy):
-    """ROLE: a table of label estimates is learned beside the model; each is the other's target on unknown cells.
+    """ROLE: a table of label estimates is learned with the model; on unknown cells each is the target of the other.
 
-        s(z) = H(T, p) / 2  with T at rest;   whole = R(p) / 2,  R as in EPR
-        T's logits move by  - rate * d/dT [ H(p, T) / 2 + R(T) / 2 ]  with p at rest, once each time a row is met
+        s(z) = H(T, p) / 2  without gradient to T;   whole = R(p) / 2,  R as in EPR
+        logits of T change by  - rate * d/dT [ H(p, T) / 2 + R(T) / 2 ]  without gradient to p, in each step of a row
 
-    H is the cross-entropy of its second argument under its first. Known cells stand in T as they are.
+    H is the cross-entropy of its second argument under its first. Known cells have their known value in T.
 
     Args:
         facts: of the training rows.
-        expected: labels that an image has on average, as in EPR.
-        rate: of the table, from 0 to 16; at 4 an estimate near one half goes half of the way at each visit.
+        expected: mean number of labels per image, as in EPR.
+        rate: of the table, from 0 to 16; at 4 an estimate near 0.5 moves half of the way in each step.
         weight: of R, from 0 to 1000.
 
     Raises:
         LabelwiseError: `expected` is missing or not in (0, L].
 
     Source: Cole et al. (2021).
-    Differs: the table starts at the expected rate, which R asks for, rather than near one half after a linear phase; it
-        moves by plain steps of its own in place of the model's optimiser at ten times the rate, so that it is a buffer
-        and a row changes only when it is met; known cells keep their plain loss.
+    Differs: the table starts at the expected rate, the minimum of R, rather than near 0.5 after a linear phase. It is a
+        buffer updated by plain gradient steps, in place of the model's optimiser at ten times the rate, so that a row
+        changes only in its own steps. Known cells keep their plain loss.
     """
 
-    says: ClassVar[str] = "estimated in a table that is learned beside the model"
+    says: ClassVar[str] = "estimated in a table that is learned with the model"
     table: Tensor
 
     def __init__(self, facts: Facts, expected: float = 0.0, rate: float = 4.0, weight: float = 1.0) -> None:
@@ -91,7 +91,7 @@ class OnlineLabelEstimates(Strategy):
         self.register_buffer("table", torch.full((facts.rows, facts.labels), math.log(share / (1 - share))))
 
     def forward(self, q: Question) -> Verdict:
-        """Against the estimates, which then move towards the model."""
+        """The loss with the estimates as targets; then the estimates are updated."""
         p = torch.sigmoid(q.logits)
         estimates = self.table[q.moment.index.to(self.table.device)].to(p.dtype)
         t = torch.where(q.known, q.values, torch.sigmoid(estimates))
@@ -106,7 +106,7 @@ class OnlineLabelEstimates(Strategy):
 
 
 def check_expected(expected: float, labels: int) -> float:
-    """Labels that an image has on average, as a person gave them."""
+    """The mean number of labels per image; raises `LabelwiseError` if it is missing or not in (0, L]."""
     if not isinstance(expected, (int, float)) or not 0 < expected <= labels:
         given = "no expected number of labels an image" if expected == 0 else f"unknown.expected={expected!r}"
         raise LabelwiseError(

@@ -1,4 +1,4 @@
-"""Losses whose shape bears hidden positives among the unknown cells: Hill and SPLC."""
+"""Losses that are robust to hidden positives among the unknown cells: Hill and SPLC."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
 
 
 def focal_margin(logits: Cells, margin: float, gamma: float) -> Cells:
-    """`-(1 - q)^gamma log q`, `q = sigmoid(z - margin)`: a positive must be sure by a margin.
+    """`-(1 - q)^gamma log q`, `q = sigmoid(z - margin)`: focal loss of positives with a margin.
 
     >>> round(focal_margin(torch.ones(1, 1), 1.0, 2.0).item(), 7)
     0.1732868
@@ -22,7 +22,7 @@ def focal_margin(logits: Cells, margin: float, gamma: float) -> Cells:
 
 
 class Hill(Strategy):
-    """Unknown cells as absent under a loss that falls again for high scores, which may be hidden positives.
+    """Unknown cells count as absent, with a loss that decreases again for high scores, which may be hidden positives.
 
         s(z) = (lambda - p) p^2;   known positives: -(1 - q)^gamma log q,  q = sigmoid(z - margin)
 
@@ -35,7 +35,7 @@ class Hill(Strategy):
     Source: Zhang et al., "Simple and Robust Loss Design for Multi-Label Learning with Missing Labels" (2021).
     """
 
-    says: ClassVar[str] = "taken as absent by a loss that falls again for high scores"
+    says: ClassVar[str] = "taken as absent, with a loss that decreases again for high scores"
 
     def __init__(self, facts: Facts, crest: float = 1.5, margin: float = 1.0, gamma: float = 2.0) -> None:
         super().__init__()
@@ -43,32 +43,32 @@ class Hill(Strategy):
         self.gamma = between("gamma", gamma, 0, 10)
 
     def forward(self, q: Question) -> Verdict:
-        """The hill over unknown cells, the focal margin on known positives."""
+        """The hill loss of unknown cells, and the focal margin loss of known positives."""
         p = torch.sigmoid(q.logits)
         return Verdict((self.crest - p) * p.square(), present=focal_margin(q.logits, self.margin, self.gamma))
 
 
 class SelfPacedCorrection(Strategy):
-    """SPLC: unknown cells as absent under a focal loss, and as present once the model is sure of them.
+    """SPLC: unknown cells count as absent with a focal loss, and as present once their score is high.
 
-        s(z) = -p^gamma log(1 - p), or, after the first epochs, where p > tau: -(1 - q)^gamma log q,
+        s(z) = -p^gamma log(1 - p), or, after the first epochs, if p > tau: -(1 - q)^gamma log q,
                with q = p unless margin_corrected
         known positives: -(1 - q)^gamma log q,  q = sigmoid(z - margin)
 
     Args:
         facts: of the training rows.
-        tau: score over which an unknown label counts as present, in [0, 1].
-        after: epochs before any does, from 0 to 1000.
+        tau: score above which an unknown label counts as present, in [0, 1].
+        after: epochs before the correction starts, from 0 to 1000.
         margin: of positives, from 0 to 10.
         gamma: focusing, from 0 to 10.
-        margin_corrected: unknown cells that count as present have the margin as well.
+        margin_corrected: unknown cells that count as present have the margin too.
 
     Source: Zhang et al. (2021).
-    Differs: the released code takes the margin from known positives alone, `margin_corrected=false`, and corrects known
+    Differs: the released code uses the margin only for known positives, `margin_corrected=false`, and corrects known
         negatives like unknown cells.
     """
 
-    says: ClassVar[str] = "taken as absent, and as present where the model is sure"
+    says: ClassVar[str] = "taken as absent, and as present if their scores are high"
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class SelfPacedCorrection(Strategy):
         self.margin, self.gamma = between("margin", margin, 0, 10), between("gamma", gamma, 0, 10)
 
     def forward(self, q: Question) -> Verdict:
-        """Focal losses by what is taken for true."""
+        """Focal losses with the assumed states."""
         present = focal_margin(q.logits, self.margin, self.gamma)
         cells = focal(q.logits, torch.zeros_like(q.logits), self.gamma, 1.0)
         if q.moment.epoch >= self.after:

@@ -15,12 +15,12 @@ from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
 
 
 class VariationalPositives(Strategy):
-    """vPU: a label's known positives must stand out from all images of the batch; nothing is taken as absent.
+    """vPU: contrasts a label's known positives with all images of the batch; no cell is assumed absent.
 
         whole = mean over labels with a positive of  w log mean_b q - mean over the label's positives of log q
 
     `q = sigmoid(z / t)`, `t = min(1, alpha std_b(z))` and at least .05, `w = (mean_b sigmoid(z))^gamma`; `t` and `w`
-    are at rest, and each label's own.
+    are per label and have no gradient.
 
     Args:
         facts: of the training rows.
@@ -38,21 +38,21 @@ class VariationalPositives(Strategy):
         self.alpha, self.gamma = between("alpha", alpha, 1e-6, 100), between("gamma", gamma, 0, 10)
 
     def forward(self, q: Question) -> Verdict:
-        """Zeros that do not count, and the loss of the batch."""
+        """Zeros that do not count in the mean, and the loss of the batch."""
         nothing = torch.zeros_like(q.logits)
         z, here, present = joined_rows(q.logits, q.counts.byte(), q.present.byte())
         whole = self._loss(z, here.bool(), present.bool())
         return Verdict(nothing, present=nothing, whole=whole)
 
     def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> Mask:
-        """None."""
+        """No cell counts in the mean."""
         return torch.zeros_like(hidden)
 
     def _loss(self, z: Tensor, here: Tensor, present: Tensor) -> Tensor:
         number = here.sum(0).clamp(min=1)
         scaled = z / self._temperature(z.detach(), here, number)
         log_p = F.logsigmoid(scaled)
-        # Finite in place of -inf, so that no gradient becomes NaN where a label has no cell at all.
+        # Not -inf, since a label without any cell would have a NaN gradient.
         all_images = log_p.masked_fill(~here, -1e9).logsumexp(0) - number.to(z.dtype).log()
         positives = present.sum(0)
         mean = torch.where(present, log_p, 0).sum(0) / positives.clamp(min=1)

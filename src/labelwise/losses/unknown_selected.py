@@ -1,4 +1,4 @@
-"""Unknown cells as absent, except those that speak against it: large losses, and CSL's selection."""
+"""Unknown cells count as absent, except likely positives: those with large losses, and CSL's selection."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
 
 
 def largest(scores: Cells, among: Mask, share: float, strict: bool = False) -> Mask:
-    """The `k = ceil(share B L)` largest cells among some, in the batch of all processes; ties at the edge all count.
+    """The `k = ceil(share B L)` largest cells of `among`, in the batch of all processes; all ties at the k-th count.
 
-    With `strict` those larger than the k-th largest alone, `k - 1` cells where no two are equal. Batches that make a
-    step together are ranked each for itself.
+    With `strict` only those larger than the k-th, `k - 1` cells without ties. Several batches of a step are ranked
+    separately.
 
     >>> largest(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[False, True, True]]), 0.3)
     tensor([[False,  True, False]])
@@ -33,7 +33,7 @@ def largest(scores: Cells, among: Mask, share: float, strict: bool = False) -> M
 
 
 class _LargeLoss(Strategy):
-    """What the three rules of large losses share: their option, and the absent loss by which they rank."""
+    """Base of the three strategies of large losses."""
 
     def __init__(self, facts: Facts, delta: float = 0.002) -> None:
         super().__init__()
@@ -41,22 +41,22 @@ class _LargeLoss(Strategy):
 
 
 class LargeLossRejection(_LargeLoss):
-    """LL-R: as AN, but the largest losses of unknown cells count 0.
+    """LL-R: as AN, but the largest losses of unknown cells are set to 0.
 
     After t epochs these are the `ceil(B L t delta)` largest of a batch; none in the first epoch.
 
     Args:
         facts: of the training rows.
-        delta: share that is added each epoch, in [0, 1]; .001 to .005 in the paper.
+        delta: increase of the share per epoch, in [0, 1]; .001 to .005 in the paper.
 
     Source: Kim et al., "Large Loss Matters in Weakly Supervised Multi-Label Classification" (2022).
-    Differs: cells are ranked among the unknown ones alone.
+    Differs: only unknown cells are ranked.
     """
 
     says: ClassVar[str] = "taken as absent, without the largest losses"
 
     def forward(self, q: Question) -> Verdict:
-        """As absent, or nothing."""
+        """The loss of absent labels, or 0."""
         cells = q.absent_cells()
         return Verdict(cells.masked_fill(largest(cells, q.hidden, q.moment.epoch * self.delta), 0))
 
@@ -66,7 +66,7 @@ class LargeLossCorrection(_LargeLoss):
 
     Args:
         facts: of the training rows.
-        delta: share that is added each epoch, in [0, 1].
+        delta: increase of the share per epoch, in [0, 1].
 
     Source: Kim et al. (2022).
     Differs: as LL-R.
@@ -75,22 +75,22 @@ class LargeLossCorrection(_LargeLoss):
     says: ClassVar[str] = "taken as absent, and the largest losses as present"
 
     def forward(self, q: Question) -> Verdict:
-        """As absent, or as present."""
+        """The loss of absent or of present labels."""
         cells = q.absent_cells()
         large = largest(cells, q.hidden, q.moment.epoch * self.delta)
         return Verdict(torch.where(large, q.present_cells(), cells))
 
 
 class LargeLossFlip(_LargeLoss):
-    """LL-Cp: as LL-Ct, but for good: `ceil(B L delta)` more cells at each step after the first epoch.
+    """LL-Cp: as LL-Ct, but permanently: `ceil(B L delta)` more cells in each step after the first epoch.
 
     Args:
         facts: of the training rows.
-        delta: share of a batch that is turned at a step, in [0, 1].
-        strict: of the k cells of a step those over the k-th largest loss alone stay turned, k - 1 of them.
+        delta: share of a batch that is flipped in a step, in [0, 1].
+        strict: of the k cells of a step, only those above the k-th largest loss stay flipped, k - 1 of them.
 
     Source: Kim et al. (2022).
-    Differs: as LL-R; the released code keeps k - 1 cells, `strict=true`, which is none where k is 1.
+    Differs: as LL-R; the released code keeps k - 1 cells, `strict=true`, which is none if k is 1.
     """
 
     says: ClassVar[str] = "taken as absent, and the largest losses as present from then on"
@@ -102,40 +102,39 @@ class LargeLossFlip(_LargeLoss):
         self.register_buffer("flipped", torch.zeros(facts.rows, facts.labels, dtype=torch.bool))
 
     def forward(self, q: Question) -> Verdict:
-        """As absent, or as present where it was turned."""
+        """The loss of absent labels, or of present labels for flipped cells."""
         cells = q.absent_cells()
         flipped = self.flipped[q.moment.index.to(self.flipped.device)]
         if q.moment.remembers and q.moment.epoch:
-            open_ = q.hidden & ~flipped
-            large = largest(cells, open_, self.delta)
-            remember(
-                self.flipped, q, flipped | (largest(cells, open_, self.delta, True) if self.strict else large)
-            )
+            candidates = q.hidden & ~flipped
+            large = largest(cells, candidates, self.delta)
+            kept = largest(cells, candidates, self.delta, True) if self.strict else large
+            remember(self.flipped, q, flipped | kept)
             flipped = flipped | large
         return Verdict(torch.where(flipped, q.present_cells(), cells))
 
 
 class ClassAwareSelection(Strategy):
-    """CSL: unknown cells as absent with focusing of their own, except likely positives, which are left out.
+    """CSL: unknown cells count as absent with their own focusing; likely positives are left out.
 
-        s(z) = -alpha p_m^gamma log(1 - p_m),  p_m = max(p - margin, 0),  p_m^gamma at rest
+        s(z) = -alpha p_m^gamma log(1 - p_m),  p_m = max(p - margin, 0),  no gradient through p_m^gamma
 
-    Left out are all unknown cells of a label whose prior is over a threshold, and the `K B` highest unknown scores of
-    a batch; batches that make a step together are not joined, but averaged.
+    Left out are all unknown cells of a label with a prior above a threshold, and the `K B` highest unknown scores of a
+    batch; several batches of a step are averaged.
 
     Args:
         facts: of the training rows, with priors.
         gamma: focusing of unknown cells, from 0 to 10.
         alpha: their weight, from 0 to 10.
         prior_threshold: in [0, 1]; 1 for none.
-        topk: K, cells an image that are left out, from 0 to 10000.
-        margin: probability below which an unknown cell counts nothing, from 0 to .99.
+        topk: K, cells per image that are left out, from 0 to 10000.
+        margin: probability below which an unknown cell has no loss, from 0 to .99.
 
     Source: Ben-Baruch et al., "Multi-label Classification with Partial Annotations using Class-aware Selective Loss"
         (2022).
-    Differs: known cells have the chosen loss, `asl` for the paper's; the prior is counted among known cells, or over
-        all images where a label is never known to be absent, rather than by another model; K is 1, for tens of labels,
-        where the released trainer has 5, and its threshold is .05 where ours is .5.
+    Differs: known cells have the chosen loss, `asl` for the paper's; the prior is counted among known cells, or among
+        all images for a label without known negatives, rather than by another model; K is 1, for tens of labels, and 5
+        in the released trainer; the threshold is .5, and .05 there.
     """
 
     says: ClassVar[str] = "taken as absent, without likely positives"
@@ -159,11 +158,11 @@ class ClassAwareSelection(Strategy):
         self.register_buffer("prior", prior.float(), persistent=False)
 
     def forward(self, q: Question) -> Verdict:
-        """As absent, or left out."""
+        """The loss of absent labels; likely positives are left out."""
         cells = self.alpha * asymmetric(q.logits, torch.zeros_like(q.logits), self.gamma, margin=self.margin)
         out = largest(q.logits, q.hidden, self.share) | (self.prior > self.threshold)
         return Verdict(cells, counted=q.hidden & ~out)
 
     def counted(self, hidden: Mask, index: Int64[Tensor, " B"]) -> None:
-        """The highest scores are left out, so the logits tell."""
+        """`None`, since it depends on the scores."""
         return None

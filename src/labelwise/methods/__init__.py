@@ -1,4 +1,4 @@
-"""One small file per paper: the composition, its defaults and its card."""
+"""One small module per paper, with the composition, its defaults and its card."""
 
 from labelwise.methods.create import create_method, create_model
 from labelwise.methods.method import Method

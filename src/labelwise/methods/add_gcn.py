@@ -18,17 +18,17 @@ CARD = Card(
     source='Ye et al., "Attention-Driven Dynamic Graph Convolutional Network for Multi-Label Image Recognition" (2020)',
     standing="published: sigmoid masks, static then dynamic graph, the mean of the strongest activation and the "
     "graph's logit; widths and settings are ours. No published table is claimed as reproduced.",
-    differences="features are 256 wide in place of 1,024; sums over places and labels are divided by their number; "
+    differences="features are 256 wide in place of 1,024; sums over locations and labels are divided by their number; "
     "no batch norm in the head; the loss is ASL",
 )
 
 
-# The published width is 1024. Sigmoids saturate on a map of larger scale, and the label features with them.
+# The published width is 1024. On a map of larger scale the sigmoids saturate, and so do the label features.
 WIDTHS = {"dim": 256, "map_dropout": 0.25, "normalise": "rms", "own_logit": "max"}
 MASKS = Part(ClassActivation, {"activation": "sigmoid"}, WIDTHS)
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, sigmoid masks, dynamic graph, per-label classifiers; half the logit is the strongest activation."""
-    return compose(labels, backbone, asked, MASKS, relation=Part(DynamicGraph), own_share=0.5)
+    return compose(labels, backbone, options, MASKS, relation=Part(DynamicGraph), own_share=0.5)

@@ -15,25 +15,25 @@ _FACT = "standard practice; nothing reconstructed"
 
 
 @register(Card("baseline-gap", "global average pooling and a linear layer", _TASK, "baseline", _FACT))
-def gap(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
+def gap(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Mean over locations, then one linear classifier per label."""
-    return compose(labels, backbone, asked, Part(Pooled, {"pool": "mean"}))
+    return compose(labels, backbone, options, Part(Pooled, {"pool": "mean"}))
 
 
 @register(Card("baseline-gmp", "global max pooling and a linear layer", _TASK, "baseline", _FACT))
-def gmp(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
+def gmp(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Maximum over locations, then one linear classifier per label."""
-    return compose(labels, backbone, asked, Part(Pooled, {"pool": "max"}))
+    return compose(labels, backbone, options, Part(Pooled, {"pool": "max"}))
 
 
 @register(
     Card("baseline-mlp", "average pooling, one shared hidden layer, a linear layer", _TASK, "baseline", _FACT)
 )
-def mlp(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
-    """The control of equal width: what a hidden layer gives without a feature of its own per label."""
+def mlp(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
+    """The control of equal width: a hidden layer without a separate feature per label."""
     return compose(
         labels,
         backbone,
-        asked,
+        options,
         Part(Pooled, {"pool": "mean"}, {"hidden": 512, "dropout": 0.5, "map_dropout": 0.5}),
     )

@@ -1,4 +1,4 @@
-"""Blending as a further term of the loss, over any method with label features."""
+"""Blending as an additional loss term for any method with label features."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ class BlendingTerm(nn.Module):
 
         weight (w_i loss(z^, y^, k^) + w_p loss(z~, y~, k~))
 
-    `z^` and `z~` are what relation and classifier make of the blended features, and the loss is the method's own, over
-    all known cells of the blended targets. `alpha` and `beta` are learned and kept in [0, 1].
+    `z^` and `z~` are the logits of the blended features after relation and classifier. The loss is that of the method,
+    over all known cells of the blended targets. `alpha` and `beta` are learned and clamped to [0, 1].
 
     Args:
         sizes: of the head.
-        weight: of the whole term, >= 0; 0 leaves it out.
+        weight: of the whole term, >= 0; 0 turns it off.
         instance: w_i, >= 0; 0 for no blending between images.
         prototype: w_p, >= 0; 0 for no blending with prototypes.
-        alpha: an image's own share in blending between images at the start, in [0, 1].
-        beta: its share in blending with prototypes at the start, in [0, 1].
-        start: share of the epochs that pass before blending begins, in [0, 1].
-        refresh: epochs from one making of the prototypes to the next; 0 for a quarter of all epochs.
-        prototypes: `quadrants`, four a label by where it peaks in the image; or `kmeans`, centres of its features.
+        alpha: initial weight of an image's own feature in blending between images, in [0, 1].
+        beta: initial weight of an image's own feature in blending with prototypes, in [0, 1].
+        start: share of the epochs before blending begins, in [0, 1].
+        refresh: epochs between updates of the prototypes; 0 for a quarter of all epochs.
+        prototypes: `quadrants`, four per label by where it peaks in the image; or `kmeans`, centres of its features.
         centres: prototypes of a label with `kmeans`.
-        samples: training cells that make a prototype, at most.
-        top_k: labels of an image that are blended with a prototype.
+        samples: largest number of training cells per prototype.
+        top_k: labels per image that are blended with a prototype.
 
     Raises:
-        LabelwiseError: an option out of its range, or a head without a classifier of label features.
+        LabelwiseError: an option is out of range, or the head has no classifier of label features.
 
     Source: blending of DSRB and SARB (2022); equations in docs/methods/dsrb.md.
-    Differs: features are blended after pooling, which is the same; epochs are shares of the training.
+    Differs: features are blended after pooling, which is equivalent; epochs are shares of the training.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class BlendingTerm(nn.Module):
             )
         if not sizes.classified:
             raise LabelwiseError(
-                "blending over a method that scores places, not label features",
+                "blending with a method that scores locations, not label features",
                 "a method with a classifier of label features, such as dsrb",
                 "set blending.weight=0",
             )
@@ -93,7 +93,7 @@ class BlendingTerm(nn.Module):
         )
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """`blend_instance` and `blend_prototype`, each weighted; zeros before blending begins."""
+        """Weighted `blend_instance` and `blend_prototype`; zeros before blending begins."""
         self._clamp()
         if not self.schedule.begun(step.epoch, step.epochs):
             shares = {"blend_instance": self.alpha, "blend_prototype": self.beta}
@@ -102,35 +102,35 @@ class BlendingTerm(nn.Module):
         logits = step.model.relate(torch.cat([features for features, _ in blended]))[1]
         assert logits is not None, "a head with a classifier"
         parts = logits.split(len(step.targets))
-        found = {n: step.criterion(z, t) for n, z, (_, t) in zip(names, parts, blended, strict=True)}
-        if self.bank is not None:  # before its first making there is nothing to blend with
-            found["blend_prototype"] = found["blend_prototype"] * (self.bank.epoch >= 0)
+        losses = {n: step.criterion(z, t) for n, z, (_, t) in zip(names, parts, blended, strict=True)}
+        if self.bank is not None:  # no loss before the prototypes are first computed
+            losses["blend_prototype"] = losses["blend_prototype"] * (self.bank.epoch >= 0)
         weights = dict(zip(("blend_instance", "blend_prototype"), self.weights, strict=True))
-        return {name: weights[name] * value for name, value in found.items()}
+        return {name: weights[name] * value for name, value in losses.items()}
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
-        """Make the prototypes anew where it is time."""
+        """Recompute the prototypes if the schedule says so."""
         if self.bank is not None and self.schedule.due(epoch, epochs, int(self.bank.epoch)):
             self.bank.refresh(epoch, examples())
 
     @torch.no_grad()
     def _clamp(self) -> None:
-        # The stored value, so that one that an optimiser took past the end still has a gradient back.
+        # Clamps the parameter itself, since a clamp in the graph would have zero gradient out of range.
         for share in (self.alpha, self.beta):
             if share is not None:
                 share.clamp_(0, 1)
 
     def _blend(self, step: Step) -> dict[str, tuple[Tensor, Targets]]:
-        features, targets, found = step.output.decoupled, step.targets, {}
+        features, targets, blended = step.output.decoupled, step.targets, {}
         if self.alpha is not None:
-            found["blend_instance"] = blend_instances(features, targets, self.alpha)
+            blended["blend_instance"] = blend_instances(features, targets, self.alpha)
         if self.beta is not None and self.bank is not None:
             quadrants = None
             if self.by_quadrant:
-                assert step.output.maps is not None, "a term that needs maps is given them"
+                assert step.output.maps is not None, "a term with needs_maps gets maps"
                 quadrants = peak_quadrant(step.output.maps, step.output.mass)
             p, n = self.bank.prototypes, self.bank.counts
-            found["blend_prototype"] = blend_prototypes(
+            blended["blend_prototype"] = blend_prototypes(
                 features, targets, p, n, self.beta, quadrants, self.top_k
             )
-        return found
+        return blended

@@ -1,4 +1,4 @@
-"""C-Tran: labels and places in one transformer, trained with some labels told."""
+"""C-Tran: labels and locations in one transformer, trained with some label states as input."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from labelwise.types import LabelSet, Targets
 
 CARD = Card(
     name="c-tran",
-    summary="places and labels as tokens of one transformer, which uses what is already known of an image",
+    summary="map locations and labels as tokens of one transformer, which can use known labels of an image as input",
     task="multi-label classification, completion of partly known labels",
     source='Lanchantin et al., "General Multi-label Image Classification with Transformers" (2021)',
     standing="tokens, state vectors, three layers of four heads, a classifier per label and training with masked "
     "labels are as in the released code as read; norms, starts and all settings are ours",
-    differences="width 256 in place of 2048; the loss is on labels that were not told, as the paper's figure has it "
-    "and not its code (`loss_on=all`); ASL in place of a summed BCE",
+    differences="width 256 in place of 2048; the loss is on masked labels, as in the paper's figure and not in its "
+    "code (`loss_on=all`); ASL in place of a summed BCE",
 )
 
 
 class LabelMasking(nn.Module):
-    """Splits what is known of a batch into what the model is told and what it is judged by.
+    """Splits the known labels of a batch into inputs of the model and targets of the loss.
 
-    In training each image draws a share `r ~ U(0, most)`, and each of its known labels is told with probability `r`.
-    At rest nothing is told and everything known is judged.
+    In training each image samples a share `r ~ U(0, most)`, and each of its known labels is an input with probability
+    `r`; the others are masked. In evaluation mode there are no inputs, and all known labels are targets.
 
     Args:
-        most: largest share that is told, in [0, 1].
-        hidden_only: judge known labels that were not told alone, else all known ones.
+        most: largest share of inputs, in [0, 1].
+        hidden_only: only masked labels are targets, else all known labels.
 
-    >>> told, judged = LabelMasking(0.75).eval()(Targets.of(torch.ones(1, 2)))
-    >>> told.known.tolist(), judged.known.tolist()
+    >>> states, targets = LabelMasking(0.75).eval()(Targets.of(torch.ones(1, 2)))
+    >>> states.known.tolist(), targets.known.tolist()
     ([[False, False]], [[True, True]])
     """
 
@@ -43,20 +43,20 @@ class LabelMasking(nn.Module):
         self.most, self.hidden_only = most, hidden_only
 
     def forward(self, targets: Targets) -> tuple[Targets, Targets]:
-        """Targets that are told, and targets that are judged."""
+        """Input states, and targets of the loss."""
         known = targets.known
         if not self.training:
             return Targets(targets.values, torch.zeros_like(known)), targets
         share = self.most * torch.rand(len(known), 1, device=known.device)
-        told = known & (torch.rand(known.shape, device=known.device) < share)
-        judged = known & ~told if self.hidden_only else known
-        return Targets(targets.values, told), Targets(targets.values, judged)
+        shown = known & (torch.rand(known.shape, device=known.device) < share)
+        judged = known & ~shown if self.hidden_only else known
+        return Targets(targets.values, shown), Targets(targets.values, judged)
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, transformer, per-label classifiers, masking of labels. Published width: `dim=2048`."""
-    method = compose(labels, backbone, asked, Part(CTran), takes_states=True)
+    method = compose(labels, backbone, options, Part(CTran), takes_states=True)
     head = method.model.extractor
     assert isinstance(head, CTran)
     method.show = LabelMasking(head.told, head.loss_on == "hidden")

@@ -12,20 +12,20 @@ from labelwise.types import LabelSet
 
 CARD = Card(
     name="class-features",
-    summary="class activation maps gather one feature per label; a loss holds features of one label together and "
-    "those of different labels apart",
+    summary="class activation maps gather one feature per label; a loss pulls features of one label together and "
+    "pushes those of different labels apart",
     task="multi-label classification",
     source='Hassanin et al., "Learning Discriminative Representations for Multi-Label Image Recognition" (2021)',
     standing="reconstruction: that features are first disentangled per class, and that inter-class distance is raised "
     "and intra-class difference lowered, are stated by the abstract; every equation, width and setting is ours. No "
     "published table is claimed as reproduced.",
-    differences="the loss holds features to learnable centres, for a batch seldom shows a label twice; width 512, "
+    differences="the loss pulls features to learnable centres, since a batch seldom has a label twice; width 512, "
     "scale of the map and dropout are ours, see docs/methods/class-features.md",
 )
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
-    """Backbone, class activation, per-label classifiers; logits are the mean of the classifiers' and the maps' own."""
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
+    """Backbone, class activation, per-label classifiers; logits are the mean of those of classifiers and maps."""
     terms = {"discriminative": {"variant": "center", "weight": 0.1}}
-    return compose(labels, backbone, asked, Part(ClassActivation), terms=terms, own_share=0.5)
+    return compose(labels, backbone, options, Part(ClassActivation), terms=terms, own_share=0.5)

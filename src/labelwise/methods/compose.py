@@ -1,4 +1,4 @@
-"""How a method is put together from parts and what was asked of them."""
+"""Composes a method from parts and their options."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked of a method, by part. Each mapping is laid over the method's own defaults.
+    """Options of a method, by part. Each mapping overrides the method's own defaults.
 
     Args:
         extractor: options of the extractor.
         relation: options of the relation.
         classifier: options of the classifier.
-        loss: name and options of the classification loss; ASL where it is empty.
-        terms: options of further terms of the loss by name; a `weight` of 0 leaves a term out.
-        priors: what the training split says of the labels.
-        vector_dim: width of label vectors where they are learned.
+        loss: name and options of the classification loss; ASL if empty.
+        terms: options of additional loss terms by name; a `weight` of 0 turns a term off.
+        priors: label statistics of the training split.
+        vector_dim: width of learned label vectors.
     """
 
     extractor: Settings = field(default_factory=dict)
@@ -46,40 +46,40 @@ class Options:
 
 @dataclass(frozen=True)
 class Part:
-    """A part's class and what a method gives it.
+    """A part's class and the method's arguments for it.
 
     Args:
         kind: the class.
-        given: built parts and numbers that nobody else may set.
-        defaults: options where they differ from the class's own.
+        given: fixed arguments that options cannot set, such as built parts.
+        defaults: options that differ from the class's defaults.
     """
 
     kind: type[nn.Module]
     given: Settings = field(default_factory=dict)
     defaults: Settings = field(default_factory=dict)
 
-    def build(self, room: str, asked: Settings) -> Any:
-        """The part, with what was asked laid over the defaults.
+    def build(self, section: str, options: Settings) -> Any:
+        """Build the part with `options` over the defaults; `section` is its name in the settings, for errors.
 
         Raises:
-            LabelwiseError: an option that it does not take, or a value that does not fit.
+            LabelwiseError: an unknown option, or a value that does not fit.
         """
-        options = {**self.defaults, **asked}
-        check_options(self.kind, options, room, self.given)
+        options = {**self.defaults, **options}
+        check_options(self.kind, options, section, self.given)
         try:
             return self.kind(**self.given, **options)
         except LabelwiseError:
             raise
         except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
             raise LabelwiseError(
-                f"{room} options {options} ({first_line(error)})", "values that fit", "correct them"
+                f"{section} options {options} ({first_line(error)})", "values that fit", "correct them"
             ) from None
 
 
 def compose(
     labels: LabelSet,
     backbone: nn.Module,
-    asked: Options,
+    options: Options,
     extractor: Part,
     relation: Part | None = None,
     classifier: Part | None = None,
@@ -87,17 +87,17 @@ def compose(
     own_logits: bool = False,
     **more: Any,
 ) -> Method:
-    """Backbone, extractor, relation, classifier, loss and further terms, the composition of every method.
+    """Build a method from backbone, extractor, relation, classifier, loss and additional terms.
 
     Args:
-        labels: the label set; the extractor gets `channels` and `num_labels` besides what its part says.
+        labels: the label set.
         backbone: with `out_channels`.
-        asked: options by part.
-        extractor: gives label features.
+        options: options by part.
+        extractor: the extractor; it also gets `channels` and `num_labels`.
         relation: its class takes `dim` and `num_labels` first and has `dim`; `None` for no relation.
         classifier: its class takes `num_labels` and `dim` first; `None` for one linear classifier per label.
-        terms: the method's own defaults of further terms.
-        own_logits: the extractor alone gives the logits; there is no classifier.
+        terms: the method's defaults of additional terms.
+        own_logits: the extractor returns the logits, and there is no classifier.
         more: passed on to `LabelModel` (`own_share`, `takes_states`) and `Method` (`branch_weight`, `show`).
 
     Raises:
@@ -105,89 +105,89 @@ def compose(
     """
     number = len(labels)
     given = {"channels": backbone.out_channels, "num_labels": number, **extractor.given}
-    head = Part(extractor.kind, given, extractor.defaults).build("extractor", asked.extractor)
+    head = Part(extractor.kind, given, extractor.defaults).build("extractor", options.extractor)
     related, width = None, int(head.dim)
     if relation is not None:
         given = {"dim": width, "num_labels": number, **relation.given}
-        related = Part(relation.kind, given, relation.defaults).build("relation", asked.relation)
+        related = Part(relation.kind, given, relation.defaults).build("relation", options.relation)
         width = int(related.dim)
-    elif asked.relation:
+    elif options.relation:
         raise LabelwiseError(
-            f"relation.{next(iter(asked.relation))}", "a method with a relation", "leave it out"
+            f"relation.{next(iter(options.relation))}", "a method with a relation", "leave it out"
         )
     last = None
     if not own_logits:
-        classifier = classifier or Part(PerLabelClassifier, {"text": label_text(asked)})
+        classifier = classifier or Part(PerLabelClassifier, {"text": label_text(options)})
         given = {"num_labels": number, "dim": width, **classifier.given}
-        last = Part(classifier.kind, given, classifier.defaults).build("classifier", asked.classifier)
-    elif asked.classifier:
+        last = Part(classifier.kind, given, classifier.defaults).build("classifier", options.classifier)
+    elif options.classifier:
         raise LabelwiseError(
-            f"classifier.{next(iter(asked.classifier))}", "a method with a classifier", "leave it out"
+            f"classifier.{next(iter(options.classifier))}", "a method with a classifier", "leave it out"
         )
     for_method = {k: more.pop(k) for k in ("branch_weight", "show") if k in more}
     model = LabelModel(backbone, head, last, related, **more)
-    rate = None if asked.priors is None else asked.priors.positive_rate
-    criterion = build_loss(positive_rate=rate, priors=asked.priors, **{"name": "asl", **asked.loss})
+    rate = None if options.priors is None else options.priors.positive_rate
+    criterion = build_loss(positive_rate=rate, priors=options.priors, **{"name": "asl", **options.loss})
     groups = tuple(tuple(labels.index(name) for name in group.labels) for group in labels.groups.values())
     rules = labels.every_rule.over(labels.names)
     sizes = HeadSizes(number, int(head.dim), width, groups, last is not None, rules)
-    return Method(model, criterion, build_terms(sizes, terms or {}, asked.terms), **for_method)
+    return Method(model, criterion, build_terms(sizes, terms or {}, options.terms), **for_method)
 
 
 def build_terms(
-    sizes: HeadSizes, defaults: Mapping[str, Settings], asked: Mapping[str, Settings]
+    sizes: HeadSizes, defaults: Mapping[str, Settings], options_of: Mapping[str, Settings]
 ) -> dict[str, nn.Module]:
-    """Further terms of the loss whose weight is not 0.
+    """The additional loss terms with a nonzero weight.
 
     Raises:
-        LabelwiseError: no such term, or options that do not fit.
+        LabelwiseError: an unknown term, or options that do not fit.
     """
-    found = {}
-    for name in {**defaults, **asked}:
+    terms = {}
+    for name in {**defaults, **options_of}:
         if name not in TERMS:
             raise LabelwiseError(f"term {name!r}", f"one of {', '.join(TERMS)}", "correct the name")
-        options = {**defaults.get(name, {}), **asked.get(name, {})}
+        options = {**defaults.get(name, {}), **options_of.get(name, {})}
         if options.get("weight", 0):
-            found[name] = Part(TERMS[name], {"sizes": sizes}).build(name, options)
+            terms[name] = Part(TERMS[name], {"sizes": sizes}).build(name, options)
         else:
             check_options(TERMS[name], options, name, {"sizes": sizes})
-    return found
+    return terms
 
 
-def check_options(part: type[nn.Module], options: Settings, room: str, given: Settings) -> None:
-    """Refuse options that a part does not take, naming those that it does.
+def check_options(part: type[nn.Module], options: Settings, section: str, given: Settings) -> None:
+    """Refuse options that a part does not take; the error lists those that it takes.
 
     Raises:
-        LabelwiseError: an unknown option, or a value outside the literals that it allows.
+        LabelwiseError: an unknown option, or a value outside its literals or of another type.
     """
     taken = {k: p for k, p in inspect.signature(part).parameters.items() if k not in given}
     hints = get_type_hints(part.__init__)
     for name, value in options.items():
         if name not in taken:
             raise LabelwiseError(
-                f"{room}.{name}", f"one of {', '.join(taken) or 'nothing'}", "correct the option"
+                f"{section}.{name}", f"one of {', '.join(taken) or 'nothing'}", "correct the option"
             )
         if get_origin(hints[name]) is Literal and value not in get_args(hints[name]):
             allowed = ", ".join(map(str, get_args(hints[name])))
-            raise LabelwiseError(f"{room}.{name}={value!r}", f"one of {allowed}", "correct the option")
+            raise LabelwiseError(f"{section}.{name}={value!r}", f"one of {allowed}", "correct the option")
         default = taken[name].default
         if isinstance(default, bool) is not isinstance(value, bool) or (
             isinstance(default, str) is not isinstance(value, str)
         ):
             raise LabelwiseError(
-                f"{room}.{name}={value!r}", f"a value like {default!r}", "correct the option"
+                f"{section}.{name}={value!r}", f"a value like {default!r}", "correct the option"
             )
 
 
-def label_vectors(labels: LabelSet, asked: Options) -> LabelVectors:
-    """The label vectors that were asked for: given words, learned where words are missing."""
-    given = None if asked.priors is None else asked.priors.vectors
-    missing = () if asked.priors is None else asked.priors.missing
-    return LabelVectors(len(labels), asked.vector_dim, given, [labels.index(name) for name in missing])
+def label_vectors(labels: LabelSet, options: Options) -> LabelVectors:
+    """The label vectors: word vectors of the priors; learned for labels without one."""
+    given = None if options.priors is None else options.priors.vectors
+    missing = () if options.priors is None else options.priors.missing
+    return LabelVectors(len(labels), options.vector_dim, given, [labels.index(name) for name in missing])
 
 
-def label_text(asked: Options) -> LabelText:
-    """What makes queries or weights from the word vectors that were asked for."""
-    if asked.priors is None:
+def label_text(options: Options) -> LabelText:
+    """Builds queries or weights from the word vectors of the priors."""
+    if options.priors is None:
         return LabelText(None)
-    return LabelText(asked.priors.vectors, asked.priors.missing)
+    return LabelText(options.priors.vectors, options.priors.missing)

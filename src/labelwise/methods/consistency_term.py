@@ -1,4 +1,4 @@
-"""Group consistency as a further term: labels of one group look at the same places."""
+"""Group consistency as an additional loss term: labels of a group attend to the same locations."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from labelwise.methods.schedule import within
 
 
 class ConsistencyTerm(nn.Module):
-    """A memory of where each group of labels looks, which is the target of their maps.
+    """A running mean of the attention maps of each label group, used as the target of the maps.
 
-    With `A_l` the map of label l on the memory's grid, `G_g` the memory of group g, over known present labels:
+    With `A_l` the map of label l on the memory's grid, `G_g` the memory of group g, over known positive labels:
 
         G_g <- m G_g + (1 - m) mean of A_l over those with p_l >= 1/2, scaled to sum 1
         loss = weight * mean over cells of |A_l - stopgrad(G_g(l))|^2
 
-    A group that was never seen starts with its first mean. It presumes that objects stand at the same place in every
+    The memory of a group starts with its first mean. The term assumes that objects are at the same position in every
     image, as in crops of pedestrians.
 
     Args:
         sizes: of the head, with its groups of labels.
         weight: factor of the term, >= 0.
         momentum: m, in [0, 1].
-        warmup: epochs in which the memory is filled and nothing is asked of the maps.
-        rows: places of the memory from top to bottom; maps are averaged onto them.
-        columns: places of the memory from left to right.
+        warmup: epochs in which the memory is filled while the loss is 0.
+        rows: rows of the memory's grid; maps are averaged onto it.
+        columns: columns of the memory's grid.
 
     Raises:
-        LabelwiseError: labels without groups, or an option out of its range.
+        LabelwiseError: labels without groups, or an option is out of range.
 
     Source: after DAFL (Jia et al., 2022), group attention merging and group consistency loss; the equations are ours.
-    Differs: the memory has a grid of its own, so that it can be saved, and serves maps of every size of one aspect.
+    Differs: the memory has its own fixed grid, so that it can be saved and used for all map sizes of one aspect ratio.
     """
 
     needs_maps: ClassVar[bool] = True
@@ -79,9 +79,9 @@ class ConsistencyTerm(nn.Module):
         self.register_buffer("group_of", group_of.contiguous(), persistent=False)
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """`consistency`, weighted; a connected 0 during the warm-up."""
+        """Weighted `consistency`; during the warm-up a 0 that is connected to the graph."""
         maps = step.output.maps
-        assert maps is not None, "a term with needs_maps is given maps"
+        assert maps is not None, "a term with needs_maps gets maps"
         with torch.autocast(maps.device.type, enabled=False):
             a = self.on_grid(maps)[:, self.label_of]
             held = present(step.targets)
@@ -94,16 +94,16 @@ class ConsistencyTerm(nn.Module):
             return {"consistency": (self.weight if step.epoch >= self.warmup else 0.0) * mean}
 
     def on_grid(self, maps: Float[Tensor, "B L h w"]) -> Float[Tensor, "B L P"]:
-        """Maps on the memory's grid by the mean over areas, each summing to 1.
+        """Maps averaged onto the memory's grid, each summing to 1.
 
         Raises:
-            LabelwiseError: maps of another aspect than the memory's.
+            LabelwiseError: the maps have another aspect ratio than the memory.
         """
         (h, w), (rows, columns) = maps.shape[2:], self.grid
         if h * columns != w * rows:
             raise LabelwiseError(
                 f"maps of {h} x {w} places for a group memory of {rows} x {columns}",
-                "maps of the memory's aspect, for places must mean the same in every image",
+                "maps of the memory's aspect ratio, since a location must mean the same in every image",
                 "set consistency.rows and consistency.columns to the map's",
             )
         a = F.adaptive_avg_pool2d(maps, self.grid).flatten(2)
@@ -123,4 +123,4 @@ class ConsistencyTerm(nn.Module):
         self.seen.logical_or_(met)
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
-        """The memory moves with every step; between epochs there is nothing to do."""
+        """Does nothing: the memory is updated in every step."""

@@ -1,4 +1,4 @@
-"""Contrast between images as a further term of the loss."""
+"""Contrast between images as an additional loss term."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from labelwise.methods.schedule import within
 
 
 class ContrastTerm(nn.Module):
-    """A label's features alike where it is present, unlike where it is not: see `losses.contrast.pair_contrast`.
+    """Contrasts a label's features between images with and without it: see `losses.contrast.pair_contrast`.
 
     The weight rises linearly over the first `rise` steps, which the buffer `steps` counts. The features are those
     before any relation.
 
     Args:
         sizes: of the head.
-        weight: of the term, >= 0; 0 leaves it out; 0.05 in the papers.
-        rise: steps over which the weight rises; the papers' is one epoch.
-        negneg: pairs of two absences: `repel` pushes them apart as the papers do, `none` leaves them out.
+        weight: of the term, >= 0; 0 turns it off; 0.05 in the papers.
+        rise: steps over which the weight rises; one epoch in the papers.
+        negneg: pairs of two negatives: `repel` pushes them apart as in the papers, `none` leaves them out.
 
     Source: the contrastive term of SST, SARB and DSRB (2022).
     """
@@ -38,7 +38,7 @@ class ContrastTerm(nn.Module):
         self.register_buffer("steps", torch.tensor(0))
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """`contrast`, weighted."""
+        """Weighted `contrast`."""
         risen = ((self.steps + 1) / max(1, self.rise)).clamp(max=1)
         if self.training:
             self.steps += 1
@@ -47,4 +47,4 @@ class ContrastTerm(nn.Module):
         }
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
-        """Nothing is learned between epochs."""
+        """Does nothing."""

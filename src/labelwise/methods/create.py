@@ -1,4 +1,4 @@
-"""A registered method or its model, by name."""
+"""Builds a registered method or its model by name."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def create_method(
         labels: label set, or names in order.
         backbone: timm model name, or a module with `out_channels`.
         weights: `hub`, `none`, `package:NAME` or a file.
-        image_size: side in pixels that the backbone is made for.
-        freeze: keep the backbone as it is.
+        image_size: side in pixels for which the backbone is built.
+        freeze: freeze the backbone.
         drop_path: stochastic depth rate of the backbone.
-        stage: stage of the backbone whose map is taken; -1 for the last.
-        fixed_statistics: batch norm keeps its running statistics in training.
-        frozen_groups: groups of layers of the backbone, from the image on, that do not learn.
-        unfrozen_groups: where above 0, learn with so many of these groups alone, counted from the last.
-        gradient_checkpointing: compute the backbone's activations again in the backward pass, for less memory.
+        stage: stage of the backbone that returns the map; -1 for the last.
+        fixed_statistics: batch norm uses its running statistics in training.
+        frozen_groups: number of frozen groups of layers of the backbone, counted from the input.
+        unfrozen_groups: if above 0, number of groups that learn, counted from the last; the others are frozen.
+        gradient_checkpointing: recompute the backbone's activations in the backward pass, for less memory.
         options: `extractor={...}`, `loss={...}` and the rest of `Options`.
 
     Raises:
@@ -80,7 +80,7 @@ def create_model(
     """Build a registered method's model, without its loss.
 
     Args:
-        pretrained: take the backbone's weights from the hub; `weights=` names another place.
+        pretrained: load the backbone's weights from the hub; `weights=` overrides it.
 
     >>> import torch
     >>> model = create_model("dlfl", "resnet10t", ["dog", "person"])

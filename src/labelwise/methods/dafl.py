@@ -25,8 +25,8 @@ CARD = Card(
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
-    """Backbone, two steps of query attention, per-label classifiers; group consistency where labels have groups."""
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
+    """Backbone, two steps of query attention, per-label classifiers; group consistency if labels have groups."""
     terms = {"consistency": {"weight": 1.0}} if labels.groups else {}
-    extractor = Part(QueryAttention, {"text": label_text(asked)}, {"steps": 2, "update": "replace"})
-    return compose(labels, backbone, asked, extractor, terms=terms)
+    extractor = Part(QueryAttention, {"text": label_text(options)}, {"steps": 2, "update": "replace"})
+    return compose(labels, backbone, options, extractor, terms=terms)

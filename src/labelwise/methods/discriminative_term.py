@@ -1,4 +1,4 @@
-"""Discriminative loss as a further term: features of one label together, of different labels apart."""
+"""A discriminative loss as an additional term: pulls features of one label together and those of others apart."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ class DiscriminativeTerm(nn.Module):
         sizes: of the head.
         weight: factor of the whole term, >= 0.
         variant: `center`, `pairwise`, `logit`, `opl`, `pcl` or `supcon`; see the losses of that name.
-        gamma: weight of `inter` against `intra`; `pcl` has `repel` in its place, and `supcon` always takes 1.
-        margin: cosine in [-1, 1] below which different labels are apart enough.
+        gamma: weight of `inter` against `intra`; `pcl` uses `repel` instead, and `supcon` always 1.
+        margin: cosine in [-1, 1] below which different labels have no loss.
         centre_margin: the same between a feature and another label's centre (`center`).
         same_image: whether two labels of one image are a pair (`pairwise`, `opl`).
-        features: `classifier`, the vectors that the classifier reads, or `decoupled`, those before any relation.
-        intra: draw features of one label together.
-        inter: drive features of different labels apart.
+        features: `classifier`, the inputs of the classifier, or `decoupled`, the features before any relation.
+        intra: pull features of one label together.
+        inter: push features of different labels apart.
         space: `logits` or `probabilities` (`logit`).
         temperature: of the softmax over images (`supcon`).
-        jaccard: overlap of labels from which two images belong together, in (0, 1] (`supcon`).
-        repel: weight of `pcl`'s `inter`, which has no bound.
-        cells: present cells at most whose pairs are looked at, over all processes.
+        jaccard: smallest overlap of the labels of two images of a positive pair, in (0, 1] (`supcon`).
+        repel: weight of the unbounded `inter` of `pcl`.
+        cells: largest number of present cells that form pairs, over all processes.
 
     Raises:
-        LabelwiseError: an option out of its range, or neither half wanted.
+        LabelwiseError: an option is out of range, or both halves are off.
 
     Source: after Hassanin et al., "Learning Discriminative Representations for Multi-Label Image Recognition" (2021).
-    Differs: no equation of the paper was available; all are ours or those of the named relatives.
+    Differs: no equation of the paper was available; all are ours or those of the named related losses.
     """
 
     needs_maps: ClassVar[bool] = False
@@ -92,17 +92,17 @@ class DiscriminativeTerm(nn.Module):
             self.loss = PairwiseLoss(margin, same_image, variant == "pairwise", cells)
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """`discriminative_intra` and `discriminative_inter`, weighted."""
+        """Weighted `discriminative_intra` and `discriminative_inter`."""
         vectors = {
             "logits": step.output.logits,
             "classifier": step.output.features,
             "decoupled": step.output.decoupled,
         }[self.reads]
-        found: Any = self.loss(vectors, step.targets)
-        halves = zip(self.shares.items(), found, strict=True)
+        losses: Any = self.loss(vectors, step.targets)
+        halves = zip(self.shares.items(), losses, strict=True)
         return {f"discriminative_{name}": share * half for (name, share), half in halves if share}
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
-        """Centres go back to unit length."""
+        """Normalise centres to unit length."""
         if isinstance(self.loss, CentreLoss):
             self.loss.renormalise()

@@ -17,12 +17,12 @@ CARD = Card(
     source='Jia et al., "Learning Disentangled Label Representations for Multi-label Classification" (2022)',
     standing="reconstruction: queries, cross-attention and the cascade are stated by the abstract; widths, norms, "
     "feed-forward layer, the mean feature and all settings are ours. No published table is claimed as reproduced.",
-    differences="each label's feature also holds a linear map of the image's mean feature, and one step is the "
-    "default: both measured, see docs/methods/dlfl.md",
+    differences="each label's feature also includes a linear map of the image's mean feature, and the default is one "
+    "step: both measured, see docs/methods/dlfl.md",
 )
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
-    """Backbone, query attention, per-label classifiers; the loss is ASL unless `loss` names another."""
-    return compose(labels, backbone, asked, Part(QueryAttention, {"text": label_text(asked)}))
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
+    """Backbone, query attention, per-label classifiers; the default loss is ASL."""
+    return compose(labels, backbone, options, Part(QueryAttention, {"text": label_text(options)}))

@@ -19,7 +19,7 @@ CARD = Card(
     standing="blending rules, prototypes and contrast as the authors' code states them; weights of the blended losses, "
     "widths, schedule in shares of the training and the loss are ours. No published table is claimed as reproduced.",
     differences="features are blended, not maps, and no known label is ever overwritten; prototypes are saved and "
-    "resumed; the graph counts known cells alone. See docs/methods/dsrb.md",
+    "resumed; the graph counts only known cells. See docs/methods/dsrb.md",
 )
 
 # The authors' settings on ResNet-101 at 448 px, beside the widths in methods/ssgrl.py:
@@ -28,11 +28,11 @@ CARD = Card(
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
-    """The trunk of SSGRL, with blending and contrast as further terms; the loss is ASL unless `loss` says so."""
-    parts = trunk(labels, asked)
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
+    """The trunk of SSGRL, with blending and contrast as additional terms; the default loss is ASL."""
+    parts = trunk(labels, options)
     terms: dict[str, Settings] = {
         "blending": {"weight": 1.0, "prototypes": "quadrants"},
         "contrast": {"weight": 0.05},
     }
-    return compose(labels, backbone, asked, parts["extractor"], parts["relation"], terms=terms)
+    return compose(labels, backbone, options, parts["extractor"], parts["relation"], terms=terms)

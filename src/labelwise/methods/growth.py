@@ -1,4 +1,4 @@
-"""More labels for a trained model, whose answers for the old ones stay what they were."""
+"""Adds labels to a trained model without changing its logits of the old labels."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ TOLERANCE = 1e-6
 
 
 def grow(old: LabelModel, new: Method, name: str, priors: LabelPriors | None = None) -> None:
-    """Give a newly built method, of the old labels and then more, the weights of a trained model.
+    """Copy the weights of a trained model into a newly built method with additional labels.
 
-    Every tensor of the old model becomes the leading block of the new one's. Rows of new labels start as a classifier
-    normal(0, .01) with the logit of the label's rate as bias, and as a query that is the mean of the old ones plus
-    normal(0, .02). Then both models are asked about maps drawn at random: the old labels' logits must agree.
+    Every tensor of the old model becomes the leading block of the new one's. Classifier rows of new labels start as
+    normal(0, .01) with the logit of the label's rate as bias; their queries start as the mean of the old ones plus
+    normal(0, .02). Then the logits of the old labels are compared on random maps: they must agree.
 
     Args:
         old: a trained model.
         new: built for the old labels in their order followed by the new ones.
         name: the method's id, for the error.
-        priors: counts of the new label set, for the biases; 0 as bias where they are absent.
+        priors: counts of the new label set, for the biases; without them biases are 0.
 
     Raises:
-        LabelwiseError: an old label's answer changes, for labels read each other there; or parts differ.
+        LabelwiseError: a logit of an old label changes, since labels depend on each other; or parts differ.
     """
     before, state = old.state_dict(), new.model.state_dict()
     if set(before) != set(state) or not all(_fits(before[k], state[k]) for k in before):
         raise LabelwiseError(
-            "a run whose parts differ from those of these settings",
+            "a run with other parts than these settings",
             "the same method, backbone and options",
             "leave them out: --init-from takes them from the run",
         )
@@ -49,9 +49,9 @@ def grow(old: LabelModel, new: Method, name: str, priors: LabelPriors | None = N
     apart = _difference(old, new.model)
     if not apart <= TOLERANCE:
         raise LabelwiseError(
-            f"method {name!r}, whose old labels change by {apart:.2g} where labels are added",
-            "a method whose labels do not read each other, such as dlfl or baseline-mlp",
-            "choose another method, or train anew without --init-from",
+            f"method {name!r} with old labels that change by {apart:.2g} when labels are added",
+            "a method with independent labels, such as dlfl or baseline-mlp",
+            "choose another method, or train from the start without --init-from",
         )
 
 
@@ -66,7 +66,7 @@ def _block(t: Tensor) -> tuple[slice, ...]:
 def _start(
     key: str, new: Tensor, old: Tensor, priors: LabelPriors | None, generator: torch.Generator
 ) -> None:
-    """Rows of new labels in a tensor that has a row a label; other tensors stay as they were built."""
+    """Initialise the rows of new labels in a tensor with one row per label; other tensors are unchanged."""
     if key.endswith("queries"):
         noise = torch.randn(new.shape, generator=generator)
         new.copy_(old.mean(0, keepdim=True) + 0.02 * noise)
@@ -79,7 +79,7 @@ def _start(
 
 @torch.no_grad()
 def _difference(old: LabelModel, new: LabelModel) -> float:
-    """The largest change of an old label's logit on four maps drawn at random, without rounding errors."""
+    """The largest change of an old label's logit on four random maps, in float64."""
     generator = torch.Generator().manual_seed(0)
     channels = int(new.backbone.out_channels)  # type: ignore[arg-type]
     maps = torch.rand(4, channels, 7, 7, generator=generator).double()
@@ -93,7 +93,7 @@ def _difference(old: LabelModel, new: LabelModel) -> float:
 def carry_moments(
     old: Optimizer, new: Optimizer, before: Mapping[str, Tensor], now: Mapping[str, Tensor]
 ) -> None:
-    """Give a new optimiser the moments of an old one; rows of new labels start at 0.
+    """Copy the moments of an old optimiser into a new one; rows of new labels start at 0.
 
     Args:
         before: parameters of the old optimiser by name.

@@ -17,15 +17,15 @@ CARD = Card(
     source='Chen et al., "Heterogeneous Semantic Transfer for Multi-label Recognition with Partial Labels" (IJCV 2024)',
     standing="prototypes, thresholds and weights as the authors' code states them; the threshold's loss in detail, "
     "widths, reductions, schedule and the loss are ours. No published table is claimed as reproduced.",
-    differences="one threshold per label and score, learned with present and absent cells weighing alike; otherwise as "
-    "sst. See docs/methods/sst-hst.md",
+    differences="one threshold per label and score, learned with equal weight of present and absent cells; otherwise "
+    "as sst. See docs/methods/sst-hst.md",
 )
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
-    """The trunk of SSGRL, with pseudo-positives and contrast; the loss is ASL unless `loss` says so."""
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
+    """The trunk of SSGRL, with pseudo-positives and contrast; the default loss is ASL."""
     pseudo = {"weight": 1.0, "memory": "prototypes", "thresholds": "learned", "memory_contrast": 0.05}
-    parts = trunk(labels, asked)
+    parts = trunk(labels, options)
     terms: dict[str, Settings] = {"pseudo": pseudo, "contrast": {"weight": 0.05}}
-    return compose(labels, backbone, asked, parts["extractor"], parts["relation"], terms=terms)
+    return compose(labels, backbone, options, parts["extractor"], parts["relation"], terms=terms)

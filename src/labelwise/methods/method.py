@@ -18,19 +18,19 @@ from labelwise.taught import Taught
 from labelwise.types import Batch, Output, Targets
 
 Examples = Callable[[], Iterable[tuple[Targets, Output]]]
-"""Gives the training rows with what the model, at rest, says of them, maps included: this process's share."""
+"""Returns this process's share of the training rows as targets and model outputs with maps, in evaluation mode."""
 
 
 @dataclass(frozen=True)
 class HeadSizes:
-    """What a term of the loss has to know of the head.
+    """Sizes and label structure of the head, for loss terms.
 
     Args:
         labels: L.
         decoupled: width of the extractor's label features.
-        features: width of the features that the classifier reads.
+        features: width of the classifier's input features.
         groups: columns of the labels of each group of the label set.
-        classified: whether logits are a classifier's, of label features, rather than the extractor's own.
+        classified: whether logits come from a classifier of label features rather than from the extractor.
         rules: of the label set, by column.
     """
 
@@ -44,17 +44,17 @@ class HeadSizes:
 
 @dataclass
 class Step:
-    """What a term of the loss reads.
+    """Inputs of a loss term.
 
     Args:
         model: for terms that pass changed features through relation and classifier.
-        targets: what the loss may know of the batch.
-        output: the model's answer to it, with maps where a term asks for them.
+        targets: label states of the batch.
+        output: the model's output for the batch, with maps if a term needs them.
         criterion: `(logits, targets) -> scalar`, the classification loss.
         index: `[B]` int64, row numbers in the data set.
         epoch: epochs done.
-        epochs: epochs in all.
-        taught: a teacher's answers to the batch, where there is a teacher.
+        epochs: total number of epochs.
+        taught: a teacher's outputs for the batch; `None` without a teacher.
     """
 
     model: LabelModel
@@ -69,35 +69,35 @@ class Step:
 
 @runtime_checkable
 class Term(Protocol):
-    """A further term of the loss: a module that can be laid over any method.
+    """An additional loss term: a module that can be combined with any method.
 
-    Its buffers are state: saved, resumed, never exported. It sees one batch at a time: where several make a step, its
-    values are averaged over them, for pairs of images, and cells that scores choose, are those of a batch. Where it has
-    nothing to say it gives a zero that is connected to its parameters. What is drawn at random follows torch's global
-    generator, which is seeded for each step.
+    Its buffers are state: saved and resumed, but never exported. It gets one batch at a time. If a step has several
+    batches, its values are averaged over them, since pairs of images and cells selected by scores are within a batch.
+    Without a loss for a batch it returns a zero that is connected to its parameters. Random numbers come from torch's
+    global generator, which is seeded for each step.
     """
 
     needs_maps: ClassVar[bool]
 
     def __call__(self, step: Step) -> dict[str, Tensor]:
-        """Named terms, each already weighted."""
+        """The named losses of the term, already weighted."""
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
-        """Refresh what is learned between epochs; called before each epoch, after the generators are seeded."""
+        """Update the state kept between epochs; called before each epoch, after the generators are seeded."""
 
 
 class Method(nn.Module):
-    """What is trained: a model, and the loss of a batch as named terms.
+    """A model with its training loss, which is a sum of named terms.
 
     Args:
-        model: the composition.
+        model: the model.
         criterion: `(logits, targets) -> scalar`.
-        terms: further terms by name, see `Term`.
-        branch_weight: weight of the same criterion on each further branch of logits, where the model gives them.
-        show: splits what is known of a batch into what the model is told and what it is judged by, if anything.
+        terms: additional terms by name, see `Term`.
+        branch_weight: weight of the same criterion on each additional branch of logits of the model.
+        show: splits the known labels of a batch into input states of the model and targets of the loss.
 
-    `clock` is (epochs done, epochs in all), and `unknown` what is done with unknown cells where they are not left out;
-    both are set by whoever trains.
+    `clock` is (epochs done, total epochs); `unknown` is the loss of unknown cells, or `None` to leave them out. The
+    trainer sets both.
     """
 
     def __init__(
@@ -116,10 +116,10 @@ class Method(nn.Module):
         self._compiled_loss: Callable[[Tensor, Targets], Tensor] | None = None
 
     def compile_parts(self, **options: Any) -> None:
-        """Compile the model, in place, and the loss of known cells: a graph each.
+        """Compile the model, in place, and the loss of known cells, each to its own graph.
 
-        Further terms and the loss of unknown cells stay plain: they change with the epoch, and each change would
-        compile them again.
+        Additional terms and the loss of unknown cells are not compiled: they change with the epoch, and each change
+        would recompile them.
 
         Args:
             options: of `torch.compile`.
@@ -128,32 +128,32 @@ class Method(nn.Module):
         self._compiled_loss = torch.compile(self.criterion.forward, **options)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """`{"loss": total, "<term>": ...}` of a batch; called through a distributed wrapper as well."""
+        """`{"loss": total, "<term>": ...}` of a batch; also the entry point of distributed wrappers."""
         return self.loss(batch)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Named terms of the loss, weighted, in fp32; `loss` is their sum, which is minimised."""
+        """The weighted terms of the loss by name, in fp32; `loss` is their sum."""
         states, targets = (None, batch.targets) if self.show is None else self.show(batch.targets)
         maps = any(term.needs_maps for term in self.terms.values())
         output: Output = self.model(batch.images, want_maps=maps, is_map=batch.is_map, states=states)
-        found = {"classification": self._judged(output.logits, targets, batch, self.training)}
+        losses = {"classification": self._criterion(output.logits, targets, batch, self.training)}
         for name, logits in output.branches.items():
-            found[name] = self.branch_weight * self._judged(logits, targets, batch, False)
+            losses[name] = self.branch_weight * self._criterion(logits, targets, batch, False)
         if self.terms:
             step = Step(self.model, targets, output, self.criterion, batch.index, *self.clock, batch.taught)
             for term in self.terms.values():
-                found |= term(step)
-        return {"loss": torch.stack(list(found.values())).sum(), **found}
+                losses |= term(step)
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
-    def _judged(self, logits: Tensor, targets: Targets, batch: Batch, remembers: bool) -> Tensor:
-        told = {} if batch.divisor is None else {"divisor": batch.divisor}
+    def _criterion(self, logits: Tensor, targets: Targets, batch: Batch, remembers: bool) -> Tensor:
+        divisor = {} if batch.divisor is None else {"divisor": batch.divisor}
         if self.unknown is None:
-            return (self._compiled_loss or self.criterion)(logits, targets, **told)
+            return (self._compiled_loss or self.criterion)(logits, targets, **divisor)
         moment = Moment(batch.index, *self.clock, remembers)
-        return self.unknown(logits, targets, moment, _hidden(batch), **told)
+        return self.unknown(logits, targets, moment, _hidden(batch), **divisor)
 
     def divide(self, batches: Sequence[Batch]) -> None:
-        """Tell each of a step's batches what its losses divide by: see `divisor`, and of a teacher `Taught`."""
+        """Set the divisors of the losses in each of a step's batches: see `divisor`, and `Taught` for a teacher."""
         divisor = self.divisor(batches)
         taught = [batch.taught for batch in batches if batch.taught is not None]
         shared = (
@@ -163,10 +163,10 @@ class Method(nn.Module):
             batch.divisor, batch.taught = divisor, answers
 
     def divisor(self, batches: Sequence[Batch]) -> Tensor | None:
-        """What the classification loss of each of a step's batches divides by, so that the mean is that of one batch.
+        """Divisor of the classification loss of each of a step's batches, so that their mean is that of one batch.
 
-        `None`, which averages the batches' own losses, where the targets alone do not tell what counts: losses that
-        compare cells, `show`, and strategies that choose cells by their scores. Further terms are averaged too.
+        `None` averages the batches' own losses. It is returned if the targets do not decide which cells count: for
+        losses that compare cells, `show`, and strategies that select cells by scores. Other terms are averaged too.
 
         Args:
             batches: this process's share of the step, on the device of the weights.
@@ -183,10 +183,10 @@ class Method(nn.Module):
         return self.criterion.divisor(masks) if len(masks) == len(batches) else None
 
     def start_epoch(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        """Tell the terms, and what judges unknown cells, that the epoch of the clock begins.
+        """Notify the terms and the loss of unknown cells of the start of the clock's epoch.
 
         Args:
-            batches: gives this process's share of the training rows, each once and not augmented.
+            batches: returns this process's share of the training rows, each once and not augmented.
         """
         if self.unknown is not None:
             self.unknown.start_epoch(*self.clock)
@@ -205,14 +205,14 @@ class Method(nn.Module):
 
 
 def _hidden(batch: Batch) -> Tensor:
-    """Unknown cells of images; a filling has none, for nothing is to be learned of it."""
+    """Unknown cells of images; filler rows have none, since nothing is learned from them."""
     if int(batch.index[0]) in {row for row, _ in batch.unreadable}:
         return torch.zeros_like(batch.targets.known)
     return ~batch.targets.known
 
 
 def taught_together(parts: Sequence[Taught]) -> list[Taught]:
-    """The answers to the batches of one step, each with what it divides by so that the mean is the joined batch's."""
+    """A teacher's outputs for the batches of one step, with divisors that make their mean that of one large batch."""
     images = joined_sum(torch.stack([t.seen.sum().to(t.logits) for t in parts]).sum())
     cells = joined_sum(torch.stack([t.weights.sum() for t in parts]).sum())
     images, cells = images.clamp(min=1) / len(parts), cells.clamp(min=1) / len(parts)

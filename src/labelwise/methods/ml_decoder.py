@@ -17,12 +17,12 @@ CARD = Card(
     source='Ridnik et al., "ML-Decoder: Scalable and Versatile Classification Head" (2021)',
     standing="the layer is as in the released code as read: projection with ReLU, frozen random queries, eight heads, "
     "no self-attention, no positions, a fully connected layer per group; all settings of training are ours",
-    differences="a query for every label by default, for labels of one group share a feature; width 256 in place of "
-    "768; groups differ in size by one at most and none is empty",
+    differences="one query per label by default, since labels of a group share a feature; width 256 in place of 768; "
+    "sizes of groups differ by at most one and none is empty",
 )
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """Backbone, decoder, classifiers. Published sizes: `dim=768, ffn=2048` and at most 100 `groups`."""
-    return compose(labels, backbone, asked, Part(MLDecoder, {"text": label_text(asked)}))
+    return compose(labels, backbone, options, Part(MLDecoder, {"text": label_text(options)}))

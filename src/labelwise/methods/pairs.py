@@ -1,4 +1,4 @@
-"""Which two labels an image shows together, from their features."""
+"""Predicts which pairs of labels an image has, from their features."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class PairHead(nn.Module):
 
         g_l = W0 f_l + b0;   z_ij = <c_ij, W2 relu(W1 [g_i; g_j] + b1)> + b_ij,   i < j
 
-    `W1` is applied to each label before pairs are formed and `W2` to `c` before images are looked at; both are exact.
+    `W1` is applied to each label before pairs are formed, and `W2` to `c` independently of images; both are exact.
 
     Args:
         num_labels: L; there are L (L - 1) / 2 pairs.
         dim: D.
-        width: of `g`; layers behind it are twice as wide.
-        chunk: pairs computed at once; more are computed again in the backward pass to spare memory.
+        width: of `g`; later layers are twice as wide.
+        chunk: pairs computed at once; with more pairs, activations are recomputed in the backward pass.
 
     Source: the intra-image transfer of SST (2022), with width 512.
-    Differs: `W2` has no bias, which `b_ij` holds already.
+    Differs: `W2` has no bias, since `b_ij` includes it.
 
     >>> PairHead(4, dim=3, width=2)(torch.rand(5, 4, 3)).shape
     torch.Size([5, 6])
@@ -65,20 +65,20 @@ class PairHead(nn.Module):
         return at_least_float32(torch.cat(parts, 1)) + self.bias
 
     def loss(self, logits: Float[Tensor, "B N"], present: Bool[Tensor, "B L"]) -> Float[Tensor, ""]:
-        """ASL (2, 1, margin .05): positive where both labels are known to be present, negative elsewhere.
+        """ASL (2, 1, margin .05): a pair is positive if both labels are known positives, and negative otherwise.
 
-        The mean over the pairs of images with a label known to be present.
+        The mean is over the pairs of images with any known positive.
         """
-        told = present.any(1, keepdim=True).expand(logits.shape)
+        counted = present.any(1, keepdim=True).expand(logits.shape)
         with torch.autocast(logits.device.type, enabled=False):
             both = (present[:, self.left] & present[:, self.right]).to(logits.dtype)
-            return L.reduce(L.asymmetric(logits, both, 2.0, 1.0, 0.05), told)
+            return L.reduce(L.asymmetric(logits, both, 2.0, 1.0, 0.05), counted)
 
     @torch.no_grad()
     def score(
         self, logits: Float[Tensor, "B N"], present: Bool[Tensor, "B L"]
     ) -> tuple[Float[Tensor, "B L"], Bool[Tensor, "B L"]]:
-        """Mean probability of each label's pairs with the image's other labels known to be present; where any is."""
+        """Mean probability of each label's pairs with the image's other known positives, and whether any exist."""
         p = logits.new_zeros(len(logits), present.shape[1], present.shape[1])
         p[:, self.left, self.right] = logits.sigmoid()
         p = p + p.transpose(1, 2)

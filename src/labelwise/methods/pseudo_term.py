@@ -1,4 +1,4 @@
-"""Unknown labels taken as present where an image's other labels, or other images, speak for them."""
+"""Pseudo-positives: unknown labels that co-occurrence in the image or similar features of other images support."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ Score = tuple[Float[Tensor, "B L"], Bool[Tensor, "B L"]]
 
 
 class PseudoTerm(nn.Module):
-    """Losses of the batch with pseudo-positives added, and of what finds them.
+    """Losses of the batch with pseudo-positives, and of the parts that select them.
 
         weight (w_intra loss(z, y', k') + w_inter loss(z, y'', k'') + w_c L_pairs + w_t L_thresholds + w_m L_memory)
 
-    Within an image an unknown label scores the mean probability of its pairs with labels known to be present; between
-    images, the mean cosine of its feature with those in a memory of cells known to show it. Where a score reaches the
-    margin, the unknown cell counts as present in that loss. Known labels stay as they are, nothing is remembered from
-    one step to the next, and negatives are never made.
+    The intra-image score of an unknown label is the mean probability of its pairs with known positives; the
+    inter-image score is the mean cosine of its feature with those of known positive cells in a memory. If a score
+    reaches the margin, the unknown cell counts as present in that loss. Known labels are unchanged, pseudo-positives
+    are selected again in each step, and there are no pseudo-negatives.
 
     Args:
         sizes: of the head.
-        weight: of the whole term, >= 0; 0 leaves it out.
+        weight: of the whole term, >= 0; 0 turns it off.
         intra: w_intra, >= 0.
         inter: w_inter, >= 0.
-        cooccurrence: w_c, >= 0, of learning which pairs go together; above 0 where `intra` is.
-        memory: `queue`, the last features of each label (SST); or `prototypes`, centres of its features (HST).
-        memory_contrast: w_m, >= 0: known present features near their label's memory, absent ones far from it.
-        thresholds: `schedule`, one margin that falls with the epochs (SST); or `learned`, one a label and score (HST).
+        cooccurrence: w_c, >= 0, weight of learning co-occurring pairs; above 0 if `intra` is.
+        memory: `queue`, the latest features of each label (SST); or `prototypes`, centres of its features (HST).
+        memory_contrast: w_m, >= 0: pulls known positive features to their label's memory and pushes negatives away.
+        thresholds: `schedule`, one margin that falls over epochs (SST); or `learned`, one per label and score (HST).
         threshold_weight: w_t, >= 0, with `learned`.
-        margin: the first margin; 1 with `learned`.
-        fall: what it loses an epoch.
-        floor: where it stays.
-        start: share of the epochs that pass before pseudo-positives begin, in [0, 1].
-        refresh: epochs from one making of the prototypes to the next; 0 for a quarter of all epochs.
-        size: features in a label's queue, or cells that make a prototype, at most.
+        margin: the initial margin; 1 with `learned`.
+        fall: decrease of the margin per epoch.
+        floor: smallest margin.
+        start: share of the epochs before pseudo-positives begin, in [0, 1].
+        refresh: epochs between updates of the prototypes; 0 for a quarter of all epochs.
+        size: features in a label's queue, or largest number of cells per prototype.
         centres: prototypes of a label.
         width: of the features that form pairs; 512 in the papers.
 
     Raises:
-        LabelwiseError: an option out of its range, or an intra loss without what it learns from.
+        LabelwiseError: an option is out of range, or `intra` is used without `cooccurrence`.
 
     Source: SST (2022) and HST (2024); equations in docs/methods/sst-hst.md.
-    Differs: present and absent cells of a label weigh alike in learning its threshold, which would else rise above
-        every score.
+    Differs: present and absent cells of a label have equal weight in learning its threshold, which would otherwise
+        rise above every score.
     """
 
     needs_maps: ClassVar[bool] = False
@@ -107,51 +107,51 @@ class PseudoTerm(nn.Module):
         self.thresholds = nn.ParameterDict({name: torch.ones(sizes.labels) for name in learned})
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """`pseudo_intra`, `pseudo_inter`, `cooccurrence`, `memory_contrast`, `pseudo_thresholds`: those that weigh."""
+        """Weighted `pseudo_intra`, `pseudo_inter`, `cooccurrence`, `memory_contrast` and `pseudo_thresholds`."""
         targets, features = step.targets, step.output.decoupled
         present = targets.known & (targets.values >= 0.5)
-        found: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         scores: dict[str, Score] = {}
         if self.pairs is not None:
             logits = self.pairs(features)
-            found["cooccurrence"] = self.weights["cooccurrence"] * self.pairs.loss(logits, present)
+            losses["cooccurrence"] = self.weights["cooccurrence"] * self.pairs.loss(logits, present)
             scores["intra"] = self.pairs.score(logits, present)
         if self.memory is not None:
             with torch.autocast(features.device.type, enabled=False):
-                lengths_1 = unit(features)
-                middle, seen = self._memory()
-                cosine = torch.einsum("bld,ld->bl", lengths_1, middle.to(lengths_1.dtype))
+                normed = unit(features)
+                mean, seen = self._memory()
+                cosine = torch.einsum("bld,ld->bl", normed, mean.to(normed.dtype))
             scores["inter"] = cosine.detach(), seen.expand(cosine.shape)
             if self.weights["memory_contrast"]:
-                found["memory_contrast"] = self.weights["memory_contrast"] * _near(
+                losses["memory_contrast"] = self.weights["memory_contrast"] * _near(
                     cosine, targets.known & seen, present
                 )
             if isinstance(self.memory, FeatureQueue) and self.training:
-                self.memory.put(lengths_1.detach(), present)
-        return found | self._completed(step, {k: v for k, v in scores.items() if self.weights[k]}, present)
+                self.memory.put(normed.detach(), present)
+        return losses | self._completed(step, {k: v for k, v in scores.items() if self.weights[k]}, present)
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
-        """Make the prototypes anew where it is time."""
+        """Recompute the prototypes if the schedule says so."""
         bank = self.memory
         if isinstance(bank, PrototypeBank) and self.schedule.due(epoch, epochs, int(bank.epoch)):
             bank.refresh(epoch, examples())
 
     def _completed(self, step: Step, scores: dict[str, Score], present: Tensor) -> dict[str, Tensor]:
         targets, begun = step.targets, self.schedule.begun(step.epoch, step.epochs)
-        found: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}
         thresholds = step.output.logits.new_zeros(())
         for name, (score, scored) in scores.items():
             margin = self._margin(name, step)
-            # Where nothing at all is known of a batch it is a filling, of which nothing is to be learned.
+            # A batch without any known cell consists of filler rows, from which nothing is learned.
             taken = ~targets.known & scored & (score >= margin) & targets.known.any()
             completed = Targets(torch.where(taken, 1.0, targets.values), targets.known | taken)
             loss = step.criterion(step.output.logits, completed) if begun else thresholds
-            found[f"pseudo_{name}"] = self.weights[name] * loss
+            losses[f"pseudo_{name}"] = self.weights[name] * loss
         for name, threshold in self.thresholds.items():
             score, scored = scores[name]
-            loss = _even(score - threshold, targets.known & scored, present)
+            loss = _balanced(score - threshold, targets.known & scored, present)
             thresholds = thresholds + self.weights["threshold_weight"] * loss * begun
-        return found | ({"pseudo_thresholds": thresholds} if self.thresholds else {})
+        return losses | ({"pseudo_thresholds": thresholds} if self.thresholds else {})
 
     def _margin(self, name: str, step: Step) -> Tensor | float:
         if name in self.thresholds:
@@ -160,7 +160,7 @@ class PseudoTerm(nn.Module):
         return max(floor, first - fall * (step.epoch - self.schedule.first(step.epochs)))
 
     def _memory(self) -> tuple[Float[Tensor, "L D"], Bool[Tensor, " L"]]:
-        """Mean of the unit features that the memory holds of each label, and whether it holds any."""
+        """Mean of each label's unit features in the memory, and whether there are any."""
         if isinstance(self.memory, FeatureQueue):
             return self.memory.mean(), self.memory.filled > 0
         assert self.memory is not None
@@ -170,19 +170,19 @@ class PseudoTerm(nn.Module):
 
 
 def _near(
-    cosine: Float[Tensor, "B L"], told: Bool[Tensor, "B L"], present: Bool[Tensor, "B L"]
+    cosine: Float[Tensor, "B L"], known: Bool[Tensor, "B L"], present: Bool[Tensor, "B L"]
 ) -> Float[Tensor, ""]:
-    """Mean over known cells of `1 - c` where the label is present and `1 + c` where it is absent."""
+    """Mean over known cells of `1 - c` for positive and `1 + c` for negative cells."""
     cells = torch.where(present, 1 - cosine, 1 + cosine)
-    return torch.where(told, cells, 0).sum() / told.sum().clamp(min=1)
+    return torch.where(known, cells, 0).sum() / known.sum().clamp(min=1)
 
 
-def _even(
-    logits: Float[Tensor, "B L"], told: Bool[Tensor, "B L"], present: Bool[Tensor, "B L"]
+def _balanced(
+    logits: Float[Tensor, "B L"], known: Bool[Tensor, "B L"], present: Bool[Tensor, "B L"]
 ) -> Float[Tensor, ""]:
-    """BCE over known cells of labels with both kinds of them, present and absent ones of a label weighing alike."""
+    """BCE over labels with known positives and negatives, which have equal weight within a label."""
     cells = F.binary_cross_entropy_with_logits(logits, present.to(logits.dtype), reduction="none")
-    sides = [told & present, told & ~present]
+    sides = [known & present, known & ~present]
     means = [torch.where(side, cells, 0).sum(0) / side.sum(0).clamp(min=1) for side in sides]
     both = sides[0].any(0) & sides[1].any(0)
     return torch.where(both, means[0] + means[1], 0).sum() / (2 * both.sum()).clamp(min=1)

@@ -1,4 +1,4 @@
-"""The rules of a label set as a further term: scores that break them cost."""
+"""The rules of a label set as an additional loss term."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from labelwise.methods.schedule import within
 
 
 class RulesTerm(nn.Module):
-    """How improbable the model itself finds it that the rules are kept.
+    """Negative log probability, under the model, that the rules are satisfied.
 
-        loss = weight * mean over images and rules of -log P(rule is kept)
+        loss = weight * mean over images and rules of -log P(rule is satisfied)
 
-    It reads no state, so unknown cells learn from it too; exclusive groups count as rules. Decisions keep the rules
-    with or without it.
+    It does not use label states, so unknown cells learn from it too; exclusive groups count as rules. Decisions
+    satisfy the rules with or without this term.
 
     Args:
         sizes: of the head, with the rules of its labels.
@@ -46,14 +46,14 @@ class RulesTerm(nn.Module):
         self.weight, self.rules = weight, sizes.rules
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """`rules`, weighted."""
+        """Weighted `rules`."""
         z, rules = step.output.logits, self.rules
         with torch.autocast(z.device.type, enabled=False):
             cost = rule_loss(z, rules.implies, rules.exactly_one, rules.at_most_one).mean(1)
-            # Where nothing at all is known of a batch it is a filling, of which nothing is to be learned.
+            # A batch without any known cell consists of filler rows, from which nothing is learned.
             counts = step.targets.known.any().to(cost.dtype)
             images = joined_sum(counts * len(cost))
             return {"rules": self.weight * joined_sum(counts * cost.sum()) / images.clamp(min=1)}
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
-        """Rules do not change; between epochs there is nothing to do."""
+        """Does nothing."""

@@ -13,14 +13,14 @@ from labelwise.types import LabelSet
 
 CARD = Card(
     name="ssgrl",
-    summary="label vectors and places decide together where a label looks; a graph of co-occurrence relates features",
+    summary="attention from label vectors and map locations; a graph of co-occurrence relates the label features",
     task="multi-label classification; the trunk of SST, SARB, HST and DSRB",
     source='Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image Recognition" (2019)',
     standing="equations of decoupling, graph network and classifier as published; default widths, the layer before "
     "the graph, the scale of the map, the loss and all settings are ours. No published table is claimed as reproduced.",
     differences="small defaults (joint 64, a layer of 256 before the graph, learned label vectors); published widths "
-    "are options. A label's feature is added to what the graph makes of it (`relation.skip`). The graph counts known "
-    "cells alone and shrinks to base rates. See docs/methods/ssgrl.md",
+    "are options. A label's feature is added to the output of the graph (`relation.skip`). The graph counts only known "
+    "cells and shrinks to base rates. See docs/methods/ssgrl.md",
 )
 
 # Published widths on ResNet-101 at 448 px, in the trunk that SST, SARB, HST and DSRB share: 300-d word vectors and
@@ -29,16 +29,16 @@ CARD = Card(
 # SSGRL itself: {joint: 1024, map_dropout: 0, normalise: none}, {inner: 0, hidden: 2048, skip: false}.
 
 
-def trunk(labels: LabelSet, asked: Options) -> dict[str, Part]:
-    """Extractor and relation, as every method on this trunk passes them to `compose`."""
+def trunk(labels: LabelSet, options: Options) -> dict[str, Part]:
+    """Extractor and relation of every method on this trunk, for `compose`."""
     return {
-        "extractor": Part(SemanticDecoupling, {"vectors": label_vectors(labels, asked)}),
-        "relation": Part(GGNN, {"priors": asked.priors}, {"inner": 256}),
+        "extractor": Part(SemanticDecoupling, {"vectors": label_vectors(labels, options)}),
+        "relation": Part(GGNN, {"priors": options.priors}, {"inner": 256}),
     }
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
-    """Backbone, semantic decoupling, gated graph, per-label classifiers; the loss is ASL unless `loss` says so."""
-    parts = trunk(labels, asked)
-    return compose(labels, backbone, asked, parts["extractor"], parts["relation"])
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
+    """Backbone, semantic decoupling, gated graph, per-label classifiers; the default loss is ASL."""
+    parts = trunk(labels, options)
+    return compose(labels, backbone, options, parts["extractor"], parts["relation"])

@@ -12,19 +12,19 @@ from labelwise.types import LabelSet
 
 CARD = Card(
     name="sst",
-    summary="unknown labels count as present where known labels of the image, or features of other images, say so",
+    summary="unknown labels count as present if known labels of the image or features of other images support it",
     task="multi-label classification with incomplete labels",
     source='Chen et al., "Structured Semantic Transfer for Multi-Label Recognition with Partial Labels" (AAAI 2022)',
     standing="pair head, memory, margins and weights as the authors' code states them; widths, reductions, schedule in "
     "shares of the training and the loss are ours. No published table is claimed as reproduced.",
-    differences="pseudo-positives never overwrite a known label and are found anew in each step. "
+    differences="pseudo-positives never overwrite a known label and are selected again in each step. "
     "See docs/methods/sst-hst.md",
 )
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
-    """The trunk of SSGRL, with pseudo-positives and contrast; the loss is ASL unless `loss` says so."""
-    parts = trunk(labels, asked)
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
+    """The trunk of SSGRL, with pseudo-positives and contrast; the default loss is ASL."""
+    parts = trunk(labels, options)
     terms: dict[str, Settings] = {"pseudo": {"weight": 1.0}, "contrast": {"weight": 0.05}}
-    return compose(labels, backbone, asked, parts["extractor"], parts["relation"], terms=terms)
+    return compose(labels, backbone, options, parts["extractor"], parts["relation"], terms=terms)

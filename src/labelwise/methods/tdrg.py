@@ -1,4 +1,4 @@
-"""TDRG: relations of places at three scales, and relations of labels in a graph."""
+"""TDRG: relations of map locations at three scales, and relations of labels in a graph."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CARD = Card(
     source='Zhao et al., "Transformer-based Dual Relation Graph for Multi-label Image Recognition" (2021)',
     standing="reconstruction: three scales, attention across them, one encoder for all, a joint graph, the shares .7 "
     "and .3 and four classification losses are from the released code as read; the rest is ours",
-    differences="scales are made from one map, not taken from several stages; each label gathers its own feature in "
+    differences="scales are resized from one map, not taken from several stages; each label gathers its own feature in "
     "the transformer's branch; one encoder layer of width 256 in place of three of 512; the number of highest "
     "scores is rounded up, not to the nearest whole number. See docs/methods/tdrg.md",
 )
 
 
 @register(CARD)
-def build(labels: LabelSet, backbone: nn.Module, asked: Options) -> Method:
+def build(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
     """`z = .7 trans + .3 gcn`, with losses on z, trans (as `step_1`), gcn and sac. Published: `dim=512, layers=3`."""
-    return compose(labels, backbone, asked, Part(DualRelations), own_share=0.3, branch_weight=1.0)
+    return compose(labels, backbone, options, Part(DualRelations), own_share=0.3, branch_weight=1.0)

@@ -1,4 +1,4 @@
-"""Further terms of the loss, by the name of their settings; each can be laid over any method."""
+"""Additional loss terms by the name of their settings; each can be combined with any method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What labels have to do with each other: vectors of their names, co-occurrence, graphs."""
+"""Relations between labels: word vectors, co-occurrence, graphs."""
 
 from labelwise.relations.dynamic_graph import DynamicGraph
 from labelwise.relations.gcn import GCN

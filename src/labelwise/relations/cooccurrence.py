@@ -1,4 +1,4 @@
-"""Which labels come with which, from the label states of a training split, unknown ones among them."""
+"""Co-occurrence of labels, estimated from a training split with unknown label states."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from labelwise.types import LabelPriors
 
 
 def conditional(priors: LabelPriors, kappa: float = 10.0) -> Float[Tensor, "L L"]:
-    """How often the column's label is there when the row's is: `M_ij = P(j | i)`.
+    """Conditional probability of the column's label given the row's: `M_ij = P(j | i)`.
 
         M_ij = (N_ij + kappa pi_j) / (R_ij + kappa),   M_ii = 1
 
-    `N_ij` counts images where both labels are known to be present, `R_ij` images where i is known to be present and the
-    state of j is known, and `pi_j` is the share of positives among the known cells of j. An image where j is unknown
-    says nothing, so that a row keeps its scale whatever share of the cells is known; `kappa` images' worth of the base
-    rate stands in where few are left. A label without a known positive gets the base rates, or zeros.
+    `N_ij` counts images where both labels are known positives, `R_ij` images where i is a known positive and the state
+    of j is known, and `pi_j` is the share of positives among the known cells of j. Images where j is unknown are not
+    counted, so that the scale of a row does not depend on the share of known cells. `kappa` is a pseudo-count of images
+    at the base rate. A label without a known positive gets the base rates, or zeros.
 
     Args:
-        priors: counts of the training split; nothing counted gives the identity.
+        priors: counts of the training split; the result is the identity if all are 0.
         kappa: weight of the base rate, in images, >= 0.
 
     Raises:
         LabelwiseError: `kappa` below 0.
 
-    Source: the conditional is that of the released code of SSGRL's relatives.
+    Source: the released code of methods related to SSGRL.
     Differs: there an unknown j counts as absent, which scales every entry by the known share, and a label without a
-    known positive gives NaN; co-known counts and the shrinkage are ours.
+    known positive has NaN; co-known counts and the shrinkage are ours.
 
     >>> from labelwise.types import Targets
     >>> states = torch.tensor([[1.0, 1.0], [1.0, float("nan")], [1.0, 0.0]])
@@ -47,19 +47,19 @@ def conditional(priors: LabelPriors, kappa: float = 10.0) -> Float[Tensor, "L L"
 def ml_gcn_adjacency(
     m: Float[Tensor, "L L"], threshold: float = 0.4, share: float = 0.25, inclusive: bool = False
 ) -> Float[Tensor, "L L"]:
-    """ML-GCN's adjacency of a conditional `M_ij = P(j | i)`: each label listens to those that speak for it.
+    """ML-GCN's adjacency from `M_ij = P(j | i)`: each label gathers from the labels that imply it.
 
         B_ij = 1[M_ij > threshold] off the diagonal, or 1[M_ij >= threshold];   A = I + share B / (colsum B + 1e-6)
         A_hat = (D^-1/2 A D^-1/2)^T,   D = diag(rowsum A)
 
-    Column j of `B` holds the labels i that imply j; they share a weight of `share` beside j's own 1. The product with
-    label vectors is `A_hat E`, so row j of `A_hat` gathers from exactly these.
+    Column j of `B` holds the labels i that imply j; their total weight is `share`, and that of j itself is 1. Row j of
+    the product `A_hat E` with label vectors gathers from exactly these.
 
     Args:
         m: `[L, L]`, see `conditional`.
-        threshold: conditional above which there is an edge, in [0, 1].
-        share: weight of all neighbours of a label together, >= 0.
-        inclusive: a conditional equal to the threshold is an edge too.
+        threshold: conditional probability above which there is an edge, in [0, 1].
+        share: total weight of all neighbours of a label, >= 0.
+        inclusive: a conditional probability equal to the threshold is also an edge.
 
     Raises:
         LabelwiseError: `share` below 0.

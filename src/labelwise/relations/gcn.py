@@ -1,4 +1,4 @@
-"""A graph convolution network over label vectors (GCN), whose outputs are vectors again."""
+"""A graph convolutional network (GCN) on label vectors."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from labelwise.types import LabelPriors
 class GCN(nn.Module):
     """Two graph convolutions of label vectors: `W = A LeakyReLU(A E W1) W2`.
 
-    `A` is ML-GCN's adjacency of the training split's co-occurrence, a buffer that the weights carry. The layers have
-    no biases. With `A = I` it is a network of two layers on each label's own vector.
+    `A` is ML-GCN's adjacency of the training split's co-occurrence, a buffer that is saved with the weights. The
+    layers have no biases. With `A = I` it is a network of two layers on each label's own vector.
 
     Args:
         dim: D of the outputs.
         num_labels: L.
-        vectors: gives the label vectors E `[L, V]`; has `dim`, V.
-        priors: counts of the training split; `None` leaves the graph without edges until weights are read.
+        vectors: returns the label vectors E `[L, V]`; has `dim`, V.
+        priors: counts of the training split; with `None` the graph has no edges until weights are loaded.
         hidden: width between the layers, >= 1.
-        threshold: conditional above which there is an edge, in [0, 1].
-        share: weight of all neighbours of a label together, >= 0.
-        graph: `cooccurrence`, or `isolated`, the control in which no label hears of another.
-        kappa: weight of the base rate in the conditional, in images, >= 0.
-        inclusive: a conditional equal to the threshold is an edge too.
+        threshold: conditional probability above which there is an edge, in [0, 1].
+        share: total weight of all neighbours of a label, >= 0.
+        graph: `cooccurrence`, or `isolated`, the control without edges.
+        kappa: weight of the base rate in the conditional probability, in images, >= 0.
+        inclusive: a conditional probability equal to the threshold is also an edge.
 
     Raises:
         LabelwiseError: `hidden` below 1, `share` or `kappa` below 0.
 
     Source: Chen et al., "Multi-Label Image Recognition with Graph Convolutional Networks" (2019).
-    Differs: the conditional copes with unknown states, see `conditional`.
+    Differs: the conditional probability allows for unknown states, see `conditional`.
 
     >>> from labelwise.relations import LabelVectors
     >>> GCN(4, 3, LabelVectors(3, 5))().shape

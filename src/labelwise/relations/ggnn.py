@@ -1,4 +1,4 @@
-"""A gated graph network over labels that come together (GGNN), as SSGRL and DSRB place it behind the features."""
+"""A gated graph neural network (GGNN) on co-occurring labels, as in SSGRL and DSRB."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from labelwise.types import LabelPriors
 
 
 class GGNN(nn.Module):
-    """Label features exchange messages along co-occurrence, and gates decide what a label takes of them.
+    """Gated message passing between label features along co-occurrence.
 
-    With `h = f` at first and `M_ij = P(j | i)`, `steps` times, where `f <- tanh(W f + b)` before all if `inner`:
+    If `inner`, first `f <- tanh(W f + b)`. With initial `h = f` and `M_ij = P(j | i)`, `steps` times:
 
         a = [M h ; M^T h];  s = sigmoid(W1 a + U1 h);  r = sigmoid(W2 a + U2 h)
         c = tanh(W3 a + U3 (r * h));  h <- (1 - s) * h + s * c
 
-    and at last `o_l = f_l + tanh(Linear[h_l ; f_l])`, without `f_l` unless `skip`. `M` is a buffer, which the weights
-    carry, and is not learned.
+    The output is `o_l = f_l + tanh(Linear[h_l ; f_l])`, without `f_l` unless `skip`. `M` is a buffer that is saved with
+    the weights and not learned.
 
     Args:
         dim: width of the label features.
         num_labels: L.
-        priors: counts of the training split; `None` leaves the graph without edges until weights are read.
-        inner: width of a tanh layer that features pass first; 0 for none.
-        steps: rounds of messages; 0 keeps the last layer alone, whose input is then `[f ; f]`.
-        hidden: width of h; 0 for that of f, and where it is another a linear layer makes `h` of `f`.
+        priors: counts of the training split; with `None` the graph has no edges until weights are loaded.
+        inner: width of a tanh layer before the graph; 0 for none.
+        steps: rounds of messages; with 0 there is only the last layer, with input `[f ; f]`.
+        hidden: width of h; 0 for that of f; another width adds a linear layer from `f` to `h`.
         output: width of o; 0 for `hidden`.
-        skip: a label's feature is added to what the graph makes of it; where the widths differ it is not.
+        skip: add a label's feature to the output of the graph, if the widths are equal.
         tied: `U2 = U1`.
-        graph: `cooccurrence`, or `isolated`, the control in which `M = I` and no label hears of another.
-        kappa: weight of the base rate in the conditional, in images, >= 0.
+        graph: `cooccurrence`, or `isolated`, the control with `M = I`, without messages between labels.
+        kappa: weight of the base rate in the conditional probability, in images, >= 0.
 
     Raises:
         LabelwiseError: `inner`, `steps`, `hidden`, `output` or `kappa` below 0.
 
     Source: Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image Recognition" (2019).
-    Differs: one bias per gate; the conditional copes with unknown states, see `conditional`; the released code uses
-    one matrix where the equations have U1 and U2, which is `tied` here; `inner`; `skip`, without which few labels
-    leave the layers undertrained (results/LOG.md).
+    Differs: one bias per gate; the conditional probability allows for unknown states, see `conditional`; the released
+    code uses one matrix for U1 and U2 of the equations, which is `tied` here; `inner`; `skip`, without which the layers
+    are undertrained with few labels (results/LOG.md).
 
     >>> GGNN(4, 3, priors=None)(torch.rand(2, 3, 4)).shape
     torch.Size([2, 3, 4])
@@ -83,19 +83,19 @@ class GGNN(nn.Module):
         self.out = nn.Linear(width + dim, self.dim)
 
     def forward(self, features: Float[Tensor, "B L D"]) -> Float[Tensor, "B L E"]:
-        """Features that know of the other labels' features."""
+        """Label features after message passing."""
         features = self.inner(features)
         h = self.enter(features)
         if self.gates is not None:
             m = self.graph.to(h.dtype)
             for _ in range(self.steps):
                 h = self.gates(h, torch.cat([m @ h, m.T @ h], -1))
-        made = torch.tanh(self.out(torch.cat([h, features], -1)))
-        return features + made if self.skip else made
+        output = torch.tanh(self.out(torch.cat([h, features], -1)))
+        return features + output if self.skip else output
 
 
 class _Gates(nn.Module):
-    """One round: what a label becomes of itself and of its messages."""
+    """One gated update of label states from messages."""
 
     def __init__(self, width: int, tied: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Label vectors: what a method knows of a label before it sees an image."""
+"""Label vectors: learned, or from word vectors of the labels' names."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from labelwise.errors import LabelwiseError
 
 
 class LabelVectors(nn.Module):
-    """A vector for each label: given word vectors stay as they are, the rest are learned.
+    """A vector for each label: given word vectors are fixed, the rest are learned.
 
     Args:
         num_labels: L.
-        dim: V, width of learned vectors; the width of `given` where that is not `None`.
+        dim: V, width of learned vectors; ignored if `given` is not `None`.
         given: `[L, V]` word vectors, or `None` to learn all.
         learned: rows of `given` that are learned.
 
@@ -49,14 +49,14 @@ class LabelVectors(nn.Module):
 
 
 class TextMap(nn.Module):
-    """A vector for each label as one learned linear map of its word vector: `E W^T`, with the rows of E of length 1.
+    """A vector for each label by a learned linear map of its word vector: `E W^T`, with unit rows of E.
 
-    All labels share W, so a label without a single training image has a vector as well.
+    All labels share W, so a label without training images has a vector too.
 
     Args:
         vectors: `[L, V]` word vectors, none of them 0.
-        dim: D, width of what the map gives.
-        std: standard deviation of each number at the start, over 0.
+        dim: D, width of the output.
+        std: standard deviation of the initial outputs, over 0.
 
     >>> TextMap(torch.eye(3, 5), 4)().shape
     torch.Size([3, 4])
@@ -73,10 +73,10 @@ class TextMap(nn.Module):
 
 
 class LabelText:
-    """Makes maps of the labels' word vectors for the parts of a method that are asked for them.
+    """Builds maps of the labels' word vectors for parts of a method.
 
     Args:
-        vectors: `[L, V]` word vectors, or `None` where no source was named.
+        vectors: `[L, V]` word vectors, or `None` without a source.
         missing: labels without a word vector.
     """
 
@@ -84,7 +84,7 @@ class LabelText:
         self._vectors, self._missing = vectors, tuple(missing)
 
     def __call__(self, dim: int, std: float, option: str) -> TextMap:
-        """A `TextMap`; `option` is named where it cannot be.
+        """Build a `TextMap`; `option` is the name of the option that needs it, for errors.
 
         Raises:
             LabelwiseError: no word vectors, or labels without one.

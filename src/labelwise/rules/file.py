@@ -19,37 +19,38 @@ DEEPEST = 4
 def read_rules(file: Path, names: Sequence[str]) -> Rules:
     """The rules of a file for these labels.
 
-    A hierarchy speaks of far more labels than a data set has: of those it lacks nothing is said, and what stands above
-    them is implied directly. Every other file may name the given labels alone.
+    A hierarchy may have more labels than the data set: the others are removed, and their ancestors are implied
+    directly. In every other file only the given labels are allowed.
 
     Args:
         file: `.json`, or else YAML.
         names: of the labels.
 
     Raises:
-        LabelwiseError: no such file, another form, a label that does not exist, a cycle, or rules that cannot all be
-            kept, each by the name of the file.
+        LabelwiseError: no such file, another format, an unknown label, a cycle, or contradictory rules, each with the
+            name of the file.
     """
     try:
         text = Path(file).read_text("utf-8-sig")
-        found = _json(text) if Path(file).suffix.lower() == ".json" else _yaml(text)
+        data = _json(text) if Path(file).suffix.lower() == ".json" else _yaml(text)
     except OSError as error:
         raise LabelwiseError(f"{file}: {error.strerror}", "a file of rules", "check the path") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise LabelwiseError(f"{file}: {first_line(error)}", "YAML or JSON", "correct the file") from None
     try:
-        if isinstance(found, Mapping) and "LabelName" in found:
-            return _hierarchy(found, names)
-        return _rules(found, names)
+        if isinstance(data, Mapping) and "LabelName" in data:
+            return _hierarchy(data, names)
+        return _rules(data, names)
     except LabelwiseError as error:
         raise LabelwiseError(f"{file}: {error.given}", error.expected, error.todo) from None
 
 
 def ancestors_of(tree: Mapping[str, Any]) -> dict[str, list[str]]:
-    """All labels above each label of a hierarchy of Open Images, without its root, which every image would have.
+    """All ancestors of each label in a hierarchy of Open Images, without the root, which every image would have.
 
     Raises:
-        KeyError, TypeError, AttributeError: for a tree of another form; RecursionError for one that is too deep.
+        KeyError, TypeError, AttributeError: a tree of another format.
+        RecursionError: a tree that is too deep.
     """
     above: dict[str, set[str]] = {}
 
@@ -83,13 +84,13 @@ def _hierarchy(tree: Mapping[str, Any], names: Sequence[str]) -> Rules:
     return rules
 
 
-def _rules(found: Any, names: Sequence[str]) -> Rules:
-    if not isinstance(found, Mapping) or not found:
+def _rules(data: Any, names: Sequence[str]) -> Rules:
+    if not isinstance(data, Mapping) or not data:
         raise LabelwiseError("no rules", f"a mapping with {', '.join(KINDS)}", "see docs/rules.md")
-    for key in found:
+    for key in data:
         if key not in KINDS:
             raise LabelwiseError(f"rules of kind {key!r}", f"some of {', '.join(KINDS)}", "correct the file")
-    rules = Rules.from_json(found)
+    rules = Rules.from_json(data)
     if not rules:
         raise LabelwiseError("no rules", f"entries of {', '.join(KINDS)}", "correct the file")
     rules.check(names)
@@ -101,16 +102,16 @@ def _json(text: str) -> Any:
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in mapping:
             raise ValueError(f"{key!r} twice")
-        found[key] = value
-    return found
+        mapping[key] = value
+    return mapping
 
 
 def _yaml(text: str) -> Any:
-    """Every scalar as its text: a label may be called `no` or `1`."""
+    """YAML with every scalar as text, since a label may be named `no` or `1`."""
 
     def plain(node: yaml.Node, depth: int) -> Any:
         if isinstance(node, yaml.ScalarNode):

@@ -1,4 +1,4 @@
-"""Rules by column: which sets of labels keep them, and what follows from known cells."""
+"""Rules by column: tests of label sets, and inference from known cells."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from labelwise.errors import LabelwiseError
 from labelwise.rules.search import Search
 
 STEPS = 100_000
-"""Decisions that the search for one set of labels may take."""
+"""Largest number of decisions in the search for one set of labels."""
 
 
 @dataclass(frozen=True)
 class IndexedRules:
-    """Rules over the columns of a label table; see `Rules`, which gives them.
+    """Rules on the columns of a label table; built by `Rules.over`.
 
     Args:
         size: L.
@@ -44,7 +44,7 @@ class IndexedRules:
 
     @cached_property
     def components(self) -> tuple[IndexedRules, ...]:
-        """The rules parted so that no label is in two parts; each keeps the columns of the whole."""
+        """The rules split into parts without common labels; columns are those of the whole table."""
         root = list(range(self.size))
 
         def find(j: int) -> int:
@@ -58,21 +58,21 @@ class IndexedRules:
             for j in entry[1:]:
                 root[find(j)] = find(entry[0])
         parts: dict[int, tuple[list, list, list]] = {}
-        for kind, found in enumerate((self.implies, self.exactly_one, self.at_most_one)):
-            for entry in found:
+        for kind, rules in enumerate((self.implies, self.exactly_one, self.at_most_one)):
+            for entry in rules:
                 if len(entry) > 1 or kind == 1:
                     parts.setdefault(find(entry[0]), ([], [], []))[kind].append(entry)
         return tuple(IndexedRules(self.size, *map(tuple, part)) for part in parts.values())
 
     @cached_property
     def columns(self) -> tuple[int, ...]:
-        """Columns that a rule names, ascending."""
+        """Columns that occur in a rule, ascending."""
         entries = (*self.implies, *self.exactly_one, *self.at_most_one)
         return tuple(sorted({j for entry in entries for j in entry}))
 
     @cached_property
     def ordered(self) -> tuple[tuple[int, int], ...]:
-        """The implications, those of a label before those of what stands above it."""
+        """The implications, sorted so that those of a label come before those of its ancestors."""
         parents: dict[int, list[int]] = {}
         for child, parent in self.implies:
             parents.setdefault(child, []).append(parent)
@@ -90,15 +90,15 @@ class IndexedRules:
 
     @cached_property
     def above(self) -> dict[int, set[int]]:
-        """For each label of an implication all labels that follow from it."""
-        found: dict[int, set[int]] = {}
+        """For each label of an implication, all labels that it implies."""
+        ancestors: dict[int, set[int]] = {}
         for child, parent in reversed(self.ordered):
-            found.setdefault(parent, set())
-            found.setdefault(child, set()).update({parent}, found[parent])
-        return found
+            ancestors.setdefault(parent, set())
+            ancestors.setdefault(child, set()).update({parent}, ancestors[parent])
+        return ancestors
 
     def kept(self, sets: Bool[np.ndarray, "N L"]) -> Bool[np.ndarray, " N"]:
-        """Whether each set of labels keeps every rule."""
+        """Whether each set of labels satisfies every rule."""
         good = np.ones(len(sets), bool)
         for child, parent in self.implies:
             good &= sets[:, parent] | ~sets[:, child]
@@ -108,10 +108,10 @@ class IndexedRules:
         return good
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse rules under which a label could never be present, or that no set of labels keeps.
+        """Refuse rules under which a label could never be present, or that no set of labels satisfies.
 
         Raises:
-            LabelwiseError: naming the label, or the labels of such rules.
+            LabelwiseError: with the label, or the labels of such rules.
         """
         for part in self.components:
             search = Search(part)
@@ -133,13 +133,13 @@ class IndexedRules:
     def closure(
         self, present: Bool[np.ndarray, "N L"], absent: Bool[np.ndarray, "N L"]
     ) -> tuple[Bool[np.ndarray, "N L"], Bool[np.ndarray, "N L"]]:
-        """All that follows, rule by rule until nothing new does, from cells known to be present or absent.
+        """Present and absent cells that follow from known cells; rules are applied until nothing changes.
 
-        In a row that contradicts the rules some cell of the part that does comes out as both.
+        In a row that contradicts the rules, some cell of the contradiction is both present and absent.
 
         Args:
-            present: cells known to be present.
-            absent: cells known to be absent.
+            present: known positive cells.
+            absent: known negative cells.
         """
         pos, neg, before = present.copy(), absent.copy(), -1
         while before != (before := int(pos.sum()) + int(neg.sum())):

@@ -1,4 +1,4 @@
-"""Rules by label name: what follows from a label, and which labels rule each other out."""
+"""Rules by label name: implications, and groups of mutually exclusive labels."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Groups = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules over labels, all of which hold for every image.
+    """Rules on labels that hold for every image.
 
     Args:
-        implies: (child, parent); where the child is present, so is the parent.
-        exactly_one: groups of which one label is present, and no other.
-        at_most_one: groups of which no two labels are present together.
+        implies: (child, parent); if the child is present, so is the parent.
+        exactly_one: groups of which exactly one label is present.
+        at_most_one: groups of which at most one label is present.
 
     Raises:
-        LabelwiseError: implications in a cycle, a group with fewer than two labels, or a label twice in a group.
+        LabelwiseError: implications in a cycle, a group with fewer than two labels, or a repeated label in a group.
 
     >>> Rules(implies=(("dog", "animal"), ("animal", "dog")))
     Traceback (most recent call last):
@@ -48,7 +48,7 @@ class Rules:
         try:
             sorter.prepare()
         except CycleError as error:
-            # The sorter goes from parent to child; people read from child to parent.
+            # The sorter lists parents first; the message lists children first.
             around = ", ".join(reversed(error.args[1]))
             raise LabelwiseError(
                 f"rules in a cycle: {around}", "implications that end", "remove one"
@@ -68,16 +68,16 @@ class Rules:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every label that a rule names, once."""
+        """Every label of a rule, once."""
         entries = (*self.implies, *self.exactly_one, *self.at_most_one)
         return tuple(dict.fromkeys(name for entry in entries for name in entry))
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse rules that these labels cannot keep.
+        """Refuse rules that do not fit these labels or contradict each other.
 
         Raises:
-            LabelwiseError: a label that is none of them, one that could never be present, or no set of labels that
-                keeps every rule.
+            LabelwiseError: an unknown label, a label that could never be present, or no set of labels that satisfies
+                every rule.
         """
         known = set(names)
         for name in self.names:
@@ -87,7 +87,7 @@ class Rules:
         self.over(names).check(names)
 
     def over(self, names: Sequence[str]) -> IndexedRules:
-        """The rules by column of these labels, each of which they name must be there."""
+        """The rules by column of these labels, which must include all labels of the rules."""
         column = {name: j for j, name in enumerate(names)}
 
         def columns(entries: Iterable[Sequence[str]]) -> tuple[tuple[int, ...], ...]:
@@ -97,9 +97,9 @@ class Rules:
         return IndexedRules(len(names), pairs, columns(self.exactly_one), columns(self.at_most_one))
 
     def among(self, names: Iterable[str]) -> Rules:
-        """What the rules say of some of the labels alone.
+        """The rules restricted to some of the labels.
 
-        A child implies what stands above a parent that is left out; of a group that lost labels at most one is present.
+        A child implies the ancestors of a removed parent; a group with removed labels becomes an at-most-one group.
         """
         kept = set(names)
         parents = self._parents()
@@ -117,29 +117,29 @@ class Rules:
         return Rules(pairs, exact, tuple(group for group in loose if len(group) > 1))
 
     def joined(self, other: Rules) -> Rules:
-        """The rules of both."""
+        """The union of both rules."""
         return Rules(*((*getattr(self, kind), *getattr(other, kind)) for kind in KINDS))
 
     def _parents(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        parents: dict[str, list[str]] = {}
         for child, parent in self.implies:
-            found.setdefault(child, []).append(parent)
-        return found
+            parents.setdefault(child, []).append(parent)
+        return parents
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data in the form of a rule file, without kinds that are empty."""
+        """Plain data in the format of a rule file, without empty kinds."""
         groups = {kind: [list(group) for group in getattr(self, kind)] for kind in KINDS[1:]}
-        return {kind: found for kind, found in {"implies": self._parents(), **groups}.items() if found}
+        return {kind: rules for kind, rules in {"implies": self._parents(), **groups}.items() if rules}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Rules:
-        """The rules in a mapping with `implies`, `exactly_one` and `at_most_one`; other keys are left alone.
+        """The rules in a mapping with `implies`, `exactly_one` and `at_most_one`; other keys are ignored.
 
         Args:
-            data: `implies` maps a label to one or to a list; the others are lists of lists of labels.
+            data: `implies` maps a label to one label or a list; the others are lists of lists of labels.
 
         Raises:
-            LabelwiseError: data of another form, or rules that cannot be.
+            LabelwiseError: data of another format, or invalid rules.
         """
         implies = data.get("implies") or {}
         if not isinstance(implies, Mapping):
@@ -157,17 +157,17 @@ class Rules:
         return cls(tuple(pairs), **groups)
 
 
-def _sequence(kind: str, found: Any) -> Sequence[Any]:
-    if not isinstance(found, list | tuple):
+def _sequence(kind: str, data: Any) -> Sequence[Any]:
+    if not isinstance(data, list | tuple):
         raise _form(kind, "lists of labels")
-    return found
+    return data
 
 
-def _names(kind: str, found: Any) -> Sequence[str]:
-    for name in _sequence(kind, found):
+def _names(kind: str, data: Any) -> Sequence[str]:
+    for name in _sequence(kind, data):
         if not isinstance(name, str) or not name:
             raise _form(kind, "labels by name")
-    return found
+    return data
 
 
 def _form(kind: str, expected: str) -> LabelwiseError:

@@ -1,4 +1,4 @@
-"""Sets of labels that keep the rules, one after the other, by trying labels and what follows from them."""
+"""Backtracking search for sets of labels that satisfy the rules."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 class Search:
     """Depth-first search over the labels of some rules.
 
-    What follows from a choice is drawn at once: parents of what is present, children of what is absent, the others of
-    a group with a present label, the last of a group that needs one.
+    Each choice is propagated at once: to parents of present labels, children of absent labels, the other labels of a
+    group with a present label, and the last label of a group that needs one.
 
     Args:
-        rules: the rules; labels that they do not name are left alone.
+        rules: the rules; labels outside of them are not searched.
 
-    `finished` says after a search whether it ended by itself rather than by its number of steps.
+    After a search, `finished` is false if it stopped at its largest number of steps.
     """
 
     def __init__(self, rules: IndexedRules) -> None:
@@ -42,25 +42,24 @@ class Search:
         self._no = [0] * len(self._groups)
 
     def possible(self, label: int) -> bool:
-        """Whether no contradiction follows from a label's presence alone."""
+        """Whether a label can be present without a contradiction by propagation."""
         self._clear()
         return self._assign(label, True)
 
     def solutions(
         self, order: Sequence[int], wants: Sequence[bool] | None = None, most: int = 1 << 30
     ) -> Iterator[dict[int, bool]]:
-        """States of all labels of the rules that keep every rule, the most wanted ones first.
+        """Yield states of all labels that satisfy every rule, the preferred ones first.
 
         Args:
-            order: columns in the order in which they are tried.
-            wants: for each the state that is tried first; present where not given.
-            most: choices to try at most.
+            order: columns in the order of the search.
+            wants: for each column the state to try first; present by default.
+            most: largest number of choices to try.
         """
         self._clear()
         wants = [True] * len(order) if wants is None else wants
-        choices: list[
-            tuple[int, int, bool]
-        ] = []  # trail before it, place in the order, whether it is the last try
+        # Of each choice: length of the trail before it, its position in the order, whether it is the last try.
+        choices: list[tuple[int, int, bool]] = []
         place, steps, self.finished = 0, 0, False
         while True:
             while place < len(order) and order[place] in self._state:
@@ -90,7 +89,7 @@ class Search:
                 return
 
     def _assign(self, label: int, value: bool) -> bool:
-        """Set a label's state with all that follows; nothing is set where that contradicts itself."""
+        """Set a label's state and propagate it; undone and `False` if there is a contradiction."""
         mark, queue = len(self._trail), [(label, value)]
         while queue:
             j, state = queue.pop()

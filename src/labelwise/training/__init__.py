@@ -1,4 +1,4 @@
-"""The loop, and what it keeps."""
+"""Training: settings, the loop, and runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Config", "Run", "fit"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Run` is looked up when first used: data are opened before the networks' libraries load."""
+    """Import `Run` on first use, since data are opened before the networks' libraries are loaded."""
     if name != "Run":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from labelwise.training.run import Run

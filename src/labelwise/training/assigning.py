@@ -11,7 +11,7 @@ from labelwise.errors import LabelwiseError
 
 
 def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Settings with dotted assignments `a.b=c` laid over; values are read as YAML.
+    """Settings overridden by dotted assignments `a.b=c`; values are read as YAML.
 
     >>> override({}, ["extractor.attention=uniform", "optim.lr=3e-4"])
     {'extractor': {'attention': 'uniform'}, 'optim': {'lr': 0.0003}}
@@ -30,7 +30,7 @@ def put(settings: dict[str, Any], name: str, value: Any) -> None:
     """Set the value of a dotted name.
 
     Raises:
-        LabelwiseError: a name through something that holds a value of its own.
+        LabelwiseError: the name passes through a setting that holds a plain value.
     """
     *path, last = name.split(".")
     place = settings

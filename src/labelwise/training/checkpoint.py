@@ -1,4 +1,4 @@
-"""State that a stopped run goes on from: sealed by a digest, with the state before it kept beside."""
+"""Checkpoints for resuming a run: each file carries a digest, and the previous checkpoint is kept."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _ENDS = len(_SEAL) + hashlib.blake2b().digest_size
 
 @dataclass
 class Progress:
-    """Where training stands.
+    """Progress of a training.
 
     Args:
         step: optimiser steps done.
         epoch: epochs done.
-        step_in_epoch: batches of the epoch at hand that are done.
-        loss_sum: sum of those batches' losses.
+        step_in_epoch: optimiser steps of the current epoch that are done.
+        loss_sum: sum of those steps' losses.
         best_epoch: the epoch whose weights are kept, from 1; 0 for none yet.
         best: its validation mAP.
         seconds: time spent.
         losses: mean training loss of each finished epoch.
-        skipped: steps whose loss or gradient was not finite, so that they moved nothing.
-        skipped_in_epoch: those of the epoch at hand.
+        skipped: steps skipped because a loss or gradient was not finite.
+        skipped_in_epoch: those of the current epoch.
     """
 
     step: int = 0
@@ -55,7 +55,7 @@ class Progress:
 
 
 class _Sealing:
-    """A file that digests what is written to it."""
+    """A file that computes the digest of what is written to it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.digest = file, hashlib.blake2b()
@@ -69,10 +69,10 @@ class _Sealing:
 
 
 def save_state(path: Path, progress: Progress, **parts: Any) -> None:
-    """Write progress and state dicts in one atomic file; what stood there becomes the previous state.
+    """Write progress and state dicts atomically into one file; the old file becomes the previous state.
 
     Raises:
-        LabelwiseError: the disk is full or refuses; both states on disk stay.
+        LabelwiseError: the disk is full or not writable; both states on disk stay.
     """
     state = {"format": _FORMAT, "progress": asdict(progress), **parts}
 
@@ -86,10 +86,10 @@ def save_state(path: Path, progress: Progress, **parts: Any) -> None:
 
 
 def load_state(path: Path) -> tuple[Progress, dict[str, Any]]:
-    """Progress and state dicts; tensors and plain values alone are read, never code.
+    """Progress and state dicts; only tensors and plain values are read, never code.
 
     Raises:
-        LabelwiseError: damaged, or of another version.
+        LabelwiseError: the file is damaged, or of another version.
     """
     try:
         whole = is_sealed(path)
@@ -102,36 +102,36 @@ def load_state(path: Path) -> tuple[Progress, dict[str, Any]]:
     ) as error:  # fmt: skip
         reason = first_line(error)[:120]
         raise LabelwiseError(
-            f"{path} ({reason})", "a state that this version wrote", "train anew with another --out"
+            f"{path} ({reason})", "a state that this version wrote", "train again with another --out"
         ) from None
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """What a state holds a part of."""
+    """An object with a state dict."""
 
     def state_dict(self) -> Mapping[str, Any]:
         """Tensors and plain values."""
 
     def load_state_dict(self, state: Any) -> Any:
-        """Take over what `state_dict` gave."""
+        """Load the result of `state_dict`."""
 
 
 def states_of(parts: Mapping[str, Stateful | None]) -> dict[str, Any]:
-    """What each part holds, for `save_state`; `None` for one that the settings leave out."""
+    """The state dict of each part, for `save_state`; `None` for a part that the settings turn off."""
     return {name: None if part is None else part.state_dict() for name, part in parts.items()}
 
 
 def load_parts(path: Path, parts: Mapping[str, Stateful | None]) -> Progress:
-    """Give each part what a state holds of it; a schedule that an older state lacks stays as it is.
+    """Load each part's state dict; a schedule is unchanged if an older state lacks it.
 
     Raises:
-        LabelwiseError: damaged, of another version, or of parts of other shapes.
+        LabelwiseError: the file is damaged, of another version, or has parts of other shapes.
     """
     progress, state = load_state(path)
     try:
         for name, part in parts.items():
-            if part is None or (name == "schedule" and name not in state):  # as in states of earlier versions
+            if part is None or (name == "schedule" and name not in state):  # absent in early versions
                 continue
             if isinstance(part, Optimizer | AcceleratedOptimizer):
                 load_optimizer(part, state[name])
@@ -144,7 +144,7 @@ def load_parts(path: Path, parts: Mapping[str, Stateful | None]) -> Progress:
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether the file ends with the digest of all before."""
+    """Whether the file ends with the correct digest of its content."""
     length, digest = path.stat().st_size - _ENDS, hashlib.blake2b()
     with open(path, "rb") as file:
         while (left := length - file.tell()) > 0:
@@ -153,14 +153,14 @@ def is_sealed(path: Path) -> bool:
 
 
 def has_state(out: Path) -> bool:
-    """Whether a folder holds a state, be it a damaged one."""
+    """Whether a folder holds a state, even a damaged one."""
     return any((out / name).is_file() for name in (STATE, PREVIOUS))
 
 
 def settle_state(out: Path, say: Callable[[str], None]) -> None:
-    """Put the previous state in the place of a last one that is damaged or was never put there.
+    """Replace a damaged or missing last state by the previous one.
 
-    Where the very first state is damaged there is none before it: it is put aside, and the run begins anew.
+    The very first state has no previous one: if it is damaged, it is renamed and the run starts again.
 
     Raises:
         LabelwiseError: neither can be read, or another version wrote them.
@@ -175,7 +175,7 @@ def settle_state(out: Path, say: Callable[[str], None]) -> None:
             if is_sealed(last):
                 raise
             os.replace(last, last.with_name("damaged.pt"))
-            say(f"warning: {error.given} is damaged and was the first one; the run begins anew")
+            say(f"warning: {error.given} is damaged and was the first one; the run starts again")
             return
         step = load_state(previous)[0].step
         if last.is_file():
@@ -184,7 +184,7 @@ def settle_state(out: Path, say: Callable[[str], None]) -> None:
 
 
 def recorded(out: Path) -> dict[str, Any]:
-    """What a folder's newest readable state says of the run itself: its settings and its data; empty for none."""
+    """The settings and data recorded in a folder's newest readable state; empty without one."""
     for name in (STATE, PREVIOUS):
         try:
             return dict(load_state(out / name)[1].get("record") or {})

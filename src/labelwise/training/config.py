@@ -32,12 +32,11 @@ class Config(Section):
 
     data: DataSettings
     init_from: str = Field(
-        "", description="a run to go on from: its labels and weights stay, new labels are added"
+        "", description="a run to start from: its labels and weights are kept, new labels are added"
     )
     method: str = Field(
         "auto",
-        description="id, see `labelwise methods`; auto: dlfl, or baseline-mlp or csra where there is little to learn "
-        "from",
+        description="id, see `labelwise methods`; auto: dlfl, or baseline-mlp or csra if there is little training data",
     )
     backbone: BackboneSettings = BackboneSettings()
     extractor: dict[str, Any] = Field(default_factory=dict, description="options of the method's extractor")
@@ -47,26 +46,26 @@ class Config(Section):
     loss: dict[str, Any] = Field(default_factory=lambda: {"name": "asl"}, description="name and options")
     unknown: dict[str, Any] = Field(
         default_factory=lambda: {"name": "auto"},
-        description="what the loss does with unknown cells, name and options; see docs/partial-labels.md",
+        description="how the loss treats unknown cells, name and options; see docs/partial-labels.md",
     )
     blending: dict[str, Any] = Field(
         default_factory=dict, description="label features blended between images and with prototypes"
     )
     contrast: dict[str, Any] = Field(
         default_factory=dict,
-        description="a label's features alike where it is present, unlike where it is not",
+        description="supervised contrastive loss on each label's features: images with it against images without it",
     )
     discriminative: dict[str, Any] = Field(
         default_factory=dict, description="features of one label together, of different labels apart"
     )
     consistency: dict[str, Any] = Field(
-        default_factory=dict, description="labels of a group look at the same places"
+        default_factory=dict, description="labels of a group attend to the same locations"
     )
     pseudo: dict[str, Any] = Field(
-        default_factory=dict, description="unknown labels taken as present where features say so"
+        default_factory=dict, description="unknown labels taken as present if features are similar"
     )
     rules: dict[str, Any] = Field(
-        default_factory=dict, description="scores that break the rules of the labels cost; see docs/rules.md"
+        default_factory=dict, description="penalty of scores that break the rules; see docs/rules.md"
     )
     teacher: TeacherSettings = TeacherSettings()
     image_size: int = Field(224, ge=16, description="side in pixels; height where image_width is set")
@@ -80,8 +79,8 @@ class Config(Section):
     )
     test_time: str = Field(
         "none",
-        description="views of an image whose mean logits are the answer: none, the image alone; flip, it and its "
-        "mirror; multi-scale or multi-scale=SIDE, it and a larger one; see docs/training.md",
+        description="views of an image whose logits are averaged: none, only the image; flip, it and its mirror; "
+        "multi-scale or multi-scale=SIDE, it and a larger one; see docs/training.md",
     )
     augment: TransformConfig = Field(TransformConfig(), description="image_size here is set by the one above")
     optim: OptimSettings = OptimSettings()
@@ -89,15 +88,16 @@ class Config(Section):
     batch_size: int = Field(32, ge=1, description="images per batch over all processes")
     sampling: Literal["shuffle", "class-aware"] = Field(
         "shuffle",
-        description="images of an epoch: each once; or as many draws of a label and then of one of its images",
+        description="images of an epoch: shuffle, each once; class-aware, as many samples of a random label and then "
+        "of one of its images",
     )
     mixup: float = Field(
         0.0,
         ge=0,
-        description="images of a batch blended in pairs by a share from Beta(mixup, mixup); 0 is off",
+        description="images of a batch blended in pairs with a weight from Beta(mixup, mixup); 0 is off",
     )
     mixup_per: Literal["batch", "pair"] = Field(
-        "batch", description="whether mixup draws one share a batch or one a pair of images"
+        "batch", description="whether mixup samples one weight per batch or one per pair of images"
     )
     cutmix: float = Field(
         0.0,
@@ -108,7 +108,7 @@ class Config(Section):
     patience: int = Field(
         0, ge=0, description="epochs without a better validation mAP before stopping; 0 for never"
     )
-    seed: int = Field(0, ge=0, description="of everything that is drawn")
+    seed: int = Field(0, ge=0, description="random seed of splits, initial weights, order and augmentation")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="of the training step; losses stay fp32"
     )
@@ -123,8 +123,8 @@ class Config(Section):
     )
     frequency_bounds: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         (20, 100),
-        description="fewest and most training images of a label of the medium group in the figures by frequency: "
-        "under the first it is of the tail, over the second of the head",
+        description="smallest and largest number of training images of a label of the medium group in the figures by "
+        "frequency: below is the tail group, above the head group",
     )
     workers: int = Field(-1, ge=-1, description="decoding processes; -1 chooses by the number of cores")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
@@ -133,7 +133,7 @@ class Config(Section):
     )
     tensorboard: bool = Field(False, description="also write RUN/tensorboard")
     mlflow: bool = Field(
-        False, description="also write to MLflow: mlflow.db beside RUN, or where MLFLOW_TRACKING_URI says"
+        False, description="also write to MLflow: mlflow.db beside RUN, or to MLFLOW_TRACKING_URI"
     )
     wandb: bool = Field(
         False, description="also write RUN/wandb for Weights & Biases; sent if WANDB_MODE=online"
@@ -152,7 +152,7 @@ class Config(Section):
     def _one_way(cls, value: Any, info: Any) -> Any:
         mixup = info.data.get("mixup", 0)
         if info.field_name == "cutmix" and value and mixup:
-            raise PydanticCustomError("joined", "one way to join images, so 0 beside mixup")
+            raise PydanticCustomError("joined", "one way to combine images, so 0 beside mixup")
         if value == "pair" and not mixup:
             raise PydanticCustomError("joined", "batch where mixup is 0")
         return value
@@ -174,7 +174,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _from_nothing(self) -> Config:
-        """Without pretrained weights there is nothing to rest on: the backbone learns from the first step."""
+        """Without pretrained weights nothing is worth freezing: the whole backbone learns from the first step."""
         if self.backbone.weights == "none" and not self.backbone.freeze:
             self.backbone.warm_epochs, self.backbone.frozen_groups = 0, 0
             if self.backbone.statistics == "fixed":
@@ -211,7 +211,7 @@ class Config(Section):
             if self.teacher.run and self.teacher.features and getattr(self, joined):
                 raise LabelwiseError(
                     f"teacher.features = {self.teacher.features:g} with {joined}={getattr(self, joined):g}",
-                    "images as they are, for two images joined have no label features of a teacher",
+                    "images that are not combined, since the teacher has no label features of two images combined",
                     f"set teacher.features=0, or {joined}=0",
                 )
         return self
@@ -232,24 +232,24 @@ class Config(Section):
         return self
 
     def terms(self) -> dict[str, dict[str, Any]]:
-        """Options of the further terms of the loss, by name, where any are set."""
+        """Options of the additional terms of the loss, by name, for those that are set."""
         return {name: getattr(self, name) for name in TERMS if getattr(self, name)}
 
     def transform(self) -> TransformConfig:
-        """The image transform of what answers, at this run's size; with two sizes where `test_time` says so."""
+        """The image transform of evaluation and prediction; with two sizes if `test_time` is multi-scale."""
         one = self.one_view()
         larger = larger_of(self.test_time, one.size)
         return one if larger is None else TwoSizes(**{**dict(one), "larger": larger})
 
     def one_view(self) -> TransformConfig:
-        """The image transform of a single view, which epochs are chosen by and maps are stored of."""
+        """The image transform of a single view, used for validation during training and for stored maps."""
         return self._augmented(self.image_size, self.image_width)
 
     def train_transform(self, stride: int) -> TransformConfig:
         """The image transform of training; its size is a multiple of 32 and of the backbone's stride.
 
-        Crops of 0.75 to 1 of the side show objects larger than the whole image does. Training at 6/7 of the size
-        brings them back to the scale that evaluation sees, and costs a quarter less.
+        Crops of 0.75 to 1 of the side enlarge objects. Training at 6/7 of the size restores the scale of evaluation,
+        and costs a quarter less.
 
         Source: the train-test resolution discrepancy of Touvron et al. (2019).
         """
@@ -266,10 +266,10 @@ class Config(Section):
 
 
 def make_config(settings: Mapping[str, Any]) -> Config:
-    """Settings checked and completed.
+    """Validate settings and fill in defaults.
 
     Raises:
-        LabelwiseError: an unknown name or a value out of range, by its dotted name.
+        LabelwiseError: an unknown name or a value out of range, with its dotted name.
     """
     try:
         return Config.model_validate(settings)

@@ -1,4 +1,4 @@
-"""From opened data to a finished run: training, thresholds, judgement."""
+"""From opened data to a finished run: training, thresholds, evaluation."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from labelwise.training.priors import count_priors, word_vectors
 from labelwise.training.probe import Probe
 from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
-from labelwise.training.resuming import as_begun, claim, record_of, told_failures
+from labelwise.training.resuming import as_begun, claim, readable_failures, record_of
 from labelwise.training.run import Run
 from labelwise.training.stopping import StopRequest
 from labelwise.training.teaching import TaughtLoader, Teacher
-from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, told, unknown_loss
+from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, unknown_loss, unknown_notes
 
 
 def train_opened(
     opened: Opened, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest
 ) -> Run:
-    """Train on data that are opened; arguments as those of `labelwise.training.fit.train`.
+    """Train on opened data; the other arguments are those of `labelwise.training.fit.train`.
 
     Raises:
         LabelwiseError: settings that do not fit the machine or the data, or a folder that holds another run.
         Stopped: after a request to stop, with the state saved.
     """
-    with told_failures(stop):
+    with readable_failures(stop):
         return _train(opened, config, out, resume, quiet, stop)
 
 
@@ -66,7 +66,7 @@ def _train(opened: Opened, config: Config, out: Path, resume: bool, quiet: bool,
     dataset = as_begun(dataset, out) if resume else dataset
     validation = rows_to_choose_by(dataset, config)
     rows = shown_rows(dataset.split("train"), config.data)
-    asked, config = config.method, config.model_copy(update={"method": method_of(config, rows)})
+    requested, config = config.method, config.model_copy(update={"method": method_of(config, rows)})
     config, vectors = word_vectors(config, dataset.labels)
     teacher = Teacher.of(config.teacher, dataset.labels)
     if teacher is not None:
@@ -84,17 +84,17 @@ def _train(opened: Opened, config: Config, out: Path, resume: bool, quiet: bool,
     built = _built(run, rows, vectors)
     if teacher is not None:
         teacher.teach(built, config.method)
-    if asked != config.method:
-        found = f"{len(rows):,} training images, {rows.known.mean():.0%} of their labels known"
-        watch.say(f"note: {found}: method {config.method}")
+    if requested != config.method:
+        reason = f"{len(rows):,} training images, {rows.known.mean():.0%} of their labels known"
+        watch.say(f"note: {reason}: method {config.method}")
     unlearned = never_selected(rows, config.init_from)
     doubts = (*_cannot_learn(config, unlearned, rows.labels.names), *cannot_judge(dataset, validation))
     of_teacher = () if teacher is None else teacher.doubts(begun["data"])
-    for line in (*told(config, rows), *doubts, *of_teacher):
+    for line in (*unknown_notes(config, rows), *doubts, *of_teacher):
         watch.say(line)
     if first:
         keep_mask(run.path, rows, config.data)
-        if unlearned:  # told from the start, for a run without a validation split fits no decisions
+        if unlearned:  # saved now, since a run without a validation split fits no decisions
             run.save_decisions(replace(Decisions.plain(run.labels), never=unlearned))
     use_engine(built.model.backbone, config, len(dataset), accelerator.device, watch.say)
     with watched_peers(), closing(Loaders(config, built.model.backbone, accelerator, watch)) as loaders:
@@ -119,25 +119,25 @@ def _train(opened: Opened, config: Config, out: Path, resume: bool, quiet: bool,
 
 
 def _learned(dataset: Dataset) -> list[Dataset]:
-    """The rows to learn from, and those to choose by where there are any."""
+    """The training rows, and the validation rows if there are any."""
     return [dataset.split(name) for name in ("train", "val") if dataset.splits().get(name)]
 
 
 def _built(run: Run, rows: Dataset, vectors: torch.Tensor | None) -> Method:
-    """The method before its first step, with what it takes from the training rows and from another run."""
+    """The method before its first step, with priors of the training rows and the weights of `init_from`."""
     config = run.config
     torch.manual_seed(config.seed)
     priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
     built = run.build("none" if config.init_from else None, priors)
     if config.init_from:
         grow_from(config.init_from, config, built, priors)
-    run.with_views(built.model)  # a network that cannot take them is refused before it is trained
+    run.with_views(built.model)  # raises now, not after training, if the sizes of views do not fit
     built.unknown = unknown_loss(config, rows, built.criterion)
     return built
 
 
 def _cannot_learn(config: Config, unlearned: Sequence[int], names: Sequence[str]) -> Iterator[str]:
-    """What is said of labels without word vectors or without positives."""
+    """Warnings about labels without word vectors or without positives."""
     if config.vectors.missing:
         yield f"warning: no word vector, so it is learned: {', '.join(config.vectors.missing[:10])}"
     if unlearned:
@@ -148,10 +148,10 @@ def _cannot_learn(config: Config, unlearned: Sequence[int], names: Sequence[str]
 def _finish(
     dataset: Dataset, loaders: Loaders, trainer: Trainer, watch: Watch, overlaps: Mapping[str, dict[str, Any]]
 ) -> None:
-    """Reload what was saved, fit decisions on validation, judge each split, write it all down."""
+    """Reload the saved weights, fit decisions on validation, evaluate each split, and write the results."""
     run, accelerator = trainer.run, trainer.accelerator
     model = run.model().to(accelerator.device)
-    found: dict[str, Any] = {}
+    splits: dict[str, Any] = {}
     seen = Frequencies(trainer.dataset.positive.sum(0), run.config.frequency_bounds)
     for split in ("val", "test"):
         if not dataset.splits().get(split):
@@ -166,7 +166,7 @@ def _finish(
         if split == "val":
             tuning = _decide(run, result, rows, accelerator, watch)
             result = result.again(run, tuning)
-        found[split] = result.to_json()
+        splits[split] = result.to_json()
         trainer.journal.judged(trainer.progress, split, result.metrics)
         if accelerator.is_main_process:
             result.scores.save(run.path / "scores" / f"{split}.npz", rows)
@@ -176,13 +176,13 @@ def _finish(
     if accelerator.is_main_process:
         chosen = "nothing; the last epoch" if trainer.validate is None else "val mAP"
         training = {**_record(trainer, chosen), COUNTS: seen.named(run.labels.names)}
-        results = {"format": 1, "splits": found, "training": training}
+        results = {"format": 1, "splits": splits, "training": training}
         write_json(run.path / "results.json", results)
     accelerator.wait_for_everyone()
 
 
 def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
-    """What results say of the training."""
+    """The entry of results about the training."""
     progress, config = trainer.progress, trainer.config
     seen = progress.epoch * trainer.loader.steps_per_epoch * config.batch_size
     return {

@@ -10,19 +10,19 @@ from labelwise.training.sections import Section
 
 
 class DataSettings(Section):
-    """Where the photographs and labels are."""
+    """Source of the images and labels, and what training sees of them."""
 
     source: str = Field(description="SOURCE, as `labelwise train --data` takes it")
     train_images: int = Field(
-        0, ge=0, description="learn from so many of the training images, drawn by the seed; 0 for all"
+        0, ge=0, description="number of training images, a random subset by the seed; 0 for all"
     )
     long_tail: Literal["none", "exponential", "pareto"] = Field(
         "none",
-        description="learn from a long-tailed part of the training images, drawn by the seed: images a label by its "
-        "rank; see docs/long-tails.md",
+        description="learn from a long-tailed random subset of the training images: images per label by its rank; see "
+        "docs/long-tails.md",
     )
     long_tail_most: int = Field(
-        0, ge=0, description="images of the commonest label of the long tail; 0 for as many as it has"
+        0, ge=0, description="images of the most frequent label of the long tail; 0 for all of its images"
     )
     long_tail_least: int = Field(4, ge=1, description="images of the rarest label of the long tail")
     known_proportion: float = Field(
@@ -30,8 +30,8 @@ class DataSettings(Section):
     )
     known: Literal["cells", "positives", "single-positive"] = Field(
         "cells",
-        description="what the share is of: all training cells; or positives, with no negative told; or one positive "
-        "an image is all that is told",
+        description="cells that known_proportion selects from: all training cells; positives, with every negative "
+        "hidden; or single-positive, one known positive per image and nothing else",
     )
     mask_file: str = Field(
         "", description="npz of the training cells that stay known, such as another run's known.npz"

@@ -1,4 +1,4 @@
-"""Images that the system failed to give, told apart from images that are damaged."""
+"""Distinguishes images that the system failed to read from images that are damaged."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _DISK = tuple(
 
 
 def refuse_failing_disk(unreadable: Iterable[tuple[int, str]]) -> None:
-    """Refuse to go on without images that a disk or a network failed to give: they are not damaged, and may come back.
+    """Refuse to go on without images that a disk or network failed to read: a later try may succeed.
 
     Args:
         unreadable: row and reason of each image that could not be read.
 
     Raises:
-        LabelwiseError: a reason that lies in the system.
+        LabelwiseError: the reason is an error of the system.
     """
     for _, reason in unreadable:
         if any(text in reason for text in _DISK):
             raise LabelwiseError(
                 reason,
-                "a disk that gives its files",
-                "see to the disk or the network, then go on with --resume; the last saved state is intact",
+                "a disk that can be read",
+                "check the disk or the network, then go on with --resume; the last saved state is intact",
             )

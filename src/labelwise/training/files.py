@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Atomic writing of files: a reader never sees a truncated one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from labelwise.errors import LabelwiseError, first_line
 
 
 def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
-    """Write to a neighbour, flush it to the disk, then put it in the place of `path`.
+    """Write to a temporary file beside `path`, flush it to the disk, then rename it to `path`.
 
     Args:
         path: the file.
-        write: writes all of it to the path that it is given.
-        keep: where to put what stood at `path` before.
+        write: writes the whole content to the path that it is given.
+        keep: where to move the old file.
 
     Raises:
-        LabelwiseError: the disk is full or refuses; what stood at `path` before stands there still.
+        LabelwiseError: the disk is full or not writable; the old file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
@@ -37,7 +37,7 @@ def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None 
         _sync_folder(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        # torch tells of its own archive, and only behind that of the disk.
+        # torch raises an error about its archive; the error of the disk is its context.
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
         reason = getattr(cause, "strerror", None) or first_line(cause)
         raise LabelwiseError(
@@ -52,15 +52,15 @@ def _keep(path: Path, keep: Path) -> None:
     spare.unlink(missing_ok=True)
     try:
         os.link(path, spare)
-    except OSError:  # a file system without links: for a moment the kept file is the only one
+    except OSError:  # no hard links: for a moment only the kept file exists
         os.replace(path, keep)
         return
     os.replace(spare, keep)
-    spare.unlink(missing_ok=True)  # left where both names were one file already
+    spare.unlink(missing_ok=True)  # `replace` does nothing if both names are the same file
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically; what is no text, as in odd file names, becomes escapes that JSON and YAML read."""
+    """Write UTF-8 text atomically; surrogates, as in odd file names, become escapes that JSON and YAML read."""
     write_atomic(path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
@@ -73,7 +73,7 @@ def read_json(path: Path) -> Any:
     """JSON of a file.
 
     Raises:
-        LabelwiseError: absent or damaged.
+        LabelwiseError: the file is absent or damaged.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -82,9 +82,7 @@ def read_json(path: Path) -> Any:
             f"{path}: {error.strerror}", "a file that a run wrote", "check the run's path"
         ) from None
     except (ValueError, RecursionError):
-        raise LabelwiseError(
-            f"{path} is damaged", "JSON", "train or evaluate again to write it anew"
-        ) from None
+        raise LabelwiseError(f"{path} is damaged", "JSON", "train or evaluate again to rewrite it") from None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a data set to a finished run: splits, training, thresholds, judgement, report."""
+"""From a data set to a finished run: splits, training, thresholds, evaluation, report."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def fit(
     quiet: bool = False,
     **settings: Any,
 ) -> Run:
-    """Train on a data set and leave a run.
+    """Train on a data set and write a run.
 
-    Splits are made where the data have none. The epoch is chosen on the validation split, thresholds are fitted
-    there, and the test split, where there is one, is judged once at the end.
+    Data without splits are split. The epoch is chosen and thresholds are fitted on the validation split; a test
+    split is evaluated once at the end.
 
     Args:
         source: a data set, or SOURCE text.
@@ -57,12 +57,12 @@ def fit(
             "one data set, or one SOURCE text",
             'write for example fit("csv:labels.csv", data={"known_proportion": 0.3})',
         )
-    (found,) = sources
+    (only,) = sources
     given: dict[str, Any] = {**settings, "method": method}
-    given["data"] = {"source": found if isinstance(found, str) else found.source, **of_data}
+    given["data"] = {"source": only if isinstance(only, str) else only.source, **of_data}
     given["backbone"] = {"name": backbone} if isinstance(backbone, str) else dict(backbone or {})
     config = make_config(given)
-    return train(config, Path(out), found if isinstance(found, Dataset) else None, resume=resume, quiet=quiet)
+    return train(config, Path(out), only if isinstance(only, Dataset) else None, resume=resume, quiet=quiet)
 
 
 def train(
@@ -77,7 +77,7 @@ def train(
     """Train by a configuration; see `fit`.
 
     Args:
-        stop: a request to stop at the next step, such as signals make; `None` leaves signals alone.
+        stop: a request to stop at the next step, for example by a signal; `None` leaves signal handlers unchanged.
 
     Raises:
         Stopped: after such a request, with the state saved.

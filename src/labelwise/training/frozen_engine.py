@@ -1,4 +1,4 @@
-"""Maps of a frozen backbone by OpenVINO, where it gives PyTorch's answers in less time."""
+"""Feature maps of a frozen backbone by OpenVINO, if it agrees with PyTorch and is faster."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from labelwise.training.files import write_atomic, write_json
 from labelwise.training.stored import alone
 
 WORTH = 400 * 224 * 224
-"""Pixels of all images from which on `auto` takes the seconds of a conversion."""
+"""Pixels of all images above which `auto` spends the seconds of a conversion."""
 BOUND = 1e-4
-"""Largest difference from PyTorch, as a share of the largest value of a map."""
+"""Largest accepted difference from PyTorch, as a share of the largest value of a map."""
 QUICKER = 0.9
-"""Largest share of PyTorch's time at which an engine is taken."""
+"""Largest accepted share of PyTorch's time."""
 EAGER = "PyTorch"
 _FORMAT = 1
 _TRIED = 3
@@ -37,10 +37,10 @@ _TRIED = 3
 
 @cache
 def openvino_core() -> tuple[Any, str]:
-    """OpenVINO's runtime, the same for the whole process, and its version.
+    """OpenVINO's runtime, one for the whole process, and its version.
 
-    Each runtime sets aside the process's stack for signals and puts it back when it ends. Two at once put back each
-    other's, which are gone by then, and the next signal ends the process.
+    Each runtime replaces the process's signal stack and restores it at its end. Two runtimes would restore each
+    other's freed stack, and the next signal would kill the process.
 
     Raises:
         LabelwiseError: OpenVINO is not installed.
@@ -57,12 +57,12 @@ def openvino_core() -> tuple[Any, str]:
 
 
 def compiled(graph: Path, precision: str = "fp32") -> tuple[Any, str]:
-    """A graph that OpenVINO computes on the CPU with as many threads as torch uses, and the engine's name.
+    """A graph compiled by OpenVINO for the CPU with torch's number of threads, and the engine's name.
 
     Args:
         graph: an `.xml` or `.onnx` file.
-        precision: `bf16` to compute in it where the processor can. Without the hint it would compute so wherever it
-            can, and not give PyTorch's answers.
+        precision: `bf16` to compute in it if the processor can. For `fp32` a hint is needed, since OpenVINO would
+            otherwise use bf16 wherever it can and differ from PyTorch.
 
     Raises:
         LabelwiseError: OpenVINO is not installed.
@@ -79,37 +79,37 @@ def compiled(graph: Path, precision: str = "fp32") -> tuple[Any, str]:
 def use_engine(
     backbone: nn.Module, config: Config, images: int, device: torch.device, say: Callable[[str], None]
 ) -> None:
-    """Let a frozen backbone compute its maps by the engine that `backbone.engine` names.
+    """Select the engine of a frozen backbone's maps by `backbone.engine`.
 
-    `auto` takes OpenVINO for many images on a CPU where it is installed, agrees with PyTorch within `BOUND` and is
-    quicker. The graph and the verdict are stored by weights, image size, version and processor, so that the next run
-    on this machine computes alike.
+    `auto` selects OpenVINO for many images on a CPU if it is installed, agrees with PyTorch within `BOUND` and is
+    faster. The graph and the decision are cached by weights, image size, version and processor, so that the next run
+    on this machine uses the same engine.
 
     Args:
-        backbone: in evaluation mode where it is frozen; left as it is where it learns.
-        config: for the wish and the size of the images.
-        images: how many there are.
-        device: where the model computes.
-        say: takes a line for the person.
+        backbone: in evaluation mode if it is frozen; unchanged if it is not.
+        config: for the requested engine and the size of the images.
+        images: number of images.
+        device: device of the model.
+        say: prints a line to the user.
 
     Raises:
-        LabelwiseError: OpenVINO is wanted by name, and is not installed, or the model is on a GPU.
+        LabelwiseError: `openvino` is requested, and it is not installed or the model is on a GPU.
     """
-    wish, size = config.backbone.engine, config.one_view().size
+    requested, size = config.backbone.engine, config.one_view().size
     if (
         not isinstance(backbone, TimmBackbone)
         or not backbone.frozen
-        or wish == "eager"
+        or requested == "eager"
         or backbone.engine is not None
     ):
         return
-    if wish == "openvino" and device.type != "cpu":
+    if requested == "openvino" and device.type != "cpu":
         raise LabelwiseError(
             f"backbone.engine = openvino on {device.type}", "a model on the CPU", "set backbone.engine=auto"
         )
-    if wish == "auto" and (device.type != "cpu" or images * size[0] * size[1] < WORTH):
+    if requested == "auto" and (device.type != "cpu" or images * size[0] * size[1] < WORTH):
         return
-    if wish == "auto" and find_spec("openvino") is None:
+    if requested == "auto" and find_spec("openvino") is None:
         say(
             "note: PyTorch computes the maps; OpenVINO is often twice as fast: pip install 'labelwise[openvino]'"
         )
@@ -118,13 +118,13 @@ def use_engine(
 
 
 def engine_name(backbone: nn.Module) -> str:
-    """What computes a backbone, with its version where that is not PyTorch."""
+    """Name of the engine that computes a backbone, with a version unless it is PyTorch."""
     engine = getattr(backbone, "engine", None)
     return EAGER if engine is None else str(engine.name)
 
 
 class OpenVINOMaps:
-    """A frozen backbone in OpenVINO: uint8 images `[B, 3, H, W]` of one size -> maps `[B, C, h, w]` float32.
+    """A frozen backbone in OpenVINO: uint8 images `[B, 3, H, W]` of a fixed size -> maps `[B, C, h, w]` float32.
 
     Args:
         graph: `.xml` file.
@@ -136,7 +136,7 @@ class OpenVINOMaps:
         self.size = size
 
     def takes(self, images: Tensor) -> bool:
-        """Whether it can compute these: other sizes, floats and graphs that are traced are PyTorch's."""
+        """Whether it can compute these images; PyTorch computes other sizes, floats and traced graphs."""
         plain = images.dtype == torch.uint8 and images.device.type == "cpu"
         return plain and tuple(images.shape[-2:]) == self.size and not torch.compiler.is_compiling()
 
@@ -145,11 +145,11 @@ class OpenVINOMaps:
         return torch.from_numpy(np.array(self._run([images.contiguous().numpy()])[0]))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OpenVINOMaps:
-        return self  # it holds no state, and a copy of a model computes by the same graph
+        return self  # it has no state, so a copied model can share the graph
 
 
 def _tried(backbone: TimmBackbone, size: tuple[int, int], say: Callable[[str], None]) -> OpenVINOMaps | None:
-    """The engine, where it agrees and is quicker; by the stored verdict where there is one."""
+    """The engine, if it agrees and is faster; a cached decision is not tested again."""
     folder = cache_folder() / "engines"
     graph = folder / f"{_key(backbone, size)}.xml"
     verdict = graph.with_suffix(".json")
@@ -157,12 +157,12 @@ def _tried(backbone: TimmBackbone, size: tuple[int, int], say: Callable[[str], N
         try:
             stored = json.loads(verdict.read_text())
             return OpenVINOMaps(graph, size) if stored["taken"] else None
-        except (OSError, ValueError, KeyError, RuntimeError):  # nothing yet, or damaged
+        except (OSError, ValueError, KeyError, RuntimeError):  # not cached yet, or damaged
             pass
         try:
             _convert(backbone, size, graph)
-            found = OpenVINOMaps(graph, size)
-            record = _compared(backbone, found, size)
+            engine = OpenVINOMaps(graph, size)
+            record = _compared(backbone, engine, size)
         except LabelwiseError as error:  # such as a full disk: the next run tries again
             say(f"note: PyTorch computes the maps, not OpenVINO: {error.given}")
             return None
@@ -173,15 +173,15 @@ def _tried(backbone: TimmBackbone, size: tuple[int, int], say: Callable[[str], N
         say(f"note: PyTorch computes the maps, not OpenVINO: {record['why']}")
         return None
     say(
-        f"maps by {found.name}: {record['times']:.1f} times as fast as PyTorch, "
+        f"maps by {engine.name}: {record['times']:.1f} times as fast as PyTorch, "
         f"largest difference {record['difference']:.0e} of the largest value"
     )
-    return found
+    return engine
 
 
 @torch.inference_mode()
 def _compared(backbone: TimmBackbone, engine: OpenVINOMaps, size: tuple[int, int]) -> dict[str, Any]:
-    """What an engine's maps and time are beside PyTorch's, on noise, which is harder to agree on than photographs."""
+    """Compare an engine's maps and time with PyTorch's on noise, where differences are larger than on photographs."""
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (_TRIED, 3, *size), dtype=torch.uint8, generator=random)
     ours, theirs = backbone(images).float(), engine(images)
@@ -199,7 +199,7 @@ def _compared(backbone: TimmBackbone, engine: OpenVINOMaps, size: tuple[int, int
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Seconds of the quickest of three calls."""
+    """Seconds of the fastest of three calls."""
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
@@ -209,16 +209,16 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _convert(backbone: nn.Module, size: tuple[int, int], graph: Path) -> None:
-    """Write the graph of a backbone; the batch stays free."""
+    """Write the graph of a backbone, with a dynamic batch size."""
     import openvino as ov
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     example = torch.zeros(1, 3, *size, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer, on sizes that are constant here on purpose
+        warnings.simplefilter("ignore")  # the tracer warns of constant sizes, which are intended here
         traced = torch.jit.trace(backbone, example, check_trace=False)
-        # The frontend itself, for `openvino.convert_model` reports each use to its makers.
+        # The frontend is called directly, since `openvino.convert_model` sends telemetry.
         frontend = FrontEndManager().load_by_framework("pytorch")
         decoder = TorchScriptPythonDecoder(traced, example_input=example)
         model = frontend.convert(frontend.load(decoder))
@@ -234,7 +234,7 @@ def _convert(backbone: nn.Module, size: tuple[int, int], graph: Path) -> None:
 
 
 def _key(backbone: TimmBackbone, size: tuple[int, int]) -> str:
-    """Name of what is stored: of the weights, the size, the versions and the processor."""
+    """Name of a cached graph, by the weights, the size, the versions and the processor."""
     version = openvino_core()[1]
     here = f"{platform.machine()} {_processor()} {torch.get_num_threads()} threads"
     digest = hashlib.sha256(
@@ -245,7 +245,7 @@ def _key(backbone: TimmBackbone, size: tuple[int, int]) -> str:
 
 
 def add_weights(digest: Any, module: nn.Module) -> None:
-    """Let a digest of hashlib take in the names and the bytes of a module's weights."""
+    """Update a digest of hashlib with the names and bytes of a module's weights."""
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Training that goes on from another run, with labels that it lacked."""
+"""Training that starts from the weights of another run and adds labels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TAKEN = (
 
 
 def settings_of(init_from: str | Path) -> dict[str, Any]:
-    """The settings of a run that decide the shape of its model; others may be laid over them.
+    """The settings of a run that decide the shape of its model; the caller may override them.
 
     Raises:
         LabelwiseError: not a run.
@@ -40,29 +40,29 @@ def settings_of(init_from: str | Path) -> dict[str, Any]:
 
 
 def with_labels_of(data: Dataset, init_from: str | Path) -> Dataset:
-    """The same rows under a run's labels in their order, then the labels that are new.
+    """The same rows with the columns of a run's labels first, in the run's order, then the new labels.
 
-    A label of the run that the data lack is unknown in every row; what follows from the run's rules is completed.
+    A label of the run that the data lack is unknown in every row. Cells that the run's rules imply are filled in.
     """
     run = Run.open(init_from)
     old, here = run.labels.names, data.labels.names
     lacking = [name for name in old if name not in here]
-    found = data.with_unknown_labels(lacking) if lacking else data
+    rows = data.with_unknown_labels(lacking) if lacking else data
     groups = {**run.labels.groups, **data.labels.groups}
-    found = replace(found, labels=LabelSet(found.labels.names, groups, data.labels.rules))
+    rows = replace(rows, labels=LabelSet(rows.labels.names, groups, data.labels.rules))
     if run.labels.rules and run.labels.rules != data.labels.rules:
-        found = with_rules(found, run.labels.rules, "the rules of the run to go on from")
-    return found.with_labels([*old, *(name for name in here if name not in old)])
+        rows = with_rules(rows, run.labels.rules, "the rules of the run to go on from")
+    return rows.with_labels([*old, *(name for name in here if name not in old)])
 
 
 def never_selected(rows: Dataset, init_from: str | Path) -> tuple[int, ...]:
-    """Columns of the labels without a known positive in the training rows; nothing can be learned of them.
+    """Columns of the labels without a known positive in the training rows, which cannot be learned.
 
-    A label that the run to go on from has learned stays, though these rows lack it.
+    A label that the run `init_from` has already learned is not among them, even if these rows lack it.
 
     Args:
-        rows: the training rows, with what is hidden in training hidden.
-        init_from: a run, or "" for none.
+        rows: the training rows, after cells are hidden for training.
+        init_from: the run to start from, or "" for none.
     """
     empty = ~rows.positive.any(0)
     if init_from:
@@ -74,22 +74,22 @@ def never_selected(rows: Dataset, init_from: str | Path) -> tuple[int, ...]:
 
 
 def grow_from(init_from: str | Path, config: Config, built: Method, priors: LabelPriors) -> None:
-    """Give a newly built method the weights of a run.
+    """Copy the weights of a run into a newly built method.
 
     Raises:
-        LabelwiseError: the run is not finished, has other parts, vectors of another source, or its labels read each
-            other.
+        LabelwiseError: the run is not finished, it has other parts, its vectors come from another source, or its
+            labels depend on each other.
     """
     run = Run.open(init_from)
     before, now = ((c.vectors.dim, c.vectors.digest) for c in (run.config, config))
     if before != now:
-        told = [
+        sources = [
             f"{dim} numbers" + (f" of the model {digest[:8]}" if digest else "")
             for dim, digest in (now, before)
         ]
         raise LabelwiseError(
-            f"--init-from with other label vectors ({told[0]} after {told[1]})",
-            "those of the run, for its labels share one map of them",
-            "name the vectors.source that the run learned with",
+            f"--init-from with other label vectors ({sources[0]} after {sources[1]})",
+            "those of the run, since its labels share one map of them",
+            "set the vectors.source of the run",
         )
     grow(run.model(), built, run.config.method, priors)

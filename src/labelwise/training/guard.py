@@ -1,4 +1,4 @@
-"""Steps that are not finite: kept away from the weights, counted, and told with their cause."""
+"""Skips, counts and reports the steps with a loss or gradient that is not finite."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LIMIT = 10
 
 @dataclass(frozen=True)
 class Skipped:
-    """A step that moved nothing.
+    """A step that changed no weight.
 
     Args:
-        step: its number, from 1.
+        step: number of the step, from 1.
         cause: the loss term or the parameter that was not finite.
-        images: ids of its batch.
+        images: ids of the images of its batch.
     """
 
     step: int
@@ -39,17 +39,17 @@ class Skipped:
 
 
 class Guard:
-    """Clips gradients, and says of a step whether it is kept: whether its losses and gradients are finite.
+    """Clips gradients and decides whether a step is kept: whether its losses and gradients are finite.
 
-    All marks stay on the device until `found` reads them, once for many steps.
+    All flags stay on the device until `skipped` reads them, once for many steps.
 
     Args:
-        method: what is trained.
-        dataset: the training rows, to name images by.
+        method: the method to train.
+        dataset: the training rows, for the names of images.
         clip: largest gradient norm; 0 for none.
-        scaled: whether a gradient scaler lowers its scale by infinite gradients, as with fp16; such a step is not kept
-            either, but it is no fault, and not told.
-        join: gives the mean of a tensor over all processes, so that they agree.
+        scaled: whether a gradient scaler lowers its scale at infinite gradients, as with fp16; such a step is skipped
+            without a warning, since it is expected.
+        join: returns the mean of a tensor over all processes, so that they agree.
     """
 
     def __init__(
@@ -69,29 +69,29 @@ class Guard:
     def step(
         self, step: int, terms: Mapping[str, Tensor], rows: list[np.ndarray]
     ) -> tuple[Bool[Tensor, ""], Bool[Tensor, ""]]:
-        """Clip the gradients at hand; gives whether the step is kept, and whether its loss counts in the epoch's.
+        """Clip the current gradients; returns whether the step is kept, and whether its loss counts in the epoch's.
 
         Args:
             step: number of the step, from 1.
             terms: its named losses.
             rows: row numbers of its images.
         """
-        found = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
-        gradients = list(found.values())
+        named = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+        gradients = list(named.values())
         norms = norms_of(gradients)
         losses = torch.stack([value.detach().float() for value in terms.values()]).to(norms.device)
         marks = torch.cat([losses, norms.float()]).isfinite()
-        self._marks.append((step, [*terms, *found], marks, rows))
+        self._marks.append((step, [*terms, *named], marks, rows))
         if self._clip and gradients:
             factor = (self._clip / (torch.linalg.vector_norm(norms) + 1e-6)).clamp(max=1)
             torch._foreach_mul_([local(gradient) for gradient in gradients], factor)
-        # A gradient is one sum over the processes, but a loss is each one's own.
+        # Gradients are already summed over processes; losses are not.
         finite = torch.stack([marks[: len(losses)].all(), marks.all()])
         counts, kept = (self._join(finite.float()) == 1).unbind()
         return kept, counts if self._scaled else kept
 
-    def found(self) -> list[Skipped]:
-        """What was not finite since the last call.
+    def skipped(self) -> list[Skipped]:
+        """The steps that were skipped since the last call.
 
         Raises:
             LabelwiseError: more than `LIMIT` steps in a row.
@@ -117,15 +117,15 @@ class Guard:
             raise LabelwiseError(
                 f"{self.in_a_row} steps in a row that are not finite; {skipped[-1]}",
                 "finite losses and gradients",
-                "train anew with a lower --lr or optim.clip_norm; the last saved state is intact",
+                "train again with a lower --lr or optim.clip_norm; the last saved state is intact",
             )
         return skipped
 
     def refuse_broken(self, step: int) -> None:
-        """Called before a state is saved, so that a broken one never takes the place of a good one.
+        """Called before a state is saved, so that a broken state never replaces a good one.
 
         Raises:
-            LabelwiseError: a weight, or what is learned beside them, is not finite.
+            LabelwiseError: a parameter or a buffer is not finite.
         """
         values = {**self._parameters, **dict(self._model.named_buffers(prefix="model"))}
         for name, finite in zip(values, finite_of(list(values.values())), strict=True):
@@ -133,11 +133,11 @@ class Guard:
                 raise LabelwiseError(
                     f"{name} is not finite at step {step}, so the state is not saved",
                     "finite numbers",
-                    "train anew with a lower --lr or optim.clip_norm; the last saved state is intact",
+                    "train again with a lower --lr or optim.clip_norm; the last saved state is intact",
                 )
 
     def _cause(self, losses: list[str], bad: list[str]) -> str:
-        """What broke first: a weight, else a term of the loss, else the gradient nearest to the loss."""
+        """The likely cause: a weight, else a term of the loss, else the gradient nearest to the loss."""
         broken = [name for name, p in self._parameters.items() if not p.isfinite().all()]
         if broken:
             return f"the weight {broken[0]}"

@@ -1,4 +1,4 @@
-"""What a run writes while it goes: metrics.jsonl, bad_images.csv, trackers."""
+"""Logs of a running training: metrics.jsonl, bad_images.csv, trackers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from labelwise.types import Batch
 
 
 class Journal:
-    """One line a step and one an epoch; images that could not be read.
+    """Writes one line per logged step and per epoch, and the list of unreadable images.
 
     Args:
         path: the run's folder.
         dataset: the training rows, to name images by.
         config: for the limit of unreadable images and for the trackers.
-        writes: whether this process writes; the others only count.
+        writes: whether this process writes; other processes only count unreadable images.
     """
 
     def __init__(self, path: Path, dataset: Dataset, config: Config, writes: bool) -> None:
@@ -38,7 +38,7 @@ class Journal:
         self._tracking = Tracking(path, config) if writes else None
 
     def rewind(self, progress: Progress) -> None:
-        """Take out lines that are later than the state that training goes on from."""
+        """Remove lines that are later than the state from which training resumes."""
         if not self._writes:
             return
         lines = self._path / "metrics.jsonl"
@@ -47,7 +47,7 @@ class Journal:
             for line in lines.read_text(encoding="utf-8").splitlines():
                 try:
                     entry = json.loads(line)
-                except ValueError:  # a line cut short by a power failure
+                except ValueError:  # a line truncated by a power failure
                     continue
                 past = (
                     entry["epoch"] <= progress.epoch
@@ -64,7 +64,7 @@ class Journal:
                 self._bad = {row[0]: row[1] for row in list(csv.reader(file))[1:] if len(row) == 2}
 
     def step(self, progress: Progress, terms: dict[str, float], lr: float, images_per_second: float) -> None:
-        """A line of a step: the terms of its loss, the head's rate, images per second."""
+        """Write the line of a step: the terms of its loss, the head's learning rate, images per second."""
         entry = {
             "kind": "step",
             "step": progress.step,
@@ -79,29 +79,29 @@ class Journal:
             self._tracking.log({f"train/{name}": value for name, value in now.items()}, progress.step)
 
     def skipped(self, progress: Progress, steps: Sequence[Skipped]) -> None:
-        """A line of each step that moved nothing."""
+        """Write a line for each skipped step."""
         for skipped in steps:
             self._write({"kind": "skipped", "epoch": progress.epoch + 1, **asdict(skipped)})
 
     def settle(self) -> None:
-        """Bring all lines to the disk, as is due before the state that they lead to."""
+        """Flush all lines to the disk; called before the state that follows them is saved."""
         file = self._path / "metrics.jsonl"
         if self._writes and file.is_file():
             with open(file, "rb+") as lines:
                 os.fsync(lines.fileno())
 
     def epoch(
-        self, progress: Progress, found: float | None, best: bool, learned: dict[str, float] | None = None
+        self, progress: Progress, score: float | None, best: bool, learned: dict[str, float] | None = None
     ) -> None:
-        """A line of an epoch: its mean loss, validation mAP, whether its weights are kept, and what terms learned.
+        """Write the line of an epoch: mean loss, validation mAP, whether its weights are kept, learned scalars.
 
         Args:
             progress: after the epoch.
-            found: mAP in [0, 1]; `None` without a validation split.
+            score: validation mAP in [0, 1]; `None` without a validation split.
             best: its weights are kept.
-            learned: single numbers that terms of the loss learn, such as the shares of blending.
+            learned: scalars that terms of the loss learn, such as the shares of blending.
         """
-        val = {} if found is None else {"mAP": found}
+        val = {} if score is None else {"mAP": score}
         entry = {
             "kind": "epoch",
             "epoch": progress.epoch,
@@ -111,11 +111,11 @@ class Journal:
         }
         self._write({**entry, "val": val, "best": best, "seconds": round(progress.seconds, 2)})
         if self._tracking is not None:
-            told = {f"learned/{name}": value for name, value in (learned or {}).items()}
-            self._tracking.log(told if found is None else {"val/mAP": found, **told}, progress.step)
+            scalars = {f"learned/{name}": value for name, value in (learned or {}).items()}
+            self._tracking.log(scalars if score is None else {"val/mAP": score, **scalars}, progress.step)
 
     def judged(self, progress: Progress, split: str, metrics: dict[str, Any]) -> None:
-        """What the kept weights reach on a split, for the trackers; results.json holds it all."""
+        """Send the metrics of the kept weights on a split to the trackers; results.json holds all of them."""
         if self._tracking is not None:
             numbers = {
                 f"final/{split}/{k}": float(v) for k, v in metrics.items() if isinstance(v, int | float)
@@ -128,10 +128,10 @@ class Journal:
             self._tracking.close()
 
     def unreadable(self, batch: Batch) -> None:
-        """Note the images of a batch that could not be decoded.
+        """Record the images of a batch that could not be decoded.
 
         Raises:
-            LabelwiseError: their share of the training rows is past the stated limit, or the disk fails.
+            LabelwiseError: their share of the training rows exceeds `data.max_unreadable`, or the disk fails.
         """
         refuse_failing_disk(batch.unreadable)
         new = {self._dataset.image_id(row): reason for row, reason in batch.unreadable}
@@ -147,7 +147,7 @@ class Journal:
             raise LabelwiseError(
                 f"{len(self._bad)} of {len(self._dataset)} training images unreadable ({share:.1%})",
                 f"at most {self._limit:.1%}",
-                f"see {bad}, mend them, or raise data.max_unreadable",
+                f"see {bad}, repair them, or raise data.max_unreadable",
             )
 
     def _write_bad(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where batches come from: photographs, or maps that a frozen backbone left."""
+"""Loaders of batches: from images, or from stored maps of a frozen backbone."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from labelwise.training.test_time import NONE
 
 
 def decoding_processes(wanted: int) -> int:
-    """So many processes; where -1 is wanted, one less than there are cores, and 8 at most."""
+    """The number of decoding processes; -1 means one less than the number of cores, and at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return wanted if wanted >= 0 else min(8, max(0, cores - 1))
 
 
 class Loaders:
-    """Loaders of photographs, or of stored maps where the backbone is frozen; closed together."""
+    """Loaders of images, or of stored maps if the backbone is frozen; closed together."""
 
     def __init__(self, config: Config, backbone: Any, accelerator: Accelerator, watch: Watch) -> None:
         self._config, self._backbone, self._watch, self._accelerator = config, backbone, watch, accelerator
@@ -59,8 +59,8 @@ class Loaders:
 
         Args:
             rows: the images.
-            answering: as `test_time` sees them, for the judgement at the end; photographs where it takes more than one
-                view, for stored maps are of one.
+            answering: apply `test_time`, for the final evaluation; with several views images are loaded, since stored
+                maps have one view.
         """
         c = self._config
         if c.backbone.freeze and not (answering and c.test_time != NONE):

@@ -1,4 +1,4 @@
-"""Logistic regressions of many labels at many strengths of regularisation, solved together to their optimum."""
+"""Logistic regressions of many labels at many strengths of regularisation, solved jointly to their optimum."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Solution:
-    """Weights and biases on the features as they were given.
+    """Weights and biases on the unscaled features.
 
     Args:
         weight: `[S, L, D]`, for each strength.
         bias: `[S, L]`.
         steps: steps taken until all problems were solved.
-        residual: the largest norm of a gradient that is left.
+        residual: the largest remaining gradient norm of a problem.
     """
 
     weight: Float[Tensor, "S L D"]
@@ -42,16 +42,16 @@ def solve(
     where `s` are the features scaled to mean 0 and deviation 1. A label without a known cell gets weights of 0.
 
     All problems take steps of Nesterov's accelerated gradient in the basis of the features' principal axes, each axis
-    at the rate that its curvature allows. A step that goes too far is taken again at half its length, and momentum
-    starts anew where it leads uphill.
+    at the rate that its curvature allows. A step that is too long is halved and repeated, and momentum restarts if it
+    points uphill.
 
     Args:
-        features: of each image.
+        features: features of each image.
         values: label states in [0, 1]; ignored where not known.
-        known: which cells count.
-        strengths: of the penalty, above 0; for each label its own.
+        known: cells that count.
+        strengths: of the penalty, above 0, per label.
         tolerance: on the norm of each problem's gradient.
-        most_steps: at which the search ends all the same.
+        most_steps: largest number of steps, converged or not.
 
     Source: Nesterov (1983); restarts as in O'Donoghue and Candes (2015).
     """
@@ -61,15 +61,15 @@ def solve(
     # The last column is 1, for the bias.
     turned = torch.cat([scaled @ axes, scaled.new_ones(len(scaled), 1)], 1)
     problem = _Problem(turned, values, known, strengths, curvature.clamp(min=0))
-    found, steps, residual = _descend(problem, tolerance, most_steps)
-    weight = (axes @ found[:-1]) / deviation[:, None]
-    bias = found[-1] - mean @ weight
+    solved, steps, residual = _descend(problem, tolerance, most_steps)
+    weight = (axes @ solved[:-1]) / deviation[:, None]
+    bias = solved[-1] - mean @ weight
     shape = strengths.shape
     return Solution(weight.T.reshape(*shape, -1), bias.reshape(shape), steps, residual)
 
 
 class _Problem:
-    """Objectives and gradients of all strengths times labels, a column each."""
+    """Objectives and gradients of all problems; one column for each strength and label."""
 
     def __init__(
         self, turned: Tensor, values: Tensor, known: Tensor, strengths: Tensor, curvature: Tensor
@@ -80,11 +80,11 @@ class _Problem:
         self._present = self._share * values
         penalty = strengths.reshape(1, -1).expand(turned.shape[1] - 1, -1)
         self._penalty = torch.cat([penalty, penalty.new_zeros(1, self.columns)])
-        # A quarter is the largest slope of a sigmoid; the bias's own curvature is that of a column of ones.
+        # A quarter is the largest slope of a sigmoid; the bias has the curvature of a column of ones.
         bound = torch.cat([curvature, curvature.new_ones(1)])[:, None] / 4
         self.rate = 1 / (bound + self._penalty)
 
-    def look(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Objective `[C]` and gradient `[D + 1, C]`."""
         logits = (self.turned @ weights).unflatten(1, (self._times, -1))
         share, present = self._share[:, None], self._present[:, None]
@@ -100,7 +100,7 @@ def _descend(problem: _Problem, tolerance: float, most_steps: int) -> tuple[Tens
     length = point.new_ones(problem.columns)
     step, residual = 0, float("inf")
     while step < most_steps:
-        cost, slope = problem.look(ahead)
+        cost, slope = problem.value_and_gradient(ahead)
         residual = float(slope.norm(dim=0).max())
         if residual <= tolerance:
             return ahead, step, residual
@@ -109,7 +109,7 @@ def _descend(problem: _Problem, tolerance: float, most_steps: int) -> tuple[Tens
             move = length * problem.rate * slope
             there = ahead - move
             fall = (move * slope).sum(0) / 2
-            too_far = problem.look(there)[0] > cost - fall + 1e-7 * cost.abs()
+            too_far = problem.value_and_gradient(there)[0] > cost - fall + 1e-7 * cost.abs()
             if not too_far.any():
                 break
             length = torch.where(too_far, length / 2, length)

@@ -43,20 +43,20 @@ from labelwise.types import Batch
 class Trainer:
     """Trains a method and keeps the best weights by validation mAP.
 
-    Everything that a step does follows from (settings, data, step): order and augmentation are keyed by epoch and row,
-    dropout by step, the rate is a function of the step and of what was judged before it. So a run that was stopped goes
-    on as if it never had been.
+    A step is a function of (settings, data, step): order and augmentation are keyed by epoch and row, dropout by step,
+    and the learning rate depends on the step and on earlier validation figures. So a resumed run gives the same
+    weights as one that was never stopped.
 
     Args:
         run: where to write, and the settings.
-        method: what is trained.
+        method: the method to train.
         train: loader of the training rows.
         dataset: those rows.
-        validate: loader and rows to choose by; `None` keeps the last epoch.
+        validate: loader and rows of validation; `None` keeps the last epoch.
         accelerator: device, precision and processes.
-        examples: gives this process's share of the training rows, each once and not augmented, for what a method
+        examples: returns this process's share of the training rows, each once and not augmented, for what a method
             refreshes between epochs.
-        stop: asks for the end at the next step; `None` for what nobody stops.
+        stop: a request to stop at the next step; `None` for a run that cannot be stopped.
         record: plain data that every state carries, see `checkpoint.recorded`.
     """
 
@@ -80,17 +80,18 @@ class Trainer:
         method.to(accelerator.device)
         scaler = accelerator.scaler
         self.ema = ModelEmaV3(method.model, decay=c.ema, use_warmup=True) if c.ema else None
-        divided = c.sharding == "full" and accelerator.num_processes > 1
-        self._shares = Shares(method, self.ema, c, accelerator) if divided else None
-        fused = is_fused(c.optim, accelerator.device, scaler is not None or divided)
-        blind = fused and accelerator.device.type == "cuda" and scaler is None  # a scaler looks, and waits
+        sharded = c.sharding == "full" and accelerator.num_processes > 1
+        self._shares = Shares(method, self.ema, c, accelerator) if sharded else None
+        fused = is_fused(c.optim, accelerator.device, scaler is not None or sharded)
+        # A gradient scaler waits for the device in every step anyway.
+        blind = fused and accelerator.device.type == "cuda" and scaler is None
         optimizer = build_optimizer(
             method, method.model.backbone, c.optim, c.backbone.lr_factor, fused, c.backbone.layer_decay
         )
         if c.compile:
             method.compile_parts()
-        rests = c.backbone.warm_epochs > 0 and not c.backbone.freeze
-        self.stepper = method if divided else wrapped(accelerator, method, rests)
+        warms = c.backbone.warm_epochs > 0 and not c.backbone.freeze
+        self.stepper = method if sharded else wrapped(accelerator, method, warms)
         self.optimizer = accelerator.prepare(optimizer)
         self.steps_per_epoch = -(-train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
@@ -103,7 +104,7 @@ class Trainer:
         self._agreement = Agreement(self.stop, accelerator.num_processes)
         averages = None if self.ema is None else self.ema.module
         parts = {"method": method, "optimizer": self.optimizer, "ema": averages}
-        if divided:
+        if sharded:
             parts = {name: None if part is None else WholePart(part) for name, part in parts.items()}
         self._parts: dict[str, Any] = {**parts, "scaler": scaler, "schedule": self.schedule}
 
@@ -114,18 +115,18 @@ class Trainer:
 
     @property
     def weights(self) -> LabelModel:
-        """The weights that are judged and saved: averaged, unless averaging is off; all processes must ask."""
+        """The model to evaluate and save: averaged, unless averaging is off; all processes must call this."""
         held = self.method.model if self.ema is None else self.ema.module
         return held if self._shares is None else self._shares.whole(held)
 
     def resume(self) -> None:
-        """Go on from the saved state, or from the start where none was saved."""
+        """Load the saved state; without one, training starts from the first step."""
         if not self.state_path.is_file():
             return
         self.progress = load_parts(self.state_path, self._parts)
 
     def fit(self, watch: Watch) -> Progress:
-        """Train to the last epoch, or until patience ends.
+        """Train to the last epoch, or until early stopping by `patience`.
 
         Raises:
             Stopped: at the step after a request to stop; the state is saved.
@@ -146,9 +147,9 @@ class Trainer:
 
     def _epoch(self, watch: Watch, started: float) -> None:
         p, c = self.progress, self.config
-        rests = p.epoch < c.backbone.warm_epochs
-        self.method.model.backbone.hold(rests)  # type: ignore[operator]
-        self.stepper = rewrapped(self.accelerator, self.stepper, rests and not c.backbone.freeze)
+        warms = p.epoch < c.backbone.warm_epochs
+        self.method.model.backbone.hold(warms)  # type: ignore[operator]
+        self.stepper = rewrapped(self.accelerator, self.stepper, warms and not c.backbone.freeze)
         self.method.clock = p.epoch, c.epochs
         if not p.step_in_epoch:
             torch.manual_seed(_key(c.seed, p.step, -1))
@@ -168,14 +169,14 @@ class Trainer:
             save = stop or (p.step % c.save_every == 0 and p.step_in_epoch < self.steps_per_epoch)
             log = p.step % c.log_every == 0
             if log or save:
-                # The only places where the host waits for the device.
+                # Only here does the host wait for the device.
                 now = time.perf_counter()
                 rate = images / (now - since)
                 self._settle(losses, watch)
                 p.seconds = now - started
             if log:
-                told = {k: float(v) for k, v in self.accelerator.reduce(terms, "mean").items()}
-                finite = {k: v for k, v in told.items() if math.isfinite(v)}
+                means = {k: float(v) for k, v in self.accelerator.reduce(terms, "mean").items()}
+                finite = {k: v for k, v in means.items() if math.isfinite(v)}
                 self.journal.step(p, finite, self._rate(), rate)
                 watch.step(p.step, rate)
             if save:
@@ -186,7 +187,7 @@ class Trainer:
         self._rate_of_epoch = images / (time.perf_counter() - since)
 
     def _step(self, batches: Iterator[Batch]) -> tuple[dict[str, Tensor], Tensor, int]:
-        """Terms of the loss, the loss or 0 where the step is skipped, and the number of images."""
+        """Terms of the loss, the loss (0 if the step is skipped), and the number of images."""
         p, c, accelerator = self.progress, self.config, self.accelerator
         torch.manual_seed(_key(c.seed, p.step, accelerator.process_index))
         set_rate(self.optimizer, self.schedule.factor(p.step))
@@ -218,28 +219,28 @@ class Trainer:
         p = self.progress
         self.guard.refuse_broken(p.step)
         try:
-            found = self._validate()
+            score = self._validate()
         except (Exception, Stopped):
-            if not self.stop.by or self._shares is not None:  # who stopped alone can gather nothing
+            if not self.stop.by or self._shares is not None:  # one process alone cannot gather the shards
                 raise
-            self._save()  # all steps of the epoch are done; only the judgement is repeated
+            self._save()  # all steps of the epoch are done; only the validation is repeated
             raise self._stopped() from None
-        self.schedule.judged(found)
+        self.schedule.judged(score)
         p.losses.append(p.loss_sum / max(1, self.steps_per_epoch - p.skipped_in_epoch))
         p.epoch, p.step_in_epoch, p.loss_sum, p.skipped_in_epoch = p.epoch + 1, 0, 0.0, 0
-        best = found is None or found > p.best
+        best = score is None or score > p.best
         if best:
-            p.best_epoch, p.best = p.epoch, -1.0 if found is None else found
+            p.best_epoch, p.best = p.epoch, -1.0 if score is None else score
         p.seconds = time.perf_counter() - started
         weights = self.weights if best else None
         if self.accelerator.is_main_process:
             if weights is not None:
                 self.run.save_weights(weights)
             learned = {n: v.item() for n, v in self.method.terms.named_parameters() if v.ndim == 0}
-            self.journal.epoch(p, found, best, learned)
+            self.journal.epoch(p, score, best, learned)
         self._save()
         self.accelerator.wait_for_everyone()
-        shown = "" if found is None else f"  val mAP {found:.4f}{'  best' if best else ''}"
+        shown = "" if score is None else f"  val mAP {score:.4f}{'  best' if best else ''}"
         watch.say(
             f"epoch {p.epoch}/{self.config.epochs}  loss {p.losses[-1]:.4f}{shown}  "
             f"{self._rate_of_epoch:.0f} images/s  {p.seconds:.0f} s"
@@ -252,17 +253,17 @@ class Trainer:
         model = self.weights
         scores = collect(model, self.stop.watching(loader), rows, self.accelerator.device)
         refuse_failing_disk(scores.unreadable)
-        found = float(F.mean_average_precision(scores.logits, scores.hard, scores.known))
-        return found if math.isfinite(found) else None
+        score = float(F.mean_average_precision(scores.logits, scores.hard, scores.known))
+        return score if math.isfinite(score) else None
 
     def _out_of_patience(self) -> bool:
         p = self.progress
         return bool(self.config.patience) and p.epoch - p.best_epoch >= self.config.patience
 
     def _settle(self, losses: Tensor, watch: Watch) -> None:
-        """Add a sum of losses to the epoch's, as its mean over processes, and tell of steps that were skipped."""
+        """Add the mean of a sum of losses over processes to the epoch's loss, and warn of skipped steps."""
         p = self.progress
-        skipped = self.guard.found()
+        skipped = self.guard.skipped()
         p.skipped += len(skipped)
         p.skipped_in_epoch += len(skipped)
         self.journal.skipped(p, skipped)

@@ -1,4 +1,4 @@
-"""Maps of a frozen backbone: computed once, stored, and read instead of the photographs."""
+"""Feature maps of a frozen backbone: computed once, stored, and read instead of the images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stored_maps(
     say: Callable[[str], None],
     joined: bool = False,
 ) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """Maps of a data set's images by this backbone, computed where they are not stored yet.
+    """Feature maps of a data set's images, computed unless they are stored.
 
     Args:
         dataset: the images.
@@ -47,24 +47,24 @@ def stored_maps(
         config: for the transform.
         device: where maps are computed.
         workers: decoding processes.
-        say: takes a line for the person.
-        joined: all processes of a training call this together, and those of one machine share the work; the store has
-            the bytes that one process writes.
+        say: prints a line to the user.
+        joined: all processes of a training call this together, and those of one machine share the work; the file has
+            the same bytes as one process writes.
 
     Returns:
         `[N, C, h, w]` float16 memory map, and (row, reason) of unreadable images, whose maps are zero.
     """
     path = cache_folder() / "maps" / f"{_key(dataset, backbone, config)}.npy"
     compute = partial(_compute, dataset, backbone, config, device, workers)
-    told = f"computing maps of {len(dataset):,} images once"
-    return stored(path, lambda: (len(dataset), *_shape(backbone, config, device)), compute, told, say, joined)
+    shape = partial(_shape, len(dataset), backbone, config, device)
+    return stored(path, shape, compute, f"computing maps of {len(dataset):,} images once", say, joined)
 
 
 @torch.no_grad()
-def _shape(backbone: TimmBackbone, config: Config, device: torch.device) -> tuple[int, ...]:
-    """C, h, w of a map."""
+def _shape(images: int, backbone: TimmBackbone, config: Config, device: torch.device) -> tuple[int, ...]:
+    """N, C, h, w of the maps."""
     image = build_transform(config.one_view(), train=False)(torch.zeros(3, 64, 64, dtype=torch.uint8))
-    return tuple(backbone(image[None].to(device)).shape[1:])
+    return images, *backbone(image[None].to(device)).shape[1:]
 
 
 @torch.no_grad()
@@ -83,9 +83,9 @@ def _compute(
 
 
 def shares(images: int, place: int, places: int) -> list[np.ndarray]:
-    """Every `places`-th batch of images from `place` on: their rows.
+    """Rows of every `places`-th batch of images, starting at batch `place`.
 
-    Batches are the same for any number of places, for another number of images to a batch may round otherwise.
+    Batches are the same for any number of processes, since another batch size may round differently.
     """
     starts = range(place * _BATCH, images, places * _BATCH)
     return [np.arange(start, min(start + _BATCH, images)) for start in starts]
@@ -101,15 +101,15 @@ def fill(
     place: int = 0,
     places: int = 1,
 ) -> list[tuple[int, str]]:
-    """Fill a file by what is computed of photographs, `shares` of them; gives those that cannot be read.
+    """Compute this process's `shares` of the images into a file; returns (row, reason) of unreadable images.
 
     Args:
         dataset: the images.
-        transform: what is done with them.
+        transform: their transform.
         workers: decoding processes.
-        answer: computes a batch.
-        part: the file, whose room is taken.
-        place: of this process.
+        answer: computes the output of a batch.
+        part: the file, already allocated.
+        place: index of this process.
         places: number of processes.
     """
     if not (own := shares(len(dataset), place, places)):
@@ -121,7 +121,7 @@ def fill(
     with closing(eval_loader(share, transform, batch_size=_BATCH, workers=workers)) as loader:
         for batch in loader:
             store[rows[batch.index.numpy()]] = answer(batch.images).to(torch.float16).cpu().numpy()
-            refuse_failing_disk(batch.unreadable)  # what is stored as unreadable stays so
+            refuse_failing_disk(batch.unreadable)  # an image stored as unreadable is never read again
             bad += [(int(rows[row]), reason) for row, reason in batch.unreadable]
     store.flush()
     return bad
@@ -140,11 +140,11 @@ def _key(dataset: Dataset, backbone: TimmBackbone, config: Config) -> str:
 
 
 def images_key(dataset: Dataset, digest: Any) -> str:
-    """Name of what is computed of these photographs: of a digest that already knows by what, and of each image."""
+    """Name of a stored array of these images; `digest` identifies what computes it, and is updated with each image."""
     for i in range(len(dataset)):
         try:
             image = dataset.encoded(i)
-        except UnreadableImage as error:  # of a store, which knows why
+        except UnreadableImage as error:  # the store gives the reason
             image = error.given.encode()
         if isinstance(image, bytes):
             digest.update(image)
@@ -155,10 +155,10 @@ def images_key(dataset: Dataset, digest: Any) -> str:
 
 def _state(file: Path) -> tuple[int, int] | None:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class MapSource:
     Args:
         maps: `[N, C, h, w]` float16.
         dataset: their label states.
-        unreadable: row -> reason of each image that has no map; it is left out as a loader leaves it out.
+        unreadable: row -> reason of each image without a map; it is left out of batches, as in a loader.
     """
 
     maps: np.ndarray
@@ -176,7 +176,7 @@ class MapSource:
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
-        """The batches asked for; only the rows of a request matter, for maps are never augmented."""
+        """The requested batches; only the rows of a request matter, since maps are never augmented."""
         return (self._batch(request[1]) for request in requests)
 
     def _batch(self, rows: np.ndarray) -> Batch:
@@ -193,4 +193,4 @@ class MapSource:
         return torch.from_numpy(self.maps[rows].astype(np.float32))
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Does nothing: there are no worker processes."""

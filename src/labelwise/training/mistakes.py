@@ -1,4 +1,4 @@
-"""What a person may have got wrong without any error: images seen twice, images of another size."""
+"""Warnings about likely mistakes in the data: images in several splits, dark images, images of another size."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from labelwise.data.pixels import BITS
 from labelwise.training.config import Config
 
 MOST = 200_000
-"""Images up to which copies are looked for; with more, `labelwise data check` does it."""
+"""Largest number of images that are searched for copies; `labelwise data check` searches more."""
 
 
 def shared_rows(one: Dataset, other: Dataset) -> Int64[np.ndarray, " K"]:
-    """Rows of `other` whose image is in `one` too: as the same file, or as a copy of its bytes.
+    """Rows of `other` whose image is also in `one`: as the same file, or as a copy of its bytes.
 
-    A copy has the length and the end of the other file, so that few files are read whole. Over `MOST` images
-    together, files are compared by name alone.
+    Only files of equal length and equal last bytes are read whole. Above `MOST` images in total, files are compared
+    by name only.
     """
-    found = shared_files(one, other)
+    shared = shared_files(one, other)
     if len(one) + len(other) <= MOST:
-        found |= shared_content(one, other)
-    return np.flatnonzero(found).astype(np.int64)
+        shared |= shared_content(one, other)
+    return np.flatnonzero(shared).astype(np.int64)
 
 
-def _told_overlap(rows: Dataset, seen: Int64[np.ndarray, " K"], split: str) -> str:
-    """A sentence on images of a split that were trained on, for a result and for a person."""
+def _overlap_warning(rows: Dataset, seen: Int64[np.ndarray, " K"], split: str) -> str:
+    """The warning about images of a split that were trained on, for results and the log."""
     few = ", ".join(rows.image_id(int(i)) for i in seen[:3]) + (", ..." if len(seen) > 3 else "")
     if len(seen) == len(rows):
         return (
-            f"All {len(rows):,} images of {split} were trained on: its figures tell what the model remembers, "
+            f"All {len(rows):,} images of {split} were trained on: its figures show what the model remembers, "
             "not how well it recognises."
         )
     return (
@@ -47,36 +47,36 @@ def _told_overlap(rows: Dataset, seen: Int64[np.ndarray, " K"], split: str) -> s
 
 
 def seen_in_training(train: Dataset, rows: Dataset, split: str) -> dict[str, Any]:
-    """Conditions of a result on some rows: how many images were trained on, and a sentence where there are any."""
+    """Conditions of a result on some rows: how many images were trained on, and a warning if there are any."""
     seen = shared_rows(train, rows)
-    told = {"warning": _told_overlap(rows, seen, split)} if len(seen) else {}
-    return {"seen_in_training": len(seen), **told}
+    warning = {"warning": _overlap_warning(rows, seen, split)} if len(seen) else {}
+    return {"seen_in_training": len(seen), **warning}
 
 
 def warn_of_mistakes(
     dataset: Dataset, config: Config, say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Tell of images that train shares with other splits, that come out nearly black, or of another size than before.
+    """Warn of images that train shares with other splits, of nearly black images, and of a changed transform.
 
     Returns:
         `seen_in_training` of each other split.
     """
     train, parts = dataset.split("train"), [n for n, c in dataset.splits().items() if c and n != "train"]
-    found = {split: seen_in_training(train, dataset.split(split), split) for split in parts}
-    told = [seen["warning"] for seen in found.values() if "warning" in seen]
+    overlaps = {split: seen_in_training(train, dataset.split(split), split) for split in parts}
+    warnings = [seen["warning"] for seen in overlaps.values() if "warning" in seen]
     if config.augment.bits == BITS and (dark := first_dark(_some(train))):
-        told.append(dark[0].upper() + dark[1:])
+        warnings.append(dark[0].upper() + dark[1:])
     if config.init_from:
         from labelwise.training.run import Run  # loads the networks' libraries
 
-        told += _other_images(Run.open(config.init_from).config, config)
-    for one in told:
-        say(f"warning: {one}")
-    return found
+        warnings += _other_images(Run.open(config.init_from).config, config)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    return overlaps
 
 
 def _some(rows: Dataset) -> Iterator[Path | bytes]:
-    """Images of up to 200 rows, evenly spaced; those that a store lacks are left out."""
+    """Images of up to 200 evenly spaced rows; images missing from a store are left out."""
     for i in evenly(len(rows)):
         with suppress(UnreadableImage):
             yield rows.encoded(i)
@@ -85,5 +85,5 @@ def _some(rows: Dataset) -> Iterator[Path | bytes]:
 def _other_images(before: Config, now: Config) -> list[str]:
     old, new = (c.transform().model_dump(mode="json") for c in (before, now))
     changed = [f"{name} {new[name]} after {old[name]}" for name in new if new[name] != old.get(name)]
-    told = f"Images are prepared in another way than those that {now.init_from} learned on: {', '.join(changed)}."
-    return [told] if changed else []
+    start = f"The image transform differs from the one {now.init_from} was trained with:"
+    return [f"{start} {', '.join(changed)}."] if changed else []

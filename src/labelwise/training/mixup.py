@@ -1,4 +1,4 @@
-"""Mixup and CutMix: each image of a batch joined with another one, and their label states with them."""
+"""Mixup and CutMix: each image of a batch is combined with another one, and so are their label states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Per = Literal["batch", "pair"]
 
 
 def mixed(batch: Batch, mixup: float = 0.0, per: Per = "batch", cutmix: float = 0.0) -> Batch:
-    """The batch as settings join its images: by `mix` or by `cut_mix`, whichever is not 0, or as it is."""
+    """The batch after `mix` or `cut_mix`, whichever is not 0; unchanged if both are 0."""
     if cutmix:
         return cut_mix(batch, cutmix)
     return mix(batch, mixup, per) if mixup else batch
@@ -24,8 +24,8 @@ def mixed(batch: Batch, mixup: float = 0.0, per: Per = "batch", cutmix: float = 
 def mix(batch: Batch, alpha: float, per: Per = "batch") -> Batch:
     """Blend a batch with itself reversed: `x <- t x + (1 - t) x'`, `y <- t y + (1 - t) y'`.
 
-    `t` is drawn from Beta(alpha, alpha) by torch's global generator and taken as at least a half. A label is known
-    where it is known of both images.
+    `t = max(s, 1 - s)` with `s ~ Beta(alpha, alpha)` from torch's global generator. A label is known only if it is
+    known in both images.
 
     Args:
         alpha: greater than 0; the smaller, the nearer `t` stays to 1.
@@ -49,16 +49,15 @@ def mix(batch: Batch, alpha: float, per: Per = "batch") -> Batch:
 def cut_mix(batch: Batch, alpha: float) -> Batch:
     """Paste a box of another image into each image of a batch; targets blend by the area of the box.
 
-    `y <- a y + (1 - a) y'`, with `a` the share of pixels (of places of a map) that stay. For each pair, of an image and
-    the one as far from the batch's other end, `t` is drawn from Beta(alpha, alpha) and a middle for a box whose
-    sides are `sqrt(1 - t)` of the image's, cut at its edges. A label is known where it is known of both images, or of
-    the one that alone is left to see.
+    `y <- a y + (1 - a) y'`, with `a` the share of pixels (or of map locations) that stay. Image i is paired with image
+    B - 1 - i. Each pair samples `t ~ Beta(alpha, alpha)` and a uniform centre of a box with sides `sqrt(1 - t)` of the
+    image's, clipped at its edges. A label is known if it is known in both images, or in the only one that is visible.
 
     Args:
-        alpha: greater than 0; 1 draws every area alike.
+        alpha: greater than 0; with 1 the area is uniform.
 
     Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features" (2019).
-    Differs: a box for each pair in place of one a batch.
+    Differs: one box per pair instead of one per batch.
 
     >>> batch = Batch(torch.rand(2, 3, 8, 8), Targets.of(torch.eye(2)), torch.arange(2))
     >>> cut_mix(batch, 1.0).targets.values.sum().item()
@@ -87,19 +86,19 @@ def _pairs(batch: Batch) -> int:
 
 
 def _shares(batch: Batch, alpha: float, per: Per) -> Float[Tensor, " B"]:
-    """`[B]` draws, alike for both images of a pair, or for all."""
+    """`[B]` samples, equal for both images of a pair, or for the whole batch."""
     rows = len(batch.images)
-    drawn = torch.distributions.Beta(alpha, alpha).sample((_pairs(batch),) if per == "pair" else ())
-    return _paired(drawn, rows) if per == "pair" else drawn.expand(rows)
+    samples = torch.distributions.Beta(alpha, alpha).sample((_pairs(batch),) if per == "pair" else ())
+    return _paired(samples, rows) if per == "pair" else samples.expand(rows)
 
 
-def _paired(drawn: Tensor, rows: int) -> Tensor:
-    """Draws of the first half of the rows, given to their partners too; a middle row is its own partner."""
-    return torch.cat([drawn, drawn.flip(0)[rows % 2 :]])
+def _paired(samples: Tensor, rows: int) -> Tensor:
+    """Samples of the first half of the rows, repeated for their partners; a middle row is its own partner."""
+    return torch.cat([samples, samples.flip(0)[rows % 2 :]])
 
 
 def _blended(targets: Targets, share: Float[Tensor, " B"]) -> Targets:
-    """Targets blended with themselves reversed; known where every image that has a share is known."""
+    """Targets blended with themselves reversed; known if the label is known in every image with a nonzero share."""
     share = share.to(targets.values)[:, None]
     y, known = targets.values, targets.known
     both = (known | (share == 0)) & (known.flip(0) | (share == 1))

@@ -1,4 +1,4 @@
-"""The end of a step: weights, optimiser state, averages and buffers move together, or none of them does."""
+"""The end of a step: weights, optimiser state, averaged weights and buffers all change, or none of them does."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from labelwise.training.optim import step_where
 
 
 class Move:
-    """Ends steps, and takes back what a step that is not kept has changed.
+    """Finishes steps, and restores the buffers after a skipped step.
 
-    Buffers are those of the model and of the terms, which the forward pass changes, such as batch statistics. The table
-    of a strategy for unknown cells, a row for each training image, is too large to copy: what such a step wrote stays.
+    These are buffers of the model and of the terms, such as batch statistics, which the forward pass changes. A table
+    of a strategy for unknown cells has a row for each training image; it is too large to copy and is not restored.
 
     Args:
-        method: what is trained.
-        optimizer: of its parameters; fused where `blind`.
+        method: the method to train.
+        optimizer: of its parameters; fused if `blind`.
         ema: averaged weights, or `None`.
         scaler: the gradient scaler, as with fp16, or `None`.
-        blind: whether the host never looks at whether a step is kept, so that it need not wait for the device.
+        blind: whether the host never reads if a step is kept, so that it need not wait for the device.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class Move:
 
     @torch.no_grad()
     def end(self, kept: Tensor, step: int) -> None:
-        """Move by the gradients at hand, which are then gone, or not at all.
+        """Apply the gradients if the step is kept, and clear them.
 
         Args:
             kept: whether the step is kept, one bool on the device of the weights.
-            step: its number, from 0.
+            step: number of the step, from 0.
         """
         if self._blind:
             averages = [] if self._ema is None else list(self._ema.module.state_dict().values())

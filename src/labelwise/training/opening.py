@@ -1,8 +1,7 @@
-"""The data of a training, read, split and looked through before the networks' libraries are loaded.
+"""Reads, splits and checks the data of a training before the networks' libraries are loaded.
 
-Reading a large table takes about as much memory for a while as those libraries take for good. One after the other, a
-process holds the larger of the two and what stays of the data, not their sum. So nothing here imports torch, except
-for a run to go on from.
+Reading a large table temporarily takes about as much memory as those libraries take permanently. One after the other,
+the peak is the larger of the two and not their sum. So this module does not import torch, except for `init_from`.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from labelwise.training.splitting import with_splits
 
 @dataclass(frozen=True)
 class Opened:
-    """Data that are ready to be learned.
+    """Data ready for training.
 
     Args:
-        dataset: all rows, ordered by their splits.
-        overlaps: what a result of each other split says of images that train shares with it.
-        warnings: sentences for the person, ready to be said.
+        dataset: all rows, ordered by split.
+        overlaps: for each other split, the conditions of its result about images shared with train.
+        warnings: lines to print.
     """
 
     dataset: Dataset
@@ -34,14 +33,14 @@ class Opened:
 
 
 def open_data(config: Config, data: Dataset | None = None) -> Opened:
-    """Read and split the data of a configuration, and look for what a person may have got wrong.
+    """Read and split the data of a configuration, and collect warnings about likely mistakes.
 
     Args:
         config: all settings.
-        data: the rows, where they are read already.
+        data: the rows, if they are already read.
 
     Raises:
-        LabelwiseError: data that cannot be read, split or learned; see `with_splits`.
+        LabelwiseError: the data cannot be read, split or learned; see `with_splits`.
     """
     dataset = with_splits(config, data).by_split()
     warnings: list[str] = []

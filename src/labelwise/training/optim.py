@@ -22,23 +22,23 @@ def build_optimizer(
     fused: bool = False,
     layer_decay: float = 1.0,
 ) -> Optimizer:
-    """An optimiser over the parameters that learn.
+    """An optimiser over the trainable parameters.
 
-    Backbone parameters learn at `lr * lr_factor * layer_decay**n`, where n layers, as timm groups them,
-    lie above. Weight decay acts on matrices and kernels alone: not on biases, norms and label queries, whose scale
-    means something, nor on what a timm model lists in `no_weight_decay()`: position embeddings, class tokens, tables
-    of relative positions.
+    A backbone parameter with n layers above it, as timm groups them, has the learning rate
+    `lr * lr_factor * layer_decay**n`. Weight decay acts only on matrices and kernels: not on biases, norms and label
+    queries, whose scale matters, nor on what a timm model lists in `no_weight_decay()`, such as position embeddings,
+    class tokens and relative position tables.
 
     Args:
-        method: what is trained.
-        backbone: the part of it that learns at a rate of its own.
-        settings: how weights move.
-        lr_factor: the backbone's rate over the head's.
+        method: the method to train.
+        backbone: the part of it with its own learning rate.
+        settings: of the optimiser.
+        lr_factor: the backbone's learning rate over the head's.
         fused: one kernel for many parameters, which `step_where` needs.
         layer_decay: the rate of a layer of the backbone over that of the next one.
 
     Raises:
-        LabelwiseError: a decay of a network that timm does not divide into layers.
+        LabelwiseError: layer decay for a network that timm does not divide into layers.
 
     Source: layer-wise decay as in Bao et al. (2022), BEiT; layers are timm's.
     """
@@ -67,27 +67,27 @@ def build_optimizer(
 
 
 def is_fused(settings: OptimSettings, device: torch.device, scaled: bool) -> bool:
-    """Whether the optimiser steps by one kernel for many parameters.
+    """Whether the optimiser uses one kernel for many parameters.
 
     Args:
-        settings: how weights move.
-        device: where the weights are.
-        scaled: whether a gradient scaler looks at each step, as with fp16.
+        settings: of the optimiser.
+        device: of the weights.
+        scaled: whether a gradient scaler checks each step, as with fp16.
     """
     return (device.type == "cuda" and not scaled) if settings.fused == "auto" else settings.fused
 
 
 def step_where(kept: Tensor, optimizer: Any) -> None:
-    """A step of a fused optimiser that moves neither weights nor its state where `kept` is false; nobody looks at it.
+    """A step of a fused optimiser that changes neither weights nor state if `kept` is false, without a host sync.
 
     Args:
         kept: one bool on the device of the weights.
-        optimizer: made with `fused`, by itself or wrapped by accelerate.
+        optimizer: built with `fused`, plain or wrapped by accelerate.
     """
     plain = getattr(optimizer, "optimizer", optimizer)
     for group in plain.param_groups:
         for p in group["params"]:
-            # What a fused SGD makes in a step that is not kept would never be filled; zeros start it alike.
+            # A momentum buffer created in a skipped step would stay uninitialised; zeros give the same first step.
             if group.get("momentum") and p.grad is not None and "momentum_buffer" not in plain.state[p]:
                 plain.state[p]["momentum_buffer"] = torch.zeros_like(p)
     plain.found_inf = (~kept).to(torch.float32)
@@ -95,11 +95,11 @@ def step_where(kept: Tensor, optimizer: Any) -> None:
 
 
 def load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
-    """Take over a saved state; how steps are computed, `fused`, stays the optimiser's own.
+    """Load a saved state, but keep the optimiser's own `fused`.
 
     Args:
-        optimizer: by itself or wrapped by accelerate.
-        state: its `state_dict`, on whatever device it was made.
+        optimizer: plain or wrapped by accelerate.
+        state: its `state_dict`, from any device.
     """
     groups = [
         {**saved, "fused": own["fused"]}
@@ -109,7 +109,7 @@ def load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
 
 
 def _layer_scales(backbone: nn.Module, decay: float) -> Iterator[tuple[nn.Parameter, float]]:
-    """Parameters of a backbone that learn, each with its layer's rate over that of the last layer."""
+    """Parameters of a backbone, each with its layer's learning rate over that of the last layer."""
     yield from ((p, 1.0) for p in backbone.parameters())
     if decay < 1:
         net: Any = getattr(backbone, "net", None)
@@ -120,15 +120,14 @@ def _layer_scales(backbone: nn.Module, decay: float) -> Iterator[tuple[nn.Parame
                 "leave backbone.layer_decay out",
             )
         groups = param_groups_layer_decay(net, layer_decay=decay)
-        last = max(
-            (group["lr_scale"] for group in groups), default=1.0
-        )  # timm counts a head that is not there
+        # Relative to the largest rate, since timm also counts the removed head as a layer.
+        last = max((group["lr_scale"] for group in groups), default=1.0)
         for group in groups:
             yield from ((p, group["lr_scale"] / last) for p in group["params"])
 
 
 def _without_decay(backbone: nn.Module) -> set[int]:
-    """Identities of the parameters that a network within the backbone keeps from weight decay."""
+    """Ids of the parameters that a network in the backbone excludes from weight decay."""
     return {
         id(p)
         for module in backbone.modules()

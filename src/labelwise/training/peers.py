@@ -1,4 +1,4 @@
-"""A process that trains with others ends when one of them is gone, instead of waiting for it."""
+"""Ends a process of a distributed training when another one has died, instead of waiting for it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from contextlib import contextmanager, suppress
 from torch import distributed as dist
 
 GRACE = 20.0
-"""Seconds in which a process may end by itself, with its own message, once another is gone."""
+"""Seconds in which a process may end by itself, with its own message, after another one has died."""
 _PATIENCE = 60.0  # seconds until all processes have met
 _DONE = b"."
 
 
 @contextmanager
 def watched_peers(grace: float = GRACE) -> Iterator[None]:
-    """End this process with one line where another ends before its work is done, as by a signal.
+    """End this process with one line if another process ends before its work is done, for example by a signal.
 
-    A collective may wait half an hour for a process that is gone. So each process holds a connection to the first one,
-    which the system closes when either ends, whatever the reason. Does nothing for a single process.
+    A collective may wait half an hour for a dead process. So each process holds a connection to the first one, which
+    the system closes when either ends, whatever the reason. Does nothing for a single process.
 
     Args:
         grace: seconds from then until this process is ended.
@@ -42,7 +42,7 @@ def watched_peers(grace: float = GRACE) -> Iterator[None]:
 
 
 def _connected() -> list[socket.socket]:
-    """The first process's connections to all others; another's to the first. None where they cannot meet."""
+    """In the first process, connections to all others; else the one to the first. Empty if they cannot connect."""
     first, place = dist.get_rank() == 0, os.environ.get("MASTER_ADDR", "127.0.0.1")
     server = None
     if first:
@@ -52,26 +52,26 @@ def _connected() -> list[socket.socket]:
     given = [(0 if server is None else server.getsockname()[1], secrets.token_bytes(16))]
     dist.broadcast_object_list(given)
     port, token = given[0]
-    found: list[socket.socket] = []
+    connections: list[socket.socket] = []
     if not port:
-        return found
+        return connections
     with suppress(OSError):
         if server is None:
             connection = socket.create_connection((place, port), _PATIENCE)
             connection.sendall(token)
-            found.append(connection)
+            connections.append(connection)
         else:
             until = time.monotonic() + _PATIENCE
-            while len(found) < dist.get_world_size() - 1 and time.monotonic() < until:
+            while len(connections) < dist.get_world_size() - 1 and time.monotonic() < until:
                 connection, _ = server.accept()
                 connection.settimeout(_PATIENCE)
                 if secrets.compare_digest(connection.recv(len(token), socket.MSG_WAITALL), token):
-                    found.append(connection)
+                    connections.append(connection)
     if server is not None:
         server.close()
-    for connection in found:
+    for connection in connections:
         connection.settimeout(None)
-    return found
+    return connections
 
 
 def _watch(connection: socket.socket, grace: float) -> None:

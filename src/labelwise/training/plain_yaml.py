@@ -11,13 +11,13 @@ from labelwise.errors import LabelwiseError, first_line
 
 
 class _Plain(yaml.SafeLoader):
-    """Plain data without references: ten of them, each naming the one before ten times, are ten billion values."""
+    """Refuses references: ten of them, each naming the one before ten times, expand to ten billion values."""
 
     def fetch_alias(self) -> None:
         raise yaml.YAMLError("a reference (*name)")
 
     def fetch_flow_collection_start(self, token: Any) -> None:
-        if self.flow_level > 50:  # the time of each bracket grows with those that are open
+        if self.flow_level > 50:  # the time per bracket grows with the number of open ones
             raise yaml.YAMLError("more than 50 brackets within each other")
         super().fetch_flow_collection_start(token)
 
@@ -29,7 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         LabelwiseError: no such file, not YAML, or not a mapping.
     """
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), _Plain)
+        settings = yaml.load(path.read_text(encoding="utf-8"), _Plain)
     except OSError as error:
         raise LabelwiseError(f"{path}: {error.strerror}", "a YAML file", "check the path") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -37,8 +37,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise LabelwiseError(
             f"{path} is not YAML ({line})", "NAME: VALUE lines", "correct the file"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise LabelwiseError(
-            f"{path} holds {type(found).__name__}", "a mapping of settings", "correct the file"
+            f"{path} holds {type(settings).__name__}", "a mapping of settings", "correct the file"
         )
-    return found
+    return settings

@@ -1,4 +1,4 @@
-"""What is known of the labels before the first step: their vectors, and counts of the training rows."""
+"""Label priors before the first step: word vectors, and counts of the training rows."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from labelwise.training.config import Config
 from labelwise.types import LabelPriors, LabelSet, Targets
 
 CELLS = 1 << 20
-"""Cells that are counted at once."""
+"""Cells counted at once."""
 
 
 def word_vectors(config: Config, labels: LabelSet) -> tuple[Config, Float[Tensor, "L V"] | None]:
-    """The settings with the width, the gaps and the digests of the source of vectors that they name, and the vectors.
+    """The vectors, and the settings with the width, the missing labels and the digests of their source.
 
     Raises:
-        LabelwiseError: see `read_vectors`; descriptions of labels whose vectors are learned.
+        LabelwiseError: see `read_vectors`; also descriptions of labels with learned vectors.
     """
-    asked = config.vectors
-    if asked.source == "learned":
-        if asked.descriptions:
+    settings = config.vectors
+    if settings.source == "learned":
+        if settings.descriptions:
             raise LabelwiseError(
                 "vectors.descriptions with vectors.source=learned",
                 "a sentence-transformers model, which reads sentences",
                 "name a model as vectors.source, or leave vectors.descriptions out",
             )
         return config, None
-    found = read_vectors(asked.source, labels.names, asked.descriptions)
+    read = read_vectors(settings.source, labels.names, settings.descriptions)
     update = {
-        "dim": found.vectors.shape[1],
-        "missing": list(found.missing),
-        "digest": found.digest,
-        "texts_digest": found.texts_digest,
+        "dim": read.vectors.shape[1],
+        "missing": list(read.missing),
+        "digest": read.digest,
+        "texts_digest": read.texts_digest,
     }
-    vectors = asked.model_copy(update=update)
-    return config.model_copy(update={"vectors": vectors}), torch.from_numpy(found.vectors)
+    settings = settings.model_copy(update=update)
+    return config.model_copy(update={"vectors": settings}), torch.from_numpy(read.vectors)
 
 
 def count_priors(
@@ -50,10 +50,10 @@ def count_priors(
     vectors: Float[Tensor, "L V"] | None = None,
     missing: Sequence[str] = (),
 ) -> LabelPriors:
-    """Counts of the label states of many rows, a block of rows at a time: no float copy of all cells is made.
+    """Counts of the label states, a block of rows at a time, so that no float copy of all cells is made.
 
     Args:
-        values: `[N, L]` in [0, 1]; what stands where a cell is not known does not matter.
+        values: `[N, L]` in [0, 1]; ignored where not known.
         known: `[N, L]`.
         vectors, missing: as `LabelPriors` takes them.
 
@@ -61,9 +61,9 @@ def count_priors(
     [2.0, 1.0]
     """
     rows, labels = values.shape
-    found, step = LabelPriors.nothing(labels, vectors, missing), max(1, CELLS // labels)
+    priors, step = LabelPriors.nothing(labels, vectors, missing), max(1, CELLS // labels)
     for start in range(0, rows, step):
         part = slice(start, start + step)
         block = Targets(torch.tensor(values[part], dtype=torch.float32), torch.tensor(known[part]))
-        found += LabelPriors.count(block)
-    return found
+        priors += LabelPriors.count(block)
+    return priors

@@ -1,4 +1,4 @@
-"""A linear probe: one linear classifier a label on pooled features, solved to its optimum in place of steps."""
+"""A linear probe: one linear classifier per label on pooled features, solved to its optimum."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from labelwise.types import Batch
 
 STRENGTHS = (3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 UNJUDGED = 0.03
-"""Strength where validation cannot judge."""
+"""Strength of labels that validation cannot evaluate."""
 CHOOSING_ROWS = 10_000
-"""Training images at most by which strengths are compared; the chosen ones are solved on all."""
+"""Largest number of training images for comparing strengths; the final solution uses all images."""
 
 
 class Probe(Trainer):
-    """Solves the linear classifiers of a pooled baseline over a frozen backbone; what else a run needs is `Trainer`'s.
+    """Solves the linear classifiers of a pooled baseline over a frozen backbone; otherwise the same as `Trainer`.
 
-    Each label's strength of regularisation is the one whose validation log loss is lowest, over `STRENGTHS`.
+    Each label's strength of regularisation is the one of `STRENGTHS` with the lowest validation log loss.
     """
 
     def fit(self, watch: Watch) -> Progress:
-        """Solve, judge and save, as an epoch of one step.
+        """Solve, validate and save, as an epoch of one step.
 
         Raises:
-            Stopped: after a request to stop while features are read; nothing is kept of it.
+            Stopped: after a request to stop while features are computed; nothing of them is saved.
         """
         p = self.progress
         if not p.epoch:
@@ -52,7 +52,7 @@ class Probe(Trainer):
         strength = self._strengths(features, values, known, watch)
         solution = solve(features, values, known, strength[None])
         loss = _log_loss(_logits(features, solution.weight[0], solution.bias[0]), values, known)
-        # Reported as a mean over the steps of an epoch.
+        # `_finish_epoch` reports the mean over the steps of an epoch.
         self.progress.loss_sum = float(loss[known.any(0)].mean()) * self.steps_per_epoch
         classifier: Any = self.method.model.classifier
         with torch.no_grad():
@@ -60,12 +60,12 @@ class Probe(Trainer):
             classifier.bias.copy_(solution.bias[0])
 
     def _strengths(self, features: Tensor, values: Tensor, known: Tensor, watch: Watch) -> Tensor:
-        """`[L]`, chosen by validation; for a label that it cannot judge, the one that is best on average."""
+        """`[L]`, chosen on validation; for a label that it cannot evaluate, the best strength on average."""
         labels = values.shape[1]
         if self.validate is None:
             return features.new_full((labels,), UNJUDGED)
-        drawn = torch.randperm(len(features), generator=torch.Generator().manual_seed(self.config.seed))
-        some = drawn[:CHOOSING_ROWS].to(features.device)
+        order = torch.randperm(len(features), generator=torch.Generator().manual_seed(self.config.seed))
+        some = order[:CHOOSING_ROWS].to(features.device)
         grid = features.new_tensor(STRENGTHS)
         grid_of_labels = grid[:, None].expand(-1, labels)
         solution = solve(features[some], values[some], known[some], grid_of_labels, tolerance=3e-3)
@@ -93,7 +93,7 @@ class Probe(Trainer):
     def _pooled(
         self, batches: Iterable[Batch]
     ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N L"], Bool[Tensor, "N L"]]:
-        """Features as the classifier reads them, label states and what is known, of all processes' readable images."""
+        """Inputs of the classifier, label states and known cells, of all processes' readable images."""
         self.method.eval()
         device = self.accelerator.device
         parts: list[tuple[Tensor, ...]] = []
@@ -112,6 +112,6 @@ def _logits(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _log_loss(logits: Tensor, values: Tensor, known: Tensor) -> Float[Tensor, " L"]:
-    """Mean of each label over its known cells; 0 for one without any."""
+    """Mean of each label over its known cells; 0 for a label without any."""
     cells = functional.binary_cross_entropy_with_logits(logits, values, reduction="none") * known
     return cells.sum(0) / known.sum(0).clamp(min=1)

@@ -1,4 +1,4 @@
-"""Several processes, as torchrun starts them."""
+"""Training in several processes, as torchrun starts them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def make_accelerator(config: Config) -> Accelerator:
     """Device, precision and processes of a training.
 
     Raises:
-        LabelwiseError: settings of GPUs without one.
+        LabelwiseError: a setting that needs a GPU, without one.
     """
     # Runs of different precision may follow each other in one process; accelerate would keep the first one's.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),  # or accelerate takes each of several processes for the only one
+        cpu=not torch.accelerator.is_available(),  # else accelerate does not see the other processes
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
         kwargs_handlers=[DistributedDataParallelKwargs()],
     )
@@ -46,16 +46,16 @@ def make_accelerator(config: Config) -> Accelerator:
 
 
 def synchronise(method: Method) -> None:
-    """Let each batch norm of the model take its statistics over all processes; in evaluation nothing changes.
+    """Convert each batch norm of the model to statistics over all processes; evaluation is unchanged.
 
-    timm's own batch norms, which hold an activation, keep it.
+    timm's own batch norms with a fused activation keep it.
     """
     method.model = convert_sync_batchnorm(method.model)
 
 
 @contextmanager
 def matrix_products(tf32: bool) -> Iterator[None]:
-    """Matrix products of float32 on CUDA devices in TF32, or as they are set, inside of the block alone."""
+    """Inside the block, compute float32 matrix products on CUDA in TF32 if `tf32`; else keep the current setting."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = tf32 or before
     try:
@@ -65,16 +65,16 @@ def matrix_products(tf32: bool) -> Iterator[None]:
 
 
 def wrapped(accelerator: Accelerator, method: Method, unused: bool = False) -> Any:
-    """The method as it is called in a step, which over several processes joins its gradients.
+    """The method to call in a step; with several processes it is wrapped by DDP, which averages gradients.
 
-    The memories of terms and strategies are not sent with every step: each is written from the joined batch, so that
-    all processes hold the same, and `[N, L]` tables are large.
+    Buffers of terms and strategies are not broadcast in every step: each is written from the gathered batch, so it is
+    the same in all processes, and `[N, L]` tables are large.
 
     Args:
         accelerator: of the training.
-        method: what is trained.
-        unused: whether some parameters that learn have no gradient, as those of a backbone that rests; to look for
-            them costs a walk through the graph of each step.
+        method: the method to train.
+        unused: whether some trainable parameters get no gradient, as while the backbone is held; finding them costs a
+            walk through the graph of each step.
     """
     names = [name for name, _ in method.named_buffers() if not name.startswith("model.")]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(method, names)
@@ -83,11 +83,11 @@ def wrapped(accelerator: Accelerator, method: Method, unused: bool = False) -> A
 
 
 def rewrapped(accelerator: Accelerator, stepper: Any, unused: bool) -> Any:
-    """What `wrapped` gave, made anew where parameters without gradient come or go.
+    """The result of `wrapped`, wrapped again if `unused` has changed.
 
     Args:
         accelerator: of the training.
-        stepper: what `wrapped` gave; it joins no gradient any more where it is made anew.
+        stepper: the result of `wrapped`; it must not be used any more if another one is returned.
         unused: as in `wrapped`.
     """
     if getattr(stepper, "find_unused_parameters", unused) == unused:
@@ -97,13 +97,13 @@ def rewrapped(accelerator: Accelerator, stepper: Any, unused: bool) -> Any:
 
 
 def is_first() -> bool:
-    """Whether this process speaks for all that a launcher started."""
+    """Whether this process has rank 0 among those of a launcher."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def joined_processes() -> Iterator[bool]:
-    """Join the processes that a launcher started; gives whether this one speaks for all."""
+    """Join the processes that a launcher started; yields whether this one has rank 0."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield True
         return

@@ -1,4 +1,4 @@
-"""What a person sees while training runs."""
+"""Console output of a running training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Watch:
     """A progress bar on a terminal, plain lines elsewhere.
 
     Args:
-        quiet: say nothing, as all processes but the first do.
+        quiet: print nothing; set in all processes but the first.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -42,11 +42,11 @@ class Watch:
         self._bar = None
 
     def step(self, done: int, images_per_second: float) -> None:
-        """Steps done so far, and the rate."""
+        """Update the bar with the steps done and the rate."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, rate=f"{images_per_second:.0f} images/s")
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Print a line above the bar."""
         if not self._quiet:
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Whether a run that goes on is the one that began: its settings, its labels, its data."""
+"""Checks that a resumed run has the settings, labels and data with which it began."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _OF_PROCESSES = ("gloo", "nccl", "peer", "process group", "processgroup")
 
 
 def record_of(config: Config, *parts: Dataset) -> dict[str, Any]:
-    """What every state of a run carries, so that another run's settings or data are not taken for its own.
+    """Record in every state of a run, by which a resumed run's settings and data are compared.
 
     Args:
         config: all settings.
-        parts: rows that are learned, and those that are chosen by.
+        parts: training rows, and validation rows if there are any.
     """
     return {
         "config": config.model_dump(mode="json"),
@@ -47,7 +47,7 @@ def record_of(config: Config, *parts: Dataset) -> dict[str, Any]:
 
 
 def _digest(rows: Dataset) -> str:
-    """Of the images' names and label states."""
+    """Digest of the images' names and label states."""
     names = [rows.image_id(i) for i in range(len(rows))]
     digest = hashlib.blake2b("\n".join(names).encode("utf-8", "surrogateescape"), digest_size=16)
     for array in (rows.values.astype(np.float32), rows.known):
@@ -56,25 +56,25 @@ def _digest(rows: Dataset) -> str:
 
 
 def settings_begun(out: Path) -> dict[str, Any] | None:
-    """The settings of a run that is there: as its state holds them, or its config.yaml; `None` where neither is.
+    """The settings of an existing run, from its state or else its config.yaml; `None` without either.
 
-    `test_time` is config.yaml's, which `labelwise tune` may have changed since the state was saved.
+    `test_time` is taken from config.yaml, since `labelwise tune` may have changed it after the state was saved.
     """
     stored, file = recorded(out).get("config"), out / "config.yaml"
     if stored is None:
         return read_yaml(file) if file.is_file() else None
     try:
         written = read_yaml(file) if file.is_file() else {}
-    except LabelwiseError:  # cut short, and written anew
+    except LabelwiseError:  # truncated; the run writes it again
         written = {}
     return {**stored, **{name: written[name] for name in ("test_time",) if name in written}}
 
 
 def as_begun(dataset: Dataset, out: Path) -> Dataset:
-    """The same rows with the label columns in the order that the run began with, matched by name.
+    """The same rows with the label columns in the run's order, matched by name.
 
     Raises:
-        LabelwiseError: a label that the run lacks, or the other way round.
+        LabelwiseError: the rows have a label that the run lacks, or the other way round.
     """
     begun = recorded(out).get("labels")
     if begun is None or list(dataset.labels.names) == begun:
@@ -83,21 +83,21 @@ def as_begun(dataset: Dataset, out: Path) -> Dataset:
     extra = [n for n in dataset.labels.names if n not in begun]
     if lacking or extra:
         parts = (("lacking", lacking), ("extra", extra))
-        told = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in parts if names)
+        differences = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in parts if names)
         raise LabelwiseError(
-            f"--resume with other labels ({told})",
+            f"--resume with other labels ({differences})",
             "the labels that the run began with",
             "restore the table, or train on the new labels with --init-from and another --out",
         )
-    told = "The label columns stand in another order than when the run began: they are matched by name."
-    return dataset.with_labels(begun).with_notes(told)
+    note = "The order of the label columns has changed since the run began: they are matched by name."
+    return dataset.with_labels(begun).with_notes(note)
 
 
 def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
     """Refuse a folder that holds another run.
 
     Raises:
-        LabelwiseError: it holds a run and `resume` is not asked for, or the run began with other settings or data.
+        LabelwiseError: it holds a run and `resume` is false, or the run began with other settings or data.
     """
     if not resume:
         if has_state(run.path) or (run.path / WEIGHTS).is_file():
@@ -112,7 +112,7 @@ def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
         raise LabelwiseError(
             f"--resume with another {changed[0]} ({now.get(changed[0])} after {before.get(changed[0])})",
             "the settings that the run began with",
-            "put what vectors.source and vectors.descriptions name back, or use another --out"
+            "restore the files of vectors.source and vectors.descriptions, or use another --out"
             if changed[0] in _OF_VECTORS
             else "leave the setting out, or use another --out",
         )
@@ -125,7 +125,7 @@ def claim(run: Run, resume: bool, record: Mapping[str, Any]) -> None:
 
 
 def _comparable(run: Run) -> dict[str, Any] | None:
-    """Settings to compare with; `None` where nothing was saved and config.yaml is absent or cut short."""
+    """Settings to compare with; `None` if no state was saved and config.yaml is absent or truncated."""
     try:
         begun = settings_begun(run.path)
     except LabelwiseError:
@@ -141,27 +141,27 @@ def _comparable(run: Run) -> dict[str, Any] | None:
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted names."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return found
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
 
 
 @contextmanager
-def told_failures(stop: StopRequest) -> Iterator[None]:
-    """Tell in one line of a decoding worker or another process that died; what was saved is whole."""
+def readable_failures(stop: StopRequest) -> Iterator[None]:
+    """Replace the traceback by one line if a decoding worker or another process has died."""
     try:
         yield
     except RuntimeError as error:
         text = first_line(error)
         of_worker = "DataLoader worker" in text
-        if not of_worker and not any(word in str(error).lower() for word in _OF_PROCESSES):
+        if not of_worker and not any(name in str(error).lower() for name in _OF_PROCESSES):
             raise
         if stop.by:
-            raise stop.stopped("; the last saved state stands") from None
+            raise stop.stopped("; the last saved state is intact") from None
         what = "a decoding worker" if of_worker else "another process"
         raise LabelwiseError(
             f"{what} that died ({text[:120]})",
             "processes that live as long as the run",
-            "see that there is memory enough, then go on with --resume; the last saved state is intact",
+            "check that there is enough memory, then go on with --resume; the last saved state is intact",
         ) from error

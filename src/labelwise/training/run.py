@@ -1,4 +1,4 @@
-"""RUN: the folder that training leaves, read back."""
+"""RUN: the folder that training writes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from labelwise.types import LabelPriors, LabelSet
 WEIGHTS = "model.safetensors"
 KEPT = "state/best.safetensors"
 STAGES, CHOSEN = "stages", "chosen.json"
-"""Where training within a time keeps its stages, and the name of the one that the folder answers as."""
+"""Folder of the stages of anytime training, and the file that names the chosen stage."""
 
 
 def folder_of(path: Path) -> Path:
-    """The folder itself, or that of the chosen stage where it holds stages."""
+    """The folder itself, or that of the chosen stage if it holds stages."""
     return path / STAGES / read_json(path / CHOSEN)["stage"] if (path / CHOSEN).is_file() else path
 
 
@@ -54,11 +54,11 @@ class Run:
         """Read a run's settings and labels.
 
         Args:
-            path: its folder, or one of stages, of which the chosen one is opened.
-            test_time: how it is to answer from now on, in place of its own setting; new decisions are then due.
+            path: its folder, or a folder of stages, of which the chosen one is opened.
+            test_time: replaces the run's own setting; decisions must then be fitted again.
 
         Raises:
-            LabelwiseError: not a run, a damaged one, or one whose decisions were fitted under another `test_time`.
+            LabelwiseError: not a run, a damaged run, or decisions that were fitted under another `test_time`.
         """
         folder = folder_of(Path(path))
         if not (folder / "config.yaml").is_file():
@@ -75,18 +75,18 @@ class Run:
         if run.config.test_time != fitted and stored.get("thresholds_from", NOTHING) != NOTHING:
             raise LabelwiseError(
                 f"{path} with test_time = {run.config.test_time}, and thresholds of scores under {fitted}",
-                "thresholds and calibration of the scores that they decide about",
+                "thresholds and calibration fitted under the same test_time",
                 f"run: labelwise tune {folder} --test-time {run.config.test_time}",
             )
         return run
 
     def save(self) -> None:
-        """Write settings and labels; decisions fitted before are forgotten."""
+        """Write settings and labels; earlier decisions are dropped."""
         self.save_settings()
         write_json(self.path / "labels.json", self.labels.to_json())
 
     def save_settings(self) -> None:
-        """Write the settings alone."""
+        """Write only the settings."""
         settings = self.config.model_dump(mode="json")
         write_text(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
@@ -94,8 +94,8 @@ class Run:
         """The method of these settings, newly initialised.
 
         Args:
-            weights: the backbone's weights in place of the settings' own.
-            priors: what the training split says of the labels; where absent, room for what the weights bring.
+            weights: replaces the settings' weights of the backbone.
+            priors: label statistics of the training split; if absent, placeholders for those in the run's weights.
         """
         c = self.config
         if priors is None:
@@ -124,11 +124,11 @@ class Run:
         )
 
     def model(self) -> LabelModel:
-        """The trained model, in evaluation mode, answering by the views that `test_time` says.
+        """The trained model in evaluation mode, with the views of `test_time`.
 
         Raises:
-            LabelwiseError: no weights yet, weights that do not fit the settings, or a network for one size where two
-                are to be seen.
+            LabelwiseError: no weights yet, weights that do not fit the settings, or a network that does not accept
+                the sizes of the views.
         """
         path = self.path / WEIGHTS
         if not path.is_file():
@@ -148,10 +148,10 @@ class Run:
         return self.with_views(model.eval())
 
     def with_views(self, model: LabelModel) -> LabelModel:
-        """A model of these settings, answering by the views that `test_time` says.
+        """A model of these settings, with the views of `test_time`.
 
         Raises:
-            LabelwiseError: a network for images of one size where two are to be seen.
+            LabelwiseError: the network does not accept the sizes of the views.
         """
         return with_views(model, self.config.test_time, self.config.transform().sizes)
 
@@ -162,7 +162,7 @@ class Run:
             write_atomic(self.path / name, lambda part: save_sealed(state, part))
 
     def settle_weights(self, say: Callable[[str], None]) -> None:
-        """Put the copy in the place of weights that are damaged.
+        """Replace damaged weights by their copy.
 
         Raises:
             LabelwiseError: the copy is damaged too.
@@ -172,13 +172,13 @@ class Run:
             return
         if not is_whole(copy):
             raise LabelwiseError(
-                f"{path} and its copy {copy}, both damaged", "one of them whole", "train anew"
+                f"{path} and its copy {copy}, both damaged", "one of them undamaged", "train again"
             )
         write_atomic(path, lambda part: shutil.copyfile(copy, part))
         say(f"warning: {path} was damaged and is restored from its copy")
 
     def decisions(self) -> Decisions:
-        """How logits become selected labels; 0.5 on the plain sigmoid where nothing was fitted.
+        """How logits become selected labels; 0.5 on the plain sigmoid if nothing was fitted.
 
         Raises:
             LabelwiseError: damaged entries in labels.json.
@@ -186,7 +186,7 @@ class Run:
         return Decisions.from_json(read_json(self.path / "labels.json"), self.labels)
 
     def save_decisions(self, decisions: Decisions) -> None:
-        """Store decisions beside the labels, in labels.json, with the `test_time` of the scores that they are of."""
+        """Write decisions into labels.json, with the `test_time` under which they were fitted."""
         stored = {**self.labels.to_json(), **decisions.to_json(self.labels.names)}
         if self.config.test_time != NONE:
             stored["test_time"] = self.config.test_time

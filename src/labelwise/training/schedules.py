@@ -1,4 +1,4 @@
-"""The learning rate over a run: a function of the step, and for `plateau` of the validation figures too."""
+"""Learning rate schedules: functions of the step, and for `plateau` of the validation figures too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Schedule:
     """Learning rate of each step over the peak rate.
 
     Args:
-        settings: how weights move.
+        settings: of the optimiser.
         epochs: of the whole run.
         steps_per_epoch: optimiser steps of an epoch.
 
@@ -28,7 +28,7 @@ class Schedule:
 
     def __init__(self, settings: OptimSettings, epochs: int, steps_per_epoch: int) -> None:
         self._settings, self._epochs, self._steps_per_epoch = settings, epochs, steps_per_epoch
-        # torch's scheduler changes the rate of an optimiser; this one has no other work than to hold it.
+        # torch's scheduler changes the rate of an optimiser; this dummy only holds the rate.
         self._holder = torch.optim.SGD([torch.zeros(1)], lr=1.0)
         self._plateau = ReduceLROnPlateau(
             self._holder, mode="max", factor=settings.factor, patience=settings.plateau_patience
@@ -46,23 +46,23 @@ class Schedule:
         """Called after each epoch.
 
         Args:
-            figure: the measure that the epoch is chosen by, larger is better; `None` counts as no better one.
+            figure: the metric by which the epoch is chosen, larger is better; `None` counts as no improvement.
         """
         if self._settings.schedule == "plateau":
             self._plateau.step(-math.inf if figure is None else figure)
 
     def state_dict(self) -> dict[str, Any]:
-        """What later steps follow from besides their number."""
+        """The state of the plateau schedule."""
         return {"rate": self._holder.param_groups[0]["lr"], "plateau": self._plateau.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a saved state."""
+        """Load a saved state."""
         self._holder.param_groups[0]["lr"] = state["rate"]
         self._plateau.load_state_dict(dict(state["plateau"]))
 
 
 def rate_factor(step: int, steps: int, settings: OptimSettings) -> float:
-    """Learning rate of a step over the peak rate, in (0, 1], as far as it follows from the step alone.
+    """Learning rate of a step over the peak rate, in (0, 1], without the milestones of `step` and `plateau`.
 
     `cosine`: linear rise over the warm-up, then a half cosine to 0; `one-cycle`: a half cosine from 1/25 up over the
     warm-up, then a half cosine to 1e-4 / 25; others: linear rise, then 1.

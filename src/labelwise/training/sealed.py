@@ -1,4 +1,4 @@
-"""Weights with their own digest, so that damaged ones are never taken for whole ones."""
+"""Weights stored with their own digest, so that a damaged file is always detected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORMAT = "labelwise-1"
 def save_sealed(state: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors as safetensors, with the digest of their names and bytes in its header.
 
-    The header's only entry is `format`, for several would stand there in an order of chance.
+    The header has only the entry `format`, since safetensors writes several entries in random order.
     """
     save_file(dict(state), path, {"format": f"{_FORMAT} {_digest(state)}"})
 
@@ -26,18 +26,18 @@ def load_sealed(path: Path) -> dict[str, Tensor]:
     """The tensors of a file.
 
     Raises:
-        OSError, SafetensorError: unreadable, or other bytes than were written.
+        OSError, SafetensorError: the file is unreadable or its bytes have changed.
     """
     with safe_open(path, "pt") as file:
-        told = (file.metadata() or {}).get("format", _FORMAT)
+        stored_format = (file.metadata() or {}).get("format", _FORMAT)
     state = load_file(path)
-    if told not in (_FORMAT, f"{_FORMAT} {_digest(state)}"):  # the first weights had no digest
+    if stored_format not in (_FORMAT, f"{_FORMAT} {_digest(state)}"):  # early versions wrote no digest
         raise SafetensorError("its digest is another")
     return state
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is there and holds what was written."""
+    """Whether a file exists and is undamaged."""
     try:
         load_sealed(path)
     except (SafetensorError, OSError):

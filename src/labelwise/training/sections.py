@@ -10,7 +10,7 @@ from labelwise.errors import LabelwiseError
 
 
 class Section(BaseModel):
-    """Settings under one name; others than those it lists are refused."""
+    """A section of settings; unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -20,11 +20,11 @@ class BackboneSettings(Section):
 
     name: str = Field("tf_efficientnet_lite0", description="timm model name")
     weights: str = Field("hub", description="hub, none, package:NAME or a file")
-    freeze: bool = Field(False, description="train the head alone, from maps computed once and stored")
+    freeze: bool = Field(False, description="train only the head, on maps computed once and stored")
     engine: Literal["auto", "eager", "openvino"] = Field(
         "auto",
-        description="what computes a frozen backbone: eager (PyTorch), openvino, or auto: OpenVINO for many images on "
-        "a CPU where it agrees and is quicker",
+        description="engine of a frozen backbone: eager (PyTorch), openvino, or auto: OpenVINO for many images on a "
+        "CPU if it agrees and is faster",
     )
     lr_factor: float = Field(0.1, ge=0, description="learning rate of the backbone over the head's")
     layer_decay: float = Field(
@@ -37,19 +37,19 @@ class BackboneSettings(Section):
     warm_epochs: int = Field(2, ge=0, description="epochs at the start in which only the head learns")
     statistics: Literal["fixed", "batch", "synchronised"] = Field(
         "fixed",
-        description="batch norm's statistics in training: as the weights bring them, each batch's in each process, or, "
-        "on GPUs, each batch's over all processes, those of the head too",
+        description="batch norm's statistics in training: fixed, those of the weights; batch, of each batch in each "
+        "process; synchronised, of each batch over all processes, on GPUs, in the head too",
     )
     frozen_groups: int = Field(
         3,
         ge=0,
-        description="groups of layers, from the image on, that do not learn (stem, then stages or blocks); they cost "
-        "no backward pass",
+        description="number of frozen groups of layers, counted from the input (stem, then stages or blocks); they "
+        "cost no backward pass",
     )
     unfrozen_groups: int = Field(
         0,
         ge=0,
-        description="learn with so many groups of layers alone, counted from the last; 0: as frozen_groups says",
+        description="number of groups of layers that learn, counted from the last; 0: decided by frozen_groups",
     )
     gradient_checkpointing: bool = Field(
         False, description="compute activations again in the backward pass; less memory, more time"
@@ -73,16 +73,14 @@ class BackboneSettings(Section):
 
 
 class TeacherSettings(Section):
-    """Another run that training learns from."""
+    """A teacher run for distillation."""
 
-    run: str = Field("", description="folder of the run whose answers are learned; none where empty")
+    run: str = Field("", description="folder of the run to distil; empty for none")
     logits: float = Field(
-        1.0, ge=0, description="weight of its scores, of every cell; see docs/distillation.md"
+        1.0, ge=0, description="weight of the loss on its scores, in every cell; see docs/distillation.md"
     )
-    features: float = Field(0.0, ge=0, description="weight of its label features; 0 leaves them out")
-    temperature: float = Field(
-        1.0, ge=1e-3, description="what logits are divided by before scores are compared"
-    )
+    features: float = Field(0.0, ge=0, description="weight of the loss on its label features; 0 turns it off")
+    temperature: float = Field(1.0, ge=1e-3, description="divisor of the logits before scores are compared")
     digest: str = Field("", description="of its weights and labels; filled in")
 
     @model_validator(mode="after")
@@ -105,12 +103,12 @@ class TeacherSettings(Section):
 
 
 class OptimSettings(Section):
-    """How weights move."""
+    """The optimiser and its schedule."""
 
     name: Literal["adamw", "adam", "sgd", "exact"] = Field(
         "adamw",
-        description="optimiser; exact: a linear probe, for baseline-gap and baseline-gmp over a frozen backbone, whose "
-        "classifiers are solved at once, each label's regularisation chosen by its val log loss",
+        description="optimiser; exact: a linear probe, for baseline-gap and baseline-gmp on a frozen backbone: "
+        "classifiers are solved directly, each label's regularisation chosen by its val log loss",
     )
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
     weight_decay: float = Field(
@@ -118,14 +116,14 @@ class OptimSettings(Section):
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
     schedule: Literal["cosine", "one-cycle", "constant", "step", "plateau"] = Field(
-        "cosine", description="of the rate after the warm-up; see docs/training.md"
+        "cosine", description="of the learning rate after the warm-up; see docs/training.md"
     )
     milestones: list[int] = Field(
         default_factory=list, description="step: epochs done at which the rate is multiplied by factor"
     )
-    factor: float = Field(0.1, gt=0, lt=1, description="step and plateau: what the rate is multiplied by")
+    factor: float = Field(0.1, gt=0, lt=1, description="step and plateau: multiplier of the learning rate")
     plateau_patience: int = Field(
-        4, ge=0, description="plateau: epochs in a row without a better val mAP that leave the rate as it is"
+        4, ge=0, description="plateau: epochs without a better val mAP before the rate is reduced"
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps over which the rate rises")
     fused: bool | Literal["auto"] = Field(
@@ -135,7 +133,7 @@ class OptimSettings(Section):
     accumulate: int = Field(
         1,
         ge=1,
-        description="batches to a step, which learns as from one large batch; the rest of an epoch is a smaller step",
+        description="batches per step, equivalent to one large batch; the last step of an epoch may be smaller",
     )
 
     @model_validator(mode="after")
@@ -145,26 +143,25 @@ class OptimSettings(Section):
             return self
         raise LabelwiseError(
             f"optim.milestones = {self.milestones} with optim.schedule = {self.schedule}",
-            "rising numbers of epochs from 1 on, with optim.schedule = step alone",
+            "increasing numbers of epochs from 1 on, only with optim.schedule = step",
             "write for example --set optim.schedule=step --set optim.milestones=[10,20]",
         )
 
 
 class VectorSettings(Section):
-    """One vector a label, for methods that start from the label's name."""
+    """One vector per label, for methods that start from the label's name."""
 
     source: str = Field(
         "learned",
-        description="learned, package:NAME, a file of words and their numbers, or the folder of a "
-        "sentence-transformers model",
+        description="learned, package:NAME, a file of word vectors, or the folder of a sentence-transformers model",
     )
     descriptions: str = Field(
         "",
-        description="CSV of name and description: what a sentence-transformers model reads in a name's place",
+        description="CSV of name and description; a sentence-transformers model encodes descriptions in place of names",
     )
-    dim: int = Field(50, ge=1, description="numbers a label; the source's own width where one is named")
+    dim: int = Field(50, ge=1, description="width of the vectors; set by the source unless they are learned")
     missing: list[str] = Field(
-        default_factory=list, description="labels that the source lacks, whose vectors are learned; filled in"
+        default_factory=list, description="labels missing from the source, with learned vectors; filled in"
     )
     digest: str = Field("", description="of the files of a sentence-transformers model; filled in")
     texts_digest: str = Field("", description="of the file of descriptions; filled in")

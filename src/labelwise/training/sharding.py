@@ -1,4 +1,4 @@
-"""Weights, gradients, moments and averages divided over the processes, each of which holds a share (FSDP2)."""
+"""Weights, gradients, optimiser moments and averaged weights sharded over the processes (FSDP2)."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from labelwise.training.optim import load_optimizer
 
 
 class Shares:
-    """Divides a method and its averages in place; gives whole tensors back for what is judged and saved.
+    """Shards a method and its averaged weights in place, and returns whole tensors for evaluation and saving.
 
-    Each block of the backbone is gathered for its own forward and backward pass alone, all else for the whole step.
-    Torch's `fully_shard` is called itself: Accelerate's plugin for it does nothing where processes have no GPU.
+    Each block of the backbone is gathered only for its own forward and backward pass, the rest for the whole step.
+    Torch's `fully_shard` is called directly: Accelerate's plugin for it does nothing if processes have no GPU.
 
     Args:
-        method: what is trained.
-        ema: its averages, or `None`.
-        config: of the run.
+        method: the method to train.
+        ema: its averaged weights, or `None`.
+        config: settings of the run.
         accelerator: device and processes.
 
     Raises:
-        LabelwiseError: settings or methods that do not go with it.
+        LabelwiseError: a setting or a method that does not support sharding.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Shares:
             model: Any = root if root is not method else method.model
             with torch.no_grad():
                 for p in root.parameters():
-                    p.data = p.data.contiguous()  # kernels lie channels last, which cannot be divided
+                    p.data = p.data.contiguous()  # kernels are channels last, which cannot be sharded
                     dist.broadcast(p.data, 0)
             for block in _blocks(model.backbone):
                 fully_shard(block, mesh=mesh)
@@ -60,37 +60,37 @@ class Shares:
         method.register_forward_pre_hook(lambda *_: self._same_statistics())
 
     def whole(self, model: nn.Module) -> LabelModel:
-        """A plain model with the weights of a divided one; all processes must ask for it.
+        """An unsharded model with the weights of a sharded one; all processes must call this.
 
         Args:
-            model: the method's, or its averages.
+            model: the method's model, or its averaged weights.
         """
         self._plain.load_state_dict(_whole(model.state_dict()))
         return self._plain.eval()
 
     def _same_statistics(self) -> None:
-        """The first process's batch statistics in all, as before each step of plain processes."""
+        """Copy the first process's batch statistics to all, as DDP does before each step."""
         for norm in self._norms:
             for buffer in norm.buffers(recurse=False) if norm.training else ():
                 dist.broadcast(buffer, 0)
 
 
 class WholePart:
-    """A part of a state that is saved and resumed as one process would; all processes must ask for it.
+    """A sharded part of the state that is saved and loaded as whole tensors; all processes must call its methods.
 
     Args:
-        part: a divided module, or the optimiser of one.
+        part: a sharded module, or its optimiser.
     """
 
     def __init__(self, part: Any) -> None:
         self._part = part
 
     def state_dict(self) -> Mapping[str, Any]:
-        """With whole tensors."""
+        """The state with whole tensors."""
         return _whole(self._part.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes each process's share of whole tensors."""
+        """Load this process's share of whole tensors."""
         if not isinstance(self._part, Optimizer | AcceleratedOptimizer):
             now = self._part.state_dict()
             self._part.load_state_dict({k: _share(v, now[k]) if k in now else v for k, v in state.items()})
@@ -103,12 +103,12 @@ class WholePart:
 
 
 def local(value: Tensor) -> Tensor:
-    """This process's share, or a plain tensor itself."""
+    """This process's share of a sharded tensor; a plain tensor unchanged."""
     return value.to_local() if isinstance(value, DTensor) else value
 
 
 def norms_of(gradients: Sequence[Tensor]) -> Float[Tensor, " P"]:
-    """The norm of each gradient over all processes that hold a share of it."""
+    """The norm of each gradient, over all of its shares."""
     if not gradients:
         return torch.zeros(0)
     norms = torch.stack(torch._foreach_norm([local(g) for g in gradients]))
@@ -120,15 +120,15 @@ def norms_of(gradients: Sequence[Tensor]) -> Float[Tensor, " P"]:
 
 
 def finite_of(values: Sequence[Tensor]) -> list[bool]:
-    """Whether each tensor is finite, in all shares of it."""
-    found = torch.stack([local(value).isfinite().all() for value in values]).to(torch.int32)
+    """Whether each tensor is finite, in all of its shares."""
+    finite = torch.stack([local(value).isfinite().all() for value in values]).to(torch.int32)
     if any(isinstance(value, DTensor) for value in values):
-        dist.all_reduce(found, dist.ReduceOp.MIN)
-    return [bool(one) for one in found.tolist()]
+        dist.all_reduce(finite, dist.ReduceOp.MIN)
+    return [bool(one) for one in finite.tolist()]
 
 
 def _blocks(backbone: nn.Module) -> Iterator[nn.Module]:
-    """The blocks or stages of a network's lists; a layer by itself is left to the whole."""
+    """The blocks or stages in a network's module lists; single layers are sharded with the root."""
     for child in getattr(backbone, "net", backbone).children():
         if isinstance(child, nn.Sequential | nn.ModuleList):
             for block in child:
@@ -151,8 +151,8 @@ def _share(value: Any, like: Tensor) -> Any:
 
 
 def _refuse(config: Config, method: Method) -> None:
-    """What has not been held against one process."""
-    asked = {
+    """Refuse settings that have not been tested against a single process."""
+    untested = {
         "compile = true": config.compile,
         f"precision = {config.precision}": config.precision == "fp16",
         "optim.fused = true": config.optim.fused is True,
@@ -161,7 +161,7 @@ def _refuse(config: Config, method: Method) -> None:
         "backbone.gradient_checkpointing = true": config.backbone.gradient_checkpointing,
         **{f"the term {name}": name in method.terms for name in ("blending", "pseudo")},
     }
-    for setting in (name for name, on in asked.items() if on):
+    for setting in (name for name, on in untested.items() if on):
         raise LabelwiseError(
             f"sharding = full with {setting}",
             "processes that each hold all weights",

@@ -1,4 +1,4 @@
-"""The splits of a run's data: what is learned, chosen by and judged on."""
+"""The splits of a run's data: training, validation and test."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from labelwise.training.data_settings import DataSettings
 
 
 def with_splits(config: Config, data: Dataset | None) -> Dataset:
-    """The data set with its splits, the training images that settings draw, and the labels of a run to go on from.
+    """The data set with splits, the sampled training images of the settings, and the labels of `init_from`.
 
     Raises:
-        LabelwiseError: a label that cannot be learned but is judged; its figures would mean nothing.
+        LabelwiseError: a label is evaluated but cannot be learned, so its figures would be meaningless.
     """
     given = data if data is not None else read(config.data.source)
     dataset = ensure_splits(given, seed=config.seed)
@@ -37,18 +37,18 @@ def with_splits(config: Config, data: Dataset | None) -> Dataset:
             "a known positive of every label in the training split",
             "raise data.train_images, or train the rest with --set data.untrained_labels=true"
             if fewer
-            else "split anew with `labelwise data split`, or train the rest with --set data.untrained_labels=true",
+            else "split again with `labelwise data split`, or train the rest with --set data.untrained_labels=true",
         )
     return dataset
 
 
 def _refuse_both(settings: DataSettings) -> None:
-    """Refuse two draws at once, and sizes of a long tail that is not drawn."""
+    """Refuse two samplings of the training images, and sizes of a long tail without `long_tail`."""
     tail = settings.long_tail != "none"
     if tail and settings.train_images:
         raise LabelwiseError(
             f"data.train_images={settings.train_images} beside data.long_tail={settings.long_tail}",
-            "one draw of the training images",
+            "one sampling of the training images",
             "leave one out; data.long_tail_most makes a long tail smaller",
         )
     for name in ("long_tail_most", "long_tail_least"):

@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 class StopRequest:
-    """SIGTERM and SIGINT, noted while steps are made and obeyed at once elsewhere.
+    """SIGTERM and SIGINT: recorded while steps run, and obeyed at once elsewhere.
 
     Example:
         >>> import os, signal
@@ -37,10 +37,10 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Take the place of the signals' handlers for a while; outside the main thread nothing changes."""
+        """Replace the signals' handlers inside the block; outside the main thread nothing changes."""
         try:
             before = {number: signal.signal(number, self._take) for number in _SIGNALS}
-        except ValueError:  # signals reach the main thread alone
+        except ValueError:  # only the main thread receives signals
             yield self
             return
         try:
@@ -51,7 +51,7 @@ class StopRequest:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """A stretch of work that looks at `by` itself; elsewhere a signal ends the work at once."""
+        """A block that checks `by` itself; outside of it, a signal ends the work at once."""
         self._noting = True
         try:
             yield
@@ -61,14 +61,14 @@ class StopRequest:
             raise self.stopped("")
 
     def watching(self, items: Iterable[_T]) -> Iterator[_T]:
-        """The same items until a request comes, which then raises `Stopped`."""
+        """Yield the same items; raises `Stopped` at the first item after a request."""
         for item in items:
             if self.by:
                 raise self.stopped("")
             yield item
 
     def stopped(self, where: str) -> Stopped:
-        """What to raise: the signal, and where the work stood."""
+        """The exception to raise, with the signal and the progress of the work."""
         return Stopped(f"stopped by {self.by}{where}")
 
     def _take(self, number: int, frame: FrameType | None) -> None:
@@ -78,13 +78,13 @@ class StopRequest:
 
 
 class Agreement:
-    """Whether any process was asked to stop, known to all at the same step.
+    """Whether any process was asked to stop; all processes learn it at the same step.
 
-    Each step sends this process's answer and reads what was sent the step before, so that nobody waits.
+    Each step starts an asynchronous all-reduce and reads that of the step before, so that no process waits.
 
     Args:
-        request: this process's own.
-        processes: how many there are.
+        request: the request to this process.
+        processes: number of processes.
     """
 
     def __init__(self, request: StopRequest, processes: int) -> None:
@@ -93,13 +93,13 @@ class Agreement:
         self._sent: tuple[Any, torch.Tensor] | None = None
 
     def reached(self) -> bool:
-        """Called by every process once a step; `True` in all of them at once."""
+        """Called by every process once a step; returns `True` in all of them at the same step."""
         if self._group is None:
             return bool(self._request.by)
-        found = self._read()
+        agreed = self._read()
         flag = torch.tensor([float(bool(self._request.by))])
         self._sent = torch.distributed.all_reduce(flag, group=self._group, async_op=True), flag
-        return found
+        return agreed
 
     def _read(self) -> bool:
         if self._sent is None:
@@ -110,5 +110,5 @@ class Agreement:
         return bool(flag)
 
     def close(self) -> None:
-        """Read what is still on its way."""
+        """Wait for the last all-reduce."""
         self._read()

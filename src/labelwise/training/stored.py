@@ -1,4 +1,4 @@
-"""Arrays of what is computed of images: computed once, by all processes of a machine, and stored whole."""
+"""Arrays computed from images once, by all processes of a machine, and stored in a file."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from torch import distributed as dist
 from labelwise.training.files import write_atomic
 
 Compute: TypeAlias = Callable[..., list[tuple[int, str]]]
-"""Fills what is computed of a share of the images into a file; gives those that cannot be read."""
+"""Writes a share of the array into a file; returns (row, reason) of unreadable images."""
 
 
 def stored(
     path: Path,
     shape: Callable[[], tuple[int, ...]],
     compute: Compute,
-    told: str,
+    message: str,
     say: Callable[[str], None],
     joined: bool = False,
 ) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """An array of what is computed of each image, read from its file, or computed and stored there.
+    """An array with one entry per image, read from its file, or computed and stored there.
 
     Args:
-        path: the file; its name says what it is of.
-        shape: gives the shape of the array; asked where it is computed.
-        compute: fills a share of it.
-        told: the line for the person where it is computed.
-        say: takes that line.
-        joined: all processes of a training call this together, and those of one machine share the work; the store has
-            the bytes that one process writes.
+        path: the file; its name identifies the images and what computes the array.
+        shape: returns the shape of the array; called only if it must be computed.
+        compute: writes a share of it.
+        message: the line printed before it is computed.
+        say: prints a line to the user.
+        joined: all processes of a training call this together, and those of one machine share the work; the file has
+            the same bytes as one process writes.
 
     Returns:
-        `[N, ...]` float16 memory map, and (row, reason) of unreadable images, of which it holds zeros.
+        `[N, ...]` float16 memory map, and (row, reason) of unreadable images, whose entries are zero.
     """
     bad_path = path.with_suffix(".json")
     leads = joined and dist.get_rank() == 0
@@ -49,11 +49,11 @@ def stored(
         _help(path, compute)
     with alone(path.with_suffix(".lock")):
         if not bad_path.is_file():
-            say(told)
+            say(message)
             bad: list[tuple[int, str]] = []
 
             def write(part: Path) -> None:
-                _room(part, shape())
+                _allocate(part, shape())
                 bad.extend(_share(path, part, compute) if leads else compute(part))
 
             write_atomic(path, write)
@@ -66,51 +66,51 @@ def stored(
 
 
 def _help(path: Path, compute: Compute) -> None:
-    """Called by all processes but the first: compute a share of what the first asks for, until it is stored."""
+    """Called by all processes but the first: compute a share, and wait until the array is stored."""
     _share(path, None, compute)
     dist.barrier()
 
 
 def _share(path: Path, part: Path | None, compute: Compute) -> list[tuple[int, str]]:
-    """Compute this process's share into the first process's file; gives the unreadable images of all.
+    """Compute this process's share in the first process's file; returns the unreadable images of all processes.
 
     Args:
-        path: where the array will be, by this process's own photographs and weights.
-        part: the file to fill, of the first process; `None` for the others, which learn it.
-        compute: fills a share of a file.
+        path: file of the array, named after this process's images and weights.
+        part: in the first process, the file to fill; `None` in the others, which receive its name.
+        compute: writes a share of a file.
     """
     file, places = _places(path, part)
     own = compute(file, places.index(dist.get_rank()), len(places)) if dist.get_rank() in places else []
-    found: list[Any] = [None] * dist.get_world_size()
+    gathered: list[Any] = [None] * dist.get_world_size()
     if places:
-        dist.all_gather_object(found, own)
-    return sorted(one for share in found for one in share or [])
+        dist.all_gather_object(gathered, own)
+    return sorted(one for share in gathered for one in share or [])
 
 
 def _places(path: Path, part: Path | None) -> tuple[Path, list[int]]:
-    """The first process's file, and the ranks that fill it: those of its machine, with the same photographs."""
+    """The first process's file, and the ranks that fill it: those on its machine with the same images."""
     offer = [None if part is None else (socket.gethostname(), path.name, str(part.absolute()))]
     dist.broadcast_object_list(offer, src=0)
     if offer[0] is None:
         return path, []
     host, name, file = offer[0]
     works = (socket.gethostname(), path.name) == (host, name) and Path(file).is_file()
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, works)
-    return Path(file), [rank for rank, helps in enumerate(found) if helps]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, works)
+    return Path(file), [rank for rank, helps in enumerate(gathered) if helps]
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Keep other runs that need the same file waiting; the system lets go of the lock even when killed."""
+    """Hold a file lock, so that other runs wait; the system releases it even if this process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _room(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """An array on disk whose space is taken at once: writing to a mapped file on a full disk ends the process."""
+def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """An array on disk, fully allocated: writing to a mapped file on a full disk would kill the process."""
     store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     if sys.platform == "linux":
         with open(path, "rb+") as file:

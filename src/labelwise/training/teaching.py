@@ -1,4 +1,4 @@
-"""A run that teaches: its answers to the training photographs, computed once and looked up in each step."""
+"""A teacher run: its outputs for the training images, computed once and looked up in each step."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from labelwise.types import Batch, LabelSet
 
 @dataclass(frozen=True)
 class Teacher:
-    """A finished run that another one learns from.
+    """A finished run that another run distils.
 
     Args:
-        run: the teacher.
-        model: its weights, at rest.
-        settings: what is learned of it, with its digest.
-        order: its columns in the order of the labels of the one who learns.
+        run: the teacher's run.
+        model: its model, in evaluation mode.
+        settings: weights of the distillation terms, with the teacher's digest.
+        order: the teacher's columns in the order of the student's labels.
     """
 
     run: Run
@@ -56,23 +56,23 @@ class Teacher:
 
     @classmethod
     def of(cls, settings: TeacherSettings, labels: LabelSet) -> Teacher | None:
-        """The teacher that settings name, or `None` where they name none.
+        """The teacher that settings name, or `None` if they name none.
 
         Raises:
-            LabelwiseError: no run, a damaged or unfinished one, one of other labels or without label features of its
-                own, or another one than settings remember.
+            LabelwiseError: the run is absent, damaged or unfinished, has other labels or no features per label, or
+                differs from the digest in the settings.
         """
         if not settings.run:
             return None
         run = Run.open(settings.run)
-        own, asked = run.labels.names, labels.names
-        if set(own) != set(asked):
-            parts = {"lacking": set(asked) - set(own), "extra": set(own) - set(asked)}
-            told = "; ".join(
+        own, wanted = run.labels.names, labels.names
+        if set(own) != set(wanted):
+            parts = {"lacking": set(wanted) - set(own), "extra": set(own) - set(wanted)}
+            differences = "; ".join(
                 f"{what}: {', '.join(sorted(names)[:5])}" for what, names in parts.items() if names
             )
             raise LabelwiseError(
-                f"--teacher {run.path} with other labels ({told})",
+                f"--teacher {run.path} with other labels ({differences})",
                 "the labels of the data, in any order",
                 "train a teacher on these labels",
             )
@@ -86,18 +86,18 @@ class Teacher:
                 "the teacher that training began with",
                 "restore its folder, or train with another --out",
             )
-        order = tuple(own.index(name) for name in asked)
+        order = tuple(own.index(name) for name in wanted)
         return cls(run, model, settings.model_copy(update={"digest": digest}), order)
 
     def teach(self, student: Method, method: str) -> None:
-        """Give a method the term by which it learns from this teacher.
+        """Add the distillation term of this teacher to a method.
 
         Args:
-            student: before its first step.
+            student: the method, before its first step.
             method: its id.
 
         Raises:
-            LabelwiseError: label features are to be learned, and the method has one for all labels.
+            LabelwiseError: label features are to be distilled, but the method shares one feature among all labels.
         """
         s = self.settings
         if s.features:
@@ -106,10 +106,10 @@ class Teacher:
         student.terms["teacher"] = TeacherTerm(own, width, s.logits, s.features, s.temperature)
 
     def doubts(self, data: list[str]) -> Iterator[str]:
-        """What is said of a teacher that learned from other rows.
+        """A note if the teacher was trained on other rows.
 
         Args:
-            data: digests of the rows to learn from and to choose by, see `record_of`.
+            data: digests of the training and validation rows, see `record_of`.
         """
         if recorded(self.run.path).get("data") != data:
             yield (
@@ -125,13 +125,13 @@ class Teacher:
         say: Callable[[str], None],
         joined: bool = False,
     ) -> Answers:
-        """Its answers to photographs as evaluation shows them, computed where they are not stored yet.
+        """The teacher's outputs for images under the evaluation transform, computed unless they are stored.
 
         Args:
-            rows: the photographs.
-            device: where they are computed.
+            rows: the images.
+            device: where outputs are computed.
             workers: decoding processes.
-            say: takes a line for the person.
+            say: prints a line to the user.
             joined: all processes of a training call this together, see `stored`.
         """
         wide = bool(self.settings.features)
@@ -140,8 +140,8 @@ class Teacher:
         width = 1 + (_width(self.model) if wide else 0)
         shape = len(rows), len(self.run.labels), width
         compute = partial(self._compute, rows, device, workers, say)
-        told = f"computing the teacher's answers to {len(rows):,} images once"
-        array, bad = stored(path, lambda: shape, compute, told, say, joined)
+        message = f"computing the teacher's answers to {len(rows):,} images once"
+        array, bad = stored(path, lambda: shape, compute, message, say, joined)
         self.model.cpu()
         return Answers(array, np.array(self.order), frozenset(row for row, _ in bad))
 
@@ -155,7 +155,7 @@ class Teacher:
         place: int = 0,
         places: int = 1,
     ) -> list[tuple[int, str]]:
-        """Fill a share of the answers: of stored maps, where the teacher's backbone rested and it takes one view."""
+        """Write a share of the outputs; from stored maps if the teacher's backbone is frozen and it has one view."""
         c, model = self.run.config, self.model.to(device)
         if not c.backbone.freeze or c.test_time != NONE:
             transform = build_transform(c.transform(), train=False)
@@ -177,24 +177,24 @@ class Teacher:
 
     @torch.no_grad()
     def _answer(self, images: Tensor, device: torch.device, is_map: bool) -> Tensor:
-        """`[B, L, 1 + E]`: logits and, where they are learned, label features of length 1."""
+        """`[B, L, 1 + E]`: logits and, if features are distilled, label features of unit length."""
         out = self.model(images.to(device), is_map=is_map)
         parts = [out.logits[:, :, None], *([unit(out.decoupled)] if self.settings.features else [])]
-        found = torch.cat(parts, 2)
-        if not found.isfinite().all():
+        outputs = torch.cat(parts, 2)
+        if not outputs.isfinite().all():
             raise LabelwiseError(
                 f"--teacher {self.run.path} with answers that are not finite",
                 "numbers",
-                "train the teacher anew",
+                "train the teacher again",
             )
-        return found
+        return outputs
 
 
-def _refuse_shared(model: LabelModel, whose: str) -> None:
+def _refuse_shared(model: LabelModel, owner: str) -> None:
     if isinstance(model.extractor, Pooled):
         raise LabelwiseError(
-            f"teacher.features {whose} with one feature for all labels",
-            "a feature of its own for each label, on both sides",
+            f"teacher.features {owner} with one feature for all labels",
+            "one feature per label in both teacher and student",
             "set teacher.features=0, or take a method such as dlfl",
         )
 
@@ -205,10 +205,10 @@ def _width(model: LabelModel) -> int:
 
 
 def _digest(run: Run) -> str:
-    """Of all that its answers follow from: labels, parts, what is done with photographs, weights."""
+    """Digest of all that determines the outputs: labels, parts, image transform, weights."""
     c, t = run.config, run.config.transform()
     size = t.model_dump(mode="json", include={"image_size", "resize"})
-    told = [
+    parts = [
         run.labels.names,
         c.test_time,
         c.method,
@@ -218,19 +218,19 @@ def _digest(run: Run) -> str:
         c.relation,
         c.classifier,
     ]
-    found = hashlib.sha256(json.dumps([*told, size, t.bits if t.bits != BITS else 0]).encode())
-    found.update((run.path / WEIGHTS).read_bytes())
-    return found.hexdigest()[:32]
+    digest = hashlib.sha256(json.dumps([*parts, size, t.bits if t.bits != BITS else 0]).encode())
+    digest.update((run.path / WEIGHTS).read_bytes())
+    return digest.hexdigest()[:32]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a teacher says of each training photograph.
+    """A teacher's outputs for each training image.
 
     Args:
-        stored: `[N, L, 1 + E]` float16: logits, then label features of length 1 where they are learned.
+        stored: `[N, L, 1 + E]` float16: logits, then label features of unit length if they are distilled.
         order: the teacher's columns in the student's order.
-        unread: rows whose photograph it could not read.
+        unread: rows of images that could not be read.
     """
 
     stored: np.ndarray
@@ -238,24 +238,23 @@ class Answers:
     unread: frozenset[int]
 
     def of(self, batch: Batch) -> Batch:
-        """The batch with its answers."""
+        """The batch with the teacher's outputs."""
         rows = batch.index.numpy()
-        found = torch.from_numpy(self.stored[rows][:, self.order].astype(np.float32))
-        left_out = self.unread | {
-            row for row, _ in batch.unreadable
-        }  # a filling has the number of an unreadable row
+        outputs = torch.from_numpy(self.stored[rows][:, self.order].astype(np.float32))
+        # A filler row has the number of an unreadable row.
+        left_out = self.unread | {row for row, _ in batch.unreadable}
         seen = torch.tensor([row not in left_out for row in rows.tolist()])
-        logits, features = found[:, :, 0], found[:, :, 1:] if found.shape[2] > 1 else None
+        logits, features = outputs[:, :, 0], outputs[:, :, 1:] if outputs.shape[2] > 1 else None
         weights = presence(batch.targets, logits) * seen[:, None]
         return replace(batch, taught=Taught(logits, features, weights, seen))
 
 
 class TaughtLoader(TrainLoader):
-    """A loader whose batches carry a teacher's answers.
+    """A loader that adds a teacher's outputs to each batch.
 
     Args:
-        loader: gives the batches.
-        answers: to the rows that they are of.
+        loader: yields the batches.
+        answers: outputs for the rows of the loader.
     """
 
     def __init__(self, loader: TrainLoader, answers: Answers) -> None:

@@ -1,4 +1,4 @@
-"""Test-time augmentation as a setting: the views of an image that a run answers by."""
+"""The setting of test-time augmentation: the views of an image that are averaged."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from labelwise.errors import LabelwiseError
 
 NONE, FLIP, SCALES = "none", "flip", "multi-scale"
 LARGER, UNIT = 1.25, 32
-"""The second size is the next multiple of 32 from 1.25 of the first on."""
+"""The second size is 1.25 of the first, rounded up to a multiple of 32."""
 
 
 def resolved(test_time: str, side: int) -> str:
-    """The setting with its size spelled out: `none`, `flip` or `multi-scale=SIDE`.
+    """The setting with an explicit size: `none`, `flip` or `multi-scale=SIDE`.
 
     Args:
-        test_time: these, or `multi-scale` alone.
+        test_time: one of these, or `multi-scale` without a size.
         side: of the images, in pixels.
 
     Raises:
-        LabelwiseError: another word, or a second size that is not the larger one.
+        LabelwiseError: an unknown value, or a second size that is not larger than the first.
 
     >>> resolved("multi-scale", 224)
     'multi-scale=288'
     """
-    word, _, given = test_time.partition("=")
+    name, _, given = test_time.partition("=")
     if test_time in (NONE, FLIP):
         return test_time
     if test_time == SCALES:
         return f"{SCALES}={int(-(-side * LARGER // UNIT) * UNIT)}"
-    if word != SCALES or not given.isascii() or not given.isdigit():
+    if name != SCALES or not given.isascii() or not given.isdigit():
         raise LabelwiseError(
             f"test_time = {test_time!r}", "none, flip, multi-scale or multi-scale=SIDE", "correct the setting"
         )
@@ -42,9 +42,9 @@ def resolved(test_time: str, side: int) -> str:
 
 
 def larger_of(test_time: str, size: Size) -> Size | None:
-    """Height and width of the second view of a resolved setting; `None` where there is one size alone."""
-    word, _, side = test_time.partition("=")
-    if word != SCALES:
+    """Height and width of the second view of a resolved setting; `None` if there is only one size."""
+    name, _, side = test_time.partition("=")
+    if name != SCALES:
         return None
     height, width = size
     wide = max(UNIT, round(width * int(side) / height / UNIT) * UNIT)

@@ -1,4 +1,4 @@
-"""Trackers that a run also writes to, where settings ask: TensorBoard, MLflow, Weights & Biases."""
+"""Optional experiment trackers: TensorBoard, MLflow, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     from labelwise.training.config import Config
 
 PROJECT = "labelwise"
-TRACKERS = ("tensorboard", "mlflow", "wandb")  # as their settings are called
+TRACKERS = ("tensorboard", "mlflow", "wandb")  # names of their settings
 
 
 class Tracking:
-    """The trackers that `config` asks for, each through Accelerate's adapter.
+    """The trackers that `config` turns on, each through Accelerate's adapter.
 
-    Nothing leaves the machine by itself: MLflow writes `mlflow.db` beside the run's folder unless MLFLOW_TRACKING_URI
-    names another place, and Weights & Biases writes under the run's folder unless WANDB_MODE=online.
+    Nothing leaves the machine by default: MLflow writes `mlflow.db` beside the run's folder unless MLFLOW_TRACKING_URI
+    is set, and Weights & Biases writes under the run's folder unless WANDB_MODE=online.
 
     Args:
-        path: the run's folder, whose name the trackers show.
+        path: the run's folder; its name is the name of the tracked run.
         config: all settings; they are stored with the run.
 
     Raises:
-        LabelwiseError: a tracker is asked for whose package is missing.
+        LabelwiseError: the package of a tracker is missing.
     """
 
     def __init__(self, path: Path, config: Config) -> None:
         self._trackers = [_OPEN[name](path) for name in TRACKERS if getattr(config, name)]
         for tracker in self._trackers:
             tracker.start()
-            if tracker.name != "tensorboard":  # its table of settings would be a second run beside the first
+            if tracker.name != "tensorboard":  # TensorBoard would show its table of settings as a second run
                 tracker.store_init_configuration(_flat(config.model_dump(mode="json")))
 
     def log(self, values: dict[str, float], step: int) -> None:
-        """Numbers by name at a step of the training."""
+        """Log named numbers at a step of the training."""
         for tracker in self._trackers:
             tracker.log(values, step=step)
 
     def close(self) -> None:
-        """Send what is left and end the trackers' runs."""
+        """Flush and end the trackers' runs."""
         for tracker in self._trackers:
             tracker.finish()
 
@@ -94,11 +94,11 @@ def _need(package: str) -> None:
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names, as text where a tracker cannot take them otherwise."""
-    found: dict[str, Any] = {}
+    """Nested settings by their dotted names; values that trackers do not accept become text."""
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
+            flat |= _flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = value if isinstance(value, int | float | str | bool) else str(value)
-    return found
+            flat[prefix + name] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat

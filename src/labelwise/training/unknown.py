@@ -1,4 +1,4 @@
-"""Training cells whose state is unknown: which are hidden, what the loss does with them, and what is said of it."""
+"""Training cells of unknown state: which cells are hidden, how the loss treats them, and what is logged about them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ FEW_KNOWN, FEW_IMAGES = 0.3, 600
 
 
 def shown_rows(rows: Dataset, settings: DataSettings) -> Dataset:
-    """The training rows with the cells hidden that settings hide.
+    """The training rows after the settings have hidden cells.
 
     Raises:
-        LabelwiseError: settings that contradict each other, or a mask file of other images or labels.
+        LabelwiseError: the settings contradict each other, or the mask file is of other images or labels.
     """
     mask = _mask(rows, settings)
     return rows if mask is None else rows.with_known(mask)
@@ -37,13 +37,13 @@ def shown_rows(rows: Dataset, settings: DataSettings) -> Dataset:
 
 def _mask(rows: Dataset, settings: DataSettings) -> Bool[np.ndarray, "N L"] | None:
     share, kind = settings.known_proportion, settings.known
-    drawn = share != 1 or kind != "cells"
+    hides = share != 1 or kind != "cells"
     if settings.mask_file:
-        if drawn:
+        if hides:
             raise LabelwiseError(
                 "data.mask_file beside known_proportion or known",
                 "one of them",
-                "leave one out; a mask file says itself which cells stay known",
+                "leave one out; a mask file already lists the cells that stay known",
             )
         return read_cells(Path(settings.mask_file), "known", rows).astype(bool)
     if kind == "single-positive":
@@ -54,20 +54,20 @@ def _mask(rows: Dataset, settings: DataSettings) -> Bool[np.ndarray, "N L"] | No
         return single_positive_mask(rows.positive)
     if kind == "positives":
         return positives_mask(rows.positive, share)
-    return known_mask(len(rows), len(rows.labels), share) if drawn else None
+    return known_mask(len(rows), len(rows.labels), share) if hides else None
 
 
 def keep_mask(folder: Path, rows: Dataset, settings: DataSettings) -> None:
-    """Write `known.npz` into a run that hides cells, for `data.mask_file` of another one."""
+    """Write `known.npz` into a run that hides cells; another run can read it as `data.mask_file`."""
     if settings.mask_file or settings.known_proportion != 1 or settings.known != "cells":
         write_atomic(folder / KNOWN, lambda part: save_cells(part, "known", rows.known, rows))
 
 
 def strategy(config: Config, rows: Dataset) -> str:
-    """The strategy's name; `auto` leaves unknown cells out where some cell is known to be absent, and takes them for
-    negatives where none is, since nothing else would keep scores low.
+    """The strategy's name. `auto` is `ignore` if any cell is a known negative, else `negative`.
 
-    Chosen by the table of recipes/partial/voc-strategies.yaml, see results/LOG.md.
+    Without any known negative, nothing but assumed negatives would keep scores low. Chosen by the table of
+    recipes/partial/voc-strategies.yaml, see results/LOG.md.
     """
     name = config.unknown["name"]
     if name != "auto":
@@ -76,15 +76,15 @@ def strategy(config: Config, rows: Dataset) -> str:
 
 
 def method_of(config: Config, rows: Dataset) -> str:
-    """The method's id; `auto` is `dlfl`, but where there is little to learn from.
+    """The method's id; `auto` is `dlfl` unless there is little training data.
 
-    Under `FEW_KNOWN` of the training cells known it is `baseline-mlp`, for one shared feature then learns more than a
-    feature per label; of up to `FEW_IMAGES` images it is `csra`, which does not have to learn where to look. Both hold
-    at 7 x 7 and at 14 x 14 places: see docs/comparison.md. Options of an extractor, relation or classifier are taken
-    for dlfl's, and so are terms of the loss where the choice is `csra`, whose head has no classifier of label features.
+    If less than `FEW_KNOWN` of the training cells are known, it is `baseline-mlp`: one shared feature then learns
+    more than a feature per label. With up to `FEW_IMAGES` images it is `csra`, which does not have to learn where to
+    attend. Both hold for maps of 7 x 7 and 14 x 14: see docs/comparison.md. Options of an extractor, relation or
+    classifier select dlfl. Terms of the loss rule out `csra`, since its head has no classifier of label features.
 
     Args:
-        rows: the training rows as they are shown.
+        rows: the training rows, after cells are hidden.
     """
     if config.method != "auto":
         return config.method
@@ -97,15 +97,15 @@ def method_of(config: Config, rows: Dataset) -> str:
 
 
 def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss | None:
-    """What judges unknown cells, or `None` where they are left out.
+    """The loss of unknown cells, or `None` for `ignore`, which leaves them out.
 
     Args:
         config: with `unknown`.
-        rows: the training rows as they are shown.
+        rows: the training rows, after cells are hidden.
         loss: the chosen loss.
 
     Raises:
-        LabelwiseError: no such strategy, options that it does not take, or settings that do not go with it.
+        LabelwiseError: unknown strategy, options that it does not take, or settings that exclude it.
     """
     options = {k: v for k, v in config.unknown.items() if k != "name"}
     name = strategy(config, rows)
@@ -125,7 +125,7 @@ def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss 
         if share := getattr(config, joined):
             raise LabelwiseError(
                 f"--unknown {name} with {joined}={share:g}",
-                "images as they are: a blend's cell is unknown where one image's is",
+                "images that are not blended: a blended cell is unknown if either image's cell is",
                 f"set {joined} to 0, or use --unknown ignore",
             )
     scores = None if file is None else _scores(Path(str(file)), rows)
@@ -134,23 +134,23 @@ def unknown_loss(config: Config, rows: Dataset, loss: nn.Module) -> UnknownLoss 
 
 
 def _scores(file: Path, rows: Dataset) -> Tensor:
-    found = read_cells(file, "scores", rows)
-    if found.dtype.kind not in "fiub":
+    scores = read_cells(file, "scores", rows)
+    if scores.dtype.kind not in "fiub":
         raise LabelwiseError(
-            f"{file} with scores of type {found.dtype}", "numbers in [0, 1]", "write it anew"
+            f"{file} with scores of type {scores.dtype}", "numbers in [0, 1]", "write it again"
         )
-    return torch.from_numpy(found.astype(np.float32))
+    return torch.from_numpy(scores.astype(np.float32))
 
 
 def _prior(rows: Dataset) -> Tensor:
-    """Share of positives among known cells; over all images where a label is never known to be absent."""
+    """Share of positives among known cells; among all images for a label without known negatives."""
     positive, known = rows.positive.sum(0), rows.known.sum(0)
     over = np.where(known > positive, known, len(rows))
     return torch.from_numpy((positive / np.maximum(over, 1)).astype(np.float32))
 
 
 def record(config: Config, rows: Dataset) -> dict[str, Any]:
-    """What results say of it: counts of known cells, the digest of the mask (uint8, C order), and the strategy."""
+    """The entry of results: counts of known cells, the digest of the mask (uint8, C order), and the strategy."""
     mask = np.ascontiguousarray(rows.known, dtype=np.uint8)
     return {
         "known_positives": int(rows.positive.sum()),
@@ -161,13 +161,13 @@ def record(config: Config, rows: Dataset) -> dict[str, Any]:
     }
 
 
-def told(config: Config, rows: Dataset) -> Iterator[str]:
-    """What is said of unknown training cells before the first step."""
+def unknown_notes(config: Config, rows: Dataset) -> Iterator[str]:
+    """Log lines about unknown training cells, printed before the first step."""
     unknown, cells = int((~rows.known).sum()), rows.known.size
     if not unknown:
         return
     name = strategy(config, rows)
-    says = "left out of the loss" if name == IGNORE else STRATEGIES[name].says
-    yield f"note: {unknown:,} of {cells:,} training cells are unknown: {says} (--unknown {name})"
+    treatment = "left out of the loss" if name == IGNORE else STRATEGIES[name].says
+    yield f"note: {unknown:,} of {cells:,} training cells are unknown: {treatment} (--unknown {name})"
     if name in (IGNORE, "durand") and not (rows.known & ~rows.positive).any():
         yield "warning: no training cell is known to be absent, so nothing keeps scores low; choose another --unknown"

@@ -1,4 +1,4 @@
-"""Test-time augmentation as a model: it joins the answers to several views of an image."""
+"""Test-time augmentation as a model that averages the outputs of several views of an image."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from labelwise.types import Output, Targets
 
 
 class Views(LabelModel):
-    """A model that answers by the mean logit of several views of an image; its parts are those of the model it is of.
+    """Averages the logits of several views of an image; it shares the parts of the model that it wraps.
 
     `flip`: the image and its mirror, `z = (z(x) + z(mirror(x))) / 2`, maps `(A(x) + mirror(A(mirror(x)))) / 2`.
     Several sizes: `z = mean_s z(x_s)`, maps of the first. Features and branches are those of the first view.
 
     Args:
-        model: what answers for one view.
+        model: the model of one view.
         flip: the mirrored image is the second view.
-        sizes: height and width of each view on a sheet, see `labelwise.data.sheet`; of one alone, there is no sheet.
+        sizes: height and width of each view on a sheet, see `labelwise.data.sheet`; with one size there is no sheet.
     """
 
     def __init__(self, model: LabelModel, flip: bool, sizes: Sequence[Size]) -> None:
@@ -38,20 +38,20 @@ class Views(LabelModel):
         """See `LabelModel`; `images` are `[B, 3, H, W]`, or sheets of several sizes.
 
         Raises:
-            LabelwiseError: stored maps, which are of one view.
+            LabelwiseError: `images` are stored maps, which have one view.
         """
         if is_map:
             raise LabelwiseError(
-                "stored maps for a run whose test_time takes several views", "photographs", "give those"
+                "stored maps for a run with several views in test_time", "images", "pass the images"
             )
         if self.flip:
             return self._mirrored(images, want_maps, states)
-        found = [
+        outputs = [
             super(Views, self).forward(part, want_maps and not place, states=states)
             for place, part in enumerate(parts(images, self.sizes))
         ]
-        first = found[0]
-        logits = torch.stack([output.logits for output in found]).mean(0)
+        first = outputs[0]
+        logits = torch.stack([output.logits for output in outputs]).mean(0)
         return Output(logits, first.features, first.maps, first.decoupled, first.branches, first.mass)
 
     def _mirrored(self, images: Tensor, want_maps: bool, states: Targets | None) -> Output:
@@ -77,37 +77,37 @@ def _halves(both: Tensor) -> Tensor:
 
 
 def with_views(model: LabelModel, test_time: str, sizes: Sequence[Size]) -> LabelModel:
-    """The model that answers by a resolved setting; for `none` the very model.
+    """The model with the views of a resolved setting; for `none` the model itself.
 
     Args:
-        model: what answers for one view.
+        model: the model of one view.
         test_time: see `labelwise.training.test_time.resolved`.
         sizes: height and width of each view.
 
     Raises:
-        LabelwiseError: a model that cannot take one of the sizes.
+        LabelwiseError: the model does not accept one of the sizes.
     """
     if test_time == NONE:
         return model
-    found = Views(model, test_time == FLIP, sizes)
-    found.training = model.training
+    views = Views(model, test_time == FLIP, sizes)
+    views.training = model.training
     if len(sizes) > 1:
-        _refuse_one_size(found, test_time)
-    return found
+        _refuse_one_size(views, test_time)
+    return views
 
 
 @torch.no_grad()
 def _refuse_one_size(model: Views, test_time: str) -> None:
-    """Refuse a network that was made for images of one size, by a black sheet."""
+    """Refuse a network that accepts only one size of images; tested on a black sheet."""
     backbone: Any = model.backbone
     was, weight = model.training, next(model.parameters())
     model.eval()
     try:
         model(torch.zeros(1, 3, *sheet_size(model.sizes), dtype=torch.uint8, device=weight.device))
-    except Exception as error:  # networks raise nearly anything at a size that they do not take
-        told = f"test_time = {test_time} with {getattr(backbone, 'name', 'this backbone')}"
+    except Exception as error:  # networks raise nearly anything at a size that they do not accept
+        given = f"test_time = {test_time} with {getattr(backbone, 'name', 'this backbone')}"
         raise LabelwiseError(
-            f"{told} ({first_line(error)})",
+            f"{given} ({first_line(error)})",
             "a network that takes images of both sizes",
             "set test_time=flip or none, or a second side that suits its stride: multi-scale=SIDE",
         ) from None
