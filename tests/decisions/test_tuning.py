@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelwise.decisions import Decisions, Objective, tune
+from labelwise.decisions import Decisions, KeptDecisions, Objective, tune
 from labelwise.decisions.decisions import sigmoid
-from labelwise.decisions.tuning import FOLDS
+from labelwise.decisions.tuning import FOLDS, KEPT
 from labelwise.errors import LabelwiseError
 from labelwise.metrics import functional as F
 from labelwise.types import Group, LabelSet
@@ -156,3 +156,20 @@ def test_no_objective_selects_a_label_without_positives(objective, calibration):
     np.testing.assert_array_equal(tuning.decisions.thresholds[others], free.decisions.thresholds[others])
     y[:, 3], known[:, 3] = False, True
     assert "d" not in tune(z, y, known, LABELS, never=(3,)).warning
+
+
+def test_kept_decisions_are_not_fitted():
+    """Neither the whole fit nor that of any fold moves them; the other labels are fitted as without them."""
+    z, y, known = case()
+    own = Decisions(np.array([0.31, 0.62]), np.array([1.7, 0.4]), np.array([0.2, -3.0]))
+    free = tune(z, y, known, LABELS)
+    tuning = tune(z, y, known, LABELS, kept=KeptDecisions((3, 1), own))
+    for name in ("thresholds", "scale", "bias"):
+        assert getattr(tuning.decisions, name)[[3, 1]].tolist() == getattr(own, name).tolist()
+        assert (
+            getattr(tuning.decisions, name)[[0, 2]].tolist() == getattr(free.decisions, name)[[0, 2]].tolist()
+        )
+    np.testing.assert_allclose(tuning.probabilities[:, 3], sigmoid(1.7 * z[:, 3] + 0.2), rtol=1e-12)
+    assert (tuning.selected[:, 3] == (tuning.probabilities[:, 3] >= 0.31)).all()
+    assert (tuning.reasons[3], tuning.reasons[1]) == (KEPT, KEPT)
+    assert KEPT not in (tuning.reasons[0], tuning.reasons[2])

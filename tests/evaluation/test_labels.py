@@ -122,6 +122,29 @@ def test_a_grown_run_is_judged_on_its_own_data(grown: tuple[Path, Path]) -> None
     assert "left out of the mAP: blue (nothing known)" in text.out
 
 
+def test_growth_keeps_the_decisions_of_the_labels_taken_over(grown: tuple[Path, Path]) -> None:
+    """To the bit, also where a label is unknown in the new data; only the added label is fitted."""
+    old, new = (Run.open(path).decisions() for path in grown)
+    for name in ("thresholds", "scale", "bias"):
+        assert getattr(new, name)[:3].tobytes() == getattr(old, name).tobytes()
+    assert (new.scale[3], new.bias[3]) != (1.0, 0.0)
+
+
+def test_metrics_of_a_grown_run_stand_apart(grown: tuple[Path, Path]) -> None:
+    splits = json.loads((grown[1] / "results.json").read_text())["splits"]
+    for split, result in splits.items():
+        growth, labels = result["metrics"]["growth"], result["per_label"]
+        before = [labels[name]["AP"] for name in ("red", "green")]
+        assert growth["taken over"]["mAP"] == pytest.approx(sum(before) / 2)
+        assert growth["taken over"]["labels_without_AP"] == {"blue": "nothing known"}
+        assert growth["added"] == {"labels": 1.0, "mAP": labels["gold"]["AP"], "labels_without_AP": {}}
+        outcome = command("evaluate", grown[1], "--split", split, "--workers", "0")
+        assert "mAP of the labels: 3 taken over" in outcome.out
+        again = json.loads(command("evaluate", grown[1], "--split", split, "--workers", "0", "--json").out)
+        assert again["metrics"]["growth"] == growth
+    assert "growth" not in json.loads((grown[0] / "results.json").read_text())["splits"]["val"]["metrics"]
+
+
 def test_a_grown_run_is_tuned_and_reported_on_its_own_data(grown: tuple[Path, Path]) -> None:
     outcome = command("tune", grown[1], "--workers", "0")
     assert outcome.code == 0, outcome.err

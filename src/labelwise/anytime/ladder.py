@@ -24,8 +24,8 @@ from labelwise.evaluation.tune import tune_run
 from labelwise.metrics import bootstrap
 from labelwise.training.assigning import put
 from labelwise.training.config import Config, make_config
+from labelwise.training.course import train_opened
 from labelwise.training.files import read_json, write_json
-from labelwise.training.fit import train
 from labelwise.training.loaders import decoding_processes
 from labelwise.training.opening import Opened
 from labelwise.training.progress import Watch
@@ -84,9 +84,9 @@ def climb_all(
 ) -> Run:
     """Train the stages one after the other; see `train_within`, whose data are opened and which began at `began`."""
     watch, dataset = Watch(quiet), opened.dataset
-    for warning in opened.warnings:
-        watch.say(warning)
-    learned = dataset.split("+".join(name for name in ("train", "val") if dataset.splits().get(name)))
+    for message in opened.messages:
+        watch.say(message)
+    learned = Opened(dataset.split("train+val"), opened.overlaps, ())
     ladder = _opened(out, config, dataset, seconds, given, resume, watch.say)
     for line in ladder.plan.lines():
         watch.say(line)
@@ -136,7 +136,7 @@ def _opened(
 def _climb(
     ladder: _Ladder,
     stage: Stage,
-    learned: Dataset,
+    learned: Opened,
     resume: bool,
     quiet: bool,
     stop: StopRequest | None,
@@ -149,7 +149,7 @@ def _climb(
         own = _settings(ladder.config, stage.settings)
         if resume and folder.is_dir() and not (folder / "config.yaml").is_file():
             shutil.rmtree(folder)  # stopped before anything was kept
-        run = train(own, folder, learned, resume=resume and folder.is_dir(), quiet=quiet, stop=stop)
+        run = train_opened(learned, own, folder, resume and folder.is_dir(), quiet, stop or StopRequest())
     else:
         run = _with_views(ladder, stage.settings["test_time"], folder, learned)
     row: dict[str, Any] = {"stage": stage.name, "settings": dict(stage.settings)}
@@ -171,12 +171,12 @@ def _climb(
     return row
 
 
-def _with_views(ladder: _Ladder, views: str, folder: Path, learned: Dataset) -> Run:
+def _with_views(ladder: _Ladder, views: str, folder: Path, learned: Opened) -> Run:
     """The chosen stage in a folder of its own, with decisions and figures by other views of each image."""
     shutil.rmtree(folder, ignore_errors=True)  # a copy that was stopped
     shutil.copytree(Run.open(ladder.out).path, folder)
     workers = decoding_processes(ladder.config.workers)
-    tune_run(folder, learned, test_time=views, workers=workers)
+    tune_run(folder, learned.dataset, test_time=views, workers=workers)
     return Run.open(folder)
 
 

@@ -40,7 +40,7 @@ def evaluate(
     import json as js
 
     from labelwise.cli.robustness import corruption, print_corruption, print_shift, some, with_shift
-    from labelwise.cli.tables import print_angles, print_frequency, print_groups, print_labels
+    from labelwise.cli.tables import print_angles, print_frequency, print_groups, print_growth, print_labels
     from labelwise.data import read
     from labelwise.data.implied import completion_notes
     from labelwise.data.splits import ensure_splits
@@ -81,6 +81,7 @@ def evaluate(
         else:
             print_labels(result)
             print_frequency(result)
+            print_growth(result)
             print_groups(result)
             if shift:
                 print_shift(result["cooccurrence"])

@@ -52,6 +52,14 @@ def print_frequency(result: dict[str, Any]) -> None:
         Console().print(f"mAP by frequency in training: {', '.join(words)}", highlight=False, soft_wrap=True)
 
 
+def print_growth(result: dict[str, Any]) -> None:
+    """mAP of the labels that a grown run took over and of the added ones."""
+    groups = result["metrics"].get("growth") or {}
+    parts = [f"{row['labels']:.0f} {name} {shown(row['mAP'])}" for name, row in groups.items()]
+    if parts:
+        Console().print(f"mAP of the labels: {', '.join(parts)}", highlight=False, soft_wrap=True)
+
+
 def print_groups(result: dict[str, Any]) -> None:
     """Figures of each group of labels, and those of the attribute protocols, where there are any."""
     console, m = Console(), result["metrics"]

@@ -116,7 +116,9 @@ def tune(
         p[held_out] = fitted.probabilities(z[held_out])
         selected[held_out] = fitted.select(p[held_out])
         without[held_out] = fitted.select(p[held_out], with_rules=False)
-    own[[*never, *(kept.columns if kept else ())]] = True  # never selected or not fitted: no warning is needed
+    own[[*never, *(kept.columns if kept else ())]] = (
+        True  # never selected or not fitted: no warning is needed
+    )
     shared = tuple(name for name, enough in zip(labels.names, own, strict=True) if not enough)
     return Tuning(decisions, p, selected, without, reasons, shared)
 

@@ -23,6 +23,7 @@ from labelwise.evaluation.evidence import Evidence
 from labelwise.evaluation.figures import figures, plain
 from labelwise.evaluation.frequency import COUNTS, Frequencies, frequencies_of
 from labelwise.evaluation.groups import group_figures
+from labelwise.evaluation.growth import growth_figures, labels_taken_over
 from labelwise.evaluation.labels import same_labels, under_rules
 from labelwise.evaluation.origin import code_version
 from labelwise.evaluation.protocols import RULES, Protocol
@@ -134,6 +135,7 @@ def evaluate(
             angles=angles,
             pointing=pointing,
             frequencies=seen,
+            taken_over=labels_taken_over(run.path),
             engine=engine_name(model.backbone),
         )
     finally:
@@ -173,12 +175,14 @@ def judge(
     angles: bool = False,
     pointing: bool = True,
     frequencies: Frequencies | None = None,
+    taken_over: int = 0,
     engine: str = EAGER,
 ) -> Result:
     """Metrics of a model over a loader of the rows; see `evaluate`.
 
     Args:
         frequencies: of the labels in training, for the metrics of the head, medium and tail labels.
+        taken_over: labels that a grown run took over, for their metrics apart from those of the added labels.
         engine: name of the engine that runs the backbone.
     """
     decisions = run.decisions()
@@ -206,6 +210,8 @@ def judge(
         metrics["frequency"] = frequencies.figures(per_label, metrics["labels_without_AP"])
         for name, count in frequencies.named(run.labels.names).items():
             per_label[name][COUNTS] = count
+    if taken_over:
+        metrics["growth"] = growth_figures(per_label, taken_over, metrics["labels_without_AP"])
     if run.labels.groups:
         metrics["groups"] = plain(group_figures(scores, run.labels))
     angle_data = AngleReport.joined(gather(report)).compute() if report is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,17 +55,26 @@ class Frequencies:
         Differs: their code counts a label of exactly 100 images as head.
         """
         groups = dict(zip(per_label, self.groups(), strict=True))
-        figures: dict[str, Any] = {}
-        for group in GROUPS:
-            names = [name for name, own in groups.items() if own == group]
-            aps = [float(per_label[name]["AP"]) for name in names if per_label[name]["AP"] is not None]
-            if names:
-                figures[group] = {
-                    "labels": float(len(names)),
-                    "mAP": float(np.mean(aps)) if aps else None,
-                    "labels_without_AP": {name: without[name] for name in names if name in without},
-                }
-        return figures
+        members = {group: [name for name, own in groups.items() if own == group] for group in GROUPS}
+        return mean_of_groups(members, per_label, without)
+
+
+def mean_of_groups(
+    groups: Mapping[str, Sequence[str]],
+    per_label: Mapping[str, Mapping[str, Any]],
+    without: Mapping[str, str],
+) -> dict[str, Any]:
+    """Number of labels, mAP and labels without AP of each group of label names that is not empty."""
+    figures: dict[str, Any] = {}
+    for group, names in groups.items():
+        aps = [float(per_label[name]["AP"]) for name in names if per_label[name]["AP"] is not None]
+        if names:
+            figures[group] = {
+                "labels": float(len(names)),
+                "mAP": float(np.mean(aps)) if aps else None,
+                "labels_without_AP": {name: without[name] for name in names if name in without},
+            }
+    return figures
 
 
 def frequencies_of(run: Path, names: tuple[str, ...], bounds: tuple[int, int]) -> Frequencies | None:

@@ -17,6 +17,7 @@ from labelwise.decisions import Decisions, Tuning, tune
 from labelwise.evaluation.evaluate import Result, judge
 from labelwise.evaluation.figures import left_out, shown
 from labelwise.evaluation.frequency import COUNTS, Frequencies
+from labelwise.evaluation.growth import TAKEN_OVER
 from labelwise.memory import keep_freed_memory
 from labelwise.methods import Method
 from labelwise.training.checkpoint import settle_state
@@ -25,7 +26,7 @@ from labelwise.training.config import Config
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_json
 from labelwise.training.frozen_engine import engine_name, use_engine
-from labelwise.training.grown import grow_from, never_selected
+from labelwise.training.grown import grow_from, kept_decisions, never_selected, number_taken_over
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.opening import Opened
@@ -77,10 +78,8 @@ def _train(opened: Opened, config: Config, out: Path, resume: bool, quiet: bool,
         run.save()
         run.settle_weights(watch.say)
     accelerator.wait_for_everyone()
-    for note in dataset.notes:
-        watch.say(f"note: {note}")
-    for warning in opened.warnings:
-        watch.say(warning)
+    for line in (*opened.messages, *(f"note: {note}" for note in dataset.notes[len(opened.dataset.notes) :])):
+        watch.say(line)
     built = _built(run, rows, vectors)
     if teacher is not None:
         teacher.teach(built, config.method)
@@ -153,13 +152,24 @@ def _finish(
     model = run.model().to(accelerator.device)
     splits: dict[str, Any] = {}
     seen = Frequencies(trainer.dataset.positive.sum(0), run.config.frequency_bounds)
+    taken_over = number_taken_over(run.config.init_from, run.labels)
     for split in ("val", "test"):
         if not dataset.splits().get(split):
             continue
         rows = dataset.split(split)
         loader = loaders.rows(rows, answering=True)
         engine = engine_name(trainer.method.model.backbone)
-        result = judge(run, rows, loader, model, accelerator.device, split, frequencies=seen, engine=engine)
+        result = judge(
+            run,
+            rows,
+            loader,
+            model,
+            accelerator.device,
+            split,
+            frequencies=seen,
+            taken_over=taken_over,
+            engine=engine,
+        )
         refuse_failing_disk(result.scores.unreadable)
         result = replace(result, conditions={**result.conditions, **overlaps[split]})
         loaders.close()
@@ -173,9 +183,16 @@ def _finish(
         watch.say(_line(split, result.metrics, len(result.scores.rows)))
         if without := left_out(result.metrics):
             watch.say(f"{split}: {without}")
+        if growth := result.metrics.get("growth"):
+            parts = (
+                f"{figures['labels']:.0f} {name} {shown(figures['mAP'])}" for name, figures in growth.items()
+            )
+            watch.say(f"{split}: mAP of the labels, {', '.join(parts)}")
     if accelerator.is_main_process:
         chosen = "nothing; the last epoch" if trainer.validate is None else "val mAP"
         training = {**_record(trainer, chosen), COUNTS: seen.named(run.labels.names)}
+        if taken_over:
+            training[TAKEN_OVER] = taken_over
         results = {"format": 1, "splits": splits, "training": training}
         write_json(run.path / "results.json", results)
     accelerator.wait_for_everyone()
@@ -207,12 +224,20 @@ def _decide(run: Run, result: Result, rows: Dataset, accelerator: Accelerator, w
     """Fit calibration and thresholds on the validation split and store them."""
     s = result.scores
     never = run.decisions().never
-    tuning = tune(s.logits, s.hard, s.known, run.labels, source=f"val of {rows.source}", never=never)
+    kept = kept_decisions(run.config.init_from, run.labels)
+    tuning = tune(
+        s.logits, s.hard, s.known, run.labels, source=f"val of {rows.source}", never=never, kept=kept
+    )
     if accelerator.is_main_process:
         run.save_decisions(tuning.decisions)
     accelerator.wait_for_everyone()
     if tuning.warning:
         watch.say(tuning.warning)
+    if kept is not None:
+        watch.say(
+            f"note: thresholds and calibration of {len(kept.columns)} labels are those of {run.config.init_from}; "
+            f"to fit them again: labelwise tune {run.path}"
+        )
     return tuning
 
 

@@ -24,16 +24,16 @@ class Opened:
     Args:
         dataset: all rows, ordered by split.
         overlaps: for each other split, the conditions of its result about images shared with train.
-        warnings: lines to print.
+        messages: lines to print: notes of the data and warnings.
     """
 
     dataset: Dataset
     overlaps: Mapping[str, dict[str, Any]]
-    warnings: tuple[str, ...]
+    messages: tuple[str, ...]
 
 
 def open_data(config: Config, data: Dataset | None = None) -> Opened:
-    """Read and split the data of a configuration, and collect warnings about likely mistakes.
+    """Read and split the data of a configuration, and collect its notes and warnings about likely mistakes.
 
     Args:
         config: all settings.
@@ -43,7 +43,7 @@ def open_data(config: Config, data: Dataset | None = None) -> Opened:
         LabelwiseError: the data cannot be read, split or learned; see `with_splits`.
     """
     dataset = with_splits(config, data).by_split()
-    warnings: list[str] = []
-    overlaps = warn_of_mistakes(dataset, config, warnings.append)
+    messages = [f"note: {note}" for note in dataset.notes]
+    overlaps = warn_of_mistakes(dataset, config, messages.append)
     give_back_freed_memory()
-    return Opened(dataset, overlaps, tuple(warnings))
+    return Opened(dataset, overlaps, tuple(messages))
