@@ -287,7 +287,8 @@ def whole(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[in
     @functools.cache
     def made(accumulate: int) -> tuple[Config, bytes]:
         optim, out = {"accumulate": accumulate}, tmp_path_factory.mktemp("whole")
-        config = make_config(tiny_runs.settings(f"parquet:{table}", optim=optim, epochs=2))
+        data = {"source": f"parquet:{table}", "train_images": 24}
+        config = make_config(tiny_runs.settings("", data=data, batch_size=4, optim=optim, epochs=2))
         train(config, out / "run", quiet=True)
         return config, (out / "run" / WEIGHTS).read_bytes()
 
@@ -295,6 +296,7 @@ def whole(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[in
 
 
 @pytest.mark.parametrize(("steps", "accumulate"), [(2, 4), (3, 4), (1, 8)])
+@pytest.mark.usefixtures("unjudged")
 def test_going_on_in_an_epoch_with_a_rest(
     tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch, steps: int, accumulate: int
 ) -> None:
