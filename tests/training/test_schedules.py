@@ -117,7 +117,7 @@ def test_a_resumed_run_goes_on_at_the_rate_it_had(
     figures = [0.5, 0.4, 0.3, 0.2, 0.1, 0.6]
     monkeypatch.setattr(loop.Trainer, "_validate", lambda self: figures[self.progress.epoch])
     config = make_config(
-        tiny_runs.settings(f"parquet:{table}", epochs=6, optim=optim, save_every=2, batch_size=24)
+        tiny_runs.settings(f"parquet:{table}", epochs=6, optim=optim, save_every=1, batch_size=24)
     )
     train(config, tmp_path / "whole", quiet=True)
     honest, done = loop.Trainer._step, [0]
