@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 import labelwise as lw
-from tiny_runs import command
+from labelwise.data.check import check
+from tiny_runs import command, forked
 
 COMMANDS = (
     *("demo", "train", "evaluate", "tune", "predict", "export", "serve", "report", "audit", "sweep"),
@@ -52,11 +53,9 @@ def test_checking_a_table_loads_no_torch_where_fingerprints_are_kept(tmp_path: P
         "import sys\nfrom labelwise.data.check import check\n"
         f"check('csv:{tmp_path / 't.csv'}'); print('torch' in sys.modules)"
     )
-    seen = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        for _ in "12"
-    ]
-    assert seen[1].stdout.strip() == "False"
+    check(f"csv:{tmp_path / 't.csv'}")
+    seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "False"
 
 
 def test_training_opens_its_data_before_it_loads_torch(tmp_path: Path) -> None:
@@ -96,7 +95,10 @@ def test_the_list_of_methods() -> None:
     assert "method 'resnet'; expected one of" in command("methods", "resnet").told
 
 
-def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
-    program = f"{sys.executable} -m labelwise methods --json | true; exit ${{PIPESTATUS[0]}}"
-    found = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
-    assert "Traceback" not in found.stderr
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    program = (
+        "import os, sys\nreader, writer = os.pipe()\nos.close(reader)\nsys.stdout = os.fdopen(writer, 'w')\n"
+        "from labelwise.cli import main\nmain()"
+    )
+    found = forked("methods", "--json", script=program)
+    assert (found.code, found.err) == (1, "")

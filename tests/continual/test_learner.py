@@ -44,10 +44,17 @@ def rows(count: int, seed: int) -> tuple[Dataset, np.ndarray]:
     return data, maps.astype(np.float16)
 
 
-def learner(out: Path, strategy: str, setting: str = "online", method: str = "dlfl", **more: Any) -> Learner:
-    """Three tasks of two labels on 120 training and 90 test images."""
-    train, train_maps = rows(120, 0)
-    test, test_maps = rows(90, 1)
+def learner(
+    out: Path,
+    strategy: str,
+    setting: str = "online",
+    method: str = "dlfl",
+    images: tuple[int, int] = (120, 90),
+    **more: Any,
+) -> Learner:
+    """Three tasks of two labels on some training and test images."""
+    train, train_maps = rows(images[0], 0)
+    test, test_maps = rows(images[1], 1)
     both = Dataset(
         train.labels,
         pa.concat_arrays([train.images, test.images]),
@@ -55,7 +62,7 @@ def learner(out: Path, strategy: str, setting: str = "online", method: str = "dl
         np.concatenate([train.values, test.values]),
         np.concatenate([train.known, test.known]),
         source="made",
-    ).with_split(np.repeat([0, 1], [120, 90]), ("train", "test"))
+    ).with_split(np.repeat([0, 1], images), ("train", "test"))
     stream = make_stream(both, setting, [2, 2, 2])
     extractor = {"dim": 8, "ffn": 8} if method == "dlfl" else {}
     config = make_config({
@@ -75,11 +82,12 @@ def quiet(_: str) -> None:
 @pytest.mark.parametrize("setting", ["online", "class-incremental"])
 @pytest.mark.parametrize("strategy", list(STRATEGIES))
 def test_every_strategy_goes_on_where_it_stopped(strategy: str, setting: str, tmp_path: Path) -> None:
-    whole = learner(tmp_path / "whole", strategy, setting)
+    few = (60, 24)
+    whole = learner(tmp_path / "whole", strategy, setting, images=few)
     expected = whole.learn(quiet)
     stop = 2 * whole.progress.step // 3
-    learner(tmp_path / "cut", strategy, setting).learn(quiet, stop_after=stop)
-    again = learner(tmp_path / "cut", strategy, setting)
+    learner(tmp_path / "cut", strategy, setting, images=few).learn(quiet, stop_after=stop)
+    again = learner(tmp_path / "cut", strategy, setting, images=few)
     again.resume()
     assert 0 < again.progress.step <= stop
     assert again.learn(quiet) == expected

@@ -150,14 +150,14 @@ def test_what_leaves_a_partitioning_reservoir() -> None:
 
 @pytest.mark.parametrize(("rule", "power"), [("prs", 0.0), ("prs", 0.3), ("ocdm", 0.0), ("ocdm", 1.0)])
 def test_shares_meet_their_target(rule: str, power: float) -> None:
-    marks = stream(6000, 10, seed=4)
+    marks = stream(3000, 10, seed=4)
     memory = make_memory(rule, 300, 10, 0, power)
     feed(memory, marks, batch=10)
     assert memory.distance() <= 0.05
     assert memory.target().sum() == pytest.approx(1)
-    even = make_memory("reservoir", 300, 10, 0)
-    feed(even, marks, batch=10)
     if not power:
+        even = make_memory("reservoir", 300, 10, 0)
+        feed(even, marks, batch=10)
         assert np.abs(even.histogram() - 0.1).sum() / 2 > 0.2
 
 

@@ -111,7 +111,7 @@ def state(data: Dataset, row: int, label: int) -> str:
     return "present" if data.values[row, label] >= 0.5 else "absent"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables())
 def test_never_a_wrong_matrix_in_silence(folder: Path, drawn: tuple) -> None:
     truth, columns, spelled, delimiter = drawn

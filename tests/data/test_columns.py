@@ -459,7 +459,7 @@ def test_null_lists_are_not_said_to_be_texts(folder: Path) -> None:
 
 
 def test_a_long_column_of_sentences_is_refused_at_once(tmp_path: Path) -> None:
-    lines = (f"{i}.jpg,{i % 2},a photograph of thing {i}\n" for i in range(100_000))
+    lines = (f"{i}.jpg,{i % 2},a photograph of thing {i}\n" for i in range(40_000))
     (tmp_path / "t.csv").write_text("image,cat,caption\n" + "".join(lines))
     took = []
     for _ in range(2):  # the better of two, as other work slows a shared processor
@@ -469,7 +469,9 @@ def test_a_long_column_of_sentences_is_refused_at_once(tmp_path: Path) -> None:
         ):
             read(f"csv:{tmp_path / 't.csv'}")
         took.append(time.process_time() - start)
-    assert min(took) <= 6  # about 60 where each cell is looked up among all
+        if took[-1] <= 4:
+            break
+    assert min(took) <= 4  # about 10 where each cell is looked up among all
 
 
 def test_rows_of_many_bad_columns_are_numbered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

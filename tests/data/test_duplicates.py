@@ -64,7 +64,7 @@ def hashes_of(kind: str, count: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("distance", [0, 1, 5, 10, 11])
+@pytest.mark.parametrize("distance", [0, 1, 5, 11])
 def test_close_pairs_are_those_of_every_pair(
     kind: str, distance: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +99,7 @@ def test_distances_that_no_mask_is_made_for() -> None:
             hamming.masks(distance)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_close_pairs_of_any_hashes(draw: st.DataObject) -> None:
     words = st.one_of(
@@ -145,9 +145,14 @@ def slow_groups(prints: Fingerprints) -> list[list[int]]:
     return sorted(groups)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("look", ["own", "flat", "drifting"])
-def test_groups_are_those_of_the_definition(kind: str, look: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("look", "kind"),
+    [
+        *(("own", kind) for kind in KINDS),
+        *(("flat", "one ball"), ("flat", "repeats"), ("drifting", "one ball"), ("drifting", "clusters")),
+    ],
+)
+def test_groups_are_those_of_the_definition(look: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(len(kind))
     count = 200
     if look == "own":  # eight pictures, a little noise

@@ -91,7 +91,7 @@ hot = st.integers(2, 4).flatmap(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(hot)
 def test_lists_of_0_and_1_are_one_matrix_in_every_form(folder: Path, rows: Cells) -> None:
     names = "a,b,c,d"[: 2 * len(rows[0]) - 1]
@@ -110,7 +110,7 @@ def test_lists_of_0_and_1_are_one_matrix_in_every_form(folder: Path, rows: Cells
 words = st.lists(st.lists(st.sampled_from(["cat", "big dog", "owl"]), unique=True), min_size=2, max_size=6)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words.filter(any))
 def test_lists_of_names_are_one_matrix_in_every_form(folder: Path, rows: Cells) -> None:
     labels = sorted({name for row in rows for name in row})

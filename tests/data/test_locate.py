@@ -68,7 +68,7 @@ def slow_place(name: str, files: list[str]) -> int:
     return fits[0] if len(fits) == 1 else -1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(st.builds(str.__add__, FOLDERS, FILE_NAMES), max_size=6, unique=True),
     st.lists(

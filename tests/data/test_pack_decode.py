@@ -59,7 +59,7 @@ def same(one: torch.Tensor | str, other: torch.Tensor | str) -> bool:
     return torch.equal(one, other)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_jpeg_pixels_are_pillows_to_the_bit(draw: st.DataObject) -> None:
     content, shrink_to = jpeg(draw), draw.draw(st.sampled_from([None, 8, 64]))
@@ -70,7 +70,7 @@ def test_jpeg_pixels_are_pillows_to_the_bit(draw: st.DataObject) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of odd tags
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_damaged_jpegs_end_as_they_end_with_pillow(draw: st.DataObject) -> None:
     content = bytearray(jpeg(draw))

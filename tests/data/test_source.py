@@ -39,7 +39,7 @@ def test_text_of_a_source_reads_back() -> None:
     assert parse(str(source)) == source
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.text(st.sampled_from("ab?=&%235Ff/, "), min_size=1).filter(str.strip),
     st.dictionaries(st.sampled_from(["a", "b_"]), st.text(st.sampled_from("a?=&%23F, ")), max_size=2),

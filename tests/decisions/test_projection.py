@@ -35,7 +35,7 @@ def probabilities(seed: int, width: int = len(NAMES)) -> np.ndarray:
     return np.where(rng.random((30, width)) < 0.2, rng.integers(0, 2, (30, width)), rng.random((30, width)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rules(), st.integers(0, 10_000), st.integers(0, 3), st.sets(st.integers(0, 5)))
 def test_a_decision_keeps_every_rule(some: Rules, seed: int, top_k: int, never: set[int]) -> None:
     d = decisions(some, seed, top_k=top_k, never=tuple(never))
@@ -43,7 +43,7 @@ def test_a_decision_keeps_every_rule(some: Rules, seed: int, top_k: int, never: 
         assert keeps(some, {name for name, yes in zip(NAMES, row, strict=True) if yes})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rules(), st.integers(0, 10_000))
 def test_no_set_that_keeps_the_rules_gains_more(some: Rules, seed: int) -> None:
     d, p, sets = decisions(some, seed), probabilities(seed), every_set(some)
@@ -57,7 +57,7 @@ def test_no_set_that_keeps_the_rules_gains_more(some: Rules, seed: int) -> None:
     np.testing.assert_array_equal(chosen[kept], alone[kept])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rules(), st.integers(0, 10_000))
 def test_a_repair_keeps_every_rule_and_the_surest_label(some: Rules, seed: int) -> None:
     gain = probabilities(seed) - 0.5
@@ -73,7 +73,7 @@ def test_a_repair_keeps_every_rule_and_the_surest_label(some: Rules, seed: int) 
             np.testing.assert_array_equal(chosen[:, columns][np.arange(len(gain)), top], wanted)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rules(), st.integers(0, 10_000), st.integers(1, 4))
 def test_the_limit_on_their_number_gives_way_to_needed_labels_alone(some: Rules, seed: int, k: int) -> None:
     free, p = decisions(some, seed), probabilities(seed)

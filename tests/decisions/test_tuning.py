@@ -141,8 +141,10 @@ def test_another_calibration_is_refused():
         tune(*case(), LABELS, calibration="beta")
 
 
-@pytest.mark.parametrize("objective", ["f1", "recall=0.9", "precision=0.5", "cost=1:9", "top=2"])
-@pytest.mark.parametrize("calibration", ["platt", "none"])
+@pytest.mark.parametrize(
+    ("objective", "calibration"),
+    [*((aim, "platt") for aim in ("f1", "recall=0.9", "precision=0.5", "cost=1:9", "top=2")), ("f1", "none")],
+)
 def test_no_objective_selects_a_label_without_positives(objective, calibration):
     z, y, known = case()
     tuning = tune(z, y, known, LABELS, objective, calibration, never=(1, 3))
@@ -154,6 +156,10 @@ def test_no_objective_selects_a_label_without_positives(objective, calibration):
     assert [tuning.reasons[j] for j in (1, 3)] == ["no positive in train: never selected"] * 2
     others = [j for j in range(len(LABELS)) if j not in (1, 3)]
     np.testing.assert_array_equal(tuning.decisions.thresholds[others], free.decisions.thresholds[others])
+
+
+def test_a_label_that_is_never_selected_has_no_warning():
+    z, y, known = case()
     y[:, 3], known[:, 3] = False, True
     assert "d" not in tune(z, y, known, LABELS, never=(3,)).warning
 

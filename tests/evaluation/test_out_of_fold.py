@@ -22,7 +22,15 @@ from tiny_runs import photographs, settings
 def run_of(source: Path, folder: Path, freeze: bool, **changes: object) -> Run:
     backbone = {"name": "test_resnet", "weights": "none", "freeze": freeze}
     config = make_config(
-        settings(f"csv:{source}", backbone=backbone, method="baseline-gap", extractor={}, ema=0.0, **changes)
+        settings(
+            f"csv:{source}",
+            backbone=backbone,
+            method="baseline-gap",
+            extractor={},
+            ema=0.0,
+            epochs=1,
+            **changes,
+        )
     )
     return Run(folder, config, read(f"csv:{source}").labels)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def test_results_carry_their_conditions(run_folder: Path) -> None:
     assert results["splits"]["val"]["metrics"]["mAP"] == pytest.approx(best["val"]["mAP"], abs=1e-6)
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_a_seed_makes_a_run_and_workers_do_not_change_it(
     tmp_path: Path, table: Path, run_folder: Path
 ) -> None:
@@ -177,9 +179,9 @@ def test_settings_of_the_data_reach_the_run(tmp_path: Path, table: Path) -> None
     assert training["unknown_cells"] == int((~known_mask(len(rows), 10, 0.5, seed=0)).sum())
 
 
-def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path, table: Path) -> None:
+def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path, table: Path, run_folder: Path) -> None:
     out = tmp_path / "run"
-    _train(f"parquet:{table}", out, epochs=1)
+    shutil.copytree(run_folder, out)
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     message = "holds a run; expected a new folder; use --resume or another --out"
     with pytest.raises(LabelwiseError, match=message):
@@ -214,7 +216,7 @@ def test_going_on_with_other_settings_names_the_setting(
 
 def test_going_on_may_change_what_changes_no_result(tmp_path: Path, table: Path, run_folder: Path) -> None:
     source, out = f"parquet:{table}", tmp_path / "run"
-    _train(source, out)
+    shutil.copytree(run_folder, out)
     _train(source, out, resume=True, log_every=7, save_every=3)
     assert (out / WEIGHTS).read_bytes() == (run_folder / WEIGHTS).read_bytes()
     assert json.loads((out / "labels.json").read_text())["thresholds"]

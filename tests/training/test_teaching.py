@@ -172,6 +172,7 @@ def test_a_student_learns_and_stands_without_its_teacher(tmp_path: Path, photos:
     ],
     ids=["frozen", "accumulate-cutmix"],
 )
+@pytest.mark.usefixtures("unjudged")
 def test_a_resumed_run_ends_in_the_same_bytes(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
@@ -281,6 +282,7 @@ def _train_taught(config: Any, out: str) -> None:
     train(config, Path(out) / "two", quiet=True)
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_two_processes_learn_from_one_store(tmp_path: Path, photos: Path) -> None:
     teacher = str(a_teacher(tmp_path / "teacher", backbone={"name": "test_convnext", "weights": "none"}))
     taught_by = {"run": teacher, "features": 1.0}
@@ -360,6 +362,7 @@ def test_what_is_refused(
     assert not (tmp_path / "run" / WEIGHTS).exists()
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_a_shared_feature_may_teach_its_scores(tmp_path: Path, photos: Path) -> None:
     teacher = str(a_teacher(tmp_path / "pooled", method="baseline-gap", extractor={}))
     config = student(photos, {"run": teacher, "features": 0.0}, method="baseline-mlp", epochs=1, extractor={})
@@ -371,6 +374,7 @@ def test_a_stream_has_no_teacher(tmp_path: Path, photos: Path) -> None:
         learn_stream(make_config(student(photos, "good")), tmp_path / "run")
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_a_teacher_of_the_same_rows_has_no_note(tmp_path: Path, photos: Path) -> None:
     config = make_config(student(photos, "", epochs=1))
     run = train(config, tmp_path / "run", quiet=True)

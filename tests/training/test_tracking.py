@@ -6,24 +6,24 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.tiny_runs import scenes, settings
 
 from labelwise.errors import LabelwiseError
 from labelwise.training import tracking
 from labelwise.training.config import make_config
 from labelwise.training.files import read_json
 from labelwise.training.fit import train
+from tiny_runs import settings
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tracked(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that wrote to all three trackers, with no place named in the environment."""
     base = tmp_path_factory.mktemp("tracked")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_TRACKING_URI", "WANDB_MODE"):
             patch.delenv(name, raising=False)
         patch.setenv("WANDB_SILENT", "true")
-        options = settings(f"parquet:{scenes(base)}", tensorboard=True, mlflow=True, wandb=True)
+        options = settings(f"parquet:{table}", tensorboard=True, mlflow=True, wandb=True)
         train(make_config(options), base / "mine", quiet=True)
     return base / "mine"
 
@@ -69,10 +69,8 @@ def test_wandb_writes_under_the_run_and_sends_nothing(tracked: Path) -> None:
     assert b"final/test/mAP" in held
 
 
-def test_tracking_changes_no_weight(tracked: Path, tmp_path: Path) -> None:
-    plain = tmp_path / "plain"
-    train(make_config(settings(f"parquet:{scenes(tracked.parent)}")), plain, quiet=True)
-    assert (plain / "model.safetensors").read_bytes() == (tracked / "model.safetensors").read_bytes()
+def test_tracking_changes_no_weight(tracked: Path, run_folder: Path) -> None:
+    assert (run_folder / "model.safetensors").read_bytes() == (tracked / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("name", tracking.TRACKERS)

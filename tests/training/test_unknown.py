@@ -166,6 +166,7 @@ def test_scores_from_outside_pull_unknown_cells(tmp_path: Path, table: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["em-apl", "role", "ll-cp"])
+@pytest.mark.usefixtures("unjudged")
 def test_memory_is_saved_and_a_stopped_run_ends_as_one_left_alone(
     tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -176,7 +177,7 @@ def test_memory_is_saved_and_a_stopped_run_ends_as_one_left_alone(
         table,
         {"known_proportion": 0.2},
         unknown=named(name, **options),
-        epochs=4,
+        epochs=3,
         batch_size=12,
         save_every=2,
         ema=0,
@@ -185,7 +186,7 @@ def test_memory_is_saved_and_a_stopped_run_ends_as_one_left_alone(
     step = loop.Trainer._step
 
     def stopping(self: loop.Trainer, batches: Any) -> Any:
-        if self.progress.step == 11:  # of 16, in the midst of the third epoch
+        if self.progress.step == 7:  # of 12, in the midst of the second epoch
             raise KeyboardInterrupt
         return step(self, batches)
 
@@ -204,6 +205,7 @@ def test_memory_is_saved_and_a_stopped_run_ends_as_one_left_alone(
         torch.testing.assert_close(ends[0][key], ends[1][key], rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.usefixtures("unjudged")
 def test_another_strategy_cannot_go_on(tmp_path: Path, table: Path) -> None:
     train(config_of(table, unknown=named("em"), epochs=1), tmp_path / "run", quiet=True)
     with pytest.raises(LabelwiseError, match=r"--resume with another unknown.name \(hill after em\)"):

@@ -23,7 +23,7 @@ from labelwise.types import Group, LabelSet
 from written_sets import STATES, dataset, matrices, same
 
 names = st.sampled_from(["dog", "cat", "tall, cat", "ä é", 'a"b', "group"])
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def states_of(files: list[Path], root: Path) -> Mapping[str, tuple[list[float], str]]:

@@ -22,7 +22,7 @@ from written_sets import ODD_NAMES, STATES, dataset, matrices, same, same_groups
 
 cells = st.one_of(st.sampled_from(STATES), st.floats(0, 1, width=32))
 plain_names = st.sampled_from(["dog", "cat", "person", "tall, cat"])
-quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def refusal(data: Dataset) -> LabelwiseError | None:

@@ -40,7 +40,7 @@ WORDS = st.sampled_from(
 MARKS = st.sampled_from([",", ";", "|", " ", '"', "'", "#", "/", "\t", ":", "&", ", ", "%3F"])
 NAMES = st.one_of(WORDS, st.builds(lambda a, mark, b: f"{a}{mark}{b}", WORDS, MARKS, WORDS))
 SPLITS = ("train", "val", "test")
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite
