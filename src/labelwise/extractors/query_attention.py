@@ -186,7 +186,7 @@ class QueryAttention(LabelQueries):
     def _attend(
         self, q: Tensor, side: _Sides, want_maps: bool
     ) -> tuple[Float[Tensor, "B l D"], Tensor | None]:
-        many, k, v = self._split(q.expand(len(side.k), -1, -1)), self._split(side.k), self._split(side.v)
+        many, k, v = self._split(q.expand(side.k.shape[0], -1, -1)), self._split(side.k), self._split(side.v)
         if not want_maps:
             return F.scaled_dot_product_attention(many, k, v).transpose(1, 2).flatten(2), None
         a = (many * (self.dim // self.heads) ** -0.5 @ k.transpose(2, 3)).softmax(-1)
@@ -204,12 +204,12 @@ class QueryAttention(LabelQueries):
     def _look_everywhere(
         self, x: Tokens, value: nn.Linear, want_maps: bool
     ) -> tuple[Float[Tensor, "B 1 D"], Tensor | None]:
-        maps = x.new_full((len(x), 1, x.shape[1]), 1 / x.shape[1]) if want_maps else None
+        maps = x.new_full((x.shape[0], 1, x.shape[1]), 1 / x.shape[1]) if want_maps else None
         return value(x.mean(1, keepdim=True)), maps
 
     def _scores(self, q: Tensor, x: Tokens, key: nn.Linear, code: Tensor | None) -> Float[Tensor, "B H l P"]:
         folded = torch.einsum("bhld,hdc->bhlc", q, key.weight.view(self.heads, -1, x.shape[2]))
-        if len(q) == 1:
+        if q.shape[0] == 1:
             scores = torch.einsum("hlc,bpc->bhlp", folded[0], x)
         else:
             scores = (folded.flatten(1, 2) @ x.transpose(1, 2)).unflatten(1, (self.heads, -1))
