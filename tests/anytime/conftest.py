@@ -12,10 +12,10 @@ import tiny_runs
 from labelwise.training.config import Config, make_config
 
 
-@pytest.fixture
-def config(table: Path, tmp_path: Path) -> Config:
+@pytest.fixture(scope="session")
+def config(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Settings with weights in a file, as pretrained ones are."""
-    weights = tmp_path / "weights.pt"
+    weights = tmp_path_factory.mktemp("weights") / "weights.pt"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         torch.save(timm.create_model("test_vit", num_classes=0, img_size=32).state_dict(), weights)

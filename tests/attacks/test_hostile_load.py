@@ -44,13 +44,13 @@ def test_a_server_under_attack_answers_others(
     monkeypatch.setattr(hostile, "HELD", 30)
     monkeypatch.setattr(hostile, "PACE", 0.0)
     seen: Counter[str] = Counter()
-    parts = hostile.hostile(port, photo.read_bytes(), 320, seen)
-    asyncio.run(hostile.watched(port, [message(str(photo))], 1, 0.5, lambda _: []))
+    parts = hostile.hostile(port, photo.read_bytes(), 160, seen)
+    asyncio.run(hostile.watched(port, [message(str(photo))], 1, 0.3, lambda _: []))
     before = memory(port)
-    times, failed = asyncio.run(hostile.watched(port, [message(str(photo))], 2, 3, parts))
+    times, failed = asyncio.run(hostile.watched(port, [message(str(photo))], 2, 2, parts))
     assert len(times) > 5
     assert failed == 0
-    assert sum(seen.values()) == 320
+    assert sum(seen.values()) == 160
     assert not [name for name in seen if name.endswith((" 500", " 504"))], seen
     assert {"oversize 413", "garbage 400", "path 404", "json 400"} <= set(seen), seen
     assert memory(port) - before < 150

@@ -79,19 +79,18 @@ def gradients(method: Method) -> dict[str, Tensor | None]:
 @every_method
 @every_backbone
 def test_shapes_and_maps(name: str, backbone: str) -> None:
-    model = build(name, backbone).model
-    for h, w in [(64, 64), (96, 128)]:
-        images = a_batch(2, h, w).images
-        grid = model.backbone(images).shape[2:]
-        out = model(images, want_maps=True)
-        assert out.logits.shape == (2, LABELS)
-        assert out.logits.dtype == torch.float32
-        assert out.features.shape[:2] == (2, LABELS)
-        assert model(images).maps is None
-        assert out.maps is not None
-        assert out.maps.shape == (2, LABELS, *grid)
-        assert (out.maps >= 0).all()
-        torch.testing.assert_close(out.maps.sum((2, 3)), torch.ones(2, LABELS), rtol=0, atol=1e-5)
+    """Of images of another size than the method was built for, neither side as long as the other."""
+    model, images = build(name, backbone).model, a_batch(2, 96, 128).images
+    seen = model.backbone(images)
+    out = model(images, want_maps=True)
+    assert out.logits.shape == (2, LABELS)
+    assert out.logits.dtype == torch.float32
+    assert out.features.shape[:2] == (2, LABELS)
+    assert model(seen, is_map=True).maps is None
+    assert out.maps is not None
+    assert out.maps.shape == (2, LABELS, *seen.shape[2:])
+    assert (out.maps >= 0).all()
+    torch.testing.assert_close(out.maps.sum((2, 3)), torch.ones(2, LABELS), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
@@ -117,8 +116,7 @@ def test_permuted_labels_permute_everything(name: str) -> None:
         torch.testing.assert_close(getattr(after, what), getattr(before, what)[:, order], rtol=0, atol=1e-9)
 
 
-@every_method
-@every_backbone
+@two_backbones
 def test_a_step_reaches_every_parameter_and_lowers_the_loss(name: str, backbone: str) -> None:
     method, batch = build(name, backbone), a_batch()
     torch.manual_seed(0)
@@ -200,7 +198,7 @@ def test_bfloat16_is_finite_and_near(name: str, backbone: str) -> None:
 def test_company_in_a_batch_changes_nothing(name: str, backbone: str) -> None:
     model, images = build(name, backbone).model.double(), a_batch(4).images.double() / 255
     together = model(images).logits
-    for row in range(4):
+    for row in (0, 3):
         torch.testing.assert_close(model(images[row : row + 1]).logits[0], together[row], rtol=0, atol=1e-9)
     torch.testing.assert_close(model(images.flip(0)).logits.flip(0), together, rtol=0, atol=1e-9)
 
@@ -217,25 +215,24 @@ def test_nothing_known_is_a_loss_of_exactly_zero(name: str) -> None:
 
 
 @every_method
-@pytest.mark.parametrize("filling", [0.0, 1.0, float("nan")])
-def test_unknown_cells_have_no_influence_bit_for_bit(name: str, filling: float) -> None:
+def test_unknown_cells_have_no_influence_bit_for_bit(name: str) -> None:
     found = []
-    for value in (0.5, filling):
+    for value in (0.0, 1.0, float("nan")):
         method, batch = build(name), a_batch()
         batch.targets.values[~batch.targets.known] = value
         loss = method(batch)["loss"]
         loss.backward()
         found.append({"loss": loss.detach(), **gradients(method)})
-    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+    assert all(torch.equal(value, other[key]) for other in found[1:] for key, value in found[0].items())
 
 
 @every_method
 def test_a_teacher_is_learned_by_every_method(name: str) -> None:
     """Its scores by all, its label features by those that have such; what is not seen moves nothing."""
-    shared = isinstance(build(name).model.extractor, Pooled)
     found = {}
     for seen in (True, False):
         method, batch = build(name), a_batch()
+        shared = isinstance(method.model.extractor, Pooled)
         width = int(method.model.extractor.dim) + 1  # type: ignore[arg-type, operator]
         method.terms["teacher"] = TeacherTerm(width - 1, width, 1.0, 0.0 if shared else 1.0, 2.0)
         g = torch.Generator().manual_seed(1)

@@ -28,7 +28,7 @@ from labelwise.training.run import WEIGHTS
 
 def _plain(source: str | Path, **changes: Any) -> dict[str, Any]:
     """Settings under which a step depends on its global batch alone: no augmentation, no dropout, no batch norm."""
-    settings = tiny_runs.settings(source, augment={"flip": 0.0, "multi_scale": []}, epochs=3)
+    settings = tiny_runs.settings(source, augment={"flip": 0.0, "multi_scale": []}, epochs=2)
     settings["extractor"] |= {"dropout": 0.0, "map_dropout": 0.0}
     return {**settings, **changes}
 
@@ -80,7 +80,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("world", [2, 3, 5])
+@pytest.mark.parametrize("world", [2, 5])
 def test_processes_judge_each_image_once_and_agree(
     tmp_path: Path, run_folder: Path, table: Path, world: int
 ) -> None:
@@ -125,7 +125,7 @@ def test_two_processes_train_as_one(tmp_path: Path, table: Path, changes: dict[s
     train(config, tmp_path / "one", quiet=True)
     tiny_runs.together(2, train, config, tmp_path / "two")
     (one, one_map), (two, two_map) = (_curve(tmp_path / name) for name in ("one", "two"))
-    assert len(one) == len(two) >= 12
+    assert len(one) == len(two) >= 8
     np.testing.assert_allclose(two, one, atol=1e-4, rtol=0)
     np.testing.assert_allclose(two_map, one_map, atol=0.02)
     assert json.loads((tmp_path / "two" / "results.json").read_text())["training"]["processes"] == 2

@@ -34,6 +34,8 @@ NAMES, SIDE = tuple("abcdefg"), 64
 FAMILIES = ("test_efficientnet", "tiny_export_vit", "tiny_export_swin")
 ALSO = {"openvino": ("csra", "dlfl", "c-tran", "tiny_export_vit"), "torch": ("dlfl", "mcar")}
 """Formats besides ONNX, for some models."""
+HEADS = {"c-tran": {"layers": 1}, "query2label": {"layers": 1}}
+"""Fewer layers than the methods have, for these are written alike."""
 
 
 MEANT_FOR_TIMM = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
@@ -71,7 +73,9 @@ class Patches(nn.Module):
 def every_model() -> dict[str, LabelModel]:
     """Each method on the smallest backbone, then one method on each family; weights differ from their start."""
     torch.manual_seed(0)
-    models = {name: create_model(name, Patches(), NAMES) for name in list_methods()}
+    models = {
+        name: create_model(name, Patches(), NAMES, extractor=HEADS.get(name, {})) for name in list_methods()
+    }
     for family in FAMILIES:
         models[family] = create_model("csra", family, NAMES, image_size=SIDE)
     with torch.no_grad():

@@ -66,6 +66,19 @@ def test_openvino_adds_each_labels_own_bias(tmp_path: Path, seeded: torch.Genera
         np.testing.assert_allclose(engine(features)[0], expected.numpy(), atol=1e-4)
 
 
+class Lengths(torch.nn.Module):
+    """A row for each image, by Python's length."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Ones, as many as images."""
+        return (images.new_ones(1, 2).expand(len(images), 2),)
+
+
+def test_a_module_that_asks_for_a_length_keeps_the_batch_free() -> None:
+    made = exported_graph(Lengths(), torch.zeros(3, 4), "images").module()
+    assert made(torch.zeros(5, 4))[0].shape == (5, 2)
+
+
 def test_models_differ_between_pictures(graphs: Path) -> None:
     """Or agreement would say nothing."""
     for name in MODELS:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -384,8 +382,10 @@ def test_bf16_computes_what_the_processor_can(exports: Path) -> None:
 
 
 SIGNALLED = """
-import os, signal, sys
+import faulthandler, os, signal, sys
 from pathlib import Path
+
+faulthandler.enable()
 from labelwise.export.engines import OpenVINO
 
 first, second = OpenVINO(Path(sys.argv[1]), True), OpenVINO(Path(sys.argv[1]), True)
@@ -398,16 +398,8 @@ os.kill(os.getpid(), signal.SIGUSR1)
 
 def test_signals_are_handled_after_several_engines(exports: Path) -> None:
     """With a stack for signals already set aside, as `faulthandler` does."""
-    command = [
-        sys.executable,
-        "-X",
-        "faulthandler",
-        "-c",
-        SIGNALLED,
-        str(exports / "run-onnx" / "model.onnx"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+    done = tiny_runs.forked(exports / "run-onnx" / "model.onnx", script=SIGNALLED)
+    assert (done.code, done.out) == (0, "handled\n"), done.err
 
 
 def test_what_an_artefact_computes_in(tmp_path: Path) -> None:

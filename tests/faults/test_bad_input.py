@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -23,6 +24,16 @@ Train = Callable[..., Outcome]
 def photos(tmp_path: Path) -> Path:
     """The CSV of 21 photographs."""
     return tiny_runs.photographs(tmp_path / "photos")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The CSV of photographs and a run on them, which tests copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    file = tiny_runs.photographs(folder / "photos")
+    words = ("--data", file, "--out", folder / "run", *TINY, "--no-report")
+    assert command("train", *words).code == 0
+    return file, folder / "run"
 
 
 @pytest.fixture
@@ -232,8 +243,9 @@ def test_a_weights_file_of_another_kind(tmp_path: Path, photos: Path, train: Tra
     assert "weights.pth" in train(photos, "--weights", str(tmp_path / "weights.pth")).told
 
 
-def test_training_twice_into_one_folder(photos: Path, train: Train) -> None:
-    assert train(photos).code == 0
+def test_training_twice_into_one_folder(trained: tuple[Path, Path], tmp_path: Path, train: Train) -> None:
+    photos, run = trained
+    shutil.copytree(run, tmp_path / "run")
     assert "holds a run; expected a new folder; use --resume or another --out" in train(photos).told
     again = train(photos, "--resume", "--lr", "0.5").told
     assert (
@@ -244,8 +256,9 @@ def test_training_twice_into_one_folder(photos: Path, train: Train) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "labels.json", WEIGHTS])
-def test_a_damaged_run(tmp_path: Path, photos: Path, train: Train, name: str) -> None:
-    assert train(photos, "--no-report").code == 0
+def test_a_damaged_run(trained: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    photos, run = trained
+    shutil.copytree(run, tmp_path / "run")
     file = tmp_path / "run" / name
     file.write_bytes(file.read_bytes()[:-20] if name == WEIGHTS else b"{: nothing")
     assert name in command("predict", tmp_path / "run", photos.parent / "test0.jpg", "--workers", "0").told

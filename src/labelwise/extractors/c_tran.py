@@ -114,7 +114,7 @@ class CTran(nn.Module):
 
     def _states(self, states: Targets | None, like: Float[Tensor, "B P D"]) -> Float[Tensor, "B _ D"]:
         if states is None:
-            return self.state_queries[0].expand(len(like), 1, -1)
+            return self.state_queries[0].expand(like.shape[0], 1, -1)
         unknown, negative, positive = self.state_queries
         value = states.values.masked_fill(~states.known, 0).to(unknown.dtype).unsqueeze(2)
         known = states.known.to(unknown.dtype).unsqueeze(2)

@@ -94,7 +94,7 @@ class ClassActivation(nn.Module):
         if not self.attends:
             mean = tokens.mean(1)
             features = self.value(mean).unsqueeze(1).expand(-1, len(weight), -1)
-            shape = len(tokens), len(weight), tokens.shape[1]
+            shape = tokens.shape[0], len(weight), tokens.shape[1]
             uniform = tokens.new_full((1, 1, 1), 1 / shape[2], dtype=torch.float32).expand(shape)
             return features, nn.functional.linear(mean, weight, bias), uniform if want_maps else None
         m = nn.functional.linear(tokens, weight, bias).transpose(1, 2)

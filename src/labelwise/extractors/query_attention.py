@@ -187,7 +187,7 @@ class QueryAttention(LabelQueries):
     def _attend(
         self, q: Tensor, kv: _Projected, want_maps: bool
     ) -> tuple[Float[Tensor, "B l D"], Tensor | None]:
-        q, k, v = self._split(q.expand(len(kv.k), -1, -1)), self._split(kv.k), self._split(kv.v)
+        q, k, v = self._split(q.expand(kv.k.shape[0], -1, -1)), self._split(kv.k), self._split(kv.v)
         if not want_maps:
             return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), None
         a = (q * (self.dim // self.heads) ** -0.5 @ k.transpose(2, 3)).softmax(-1)
@@ -205,12 +205,12 @@ class QueryAttention(LabelQueries):
     def _uniform_attention(
         self, x: Tokens, value: nn.Linear, want_maps: bool
     ) -> tuple[Float[Tensor, "B 1 D"], Tensor | None]:
-        maps = x.new_full((len(x), 1, x.shape[1]), 1 / x.shape[1]) if want_maps else None
+        maps = x.new_full((x.shape[0], 1, x.shape[1]), 1 / x.shape[1]) if want_maps else None
         return value(x.mean(1, keepdim=True)), maps
 
     def _scores(self, q: Tensor, x: Tokens, key: nn.Linear, code: Tensor | None) -> Float[Tensor, "B H l P"]:
         folded = torch.einsum("bhld,hdc->bhlc", q, key.weight.view(self.heads, -1, x.shape[2]))
-        if len(q) == 1:
+        if q.shape[0] == 1:
             scores = torch.einsum("hlc,bpc->bhlp", folded[0], x)
         else:
             scores = (folded.flatten(1, 2) @ x.transpose(1, 2)).unflatten(1, (self.heads, -1))

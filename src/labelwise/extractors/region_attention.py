@@ -81,7 +81,7 @@ class RegionAttention(nn.Module):
         """Label features of a map with their logits, optionally with evidence maps."""
         size = x.shape[2:]
         tokens = self.map_dropout(self.norm(x)).flatten(2)
-        whole = tokens.new_ones(len(x), 1, tokens.shape[2], dtype=torch.bool)
+        whole = tokens.new_ones(x.shape[0], 1, tokens.shape[2], dtype=torch.bool)
         pooled = self._pool(tokens, whole)
         logits = self._logits(pooled)
         inside = whole

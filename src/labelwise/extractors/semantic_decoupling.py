@@ -104,7 +104,7 @@ class SemanticDecoupling(nn.Module):
             features = tokens.mean(1, keepdim=True).expand(-1, self.num_labels, -1)
             if want_maps:
                 uniform = tokens.new_full((1, 1, 1), 1 / tokens.shape[1], dtype=torch.float32)
-                maps = uniform.expand(len(x), self.num_labels, tokens.shape[1])
+                maps = uniform.expand(x.shape[0], self.num_labels, tokens.shape[1])
         else:
             a = self.scores(tokens, self.chunk).softmax(-1)
             features = a.to(tokens.dtype) @ tokens

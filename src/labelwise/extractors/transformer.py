@@ -66,7 +66,7 @@ class Attention(nn.Module):
             self._split(self.key(keys)),
             self._split(self.value(values)),
         )
-        q = q.expand(len(v), -1, -1, -1)
+        q = q.expand(v.shape[0], -1, -1, -1)
         if not want_weights:
             return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)), None
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
@@ -81,7 +81,8 @@ class Attention(nn.Module):
         if not want_weights:
             return output, None
         kind = torch.promote_types(values.dtype, torch.float32)
-        return output, values.new_full((1, 1, 1), 1 / places, dtype=kind).expand(len(values), number, places)
+        uniform = values.new_full((1, 1, 1), 1 / places, dtype=kind)
+        return output, uniform.expand(values.shape[0], number, places)
 
     def _split(self, t: Float[Tensor, "B n D"]) -> Float[Tensor, "B H n d"]:
         return t.unflatten(2, (self.heads, -1)).transpose(1, 2)
