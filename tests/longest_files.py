@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 LONGEST = (
-    "test_export_methods", "test_ray", "test_methods", "test_precision", "test_processes", "test_power_cut",
-    "test_loop", "test_hostile_load", "test_sharding", "test_bad_input", "test_pages_browser", "test_readme",
-    "test_fit", "test_duplicates", "test_accumulate", "test_recipes", "test_kill", "test_stopping", "test_learner",
-    "test_server_command", "test_schedules", "test_unknown", "test_determinism", "test_teaching", "test_cli_sweep",
-    "test_voc", "test_partial_methods", "test_exporting", "test_mistakes", "test_discriminative", "test_pack",
-    "test_tracking", "test_classes", "test_evidence", "test_rows", "test_any_table", "test_projection",
+    "test_export_methods", "test_ray", "test_precision", "test_methods", "test_power_cut", "test_processes",
+    "test_sharding", "test_hostile_load", "test_bad_input", "test_pages_browser", "test_readme", "test_ladder",
+    "test_recipes", "test_fit", "test_cli_program", "test_duplicates", "test_kill", "test_stopping", "test_loop",
+    "test_server_command", "test_determinism", "test_accumulate", "test_unknown", "test_learner", "test_cli_sweep",
+    "test_partial_methods", "test_teaching", "test_tracking", "test_voc", "test_schedules", "test_exporting",
+    "test_mistakes", "test_discriminative", "test_pack", "test_classes", "test_evidence", "test_rows",
+    "test_written_source", "test_any_table",
 )  # fmt: skip
 """Those of more than some twenty seconds, the longest first."""
 
