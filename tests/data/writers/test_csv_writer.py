@@ -124,6 +124,7 @@ def test_nothing_is_left_of_a_failed_copy(small: Dataset, photos: Path, tmp_path
         ("image", "another column"),
         ("group", "splits or groups"),
         ("Split", "splits or groups"),
+        ("subset", "splits or groups"),
         ("is_valid", "says the split"),
         ("cat.jpg", "an image file"),
         ("two\nlines", "line break"),

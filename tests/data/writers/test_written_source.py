@@ -35,6 +35,7 @@ WORDS = st.sampled_from(
         "?a=b",
         "cat.jpg",
         "train",
+        "subset",
     ]
 )
 MARKS = st.sampled_from([",", ";", "|", " ", '"', "'", "#", "/", "\t", ":", "&", ", ", "%3F"])

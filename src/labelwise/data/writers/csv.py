@@ -67,7 +67,7 @@ def refuse_labels(data: Dataset) -> None:
             reason = "blanks round its name"
         elif name in written:
             reason = "the name of another column"
-        elif key(name) in (*SPLIT, *GROUP) and _is_role(name, written, blank[place]):
+        elif _is_role(name, written):
             reason = "a name that says splits or groups of rows"
         elif key(name) in SPLIT_FLAGS:
             reason = "a name that says the split"
@@ -83,11 +83,11 @@ def refuse_labels(data: Dataset) -> None:
             )
 
 
-def _is_role(name: str, written: Sequence[str], blank: bool) -> bool:
-    """Whether a reader takes a column called so for the split or the group rather than for a label."""
-    if key(name) in GROUP:
-        return "group" not in written
-    return "split" not in written and (key(name) == "split" or blank)
+def _is_role(name: str, written: Sequence[str]) -> bool:
+    """Whether a reader may take a column of this name for the split or the group rather than for a label."""
+    return any(
+        key(name) in names and role not in written for role, names in (("split", SPLIT), ("group", GROUP))
+    )
 
 
 def _columns(data: Dataset) -> list[str]:
