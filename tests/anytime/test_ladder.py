@@ -197,7 +197,9 @@ def test_a_stage_for_which_no_time_is_left_is_left_out(
 
 
 def test_the_comparison_is_that_of_redrawn_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room.bootstrap, "draw", partial(room.bootstrap.draw, number=200))
+    monkeypatch.setattr(
+        room.bootstrap, "bootstrap_counts", partial(room.bootstrap.bootstrap_counts, number=200)
+    )
     rng = np.random.default_rng(0)
     values = (rng.random((40, 3)) < 0.4).astype(np.float32)
     known = rng.random((40, 3)) < 0.9

@@ -114,7 +114,7 @@ def test_views_are_tried_where_there_is_time_for_them(config: Config, data: Data
     size = side(made.stages[1])
     assert made.stages[-1].settings == {"test_time": "multi-scale"}
     times = 1 + ((size * 1.25 // 32 + (size * 1.25 % 32 > 0)) * 32 / size) ** 2
-    assert made.stages[-1].seconds == pytest.approx(room.BESIDE + times * 1600 * SPEED.map(size))
+    assert made.stages[-1].seconds == pytest.approx(room.BESIDE + 2 * times * 1600 * SPEED.map(size))
     fitting = [views for seconds in range(1800, 6000, 100) for views in _views(plan(config, data, seconds))]
     assert {"flip", "multi-scale"} >= {*fitting}
     for seconds in range(1800, 6000, 300):

@@ -174,7 +174,7 @@ def _views(number: int, size: int, room: float, speed: Speed, splits: Mapping[st
     """The richest views at test time whose judgement of val and test fits in the room, as a stage of its own."""
     larger = int(resolved(SCALES, size).partition("=")[2])
     for views, times in ((SCALES, 1 + (larger / size) ** 2), (FLIP, 2.0)):
-        seconds = BESIDE + times * splits.get("val", 0) * speed.map(size)
+        seconds = BESIDE + 2 * times * splits.get("val", 0) * speed.map(size)
         if seconds + (times - 1) * splits.get("test", 0) * speed.map(size) <= room:
             why = f"the chosen stage by more views of each image; predictions then take {times:.1f} times as long"
             yield Stage(f"{number}-{views}", {"test_time": views}, seconds, why)

@@ -65,7 +65,7 @@ def tune_run(
     other = _of_other_views(run)
     for name in other:
         _refuse_other_rows(run, data, name)
-    result = evaluate(run, data, split, pointing=split in other, batch_size=batch_size, workers=workers)
+    result = evaluate(run, data, split, pointing=False, batch_size=batch_size, workers=workers)
     s, rows = result.scores, data.split(split)
     never, of = run.decisions().never, f"{split} of {data.source}"
     tuning = tune(s.logits, s.hard, s.known, run.labels, objective, calibration, of, never)
@@ -74,10 +74,7 @@ def tune_run(
         run.save_settings()
     tuned_on = [rows.image_id(int(i)) for i in s.rows]
     for name in other:
-        judged = (
-            result if name == split else evaluate(run, data, name, batch_size=batch_size, workers=workers)
-        )
-        _judge_again(run, data, name, judged, tuned_on, tuning)
+        _judge_again(run, data, name, tuned_on, tuning, batch_size, workers)
     _refresh(run, tuned_on, tuning)
     return tuning, result.again(run, tuning)
 
@@ -105,10 +102,10 @@ def _refuse_other_rows(run: Run, data: Dataset, split: str) -> None:
 
 
 def _judge_again(
-    run: Run, data: Dataset, split: str, result: Result, tuned_on: list[str], tuning: Tuning
+    run: Run, data: Dataset, split: str, tuned_on: list[str], tuning: Tuning, batch_size: int, workers: int
 ) -> None:
     """Replaces the scores and metrics of a split that were computed under another `test_time`."""
-    rows = data.split(split)
+    result, rows = evaluate(run, data, split, batch_size=batch_size, workers=workers), data.split(split)
     if [rows.image_id(int(i)) for i in result.scores.rows] == tuned_on:
         result = result.again(run, tuning)
     record = read_json(run.path / "results.json")
