@@ -178,7 +178,7 @@ def test_annotations_with_a_score_are_reported(tmp_path: Path, photo: Photo) -> 
     }
     (tmp_path / "found.json").write_text(json.dumps(content))
     notes = read(f"coco:{tmp_path}/found.json?images={tmp_path}").notes
-    assert "1 annotations hold a score, as answers of a model do: each counts as present." in notes
+    assert "1 annotations hold a score, as predictions of a model do: each counts as present." in notes
 
 
 def test_an_image_folder_with_a_comma(tmp_path: Path, photo: Photo) -> None:

@@ -85,7 +85,7 @@ def test_folders_of_splits(roboflow: Path, by_files: bool) -> None:
     }
     assert positives(data)["valid/valid1_jpg.rf.0a1b.jpg"] == {"dog"}
     assert data.labels.names == NAMES
-    assert "Category 0, 'dog', is the group of the others, no label: it is left out." in data.notes
+    assert "Category 0, 'dog', is a group of the others, not a label: it is left out." in data.notes
     assert "Split val, by its name: valid/_annotations.coco.json." in data.notes
 
 
@@ -170,7 +170,7 @@ def test_lvis_in_the_folder_of_its_images(tmp_path: Path, photo: Photo) -> None:
         photo(tmp_path / "flat" / f"{i:012d}.jpg", seed=i)
     data = read(f"coco:{write(tmp_path / 'lvis.json', content)}?images={tmp_path / 'flat'}")
     assert data.image_id(3) == "000000000003.jpg"
-    assert any("images are found by the end of their names" in note for note in data.notes)
+    assert any("images are matched by the end of their names" in note for note in data.notes)
 
 
 def test_not_exhaustive_alone_and_contradictions(tmp_path: Path, photo: Photo) -> None:
