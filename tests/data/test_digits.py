@@ -36,7 +36,7 @@ def test_the_table(scenes: object) -> None:
     assert scenes.split("train").values.sum(0).min() > 10
 
 
-def test_labels_match_the_boxes(scenes: object) -> None:
+def test_labels_are_those_of_the_boxes(scenes: object) -> None:
     for row in range(len(scenes)):
         boxes = scenes.boxes_of(row)
         assert {label for label, *_ in boxes} == set(np.flatnonzero(scenes.values[row]).tolist())
@@ -46,7 +46,7 @@ def test_labels_match_the_boxes(scenes: object) -> None:
             assert 9 / 96 < y1 - y0 < 46 / 96
 
 
-def test_splits_share_no_handwriting_and_have_all_classes() -> None:
+def test_no_handwriting_is_shared_and_each_class_is_divided() -> None:
     parts = source_split(0)
     assert sorted(np.concatenate(parts).tolist()) == list(range(1797))
     classes = load_digits().target
@@ -58,7 +58,7 @@ def test_splits_share_no_handwriting_and_have_all_classes() -> None:
 
 
 def test_boxes_are_tight_around_the_ink() -> None:
-    """With a pool of one solid square, the ink reaches all four sides of a box and no further."""
+    """With a pool of one solid square, what is painted reaches all four sides of a box and no further."""
     square = Image.new("L", (8, 8), 255)
     for seed in range(20):
         scene = make_scene([[square]] * 10, np.random.default_rng(seed), 96)
@@ -81,7 +81,7 @@ def test_digits_do_not_touch(scenes: object) -> None:
                 assert a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
 
 
-def test_scenes_repeat_and_do_not_depend_on_the_counts(scenes: object) -> None:
+def test_scenes_repeat_and_do_not_hang_on_the_counts(scenes: object) -> None:
     again = load(seed=0, train=3, val=1, test=2)
     for row, same in ((0, 0), (2, 2), (3, 120), (4, 140), (5, 141)):
         assert np.array_equal(picture(again, row), picture(scenes, same))
@@ -90,7 +90,7 @@ def test_scenes_repeat_and_do_not_depend_on_the_counts(scenes: object) -> None:
     assert not np.array_equal(picture(other, 0), picture(scenes, 0))
 
 
-def test_pixels_are_unchanged(scenes: object) -> None:
+def test_pixels_are_the_ones_of_before(scenes: object) -> None:
     """Guards published figures: a change of the scenes must be a decision."""
     digest = hashlib.sha256()
     for row in (*range(8), 120, 140):

@@ -91,8 +91,8 @@ def dataset_of_attributes(
         )
     unknown = states == UNKNOWN
     if unknown.any():
-        fate = "negative" if zero else "unknown"
-        notes.append(f"{int(unknown.sum()):,} cells of value 2 are {fate}.")
+        state = "negative" if zero else "unknown"
+        notes.append(f"{int(unknown.sum()):,} cells of value 2 are {state}.")
     codes, names = _split_codes(index)
     values = (states == 1).astype(np.uint8)
     known = np.ones_like(unknown) if zero else ~unknown

@@ -87,11 +87,11 @@ def read(source: Source) -> Dataset:
         else []
     )
     values = _values(file, lines, notes)
-    near = [file.parent, file.parent.parent]
-    splits = _splits(lines.names, _first_file(near, _PARTITIONS), notes)
-    group = _groups(lines.names, _first_file(near, _IDENTITIES), notes)
+    bases = [file.parent, file.parent.parent]
+    splits = _splits(lines.names, _first_file(bases, _PARTITIONS), notes)
+    group = _groups(lines.names, _first_file(bases, _IDENTITIES), notes)
     names = text_array(lines.names)
-    folders = [base / part for base in near for part in ("", "Img") if (base / part).is_dir()]
+    folders = [base / part for base in bases for part in ("", "Img") if (base / part).is_dir()]
     images = _image_folders(folders)
     if images and images[0].name == "img_align_celeba_png":
         names = pc.replace_substring_regex(names, r"\.jpg$", ".png")

@@ -23,7 +23,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
 
 FORM = "coco:ANNOTATIONS.json[,MORE.json][?images=DIR[,DIR]]|DIR"
-MEANING = "COCO annotations; several files give the splits train, val and test by their names or folders"
+MEANING = "COCO annotations; several files are the splits train, val and test by their names or folders"
 OPTIONS = frozenset({"images", "missing"})
 
 
@@ -122,7 +122,7 @@ def _fill(part: Part, column: dict[int, int], values: np.ndarray, boxes: BoxList
     """Sets the labels in the part's rows `[N, L]` of `values`, and adds the boxes; its first row is `start`."""
     images = _index(part)
     for item in part.content["annotations"]:
-        row, label = _place(part, item, images, column)
+        row, label = _cell(part, item, images, column)
         values[row, label] = 1
         try:
             _add_box(boxes, start + row, label, item, part.content["images"][row])
@@ -145,7 +145,7 @@ def _index(part: Part) -> dict[Any, int]:
     return index
 
 
-def _place(
+def _cell(
     part: Part, item: dict[str, Any], images: dict[Any, int], column: dict[int, int]
 ) -> tuple[int, int]:
     for key, known in (("image_id", images), ("category_id", column)):

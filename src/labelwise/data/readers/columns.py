@@ -98,11 +98,11 @@ def _labels(
     unknown = source.names("unknown")
     source = _for_other_columns(table, roles, source)
     if roles.names:
-        _refuse_idle(source, ("absent", "present"), "columns of label states")
+        _refuse_unused(source, ("absent", "present"), "columns of label states")
         rows = [named_rows(table[name], name, source, row_name) for name in roles.names]
         names, values, known = _from_names(rows, roles.names, source, notes, label_names)
     else:
-        _refuse_idle(source, ("separator", "none"), "a column of label names")
+        _refuse_unused(source, ("separator", "none"), "a column of label names")
         names, values, known = (
             (),
             np.zeros((table.num_rows, 0), np.uint8),
@@ -112,15 +112,15 @@ def _labels(
             values, known = state_matrix(table, roles.states, source, row_name, notes)
             names = roles.states
         else:
-            _refuse_idle(
+            _refuse_unused(
                 source, ("absent", "present", "blank", "unknown"), "columns of label states or names"
             )
     groups = {}
     for name in roles.classes:
-        classes, more, answered = _one_class(table[name], name, unknown)
+        classes, states, is_known = _one_class(table[name], name, unknown)
         groups[name] = Group(classes, exclusive=True)
-        names, values = (*names, *classes), np.concatenate([values, more], 1)
-        known = np.concatenate([known, np.repeat(answered[:, None], len(classes), 1)], 1)
+        names, values = (*names, *classes), np.concatenate([values, states], 1)
+        known = np.concatenate([known, np.repeat(is_known[:, None], len(classes), 1)], 1)
         shown = ", ".join(classes[:6])
         notes.append(f"Values of the column {name!r} are labels of an exclusive group: {shown}.")
     if not names:
@@ -132,12 +132,12 @@ def _labels(
     return names, values, known, groups
 
 
-def _refuse_idle(source: Source, options: Sequence[str], wanted: str) -> None:
+def _refuse_unused(source: Source, options: Sequence[str], applies_to: str) -> None:
     for option in options:
         if option in source.options:
             raise LabelwiseError(
                 f"{option}={source.options[option]} in {str(source)!r}, which changes nothing here",
-                f"{wanted}, which this option is for",
+                f"{applies_to}, which this option is for",
                 "leave the option out",
             )
 
@@ -165,23 +165,22 @@ def _one_class(
         LabelwiseError: no class, or more than 1000.
     """
     coded = Column.of(name, column)
-    open_cells = [is_blank(cell) or any(same(cell, entry) for entry in unknown) for cell in coded.cells]
-    classes = sorted(
-        {text_of(c) for c, o, n in zip(coded.cells, open_cells, coded.counts, strict=True) if n and not o}
-    )
+    unknown_cells = [is_blank(cell) or any(same(cell, entry) for entry in unknown) for cell in coded.cells]
+    occurring = zip(coded.cells, unknown_cells, coded.counts, strict=True)
+    classes = sorted({text_of(cell) for cell, is_unknown, count in occurring if count and not is_unknown})
     if not classes or len(classes) > 1000:
         raise LabelwiseError(
             f"classes={name} with {len(classes):,} different cells",
             "one of a few class names in each cell",
             "check the column",
         )
-    place = {text: j for j, text in enumerate(classes)}
+    position = {text: j for j, text in enumerate(classes)}
     table = np.zeros((len(coded.cells), len(classes)), np.uint8)
-    answered = ~np.array(open_cells, bool)
+    is_known = ~np.array(unknown_cells, bool)
     for i, cell in enumerate(coded.cells):
-        if answered[i] and coded.counts[i]:
-            table[i, place[text_of(cell)]] = 1
-    return tuple(f"{name}: {text}" for text in classes), table[coded.codes], answered[coded.codes]
+        if is_known[i] and coded.counts[i]:
+            table[i, position[text_of(cell)]] = 1
+    return tuple(f"{name}: {text}" for text in classes), table[coded.codes], is_known[coded.codes]
 
 
 def _from_names(
@@ -192,13 +191,13 @@ def _from_names(
     label_names: Mapping[str, Sequence[str]],
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     rows = _joined(parts)
-    rows, unclear, alone = unknown_rows(rows, source)
+    rows, unclear, unnamed = unknown_rows(rows, source)
     blank = ~rows.known & ~unclear
     before = set(rows.names)
     rows = nothing_word(rows, source, notes)
     removed = before - set(rows.names)  # the name for "no label" is not a label, even if the file lists it
-    every = dict.fromkeys(n for column in columns for n in label_names.get(column, ()))
-    stated = tuple(name for name in every if name not in removed)
+    listed = dict.fromkeys(n for column in columns for n in label_names.get(column, ()))
+    stated = tuple(name for name in listed if name not in removed)
     names = (*stated, *(n for n in rows.names if n not in stated))
     if not names:
         raise LabelwiseError(
@@ -208,24 +207,24 @@ def _from_names(
     values[:, [names.index(name) for name in rows.names]] = rows.matrix()
     known = np.ones(values.shape, bool)
     default = "unknown" if rows.answers else "negative"
-    fate = source.choice("blank", (default, "unknown", "negative"))
+    state = source.choice("blank", (default, "unknown", "negative"))
     if "blank" in source.options and not blank.any():
         raise LabelwiseError(
-            f"blank={fate} in {str(source)!r}, which has no blank label cell",
+            f"blank={state} in {str(source)!r}, which has no blank label cell",
             "blank cells",
             "leave the option out",
         )
-    if fate == "unknown":
+    if state == "unknown":
         known[blank] = False
     known[unclear] = values[unclear] > 0
     which = f"the column {columns[0]!r}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
     notes.append(f"{OF_NAMES} {which}, {rows.how}; a label that is absent is negative.")
     if blank.any():
-        notes.append(f"{int(blank.sum()):,} blank cells are all-{fate}.")
+        notes.append(f"{int(blank.sum()):,} blank cells are all-{state}.")
     if unclear.any():
         notes.append(
             f"{int(unclear.sum()):,} rows leave labels open, by null or a text for unknown: labels that they do not "
-            f"name are unknown ({alone:,} name nothing)."
+            f"name are unknown ({unnamed:,} name nothing)."
         )
     return names, values, known
 

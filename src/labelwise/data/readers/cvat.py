@@ -24,7 +24,7 @@ FORM = "cvat:FILE.xml|DIR[?images=DIR&blank=unknown]"
 MEANING = "CVAT for images 1.1: annotations.xml with tags, boxes and shapes; subsets become splits"
 OPTIONS = frozenset({"images", "blank", "duplicates", "missing"})
 
-_WHAT = "an export as CVAT for images 1.1"
+_EXPECTED = "an export as CVAT for images 1.1"
 _BEGINNING = re.compile(r"\s*(<\?xml[^>]*>)?\s*(<!--.*?-->\s*)*<annotations[\s>]", re.DOTALL)
 _SIGNS = re.compile(r"<version>|<meta>|<(image|track)\s+id=")
 
@@ -99,12 +99,12 @@ def _files(source: Source) -> tuple[list[Path], Path]:
     """The XML files of a source, one per subset where a tool wrote them so, and their folder."""
     path = Path(source.path)
     if not path.is_dir():
-        file = source_file(source, f"{_WHAT}, or its folder")
-        refuse_archive(file, _WHAT)
+        file = source_file(source, f"{_EXPECTED}, or its folder")
+        refuse_archive(file, _EXPECTED)
         return [file], file.parent
     files = _xml_files(path)
     if not files:
-        raise without_export(path, "annotations.xml", _WHAT)
+        raise without_export(path, "annotations.xml", _EXPECTED)
     return files, path
 
 
@@ -112,11 +112,11 @@ def _collect(file: Path, content: TaggedImages, base: Path, split: str, empty_kn
     """Adds the images of a file; with `empty_known` an image without annotations is all-negative, else unknown."""
     root = parse_xml(file)
     if root.tag != "annotations":
-        raise LabelwiseError(f"{file} with the root element <{root.tag}>", _WHAT, "export it in that format")
+        raise LabelwiseError(f"{file} with the root element <{root.tag}>", _EXPECTED, "check the file")
     tracks = root.findall("track")
     if tracks:
         raise LabelwiseError(
-            f"{file} with {len(tracks):,} tracks over the frames of a video", _WHAT, "export it as images"
+            f"{file} with {len(tracks):,} tracks over the frames of a video", _EXPECTED, "export it as images"
         )
     for listed in root.findall("meta//labels/label"):
         name = (listed.findtext("name") or "").strip()

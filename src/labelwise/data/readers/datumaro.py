@@ -11,7 +11,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.data.readers import datumaro_lists
 from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.datumaro_json import WHAT, Collected, collect
+from labelwise.data.readers.datumaro_json import EXPECTED, Collected, collect
 from labelwise.data.readers.exports import opening, refuse_archive, without_export
 from labelwise.data.readers.files import image_folder, source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
@@ -97,10 +97,10 @@ def _files(source: Source) -> tuple[list[Path], Path]:
     if path.is_dir():
         files = _json_files(path)
         if not files:
-            raise without_export(path, "annotations/SUBSET.json or synsets.txt", WHAT)
+            raise without_export(path, "annotations/SUBSET.json or synsets.txt", EXPECTED)
         return files, path
-    file = source_file(source, f"{WHAT}, or its folder")
-    refuse_archive(file, WHAT)
+    file = source_file(source, f"{EXPECTED}, or its folder")
+    refuse_archive(file, EXPECTED)
     return [file], file.parent.parent if file.parent.name == "annotations" else file.parent
 
 

@@ -13,7 +13,7 @@ from labelwise.data.readers.image_labels import ImageLabels
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group
 
-WHAT = "a data set in Datumaro's own format"
+EXPECTED = "a data set in Datumaro's own format"
 _SIDES = {"bbox": "bbox", "polygon": "points", "polyline": "points", "ellipse": "points"}
 
 
@@ -57,11 +57,11 @@ def collect(file: Path, collected: Collected, base: Path) -> None:
     Raises:
         LabelwiseError: for a file of another kind, or invalid entries.
     """
-    content = json_content(file, WHAT)
+    content = json_content(file, EXPECTED)
     lists = content if isinstance(content, dict) else {}
     listed, items = lists.get("categories"), lists.get("items")
     if not isinstance(listed, dict) or not isinstance(items, list):
-        raise LabelwiseError(f"{file} without categories and items", WHAT, "check the file")
+        raise LabelwiseError(f"{file} without categories and items", EXPECTED, "check the file")
     labels = _labels(file, listed.get("label"), collected)
     if collected.labels and collected.labels != labels:
         raise LabelwiseError(

@@ -36,14 +36,14 @@ def opening(path: Path, size: int = OPENING) -> str:
     return "" if b"\x00" in raw else raw.decode("utf-8-sig", "ignore")
 
 
-def export_file(source: Source, what: str) -> Path:
+def export_file(source: Source, expected: str) -> Path:
     """The file that a source names; raises `LabelwiseError` if it does not exist or is an archive."""
-    file = source_file(source, what)
-    refuse_archive(file, what)
+    file = source_file(source, expected)
+    refuse_archive(file, expected)
     return file
 
 
-def refuse_archive(file: Path, what: str) -> None:
+def refuse_archive(file: Path, expected: str) -> None:
     """Raises `LabelwiseError` for an archive, a workbook, or an Arrow file."""
     with file.open("rb") as stream:
         start = stream.read(4)
@@ -53,23 +53,23 @@ def refuse_archive(file: Path, what: str) -> None:
         if file.suffix.lower() in _BOOKS:
             kind, todo = "a workbook", "save its sheet as CSV"
     if kind:
-        raise LabelwiseError(f"{file}, {kind}", what, todo)
+        raise LabelwiseError(f"{file}, {kind}", expected, todo)
 
 
-def without_export(folder: Path, files: str, what: str) -> LabelwiseError:
+def without_export(folder: Path, files: str, expected: str) -> LabelwiseError:
     """The error for a folder without the files of an export; it names an archive in the folder, if any."""
     archives = sorted(item.name for item in folder.iterdir() if item.suffix.lower() in {".zip", ".gz", ".7z"})
     todo = f"unpack {archives[0]} there" if archives else "check the path"
-    return LabelwiseError(f"{str(folder)!r} without {files}", what, todo)
+    return LabelwiseError(f"{str(folder)!r} without {files}", expected, todo)
 
 
-def json_content(file: Path, what: str) -> Any:
+def json_content(file: Path, expected: str) -> Any:
     """Content of a JSON file; raises `LabelwiseError` for invalid JSON."""
     try:
         return json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         raise LabelwiseError(
-            f"{file}: not JSON ({first_line(error)})", what, "export it again, or check the file"
+            f"{file}: not JSON ({first_line(error)})", expected, "export it again, or check the file"
         ) from None
 
 

@@ -24,7 +24,7 @@ FORM = "fiftyone:DIR[?images=DIR]"
 MEANING = "FiftyOne's classification data set: labels.json beside data/, or such folders train, val and test"
 OPTIONS = frozenset({"images", "duplicates", "missing"})
 
-_WHAT = "a FiftyOne image classification data set, labels.json beside data/"
+_EXPECTED = "a FiftyOne image classification data set, labels.json beside data/"
 _SIGN = re.compile(r'\{\s*("classes"\s*:\s*(\[[^\]]*\]|null)\s*,\s*)?"labels"\s*:\s*\{')
 
 
@@ -81,8 +81,8 @@ def read(source: Source) -> Dataset:
     parts = [(root, "")] if whole else _parts(root) if root.is_dir() else []
     if not parts:
         if root.is_dir():
-            raise without_export(root, "labels.json", _WHAT)
-        raise LabelwiseError(f"{source.path!r}, which is no folder", _WHAT, "check the path")
+            raise without_export(root, "labels.json", _EXPECTED)
+        raise LabelwiseError(f"{source.path!r}, which is no folder", _EXPECTED, "check the path")
     content = LabelledImages()
     if len({split for _, split in parts}) < len(parts):
         raise LabelwiseError(
@@ -116,11 +116,11 @@ def read(source: Source) -> Dataset:
 
 def _collect(folder: Path, split: str, content: LabelledImages, root: Path, given: str | None) -> None:
     file = folder / "labels.json"
-    document = json_content(file, _WHAT)
+    document = json_content(file, _EXPECTED)
     targets = document.get("labels") if isinstance(document, dict) else None
     classes = document.get("classes") if isinstance(document, dict) else None
     if not isinstance(targets, dict):
-        raise LabelwiseError(f"{file} without labels by image", _WHAT, "check the file")
+        raise LabelwiseError(f"{file} without labels by image", _EXPECTED, "check the file")
     if classes is not None and not (
         isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     ):

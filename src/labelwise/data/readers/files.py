@@ -22,21 +22,21 @@ _MISSING = ("stop", "skip")
 LISTED = 256  # rows in one folder from which one listing is faster than a check of each file
 
 
-def source_file(source: Source, what: str) -> Path:
+def source_file(source: Source, expected: str) -> Path:
     """The file that a source names; raises `LabelwiseError` when it is not one."""
     path = Path(source.path)
     if not path.is_file():
         state = "is a folder" if path.is_dir() else "does not exist"
-        raise LabelwiseError(f"{source.path!r}, which {state}", what, "check the path")
+        raise LabelwiseError(f"{source.path!r}, which {state}", expected, "check the path")
     return path
 
 
-def source_folder(source: Source, what: str) -> Path:
+def source_folder(source: Source, expected: str) -> Path:
     """The folder that a source names; raises `LabelwiseError` when it is not one."""
     path = Path(source.path)
     if not path.is_dir():
         state = "is a file" if path.is_file() else "does not exist"
-        raise LabelwiseError(f"{source.path!r}, which {state}", what, "check the path")
+        raise LabelwiseError(f"{source.path!r}, which {state}", expected, "check the path")
     return path
 
 

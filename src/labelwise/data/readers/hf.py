@@ -88,9 +88,9 @@ def read(source: Source) -> Dataset:
     if arrow:
         parts = [(name, split) for split, names in by_split(arrow, str(folder)).items() for name in names]
         return _joined(_arrow_parts(folder, folder, parts), folder, source)
-    described = [file for file in files_below(folder, *METADATA) if os.path.basename(file) in METADATA]
-    if described:
-        return _images(folder, described, source)
+    metadata = [file for file in files_below(folder, *METADATA) if os.path.basename(file) in METADATA]
+    if metadata:
+        return _images(folder, metadata, source)
     return _joined(_parquet_parts(folder), folder, source)
 
 
@@ -124,11 +124,11 @@ def _saved_split(folder: Path, place: Path, split: str) -> list[Part]:
 
 
 def _arrow_parts(folder: Path, place: Path, files: Iterable[tuple[str, str]]) -> list[Part]:
-    described = _read_json(place / INFO).get("features")
+    of_info = _read_json(place / INFO).get("features")
     parts = []
     for file, split in files:
         table = mapped_stream(place / file)
-        features = features_of(table.schema) or described
+        features = features_of(table.schema) or of_info
         if not isinstance(features, dict) or not features:
             raise LabelwiseError(
                 f"{place} without features: neither {INFO} nor {file} has them",
@@ -272,7 +272,7 @@ def _names(column: pa.ChunkedArray, splits: pa.Array) -> pa.Array:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        described = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return described if isinstance(described, dict) else {}
+    return content if isinstance(content, dict) else {}

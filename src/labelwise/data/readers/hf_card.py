@@ -30,8 +30,8 @@ def features_of_card(header: Mapping[str, Any], configuration: str) -> dict[str,
         header: of the card.
         configuration: its folder; `data` belongs to the configuration `default`.
     """
-    described = header.get("dataset_info")
-    entries = [entry for entry in (described if isinstance(described, list) else [described]) if entry]
+    info = header.get("dataset_info")
+    entries = [entry for entry in (info if isinstance(info, list) else [info]) if entry]
     entries = [entry for entry in entries if isinstance(entry, dict)]
     name = "default" if configuration == "data" else configuration
     named = [entry for entry in entries if entry.get("config_name", "default") == name]

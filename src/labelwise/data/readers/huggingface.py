@@ -25,8 +25,8 @@ def features_of(schema: pa.Schema) -> dict[str, Any]:
     {}
     """
     try:
-        described = json.loads((schema.metadata or {})[METADATA_KEY])
-        features = described["info"]["features"]
+        metadata = json.loads((schema.metadata or {})[METADATA_KEY])
+        features = metadata["info"]["features"]
     except (KeyError, TypeError, ValueError):
         return {}
     return features if isinstance(features, dict) else {}
@@ -74,7 +74,7 @@ def decoded_names(
         raise LabelwiseError(f"column {twice!r} twice", "distinct column names", "rename one of them")
     features = features_of(table.schema) if features is None else features
     table, features = _flattened(table, features)
-    every: dict[str, tuple[str, ...]] = {}
+    class_names: dict[str, tuple[str, ...]] = {}
     for place, name in enumerate(table.column_names):
         names, kind = names_of_classes(features.get(name)), table[name].type
         numbers = kind.value_type if is_list(kind) else kind
@@ -82,17 +82,17 @@ def decoded_names(
             continue
         decoded = (_lists_of_names if is_list(kind) else _single_names)(table[name], names, name)
         table = table.set_column(place, name, decoded)
-        every[name] = tuple(names)
-    return table, every
+        class_names[name] = tuple(names)
+    return table, class_names
 
 
 def _single_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
-    codes = _codes(_one(column), names, title, np.arange(len(column)))
+    codes = _codes(_one_array(column), names, title, np.arange(len(column)))
     return pa.array(names, pa.string()).take(pa.array(codes, mask=codes < 0))
 
 
 def _lists_of_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
-    array = _one(column.cast(pa.large_list(column.type.value_type)))
+    array = _one_array(column.cast(pa.large_list(column.type.value_type)))
     row = pc.list_parent_indices(array).to_numpy(zero_copy_only=False)
     codes = _codes(pc.list_flatten(array), names, title, row)
     count = np.bincount(row[codes >= 0], minlength=len(array))
@@ -160,7 +160,7 @@ def _fields(feature: Any) -> Mapping[str, Any]:
 def _field(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray | pa.Array:
     if pa.types.is_struct(column.type):
         return pc.struct_field(column, field)
-    array = _one(column.cast(pa.large_list(column.type.value_type)))
+    array = _one_array(column.cast(pa.large_list(column.type.value_type)))
     length = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     missing = array.is_null().to_numpy(zero_copy_only=False)
     return _lists(
@@ -172,6 +172,6 @@ def _lists(ends: np.ndarray, values: pa.Array, missing: np.ndarray) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values, mask=pa.array(missing))
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
     array = column.combine_chunks()
     return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array

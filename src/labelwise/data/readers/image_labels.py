@@ -83,9 +83,9 @@ def dataset_of_images(
     refuse_huge(len(items), len(names), source.path)
     values, known = _cells(items, names, row_name)
     messages = list(notes)
-    unanswered = sum(not item.known for item in items) - noted
-    if unanswered:
-        messages.append(f"{unanswered:,} images that nobody annotated are all-unknown.")
+    unannotated = sum(not item.known for item in items) - noted
+    if unannotated:
+        messages.append(f"{unannotated:,} images that nobody annotated are all-unknown.")
     return dataset_of_cells(
         _images(items),
         names,
