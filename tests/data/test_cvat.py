@@ -168,7 +168,7 @@ GOOD = document(image("1.jpg", tag("cat")))
         (GOOD.replace("<annotations>", "<!DOCTYPE a><annotations>"), "a document type"),
         (
             GOOD.replace("annotations>", "annotation>"),
-            "with the root element <annotation>; expected an export",
+            "with the root element <annotation>; expected an export as CVAT",
         ),
         (document('<track id="0" label="cat"></track>'), "with 1 tracks over the frames of a video; .*1.1"),
         (document(image("1.jpg", tag("cow"))), "image 1.jpg with the label 'cow'; expected one of the 3"),

@@ -101,7 +101,7 @@ def categories(
     """Label names in ascending category id, the column of each id, and notes.
 
     Raises:
-        LabelwiseError: for an id twice, or files whose categories differ.
+        LabelwiseError: for a repeated id, or files with different categories.
     """
     first = contents[0]["categories"]
     for file, content in zip(files, contents, strict=True):

@@ -30,7 +30,7 @@ class AnnotationFile:
     Args:
         path: of the file.
         split: its split, if a file or folder name contains one.
-        beside: files of the same images whose annotations belong to it.
+        beside: files with further annotations of the same images.
         root: the folder that the source names, if it names one.
     """
 
@@ -67,7 +67,7 @@ def layout(source: Source) -> Layout:
 
 
 def is_coco_file(file: Path) -> bool:
-    """Whether a file looks like COCO: a JSON object whose first lists are those of COCO."""
+    """Whether a file looks like COCO: a JSON object with the lists of COCO among its first."""
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD).decode("utf-8-sig", errors="replace")

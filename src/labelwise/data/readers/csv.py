@@ -219,7 +219,7 @@ def _table(file: Path, text: str, delimiter: str) -> tuple[pa.Table, str]:
         raise LabelwiseError(f"{file}, an empty file", "a header and one row per image", "check the file")
     if 3 * text.count("\x00") > len(text):
         raise LabelwiseError(
-            f"{file}, likely UTF-16 without its mark", "a text table in UTF-8", "save it as UTF-8"
+            f"{file}, likely UTF-16 without a byte-order mark", "a text table in UTF-8", "save it as UTF-8"
         )
     if "\x00" in text:
         raise LabelwiseError(f"{file}, a file with zero bytes", "a text table", "check the file")

@@ -54,8 +54,7 @@ def read(source: Source) -> Dataset:
     """Reads tags and shapes; labels are those of the task or project, all absent from an image without annotations.
 
     Raises:
-        LabelwiseError: for a file of another kind, tracks of a video, a label that the task does not list, or invalid
-            boxes.
+        LabelwiseError: for a file of another kind, video tracks, a label that the task does not list, or invalid boxes.
     """
     blank = source.choice("blank", ("negative", "unknown"))
     files, folder = _files(source)
@@ -84,9 +83,8 @@ def read(source: Source) -> Dataset:
         labels=tuple(content.labels),
         notes=notes,
     )
-    return with_boxes(
-        data, _box_list(content, data.labels.names), [str(item.image) for item in content.items]
-    )
+    images = [str(item.image) for item in content.items]
+    return with_boxes(data, _box_list(content, data.labels.names), images)
 
 
 def _xml_files(folder: Path) -> list[Path]:
@@ -122,15 +120,13 @@ def _collect(file: Path, content: TaggedImages, base: Path, split: str, empty_kn
         name = (listed.findtext("name") or "").strip()
         if name and listed.find("parent") is None:  # parts of a skeleton are not labels of the image
             content.labels.setdefault(name)
-    task_subset = (
-        root.findtext("meta/task/subset") or root.findtext("meta/job/subset") or ""
-    ).strip() or split
+    of_task = (root.findtext("meta/task/subset") or root.findtext("meta/job/subset") or "").strip() or split
     for number, image in enumerate(root.findall("image"), 1):
         name = (image.get("name") or "").strip()
         place = f"{file.name}, image {name or image.get('id') or number}"
         if not name:
             raise LabelwiseError(f"{place} without a name", "a file name", "correct the file")
-        subset = (image.get("subset") or task_subset).strip()
+        subset = (image.get("subset") or of_task).strip()
         present: dict[str, None] = {}
         for part in image:
             label = (part.get("label") or "").strip()

@@ -184,10 +184,8 @@ def _labels(
         elif isinstance(label, str) and (classes is None or label in classes):
             name = label
         else:
-            expected = (
-                "a label" if classes is None else f"a number from 0 to {len(classes) - 1:,}, or a class"
-            )
-            raise LabelwiseError(f"{place}: {str(label)[:60]!r}", expected, "correct the file")
+            form = "a label" if classes is None else f"a number from 0 to {len(classes) - 1:,}, or a class"
+            raise LabelwiseError(f"{place}: {str(label)[:60]!r}", form, "correct the file")
         yield name, _sides(entry, place) if isinstance(entry, dict) else None
 
 

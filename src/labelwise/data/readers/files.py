@@ -132,7 +132,7 @@ def _copies(root: str, name: str) -> list[str]:
 
 
 def files_there(names: pa.Array | pa.ChunkedArray, root: str) -> Bool[np.ndarray, " N"]:
-    """Whether each name, relative to a root or absolute, is that of a file.
+    """Whether each name, relative to a root or absolute, is the name of an existing file.
 
     A folder that many rows name is listed once; each name that no listing contains is checked by itself. The result
     equals `os.path.isfile` for every name.

@@ -109,7 +109,7 @@ def _saved_split(folder: Path, place: Path, split: str) -> list[Part]:
     if state.get("_indices_data_files"):
         raise LabelwiseError(
             f"{place}, saved with its rows chosen by a second file (datasets before 1.6)",
-            "a data set whose files hold its rows",
+            "a data set with all rows in its own files",
             "save it again with a newer version",
         )
     listed = [entry.get("filename") for entry in state.get("_data_files") or () if isinstance(entry, dict)]

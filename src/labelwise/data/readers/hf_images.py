@@ -97,9 +97,7 @@ def _file_column(table: pa.Table, path: Path) -> str:
         if table.num_rows == 0:
             given = f"{path} without rows"
         raise LabelwiseError(
-            given,
-            f"a row per image and one column {FILE_NAME}",
-            "add it, with paths from the metadata file",
+            given, f"a row per image and a column {FILE_NAME}", "add it, with paths from the metadata file"
         )
     return names[0]
 
