@@ -1,4 +1,4 @@
-"""Tables in any spelling, with metadata between the labels: read right, noted, or refused; never wrong in silence."""
+"""Tables in any spelling, with metadata between the labels: read correctly, noted, or refused; never silently wrong."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def state(data: Dataset, row: int, label: int) -> str:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables())
-def test_never_a_wrong_matrix_in_silence(folder: Path, drawn: tuple) -> None:
-    truth, columns, spelled, delimiter = drawn
+def test_no_silently_wrong_matrix(folder: Path, sample: tuple) -> None:
+    truth, columns, spelled, delimiter = sample
     (folder / "t.csv").write_text(written(columns, delimiter), encoding="utf-8", newline="")
     data = read_or_refused(f"csv:{folder / 't.csv'}")
     if isinstance(data, LabelwiseError):
@@ -124,7 +124,7 @@ def test_never_a_wrong_matrix_in_silence(folder: Path, drawn: tuple) -> None:
     notes = " ".join(data.notes)
     for j, name in enumerate(data.labels):
         if name in METADATA:
-            assert name in notes or name == "flag", f"{name} became a label without a word"
+            assert name in notes or name == "flag", f"{name} became a label without a note"
             continue
         read_as = [state(data, i, j) for i in range(ROWS)]
         if read_as != truth[name]:

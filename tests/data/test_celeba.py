@@ -79,7 +79,7 @@ def test_the_folders_of_the_download(tmp_path: Path, photo: Photo) -> None:
     assert data.notes[0] == "list_attr_celeba.csv beside list_attr_celeba.txt is not read."
 
 
-def test_a_partition_that_lacks_images_and_has_others(folder: Path) -> None:
+def test_a_partition_with_missing_and_other_images(folder: Path) -> None:
     (folder / "list_eval_partition.txt").write_text("000001.jpg 0\n000002.jpg 1\n000009.jpg 2\n")
     data = read(f"celeba:{folder}")
     assert data.split_of is not None
@@ -91,7 +91,7 @@ def test_a_partition_that_lacks_images_and_has_others(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (TEXT.replace("3\n", "5\n", 1), "with 3 rows, though its first line says 5"),
         (
@@ -99,8 +99,8 @@ def test_a_partition_that_lacks_images_and_has_others(folder: Path) -> None:
             r"line 4: Eye_glasses '2'; expected 1 \(present\) or -1 \(absent\)",
         ),
         (TEXT.replace("2.jpg  1  1 -1", "2.jpg 1  0 -1"), "line 4: Eye_glasses '0'"),
-        (TEXT.replace("2.jpg  1  1 -1", "2.jpg 1 -1"), "line 4 with 3 words"),
-        (TEXT.replace("Young", "Very Young"), "line 3 with 4 words"),
+        (TEXT.replace("2.jpg  1  1 -1", "2.jpg 1 -1"), "line 4 with 3 values"),
+        (TEXT.replace("Young", "Very Young"), "line 3 with 4 values"),
         (TEXT[2:], "begins with 'Bald Eye_glasses Young'"),
         ("0\na b\n", "without images"),
         (TEXT.replace("3.jpg -1", "2.jpg -1"), "rows that contradict each other"),
@@ -109,37 +109,37 @@ def test_a_partition_that_lacks_images_and_has_others(folder: Path) -> None:
         ("", "begins with ''"),
     ],
 )
-def test_refused_lists(folder: Path, text: str, told: str) -> None:
+def test_refused_lists(folder: Path, text: str, message: str) -> None:
     (folder / "list_attr_celeba.txt").write_text(text)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"celeba:{folder}")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (PARTS.replace(" 2", " 3"), r"line 3: '3'; expected 0 \(train\), 1 \(val\) or 2 \(test\)"),
-        (PARTS.replace(" 2", ""), "line 3 with 1 words"),
+        (PARTS.replace(" 2", ""), "line 3 with 1 values"),
         (PARTS.replace("000003", "000001"), "image '000001.jpg' twice"),
     ],
 )
-def test_refused_partitions(folder: Path, text: str, told: str) -> None:
+def test_refused_partitions(folder: Path, text: str, message: str) -> None:
     (folder / "list_eval_partition.txt").write_text(text)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"celeba:{folder}")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (TABLE.replace(",1,1,-1", ",1,1"), "line 3 with 3 cells; expected 4"),
         (TABLE.replace(",1,1,-1", ",1,,-1"), "line 3: Eye_glasses ''"),
         ("image_id,a\n", "without rows"),
     ],
 )
-def test_refused_tables(tmp_path: Path, text: str, told: str) -> None:
+def test_refused_tables(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "list_attr_celeba.csv").write_text(text)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"celeba:{tmp_path}")
 
 

@@ -67,7 +67,7 @@ def test_annotations_without_a_box_are_labels(tmp_path: Path, photo: Photo, box:
     assert data.boxes is None
 
 
-def test_a_label_without_annotations_stays_and_is_named(tmp_path: Path, photo: Photo) -> None:
+def test_a_label_without_annotations_is_kept_and_noted(tmp_path: Path, photo: Photo) -> None:
     described = content()
     described["categories"].append({"id": 0, "name": "kite"})
     data = read(f"coco:{write(tmp_path, photo, 'all.json', described)}")
@@ -111,7 +111,7 @@ def test_split_in_name(name: str, split: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             lambda c: c["annotations"][1].update(image_id=99),
@@ -140,12 +140,14 @@ def test_split_in_name(name: str, split: str | None) -> None:
         (lambda c: c["images"].append({"id": 9, "file_name": "9.jpg"}), "1 of 4 image files missing"),
     ],
 )
-def test_refusals(tmp_path: Path, photo: Photo, change: Callable[[dict[str, Any]], Any], told: str) -> None:
+def test_refusals(
+    tmp_path: Path, photo: Photo, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
     file = write(tmp_path, photo, "all.json", content())
     described = content()
     change(described)
     file.write_text(json.dumps(described))
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"coco:{file}")
 
 
@@ -176,9 +178,9 @@ def test_annotations_with_a_score_are_reported(tmp_path: Path, photo: Photo) -> 
             {"id": 2, "image_id": 1, "category_id": 2, "bbox": [1, 1, 5, 5]},
         ],
     }
-    (tmp_path / "found.json").write_text(json.dumps(content))
-    notes = read(f"coco:{tmp_path}/found.json?images={tmp_path}").notes
-    assert "1 annotations hold a score, as answers of a model do: each counts as present." in notes
+    (tmp_path / "scored.json").write_text(json.dumps(content))
+    notes = read(f"coco:{tmp_path}/scored.json?images={tmp_path}").notes
+    assert "1 annotations hold a score, as predictions of a model do: each counts as present." in notes
 
 
 def test_an_image_folder_with_a_comma(tmp_path: Path, photo: Photo) -> None:

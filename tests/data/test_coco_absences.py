@@ -1,4 +1,4 @@
-"""Keys of COCO's images that say what was looked for, under other names than LVIS's."""
+"""Keys of COCO images for verified labels, under other names than in LVIS."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_verified_absences_of_other_names_are_refused(
         read(source(tmp_path, photo, more))
 
 
-def test_a_flag_of_review_is_no_absence(tmp_path: Path, photo: Photo) -> None:
+def test_a_flag_of_review_is_not_an_absence(tmp_path: Path, photo: Photo) -> None:
     assert read(source(tmp_path, photo, {"verified": True, "negotiated": [1]})).known.all()
     data = read(source(tmp_path, photo, {"neg_category_ids": [], "not_exhaustive_category_ids": []}))
     assert data.known.tolist() == [[True, False]]

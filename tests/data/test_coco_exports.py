@@ -1,4 +1,4 @@
-"""COCO as tools export it: folders of splits, Roboflow's root, LVIS, several tasks, names of another machine."""
+"""COCO as tools export it: folders of splits, Roboflow's root, LVIS, several tasks, paths of another machine."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def test_folders_of_splits(roboflow: Path, by_files: bool) -> None:
     }
     assert positives(data)["valid/valid1_jpg.rf.0a1b.jpg"] == {"dog"}
     assert data.labels.names == NAMES
-    assert "Category 0, 'dog', is the group of the others, no label: it is left out." in data.notes
+    assert "Category 0, 'dog', is a group of the others, not a label: it is left out." in data.notes
     assert "Split val, by its name: valid/_annotations.coco.json." in data.notes
 
 
 @pytest.mark.parametrize("change", ["used", "other id", "not of all"])
-def test_a_category_that_is_no_root_stays(roboflow: Path, change: str) -> None:
+def test_a_category_other_than_the_root_is_kept(roboflow: Path, change: str) -> None:
     file = roboflow / "train" / "_annotations.coco.json"
     content = json.loads(file.read_text())
     content["categories"][0]["name"] = "all"
@@ -105,7 +105,7 @@ def test_a_category_that_is_no_root_stays(roboflow: Path, change: str) -> None:
     assert "all" in read(f"coco:{write(file, content)}").labels.names
 
 
-def test_words_of_splits_and_files_of_one_split(tmp_path: Path, photo: Photo) -> None:
+def test_names_of_splits_and_files_of_one_split(tmp_path: Path, photo: Photo) -> None:
     files = []
     for i, stem in enumerate(("training", "more_train", "validation")):
         files.append(write(tmp_path / f"{stem}.json", described([f"{stem}.jpg"], [[i + 1]])))
@@ -116,7 +116,7 @@ def test_words_of_splits_and_files_of_one_split(tmp_path: Path, photo: Photo) ->
     assert read(f"coco:{tmp_path}").splits() == data.splits()
 
 
-def test_files_that_name_no_split_say_so(tmp_path: Path, photo: Photo) -> None:
+def test_files_without_a_split_in_their_names_are_noted(tmp_path: Path, photo: Photo) -> None:
     for i, stem in enumerate(("a", "b")):
         write(tmp_path / stem / "labels.json", described([f"{stem}.jpg"], [[i + 1]]))
         photo(tmp_path / stem / f"{stem}.jpg", seed=i)
@@ -128,14 +128,14 @@ def test_files_that_name_no_split_say_so(tmp_path: Path, photo: Photo) -> None:
         read(f"coco:{tmp_path}")
 
 
-def test_a_folder_above_all_files_tells_no_split(tmp_path: Path, photo: Photo) -> None:
+def test_a_folder_above_all_files_is_no_split(tmp_path: Path, photo: Photo) -> None:
     file = write(tmp_path / "test" / "labels.json", described(["a.jpg"], [[1]]))
     photo(tmp_path / "test" / "a.jpg")
     assert read(f"coco:{file}").split_of is None
 
 
 def lvis(images: int, rng: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
-    """A file of LVIS's form and the state of each label by loops: 1, 0, or -1 where nobody looked."""
+    """A file in the form of LVIS and the state of each label: 1, 0, or -1 if not verified."""
     state = rng.integers(-1, 2, (images, 3))
     partly = rng.integers(0, 2, (images, 3))
     content = described([""] * images, [(np.flatnonzero(row == 1) + 1).tolist() for row in state])
@@ -150,7 +150,7 @@ def lvis(images: int, rng: np.random.Generator) -> tuple[dict[str, Any], np.ndar
 @pytest.mark.parametrize(
     "place", ["lvis_v1.json", "annotations/lvis_v1.json", "annotations/deep/lvis_v1.json"]
 )
-def test_lvis_knows_what_was_looked_for(tmp_path: Path, photo: Photo, place: str) -> None:
+def test_only_verified_labels_of_lvis_are_known(tmp_path: Path, photo: Photo, place: str) -> None:
     content, state = lvis(12, np.random.default_rng(3))
     for i in range(12):
         photo(tmp_path / f"{'train' if i % 2 else 'val'}2017" / f"{i:012d}.jpg", seed=i)
@@ -170,7 +170,7 @@ def test_lvis_in_the_folder_of_its_images(tmp_path: Path, photo: Photo) -> None:
         photo(tmp_path / "flat" / f"{i:012d}.jpg", seed=i)
     data = read(f"coco:{write(tmp_path / 'lvis.json', content)}?images={tmp_path / 'flat'}")
     assert data.image_id(3) == "000000000003.jpg"
-    assert any("images are found by the end of their names" in note for note in data.notes)
+    assert any("images are matched by the end of their names" in note for note in data.notes)
 
 
 def test_not_exhaustive_alone_and_contradictions(tmp_path: Path, photo: Photo) -> None:
@@ -212,7 +212,7 @@ def test_names_of_another_machine(tmp_path: Path, photo: Photo, written: str, li
     assert data.encoded(0).samefile(tmp_path / lies)  # type: ignore[union-attr]
 
 
-def test_no_picture_stands_in_for_another(tmp_path: Path, photo: Photo) -> None:
+def test_images_are_not_mixed_up(tmp_path: Path, photo: Photo) -> None:
     file = write(tmp_path / "all.json", described(["a/1.jpg", "b/1.jpg", "b/2.jpg"], [[1], [2], [3]]))
     photo(tmp_path / "1.jpg"), photo(tmp_path / "2.jpg", seed=1)
     with pytest.raises(LabelwiseError, match=r"1.jpg twice in the COCO files \(a/1.jpg and b/1.jpg\)"):
@@ -256,7 +256,7 @@ def test_files_of_several_tasks(tmp_path: Path, photo: Photo) -> None:
         write(notes / f"{task}_train.json", described(["a.jpg", "b.jpg", "c.jpg"], rows))
     write(notes / "image_info_test.json", {"images": [], "annotations": [], "categories": []})
     write(notes / "instances_val.json", described(["d.jpg"], [[2]]))
-    write(notes / "image_info_val.json", described(["d.jpg", "nobody_looked.jpg"], [[], []]))
+    write(notes / "image_info_val.json", described(["d.jpg", "unlabelled.jpg"], [[], []]))
     photo(tmp_path / "images" / "val" / "d.jpg", seed=9)
     for i, name in enumerate("abc"):
         photo(tmp_path / "images" / "train" / f"{name}.jpg", seed=i)
@@ -292,13 +292,13 @@ def test_a_file_without_any_annotation_is_refused(roboflow: Path) -> None:
     assert read(f"coco:{roboflow}").known[-2:].tolist() == [[True, False, False], [False] * 3]
 
 
-def test_what_looks_like_coco(roboflow: Path, tmp_path: Path) -> None:
+def test_what_is_recognised_as_coco(roboflow: Path, tmp_path: Path) -> None:
     assert is_coco_folder(roboflow)
     assert is_coco_folder(roboflow / "train")
     for name in ("valid", "test"):
         shutil.rmtree(roboflow / name)
     (roboflow / "train").rename(roboflow / "cat")
-    assert not is_coco_folder(roboflow)  # a quick look enters no folders of labels
+    assert not is_coco_folder(roboflow)  # a quick check does not enter label folders
     (roboflow / "cat").rename(roboflow / "train")
     assert is_coco_file(roboflow / "train" / "_annotations.coco.json")
     other = tmp_path / "other"
@@ -319,8 +319,8 @@ def test_what_looks_like_coco(roboflow: Path, tmp_path: Path) -> None:
         read(f"coco:{other}")
 
 
-def test_a_coco_file_of_label_studio_holds_boxes_and_no_choices() -> None:
-    """Written by label-studio-sdk 2.1.2: choices and taxonomies stay as categories, their cells are lost."""
+def test_a_coco_file_of_label_studio_has_boxes_but_no_choices() -> None:
+    """Written by label-studio-sdk 2.1.2: choices and taxonomies are categories without annotations."""
     file = Path(__file__).parent / "tools" / "label-studio-sdk-2.1.2" / "COCO.json"
     data = read(f"coco:{file}")
     assert len(data) == 3

@@ -1,4 +1,4 @@
-"""Tables as other tools and people write them: each is read right, or stopped with the option that helps."""
+"""Tables as other tools write them: each is read correctly, or refused with the option that helps."""
 
 from __future__ import annotations
 
@@ -48,32 +48,32 @@ def cells(data: Dataset, label: str) -> str:
     )
 
 
-def said(data: Dataset, pattern: str) -> bool:
+def noted(data: Dataset, pattern: str) -> bool:
     return any(re.search(pattern, note) for note in data.notes)
 
 
 def option_in(error: LabelwiseError, name: str) -> str:
-    """The ready option of that name in a message."""
+    """The option of that name in the advice of an error, ready for use."""
     return re.search(rf"[?&]({name}=[^ ;]+)", error.todo)[1]  # type: ignore[index]
 
 
-def test_minus_one_is_absent_where_no_cell_holds_zero(folder: Path) -> None:
+def test_minus_one_is_absent_if_no_cell_is_zero(folder: Path) -> None:
     data = table(folder, {"cat": list("1") + ["-1"] * 7, "dog": ["-1", "", "1", "-1", "1", "1", "1", "-1"]})
     assert cells(data, "cat") == "+-------"
     assert cells(data, "dog") == "-?+-+++-"
-    assert said(data, "-1 is read as absent.*unknown=-1")
+    assert noted(data, "-1 is read as absent.*unknown=-1")
 
 
 def test_minus_one_is_unknown_beside_zero_in_a_column(folder: Path) -> None:
     data = table(folder, {"cat": ["1.0", "-1.0", "0.0", "", "1", "-1", "0", "0"], "dog": ["0"] * 7 + ["-1"]})
     assert cells(data, "cat") == "+?-?+?--"
     assert cells(data, "dog") == "-------?"
-    assert said(data, "-1 is read as unknown and 0 as absent")
+    assert noted(data, "-1 is read as unknown and 0 as absent")
     turned = table(folder, {"cat": ["1", "-1", "0", "", "1", "-1", "0", "0"]}, "?absent=-1&unknown=0")
     assert cells(turned, "cat") == "+-??+-??"
 
 
-def test_two_conventions_in_one_table_are_asked_about(folder: Path) -> None:
+def test_two_conventions_in_one_table_need_an_option(folder: Path) -> None:
     columns = {"cat": ["1", "-1"] * 4, "dog": ["1", "0"] * 4}
     with pytest.raises(LabelwiseError, match=r"-1 in cat.*add \?absent=-1 or \?unknown=-1"):
         table(folder, columns)
@@ -95,19 +95,19 @@ def test_words_for_states(folder: Path, pair: str) -> None:
     yes, no = pair.split()
     data = table(folder, {"cat": [yes, no, "", yes, no, no, yes, no]})
     assert cells(data, "cat") == "+-?+--+-"
-    assert said(data, "is read as present")
+    assert noted(data, "is read as present")
 
 
 def test_a_decimal_comma_is_a_number(folder: Path) -> None:
     data = table(folder, {"cat": ["0,5", "1,0", "0,0", "", "1,0", "0,0", "0,25", "1"]}, mark=";")
     assert data.values[:, 0].tolist() == [0.5, 1, 0, 0, 1, 0, 0.25, 1]
-    assert said(data, "decimal comma")
+    assert noted(data, "decimal comma")
     with pytest.raises(LabelwiseError, match=r"unknown=5 .*unknown=0\.5"):
         text(folder, (folder / "t.csv").read_bytes(), "?unknown=0,5")
     assert cells(text(folder, (folder / "t.csv").read_bytes(), "?unknown=0.5"), "cat")[0] == "?"
 
 
-def test_one_and_two_are_asked_about_and_the_option_works(folder: Path) -> None:
+def test_one_and_two_need_an_option_that_works(folder: Path) -> None:
     columns = {"hat": list("11221122"), "bag": list("12121212"), "age": list("12341234")}
     with pytest.raises(LabelwiseError, match=r"\?absent=1&present=2&ignore=age if 1 means absent") as error:
         table(folder, columns)
@@ -115,7 +115,7 @@ def test_one_and_two_are_asked_about_and_the_option_works(folder: Path) -> None:
     assert (cells(data, "hat"), cells(data, "bag")) == ("--++--++", "-+-+-+-+")
 
 
-def test_a_zero_beside_one_and_two_is_asked_about(folder: Path) -> None:
+def test_a_zero_beside_one_and_two_needs_an_option(folder: Path) -> None:
     columns = {"hat": list("11221120"), "bag": list("22211122")}
     with pytest.raises(LabelwiseError, match=r"absent=1&present=2&unknown=0"):
         table(folder, columns)
@@ -146,7 +146,7 @@ def test_every_column_that_is_no_label_is_named_in_one_ready_option(folder: Path
     assert text(folder, content, ignore[0]).labels.names == ("cat", "dog")
 
 
-def test_words_are_offered_as_an_exclusive_group(folder: Path) -> None:
+def test_texts_are_offered_as_an_exclusive_group(folder: Path) -> None:
     columns = {
         "hat": ["yes", "no"] * 4,
         "colour": ["red", "blue", "green", "", "red", "blue", "green", "red"],
@@ -172,7 +172,7 @@ def test_a_mark_alone_is_offered_as_present(folder: Path, mark: str) -> None:
 def test_one_and_blank_alone_is_noted(folder: Path) -> None:
     data = table(folder, {"cat": ["1", "", "1", "", "", "", "", "1"], "dog": ["1"] + [""] * 7})
     assert not (data.known & (data.values == 0)).any()
-    assert said(data, r"No label has a known negative.*\?blank=negative")
+    assert noted(data, r"No label has a known negative.*\?blank=negative")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_one_and_blank_alone_is_noted(folder: Path) -> None:
         ({"tags": ["dog", "cat"] * 4}, "?absent=-1", "absent=-1.*changes nothing"),
         ({"tags": ["dog", "cat"] * 4}, "?separator=;", "separator=';', which no cell"),
         ({"tags": ["dog", "cat"] * 4}, "?blank=unknown", "no blank label cell"),
-        ({"cat": list("10101010")}, "?absent=1&unknown=1.0", "one meaning a text"),
+        ({"cat": list("10101010")}, "?absent=1&unknown=1.0", "one meaning per text"),
         ({"kind": ["dog", "cat"] * 4}, "?classes=kind&unknown=todo", "unknown=todo.*changes nothing"),
         ({"kind": ["dog", "cat"] * 4}, "?classes=kind&present=dog", "present=dog.*changes nothing"),
         ({"kind": ["dog", ""] * 4}, "?classes=kind&blank=negative", "blank=negative.*changes nothing"),
@@ -233,10 +233,10 @@ def test_choices_of_label_studio_leave_an_unanswered_row_unknown(folder: Path) -
     rows = "".join(f"{n}.jpg,{a},7.5\n" for n, a in zip(NAMES, answers, strict=True))
     data = text(folder, "image,choice,lead_time\n" + rows)
     assert cells(data, "cat") == "++?-+--+"
-    assert said(data, "left out: lead_time")
+    assert noted(data, "left out: lead_time")
 
 
-def test_a_text_for_unknown_in_a_column_of_words(folder: Path) -> None:
+def test_a_text_for_unknown_in_a_column_of_classes(folder: Path) -> None:
     kinds = ["dog", "cat", "todo", "dog", "Todo", "cat", "", "dog"]
     data = table(folder, {"kind": kinds}, "?classes=kind&unknown=todo")
     assert data.labels.names == ("kind: cat", "kind: dog")
@@ -276,16 +276,16 @@ def test_a_list_that_cannot_be_parsed_is_named_by_its_row(folder: Path, bad: str
 
 
 @pytest.mark.parametrize(("mark", "shown"), [("#", "#"), (" ", " "), ("|", r"\|"), (";", ";")])
-def test_the_mark_between_names_is_found(folder: Path, mark: str, shown: str) -> None:
+def test_the_separator_of_names_is_detected(folder: Path, mark: str, shown: str) -> None:
     lists = ["cat", "cat dog", "", "dog", "person cat", "person", "dog cat", ""]
     rows = "".join(f"{n}.jpg,{cell.replace(' ', mark)}\n" for n, cell in zip(NAMES, lists, strict=True))
     data = text(folder, "image,label\n" + rows)
     assert data.labels.names == ("cat", "dog", "person")
     assert cells(data, "cat") == "++--+-+-"
-    assert said(data, f"separated by '{shown}'")
+    assert noted(data, f"separated by '{shown}'")
 
 
-def test_blanks_that_may_part_names_are_asked_about(folder: Path) -> None:
+def test_blanks_that_may_separate_names_need_an_option(folder: Path) -> None:
     answers = ["traffic light", "stop sign", "traffic sign", "dog", "light dog", "dog", "stop sign", "dog"]
     rows = "".join(f"{n}.jpg,{a}\n" for n, a in zip(NAMES, answers, strict=True))
     with pytest.raises(LabelwiseError, match=r"\?separator=%20 .*\?separator= if each"):
@@ -294,15 +294,15 @@ def test_blanks_that_may_part_names_are_asked_about(folder: Path) -> None:
     assert "light" in text(folder, "image,tags\n" + rows, "?separator=%20").labels.names
 
 
-def test_the_word_for_nothing_and_rows_to_do(folder: Path) -> None:
+def test_the_name_for_no_label_and_rows_to_do(folder: Path) -> None:
     answers = ["No Finding", "cat|dog", "todo", "dog", "No Finding", "cat", "todo", "dog|todo"]
     rows = "".join(f"{n}.jpg;{a}\n" for n, a in zip(NAMES, answers, strict=True))
     data = text(folder, "image;labels\n" + rows, "?unknown=todo")
     assert data.labels.names == ("cat", "dog")
     assert cells(data, "cat") == "-+?--+??"
     assert cells(data, "dog") == "-+?+--?+"
-    assert said(data, "'No Finding': all labels are absent")
-    assert said(text(folder, "image;labels\n" + rows), r"Taken for labels: todo.*\?unknown=todo")
+    assert noted(data, "'No Finding': all labels are absent")
+    assert noted(text(folder, "image;labels\n" + rows), r"Taken for labels: todo.*\?unknown=todo")
     with pytest.raises(LabelwiseError, match="beside other names"):
         text(folder, "image;labels\n" + rows, "?none=dog")
 
@@ -312,16 +312,16 @@ def test_names_that_differ_in_spelling_only_are_noted(folder: Path) -> None:
     data = text(
         folder, "image;labels\n" + "".join(f"{n}.jpg;{a}\n" for n, a in zip(NAMES, answers, strict=True))
     )
-    assert said(data, "Car and car; Dog and dog")
+    assert noted(data, "Car and car; Dog and dog")
 
 
 @pytest.mark.parametrize("name", ["confidence", "fold", "weight", "Is Verified"[3:]])
-def test_columns_that_are_seldom_labels_are_noted(folder: Path, name: str) -> None:
+def test_columns_that_are_rarely_labels_are_noted(folder: Path, name: str) -> None:
     data = table(folder, {"cat": list("10101010"), name: list("11110000")})
-    assert said(data, rf"Taken for labels by their cells: {name}.*\?ignore={name}")
+    assert noted(data, rf"Taken for labels by their cells: {name}.*\?ignore={name}")
 
 
-def test_a_flag_of_the_split_is_asked_about_and_used(folder: Path) -> None:
+def test_a_flag_of_the_split_needs_an_option(folder: Path) -> None:
     columns = {"cat": list("10101010"), "is_valid": ["True", "False"] * 4}
     with pytest.raises(LabelwiseError, match=r"\?split=is_valid .*\?ignore=is_valid"):
         table(folder, columns)
@@ -353,14 +353,14 @@ def test_options_name_columns(folder: Path) -> None:
     assert data.splits() == {"train": 6, "test": 2}
     assert len(np.unique(data.group)) == 4
     assert [data.image_id(i) for i in range(2)] == ["p0.jpg", "p1.jpg"]
-    assert said(data, "left out: nr, note")
+    assert noted(data, "left out: nr, note")
 
 
 def test_a_table_that_pads_its_rows_with_a_comma(folder: Path) -> None:
     rows = "".join(f"{n}.jpg,{'cat|dog' if i % 2 else 'No Finding'},00{i},\n" for i, n in enumerate(NAMES))
     data = text(folder, "Image Index,Finding Labels,Follow-up #,\n" + rows)
     assert cells(data, "cat") == "-+-+-+-+"
-    assert said(data, "without a name and without a cell")
+    assert noted(data, "without a name and without a cell")
 
 
 @pytest.mark.parametrize(
@@ -389,10 +389,10 @@ def test_every_arrow_form_of_text_and_list(folder: Path, kind: pa.DataType, whol
     data = read(f"parquet:{folder / 't.parquet'}")
     assert data.labels.names == ("cat", "dog")
     assert cells(data, "cat") == "+-?+--++"
-    assert said(data, "Labels that are null are unknown")
+    assert noted(data, "Labels that are null are unknown")
 
 
-def test_an_image_struct_gives_bytes_or_paths(folder: Path) -> None:
+def test_an_image_struct_is_read_as_bytes_or_paths(folder: Path) -> None:
     raw = [(folder / f"{n}.jpg").read_bytes() for n in NAMES]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     inside = pa.array([{"bytes": b, "path": None} for b in raw], kind)
@@ -448,7 +448,7 @@ def test_other_objects_are_refused_with_the_option_that_helps(folder: Path) -> N
         read(f"parquet:{folder / 't.parquet'}")
 
 
-def test_null_lists_are_not_said_to_be_texts(folder: Path) -> None:
+def test_null_lists_are_noted_as_null(folder: Path) -> None:
     columns = {"image": ["p0.jpg", "p1.jpg", "p2.jpg"], "labels": [["cat"], None, ["dog"]]}
     parquet.write_table(pa.table(columns), folder / "t.parquet")
     data = read(f"parquet:{folder / 't.parquet'}")
@@ -462,7 +462,7 @@ def test_a_long_column_of_sentences_is_refused_at_once(tmp_path: Path) -> None:
     lines = (f"{i}.jpg,{i % 2},a photograph of thing {i}\n" for i in range(40_000))
     (tmp_path / "t.csv").write_text("image,cat,caption\n" + "".join(lines))
     took = []
-    for _ in range(2):  # the better of two, as other work slows a shared processor
+    for _ in range(2):  # the faster of two, since other processes share the processor
         start = time.process_time()
         with pytest.raises(
             LabelwiseError, match=r"caption \('a photograph.* from row 2 on\).*ignore=caption"
@@ -471,7 +471,7 @@ def test_a_long_column_of_sentences_is_refused_at_once(tmp_path: Path) -> None:
         took.append(time.process_time() - start)
         if took[-1] <= 4:
             break
-    assert min(took) <= 4  # about 10 where each cell is looked up among all
+    assert min(took) <= 4  # about 10 if each cell is searched among all
 
 
 def test_rows_of_many_bad_columns_are_numbered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""CSV in all the states that people keep it in."""
+"""CSV files in many encodings, delimiters and forms of labels."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_an_odd_cell_is_named_by_row_column_and_value(folder: Path, cell: str) -
         read_text(folder, f'image,cat,dog\na.jpg,1,0\n\nb.jpg,0,"{cell}"\n')
 
 
-def test_other_texts_for_unknown_are_told(folder: Path) -> None:
+def test_other_texts_for_unknown_by_an_option(folder: Path) -> None:
     data = read_text(folder, "image,cat\na.jpg,1\nb.jpg,-1\n", "?unknown=-1")
     assert data.known.tolist() == [[True], [False]]
 
@@ -93,7 +93,7 @@ def test_a_text_column_is_named_with_a_sample(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "an empty file"),
         ("\n \n", "an empty file"),
@@ -112,13 +112,13 @@ def test_a_text_column_is_named_with_a_sample(folder: Path) -> None:
         (b"image,cat\na\x00.jpg,1\n", "zero bytes"),
     ],
 )
-def test_refusals(folder: Path, text: str | bytes, told: str) -> None:
-    with pytest.raises(LabelwiseError, match=told) as caught:
+def test_refusals(folder: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(LabelwiseError, match=message) as caught:
         read_text(folder, text)
     assert "\n" not in str(caught.value)
 
 
-def test_a_counting_first_column_is_left_out_and_said(folder: Path) -> None:
+def test_a_counting_first_column_is_left_out_with_a_note(folder: Path) -> None:
     data = read_text(folder, ",image,cat\n0,a.jpg,1\n1,b.jpg,0\n")
     assert data.labels.names == ("cat",)
     assert any("only counts the rows" in note for note in data.notes)
@@ -147,7 +147,7 @@ def test_rows_one_cell_longer_than_the_header(folder: Path, mark: str, form: str
 
 
 def test_row_names_that_are_the_images(folder: Path) -> None:
-    """As R writes a data frame whose rows are named by their files."""
+    """As R writes a data frame with file names as row names."""
     data = read_text(folder, '"cat","dog"\n' + "".join(f'"{name}",{a},{b}\n' for name, a, b in ROWS))
     assert data.labels.names == ("cat", "dog")
     assert data.images.to_pylist() == [row[0] for row in ROWS]
@@ -156,8 +156,8 @@ def test_row_names_that_are_the_images(folder: Path) -> None:
 @pytest.mark.parametrize(
     "rows",
     [
-        "a.jpg,1,0,\nb.jpg,0,1\nc d.jpg,1,1\n",  # one row alone
-        "a.jpg,1,0,\nb.jpg,0,1,1\nc d.jpg,1,1,\n",  # a state in the further cell
+        "a.jpg,1,0,\nb.jpg,0,1\nc d.jpg,1,1\n",  # only one row
+        "a.jpg,1,0,\nb.jpg,0,1,1\nc d.jpg,1,1,\n",  # a state in the extra cell
         "a.jpg,1,0,0,1\nb.jpg,0,1,1,1\nc d.jpg,1,1,0,1\n",
         "7,a.jpg,1,0\n3,b.jpg,0,1\n4,c d.jpg,1,0\n",  # numbers that do not count the rows
         "1,a.jpg,1,0\n2,b.jpg,0,1\nc d.jpg,1,0\n",
@@ -225,7 +225,7 @@ def test_missing_images(folder: Path) -> None:
         read_text(folder, text, f"?images={folder}/nowhere")
 
 
-def test_images_beside_the_table_are_found_and_said(tmp_path: Path, photo: Photo) -> None:
+def test_images_beside_the_table_are_located_with_a_note(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "images" / "a.jpg")
     data = read_text(tmp_path, "image,cat\na.jpg,1\n")
     assert data[0].image.shape == (3, 32, 48)

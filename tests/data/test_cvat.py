@@ -54,11 +54,13 @@ def cells(data: Dataset) -> Mapping[str, list[int]]:
 def test_tags_agree_with_a_slow_loop(tmp_path: Path, photo: Photo) -> None:
     rng = np.random.default_rng(3)
     listed = ["cat", "dog & bird", "never", "ü"]
-    told = {f"a/{i}.jpg": rng.permutation(listed[:2] + listed[3:])[: i % 4].tolist() for i in range(12)}
-    for i, name in enumerate(told):
+    tags_of = {f"a/{i}.jpg": rng.permutation(listed[:2] + listed[3:])[: i % 4].tolist() for i in range(12)}
+    for i, name in enumerate(tags_of):
         photo(tmp_path / "images" / name, seed=i)
     text = document(
-        "".join(image(n, *(tag(t) for t in tags), tag(tags[0]) if tags else "") for n, tags in told.items()),
+        "".join(
+            image(n, *(tag(t) for t in tags), tag(tags[0]) if tags else "") for n, tags in tags_of.items()
+        ),
         [n.replace("&", "&amp;") for n in listed],
     )
     save(tmp_path, text)
@@ -66,12 +68,12 @@ def test_tags_agree_with_a_slow_loop(tmp_path: Path, photo: Photo) -> None:
         assert cvat.recognises(path)
         data = read(f"cvat:{path}")
         assert data.labels.names == tuple(listed)
-        assert cells(data) == {n: [int(t in tags) for t in listed] for n, tags in told.items()}
+        assert cells(data) == {n: [int(t in tags) for t in listed] for n, tags in tags_of.items()}
         assert data.known.all()
         assert data.boxes is None
     assert any(note.startswith("3 images without a tag or shape have none") for note in data.notes)
     data = read(f"cvat:{tmp_path}?blank=unknown")
-    assert data.known.all(1).tolist() == [bool(tags) for tags in told.values()]
+    assert data.known.all(1).tolist() == [bool(tags) for tags in tags_of.values()]
 
 
 @pytest.mark.parametrize("meta", ["task", "project", "job"])
@@ -140,11 +142,11 @@ def test_boxes_follow_rows_that_are_merged_or_left_out(tmp_path: Path, photo: Ph
     )
 
 
-def test_attributes_and_missing_lists_are_told(tmp_path: Path, photo: Photo) -> None:
+def test_attributes_and_missing_lists_are_noted(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "1.jpg")
     inner = '<attribute name="blurred">true</attribute><attribute name="note"></attribute>'
     data = read(f"cvat:{save(tmp_path, document(image('1.jpg', tag('cat', inner)), labels=()))}")
-    assert "The file lists no labels: they are those that occur." in data.notes
+    assert "The file lists no labels: the labels are those that occur." in data.notes
     assert "1 values of attributes were left out: blurred." in data.notes
 
 
@@ -160,11 +162,14 @@ GOOD = document(image("1.jpg", tag("cat")))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (GOOD[:-20], r"annotations.xml: .*; expected an XML annotation"),
         (GOOD.replace("<annotations>", "<!DOCTYPE a><annotations>"), "a document type"),
-        (GOOD.replace("annotations>", "annotation>"), "with <annotation> on top; expected an export as CVAT"),
+        (
+            GOOD.replace("annotations>", "annotation>"),
+            "with the root element <annotation>; expected an export as CVAT",
+        ),
         (document('<track id="0" label="cat"></track>'), "with 1 tracks over the frames of a video; .*1.1"),
         (document(image("1.jpg", tag("cow"))), "image 1.jpg with the label 'cow'; expected one of the 3"),
         (document(image("1.jpg", "<tag/>")), "image 1.jpg: <tag> without a label"),
@@ -181,10 +186,10 @@ GOOD = document(image("1.jpg", tag("cat")))
         (document(image("1.jpg", tag("cat")) + image("1.jpg")), "contradict each other"),
     ],
 )
-def test_broken_files(tmp_path: Path, photo: Photo, text: str, told: str) -> None:
+def test_broken_files(tmp_path: Path, photo: Photo, text: str, message: str) -> None:
     photo(tmp_path / "images" / "1.jpg")
     save(tmp_path, text)
-    with pytest.raises(LabelwiseError, match=told) as caught:
+    with pytest.raises(LabelwiseError, match=message) as caught:
         read(f"cvat:{tmp_path / 'annotations.xml'}")
     assert "\n" not in str(caught.value)
 

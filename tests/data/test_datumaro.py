@@ -1,4 +1,4 @@
-"""Datumaro's own formats: what the package itself wrote, files made here, and broken ones."""
+"""Datumaro's own formats: files of the package, files made here, and broken ones."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ def test_what_the_package_wrote(form: str) -> None:
         np.testing.assert_allclose(of_e, [(1, 1 / 8, 1 / 8, 5 / 8, 7 / 8)])
 
 
-def test_groups_and_notes_of_what_the_package_wrote() -> None:
+def test_groups_and_notes_of_a_tree_of_the_package() -> None:
     data = read(f"datumaro:{WRITTEN / 'datumaro'}")
     assert {name: group.exclusive for name, group in data.labels.groups.items()} == {
         "pet": False,
         "plant": True,
         "alive": False,
     }
-    told = "\n".join(data.notes)
-    assert "The labels of 'pet' do not exclude each other" in told
-    assert "as animal of cat: a parent is present where it is annotated itself" in told
-    assert "1 annotations of type caption, 1 annotations of type bbox" in told
-    assert "1 images without annotations have none of the labels" in told
+    notes = "\n".join(data.notes)
+    assert "The labels of 'pet' do not exclude each other" in notes
+    assert "as animal of cat: a parent is present where it is annotated itself" in notes
+    assert "1 annotations of type caption, 1 annotations of type bbox" in notes
+    assert "1 images without annotations have none of the labels" in notes
 
 
 def test_one_file_and_blank_items() -> None:
@@ -101,7 +101,7 @@ def save(folder: Path, text: Any, subset: str = "default") -> Path:
     return folder
 
 
-def test_sizes_that_are_told_and_the_default_subset(tmp_path: Path, photo: Photo) -> None:
+def test_listed_sizes_and_the_default_subset(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "images" / "default" / "1.jpg", size=(48, 32))
     photo(tmp_path / "images" / "2.jpg", size=(48, 32))
     box = {**label(1), "type": "bbox", "bbox": [0, 0, 8, 8]}
@@ -117,7 +117,7 @@ GOOD = content(item("1.jpg", label(0)))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (json.dumps(GOOD)[:-9], "not JSON"),
         ({"categories": [], "items": []}, "without categories and items; expected a data set in Datumaro"),
@@ -138,10 +138,10 @@ GOOD = content(item("1.jpg", label(0)))
         (content(item("1.jpg", {**label(0), "type": "bbox", "bbox": [1, 2, 3, 1e99]})), "a box of"),
     ],
 )
-def test_broken_files(tmp_path: Path, photo: Photo, text: Any, told: str) -> None:
+def test_broken_files(tmp_path: Path, photo: Photo, text: Any, message: str) -> None:
     photo(tmp_path / "images" / "1.jpg")
     save(tmp_path, text)
-    with pytest.raises(LabelwiseError, match=told) as caught:
+    with pytest.raises(LabelwiseError, match=message) as caught:
         read(f"datumaro:{tmp_path / 'annotations' / 'default.json'}")
     assert "\n" not in str(caught.value)
 
@@ -160,13 +160,13 @@ def test_subsets_that_disagree(tmp_path: Path, photo: Photo) -> None:
 def test_lists_with_faults(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "images" / "1.jpg")
     (tmp_path / "synsets.txt").write_text("tench, Tinca tinca\ncat\n")
-    for line, told in (
+    for line, message in (
         ("1.jpg 0 2\n", "train.txt, line 1: label 2; expected a number from 0 to 1"),
         ("1.jpg 1\nnothing here\n", "train.txt, line 2: 'nothing here'; expected an image and"),
         ("1.jpg 1\n1.jpg -1\n", "train.txt, line 2"),
     ):
         (tmp_path / "train.txt").write_text(line)
-        with pytest.raises(LabelwiseError, match=told):
+        with pytest.raises(LabelwiseError, match=message):
             read(f"datumaro:{tmp_path}")
     (tmp_path / "train.txt").write_text("1.jpg 0\n2.jpg \n")
     with pytest.raises(WouldLose, match="1 of 2 image files missing"):

@@ -1,4 +1,4 @@
-"""COCO and VOC trees that the package datumaro itself writes; skipped where it is not installed."""
+"""COCO and VOC trees that the package datumaro itself writes; skipped if it is not installed."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def test_a_tree_of_datumaro(tmp_path: Path, form: str, boxes: bool, subset: str 
     data = read(f"{form.partition('_')[0]}:{tmp_path / 'tree'}")
     assert data.labels.names == NAMES
     assert data.known.all()
-    found = {}
+    states = {}
     for i in range(len(data)):
         place = data.image_id(i).rpartition(".")[0]
         name = next(name for name in sorted(ITEMS, key=len, reverse=True) if place.endswith(name))
         split = data.split_names[data.split_of[i]] if data.split_of is not None else None
-        found[name] = (split, {NAMES[j] for j in np.flatnonzero(data.positive[i])})
+        states[name] = (split, {NAMES[j] for j in np.flatnonzero(data.positive[i])})
     own = {None: None, "default": None, "train": "train"}
-    assert found == {
+    assert states == {
         name: (
             own[subset] if subset else split,
             {NAMES[j] for j in (*labels, *(boxed if boxes else ()))},

@@ -1,4 +1,4 @@
-"""Each export is recognised by its own reader and by no other; archives and broken texts are told."""
+"""Each export is recognised by its own reader and by no other; archives and broken texts are refused."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def owners(path: Path) -> list[str]:
 
 
 def test_files_that_tools_wrote() -> None:
-    found = {}
+    kinds = {}
     for folder in TOOLS.iterdir():
         for path in [folder, *folder.rglob("*")]:
             if owners(path):
-                found[path.relative_to(TOOLS).as_posix()] = owners(path)
+                kinds[path.relative_to(TOOLS).as_posix()] = owners(path)
     studio, by_datumaro = "label-studio-sdk-2.1.2", "datumaro-1.13.12"
     subsets = ("train", "val", "test")
-    assert found == {
+    assert kinds == {
         **{
             f"{studio}/{name}": ["labelstudio"]
             for name in ("JSON.json", "JSON_MIN.json", "CSV.csv", "TSV.tsv")
@@ -69,10 +69,10 @@ def test_files_of_other_kinds(tmp_path: Path, photo: Photo) -> None:
     write("fiftyone/labels.json", json.dumps({"classes": ["a"], "labels": {"1": 0}}))
     write("csv/labels.csv", "image,choice,id\n1.jpg,cat,1\n")
     write("csv/labels.txt", "1.jpg cat\n")
-    found = {
+    kinds = {
         path.relative_to(tmp_path).as_posix(): owners(path) for path in tmp_path.rglob("*") if owners(path)
     }
-    assert found == {"fiftyone": ["fiftyone"], "fiftyone/labels.json": ["fiftyone"], "paddlex": ["paddlex"]}
+    assert kinds == {"fiftyone": ["fiftyone"], "fiftyone/labels.json": ["fiftyone"], "paddlex": ["paddlex"]}
 
 
 def test_every_reader_refuses_an_archive_or_a_path_that_is_not_there(tmp_path: Path) -> None:

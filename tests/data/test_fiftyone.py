@@ -46,13 +46,13 @@ def test_indices_agree_with_a_slow_loop(tmp_path: Path, photo: Photo) -> None:
         assert fiftyone.recognises(path)
         data = read(f"fiftyone:{path}")
         assert data.labels.names == tuple(CLASSES)
-        found = states(data)
-        assert len(found) == 21
-        for image, values in found.items():
+        states_of = states(data)
+        assert len(states_of) == 21
+        for image, values in states_of.items():
             target = targets.get(image.removeprefix("data/").rpartition(".")[0])
             numbers = [target] if isinstance(target, int) else target
             assert values == (None if numbers is None else [int(j in numbers) for j in range(3)]), image
-        assert not data.known[[*found].index("data/not named.jpg")].any()
+        assert not data.known[[*states_of].index("data/not named.jpg")].any()
 
 
 def test_what_the_real_exporter_wrote() -> None:
@@ -87,7 +87,7 @@ def test_boxes(tmp_path: Path, photo: Photo) -> None:
             read(f"fiftyone:{tmp_path}")
 
 
-def test_a_folder_a_split_with_classes_of_their_own(tmp_path: Path, photo: Photo) -> None:
+def test_a_folder_per_split_with_its_own_classes(tmp_path: Path, photo: Photo) -> None:
     for i, (split, classes) in enumerate((("train", ["dog", "cat"]), ("validation", ["cat", "owl"]))):
         photo(tmp_path / split / "data" / "1.jpg", seed=i)
         save(tmp_path / split, {"1": 1}, classes)
@@ -108,7 +108,7 @@ def test_a_manifest_and_a_folder_of_images(tmp_path: Path, photo: Photo) -> None
     assert states(data) == {str(image): [1, 0, 0]}
 
 
-def test_files_that_are_missing_or_two_of_one_name(tmp_path: Path, photo: Photo) -> None:
+def test_missing_files_and_two_files_with_one_name(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "data" / "1.jpg")
     save(tmp_path, {"1": [0], "2": [1], "/3": None})
     with pytest.raises(WouldLose, match=r"2 of 3 image files missing .*: data/2, /3"):
@@ -116,13 +116,13 @@ def test_files_that_are_missing_or_two_of_one_name(tmp_path: Path, photo: Photo)
     assert len(read(f"fiftyone:{tmp_path}?missing=skip")) == 1
     photo(tmp_path / "data" / "1.png")
     with pytest.raises(
-        LabelwiseError, match=r"'1', which data/1.jpg and data/1.png could be; expected one file"
+        LabelwiseError, match=r"'1', which matches data/1.jpg and data/1.png; expected one file"
     ):
         read(f"fiftyone:{tmp_path}")
 
 
 @pytest.mark.parametrize(
-    ("labels", "classes", "told"),
+    ("labels", "classes", "message"),
     [
         ({"1": 3}, CLASSES, "'1': '3'; expected a number from 0 to 2, or a class"),
         ({"1": [-1]}, CLASSES, "'1': '-1'"),
@@ -135,10 +135,12 @@ def test_files_that_are_missing_or_two_of_one_name(tmp_path: Path, photo: Photo)
         ({"1": None}, None, "1 images and no label"),
     ],
 )
-def test_labels_of_another_kind(tmp_path: Path, photo: Photo, labels: Any, classes: Any, told: str) -> None:
+def test_labels_of_another_kind(
+    tmp_path: Path, photo: Photo, labels: Any, classes: Any, message: str
+) -> None:
     photo(tmp_path / "data" / "1.jpg")
     save(tmp_path, labels, classes)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"fiftyone:{tmp_path}")
 
 
@@ -154,9 +156,9 @@ def test_files_of_others(tmp_path: Path, photo: Photo) -> None:
         read(f"fiftyone:{tmp_path}")
     (tmp_path / "labels.json").unlink()
     assert not fiftyone.recognises(tmp_path)
-    for path, told in ((tmp_path, "without labels.json"), (tmp_path / "no", "which is no folder")):
+    for path, given in ((tmp_path, "without labels.json"), (tmp_path / "no", "which is no folder")):
         with pytest.raises(
-            LabelwiseError, match=f"{told}; expected a FiftyOne image classification data set"
+            LabelwiseError, match=f"{given}; expected a FiftyOne image classification data set"
         ):
             read(f"fiftyone:{path}")
 

@@ -109,7 +109,7 @@ def test_names_that_fit_files_in_two_folders_are_told_where(tmp_path: Path) -> N
             Image.new("RGB", (4, 4)).save(tmp_path / folder / name)
     (tmp_path / "t.csv").write_text("image,dog,cat\na.jpg,1,0\nb.jpg,0,1\n")
     with pytest.raises(
-        LabelwiseError, match=r"images=DIR in which folder, for the first is in .*copies/photos.* and"
+        LabelwiseError, match=r"name the folder with images=DIR, since the first is in .*copies/photos.* and"
     ):
         read(f"csv:{tmp_path / 't.csv'}")
     assert len(read(f"csv:{tmp_path / 't.csv'}?images={tmp_path / 'photos'}")) == 2

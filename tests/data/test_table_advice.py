@@ -144,5 +144,5 @@ def test_a_person_is_a_group(table: Table, column: str, of: str) -> None:
 
 def test_utf_16_without_its_mark_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("image,cat\na.jpg,1\n".encode("utf-16-le"))
-    with pytest.raises(LabelwiseError, match="UTF-16 without its mark"):
+    with pytest.raises(LabelwiseError, match="UTF-16 without a byte-order mark"):
         read(f"csv:{tmp_path / 't.csv'}")

@@ -55,10 +55,10 @@ class Reader:
     """A format.
 
     Args:
-        form: how its SOURCE is written.
-        meaning: one line for people.
-        options: names of the options that it takes.
-        read: the function.
+        form: syntax of its SOURCE.
+        meaning: description in one line.
+        options: names of its options.
+        read: function that reads it.
     """
 
     form: str
@@ -109,7 +109,7 @@ ENTRY_POINTS = "labelwise.readers"
 
 
 def reader_named(kind: str) -> Reader | None:
-    """The reader of a kind: our own, or one that an installed package registers; `None` for an unknown kind.
+    """The reader of a kind, built in or registered by an installed package; `None` for an unknown kind.
 
     Raises:
         LabelwiseError: a registered reader that cannot be loaded.
@@ -120,39 +120,39 @@ def reader_named(kind: str) -> Reader | None:
     if entry is None:
         return None
     try:
-        found = entry.load()
-        return Reader(found.FORM, found.MEANING, frozenset(found.OPTIONS), found.read)
+        loaded = entry.load()
+        return Reader(loaded.FORM, loaded.MEANING, frozenset(loaded.OPTIONS), loaded.read)
     except (ImportError, AttributeError, TypeError) as error:
         raise LabelwiseError(
             f"reader {kind!r} of {entry.value} ({first_line(error)})",
             "an object with FORM, MEANING, OPTIONS and read",
-            "mend or remove the package that brings it",
+            "correct or remove the package that registers it",
         ) from None
 
 
 def kinds() -> list[str]:
-    """Names of all kinds, our own first."""
+    """Names of all kinds, the built-in ones first."""
     return [*READERS, *sorted({e.name for e in entry_points(group=ENTRY_POINTS)} - set(READERS))]
 
 
 def _registered_rules() -> list[Rule]:
-    """Rules of registered readers that can tell their files from a bare path by `recognises(path) -> bool`."""
+    """Rules of registered readers that recognise their files by `recognises(path) -> bool`."""
     rules = []
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             recognises = getattr(entry.load(), "recognises", None)
         except (ImportError, AttributeError):
-            continue  # asked for by its kind, it says what is wrong
+            continue  # `reader_named` reports the fault if the kind is used
         if recognises is not None and entry.name not in READERS:
             rules.append(Rule(entry.name, recognises))
     return rules
 
 
 def resolve(source: str | Source) -> Source:
-    """The parsed SOURCE with its kind found out and its options checked.
+    """The parsed SOURCE with its kind recognised and its options checked.
 
     Raises:
-        LabelwiseError: for a kind or option that is not known, or a bare path that no reader recognises.
+        LabelwiseError: for an unknown kind or option, or a bare path that no reader recognises.
     """
     parsed = parse(source) if isinstance(source, str) else source
     if not parsed.kind:
@@ -175,40 +175,40 @@ def resolve(source: str | Source) -> Source:
 
 
 def read(source: str | Source) -> Dataset:
-    """Reads a data set; missing images, unknown values and contradictions stop it with the list of them.
+    """Reads a data set; missing images, unexpected values and contradictions raise with a list of them.
 
     Args:
         source: a SOURCE text such as `voc:DIR` or `csv:FILE?images=DIR`, or a bare path.
 
     Returns:
-        the data set; `.notes` says what the reader decided.
+        the data set; its `.notes` are the decisions of the reader.
 
     Raises:
-        LabelwiseError: when the source is not understood, or could only be read with a loss.
+        LabelwiseError: if the source is not understood, or could only be read with a loss.
     """
     resolved = resolve(source)
     reader = reader_named(resolved.kind)
-    assert reader is not None  # resolve has refused it
+    assert reader is not None  # resolve refuses an unknown kind
     data = reader.read(resolved)
-    if "names" not in reader.options:  # or the reader has used it
+    if "names" not in reader.options:  # otherwise the reader has used it
         data = with_class_names(data, resolved)
-    data = _ruled(_val_as(data, resolved), resolved)
+    data = _with_rules(_val_as(data, resolved), resolved)
     data = replace(data, source=str(resolved), rows_in_source=data.rows_in_source or len(data))
-    pa.default_memory_pool().release_unused()  # what reading took, or it would stay with the process
+    pa.default_memory_pool().release_unused()  # returns the memory of the reading to the system
     doubts = [*doubtful_names(data, resolved, reader.options | _COMMON), *unshared_names(data)]
     unseen = labels_without_training(data)
     if unseen:
         doubts.append(f"{len(unseen)} labels have positives outside train but none in train: {few(unseen)}.")
-    return data.with_notes(*(note for note in doubts if not _is_told(note, data.notes)))
+    return data.with_notes(*(note for note in doubts if not _is_noted(note, data.notes)))
 
 
-def _is_told(note: str, notes: Sequence[str]) -> bool:
-    """Whether a file of our own form holds the note of an earlier reading, with that reader's advice."""
+def _is_noted(note: str, notes: Sequence[str]) -> bool:
+    """Whether the data set already has a note, for instance from the table that it was read from."""
     return any(other.startswith(note.partition(";")[0]) for other in notes)
 
 
-def _ruled(data: Dataset, source: Source) -> Dataset:
-    """The data set under the rules that the option `rules` names, with the cells that follow from them."""
+def _with_rules(data: Dataset, source: Source) -> Dataset:
+    """The data set with the rules in the file of the option `rules`, and the cells that follow from them."""
     if "rules" not in source.options:
         return data
     file = Path(source.options["rules"])
@@ -216,27 +216,27 @@ def _ruled(data: Dataset, source: Source) -> Dataset:
 
 
 def _val_as(data: Dataset, source: Source) -> Dataset:
-    """The data set with its split `val` joined to train, or called test where the source has no other test labels."""
-    fate = source.choice("val_as", ("keep", "train", "test"))
-    if fate == "keep":
+    """The data set with its split `val` joined to train, or renamed to test if the source has no other test labels."""
+    target = source.choice("val_as", ("keep", "train", "test"))
+    if target == "keep":
         return data
     if not data.splits().get("val") or not data.splits().get("train"):
         raise LabelwiseError(
-            f"val_as={fate} in {str(source)!r}", "a source with train and val", "leave it out"
+            f"val_as={target} in {str(source)!r}", "a source with train and val", "leave it out"
         )
-    if fate == "test" and data.splits().get("test"):
+    if target == "test" and data.splits().get("test"):
         raise LabelwiseError(
             f"val_as=test in {str(source)!r}, which has a test split",
             "one test split",
             "leave val_as=test out",
         )
-    joined = {name: "train" if name == "val" and fate == "train" else name for name in data.split_names}
-    if fate == "test":
+    joined = {name: "train" if name == "val" and target == "train" else name for name in data.split_names}
+    if target == "test":
         joined["val"] = "test"
     names = tuple(dict.fromkeys(joined.values()))
     codes = np.array([*(names.index(joined[name]) for name in data.split_names), -1])[data.split_of]
-    told = {"train": "val was joined to train", "test": "val is called test"}[fate]
-    return data.with_split(codes, names).with_notes(f"The source's {told} (val_as={fate}).")
+    change = {"train": "val was joined to train", "test": "val is called test"}[target]
+    return data.with_split(codes, names).with_notes(f"The source's {change} (val_as={target}).")
 
 
 def labels_without_training(data: Dataset) -> list[str]:
@@ -246,7 +246,7 @@ def labels_without_training(data: Dataset) -> list[str]:
     inside = data.split_of == data.split_names.index("train")
     outside = (data.split_of >= 0) & ~inside
     seen = {True: np.zeros(len(data.labels), bool), False: np.zeros(len(data.labels), bool)}
-    for start in range(0, len(data), _BLOCK):  # blocks, so that a copy of all cells is never made
+    for start in range(0, len(data), _BLOCK):  # in blocks, to avoid a copy of all cells
         part = slice(start, start + _BLOCK)
         positive = data.known[part] & (data.values[part] >= 0.5)
         for trained, rows in ((True, inside[part]), (False, outside[part])):

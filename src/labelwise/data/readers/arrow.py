@@ -1,4 +1,4 @@
-"""Arrow columns of any writer as the few kinds that a label table is read from."""
+"""Converts Arrow columns of any writer to the few types that label tables are read from."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ IMAGE_FIELDS = frozenset({"bytes", "path"})
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column holds text, in any of Arrow's forms of it."""
+    """Whether a column holds text, in any of Arrow's types."""
     if pa.types.is_dictionary(kind):
         return is_text(kind.value_type)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Whether a column holds bytes, in any of Arrow's forms of them."""
+    """Whether a column holds bytes, in any of Arrow's types."""
     return (
         pa.types.is_binary(kind)
         or pa.types.is_large_binary(kind)
@@ -29,7 +29,7 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether a column holds lists, in any of Arrow's forms of them."""
+    """Whether a column holds lists, in any of Arrow's types."""
     return (
         pa.types.is_list(kind)
         or pa.types.is_large_list(kind)
@@ -48,8 +48,8 @@ def is_image_struct(kind: pa.DataType) -> bool:
 def plain_columns(table: pa.Table) -> pa.Table:
     """The same table with text as `string`, bytes as `large_binary`, lists as `list` of plain cells.
 
-    Dictionaries, views, fixed sizes, extension types, columns of nulls, and decimals become what they stand for.
-    Other types stay as they are.
+    Dictionaries, views, fixed sizes, extension types, columns of nulls, and decimals become their plain values. Other
+    types are unchanged.
     """
     columns = [_plain(column) for column in table.columns]
     return pa.table(columns, table.column_names).replace_schema_metadata(table.schema.metadata)
@@ -66,7 +66,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(kind):
         return _plain(column.cast(kind.value_type))
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        # A cast of pyarrow 26.0.1 leaves the last offset of such lists out.
+        # A cast in pyarrow 26.0.1 omits the last offset of such lists.
         return pa.chunked_array([pa.array(column.to_pylist(), wanted)])
     return column.cast(wanted)
 
@@ -88,7 +88,7 @@ def _plain_kind(kind: pa.DataType) -> pa.DataType:
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
-    """One array of a plain column's cells; text is without outer blanks."""
+    """One array of the cells of a plain column; text is stripped."""
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # more text than one array of 32-bit offsets holds
         array = pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in array.chunks])
@@ -96,19 +96,19 @@ def one_array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def image_cells(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Bytes or paths of a column of image structs: the bytes where every row has them, else the paths.
+    """Bytes or paths of a column of image structs: the bytes if every row has them, else the paths.
 
     Raises:
-        LabelwiseError: rows of which some have bytes alone and some a path alone, or neither.
+        LabelwiseError: some rows have only bytes and others only a path, or neither.
     """
     fields = {column.type.field(i).name: i for i in range(column.type.num_fields)}
     parts = {key: _plain(pc.struct_field(column, [place])) for key, place in fields.items()}
     for key in ("bytes", "path"):
         if key in parts and not parts[key].null_count:
             return parts[key]
-    lost = min(part.null_count for part in parts.values())
+    missing = min(part.null_count for part in parts.values())
     raise LabelwiseError(
-        f"column {name!r} of images with {lost:,} rows that lack what the others have",
+        f"column {name!r} of images with {missing:,} rows that lack the bytes or path of others",
         "bytes in every row, or a path in every row",
         "complete the rows",
     )

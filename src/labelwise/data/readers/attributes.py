@@ -1,4 +1,4 @@
-"""What the readers of pedestrian attributes share: label names in their order, groups, unknowns and splits."""
+"""Shared code of the readers of pedestrian attributes: label order, groups, unknown cells and splits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Attributes:
     Args:
         names: in the official order.
         regions: names of each region, in the order of `REGIONS`.
-        exclusive: sets of names of which at most one should be true of a person.
+        exclusive: sets of names of which at most one should be present in an image.
     """
 
     names: tuple[str, ...]
@@ -37,12 +37,12 @@ class Attributes:
 
 @dataclass(frozen=True)
 class Index:
-    """What an annotation file holds.
+    """Content of an annotation file.
 
     Args:
-        file: it.
+        file: its path.
         images: file names.
-        names: of the label columns, as the file has them.
+        names: of the label columns, as in the file.
         states: `[N, L]` of 0, 1 and, in RAP, 2 for unknown.
         splits: row numbers from 0 of each split.
     """
@@ -61,19 +61,19 @@ def dataset_of_attributes(
     folders: Sequence[Path],
     published: Mapping[str, int],
 ) -> Dataset:
-    """The data set of an index: columns in the official order by name, groups, splits, and what differs.
+    """The data set of an index: columns in the official order by name, groups, splits, and notes on differences.
 
-    With `order=reference` the columns stand region by region, as the field's models have them; with `unknown=zero`
-    a state of 2 is negative.
+    With `order=reference` the columns are ordered by region, as in published models; with `unknown=zero` a state of 2
+    is negative.
 
     Args:
-        official: the attributes that are wanted; the file's names are matched to them whatever their spelling.
-        folders: where the images may be, unless `images=DIR`: the first that holds the first image is taken.
-        published: images of each split.
+        official: the attributes to read; names of the file are matched to them without regard to case and marks.
+        folders: candidates for the images, unless `images=DIR` is given; the first with the first image is used.
+        published: number of images in each split.
 
     Raises:
-        LabelwiseError: a wanted attribute that the file lacks, a state but 0, 1 and 2, an image in two splits, or
-            image files that are missing.
+        LabelwiseError: an attribute that the file lacks, a state other than 0, 1 and 2, an image in two splits, or
+            missing image files.
     """
     zero = source.choice("unknown", ("mask", "zero")) == "zero"
     by_region = source.choice("order", ("official", "reference")) == "reference"
@@ -91,12 +91,12 @@ def dataset_of_attributes(
         )
     unknown = states == UNKNOWN
     if unknown.any():
-        fate = "negative" if zero else "unknown"
-        notes.append(f"{int(unknown.sum()):,} cells of value 2 are {fate}.")
+        state = "negative" if zero else "unknown"
+        notes.append(f"{int(unknown.sum()):,} cells of value 2 are {state}.")
     codes, names = _split_codes(index)
     values = (states == 1).astype(np.uint8)
     known = np.ones_like(unknown) if zero else ~unknown
-    groups, told = _groups(official, values, known)
+    groups, group_notes = _groups(official, values, known)
     used = codes >= 0
     if not used.all():
         notes.append(f"{int((~used).sum()):,} images are in no split of this partition and were left out.")
@@ -108,7 +108,7 @@ def dataset_of_attributes(
         known=known,
         split_of=codes,
         split_names=names,
-        notes=(*notes, *told),
+        notes=(*notes, *group_notes),
         rows_in_source=len(index.images),
     ).take(used)
     data = keep_existing(data.with_notes(*count_notes(data.splits(), published)), source)
@@ -118,7 +118,7 @@ def dataset_of_attributes(
 
 
 def plain_name(name: str) -> str:
-    """An attribute's name without case, marks, and the region that RAP puts before it.
+    """An attribute's name in lower case, without marks and without the region that RAP prefixes.
 
     >>> plain_name("hs-BaldHead"), plain_name("attachment-Box"), plain_name("action-Other")
     ('baldhead', 'attachbox', 'actionother')
@@ -128,16 +128,16 @@ def plain_name(name: str) -> str:
 
 
 def _columns(index: Index, wanted: tuple[str, ...]) -> tuple[list[int], list[str]]:
-    """Column of each wanted name: that of the same name, else the one at its official place if it is no other's."""
-    have, notes = [plain_name(name) for name in index.names], []
-    exact, loose = {n: j for j, n in enumerate(index.names)}, {n: j for j, n in enumerate(have)}
+    """Column of each wanted name: the column with that name, else an unmatched column at its official position."""
+    present, notes = [plain_name(name) for name in index.names], []
+    exact, loose = {n: j for j, n in enumerate(index.names)}, {n: j for j, n in enumerate(present)}
     taken = [exact.get(name, loose.get(plain_name(name), -1)) for name in wanted]
-    free = set(range(len(have))) - set(taken)
+    free = set(range(len(present))) - set(taken)
     absent = [place for place, column in enumerate(taken) if column < 0]
     if any(place not in free for place in absent) or len(absent) > len(wanted) // 4:
-        told = ", ".join(wanted[place] for place in absent[:5])
+        names = ", ".join(wanted[place] for place in absent[:5])
         raise LabelwiseError(
-            f"{index.file} without the attributes {told}",
+            f"{index.file} without the attributes {names}",
             f"the official names, {', '.join(wanted[:3])}, ...",
             "fetch the file again",
         )
@@ -150,8 +150,8 @@ def _columns(index: Index, wanted: tuple[str, ...]) -> tuple[list[int], list[str
             f"{index.file.name} has its attributes in another order ({index.names[moved]} at {moved + 1}): "
             "they were put into the official order by name."
         )
-    if len(have) > len(wanted):
-        notes.append(f"{len(wanted)} of the {len(have)} attributes of {index.file.name} are read.")
+    if len(present) > len(wanted):
+        notes.append(f"{len(wanted)} of the {len(present)} attributes of {index.file.name} are read.")
     return taken, notes
 
 
@@ -174,20 +174,20 @@ def _split_codes(index: Index) -> tuple[np.ndarray, tuple[str, ...]]:
 def _groups(
     official: Attributes, values: np.ndarray, known: np.ndarray
 ) -> tuple[dict[str, Group], list[str]]:
-    """Regions, and the exclusive sets that no image contradicts; the others are told and stay plain."""
-    held = set(official.names)
+    """Groups of the regions and exclusive sets; a set that an image contradicts is noted and is not exclusive."""
+    listed = set(official.names)
     groups = {
-        name: Group(tuple(label for label in labels if label in held))
+        name: Group(tuple(label for label in labels if label in listed))
         for name, labels in zip(REGIONS, official.regions, strict=True)
     }
     notes = []
     for name, labels in official.exclusive.items():
-        labels = tuple(label for label in labels if label in held)
+        labels = tuple(label for label in labels if label in listed)
         columns = [official.names.index(label) for label in labels]
         clash = int(((values[:, columns] & known[:, columns]).sum(1) > 1).sum())
         if clash:
             notes.append(
-                f"{clash:,} images have several of {name}: they are not taken to rule each other out."
+                f"{clash:,} images have several of {name}: these labels are not treated as exclusive."
             )
         groups[name] = Group(labels, exclusive=not clash)
     return {name: group for name, group in groups.items() if group.labels}, notes

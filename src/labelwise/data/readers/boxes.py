@@ -13,10 +13,10 @@ from labelwise.data.dataset import BOX_TYPE, Dataset
 
 @dataclass
 class BoxList:
-    """Boxes in the order in which they are met; `column` sorts them by row.
+    """Boxes in the order in which they are added; `column` sorts them by row.
 
-    A box that is weak (difficult, crowd) is kept only where the same label has a strong one in the image: a
-    map that peaks on either is right, and a label seen only in weak boxes is not scored.
+    A weak box (difficult, crowd) is kept only if the image has a strong box of the same label: a map may peak on
+    either, and a label with only weak boxes is not evaluated.
     """
 
     rows: list[int] = field(default_factory=list)
@@ -35,7 +35,7 @@ class BoxList:
         """Adds a box with `sides` (x0, y0, x1, y1) in pixels of an image of `size` (width, height).
 
         Raises:
-            ValueError: numbers that are no place in an image.
+            ValueError: a side or size out of range.
         """
         if not all(abs(side) < 1e9 for side in sides) or not all(0 < side < 1e9 for side in size):
             raise ValueError(f"a box of {sides} in an image of {size}")
@@ -46,7 +46,7 @@ class BoxList:
         self.weak.append(weak)
 
     def column(self, rows: int, labels: int) -> pa.Array:
-        """`[rows]` lists of boxes, cut to the image, those without area left out."""
+        """`[rows]` lists of boxes, clipped to the image and without empty boxes."""
         row, label = np.array(self.rows, np.int64), np.array(self.labels, np.int64)
         sides = np.clip(np.array(self.sides, np.float32).reshape(-1, 4), 0, 1)
         strong = ~np.array(self.weak, bool)
@@ -62,12 +62,12 @@ class BoxList:
 
 
 def with_boxes(data: Dataset, boxes: BoxList, images: Sequence[str]) -> Dataset:
-    """A data set with the boxes of the items that it was made of.
+    """A data set with the boxes of its items.
 
     Args:
-        data: rows that were merged or left out since they were read.
-        boxes: by the item's number; without any the data set stays as it is.
-        images: of each item the image as written; a repeated one has the boxes of all its items.
+        data: made of the items; some may be merged or left out.
+        boxes: by the number of their item; without boxes the data set is returned unchanged.
+        images: of each item, as written; a repeated image has the boxes of all its items.
     """
     if not boxes.rows:
         return data

@@ -31,10 +31,10 @@ _SPLITS = {"0": "train", "1": "val", "2": "test"}
 
 @dataclass(frozen=True)
 class Lines:
-    """A list of CelebA: a name, then cells.
+    """A list of CelebA: an image name and cells in each row.
 
     Args:
-        header: names of the cells; empty where the file has none.
+        header: names of the cells; empty if the file has none.
         names: `[N]` images.
         cells: `[N, C]` texts.
         first: line number of the first row.
@@ -47,7 +47,7 @@ class Lines:
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file is a list of attributes by its content (a CSV by its name too), or a folder holds one."""
+    """Whether a file is a list of attributes by its content (a CSV by its name), or a folder holds one."""
     if path.is_dir():
         return any((path / place / name).is_file() for place in ("", "Anno") for name in _ATTRIBUTES)
     if path.name.lower() == _ATTRIBUTES[1]:
@@ -69,15 +69,15 @@ def read(source: Source) -> Dataset:
     """Reads CelebA, or lists of the same form with other attributes.
 
     Raises:
-        LabelwiseError: for lists of another form, an image in two parts of the partition, or missing images.
+        LabelwiseError: for lists of another form, an image twice in the partition, or missing images.
     """
     path = Path(source.path)
-    file = path if path.is_file() else _found([path], _ATTRIBUTES)
+    file = path if path.is_file() else _first_file([path], _ATTRIBUTES)
     if file is None:
         state = (
             f"folder {source.path!r} without {_ATTRIBUTES[0]}"
             if path.is_dir()
-            else f"{source.path!r}, not there"
+            else f"{source.path!r}, which does not exist"
         )
         raise LabelwiseError(state, "a folder of CelebA, or its list of attributes", "check the path")
     lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _text_lines(file)
@@ -87,11 +87,11 @@ def read(source: Source) -> Dataset:
         else []
     )
     values = _values(file, lines, notes)
-    near = [file.parent, file.parent.parent]
-    splits = _splits(lines.names, _found(near, _PARTITIONS), notes)
-    group = _groups(lines.names, _found(near, _IDENTITIES), notes)
+    bases = [file.parent, file.parent.parent]
+    splits = _splits(lines.names, _first_file(bases, _PARTITIONS), notes)
+    group = _groups(lines.names, _first_file(bases, _IDENTITIES), notes)
     names = text_array(lines.names)
-    folders = [base / part for base in near for part in ("", "Img") if (base / part).is_dir()]
+    folders = [base / part for base in bases for part in ("", "Img") if (base / part).is_dir()]
     images = _image_folders(folders)
     if images and images[0].name == "img_align_celeba_png":
         names = pc.replace_substring_regex(names, r"\.jpg$", ".png")
@@ -109,7 +109,7 @@ def read(source: Source) -> Dataset:
     )
 
 
-def _found(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
+def _first_file(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
     files = (folder / place / name for name in names for folder in folders for place in _PLACES)
     return next((file for file in files if file.is_file()), None)
 
@@ -131,13 +131,13 @@ def _text(file: Path) -> str:
 
 
 def _text_lines(file: Path) -> Lines:
-    """A count, names of attributes, then rows parted by blanks."""
+    """A line with the number of images, a line of attribute names, then rows separated by blanks."""
     head, _, tail = _text(file).lstrip("\n").partition("\n")
     header, _, body = tail.partition("\n")
     if not head.strip().isdecimal() or not header.strip():
         raise LabelwiseError(
             f"{file} that begins with {head.strip()[:40]!r}",
-            "the number of images, then a line of attribute names, then a line an image",
+            "the number of images, then a line of attribute names, then one line per image",
             "check the file",
         )
     lines = _rows(file, body, tuple(header.split()), 3)
@@ -151,34 +151,34 @@ def _text_lines(file: Path) -> Lines:
 
 
 def _rows(file: Path, body: str, header: tuple[str, ...], first: int, width: int | None = None) -> Lines:
-    """Rows of a name and cells, parted by blanks."""
+    """Rows of a name and cells, separated by blanks."""
     width = len(header) if width is None else width
     names: list[str] = []
     flat: list[str] = []
     for number, line in enumerate(body.splitlines(), first):
-        words = line.split()
-        if words and len(words) != width + 1:
+        cells = line.split()
+        if cells and len(cells) != width + 1:
             raise LabelwiseError(
-                f"{file}, line {number} with {len(words)} words: {line.strip()[:60]!r}",
+                f"{file}, line {number} with {len(cells)} values: {line.strip()[:60]!r}",
                 f"an image and {width} cells",
                 "correct the line",
             )
-        names += words[:1]
-        flat += words[1:]
+        names += cells[:1]
+        flat += cells[1:]
     if not names:
-        raise LabelwiseError(f"{file} without images", "a line an image", "check the file")
+        raise LabelwiseError(f"{file} without images", "one line per image", "check the file")
     return Lines(header, names, np.array(flat, dtype=object).reshape(len(names), width), first)
 
 
 def _csv_lines(file: Path) -> Lines:
-    """A header `image_id` and names, then rows."""
+    """A header of `image_id` and attribute names, then rows."""
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(_text(file).splitlines()) if row]
     except csv.Error as error:
         raise LabelwiseError(f"{file}: {error}", "a CSV", "check the file") from None
     if len(rows) < 2 or len(rows[0]) < 2:
         raise LabelwiseError(
-            f"{file} without rows", "a header, then an image and its cells a row", "check the file"
+            f"{file} without rows", "a header, then an image and its cells in each row", "check the file"
         )
     header = rows.pop(0)
     for number, row in enumerate(rows, 2):
@@ -211,7 +211,7 @@ def _column(file: Path) -> Lines:
     lines = _csv_lines(file) if file.suffix.lower() == ".csv" else _rows(file, _text(file), (), 1, 1)
     if lines.cells.shape[1] != 1:
         raise LabelwiseError(
-            f"{file} with {lines.cells.shape[1] + 1} columns", "an image and a number", "check it"
+            f"{file} with {lines.cells.shape[1] + 1} columns", "an image and a number", "check the file"
         )
     if len(set(lines.names)) < len(lines.names):
         seen: set[str] = set()
@@ -221,7 +221,7 @@ def _column(file: Path) -> Lines:
 
 
 def _aligned(names: Sequence[str], lines: Lines) -> pa.Array:
-    """The cell of each image, null where the list lacks it."""
+    """The cell of each image; null if the list lacks the image."""
     at = pc.index_in(text_array(names), value_set=text_array(lines.names))
     return pa.array(lines.cells[:, 0].tolist(), pa.string()).take(at)
 
@@ -238,12 +238,12 @@ def _splits(names: Sequence[str], file: Path | None, notes: list[str]) -> pa.Arr
                 "0 (train), 1 (val) or 2 (test)",
                 "correct the line",
             )
-    spare = len(set(lines.names) - set(names))
-    if spare:
-        notes.append(f"{spare:,} images of {file.name} have no attributes and were left out.")
+    extra = len(set(lines.names) - set(names))
+    if extra:
+        notes.append(f"{extra:,} images of {file.name} have no attributes and were left out.")
     codes = _aligned(names, lines)
-    words = pa.array(list(_SPLITS.values()))
-    return words.take(pc.index_in(codes, value_set=pa.array(list(_SPLITS))))
+    splits = pa.array(list(_SPLITS.values()))
+    return splits.take(pc.index_in(codes, value_set=pa.array(list(_SPLITS))))
 
 
 def _groups(names: Sequence[str], file: Path | None, notes: list[str]) -> np.ndarray | None:

@@ -20,21 +20,21 @@ _WORDS = (
     "onwaar waar, nee ja, nej ja, fałsz prawda, nie tak, ложь истина, нет да, いいえ はい, 否 是"
 )
 WORDS = tuple((pair.split()[0], pair.split()[1]) for pair in _WORDS.split(", "))
-"""Absent and present, also as spreadsheets and forms write them in other languages."""
+"""Words for absent and present, also in the languages in which spreadsheets and forms write them."""
 _OF_WORD = {word: float(value) for pair in reversed(WORDS) for value, word in enumerate(pair)}
 LETTERS = (("n", "y"), ("f", "t"))
-"""Letters count as states only where both of a pair occur in a column: one of F and M, or of N alone, holds none."""
+"""Letters are states only if both of a pair occur in a column: a column of F and M, or of N alone, has no states."""
 
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
 _PERCENT = re.compile(r"(\d+(?:\.\d*)?) ?%")
 NO_STATE = np.inf
-"""Value of a cell that is no label state."""
+"""Value of a cell that is not a label state."""
 
 
 def number(cell: Any) -> float | None:
-    """The number that a cell holds, with a decimal point or comma, or as a percentage; `None` for none.
+    """The number in a cell, with a decimal point or comma, or as a percentage; `None` for other cells.
 
-    A code such as `007`, and what no float holds, is no number.
+    A code such as `007`, and a number too large for a float, is not a number.
 
     >>> number("1"), number("-1.0"), number(" 0,5 "), number("007"), number("1e999"), number(True), number("50%")
     (1.0, -1.0, 0.5, None, None, 1.0, 0.5)
@@ -53,17 +53,17 @@ def number(cell: Any) -> float | None:
 
 
 def text_of(cell: Any) -> str:
-    """A cell as text without outer blanks; nothing for null."""
+    """A cell as text without outer blanks; empty for null."""
     return "" if cell is None else str(cell).strip()
 
 
 def is_blank(cell: Any) -> bool:
-    """Whether a cell says nothing: null, NaN, or a text for it."""
+    """Whether a cell is blank: null, NaN, or a text for these."""
     return cell is None or (isinstance(cell, float) and math.isnan(cell)) or text_of(cell).lower() in BLANKS
 
 
 def same(cell: Any, entry: str) -> bool:
-    """Whether an option's entry stands for a cell: numbers compare as numbers, texts without case.
+    """Whether an option's entry matches a cell: numbers compare as numbers, texts without case.
 
     >>> same("-1.0", "-1"), same("Unclear", "unclear"), same(0.5, "0,5")
     (True, True, True)
@@ -76,11 +76,12 @@ def same(cell: Any, entry: str) -> bool:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the options of a source say that cells mean.
+    """Meanings of cells by the options of a source.
 
     Args:
         absent, present, unknown: entries as given.
-        blank: 0 where blank cells mean absent, else NaN.
+        blank: 0 if blank cells mean absent, else NaN.
+        used: options and entries that matched a cell.
     """
 
     absent: Sequence[str] = ()
@@ -91,7 +92,7 @@ class Meaning:
 
     @classmethod
     def of(cls, source: Source) -> Meaning:
-        """The meaning that a source's options `absent`, `present`, `unknown` and `blank` state.
+        """The meanings in a source's options `absent`, `present`, `unknown` and `blank`.
 
         Raises:
             LabelwiseError: an entry with two meanings.
@@ -103,7 +104,7 @@ class Meaning:
                 if other != option and same(entry, again):
                     raise LabelwiseError(
                         f"{entry} under {other}= and {option}= of {str(source)!r}",
-                        "one meaning a text",
+                        "one meaning per text",
                         "choose one",
                     )
         blank = source.choice("blank", ("unknown", "negative")) if "blank" in source.options else "unknown"
@@ -118,7 +119,7 @@ class Meaning:
         return bool(self.absent or self.present or self.unknown or not math.isnan(self.blank))
 
     def value(self, cell: Any) -> float | None:
-        """Value of a cell under the options; `None` where they say nothing of it."""
+        """Value of a cell by the options; `None` if no option covers it."""
         for option, value in (("unknown", math.nan), ("absent", 0.0), ("present", 1.0)):
             entries = [entry for entry in getattr(self, option) if same(cell, entry)]
             if entries:
@@ -130,7 +131,7 @@ class Meaning:
         return None
 
     def without_effect(self) -> list[str]:
-        """Options and entries that no cell has called for, as they were written."""
+        """Options and entries that matched no cell, as given."""
         entries = [f"{o}={e}" for o in ("absent", "present", "unknown") for e in getattr(self, o)]
         blank = [] if math.isnan(self.blank) or "blank" in self.used else ["blank=negative"]
         return [entry for entry in entries if entry not in self.used] + blank
@@ -143,7 +144,7 @@ class Reading:
     Args:
         meaning: the options.
         minus: value of -1: 0, NaN, or `NO_STATE`.
-        letters: the pairs of letters that stand for states in the column.
+        letters: the pairs of letters that are states in the column.
     """
 
     meaning: Meaning
@@ -153,8 +154,7 @@ class Reading:
     def values(self, cells: Sequence[Any]) -> list[float]:
         """A number in [0, 1], NaN for unknown, or `NO_STATE` for each cell of one column.
 
-        In a column that holds a number which an option calls absent or present, the usual 0 and 1 mean nothing by
-        themselves.
+        If an option declares a number in the column as absent or present, the usual 0 and 1 lose their meaning.
         """
         ends = [
             any(same(cell, entry) for cell in cells for entry in entries if number(entry) is not None)
@@ -183,7 +183,7 @@ class Reading:
 
 
 def letters_of(cells: Iterable[Any]) -> list[tuple[str, str]]:
-    """Pairs of letters that are states among the cells of a column: both occur, or one beside words for states.
+    """Pairs of letters that are states in a column: both letters occur, or one letter and words for states.
 
     >>> letters_of(["Y", "N"]), letters_of(["N"]), letters_of(["yes", "N"])
     ([('n', 'y')], [], [('n', 'y')])
@@ -194,7 +194,7 @@ def letters_of(cells: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 def shown(cells: Iterable[Any], most: int = 3) -> str:
-    """A few cells as a message shows them."""
+    """A few cells as text for messages."""
     texts = [text if len(text) <= 24 else text[:21] + "..." for text in (text_of(cell) for cell in cells)]
     return ", ".join(repr(text) for text in texts[:most]) + (", ..." if len(texts) > most else "")
 

@@ -1,4 +1,4 @@
-"""Names of labels that a source calls by their numbers, from a file beside it."""
+"""Names of the labels of a source that holds only their numbers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from labelwise.types import LabelSet
 
 
 def class_names(source: Source) -> tuple[str, ...]:
-    """The names that the option `names` gives, in the order of their numbers; none without the option.
+    """The names in the option `names`, in the order of their numbers; empty without the option.
 
     Args:
-        source: its option is a file (a name a line; or JSON or YAML with a list, or an object from number to name, also
-            under the key `names`), or names with commas between them.
+        source: its option is a file (one name per line; or JSON or YAML with a list, or an object from number to
+            name, also under the key `names`), or names separated by commas.
 
     Raises:
-        LabelwiseError: no file and no list, or a file of another form.
+        LabelwiseError: neither a file nor a list, or a file of another form.
     """
     given = source.options.get("names")
     if given is None:
@@ -36,7 +36,7 @@ def class_names(source: Source) -> tuple[str, ...]:
     if not file.is_file():
         raise LabelwiseError(
             f"names={given}, which is no file",
-            "a file with a name a line, or names with commas between them",
+            "a file with one name per line, or names separated by commas",
             "correct the option",
         )
     structured = file.suffix.lower() in (".json", ".yaml", ".yml")
@@ -62,7 +62,7 @@ def _checked(names: Any, given: str) -> tuple[str, ...]:
     if not good or len({name.strip() for name in names}) < len(names):
         raise LabelwiseError(
             f"names={given} without a list of distinct names",
-            "a name a line, or a list, in the order of the numbers",
+            "one name per line, or a list, in the order of the numbers",
             "correct the file or the option",
         )
     return tuple(name.strip() for name in names)
@@ -71,15 +71,15 @@ def _checked(names: Any, given: str) -> tuple[str, ...]:
 def with_class_names(data: Dataset, source: Source) -> Dataset:
     """The data set with names in place of numbers, and a label for each name of the option `names` in its order.
 
-    Numbers count from 0; where no label is 0 and the last is the number of names, from 1. A label that no row names is
-    absent wherever a row is known.
+    Numbers count from 0, or from 1 if no label is 0 and the last equals the number of names. A label that no row
+    names is absent from every row with known labels.
 
     Args:
         data: its labels are all numbers, without boxes.
-        source: as `class_names` takes it; without the option the data set stays as it is.
+        source: as in `class_names`; without the option the data set is returned unchanged.
 
     Raises:
-        LabelwiseError: labels that are no numbers, boxes, groups or rules over them, or a number without a name.
+        LabelwiseError: labels that are not numbers, boxes, groups or rules over them, or a number without a name.
     """
     names = class_names(source)
     if not names:

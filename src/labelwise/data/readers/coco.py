@@ -23,13 +23,13 @@ from labelwise.errors import LabelwiseError
 from labelwise.types import LabelSet
 
 FORM = "coco:ANNOTATIONS.json[,MORE.json][?images=DIR[,DIR]]|DIR"
-MEANING = "COCO annotations; several files give the splits train, val and test by their names or folders"
+MEANING = "COCO annotations; several files are the splits train, val and test by their names or folders"
 OPTIONS = frozenset({"images", "missing"})
 
 
 @dataclass(frozen=True)
 class Part:
-    """An annotation file: its checked lists, the folder of its images, and their names below it."""
+    """An annotation file: its validated content, the folder of its images, and their names below the folder."""
 
     file: AnnotationFile
     content: Content
@@ -40,16 +40,16 @@ class Part:
 def read(source: Source) -> Dataset:
     """Reads COCO files; images without annotations are all-negative, crowd annotations count as labels.
 
-    An annotation without a box, or with an empty one, is a label of its image. Where a file says which labels were
-    looked for in an image (LVIS), the others are unknown.
+    An annotation without a box, or with an empty one, is a label of its image. If a file lists the labels that were
+    verified in an image (LVIS), the others are unknown.
 
     Raises:
         LabelwiseError: for a file of another kind or without any annotation, categories that differ, annotations that
-             name an unknown image or category, repeated images, or names that tell only some of the splits.
+             name an unknown image or category, repeated images, or a split in the names of only some files.
     """
     plan = layout(source)
     parts, notes = _parts(plan, source)
-    names, column, decided = categories([part.file for part in parts], [part.content for part in parts])
+    names, column, content_notes = categories([part.file for part in parts], [part.content for part in parts])
     labels = LabelSet(names)
     rows = sum(len(part.names) for part in parts)
     values, known = np.zeros((rows, len(names)), np.uint8), np.ones((rows, len(names)), bool)
@@ -57,19 +57,20 @@ def read(source: Source) -> Dataset:
     for part in parts:
         block = slice(start, start + len(part.names))
         _fill(part, column, values[block], boxes, start)
-        part_known, told = cells_looked_for(part.file.path, part.content["images"], column, values[block] > 0)
+        images, present = part.content["images"], values[block] > 0
+        part_known, known_notes = cells_looked_for(part.file.path, images, column, present)
         if part_known is not None:
             known[block] = part_known
-        decided += told
+        content_notes += known_notes
         start = block.stop
     paths = [str(part.folder / name) for part in parts for name in part.names]
     _refuse_repeated(paths, [image for part in parts for image in part.content["images"]])
     splits = tuple(dict.fromkeys(part.file.split for part in parts if part.file.split))
     codes = [splits.index(part.file.split) if part.file.split else -1 for part in parts for _ in part.names]
-    decided += _score_note(parts)
+    content_notes += _score_note(parts)
     empty = int((known.all(1) & ~values.any(1)).sum())
     if empty:
-        decided.append(f"{empty:,} images without annotations are all-negative.")
+        content_notes.append(f"{empty:,} images without annotations are all-negative.")
     root = Path(os.path.commonpath([part.folder.absolute() for part in parts]))
     data = Dataset(
         labels=labels,
@@ -80,7 +81,7 @@ def read(source: Source) -> Dataset:
         split_of=np.array(codes, np.int16) if splits else None,
         split_names=splits,
         boxes=boxes.column(rows, len(names)) if boxes.rows else None,
-        notes=(*decided, *notes),
+        notes=(*content_notes, *notes),
         rows_in_source=rows,
     )
     if plan.year:
@@ -108,20 +109,20 @@ def _parts(plan: Layout, source: Source) -> tuple[list[Part], list[str]]:
 
 
 def _score_note(parts: Sequence[Part]) -> list[str]:
-    """A sentence on annotations that a model gave."""
+    """A note on annotations with scores, which come from a model."""
     scored = sum("score" in item for part in parts for item in part.content["annotations"])
     return (
-        [f"{scored:,} annotations hold a score, as answers of a model do: each counts as present."]
+        [f"{scored:,} annotations hold a score, as predictions of a model do: each counts as present."]
         if scored
         else []
     )
 
 
 def _fill(part: Part, column: dict[int, int], values: np.ndarray, boxes: BoxList, start: int) -> None:
-    """Sets the labels of a part's rows `[N, L]`, and adds their boxes."""
+    """Sets the labels in the part's rows `[N, L]` of `values`, and adds the boxes; its first row is `start`."""
     images = _index(part)
     for item in part.content["annotations"]:
-        row, label = _place(part, item, images, column)
+        row, label = _cell(part, item, images, column)
         values[row, label] = 1
         try:
             _add_box(boxes, start + row, label, item, part.content["images"][row])
@@ -144,7 +145,7 @@ def _index(part: Part) -> dict[Any, int]:
     return index
 
 
-def _place(
+def _cell(
     part: Part, item: dict[str, Any], images: dict[Any, int], column: dict[int, int]
 ) -> tuple[int, int]:
     for key, known in (("image_id", images), ("category_id", column)):

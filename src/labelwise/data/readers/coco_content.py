@@ -1,4 +1,4 @@
-"""What stands in a COCO file: its lists, checked entry by entry, and the labels that its categories are."""
+"""Content of a COCO file: its lists, validated entry by entry, and labels from its categories."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _ENTRIES: Mapping[str, Mapping[str, tuple[type, ...]]] = {
     "annotations": {"image_id": (int, str), "category_id": (int,)},
     "categories": {"id": (int,), "name": (str,)},
 }
-"""What each entry of a list must hold, and of which types; an image may have `coco_url` in place of `file_name`."""
+"""Required keys of each list's entries and their types; an image may have `coco_url` in place of `file_name`."""
 
 
 def labelled_content(file: AnnotationFile) -> Content:
-    """The checked lists of a file, with the annotations of the files beside it.
+    """The validated lists of a file, with the annotations of the files beside it.
 
     Raises:
-        LabelwiseError: for a file of another kind, files that do not fit together, images without any annotation, and
-            what `refuse_other_names` refuses.
+        LabelwiseError: for a file of another kind, files that contradict each other, images without any annotation,
+            or names that `refuse_other_names` rejects.
     """
     content = read_content(file.path)
     for path in file.beside:
@@ -36,7 +36,7 @@ def labelled_content(file: AnnotationFile) -> Content:
     if content["images"] and not content["annotations"] and not verified:
         raise LabelwiseError(
             f"{file.path}: {len(content['images']):,} images and no annotation at all",
-            "an annotation for every label of an image, as an image without any is read as all-negative",
+            "an annotation for every label of an image, since an image without any is read as all-negative",
             "leave the file out; if its images have labels, export them in a form that holds them, such as CSV or JSON",
         )
     return content
@@ -70,13 +70,13 @@ def _check_entry(item: Any, keys: Mapping[str, tuple[type, ...]], place: str) ->
             key = "coco_url"
         if not (isinstance(item, dict) and key in item):
             raise LabelwiseError(f"{place} without {key}", " and ".join(keys), "correct the file")
-        if type(item[key]) not in kinds:  # not isinstance: true is no number
+        if type(item[key]) not in kinds:  # not isinstance: true is not a number
             wanted = " or ".join({int: "a whole number", str: "text"}[kind] for kind in kinds)
             raise LabelwiseError(f"{place} with {key} {item[key]!r}", wanted, "correct the file")
 
 
 def _joined(content: Content, other: Content, file: Path, path: Path) -> Content:
-    """A file with the images and annotations of another that a tool wrote beside it."""
+    """A file's content with the images and annotations of another file that a tool wrote beside it."""
     names = {image["id"]: image.get("file_name") for image in content["images"]}
     for image in other["images"]:
         if image["id"] in names and names[image["id"]] != image.get("file_name"):
@@ -98,10 +98,10 @@ def _joined(content: Content, other: Content, file: Path, path: Path) -> Content
 def categories(
     files: Sequence[AnnotationFile], contents: Sequence[Content]
 ) -> tuple[tuple[str, ...], dict[int, int], list[str]]:
-    """Label names in ascending category id, the column of each id, and what was decided on them.
+    """Label names in ascending category id, the column of each id, and notes.
 
     Raises:
-        LabelwiseError: for an id twice, or files whose categories differ.
+        LabelwiseError: for a repeated id, or files with different categories.
     """
     first = contents[0]["categories"]
     for file, content in zip(files, contents, strict=True):
@@ -113,7 +113,7 @@ def categories(
     used = {item["category_id"] for content in contents for item in content["annotations"]}
     notes = []
     if 0 not in used and _is_root(first):
-        notes.append(f"Category 0, {names.pop(0)!r}, is the group of the others, no label: it is left out.")
+        notes.append(f"Category 0, {names.pop(0)!r}, is a group of the others, not a label: it is left out.")
     unused = [name for number, name in names.items() if number not in used]
     if unused:
         shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
@@ -122,7 +122,7 @@ def categories(
 
 
 def _is_root(items: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether category 0 is the one that the others are kinds of, as an export of a project may list it."""
+    """Whether category 0 is the supercategory of all others, as exports of some tools list it."""
     root = next((item["name"] for item in items if item["id"] == 0), None)
     others = [item.get("supercategory") for item in items if item["id"] != 0]
     return root is not None and bool(others) and all(name == root for name in others)

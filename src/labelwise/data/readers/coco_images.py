@@ -1,4 +1,4 @@
-"""Where the images of a COCO file lie: names and URLs looked up under the folders that are usual."""
+"""Locates the images of a COCO file by their names and URLs in the usual folders."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def located(
 ) -> tuple[Path, list[str], str | None]:
     """The folder of a file's images, and the name of each below it.
 
-    A name is taken whole, or by its last parts where the whole is nowhere: a tool may write the path of another
-    machine. All names of a file are cut alike, so that no picture stands in for another.
+    A name is used whole, or by its last parts if no file has the whole name: a tool may write the paths of another
+    machine. The same number of parts is removed from all names of a file, so that images are not mixed up.
 
     Args:
         file: the annotation file.
@@ -31,7 +31,7 @@ def located(
         given: the folder that the source names, if any.
 
     Returns:
-        the folder, `[N]` names below it, and a sentence where names were cut.
+        the folder, `[N]` names below it, and a note if names were cut.
     """
     folders = _folders(file, given)
     step = max(1, len(images) // _SAMPLE)
@@ -42,39 +42,39 @@ def located(
         sample = [_parts(image, by_url) for image in images[::step]]
         for folder in folders:
             for cut in range(max((len(parts) for parts in sample), default=1)):
-                found = sum(os.path.isfile(os.path.join(folder, _name(parts, cut))) for parts in sample)
-                if found > best[0]:
-                    best = (found, folder, by_url, cut)
+                count = sum(os.path.isfile(os.path.join(folder, _name(parts, cut))) for parts in sample)
+                if count > best[0]:
+                    best = (count, folder, by_url, cut)
     _, folder, by_url, cut = best
     names = [_name(_parts(image, by_url), cut) for image in images]
     return folder, names, _note(file, images, names)
 
 
 def _folders(file: AnnotationFile, given: str | None) -> list[Path]:
-    """Folders to look in, the likeliest first."""
+    """Candidate folders of the images, the likeliest first."""
     near = [file.path.parent, file.path.parent.parent]
     bases = [image_folder(given)] if given else [*near, *([file.root] if file.root else [])]
     places = [base / inner for base in bases for inner in ("", "images", "data")]
-    words = {file.path.stem.rpartition("_")[2], file.path.stem}
+    stems = {file.path.stem.rpartition("_")[2], file.path.stem}
     folders: list[Path] = []
     for place in places:
         if not place.is_dir():
             continue
         inner = next(walk(place)).folders
         folders.append(place)
-        folders += [place / name for name in inner if name in words]
+        folders += [place / name for name in inner if name in stems]
         folders += [place / name for name in inner if file.split and _of_split(name, file)]
     return list(dict.fromkeys(folders)) or [bases[0]]
 
 
 def _of_split(folder: str, file: AnnotationFile) -> bool:
-    """Whether a folder is called by the split of an annotation file, or as the file is."""
+    """Whether a folder is named after the split of an annotation file, or both mean evaluation."""
     as_file = is_eval(folder) and (is_eval(file.path.stem) or is_eval(file.path.parent.name))
     return as_file or split_in_name(folder) == file.split
 
 
 def _parts(image: dict[str, Any], by_url: bool) -> list[str]:
-    """Parts of an image's name; of a URL the last two, as LVIS names the folder of an image by it."""
+    """Parts of an image's name; of a URL the last two, which in LVIS are the folder and the file."""
     name = image.get("file_name")
     if by_url or name is None:
         return _path_of(image["coco_url"])[-2:]
@@ -96,5 +96,5 @@ def _note(file: AnnotationFile, images: Sequence[dict[str, Any]], names: list[st
     for image, name in zip(images, names, strict=True):
         written = image.get("file_name", image.get("coco_url"))
         if written != name:
-            return f"{file.path.name}: images are found by the end of their names; {written} is {name}."
+            return f"{file.path.name}: images are matched by the end of their names; {written} is {name}."
     return None

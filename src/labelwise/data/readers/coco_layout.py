@@ -1,4 +1,4 @@
-"""Where COCO annotations lie: the files of a source, their splits, and which files and folders hold COCO at all."""
+"""Layout of COCO annotations: the files of a source, their splits, and recognition of COCO files and folders."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from labelwise.errors import LabelwiseError
 
 LISTS = ("images", "annotations", "categories")
 _TASK = re.compile(r"(instances|labels|image_info|captions|person_keypoints|stuff|panoptic)_(.+)")
-_HEAD = 65536  # bytes in which the first list of a COCO file is named
+_HEAD = 65536  # bytes that contain the key of the first list of a COCO file
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|[{}\[\]]', re.DOTALL)
 _Joined = tuple[Path, tuple[Path, ...]]
-_FEW = 20  # JSON files of one folder that are looked into to recognise it
+_FEW = 20  # JSON files of one folder that are inspected to recognise it
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class AnnotationFile:
 
     Args:
         path: of the file.
-        split: its split, if a name tells one.
-        beside: files of the same images whose annotations belong to it.
+        split: its split, if a file or folder name contains one.
+        beside: files with further annotations of the same images.
         root: the folder that the source names, if it names one.
     """
 
@@ -42,7 +42,7 @@ class AnnotationFile:
 
 @dataclass(frozen=True)
 class Layout:
-    """The annotation files of a source, what was decided on them, and the year of COCO's own folder, if it is one."""
+    """The annotation files of a source, notes on them, and the year of an official COCO folder."""
 
     files: tuple[AnnotationFile, ...]
     notes: tuple[str, ...] = ()
@@ -53,8 +53,8 @@ def layout(source: Source) -> Layout:
     """The annotation files that a source names, each with its split.
 
     Raises:
-        LabelwiseError: for a file that is not there, a folder without annotations, half of COCO-2014, or names that
-            tell only some of the splits.
+        LabelwiseError: for a missing file, a folder without annotations, half of COCO-2014, or a split in the names
+            of only some files.
     """
     root = Path(source.path)
     if root.is_dir():
@@ -67,7 +67,7 @@ def layout(source: Source) -> Layout:
 
 
 def is_coco_file(file: Path) -> bool:
-    """Whether a file looks like COCO: a JSON object whose first lists are those of COCO."""
+    """Whether a file looks like COCO: a JSON object with the lists of COCO among its first."""
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD).decode("utf-8-sig", errors="replace")
@@ -79,12 +79,12 @@ def is_coco_file(file: Path) -> bool:
 
 
 def is_coco_folder(folder: Path) -> bool:
-    """Whether a folder holds COCO annotations: in itself, in `annotations`, or in folders that are named by splits."""
+    """Whether a folder holds COCO annotations: directly, in `annotations`, or in folders named after splits."""
     return bool(next(_levels(folder, quick=True), None))
 
 
 def _lists_at_top(head: str) -> Iterator[str]:
-    """Keys of the outermost object that begin a list."""
+    """Keys of the outermost object with a list as value."""
     depth, key = 0, ""
     for token in _TOKEN.finditer(head):
         sign = token[0]
@@ -99,60 +99,60 @@ def _lists_at_top(head: str) -> Iterator[str]:
 
 
 def _official(root: Path) -> Layout | None:
-    """COCO's own folder, in which the field trains on train2014 or train2017 and tests on val."""
+    """The layout of an official COCO folder: train2014 or train2017 for training, val for testing."""
     for year in ("2014", "2017"):
         names = {f"train{year}": "train", f"val{year}": "test"}
         files = {name: root / "annotations" / f"instances_{name}.json" for name in names}
-        there = [name for name, file in files.items() if file.is_file()]
-        if not there or (root / "annotations" / f"instances_test{year}.json").is_file():
-            continue  # whoever has a labelled test of their own needs no other
-        lost = [files[name].name for name in names if name not in there]
-        if lost and year == "2014":
+        present = [name for name, file in files.items() if file.is_file()]
+        if not present or (root / "annotations" / f"instances_test{year}.json").is_file():
+            continue  # with a labelled test split, val is not needed as test
+        missing = [files[name].name for name in names if name not in present]
+        if missing and year == "2014":
             raise LabelwiseError(
-                f"{str(root)!r} without annotations/{lost[0]}",
+                f"{str(root)!r} without annotations/{missing[0]}",
                 "a COCO-2014 folder, or annotation files",
                 "add the file, or write coco:ANNOTATIONS.json",
             )
-        notes = [f"annotations/{name} is not there: {there[0]} is read alone." for name in lost]
-        if f"val{year}" in there:
+        notes = [f"annotations/{name} is not there: {present[0]} is read alone." for name in missing]
+        if f"val{year}" in present:
             notes.append(f"val{year} is called test, as the field uses it.")
-        read = tuple(AnnotationFile(files[name], names[name], root=root) for name in there)
-        spare = set((root / "annotations").glob("instances_*.json")) - {file.path for file in read}
-        notes += [f"Not read: {_shown(sorted(spare), root)}."] if spare else []
+        read = tuple(AnnotationFile(files[name], names[name], root=root) for name in present)
+        unread = set((root / "annotations").glob("instances_*.json")) - {file.path for file in read}
+        notes += [f"Not read: {_shown(sorted(unread), root)}."] if unread else []
         return Layout(read, tuple(notes), year)
     return None
 
 
 def _files_of_folder(root: Path) -> tuple[list[_Joined], list[str]]:
-    found = next(_levels(root), None)
-    if not found:
+    candidates = next(_levels(root), None)
+    if not candidates:
         raise LabelwiseError(
             f"{str(root)!r} without a COCO annotation file",
-            "JSON files with images, annotations and categories in it, in annotations/ or in folders of splits",
+            "JSON files with images, annotations and categories, in annotations/ or in folders of splits",
             "check the path, or write coco:ANNOTATIONS.json",
         )
     files: list[_Joined] = []
-    for folder in dict.fromkeys(file.parent for file in found):
-        files += _of_one_folder([file for file in found if file.parent == folder])
+    for folder in dict.fromkeys(file.parent for file in candidates):
+        files += _of_one_folder([file for file in candidates if file.parent == folder])
     read = {path for file, near in files for path in (file, *near)}
-    spare = [file for file in found if file not in read]
-    notes = [f"Not read, for they hold no labels of images: {_shown(spare, root)}."] if spare else []
+    unread = [file for file in candidates if file not in read]
+    notes = [f"Not read, without labels of images: {_shown(unread, root)}."] if unread else []
     notes += [f"{_shown(near, root)}: read together with {file.name}." for file, near in files if near]
     return files, notes
 
 
-def _of_one_folder(found: list[Path]) -> list[_Joined]:
-    """The files to read where a tool writes one a task, as captions, boxes and labels of the same images."""
-    tasks = {file: match.groups() for file in found if (match := _TASK.fullmatch(file.stem))}
+def _of_one_folder(candidates: list[Path]) -> list[_Joined]:
+    """The files to read if a tool writes one per task: captions, boxes and labels of the same images."""
+    tasks = {file: match.groups() for file in candidates if (match := _TASK.fullmatch(file.stem))}
     if not any(task in ("instances", "labels") for task, _ in tasks.values()):
-        return [(file, ()) for file in found]
+        return [(file, ()) for file in candidates]
     by_task = {task: file for file, task in tasks.items()}
-    files: list[_Joined] = [(file, ()) for file in found if file not in tasks]
+    files: list[_Joined] = [(file, ()) for file in candidates if file not in tasks]
     for subset in dict.fromkeys(subset for _, subset in tasks.values()):
         boxes, labels, listed = (
             by_task.get((task, subset)) for task in ("instances", "labels", "image_info")
         )
-        near = [labels, listed] if labels else []  # COCO's own image_info lists images that nobody labelled
+        near = [labels, listed] if labels else []  # the official image_info lists images without labels
         first = boxes or labels
         if first:
             files.append((first, tuple(file for file in near if file and file != first)))
@@ -160,19 +160,19 @@ def _of_one_folder(found: list[Path]) -> list[_Joined]:
 
 
 def _levels(root: Path, quick: bool = False) -> Iterator[list[Path]]:
-    """COCO files of a folder, by the places where they are usual; places without any are passed over.
+    """COCO files of a folder, in each of the usual places; places without COCO files are skipped.
 
-    A quick look takes few files of a folder, and of the inner folders those that are named by splits alone: there may
-    be thousands of either.
+    With `quick`, only a few files of a folder and only subfolders named after splits are inspected, because a folder
+    may hold thousands of both.
     """
     yield from filter(None, (_coco_files(place, quick) for place in (root / "annotations", root)))
     listings = walk(root, 0, glance=quick) if root.is_dir() else ()
     inner = [root / name for listing in listings for name in listing.folders]
     if quick:
         inner = [folder for folder in inner if split_in_name(folder.name)]
-    found = [_coco_files(place, quick) for folder in inner for place in (folder, folder / "annotations")]
-    if any(found):
-        yield [file for files in found for file in files]
+    per_place = [_coco_files(place, quick) for folder in inner for place in (folder, folder / "annotations")]
+    if any(per_place):
+        yield [file for files in per_place for file in files]
 
 
 def _coco_files(folder: Path, quick: bool) -> list[Path]:
@@ -182,24 +182,24 @@ def _coco_files(folder: Path, quick: bool) -> list[Path]:
 
 
 def _with_splits(files: Sequence[_Joined], notes: list[str], root: Path | None) -> Layout:
-    """The files with their splits; raises for names that tell only some of them."""
+    """The files with their splits; raises if only some of the names contain a split."""
     top = root or Path(os.path.commonpath([file.parent.absolute() for file, _ in files]))
     names = [_name_of_split(file, top) for file, _ in files]
     splits = splits_together(names, [split_in_name(name) for name in names])
-    silent = [file for (file, _), split in zip(files, splits, strict=True) if split is None]
-    if silent and len(silent) < len(files):
+    without = [file for (file, _), split in zip(files, splits, strict=True) if split is None]
+    if without and len(without) < len(files):
         raise LabelwiseError(
-            f"{_shown(silent[:1], top)} beside files of named splits",
+            f"{_shown(without[:1], top)} beside files of named splits",
             "train, val or test in the name of every file or of its folder",
             "rename it, or name the files to read",
         )
-    if len(silent) > 1:
-        shown = _shown(silent[:5], top)
+    if len(without) > 1:
+        shown = _shown(without[:5], top)
         notes = [*notes, f"No name of {len(files)} files names a split, so they are read as one: {shown}."]
     read = [
         AnnotationFile(file, split, near, root) for (file, near), split in zip(files, splits, strict=True)
     ]
-    if root:  # files of a folder stand in no order of their own
+    if root:  # the files of a folder have no order of their own
         read.sort(key=lambda file: (*SPLIT_ORDER, None).index(file.split))
     for split in dict.fromkeys(file.split for file in read if file.split):
         of_split = _shown([file.path for file in read if file.split == split], top)
@@ -208,7 +208,7 @@ def _with_splits(files: Sequence[_Joined], notes: list[str], root: Path | None) 
 
 
 def _name_of_split(file: Path, top: Path) -> str:
-    """The file's name where it names a split, else that of the nearest folder below `top` that does; or nothing."""
+    """The file's name if it contains a split, else that of the nearest such folder below `top`; else empty."""
     file, top = file.absolute(), top.absolute()
     folders = file.relative_to(top).parts[-2::-1] if top in file.parents else ()
     return next(filter(split_in_name, (file.stem, *folders)), "")

@@ -1,4 +1,4 @@
-"""The rules of a plain table: images, splits and groups by column, and labels as states or as names."""
+"""Data sets from plain tables: images, splits and groups by column, and labels as states or as names."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def dataset_of(
 
     Args:
         table: the columns, of any types.
-        source: its options name columns, say what cells mean, and what to do with losses.
-        folder: that of the table; image names are relative to it, or found below it, unless `images=DIR`.
-        row_name: how to name a row in a message.
-        label_names: of columns of names, all names in their order where the file lists them.
+        source: its options name columns, define the meaning of cells, and decide about losses.
+        folder: of the table; image names are relative to it or to a folder below it, unless `images=DIR` is given.
+        row_name: returns the name of a row for messages.
+        label_names: for columns of names, all names in their order if the file lists them.
 
     Raises:
         LabelwiseError: for an empty table, columns or cells of another kind, repeated or missing images, or options
-            that change nothing.
+            without effect.
     """
     notes: list[str] = []
     table = wanted_columns(plain_columns(table), source, notes)
@@ -66,7 +66,7 @@ def dataset_of(
     names: tuple[str, ...] = ()
     if roles.split:
         if key(roles.split) not in SPLIT and "split" not in source.options:
-            notes.append(f"The column {roles.split!r} holds names of splits, and is taken for that.")
+            notes.append(f"The column {roles.split!r} holds names of splits, and is read as the split.")
         codes, names = split_codes(split_cells(table[roles.split], roles.split, source, notes), notes)
     images, root = _images(table[roles.image], roles.image, source, folder, row_name, notes)
     data = Dataset(
@@ -96,13 +96,13 @@ def _labels(
     label_names: Mapping[str, Sequence[str]],
 ) -> _Labels:
     unknown = source.names("unknown")
-    source = _without_words(table, roles, source)
+    source = _for_other_columns(table, roles, source)
     if roles.names:
-        _refuse_idle(source, ("absent", "present"), "columns of label states")
+        _refuse_unused(source, ("absent", "present"), "columns of label states")
         rows = [named_rows(table[name], name, source, row_name) for name in roles.names]
         names, values, known = _from_names(rows, roles.names, source, notes, label_names)
     else:
-        _refuse_idle(source, ("separator", "none"), "a column of label names")
+        _refuse_unused(source, ("separator", "none"), "a column of label names")
         names, values, known = (
             (),
             np.zeros((table.num_rows, 0), np.uint8),
@@ -112,18 +112,17 @@ def _labels(
             values, known = state_matrix(table, roles.states, source, row_name, notes)
             names = roles.states
         else:
-            _refuse_idle(
+            _refuse_unused(
                 source, ("absent", "present", "blank", "unknown"), "columns of label states or names"
             )
     groups = {}
     for name in roles.classes:
-        words, more, answered = _one_word(table[name], name, unknown)
-        groups[name] = Group(words, exclusive=True)
-        names, values = (*names, *words), np.concatenate([values, more], 1)
-        known = np.concatenate([known, np.repeat(answered[:, None], len(words), 1)], 1)
-        notes.append(
-            f"Words of the column {name!r} are labels of an exclusive group: {', '.join(words[:6])}."
-        )
+        classes, states, is_known = _one_class(table[name], name, unknown)
+        groups[name] = Group(classes, exclusive=True)
+        names, values = (*names, *classes), np.concatenate([values, states], 1)
+        known = np.concatenate([known, np.repeat(is_known[:, None], len(classes), 1)], 1)
+        shown = ", ".join(classes[:6])
+        notes.append(f"Values of the column {name!r} are labels of an exclusive group: {shown}.")
     if not names:
         raise LabelwiseError(
             f"{source.path} without label columns; its columns are {', '.join(table.column_names)}",
@@ -133,56 +132,55 @@ def _labels(
     return names, values, known, groups
 
 
-def _refuse_idle(source: Source, options: Sequence[str], wanted: str) -> None:
+def _refuse_unused(source: Source, options: Sequence[str], applies_to: str) -> None:
     for option in options:
         if option in source.options:
             raise LabelwiseError(
                 f"{option}={source.options[option]} in {str(source)!r}, which changes nothing here",
-                f"{wanted}, which this option is for",
+                f"{applies_to}, which this option is for",
                 "leave the option out",
             )
 
 
-def _without_words(table: pa.Table, roles: Roles, source: Source) -> Source:
-    """The source for the other columns: without the texts for unknown that stand in columns of words alone."""
+def _for_other_columns(table: pa.Table, roles: Roles, source: Source) -> Source:
+    """The source for other columns than `classes`: without texts for unknown that only occur in those."""
     given = source.names("unknown")
     if not given or not roles.classes:
         return source
-    words = [cell for name in roles.classes for cell in Column.of(name, table[name]).present()]
+    classes = [cell for name in roles.classes for cell in Column.of(name, table[name]).present()]
     states = [cell for name in roles.states for cell in Column.of(name, table[name]).present()]
-    left = [e for e in given if any(same(c, e) for c in states) or not any(same(c, e) for c in words)]
+    left = [e for e in given if any(same(c, e) for c in states) or not any(same(c, e) for c in classes)]
     if left == given:
         return source
     options = {name: value for name, value in source.options.items() if name != "unknown"}
     return replace(source, options={**options, **({"unknown": joined_values(left)} if left else {})})
 
 
-def _one_word(
+def _one_class(
     column: pa.ChunkedArray, name: str, unknown: Sequence[str]
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Labels, values `[N, L]` and whether a row is answered `[N]` of a column with one word in each cell.
+    """Labels, values `[N, L]` and whether a row is known `[N]`, of a column with one class name in each cell.
 
     Raises:
-        LabelwiseError: no word, or over a thousand.
+        LabelwiseError: no class, or more than 1000.
     """
     coded = Column.of(name, column)
-    open_cells = [is_blank(cell) or any(same(cell, entry) for entry in unknown) for cell in coded.cells]
-    words = sorted(
-        {text_of(c) for c, o, n in zip(coded.cells, open_cells, coded.counts, strict=True) if n and not o}
-    )
-    if not words or len(words) > 1000:
+    unknown_cells = [is_blank(cell) or any(same(cell, entry) for entry in unknown) for cell in coded.cells]
+    occurring = zip(coded.cells, unknown_cells, coded.counts, strict=True)
+    classes = sorted({text_of(cell) for cell, is_unknown, count in occurring if count and not is_unknown})
+    if not classes or len(classes) > 1000:
         raise LabelwiseError(
-            f"classes={name} with {len(words):,} different cells",
-            "a word from a small set in each cell",
-            "check it",
+            f"classes={name} with {len(classes):,} different cells",
+            "one of a few class names in each cell",
+            "check the column",
         )
-    place = {word: j for j, word in enumerate(words)}
-    table = np.zeros((len(coded.cells), len(words)), np.uint8)
-    answered = ~np.array(open_cells, bool)
+    position = {text: j for j, text in enumerate(classes)}
+    table = np.zeros((len(coded.cells), len(classes)), np.uint8)
+    is_known = ~np.array(unknown_cells, bool)
     for i, cell in enumerate(coded.cells):
-        if answered[i] and coded.counts[i]:
-            table[i, place[text_of(cell)]] = 1
-    return tuple(f"{name}: {word}" for word in words), table[coded.codes], answered[coded.codes]
+        if is_known[i] and coded.counts[i]:
+            table[i, position[text_of(cell)]] = 1
+    return tuple(f"{name}: {text}" for text in classes), table[coded.codes], is_known[coded.codes]
 
 
 def _from_names(
@@ -193,13 +191,13 @@ def _from_names(
     label_names: Mapping[str, Sequence[str]],
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     rows = _joined(parts)
-    rows, unclear, alone = unknown_rows(rows, source)
+    rows, unclear, unnamed = unknown_rows(rows, source)
     blank = ~rows.known & ~unclear
     before = set(rows.names)
     rows = nothing_word(rows, source, notes)
-    gone = before - set(rows.names)  # the word for nothing is no label, also where a file lists it
-    every = dict.fromkeys(n for column in columns for n in label_names.get(column, ()))
-    stated = tuple(name for name in every if name not in gone)
+    removed = before - set(rows.names)  # the name for "no label" is not a label, even if the file lists it
+    listed = dict.fromkeys(n for column in columns for n in label_names.get(column, ()))
+    stated = tuple(name for name in listed if name not in removed)
     names = (*stated, *(n for n in rows.names if n not in stated))
     if not names:
         raise LabelwiseError(
@@ -209,24 +207,24 @@ def _from_names(
     values[:, [names.index(name) for name in rows.names]] = rows.matrix()
     known = np.ones(values.shape, bool)
     default = "unknown" if rows.answers else "negative"
-    fate = source.choice("blank", (default, "unknown", "negative"))
+    state = source.choice("blank", (default, "unknown", "negative"))
     if "blank" in source.options and not blank.any():
         raise LabelwiseError(
-            f"blank={fate} in {str(source)!r}, which has no blank label cell",
+            f"blank={state} in {str(source)!r}, which has no blank label cell",
             "blank cells",
             "leave the option out",
         )
-    if fate == "unknown":
+    if state == "unknown":
         known[blank] = False
     known[unclear] = values[unclear] > 0
     which = f"the column {columns[0]!r}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
     notes.append(f"{OF_NAMES} {which}, {rows.how}; a label that is absent is negative.")
     if blank.any():
-        notes.append(f"{int(blank.sum()):,} blank cells are all-{fate}.")
+        notes.append(f"{int(blank.sum()):,} blank cells are all-{state}.")
     if unclear.any():
         notes.append(
-            f"{int(unclear.sum()):,} rows leave labels open, by null or a text for unknown: what they do not name is "
-            f"unknown ({alone:,} name nothing)."
+            f"{int(unclear.sum()):,} rows leave labels open, by null or a text for unknown: labels that they do not "
+            f"name are unknown ({unnamed:,} name nothing)."
         )
     return names, values, known
 
@@ -243,7 +241,7 @@ def _joined(parts: Sequence[NameRows]) -> NameRows:
 
 
 def unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, int]:
-    """The rows without the texts for unknown, which rows held one `[N]`, and how many of them name nothing else.
+    """The rows without texts for unknown, which rows had one `[N]`, and how many of these name nothing else.
 
     Raises:
         LabelwiseError: an entry of the option `unknown` that no cell holds.
@@ -251,16 +249,16 @@ def unknown_rows(rows: NameRows, source: Source) -> tuple[NameRows, np.ndarray, 
     unclear = np.zeros(len(rows.known), bool)
     given = rows.names
     for entry in source.names("unknown"):
-        words = [name for name in rows.names if same(name, entry)]
+        matches = [name for name in rows.names if same(name, entry)]
         if not any(same(name, entry) for name in given):
             raise LabelwiseError(
                 f"unknown={entry} in {str(source)!r}, which is the text of no label cell",
                 f"texts that occur: {', '.join(rows.names[:8])}",
                 "correct the option or leave it out",
             )
-        for word in words:
-            unclear[rows.rows[rows.columns == rows.names.index(word)]] = True
-            rows = rows.without(word)
+        for name in matches:
+            unclear[rows.rows[rows.columns == rows.names.index(name)]] = True
+            rows = rows.without(name)
     named = np.zeros(len(unclear), bool)
     named[rows.rows] = True
     return rows, unclear, int((unclear & ~named).sum())

@@ -29,28 +29,28 @@ from labelwise.errors import LabelwiseError, first_line
 FORM = "csv:FILE[,FILE][?images=DIR&separator=;]"
 MEANING = (
     "a table with an image column and a 0/1/blank column per label, or a column `labels` of names; several files are "
-    "the splits that their names tell"
+    "splits by their names"
 )
 OPTIONS = COLUMN_OPTIONS
 _LONGEST_HEADER = 1 << 20  # bytes
 _DELIMITER_LINE = re.compile(r"\ufeff?sep=(.)\s*\r?\n", re.IGNORECASE)
-"""What Excel writes before the header to name the delimiter."""
+"""The line that Excel writes before the header to name the delimiter."""
 
 
 def read(source: Source) -> Dataset:
-    """Reads a CSV; encoding and delimiter are found out, and every odd cell is named by its row.
+    """Reads a CSV; encoding and delimiter are detected, and messages on cells contain their row.
 
-    Rows are numbered as a text editor numbers lines: the header is in row 1.
+    Rows are numbered like lines in a text editor: the header is in row 1.
 
     Raises:
-        LabelwiseError: for an empty file, ragged rows, or what `dataset_of` refuses.
+        LabelwiseError: for an empty file, ragged rows, or an error of `dataset_of`.
     """
     (table, row_name, notes), folder = table_of_files(source, "a CSV file", table_file)
     return dataset_of(table, source, folder, row_name).with_notes(*notes)
 
 
 def table_file(file: Path) -> TableFile:
-    """The table of one file, read quickly where it is of the common form."""
+    """The table of one file, by the fast parser if the file has the common form."""
     refuse_archive(file, "a table as text")
     table, note = _plain(file), ""
     if table is None:
@@ -73,18 +73,18 @@ def table_file(file: Path) -> TableFile:
 
 
 def _line_numbers(text: str) -> Sequence[int]:
-    """The line at which each row ends, the header's first; up to a cell that no CSV can hold."""
+    """The line at which each row ends, from the header to the first invalid cell."""
     body, delimiter = _parts(text)
     before = text[: len(text) - len(body)].count("\n")
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter)
-    found = array("q")
+    numbers = array("q")
     with suppress(csv.Error):
-        found.extend(reader.line_num + before for cells in reader if cells)
-    return found
+        numbers.extend(reader.line_num + before for cells in reader if cells)
+    return numbers
 
 
 def _plain(file: Path) -> pa.Table | None:
-    """The table where the file is of the common form that is read quickly."""
+    """The table by the fast parser, or `None` if the file does not have the common form."""
     with file.open("rb") as opened:
         raw = opened.readline(_LONGEST_HEADER)
     try:
@@ -94,11 +94,11 @@ def _plain(file: Path) -> pa.Table | None:
     if not header.strip() or not header.endswith("\n") or _DELIMITER_LINE.match(header) or header[0] == "#":
         return None
     delimiter = _delimiter(header)
-    if delimiter not in header:  # one column, or blanks between columns
+    if delimiter not in header:  # one column, or columns separated by blanks
         return None
     try:
         names = next(csv.reader([header], delimiter=delimiter))
-    except csv.Error:  # the general reader says what is wrong
+    except csv.Error:  # the general parser reports the fault
         return None
     if len(set(names)) < len(names):
         return None
@@ -107,7 +107,7 @@ def _plain(file: Path) -> pa.Table | None:
 
 
 def decoded(file: Path) -> tuple[str, str]:
-    """Text of a file and a sentence on its encoding where that is not UTF-8."""
+    """Text of a file, and a note on its encoding if that is not UTF-8."""
     raw = file.read_bytes()
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         try:
@@ -128,7 +128,7 @@ def decoded(file: Path) -> tuple[str, str]:
 
 
 def _parts(text: str) -> tuple[str, str]:
-    """The table in a text, without a line that names the delimiter, and the delimiter."""
+    """The table in a text, without comments and the line that names the delimiter, and the delimiter."""
     named = _DELIMITER_LINE.match(text)
     if named:
         return text[named.end() :], named[1]
@@ -137,7 +137,7 @@ def _parts(text: str) -> tuple[str, str]:
 
 
 def _without_comments(text: str) -> str:
-    """The text without lines at its start that begin with # and have another number of cells than the next one."""
+    """The text without leading lines that begin with # and have another number of cells than the next line."""
     while text.startswith("#"):
         line, _, rest = text.partition("\n")
         after = rest.partition("\n")[0]
@@ -149,7 +149,7 @@ def _without_comments(text: str) -> str:
 
 
 def _refuse_headerless(file: Path, table: pa.Table) -> None:
-    """A first line that holds an image name, or no letter at all, is a row and no header."""
+    """Raises for a first line that is a title, or that is not a header: an image name, or no letter at all."""
     names = [name.strip() for name in table.column_names]
     if names[0] and len(names) > 2 and not any(names[1:]) and any(map(_is_filled, table.columns[1:])):
         raise LabelwiseError(
@@ -174,11 +174,11 @@ def _delimiter(text: str) -> str:
     header = next((line for line in text.splitlines() if line.strip()), "")
     header = re.sub(r'"[^"]*"', "", header)
     best = max(",;\t|", key=lambda mark: (header.count(mark), mark == ","))
-    return " " if best not in header and _parted_by_blanks(text) else best
+    return " " if best not in header and _separated_by_blanks(text) else best
 
 
-def _parted_by_blanks(text: str) -> bool:
-    """Whether the first lines hold the same number of single blanks, as `to_csv(sep=" ")` writes them."""
+def _separated_by_blanks(text: str) -> bool:
+    """Whether the first lines have equal numbers of single blanks, as written by `to_csv(sep=" ")`."""
     lines = [
         re.sub(r'"[^"]*"', "", line) for line in text[:_LONGEST_HEADER].splitlines()[:20] if line.strip()
     ]
@@ -188,7 +188,7 @@ def _parted_by_blanks(text: str) -> bool:
 
 
 def _header(file: Path, text: str, delimiter: str) -> list[str]:
-    """The first row; every quote must be closed, or the rows behind it would end up in one cell."""
+    """The first row; raises for an unclosed quote, which would join the rows after it into one cell."""
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict='"' in text)
     try:
         header = next(row for row in rows if row)
@@ -214,17 +214,17 @@ def _parsed(file: Path, body: io.BytesIO, **options: Any) -> pa.Table:
 
 
 def _table(file: Path, text: str, delimiter: str) -> tuple[pa.Table, str]:
-    """The columns as text, and a note where the rows are one cell longer than the header."""
+    """The columns as text, and a note if the rows have one cell more than the header."""
     if not text.strip():
         raise LabelwiseError(f"{file}, an empty file", "a header and one row per image", "check the file")
     if 3 * text.count("\x00") > len(text):
         raise LabelwiseError(
-            f"{file}, likely UTF-16 without its mark", "a text table in UTF-8", "save it as UTF-8"
+            f"{file}, likely UTF-16 without a byte-order mark", "a text table in UTF-8", "save it as UTF-8"
         )
     if "\x00" in text:
         raise LabelwiseError(f"{file}, a file with zero bytes", "a text table", "check the file")
     header = _header(file, text, delimiter)
-    # The last line may lack its end; the parser of blocks asks for one.
+    # The last line may lack its line end, which the block parser requires.
     body = (text.lstrip("\r\n") + "\n").encode()
     table, ragged = _rows(file, body, delimiter, len(header))
     if not ragged:
@@ -271,7 +271,7 @@ def _rows(file: Path, body: bytes, delimiter: str, width: int) -> tuple[pa.Table
 
 
 def _longer_rows(table: pa.Table, header: list[str]) -> tuple[pa.Table, str] | None:
-    """Rows with one cell more than the header: a delimiter at their end, or row names before them, as R writes both."""
+    """Rows with one cell more than the header: a delimiter at their end, or row names first, as R writes them."""
     if not _is_filled(table.columns[-1], len(table)):
         return table.drop_columns(table.column_names[-1:]).rename_columns(
             header

@@ -24,7 +24,7 @@ FORM = "cvat:FILE.xml|DIR[?images=DIR&blank=unknown]"
 MEANING = "CVAT for images 1.1: annotations.xml with tags, boxes and shapes; subsets become splits"
 OPTIONS = frozenset({"images", "blank", "duplicates", "missing"})
 
-_WHAT = "an export as CVAT for images 1.1"
+_EXPECTED = "an export as CVAT for images 1.1"
 _BEGINNING = re.compile(r"\s*(<\?xml[^>]*>)?\s*(<!--.*?-->\s*)*<annotations[\s>]", re.DOTALL)
 _SIGNS = re.compile(r"<version>|<meta>|<(image|track)\s+id=")
 
@@ -33,7 +33,7 @@ Sides = tuple[float, float, float, float]
 
 @dataclass
 class TaggedImages:
-    """What the files hold: items with a name of each, boxes, listed labels, and counts of attributes left out."""
+    """Content of the XML files: images with their names for messages, boxes, listed labels, counts of attributes."""
 
     items: list[ImageLabels] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
@@ -51,41 +51,40 @@ def recognises(path: Path) -> bool:
 
 
 def read(source: Source) -> Dataset:
-    """Reads tags and shapes; labels are those of the task or project, and an image without any has none of them.
+    """Reads tags and shapes; labels are those of the task or project, all absent from an image without annotations.
 
     Raises:
-        LabelwiseError: for a file of another kind, tracks of a video, a label that the task does not list, or boxes
-            that are no places.
+        LabelwiseError: for a file of another kind, video tracks, a label that the task does not list, or invalid boxes.
     """
     blank = source.choice("blank", ("negative", "unknown"))
     files, folder = _files(source)
     given = source.options.get("images")
     base = image_folder(given) if given else folder / "images"
-    found = TaggedImages()
+    content = TaggedImages()
     for file in files:
-        _collect(
-            file, found, base, (canonical(file.stem) or "") if len(files) > 1 else "", blank == "negative"
-        )
+        split = (canonical(file.stem) or "") if len(files) > 1 else ""
+        _collect(file, content, base, split, blank == "negative")
     notes = []
-    if not found.labels:
-        notes.append("The file lists no labels: they are those that occur.")
-    empty = sum(not item.present for item in found.items)
+    if not content.labels:
+        notes.append("The file lists no labels: the labels are those that occur.")
+    empty = sum(not item.present for item in content.items)
     if empty and blank == "negative":
         notes.append(
             f"{empty:,} images without a tag or shape have none of the labels; blank=unknown makes them unknown."
         )
-    if found.attributes:
-        shown = ", ".join(name for name, _ in found.attributes.most_common(5))
-        notes.append(f"{found.attributes.total():,} values of attributes were left out: {shown}.")
+    if content.attributes:
+        shown = ", ".join(name for name, _ in content.attributes.most_common(5))
+        notes.append(f"{content.attributes.total():,} values of attributes were left out: {shown}.")
     data = dataset_of_images(
-        found.items,
+        content.items,
         source,
         [base, folder],
-        row_name=lambda row: found.places[row],
-        labels=tuple(found.labels),
+        row_name=lambda row: content.places[row],
+        labels=tuple(content.labels),
         notes=notes,
     )
-    return with_boxes(data, _box_list(found, data.labels.names), [str(item.image) for item in found.items])
+    images = [str(item.image) for item in content.items]
+    return with_boxes(data, _box_list(content, data.labels.names), images)
 
 
 def _xml_files(folder: Path) -> list[Path]:
@@ -95,31 +94,32 @@ def _xml_files(folder: Path) -> list[Path]:
 
 
 def _files(source: Source) -> tuple[list[Path], Path]:
-    """The XML files of a source, several where a tool wrote one a subset, and their folder."""
+    """The XML files of a source, one per subset where a tool wrote them so, and their folder."""
     path = Path(source.path)
     if not path.is_dir():
-        file = source_file(source, f"{_WHAT}, or its folder")
-        refuse_archive(file, _WHAT)
+        file = source_file(source, f"{_EXPECTED}, or its folder")
+        refuse_archive(file, _EXPECTED)
         return [file], file.parent
     files = _xml_files(path)
     if not files:
-        raise without_export(path, "annotations.xml", _WHAT)
+        raise without_export(path, "annotations.xml", _EXPECTED)
     return files, path
 
 
-def _collect(file: Path, found: TaggedImages, base: Path, split: str, answered: bool) -> None:
+def _collect(file: Path, content: TaggedImages, base: Path, split: str, empty_known: bool) -> None:
+    """Adds the images of a file; with `empty_known` an image without annotations is all-negative, else unknown."""
     root = parse_xml(file)
     if root.tag != "annotations":
-        raise LabelwiseError(f"{file} with <{root.tag}> on top", _WHAT, "export it so")
+        raise LabelwiseError(f"{file} with the root element <{root.tag}>", _EXPECTED, "check the file")
     tracks = root.findall("track")
     if tracks:
         raise LabelwiseError(
-            f"{file} with {len(tracks):,} tracks over the frames of a video", _WHAT, "export it so"
+            f"{file} with {len(tracks):,} tracks over the frames of a video", _EXPECTED, "export it as images"
         )
     for listed in root.findall("meta//labels/label"):
         name = (listed.findtext("name") or "").strip()
-        if name and listed.find("parent") is None:  # a part of a skeleton is no label of an image
-            found.labels.setdefault(name)
+        if name and listed.find("parent") is None:  # parts of a skeleton are not labels of the image
+            content.labels.setdefault(name)
     of_task = (root.findtext("meta/task/subset") or root.findtext("meta/job/subset") or "").strip() or split
     for number, image in enumerate(root.findall("image"), 1):
         name = (image.get("name") or "").strip()
@@ -133,18 +133,19 @@ def _collect(file: Path, found: TaggedImages, base: Path, split: str, answered: 
             if not label:
                 raise LabelwiseError(f"{place}: <{part.tag}> without a label", "a label", "correct the file")
             present.setdefault(label)
-            found.attributes.update(a.get("name", "?") for a in part.findall("attribute") if a.text)
+            content.attributes.update(a.get("name", "?") for a in part.findall("attribute") if a.text)
             for sides, size in _places(part, image, place):
-                found.boxes.append((len(found.items), label, sides, size))
-        # Tasks of a project may hold files of one name, which lie in a folder of their subset.
+                content.boxes.append((len(content.items), label, sides, size))
+        # Tasks of a project may hold files with equal names; these lie in a folder of their subset.
         path = f"{subset}/{name}" if subset and (base / subset / name).is_file() else name
-        usual = "" if subset.lower() == "default" else subset
-        found.items.append(ImageLabels(path, tuple(present), known=bool(present) or answered, split=usual))
-        found.places.append(place)
+        own_split = "" if subset.lower() == "default" else subset
+        known = bool(present) or empty_known
+        content.items.append(ImageLabels(path, tuple(present), known=known, split=own_split))
+        content.places.append(place)
 
 
 def _places(part: Element, image: Element, place: str) -> Iterator[tuple[Sides, tuple[float, float]]]:
-    """The upright rectangle around a shape, and the image's size; nothing for a tag or a shape of single points."""
+    """The bounding box of a shape and the size of the image, in pixels; nothing for a tag or points."""
     try:
         sides = _extent(part)
         if sides is not None:
@@ -155,7 +156,7 @@ def _places(part: Element, image: Element, place: str) -> Iterator[tuple[Sides, 
         ) from None
 
 
-def _extent(part: Element) -> Sides | None:
+def _extent(part: Element) -> Sides | None:  # the bounding box of a shape, after its rotation
     def number(key: str) -> float:
         return float(part.get(key, ""))
 
@@ -182,13 +183,13 @@ def _extent(part: Element) -> Sides | None:
     return x - width, y - height, x + width, y + height
 
 
-def _box_list(found: TaggedImages, labels: Sequence[str]) -> BoxList:
+def _box_list(content: TaggedImages, labels: Sequence[str]) -> BoxList:
     column, boxes = {name: j for j, name in enumerate(labels)}, BoxList()
-    for row, label, sides, size in found.boxes:
+    for row, label, sides, size in content.boxes:
         try:
             boxes.add(row, column[label], sides, size, False)
         except ValueError as error:
             raise LabelwiseError(
-                f"{found.places[row]}: {error}", "sides in pixels of the image", "correct the file"
+                f"{content.places[row]}: {error}", "sides in pixels of the image", "correct the file"
             ) from None
     return boxes

@@ -11,7 +11,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.data.readers import datumaro_lists
 from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.datumaro_json import WHAT, Collected, collect
+from labelwise.data.readers.datumaro_json import EXPECTED, Collected, collect
 from labelwise.data.readers.exports import opening, refuse_archive, without_export
 from labelwise.data.readers.files import image_folder, source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
@@ -35,11 +35,11 @@ def recognises(path: Path) -> bool:
 
 
 def read(source: Source) -> Dataset:
-    """Reads labels of images, and those of boxes and shapes as present; an image without any has none of them.
+    """Reads labels of images, boxes and shapes as present; all labels are absent from an image without any.
 
     Raises:
-        LabelwiseError: for a file of another kind, items that are no images, labels out of range, or files that list
-            other labels.
+        LabelwiseError: for a file of another kind, items other than images, labels out of range, or files with
+            different lists of labels.
     """
     blank = source.choice("blank", ("negative", "unknown"))
     path = Path(source.path)
@@ -63,7 +63,7 @@ def read(source: Source) -> Dataset:
         )
     if collected.left_out:
         left_out = ", ".join(f"{count:,} {what}" for what, count in collected.left_out.items())
-        collected.notes.append(f"What gives no label was left out: {left_out}.")
+        collected.notes.append(f"Not read as labels: {left_out}.")
     items = [
         ImageLabels(
             item.image, item.present, known=bool(item.present) or blank == "negative", split=item.split
@@ -97,15 +97,15 @@ def _files(source: Source) -> tuple[list[Path], Path]:
     if path.is_dir():
         files = _json_files(path)
         if not files:
-            raise without_export(path, "annotations/SUBSET.json or synsets.txt", WHAT)
+            raise without_export(path, "annotations/SUBSET.json or synsets.txt", EXPECTED)
         return files, path
-    file = source_file(source, f"{WHAT}, or its folder")
-    refuse_archive(file, WHAT)
+    file = source_file(source, f"{EXPECTED}, or its folder")
+    refuse_archive(file, EXPECTED)
     return [file], file.parent.parent if file.parent.name == "annotations" else file.parent
 
 
 def _groups(collected: Collected) -> dict[str, Group]:
-    """The listed groups; one that an image contradicts is not exclusive."""
+    """The listed groups; a group that an image contradicts is not exclusive."""
     groups = {}
     for name, group in collected.groups.items():
         clash = group.exclusive and any(
@@ -138,7 +138,7 @@ def _box_list(collected: Collected, data: Dataset, images: Sequence[str]) -> Box
 
 
 def _size(listed: Any, file: Path | bytes) -> tuple[float, float] | None:
-    """Width and height, as listed (height first), else as the image has them; `None` for one that cannot be read."""
+    """Width and height in pixels, as listed (height first) or else of the image; `None` if that cannot be read."""
     if isinstance(listed, list) and len(listed) == 2 and all(isinstance(n, int | float) for n in listed):
         return float(listed[1]), float(listed[0])
     try:

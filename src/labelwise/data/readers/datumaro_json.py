@@ -13,21 +13,21 @@ from labelwise.data.readers.image_labels import ImageLabels
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group
 
-WHAT = "a data set in Datumaro's own format"
+EXPECTED = "a data set in Datumaro's own format"
 _SIDES = {"bbox": "bbox", "polygon": "points", "polyline": "points", "ellipse": "points"}
 
 
 @dataclass
 class Collected:
-    """What the files hold.
+    """Content of the files.
 
     Args:
         items: the images with their labels.
-        places: of each item how to name it in a message.
-        boxes: (item, label's number, sides in pixels, size as the file has it).
+        places: a name of each item for messages.
+        boxes: (item, label's number, sides in pixels, size as in the file).
         labels, groups: as listed.
-        left_out: counts of what gives no label.
-        notes: what was decided.
+        left_out: counts of skipped annotations and attributes by kind.
+        notes: for the data set.
     """
 
     items: list[ImageLabels] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Collected:
     notes: list[str] = field(default_factory=list)
 
     def add(self, image: str, labels: Sequence[str], subset: str, place: str, base: Path) -> None:
-        """Adds an item; its image may lie in a folder of the subset, which is a split unless it is the default."""
+        """Adds an item; its image may lie in a folder of the subset, which is a split unless it is `default`."""
         path = f"{subset}/{image}" if (base / subset / image).is_file() else image
         split = "" if subset == "default" else subset
         self.items.append(ImageLabels(path, tuple(dict.fromkeys(labels)), split=split))
@@ -47,21 +47,21 @@ class Collected:
 
 
 def collect(file: Path, collected: Collected, base: Path) -> None:
-    """Adds the items of a file to what others held; its name is that of the subset.
+    """Adds the items of a file to those of others; its name is the name of the subset.
 
     Args:
         file: of JSON.
-        collected: takes them.
-        base: where images are expected, in a folder of the subset or without one.
+        collected: extended in place.
+        base: folder of the images, or of a folder for each subset.
 
     Raises:
-        LabelwiseError: for a file of another kind, and entries that are none of its format.
+        LabelwiseError: for a file of another kind, or invalid entries.
     """
-    content = json_content(file, WHAT)
+    content = json_content(file, EXPECTED)
     lists = content if isinstance(content, dict) else {}
     listed, items = lists.get("categories"), lists.get("items")
     if not isinstance(listed, dict) or not isinstance(items, list):
-        raise LabelwiseError(f"{file} without categories and items", WHAT, "check the file")
+        raise LabelwiseError(f"{file} without categories and items", EXPECTED, "check the file")
     labels = _labels(file, listed.get("label"), collected)
     if collected.labels and collected.labels != labels:
         raise LabelwiseError(
@@ -113,7 +113,7 @@ def _labels(file: Path, listed: Any, collected: Collected) -> tuple[str, ...]:
 
 
 def _image(item: Mapping[str, Any], place: str) -> tuple[str, Any]:
-    """File name of an item, its id where it has none, and its size as the file has it (height, width), if any."""
+    """File name of an item, or else its id, and its size as in the file (height, width), if given."""
     other = next((key for key in ("point_cloud", "video", "video_frame") if item.get(key)), None)
     if other:
         raise LabelwiseError(f"{place}, which is a {other}", "images only", "export the images")
@@ -149,7 +149,7 @@ def _label(part: Mapping[str, Any], labels: Sequence[str], place: str, left_out:
 
 
 def _sides(part: Mapping[str, Any], place: str) -> tuple[float, ...]:
-    """The rectangle around a box or shape in pixels, or nothing."""
+    """The bounding box (x0, y0, x1, y1) of a box or shape in pixels; empty for other annotations."""
     key = _SIDES.get(str(part.get("type")))
     try:
         numbers = [float(number) for number in part[key]] if key else []

@@ -1,4 +1,4 @@
-"""Datumaro's `imagenet_txt`: `synsets.txt` with a label a line, and lists `SUBSET.txt` of images and label numbers."""
+"""Datumaro's `imagenet_txt`: `synsets.txt` with one label per line, lists `SUBSET.txt` of images and label numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LINE = re.compile(r'("(?P<quoted>[^"]*)")?(?P<rest>\S*)(?P<numbers>(\s+\d+)*)\s
 
 
 class Lists(NamedTuple):
-    """The labels, and of each line the image, its labels' numbers, its subset and how to name it in a message."""
+    """The labels, and for each line the image, the numbers of its labels, its subset and its name for messages."""
 
     labels: tuple[str, ...]
     lines: list[tuple[str, list[int], str, str]]
@@ -35,7 +35,7 @@ def read(folder: Path) -> Lists:
     """Reads the lists of a folder.
 
     Raises:
-        LabelwiseError: for a line of another form, or a number that no label has.
+        LabelwiseError: for a line of another form, or a number without a label.
     """
     labels = tuple(line for _, line in text_lines(folder / LABELS))
     lines = []

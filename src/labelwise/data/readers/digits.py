@@ -12,7 +12,7 @@ OPTIONS = frozenset({"train", "val", "test", "size", "seed"})
 
 
 def read(source: Source) -> Dataset:
-    """Makes the scenes; raises `LabelwiseError` for an option that is not a whole number."""
+    """Creates the scenes; raises `LabelwiseError` for an option that is not a whole number."""
     if source.path:
         raise LabelwiseError(f"{str(source)!r} with a path", "digits: alone", "remove what follows the colon")
     numbers = {}
@@ -22,6 +22,6 @@ def read(source: Source) -> Dataset:
                 f"{name}={value!r} in {str(source)!r}", "a whole number", "correct the option"
             )
         numbers[name] = int(value)
-    from labelwise.data import digits  # brings scikit-learn: not for those who read files
+    from labelwise.data import digits  # loads scikit-learn, which other readers do not need
 
     return digits.load(**numbers)

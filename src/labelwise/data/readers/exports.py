@@ -1,4 +1,4 @@
-"""Files that annotation tools export: how they begin, what JSON they hold, and archives that were not unpacked."""
+"""Files exported by annotation tools: their beginning, their JSON content, and packed archives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from labelwise.data.readers.files import source_file
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
-OPENING = 1 << 16  # bytes that tell what kind of file it is
+OPENING = 1 << 16  # bytes from which the kind of a file is recognised
 _ARCHIVES = (*(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf", b"(\xb5/\xfd", b"BZh", b"\xfd7zX"),)
 _OTHERS = {
     b"\xd0\xcf\x11\xe0": ("a workbook", "save its sheet as CSV"),
@@ -20,7 +20,7 @@ _BOOKS = frozenset({".xlsx", ".xlsm", ".ods"})
 
 
 def opening(path: Path, size: int = OPENING) -> str:
-    """The beginning of a text file, without a byte-order mark; empty where there is no such file or text.
+    """The beginning of a text file, without a byte-order mark; empty if there is no such file or it is not text.
 
     Args:
         path: of the file.
@@ -36,47 +36,47 @@ def opening(path: Path, size: int = OPENING) -> str:
     return "" if b"\x00" in raw else raw.decode("utf-8-sig", "ignore")
 
 
-def export_file(source: Source, what: str) -> Path:
-    """The file that a source names; raises `LabelwiseError` where it is none, or an archive."""
-    file = source_file(source, what)
-    refuse_archive(file, what)
+def export_file(source: Source, expected: str) -> Path:
+    """The file that a source names; raises `LabelwiseError` if it does not exist or is an archive."""
+    file = source_file(source, expected)
+    refuse_archive(file, expected)
     return file
 
 
-def refuse_archive(file: Path, what: str) -> None:
-    """Raises `LabelwiseError` for a file that was compressed, a workbook, or a file of Arrow."""
+def refuse_archive(file: Path, expected: str) -> None:
+    """Raises `LabelwiseError` for an archive, a workbook, or an Arrow file."""
     with file.open("rb") as stream:
         start = stream.read(4)
     kind, todo = _OTHERS.get(start, ("", ""))
     if start.startswith(_ARCHIVES):
-        kind, todo = "an archive", "unpack it, and give what it holds"
+        kind, todo = "an archive", "unpack it, and name its content"
         if file.suffix.lower() in _BOOKS:
             kind, todo = "a workbook", "save its sheet as CSV"
     if kind:
-        raise LabelwiseError(f"{file}, {kind}", what, todo)
+        raise LabelwiseError(f"{file}, {kind}", expected, todo)
 
 
-def without_export(folder: Path, files: str, what: str) -> LabelwiseError:
-    """The error for a folder that lacks the files of an export, which names an archive that was not unpacked there."""
+def without_export(folder: Path, files: str, expected: str) -> LabelwiseError:
+    """The error for a folder without the files of an export; it names an archive in the folder, if any."""
     archives = sorted(item.name for item in folder.iterdir() if item.suffix.lower() in {".zip", ".gz", ".7z"})
     todo = f"unpack {archives[0]} there" if archives else "check the path"
-    return LabelwiseError(f"{str(folder)!r} without {files}", what, todo)
+    return LabelwiseError(f"{str(folder)!r} without {files}", expected, todo)
 
 
-def json_content(file: Path, what: str) -> Any:
-    """What a JSON file holds; raises `LabelwiseError` for a broken one."""
+def json_content(file: Path, expected: str) -> Any:
+    """Content of a JSON file; raises `LabelwiseError` for invalid JSON."""
     try:
         return json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         raise LabelwiseError(
-            f"{file}: not JSON ({first_line(error)})", what, "export it again, or check the file"
+            f"{file}: not JSON ({first_line(error)})", expected, "export it again, or check the file"
         ) from None
 
 
 def text_lines(file: Path) -> list[tuple[int, str]]:
-    """Number and text, without outer blanks, of each line that is not blank; raises `LabelwiseError` for no UTF-8."""
+    """Number and stripped text of each line that is not blank; raises `LabelwiseError` unless it is UTF-8."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise LabelwiseError(f"{file}, which is not UTF-8", "a text in UTF-8", "save it so") from None
+        raise LabelwiseError(f"{file}, which is not UTF-8", "a text in UTF-8", "save it in UTF-8") from None
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

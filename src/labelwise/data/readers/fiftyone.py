@@ -1,4 +1,4 @@
-"""FiftyOne's image classification data sets: `labels.json` beside `data/`, one label or several an image."""
+"""FiftyOne's image classification data sets: `labels.json` beside `data/`, with one or several labels per image."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ FORM = "fiftyone:DIR[?images=DIR]"
 MEANING = "FiftyOne's classification data set: labels.json beside data/, or such folders train, val and test"
 OPTIONS = frozenset({"images", "duplicates", "missing"})
 
-_WHAT = "a FiftyOne image classification data set, labels.json beside data/"
+_EXPECTED = "a FiftyOne image classification data set, labels.json beside data/"
 _SIGN = re.compile(r'\{\s*("classes"\s*:\s*(\[[^\]]*\]|null)\s*,\s*)?"labels"\s*:\s*\{')
 
 
 @dataclass
 class LabelledImages:
-    """What the folders hold.
+    """Content of the folders.
 
     Args:
         items: the images with their labels.
-        places: of each item how to name it in a message.
-        boxes: (item, label, sides as fractions).
-        labels: in order of the lists of classes.
-        left_out: names of what else labels carry.
+        places: a name of each item for messages.
+        boxes: (item, label, sides as fractions of the image).
+        labels: in the order of the lists of classes.
+        left_out: counts of the fields of labels that are not read.
     """
 
     items: list[ImageLabels] = field(default_factory=list)
@@ -69,7 +69,7 @@ def _parts(folder: Path) -> list[tuple[Path, str]]:
 
 
 def read(source: Source) -> Dataset:
-    """Reads the labels; an image without them (null, or in `data/` alone) is unknown.
+    """Reads the labels; an image without labels (null, or only in `data/`) is unknown.
 
     Raises:
         LabelwiseError: for a file of another kind, two folders of one split, a class out of range, or two files of one
@@ -81,9 +81,9 @@ def read(source: Source) -> Dataset:
     parts = [(root, "")] if whole else _parts(root) if root.is_dir() else []
     if not parts:
         if root.is_dir():
-            raise without_export(root, "labels.json", _WHAT)
-        raise LabelwiseError(f"{source.path!r}, which is no folder", _WHAT, "check the path")
-    found = LabelledImages()
+            raise without_export(root, "labels.json", _EXPECTED)
+        raise LabelwiseError(f"{source.path!r}, which is no folder", _EXPECTED, "check the path")
+    content = LabelledImages()
     if len({split for _, split in parts}) < len(parts):
         raise LabelwiseError(
             f"{', '.join(folder.name for folder, _ in parts)} in {root}",
@@ -91,36 +91,36 @@ def read(source: Source) -> Dataset:
             "merge the two of one split",
         )
     for folder, split in parts:
-        _collect(folder, split, found, root, source.options.get("images"))
+        _collect(folder, split, content, root, source.options.get("images"))
     notes = []
-    if found.left_out:
-        notes.append(f"What labels carry besides their name was left out: {', '.join(found.left_out)}.")
+    if content.left_out:
+        notes.append(f"Fields of labels other than their name were left out: {', '.join(content.left_out)}.")
     data = dataset_of_images(
-        found.items,
+        content.items,
         source,
         [root],
-        row_name=lambda row: found.places[row],
-        labels=tuple(found.labels),
+        row_name=lambda row: content.places[row],
+        labels=tuple(content.labels),
         notes=notes,
     )
     column, boxes = {name: j for j, name in enumerate(data.labels.names)}, BoxList()
-    for number, name, sides in found.boxes:
+    for number, name, sides in content.boxes:
         try:
             boxes.add(number, column[name], sides, (1.0, 1.0), False)
         except ValueError as error:
             raise LabelwiseError(
-                f"{found.places[number]}: {error}", "fractions of the image's sides", "correct the file"
+                f"{content.places[number]}: {error}", "fractions of the image's sides", "correct the file"
             ) from None
-    return with_boxes(data, boxes, [str(item.image) for item in found.items])
+    return with_boxes(data, boxes, [str(item.image) for item in content.items])
 
 
-def _collect(folder: Path, split: str, found: LabelledImages, root: Path, given: str | None) -> None:
+def _collect(folder: Path, split: str, content: LabelledImages, root: Path, given: str | None) -> None:
     file = folder / "labels.json"
-    content = json_content(file, _WHAT)
-    targets = content.get("labels") if isinstance(content, dict) else None
-    classes = content.get("classes") if isinstance(content, dict) else None
+    document = json_content(file, _EXPECTED)
+    targets = document.get("labels") if isinstance(document, dict) else None
+    classes = document.get("classes") if isinstance(document, dict) else None
     if not isinstance(targets, dict):
-        raise LabelwiseError(f"{file} without labels by image", _WHAT, "check the file")
+        raise LabelwiseError(f"{file} without labels by image", _EXPECTED, "check the file")
     if classes is not None and not (
         isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     ):
@@ -128,32 +128,32 @@ def _collect(folder: Path, split: str, found: LabelledImages, root: Path, given:
     twice = next((name for name, count in Counter(classes or ()).items() if count > 1), None)
     if twice is not None:
         raise LabelwiseError(f"{file}: classes with {twice!r} twice", "distinct names", "rename one of them")
-    found.labels.update(dict.fromkeys(classes or ()))
+    content.labels.update(dict.fromkeys(classes or ()))
     files = _files(folder, root, given)
     for key, target in targets.items():
         place = f"{file}, {key!r}"
-        number, names = len(found.items), []
-        for name, sides in _labels(target, classes, place, found.left_out):
+        number, names = len(content.items), []
+        for name, sides in _labels(target, classes, place, content.left_out):
             names.append(name)
-            found.labels.setdefault(name)
+            content.labels.setdefault(name)
             if sides:
-                found.boxes.append((number, name, sides))
-        fits = files.pop(key, None) or files.pop(os.path.splitext(key)[0], None)
-        fits = fits or [os.path.join(os.path.relpath(folder / "data", root), key)]
-        if len(fits) > 1:
+                content.boxes.append((number, name, sides))
+        paths = files.pop(key, None) or files.pop(os.path.splitext(key)[0], None)
+        paths = paths or [os.path.join(os.path.relpath(folder / "data", root), key)]
+        if len(paths) > 1:
             raise LabelwiseError(
-                f"{place}, which {' and '.join(fits)} could be", "one file", "remove the other"
+                f"{place}, which matches {' and '.join(paths)}", "one file", "remove the other"
             )
         labels = tuple(dict.fromkeys(names))
-        found.items.append(ImageLabels(fits[0], labels, known=target is not None, split=split))
-        found.places.append(place)
+        content.items.append(ImageLabels(paths[0], labels, known=target is not None, split=split))
+        content.places.append(place)
     for image in () if given else [image for images in files.values() for image in images]:
-        found.items.append(ImageLabels(image, known=False, split=split))
-        found.places.append(f"{image}, which {file.name} does not name")
+        content.items.append(ImageLabels(image, known=False, split=split))
+        content.places.append(f"{image}, which {file.name} does not name")
 
 
 def _files(folder: Path, root: Path, given: str | None) -> dict[str, list[str]]:
-    """Image files of a data set by what `labels.json` calls them: the path below `data/` without its suffix."""
+    """Image files by their names in `labels.json`: the path below `data/` without its suffix."""
     listed = folder / "data.json"
     if listed.is_file() and not given and not (folder / "data").is_dir():
         paths = json_content(listed, "the paths of images by their name")
@@ -172,7 +172,7 @@ def _files(folder: Path, root: Path, given: str | None) -> dict[str, list[str]]:
 def _labels(
     target: Any, classes: Sequence[str] | None, place: str, left_out: Counter[str]
 ) -> Iterator[tuple[str, tuple[float, float, float, float] | None]]:
-    """Names, and boxes where there are any, of a target: null, a class, an object with a label, or a list of them."""
+    """Names, and boxes if given, of a target: null, a class, an object with a label, or a list of these."""
     if target is None:
         return
     for entry in target if isinstance(target, list) else [target]:
@@ -184,8 +184,8 @@ def _labels(
         elif isinstance(label, str) and (classes is None or label in classes):
             name = label
         else:
-            most = "a label" if classes is None else f"a number from 0 to {len(classes) - 1:,}, or a class"
-            raise LabelwiseError(f"{place}: {str(label)[:60]!r}", most, "correct the file")
+            form = "a label" if classes is None else f"a number from 0 to {len(classes) - 1:,}, or a class"
+            raise LabelwiseError(f"{place}: {str(label)[:60]!r}", form, "correct the file")
         yield name, _sides(entry, place) if isinstance(entry, dict) else None
 
 

@@ -26,9 +26,9 @@ NO_LABEL = ("_none", "_negative")
 
 
 def read(source: Source) -> Dataset:
-    """Reads label folders; a label whose folder lacks an image is negative there; `_none` means no label.
+    """Reads label folders; an image is negative for the labels of all folders that lack it; `_none` means no label.
 
-    Images of a folder inside a label folder have the label of the outer one, and a note counts them.
+    Images in a folder inside a label folder have the label of the outer folder, and a note counts them.
 
     Raises:
         LabelwiseError: for a folder without images, images outside label folders, or mixed split folders.
@@ -36,30 +36,30 @@ def read(source: Source) -> Dataset:
     root = source_folder(source, "a folder of label folders")
     notes: list[str] = []
     splits = _splits(root, notes)
-    found: list[tuple[str, str, str]] = []  # path, label, split
+    files: list[tuple[str, str, str]] = []  # path, label, split
     left_out = FolderFiles(clutter=[] if "" in splits else _clutter(root))
     for split, base in splits.items():
         left_out.clutter += _clutter(base)
         for label in _subfolders(base):
-            files = walk_images(base / label)
-            found += [(os.path.relpath(path, root), label, split) for path in files.images]
-            left_out.others += files.others
-            left_out.clutter += files.clutter
+            inside = walk_images(base / label)
+            files += [(os.path.relpath(path, root), label, split) for path in inside.images]
+            left_out.others += inside.others
+            left_out.clutter += inside.clutter
         _refuse_loose(base)
-    if not found:
+    if not files:
         raise LabelwiseError(
             f"{source.path!r} without images", "DIR/[split/]LABEL/image files", "check the path"
         )
-    data = _dataset(root, found, tuple(name for name in splits if name))
+    data = _dataset(root, files, tuple(name for name in splits if name))
     above = {split: len(base.relative_to(root).parts) for split, base in splits.items()}
-    return data.with_notes(*notes, *_deeper(found, above), *left_out.notes())
+    return data.with_notes(*notes, *_deeper(files, above), *left_out.notes())
 
 
 def _splits(root: Path, notes: list[str]) -> dict[str, Path]:
-    """The folder of each split in their order; the root itself, of no split, where no folder tells one.
+    """The folder of each split in their order; the root under an empty name if no folder names a split.
 
-    Folders called by the words for splits alone are splits. Others whose names hold such a word are, where all tell
-    one and hold folders.
+    Folders whose whole name means a split are splits. Folders whose names contain the name of a split are splits if
+    this holds for all of them and all contain folders.
     """
     names = _subfolders(root)
     as_split = {name: split for name in names if (split := canonical(name))}
@@ -89,14 +89,14 @@ def _splits(root: Path, notes: list[str]) -> dict[str, Path]:
 
 
 def _innermost(folder: Path, split: str) -> Path:
-    """The folder of a split, below one that holds nothing else than it."""
+    """The folder of a split; a lone subfolder that names the same split takes its place."""
     inner = _subfolders(folder)
     alone = len(inner) == 1 and split_in_name(inner[0]) == split_in_name(split)
     return _innermost(folder / inner[0], split) if alone else folder
 
 
 def _refuse_splits_of_labels(root: Path, names: Sequence[str]) -> None:
-    """Stops at `LABEL/train/image`, whose splits would be lost."""
+    """Raises `LabelwiseError` for `LABEL/train/image`, because its splits would be lost."""
     inner = [_subfolders(root / name) for name in names]
     if inner and all(folders and all(map(canonical, folders)) for folders in inner):
         raise LabelwiseError(
@@ -111,7 +111,7 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _clutter(folder: Path) -> list[str]:
-    """Names in a folder itself that are passed over, and could be missed: folders, and files like images."""
+    """Skipped names directly in a folder that could hold images: folders, and files with an image suffix."""
     items = (item for item in folder.iterdir() if is_clutter(item.name))
     return sorted(item.name for item in items if item.is_dir() or is_image_name(item.name))
 
@@ -127,10 +127,10 @@ def _refuse_loose(base: Path) -> None:
         )
 
 
-def _deeper(found: list[tuple[str, str, str]], above: Mapping[str, int]) -> list[str]:
-    """A sentence on images of folders inside label folders, as a label with a slash in its name leaves them."""
-    # A path holds the folders above the label folder, this one and the file.
-    deeper = [(path, label) for path, label, split in found if path.count(os.sep) > above[split] + 1]
+def _deeper(files: list[tuple[str, str, str]], above: Mapping[str, int]) -> list[str]:
+    """A note on images of folders inside label folders, which result from a label with a slash in its name."""
+    # A path holds the folders above the label folder, the label folder and the file.
+    deeper = [(path, label) for path, label, split in files if path.count(os.sep) > above[split] + 1]
     if not deeper:
         return []
     folder, label = os.path.dirname(deeper[0][0]), deeper[0][1]
@@ -140,51 +140,51 @@ def _deeper(found: list[tuple[str, str, str]], above: Mapping[str, int]) -> list
     ]
 
 
-def _dataset(root: Path, found: list[tuple[str, str, str]], splits: tuple[str, ...]) -> Dataset:
-    labels = tuple(sorted({label for _, label, _ in found} - set(NO_LABEL)))
+def _dataset(root: Path, files: list[tuple[str, str, str]], splits: tuple[str, ...]) -> Dataset:
+    labels = tuple(sorted({label for _, label, _ in files} - set(NO_LABEL)))
     if not labels:
         raise LabelwiseError(
             f"{root} with images of no label only", "a folder per label", "add label folders"
         )
-    text_array([path for path, _, _ in found])  # names of files are refused before those of labels
-    if len(labels) == 1 and not {label for _, label, _ in found} & set(NO_LABEL):
+    text_array([path for path, _, _ in files])  # reports file names that are not UTF-8 before label names
+    if len(labels) == 1 and not {label for _, label, _ in files} & set(NO_LABEL):
         raise LabelwiseError(
-            f"{root} with the label {labels[0]!r} on every image, which says nothing",
+            f"{root} with the label {labels[0]!r} on every image, which carries no information",
             "a folder for each of two labels or more, or images without the label in _none",
             "name the folder above the label folders, or the file that holds the labels",
         )
     column = {label: j for j, label in enumerate(labels)}
     code = {name: i for i, name in enumerate(splits)}
-    split_of = np.array([code.get(split, 0) for _, _, split in found], np.int16)
-    content = content_codes([root / path for path, _, _ in found])
+    split_of = np.array([code.get(split, 0) for _, _, split in files], np.int16)
+    content = content_codes([root / path for path, _, _ in files])
     _, first, row = np.unique(
         np.stack([split_of.astype(np.int64), content]), axis=1, return_index=True, return_inverse=True
     )
     keep, rank = np.unique(first[row.reshape(-1)], return_inverse=True)
     refuse_huge(len(keep), len(labels), str(root))
     values = np.zeros((len(keep), len(labels)), np.uint8)
-    for place, (_, label, _) in zip(rank.reshape(-1), found, strict=True):
+    for place, (_, label, _) in zip(rank.reshape(-1), files, strict=True):
         if label in column:
             values[place, column[label]] = 1
     notes = ["A label is negative where its folder lacks the image."]
-    if len(keep) < len(found):
+    if len(keep) < len(files):
         notes.append(
-            f"{len(found) - len(keep):,} files are copies: each image is kept once, with all its labels."
+            f"{len(files) - len(keep):,} files are copies: each image is kept once, with all its labels."
         )
     joined = joined_name(set(labels), None)
     if joined is not None:
         notes.append(
-            f"The folder {joined[0]!r} is read as one label, though its parts are labels too: an image of several "
-            "labels is one with a copy in each of their folders."
+            f"The folder {joined[0]!r} is read as one label, though its parts are labels too: an image with several "
+            "labels needs a copy in each of their folders."
         )
     return Dataset(
         labels=LabelSet(labels),
-        images=text_array([found[i][0] for i in keep]),
+        images=text_array([files[i][0] for i in keep]),
         root=root,
         values=values,
         known=np.ones(values.shape, bool),
         split_of=split_of[keep] if splits else None,
         split_names=splits,
         notes=tuple(notes),
-        rows_in_source=len(found),
+        rows_in_source=len(files),
     )

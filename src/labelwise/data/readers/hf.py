@@ -1,4 +1,4 @@
-"""Data sets as Hugging Face's `datasets` keeps them: saved to disk, as on the Hub, or as an image folder."""
+"""Data sets in the forms of Hugging Face's `datasets`: saved to disk, as on the Hub, or as an image folder."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class Part:
     Args:
         file: relative to the data set's folder.
         table: its rows, with names in place of class numbers.
-        split: empty where nothing tells one.
-        every: all names of each column of classes.
+        split: empty if unknown.
+        class_names: all names of each column of classes.
     """
 
     file: str
     table: pa.Table
     split: str = ""
-    every: Mapping[str, Sequence[str]] | None = None
+    class_names: Mapping[str, Sequence[str]] | None = None
 
 
 def recognises(path: Path) -> bool:
@@ -66,7 +66,7 @@ def recognises(path: Path) -> bool:
     if (path / SPLITS).is_file() or (path / STATE).is_file():
         return "_data_files" in _read_json(path / STATE) or "splits" in _read_json(path / SPLITS)
     if (header := header_of(path)).get("dataset_info") or header.get("configs"):
-        return any(name.endswith(".parquet") for found in walk(path, glance=True) for name in found.files)
+        return any(name.endswith(".parquet") for listing in walk(path, glance=True) for name in listing.files)
     places = [path, *(f for f in sorted(path.iterdir()) if f.is_dir() and split_of_name(f.name))]
     if any(names_files(place / name) for place in places for name in METADATA):
         return True
@@ -74,11 +74,11 @@ def recognises(path: Path) -> bool:
 
 
 def read(source: Source) -> Dataset:
-    """Reads a folder; images that it holds as bytes in Arrow files stay on the disk until they are read.
+    """Reads a folder; images stored as bytes in Arrow files stay on disk until they are decoded.
 
     Raises:
-        LabelwiseError: a folder of another kind, files that are cut short, classes without names, or what
-            `columns.dataset_of` refuses.
+        LabelwiseError: a folder of another kind, truncated files, classes without names, or an error of
+            `columns.dataset_of`.
     """
     folder = source_folder(source, "a folder on this disk, such as one that `hf download` makes")
     if (folder / SPLITS).is_file() or (folder / STATE).is_file():
@@ -88,14 +88,14 @@ def read(source: Source) -> Dataset:
     if arrow:
         parts = [(name, split) for split, names in by_split(arrow, str(folder)).items() for name in names]
         return _joined(_arrow_parts(folder, folder, parts), folder, source)
-    described = [file for file in files_below(folder, *METADATA) if os.path.basename(file) in METADATA]
-    if described:
-        return _images(folder, described, source)
+    metadata = [file for file in files_below(folder, *METADATA) if os.path.basename(file) in METADATA]
+    if metadata:
+        return _images(folder, metadata, source)
     return _joined(_parquet_parts(folder), folder, source)
 
 
 def _saved(folder: Path) -> list[Part]:
-    """What `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote."""
+    """Parts of a folder of `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
     if not (folder / SPLITS).is_file():
         return _saved_split(folder, folder, "")
     names = _read_json(folder / SPLITS).get("splits")
@@ -109,7 +109,7 @@ def _saved_split(folder: Path, place: Path, split: str) -> list[Part]:
     if state.get("_indices_data_files"):
         raise LabelwiseError(
             f"{place}, saved with its rows chosen by a second file (datasets before 1.6)",
-            "a data set whose files hold its rows",
+            "a data set with all rows in its own files",
             "save it again with a newer version",
         )
     listed = [entry.get("filename") for entry in state.get("_data_files") or () if isinstance(entry, dict)]
@@ -124,11 +124,11 @@ def _saved_split(folder: Path, place: Path, split: str) -> list[Part]:
 
 
 def _arrow_parts(folder: Path, place: Path, files: Iterable[tuple[str, str]]) -> list[Part]:
-    described = _read_json(place / INFO).get("features")
+    of_info = _read_json(place / INFO).get("features")
     parts = []
     for file, split in files:
         table = mapped_stream(place / file)
-        features = features_of(table.schema) or described
+        features = features_of(table.schema) or of_info
         if not isinstance(features, dict) or not features:
             raise LabelwiseError(
                 f"{place} without features: neither {INFO} nor {file} has them",
@@ -141,10 +141,10 @@ def _arrow_parts(folder: Path, place: Path, files: Iterable[tuple[str, str]]) ->
 
 def _part(file: str, table: pa.Table, split: str, features: Mapping[str, Any]) -> Part:
     try:
-        table, every = decoded_names(table, features)
+        table, class_names = decoded_names(table, features)
     except LabelwiseError as error:
         raise LabelwiseError(f"{file}: {error.given}", error.expected, error.todo) from None
-    return Part(file, table, split, every)
+    return Part(file, table, split, class_names)
 
 
 def _parquet_parts(folder: Path) -> list[Part]:
@@ -176,7 +176,7 @@ def _parquet_parts(folder: Path) -> list[Part]:
 
 
 def _other_files(folder: Path) -> str:
-    """How to read the tables of another kind that lie in a folder; empty where there are none."""
+    """Advice on how to read the tables of another kind in a folder; empty if there are none."""
     for kind, suffix in (("csv", ".csv"), ("csv", ".tsv"), ("jsonl", ".jsonl"), ("jsonl", ".json")):
         if files := files_below(folder, suffix):
             return f"name the tables themselves, such as {kind}:{folder / files[0]}"
@@ -184,7 +184,7 @@ def _other_files(folder: Path) -> str:
 
 
 def _configuration(file: str) -> str:
-    """The folder of a shard, without those that are named after a split."""
+    """The folder of a shard, without trailing folders named after a split."""
     folders = file.split("/")[:-1]
     while folders and split_of_name(folders[-1]):
         folders.pop()
@@ -192,7 +192,7 @@ def _configuration(file: str) -> str:
 
 
 def _images(folder: Path, files: Sequence[str], source: Source) -> Dataset:
-    """The photographs that metadata files name."""
+    """The data set of images that metadata files name."""
     tables = [metadata_table(folder, file) for file in files]
     parts = [
         _part(file, table, "", features_of(table.schema)) for file, table in zip(files, tables, strict=True)
@@ -203,7 +203,7 @@ def _images(folder: Path, files: Sequence[str], source: Source) -> Dataset:
 
 
 def _joined(parts: Sequence[Part], folder: Path, source: Source, splits: pa.Array | None = None) -> Dataset:
-    """One data set of all parts; `splits` are those of the rows, in place of the parts'."""
+    """One data set of all parts; `splits`, one per row, replace those of the parts."""
     try:
         table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
     except pa.ArrowException as error:
@@ -211,16 +211,16 @@ def _joined(parts: Sequence[Part], folder: Path, source: Source, splits: pa.Arra
         raise LabelwiseError(
             f"{folder}: columns of different kinds in {shown} ({first_line(error)})",
             "the same columns in every file",
-            "write them again alike",
+            "write them again with equal columns",
         ) from None
     lengths = [part.table.num_rows for part in parts]
     if splits is None:
         texts = pa.array([part.split or None for part in parts], pa.string())
         splits = texts.take(pa.array(np.repeat(np.arange(len(parts)), lengths)))
-    every: dict[str, tuple[str, ...]] = {}
+    class_names: dict[str, tuple[str, ...]] = {}
     for part in parts:
-        for column, names in (part.every or {}).items():
-            every[column] = tuple(dict.fromkeys([*every.get(column, ()), *names]))
+        for column, names in (part.class_names or {}).items():
+            class_names[column] = tuple(dict.fromkeys([*class_names.get(column, ()), *names]))
     stored = None
     image = _embedded(table, source) if all(part.file.endswith(".arrow") for part in parts) else None
     store = None if image is None else images_in_streams([folder / part.file for part in parts], image)
@@ -235,21 +235,21 @@ def _joined(parts: Sequence[Part], folder: Path, source: Source, splits: pa.Arra
         place = int(np.searchsorted(starts, row, "right")) - 1
         return f"row {row - starts[place] + 1} of {parts[place].file}"
 
-    return dataset_of_names(table, every, source, folder, row_name, stored).with_notes(*notes)
+    return dataset_of_names(table, class_names, source, folder, row_name, stored).with_notes(*notes)
 
 
 def _with_splits(table: pa.Table, splits: pa.Array, notes: list[str]) -> pa.Table:
-    """The table with a column `split`; its own stays where files and folders tell none."""
+    """The table with a column `split`; its own column is kept if files and folders name no splits."""
     if splits.null_count == len(splits):
         return table
     own = [name for name in table.column_names if name.lower() == "split"]
     if own:
-        notes.append(f"The column {own[0]!r} was left out: the files and folders tell the splits.")
+        notes.append(f"The column {own[0]!r} was left out: the files and folders name the splits.")
     return table.drop_columns(own).append_column("split", splits)
 
 
 def _embedded(table: pa.Table, source: Source) -> str | None:
-    """The column of images where each row has their bytes."""
+    """The column of images with bytes in each row, if there is one."""
     for name in source.names("image") or table.column_names:
         column = table[name] if name in table.column_names else pa.chunked_array([[]])
         if is_bytes(column.type) and not column.null_count:
@@ -260,7 +260,7 @@ def _embedded(table: pa.Table, source: Source) -> str | None:
 
 
 def _names(column: pa.ChunkedArray, splits: pa.Array) -> pa.Array:
-    """A name for each embedded image: its split and path where those are its own, else its row."""
+    """A name for each embedded image: its split and path if these are distinct, else its row."""
     if pa.types.is_struct(column.type):
         paths = pc.struct_field(column, "path").combine_chunks()
         if splits.null_count == 0:
@@ -272,7 +272,7 @@ def _names(column: pa.ChunkedArray, splits: pa.Array) -> pa.Array:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        described = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return described if isinstance(described, dict) else {}
+    return content if isinstance(content, dict) else {}

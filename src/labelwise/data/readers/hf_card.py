@@ -13,7 +13,7 @@ _HEADER = re.compile(r"\A\s*---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 
 
 def header_of(folder: Path) -> dict[str, Any]:
-    """The YAML header of a folder's `README.md`; empty where there is none."""
+    """The YAML header of a folder's `README.md`; empty if there is none."""
     try:
         text = (folder / "README.md").read_text(encoding="utf-8")
         match = _HEADER.match(text)
@@ -24,14 +24,14 @@ def header_of(folder: Path) -> dict[str, Any]:
 
 
 def features_of_card(header: Mapping[str, Any], configuration: str) -> dict[str, Any]:
-    """The features of a configuration as `names_of_classes` reads them; of the only one where none has its name.
+    """The features of a configuration as `names_of_classes` reads them; of the only one if none has its name.
 
     Args:
         header: of the card.
-        configuration: its folder; `data` is that of the one called `default`.
+        configuration: its folder; `data` belongs to the configuration `default`.
     """
-    described = header.get("dataset_info")
-    entries = [entry for entry in (described if isinstance(described, list) else [described]) if entry]
+    info = header.get("dataset_info")
+    entries = [entry for entry in (info if isinstance(info, list) else [info]) if entry]
     entries = [entry for entry in entries if isinstance(entry, dict)]
     name = "default" if configuration == "data" else configuration
     named = [entry for entry in entries if entry.get("config_name", "default") == name]

@@ -1,4 +1,4 @@
-"""The image folders of Hugging Face: photographs, and files `metadata.jsonl`, `.csv` or `.parquet` that name them."""
+"""Hugging Face image folders: images, and files `metadata.jsonl`, `.csv` or `.parquet` that name them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_LINE = 1 << 27  # bytes
 
 
 def names_files(path: Path) -> bool:
-    """Whether a metadata file is there and begins as one: other data sets keep files of the same name."""
+    """Whether a metadata file exists and has a column of files: other data sets use the same file names."""
     try:
         if path.suffix == ".parquet":
             names = parquet.read_schema(path).names
@@ -50,14 +50,14 @@ def metadata_table(folder: Path, file: str) -> pa.Table:
         file: relative to it.
 
     Raises:
-        LabelwiseError: a file that cannot be read, without rows, or without names of files.
+        LabelwiseError: a file that cannot be read, without rows, or without file names.
     """
     path = folder / file
     try:
         table = _READ[path.suffix](path)
     except (pa.ArrowException, OSError) as error:
         raise LabelwiseError(
-            f"{path} ({first_line(error)})", "one row or JSON object an image", "correct the file"
+            f"{path} ({first_line(error)})", "one row or JSON object per image", "correct the file"
         ) from None
     column = _file_column(table, path)
     names = table[column].cast(pa.string())
@@ -97,13 +97,13 @@ def _file_column(table: pa.Table, path: Path) -> str:
         if table.num_rows == 0:
             given = f"{path} without rows"
         raise LabelwiseError(
-            given, f"a row an image and one column {FILE_NAME}", "add it, with paths from the metadata file"
+            given, f"a row per image and a column {FILE_NAME}", "add it, with paths from the metadata file"
         )
     return names[0]
 
 
 def splits_of_images(names: pa.ChunkedArray) -> pa.Array:
-    """The split in each image's folders, the nearest first; null where no folder tells one."""
+    """The split named by each image's folders, the nearest first; null if no folder names one."""
     folder = pc.replace_substring_regex(names, r"[^/]*$", "")
     coded = pc.dictionary_encode(folder).combine_chunks()
     coded = coded if isinstance(coded, pa.DictionaryArray) else coded.chunk(0)
@@ -115,7 +115,7 @@ def splits_of_images(names: pa.ChunkedArray) -> pa.Array:
 
 
 def unlisted(data: Dataset) -> list[str]:
-    """A sentence on the image files in the data set's folder that no row names."""
+    """A note on the image files in the data set's folder that no row names."""
     root = str(data.root)
     named = {os.path.normpath(os.path.join(root, name)) for name in data.images.to_pylist()}
     others = [f for f in image_files(Path(root)) if os.path.normpath(os.path.join(root, f)) not in named]

@@ -1,4 +1,4 @@
-"""What Hugging Face's `datasets` says of a table's columns: the names of classes that stand as numbers."""
+"""Features of a table's columns by Hugging Face's `datasets`: the names of classes that are stored as numbers."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _LISTS = ("Sequence", "List", "LargeList")
 
 
 def features_of(schema: pa.Schema) -> dict[str, Any]:
-    """The features of each column, from the schema's metadata; empty where there are none.
+    """The features of each column, from the schema's metadata; empty if there are none.
 
     >>> features_of(pa.schema([("a", pa.int64())]))
     {}
     """
     try:
-        described = json.loads((schema.metadata or {})[METADATA_KEY])
-        features = described["info"]["features"]
+        metadata = json.loads((schema.metadata or {})[METADATA_KEY])
+        features = metadata["info"]["features"]
     except (KeyError, TypeError, ValueError):
         return {}
     return features if isinstance(features, dict) else {}
 
 
 def names_of_classes(feature: Any) -> list[str] | None:
-    """Names of the classes that a column's whole numbers stand for, in their order; `None` for any other column.
+    """Names of the classes behind a column's whole numbers, in their order; `None` for any other column.
 
     Args:
         feature: of one column, as `datasets` 1 to 5 write it: a `ClassLabel`, or a list of them.
@@ -58,23 +58,23 @@ def decoded_names(
 ) -> tuple[pa.Table, dict[str, tuple[str, ...]]]:
     """The table with names in place of class numbers, and all names of each such column.
 
-    A list of numbers becomes a list of names, a single number text. -1 is no label: the cell becomes null, in a
-    list the entry goes. A struct with class numbers inside, such as that of boxes, becomes a column for each of its
-    fields, `objects.category`.
+    A list of numbers becomes a list of names, a single number becomes text. -1 means no label: the cell becomes null,
+    in a list the entry is removed. A struct with class numbers inside, such as that of boxes, becomes a column for
+    each of its fields, `objects.category`.
 
     Args:
         table: with `features` in its schema's metadata.
-        features: in place of those.
+        features: used instead of these, if given.
 
     Raises:
-        LabelwiseError: a number that is outside the names, classes that are no whole numbers, or a column twice.
+        LabelwiseError: a number without a name, classes that are not whole numbers, or a column twice.
     """
     twice = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
     if twice is not None:
-        raise LabelwiseError(f"column {twice!r} twice", "distinct column names", "name the columns apart")
+        raise LabelwiseError(f"column {twice!r} twice", "distinct column names", "rename one of them")
     features = features_of(table.schema) if features is None else features
     table, features = _flattened(table, features)
-    every: dict[str, tuple[str, ...]] = {}
+    class_names: dict[str, tuple[str, ...]] = {}
     for place, name in enumerate(table.column_names):
         names, kind = names_of_classes(features.get(name)), table[name].type
         numbers = kind.value_type if is_list(kind) else kind
@@ -82,17 +82,17 @@ def decoded_names(
             continue
         decoded = (_lists_of_names if is_list(kind) else _single_names)(table[name], names, name)
         table = table.set_column(place, name, decoded)
-        every[name] = tuple(names)
-    return table, every
+        class_names[name] = tuple(names)
+    return table, class_names
 
 
 def _single_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
-    codes = _codes(_one(column), names, title, np.arange(len(column)))
+    codes = _codes(_one_array(column), names, title, np.arange(len(column)))
     return pa.array(names, pa.string()).take(pa.array(codes, mask=codes < 0))
 
 
 def _lists_of_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -> pa.Array:
-    array = _one(column.cast(pa.large_list(column.type.value_type)))
+    array = _one_array(column.cast(pa.large_list(column.type.value_type)))
     row = pc.list_parent_indices(array).to_numpy(zero_copy_only=False)
     codes = _codes(pc.list_flatten(array), names, title, row)
     count = np.bincount(row[codes >= 0], minlength=len(array))
@@ -102,7 +102,7 @@ def _lists_of_names(column: pa.ChunkedArray, names: Sequence[str], title: str) -
 
 
 def _codes(numbers: pa.Array, names: Sequence[str], title: str, row: np.ndarray) -> Int64[np.ndarray, " M"]:
-    """Class numbers, -1 for none; refuses those that no name stands for."""
+    """Class numbers, -1 for none; raises for a number without a name."""
     try:
         codes = numbers.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
@@ -120,7 +120,7 @@ def _codes(numbers: pa.Array, names: Sequence[str], title: str, row: np.ndarray)
 
 
 def _flattened(table: pa.Table, features: Mapping[str, Any]) -> tuple[pa.Table, dict[str, Any]]:
-    """Structs with class numbers inside as columns of their own."""
+    """Structs with class numbers inside, expanded to one column per field."""
     inner = {name: _fields(features.get(name)) for name in table.column_names}
     wanted = [
         n for n, fields in inner.items() if any(names_of_classes(f) is not None for f in fields.values())
@@ -130,9 +130,9 @@ def _flattened(table: pa.Table, features: Mapping[str, Any]) -> tuple[pa.Table, 
 
 
 def with_fields(table: pa.Table, wanted: Collection[str]) -> pa.Table:
-    """The table with some columns of structs, or of lists of structs, as a column a field: `objects.category`.
+    """The table with some columns of structs, or of lists of structs, as one column per field: `objects.category`.
 
-    A field of lists of structs is a column of lists. Columns of other kinds stay as they are.
+    A field of lists of structs is a column of lists. Columns of other kinds are unchanged.
     """
     names, columns = [], []
     for name in table.column_names:
@@ -149,7 +149,7 @@ def with_fields(table: pa.Table, wanted: Collection[str]) -> pa.Table:
 
 
 def _fields(feature: Any) -> Mapping[str, Any]:
-    """The features inside that of a struct or of a list of structs; of the latter each field is a list."""
+    """The features inside a struct or a list of structs; of the latter each field is a list."""
     if isinstance(feature, dict) and feature.get("_type") in _LISTS:
         feature = [feature.get("feature")]
     if isinstance(feature, list) and len(feature) == 1 and isinstance(feature[0], dict):
@@ -160,7 +160,7 @@ def _fields(feature: Any) -> Mapping[str, Any]:
 def _field(column: pa.ChunkedArray, field: str) -> pa.ChunkedArray | pa.Array:
     if pa.types.is_struct(column.type):
         return pc.struct_field(column, field)
-    array = _one(column.cast(pa.large_list(column.type.value_type)))
+    array = _one_array(column.cast(pa.large_list(column.type.value_type)))
     length = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     missing = array.is_null().to_numpy(zero_copy_only=False)
     return _lists(
@@ -172,6 +172,6 @@ def _lists(ends: np.ndarray, values: pa.Array, missing: np.ndarray) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values, mask=pa.array(missing))
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
     array = column.combine_chunks()
     return pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) else array

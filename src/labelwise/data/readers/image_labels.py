@@ -1,4 +1,4 @@
-"""Data sets from annotations: for each image the names of labels that are present, and those verified absent."""
+"""Data sets from annotations: for each image the names of its present labels, and of those verified absent."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from labelwise.types import Group, LabelSet
 
 @dataclass(frozen=True)
 class ImageLabels:
-    """What an annotation file says of one image.
+    """The annotation of one image.
 
     Args:
         image: its path or URL as written, or the encoded file.
-        present: names of labels that the image has.
-        absent: names of labels that were checked and are absent; all others are unknown. `None`: every label that is
-            not present is absent.
-        known: `False` where nobody answered: all labels are unknown.
+        present: names of the labels that are present.
+        absent: names of the labels that are verified absent; all others are unknown. `None`: every label that is not
+            present is absent.
+        known: `False` for an image without an answer: all labels are unknown.
         split: name of its split, or empty.
     """
 
@@ -50,24 +50,24 @@ def dataset_of_images(
     group: np.ndarray | None = None,
     groups: dict[str, Group] | None = None,
     notes: Sequence[str] = (),
-    told: int = 0,
+    noted: int = 0,
 ) -> Dataset:
-    """The data set of annotated images; rows of one image are merged, and missing files stop the reading.
+    """The data set of annotated images; rows of one image are merged, and missing files raise.
 
     Args:
-        items: one an image, or several where they agree.
-        source: takes the options `images`, `duplicates` and `missing`.
-        folders: where images are expected, see `locate`.
-        row_name: how to name an item in a message.
-        labels: names in their order, where the file lists them; a name that is not among them is refused. Without
-            it labels are the names that occur, sorted.
+        items: one per image, or several that agree.
+        source: its options `images`, `duplicates` and `missing` are used.
+        folders: candidates for the images, see `locate`.
+        row_name: returns the name of an item for messages.
+        labels: names in their order, if the file lists them; other names raise. If empty, the labels are the sorted
+            names that occur.
         group: `[N]` int64; items with the same code stay in one split.
         groups: of the labels.
-        notes: what the reader decided so far.
-        told: unknown items of which the notes speak already.
+        notes: of the reader so far.
+        noted: number of unknown items that the notes already mention.
 
     Raises:
-        LabelwiseError: for no images, no labels, names outside `labels`, contradictions or missing images.
+        LabelwiseError: no images, no labels, names outside `labels`, contradictions or missing images.
     """
     if not items:
         raise LabelwiseError(
@@ -83,9 +83,9 @@ def dataset_of_images(
     refuse_huge(len(items), len(names), source.path)
     values, known = _cells(items, names, row_name)
     messages = list(notes)
-    unanswered = sum(not item.known for item in items) - told
-    if unanswered:
-        messages.append(f"{unanswered:,} images that nobody annotated are all-unknown.")
+    unannotated = sum(not item.known for item in items) - noted
+    if unannotated:
+        messages.append(f"{unannotated:,} images that nobody annotated are all-unknown.")
     return dataset_of_cells(
         _images(items),
         names,
@@ -115,19 +115,19 @@ def dataset_of_cells(
     groups: dict[str, Group] | None = None,
     notes: Sequence[str] = (),
 ) -> Dataset:
-    """The data set of rows whose cells are ready; rows of one image are merged, and missing files stop the reading.
+    """The data set of rows with their label cells; rows of one image are merged, and missing files raise.
 
     Args:
         images: `[N]` paths or URLs as written, or encoded files (binary).
         labels: `L` names.
         values: `[N, L]` uint8, or float32 in [0, 1]; 0 where not known.
         known: `[N, L]` bool.
-        source, folders, row_name, groups, notes: as `dataset_of_images`.
-        splits: `[N]` texts; null or empty for a row in no split. `None`, or no text at all, for no splits.
+        source, folders, row_name, groups, notes: as in `dataset_of_images`.
+        splits: `[N]` texts; null or empty for a row without a split. `None`, or only nulls, for no splits.
         group: `[N]` int64; rows with the same code stay in one split.
 
     Raises:
-        LabelwiseError: for contradictions, missing images, or labels that are repeated or empty.
+        LabelwiseError: contradictions, missing images, or labels that are repeated or empty.
     """
     messages = list(notes)
     if isinstance(images, pa.Array) and pa.types.is_large_binary(images.type):

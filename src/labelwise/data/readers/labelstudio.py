@@ -79,7 +79,7 @@ def read(source: Source) -> Dataset:
         group=group,
         groups=_groups(answers, names, source) if len(names) > 1 else None,
         notes=notes,
-        told=told,
+        noted=told,
     )
     return with_boxes(data, _boxes(answers, names, data.labels.names), images)
 
