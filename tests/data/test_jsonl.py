@@ -64,7 +64,7 @@ def test_names_in_lists(write: Callable[..., Path]) -> None:
         "2 lines null, or without the key, are all-unknown.",
         "1 lines without a name are all-negative.",
         "Keys beside 'labels' that were left out: width.",
-        "1 rows without a group stand each for themselves.",
+        "1 rows without a group are a group each.",
         "Splits renamed: valid is val.",
     )
     assert states(file, "?blank=unknown")[1] == [None, None]
@@ -99,7 +99,7 @@ def test_a_word_for_no_label(write: Callable[..., Path]) -> None:
     data = read(f"jsonl:{file}")
     assert data.labels.names == ("dog",)
     assert states(file) == [[0], [1], [None]]
-    assert any("1 cells say 'No Finding'" in note for note in data.notes)
+    assert any("1 cells hold 'No Finding'" in note for note in data.notes)
     assert states(file, "?none=") == [[1, 0], [0, 1], [None, None]]
 
 
@@ -324,7 +324,7 @@ def test_usual_keys_in_any_spelling(tmp_path: Path, key: str) -> None:
 
 def test_a_number_that_no_float_holds_is_no_state(write: Callable[..., Path]) -> None:
     file = write(image(0, dog=1, size=10**400), image(1, dog=0.5, size=2))
-    with pytest.raises(LabelwiseError, match=r"no label states: size \('1000"):
+    with pytest.raises(LabelwiseError, match=r"not label states: size \('1000"):
         read(f"jsonl:{file}")
 
 

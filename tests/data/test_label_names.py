@@ -90,7 +90,7 @@ def test_every_reader_doubts_the_same_names_once(folder: Path, form: Callable[..
     assert told(data, "Labels that differ") == [
         "Labels that differ in spelling only are kept apart: Car and car."
     ]
-    assert len(told(data, "Taken for labels: todo; ")) == 1
+    assert len(told(data, "Read as labels: todo; ")) == 1
     assert len(told(data, "'background' is read as a label; ")) == 1
     assert len(set(data.notes)) == len(data.notes)
 
@@ -119,7 +119,7 @@ def test_a_file_of_our_own_tells_a_doubt_once(folder: Path) -> None:
     write_table(read(_folder(folder, NAMES)), folder / "own.parquet")
     data = read(str(folder / "own.parquet"))
     assert len(told(data, "'background' is read as a label; ")) == 1
-    assert len(told(data, "Taken for labels: todo; ")) == 1
+    assert len(told(data, "Read as labels: todo; ")) == 1
 
 
 def test_numbers_beside_a_file_of_names(folder: Path) -> None:

@@ -185,7 +185,7 @@ def test_uploads_under_the_names_that_they_had_before(tmp_path: Path, photo: Pho
     file = save(tmp_path / "x.json", tasks)
     data = read(f"labelstudio:{file}?images={tmp_path / 'mine'}")
     assert [data.image_id(i) for i in range(3)] == ["a b.jpg", "deep/2.jpg", "00112233-3.jpg"]
-    assert any(note.startswith("2 images are found without the mark of an upload") for note in data.notes)
+    assert any(note.startswith("2 images are matched without the prefix of an upload") for note in data.notes)
     two = ["/data/upload/1/0a1b2c3d-same.jpg", "/data/upload/1/ffffffff-same.jpg"]
     save(file, [*tasks, *(task(image, annotation(choice("cat"))) for image in two)])
     with pytest.raises(WouldLose, match="2 of 5 image files missing"):
@@ -199,7 +199,7 @@ def test_local_files_and_two_controls_with_one_name(tmp_path: Path, photo: Photo
     data = read(f"labelstudio:{file}")
     assert data.labels.names == ("place: other", "sky: other", "sky: sun")
     assert read(f"labelstudio:{file}?control=sky").labels.names == ("other", "sun")
-    with pytest.raises(LabelwiseError, match=r"control=skies, which labels nothing; expected .*: place, sky"):
+    with pytest.raises(LabelwiseError, match=r"control=skies, which has no labels; expected .*: place, sky"):
         read(f"labelstudio:{file}?control=skies")
 
 

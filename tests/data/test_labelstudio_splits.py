@@ -38,7 +38,7 @@ def test_a_key_split_and_a_key_group(tmp_path: Path, photo: Photo) -> None:
     assert first == third
     assert len({first, second, last}) == 3
     told = " ".join(data.notes)
-    assert "The key 'split' of the tasks holds names of splits, and is taken for that." in told
+    assert "The key 'split' of the tasks holds names of splits, and is read as the split." in told
     assert "The key 'group' of the tasks" in told
 
 

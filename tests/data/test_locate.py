@@ -30,7 +30,7 @@ def test_a_file_that_one_row_names_stands_for_no_other_name(tmp_path: Path, phot
     located, root = locate(names, Source("x", "x"), [tmp_path], notes)
     assert root == tmp_path
     assert located.to_pylist() == ["1.jpg", "s3://other/1.jpg", "s3://other/3.jpg", "2.jpg"]
-    assert notes == ["1 images are found by the last parts of their path: s3://other/2.jpg is 2.jpg."]
+    assert notes == ["1 images are matched by the last parts of their path: s3://other/2.jpg is 2.jpg."]
 
 
 PARTS = st.sampled_from(["a", "b", "1", "2", "1.jpg", "1.JPG", "2.png", "x.1", "1.jpg.png"])
@@ -98,7 +98,7 @@ def test_names_without_suffix_and_names_of_another_disk(tmp_path: Path, photo: P
     assert root == tmp_path
     assert notes == [
         "1 image names have no suffix and are files of that stem: 1 is images/1.jpg.",
-        "1 images are found by the last parts of their path: gs://bucket/2.jpg?x=1 is images/deep/2.jpg.",
+        "1 images are matched by the last parts of their path: gs://bucket/2.jpg?x=1 is images/deep/2.jpg.",
     ]
 
 

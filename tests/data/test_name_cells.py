@@ -64,7 +64,7 @@ def test_a_state_for_each_label(folder: Path, text: Callable[[list[int]], str]) 
     data = column(folder, [text(hot) for hot in HOT])
     assert data.labels.names == ("0", "1", "2")
     assert data.values.tolist() == HOT
-    assert any("called by their place" in note for note in data.notes)
+    assert any("named by their place" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float32", "bool"])
@@ -79,7 +79,7 @@ def test_shares_in_lists_are_no_names(folder: Path) -> None:
     pd = pytest.importorskip("pandas", reason="the package pandas is not installed")
     cells = list(np.array(HOT) * 0.9)
     pd.DataFrame({"image": [f"p{i}.jpg" for i in range(8)], "labels": cells}).to_parquet(folder / "t.parquet")
-    with pytest.raises(LabelwiseError, match=r"lists of shares.*write a column a label"):
+    with pytest.raises(LabelwiseError, match=r"lists of shares.*write one column per label"):
         read(f"parquet:{folder / 't.parquet'}")
 
 
@@ -130,7 +130,7 @@ def test_two_marks_in_one_column(folder: Path) -> None:
 
 def test_a_name_without_a_letter_is_noted(folder: Path) -> None:
     data = column(folder, ["-" if not tags else ";".join(tags) for tags in TAGS])
-    assert any("Taken for labels: -" in note for note in data.notes)
+    assert any("Read as labels: -" in note for note in data.notes)
 
 
 def test_an_empty_list_among_names_with_a_mark(folder: Path) -> None:
@@ -142,9 +142,9 @@ def test_an_empty_list_among_names_with_a_mark(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (lambda label, there: label if there else "-" + label, "may say that it is absent"),
-        (lambda label, there: label if there else "no " + label, "may say that it is absent"),
-        (lambda label, there: label + "?" if not there else label, "may say that it is uncertain"),
+        (lambda label, there: label if there else "-" + label, "may mean that it is absent"),
+        (lambda label, there: label if there else "no " + label, "may mean that it is absent"),
+        (lambda label, there: label + "?" if not there else label, "may mean that it is uncertain"),
         (lambda label, there: f"{label}:{0.9 if there else 0.2}", "numbers behind names"),
     ],
 )
@@ -262,7 +262,7 @@ def test_a_tensor_of_states(folder: Path) -> None:
 
 def test_blanks_that_may_part_names_are_noted(folder: Path) -> None:
     data = column(folder, ["dog cat", "cat", "bird", "fish", "cow", "hen", "owl", "ant"])
-    assert any("'dog cat' is one label, though 'cat' stands elsewhere too" in note for note in data.notes)
+    assert any("'dog cat' is one label, though 'cat' occurs elsewhere too" in note for note in data.notes)
     data = column(folder, ["potted plant", "cat", "dining table", "tv monitor", "cow", "hen", "owl", "ant"])
     assert not any("stands elsewhere" in note for note in data.notes)
 

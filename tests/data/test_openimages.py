@@ -99,7 +99,7 @@ def test_a_single_file_without_sources_and_names(tmp_path: Path, photo: Photo) -
     assert states(data) == {"a.jpg": [1], "b.png": [0]}
     assert data.split_of is None
     assert data.notes[0] == (
-        "1 labels go by their ids, such as /m/dog: no class-descriptions file is beside the table."
+        "1 labels are named by their ids, such as /m/dog: no class-descriptions file is beside the table."
     )
 
 
@@ -136,7 +136,7 @@ def test_only_present_rows_and_images_without_a_row(tmp_path: Path, photo: Photo
         "1 listed images have no label row.",
         "1 listed images with neither a label row nor a file were left out.",
         "1 images are listed with a Rotation; files are read as they are.",
-        "No label is ever verified absent (no row has Confidence 0): what no row names is unknown; "
+        "No label is ever verified absent (no row has Confidence 0): a label without a row is unknown;  "
         "rest=negative reads it as absent.",
     )
     closed = read(f"openimages:{tmp_path}?rest=negative")
@@ -164,7 +164,7 @@ def test_rows_by_machine(tmp_path: Path, photo: Photo) -> None:
     file = write(tmp_path, "train-labels.csv", rows)
     images(tmp_path, photo, "a.jpg", "b.jpg")
     with pytest.raises(
-        WouldLose, match=r"4 labels given by machine, such as a x with Confidence 0\.9.*confidence=skip"
+        WouldLose, match=r"4 labels by machine, such as a x with Confidence 0\.9.*confidence=skip"
     ):
         read(f"openimages:{file}")
     assert states(read(f"openimages:{file}?confidence=skip")) == {"a.jpg": [0], "b.jpg": [None]}

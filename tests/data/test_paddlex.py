@@ -53,7 +53,7 @@ def test_images_elsewhere(tmp_path: Path, photo: Photo) -> None:
 @pytest.mark.parametrize(
     ("labels", "train", "told"),
     [
-        ("0 cat\n1 dog", "1.jpg\t1\n", "train.txt, line 1: 1 marks; expected 2, one a label of label.txt"),
+        ("0 cat\n1 dog", "1.jpg\t1\n", "train.txt, line 1: 1 marks; expected 2, one per label of label.txt"),
         (
             "0 cat\n1 dog",
             "1.jpg\t1,0\n\n1.jpg\t1,2\n",

@@ -143,7 +143,7 @@ def test_files_are_splits(write: Callable[..., Path]) -> None:
     assert data.splits() == {"train": 1, "val": 1}
     assert data.labels.names == ("cat", "dog")
     other = write(line(2, s=several([1], {"1": "dog"})), name="more.manifest")
-    with pytest.raises(LabelwiseError, match=r"more\.manifest, one of several files, of no split"):
+    with pytest.raises(LabelwiseError, match=r"more\.manifest, one of several files, without a split"):
         read(f"sagemaker:{train},{other}")
     with pytest.raises(LabelwiseError, match=r"none\.manifest', which does not exist"):
         read(f"sagemaker:{train},{train.parent / 'none.manifest'}")
@@ -153,7 +153,7 @@ def test_other_attributes_are_told(write: Callable[..., Path]) -> None:
     check = ("1", {"class-name": "bad", "type": "groundtruth/label-verification"})
     file = write(line(0, s=several([0], {"0": "cat"}), id="x", check=check))
     notes = read(f"sagemaker:{file}").notes
-    assert "Left out, as they are no labels of images: check (groundtruth/label-verification)." in notes
+    assert "Left out, as they are not labels of images: check (groundtruth/label-verification)." in notes
     assert "Left out, as they have no metadata of a labelling job: id." in notes
 
 

@@ -79,7 +79,7 @@ def test_refusals(text: str, told: str) -> None:
 
 
 def test_a_folder_of_no_kind_is_refused_with_the_forms(tmp_path: Path) -> None:
-    with pytest.raises(LabelwiseError, match="a folder of no kind that is known") as caught:
+    with pytest.raises(LabelwiseError, match="a folder of no known kind") as caught:
         read(str(tmp_path))
     assert all(f"{kind}:" in str(caught.value) for kind in READERS)
     assert "\n" not in str(caught.value)

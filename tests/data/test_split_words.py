@@ -68,4 +68,4 @@ def test_blank_groups_stand_for_themselves(folder: Path, blank: str) -> None:
     assert data.group is not None
     assert data.group[0] == data.group[2]
     assert len(set(data.group.tolist())) == 5
-    assert "3 rows without a group stand each for themselves." in data.notes
+    assert "3 rows without a group are a group each." in data.notes

@@ -29,8 +29,8 @@ def texts(tmp_path: Path, photo: Photo) -> Callable[[Sequence[str]], str]:
         (["dog; cat", "cat", "dog", "dog; car", "car"], "'dog; c.*names in other cells too"),
         (["dog cat", "cat", "dog"], "'dog cat', whose parts"),
         (["dog|cat", "cat", "dog"], "'dog|cat', whose parts"),
-        (["-dog, cat", "dog"], "'-dog' beside 'dog', which may say that it is absent"),
-        (["dog?, cat", "dog"], "'dog\\?' beside 'dog', which may say that it is uncertain"),
+        (["-dog, cat", "dog"], "'-dog' beside 'dog', which may mean that it is absent"),
+        (["dog?, cat", "dog"], "'dog\\?' beside 'dog', which may mean that it is uncertain"),
         (["dog (0.9)", "cat (0.8)"], "numbers behind names"),
         (["['dog', 'cat']", "['dog']"], "a piece of a list"),
         (

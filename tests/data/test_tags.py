@@ -118,7 +118,7 @@ def test_lines_of_numbers_are_boxes(tmp_path: Path, beside: Callable[..., None],
     beside("images/2.jpg", f"{line}\n{line}\n")
     assert not tags.recognises(tmp_path)
     with pytest.raises(
-        LabelwiseError, match=r"2.txt with lines of numbers, .*boxes as YOLO has them; expected tags"
+        LabelwiseError, match=r"2.txt with lines of numbers, .*boxes as YOLO writes them; expected tags"
     ):
         read(f"tags:{tmp_path}")
     (tmp_path / "labels").mkdir()
@@ -165,7 +165,7 @@ def test_what_else_stops_the_reading(tmp_path: Path, beside: Callable[..., None]
         read(f"tags:{tmp_path}")
     (tmp_path / "1.txt").write_text("a")
     photo(tmp_path / "1.png")
-    with pytest.raises(LabelwiseError, match=r"1.jpg and 1.png, which share 1.txt; expected a text an image"):
+    with pytest.raises(LabelwiseError, match=r"1.jpg and 1.png, which share 1.txt; expected one text per image"):
         read(f"tags:{tmp_path}")
     with pytest.raises(LabelwiseError, match="is a file; expected a folder"):
         read(f"tags:{tmp_path / '1.txt'}")

@@ -70,7 +70,7 @@ def test_labels_boxes_and_splits(tree: Tree) -> None:
     data = read(str(root))
     assert data.source == f"voc:{root}"
     assert data.labels.names == ("cat", "dog", "person")
-    assert any("nothing says that this is VOC: the 3 there are the labels" in note for note in data.notes)
+    assert any("no file states that this is VOC: only these 3 are labels" in note for note in data.notes)
     assert data.splits() == {"train": 1, "val": 1, "test": 1}
     assert [data.image_id(i) for i in range(3)] == [f"JPEGImages/{n}.jpg" for n in "123"]
     dog = data.labels.index("dog")

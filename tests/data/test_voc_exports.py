@@ -72,7 +72,7 @@ def test_the_20_labels_are_those_of_voc_alone(tmp_path: Path, photo: Photo, head
         xml(tmp_path / "Annotations" / f"{i}.xml", names, head)
     data = read(f"voc:{lists(tmp_path, train='0', test='1')}")
     assert data.labels.names == (VOC_NAMES if of_voc else ("dog", "person"))
-    assert any("nothing says that this is VOC" in note for note in data.notes) is not of_voc
+    assert any("no file states that this is VOC" in note for note in data.notes) is not of_voc
     xml(tmp_path / "Annotations" / "1.xml", "dog")  # one file that does not say so
     assert read(f"voc:{tmp_path}").labels.names == ("dog", "person")
 
@@ -154,7 +154,7 @@ def test_lists_of_labels_without_lists_of_images(tmp_path: Path, photo: Photo) -
     }
     assert data.labels.names == ("bird", "cat", "traffic_light")
     assert "There is no train.txt, val.txt: its images are those in the lists of labels." in data.notes
-    assert "2 labels of images have several states in their lists: the highest holds." in data.notes
+    assert "2 labels of images have several states in their lists: the highest is used." in data.notes
     shutil.rmtree(root / "Annotations")
     assert table(read(f"voc:{root}")) == table(data)
 
@@ -185,7 +185,7 @@ def test_labels_from_lists_alone(tmp_path: Path, photo: Photo, subset: str, spli
     }
     assert data.splits() == ({split: 3} if split else {})
     assert data.boxes is None
-    assert "background is no label: it is left out, as no image has it." in data.notes
+    assert "background is not a label: it is left out, as no image has it." in data.notes
     assert any("1 listed images have neither" in note and "(sub/c)" in note for note in data.notes)
     if not split:
         assert any("No list names a split (default.txt)" in note for note in data.notes)

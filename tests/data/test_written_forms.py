@@ -124,7 +124,7 @@ def test_a_column_of_names_with_a_name_of_its_own(folder: Path) -> None:
 )
 def test_columns_that_are_no_labels_by_their_name_are_noted(folder: Path, name: str) -> None:
     data = table(folder, {name: [0, 1] * 4, **states("0", "1")})
-    assert any(f"Taken for labels by their cells: {name}" in note for note in data.notes)
+    assert any(f"Read as labels by their cells: {name}" in note for note in data.notes)
 
 
 def test_shares_beside_states_are_noted(folder: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_project_of_folders_with_images_and_annotations(tmp_path: Path, photo:
         photo(tmp_path / part / "img" / "1.jpg", seed=len(part))
         (tmp_path / part / "ann").mkdir()
         (tmp_path / part / "ann" / "1.jpg.json").write_text('{"tags": [{"name": "cat"}]}')
-    with pytest.raises(LabelwiseError, match="of no kind that is known"):
+    with pytest.raises(LabelwiseError, match="of no known kind"):
         read(str(tmp_path))
 
 

@@ -276,5 +276,5 @@ def test_what_becomes_of_val(tmp_path: Path) -> None:
 
 def test_a_folder_of_rap_must_be_named(tmp_path: Path) -> None:
     made.make_rapv2(tmp_path)
-    with pytest.raises(LabelwiseError, match=r"of no kind that is known"):
+    with pytest.raises(LabelwiseError, match=r"of no known kind"):
         read(str(tmp_path))

@@ -73,7 +73,7 @@ def test_pickles_that_would_run_something_are_refused_by_name(
     if call[1] is os:
         call = (call[0], "text", "system")
     file = stored(tmp_path, {"label": [Runs(*call)]}, protocol)
-    with pytest.raises(LabelwiseError, match=rf"x\.pkl, a pickle that asks for {name}; expected arrays"):
+    with pytest.raises(LabelwiseError, match=rf"x\.pkl, a pickle that imports {name}; expected arrays"):
         read_pickle(file)
     assert not (tmp_path / "ran").exists()
 

@@ -110,7 +110,7 @@ def test_tables_that_do_not_fit_are_refused(
     with pytest.raises(LabelwiseError, match=r"a column 'split' in several files; .*ignore=split"):
         read(write(train=frames["train"].assign(split="train")))
     (tmp_path / f"more.{form}").write_bytes((tmp_path / f"test.{form}").read_bytes())
-    with pytest.raises(LabelwiseError, match=f"more.{form}, one of several files, of no split"):
+    with pytest.raises(LabelwiseError, match=f"more.{form}, one of several files, without a split"):
         read(f"{write()},{tmp_path}/more.{form}")
     with pytest.raises(LabelwiseError, match="a folder with 4 tables"):
         read(str(tmp_path))

@@ -144,7 +144,7 @@ def test_splits_by_the_names_of_shards(tmp_path: Path) -> None:
     data = read(f"webdataset:{tmp_path / 'w'}")
     assert data.splits() == {"train": 7, "val": 2, "test": 3}
     write(tmp_path / "w", [{"json": {"labels": ["cat"]}}], "extra")
-    with pytest.raises(LabelwiseError, match=r"extra-000000\.tar, whose name tells no split, beside birds-"):
+    with pytest.raises(LabelwiseError, match=r"extra-000000\.tar, without a split in its name, beside birds-"):
         read(f"webdataset:{tmp_path / 'w'}")
 
 
@@ -163,7 +163,7 @@ def test_classes_by_number(tmp_path: Path, as_file: bool) -> None:
     data = read(f"webdataset:{pattern}")
     assert data.labels.names == ("0", "2", "10")
     assert cells(data) == [[0, 1, 0], [1, 0, 0], [0, 0, 1], [None] * 3, [0, 1, 0]]
-    assert "Classes are called by their numbers; ?names=FILE gives them names." in data.notes
+    assert "Labels are class numbers; ?names=FILE sets their names." in data.notes
     names = [f"class {i}" for i in range(12)]
     (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
     named = read(f"webdataset:{pattern}?names={tmp_path / 'names.txt' if as_file else ','.join(names)}")
@@ -234,7 +234,7 @@ def test_one_of_several_members(tmp_path: Path) -> None:
         LabelwiseError, match=r"train0000\.png: \.txt \(a sentence, not names: 'A cat\. It sits\.'"
     ):
         read(f"webdataset:{pattern}?member=txt")
-    with pytest.raises(LabelwiseError, match=r"member=npy of .*, whose samples have cls"):
+    with pytest.raises(LabelwiseError, match=r"member=npy of .*; its samples have cls"):
         read(f"webdataset:{pattern}?member=npy")
 
 
@@ -348,8 +348,8 @@ def twice(folder: Path) -> Path:
         (cut(300), "expected a whole tar file"),
         (cut(1600), "expected a whole tar file"),
         (cut(3000), "expected a whole tar file"),
-        (cut_behind_a_member, "cut short or damaged at byte"),
-        (damaged_header, "plain.tar, which is cut short or damaged at byte"),
+        (cut_behind_a_member, "truncated or damaged at byte"),
+        (damaged_header, "plain.tar, which is truncated or damaged at byte"),
         (compressed, "a compressed shard; expected a plain tar file; run gunzip"),
         (twice, "z.cls: duplicate file name in tar file cls"),
         (lambda folder: one_shard(folder, json=b"{"), ".json (Expecting property name"),
@@ -358,7 +358,7 @@ def twice(folder: Path) -> Path:
         (lambda folder: one_shard(folder, json={"labels": [{"name": "cat"}]}), ".json (of another kind: [{"),
         (
             lambda folder: one_shard(folder, json={"labels": [0, 1, 1]}),
-            "without names; give them by ?names=FILE",
+            "without names; list them with ?names=FILE",
         ),
         (lambda folder: one_shard(folder, txt="a photo of two cats on a mat"), "a sentence, not names"),
         (lambda folder: one_shard(folder, npy=b"x"), "without labels; its samples have npy (2)"),
