@@ -1,4 +1,4 @@
-"""Bare folders with several tables: which one is proposed."""
+"""Bare folders with several tables: the proposed one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last row of a spreadsheet that sums up the others is left out with a note, or refused; it is no image."""
+"""A last row of sums in a spreadsheet is left out with a note, or refused."""
 
 from __future__ import annotations
 
