@@ -145,7 +145,7 @@ def test_an_empty_list_among_names_with_a_mark(folder: Path) -> None:
         (lambda label, there: label if there else "-" + label, "may mean that it is absent"),
         (lambda label, there: label if there else "no " + label, "may mean that it is absent"),
         (lambda label, there: label + "?" if not there else label, "may mean that it is uncertain"),
-        (lambda label, there: f"{label}:{0.9 if there else 0.2}", "numbers behind names"),
+        (lambda label, there: f"{label}:{0.9 if there else 0.2}", "numbers after names"),
     ],
 )
 def test_names_with_a_state(folder: Path, name: Callable[[str, int], str], message: str) -> None:
@@ -237,7 +237,7 @@ def test_names_for_nothing_in_several_spellings(folder: Path) -> None:
         (lambda tags: f"'{tags[0]}', dog" if tags else "", "a piece of a list"),
         (lambda tags: f"<Classifications: {tags}>" if tags else "", "a piece of a list"),
         (lambda tags: f"({', '.join(tags)}" if tags else "", "a list of label names"),
-        (lambda tags: ", ".join(f"{tag} (0.9)" for tag in tags), "numbers behind names"),
+        (lambda tags: ", ".join(f"{tag} (0.9)" for tag in tags), "numbers after names"),
     ],
 )
 def test_pieces_of_lists_are_no_names(folder: Path, spell: Callable[[list[str]], str], message: str) -> None:
@@ -264,7 +264,7 @@ def test_blanks_that_may_separate_names_are_noted(folder: Path) -> None:
     data = column(folder, ["dog cat", "cat", "bird", "fish", "cow", "hen", "owl", "ant"])
     assert any("'dog cat' is one label, though 'cat' occurs elsewhere too" in note for note in data.notes)
     data = column(folder, ["potted plant", "cat", "dining table", "tv monitor", "cow", "hen", "owl", "ant"])
-    assert not any("stands elsewhere" in note for note in data.notes)
+    assert not any("occurs elsewhere" in note for note in data.notes)
 
 
 def test_two_numbers_or_a_share(folder: Path) -> None:

@@ -136,7 +136,7 @@ def test_only_present_rows_and_images_without_a_row(tmp_path: Path, photo: Photo
         "1 listed images have no label row.",
         "1 listed images with neither a label row nor a file were left out.",
         "1 images are listed with a Rotation; files are read as they are.",
-        "No label is ever verified absent (no row has Confidence 0): a label without a row is unknown;  "
+        "No label is ever verified absent (no row has Confidence 0): a label without a row is unknown; "
         "rest=negative reads it as absent.",
     )
     closed = read(f"openimages:{tmp_path}?rest=negative")

@@ -31,7 +31,7 @@ def texts(tmp_path: Path, photo: Photo) -> Callable[[Sequence[str]], str]:
         (["dog|cat", "cat", "dog"], "'dog|cat', whose parts"),
         (["-dog, cat", "dog"], "'-dog' beside 'dog', which may mean that it is absent"),
         (["dog?, cat", "dog"], "'dog\\?' beside 'dog', which may mean that it is uncertain"),
-        (["dog (0.9)", "cat (0.8)"], "numbers behind names"),
+        (["dog (0.9)", "cat (0.8)"], "numbers after names"),
         (["['dog', 'cat']", "['dog']"], "a piece of a list"),
         (
             [

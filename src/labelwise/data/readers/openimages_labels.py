@@ -70,7 +70,7 @@ def vocabulary(ids: Sequence[str], tables: Tables, source: Source, notes: list[s
             below[k].append(j)
     if file and any(above):
         notes.append(
-            f"By {file.name}, the ancestors of a present label are present, the descendants of an absent one absent."
+            f"By {file.name} a present label implies its ancestors, an absent one the absence of its descendants."
         )
     return Vocabulary(every, names, above, below)
 

@@ -11,7 +11,7 @@ from labelwise.data.readers.cells import is_blank, number, text_of
 _Split = TypeVar("_Split", str, str | None)
 SPLITS = ("train", "val", "test")
 SPLIT_ORDER = ("train", "val", "eval", "test")
-"""The order of splits named by files or folders; `eval` is a split of its own only beside both `val` and `test`."""
+"""The order of splits named by files or folders; `eval` is a separate split only beside both `val` and `test`."""
 SPLIT_OF_WORD: Mapping[str, str] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "vld", "tuning"), "val"),

@@ -82,7 +82,7 @@ def read(source: Source) -> Dataset:
     _refuse_shared(pairs)
     tags = [None if text is None else _tags(root / text, separator) for _, text in pairs]
     for text in lonely:
-        _tags(root / text, separator)  # boxes in a folder of their own get their own error
+        _tags(root / text, separator)  # raises the specific error for boxes in a separate folder
     tagged = [row for row in tags if row is not None]
     if not tagged:
         raise _no_texts(root, suffix, len(pairs))
