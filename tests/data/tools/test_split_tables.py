@@ -25,7 +25,7 @@ ROWS = {
 
 @pytest.fixture
 def frames(tmp_path: Path, photo: Photo) -> dict[str, pd.DataFrame]:
-    """A table of states for each split; images of all splits have the same names in separate folders."""
+    """One table of states per split; images of all splits have equal names in separate folders."""
     tables = {}
     for split, rows in ROWS.items():
         for i in range(len(rows)):

@@ -1,4 +1,4 @@
-"""WebDataset shards written by the package, in comparison with its own reader."""
+"""WebDataset shards of the package itself, compared with the result of the package."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def picture(seed: int, form: str = "PNG") -> bytes:
 
 
 def write(folder: Path, samples: Sequence[dict[str, Any]], name: str = "train", size: int = 3) -> str:
-    """Writes shards of samples with a picture each; returns the pattern of their names."""
+    """Writes shards of samples with an image each; returns the pattern of their names."""
     folder.mkdir(exist_ok=True)
     with wds.ShardWriter(str(folder / f"{name}-%06d.tar"), maxcount=size, verbose=0) as writer:
         for i, sample in enumerate(samples):
@@ -56,7 +56,7 @@ def cells(data: Dataset) -> list[list[int | None]]:
 def states(
     pattern: str, names: Sequence[str], tags: Callable[[dict[str, bytes]], Any]
 ) -> list[list[int | None]]:
-    """The states that the package reads, one row per sample."""
+    """States that the package reads, one row per sample."""
     rows = []
     for sample in wds.WebDataset(pattern, shardshuffle=False):
         present = tags(sample)
@@ -125,7 +125,7 @@ def test_images_are_read_from_their_shards(tmp_path: Path) -> None:
 
 
 def test_fingerprints_are_of_the_image_and_not_of_its_number(tmp_path: Path) -> None:
-    """A shard has the same keys of cached fingerprints if it is read alone or among others."""
+    """A shard has the same cache keys of fingerprints alone and among others."""
     pattern = write(tmp_path / "w", [{"cls": i} for i in range(7)])
     whole = image_keys(read(f"webdataset:{pattern}"))
     alone = image_keys(read(f"webdataset:{tmp_path / 'w' / 'train-000001.tar'}"))
@@ -311,7 +311,7 @@ def cut_behind_a_member(folder: Path) -> Path:
 
 
 def damaged_header(folder: Path) -> Path:
-    """Damages the header of a plain tar file, at which Python's own module ends without an error."""
+    """A plain tar file with a damaged header, at which Python's own module stops without an error."""
     shard = folder / "plain.tar"
     with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
         for i in range(3):
