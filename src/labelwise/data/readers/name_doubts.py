@@ -187,12 +187,12 @@ def refuse_negatives(columns: Collection[str], source: Source) -> None:
 
 
 def words_of(name: str) -> set[str]:
-    """The words of a column's or key's name.
+    """The parts of a column's or key's name, in lower case.
 
     >>> sorted(words_of("neg_categoryNames"))
     ['category', 'names', 'neg']
     """
-    return {word.casefold() for word in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name)}
+    return {part.casefold() for part in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name)}
 
 
 _DENYING = re.compile(r"(?:[-!~¬–]|(?:no|not|non|without|kein|keine)[ _-])\s*(.+)", re.IGNORECASE)

@@ -14,18 +14,18 @@ from labelwise.data.readers.name_doubts import few, refuse_negatives
 from labelwise.data.readers.state_kinds import (
     Wrong,
     holds_lists,
+    is_categorical,
     is_count,
     is_mark,
     is_numbered,
     is_person,
     is_split,
     is_stray,
-    is_words,
     keys_of,
     looks_free,
     minus_unclear,
     pair_of,
-    same_words,
+    sharing_texts,
     texts_of,
     two_texts,
     wrong_cells,
@@ -86,7 +86,7 @@ def no_states(
     if pair:
         advice.append(_pair_advice(pair, strays, wrong, ignore if others else ""))
     advice += _marks_advice(others)
-    same = [] if pair or stated else same_words(others)
+    same = [] if pair or stated else sharing_texts(others)
     if same:
         names = listed(column.name for column in same)
         advice.append(f"if {_names(same)} hold names of the same labels, add ?labels={names}")
@@ -127,7 +127,7 @@ def no_states(
     categorical = [
         column
         for column in others
-        if column not in persons and column in plain and column not in same and is_words(column)
+        if column not in persons and column in plain and column not in same and is_categorical(column)
     ]
     if categorical:
         some = few([column.name for column in categorical], 3)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STRAY = 0.1
 """Largest share of a label column's cells that counts as errors rather than as another kind of column."""
-MOST_WORDS = 30
+MOST_TEXTS = 30
 LOOKED_AT = 1000  # cells that are checked for names
 MOST_COUNTS = 12
 _DOUBTS = UNANSWERED | {"-", "–", ".", "u"}
@@ -29,7 +29,7 @@ _PERSONS = frozenset({"patient", "subject", "person", "photographer"})
 Wrong = Mapping[str, np.ndarray]
 
 
-def same_words(columns: Sequence[Column]) -> list[Column]:
+def sharing_texts(columns: Sequence[Column]) -> list[Column]:
     """Columns of text that share half of their texts with another one: several names of an image, one per column."""
     if len(columns) < 2:
         return []
@@ -51,7 +51,7 @@ def same_words(columns: Sequence[Column]) -> list[Column]:
 
 def is_split(column: Column) -> bool:
     """Whether a column likely holds splits: a number or name of one in a column so named, or names of several."""
-    if int(column.filled.sum()) > MOST_WORDS:
+    if int(column.filled.sum()) > MOST_TEXTS:
         return False
     texts = [text_of(cell) for cell in column.present()]
     named = column.name.strip().casefold() in _SPLITS
@@ -125,7 +125,7 @@ def two_texts(column: Column, wrong: Wrong) -> frozenset[str]:
     """Texts of a column, without those for unknown if two remain and other texts are wrong too."""
     texts = frozenset(keys_of(column))
     odd = {column.keys[place] for place in wrong[column.name].tolist()}
-    if len(texts) > MOST_WORDS:
+    if len(texts) > MOST_TEXTS:
         return texts
     for open_texts in (_DOUBTS, _DOUBTS | _CODES, _DOUBTS | _CODES | _rare_numbers(column)):
         left = texts - open_texts
@@ -175,11 +175,11 @@ def is_stray(column: Column, wrong: Wrong, stated: bool) -> bool:
     return bool(known.any()) and ((few and len(cells) <= 5) or (both and len(cells) == 1 and all(texts)))
 
 
-def is_words(column: Column) -> bool:
+def is_categorical(column: Column) -> bool:
     """Whether a column holds few distinct texts, each in several rows."""
     cells = column.present()
     rows = int(column.counts[column.filled].sum())
-    few = len(cells) <= MOST_WORDS and len(keys_of(column)) >= 2 and rows >= 2 * len(cells)
+    few = len(cells) <= MOST_TEXTS and len(keys_of(column)) >= 2 and rows >= 2 * len(cells)
     return few and all(number(c) is None and isinstance(c, str) and len(c) <= 40 for c in cells)
 
 
