@@ -1,4 +1,4 @@
-"""Tiny data sets in the official layouts, with real image files, whose labels are drawn and known."""
+"""Tiny data sets in the official layouts, with real image files and known random labels."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TOTAL = sum(COUNTS.values())
 
 
 def states(columns: int, rows: int = TOTAL, seed: int = 0) -> np.ndarray:
-    """`[rows, columns]` of 0 and 1; every label is there and absent in the first rows, so that train knows both."""
-    drawn = (np.random.default_rng(seed).random((rows, columns)) < 0.4).astype(np.float64)
-    drawn[0], drawn[1] = 1, 0
-    drawn[2, ::2], drawn[3, 1::2] = 1, 1
-    return drawn
+    """Random `[rows, columns]` of 0 and 1; the first rows hold both states of every label, so that train has both."""
+    values = (np.random.default_rng(seed).random((rows, columns)) < 0.4).astype(np.float64)
+    values[0], values[1] = 1, 0
+    values[2, ::2], values[3, 1::2] = 1, 1
+    return values
 
 
 def pictures(root: Path, names: Sequence[str]) -> None:
@@ -38,9 +38,9 @@ def pictures(root: Path, names: Sequence[str]) -> None:
 
 def cells(texts: Sequence[str]) -> np.ndarray:
     """Texts as a column of a MATLAB cell array."""
-    found = np.empty((len(texts), 1), object)
-    found[:, 0] = [np.array([text]) for text in texts]
-    return found
+    column = np.empty((len(texts), 1), object)
+    column[:, 0] = [np.array([text]) for text in texts]
+    return column
 
 
 def bounds() -> dict[str, np.ndarray]:
@@ -51,15 +51,15 @@ def bounds() -> dict[str, np.ndarray]:
 
 def partitions(suffix: str, axis: int, names: Sequence[str]) -> np.ndarray:
     """Five partitions as a cell array of structs, rows counted from 1; the later ones are in reverse."""
-    found = np.empty((5, 1), object)
+    structs = np.empty((5, 1), object)
     for i in range(5):
         rows = {name + suffix: np.expand_dims(bounds()[name] + 1.0, 1 - axis) for name in names}
-        found[i, 0] = rows if i == 0 else {name: value[::-1] for name, value in rows.items()}
-    return found
+        structs[i, 0] = rows if i == 0 else {name: value[::-1] for name, value in rows.items()}
+    return structs
 
 
 def make_peta(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> np.ndarray:
-    """PETA: the 35 evaluated attributes first of 40; the labels come back."""
+    """Writes PETA with the 35 evaluated attributes first of 40; returns the labels."""
     names = [*peta.NAMES, *(f"colour{i}" for i in range(5))]
     labels = states(len(names))
     table = np.concatenate([np.arange(TOTAL * 4).reshape(TOTAL, 4), labels], 1)
@@ -76,20 +76,20 @@ def make_peta(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: N
 
 
 def make_pa100k(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> np.ndarray:
-    """PA-100K; the labels come back."""
+    """Writes PA-100K; returns the labels."""
     labels = states(26)
-    found: dict[str, Any] = {"attributes": cells(pa100k.NAMES)}
+    variables: dict[str, Any] = {"attributes": cells(pa100k.NAMES)}
     for split, rows in bounds().items():
-        found[f"{split}_images_name"] = cells([f"{i + 1:06d}.jpg" for i in rows])
-        found[f"{split}_label"] = labels[rows]
-    change(found)
+        variables[f"{split}_images_name"] = cells([f"{i + 1:06d}.jpg" for i in rows])
+        variables[f"{split}_label"] = labels[rows]
+    change(variables)
     pictures(root / "data", [f"{i + 1:06d}.jpg" for i in range(TOTAL)])
-    savemat(root / "annotation.mat", found)
+    savemat(root / "annotation.mat", variables)
     return labels
 
 
 def make_rapv1(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> np.ndarray:
-    """RAP v1: 51 of 60 attributes, train and test alone, some states unknown; the states come back."""
+    """Writes RAP v1: 51 of 60 attributes, train and test only, some states unknown; returns the states."""
     names = [*rapv1.NAMES, *(f"up-Colour{i}" for i in range(9))]
     labels = states(len(names))
     labels[6, 3] = 2
@@ -97,7 +97,7 @@ def make_rapv1(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: 
     split = np.empty((5, 1), object)
     rows = {"train": np.r_[bounds()["train"], bounds()["val"]], "test": bounds()["test"]}
     for i in range(5):
-        split[i, 0] = {f"{name}_index": found[None] + 1.0 for name, found in rows.items()}
+        split[i, 0] = {f"{name}_index": numbers[None] + 1.0 for name, numbers in rows.items()}
     struct = {
         "partition": split,
         "label": labels,
@@ -113,7 +113,7 @@ def make_rapv1(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: 
 
 
 def make_rapv2(root: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> np.ndarray:
-    """RAP v2: 54 attributes chosen out of 60; some states unknown; the states come back."""
+    """Writes RAP v2: 54 selected attributes of 60, some states unknown; returns the states."""
     names = [f"other{i}" for i in range(6)]
     names = [*names[:3], *rapv2.NAMES, *names[3:]]
     labels = states(len(names))
@@ -154,21 +154,21 @@ def easydict() -> type:
 def make_index(
     file: Path, names: Sequence[str], labels: np.ndarray, images: Sequence[str], protocol: int = 4
 ) -> None:
-    """The pickled index of the field, written through a container called `easydict.EasyDict`."""
+    """Writes the pickled index of pedestrian data sets, with a container called `easydict.EasyDict`."""
     kind = easydict()
-    found, parts = kind(), kind()
-    found.description, found.root = "made for a test", "somebody's disk"
-    found.image_name, found.label, found.attr_name = list(images), labels, list(names)
+    index, parts = kind(), kind()
+    index.description, index.root = "made for a test", "somebody's disk"
+    index.image_name, index.label, index.attr_name = list(images), labels, list(names)
     for name, rows in bounds().items():
         setattr(parts, name, rows)
     parts.trainval = np.r_[bounds()["train"], bounds()["val"]]
-    found.partition, found.weight_train = parts, [labels.mean(0).astype(np.float32)]
+    index.partition, index.weight_train = parts, [labels.mean(0).astype(np.float32)]
     module = ModuleType("easydict")
     module.EasyDict = kind  # type: ignore[attr-defined]
     before = sys.modules.get("easydict")
     sys.modules["easydict"] = module
     try:
-        file.write_bytes(pickle.dumps(found, protocol=protocol))
+        file.write_bytes(pickle.dumps(index, protocol=protocol))
     finally:
         sys.modules.pop("easydict")
         if before is not None:
@@ -176,7 +176,7 @@ def make_index(
 
 
 def make_nuswide(root: Path) -> np.ndarray:
-    """NUS-WIDE with its 81 concepts; the labels come back."""
+    """Writes NUS-WIDE with its 81 concepts; returns the labels."""
     concepts = [f"concept{i:02d}" for i in range(81)]
     labels = states(81).astype(int)
     rows = {"Train": np.r_[bounds()["train"], bounds()["val"]], "Test": bounds()["test"]}
@@ -194,7 +194,7 @@ def make_nuswide(root: Path) -> np.ndarray:
 
 
 def make_vg(root: Path) -> np.ndarray:
-    """The Visual Genome lists, photographs in both of their folders; the labels come back."""
+    """Writes the Visual Genome lists, with images in both folders; returns the labels."""
     labels = states(500).astype(int)
     rows = {"train": np.r_[bounds()["train"], bounds()["val"]], "test": bounds()["test"]}
     root.mkdir(parents=True, exist_ok=True)
@@ -207,7 +207,7 @@ def make_vg(root: Path) -> np.ndarray:
 
 
 def make_coco(root: Path) -> np.ndarray:
-    """COCO-2014 with 80 categories of the official gaps; two test images without annotations; labels come back."""
+    """Writes COCO-2014 with the official ids of 80 categories and two test images without labels; returns labels."""
     ids = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
     labels = states(80).astype(int)
     labels[-2:] = 0
@@ -230,7 +230,7 @@ def make_coco(root: Path) -> np.ndarray:
 
 
 def make_voc2012(root: Path) -> None:
-    """VOC2012: train and val, and no test."""
+    """Writes VOC2012 with train and val, without test."""
     from labelwise.data.readers.voc_labels import VOC_NAMES
 
     for folder in ("Annotations", "ImageSets/Main"):
@@ -250,7 +250,7 @@ def make_voc2012(root: Path) -> None:
 
 
 def make_voc2007(root: Path) -> None:
-    """VOC2007: train, val and test."""
+    """Writes VOC2007 with train, val and test."""
     make_voc2012(root)
     ids = (root / "ImageSets" / "Main" / "trainval.txt").read_text().split()
     ends = {"train": ids[:10], "val": ids[10:16], "trainval": ids[:16], "test": ids[16:]}
@@ -259,12 +259,12 @@ def make_voc2007(root: Path) -> None:
 
 
 def make_peta_zs(root: Path) -> None:
-    """PETA with the pickled index of its zero-shot split."""
+    """Writes PETA with the pickled index of its zero-shot split."""
     labels = make_peta(root)
     make_index(root / "dataset_zs_run0.pkl", peta.NAMES, labels, [f"{i + 1:05d}.png" for i in range(TOTAL)])
 
 
 def make_rapv2_zs(root: Path) -> None:
-    """RAP v2 with the pickled index of its zero-shot split."""
+    """Writes RAP v2 with the pickled index of its zero-shot split."""
     labels, images = make_rapv2(root), [f"CAM02_{i:05d}.png" for i in range(TOTAL)]
     make_index(root / "dataset_zs_run0.pkl", rapv2.NAMES, labels, images)

@@ -161,7 +161,7 @@ def test_only_verified_labels_of_lvis_are_known(tmp_path: Path, photo: Photo, pl
             assert data.known[i, j] == (state[i, j] != -1)
             assert data.values[i, j] == (state[i, j] == 1)
     assert data.image_id(3) == "train2017/000000000003.jpg"
-    assert any("unknown where nothing does" in note for note in data.notes)
+    assert any("unknown where it is not listed" in note for note in data.notes)
 
 
 def test_lvis_in_the_folder_of_its_images(tmp_path: Path, photo: Photo) -> None:

@@ -151,7 +151,7 @@ def test_texts_are_offered_as_an_exclusive_group(folder: Path) -> None:
         "hat": ["yes", "no"] * 4,
         "colour": ["red", "blue", "green", "", "red", "blue", "green", "red"],
     }
-    with pytest.raises(LabelwiseError, match=r"exclusive group, one label a word, with \?classes=colour"):
+    with pytest.raises(LabelwiseError, match=r"exclusive group, one label per text, with \?classes=colour"):
         table(folder, columns)
     data = table(folder, columns, "?classes=colour")
     assert data.labels.names == ("hat", "colour: blue", "colour: green", "colour: red")
@@ -302,7 +302,7 @@ def test_the_name_for_no_label_and_rows_to_do(folder: Path) -> None:
     assert cells(data, "cat") == "-+?--+??"
     assert cells(data, "dog") == "-+?+--?+"
     assert noted(data, "'No Finding': all labels are absent")
-    assert noted(text(folder, "image;labels\n" + rows), r"Taken for labels: todo.*\?unknown=todo")
+    assert noted(text(folder, "image;labels\n" + rows), r"Read as labels: todo.*\?unknown=todo")
     with pytest.raises(LabelwiseError, match="beside other names"):
         text(folder, "image;labels\n" + rows, "?none=dog")
 
@@ -318,7 +318,7 @@ def test_names_that_differ_in_spelling_only_are_noted(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["confidence", "fold", "weight", "Is Verified"[3:]])
 def test_columns_that_are_rarely_labels_are_noted(folder: Path, name: str) -> None:
     data = table(folder, {"cat": list("10101010"), name: list("11110000")})
-    assert noted(data, rf"Taken for labels by their cells: {name}.*\?ignore={name}")
+    assert noted(data, rf"Read as labels by their cells: {name}.*\?ignore={name}")
 
 
 def test_a_flag_of_the_split_needs_an_option(folder: Path) -> None:

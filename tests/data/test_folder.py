@@ -72,7 +72,7 @@ def test_a_lone_label_on_every_image_is_refused(tmp_path: Path, photo: Photo) ->
     (tmp_path / "annotations.txt").write_text("1.jpg dog\n")
     with pytest.raises(LabelwiseError, match="the label 'images' on every image"):
         read(f"folder:{tmp_path}")
-    with pytest.raises(LabelwiseError, match=r"whose photographs lie in 'images', beside annotations.txt"):
+    with pytest.raises(LabelwiseError, match=r"with its images in 'images', beside annotations.txt"):
         read(str(tmp_path))
     photo(tmp_path / "_none" / "2.jpg", seed=1)
     assert read(f"folder:{tmp_path}").labels.names == ("images",)

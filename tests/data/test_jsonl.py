@@ -64,7 +64,7 @@ def test_names_in_lists(write: Callable[..., Path]) -> None:
         "2 lines null, or without the key, are all-unknown.",
         "1 lines without a name are all-negative.",
         "Keys beside 'labels' that were left out: width.",
-        "1 rows without a group stand each for themselves.",
+        "1 rows without a group are a group each.",
         "Splits renamed: valid is val.",
     )
     assert states(file, "?blank=unknown")[1] == [None, None]
@@ -85,7 +85,7 @@ def test_names_in_texts(write: Callable[..., Path]) -> None:
 
 def test_unknown_names(write: Callable[..., Path]) -> None:
     file = write(image(0, labels=["dog"]), image(1, labels=["todo", "dog"]), image(2, labels="todo"))
-    assert states(file, "?unknown=todo") == [[1], [1], [None]]  # what is named beside it stays present
+    assert states(file, "?unknown=todo") == [[1], [1], [None]]  # other names of the line stay present
     assert states(file, "?unknown=TODO") == [[1], [1], [None]]
     assert any("add ?unknown=todo." in note for note in read(f"jsonl:{file}").notes)
     with pytest.raises(LabelwiseError, match=r"unknown=later .*the text of no label cell"):
@@ -94,21 +94,21 @@ def test_unknown_names(write: Callable[..., Path]) -> None:
         read(f"jsonl:{file}?blank=unknown")
 
 
-def test_a_word_for_no_label(write: Callable[..., Path]) -> None:
+def test_a_name_for_no_label(write: Callable[..., Path]) -> None:
     file = write(image(0, labels="No Finding"), image(1, labels=["dog"]), image(2, labels=None))
     data = read(f"jsonl:{file}")
     assert data.labels.names == ("dog",)
     assert states(file) == [[0], [1], [None]]
-    assert any("1 cells say 'No Finding'" in note for note in data.notes)
+    assert any("1 cells hold 'No Finding'" in note for note in data.notes)
     assert states(file, "?none=") == [[1, 0], [0, 1], [None, None]]
 
 
-def test_how_texts_are_parted(write: Callable[..., Path]) -> None:
-    for text, told in (("a\tb", r"separated by '\t'"), ('["a", "b"]', "from lists written as text")):
+def test_separators_of_texts(write: Callable[..., Path]) -> None:
+    for text, how in (("a\tb", r"separated by '\t'"), ('["a", "b"]', "from lists written as text")):
         file = write(image(0, tags=text), image(1, tags=""))
         data = read(f"jsonl:{file}")
         assert data.labels.names == ("a", "b")
-        assert data.notes[0] == f"Labels are names in 'tags', {told}; a label that is absent is negative."
+        assert data.notes[0] == f"Labels are names in 'tags', {how}; a label that is absent is negative."
 
 
 def test_objects_of_states(write: Callable[..., Path]) -> None:
@@ -135,7 +135,7 @@ def test_objects_of_states(write: Callable[..., Path]) -> None:
         read(f"jsonl:{file}?unknown=gone")
 
 
-def test_a_key_a_label(write: Callable[..., Path]) -> None:
+def test_one_key_per_label(write: Callable[..., Path]) -> None:
     file = write(
         image(0, dog=1, cat=True, split="train"),
         image(1, dog=None, cat=0, split="test"),
@@ -169,11 +169,11 @@ def test_keys_that_are_named(write: Callable[..., Path]) -> None:
         LabelwiseError, match=r"without a key for the image.*image=KEY; there are shot, seen, labels"
     ):
         read(f"jsonl:{file}")
-    for options, told in (
+    for options, message in (
         ("image=x", "image=x; expected one of the keys shot"),
         ("image=shot&labels=x", "labels=x"),
     ):
-        with pytest.raises(LabelwiseError, match=told):
+        with pytest.raises(LabelwiseError, match=message):
             read(f"jsonl:{file}?{options}")
 
 
@@ -201,7 +201,7 @@ def test_images_elsewhere(write: Callable[..., Path], tmp_path: Path, photo: Pho
 
 
 @pytest.mark.parametrize(
-    ("second", "told"),
+    ("second", "message"),
     [
         ({"labels": ["x"]}, "line 2 without 'image'"),
         ({"image": 3.5, "labels": ["x"]}, "line 2: 'image' is 3.5; expected the name of an image file"),
@@ -215,14 +215,14 @@ def test_images_elsewhere(write: Callable[..., Path], tmp_path: Path, photo: Pho
         (image(1, labels={"x": 1}), "line 1: 'labels' is .*expected an object of labels"),
     ],
 )
-def test_refusals(write: Callable[..., Path], second: dict[str, Any], told: str) -> None:
+def test_refusals(write: Callable[..., Path], second: dict[str, Any], message: str) -> None:
     file = write(image(0, labels=["x"]), second)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"jsonl:{file}")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('{"image": "0.jpg", "labels": ["x"]}\n{"image": "1.jpg", "la', "line 2, not JSON"),
         (
@@ -242,10 +242,10 @@ def test_refusals(write: Callable[..., Path], second: dict[str, Any], told: str)
         ('{"image": "0.jpg", "labels": {"x": 1, "x ": 0}}\n', "with a label twice"),
     ],
 )
-def test_refused_files(write: Callable[..., Path], text: str, told: str) -> None:
+def test_refused_files(write: Callable[..., Path], text: str, message: str) -> None:
     file = write()
     file.write_text(text)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"jsonl:{file}")
 
 
@@ -272,11 +272,11 @@ def test_files_of_other_encodings(write: Callable[..., Path]) -> None:
         ({"source-ref": "s3://b/0.jpg", "image": "0.jpg", "labels": ["x"]}, False),
         ({"imageGcsUri": "gs://b/0.jpg", "url": "0.jpg", "labels": ["x"]}, False),
         ({"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": [], "categories": []}, False),
-        ({"image": "words", "labels": ["x"]}, False),
+        ({"image": "text", "labels": ["x"]}, False),
         ({"image": "0.jpg"}, False),
     ],
 )
-def test_what_is_recognised(write: Callable[..., Path], row: dict[str, Any], right: bool) -> None:
+def test_recognition(write: Callable[..., Path], row: dict[str, Any], right: bool) -> None:
     assert recognises(write(row)) == right
 
 
@@ -322,9 +322,9 @@ def test_usual_keys_in_any_spelling(tmp_path: Path, key: str) -> None:
         assert read(source).labels.names == ("x",)
 
 
-def test_a_number_that_no_float_holds_is_no_state(write: Callable[..., Path]) -> None:
+def test_a_number_too_large_for_a_float_is_not_a_state(write: Callable[..., Path]) -> None:
     file = write(image(0, dog=1, size=10**400), image(1, dog=0.5, size=2))
-    with pytest.raises(LabelwiseError, match=r"no label states: size \('1000"):
+    with pytest.raises(LabelwiseError, match=r"not label states: size \('1000"):
         read(f"jsonl:{file}")
 
 

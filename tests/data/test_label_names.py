@@ -1,4 +1,4 @@
-"""Names of labels that may be meant otherwise, or that no two images share: the same sentence from every reader."""
+"""Names of labels with a likely other meaning, or on a single image each: every reader notes them alike."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def folder(tmp_path: Path, photo: Photo) -> Path:
     return tmp_path
 
 
-def told(data: Dataset, start: str) -> list[str]:
+def notes_on(data: Dataset, start: str) -> list[str]:
     return [note for note in data.notes if note.startswith(start)]
 
 
@@ -87,23 +87,23 @@ def told(data: Dataset, start: str) -> list[str]:
 def test_every_reader_doubts_the_same_names_once(folder: Path, form: Callable[..., str]) -> None:
     data = read(form(folder, NAMES))
     assert set(data.labels.names) == set(NAMES)
-    assert told(data, "Labels that differ") == [
+    assert notes_on(data, "Labels that differ") == [
         "Labels that differ in spelling only are kept apart: Car and car."
     ]
-    assert len(told(data, "Taken for labels: todo; ")) == 1
-    assert len(told(data, "'background' is read as a label; ")) == 1
+    assert len(notes_on(data, "Read as labels: todo; ")) == 1
+    assert len(notes_on(data, "'background' is read as a label; ")) == 1
     assert len(set(data.notes)) == len(data.notes)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_plain_names_are_not_doubted(folder: Path, form: Callable[..., str]) -> None:
     data = read(form(folder, ("cat", "dog", "bird", "car", "tree")))
-    assert not told(data, "Labels that differ") + told(data, "Taken for") + told(data, "'")
+    assert not notes_on(data, "Labels that differ") + notes_on(data, "Read as labels") + notes_on(data, "'")
 
 
 @pytest.mark.parametrize("form", [_csv, _states])
 def test_the_options_that_notes_name_are_taken(folder: Path, form: Callable[..., str]) -> None:
-    """Of a column of names `unknown` and `none`, of columns of states `ignore`."""
+    """The options are `unknown` and `none` for a column of names, and `ignore` for columns of states."""
     source = form(folder, NAMES)
     option = "ignore" if form is _states else "unknown"
     notes = " ".join(read(source).notes)
@@ -111,24 +111,24 @@ def test_the_options_that_notes_name_are_taken(folder: Path, form: Callable[...,
     empty = re.search(rf"\?({'ignore' if form is _states else 'none'}=background)\b", notes)
     assert todo
     assert empty
-    for found, name in ((todo, "todo"), (empty, "background")):
-        assert name not in read(f"{source}?{found[1]}").labels.names
+    for match, name in ((todo, "todo"), (empty, "background")):
+        assert name not in read(f"{source}?{match[1]}").labels.names
 
 
-def test_a_file_of_our_own_tells_a_doubt_once(folder: Path) -> None:
+def test_a_canonical_table_repeats_no_note(folder: Path) -> None:
     write_table(read(_folder(folder, NAMES)), folder / "own.parquet")
     data = read(str(folder / "own.parquet"))
-    assert len(told(data, "'background' is read as a label; ")) == 1
-    assert len(told(data, "Taken for labels: todo; ")) == 1
+    assert len(notes_on(data, "'background' is read as a label; ")) == 1
+    assert len(notes_on(data, "Read as labels: todo; ")) == 1
 
 
 def test_numbers_beside_a_file_of_names(folder: Path) -> None:
     (folder / "classes.txt").write_text("cat\ndog\nbird\n")
     for form in (_csv, _jsonl, _vertex):
         data = read(form(folder, ("0", "1", "2", "0", "1")))
-        assert len(told(data, "Labels are numbers; ?names=")) == 1
+        assert len(notes_on(data, "Labels are numbers; ?names=")) == 1
     source = _csv(folder, ("0", "1", "2", "0", "1"))
-    assert not told(read(f"{source}?names={folder / 'classes.txt'}"), "Labels are numbers; ?names")
+    assert not notes_on(read(f"{source}?names={folder / 'classes.txt'}"), "Labels are numbers; ?names")
 
 
 @pytest.mark.parametrize("form", [_csv, _jsonl, _vertex])
@@ -136,13 +136,13 @@ def test_labels_of_one_image_each_are_noted(tmp_path: Path, photo: Photo, form: 
     for i in range(30):
         photo(tmp_path / f"{i}.jpg", seed=i)
     data = read(form(tmp_path, [f"n{min(i, 28):02d}" for i in range(30)]))
-    assert told(data, "28 of 29 labels occur on one image alone: n00, n01, n02, n03, n04, ....")
+    assert notes_on(data, "28 of 29 labels occur on one image alone: n00, n01, n02, n03, n04, ....")
     data = read(form(tmp_path, [f"n{i // 2:02d}" for i in range(30)]))
     assert not [note for note in data.notes if "one image alone" in note]
 
 
 @pytest.mark.parametrize("texts", [True, False])
-def test_a_column_that_no_two_images_share_is_refused_before_its_cells(tmp_path: Path, texts: bool) -> None:
+def test_a_column_of_unshared_names_is_refused_before_its_cells(tmp_path: Path, texts: bool) -> None:
     """8,000 names of 8,000 images would be 64 MB for each of the two matrices."""
     rows = 8_000
     if texts:
@@ -161,7 +161,7 @@ def test_a_column_that_no_two_images_share_is_refused_before_its_cells(tmp_path:
     assert peak < 60e6
 
 
-def test_a_column_that_is_named_is_read_all_the_same(tmp_path: Path, photo: Photo) -> None:
+def test_a_column_of_the_option_labels_is_read(tmp_path: Path, photo: Photo) -> None:
     first = photo(tmp_path / "0.jpg").read_bytes()
     for i in range(1, 1100):
         (tmp_path / f"{i}.jpg").write_bytes(first)
@@ -172,10 +172,10 @@ def test_a_column_that_is_named_is_read_all_the_same(tmp_path: Path, photo: Phot
     assert option
     data = read(f"{source}?{option[1]}")
     np.testing.assert_array_equal(data.values.sum(0), np.ones(1100))
-    assert told(data, "1,100 of 1,100 labels occur on one image alone")
+    assert notes_on(data, "1,100 of 1,100 labels occur on one image alone")
 
 
-def test_cells_that_no_memory_holds_are_refused() -> None:
+def test_cells_beyond_memory_are_refused() -> None:
     refuse_huge(MOST_CELLS // 1000, 1000, "t")
     with pytest.raises(LabelwiseError, match="t with 8,589,935 images and 1,000 labels; expected at most"):
         refuse_huge(MOST_CELLS // 1000 + 1, 1000, "t")

@@ -1,4 +1,4 @@
-"""Label Studio exports: files of the real form, what its own converter wrote, and broken ones."""
+"""Label Studio exports: files in its format, files of its own converter, and broken ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONVERTED = Path(__file__).parent / "tools" / "label-studio-sdk-2.1.2"
 
 
 def states(data: Dataset) -> dict[str, dict[str, int | None]]:
-    """By the image's last part, each label's state; `None` is unknown."""
+    """The state of each label by the image's file name; `None` is unknown."""
     return {
         Path(data.image_id(i)).name: {
             name: int(data.values[i, j]) if data.known[i, j] else None for j, name in enumerate(data.labels)
@@ -58,8 +58,8 @@ def flat(image: str, labels: list[str] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"picture": image, "id": 1}
     if labels:
         row["what"] = labels[0] if len(labels) == 1 else {"choices": labels}
-    said = None if labels is None else 1
-    return {**row, "annotator": said, "annotation_id": said, "created_at": said, "lead_time": said}
+    value = None if labels is None else 1
+    return {**row, "annotator": value, "annotation_id": value, "created_at": value, "lead_time": value}
 
 
 def save_csv(path: Path, rows: list[dict[str, Any]], mark: str = ",") -> Path:
@@ -72,7 +72,7 @@ def save_csv(path: Path, rows: list[dict[str, Any]], mark: str = ",") -> Path:
     return path
 
 
-def test_every_form_gives_the_same_cells_as_a_slow_loop(tmp_path: Path, photo: Photo) -> None:
+def test_every_form_has_the_same_cells_as_a_slow_loop(tmp_path: Path, photo: Photo) -> None:
     rng = np.random.default_rng(5)
     offered = ["cat", "street, wet", "a; b", "{odd}", "ünï"]
     answers: dict[str, list[str] | None] = {}
@@ -93,15 +93,15 @@ def test_every_form_gives_the_same_cells_as_a_slow_loop(tmp_path: Path, photo: P
     for file in [*files, tmp_path / "bom.csv"]:
         assert labelstudio.recognises(file)
         for blank in ("unknown", "negative"):
-            found = states(read(f"labelstudio:{file}?blank={blank}"))
+            cells = states(read(f"labelstudio:{file}?blank={blank}"))
             for image, labels in answers.items():
                 silent = labels is None or (labels == [] and blank == "unknown")
                 expected = {name: None if silent else int(name in labels) for name in occurring}  # type: ignore[operator]
-                assert found[image] == expected, (file.name, blank, image)
+                assert cells[image] == expected, (file.name, blank, image)
 
 
 LABELS = {"Animal", "Animal / Cat", "cat", "dog", "face", "rain", "street, wet", "sun"}
-TOLD = {
+ANSWERS = {
     "p1": {
         "Animal": 1,
         "Animal / Cat": 1,
@@ -126,10 +126,10 @@ def test_what_the_real_converter_wrote(name: str) -> None:
     assert labelstudio.recognises(file)
     full = name == "JSON.json"
     data = read(f"labelstudio:{file}" + ("" if full else "?control=objects,kind,box,weather"))
-    # The converter leaves a task out whose annotations were all skipped; the full JSON keeps it.
-    images = [image for image in TOLD if full or image != "p5"]
-    found = {name.split("-")[1][:2]: cells for name, cells in states(data).items()}
-    assert found == {image: {name: TOLD[image].get(name) for name in sorted(LABELS)} for image in images}
+    # The converter leaves out a task if all its annotations were skipped; the full JSON keeps it.
+    images = [image for image in ANSWERS if full or image != "p5"]
+    by_image = {name.split("-")[1][:2]: cells for name, cells in states(data).items()}
+    assert by_image == {image: {n: ANSWERS[image].get(n) for n in sorted(LABELS)} for image in images}
     assert data.labels.groups["weather"].exclusive
     assert not data.labels.groups["objects"].exclusive
     row = [Path(data.image_id(i)).name for i in range(len(data))].index("0a1b2c31-p1.jpg")
@@ -137,7 +137,7 @@ def test_what_the_real_converter_wrote(name: str) -> None:
     assert data[0].image.shape == (3, 8, 8)
 
 
-def test_columns_of_texts_are_told_or_asked_for(tmp_path: Path, photo: Photo) -> None:
+def test_columns_of_texts_are_noted_or_required(tmp_path: Path, photo: Photo) -> None:
     data = read(f"labelstudio:{CONVERTED / 'CSV.csv'}")
     assert "sun" not in data.labels.names
     assert any("control=NAME,NAME: remark, title, weather" in note for note in data.notes)
@@ -177,7 +177,7 @@ def test_annotators_who_contradict_each_other(tmp_path: Path, photo: Photo) -> N
     assert not any("nobody annotated" in note for note in data.notes)
 
 
-def test_uploads_under_the_names_that_they_had_before(tmp_path: Path, photo: Photo) -> None:
+def test_uploads_under_their_original_names(tmp_path: Path, photo: Photo) -> None:
     for i, name in enumerate(["a b.jpg", "deep/2.jpg", "00112233-3.jpg", "same.jpg"]):
         photo(tmp_path / "mine" / name, seed=i)
     images = ["/data/upload/1/0a1b2c3d-a%20b.jpg", "http://host/x/99112233-2.jpg?w=1", "00112233-3.jpg"]
@@ -185,7 +185,7 @@ def test_uploads_under_the_names_that_they_had_before(tmp_path: Path, photo: Pho
     file = save(tmp_path / "x.json", tasks)
     data = read(f"labelstudio:{file}?images={tmp_path / 'mine'}")
     assert [data.image_id(i) for i in range(3)] == ["a b.jpg", "deep/2.jpg", "00112233-3.jpg"]
-    assert any(note.startswith("2 images are found without the mark of an upload") for note in data.notes)
+    assert any(note.startswith("2 images are matched without the prefix of an upload") for note in data.notes)
     two = ["/data/upload/1/0a1b2c3d-same.jpg", "/data/upload/1/ffffffff-same.jpg"]
     save(file, [*tasks, *(task(image, annotation(choice("cat"))) for image in two)])
     with pytest.raises(WouldLose, match="2 of 5 image files missing"):
@@ -199,7 +199,7 @@ def test_local_files_and_two_controls_with_one_name(tmp_path: Path, photo: Photo
     data = read(f"labelstudio:{file}")
     assert data.labels.names == ("place: other", "sky: other", "sky: sun")
     assert read(f"labelstudio:{file}?control=sky").labels.names == ("other", "sun")
-    with pytest.raises(LabelwiseError, match=r"control=skies, which labels nothing; expected .*: place, sky"):
+    with pytest.raises(LabelwiseError, match=r"control=skies, which has no labels; expected .*: place, sky"):
         read(f"labelstudio:{file}?control=skies")
 
 
@@ -220,7 +220,7 @@ GOOD = task("1.jpg", annotation(choice("cat")))
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ([], "with an empty list on top"),
         ([3], "the first entry|with no names, without annotation_id"),
@@ -237,9 +237,9 @@ GOOD = task("1.jpg", annotation(choice("cat")))
         ([{"image": "1.jpg", "labels": ["cat"]}], "with image, labels, without annotation_id"),
     ],
 )
-def test_entries_of_another_kind(tmp_path: Path, photo: Photo, content: Any, told: str) -> None:
+def test_entries_of_another_kind(tmp_path: Path, photo: Photo, content: Any, message: str) -> None:
     photo(tmp_path / "1.jpg")
-    with pytest.raises(LabelwiseError, match=told) as caught:
+    with pytest.raises(LabelwiseError, match=message) as caught:
         read(f"labelstudio:{save(tmp_path / 'x.json', content)}")
     assert "\n" not in str(caught.value)
 
@@ -248,7 +248,7 @@ def test_broken_files(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "1.jpg")
     whole = save_csv(tmp_path / "x.csv", [flat("1.jpg", ["cat"]), flat("1.jpg", ["cat", "dog"])])
     text = whole.read_text(encoding="utf-8")
-    for broken, told in (
+    for broken, message in (
         (json.dumps([GOOD])[:-30], "not JSON"),
         (text.replace("dog", 'd"og'), r"column 'what': .*expected a choice, or choices|line 3:"),
         (text.rstrip()[:-3], "line 3:|row 3"),
@@ -258,7 +258,7 @@ def test_broken_files(tmp_path: Path, photo: Photo) -> None:
     ):
         file = tmp_path / "broken"
         file.write_text(broken, encoding="utf-8")
-        with pytest.raises(LabelwiseError, match=told):
+        with pytest.raises(LabelwiseError, match=message):
             read(f"labelstudio:{file}")
     file.write_bytes(b"PK\x03\x04rest")
     with pytest.raises(LabelwiseError, match=r"an archive; .*; unpack it"):

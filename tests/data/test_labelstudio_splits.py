@@ -1,4 +1,4 @@
-"""Splits and groups that tasks of Label Studio hold, and images without a choice."""
+"""Splits and groups in tasks of Label Studio, and images without a choice."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_a_key_split_and_a_key_group(tmp_path: Path, photo: Photo) -> None:
     first, second, third, last = data.group.tolist()
     assert first == third
     assert len({first, second, last}) == 3
-    told = " ".join(data.notes)
-    assert "The key 'split' of the tasks holds names of splits, and is taken for that." in told
-    assert "The key 'group' of the tasks" in told
+    notes = " ".join(data.notes)
+    assert "The key 'split' of the tasks holds names of splits, and is read as the split." in notes
+    assert "The key 'group' of the tasks" in notes
 
 
-def test_other_words_in_a_key_split(tmp_path: Path, photo: Photo) -> None:
+def test_other_values_in_a_key_split(tmp_path: Path, photo: Photo) -> None:
     data = tasks(tmp_path, photo, [{"split": "north"}, {"split": "train"}])
     assert data.split_of is None
     assert any("it was left out" in note for note in data.notes)

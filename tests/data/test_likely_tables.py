@@ -1,4 +1,4 @@
-"""Bare folders with several tables: which one is proposed."""
+"""Bare folders with several tables: the proposed one."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ def test_a_table_in_each_folder_of_a_split(tmp_path: Path, photo: Photo) -> None
     assert caught.value.todo == f"name them: {source}"
     assert read(source).splits() == {"train": 1, "val": 1}
     (tmp_path / "val" / "labels.csv").unlink()
-    with pytest.raises(LabelwiseError, match="of no kind that is known"):
+    with pytest.raises(LabelwiseError, match="of no known kind"):
         read(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Where the images are that a table names."""
+"""Locating the images of a table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from labelwise.errors import LabelwiseError
 Photo = Callable[..., Path]
 
 
-def test_a_file_that_one_row_names_stands_for_no_other_name(tmp_path: Path, photo: Photo) -> None:
+def test_a_file_of_one_row_matches_no_other_name(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "1.jpg")
     photo(tmp_path / "2.jpg")
     names = ["1.jpg", "s3://other/1.jpg", "s3://other/3.jpg", "s3://other/2.jpg"]
@@ -30,7 +30,7 @@ def test_a_file_that_one_row_names_stands_for_no_other_name(tmp_path: Path, phot
     located, root = locate(names, Source("x", "x"), [tmp_path], notes)
     assert root == tmp_path
     assert located.to_pylist() == ["1.jpg", "s3://other/1.jpg", "s3://other/3.jpg", "2.jpg"]
-    assert notes == ["1 images are found by the last parts of their path: s3://other/2.jpg is 2.jpg."]
+    assert notes == ["1 images are matched by the last parts of their path: s3://other/2.jpg is 2.jpg."]
 
 
 PARTS = st.sampled_from(["a", "b", "1", "2", "1.jpg", "1.JPG", "2.png", "x.1", "1.jpg.png"])
@@ -40,7 +40,7 @@ STARTS = st.sampled_from(["", "s3://bucket/", "C:\\", "/x/", "https://host/f?d="
 
 
 def slow_matching(names: list[str], files: list[str], named: set[str]) -> list[int]:
-    """The rule, name by name."""
+    """The rule in a plain loop over names."""
     first = [slow_place(name, files) for name in names]
     first = [-1 if place >= 0 and files[place] in named else place for place in first]
     fits = {place: {n for n, p in zip(names, first, strict=True) if p == place} for place in first}
@@ -80,11 +80,11 @@ def slow_place(name: str, files: list[str]) -> int:
     st.sets(st.builds(str.__add__, FOLDERS, FILE_NAMES), max_size=2),
 )
 def test_matching_follows_the_rule_name_by_name(files: list[str], names: list[str], named: set[str]) -> None:
-    found = matching(pa.array(names, pa.string()), files, named)
-    assert found.tolist() == slow_matching(names, files, named)
+    matches = matching(pa.array(names, pa.string()), files, named)
+    assert matches.tolist() == slow_matching(names, files, named)
 
 
-def test_files_whose_names_are_no_text_stand_for_no_name() -> None:
+def test_files_with_names_that_are_not_text_match_no_name() -> None:
     odd = os.fsdecode(b"\xff1.jpg")
     assert matching(pa.array(["1", "2"]), [odd, "2.jpg"]).tolist() == [-1, 1]
 
@@ -98,11 +98,11 @@ def test_names_without_suffix_and_names_of_another_disk(tmp_path: Path, photo: P
     assert root == tmp_path
     assert notes == [
         "1 image names have no suffix and are files of that stem: 1 is images/1.jpg.",
-        "1 images are found by the last parts of their path: gs://bucket/2.jpg?x=1 is images/deep/2.jpg.",
+        "1 images are matched by the last parts of their path: gs://bucket/2.jpg?x=1 is images/deep/2.jpg.",
     ]
 
 
-def test_names_that_fit_files_in_two_folders_are_told_where(tmp_path: Path) -> None:
+def test_names_that_fit_files_in_two_folders_list_these(tmp_path: Path) -> None:
     for folder in ("photos", "copies/photos"):
         (tmp_path / folder).mkdir(parents=True)
         for name in ("a.jpg", "b.jpg"):
@@ -115,7 +115,7 @@ def test_names_that_fit_files_in_two_folders_are_told_where(tmp_path: Path) -> N
     assert len(read(f"csv:{tmp_path / 't.csv'}?images={tmp_path / 'photos'}")) == 2
 
 
-def test_photographs_that_were_written_anew_in_another_format(tmp_path: Path) -> None:
+def test_images_converted_to_another_format(tmp_path: Path) -> None:
     for name in ("a.png", "b.webp"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     (tmp_path / "t.csv").write_text("image,dog,cat\nold/a.jpg,1,0\nb.jpg,0,1\n")

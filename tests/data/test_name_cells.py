@@ -1,4 +1,4 @@
-"""Cells of label names in forms that tools and people write: each is read right, or stopped with what to do."""
+"""Cells of label names in forms of tools and people: each is read correctly, or refused with advice."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_state_for_each_label(folder: Path, text: Callable[[list[int]], str]) 
     data = column(folder, [text(hot) for hot in HOT])
     assert data.labels.names == ("0", "1", "2")
     assert data.values.tolist() == HOT
-    assert any("called by their place" in note for note in data.notes)
+    assert any("named by their place" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float32", "bool"])
@@ -79,7 +79,7 @@ def test_shares_in_lists_are_no_names(folder: Path) -> None:
     pd = pytest.importorskip("pandas", reason="the package pandas is not installed")
     cells = list(np.array(HOT) * 0.9)
     pd.DataFrame({"image": [f"p{i}.jpg" for i in range(8)], "labels": cells}).to_parquet(folder / "t.parquet")
-    with pytest.raises(LabelwiseError, match=r"lists of shares.*write a column a label"):
+    with pytest.raises(LabelwiseError, match=r"lists of shares.*write one column per label"):
         read(f"parquet:{folder / 't.parquet'}")
 
 
@@ -101,7 +101,7 @@ def test_numbers_of_labels_that_pandas_made_shares(folder: Path) -> None:
     )
 
 
-def test_numbers_parted_by_blanks(folder: Path) -> None:
+def test_numbers_separated_by_blanks(folder: Path) -> None:
     data = column(folder, ["0", "0 1", "0 1 2", "3", "4 5", "6", "7", "8 9"])  # most of them occur once
     assert data.labels.names == tuple("0123456789")
 
@@ -130,7 +130,7 @@ def test_two_marks_in_one_column(folder: Path) -> None:
 
 def test_a_name_without_a_letter_is_noted(folder: Path) -> None:
     data = column(folder, ["-" if not tags else ";".join(tags) for tags in TAGS])
-    assert any("Taken for labels: -" in note for note in data.notes)
+    assert any("Read as labels: -" in note for note in data.notes)
 
 
 def test_an_empty_list_among_names_with_a_mark(folder: Path) -> None:
@@ -140,23 +140,23 @@ def test_an_empty_list_among_names_with_a_mark(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
-        (lambda label, there: label if there else "-" + label, "may say that it is absent"),
-        (lambda label, there: label if there else "no " + label, "may say that it is absent"),
-        (lambda label, there: label + "?" if not there else label, "may say that it is uncertain"),
-        (lambda label, there: f"{label}:{0.9 if there else 0.2}", "numbers behind names"),
+        (lambda label, there: label if there else "-" + label, "may mean that it is absent"),
+        (lambda label, there: label if there else "no " + label, "may mean that it is absent"),
+        (lambda label, there: label + "?" if not there else label, "may mean that it is uncertain"),
+        (lambda label, there: f"{label}:{0.9 if there else 0.2}", "numbers after names"),
     ],
 )
-def test_names_that_say_more_than_a_label(folder: Path, name: Callable[[str, int], str], said: str) -> None:
+def test_names_with_a_state(folder: Path, name: Callable[[str, int], str], message: str) -> None:
     cells = [";".join(map(name, NAMES, hot)) for hot in HOT]
-    with pytest.raises(LabelwiseError, match=said) as caught:
+    with pytest.raises(LabelwiseError, match=message) as caught:
         column(folder, cells)
     option = caught.value.todo.split("add ")[1].split()[0]
     assert len(column(folder, cells, option).labels) == 6
 
 
-def test_words_for_nothing(folder: Path) -> None:
+def test_names_for_nothing(folder: Path) -> None:
     data = column(folder, [";".join(tags) or "none of these" for tags in TAGS])
     assert data.values.tolist() == HOT
     data = column(folder, [";".join(tags) or "0" for tags in TAGS])
@@ -209,20 +209,20 @@ def test_states_in_lists_are_no_names(folder: Path, spell: Callable[[list[int]],
 
 
 @pytest.mark.parametrize("mark", ["\n", "\r\n", "、", "，", "；"])
-def test_line_ends_and_wide_commas_part_names(folder: Path, mark: str) -> None:
+def test_line_ends_and_wide_commas_separate_names(folder: Path, mark: str) -> None:
     assert column(folder, [mark.join(tags) for tags in TAGS]).values.tolist() == HOT
 
 
 @pytest.mark.parametrize("mark", ["~", "\\", "*", "^", "::", "->", "<br>", "$", "·", "!", "\x1f", ".", "="])
-def test_other_marks_between_names_are_asked_about(folder: Path, mark: str) -> None:
+def test_other_marks_between_names_require_an_option(folder: Path, mark: str) -> None:
     with pytest.raises(LabelwiseError, match="names in other cells too"):
         column(folder, [mark.join(tags) for tags in TAGS])
 
 
-def test_words_for_nothing_in_several_spellings(folder: Path) -> None:
-    words = iter(["No Finding", "No finding", "no_finding", "none of these"])
+def test_names_for_nothing_in_several_spellings(folder: Path) -> None:
+    names = iter(["No Finding", "No finding", "no_finding", "none of these"])
     cells = [";".join(tags) or "none of these" for tags in TAGS]
-    cells[:3] = [next(words) for _ in range(3)]
+    cells[:3] = [next(names) for _ in range(3)]
     data = column(folder, cells)
     assert data.labels.names == NAMES
     assert data.values.tolist() == [[0] * 3] * 3 + HOT[3:]
@@ -232,16 +232,16 @@ def test_words_for_nothing_in_several_spellings(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spell", "told"),
+    ("spell", "message"),
     [
         (lambda tags: f"'{tags[0]}', dog" if tags else "", "a piece of a list"),
         (lambda tags: f"<Classifications: {tags}>" if tags else "", "a piece of a list"),
         (lambda tags: f"({', '.join(tags)}" if tags else "", "a list of label names"),
-        (lambda tags: ", ".join(f"{tag} (0.9)" for tag in tags), "numbers behind names"),
+        (lambda tags: ", ".join(f"{tag} (0.9)" for tag in tags), "numbers after names"),
     ],
 )
-def test_pieces_of_lists_are_no_names(folder: Path, spell: Callable[[list[str]], str], told: str) -> None:
-    with pytest.raises(LabelwiseError, match=told):
+def test_pieces_of_lists_are_no_names(folder: Path, spell: Callable[[list[str]], str], message: str) -> None:
+    with pytest.raises(LabelwiseError, match=message):
         column(folder, [spell(tags) for tags in TAGS])
 
 
@@ -260,11 +260,11 @@ def test_a_tensor_of_states(folder: Path) -> None:
     assert column(folder, [f"tensor({hot})" for hot in HOT]).values.tolist() == HOT
 
 
-def test_blanks_that_may_part_names_are_noted(folder: Path) -> None:
+def test_blanks_that_may_separate_names_are_noted(folder: Path) -> None:
     data = column(folder, ["dog cat", "cat", "bird", "fish", "cow", "hen", "owl", "ant"])
-    assert any("'dog cat' is one label, though 'cat' stands elsewhere too" in note for note in data.notes)
+    assert any("'dog cat' is one label, though 'cat' occurs elsewhere too" in note for note in data.notes)
     data = column(folder, ["potted plant", "cat", "dining table", "tv monitor", "cow", "hen", "owl", "ant"])
-    assert not any("stands elsewhere" in note for note in data.notes)
+    assert not any("occurs elsewhere" in note for note in data.notes)
 
 
 def test_two_numbers_or_a_share(folder: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_single_file_without_sources_and_names(tmp_path: Path, photo: Photo) -
     assert states(data) == {"a.jpg": [1], "b.png": [0]}
     assert data.split_of is None
     assert data.notes[0] == (
-        "1 labels go by their ids, such as /m/dog: no class-descriptions file is beside the table."
+        "1 labels are named by their ids, such as /m/dog: no class-descriptions file is beside the table."
     )
 
 
@@ -111,7 +111,7 @@ def test_names_that_several_labels_share_keep_the_id(tmp_path: Path, photo: Phot
 
 
 def test_only_present_rows_and_images_without_a_row(tmp_path: Path, photo: Photo) -> None:
-    """The form that annotation tools export: no row has Confidence 0."""
+    """Annotation tools export no row with Confidence 0."""
     write(tmp_path, "annotations/train-annotations-human-imagelabels.csv", "a,,cat,1\nsub/b,,dog,1\n")
     header = "ImageID,Subset,OriginalURL,Title,Rotation\n"
     rows = 'a,train,,,\nsub/b,train,,"two\nlines",90.0\nc,train,,,\nd,train,,,\ne,test,,,\n'
@@ -136,7 +136,7 @@ def test_only_present_rows_and_images_without_a_row(tmp_path: Path, photo: Photo
         "1 listed images have no label row.",
         "1 listed images with neither a label row nor a file were left out.",
         "1 images are listed with a Rotation; files are read as they are.",
-        "No label is ever verified absent (no row has Confidence 0): what no row names is unknown; "
+        "No label is ever verified absent (no row has Confidence 0): a label without a row is unknown; "
         "rest=negative reads it as absent.",
     )
     closed = read(f"openimages:{tmp_path}?rest=negative")
@@ -164,7 +164,7 @@ def test_rows_by_machine(tmp_path: Path, photo: Photo) -> None:
     file = write(tmp_path, "train-labels.csv", rows)
     images(tmp_path, photo, "a.jpg", "b.jpg")
     with pytest.raises(
-        WouldLose, match=r"4 labels given by machine, such as a x with Confidence 0\.9.*confidence=skip"
+        WouldLose, match=r"4 labels by machine, such as a x with Confidence 0\.9.*confidence=skip"
     ):
         read(f"openimages:{file}")
     assert states(read(f"openimages:{file}?confidence=skip")) == {"a.jpg": [0], "b.jpg": [None]}
@@ -176,7 +176,7 @@ def test_rows_by_machine(tmp_path: Path, photo: Photo) -> None:
         read(f"openimages:{file}?confidence=2")
 
 
-def test_files_of_machine_labels_are_left_out_and_told(tmp_path: Path, photo: Photo) -> None:
+def test_files_of_machine_labels_are_left_out_with_a_note(tmp_path: Path, photo: Photo) -> None:
     write(tmp_path, "train-annotations-human-imagelabels.csv", "a,verification,x,0\n")
     write(tmp_path, "train-annotations-machine-imagelabels.csv", "a,machine,y,0.9\n")
     images(tmp_path, photo, "a.jpg")
@@ -267,7 +267,7 @@ def test_missing_images(tmp_path: Path, photo: Photo) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "header", "told"),
+    ("rows", "header", "message"),
     [
         ("", HEADER, "without rows; expected a row for each label"),
         ("a,,x,yes\n", HEADER, r"line 2: Confidence 'yes'"),
@@ -281,10 +281,10 @@ def test_missing_images(tmp_path: Path, photo: Photo) -> None:
         ("a,,x,1\n", "ImageID,Source,LabelName,Confidence,Source\n", "a column twice"),
     ],
 )
-def test_refusals(tmp_path: Path, photo: Photo, rows: str, header: str, told: str) -> None:
+def test_refusals(tmp_path: Path, photo: Photo, rows: str, header: str, message: str) -> None:
     file = write(tmp_path, "labels.csv", rows, header)
     images(tmp_path, photo, "a.jpg")
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"openimages:{file}")
 
 
@@ -305,24 +305,22 @@ ABOVE = {"/m/dog": ["/m/animal"], "/m/cat": ["/m/animal"]}
 
 
 def slow(rows: Sequence[tuple[str, str, int]], policy: str) -> Mapping[tuple[str, str], int] | None:
-    """Cells by image and label, one row after the other; `None` where rows contradict each other and stop."""
+    """Cells by image and label in a plain loop over rows; `None` if contradictory rows are an error."""
     cells: dict[tuple[str, str], set[int]] = {}
     for image, label, state in rows:
         cells.setdefault((image, label), set()).add(state)
-    if policy == "stop" and any(len(found) > 1 for found in cells.values()):
+    if policy == "stop" and any(len(seen) > 1 for seen in cells.values()):
         return None
-    plain = {
-        key: 1 if 1 in found else 0 for key, found in cells.items() if len(found) == 1 or policy == "union"
-    }
+    plain = {key: 1 if 1 in seen else 0 for key, seen in cells.items() if len(seen) == 1 or policy == "union"}
     implied: dict[tuple[str, str], set[int]] = {}
     for (image, label), state in plain.items():
         below = [name for name, upper in ABOVE.items() if label in upper]
         for name in [label, *(ABOVE.get(label, []) if state else below)]:
             implied.setdefault((image, name), set()).add(state)
-    if policy == "stop" and any(len(found) > 1 for found in implied.values()):
+    if policy == "stop" and any(len(seen) > 1 for seen in implied.values()):
         return None
     return {
-        key: 1 if 1 in found else 0 for key, found in implied.items() if len(found) == 1 or policy == "union"
+        key: 1 if 1 in seen else 0 for key, seen in implied.items() if len(seen) == 1 or policy == "union"
     }
 
 
@@ -347,7 +345,7 @@ def test_cells_follow_the_rows_one_by_one(rows: list[tuple[str, str, int]], poli
                 read(f"openimages:{file}?duplicates={policy}")
             return
         data = read(f"openimages:{file}?duplicates={policy}")
-        found = {
+        cells = {
             (data.image_id(i)[0], label): int(data.values[i, j])
             for i in range(len(data))
             for j, label in enumerate(data.labels.names)
@@ -356,4 +354,4 @@ def test_cells_follow_the_rows_one_by_one(rows: list[tuple[str, str, int]], poli
         columns = {label for _, label, _ in rows}
         columns |= {upper for _, label, state in rows if state for upper in ABOVE.get(label, ())}
         assert set(data.labels) == columns
-        assert found == {key: state for key, state in expected.items() if key[1] in columns}
+        assert cells == {key: state for key, state in expected.items() if key[1] in columns}

@@ -51,9 +51,9 @@ def test_images_elsewhere(tmp_path: Path, photo: Photo) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "train", "told"),
+    ("labels", "train", "message"),
     [
-        ("0 cat\n1 dog", "1.jpg\t1\n", "train.txt, line 1: 1 marks; expected 2, one a label of label.txt"),
+        ("0 cat\n1 dog", "1.jpg\t1\n", "train.txt, line 1: 1 marks; expected 2, one per label of label.txt"),
         (
             "0 cat\n1 dog",
             "1.jpg\t1,0\n\n1.jpg\t1,2\n",
@@ -68,13 +68,13 @@ def test_images_elsewhere(tmp_path: Path, photo: Photo) -> None:
         ("0 cat\n1 dog", "1.jpg\t1,0\n1.jpg\t0,0\n", "contradict each other: 1.jpg .train.txt, line 1"),
     ],
 )
-def test_broken_lists(tmp_path: Path, photo: Photo, labels: str, train: str, told: str) -> None:
+def test_broken_lists(tmp_path: Path, photo: Photo, labels: str, train: str, message: str) -> None:
     photo(tmp_path / "1.jpg")
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"paddlex:{save(tmp_path, labels, train=train)}")
 
 
-def test_what_is_no_such_folder(tmp_path: Path) -> None:
+def test_other_folders(tmp_path: Path) -> None:
     assert not paddlex.recognises(tmp_path)
     with pytest.raises(
         LabelwiseError, match=r"without label.txt, or any of train.txt, .*; expected a PaddleX"

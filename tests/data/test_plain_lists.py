@@ -1,4 +1,4 @@
-"""A bare text file of images and labels: read where its form is plain, else refused with what helps."""
+"""A bare text file of images and labels: read if its format is clear, else refused with advice."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def test_lists_and_tables_are_recognised(folder: Path, content: str, values: lis
     [
         (
             "a.jpg cat dog\nb.jpg dog\n",
-            "lines of images and their labels, parted by blanks",
-            "in place of the blanks",
+            "lines of images and their labels, separated by blanks",
+            "instead of the blanks",
         ),
-        ("a.jpg cat,dog\nb.jpg dog\n", "lines of images and their labels, parted by blanks", "vertex:"),
-        ("a.jpg\tcat\tdog\nb.jpg\tdog\n", "parted by tabs", "write commas in place of the tabs"),
-        ("a.jpg 1 0\nb.jpg 0 1\n", "a 0 or 1 for each label, parted by blanks", "such as 'image dog cat'"),
+        ("a.jpg cat,dog\nb.jpg dog\n", "lines of images and their labels, separated by blanks", "vertex:"),
+        ("a.jpg\tcat\tdog\nb.jpg\tdog\n", "separated by tabs", "write commas instead of the tabs"),
+        ("a.jpg 1 0\nb.jpg 0 1\n", "a 0 or 1 for each label, separated by blanks", "such as 'image dog cat'"),
         (
             "a.jpg,1,0\nb.jpg,0,1\n",
-            "a 0 or 1 for each label, parted by commas",
+            "a 0 or 1 for each label, separated by commas",
             "such as 'image,dog,cat' with your",
         ),
-        ("a.jpg\t1\t0\nb.jpg\t0\t1\n", "parted by tabs", "such as 'image<TAB>dog<TAB>cat'"),
-        ("a.jpg\nb.jpg\n", "lines of images without labels", "write the labels behind each image"),
-        ("cat\ndog\n", "a file of no kind that is known", "write the kind before the path"),
-        ("", "a file of no kind that is known", "write the kind before the path"),
+        ("a.jpg\t1\t0\nb.jpg\t0\t1\n", "separated by tabs", "such as 'image<TAB>dog<TAB>cat'"),
+        ("a.jpg\nb.jpg\n", "lines of images without labels", "write the labels after each image"),
+        ("cat\ndog\n", "a file of no known kind", "write the kind before the path"),
+        ("", "a file of no known kind", "write the kind before the path"),
     ],
 )
-def test_other_forms_are_refused_with_what_helps(folder: Path, content: str, given: str, todo: str) -> None:
+def test_other_forms_are_refused_with_advice(folder: Path, content: str, given: str, todo: str) -> None:
     (folder / "train.txt").write_text(content)
     with pytest.raises(LabelwiseError) as refused:
         read(str(folder / "train.txt"))
@@ -64,7 +64,7 @@ def test_other_forms_are_refused_with_what_helps(folder: Path, content: str, giv
     assert todo in refused.value.todo
 
 
-def test_what_the_refusals_advise_is_read(folder: Path) -> None:
+def test_the_advice_of_refusals_works(folder: Path) -> None:
     (folder / "commas.txt").write_text("a.jpg,cat,dog\nb.jpg,dog\n")
     (folder / "blanks.txt").write_text("image dog cat\na.jpg 1 0\nb.jpg 0 1\n")
     assert read(f"vertex:{folder / 'commas.txt'}").values.tolist() == [[1, 1], [0, 1]]

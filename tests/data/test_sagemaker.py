@@ -85,12 +85,12 @@ def test_single_labels_and_boxes(write: Callable[..., Path]) -> None:
     assert states(file) == [[1, 0], [0, 1]]
     sizes = [{"width": 48, "height": 32, "depth": 3}]
     box = {"class_id": 1, "left": 1, "top": 1, "width": 9, "height": 9}
-    found = (
+    boxes = (
         {"image_size": sizes, "annotations": [box, box]},
         {"class-map": {"1": "cat", "0": "dog"}, "type": BOXES},
     )
     none = ({"image_size": sizes, "annotations": []}, {"class-map": {}, "type": BOXES})
-    file = write(line(0, boxes=found), line(1, boxes=none))
+    file = write(line(0, boxes=boxes), line(1, boxes=none))
     assert read(f"sagemaker:{file}").labels.names == ("dog", "cat")
     assert states(file) == [[0, 1], [0, 0]]
 
@@ -113,7 +113,7 @@ def test_several_jobs_are_named_or_chosen(write: Callable[..., Path]) -> None:
 
 
 def test_an_attribute_for_each_label(write: Callable[..., Path]) -> None:
-    """Rekognition writes each label of an image as a job of its own, and its value means nothing."""
+    """Rekognition writes each label of an image as its own job, with a value of no meaning."""
     file = write(
         line(0, set_Sunrise=single(1, "Sunrise"), set_Sea=single(1, "Sea")),
         line(1, set_Sea=single(0, "Sea")),
@@ -143,22 +143,22 @@ def test_files_are_splits(write: Callable[..., Path]) -> None:
     assert data.splits() == {"train": 1, "val": 1}
     assert data.labels.names == ("cat", "dog")
     other = write(line(2, s=several([1], {"1": "dog"})), name="more.manifest")
-    with pytest.raises(LabelwiseError, match=r"more\.manifest, one of several files, of no split"):
+    with pytest.raises(LabelwiseError, match=r"more\.manifest, one of several files, without a split"):
         read(f"sagemaker:{train},{other}")
     with pytest.raises(LabelwiseError, match=r"none\.manifest', which does not exist"):
         read(f"sagemaker:{train},{train.parent / 'none.manifest'}")
 
 
-def test_other_attributes_are_told(write: Callable[..., Path]) -> None:
+def test_other_attributes_are_noted(write: Callable[..., Path]) -> None:
     check = ("1", {"class-name": "bad", "type": "groundtruth/label-verification"})
     file = write(line(0, s=several([0], {"0": "cat"}), id="x", check=check))
     notes = read(f"sagemaker:{file}").notes
-    assert "Left out, as they are no labels of images: check (groundtruth/label-verification)." in notes
+    assert "Left out, as they are not labels of images: check (groundtruth/label-verification)." in notes
     assert "Left out, as they have no metadata of a labelling job: id." in notes
 
 
 @pytest.mark.parametrize(
-    ("second", "told"),
+    ("second", "message"),
     [
         ({"source": "text"}, "line 2 without source-ref"),
         (line(1, s=several([0], {"0": "dog"})), "line 2: id 0 of 's' is 'dog', and 'cat' in an earlier line"),
@@ -169,9 +169,9 @@ def test_other_attributes_are_told(write: Callable[..., Path]) -> None:
         (line(0, s=several([], {})), "1 images with rows that contradict each other"),
     ],
 )
-def test_refusals(write: Callable[..., Path], second: dict[str, Any], told: str) -> None:
+def test_refusals(write: Callable[..., Path], second: dict[str, Any], message: str) -> None:
     file = write(line(0, s=several([0], {"0": "cat"})), second)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"sagemaker:{file}")
 
 

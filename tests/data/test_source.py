@@ -58,7 +58,7 @@ def test_a_file_that_ends_like_an_option(tmp_path: Path, photo: Callable[..., Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "an empty SOURCE"),
         ("cvs:a.csv", "of kind 'cvs'; expected one of voc:, coco:"),
@@ -73,13 +73,13 @@ def test_a_file_that_ends_like_an_option(tmp_path: Path, photo: Callable[..., Pa
         ("digits:?train=many", "train='many'"),
     ],
 )
-def test_refusals(text: str, told: str) -> None:
-    with pytest.raises(LabelwiseError, match=told):
+def test_refusals(text: str, message: str) -> None:
+    with pytest.raises(LabelwiseError, match=message):
         read(text)
 
 
 def test_a_folder_of_no_kind_is_refused_with_the_forms(tmp_path: Path) -> None:
-    with pytest.raises(LabelwiseError, match="a folder of no kind that is known") as caught:
+    with pytest.raises(LabelwiseError, match="a folder of no known kind") as caught:
         read(str(tmp_path))
     assert all(f"{kind}:" in str(caught.value) for kind in READERS)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Columns and files that tell splits by numbers, other words, or a column a split."""
+"""Splits by numbers, by other names, or by one column per split."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_other_numbers_are_no_splits_and_labels_stay_labels(table: Table) -> Non
     assert table("partition", [0, 1], "?labels=partition,cat").labels.names == ("partition", "cat")
 
 
-def test_a_column_that_may_tell_splits_is_offered(table: Table) -> None:
+def test_a_column_that_may_hold_splits_is_offered(table: Table) -> None:
     for column, cells in (("set", [1, 2, 3]), ("partition", ["trainval", "test", "extra"])):
         with pytest.raises(LabelwiseError) as caught:
             table(column, cells)
@@ -55,7 +55,7 @@ def test_a_column_that_may_tell_splits_is_offered(table: Table) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "names",
     [
         ("train", "eval", "test"),
         ("trn", "vld", "tst"),
@@ -66,8 +66,8 @@ def test_a_column_that_may_tell_splits_is_offered(table: Table) -> None:
     ],
 )
 @pytest.mark.parametrize("column", ["split", "use"])
-def test_words_of_three_splits(table: Table, words: Sequence[str], column: str) -> None:
-    data = table(column, words)
+def test_names_of_three_splits(table: Table, names: Sequence[str], column: str) -> None:
+    data = table(column, names)
     assert data.splits() == {"train": 2, "val": 2, "test": 2}
     assert any("Splits renamed" in note for note in data.notes)
 
@@ -88,12 +88,12 @@ def test_files_of_three_splits(tmp_path: Path, table: Table) -> None:
 
 
 @pytest.mark.parametrize("odd", ["trainval", "val1", "test_A"])
-def test_a_split_of_another_name_is_told(table: Table, odd: str) -> None:
+def test_a_split_of_another_name_is_noted(table: Table, odd: str) -> None:
     data = table("split", ["train", "test", odd])
     assert any(f"which training does not use: {odd}." in note for note in data.notes)
 
 
-def test_a_column_a_split(table: Table) -> None:
+def test_one_column_per_split(table: Table) -> None:
     data = table("train,val,test", ["1,0,0", "0,1,0", "0,0,1"])
     assert data.splits() == {"train": 2, "val": 2, "test": 2}
     assert data.labels.names == ("cat",)
@@ -102,7 +102,7 @@ def test_a_column_a_split(table: Table) -> None:
     assert len(table("train,val,test", ["1,1,0", "0,1,0", "0,0,1"]).labels) == 4
 
 
-def test_lists_of_names_are_no_words(table: Table) -> None:
+def test_lists_of_names_are_not_categories(table: Table) -> None:
     with pytest.raises(LabelwiseError) as caught:
         table("found", ["cat;dog", "dog;cow"])
     assert "?labels=found" in caught.value.todo

@@ -1,4 +1,4 @@
-"""Words that tell a split mean the same to every reader, and blank ones tell none."""
+"""A name of a split has the same meaning for every reader, and a blank one is no split."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def table(folder: Path, column: str, cells: list[str]) -> Dataset:
     return read(f"csv:{folder / 't.csv'}")
 
 
-@pytest.mark.parametrize("word", sorted(SPLIT_OF_WORD))
-def test_a_word_tells_the_same_split_everywhere(folder: Path, word: str) -> None:
-    split, other = canonical(word), "test" if canonical(word) == "train" else "train"
-    assert split_in_name(f"labels_{word}") == split
-    assert canonical(split_of_name(f"{word}-0001.tar")) == split
-    assert tells_splits([word, other])
-    for column in ("split", "part"):  # told by its name, and by its cells
-        assert table(folder, column, [word, other] * 3).splits() == {split: 3, other: 3}
+@pytest.mark.parametrize("name", sorted(SPLIT_OF_WORD))
+def test_a_name_is_the_same_split_everywhere(folder: Path, name: str) -> None:
+    split, other = canonical(name), "test" if canonical(name) == "train" else "train"
+    assert split_in_name(f"labels_{name}") == split
+    assert canonical(split_of_name(f"{name}-0001.tar")) == split
+    assert tells_splits([name, other])
+    for column in ("split", "part"):  # recognised by its name, and by its cells
+        assert table(folder, column, [name, other] * 3).splits() == {split: 3, other: 3}
 
 
-def test_a_word_is_the_split_of_a_folder_of_labels(tmp_path: Path, photo: Photo) -> None:
-    for i, word in enumerate(("train", "validate", "eval")):
+def test_a_name_is_the_split_of_a_folder_of_labels(tmp_path: Path, photo: Photo) -> None:
+    for i, name in enumerate(("train", "validate", "eval")):
         for label in ("cat", "dog"):
-            photo(tmp_path / word / label / "a.jpg", seed=2 * i + (label == "dog"))
+            photo(tmp_path / name / label / "a.jpg", seed=2 * i + (label == "dog"))
     for source in (str(tmp_path), f"folder:{tmp_path}"):
         assert read(source).splits() == {"train": 2, "val": 2, "test": 2}
 
 
-def test_shards_of_every_word_are_in_order() -> None:
+def test_shards_of_every_name_are_in_order() -> None:
     assert list(by_split(["eval-0.tar", "validate-0.tar", "train-0.tar"], "")) == [
         "train",
         "validate",
@@ -68,4 +68,4 @@ def test_blank_groups_stand_for_themselves(folder: Path, blank: str) -> None:
     assert data.group is not None
     assert data.group[0] == data.group[2]
     assert len(set(data.group.tolist())) == 5
-    assert "3 rows without a group stand each for themselves." in data.notes
+    assert "3 rows without a group are a group each." in data.notes

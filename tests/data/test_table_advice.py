@@ -1,4 +1,4 @@
-"""Advice on a table's cells can be followed: it is accepted, and gives what it says."""
+"""Advice on a table's cells works: the options are accepted, and have the stated effect."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def refusal(table: Table, columns: Columns) -> str:
     return caught.value.todo
 
 
-def test_words_for_unknown_in_several_cases_are_one_entry(table: Table) -> None:
+def test_texts_for_unknown_in_several_cases_are_one_entry(table: Table) -> None:
     columns: Columns = {"labels": ["TODO", "todo", "?", "cat", "dog", "cow"]}
     assert any("add ?unknown=%3F,TODO." in note for note in table(columns).notes)
     for entries in ("%3F,TODO", "%3F,TODO,todo"):
@@ -106,9 +106,9 @@ def test_a_rare_number_stays_with_its_label(table: Table) -> None:
 def test_numbers_of_classes_beside_states(table: Table) -> None:
     for kinds in ([0, 1, 2], [0, 1, 2, 3], [1, 2, 3]):
         columns: Columns = {"kind": kinds, "cat": [0, 1], "dog": [1, 0]}
-        told = refusal(table, columns)
-        assert "?classes=kind" in told
-        assert "absent=1" not in told
+        message = refusal(table, columns)
+        assert "?classes=kind" in message
+        assert "absent=1" not in message
         names = ("cat", "dog", *(f"kind: {kind}" for kind in kinds))
         assert table(columns, "?classes=kind").labels.names == names
 

@@ -1,4 +1,4 @@
-"""Texts of tags that are no plain names: several in one, denied, graded, pieces of lists, and sentences."""
+"""Texts of tags that are not plain names: several in one, with a state or score, fragments of lists, and sentences."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def texts(tmp_path: Path, photo: Photo) -> Callable[[Sequence[str]], str]:
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         (["dog; cat", "cat", "dog", "dog; car", "car"], "'dog; c.*names in other cells too"),
         (["dog cat", "cat", "dog"], "'dog cat', whose parts"),
         (["dog|cat", "cat", "dog"], "'dog|cat', whose parts"),
-        (["-dog, cat", "dog"], "'-dog' beside 'dog', which may say that it is absent"),
-        (["dog?, cat", "dog"], "'dog\\?' beside 'dog', which may say that it is uncertain"),
-        (["dog (0.9)", "cat (0.8)"], "numbers behind names"),
+        (["-dog, cat", "dog"], "'-dog' beside 'dog', which may mean that it is absent"),
+        (["dog?, cat", "dog"], "'dog\\?' beside 'dog', which may mean that it is uncertain"),
+        (["dog (0.9)", "cat (0.8)"], "numbers after names"),
         (["['dog', 'cat']", "['dog']"], "a piece of a list"),
         (
             [
@@ -44,10 +44,10 @@ def texts(tmp_path: Path, photo: Photo) -> Callable[[Sequence[str]], str]:
     ],
 )
 def test_tags_that_are_no_names_are_refused(
-    texts: Callable[[Sequence[str]], str], lines: Sequence[str], told: str
+    texts: Callable[[Sequence[str]], str], lines: Sequence[str], message: str
 ) -> None:
     source = texts(lines)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(source)
     assert len(read(f"{source}?separator=,")) == len(lines)
 

@@ -1,4 +1,4 @@
-"""Texts of tags beside photographs, and texts that hold something else."""
+"""Texts of tags beside images, and texts with other content."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def beside(tmp_path: Path, photo: Photo) -> Callable[..., None]:
 
 
 def rows(data: Dataset) -> dict[str, set[str] | None]:
-    """By image the tags that are present, `None` where all are unknown."""
+    """The present tags by image, `None` if all are unknown."""
     return {
         data.image_id(i): {t for j, t in enumerate(data.labels) if data.values[i, j]}
         if data.known[i].all()
@@ -89,7 +89,7 @@ def test_texts_without_an_image(tmp_path: Path, beside: Callable[..., None]) -> 
     assert "Tags of every image, of which nothing can be learned: a." in data.notes
 
 
-def test_hidden_files_are_passed_over(tmp_path: Path, beside: Callable[..., None]) -> None:
+def test_hidden_files_are_skipped(tmp_path: Path, beside: Callable[..., None]) -> None:
     beside("1.jpg", "a")
     for name in (
         "._1.jpg",
@@ -118,7 +118,7 @@ def test_lines_of_numbers_are_boxes(tmp_path: Path, beside: Callable[..., None],
     beside("images/2.jpg", f"{line}\n{line}\n")
     assert not tags.recognises(tmp_path)
     with pytest.raises(
-        LabelwiseError, match=r"2.txt with lines of numbers, .*boxes as YOLO has them; expected tags"
+        LabelwiseError, match=r"2.txt with lines of numbers, .*boxes as YOLO writes them; expected tags"
     ):
         read(f"tags:{tmp_path}")
     (tmp_path / "labels").mkdir()
@@ -145,14 +145,14 @@ def test_sentences_are_no_tags(tmp_path: Path, beside: Callable[..., None]) -> N
         read(f"tags:{tmp_path}")
 
 
-def test_tags_that_occur_once_are_told(tmp_path: Path, beside: Callable[..., None]) -> None:
+def test_tags_that_occur_once_are_noted(tmp_path: Path, beside: Callable[..., None]) -> None:
     for i in range(12):
         beside(f"{i}.jpg", f"tree, one{i}, two{i}" if i else "sky")
     data = read(f"tags:{tmp_path}")
     assert any(note.startswith("23 of 24 labels occur on one image alone: ") for note in data.notes)
 
 
-def test_what_else_stops_the_reading(tmp_path: Path, beside: Callable[..., None], photo: Photo) -> None:
+def test_other_refusals(tmp_path: Path, beside: Callable[..., None], photo: Photo) -> None:
     with pytest.raises(LabelwiseError, match=r"with 0 images and no .txt"):
         read(f"tags:{tmp_path}")
     assert not tags.recognises(tmp_path)
@@ -165,7 +165,9 @@ def test_what_else_stops_the_reading(tmp_path: Path, beside: Callable[..., None]
         read(f"tags:{tmp_path}")
     (tmp_path / "1.txt").write_text("a")
     photo(tmp_path / "1.png")
-    with pytest.raises(LabelwiseError, match=r"1.jpg and 1.png, which share 1.txt; expected a text an image"):
+    with pytest.raises(
+        LabelwiseError, match=r"1.jpg and 1.png, which share 1.txt; expected one text per image"
+    ):
         read(f"tags:{tmp_path}")
     with pytest.raises(LabelwiseError, match="is a file; expected a folder"):
         read(f"tags:{tmp_path / '1.txt'}")

@@ -1,4 +1,4 @@
-"""The last row of a spreadsheet that sums up the others is left out with a note, or refused; it is no image."""
+"""A last row of sums in a spreadsheet is left out with a note, or refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_sums_are_left_out_and_noted(given: Callable[..., Dataset], last: str, o
 
 
 def test_counts_that_are_no_sums_stop_the_reading(given: Callable[..., Dataset]) -> None:
-    with pytest.raises(LabelwiseError, match=r"the last row \(Total, 7, 1\), which by its word and counts"):
+    with pytest.raises(LabelwiseError, match=r"the last row \(Total, 7, 1\), which by its name and counts"):
         given(f"{ROWS}Total,7,1\n")
     with pytest.raises(LabelwiseError, match="remove the row from the table"):
         given("image,labels\na.jpg,cat\nb.jpg,dog\nTotal,2\n")

@@ -115,7 +115,7 @@ def test_json_lines(write: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "without rows"),
         ("training,\n", "line 1: 'training,' without an image"),
@@ -134,9 +134,9 @@ def test_json_lines(write: Callable[..., Path]) -> None:
         ('{"imageGcsUri": "gs://b/0.jpg"}\n{"imageGcs', "line 2, not JSON"),
     ],
 )
-def test_refusals(write: Callable[..., Path], text: str, told: str) -> None:
+def test_refusals(write: Callable[..., Path], text: str, message: str) -> None:
     file = write(text)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"vertex:{file}")
 
 

@@ -1,4 +1,4 @@
-"""Cells of Vertex AI's import files that are no single names."""
+"""Cells of Vertex AI's import files that are not single names."""
 
 from __future__ import annotations
 

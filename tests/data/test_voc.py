@@ -1,4 +1,4 @@
-"""VOC trees, small ones made here and the shared photographs."""
+"""VOC trees: small generated ones and the shared images."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_labels_boxes_and_splits(tree: Tree) -> None:
     data = read(str(root))
     assert data.source == f"voc:{root}"
     assert data.labels.names == ("cat", "dog", "person")
-    assert any("nothing says that this is VOC: the 3 there are the labels" in note for note in data.notes)
+    assert any("no file states that this is VOC: only these 3 are labels" in note for note in data.notes)
     assert data.splits() == {"train": 1, "val": 1, "test": 1}
     assert [data.image_id(i) for i in range(3)] == [f"JPEGImages/{n}.jpg" for n in "123"]
     dog = data.labels.index("dog")
@@ -117,7 +117,7 @@ def test_refusals(tree: Tree, photo: Photo) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>', r"a document type \(DTD\)"),
         ("<annotation>", "no element found"),
@@ -127,10 +127,10 @@ def test_refusals(tree: Tree, photo: Photo) -> None:
         ("<annotations><image/></annotations>", "with <annotations>; expected <annotation>, a VOC file"),
     ],
 )
-def test_broken_annotations_are_named(tree: Tree, text: str, told: str) -> None:
+def test_broken_annotations_are_named(tree: Tree, text: str, message: str) -> None:
     root = tree(train="1 2", test="3")
     (root / "Annotations" / "1.xml").write_text(text)
-    with pytest.raises(LabelwiseError, match=rf"1\.xml:? {told}"):
+    with pytest.raises(LabelwiseError, match=rf"1\.xml:? {message}"):
         read(f"voc:{root}")
 
 

@@ -33,7 +33,7 @@ def xml(file: Path, names: str, head: str = "", size: str = "48 32", difficult: 
 
 
 def lists(root: Path, **files: str) -> Path:
-    """Lists of `ImageSets/Main`; lines are parted by commas."""
+    """Lists of `ImageSets/Main`; lines are separated by commas."""
     folder = root / "ImageSets" / "Main"
     folder.mkdir(parents=True, exist_ok=True)
     for name, lines in files.items():
@@ -42,7 +42,7 @@ def lists(root: Path, **files: str) -> Path:
 
 
 def table(data: Dataset) -> dict[str, dict[str, int | None]]:
-    """The state of each label by image: 1, 0, or `None` where unknown."""
+    """The state of each label by image: 1, 0, or `None` if unknown."""
     return {
         data.image_id(i): {
             name: int(data.values[i, j]) if data.known[i, j] else None for j, name in enumerate(data.labels)
@@ -72,12 +72,12 @@ def test_the_20_labels_are_those_of_voc_alone(tmp_path: Path, photo: Photo, head
         xml(tmp_path / "Annotations" / f"{i}.xml", names, head)
     data = read(f"voc:{lists(tmp_path, train='0', test='1')}")
     assert data.labels.names == (VOC_NAMES if of_voc else ("dog", "person"))
-    assert any("nothing says that this is VOC" in note for note in data.notes) is not of_voc
-    xml(tmp_path / "Annotations" / "1.xml", "dog")  # one file that does not say so
+    assert any("no file states that this is VOC" in note for note in data.notes) is not of_voc
+    xml(tmp_path / "Annotations" / "1.xml", "dog")  # a file that does not state it
     assert read(f"voc:{tmp_path}").labels.names == ("dog", "person")
 
 
-def test_lists_of_the_20_labels_say_that_it_is_voc(tmp_path: Path, photo: Photo) -> None:
+def test_lists_of_the_20_labels_mean_voc(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "JPEGImages" / "0.jpg")
     xml(tmp_path / "Annotations" / "0.xml", "dog")
     lists(tmp_path, train="0", **{f"{name}_train": f"0 {2 * (name == 'dog') - 1}" for name in VOC_NAMES})
@@ -103,7 +103,7 @@ def test_only_images_count_as_images(tmp_path: Path, photo: Photo) -> None:
         read(f"voc:{tmp_path}")
 
 
-def test_boxes_of_an_image_that_no_size_is_written_of(tmp_path: Path) -> None:
+def test_boxes_of_an_image_without_a_stated_size(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages" / "sub").mkdir(parents=True)
     for name in ("a.png", "sub/b.png"):
         Image.new("RGB", (40, 20), "red").save(tmp_path / "JPEGImages" / name)
@@ -115,7 +115,7 @@ def test_boxes_of_an_image_that_no_size_is_written_of(tmp_path: Path) -> None:
         assert data.boxes_of(row) == [(0, pytest.approx(1 / 40), pytest.approx(1 / 20), 0.5, 1.0)]
 
 
-def test_the_listed_name_goes_before_the_one_in_the_file(tmp_path: Path, photo: Photo) -> None:
+def test_the_listed_name_precedes_the_one_in_the_file(tmp_path: Path, photo: Photo) -> None:
     for i, name in enumerate("ab"):
         photo(tmp_path / "JPEGImages" / f"{name}.jpg", seed=i)
     xml(tmp_path / "Annotations" / "a.xml", "cat", "<filename>b.jpg</filename>")
@@ -123,7 +123,7 @@ def test_the_listed_name_goes_before_the_one_in_the_file(tmp_path: Path, photo: 
 
 
 def vott(root: Path, photo: Photo, rows: Mapping[str, str], labels: str, splits: str) -> Path:
-    """A tree as VoTT writes it: a line an object in each list of a label, names with suffixes, no list of images."""
+    """A tree as VoTT writes it: lists of labels with one line per object, names with suffixes, no list of images."""
     for i, (name, objects) in enumerate(rows.items()):
         photo(root / "JPEGImages" / name, seed=i)
         if objects:
@@ -154,7 +154,7 @@ def test_lists_of_labels_without_lists_of_images(tmp_path: Path, photo: Photo) -
     }
     assert data.labels.names == ("bird", "cat", "traffic_light")
     assert "There is no train.txt, val.txt: its images are those in the lists of labels." in data.notes
-    assert "2 labels of images have several states in their lists: the highest holds." in data.notes
+    assert "2 labels of images have several states in their lists: the highest is used." in data.notes
     shutil.rmtree(root / "Annotations")
     assert table(read(f"voc:{root}")) == table(data)
 
@@ -185,13 +185,13 @@ def test_labels_from_lists_alone(tmp_path: Path, photo: Photo, subset: str, spli
     }
     assert data.splits() == ({split: 3} if split else {})
     assert data.boxes is None
-    assert "background is no label: it is left out, as no image has it." in data.notes
+    assert "background is not a label: it is left out, as no image has it." in data.notes
     assert any("1 listed images have neither" in note and "(sub/c)" in note for note in data.notes)
     if not split:
         assert any("No list names a split (default.txt)" in note for note in data.notes)
 
 
-def test_names_of_labels_and_of_lists_with_more_than_one_word(tmp_path: Path, photo: Photo) -> None:
+def test_names_of_labels_and_of_lists_with_several_parts(tmp_path: Path, photo: Photo) -> None:
     for i, name in enumerate("ab"):
         photo(tmp_path / "JPEGImages" / f"{name}.jpg", seed=i)
     lists(
@@ -259,8 +259,8 @@ def test_names_of_lists(tmp_path: Path, photo: Photo) -> None:
         "JPEGImages/c.jpg": "test",
     }
     assert "Splits by the names of lists: valid.txt is val, testing.txt is test." in data.notes
-    told = "Lists beside those of the splits were not read: other.txt, train_small.txt; "
-    assert told + "1 images are in them alone and were left out." in data.notes
+    note = "Lists beside those of the splits were not read: other.txt, train_small.txt; "
+    assert note + "1 images are in them alone and were left out." in data.notes
     lists(tmp_path, train="a, a")
     with pytest.raises(LabelwiseError, match=r"image 'a' in train.txt and a second time"):
         read(f"voc:{tmp_path}")
@@ -296,7 +296,7 @@ def test_annotations_beside_their_images(tmp_path: Path, photo: Photo) -> None:
         read(f"voc:{tmp_path}")
 
 
-def test_what_is_no_voc_tree(tmp_path: Path, photo: Photo) -> None:
+def test_other_folders(tmp_path: Path, photo: Photo) -> None:
     photo(tmp_path / "images" / "a.jpg")
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations" / "a.xml").write_text("<annotations><image/></annotations>")
@@ -318,5 +318,5 @@ def test_random_lists_as_a_loop_reads_them(tmp_path: Path, photo: Photo) -> None
     data = read(f"voc:{lists(tmp_path, trainval=','.join(map(str, range(12))))}")
     meaning = {-2: None, -1: 0, 0: None, 1: 1}
     for i in range(12):
-        found = table(data)[f"JPEGImages/{i}.jpg"]
-        assert found == {name: meaning[int(state[i, j])] for j, name in enumerate(names)}
+        states = table(data)[f"JPEGImages/{i}.jpg"]
+        assert states == {name: meaning[int(state[i, j])] for j, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""Tables and exports in the forms that tools leave them: read right, or stopped with what to do."""
+"""Tables and exports as tools write them: read correctly, or refused with advice."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def lines(folder: Path, rows: Sequence[dict[str, Any]], options: str = "", kind:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "pair",
     [
         "nein ja",
         "non oui",
@@ -63,10 +63,10 @@ def lines(folder: Path, rows: Sequence[dict[str, Any]], options: str = "", kind:
         "off on",
     ],
 )
-def test_yes_and_no_in_other_languages(folder: Path, words: str) -> None:
-    data = table(folder, states(*words.split()))
+def test_yes_and_no_in_other_languages(folder: Path, pair: str) -> None:
+    data = table(folder, states(*pair.split()))
     assert data.values.tolist() == HOT
-    absent, present = words.casefold().split()
+    absent, present = pair.casefold().split()
     assert [n for n in data.notes if "read as" in n] == [
         f"{present!r} is read as present and {absent!r} as absent."
     ]
@@ -95,7 +95,7 @@ def test_counts_are_offered_as_present(folder: Path) -> None:
     columns = {"cat": [0, 1, 2, 3, 0, 5, 0, 0], "dog": [0, 0, 0, 1, 1, 4, 4, 0]}
     with pytest.raises(LabelwiseError, match=r"\?present=1,2,3,4,5") as caught:
         table(folder, columns)
-    option = next(word for word in caught.value.todo.split() if word.startswith("?present")).rstrip(",")
+    option = next(part for part in caught.value.todo.split() if part.startswith("?present")).rstrip(",")
     assert table(folder, columns, option).values[:, 0].tolist() == [0, 1, 1, 1, 0, 1, 0, 0]
 
 
@@ -124,7 +124,7 @@ def test_a_column_of_names_with_a_name_of_its_own(folder: Path) -> None:
 )
 def test_columns_that_are_no_labels_by_their_name_are_noted(folder: Path, name: str) -> None:
     data = table(folder, {name: [0, 1] * 4, **states("0", "1")})
-    assert any(f"Taken for labels by their cells: {name}" in note for note in data.notes)
+    assert any(f"Read as labels by their cells: {name}" in note for note in data.notes)
 
 
 def test_shares_beside_states_are_noted(folder: Path) -> None:
@@ -184,18 +184,18 @@ def test_comments_above_a_table(folder: Path, head: str) -> None:
         text(folder, "My labels,,,\nimage,cat,dog,bird\n" + rows)
 
 
-def test_columns_parted_by_blanks(folder: Path) -> None:
+def test_columns_separated_by_blanks(folder: Path) -> None:
     assert table(folder, states("0", "1"), mark=" ").values.tolist() == HOT
 
 
 @pytest.mark.parametrize("name", ["set", "phase", "Usage"])
 def test_a_column_of_splits_under_another_name(folder: Path, name: str) -> None:
-    words = ["Training"] * 5 + ["val", "test", ""]
+    splits = ["Training"] * 5 + ["val", "test", ""]
     for labels in (states("0", "1"), {"labels": ["cat", "dog"] * 4}):
-        data = table(folder, {name: words, **labels})
+        data = table(folder, {name: splits, **labels})
         assert data.splits() == {"train": 5, "val": 1, "test": 1}
         assert any(f"{name!r} holds names of splits" in note for note in data.notes)
-    rows = [{"image": n, "labels": ["cat"], name: w} for n, w in zip(IMAGES, words, strict=True)]
+    rows = [{"image": n, "labels": ["cat"], name: w} for n, w in zip(IMAGES, splits, strict=True)]
     assert lines(folder, rows).splits() == {"train": 5, "val": 1, "test": 1}
 
 
@@ -285,7 +285,7 @@ def test_a_project_of_folders_with_images_and_annotations(tmp_path: Path, photo:
         photo(tmp_path / part / "img" / "1.jpg", seed=len(part))
         (tmp_path / part / "ann").mkdir()
         (tmp_path / part / "ann" / "1.jpg.json").write_text('{"tags": [{"name": "cat"}]}')
-    with pytest.raises(LabelwiseError, match="of no kind that is known"):
+    with pytest.raises(LabelwiseError, match="of no known kind"):
         read(str(tmp_path))
 
 

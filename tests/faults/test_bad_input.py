@@ -79,7 +79,7 @@ def test_a_csv_without_rows(tmp_path: Path, train: Train) -> None:
 def test_a_column_of_another_kind(photos: Path, train: Train) -> None:
     _rewrite(photos, lambda rows: [[*row, "colour" if i == 0 else "deep sea"] for i, row in enumerate(rows)])
     told = train(photos).told
-    assert "column with cells that are no label states: colour ('deep sea' from row 2 on)" in told
+    assert "column with cells that are not label states: colour ('deep sea' from row 2 on)" in told
     assert "expected 1, 0 or blank (unknown), or true/false, yes/no, in every label column" in told
     assert "leave out what is no label with ?ignore=colour" in told
 

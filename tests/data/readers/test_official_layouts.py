@@ -1,4 +1,4 @@
-"""Each reader on its official layout, and on the same with a fault."""
+"""Each reader on its official layout, and on the same layout with an error."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_labels_splits_and_counts(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.values, labels == 1)
     joined = {"train": 17, "test": 6}
     assert data.splits() == (joined if kind == "rapv1" else made.COUNTS)
-    told = [note for note in data.notes if "published are" in note]
-    assert len(told) == len(data.splits())
+    notes = [note for note in data.notes if "published are" in note]
+    assert len(notes) == len(data.splits())
     assert data[0].image.shape == (3, 20, 12)
 
 
@@ -49,14 +49,14 @@ def test_labels_splits_and_counts(kind: str, tmp_path: Path) -> None:
 def test_regions_cover_every_attribute_once_and_ages_exclude_each_other_by_the_data(
     kind: str, tmp_path: Path
 ) -> None:
-    def quiet(found: dict[str, Any]) -> None:
-        for key, value in found.items():
+    def quiet(variables: dict[str, Any]) -> None:
+        for key, value in variables.items():
             if key in ("label", "data") or key.endswith("_label"):
                 value[:, 4 if kind == "peta" else 0 :] = 0
                 value[:8, -2:] = 1
 
-    MAKERS[kind](tmp_path / "drawn")
-    groups = read(f"{kind}:{tmp_path / 'drawn'}").labels.groups
+    MAKERS[kind](tmp_path / "random")
+    groups = read(f"{kind}:{tmp_path / 'random'}").labels.groups
     regions = [name for region in attributes.REGIONS for name in groups[region].labels]
     assert sorted(regions) == sorted(NAMES[kind])
     assert not groups["age"].exclusive
@@ -77,15 +77,15 @@ def test_the_order_of_the_field_s_models(tmp_path: Path) -> None:
 def _permute(keys: tuple[str, str]) -> Change:
     order = np.r_[3, 1, 2, 0, 4:26]
 
-    def change(found: dict[str, Any]) -> None:
-        found["attributes"] = found["attributes"][order]
+    def change(variables: dict[str, Any]) -> None:
+        variables["attributes"] = variables["attributes"][order]
         for split in made.COUNTS:
-            found[f"{split}_label"] = found[f"{split}_label"][:, order]
+            variables[f"{split}_label"] = variables[f"{split}_label"][:, order]
 
     return change
 
 
-def test_permuted_labels_are_put_right_by_name_and_told(tmp_path: Path) -> None:
+def test_permuted_labels_are_reordered_by_name_with_a_note(tmp_path: Path) -> None:
     labels = made.make_pa100k(tmp_path, _permute(("attributes", "label")))
     data = read(f"pa100k:{tmp_path}")
     np.testing.assert_array_equal(data.values, labels)
@@ -93,9 +93,9 @@ def test_permuted_labels_are_put_right_by_name_and_told(tmp_path: Path) -> None:
 
 
 def _wider(kind: str) -> Change:
-    def change(found: dict[str, Any]) -> None:
+    def change(variables: dict[str, Any]) -> None:
         key = {"pa100k": "val_label", "peta": "data", "rapv1": "label", "rapv2": "data"}[kind]
-        found[key] = np.pad(found[key], ((0, 0), (0, 1)))
+        variables[key] = np.pad(variables[key], ((0, 0), (0, 1)))
 
     return change
 
@@ -105,8 +105,8 @@ def test_an_extra_column_is_named(kind: str, tmp_path: Path) -> None:
     MAKERS[kind](tmp_path, _wider(kind))
     rows = made.COUNTS["val"] if kind == "pa100k" else made.TOTAL
     columns = {"pa100k": 26, "peta": 40, "rapv1": 60, "rapv2": 60}[kind]
-    told = rf"of {rows} x {columns + 1}; expected {rows} x {columns}, a row an image"
-    with pytest.raises(LabelwiseError, match=told):
+    message = rf"of {rows} x {columns + 1}; expected {rows} x {columns}, one row per image"
+    with pytest.raises(LabelwiseError, match=message):
         read(f"{kind}:{tmp_path}")
 
 
@@ -139,24 +139,25 @@ def test_unknown_states_and_odd_ones(tmp_path: Path) -> None:
     assert zero.known.all()
     assert zero.values[6, 3] == 0
 
-    def odd(found: dict[str, Any]) -> None:
-        found["label"][2, 1] = 3
+    def odd(variables: dict[str, Any]) -> None:
+        variables["label"][2, 1] = 3
 
     made.make_rapv1(tmp_path, odd)
     with pytest.raises(LabelwiseError, match=r"AgeLess16 = 3 of image CAM01_00002.png; expected 0, 1, or 2"):
         read(f"rapv1:{tmp_path}")
 
 
-def test_an_attribute_that_is_not_there_is_named(tmp_path: Path) -> None:
-    def rename(found: dict[str, Any]) -> None:
-        found["attributes"] = made.cells([f"x{i}" for i in range(26)])
+def test_a_missing_attribute_is_named(tmp_path: Path) -> None:
+    def rename(variables: dict[str, Any]) -> None:
+        variables["attributes"] = made.cells([f"x{i}" for i in range(26)])
 
     made.make_pa100k(tmp_path, rename)
     with pytest.raises(LabelwiseError, match=r"without the attributes Female, AgeOver60, Age18-60"):
         read(f"pa100k:{tmp_path}")
 
-    def spell(found: dict[str, Any]) -> None:
-        found["attributes"] = made.cells(["UpperStripe" if n == "UpperStride" else n for n in pa100k.NAMES])
+    def spell(variables: dict[str, Any]) -> None:
+        names = ["UpperStripe" if n == "UpperStride" else n for n in pa100k.NAMES]
+        variables["attributes"] = made.cells(names)
 
     labels = made.make_pa100k(tmp_path, spell)
     data = read(f"pa100k:{tmp_path}")
@@ -164,16 +165,16 @@ def test_an_attribute_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "annotation.mat writes UpperStride as UpperStripe." in data.notes
 
 
-def test_a_split_that_names_no_image_or_one_twice(tmp_path: Path) -> None:
-    def beyond(found: dict[str, Any]) -> None:
-        found["partition"][0, 0]["test"] = np.array([[99.0]])
+def test_a_split_with_an_unknown_image_or_an_image_twice(tmp_path: Path) -> None:
+    def beyond(variables: dict[str, Any]) -> None:
+        variables["partition"][0, 0]["test"] = np.array([[99.0]])
 
     made.make_peta(tmp_path, beyond)
     with pytest.raises(LabelwiseError, match=r"partition 1, test names image 99; expected 1 to 23"):
         read(f"peta:{tmp_path}")
 
-    def twice(found: dict[str, Any]) -> None:
-        found["partition"][0, 0]["test"] = np.array([[1.0], [20.0]])
+    def twice(variables: dict[str, Any]) -> None:
+        variables["partition"][0, 0]["test"] = np.array([[1.0], [20.0]])
 
     made.make_peta(tmp_path, twice)
     with pytest.raises(LabelwiseError, match=r"image 00001.png in train and in test; expected each image in"):
@@ -276,5 +277,5 @@ def test_what_becomes_of_val(tmp_path: Path) -> None:
 
 def test_a_folder_of_rap_must_be_named(tmp_path: Path) -> None:
     made.make_rapv2(tmp_path)
-    with pytest.raises(LabelwiseError, match=r"of no kind that is known"):
+    with pytest.raises(LabelwiseError, match=r"of no known kind"):
         read(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Pickles: what may come out of them, and that nothing of them is run."""
+"""Pickles: the values that are read, and that no code of them is run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from labelwise.errors import LabelwiseError
 
 
 class Runs:
-    """Pickles as a call."""
+    """Is pickled as a call."""
 
     def __init__(self, *call: Any) -> None:
         self.call = call
@@ -34,7 +34,7 @@ def stored(tmp_path: Path, value: Any, protocol: int = 4) -> Path:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_what_comes_out(tmp_path: Path, protocol: int) -> None:
+def test_values(tmp_path: Path, protocol: int) -> None:
     value = {
         "a": np.arange(6, dtype=np.int16).reshape(2, 3).T,
         "b": [np.float32(0.5), np.int64(7), True, None, b"x"],
@@ -44,14 +44,14 @@ def test_what_comes_out(tmp_path: Path, protocol: int) -> None:
         "f": np.zeros((0, 4)),
         "g": np.array(5.0),
     }
-    found = read_pickle(stored(tmp_path, value, protocol))
+    content = read_pickle(stored(tmp_path, value, protocol))
     for key in "aefg":
-        np.testing.assert_array_equal(found[key], value[key])
-        assert found[key].dtype == value[key].dtype  # type: ignore[attr-defined]
-    assert found["b"] == [0.5, 7, True, None, b"x"]
-    assert found["c"]["x"].tolist() == ["one", "three"]
-    assert found["d"][0]["y"].tolist() == [True]
-    assert found["d"][1] == "z"
+        np.testing.assert_array_equal(content[key], value[key])
+        assert content[key].dtype == value[key].dtype  # type: ignore[attr-defined]
+    assert content["b"] == [0.5, 7, True, None, b"x"]
+    assert content["c"]["x"].tolist() == ["one", "three"]
+    assert content["d"][0]["y"].tolist() == [True]
+    assert content["d"][1] == "z"
 
 
 @pytest.mark.parametrize(
@@ -66,21 +66,21 @@ def test_what_comes_out(tmp_path: Path, protocol: int) -> None:
     ],
 )
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_pickles_that_would_run_something_are_refused_by_name(
+def test_pickles_that_would_run_code_are_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: tuple[Any, ...], name: str, protocol: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if call[1] is os:
         call = (call[0], "text", "system")
     file = stored(tmp_path, {"label": [Runs(*call)]}, protocol)
-    with pytest.raises(LabelwiseError, match=rf"x\.pkl, a pickle that asks for {name}; expected arrays"):
+    with pytest.raises(LabelwiseError, match=rf"x\.pkl, a pickle that imports {name}; expected arrays"):
         read_pickle(file)
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_name_with_dots_does_not_reach_through(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(b"\x80\x04\x8c\x05numpy\x8c\x0endarray.__init\x93.")
-    with pytest.raises(LabelwiseError, match=r"asks for numpy\.ndarray\.__init"):
+    with pytest.raises(LabelwiseError, match=r"imports numpy\.ndarray\.__init"):
         read_pickle(tmp_path / "x.pkl")
 
 

@@ -533,7 +533,7 @@ def test_a_struct_of_another_meaning(tmp_path: Path) -> None:
         (("en/train.csv", "de/train.csv"), r"name the tables themselves, such as csv:.*/d/de/train.csv"),
         (
             ("train.parquet", "extra.parquet"),
-            "extra.parquet, whose name tells no split, beside train.parquet",
+            "extra.parquet, without a split in its name, beside train.parquet",
         ),
     ],
 )

@@ -25,16 +25,16 @@ ROWS = {
 
 @pytest.fixture
 def frames(tmp_path: Path, photo: Photo) -> dict[str, pd.DataFrame]:
-    """A table of states for each split; images of all splits have the same names in folders of their own."""
-    found = {}
+    """One table of states per split; images of all splits have equal names in separate folders."""
+    tables = {}
     for split, rows in ROWS.items():
         for i in range(len(rows)):
             photo(tmp_path / split / f"{i}.jpg", seed=len(split) * 10 + i)
         names = [f"{i}.jpg" for i in range(len(rows))]
-        found[split] = pd.DataFrame(
+        tables[split] = pd.DataFrame(
             {"image": names, **dict(zip(LABELS, zip(*rows, strict=True), strict=True))}
         )
-    return found
+    return tables
 
 
 def named(frame: pd.DataFrame) -> pd.DataFrame:
@@ -110,13 +110,13 @@ def test_tables_that_do_not_fit_are_refused(
     with pytest.raises(LabelwiseError, match=r"a column 'split' in several files; .*ignore=split"):
         read(write(train=frames["train"].assign(split="train")))
     (tmp_path / f"more.{form}").write_bytes((tmp_path / f"test.{form}").read_bytes())
-    with pytest.raises(LabelwiseError, match=f"more.{form}, one of several files, of no split"):
+    with pytest.raises(LabelwiseError, match=f"more.{form}, one of several files, without a split"):
         read(f"{write()},{tmp_path}/more.{form}")
     with pytest.raises(LabelwiseError, match="a folder with 4 tables"):
         read(str(tmp_path))
 
 
-def test_the_own_table_stands_alone(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
+def test_a_canonical_table_is_read_alone(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
     from labelwise.data.table import write_table
 
     frames["test"].to_csv(tmp_path / "test" / "test.csv", index=False)
@@ -129,7 +129,7 @@ def test_the_own_table_stands_alone(tmp_path: Path, frames: dict[str, pd.DataFra
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[{"image": "0.jpg", "labels": ["cat"]}, 3]', "entry 2: 3; expected a JSON object in each entry"),
         ('[{"image": "0.jpg", "labels": ["cat"]},', "a list that is not JSON"),
@@ -138,9 +138,9 @@ def test_the_own_table_stands_alone(tmp_path: Path, frames: dict[str, pd.DataFra
         ('[{"image": "0.jpg", "labels": ["cat"]}, {"labels": []}]', "entry 2 without 'image'"),
     ],
 )
-def test_broken_lists_of_objects(tmp_path: Path, text: str, said: str) -> None:
+def test_broken_lists_of_objects(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "list.json").write_text(text)
-    with pytest.raises(LabelwiseError, match=said):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"jsonl:{tmp_path}/list.json")
 
 
@@ -190,7 +190,7 @@ def test_numbers_take_names(numbered: Callable[[int], Path], start: int, file: s
     assert any(f"numbers from {start}" in note for note in data.notes)
 
 
-def test_a_table_says_where_names_may_be(numbered: Callable[[int], Path]) -> None:
+def test_a_table_notes_a_likely_file_of_names(numbered: Callable[[int], Path]) -> None:
     table = numbered(0)
     (table.parent / "classes.txt").write_text("\n".join(NAMES))
     (option,) = [note.split()[3] for note in read(f"parquet:{table}").notes if "?names=" in note]
@@ -198,17 +198,17 @@ def test_a_table_says_where_names_may_be(numbered: Callable[[int], Path]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("cat\ndog\n", "label 3 and 2 names"),
         ("cat\ndog\ncat\nowl\n", "without a list of distinct names"),
         ("", "without a list of distinct names"),
     ],
 )
-def test_wrong_names_are_refused(numbered: Callable[[int], Path], text: str, said: str) -> None:
+def test_wrong_names_are_refused(numbered: Callable[[int], Path], text: str, message: str) -> None:
     table = numbered(0)
     (table.parent / "classes.txt").write_text(text)
-    with pytest.raises(LabelwiseError, match=said):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"parquet:{table}?names={table.parent}/classes.txt")
     with pytest.raises(LabelwiseError, match=r"nowhere\.txt, which is no file"):
         read(f"parquet:{table}?names=nowhere.txt")
@@ -236,7 +236,7 @@ def test_a_row_without_its_list_of_0_and_1_is_unknown(
     assert data.values[data.known.all(1)].tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 1]]
 
 
-def test_a_column_of_splits_that_is_ignored(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
+def test_an_ignored_column_of_splits(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> None:
     for split, frame in frames.items():
         frame.assign(split="old").to_csv(tmp_path / split / f"{split}.csv", index=False)
     source = ",".join(str(tmp_path / split / f"{split}.csv") for split in ROWS)

@@ -1,4 +1,4 @@
-"""WebDataset shards that the package itself writes, beside what it reads back."""
+"""WebDataset shards of the package itself, compared with the result of the package."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def picture(seed: int, form: str = "PNG") -> bytes:
 
 
 def write(folder: Path, samples: Sequence[dict[str, Any]], name: str = "train", size: int = 3) -> str:
-    """Shards of samples with a picture each; gives the pattern of their names."""
+    """Writes shards of samples with an image each; returns the pattern of their names."""
     folder.mkdir(exist_ok=True)
     with wds.ShardWriter(str(folder / f"{name}-%06d.tar"), maxcount=size, verbose=0) as writer:
         for i, sample in enumerate(samples):
@@ -56,11 +56,11 @@ def cells(data: Dataset) -> list[list[int | None]]:
 def states(
     pattern: str, names: Sequence[str], tags: Callable[[dict[str, bytes]], Any]
 ) -> list[list[int | None]]:
-    """What the package reads, a row a sample."""
+    """States that the package reads, one row per sample."""
     rows = []
     for sample in wds.WebDataset(pattern, shardshuffle=False):
-        found = tags(sample)
-        rows.append([None if found is None else int(name in found) for name in names])
+        present = tags(sample)
+        rows.append([None if present is None else int(name in present) for name in names])
     return rows
 
 
@@ -125,7 +125,7 @@ def test_images_are_read_from_their_shards(tmp_path: Path) -> None:
 
 
 def test_fingerprints_are_of_the_image_and_not_of_its_number(tmp_path: Path) -> None:
-    """A shard read alone and among others gives the same keys, by which fingerprints are found again."""
+    """A shard has the same cache keys of fingerprints alone and among others."""
     pattern = write(tmp_path / "w", [{"cls": i} for i in range(7)])
     whole = image_keys(read(f"webdataset:{pattern}"))
     alone = image_keys(read(f"webdataset:{tmp_path / 'w' / 'train-000001.tar'}"))
@@ -144,7 +144,9 @@ def test_splits_by_the_names_of_shards(tmp_path: Path) -> None:
     data = read(f"webdataset:{tmp_path / 'w'}")
     assert data.splits() == {"train": 7, "val": 2, "test": 3}
     write(tmp_path / "w", [{"json": {"labels": ["cat"]}}], "extra")
-    with pytest.raises(LabelwiseError, match=r"extra-000000\.tar, whose name tells no split, beside birds-"):
+    with pytest.raises(
+        LabelwiseError, match=r"extra-000000\.tar, without a split in its name, beside birds-"
+    ):
         read(f"webdataset:{tmp_path / 'w'}")
 
 
@@ -163,7 +165,7 @@ def test_classes_by_number(tmp_path: Path, as_file: bool) -> None:
     data = read(f"webdataset:{pattern}")
     assert data.labels.names == ("0", "2", "10")
     assert cells(data) == [[0, 1, 0], [1, 0, 0], [0, 0, 1], [None] * 3, [0, 1, 0]]
-    assert "Classes are called by their numbers; ?names=FILE gives them names." in data.notes
+    assert "Labels are class numbers; ?names=FILE sets their names." in data.notes
     names = [f"class {i}" for i in range(12)]
     (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
     named = read(f"webdataset:{pattern}?names={tmp_path / 'names.txt' if as_file else ','.join(names)}")
@@ -234,7 +236,7 @@ def test_one_of_several_members(tmp_path: Path) -> None:
         LabelwiseError, match=r"train0000\.png: \.txt \(a sentence, not names: 'A cat\. It sits\.'"
     ):
         read(f"webdataset:{pattern}?member=txt")
-    with pytest.raises(LabelwiseError, match=r"member=npy of .*, whose samples have cls"):
+    with pytest.raises(LabelwiseError, match=r"member=npy of .*; its samples have cls"):
         read(f"webdataset:{pattern}?member=npy")
 
 
@@ -249,7 +251,7 @@ def test_a_mask_beside_the_image(tmp_path: Path) -> None:
 
 
 def test_members_of_other_tools(tmp_path: Path) -> None:
-    """Folders, upper case, files of the system, members without a suffix, and links, as `tar` itself writes them."""
+    """Folders, upper case, system files, members without a suffix, and links, as `tar` writes them."""
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for name, content in (
             ("./a/1.JPG", picture(1, "JPEG")),
@@ -309,7 +311,7 @@ def cut_behind_a_member(folder: Path) -> Path:
 
 
 def damaged_header(folder: Path) -> Path:
-    """In a plain tar file, at whose damaged header Python's own module ends without a word."""
+    """A plain tar file with a damaged header, at which Python's own module stops without an error."""
     shard = folder / "plain.tar"
     with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
         for i in range(3):
@@ -342,14 +344,14 @@ def twice(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (cut(0), "expected a whole tar file"),
         (cut(300), "expected a whole tar file"),
         (cut(1600), "expected a whole tar file"),
         (cut(3000), "expected a whole tar file"),
-        (cut_behind_a_member, "cut short or damaged at byte"),
-        (damaged_header, "plain.tar, which is cut short or damaged at byte"),
+        (cut_behind_a_member, "truncated or damaged at byte"),
+        (damaged_header, "plain.tar, which is truncated or damaged at byte"),
         (compressed, "a compressed shard; expected a plain tar file; run gunzip"),
         (twice, "z.cls: duplicate file name in tar file cls"),
         (lambda folder: one_shard(folder, json=b"{"), ".json (Expecting property name"),
@@ -358,7 +360,7 @@ def twice(folder: Path) -> Path:
         (lambda folder: one_shard(folder, json={"labels": [{"name": "cat"}]}), ".json (of another kind: [{"),
         (
             lambda folder: one_shard(folder, json={"labels": [0, 1, 1]}),
-            "without names; give them by ?names=FILE",
+            "without names; list them with ?names=FILE",
         ),
         (lambda folder: one_shard(folder, txt="a photo of two cats on a mat"), "a sentence, not names"),
         (lambda folder: one_shard(folder, npy=b"x"), "without labels; its samples have npy (2)"),
@@ -372,7 +374,7 @@ def twice(folder: Path) -> Path:
 def test_what_cannot_be_read(
     tmp_path: Path,
     damage: Callable[[Path], Path],
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -382,7 +384,7 @@ def test_what_cannot_be_read(
     assert ended.value.code == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
-    assert told in line
+    assert message in line
 
 
 def test_names_for_keys_are_refused(tmp_path: Path) -> None:

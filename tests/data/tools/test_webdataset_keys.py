@@ -1,4 +1,4 @@
-"""Keys beside the labels of a WebDataset's JSON that say what is absent."""
+"""Keys of absent labels beside the labels in a WebDataset's JSON."""
 
 from __future__ import annotations
 

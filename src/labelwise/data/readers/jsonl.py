@@ -1,4 +1,4 @@
-"""JSON lines, or one list of objects: an image, and a list of names, an object of states, or a key a label."""
+"""JSON lines, or one list of objects: an image, and a list of names, an object of states, or one key per label."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 FORM = "jsonl:FILE[,FILE][?image=KEY&labels=KEY&ignore=KEYS]"
-MEANING = (
-    "JSON objects, one a line or in a list: an image, and names, an object of 1, 0 and null, or a key a label"
-)
+MEANING = "JSON objects, one per line or in a list: an image, and names, an object of 1, 0 and null, or a key per label"
 OPTIONS = COLUMN_OPTIONS
 _OF_NAMES = frozenset({"separator", "none", "blank"})
 _OF_KEYS = frozenset({"absent", "present", "classes", "split", "group"})
@@ -33,7 +31,7 @@ _OTHER_TOOLS = frozenset({"source-ref", "imageGcsUri", "dataItemResourceLabels"}
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file's first object names an image file and holds labels of one of the forms."""
+    """Whether a file's first object holds an image file and labels in one of the forms."""
     if not path.is_file():
         return False
     first = first_object(path)
@@ -47,11 +45,10 @@ def recognises(path: Path) -> bool:
 
 
 def read(source: Source) -> Dataset:
-    """Reads JSON lines; see `named` and `stated` for labels in one key, `dataset_of` for a key a label.
+    """Reads JSON lines; see `named` and `stated` for labels in one key, `dataset_of` for one key per label.
 
     Raises:
-        LabelwiseError: for a line of another form, by its number, keys that hold no labels, or an option that has no
-            effect.
+        LabelwiseError: a line of another format, with its number, keys without labels, or an option without effect.
     """
     lines = rows_of(source)
     _refuse_rejected(lines)
@@ -91,11 +88,11 @@ def read(source: Source) -> Dataset:
 def _split_note(lines: JsonRows) -> list[str]:
     key = lines.split_key
     odd = key is not None and key.lower() != "split"
-    return [f"The key {key!r} holds names of splits, and is taken for that."] if odd else []
+    return [f"The key {key!r} holds names of splits, and is read as the split."] if odd else []
 
 
 def _refuse_rejected(lines: JsonRows) -> None:
-    """Stops at lines that a person rejected or passed over in Prodigy: they do not hold what they name."""
+    """Raises `LabelwiseError` for lines that were rejected or ignored in Prodigy, since their labels do not hold."""
     if "answer" not in lines.keys:
         return
     answers = [row.get("answer") for row in lines.rows]
@@ -108,7 +105,7 @@ def _refuse_rejected(lines: JsonRows) -> None:
         raise LabelwiseError(
             f"{len(odd):,} lines whose answer is reject or ignore, the first in {odd[0]}",
             "lines that were accepted",
-            "leave such lines out, or add ?ignore=answer to read all alike",
+            "leave these lines out, or add ?ignore=answer to read all lines",
         )
 
 
@@ -127,11 +124,11 @@ def _refuse_idle(source: Source, options: Collection[str], why: str) -> None:
 
 
 def _of_columns(lines: JsonRows, source: Source) -> Dataset:
-    """The data set of lines with a key a label, by the rules of a table."""
+    """The data set of lines with one key per label, by the rules of a table."""
     if not lines.keys:
         raise LabelwiseError(
             f"{source.path} without labels",
-            "a key of names, such as labels, or a key a label",
+            "a key of names, such as labels, or one key per label",
             "add the labels",
         )
     columns = {"image": text_array(lines.images)}

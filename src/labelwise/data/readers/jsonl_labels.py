@@ -25,26 +25,26 @@ Labels = tuple[tuple[str, ...], np.ndarray, np.ndarray]
 
 
 def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source, notes: list[str]) -> Labels:
-    """Labels of lists of names, of lists of 0 and 1 for all labels, or of texts that hold one name or several.
+    """Labels of lists of names, of lists of 0 and 1 for all labels, or of texts with one or several names.
 
-    A label that is not named is absent; `null` says that all are unknown. An empty list or text says that all are
-    absent, or, with `blank=unknown`, unknown. A name that the option `unknown` lists leaves unknown what its line does
-    not name. A word for "no label is present" is no label, as in a table.
+    A label that is not listed is absent; for `null` all are unknown. For an empty list or text all are absent, or, with
+    `blank=unknown`, unknown. In a line with a name of the option `unknown`, labels that are not listed are unknown. A
+    name for "no label is present" is not a label, as in a table.
 
     Args:
         values: `[N]` JSON values of the key.
         key: for messages.
-        places: `[N]`; where each line stands, for messages.
+        places: `[N]` line numbers as text, for messages.
         source: its options `separator`, `unknown`, `blank` and `none`.
-        notes: takes a sentence for each decision.
+        notes: receives a sentence for each decision.
 
     Raises:
-        LabelwiseError: for another value, by its line, no label at all, or an option without effect.
+        LabelwiseError: another value, with its line, no label at all, or an option without effect.
     """
     listed, how, every = _names(values, key, places, source)
     null = np.array([names is None for names in listed])
     blank = np.array([names == [] for names in listed])
-    if every:  # a list of 0 and 1 for all labels is never empty
+    if every:  # a valid list of 0 and 1 for all labels is not empty
         null, blank = null | (blank & np.array([not value for value in values])), np.zeros(len(values), bool)
     labels = every or tuple(sorted({name for names in listed for name in names or ()}))
     place = {name: j for j, name in enumerate(labels)}
@@ -69,7 +69,7 @@ def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source
     known[blank & (fate == "unknown")] = False
     for lines, meaning in (
         (null, "null, or without the key, are all-unknown"),
-        (unclear, "with a name of unknown= leave what they do not name unknown"),
+        (unclear, "with a name of unknown= leave labels that they do not list unknown"),
         (blank, f"without a name are all-{fate}"),
     ):
         if lines.any():
@@ -80,16 +80,16 @@ def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source
 def _names(
     values: Sequence[Any], key: str, places: Sequence[str], source: Source
 ) -> tuple[list[list[str] | None], str, tuple[str, ...]]:
-    """Names of each line, `None` for null; how they are written; and all labels where lines are lists of 0 and 1."""
+    """Names of each line, `None` for null; their form, for a note; and all labels if lines are lists of 0 and 1."""
     cells = [value if isinstance(value, list) else [value] for value in values]
     if any(isinstance(value, list) for value in values) and not any(
         isinstance(value, str) for value in values
     ):
-        parted = [
+        states = [
             [str(cell) for cell in row if cell is not None] if _is_row_of_states(row) else ["?"]
             for row in cells
         ]
-        if (hot := hot_rows(parted, key)) is not None:
+        if (hot := hot_rows(states, key)) is not None:
             _refuse_separator(source)
             return (
                 [None if value is None else row for value, row in zip(values, hot[0], strict=True)],
@@ -106,7 +106,7 @@ def _names(
         _refuse_separator(source)
         return listed, forms[0] if forms else "in lists", ()
     stripped = [values[row].strip() for row in texts]
-    parted_texts, how, every = named_texts(stripped, key, source, lambda place: places[texts[place]])
+    names_of_texts, how, every = named_texts(stripped, key, source, lambda place: places[texts[place]])
     if every and forms:
         raise LabelwiseError(
             f"key {key!r} with lists of 0 and 1 as text beside {forms[0].removeprefix('in ')}",
@@ -114,7 +114,7 @@ def _names(
             "correct the lines",
         )
     forms.append("one in each text" if how.startswith("one in each cell") else how)
-    for row, names in zip(texts, parted_texts, strict=True):
+    for row, names in zip(texts, names_of_texts, strict=True):
         listed[row] = names
     return listed, ", or ".join(forms), every
 
@@ -131,7 +131,7 @@ def _refuse_separator(source: Source) -> None:
 
 
 def _listed(value: Any, key: str, place: str) -> list[str] | None:
-    """Names of a list; `None` for null; a text is left to be parted."""
+    """Names of a list; `None` for null; empty for a text, which is split later."""
     if value is None or isinstance(value, str):
         return None if value is None else []
     names = value if isinstance(value, list) else [value]
@@ -149,19 +149,19 @@ def _listed(value: Any, key: str, place: str) -> list[str] | None:
 def stated(
     values: Sequence[Any], key: str, places: Sequence[str], source: Source, notes: list[str]
 ) -> Labels:
-    """Labels of objects of states: 1, 0, true, false, a share between, or null; a label that one lacks is unknown.
+    """Labels of objects of states: 1, 0, true, false, a share between, or null; a label that is missing is unknown.
 
     Args:
         values, key, places, notes: as `named`.
         source: its option `unknown`.
 
     Raises:
-        LabelwiseError: for another value, by its line, no label at all, or an option without effect.
+        LabelwiseError: another value, with its line, no label at all, or an option without effect.
     """
     names = _label_names(values, key, places)
     columns = {name: j for j, name in enumerate(names)}
     meaning = Meaning(unknown=source.names("unknown"))
-    states: dict[Any, float] = {}  # each distinct cell is worked out once
+    states: dict[Any, float] = {}  # each distinct cell is read once
     table = np.full((len(values), len(names)), np.nan, np.float32)
     for row, (value, place) in enumerate(zip(values, places, strict=True)):
         for name, cell in (value or {}).items():
@@ -189,7 +189,7 @@ def _no_state(place: str, name: str, cell: Any) -> LabelwiseError:
 
 
 def _label_names(values: Sequence[Any], key: str, places: Sequence[str]) -> list[str]:
-    """Names of the labels of all objects, as they come."""
+    """Names of the labels of all objects, in order of occurrence."""
     names: dict[str, None] = {}
     for value, place in zip(values, places, strict=True):
         if value is not None and not isinstance(value, dict):
@@ -209,7 +209,7 @@ def _label_names(values: Sequence[Any], key: str, places: Sequence[str]) -> list
 
 
 def plain_column(values: Sequence[Any]) -> pa.Array:
-    """JSON values as a column `[N]` of a table: int64 or float64 where all are numbers, else text."""
+    """JSON values as a column `[N]` of a table: int64 or float64 if all are numbers, else text."""
     cells = [int(value) if isinstance(value, bool) else value for value in values]
     kinds = {type(value) for value in cells} - {type(None)}
     if kinds <= {int} and all(value is None or abs(value) < 1 << 62 for value in cells):

@@ -1,4 +1,4 @@
-"""Rows of JSON lines: which key is the image, the split and the group, and which hold labels."""
+"""Rows of JSON lines: the keys of the image, the split, the group and the labels."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from labelwise.errors import LabelwiseError
 
 @dataclass(frozen=True)
 class JsonRows:
-    """What the lines of one or several files hold.
+    """The lines of one or several files.
 
     Args:
         rows: `[N]` objects.
-        places: `[N]`; where each stands, for messages.
+        places: `[N]` line numbers as text, for messages.
         images: `[N]` names.
         splits: `[N]` texts, `None` where a line has none.
         groups: `[N]` texts, or `None` without a key `group`.
-        keys: the others, in the order in which they come.
-        folder: that image names are relative to.
-        split_key: the key that tells the splits.
+        keys: the other keys, in the order of the file.
+        folder: the folder of relative image names.
+        split_key: the key of the splits.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -47,7 +47,7 @@ def rows_of(source: Source) -> JsonRows:
     """Reads the files of a source.
 
     Raises:
-        LabelwiseError: for lines without an image, splits by files and by lines, or options that name no key.
+        LabelwiseError: a line without an image, splits both by files and by lines, or an option that names no key.
     """
     files = files_with_splits(source, "a file of JSON lines")
     folder = Path(os.path.commonpath([file.absolute().parent for file, _ in files]))
@@ -85,11 +85,11 @@ def rows_of(source: Source) -> JsonRows:
 
 
 def _split_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str | None:
-    """The only key whose values are names of splits."""
+    """The only key with names of splits as values."""
     texts = {key: [row.get(key) for row in rows] for key in keys if isinstance(rows[0].get(key), str)}
-    found = [key for key, values in texts.items() if all(isinstance(v, str | None) for v in values)]
-    found = [key for key in found if tells_splits(set(texts[key]))]
-    return found[0] if len(found) == 1 else None
+    likely = [key for key, values in texts.items() if all(isinstance(v, str | None) for v in values)]
+    likely = [key for key in likely if tells_splits(set(texts[key]))]
+    return likely[0] if len(likely) == 1 else None
 
 
 def _kept(keys: list[str], source: Source) -> list[str]:
@@ -119,10 +119,10 @@ def _image_key(keys: Sequence[str], source: Source) -> str:
     return usual
 
 
-def first_key(keys: Sequence[str], words: Sequence[str]) -> str | None:
-    """The first of the words that is a key in any case of letters and without its marks, as the key is written."""
+def first_key(keys: Sequence[str], names: Sequence[str]) -> str | None:
+    """The key, as it is written, that matches the earliest of the names without case and marks; `None` without one."""
     plain = {plain_name(key): key for key in reversed(list(keys))}
-    return next((plain[word] for word in words if word in plain), None)
+    return next((plain[name] for name in names if name in plain), None)
 
 
 def _image(row: Mapping[str, Any], key: str, place: str) -> str:
@@ -154,12 +154,12 @@ def _texts(rows: Sequence[Mapping[str, Any]], key: str, places: Sequence[str]) -
 
 
 def names_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], source: Source) -> str | None:
-    """The key of label names, or of an object of labels; `None` where each label is a key.
+    """The key of label names, or of an object of labels; `None` if each label is a key.
 
     Args:
         rows: the objects.
         keys: those that may hold labels.
-        source: its option `labels` names the key, or the keys that are a label each.
+        source: its option `labels` lists the key, or several keys with one label each.
 
     Raises:
         LabelwiseError: the option names no key.
@@ -171,14 +171,14 @@ def names_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], source: So
                 f"labels={key}", f"one of the keys {', '.join(keys[:12])}", "correct the option"
             )
     plain = {plain_name(key): key for key in reversed(list(keys))}
-    usual = given[:1] if given else [plain[word] for word in NAMES if word in plain]
+    usual = given[:1] if given else [plain[name] for name in NAMES if name in plain]
     if len(given) > 1:
         return None
     return next((key for key in usual if any(not is_state(row.get(key)) for row in rows)), None)
 
 
 def is_state(value: Any) -> bool:
-    """Whether a JSON value is 1, 0, a share between, true, false, null, or a text of these."""
+    """Whether a JSON value is a number from 0 to 1, true, false, null, or a text of these."""
     if isinstance(value, list | dict):
         return False
     try:

@@ -13,15 +13,15 @@ from labelwise.errors import LabelwiseError
 
 MOST_CELLS = 1 << 33
 MANY = 1000
-"""Names above which a column may be one of sentences or numbers of images, which no two images share."""
+"""Number of names above which a column may hold sentences or image numbers, which images do not share."""
 ONCE = 0.95
-"""Share of names on one image alone above which it is."""
+"""Share of names on a single image above which such a column is refused."""
 NOTED = 20
-"""Labels on one image alone from which a note names them."""
+"""Number of labels on a single image from which a note lists them."""
 
 
 def refuse_huge(images: int, labels: int, where: str, todo: str = "name fewer labels") -> None:
-    """Raises `LabelwiseError` before cells are made that no memory would hold."""
+    """Raises `LabelwiseError` before cells are allocated that would exceed memory."""
     if images * labels > MOST_CELLS:
         raise LabelwiseError(
             f"{where} with {images:,} images and {labels:,} labels", f"at most {MOST_CELLS:,} cells", todo
@@ -29,13 +29,13 @@ def refuse_huge(images: int, labels: int, where: str, todo: str = "name fewer la
 
 
 def refuse_unshared(mentions: Int64[np.ndarray, " L"], images: int, column: str, source: Source) -> None:
-    """Raises `LabelwiseError` for a column of many names that hardly two images share, unless `labels` names it.
+    """Raises `LabelwiseError` for a column of many names that images rarely share, unless `labels` names it.
 
     Args:
-        mentions: of each name.
-        images: rows of the table.
-        column: its name.
-        source: where the table is from.
+        mentions: number of mentions of each name.
+        images: number of rows of the table.
+        column: name of the column.
+        source: the source of the table.
     """
     once = int((mentions == 1).sum())
     if len(mentions) > MANY and once > ONCE * len(mentions) and column not in source.names("labels"):
@@ -48,7 +48,7 @@ def refuse_unshared(mentions: Int64[np.ndarray, " L"], images: int, column: str,
 
 
 def unshared_names(data: Dataset) -> list[str]:
-    """A sentence on labels that occur on one image alone, where most do."""
+    """A note on labels that occur on a single image, if most labels do."""
     size = len(data.labels)
     count = np.zeros(size, np.int64)
     for part in blocks(data) if size >= NOTED else ():

@@ -27,11 +27,11 @@ from labelwise.errors import LabelwiseError
 from labelwise.types import Group
 
 FORM = "labelstudio:FILE[?images=DIR&control=NAME&blank=negative]"
-MEANING = "a Label Studio export: JSON, JSON_MIN, CSV or TSV; a task that nobody answered is unknown"
+MEANING = "a Label Studio export: JSON, JSON_MIN, CSV or TSV; labels of an unanswered task are unknown"
 OPTIONS = frozenset({"images", "control", "image", "blank", "duplicates", "missing"})
 
 _WHAT = "a Label Studio export (JSON, JSON_MIN, CSV or TSV)"
-_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")  # the prefix that Label Studio adds to names of uploaded files
 _TASKS = re.compile(r'\[\s*\{.*"(annotations|completions)"\s*:\s*\[', re.DOTALL)
 _TASK_KEYS = re.compile(r'"data"\s*:\s*\{|"(from_name|completed_by|was_cancelled)"\s*:')
 
@@ -51,11 +51,11 @@ def recognises(path: Path) -> bool:
 def read(source: Source) -> Dataset:
     """Reads an export; labels are those that occur, since the export does not list those that were offered.
 
-    Each annotation is a row: those of one image that agree are merged. Labels of a control that nobody answered are
-    unknown; a region's label that was not drawn is absent.
+    Each annotation is a row; agreeing rows of one image are merged. Labels of an unanswered control are unknown; a
+    label of a region control is absent without a region.
 
     Raises:
-        LabelwiseError: for a file of another kind, no choices, or contradictions between annotators.
+        LabelwiseError: a file of another kind, no choices, or contradictions between annotators.
     """
     blank = source.choice("blank", ("unknown", "negative"))
     export = _export(source)
@@ -70,7 +70,7 @@ def read(source: Source) -> Dataset:
     items, images = [items[row] for row in kept], [images[row] for row in kept]
     answers = [export.answers[row] for row in kept]
     items, group = _with_splits(items, answers, notes)
-    told = sum(not i.known and answer.submitted for i, answer in zip(items, answers, strict=True))
+    noted = sum(not i.known and answer.submitted for i, answer in zip(items, answers, strict=True))
     data = dataset_of_images(
         items,
         source,
@@ -79,7 +79,7 @@ def read(source: Source) -> Dataset:
         group=group,
         groups=_groups(answers, names, source) if len(names) > 1 else None,
         notes=notes,
-        noted=told,
+        noted=noted,
     )
     return with_boxes(data, _boxes(answers, names, data.labels.names), images)
 
@@ -112,7 +112,7 @@ def _refuse_other(file: Path, keys: list[str]) -> None:
 
 
 def _without_spare_blanks(items: Sequence[ImageLabels]) -> list[int]:
-    """Rows without those that know nothing of an image that another row speaks of."""
+    """Indices of the rows, without rows of unknown labels if another row of the image has labels."""
     known = {item.image for item in items if item.known}
     kept = []
     for row, item in enumerate(items):
@@ -125,27 +125,27 @@ def _without_spare_blanks(items: Sequence[ImageLabels]) -> list[int]:
 def _with_splits(
     items: list[ImageLabels], answers: Sequence[Answer], notes: list[str]
 ) -> tuple[list[ImageLabels], np.ndarray | None]:
-    """The items with the splits that their tasks hold, and a code of each one's group; our writer puts them there."""
+    """The items with the splits of their tasks, and the code of each one's group; our writer stores both in tasks."""
     splits = [answer.fields.get("split") for answer in answers]
     if tells_splits(splits, least=1):
-        notes.append("The key 'split' of the tasks holds names of splits, and is taken for that.")
+        notes.append("The key 'split' of the tasks holds names of splits, and is read as the split.")
         items = [
             replace(item, split=canonical(split) or "") for item, split in zip(items, splits, strict=True)
         ]
     elif any(isinstance(split, str) for split in splits):
         notes.append(
-            "The key 'split' of the tasks holds other words than train, val and test: it was left out."
+            "The key 'split' of the tasks holds other values than train, val and test: it was left out."
         )
     groups = [answer.fields.get("group") for answer in answers]
     if not any(isinstance(name, str | int) for name in groups):
         return items, None
-    notes.append("The key 'group' of the tasks is the group of their images: those of one stay in one split.")
+    notes.append("The key 'group' of the tasks is the group of their images: a group stays in one split.")
     texts = pa.array([str(name) if isinstance(name, str | int) else None for name in groups], pa.string())
     return items, group_codes(pa.chunked_array([texts]), notes)
 
 
 def _label_names(export: Export, wanted: Sequence[str]) -> dict[str, dict[str, str]]:
-    """By control the labels that occur, sorted, and for each the name that it gets in the data set."""
+    """For each control, its labels that occur, sorted, with their names in the data set."""
     occurring: dict[str, set[str]] = {}
     for answer in export.answers:
         for control, labels in answer.labels.items():
@@ -154,7 +154,7 @@ def _label_names(export: Export, wanted: Sequence[str]) -> dict[str, dict[str, s
         if name not in occurring:
             have = ", ".join(occurring) or "none"
             raise LabelwiseError(
-                f"control={name}, which labels nothing", f"controls with labels: {have}", "correct the option"
+                f"control={name}, which has no labels", f"controls with labels: {have}", "correct the option"
             )
     if not occurring:
         raise LabelwiseError(
@@ -175,27 +175,27 @@ def _label_names(export: Export, wanted: Sequence[str]) -> dict[str, dict[str, s
 
 
 def _notes(export: Export, names: Mapping[str, Mapping[str, str]], blank: str) -> list[str]:
-    notes = ["Labels are those that occur: the export does not list those that were offered and never given."]
+    notes = [
+        "Labels are those that occur: the export does not list those that were offered and never chosen."
+    ]
     prefixed = [c for c, labels in names.items() if any(old != new for old, new in labels.items())]
     if prefixed:
         notes.append(
-            f"Controls share names of labels, which the control stands before: {', '.join(prefixed)}."
+            f"Controls share names of labels, which are prefixed with the control: {', '.join(prefixed)}."
         )
     others = {control for answer in export.answers for control in answer.labels} - set(names)
     if others:
         notes.append(f"Controls left out: {', '.join(sorted(others))}.")
     left_out = ", ".join(f"{count:,} {what}" for what, count in export.left_out.items() if count)
     if left_out:
-        notes.append(f"What gives no label was left out: {left_out}.")
+        notes.append(f"Entries without a label were left out: {left_out}.")
     questions = [control for control in names if control not in export.regions]
     empty = sum(
         answer.submitted and any(not answer.labels.get(control) for control in questions)
         for answer in export.answers
     )
     where = "without a choice" if len(questions) == 1 else "without a choice of each control"
-    fate = (
-        "it is unknown; blank=negative reads it as none of the labels" if blank == "unknown" else "no label"
-    )
+    fate = "labels are unknown; blank=negative reads them as absent" if blank == "unknown" else "no label"
     if empty:
         notes.append(f"{empty:,} annotations were submitted {where}: {fate}.")
     return notes
@@ -215,7 +215,7 @@ def _item(
 
 
 def _located(names: list[str], source: Source, notes: list[str]) -> tuple[list[str], Path]:
-    """Images as they are on this disk; an uploaded one is also looked for under the name that it had before."""
+    """Images as they are on this disk; an uploaded one is also searched by its name before the upload."""
     folder = Path(source.path).parent
     array, root = locate(names, source, [folder, folder / "images"], notes)
     images: list[str] = array.to_pylist()
@@ -233,7 +233,7 @@ def _located(names: list[str], source: Source, notes: list[str]) -> tuple[list[s
     if renamed:
         name = next(name for name in images if name in renamed)
         notes.append(
-            f"{len(renamed):,} images are found without the mark of an upload: {name} is {renamed[name]}."
+            f"{len(renamed):,} images are matched without the prefix of an upload: {name} is {renamed[name]}."
         )
     return [renamed.get(name, name) for name in images], root
 
@@ -246,7 +246,7 @@ def _file_name(image: str) -> str:
 def _groups(
     answers: Sequence[Answer], names: Mapping[str, Mapping[str, str]], source: Source
 ) -> dict[str, Group]:
-    """A group for each control, exclusive where no annotation gives two labels of it."""
+    """A group for each control, exclusive unless an annotation has two of its labels."""
     union = source.options.get("duplicates") == "union"
     return {
         control: Group(
@@ -263,8 +263,8 @@ def _boxes(
     column = {name: j for j, name in enumerate(labels)}
     boxes = BoxList()
     for row, answer in enumerate(answers):
-        for control, drawn in answer.boxes.items():
-            for box in drawn if control in names else ():
+        for control, rectangles in answer.boxes.items():
+            for box in rectangles if control in names else ():
                 try:
                     boxes.add(row, column[names[control][box.label]], box.sides, (100.0, 100.0), False)
                 except ValueError as error:

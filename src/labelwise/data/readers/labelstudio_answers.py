@@ -1,4 +1,4 @@
-"""What annotators answered by a full JSON export of Label Studio: labels by control, for each annotation."""
+"""Annotations of a full JSON export of Label Studio: labels by control, for each annotation."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Answer:
     """One annotation of a task, or a task without any.
 
     Args:
-        place: how to name it in a message.
-        image: as the task has it.
-        submitted: whether somebody submitted it, with labels or without.
-        labels: by control, the labels that were given.
-        boxes: rectangles, by control.
-        fields: what else its task holds, such as `split` and `group`.
+        place: its name in messages.
+        image: as in the task.
+        submitted: whether it was submitted, with or without labels.
+        labels: chosen labels by control.
+        boxes: rectangles by control.
+        fields: other data of the task, such as `split` and `group`.
     """
 
     place: str
@@ -49,9 +49,9 @@ class Export:
 
     Args:
         answers: in the order of the file.
-        regions: names of controls whose labels are those of boxes and other regions.
-        left_out: counts of what gives no label, by its name.
-        notes: what was decided.
+        regions: names of the controls of boxes and other regions.
+        left_out: counts of entries without labels, by kind.
+        notes: one sentence per decision.
     """
 
     answers: list[Answer] = field(default_factory=list)
@@ -60,10 +60,10 @@ class Export:
     notes: list[str] = field(default_factory=list)
 
     def add(self, answer: Answer, control: str, value: Any) -> bool:
-        """Adds the labels of a result's value to an answer; whether it holds any kind of label.
+        """Adds the labels of a result's value to an answer; returns whether it holds any kind of label.
 
         Raises:
-            LabelwiseError: for labels that are no list of texts.
+            LabelwiseError: labels that are not a list of texts.
         """
         kind = label_kind(value)
         if kind is None:
@@ -78,7 +78,7 @@ class Export:
 
 
 def label_kind(value: Any) -> str | None:
-    """The key under which a result's value holds its labels; `None` for text, ratings and bare regions."""
+    """The key of the labels in a result's value; `None` for text, ratings and bare regions."""
     if not isinstance(value, dict):
         return None
     return next((k for k in value if k in ("choices", "taxonomy", "labels") or k.endswith("labels")), None)
@@ -99,7 +99,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def _box(name: str, value: Mapping[str, Any], place: str) -> Iterator[Box]:
-    if value.get("rotation"):  # its sides are not the image's: it counts as a label alone
+    if value.get("rotation"):  # its sides are not parallel to the image's: only its label is read
         return
     try:
         x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
@@ -117,10 +117,10 @@ def tasks(content: Sequence[Any], image_key: str | None) -> Export:
 
     Args:
         content: its tasks.
-        image_key: the key of the image in a task's data; `None`: the one whose values look like images.
+        image_key: the key of the image in a task's data; `None`: the key with values that look like images.
 
     Raises:
-        LabelwiseError: for an entry of another kind, naming its task.
+        LabelwiseError: an entry of another kind, with its task.
     """
     data = []
     for number, task in enumerate(content, 1):
@@ -164,15 +164,15 @@ def _entries(value: Any, name: str, place: str) -> list[dict[str, Any]]:
 
 
 def image_column(data: Sequence[Mapping[str, Any]], wanted: str | None, notes: list[str]) -> str:
-    """The key whose values are images: the wanted one, the only one that looks so, or the usual name.
+    """The key of images: the wanted one, the only one with names of images, or the usual name.
 
     Args:
         data: of each task.
         wanted: the option `image`.
-        notes: takes a sentence where several keys would do.
+        notes: receives a sentence if several keys are possible.
 
     Raises:
-        LabelwiseError: for a wanted key that no task has, or none or several that look like images.
+        LabelwiseError: a wanted key that no task has, or none or several keys with names of images.
     """
     keys = list(dict.fromkeys(key for row in data for key in row))
     if wanted is not None:
@@ -195,14 +195,14 @@ def image_column(data: Sequence[Mapping[str, Any]], wanted: str | None, notes: l
 
 
 def holds_images(values: Sequence[Any]) -> bool:
-    """Whether most texts among values end like the names of images."""
+    """Whether most texts among values end with the suffix of an image."""
     texts = [value for value in values if isinstance(value, str) and value.strip()]
     named = sum(is_image_name(text) or is_image_name(text.partition("?")[0]) for text in texts)
     return bool(texts) and named * 2 > len(texts)
 
 
 def image_of(row: Mapping[str, Any], key: str, place: str) -> str:
-    """The image of a task's data; raises `LabelwiseError` where it is no text."""
+    """The image of a task's data; raises `LabelwiseError` if it is not a text."""
     image = row.get(key)
     if not isinstance(image, str) or not image.strip():
         raise LabelwiseError(

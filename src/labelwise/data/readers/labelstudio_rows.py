@@ -1,4 +1,4 @@
-"""What annotators answered by the flat rows of Label Studio: JSON_MIN, CSV and TSV, where names of columns vary."""
+"""Annotations of the flat rows of Label Studio: JSON_MIN, CSV and TSV, where names of columns vary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from labelwise.errors import LabelwiseError
 
 _ROW_KEYS = "id annotation_id annotator created_at updated_at lead_time agreement history inner_id"
 ROW_KEYS = frozenset(_ROW_KEYS.split())
-"""Columns of flat rows that every project has."""
+"""Columns of flat rows in every project."""
 
 _USUAL = frozenset({"choice", "choices", "label", "labels", "tag", "tags", "class", "classes"})
 
@@ -31,16 +31,16 @@ _USUAL = frozenset({"choice", "choices", "label", "labels", "tag", "tags", "clas
 def rows(
     content: Sequence[Mapping[str, Any]], first: int, image_key: str | None, wanted: list[str]
 ) -> Export:
-    """The annotations of flat rows, one an annotation.
+    """The annotations of flat rows, one per row.
 
     Args:
-        content: the rows; a cell is a text, or what its JSON holds.
+        content: the rows; a cell is a text, or the value of its JSON.
         first: number of the first row, for messages.
-        image_key: column of the image; `None`: the one whose cells look like images.
-        wanted: columns of the answers; empty: those that hold lists of labels, or the one of texts.
+        image_key: column of the image; `None`: the column with cells that look like images.
+        wanted: columns of the answers; empty: those of lists of labels, or the only one of texts.
 
     Raises:
-        LabelwiseError: for an entry of another kind, or columns that do not tell which one holds the answers.
+        LabelwiseError: an entry of another kind, or an ambiguous column of answers.
     """
     for number, row in enumerate(content, first):
         if not isinstance(row, dict):
@@ -85,7 +85,7 @@ def _controls(
         flat = [value for cell in cells for value in (cell if isinstance(cell, list) else [cell])]
         if any(label_kind(value) for value in flat):
             lists.append(name)
-        elif flat and _are_words(flat) and not holds_images(flat):
+        elif flat and _are_texts(flat) and not holds_images(flat):
             texts.append(name)
     usual = [name for name in texts if name.lower() in _USUAL]
     controls = lists or (texts if len(texts) == 1 else usual)
@@ -98,13 +98,13 @@ def _controls(
     others = [name for name in texts if name not in controls]
     if others:
         export.notes.append(
-            f"The choices are those of {', '.join(controls)}; to read other columns too, name all of them with "
+            f"The choices are those of {', '.join(controls)}; to read other columns too, list all of them with "
             f"control=NAME,NAME: {', '.join(others)}."
         )
     return controls
 
 
-def _are_words(values: Sequence[Any]) -> bool:
+def _are_texts(values: Sequence[Any]) -> bool:
     """Whether all values are texts, and not all of them numbers."""
     if not all(isinstance(value, str) for value in values):
         return False
@@ -115,10 +115,10 @@ def _are_words(values: Sequence[Any]) -> bool:
 
 
 def table_rows(file: Path) -> tuple[list[dict[str, Any]], str]:
-    """The rows of a CSV or TSV export, JSON in cells taken apart, and a sentence on the encoding or nothing.
+    """The rows of a CSV or TSV export, with JSON in cells parsed, and a note on the encoding, which may be empty.
 
     Raises:
-        LabelwiseError: for an empty file, broken quotes, or rows of another length.
+        LabelwiseError: an empty file, broken quotes, or rows of another length.
     """
     text, note = decoded(file)
     header = text.lstrip().partition("\n")[0]
@@ -131,7 +131,7 @@ def table_rows(file: Path) -> tuple[list[dict[str, Any]], str]:
             f"{file}, line {reader.line_num}: {error}", "whole pairs of quotes", "export it again"
         ) from None
     if len(lines) < 2:
-        raise LabelwiseError(f"{file} without rows", "a header and a row an annotation", "check the file")
+        raise LabelwiseError(f"{file} without rows", "a header and one row per annotation", "check the file")
     for number, cells in enumerate(lines, 1):
         if len(cells) != len(lines[0]):
             raise LabelwiseError(
@@ -146,6 +146,6 @@ def _cell(text: str) -> Any:
     if text[:1] in ("{", "["):
         try:
             return json.loads(text)
-        except (ValueError, RecursionError):  # a name may begin so
+        except (ValueError, RecursionError):  # a name may begin with a bracket
             return text
     return text

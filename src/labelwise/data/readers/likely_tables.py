@@ -1,4 +1,4 @@
-"""Which of several tables in a folder may hold the labels, and tables that lie in folders of splits."""
+"""Selects likely tables of labels in a folder, and tables in folders of splits."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from labelwise.errors import LabelwiseError
 
 Table = tuple[str, Path]
 """Its kind and its file."""
-_HEAD = 1 << 16  # bytes of a table that are looked at
+_HEAD = 1 << 16  # bytes of a table that are read
 _EXAMPLE = re.compile(r"(?<![a-z])(submission|example)(?![a-z])", re.IGNORECASE)
-"""Words of files that show how answers are to be written, and hold none."""
+"""Names of files that show the format of answers without any labels."""
 OF_SPLITS = ("csv", "parquet", "jsonl")
-"""Kinds that take a file for each split."""
+"""Kinds that accept one file per split."""
 
 
 def may_hold_labels(table: Table) -> bool:
-    """Whether a table may be that of the labels; of a CSV the first rows must hold an image, and names or states."""
+    """Whether a table may hold the labels; the first rows of a CSV must hold an image, and names or states."""
     kind, file = table
     if _EXAMPLE.search(file.stem):
         return False
@@ -48,20 +48,20 @@ def may_hold_labels(table: Table) -> bool:
 
 
 def tables_of_splits(folder: Path, kind_of: Callable[[Path], str | None]) -> str | None:
-    """The SOURCE of one table in each of several folders that are called by splits; `None` where it is otherwise.
+    """The SOURCE of the tables if each of several split folders holds one table of the same kind, else `None`.
 
     Args:
-        folder: that holds the folders of splits.
-        kind_of: the kind of a file, if it has one.
+        folder: parent of the folders of splits.
+        kind_of: returns the kind of a file, if it has one.
     """
-    found: list[Table] = []
+    chosen: list[Table] = []
     inner = sorted(f for f in folder.iterdir() if f.is_dir() and canonical(f.name))
     for split in inner:
         files = sorted(f for f in split.iterdir() if f.is_file() and not is_clutter(f.name))
         tables = [(kind, f) for f in files if (kind := kind_of(f)) in OF_SPLITS and kind is not None]
         if len(tables) != 1:
             return None
-        found += tables
-    if len(found) < 2 or len({kind for kind, _ in found}) > 1 or "," in str(folder):
+        chosen += tables
+    if len(chosen) < 2 or len({kind for kind, _ in chosen}) > 1 or "," in str(folder):
         return None
-    return f"{found[0][0]}:{','.join(str(file) for _, file in found)}"
+    return f"{chosen[0][0]}:{','.join(str(file) for _, file in chosen)}"

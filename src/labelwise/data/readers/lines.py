@@ -1,4 +1,4 @@
-"""Files of JSON objects, one a line or in one list, each named by its number."""
+"""Files of JSON objects, one per line or in one list, each with its number."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from labelwise.errors import LabelwiseError
 
 @dataclass(frozen=True)
 class JsonLine:
-    """One object, and where it stands, such as `line 3` or `entry 3`, from 1."""
+    """One object, and its place, such as `line 3` or `entry 3`, from 1."""
 
     place: str
     content: dict[str, Any]
 
 
 def json_lines(file: Path) -> list[JsonLine]:
-    """The objects of a file: those of its lines, blank ones apart, or of the one list that it holds.
+    """The objects of a file: those of its lines, without blank ones, or of its single list.
 
     Raises:
-        LabelwiseError: for a file in another encoding, without objects, or a line that is no object: its number.
+        LabelwiseError: a file in another encoding or without objects, or a line that is not an object, with its number.
     """
     refuse_archive(file, "a text with a JSON object in each line")
     with file.open("rb") as opened:
@@ -47,7 +47,7 @@ def json_lines(file: Path) -> list[JsonLine]:
 
 
 def _listed(file: Path, content: io.BytesIO | io.BufferedReader) -> list[JsonLine]:
-    """The objects of a file that is one list of them; none for another file, which is left at its start."""
+    """The objects of a file that is one list of them; empty for another file, which is rewound to its start."""
     start = content.tell()
     opens = content.read(_FIRST).lstrip()[:1] == b"["
     content.seek(start)
@@ -57,7 +57,7 @@ def _listed(file: Path, content: io.BytesIO | io.BufferedReader) -> list[JsonLin
     try:
         entries = _DECODER.decode(raw.decode().strip())
         if b"\\u" in raw:
-            json.dumps(entries, ensure_ascii=False).encode()  # half a character in an escape is no text
+            json.dumps(entries, ensure_ascii=False).encode()  # raises for an unpaired surrogate
     except (ValueError, RecursionError) as error:
         raise LabelwiseError(
             f"{file}, a list that is not JSON ({_reason(error)})",
@@ -83,10 +83,10 @@ def _utf16(file: Path) -> bytes:
 
 
 def first_object(file: Path) -> dict[str, Any]:
-    """The object in the first line that is not blank, or the first of a list, where the first kilobytes hold it.
+    """The object in the first line that is not blank, or the first of a list, if the first kilobytes hold it.
 
     Returns:
-        an empty object where there is none.
+        the object, or an empty one.
     """
     text = opening(file).lstrip()
     try:
@@ -104,7 +104,7 @@ def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         content = _DECODER.decode(line.decode().strip())
         if b"\\u" in line:
-            json.dumps(content, ensure_ascii=False).encode()  # half a character in an escape is no text
+            json.dumps(content, ensure_ascii=False).encode()  # raises for an unpaired surrogate
     except (ValueError, RecursionError) as error:
         what = "not in UTF-8" if isinstance(error, UnicodeError) else f"not JSON ({_reason(error)})"
         shown = line.strip()[-40:].decode(errors="replace")
@@ -115,7 +115,7 @@ def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
         ) from None
     if not isinstance(content, dict):
         kind = "a list" if isinstance(content, list) else f"{content!r}"[:40]
-        raise LabelwiseError(f"{place}: {kind}", "a JSON object in each line", "write one object a line")
+        raise LabelwiseError(f"{place}: {kind}", "a JSON object in each line", "write one object per line")
     return content
 
 
@@ -124,13 +124,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of pairs of key and value; raises `ValueError` for a key twice, which JSON's own reader drops."""
-    content = {intern(name): value for name, value in pairs}  # lines share their keys: one copy of each
+    """The object of pairs of key and value; raises `ValueError` for a repeated key, which `json` would drop."""
+    content = {intern(name): value for name, value in pairs}  # lines share one copy of each key
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} twice")
     return content
 
 
-_FIRST = 1024  # bytes that hold the first sign of a text
+_FIRST = 1024  # bytes that include the first character that is not blank
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)

@@ -1,4 +1,4 @@
-"""Where the images are that a table names: beside it, deeper, under another start of the path, or without a suffix."""
+"""Locates the images of a table: beside it, in subfolders, under another base folder, or by name without suffix."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from labelwise.data.readers.files import files_there, image_folder, text_array
 from labelwise.data.readers.matching import last_part, last_parts, matching, with_image_suffix
 from labelwise.data.source import Source
 
-SAMPLE = 128  # names that decide which folder they are relative to
+SAMPLE = 128  # names that decide on the base folder
 
 
 def locate(
     names: Sequence[str] | pa.Array, source: Source, folders: Sequence[Path], notes: list[str]
 ) -> tuple[pa.Array, Path]:
-    """Image names as they are on this disk, and the folder that they are relative to.
+    """Image names as they are on this disk, and their base folder.
 
-    A name is taken as it stands where that file exists. Where most do not, the image files below the folder are
-    listed, and a name stands for the one file that shares its last parts (`s3://bucket/a/1.jpg` is `a/1.jpg`) or its
-    stem (`1` or `1.png` is `1.jpg`). A name that fits several files, or a file that fits several names, stays as it
-    is: the caller reports it as missing.
+    A name is kept if the file exists. If most files do not exist, the image files below the folder are listed, and a
+    name is matched to the only file that shares its last parts (`s3://bucket/a/1.jpg` is `a/1.jpg`) or its stem (`1` or
+    `1.png` is `1.jpg`). A name that fits several files, or a file that fits several names, is not matched: the caller
+    reports it as missing.
 
     Args:
-        names: as the table has them, absolute or relative.
-        source: its option `images` is the folder, in place of `folders`.
-        folders: where images are expected, the likeliest first; those that do not exist are passed over.
-        notes: takes a sentence for each decision.
+        names: as in the table, absolute or relative.
+        source: its option `images` is the folder, instead of `folders`.
+        folders: likely folders of the images, the likeliest first; those that do not exist are skipped.
+        notes: receives a sentence for each decision.
 
     Returns:
         `[N]` strings and the folder.
@@ -74,7 +74,7 @@ def locate(
     )
     for rows, meaning in (
         (np.flatnonzero(~suffixed), "image names have no suffix and are files of that stem"),
-        (np.flatnonzero(suffixed & ~other), "images are found by the last parts of their path"),
+        (np.flatnonzero(suffixed & ~other), "images are matched by the last parts of their path"),
         (np.flatnonzero(suffixed & other), "images are files of that stem with another suffix"),
     ):
         if len(rows):
@@ -84,6 +84,6 @@ def locate(
 
 
 def image_files(folder: Path) -> Iterator[str]:
-    """Paths, relative to a folder, of all image files below it, in order; none where there is no such folder."""
+    """Paths, relative to a folder, of all image files below it, in order; none if the folder does not exist."""
     for listing in walk(folder) if folder.is_dir() else ():
         yield from (listing.start + name for name in listing.files if is_image_name(name))

@@ -1,4 +1,4 @@
-"""Images of which only some labels were looked for, as in LVIS: verified absences, and all the rest unknown."""
+"""Images with labels that were only partly verified, as in LVIS: verified absences, and the rest unknown."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SAYING = frozenset({"neg", "negative", "negatives", "exhaustive", "verified"})
 
 
 def refuse_other_names(file: Path, images: Sequence[Mapping[str, Any]]) -> None:
-    """Raises `LabelwiseError` for lists of what was looked for under other names than LVIS's, which would be lost."""
+    """Raises `LabelwiseError` for lists of verified labels under other names than LVIS's, which would be lost."""
     lists = (key for image in images for key, value in image.items() if isinstance(value, list | dict))
     odd = [key for key in dict.fromkeys(lists) if key not in (ABSENT, PARTLY) and _SAYING & words_of(key)]
     if odd:
         raise LabelwiseError(
-            f"{file}: images with {', '.join(odd[:4])}, which may say what is absent or was looked for",
+            f"{file}: images with {', '.join(odd[:4])}, which may list absent or verified labels",
             f"category ids in {ABSENT} or {PARTLY}, as in LVIS",
-            "rename the key and write ids, or remove it if every label was looked for in every image",
+            "rename the key and write ids, or remove it if every label was verified in every image",
         )
 
 
@@ -36,23 +36,23 @@ def cells_looked_for(
     column: Mapping[int, int],
     present: Bool[np.ndarray, "N L"],
 ) -> tuple[Bool[np.ndarray, "N L"] | None, list[str]]:
-    """Which labels of a file's images are known, where the file says that not all were looked for.
+    """The known labels of a file's images, if the file states that not all labels were verified.
 
-    With `neg_category_ids` a label is known where it is annotated or listed there. With
-    `not_exhaustive_category_ids` alone a label is unknown where it is listed there and not annotated; of one that is
-    annotated only the boxes are not all drawn.
+    With `neg_category_ids` a label is known if it is annotated or listed there. With
+    `not_exhaustive_category_ids` alone a label is unknown if it is listed there and not annotated; an annotated one
+    only lacks some of its boxes.
 
     Args:
-        file: named in messages.
+        file: for messages.
         images: its `N` entries.
         column: of each category id.
         present: `[N, L]`, annotated labels.
 
     Returns:
-        `[N, L]`, or `None` for a file without these fields, and sentences on it.
+        `[N, L]`, or `None` for a file without these fields, and notes.
 
     Raises:
-        LabelwiseError: for a field that is no list of categories of the file.
+        LabelwiseError: a field that is not a list of categories of the file.
     """
     verified = any(ABSENT in image for image in images)
     if not verified and not any(PARTLY in image for image in images):
@@ -65,11 +65,11 @@ def cells_looked_for(
         else:
             known[row, partly] = present[row, partly]
     if not verified:
-        return known, [f"{file.name}: labels that were not looked for throughout an image are unknown there."]
+        return known, [f"{file.name}: labels that were not verified in the whole image are unknown there."]
     both = sum(
         int(present[row, _columns(file, image, ABSENT, column)].sum()) for row, image in enumerate(images)
     )
-    notes = [f"{file.name}: a label is negative where {ABSENT} lists it, unknown where nothing does."]
+    notes = [f"{file.name}: a label is negative where {ABSENT} lists it, unknown where it is not listed."]
     if both:
         notes.append(f"{file.name}: {both:,} annotated labels are in {ABSENT} too and count as present.")
     return known, notes

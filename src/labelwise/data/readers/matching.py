@@ -1,4 +1,4 @@
-"""Image files that names of another place stand for: those that share the last parts of their path, or the stem."""
+"""Matches image names written on another machine to files that share the last parts of their path, or the stem."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ _IMAGE = rf"(?i)\.({'|'.join(suffix[1:] for suffix in sorted(IMAGE_SUFFIXES))})(
 
 
 def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ()) -> Int64[np.ndarray, " N"]:
-    """Place of each name's file among the files, -1 where there is none.
+    """Index of each name's file among the files, -1 where there is none.
 
-    The two stand for each other and for nothing else: a name that fits several files, or a file that fits several
-    names, is not matched.
+    Matches are one to one: a name that fits several files, or a file that fits several names, is not matched.
 
     Args:
         names: `[N]` paths or URLs.
         files: paths with `/`.
-        named: files that belong to other rows already.
+        named: files that already belong to other rows.
     """
-    found = np.full(len(names), -1, np.int64)
+    matches = np.full(len(names), -1, np.int64)
     if not len(names) or not files:
-        return found
+        return matches
     paths = _texts(files)
     keys, file_of = _keys(paths)
     bases = last_part(names)
@@ -38,7 +37,7 @@ def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ())
     single = counted.field("values").filter(pc.equal(counted.field("counts"), 1))
     at = pc.index_in(pc.if_else(pc.is_in(bases, value_set=single), bases, None), value_set=keys)
     sure = plain & at.is_valid().to_numpy(zero_copy_only=False)
-    found[sure] = file_of[at.fill_null(0).to_numpy()[sure].astype(np.int64)]
+    matches[sure] = file_of[at.fill_null(0).to_numpy()[sure].astype(np.int64)]
     likely = pc.or_(pc.is_in(bases, value_set=keys), pc.is_in(pc.utf8_lower(bases), value_set=keys))
     unsure = np.flatnonzero(~sure & (~plain | likely.to_numpy(zero_copy_only=False)))
     if len(unsure):
@@ -46,18 +45,18 @@ def matching(names: pa.Array, files: Sequence[str], named: Collection[str] = ())
         for key, place in zip(keys.to_pylist(), file_of.tolist(), strict=True):
             by_key.setdefault(key, []).append(place)
         for row, name in zip(unsure.tolist(), names.take(pa.array(unsure)).to_pylist(), strict=True):
-            found[row] = _one_file(last_parts(name), by_key, files)
-    _match_numbers(names, files, found)
-    _match_other_suffixes(names, files, keys, found)
+            matches[row] = _one_file(last_parts(name), by_key, files)
+    _match_numbers(names, files, matches)
+    _match_other_suffixes(names, files, keys, matches)
     if named:
         taken = [place for place, file in enumerate(files) if file in named]
-        found[np.isin(found, taken)] = -1
-    return _unshared(found, names)
+        matches[np.isin(matches, taken)] = -1
+    return _unshared(matches, names)
 
 
-def _match_numbers(names: pa.Array, files: Sequence[str], found: Int64[np.ndarray, " N"]) -> None:
-    """Files called by the same number with zeros before it, which spreadsheets and pandas take away."""
-    rows = np.flatnonzero((found < 0) & pc.match_substring_regex(names, r"^\d{1,18}$").to_numpy(False))
+def _match_numbers(names: pa.Array, files: Sequence[str], matches: Int64[np.ndarray, " N"]) -> None:
+    """Matches numbers to files with leading zeros, which spreadsheets and pandas drop."""
+    rows = np.flatnonzero((matches < 0) & pc.match_substring_regex(names, r"^\d{1,18}$").to_numpy(False))
     if not len(rows):
         return
     by_number: dict[int, list[int]] = {}
@@ -68,14 +67,14 @@ def _match_numbers(names: pa.Array, files: Sequence[str], found: Int64[np.ndarra
     for row, name in zip(rows.tolist(), names.take(pa.array(rows)).to_pylist(), strict=True):
         places = by_number.get(int(name), ())
         if len(places) == 1:
-            found[row] = places[0]
+            matches[row] = places[0]
 
 
 def _match_other_suffixes(
-    names: pa.Array, files: Sequence[str], keys: pa.Array, found: Int64[np.ndarray, " N"]
+    names: pa.Array, files: Sequence[str], keys: pa.Array, matches: Int64[np.ndarray, " N"]
 ) -> None:
-    """The one file of a name's stem, where the photographs were written anew in another format."""
-    rows = np.flatnonzero(found < 0)
+    """Matches a name to the only file of its stem, for images that were converted to another format."""
+    rows = np.flatnonzero(matches < 0)
     if not len(rows):
         return
     taken = set(keys.to_pylist())
@@ -86,11 +85,11 @@ def _match_other_suffixes(
         base = (last_parts(name) or [""])[-1]
         places = by_stem.get(os.path.splitext(base)[0], ())
         if len(places) == 1 and is_image_name(base) and not taken & {base, base.lower()}:
-            found[row] = places[0]
+            matches[row] = places[0]
 
 
 def _texts(files: Sequence[str]) -> pa.Array:
-    """Names of files as text; bytes that are no UTF-8 are replaced, so that no text names such a file."""
+    """Names of files as text; bytes that are not UTF-8 are replaced, so that no name matches such a file."""
     try:
         return pa.array(files, pa.string())
     except UnicodeEncodeError:
@@ -98,7 +97,7 @@ def _texts(files: Sequence[str]) -> pa.Array:
 
 
 def _keys(paths: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """What a name may end with to stand for a file (its name, the stem, the name in lower case), and that file."""
+    """Keys that match a file (its name, stem, and name in lower case), and the file's index for each key."""
     base = last_part(paths)
     stem = pc.replace_substring_regex(base, r"(?s)^(.*)\.[^.]*$", r"\1")
     lower = pc.utf8_lower(base)
@@ -113,16 +112,16 @@ def _holds(names: pa.Array, *marks: str) -> Bool[np.ndarray, " N"]:
     return np.logical_or.reduce(flags)
 
 
-def _unshared(found: Int64[np.ndarray, " N"], names: pa.Array) -> Int64[np.ndarray, " N"]:
-    """The same places without files that stand for several names."""
-    rows = np.flatnonzero(found >= 0)
+def _unshared(matches: Int64[np.ndarray, " N"], names: pa.Array) -> Int64[np.ndarray, " N"]:
+    """The matches without files that fit several names."""
+    rows = np.flatnonzero(matches >= 0)
     code = names.take(pa.array(rows)).dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    pairs = np.sort(found[rows] * len(rows) + code)
+    pairs = np.sort(matches[rows] * len(rows) + code)
     several = np.diff(pairs // max(len(rows), 1)) == 0
     several &= np.diff(pairs) > 0
     shared = np.unique(pairs[1:][several] // max(len(rows), 1))
-    found[rows[np.isin(found[rows], shared)]] = -1
-    return found
+    matches[rows[np.isin(matches[rows], shared)]] = -1
+    return matches
 
 
 def _one_file(parts: Sequence[str], by_key: Mapping[str, Sequence[int]], files: Sequence[str]) -> int:
@@ -141,12 +140,12 @@ def _one_file(parts: Sequence[str], by_key: Mapping[str, Sequence[int]], files: 
 
 
 def last_part(names: pa.Array) -> pa.Array:
-    """What stands behind the last slash of either kind."""
+    """The text after the last slash or backslash."""
     return pc.replace_substring_regex(names, r"(?s)^.*[/\\]", "")
 
 
 def with_image_suffix(names: pa.Array) -> Bool[np.ndarray, " N"]:
-    """Whether each name ends like an image's."""
+    """Whether each name ends with the suffix of an image."""
     return pc.match_substring_regex(names, _IMAGE).to_numpy(zero_copy_only=False)
 
 
@@ -158,7 +157,7 @@ def last_parts(name: str) -> list[str]:
     """
     try:
         url = urlsplit(name) if "://" in name or "?d=" in name else None
-    except ValueError:  # such as a bracket that stays open
+    except ValueError:  # such as an unclosed bracket
         url = None
     if url:
         inner = parse_qs(url.query).get("d")  # how Label Studio writes a file of its local storage

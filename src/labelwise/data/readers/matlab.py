@@ -1,4 +1,4 @@
-"""MATLAB files: variables, fields of structs, cells of text, each refused by name where it is not there."""
+"""MATLAB files: variables, fields of structs, cells of text; errors name what is missing."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def read_mat(file: Path, variable: str) -> Any:
 
 
 def entry(struct: Any, name: str, place: int, file: Path) -> Any:
-    """A field of a 1 x 1 struct by its name, or where the file names it otherwise by its official place.
+    """A field of a 1 x 1 struct by its name, or by its official place if the file uses another name.
 
     Raises:
-        LabelwiseError: neither.
+        LabelwiseError: the struct has neither.
     """
     one = first(struct)
     names = one.dtype.names if isinstance(one, np.void) else None
@@ -60,7 +60,7 @@ def entry(struct: Any, name: str, place: int, file: Path) -> Any:
 
 
 def first(values: Any) -> Any:
-    """The first element of a cell or struct array, whatever arrays it is wrapped in; `None` for an empty one."""
+    """The first element of a cell or struct array, out of any nested arrays; `None` for an empty one."""
     while isinstance(values, np.ndarray):
         if not values.size:
             return None
@@ -77,21 +77,21 @@ def matrix(values: Any, rows: int, columns: int, what: str, file: Path) -> np.nd
     """A matrix of whole numbers of the stated size.
 
     Raises:
-        LabelwiseError: of another size, as where a column was added.
+        LabelwiseError: another size, for example with an added column.
     """
     cells = np.asarray(values)
     if cells.shape != (rows, columns):
         shape = " x ".join(map(str, cells.shape))
         raise LabelwiseError(
             f"{file}: {what} of {shape}",
-            f"{rows} x {columns}, a row an image and a column a label name",
-            "fetch the file again, or take the added column out",
+            f"{rows} x {columns}, one row per image and one column per label name",
+            "fetch the file again, or remove the added column",
         )
     return whole(cells, what, file)
 
 
 def whole(values: Any, what: str, file: Path) -> np.ndarray:
-    """Numbers as int64; raises `LabelwiseError` for one with a fraction, a NaN, or what is no number at all."""
+    """Numbers as int64; raises `LabelwiseError` for fractions, NaN, and values that are not numbers."""
     numbers = np.asarray(values)
     if numbers.dtype.kind not in "biuf":
         raise LabelwiseError(
@@ -107,7 +107,7 @@ def partition_rows(cells: Any, fields: Sequence[str], images: int, file: Path) -
     """Row numbers from 0 of each split of the first partition; `fields` are its split names, or these with `_index`.
 
     Raises:
-        LabelwiseError: a field that is not there, or numbers that `rows_of` refuses.
+        LabelwiseError: a missing field, or numbers that `rows_of` refuses.
     """
     splits = {field.removesuffix("_index"): entry(cells, field, i, file) for i, field in enumerate(fields)}
     return {name: rows_of(rows, images, f"partition 1, {name}", file) for name, rows in splits.items()}
@@ -117,14 +117,14 @@ def rows_of(values: Any, images: int, what: str, file: Path) -> np.ndarray:
     """Row numbers from 0 of a list that counts from 1.
 
     Raises:
-        LabelwiseError: a number that is no image's, or one twice.
+        LabelwiseError: a number out of range, or one twice.
     """
     rows = whole(np.asarray(values).reshape(-1), what, file) - 1
     return checked_rows(rows, images, what, file)
 
 
 def checked_rows(rows: np.ndarray, images: int, what: str, file: Path) -> np.ndarray:
-    """Row numbers from 0, each once; raises `LabelwiseError` for others."""
+    """The row numbers if each is in range and occurs once; else raises `LabelwiseError`."""
     if len(rows) and (rows.min() < 0 or rows.max() >= images):
         bad = rows[(rows < 0) | (rows >= images)][0]
         raise LabelwiseError(

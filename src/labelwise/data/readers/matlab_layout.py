@@ -1,4 +1,4 @@
-"""The layout of a MATLAB file, checked before its reader sees it: that one trusts every length and type code."""
+"""Checks the layout of a MATLAB file before SciPy reads it, which trusts every length and type code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-# Bytes of one variable once decompressed: more than twice those of the largest official file.
+# Bytes of one decompressed variable: more than twice those of the largest official file.
 LARGEST = 1 << 28
 DEEPEST = 12
 _HEADER = 128
@@ -20,7 +20,7 @@ _NUMERIC = range(6, 16)
 
 @dataclass
 class _Bytes:
-    """A part of the file that is read from the front; raises `ValueError` where it ends too early."""
+    """A part of the file that is read from the front; raises `ValueError` if it ends too early."""
 
     data: memoryview
     order: str
@@ -55,10 +55,10 @@ class _Bytes:
 
 
 def check_layout(file: Path) -> None:
-    """Walks over all variables: lengths inside their parts, known types, numbers, text, cells and structs alone.
+    """Checks all variables: lengths within their parts, known types, and only numbers, text, cells and structs.
 
     Raises:
-        ValueError: what is wrong with it.
+        ValueError: an invalid layout.
     """
     data = memoryview(file.read_bytes())
     if len(data) < _HEADER or bytes(data[126:128]) not in (b"IM", b"MI") or not all(data[:4]):

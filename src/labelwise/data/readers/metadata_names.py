@@ -1,4 +1,4 @@
-"""Names of columns that are likely no labels, though their cells may look like label states."""
+"""Names of columns that are likely not labels, though their cells may look like label states."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _METADATA = (
     "isduplicate split subset partition phase usage dataset lat lon latitude longitude age probability prob certainty"
 )
 METADATA = frozenset(_METADATA.split())
-"""Names, without case and marks, of columns that hold numbers between 0 and 1 and are labels only rarely."""
+"""Names, without case and marks, of columns with numbers from 0 to 1 that are rarely labels."""
 OF_NAMES = frozenset({"confidence", "score", "probability", "prob", "certainty"})
-"""Of these, columns that may say how far the label name beside them holds."""
+"""Those of columns that may hold the confidence of the label name beside them."""
 _ENDS = "id idx index fold conf confidence prob probability score weight count pred prediction logit"
 _STARTS = "num n count prob conf score fold id pred predicted"
 _LAST, _FIRST = frozenset(_ENDS.split()), frozenset(_STARTS.split())
 
 
 def is_metadata(name: str) -> bool:
-    """Whether a column is likely no label, by its name.
+    """Whether a column is likely not a label, by its name.
 
     >>> [is_metadata(name) for name in ("row_id", "kfold", "imageId", "cat_conf", "num labels", "Is Valid", "cat")]
     [True, True, True, True, True, True, False]
     """
-    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold())
-    if not words:
+    parts = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold())
+    if not parts:
         return False
-    several = len(words) > 1 and (words[-1] in _LAST or words[0] in _FIRST)
-    return several or "".join(words) in METADATA or "".join(words) in ("kfold", "imageid", "imgid", "rowid")
+    several = len(parts) > 1 and (parts[-1] in _LAST or parts[0] in _FIRST)
+    return several or "".join(parts) in METADATA or "".join(parts) in ("kfold", "imageid", "imgid", "rowid")

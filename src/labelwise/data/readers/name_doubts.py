@@ -1,4 +1,4 @@
-"""Label names that may be meant otherwise than they are written."""
+"""Label names with a likely other meaning: unknown, no label, several names, or a state for each label."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from labelwise.errors import LabelwiseError
 
 _UNANSWERED = "todo,to do,unknown,unlabeled,unlabelled,unclear,uncertain,unsure,tbd,pending,?"
 UNANSWERED = frozenset(_UNANSWERED.split(","))
-"""Words that likely mean that nobody has decided, as a label's name or beside two states."""
+"""Texts that likely mean `unknown`, as a label's name or beside two states."""
 _NOTHING = (
     "no finding,no findings,no label,no labels,nothing,background only,none of these,none of the above,no object,"
     "no objects,no tag,no tags,no class,no annotation,no annotations,not applicable"
 )
 NOTHING = frozenset(_NOTHING.split(","))
-"""Words that, where they always stand alone, mean that no label is present."""
+"""Names that mean that no label is present, if they are always alone in their cells."""
 OF_NAMES = "Labels are names in"
-"""How the note on a column of label names begins."""
+"""The start of the note on a column of label names."""
 _EMPTY = NOTHING | {"0", "none", "empty", "background", "negative", "negatives", "normal", "healthy", "blank"}
-"""Words that, as a label's name, may mean it."""
+"""Names of labels that may mean that no label is present."""
 
 
 def doubtful_names(data: Dataset, source: Source, takes: Collection[str]) -> list[str]:
-    """A sentence on each kind of label names that may be meant otherwise than they are written.
+    """A warning for each kind of label names that may have another meaning.
 
     Args:
-        data: whose labels are looked at.
-        source: where they are from.
-        takes: names of the options of its reader, which a sentence may advise.
+        data: the data set with the labels.
+        source: the source of the data.
+        takes: names of the options of its reader, which a warning may suggest.
     """
     names = data.labels.names
     return [
@@ -44,12 +44,12 @@ def doubtful_names(data: Dataset, source: Source, takes: Collection[str]) -> lis
 
 
 def unanswered_names(names: Sequence[str], takes: Collection[str], of_cells: bool) -> list[str]:
-    """A sentence on labels whose name says that nobody has decided.
+    """A warning on labels with names that likely mean `unknown`.
 
     Args:
         names: of all labels.
         takes: names of the options of their reader.
-        of_cells: whether the names stand in cells, rather than above columns of states.
+        of_cells: whether the names are values of cells, rather than names of columns of states.
     """
     odd = [n for n in names if spaced(n) in UNANSWERED or not any(c.isalnum() for c in n)]
     if not odd:
@@ -58,28 +58,28 @@ def unanswered_names(names: Sequence[str], takes: Collection[str], of_cells: boo
     todo = "leave them out of the file."
     if {"unknown", "ignore"} <= set(takes):
         todo = f"add ?unknown={listed(entries)}." if of_cells else f"add ?ignore={listed(odd)}."
-    return [f"Taken for labels: {few(odd)}; if such rows are not labelled yet, {todo}"]
+    return [f"Read as labels: {few(odd)}; if such rows are not labelled yet, {todo}"]
 
 
 def empty_names(names: Sequence[str], kind: str, takes: Collection[str]) -> list[str]:
-    """A sentence on labels whose name may say that no label is present."""
+    """A warning on labels with names that may mean that no label is present."""
     odd = [name for name in names if spaced(name) in _EMPTY]
     if not odd or (odd == ["0"] and all(name.isdigit() for name in names)):
         return []
     other = "call it _none." if kind == "folder" else "leave it out of the file."
     todo = _advice("none", odd[:1], takes) or other
-    return [f"{odd[0]!r} is read as a label; if it says that no label is present, {todo}"]
+    return [f"{odd[0]!r} is read as a label; if it means that no label is present, {todo}"]
 
 
 def _advice(option: str, names: Sequence[str], takes: Collection[str]) -> str:
-    """What to add for names in a column of names, and for such columns; nothing for a reader without the options."""
+    """The options to add for names in a column of names, and for such columns; empty if the reader lacks them."""
     if not {option, "ignore"} <= set(takes):
         return ""
     return f"add ?{option}={listed(names)}. A column of that name is left out by ?ignore={listed(names)}."
 
 
 def spaced(name: str) -> str:
-    """A name without case, and with blanks for underscores.
+    """A name in lower case, with blanks for underscores.
 
     >>> spaced("No_Finding")
     'no finding'
@@ -88,7 +88,7 @@ def spaced(name: str) -> str:
 
 
 def similar_names(names: Sequence[str]) -> list[str]:
-    """A sentence on labels that differ only in case, outer blanks or blanks for underscores.
+    """A warning on labels that differ only in case, outer blanks or blanks for underscores.
 
     >>> similar_names(("Car", "car", "dog"))
     ['Labels that differ in spelling only are kept apart: Car and car.']
@@ -104,7 +104,7 @@ def similar_names(names: Sequence[str]) -> list[str]:
 
 
 def few(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and whether there are more.
+    """The first names, with `...` if there are more.
 
     >>> few(["a", "b", "c"], 2)
     'a, b, ...'
@@ -113,21 +113,21 @@ def few(names: Sequence[str], most: int = 5) -> str:
 
 
 _JOINT = re.compile(r"\s*(?:<\w+\s*/?>|[^\w\s]+|_+)\s*|\s*[\r\n\x1c-\x1f]+\s*| and ")
-"""What may stand between two names: marks of any kind, line ends, a word."""
+"""What may separate two names: marks of any kind, line ends, `and`."""
 _AND = frozenset({"and", "und", "et", "y", "e", "och", "en"})
-"""Words that stand between the last two of several names."""
+"""Conjunctions between the last two of several names."""
 
 
 def refuse_joined(names: Collection[str], where: str, mark: str | None) -> None:
-    """Names that are other names of the same place with a mark between them are likely several names, not one.
+    """Refuses names that are likely several: other names of the same place with a mark between them.
 
     Args:
-        names: distinct names, as they were parted.
+        names: distinct names, after separation.
         where: the column, for the message.
-        mark: what parted them; `None` where nothing did.
+        mark: the separator; `None` without one.
 
     Raises:
-        LabelwiseError: most names with such a mark are of that kind, or a mark stands among names that blanks part.
+        LabelwiseError: most names with such a mark consist of other names, or names separated by blanks include a mark.
     """
     lone = next((n for n in sorted(names) if n in _AND or not any(c.isalnum() for c in n)), None)
     if mark == " " and lone is not None:
@@ -135,23 +135,23 @@ def refuse_joined(names: Collection[str], where: str, mark: str | None) -> None:
         raise LabelwiseError(
             f"{where} with {lone!r} between names",
             "names with one mark between them",
-            f"add ?separator={option} if it parts names, or ?separator= if each cell is one name",
+            f"add ?separator={option} if it separates names, or ?separator= if each cell is one name",
         )
-    found = joined_name(names, mark)
-    if found is not None:
-        name, joint = found
+    joined = joined_name(names, mark)
+    if joined is not None:
+        name, joint = joined
         option = escaped(joint).replace(" ", "%20")
         raise LabelwiseError(
             f"{where} with {name!r}, whose parts are names in other cells too",
             "one mark between names",
-            f"add ?separator={option} if it parts names, or ?separator= if each cell is one name"
+            f"add ?separator={option} if it separates names, or ?separator= if each cell is one name"
             if mark is None
             else f"write {mark!r} between all names, or add ?separator={escaped(mark)} if it is one name",
         )
 
 
 def joined_name(names: Collection[str], mark: str | None) -> tuple[str, str] | None:
-    """A name that is likely several, and what joins them: most names with that mark have parts that are names too.
+    """A name that is likely several, and the mark that joins them: most names with it have parts that are names.
 
     >>> joined_name({"cat", "dog", "cat+dog"}, None), joined_name({"cat", "hot-dog", "dog"}, None)
     (('cat+dog', '+'), None)
@@ -159,10 +159,10 @@ def joined_name(names: Collection[str], mark: str | None) -> tuple[str, str] | N
     by_joint: dict[str, list[str]] = {}
     for name in names:
         inner = name.strip()
-        found = {
+        joints = {
             m[0].strip() or m[0] for m in _JOINT.finditer(inner) if m.start() > 0 and m.end() < len(inner)
         }
-        for joint in found | ({" "} if mark and " " in inner else set()):
+        for joint in joints | ({" "} if mark and " " in inner else set()):
             by_joint.setdefault(joint, []).append(name)
     for joint in sorted(by_joint.keys() - {mark}):
         several = by_joint[joint]
@@ -176,23 +176,23 @@ _DENIED = frozenset({"negative", "negatives", "neg", "absent", "uncertain", "uns
 
 
 def refuse_negatives(columns: Collection[str], source: Source) -> None:
-    """Raises `LabelwiseError` for columns or keys beside label names that list what is absent or uncertain."""
+    """Raises `LabelwiseError` for columns or keys beside label names that list absent or uncertain labels."""
     odd = [name for name in columns if _DENIED & words_of(name)]
     if odd:
         raise LabelwiseError(
-            f"{source.path}: {', '.join(odd[:4])} beside label names: what is absent or unclear, by its name",
-            "names of what is present, so that all others are absent",
+            f"{source.path}: {', '.join(odd[:4])} beside label names: by the name, labels that are absent or unclear",
+            "names of the present labels, so that all others are absent",
             f"add ?ignore={listed(odd)} if that holds; else write a column of 1, 0 and blank for each label",
         )
 
 
 def words_of(name: str) -> set[str]:
-    """The words of a column's or key's name.
+    """The parts of a column's or key's name, in lower case.
 
     >>> sorted(words_of("neg_categoryNames"))
     ['category', 'names', 'neg']
     """
-    return {word.casefold() for word in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name)}
+    return {part.casefold() for part in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name)}
 
 
 _DENYING = re.compile(r"(?:[-!~¬–]|(?:no|not|non|without|kein|keine)[ _-])\s*(.+)", re.IGNORECASE)
@@ -202,7 +202,7 @@ _GRADED = re.compile(rf".+(?:[:=]\s*{_SHARE}|\(\s*{_SHARE}\s*\))")
 
 
 def refuse_marked(names: Collection[str], column: str, mark: str | None) -> None:
-    """Raises `LabelwiseError` for names that say more than a label: `-dog` or `dog?` beside `dog`, and `dog:0.9`."""
+    """Raises `LabelwiseError` for names that include a state: `-dog` or `dog?` beside `dog`, and `dog:0.9`."""
     option = escaped(mark or "").replace(" ", "%20")
     todo = f"write a column of 1, 0 and blank for each label, or add ?separator={option} if they are names"
     for name in sorted(names):
@@ -210,16 +210,16 @@ def refuse_marked(names: Collection[str], column: str, mark: str | None) -> None
         if inner and inner[1] in names:
             what = "absent" if _DENYING.fullmatch(name) else "uncertain"
             raise LabelwiseError(
-                f"{column} with {name!r} beside {inner[1]!r}, which may say that it is {what}",
+                f"{column} with {name!r} beside {inner[1]!r}, which may mean that it is {what}",
                 "names of labels that are present",
                 todo,
             )
     if names and all(_GRADED.fullmatch(name) for name in names):
-        raise LabelwiseError(f"{column} with numbers behind names, as {min(names)!r}", "names alone", todo)
+        raise LabelwiseError(f"{column} with numbers after names, as {min(names)!r}", "names alone", todo)
 
 
 def number_names(names: Sequence[str], source: Source) -> list[str]:
-    """A sentence on labels called by numbers beside a file that likely holds their names."""
+    """A suggestion for labels that are numbers beside a file that likely holds their names."""
     if not source.path or "names" in source.options or not all(name.isdecimal() for name in names):
         return []
     path = Path(source.path)
@@ -230,11 +230,11 @@ def number_names(names: Sequence[str], source: Source) -> list[str]:
     return [f"Labels are numbers; ?names={beside[0]} takes their names from that file."] if beside else []
 
 
-_OPENING = 4096  # bytes that show whether a file tells of images
+_OPENING = 4096  # bytes read to see whether a file lists images
 
 
 def _of_images(file: Path) -> bool:
-    """Whether the first lines of a file hold names of images, or a table's column for them."""
+    """Whether the first lines of a file hold names of images, or the header of such a column."""
     with file.open("rb") as opened:
         lines = opened.read(_OPENING).decode("utf-8", "replace").splitlines()
     cells = [cell.strip() for line in lines for cell in re.split(r"[,;\t|\s\"':\[\]{}]+", line)]

@@ -10,11 +10,11 @@ from typing import Any
 
 from labelwise.errors import LabelwiseError
 
-LONGEST = 100_000  # letters of a list written as text
+LONGEST = 100_000  # characters of a list written as text
 _MADE = re.compile(r"(?:frozenset|set|array|tensor|list|tuple)\((.*?)(?:,\s*dtype=[^()\[\]]*)?\)", re.DOTALL)
-"""A list as Python writes it when it is empty or of a kind of its own."""
+"""A list with the name of its type, as Python writes empty sets or arrays."""
 _STATES = {"0": 0, "1": 1, "False": 0, "True": 1}
-HOT = "from lists of 0 and 1, so that labels are called by their place"
+HOT = "from lists of 0 and 1, so that labels are named by their place"
 
 
 def is_list_text(text: str) -> bool:
@@ -28,7 +28,7 @@ def is_list_text(text: str) -> bool:
 
 
 def _unwrapped(text: str) -> str:
-    """The list that a text holds in a JSON text, or in Python's name of its kind; else the text."""
+    """The list inside a JSON text, or inside Python's name of its type; else the text."""
     if text[:2] in ('"[', '"{') and len(text) <= LONGEST:
         try:
             text = str(json.loads(text))
@@ -42,7 +42,7 @@ def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> li
     """The names of a cell that holds a list as text, or one name.
 
     Raises:
-        LabelwiseError: a text that starts as a list and is none of names.
+        LabelwiseError: a text that starts as a list but is not a list of names.
     """
     text = _unwrapped(text)
     if not is_list_text(text):
@@ -60,7 +60,7 @@ def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> li
         raise LabelwiseError(
             f"{where(place)}, column {name!r}: {text[:60]!r}",
             'a list of label names such as ["cat", "dog"], or names with a mark between them',
-            "write a column a label, or these objects as JSON lines, which jsonl:FILE reads"
+            "write one column per label, or these objects as JSON lines, which jsonl:FILE reads"
             if states
             else "correct the cell, or add ?separator= if it is one name",
         )
@@ -69,10 +69,10 @@ def list_of(text: str, name: str, where: Callable[[int], str], place: int) -> li
 
 
 def _literal(text: str) -> Any:
-    """What JSON, Python, NumPy or a database wrote as text; `None` for anything else."""
+    """The value of a text that JSON, Python, NumPy or a database wrote; `None` for other texts."""
     if len(text) > LONGEST:
         return None
-    # Python joins strings that only a blank parts, and NumPy writes lists in that form.
+    # Python joins strings separated by blanks alone, and NumPy writes lists in that form.
     numpy = re.search(r"""['"]\s+['"]""", text)
     for parse in (json.loads,) if numpy else (json.loads, ast.literal_eval):
         try:
@@ -96,7 +96,7 @@ def _literal(text: str) -> Any:
 
 
 def whole_numbers(texts: list[str]) -> list[str]:
-    """Texts without the `.0` that pandas adds to numbers of labels beside blank cells, where every text has it.
+    """Texts without the `.0` that pandas adds to label numbers beside blank cells, if every text has it.
 
     >>> whole_numbers(["1.0", "", "12.0"]), whole_numbers(["1.0", "1.5"])
     (['1', '', '12'], ['1.0', '1.5'])
@@ -105,15 +105,15 @@ def whole_numbers(texts: list[str]) -> list[str]:
     return [text.removesuffix(".0") for text in texts] if whole else texts
 
 
-def hot_rows(parted: Sequence[Sequence[str]], name: str) -> tuple[list[list[str]], tuple[str, ...]] | None:
-    """Numbers of the labels that rows of 0 and 1, or of true and false, call present; `None` for other rows.
+def hot_rows(cells: Sequence[Sequence[str]], name: str) -> tuple[list[list[str]], tuple[str, ...]] | None:
+    """Numbers of the present labels in rows of 0 and 1, or of true and false; `None` for other rows.
 
     Args:
-        parted: `[N]`; an empty row says nothing.
+        cells: `[N]` lists; an empty one is unknown.
         name: of the column.
 
     Returns:
-        the numbers of each row, and those of all labels.
+        the label numbers of each row, and those of all labels.
 
     Raises:
         LabelwiseError: as `is_multi_hot`.
@@ -121,13 +121,13 @@ def hot_rows(parted: Sequence[Sequence[str]], name: str) -> tuple[list[list[str]
     >>> hot_rows([["0", "1", "0"], [], ["1", "1", "0"]], "labels")
     ([['1'], [], ['0', '1']], ('0', '1', '2'))
     """
-    if not any(parted) or not all(part in _STATES for row in parted for part in row):
+    if not any(cells) or not all(part in _STATES for row in cells for part in row):
         return None
-    lists = dict.fromkeys(tuple(_STATES[part] for part in row) for row in parted)
-    if not is_multi_hot(list(lists), name, any(part in ("True", "False") for row in parted for part in row)):
+    lists = dict.fromkeys(tuple(_STATES[part] for part in row) for row in cells)
+    if not is_multi_hot(list(lists), name, any(part in ("True", "False") for row in cells for part in row)):
         return None
-    width = max(map(len, parted))
-    rows = [[str(j) for j, part in enumerate(row) if _STATES[part]] for row in parted]
+    width = max(map(len, cells))
+    rows = [[str(j) for j, part in enumerate(row) if _STATES[part]] for row in cells]
     return rows, tuple(map(str, range(width)))
 
 
@@ -135,12 +135,12 @@ def is_multi_hot(lists: Sequence[tuple[int, ...]], name: str, sure: bool = False
     """Whether lists are rows of 0 and 1 for all labels rather than numbers of labels.
 
     Args:
-        lists: distinct rows; an empty one says nothing.
+        lists: distinct rows; empty ones are ignored.
         name: of the column.
-        sure: they can be nothing else, as those of true and false.
+        sure: whether they must be rows of states, such as lists of true and false.
 
     Raises:
-        LabelwiseError: they may be either, or are `sure` ones of several lengths.
+        LabelwiseError: they may be either, or are `sure` and differ in length.
     """
     filled = [part for part in lists if part]
     widths = sorted({len(part) for part in filled})
@@ -148,14 +148,14 @@ def is_multi_hot(lists: Sequence[tuple[int, ...]], name: str, sure: bool = False
         raise LabelwiseError(
             f"column {name!r} with lists of true and false of {widths[0]} and of {widths[-1]}",
             "one state for each label in every list",
-            "correct the rows, or write label names in their place",
+            "correct the rows, or write label names instead",
         )
     if len(widths) != 1 or (widths[0] < 2 and not sure) or not all(n in (0, 1) for p in filled for n in p):
         return False
     if sure or any(len(set(part)) < len(part) for part in filled):
         return True
     raise LabelwiseError(
-        f"column {name!r} with lists such as {list(filled[0])}, which are numbers of labels or a 0 or 1 for each label",
-        "lists whose meaning is plain",
-        "write label names in their place",
+        f"column {name!r} with lists such as {list(filled[0])}, either numbers of labels or a 0 or 1 for each label",
+        "lists of one meaning",
+        "write label names instead",
     )

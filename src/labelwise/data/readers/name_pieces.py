@@ -1,4 +1,4 @@
-"""Names that are no label names: states in lists, and pieces of what a program wrote as text."""
+"""Names that are not label names: states in lists, and fragments of objects that a program wrote as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from labelwise.errors import LabelwiseError
 _STATE_WORDS = frozenset(word for pair in WORDS for word in pair)
 _QUOTED = re.compile(r"""(['"])(.*)\1""", re.DOTALL)
 _OBJECT = re.compile(r"<\w.*>", re.DOTALL)
-_MOST_WORDS = 5  # of a label's name
+_MOST_WORDS = 5  # in a label's name
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
 
@@ -22,8 +22,8 @@ def refuse_states(names: Collection[str], rows: Iterable[Sequence[str]], where: 
 
     Args:
         names: distinct entries of all lists.
-        rows: the lists; they are looked at where all names are states or numbers. Lists of 0 and 1 of one length are
-            taken before, see `is_multi_hot`.
+        rows: the lists, read only if all names are states or numbers. `is_multi_hot` takes lists of 0 and 1 of one
+            length before.
         where: the column, for the message.
     """
     if not names or not all(
@@ -38,12 +38,12 @@ def refuse_states(names: Collection[str], rows: Iterable[Sequence[str]], where: 
         raise LabelwiseError(
             f"{where} with lists such as [{', '.join(max(filled, key=len)[:6])}]: a state for each label",
             "names of the labels that are present, or lists of 0 and 1",
-            "write the names, or a column a label",
+            "write the names, or one column per label",
         )
 
 
 def refuse_open_states(names: Collection[str], where: str) -> None:
-    """Raises `LabelwiseError` for names that are states and a word for unknown, such as yes, no and unclear.
+    """Raises `LabelwiseError` for names that are states and a text for unknown, such as yes, no and unclear.
 
     Args:
         names: distinct names.
@@ -59,21 +59,21 @@ def refuse_open_states(names: Collection[str], where: str) -> None:
         )
 
 
-def unquoted(parted: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The names without quotes where all of them stand in quotes.
+def unquoted(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The names without quotes if all of them are in quotes.
 
     >>> unquoted([["'dog'", "'cat'"], ["'dog'"]]), unquoted([["'dog'", "cat"]])
     ([['dog', 'cat'], ['dog']], [["'dog'", 'cat']])
     """
-    found = {name: _QUOTED.fullmatch(name) for row in parted for name in row}
-    if not found or not all(found.values()):
-        return [list(row) for row in parted]
-    plain = {name: match[2].strip() for name, match in found.items() if match}
-    return [[plain[name] for name in row if plain[name]] for row in parted]
+    matches = {name: _QUOTED.fullmatch(name) for row in rows for name in row}
+    if not matches or not all(matches.values()):
+        return [list(row) for row in rows]
+    plain = {name: match[2].strip() for name, match in matches.items() if match}
+    return [[plain[name] for name in row if plain[name]] for row in rows]
 
 
 def refuse_pieces(names: Iterable[str], where: str) -> None:
-    """Raises `LabelwiseError` for names such as `tensor([0`, `'dog'` and `<Tags: dog>`: pieces of a list or an object.
+    """Raises `LabelwiseError` for fragments of lists or objects, such as `tensor([0`, `'dog'` and `<Tags: dog>`.
 
     >>> refuse_pieces(["cat (big)", 'monitor 27"', "men's"], "column 'labels'")
     """
@@ -82,22 +82,21 @@ def refuse_pieces(names: Iterable[str], where: str) -> None:
             raise LabelwiseError(
                 f"{where} with {name[:60]!r}, a piece of a list or an object that a program wrote as text",
                 'names with a mark between them, or lists such as ["cat", "dog"]',
-                "write the cells anew",
+                "write the cells again",
             )
 
 
 def is_sentence(text: str) -> bool:
-    """Whether a text is a sentence rather than a name: of many words, or of some with an end mark.
+    """Whether a text is a sentence rather than a name: it has many words, or ends with a full stop or similar.
 
     >>> is_sentence("on a sunny day."), is_sentence("St. Bernard"), is_sentence("?!")
     (True, False, False)
     """
-    words = len(text.split()) > _MOST_WORDS
-    return words or (text.endswith((".", "!", "?")) and any(map(str.isalnum, text)))
+    return len(text.split()) > _MOST_WORDS or (text.endswith((".", "!", "?")) and any(map(str.isalnum, text)))
 
 
 def _balanced(name: str) -> bool:
-    """Whether each bracket has its other one."""
+    """Whether brackets are balanced."""
     opened: list[str] = []
     for letter in name:
         if letter in "([{":

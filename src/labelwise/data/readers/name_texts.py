@@ -1,4 +1,4 @@
-"""Texts that hold one label name or several: with a mark between them, or as a list that a tool wrote as text."""
+"""Texts with one or several label names: separated by a mark, or as a list that a tool wrote as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 MARKS = ("\n", ";", "|", ",", "#", "\t", "；", "，", "、")
-"""What parts names; the first of them that a cell holds."""
+"""Separators of names, in order of precedence."""
 
 
 def named_texts(
@@ -23,11 +23,11 @@ def named_texts(
     Args:
         texts: `[N]`.
         name: of the column.
-        source: as `named_rows` takes it.
-        where: how to name a text in a message.
+        source: as for `named_rows`.
+        where: returns the name of a text for messages.
 
     Returns:
-        the names of each text; how they were parted, for a note; and all labels in their order where the texts are
+        the names of each text; how they were separated, for a note; and all labels in their order if the texts are
         lists of 0 and 1.
 
     Raises:
@@ -35,51 +35,51 @@ def named_texts(
     """
     given = source.options.get("separator")
     if given is None and any(map(is_list_text, texts)):
-        parted = [list_of(text, name, where, place) for place, text in enumerate(texts)]
+        listed = [list_of(text, name, where, place) for place, text in enumerate(texts)]
         plain = [place for place, text in enumerate(texts) if text and not is_list_text(text)]
         if plain and not any("choices" in text for text in texts):
             inner, _, _ = named_texts(
                 [texts[place] for place in plain], name, source, lambda i: where(plain[i])
             )
             for place, names in zip(plain, inner, strict=True):
-                parted[place] = names
-        if (hot := hot_rows(parted, name)) is not None:
+                listed[place] = names
+        if (hot := hot_rows(listed, name)) is not None:
             return hot[0], HOT, hot[1]
-        every = {part for row in parted for part in row}
-        refuse_states(every, parted, f"column {name!r}")
+        every = {part for row in listed for part in row}
+        refuse_states(every, listed, f"column {name!r}")
         refuse_pieces(every, f"column {name!r}")
         choices = any("choices" in text for text in texts)
-        return parted, "from lists written as text" + (" with choices" if choices else ""), ()
+        return listed, "from lists written as text" + (" with choices" if choices else ""), ()
     mark = next((m for m in MARKS if any(m in text for text in texts)), None) if given is None else given
     if given is None and mark is None and any(" " in text for text in texts):
         mark = _blank_mark(texts, name)
     if given and not any(given in text for text in texts):
         raise LabelwiseError(
             f"separator={given!r}, which no cell of the column {name!r} holds",
-            "the mark between names; empty for one name a cell",
+            "the mark between names; empty for one name per cell",
             "correct the option or leave it out",
         )
-    parted = [
+    listed = [
         [part.strip() for part in (text.split(mark) if mark else [text]) if part.strip()] for text in texts
     ]
     if given is None:
-        if (hot := hot_rows(parted, name)) is not None:
+        if (hot := hot_rows(listed, name)) is not None:
             return hot[0], HOT, hot[1]
-        parted = unquoted(parted)
-        every = {part for row in parted for part in row}
-        refuse_states(every, parted, f"column {name!r}")
+        listed = unquoted(listed)
+        every = {part for row in listed for part in row}
+        refuse_states(every, listed, f"column {name!r}")
         refuse_pieces(every, f"column {name!r}")
         refuse_bits(every, f"column {name!r}")
         if "unknown" not in source.options:
             refuse_open_states(every, f"column {name!r}")
         refuse_marked(every, f"column {name!r}", mark)
         refuse_joined(every, f"column {name!r}", mark)
-    how = f"separated by {mark!r}" if mark else "one in each cell, as no separator was found"
-    return parted, how if mark or given == "" else how + _one_with_blanks(texts), ()
+    how = f"separated by {mark!r}" if mark else "one in each cell, as no separator occurs"
+    return listed, how if mark or given == "" else how + _one_with_blanks(texts), ()
 
 
 def _blank_mark(texts: Sequence[str], name: str) -> str | None:
-    """A blank where blanks part names: every part of such cells stands in other cells too; `None` where none does."""
+    """A blank if it separates names: the parts of most cells with blanks occur in other cells too; else `None`."""
     cells = {text for text in texts if text}
     if all(text.replace(" ", "").isdecimal() for text in cells):
         return " "  # no number holds a blank
@@ -94,14 +94,14 @@ def _blank_mark(texts: Sequence[str], name: str) -> str | None:
     if len(again) <= 0.2 * len(several):
         return None
     raise LabelwiseError(
-        f"column {name!r} with cells such as {several[0]!r}, in which a blank may part names or belong to one",
+        f"column {name!r} with cells such as {several[0]!r}, in which a blank may separate names or belong to one",
         "one of the two",
-        "add ?separator=%20 if it parts names, or ?separator= if each cell is one name",
+        "add ?separator=%20 if it separates names, or ?separator= if each cell is one name",
     )
 
 
 def _one_with_blanks(texts: Sequence[str]) -> str:
-    """What is said of names with blanks, of whose words one is a name too or is in half of them."""
+    """A note on a name with blanks if a part of it is a name too, or occurs in half of such names; else empty."""
     cells = {text for text in texts if text}
     several = sorted(cell for cell in cells if " " in cell)
     uses = Counter(part for cell in several for part in set(cell.split()))
@@ -114,4 +114,4 @@ def _one_with_blanks(texts: Sequence[str]) -> str:
     if not odd:
         return ""
     cell, part = odd[0]
-    return f" ({cell!r} is one label, though {part!r} stands elsewhere too; ?separator=%20 would part it)"
+    return f" ({cell!r} is one label, though {part!r} occurs elsewhere too; ?separator=%20 would split it)"

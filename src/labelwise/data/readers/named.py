@@ -1,4 +1,4 @@
-"""Tables whose label names are listed beside them, or whose images lie in an archive."""
+"""Tables with a separate list of label names, or with images in an archive."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def dataset_of_names(
 ) -> Dataset:
     """The data set of a table, with a label for each listed name, also for one without a positive.
 
-    A list of names, or a class, that is null is unknown; an empty list says that every label is absent. Classes are
-    taken whole, whatever marks their names hold. Where names are listed for one column, it is that of the labels.
+    For a null list of names, or a null class, all labels are unknown; for an empty list they are absent. Names of
+    classes are never split at marks. If names are listed for one column, it is the column of the labels.
 
     Args:
-        table: as `columns.dataset_of` takes it; its column of images is `in_store` where `stored` has them.
+        table: as for `columns.dataset_of`; its column of images is `in_store` if `stored` holds them.
         every: all names of a column of names, in their order.
-        source, folder, row_name: as there.
-        stored: name of each row's image and the store that holds them.
+        source, folder, row_name: as for `columns.dataset_of`.
+        stored: name of each row's image and the store that holds the images.
 
     Raises:
-        LabelwiseError: as there.
+        LabelwiseError: as `columns.dataset_of`.
     """
     table, source = _with_named_fields(table, source)
     table, source, notes = _with_state_fields(table, source)
@@ -55,7 +55,7 @@ def dataset_of_names(
         if fields.get(name):
             raise LabelwiseError(
                 f"{source.path}: column {name!r} of objects, of which {fields[name][0]!r} may hold names of labels",
-                "a column of names, or a column a label",
+                "a column of names, or one column per label",
                 f"add ?labels={listed(fields[name][:1])} for the names, or ?ignore={listed([name])} without them",
             )
     only = [name for name in every if name in wanted.column_names and not is_states(wanted[name])]
@@ -74,9 +74,9 @@ def dataset_of_names(
 
 
 def _with_named_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Source]:
-    """The table with the structs as columns of which an option names a field, such as `labels=objects.category`.
+    """The table with structs as columns if an option names one of their fields, such as `labels=objects.category`.
 
-    Where a struct's fields are columns already, `ignore` still takes the struct's own name for all of them.
+    If a struct's fields are columns already, `ignore` still accepts the struct's name for all of them.
     """
     named = {
         name for option in ("labels", "classes", "image", "split", "group") for name in source.names(option)
@@ -94,7 +94,7 @@ def _with_named_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Sourc
 
 
 def _with_state_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Source, tuple[str, ...]]:
-    """The table with objects of label states, `{"cat": 1, "dog": 0}`, as a column a label; a null is unknown."""
+    """The table with objects of label states, `{"cat": 1, "dog": 0}`, as one column per label; null is unknown."""
     objects = [
         name
         for name in table.column_names
@@ -114,12 +114,12 @@ def _with_state_fields(table: pa.Table, source: Source) -> tuple[pa.Table, Sourc
         inner = {name: [new for old, new in called.items() if old.startswith(f"{name}.")] for name in objects}
         wanted = [label for name in source.names("labels") for label in inner.get(name, [name])]
         source = source.with_option("labels", joined_values(wanted))
-    told = f"Fields of {', '.join(map(repr, objects))} are labels: {', '.join([*called.values()][:8])}."
-    return table, source, (told,)
+    note = f"Fields of {', '.join(map(repr, objects))} are labels: {', '.join([*called.values()][:8])}."
+    return table, source, (note,)
 
 
 def _holds_states(column: pa.ChunkedArray, name: str) -> bool:
-    """Whether a column holds objects whose fields are all numbers or true and false, and states of labels."""
+    """Whether a column holds objects with numbers or true and false in all fields, which are states of labels."""
     kind = column.type
     if not pa.types.is_struct(kind) or not kind.num_fields or is_image_struct(kind):
         return False
@@ -132,12 +132,12 @@ def _holds_states(column: pa.ChunkedArray, name: str) -> bool:
 
 
 def in_store(rows: int) -> pa.Array:
-    """A column that stands for images that are in a store."""
+    """A placeholder column for images that are in a store."""
     return pa.array([b""] * rows, pa.large_binary())
 
 
 def _lists_of_one(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts as lists of one, so that marks in them part nothing; null stays null."""
+    """Texts as lists of one, so that marks in them do not separate names; null stays null."""
     array = one_array(column)
     valid = array.is_valid().to_numpy(zero_copy_only=False)
     ends = pa.array(np.concatenate([[0], np.cumsum(valid)]), pa.int32())
@@ -147,7 +147,7 @@ def _lists_of_one(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _are_names(column: pa.ChunkedArray) -> bool:
-    """Whether lists hold names or numbers of labels, and no 0 or 1 for each label."""
+    """Whether lists hold names or numbers of labels, rather than 0 or 1 for each label."""
     kind = column.type.value_type
     return pa.types.is_string(kind) or (
         pa.types.is_integer(kind) and not set(pc.unique(pc.list_flatten(column)).to_pylist()) <= {0, 1}
@@ -155,7 +155,7 @@ def _are_names(column: pa.ChunkedArray) -> bool:
 
 
 def _marked(column: pa.ChunkedArray, source: Source) -> tuple[pa.ChunkedArray, Source]:
-    """The column with a text in place of nulls, and the source that says that it stands for unknown."""
+    """The column with a text in place of nulls, and the source with that text in its option `unknown`."""
     names = set(pc.unique(pc.list_flatten(column)).to_pylist())
     text = "no answer"
     while text in names:

@@ -1,4 +1,4 @@
-"""Columns and rows of a table that hold nothing of it: an index that a tool added, blank columns, blank last rows."""
+"""Removes columns and rows without data from a table: an index that a tool added, blank columns, blank last rows."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 _NAMELESS = re.compile(r"|unnamed:.*|__index_level_\d+__", re.IGNORECASE | re.DOTALL)
-"""What pandas calls the column of an index without a name, when it reads and when it writes."""
+"""Names that pandas uses for the column of an index without a name, when it reads and when it writes."""
 
 _OF_PREDICT = ["image", "error", "selected"]
-"""How `labelwise predict --out` begins a table."""
+"""The first columns of a table of `labelwise predict --out`."""
 
 
 def wanted_columns(table: pa.Table, source: Source, notes: list[str]) -> pa.Table:
-    """The table without an index, blank nameless columns and blank last rows, and without columns to be ignored.
+    """The table without an index, blank nameless columns, blank last rows, and columns of the option `ignore`.
 
     Raises:
-        LabelwiseError: for two columns of a name, one without, or an option `ignore` that names none.
+        LabelwiseError: two columns of the same name, a column without a name, or an option `ignore` without a match.
     """
     names = [name.strip() for name in table.column_names]
     nameless = [_NAMELESS.fullmatch(name) is not None for name in names]
@@ -35,7 +35,7 @@ def wanted_columns(table: pa.Table, source: Source, notes: list[str]) -> pa.Tabl
     if len(filled) < len(names):
         notes.append(f"{len(names) - len(filled)} columns without a name and without a cell were left out.")
     others = [i for i in filled if not nameless[i]]
-    # An index comes first, or has a name that pandas gave.
+    # An index comes first, or has a name that pandas sets.
     first = others[0] if others else 0
     index = [i for i in filled if nameless[i] and (i < first or names[i]) and names[i] not in _named(source)]
     index = [i for i in index if others and _is_index(table.column(i), any(map(_of_images(table), others)))]
@@ -52,7 +52,7 @@ def wanted_columns(table: pa.Table, source: Source, notes: list[str]) -> pa.Tabl
         if not name or names.count(name) > 1:
             given = f"column {name!r} twice" if name else f"column {names.index(name) + 1} without a name"
             todo = (
-                "name the columns apart, in one line of names"
+                "write distinct names in the first line"
                 if name
                 else "name it in the first line, or remove it"
             )
@@ -64,7 +64,7 @@ def wanted_columns(table: pa.Table, source: Source, notes: list[str]) -> pa.Tabl
         raise LabelwiseError(
             f"{source.path}: a table of scores, written by labelwise predict",
             "labels",
-            f"{failed}add ?labels=selected to read the names that were chosen",
+            f"{failed}add ?labels=selected to read the selected names",
         )
     for name in ignored:
         if name not in names:
@@ -87,7 +87,7 @@ def _is_empty(column: pa.ChunkedArray) -> bool:
 
 
 def _is_index(column: pa.ChunkedArray, beside_images: bool) -> bool:
-    """Whether cells are 0, 1, 2 and on, or, where another column names the images, whole numbers of their own."""
+    """Whether cells count from 0 or 1, or are distinct whole numbers beside a column of images."""
     try:
         numbers = one_array(column).cast(pa.int64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

@@ -1,4 +1,4 @@
-"""A column of label names: names parted by a mark, lists, or lists that a tool wrote as text."""
+"""A column of label names: names separated by a mark, lists, or lists that a tool wrote as text."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class NameRows:
 
     Args:
         names: distinct names, sorted.
-        rows, columns: `[K]` the row and the place among `names` of each mention.
-        known: `[N]` bool; `False` where a row says nothing of its labels.
-        how: how they were parted, for a note.
+        rows, columns: `[K]`; row of each mention, and its index in `names`.
+        known: `[N]` bool; `False` for rows without information on labels.
+        how: how the names were separated, for a note.
         answers: whether blank cells mean that nobody answered.
     """
 
@@ -42,14 +42,14 @@ class NameRows:
     answers: bool = False
 
     def matrix(self) -> np.ndarray:
-        """`[N, L]` uint8: which row names which."""
+        """`[N, L]` uint8: 1 where a row has a name."""
         values = np.zeros((len(self.known), len(self.names)), np.uint8)
         values[self.rows, self.columns] = 1
         return values
 
     @cached_property
     def place(self) -> dict[str, int]:
-        """Of each name its place among them."""
+        """The index of each name."""
         return {name: place for place, name in enumerate(self.names)}
 
     def without(self, name: str) -> NameRows:
@@ -68,17 +68,17 @@ def named_rows(
     Args:
         column: plain text such as `dog;person`, `["dog", "person"]` or `{"choices": ["dog"]}`; numbers; or lists.
         name: of the column.
-        source: its option `separator` is the mark between names; empty for one name a cell.
-        row_name: how to name a row in a message.
+        source: its option `separator` is the mark between names; empty for one name per cell.
+        row_name: returns the name of a row for messages.
 
     Raises:
-        LabelwiseError: lists that cannot be parsed, or blanks that may part names or belong to them.
+        LabelwiseError: lists that cannot be parsed, or blanks that may separate names or belong to them.
     """
     if pa.types.is_struct(column.type) or pa.types.is_map(column.type):
         raise LabelwiseError(
             f"column {name!r} of objects",
-            "names of labels, or a column a label",
-            f"write a column a label, or JSON lines for jsonl:FILE; ?ignore={listed([name])} leaves it out",
+            "names of labels, or one column per label",
+            f"write one column per label, or JSON lines for jsonl:FILE; ?ignore={listed([name])} leaves it out",
         )
     if is_list(column.type):
         return _from_lists(column, name, source)
@@ -91,13 +91,13 @@ def named_rows(
         for c, t in zip(cells, texts, strict=True)
     ]
     texts = whole_numbers(texts)
-    parted, how, every = named_texts(
+    names_of, how, every = named_texts(
         texts, name, source, lambda place: row_name(int(np.flatnonzero(codes == place)[0]))
     )
-    names = every or tuple(sorted({n for part in parted for n in part}))
+    names = every or tuple(sorted({n for cell in names_of for n in cell}))
     place = {n: j for j, n in enumerate(names)}
-    lengths = np.array([len(part) for part in parted], np.int64)
-    flat = np.array([place[n] for part in parted for n in part], np.int64)
+    lengths = np.array([len(cell) for cell in names_of], np.int64)
+    flat = np.array([place[n] for cell in names_of for n in cell], np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     rows = np.repeat(np.arange(len(codes)), lengths[codes])
     first = np.repeat(starts[codes] - np.concatenate([[0], np.cumsum(lengths[codes])[:-1]]), lengths[codes])
@@ -167,44 +167,44 @@ def _as_numbers(flat: pa.Array, name: str) -> pa.Array:
         raise LabelwiseError(
             f"column {name!r} of lists of shares, as {[round(n, 3) for n in flat[:3].to_pylist() if n is not None]}",
             "lists of label names, or of 0 and 1",
-            f"write a column a label, or leave it out with ?ignore={listed([name])}",
+            f"write one column per label, or leave it out with ?ignore={listed([name])}",
         ) from None
 
 
 def nothing_word(rows: NameRows, source: Source, notes: list[str]) -> NameRows:
-    """The rows without the word for `no label is present`: the option `none`, or a usual one that always stands alone.
+    """The rows without the name for `no label is present`: the option `none`, or a usual one that is always alone.
 
     Raises:
-        LabelwiseError: `none` is no name of the column, or stands beside other names.
+        LabelwiseError: the value of `none` is no name of the column, or is beside other names.
     """
 
-    def alone(word: str) -> np.ndarray:
-        """Of each mention of a name, whether it is the only one of its row."""
-        here = rows.columns == rows.names.index(word)
+    def alone(name: str) -> np.ndarray:
+        """For each mention of a name, whether it is the only one of its row."""
+        here = rows.columns == rows.names.index(name)
         return np.bincount(rows.rows, minlength=len(rows.known))[rows.rows[here]] == 1
 
     given = source.options.get("none")
     if given is not None:
-        words = [name for name in rows.names if given and same(name, given)]
-        if given and not words:
+        empty = [name for name in rows.names if given and same(name, given)]
+        if given and not empty:
             raise LabelwiseError(
                 f"none={given} in {str(source)!r}, which no cell holds",
                 f"a name that occurs: {', '.join(rows.names[:8])}",
                 "correct the option or leave it out",
             )
     else:
-        words = [n for n in rows.names if spaced(n) in NOTHING]
-        words = [n for n in words if alone(n).all()]
-    for word in words:
-        only = alone(word)
+        empty = [n for n in rows.names if spaced(n) in NOTHING]
+        empty = [n for n in empty if alone(n).all()]
+    for name in empty:
+        only = alone(name)
         if not only.all():
             raise LabelwiseError(
-                f"{int((~only).sum()):,} cells with {word!r} beside other names",
-                "the word for `no label is present` alone in its cell",
+                f"{int((~only).sum()):,} cells with {name!r} beside other names",
+                "the name for `no label is present` alone in its cell",
                 "correct the cells, or leave none= out",
             )
         notes.append(
-            f"{len(only):,} cells say {word!r}: all labels are absent there (?none={escaped(word)})."
+            f"{len(only):,} cells hold {name!r}: all labels are absent there (?none={escaped(name)})."
         )
-        rows = rows.without(word)
+        rows = rows.without(name)
     return rows

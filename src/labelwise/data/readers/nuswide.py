@@ -1,4 +1,4 @@
-"""NUS-WIDE: `ImageList/`, `Groundtruth/`, `Concepts81.txt` and the photographs in `Flickr/`."""
+"""NUS-WIDE: `ImageList/`, `Groundtruth/`, `Concepts81.txt` and the images in `Flickr/`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PARTS = {"train": "Train", "test": "Test"}
 
 
 def read(source: Source) -> Dataset:
-    """Reads NUS-WIDE with its official lists; each concept's labels stand line by line beside the image list.
+    """Reads NUS-WIDE with its official lists; each concept has a file of labels in the order of the image list.
 
     Raises:
-        LabelwiseError: for files that are missing, cells but 0 and 1, lists of different lengths, or an image in both.
+        LabelwiseError: missing files, cells other than 0 and 1, lists of different lengths, or an image in both lists.
     """
     root = source_folder(source, "a NUS-WIDE folder")
     concepts = _lines(_file(root, "Concepts81.txt", "ConceptsList/Concepts81.txt"))
@@ -37,10 +37,10 @@ def read(source: Source) -> Dataset:
     images: list[str] = []
     parts, codes = [], []
     for code, part in enumerate(PARTS.values()):
-        found = _images(root, part)
-        parts.append(np.stack([_states(root, concept, part, len(found)) for concept in concepts], 1))
-        codes += [code] * len(found)
-        images += found
+        names = _images(root, part)
+        parts.append(np.stack([_states(root, concept, part, len(names)) for concept in concepts], 1))
+        codes += [code] * len(names)
+        images += names
     twice = [name for name, count in Counter(images).items() if count > 1]
     if twice:
         raise LabelwiseError(

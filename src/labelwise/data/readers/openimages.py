@@ -1,4 +1,4 @@
-"""Open Images: image-level labels, a row a label: 1 present, 0 verified absent, the rest unknown."""
+"""Open Images: image-level labels, one row per label: 1 is present, 0 verified absent, the rest unknown."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def recognises(path: Path) -> bool:
 
 
 def read(source: Source) -> Dataset:
-    """Reads label tables of Open Images; splits are told by names of files and folders, or the column `Subset`.
+    """Reads label tables of Open Images; names of files and folders, or the column `Subset`, set the splits.
 
     Raises:
-        LabelwiseError: for tables of another form, rows by machine or rows that contradict each other without the
-            option that says what to do, or missing images.
+        LabelwiseError: tables of another format, missing images, and, unless an option resolves them, labels by
+            machine or contradictions.
     """
     notes: list[str] = []
     rest = source.choice("rest", ("unknown", "negative"))
@@ -58,10 +58,10 @@ def read(source: Source) -> Dataset:
     rows = _counted(label_rows(files), limit, notes)
     images = images_of(rows.ids, rows.splits, tables.images, source, folders, notes)
     total = len(images.ids)
-    there, lost = rows_there(images.names, str(images.root), source, images.there)
-    images, rows = images.where(there), rows.of_images(there)
-    words = vocabulary(rows.labels, tables, source, notes)
-    labels, values, known, masked = _cells(rows, images.ids, words, source, notes)
+    exists, lost = rows_there(images.names, str(images.root), source, images.there)
+    images, rows = images.where(exists), rows.of_images(exists)
+    vocab = vocabulary(rows.labels, tables, source, notes)
+    labels, values, known, masked = _cells(rows, images.ids, vocab, source, notes)
     notes += _absence_notes(labels.names, values, known, rest)
     some = np.asarray(known.any(axis=1))
     if rest == "negative":
@@ -88,7 +88,7 @@ def read(source: Source) -> Dataset:
 
 
 def _machine_limit(source: Source) -> str | float:
-    """The option `confidence`: empty, `skip`, `soft`, or the least Confidence of a label that counts as present."""
+    """The option `confidence`: empty, `skip`, `soft`, or the lowest Confidence of a present label."""
     text = source.options.get("confidence", "")
     if text in ("", "skip", "soft"):
         return text
@@ -106,50 +106,46 @@ def _machine_limit(source: Source) -> str | float:
 
 
 def _without_machine_files(files: Sequence[Path], notes: list[str]) -> Sequence[Path]:
-    """The files whose names do not say that a classifier gave the labels; all, where there is no other."""
+    """The files without `machine` in their name, which means labels by a classifier; all files if none is left."""
     by_people = [file for file in files if "machine" not in file.name]
     if by_people and len(by_people) < len(files):
         others = [file.name for file in files if file not in by_people]
-        notes.append(
-            f"Labels given by machine were left out (confidence=0.5 or soft reads them): {few(others)}."
-        )
+        notes.append(f"Labels by machine were left out (confidence=0.5 or soft reads them): {few(others)}.")
     return by_people or files
 
 
 def _counted(rows: LabelRows, limit: str | float, notes: list[str]) -> LabelRows:
-    """The rows that count: those by machine are refused, left out or kept, as the limit says.
+    """The rows to use; the limit decides whether rows by machine are refused, left out or kept.
 
     Raises:
-        WouldLose: for rows by machine without a limit.
+        WouldLose: rows by machine without a limit.
     """
     count = int(rows.machine.sum())
     if not count or limit == "soft":
         return rows
     if isinstance(limit, float):
         low = rows.machine & (rows.confidence < np.float32(limit))
-        notes.append(
-            f"{int(low.sum()):,} labels given by machine with a Confidence below {limit:g} were left out."
-        )
+        notes.append(f"{int(low.sum()):,} labels by machine with a Confidence below {limit:g} were left out.")
         return rows.where(~low)
     if limit == "":
         row = int(np.flatnonzero(rows.machine)[0])
         image, label = rows.ids[int(rows.pairs.image[row])].as_py(), rows.labels[int(rows.pairs.label[row])]
         raise WouldLose(
-            f"{count:,} labels given by machine, such as {image} {label} with Confidence {rows.confidence[row]:g}",
+            f"{count:,} labels by machine, such as {image} {label} with Confidence {rows.confidence[row]:g}",
             "labels verified by people (Confidence 1 or 0)",
-            "add confidence=skip (leave them out), confidence=0.5 (present from there on) or confidence=soft",
+            "add confidence=skip (leave them out), confidence=0.5 (present from 0.5 on) or confidence=soft",
             ("confidence", "skip"),
         )
-    notes.append(f"{count:,} labels given by machine were left out.")
+    notes.append(f"{count:,} labels by machine were left out.")
     return rows.where(~rows.machine)
 
 
 def _cells(
-    rows: LabelRows, images: pa.Array, words: Vocabulary, source: Source, notes: list[str]
+    rows: LabelRows, images: pa.Array, vocab: Vocabulary, source: Source, notes: list[str]
 ) -> tuple[LabelSet, np.ndarray, np.ndarray, np.ndarray]:
-    """The labels, values and known cells, `[N, L]` each, and the numbers of cells that stay unknown in any case."""
+    """The labels, values and known cells, `[N, L]` each, and the indices of cells that stay unknown in any case."""
     people, guessed = rows.where(~rows.machine), rows.where(rows.machine)
-    names = words.shown()
+    names = vocab.shown()
     present, absent, torn = agreeing(
         people.pairs.where(people.confidence == 1),
         people.pairs.where(people.confidence == 0),
@@ -157,10 +153,10 @@ def _cells(
         names,
         source,
     )
-    used = np.bincount(rows.pairs.label, minlength=len(words.ids)) > 0
+    used = np.bincount(rows.pairs.label, minlength=len(vocab.ids)) > 0
     for j in np.flatnonzero(np.bincount(rows.pairs.label[rows.confidence > 0])).tolist():
-        used[list(words.above[j])] = True
-    column, labels = chosen(words, used, source, notes)
+        used[list(vocab.above[j])] = True
+    column, labels = chosen(vocab, used, source, notes)
     shape = (len(images), len(labels))
     refuse_huge(
         *shape,
@@ -168,30 +164,30 @@ def _cells(
         "choose labels with labels=FILE, or leave out images without a file with missing=skip",
     )
     pos, neg, clash = implied_cells(
-        present, absent, shape, column, (words.above, words.below), images, names, source
+        present, absent, shape, column, (vocab.above, vocab.below), images, names, source
     )
     known = np.logical_or(pos, neg, out=neg).reshape(shape)  # in place: a mask may hold gigabytes
     values = pos.view(np.uint8).reshape(shape)
     if len(guessed.confidence):
         soft = _machine_limit(source) == "soft"
-        values = with_guesses(values, known, guessed, words.above, column, soft=soft, notes=notes)
-    torn = Pairs(*np.divmod(torn, max(len(words.ids), 1))).columns(column).keys(shape[1])
+        values = with_guesses(values, known, guessed, vocab.above, column, soft=soft, notes=notes)
+    torn = Pairs(*np.divmod(torn, max(len(vocab.ids), 1))).columns(column).keys(shape[1])
     masked = np.union1d(torn, clash)
     if len(masked):
         fate = "are present" if source.options["duplicates"] == "union" else "are unknown"
         notes.append(f"{len(masked):,} cells that contradict each other {fate}.")
-    named = LabelSet(labels, rules=rules_of(words, column, labels))
+    named = LabelSet(labels, rules=rules_of(vocab, column, labels))
     return named, values, known, masked[~known.reshape(-1)[masked]]
 
 
 def _absence_notes(labels: Sequence[str], values: np.ndarray, known: np.ndarray, rest: str) -> list[str]:
     if rest == "negative":
-        return ["A label is absent where no row names it (rest=negative)."]
+        return ["A label without a row is absent (rest=negative)."]
     absent = known.sum(0) - np.count_nonzero(values, axis=0)  # values are 0 where nothing is known
     unchecked = [labels[j] for j in np.flatnonzero(absent == 0).tolist()]
     if len(unchecked) == len(labels):
         return [
-            "No label is ever verified absent (no row has Confidence 0): what no row names is unknown; "
+            "No label is ever verified absent (no row has Confidence 0): a label without a row is unknown; "
             "rest=negative reads it as absent."
         ]
     notes = ["Confidence 1 is present, 0 absent; a label without a row is unknown."]

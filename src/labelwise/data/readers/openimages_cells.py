@@ -1,4 +1,4 @@
-"""Label rows of Open Images as cells: what people verified, what a hierarchy implies, and what a classifier said."""
+"""Label rows of Open Images as cells: labels verified by people, implied by a hierarchy, or predicted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from labelwise.data.source import Source, WouldLose
 
 _POLICIES = ("stop", "unknown", "union")
 Relatives = Sequence[Sequence[int]]
-"""For each label the numbers of labels that it brings along."""
+"""For each label, the indices of the labels that it implies."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The numbers of an image and of a label, one of each a row."""
+    """The indices of an image and of a label for each row."""
 
     image: Int[np.ndarray, " R"]
     label: Int[np.ndarray, " R"]
@@ -32,11 +32,11 @@ class Pairs:
         return Pairs(self.image[keep], self.label[keep])
 
     def keys(self, width: int) -> Int64[np.ndarray, " R"]:
-        """The number of each row's cell in a table of this width."""
+        """The flat index of each row's cell in a table of this width."""
         return self.image.astype(np.int64) * width + self.label
 
     def implied(self, others: Relatives) -> Pairs:
-        """The same rows, and behind them one for each label that a row's label brings along."""
+        """The same rows, followed by one row for each label that a row's label implies."""
         count = np.array([len(some) for some in others], np.int64)
         if not count.sum() or not len(self.label):
             return self
@@ -50,7 +50,7 @@ class Pairs:
         return Pairs(image, np.concatenate([self.label, more]))
 
     def columns(self, column: Int64[np.ndarray, " A"]) -> Pairs:
-        """The rows whose label has a column, with the column as their label."""
+        """The rows of labels that have a column, with the column as their label."""
         place = column[self.label]
         return Pairs(self.image[place >= 0], place[place >= 0])
 
@@ -61,11 +61,11 @@ class LabelRows:
 
     Args:
         ids: `[N]` image ids.
-        splits: `[N]` texts, null where no file tells one.
+        splits: `[N]` texts, null if no file name includes one.
         labels: ids of labels.
         pairs: the image and the label of each row.
         confidence: `[R]` in [0, 1].
-        machine: `[R]`; whether a classifier gave the row, not a person.
+        machine: `[R]`; whether the label is by a classifier, not by a person.
     """
 
     ids: pa.Array
@@ -82,10 +82,10 @@ class LabelRows:
         )
 
     def of_images(self, keep: Bool[np.ndarray, " M"]) -> LabelRows:
-        """The rows of the images that are kept, with these numbered anew; `ids` and `splits` stay as they are.
+        """The rows of the kept images, with new image indices; `ids` and `splits` stay as they are.
 
         Args:
-            keep: one an image, the `N` of this table first.
+            keep: one flag per image, the `N` of this table first.
         """
         if keep.all():
             return self
@@ -95,10 +95,10 @@ class LabelRows:
 
 
 def label_rows(files: Sequence[Path]) -> LabelRows:
-    """The rows of label tables, those of one split behind each other; an image of two splits counts as two.
+    """The rows of label tables, grouped by split; an image of two splits counts as two.
 
     Raises:
-        LabelwiseError: for rows of another form, by file and line.
+        LabelwiseError: rows of another format, with file and line.
     """
     by_split: dict[str, list[pa.Table]] = {}
     for file in files:
@@ -122,7 +122,7 @@ def label_rows(files: Sequence[Path]) -> LabelRows:
 
 
 def _codes(columns: Sequence[pa.ChunkedArray]) -> tuple[Int[np.ndarray, " R"], pa.Array]:
-    """The number of each row's text, and the texts."""
+    """The index of each row's text, and the texts."""
     whole = pa.chunked_array([chunk for column in columns for chunk in column.chunks]).unify_dictionaries()
     codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
     return codes, whole.chunk(0).dictionary
@@ -137,7 +137,7 @@ def _by_machine(table: pa.Table) -> Bool[np.ndarray, " R"]:
 def agreeing(
     present: Pairs, absent: Pairs, images: pa.Array, names: Sequence[str], source: Source
 ) -> tuple[Pairs, Pairs, Int64[np.ndarray, " C"]]:
-    """Both without the rows that call a label of an image present here and absent there, and the cells that do.
+    """Present and absent rows without contradictions, and the contradictory cells.
 
     With `duplicates=union` the label is present, with `duplicates=unknown` neither row counts.
 
@@ -148,7 +148,7 @@ def agreeing(
         source: for its option `duplicates`.
 
     Raises:
-        WouldLose: with the first three, unless the source says what to do.
+        WouldLose: contradictions without the option; the message lists the first three.
     """
     policy, width = source.choice("duplicates", _POLICIES), len(names)
     mine, theirs = present.keys(width), absent.keys(width)
@@ -164,7 +164,7 @@ def agreeing(
 
 
 def _common(first: Int64[np.ndarray, " A"], second: Int64[np.ndarray, " B"]) -> Int64[np.ndarray, " C"]:
-    """Numbers in both, ascending; one sort of all, which is quicker than `np.intersect1d`."""
+    """Numbers in both, ascending; a single sort is faster than `np.intersect1d`."""
     marked = np.sort(np.concatenate([first * 2, second * 2 + 1]))
     edge = (marked[1:] == marked[:-1] + 1) & (marked[:-1] % 2 == 0)
     return marked[:-1][edge] // 2
@@ -180,23 +180,23 @@ def implied_cells(
     names: Sequence[str],
     source: Source,
 ) -> tuple[Bool[np.ndarray, " cells"], Bool[np.ndarray, " cells"], Int64[np.ndarray, " C"]]:
-    """Which cells are present, which are absent, and the numbers of those that contradict the hierarchy.
+    """The masks of present and of absent cells, and the indices of cells that contradict the hierarchy.
 
-    A present label makes those above it present, an absent label makes those below it absent.
+    Ancestors of a present label are present, descendants of an absent label are absent.
 
     Args:
         present, absent: rows over `A` labels that do not contradict each other.
         shape: `(N, L)`; the cells are numbered row by row.
         column: each label's column, or -1.
-        relatives: for each label those above it and those below it.
+        relatives: ancestors and descendants of each label.
         images, names: `[N]` ids and names of the `A` labels, for messages.
         source: for its option `duplicates`.
 
     Returns:
-        two masks of `N * L` cells, and the numbers of cells.
+        two masks of `N * L` cells, and cell indices.
 
     Raises:
-        WouldLose: for a label that is absent though one below it is present, unless the source says what to do.
+        WouldLose: an absent label with a present descendant, without the option.
     """
     pos, neg = np.zeros((2, shape[0] * shape[1]), bool)
     pos[present.implied(relatives[0]).columns(column).keys(shape[1])] = True
@@ -219,7 +219,7 @@ def implied_cells(
 
 
 def _one_of(rows: Pairs, image: int, labels: Sequence[int]) -> int:
-    """The first of the labels that a row gives an image."""
+    """The first of the labels in the rows of an image."""
     have = rows.label[rows.image == image]
     return int(have[np.isin(have, labels)][0])
 
@@ -228,7 +228,7 @@ def _contradiction(count: int, examples: Sequence[str], further: str) -> WouldLo
     return WouldLose(
         f"{count:,} labels of images that contradict each other; {'; '.join(examples)}",
         "rows that agree with each other and with the hierarchy",
-        "correct the rows, or add duplicates=unknown (mask such cells) or duplicates=union (present wins)"
+        "correct the rows, or add duplicates=unknown (mask these cells) or duplicates=union (present wins)"
         + further,
         ("duplicates", "unknown"),
     )
@@ -244,19 +244,19 @@ def with_guesses(
     soft: bool,
     notes: list[str],
 ) -> np.ndarray:
-    """The values with labels given by machine where nobody verified the label; their cells become known.
+    """The values with labels by machine in cells that nobody verified; these cells become known.
 
     Args:
         values: `[N, L]` uint8.
         known: changed in place.
-        guessed: the rows by machine that count.
-        above: for each label those above it.
+        guessed: the rows by machine to use.
+        above: ancestors of each label.
         column: of each label, or -1.
-        soft: whether a value is the Confidence (of the surest row); else such labels are present, and those above.
-        notes: takes a sentence on how many.
+        soft: whether a value is the highest Confidence of its rows; else these labels and their ancestors are present.
+        notes: receives a sentence with the number of cells.
 
     Returns:
-        `[N, L]`; float32 where `soft`, else uint8.
+        `[N, L]`; float32 if `soft`, else uint8.
     """
     rows = guessed.pairs if soft else guessed.pairs.implied(above)
     keys = rows.columns(column).keys(values.shape[1])
@@ -269,7 +269,5 @@ def with_guesses(
         values.reshape(-1)[keys[free]] = 1
     known.reshape(-1)[keys[free]] = True
     how = "hold the Confidence of" if soft else "are present by"
-    notes.append(
-        f"{len(np.unique(keys[free])):,} cells that no person verified {how} labels given by machine."
-    )
+    notes.append(f"{len(np.unique(keys[free])):,} cells that no person verified {how} labels by machine.")
     return values

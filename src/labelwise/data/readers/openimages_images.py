@@ -1,4 +1,4 @@
-"""The images of Open Images: those of the label tables, those listed without a label, and their files."""
+"""The images of Open Images: those of the label tables, those listed without labels, and their files."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Images:
 
     Args:
         ids: `[N]` texts.
-        splits: `[N]` texts as the files write them, null where none is known.
-        names: `[N]` files under the root; `ID.jpg` where there is no file.
+        splits: `[N]` texts as the files write them, null for an unknown split.
+        names: `[N]` files under the root; `ID.jpg` without a file.
         root: their folder.
-        there: `[N]`; whether there is a file.
+        there: `[N]`; whether the file exists.
     """
 
     ids: pa.Array
@@ -56,17 +56,17 @@ def images_of(
     folders: Sequence[Path],
     notes: list[str],
 ) -> Images:
-    """The images of the label tables, then those that image tables list without a label, where a file is there.
+    """The images of the label tables, then those of image tables without a label that have a file.
 
     Args:
-        ids, splits: of the images of the label tables; a null split is taken from the column `Subset`.
+        ids, splits: of the images of the label tables; the column `Subset` replaces a null split.
         listed: image tables.
-        source: takes the option `images`.
-        folders: where images are expected, the likeliest first.
-        notes: takes a sentence for each decision.
+        source: its option `images` is the folder.
+        folders: likely folders of the images, the likeliest first.
+        notes: receives a sentence for each decision.
 
     Raises:
-        LabelwiseError: `images` names no folder, or an image table has rows of another length than its header.
+        LabelwiseError: `images` is no folder, or the rows of an image table differ in length from its header.
     """
     root, files = _files(source, folders, splits)
     count = len(ids)
@@ -97,7 +97,7 @@ def images_of(
 
 
 def _files(source: Source, folders: Sequence[Path], splits: pa.Array) -> tuple[Path, list[str]]:
-    """The first folder with image files below it, and their names."""
+    """The first folder with image files below, and their names."""
     if "images" in source.options:
         root = image_folder(source.options["images"])
         return root, _readable(root)
@@ -110,7 +110,7 @@ def _files(source: Source, folders: Sequence[Path], splits: pa.Array) -> tuple[P
 
 
 def _readable(folder: Path) -> list[str]:
-    """Image files below a folder whose names are text."""
+    """Image files below a folder with names that are valid text."""
     return [name for name in image_files(folder) if name.isascii() or _is_text(name)]
 
 
@@ -143,7 +143,7 @@ def _with_subsets(ids: pa.Array, splits: pa.Array, info: pa.Table) -> pa.Array:
 
 
 def _unlabelled(ids: pa.Array, splits: pa.Array, info: pa.Table) -> pa.Table:
-    """The first row of each listed image that no label table names, of the splits that label tables have."""
+    """The first row of each listed image without labels, for the splits of the label tables."""
     split, ids_listed = info["split"].combine_chunks(), info["id"].combine_chunks()
     have = _canonical(splits).unique().drop_null()
     wanted = pc.is_in(_canonical(split), value_set=have if len(have) else pa.nulls(1, pa.string()))
@@ -160,10 +160,10 @@ def _key(ids: pa.Array, splits: pa.Array) -> pa.Array:
 def _canonical(splits: pa.Array) -> pa.Array:
     """Splits under their usual names: `validation` is `val`."""
     coded = splits.dictionary_encode()
-    words = [
-        word.lower() if (name := canonical(word)) is None else name for word in coded.dictionary.to_pylist()
+    names = [
+        text.lower() if (name := canonical(text)) is None else name for text in coded.dictionary.to_pylist()
     ]
-    return pa.array(words, pa.string()).take(coded.indices)
+    return pa.array(names, pa.string()).take(coded.indices)
 
 
 def _note_rotated(ids: pa.Array, info: pa.Table, notes: list[str]) -> None:

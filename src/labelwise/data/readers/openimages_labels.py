@@ -1,4 +1,4 @@
-"""The labels of Open Images: which ones a data set has, their names, and which stand above and below each."""
+"""The labels of Open Images: those of a data set, their names, and their ancestors and descendants."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from labelwise.errors import LabelwiseError, first_line
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All labels that rows name, and those above them.
+    """All labels of the rows, and their ancestors.
 
     Args:
         ids: `A` ids; those of the rows first, in their order.
         names: display name of each id that has one.
-        above: numbers of the labels above each.
-        below: numbers of the labels below each.
+        above: indices of each label's ancestors.
+        below: indices of each label's descendants.
     """
 
     ids: Sequence[str]
@@ -36,7 +36,7 @@ class Vocabulary:
     below: Relatives
 
     def shown(self) -> list[str]:
-        """A name for each label."""
+        """The name of each label: its display name, else its id."""
         return [self.names.get(key, key) for key in self.ids]
 
 
@@ -44,21 +44,21 @@ def vocabulary(ids: Sequence[str], tables: Tables, source: Source, notes: list[s
     """The labels of rows with their names and relatives.
 
     Args:
-        ids: those that rows name.
-        tables: files of names, and of a hierarchy, which the source's option `hierarchy=FILE` or `none` overrules.
-        source: see above.
-        notes: takes a sentence for each decision.
+        ids: those of the rows.
+        tables: files of names and of the hierarchy.
+        source: its option `hierarchy=FILE` or `none` overrides the hierarchy of the tables.
+        notes: receives a sentence for each decision.
 
     Raises:
-        LabelwiseError: for files of another form.
+        LabelwiseError: files of another format.
     """
     names = _display_names(tables.names, notes)
     nameless = [key for key in ids if key not in names]
     if nameless:
-        wanted = (
+        reason = (
             "no class-descriptions file is beside the table" if not names else "the file of names lacks them"
         )
-        notes.append(f"{len(nameless):,} labels go by their ids, such as {nameless[0]}: {wanted}.")
+        notes.append(f"{len(nameless):,} labels are named by their ids, such as {nameless[0]}: {reason}.")
     file = _hierarchy(tables, source)
     tree = _ancestors_of(file) if file else {}
     every = list(dict.fromkeys([*ids, *(name for key in ids for name in tree.get(key, ()))]))
@@ -70,16 +70,16 @@ def vocabulary(ids: Sequence[str], tables: Tables, source: Source, notes: list[s
             below[k].append(j)
     if file and any(above):
         notes.append(
-            f"By {file.name} a present label makes those above it present, an absent one those below absent."
+            f"By {file.name} a present label implies its ancestors, an absent one the absence of its descendants."
         )
     return Vocabulary(every, names, above, below)
 
 
 def _display_names(files: Sequence[Path], notes: list[str]) -> dict[str, str]:
-    """Name of each label id, in the order of the files; the longest file goes first.
+    """Name of each label id, in the order of the files; the longest file comes first.
 
     Raises:
-        LabelwiseError: for a row without a name.
+        LabelwiseError: a row without a name.
     """
     names: dict[str, str] = {}
     changed = 0
@@ -97,7 +97,7 @@ def _display_names(files: Sequence[Path], notes: list[str]) -> dict[str, str]:
             changed += names.setdefault(key, name) != name
     if changed:
         notes.append(
-            f"{changed:,} labels have other names in a second file of names: the longest file is taken."
+            f"{changed:,} labels have other names in a second file of names: the longest file is used."
         )
     return names
 
@@ -128,10 +128,10 @@ def _hierarchy(tables: Tables, source: Source) -> Path | None:
 
 
 def _ancestors_of(file: Path) -> dict[str, list[str]]:
-    """All labels above each label of a hierarchy file, without its root, which every image would have.
+    """The ancestors of each label of a hierarchy file, without the root, which every image would have.
 
     Raises:
-        LabelwiseError: for a file of another form.
+        LabelwiseError: a file of another format.
     """
     try:
         return rules.ancestors_of(json.loads(file.read_bytes()))
@@ -144,55 +144,55 @@ def _ancestors_of(file: Path) -> dict[str, list[str]]:
 
 
 def chosen(
-    words: Vocabulary, used: np.ndarray, source: Source, notes: list[str]
+    vocabulary: Vocabulary, used: np.ndarray, source: Source, notes: list[str]
 ) -> tuple[Int64[np.ndarray, " A"], tuple[str, ...]]:
     """The column of each label, -1 for none, and the names of the columns.
 
     Args:
-        words: all labels.
-        used: `[A]`; which of them rows name, or imply.
+        vocabulary: all labels.
+        used: `[A]`; which of them rows name or imply.
         source: its option `labels` is a list of ids or names, or a file with one in each line.
-        notes: takes a sentence for each decision.
+        notes: receives a sentence for each decision.
 
     Raises:
-        LabelwiseError: for a label that neither the rows nor the files of names know.
+        LabelwiseError: a label that is neither in the rows nor in the files of names.
     """
-    order = {key: place for place, key in enumerate(words.names)}
-    number = {key: j for j, key in enumerate(words.ids)}
+    order = {key: place for place, key in enumerate(vocabulary.names)}
+    number = {key: j for j, key in enumerate(vocabulary.ids)}
     if "labels" in source.options:
-        ids = _given(words, source)
+        ids = _given(vocabulary, source)
         wanted = set(ids)
-        left_out = sum(key not in wanted for key, flag in zip(words.ids, used, strict=True) if flag)
+        left_out = sum(key not in wanted for key, flag in zip(vocabulary.ids, used, strict=True) if flag)
         if left_out:
             notes.append(f"{left_out:,} labels that labels= does not name were left out.")
     else:
-        ids = [words.ids[j] for j in np.flatnonzero(used).tolist()]
+        ids = [vocabulary.ids[j] for j in np.flatnonzero(used).tolist()]
         ids.sort(key=lambda key: (order.get(key, len(order)), key))
-        if len(words.names) > len(ids):
-            lost = len(words.names.keys() - set(ids))
+        if len(vocabulary.names) > len(ids):
+            lost = len(vocabulary.names.keys() - set(ids))
             notes.append(f"{lost:,} labels of the files of names occur in no row and were left out.")
-    column = np.full(len(words.ids), -1, np.int64)
+    column = np.full(len(vocabulary.ids), -1, np.int64)
     for place, key in enumerate(ids):
         if key in number:
             column[number[key]] = place
-    return column, _distinct(ids, words.names)
+    return column, _distinct(ids, vocabulary.names)
 
 
-def rules_of(words: Vocabulary, column: Int64[np.ndarray, " A"], labels: Sequence[str]) -> rules.Rules:
-    """What the hierarchy says of the labels that have a column: each implies those above it."""
+def rules_of(vocabulary: Vocabulary, column: Int64[np.ndarray, " A"], labels: Sequence[str]) -> rules.Rules:
+    """Rules of the hierarchy for labels that have a column: each implies its ancestors."""
     pairs = []
-    for j, above in enumerate(words.above):
+    for j, above in enumerate(vocabulary.above):
         if column[j] >= 0:
             pairs += [(labels[column[j]], labels[column[k]]) for k in above if column[k] >= 0]
     return rules.Rules(tuple(pairs))
 
 
-def _given(words: Vocabulary, source: Source) -> list[str]:
+def _given(vocabulary: Vocabulary, source: Source) -> list[str]:
     text = source.options["labels"]
     ids_of: dict[str, list[str]] = {}
-    for key in dict.fromkeys([*words.names, *words.ids]):
-        ids_of.setdefault(words.names.get(key, key), []).append(key)
-    known = {*words.names, *words.ids}
+    for key in dict.fromkeys([*vocabulary.names, *vocabulary.ids]):
+        ids_of.setdefault(vocabulary.names.get(key, key), []).append(key)
+    known = {*vocabulary.names, *vocabulary.ids}
     ids = []
     for line in _first_cells(Path(text)) if Path(text).is_file() else source.names("labels"):
         named = [line] if line in known else ids_of.get(line, [])
@@ -212,13 +212,13 @@ def _given(words: Vocabulary, source: Source) -> list[str]:
 
 
 def _first_cells(file: Path) -> list[str]:
-    """The first cell of each line that has one, without a header."""
+    """The first cell of each line unless it is blank, without a header."""
     cells = [row[0].strip() for _, row in _rows(file) if row[0].strip()]
     return cells[1:] if cells[:1] == ["LabelName"] else cells
 
 
 def _distinct(ids: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
-    """A distinct name for each label: its display name, with the id where several share it, else the id."""
+    """A distinct name for each label: its display name, with the id if several share it, else the id."""
     shown = [names.get(key, key) for key in ids]
     count = Counter(shown)
     return tuple(f"{name} ({key})" if count[name] > 1 else name for key, name in zip(ids, shown, strict=True))

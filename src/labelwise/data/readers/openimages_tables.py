@@ -1,4 +1,4 @@
-"""The tables of Open Images: which files hold what, and their columns, millions of rows in seconds."""
+"""The tables of Open Images: the kinds of files, and fast reading of their columns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from labelwise.data.imagefiles import walk
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
-DEPTH = 3  # folders below the given one in which tables are looked for
+DEPTH = 3  # levels of subfolders that are searched for tables
 _SPLIT_FOLDERS = ("train", "validation", "test")
-_HEAD = 4096  # bytes of a table that show its header
+_HEAD = 4096  # bytes of a table that are read for its header
 _LABELS = {"ImageID", "LabelName", "Confidence"}
 _INFO = {"Subset", "Rotation", "OriginalURL"}
 _CODED = pa.dictionary(pa.int32(), pa.string())
@@ -27,11 +27,11 @@ _INFO_TYPES = {"ImageID": pa.string(), "Subset": pa.string(), "Rotation": pa.str
 
 @dataclass
 class Tables:
-    """Files of a folder by what they hold.
+    """Files of a folder by content.
 
     Args:
         labels: image-level labels.
-        images: facts of images, such as `Subset` and `Rotation`.
+        images: metadata of images, such as `Subset` and `Rotation`.
         names: display names of labels.
         hierarchy: trees of labels.
         other: further tables with an `ImageID`, such as boxes.
@@ -45,10 +45,10 @@ class Tables:
 
 
 def tables_of(source: Source) -> tuple[Tables, list[Path]]:
-    """The tables that a source names, and the folders in which its images may be, the likeliest first.
+    """The tables of a source, and the likely folders of its images, the likeliest first.
 
     Raises:
-        LabelwiseError: for a path that is not there, or without a table of image-level labels.
+        LabelwiseError: a path that does not exist, or without a table of image-level labels.
     """
     path = Path(source.path)
     if path.is_dir():
@@ -79,7 +79,7 @@ def tables_of(source: Source) -> tuple[Tables, list[Path]]:
 
 
 def holds_label_table(path: Path) -> bool:
-    """Whether a file is a table of image-level labels, or a folder, or one in it of a usual name, holds one."""
+    """Whether a file is a table of image-level labels, or a folder or one of its usual subfolders holds one."""
     if not path.is_dir():
         return path.is_file() and _kind_of(path) == "labels"
     names = (
@@ -103,7 +103,7 @@ def _may_be_table(name: str) -> bool:
 
 
 def _sorted_out(files: Iterable[Path]) -> Tables:
-    """The files by what they hold; those of another kind are in none of the lists."""
+    """The files by content, without those of other kinds."""
     tables = Tables()
     for file in files:
         kind = _kind_of(file)
@@ -113,7 +113,7 @@ def _sorted_out(files: Iterable[Path]) -> Tables:
 
 
 def _kind_of(file: Path) -> str:
-    """What a file holds, by its header: `labels`, `images`, `names`, `hierarchy`, `other`, or nothing known."""
+    """The kind of a file by its header: `labels`, `images`, `names`, `hierarchy`, `other`, or empty if unknown."""
     if file.suffix == ".json":
         return "hierarchy"
     header = _header(file)
@@ -136,10 +136,10 @@ def _header(file: Path) -> list[str]:
 
 
 def label_columns(file: Path) -> pa.Table:
-    """The `R` rows of a label table: `ImageID`, `LabelName`, `Confidence` in [0, 1], and `Source` where it has one.
+    """The `R` rows of a label table: `ImageID`, `LabelName`, `Confidence` in [0, 1], and `Source` if it has one.
 
     Raises:
-        LabelwiseError: for rows of another form, by file and line.
+        LabelwiseError: rows of another format, with file and line.
     """
     table = _columns(file, _LABEL_TYPES)
     _check(file, table)
@@ -147,10 +147,10 @@ def label_columns(file: Path) -> pa.Table:
 
 
 def info_columns(file: Path) -> pa.Table:
-    """The columns `ImageID`, `Subset` and `Rotation` of an image table, as text, as far as it has them.
+    """The columns `ImageID`, `Subset` and `Rotation` of an image table, as text, if present.
 
     Raises:
-        LabelwiseError: for rows of another length than the header.
+        LabelwiseError: rows of another length than the header.
     """
     return _columns(file, _INFO_TYPES)
 
@@ -186,7 +186,7 @@ def _columns(file: Path, types: dict[str, pa.DataType]) -> pa.Table:
 
 
 def _bad_confidence(file: Path, header: Sequence[str]) -> str:
-    """Where the first row stands whose Confidence is no number, or nothing."""
+    """File, line and value of the first Confidence that is not a number, or empty."""
     column = header.index("Confidence")
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:

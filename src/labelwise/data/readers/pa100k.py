@@ -35,7 +35,7 @@ def read(source: Source) -> Dataset:
     """Reads PA-100K with its official splits.
 
     Raises:
-        LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
+        LabelwiseError: missing or truncated files, or sizes other than the official ones.
     """
     root = source_folder(source, "a PA-100K folder")
     index = _index(root / "annotation.mat")
@@ -48,8 +48,8 @@ def _index(file: Path) -> Index:
     images: list[str] = []
     parts, splits = [], {}
     for split in SPLITS:
-        found = texts(read_mat(file, f"{split}_images_name"))
-        parts.append(matrix(read_mat(file, f"{split}_label"), len(found), len(names), f"{split}_label", file))
-        splits[split] = np.arange(len(images), len(images) + len(found))
-        images += found
+        files = texts(read_mat(file, f"{split}_images_name"))
+        parts.append(matrix(read_mat(file, f"{split}_label"), len(files), len(names), f"{split}_label", file))
+        splits[split] = np.arange(len(images), len(images) + len(files))
+        images += files
     return Index(file, images, names, np.concatenate(parts), splits)

@@ -19,16 +19,16 @@ OPTIONS: frozenset[str] = frozenset()
 
 
 def read(source: Source) -> Dataset:
-    """Opens a store; images are mapped, not read, and each is checked when it is read.
+    """Opens a store; images are memory-mapped, and each is checked when it is read.
 
     Raises:
-        LabelwiseError: no store, one of a newer format, or a damaged one.
+        LabelwiseError: a missing or damaged store, or one of a newer format.
     """
     folder = source_folder(source, "a folder that `labelwise data pack` wrote")
     images = PackedImages(folder)
     data = dataset_from_table(parquet.read_table(folder / TABLE), folder / TABLE)
     if len(data) != len(images):
         raise LabelwiseError(
-            f"{folder} with {len(images):,} images for {len(data):,} rows", "one a row", "pack again"
+            f"{folder} with {len(images):,} images for {len(data):,} rows", "one image per row", "pack again"
         )
     return replace(data, store=images)

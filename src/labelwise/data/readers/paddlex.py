@@ -22,7 +22,7 @@ _LABEL = re.compile(r"(?P<number>\d+)\s+(?P<name>\S.*)")
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder holds `label.txt` and a list whose first line has 0/1 marks."""
+    """Whether a folder holds `label.txt` and a list with 0/1 marks in its first line."""
     if not (path / "label.txt").is_file():
         return False
     lines = [opening(path / f"{split}.txt").lstrip().partition("\n")[0] for split in _SPLITS]
@@ -33,8 +33,8 @@ def read(source: Source) -> Dataset:
     """Reads the lists; every mark is known.
 
     Raises:
-        LabelwiseError: for a line of another form, marks that are more or fewer than labels, or label numbers that do
-            not count from 0.
+        LabelwiseError: a line of another format, more or fewer marks than labels, or label numbers that do not count
+            from 0.
     """
     folder = source_folder(source, "a PaddleX data set")
     files = [folder / f"{split}.txt" for split in _SPLITS if (folder / f"{split}.txt").is_file()]
@@ -56,7 +56,7 @@ def read(source: Source) -> Dataset:
             if len(marks) != len(labels):
                 raise LabelwiseError(
                     f"{place}: {len(marks)} marks",
-                    f"{len(labels)}, one a label of label.txt",
+                    f"{len(labels)}, one per label of label.txt",
                     "correct the line",
                 )
             present = tuple(name for name, mark in zip(labels, marks, strict=True) if mark == "1")

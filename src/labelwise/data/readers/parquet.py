@@ -31,7 +31,7 @@ def read(source: Source) -> Dataset:
     """Reads a Parquet file; see `dataset_from_table` and, for a plain one, `dataset_of_names`.
 
     Raises:
-        LabelwiseError: for a file that is not Parquet, or what these refuse.
+        LabelwiseError: a file that is not Parquet, or an error of these functions.
     """
     if Path(source.path).is_file() and _is_canonical(Path(source.path)):
         return _canonical(Path(source.path), source)
@@ -41,7 +41,7 @@ def read(source: Source) -> Dataset:
         if _is_canonical(file):
             raise LabelwiseError(
                 "a table that labelwise wrote, as one of several files",
-                "such a table alone, which holds its splits itself",
+                "such a table alone, since it holds its splits",
                 "name one file",
             )
         with _plain_kinds(str(file)):
@@ -82,7 +82,7 @@ def _canonical(file: Path, source: Source) -> Dataset:
 
 
 def _table(file: Path) -> pa.Table:
-    """The table, with wide whole numbers that are 0, 1 or null alone as single bytes: 80 labels of a million rows."""
+    """The table, with wide integer columns of 0, 1 and null stored as bytes, which saves memory for many labels."""
     with parquet.ParquetFile(file, memory_map=True, pre_buffer=False) as opened:
         schema = opened.schema_arrow
         if not any(_is_wide(kind) for kind in schema.types):
@@ -117,7 +117,7 @@ def table_in(file: Path) -> pa.Table:
     """The table of a Parquet file.
 
     Raises:
-        LabelwiseError: for a file that is not whole, or of more rows or cells than memory could hold.
+        LabelwiseError: an incomplete file, or more rows or cells than memory could hold.
     """
     try:
         _refuse_bomb(file)
@@ -132,7 +132,7 @@ def table_in(file: Path) -> pa.Table:
 
 @contextmanager
 def _plain_kinds(place: str) -> Iterator[None]:
-    """Columns of kinds that no label table has stop with one line."""
+    """Turns errors on columns of unsupported types into a `LabelwiseError`."""
     try:
         yield
     except LabelwiseError:
@@ -146,11 +146,11 @@ def _plain_kinds(place: str) -> Iterator[None]:
 
 
 def _refuse_bomb(file: Path) -> None:
-    """A column of one value repeated is a few bytes long for any number of rows: count them before they are read."""
-    found = parquet.read_metadata(file)
-    if found.num_rows > MOST_ROWS or found.num_rows * found.num_columns > MOST_CELLS:
+    """Refuses too many rows before they are read: a repeated value takes a few bytes for any number of rows."""
+    metadata = parquet.read_metadata(file)
+    if metadata.num_rows > MOST_ROWS or metadata.num_rows * metadata.num_columns > MOST_CELLS:
         raise LabelwiseError(
-            f"{file} of {found.num_rows:,} rows and {found.num_columns:,} columns",
+            f"{file} of {metadata.num_rows:,} rows and {metadata.num_columns:,} columns",
             f"at most {MOST_ROWS:,} rows and {MOST_CELLS:,} cells",
             "split the file",
         )

@@ -1,4 +1,4 @@
-"""The pickled index of pedestrian attribute data sets that the field passes around."""
+"""The pickled index of pedestrian attribute data sets that published code uses."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ WHOLE, ZERO_SHOT = "dataset_all.pkl", "dataset_zs_run0.pkl"
 
 
 def index_of(root: Path, mat: Path, from_mat: Callable[[Path], Index], zero_shot: bool) -> Index:
-    """What a folder holds: the pickled index of its zero-shot split; else the MATLAB file, or its pickled form."""
+    """Reads the index of a folder: the pickled one of its zero-shot split; else the MATLAB file, or its pickle."""
     if zero_shot:
         return read_index(root / ZERO_SHOT)
     return read_index(root / WHOLE) if not mat.is_file() and (root / WHOLE).is_file() else from_mat(mat)
 
 
 def read_index(file: Path) -> Index:
-    """The index of a pickle with `image_name`, `label`, `attr_name` and `partition`; its first partition is taken.
+    """The index of a pickle with `image_name`, `label`, `attr_name` and `partition`; its first partition is used.
 
-    The folder that such a file names is its author's and is not looked at.
+    The folder in such a file is on its author's machine and is ignored.
 
     Raises:
-        LabelwiseError: a pickle that could run something, or one without these parts in agreeing sizes.
+        LabelwiseError: a pickle that could run code, or one without these parts in agreeing sizes.
     """
-    found = read_pickle(file)
+    content = read_pickle(file)
     try:
-        return _index(found, file)
+        return _index(content, file)
     except LabelwiseError:
         raise
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
@@ -44,24 +44,24 @@ def read_index(file: Path) -> Index:
         ) from None
 
 
-def _index(found: Any, file: Path) -> Index:
+def _index(content: Any, file: Path) -> Index:
     parts = ("image_name", "label", "attr_name", "partition")
-    lost = [part for part in parts if not isinstance(found, dict) or part not in found]
+    lost = [part for part in parts if not isinstance(content, dict) or part not in content]
     if lost:
         raise LabelwiseError(f"{file} without {', '.join(lost)}", "the pickled index", "fetch the file again")
     states, names = (
-        np.asarray(found["label"]),
-        [str(name) for name in np.asarray(found["attr_name"]).tolist()],
+        np.asarray(content["label"]),
+        [str(name) for name in np.asarray(content["attr_name"]).tolist()],
     )
-    images = [_name(str(image)) for image in found["image_name"]]
+    images = [_name(str(image)) for image in content["image_name"]]
     if states.shape != (len(images), len(names)):
         shape = " x ".join(map(str, states.shape))
         raise LabelwiseError(
             f"{file}: label of {shape}",
-            f"{len(images)} x {len(names)}, a row an image and a column an attr_name",
+            f"{len(images)} x {len(names)}, one row per image and one column per attr_name",
             "fetch the file again",
         )
-    partition = found["partition"]
+    partition = content["partition"]
     splits = {
         name: checked_rows(_first(partition[name], file), len(images), f"partition.{name}", file)
         for name in ("train", "val", "test")
@@ -76,7 +76,7 @@ def _index(found: Any, file: Path) -> Index:
 
 
 def _name(image: str) -> str:
-    """A relative path as it is; of a path on somebody's disk the file name."""
+    """A relative path as it is; the file name of an absolute path."""
     path = PurePosixPath(image.replace("\\", "/"))
     return path.name if path.is_absolute() or ".." in path.parts else str(path)
 

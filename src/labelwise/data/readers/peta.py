@@ -46,10 +46,10 @@ DESCRIPTORS = 4
 
 
 def read(source: Source) -> Dataset:
-    """Reads PETA's first partition; with `split=zs` the one whose test persons are in no training image.
+    """Reads PETA's first partition; with `split=zs` the zero-shot one, with test persons in no training image.
 
     Raises:
-        LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
+        LabelwiseError: missing or truncated files, or sizes other than the official ones.
     """
     zero_shot = source.choice("split", ("official", "zs")) == "zs"
     root = source_folder(source, "a PETA folder")

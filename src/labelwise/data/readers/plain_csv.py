@@ -1,4 +1,4 @@
-"""The commonest CSV, read at the speed of memory: cells of 0, 1 and blank beside a few columns of text."""
+"""Fast reading of the most common CSV: cells of 0, 1 and blank beside a few columns of text."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int, UInt8
 
-BLOCK = 1 << 21  # bytes at once: thousands of rows, and still in the processor's cache
+BLOCK = 1 << 21  # bytes at once: thousands of rows that still fit the processor's cache
 _NEWLINE, _QUOTE, _ZERO = b"\n"[0], b'"'[0], b"0"[0]
 
 
 class _NotPlain(Exception):  # noqa: N818 - not an error: another reader takes over
-    """The file is of another form than this reader knows."""
+    """The file has a format that this reader does not support."""
 
 
 def read_plain(file: Path, names: Sequence[str], delimiter: str, text: frozenset[str]) -> pa.Table | None:
-    """The table of a CSV in which most columns hold 0, 1 or nothing, the rest plain text.
+    """The table of a CSV in which most columns hold 0, 1 or blank, the rest plain text.
 
-    A line is a row; a cell of text may stand in quotes that hold neither the delimiter nor another quote. Anything
-    else is left to the general reader, which also says what is wrong.
+    A line is a row; a cell of text may be in quotes without the delimiter or another quote inside. The general reader
+    handles other files, and raises the errors.
 
     Args:
         file: in UTF-8, with a header in its first line.
-        names: of the columns, as the header gives them.
-        delimiter: one letter.
-        text: names of columns that are text whatever their cells look like.
+        names: of the columns, as in the header.
+        delimiter: one character.
+        text: names of columns that are always text.
 
     Returns:
-        uint8 columns where all cells are 0, 1 or blank (null), string columns elsewhere; `None` for another form.
+        uint8 columns if all cells are 0, 1 or blank (null), else string columns; `None` for another format.
     """
     size = file.stat().st_size
     if not size:
@@ -76,7 +76,7 @@ def _table(
 
 
 def _end_of_line(content: mmap.mmap, start: int) -> int:
-    """Where the last whole line of a block ends; the end of the file for its last line."""
+    """The end of the last complete line of a block; the end of the file for its last line."""
     if start + BLOCK >= len(content):
         return len(content)
     stop = content.rfind(b"\n", start, start + BLOCK) + 1
@@ -87,7 +87,7 @@ def _end_of_line(content: mmap.mmap, start: int) -> int:
 def _bounds(
     block: UInt8[np.ndarray, " bytes"], width: int, delimiter: int
 ) -> tuple[Int[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
-    """First byte of each cell and the byte behind it; every line must have `width` cells."""
+    """Start and end byte of each cell, end exclusive; every line must have `width` cells."""
     marks = np.flatnonzero((block == delimiter) | (block == _NEWLINE)).astype(np.int32)
     if len(marks) % width:
         raise _NotPlain
@@ -107,7 +107,7 @@ def _states(values: UInt8[np.ndarray, " N"], null: Bool[np.ndarray, " N"]) -> pa
 def _texts(
     block: UInt8[np.ndarray, " bytes"], starts: Int[np.ndarray, " N"], ends: Int[np.ndarray, " N"]
 ) -> pa.Array:
-    """The cells of one column as text, without the quotes round them."""
+    """The cells of one column as text, without enclosing quotes."""
     quoted = (ends - starts >= 2) & (block[starts] == _QUOTE) & (block[ends - 1] == _QUOTE)
     starts, ends = starts + quoted, ends - quoted
     offsets = np.concatenate([[0], np.cumsum(ends - starts)]).astype(np.int32)

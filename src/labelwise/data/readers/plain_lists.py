@@ -1,4 +1,4 @@
-"""Lists of training images as text files: known for a table or an import file, or refused with what helps."""
+"""Lists of training images as text files: recognised as a table or an import file, or refused with advice."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def kind_of(path: Path) -> str | None:
         path: a file.
 
     Returns:
-        the reader's name; `None` where the lines are no images and labels.
+        the reader's name; `None` if the lines are not images and labels.
 
     Raises:
-        LabelwiseError: lines of images and labels in another form, with what makes it readable.
+        LabelwiseError: lines of images and labels in another format, with the change that makes it readable.
     """
     lines = _lines(path)
     names = re.split(r"[,;\t|]", lines[0]) if lines else []
@@ -38,28 +38,28 @@ def kind_of(path: Path) -> str | None:
     cells = [cell.strip() for line in lines for cell in line.split(mark)[1:] if cell.strip()]
     what = _MARKS[mark]
     if not cells:
-        given, todo = "images without labels", "write the labels behind each image, parted by commas"
+        given, todo = "images without labels", "write the labels after each image, separated by commas"
     elif all(map(_STATE.fullmatch, cells)):
-        given = f"images and a 0 or 1 for each label, parted by {what}, without the names of the labels"
+        given = f"images and a 0 or 1 for each label, separated by {what}, without the names of the labels"
         header = mark.replace("\t", "<TAB>").join(["image", "dog", "cat"])
-        todo = f"add a first line such as {header!r} with your labels, and read it by csv:{path}"
+        todo = f"add a first line such as {header!r} with your labels, and read it with csv:{path}"
     elif mark == ",":
         return "vertex"
     else:
-        given = f"images and their labels, parted by {what}"
-        todo = f"write commas in place of the {what}, as in a.jpg,dog,cat, and read it by vertex:{path}"
+        given = f"images and their labels, separated by {what}"
+        todo = f"write commas instead of the {what}, as in a.jpg,dog,cat, and read it with vertex:{path}"
     raise LabelwiseError(
         f"{str(path)!r}, lines of {given}", "lines image,label,label, or a table with a header", todo
     )
 
 
 def _are_images(lines: Sequence[str], mark: str) -> bool:
-    """Whether what stands before the first mark of each line names an image."""
+    """Whether the text before the first mark of each line is the name of an image."""
     return bool(lines) and all(is_image_name(line.split(mark)[0].strip().strip('"')) for line in lines)
 
 
 def _lines(path: Path) -> list[str]:
-    """The first lines of a text file that are not blank; none of any other file."""
+    """The first lines of a text file that are not blank; empty for other files."""
     if not path.is_file() or path.suffix.lower() != ".txt":
         return []
     with path.open("rb") as opened:

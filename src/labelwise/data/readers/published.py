@@ -1,4 +1,4 @@
-"""Numbers of images as published, against which what was read is counted."""
+"""Published numbers of images, for comparison with the images that were read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PUBLISHED: Mapping[str, Mapping[str, int]] = {
 
 
 def count_notes(have: Mapping[str, int], published: Mapping[str, int]) -> list[str]:
-    """One sentence per split whose number of images differs from the published one.
+    """A note for each split with another number of images than published.
 
     >>> count_notes({"train": 3, "test": 8317}, PUBLISHED["rapv1"])
     ['train has 3 images, published are 33,268.']

@@ -36,7 +36,7 @@ def read(source: Source) -> Dataset:
     """Reads RAP's first partition; a state of 2 is unknown, or with `unknown=zero` negative.
 
     Raises:
-        LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
+        LabelwiseError: missing or truncated files, or sizes other than the official ones.
     """
     root = source_folder(source, "a RAP folder")
     index = _index(root / "RAP_annotation" / "RAP_annotation.mat")

@@ -37,12 +37,12 @@ NOT_ZERO_SHOT = "Age46-60"
 
 
 def read(source: Source) -> Dataset:
-    """Reads RAP's first partition; with `split=zs` the one whose test persons are in no training image.
+    """Reads RAP's first partition; with `split=zs` the zero-shot one, with test persons in no training image.
 
     The zero-shot split has 53 attributes, without Age46-60. A state of 2 is unknown, or with `unknown=zero` negative.
 
     Raises:
-        LabelwiseError: for files that are missing, truncated, or of other sizes than the official ones.
+        LabelwiseError: missing or truncated files, or sizes other than the official ones.
     """
     zero_shot = source.choice("split", ("official", "zs")) == "zs"
     root = source_folder(source, "a RAP folder")

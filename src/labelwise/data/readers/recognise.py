@@ -1,4 +1,4 @@
-"""What kind of data set a bare path holds, judged by its content: one table of rules."""
+"""Recognises the kind of a data set at a bare path by its content, with one table of rules."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from labelwise.errors import LabelwiseError
 
 
 class Rule(NamedTuple):
-    """How data of one kind are known.
+    """How data of one kind are recognised.
 
     Args:
         kind: the reader's name.
-        holds: whether a file or folder is of that kind; it reads no more than the first lines.
+        holds: returns whether a file or folder is of that kind, from its first lines at most.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Rule(NamedTuple):
 
 
 def _has(*names: str) -> Callable[[Path], bool]:
-    """Whether a folder holds one of these files, which only one data set's folder does."""
+    """Whether a folder holds one of these files, which are unique to one data set."""
     return lambda path: any((path / name).is_file() for name in names)
 
 
@@ -89,17 +89,17 @@ RULES: Sequence[Rule] = (
     Rule("csv", _is_csv),
     Rule("tags", tags.recognises),
 )
-"""The kinds in the order in which they are tried; the first that holds is taken."""
+"""The kinds in the order in which they are tried; the first match is used."""
 
 _TABLES = ".csv .tsv .parquet .json .jsonl .ndjson .xml .manifest .yaml .yml .xlsx .txt .arrow .tar"
 TABLES = frozenset(_TABLES.split())
-"""Suffixes of files that may say what the photographs beside them show."""
+"""Suffixes of files that may hold labels of the images beside them."""
 _NO_LABELS = (
     "images image imgs img data dataset photos photographs pictures jpegimages jpegs raw masks mask labels label "
     "annotations ann anns depth thumbnails upload uploads files media default obj_train_data input inputs"
 )
 NO_LABELS = frozenset(_NO_LABELS.split())
-"""Names of folders that hold images or annotations of all labels, and are no label themselves."""
+"""Names of folders that hold images or annotations of all labels, and are not labels themselves."""
 
 
 def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tuple[str, str]:
@@ -108,13 +108,13 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
     Args:
         path: a file or a folder.
         kinds: names of all kinds, for the message.
-        more: rules of readers that other packages bring; they are tried after our own.
+        more: rules of readers of other packages; they are tried after our own.
 
     Returns:
-        `(kind, path)`; the path is that of the table where a folder holds exactly one, or those of one for each split.
+        `(kind, path)`; the path is that of the only table of a folder, or those of one table for each split.
 
     Raises:
-        LabelwiseError: when nothing is there, or it is of no known kind, or may be several.
+        LabelwiseError: a path that does not exist, is of no known kind, or may be of several.
     """
     place = Path(path)
     listed = ", ".join(f"{kind}:" for kind in kinds)
@@ -130,7 +130,7 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
         refuse_archive(place, "a table, or an export that was unpacked")
         if kind := plain_lists.kind_of(place):
             return kind, path
-        raise _unknown(path, "a file of no kind that is known", listed)
+        raise _unknown(path, "a file of no known kind", listed)
     table = _table_in(place, path, rules, listed)
     if table is not None:
         return table
@@ -138,13 +138,13 @@ def recognise(path: str, kinds: Iterable[str], more: Sequence[Rule] = ()) -> tup
     try:
         return _label_folders(place, path, listed)
     except LabelwiseError:
-        parted = tables_of_splits(place, lambda file: _kind_of(file, rules))
-        if parted is None:
+        tables = tables_of_splits(place, lambda file: _kind_of(file, rules))
+        if tables is None:
             raise
         raise LabelwiseError(
             f"{path!r}, a folder with a table in each folder of a split",
-            "the tables by their names",
-            f"name them: {parted}",
+            "the paths of the tables",
+            f"name them: {tables}",
         ) from None
 
 
@@ -153,19 +153,19 @@ def _kind_of(path: Path, rules: Sequence[Rule]) -> str | None:
 
 
 def _refuse_outer(folder: Path, path: str, rules: Sequence[Rule]) -> None:
-    """A folder that holds a data set in a folder of its own is not that data set, but near it."""
+    """Raises `LabelwiseError` for a folder if one of its subfolders is a data set."""
     for inner in sorted(f for f in folder.iterdir() if f.is_dir() and not is_clutter(f.name)):
         kind = _kind_of(inner, rules)
         if kind is not None:
             raise LabelwiseError(
-                f"{path!r}, a folder of no kind that is known, which holds one that is",
+                f"{path!r}, a folder of no known kind, which holds one of a known kind",
                 "the path of the data set itself",
                 f"name it: {kind}:{inner}",
             )
 
 
 def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tuple[str, str] | None:
-    """The only table of a folder; `None` where there is none."""
+    """The only table of a folder; `None` without one."""
     files = sorted(f for f in folder.iterdir() if f.is_file() and not is_clutter(f.name))
     files = [f for f in files if f.suffix.lower() in TABLES]
     known = [(kind, f) for f in files if (kind := _kind_of(f, rules)) is not None]
@@ -181,7 +181,7 @@ def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tu
         kind, first = (likely or known)[0]
         raise LabelwiseError(
             f"{path!r}, a folder with {len(known)} tables: {names}",
-            "one table, or one for each split whose name says train, val or test",
+            "one table, or one for each split with train, val or test in its name",
             f"name the table, {example}{kind}:{first}"
             if likely
             else "name the table of the labels, as KIND:FILE",
@@ -190,7 +190,7 @@ def _table_in(folder: Path, path: str, rules: Sequence[Rule], listed: str) -> tu
 
 
 def _are_splits(tables: Sequence[tuple[str, Path]]) -> bool:
-    """Whether the tables are one a split, as train.csv and test.csv, in a form that takes several files."""
+    """Whether there is one table per split, as train.csv and test.csv, of a kind that accepts several files."""
     kind, first = tables[0]
     splits = {split_in_name(file.stem) for _, file in tables}
     return (
@@ -206,7 +206,7 @@ def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:
     """A folder with a folder for each label.
 
     Raises:
-        LabelwiseError: no images, or folders that by their names and number are no labels.
+        LabelwiseError: no images, or folders that by their names or number are not labels.
     """
     inner = sorted(f for f in folder.iterdir() if f.is_dir() and not is_clutter(f.name))
     with_images = [f.name for f in inner if any(is_image_name(g.name) for g in f.rglob("*"))]
@@ -217,19 +217,17 @@ def _label_folders(folder: Path, path: str, listed: str) -> tuple[str, str]:
         f.name for f in folder.rglob("*") if f.suffix.lower() in TABLES and not is_clutter(f.name)
     )
     if not labels:
-        raise _unknown(path, "a folder of no kind that is known", listed)
+        raise _unknown(path, "a folder of no known kind", listed)
     generic = [name for name in sorted(labels) if name.casefold() in NO_LABELS or _in_generic(folder / name)]
     if len(labels) == 1 or generic:
         name = generic[0] if generic else next(iter(labels))
         table = f", beside {beside[0]}" if beside else ""
-        raise _unknown(
-            path, f"a folder whose photographs lie in {name!r}{table}, of no kind that is known", listed
-        )
+        raise _unknown(path, f"a folder with its images in {name!r}{table}, of no known kind", listed)
     return "folder", path
 
 
 def _in_generic(folder: Path) -> bool:
-    """Whether all images of a folder lie in one such as `img` beside one such as `ann`: it is a part of a project."""
+    """Whether a folder is a part of a project: its images are in a folder such as `img` beside one such as `ann`."""
     inner = {f.name.casefold() for f in folder.iterdir() if f.is_dir()} if folder.is_dir() else set()
     return len(inner & NO_LABELS) > 1 and not any(is_image_name(f.name) for f in folder.iterdir())
 
@@ -237,6 +235,6 @@ def _in_generic(folder: Path) -> bool:
 def _unknown(path: str, what: str, listed: str) -> LabelwiseError:
     return LabelwiseError(
         f"{path!r}, {what}",
-        f"one of {listed} before the path, or a layout that one of them knows",
+        f"one of {listed} before the path, or a layout that one of them recognises",
         "write the kind before the path, or convert the labels to a table: image,label,label with 1, 0 or blank",
     )

@@ -1,4 +1,4 @@
-"""Rows that name the same image more than once."""
+"""Several rows of the same image."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from labelwise.errors import LabelwiseError
 
 
 def merge_repeated(data: Dataset, source: Source, row_name: Callable[[int], str]) -> Dataset:
-    """One row per image: rows that agree become one, rows that contradict each other stop the reading.
+    """Merges rows of the same image if they agree; contradictory rows raise an error by default.
 
-    With `duplicates=unknown` the cells that contradict each other become unknown; with `duplicates=union` a
-    label is positive when any of the rows has it (a table with one row per image and label).
+    With `duplicates=unknown` contradictory cells become unknown; with `duplicates=union` a label is positive if
+    any of the rows has it (a table with one row per image and label).
 
     Args:
         data: the rows as read.
         source: for its option `duplicates`.
-        row_name: how to name a row in a message.
+        row_name: returns the name of a row for messages.
 
     Raises:
-        LabelwiseError: for contradicting labels, or an image in two splits or groups, with its rows.
+        LabelwiseError: contradictory labels, or an image in two splits or groups, with its rows.
     """
     policy = source.choice("duplicates", ("stop", "unknown", "union"))
     if data.embedded or pc.all(pc.less(data.images[:-1], data.images[1:])).as_py():
@@ -57,9 +57,9 @@ def merge_repeated(data: Dataset, source: Source, row_name: Callable[[int], str]
     keep[np.setdiff1d(rows, first)] = False
     extra = len(rows) - len(first)
     fate = {"unknown": "became unknown", "union": "became positive"}.get(policy, "")
-    said = f"; {int(clash.sum()):,} cells that contradict each other {fate}" if clash.any() else ""
+    detail = f"; {int(clash.sum()):,} cells that contradict each other {fate}" if clash.any() else ""
     return merged.take(keep).with_notes(
-        f"{extra:,} repeated rows were merged into the first of their image{said}."
+        f"{extra:,} repeated rows were merged into the first of their image{detail}."
     )
 
 
@@ -100,13 +100,13 @@ def _contradiction(
     data: Dataset, rows: np.ndarray, starts: np.ndarray, clash: np.ndarray, row_name: Callable[[int], str]
 ) -> WouldLose:
     images = np.flatnonzero(clash.any(1))
-    told = []
+    examples = []
     for pick in images[:3]:
         labels = [data.labels.names[j] for j in np.flatnonzero(clash[pick])[:3]]
-        told.append(f"{_where(data, rows, starts, int(pick), row_name)} on {', '.join(labels)}")
+        examples.append(f"{_where(data, rows, starts, int(pick), row_name)} on {', '.join(labels)}")
     return WouldLose(
-        f"{len(images):,} images with rows that contradict each other: " + "; ".join(told),
+        f"{len(images):,} images with rows that contradict each other: " + "; ".join(examples),
         "one row per image, or rows that agree",
-        "correct the rows, or add duplicates=unknown (mask such cells) or duplicates=union (a row per label)",
+        "correct the rows, or add duplicates=unknown (mask these cells) or duplicates=union (a row per label)",
         ("duplicates", "unknown"),
     )

@@ -1,4 +1,4 @@
-"""Roboflow's multi-label export: a folder a split, each with `_classes.csv` beside its images."""
+"""Roboflow's multi-label export: one folder per split, each with `_classes.csv` beside its images."""
 
 from __future__ import annotations
 
@@ -36,47 +36,47 @@ def _is_table(file: Path) -> bool:
 
 
 def _tables(root: Path) -> dict[str, Path]:
-    """The table of each split folder, by the folder's name, whether it is there or not."""
+    """The path of each split folder's table, which may not exist, by the folder's name."""
     names = [name for listing in walk(root, 0) for name in listing.folders]
     split = {name: canonical(name) or "" for name in names}
     order = ("train", "val", "test")
-    told = sorted((n for n in names if split[n] in order), key=lambda name: (order.index(split[name]), name))
-    return {name: root / name / TABLE for name in told}
+    named = sorted((n for n in names if split[n] in order), key=lambda name: (order.index(split[name]), name))
+    return {name: root / name / TABLE for name in named}
 
 
 def read(source: Source) -> Dataset:
     """Reads the tables of the split folders as one, by the rules of CSV.
 
     Raises:
-        LabelwiseError: for a folder without tables, or what the CSV reader refuses.
-        WouldLose: for tables whose labels differ, without `labels=union`.
+        LabelwiseError: a folder without tables, or an error of the CSV reader.
+        WouldLose: tables with different labels, without `labels=union`.
     """
     union = source.choice("labels", ("same", "union")) == "union"
     root = source_folder(source, "a folder of a Roboflow export")
     tables = _tables(root)
-    found = {name: file for name, file in tables.items() if file.is_file()}
+    files = {name: file for name, file in tables.items() if file.is_file()}
     if (root / TABLE).is_file():
-        if found:
+        if files:
             raise LabelwiseError(
-                f"{root / TABLE} beside {next(iter(found.values()))}",
+                f"{root / TABLE} beside {next(iter(files.values()))}",
                 "tables in split folders, or one",
                 "move one away",
             )
-        found = {"": root / TABLE}
-    if not found:
+        files = {"": root / TABLE}
+    if not files:
         raise LabelwiseError(
             f"folder {source.path!r} without {TABLE} in train, valid or test",
             "a multi-label export of Roboflow",
-            "check the path; an export in the COCO form is read by coco:DIR",
+            "check the path; coco:DIR reads an export in the COCO format",
         )
     options = {name: value for name, value in source.options.items() if name in OPTIONS - {"labels"}}
-    if "" in found:
-        return csv.read(Source("csv", str(found[""]), options))
+    if "" in files:
+        return csv.read(Source("csv", str(files[""]), options))
     inner = Source("roboflow", source.path, options)
-    parts = [_part(name, file, root) for name, file in found.items()]
+    parts = [_part(name, file, root) for name, file in files.items()]
     notes = _differences(parts, inner, union)
     (table, row_name, more), folder = table_of_splits(parts, inner)
-    notes += [f"Folder {name!r} has no {TABLE} and was left out." for name in tables if name not in found]
+    notes += [f"Folder {name!r} has no {TABLE} and was left out." for name in tables if name not in files]
     return dataset_of(table, inner, folder, row_name).with_notes(*more, *notes)
 
 
@@ -84,12 +84,12 @@ def _part(name: str, file: Path, root: Path) -> SplitTable:
     called = str(file.relative_to(root))
     with named_by(called):
         content = csv.table_file(file)
-    columns = [column.strip() for column in content.table.column_names]  # a blank stands after each comma
+    columns = [column.strip() for column in content.table.column_names]  # a blank follows each comma
     return SplitTable(file, name, called, content._replace(table=content.table.rename_columns(columns)))
 
 
 def _differences(parts: Sequence[SplitTable], source: Source, union: bool) -> list[str]:
-    """A sentence on tables that lack labels; raises `WouldLose` for them without `union`."""
+    """A note on tables that lack labels; raises `WouldLose` for them without `union`."""
     ignored = source.names("ignore")
     every = dict.fromkeys(name for part in parts for name in part.content.table.column_names)
     lacking = []
@@ -103,7 +103,7 @@ def _differences(parts: Sequence[SplitTable], source: Source, union: bool) -> li
         raise WouldLose(
             f"labels that differ: {'; '.join(lacking)}",
             f"the same labels in {', '.join(part.split for part in parts)}",
-            "make them agree, or add labels=union: a label is unknown where it is lacking",
+            "make them agree, or add labels=union: a label is unknown where it is missing",
             ("labels", "union"),
         )
-    return [f"Labels are unknown where they are lacking: {'; '.join(lacking)}."]
+    return [f"Labels are unknown where they are missing: {'; '.join(lacking)}."]

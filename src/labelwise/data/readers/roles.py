@@ -1,4 +1,4 @@
-"""Which column of a table is the image, the split, the group, the label names or a label."""
+"""Roles of a table's columns: the image, the split, the group, label names or a label."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ _NAMES = (
     "keywords annotations attributeids labelids target targets labelname classname accept classid categoryid"
 )
 IMAGE, NAMES = tuple(_IMAGE.split()), tuple(_NAMES.split())
-_TOLD = ("labelname", "labelnames", "classname", "classnames", "categoryname")
-"""Columns of names that stand beside a column of their numbers."""
+_NAMES_OF_NUMBERS = ("labelname", "labelnames", "classname", "classnames", "categoryname")
+"""Columns of names beside a column of their numbers."""
 SPLIT = ("split", "subset", "partition", "mluse")
 GROUP = ("group",)
 SPLIT_FLAGS = {"isvalid": "val", "isval": "val", "isvalidation": "val", "istest": "test", "istrain": "train"}
-"""Columns of true and false that say one split of two; the other is train, or val where the flag says train."""
-LOOKED_AT = 1000  # cells that show whether a column names images
+"""Columns of true and false for one split of two; the other is train, or val if the flag means train."""
+LOOKED_AT = 1000  # cells that are checked for image names
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Columns by what they hold.
+    """Columns by role.
 
     Args:
         image: column of the images.
-        split, group: theirs, if any.
+        split, group: their columns, if any.
         names: columns of label names.
-        classes: columns of words that become an exclusive group each.
+        classes: columns of categories; each becomes an exclusive group.
         states: label columns.
-        left_out: columns that stand beside label names and are none of these.
+        left_out: columns beside label names that have no role.
     """
 
     image: str
@@ -60,7 +60,7 @@ class Roles:
 
 
 def key(name: str) -> str:
-    """A column's name without case, blanks and marks, by which roles are known.
+    """A column's name without case, blanks and marks, for comparison with the names of a role.
 
     >>> key("Image Index"), key("file_name")
     ('imageindex', 'filename')
@@ -69,12 +69,12 @@ def key(name: str) -> str:
 
 
 def is_text_column(name: str) -> bool:
-    """Whether a column of this name is text whatever its cells look like."""
+    """Whether a column of this name is always read as text."""
     return key(name) in {*IMAGE, *NAMES, *SPLIT, *GROUP}
 
 
 def fields_of_names(kind: pa.StructType, name: str) -> list[str]:
-    """The fields of objects whose names and types suggest label names, as an option names them."""
+    """The fields of objects that likely hold label names by name and type, as options write them."""
     text = [field.name for field in kind if is_text(field.type) or is_list(field.type)]
     return [f"{name}.{field}" for field in text if key(field) in (*NAMES, "name")]
 
@@ -83,7 +83,7 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
     """The role of each column: by the options `image`, `labels`, `classes`, `split`, `group`, else by name and cells.
 
     Raises:
-        LabelwiseError: an option that names no column, no image column, or label names beside label columns.
+        LabelwiseError: an option that names no column, a table without image column, or label names beside states.
     """
     for option in ("image", "labels", "classes", "split", "group"):
         _known_columns(source.names(option), option, table, source)
@@ -109,18 +109,18 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
             "correct the option",
         )
     candidates = chosen or _names_columns(table, rest, source)
-    parted = "separator" in source.options
+    separated = "separator" in source.options
     meaning = Meaning.of(source)
-    names = tuple(name for name in candidates if parted or not is_states(table[name], meaning))
+    names = tuple(name for name in candidates if separated or not is_states(table[name], meaning))
     if chosen and names and len(names) < len(chosen):
         other = next(name for name in chosen if name not in names)
         if not all(is_text(table[name].type) or is_list(table[name].type) for name in names):
-            names = ()  # numbers among label columns: the reader of states says what is wrong with them
+            names = ()  # numbers among label columns: the reader of states raises a precise error
         else:
             raise LabelwiseError(
                 f"labels={listed(chosen)}: {names[0]!r} holds names and {other!r} holds states",
                 "columns of one kind",
-                f"read words as an exclusive group with ?classes={listed(names)}",
+                f"read names as an exclusive group with ?classes={listed(names)}",
             )
     if names or classes:
         left = [name for name in rest if name not in {*names, *chosen}]
@@ -141,7 +141,7 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
 def _refuse_states(
     table: pa.Table, image: str, names: Sequence[str], left: Sequence[str], source: Source
 ) -> None:
-    """Stops at label states beside label names: two forms of labels, or rows of an image, a name and its state."""
+    """Raises `LabelwiseError` for label states beside label names, which may be the states of those names."""
     states = [n for n in left if is_states(table[n]) and key(n) not in METADATA and _varied(table[n])]
     graded = [n for n in left if key(n) in OF_NAMES and is_states(table[n]) and _holds_zero(table[n])]
     if not states and not graded:
@@ -149,11 +149,11 @@ def _refuse_states(
     several = is_text(table[image].type) and len(pc.unique(table[image])) < table.num_rows
     if graded or several:
         raise LabelwiseError(
-            f"{source.path}: {', '.join((graded or states)[:8])} beside label names in {names[0]!r}, which may say "
-            "that a name does not hold",
-            "rows of which each name is present, or one column a label",
-            f"add ?ignore={listed(graded or states)} if all names are present; else call the columns ImageID, "
-            "LabelName and Confidence, and read the file by openimages:FILE",
+            f"{source.path}: {', '.join((graded or states)[:8])} beside label names in {names[0]!r}, which may mean "
+            "that a label is absent",
+            "rows with names of present labels, or one column per label",
+            f"add ?ignore={listed(graded or states)} if all names are present; else rename the columns to ImageID, "
+            "LabelName and Confidence, and read the file with openimages:FILE",
         )
     raise LabelwiseError(
         f"{source.path}: label states in {', '.join(states[:8])} beside label names in {names[0]!r}",
@@ -192,8 +192,8 @@ def _named(
 
 
 def _split_by_cells(table: pa.Table, taken: Collection[str | None]) -> str | None:
-    """The only column of text whose cells are names of splits, whatever it is called."""
-    found = [
+    """The only column of text with names of splits as cells, whatever its name."""
+    likely = [
         name
         for name in table.column_names
         if name not in taken
@@ -201,17 +201,16 @@ def _split_by_cells(table: pa.Table, taken: Collection[str | None]) -> str | Non
         and tells_splits(pc.unique(table[name][:LOOKED_AT]).to_pylist())
         and tells_splits(pc.unique(table[name]).to_pylist())
     ]
-    return found[0] if len(found) == 1 else None
+    return likely[0] if len(likely) == 1 else None
 
 
 def _refuse_flags(names: Sequence[str], source: Source) -> None:
     flags = [name for name in names if key(name) in SPLIT_FLAGS]
     if flags and not set(flags) & set(source.names("labels")):
         raise LabelwiseError(
-            f"{source.path}: column {flags[0]!r}, which by its name says the split rather than a label",
-            "a column called split, or options that say what it is",
-            f"add ?split={listed(flags[:1])} to use it, ?ignore={listed(flags)} to leave it out, or ?split= if it is a "
-            "label",
+            f"{source.path}: column {flags[0]!r}, which by its name holds the split rather than a label",
+            "a column called split, or an option that sets its role",
+            f"add ?split={listed(flags[:1])} to use it, ?ignore={listed(flags)} to leave it out, ?split= for a label",
         )
 
 
@@ -249,10 +248,10 @@ def share_of_images(column: pa.ChunkedArray) -> float:
 
 
 def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list[str]:
-    """The column of label names: by its name, else the only column of lists, else nothing.
+    """The column of label names: by its name, else the only column of lists, else none.
 
     Raises:
-        LabelwiseError: cells such as `0,1`, which are numbers of two labels or a share.
+        LabelwiseError: cells such as `0,1`, which are either numbers of two labels or a share.
     """
     by_key = {key(name): name for name in reversed(rest)}
     meaning = Meaning.of(source)
@@ -262,24 +261,25 @@ def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list
             return [by_key[k]]
         if pair is not None:
             raise LabelwiseError(
-                f"column {by_key[k]!r} with {pair!r}, which is the numbers of two labels or a share",
+                f"column {by_key[k]!r} with {pair!r}, which is either the numbers of two labels or a share",
                 "one of the two",
-                f"add ?separator=, if these are labels, or ?labels={listed([by_key[k]])} if the comma is a decimal one",
+                f"add ?separator=, if these are labels, or ?labels={listed([by_key[k]])} if it is a decimal comma",
             )
         if (
             k in by_key
             and not is_states(table[by_key[k]], meaning)
             and Column.of("", table[by_key[k]]).present()
         ):
-            told = next((by_key[n] for n in _TOLD if n in by_key and is_text(table[by_key[n]].type)), None)
+            texts = (n for n in _NAMES_OF_NUMBERS if n in by_key and is_text(table[by_key[n]].type))
+            names = next((by_key[n] for n in texts), None)
             numbers = all(number(cell) is not None for cell in Column.of("", table[by_key[k]]).present())
-            return [told if told and numbers and not is_states(table[told]) else by_key[k]]
+            return [names if names and numbers and not is_states(table[names]) else by_key[k]]
     lists = [name for name in rest if is_list(table[name].type)]
     return lists if len(lists) == 1 else []
 
 
 def _pair_or_share(column: pa.ChunkedArray) -> str | None:
-    """A text such as `0,1` in a column of whole numbers and of such texts."""
+    """A text such as `0,1` in a column of whole numbers and such texts alone."""
     if not is_text(column.type) or not is_states(column):
         return None
     cells = [str(cell).strip() for cell in Column.of("", column).present()]

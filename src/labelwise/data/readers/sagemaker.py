@@ -1,4 +1,4 @@
-"""Augmented manifests of SageMaker Ground Truth and Rekognition: a JSON object a line, an attribute a labelling job."""
+"""Augmented manifests of SageMaker Ground Truth and Rekognition: JSON lines with one attribute per labelling job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from labelwise.errors import LabelwiseError
 
 FORM = "sagemaker:FILE.manifest[,MORE.manifest][?job=NAME]"
 MEANING = (
-    "augmented manifests of SageMaker Ground Truth or Rekognition; several files give splits by their names"
+    "augmented manifests of SageMaker Ground Truth or Rekognition; names of several files set the splits"
 )
 OPTIONS = frozenset({"images", "job", "duplicates", "missing"})
 IMAGE = "source-ref"
@@ -38,8 +38,8 @@ class Job:
 
     Args:
         kind: `several` ids, `one` id, `boxes` with ids, or `plain` ids without metadata.
-        names: name of each id, as the class maps say.
-        named: names that the metadata of single answers say, in the order of the lines.
+        names: name of each id, from the class maps.
+        named: names in the metadata of single answers, in the order of the lines.
     """
 
     kind: str
@@ -58,11 +58,11 @@ def recognises(path: Path) -> bool:
 
 
 def read(source: Source) -> Dataset:
-    """Reads manifests; a line that a job failed on or has not reached is unknown.
+    """Reads manifests; labels of a line are unknown if the job failed on it or has not reached it.
 
     Raises:
-        LabelwiseError: for a line of another form, by its number, a file without labels, or several jobs of which
-            none is named.
+        LabelwiseError: a line of another format, with its number, a file without labels, or several jobs without the
+            option `job`.
     """
     lines: list[tuple[str, JsonLine]] = []
     places: list[str] = []
@@ -86,7 +86,7 @@ def read(source: Source) -> Dataset:
         if jobs[name].kind == "plain" and _is_multi_hot(name, jobs[name], lines, places)
     }
     if multi_hot:
-        notes.append(f"Lists of 0 and 1 in {few(sorted(multi_hot))}: labels go by their place, from 0.")
+        notes.append(f"Lists of 0 and 1 in {few(sorted(multi_hot))}: labels are numbered from 0.")
     items = []
     for (split, line), place in zip(lines, places, strict=True):
         answers = {name: _answer(name, jobs[name], line, place, name in multi_hot) for name in chosen}
@@ -104,7 +104,7 @@ def read(source: Source) -> Dataset:
 
 
 def _jobs(lines: Sequence[tuple[str, JsonLine]], places: Sequence[str], notes: list[str]) -> dict[str, Job]:
-    """The attributes that hold labels: those with metadata of a known kind, else those of ids alone."""
+    """The attributes that hold labels: those with metadata of a known kind, else those of plain ids."""
     jobs: dict[str, Job] = {}
     others: dict[str, str] = {}
     plain: dict[str, None] = {}
@@ -127,7 +127,7 @@ def _jobs(lines: Sequence[tuple[str, JsonLine]], places: Sequence[str], notes: l
     if jobs:
         if others:
             notes.append(
-                f"Left out, as they are no labels of images: {few([f'{k} ({v})' for k, v in others.items()])}."
+                f"Left out, as they are not labels of images: {few([f'{k} ({v})' for k, v in others.items()])}."
             )
         left_out = [key for key in plain if key not in jobs]
         if left_out:
@@ -154,7 +154,7 @@ def _kind(metadata: Mapping[str, Any]) -> str:
 def _refuse_other(key: str, first: str, kind: str, place: str) -> None:
     if kind != first:
         raise LabelwiseError(
-            f"{place}: {key!r} of another type than in earlier lines", "one type a job", "correct the line"
+            f"{place}: {key!r} of another type than in earlier lines", "one type per job", "correct the line"
         )
 
 
@@ -172,17 +172,17 @@ def _chosen(jobs: Mapping[str, Job], source: Source, notes: list[str]) -> list[s
 
 
 def _refuse_several(jobs: Mapping[str, Job], source: Source) -> None:
-    """Several jobs are one list of labels only where each says a single label, as Rekognition writes them."""
+    """Refuses several jobs unless each has a single label, as Rekognition writes them."""
     if not all(job.kind == "one" and len(job.named) == 1 for job in jobs.values()):
         raise LabelwiseError(
             f"{source.path} with the jobs {', '.join(list(jobs)[:12])}",
-            "one job, or several that are named",
-            f"choose with job={next(iter(jobs))}, or join jobs with commas",
+            "one job, or several listed by the option job",
+            f"choose with job={next(iter(jobs))}, or list several separated by commas",
         )
 
 
 def _read_names(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], places: Sequence[str]) -> None:
-    """The names that a job's metadata give to its ids."""
+    """Adds the names in a job's metadata to the job."""
     for (_, line), place in zip(lines, places, strict=True):
         metadata = line.content.get(f"{name}{_METADATA}")
         if not isinstance(metadata, dict):
@@ -197,7 +197,7 @@ def _read_names(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], plac
             if job.names.setdefault(key, shown) != shown:
                 raise LabelwiseError(
                     f"{place}: id {key} of {name!r} is {shown!r}, and {job.names[key]!r} in an earlier line",
-                    "one name an id",
+                    "one name per id",
                     "correct the class maps",
                 )
 
@@ -209,7 +209,7 @@ def _text(value: Any, place: str) -> str:
 
 
 def _answer(name: str, job: Job, line: JsonLine, place: str, multi_hot: bool) -> list[str] | None:
-    """Names of the labels that a job gave to a line; `None` where it failed or has not come."""
+    """Names of a job's labels for a line; `None` if the job failed or has not reached it."""
     value = line.content.get(name)
     metadata = line.content.get(f"{name}{_METADATA}")
     if value is None or (isinstance(metadata, dict) and "failure-reason" in metadata):
@@ -232,7 +232,7 @@ def _answer(name: str, job: Job, line: JsonLine, place: str, multi_hot: bool) ->
 
 
 def _ids(value: Any, place: str) -> list[str]:
-    """Ids as text of a list, of one id, or of a list in a text."""
+    """Ids as text, from a list, one id, or a list written as text."""
     if isinstance(value, str) and value.strip().startswith("["):
         try:
             value = json.loads(value)
@@ -249,7 +249,7 @@ def _ids(value: Any, place: str) -> list[str]:
 
 
 def _is_multi_hot(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], places: Sequence[str]) -> bool:
-    """Whether lists are of 0 and 1 for all labels, not of ids; names the places then."""
+    """Whether lists hold 0 or 1 for all labels, not ids; if so, labels are named by their place."""
     rows = [
         _ids(line.content[name], f"{place}: {name!r}")
         for (_, line), place in zip(lines, places, strict=True)
@@ -266,7 +266,7 @@ def _is_multi_hot(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], pl
 def _item(
     line: JsonLine, answers: Mapping[str, list[str] | None], jobs: Mapping[str, Job], closed: bool, split: str
 ) -> ImageLabels:
-    """The labels of a line; those of jobs without an answer are unknown, but where the jobs are `closed`."""
+    """The labels of a line; those of jobs without an answer are unknown unless the jobs are `closed`."""
     image = line.content[IMAGE].strip()
     present = list(dict.fromkeys(label for names in answers.values() for label in names or ()))
     if closed or all(names is not None for names in answers.values()):
@@ -279,7 +279,7 @@ def _item(
 
 
 def _labels(jobs: Mapping[str, Job], chosen: Sequence[str], items: Iterable[ImageLabels]) -> list[str]:
-    """Labels job by job, in ascending order of their ids; those that go by their ids behind."""
+    """Labels job by job, in ascending order of their ids, followed by labels that are named by their ids."""
     labels: dict[str, None] = {}
     for name in chosen:
         for key in sorted(jobs[name].names, key=_order):

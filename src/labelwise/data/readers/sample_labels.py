@@ -1,4 +1,4 @@
-"""Labels in the small files beside an image: JSON, a class, or names parted by commas."""
+"""Labels in the small files beside an image: JSON, a class, or names separated by commas."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def member_of_labels(counts: Mapping[str, int], source: Source, notes: list[str]
     """The suffix of the member that holds the labels: the only one, or one that is called labels or tags.
 
     Args:
-        counts: samples with a member of each suffix.
-        source: its option `member` chooses.
-        notes: takes a sentence on what is left out.
+        counts: number of samples with a member of each suffix.
+        source: its option `member` selects one.
+        notes: receives a sentence on what is left out.
 
     Raises:
-        LabelwiseError: none, or several.
+        LabelwiseError: no member holds labels, or several do.
     """
     given = source.options.get("member", "").lower().lstrip(".")
     members = sorted(member for member in counts if is_label_member(member))
@@ -42,7 +42,7 @@ def member_of_labels(counts: Mapping[str, int], source: Source, notes: list[str]
     shown = ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "") or "images alone"
     if given and given not in members:
         raise LabelwiseError(
-            f"member={given} of {source.path}, whose samples have {shown}",
+            f"member={given} of {source.path}; its samples have {shown}",
             "a member json, cls or txt that they have",
             "correct the option",
         )
@@ -72,21 +72,21 @@ def label_table(
     row_name: Callable[[int], str],
     notes: list[str],
 ) -> tuple[pa.Table, dict[str, tuple[str, ...]], list[str]]:
-    """A column `labels` of lists of names, or a column a label; null where a sample has no such member.
+    """Parses the label members into a column `labels` of lists of names, or into one column per label.
 
     Args:
-        contents: of each sample's member.
+        contents: bytes of each sample's member; `None`, which becomes null, without one.
         member: its suffix.
         source: its option `names` lists all labels, in the order of class numbers; its option `labels` may name
-            the key of the labels; its option `ignore` keys beside it.
-        row_name: how to name a sample in a message.
-        notes: takes a sentence for each decision.
+            the key of the labels; its option `ignore` lists other keys.
+        row_name: returns the name of a sample for messages.
+        notes: receives a sentence for each decision.
 
     Returns:
         the table; all names of its column of names where they are listed; and the keys beside the labels.
 
     Raises:
-        LabelwiseError: a member that cannot be read, or that holds no labels.
+        LabelwiseError: a member cannot be read, or holds no labels.
     """
     parse = _PARSERS[_KINDS[member.rpartition(".")[2]]]
     names = class_names(source)
@@ -118,22 +118,22 @@ def label_table(
         classes = {entry for cell in cells for entry in cell or () if isinstance(entry, int) and entry >= 0}
         if classes and not names:
             names = tuple(str(number) for number in sorted(classes))
-            notes.append("Classes are called by their numbers; ?names=FILE gives them names.")
+            notes.append("Labels are class numbers; ?names=FILE sets their names.")
     table = pa.table({"labels": pa.array(lists, pa.list_(pa.string()))})
     return table, {"labels": tuple(names)} if names else {}, beside
 
 
-_EXPECTED = "a list of names or classes, a key a label with 0 or 1, a class, or names parted by commas"
+_EXPECTED = "a list of names or classes, a key per label with 0 or 1, a class, or names separated by commas"
 
 
 def _of_json(text: str) -> Any:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if isinstance(found, dict):
-        return found
-    return _listed(found, whole=False)
+    if isinstance(value, dict):
+        return value
+    return _listed(value, whole=False)
 
 
 def _of_class(text: str) -> list[str | int] | None:
@@ -157,25 +157,25 @@ def _of_text(text: str) -> list[str]:
 _PARSERS: dict[str, Callable[[str], Any]] = {"json": _of_json, "cls": _of_class, "txt": _of_text}
 
 
-def _listed(found: Any, whole: bool) -> Any:
-    """A JSON value as a list of names or class numbers, or as a mapping of names to states; `None` is unknown.
+def _listed(value: Any, whole: bool) -> Any:
+    """A JSON value as a list of names or class numbers, or a mapping of names to states; `None` means unknown.
 
     Args:
-        found: the value.
+        value: any JSON value.
         whole: whether a text is one name rather than several with commas.
     """
-    if found is None or isinstance(found, dict):
-        return found
-    if isinstance(found, str):
-        return [found] if whole else _of_text(found)
-    entries = found if isinstance(found, list) else [found]
+    if value is None or isinstance(value, dict):
+        return value
+    if isinstance(value, str):
+        return [value] if whole else _of_text(value)
+    entries = value if isinstance(value, list) else [value]
     if all(isinstance(entry, str | int) for entry in entries):
         return entries
-    raise ValueError(f"of another kind: {json.dumps(found)[:60]}")
+    raise ValueError(f"of another kind: {json.dumps(value)[:60]}")
 
 
 def _key_of_labels(cells: Sequence[Any], source: Source, notes: list[str]) -> tuple[str | None, list[str]]:
-    """The key of objects that holds names, and those beside it: the one of `labels`, else `tags`, `label` or alike."""
+    """The key of names in objects (by the option `labels`, else `labels`, `tags` or similar), and the other keys."""
     objects = [cell for cell in cells if isinstance(cell, dict)]
     keys = list(dict.fromkeys(name for item in objects for name in item))
     chosen = source.names("labels")
@@ -198,16 +198,16 @@ def _key_of_labels(cells: Sequence[Any], source: Source, notes: list[str]) -> tu
 
 def _only_states(cell: Any) -> dict[str, Any]:
     if not isinstance(cell, dict):
-        raise ValueError("a list beside objects with a key a label")
+        raise ValueError("a list beside objects with one key per label")
     return cell
 
 
 def _are_vectors(cells: Sequence[Any], names: Sequence[str], member: str) -> bool:
-    """Whether lists are of 0 and 1 for all labels, not of classes; raises `LabelwiseError` where they may be either."""
+    """Whether lists hold 0 or 1 for each label, not classes; raises `LabelwiseError` if they may be either."""
     lists = [cell for cell in cells if isinstance(cell, list) and cell]
     binary = [cell for cell in lists if all(isinstance(entry, int) and entry in (0, 1) for entry in cell)]
     if any(len(set(cell)) < len(cell) or any(isinstance(e, bool) for e in cell) for cell in binary):
-        return True  # a class would stand in a list once
+        return True  # a list names a class only once
     if len(binary) < len(lists):
         return False
     if len(names) > 1 and {len(cell) for cell in lists} == {len(names)}:
@@ -217,26 +217,26 @@ def _are_vectors(cells: Sequence[Any], names: Sequence[str], member: str) -> boo
 
 def _of_vector(cell: list[Any], names: Sequence[str]) -> list[str]:
     if len(cell) != len(names):
-        told = f"for {len(names):,} names" if names else "without names; give them by ?names=FILE"
-        raise ValueError(f"a list of {len(cell):,} numbers 0 and 1 {told}")
+        detail = f"for {len(names):,} names" if names else "without names; list them with ?names=FILE"
+        raise ValueError(f"a list of {len(cell):,} numbers 0 and 1 {detail}")
     if not all(isinstance(entry, int) and entry in (0, 1) for entry in cell):
         raise ValueError("a list of classes beside lists of 0 and 1")
     return [name for name, entry in zip(names, cell, strict=True) if entry]
 
 
 def _of_entries(cell: list[Any], names: Sequence[str]) -> list[str] | None:
-    """Names of classes; -1 is no class, and a list of nothing else is unknown."""
-    found = []
+    """Names of classes; -1 is no class, and a list of -1 alone is unknown."""
+    labels = []
     for entry in cell:
         if isinstance(entry, str):
             if names and entry.strip() not in names:
                 raise ValueError(f"label {entry!r}, which names= does not list")
-            found.append(entry.strip())
+            labels.append(entry.strip())
         elif entry < -1 or (names and entry >= len(names)):
             raise ValueError(f"class {entry} of {len(names):,} names" if names else f"class {entry}")
         elif entry >= 0:
-            found.append(names[entry] if names else str(entry))
-    return found if found or not cell else None
+            labels.append(names[entry] if names else str(entry))
+    return labels if labels or not cell else None
 
 
 def _state_table(
@@ -244,7 +244,7 @@ def _state_table(
 ) -> pa.Table:
     if names:
         raise LabelwiseError(
-            f"names= with members .{member} that have a key a label", "classes by number", "leave names= out"
+            f"names= with members .{member} that have one key per label", "class numbers", "leave names= out"
         )
     keys = list(dict.fromkeys(key for cell in cells if cell for key in cell))
     missing = sum(not cell for cell in cells)

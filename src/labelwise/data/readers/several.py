@@ -1,4 +1,4 @@
-"""Sources of several files, each a split by its name."""
+"""Sources of several files, with the split of each in its name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from labelwise.errors import LabelwiseError
 
 
 def split_of(file: Path) -> str:
-    """The split that a word of a file's name tells, else the nearest of its folders of such a name; or nothing.
+    """The split in a file's name, else in the name of the nearest parent folder that is a split; or empty.
 
     >>> split_of(Path("oid/oidv6-train-annotations-human-imagelabels.csv")), split_of(Path("valid/labels/all.csv"))
     ('train', 'val')
@@ -22,20 +22,20 @@ def split_of(file: Path) -> str:
 
 
 def _named_by(file: Path) -> str:
-    """The part of a path that names the split: the file's name, or that of a folder near it."""
+    """The part of a path with the split: the file's name, or that of a near parent folder."""
     folders = (folder.name for folder in list(file.parents)[:3] if tells_splits([folder.name], least=1))
     return next(filter(split_in_name, (file.stem, *folders)), "")
 
 
 def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:
-    """The files that a source names, separated by commas, and the split of each; a single file has none.
+    """The files of a source, separated by commas, and the split of each; a single file has none.
 
     Args:
         source: `FILE` or `FILE,FILE`.
         what: kind of file, for messages.
 
     Raises:
-        LabelwiseError: for a file that is not there or named twice, or several of which one tells no split.
+        LabelwiseError: a file that does not exist or is listed twice, or one of several without a split in its name.
     """
     whole = Path(source.path).exists()
     names = [source.path] if whole else [text.strip() for text in source.path.split(",") if text.strip()]
@@ -47,7 +47,7 @@ def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:
     splits = [split_of(file) for file in files]
     if not all(splits):
         raise LabelwiseError(
-            f"{files[splits.index('')].name}, one of several files, of no split",
+            f"{files[splits.index('')].name}, one of several files, without a split",
             "train, val or test in the name of every file or of its folder",
             "rename it",
         )
@@ -56,7 +56,7 @@ def files_with_splits(source: Source, what: str) -> list[tuple[Path, str]]:
 
 @contextmanager
 def named_by(place: str) -> Iterator[None]:
-    """What is refused inside says which of several files it is about."""
+    """Adds the name of one of several files to errors that are raised inside."""
     try:
         yield
     except LabelwiseError as error:

@@ -1,4 +1,4 @@
-"""Splits of a data set that lies in several files, told by the names of files and folders."""
+"""Splits of a data set in several files, by the names of files and folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHARD = re.compile(r"([\w.-]+?)-\d{5,}-of-\d{5,}(?:\D.*)?")
 
 
 def files_below(folder: Path, *suffixes: str) -> list[str]:
-    """Paths, relative to a folder, of the files with one of these endings; hidden files and folders are passed over."""
+    """Paths, relative to a folder, of the files with one of these suffixes; hidden files and folders are skipped."""
     return [
         listing.start + name
         for listing in walk(folder)
@@ -26,7 +26,7 @@ def files_below(folder: Path, *suffixes: str) -> list[str]:
 
 
 def split_of_name(name: str) -> str:
-    """The split that one part of a path tells, in its word, or nothing.
+    """The name of a split in one part of a path, or empty.
 
     >>> split_of_name("coco-train2017-0001.tar"), split_of_name("Val"), split_of_name("trained.tar")
     ('train', 'val', '')
@@ -36,9 +36,9 @@ def split_of_name(name: str) -> str:
 
 
 def split_of_path(path: str) -> str:
-    """The split in a file's name, else in that of a folder around it, the nearest first.
+    """The split in a file's name, else in that of a parent folder, the nearest first.
 
-    A shard in a folder `data` is named after its split, whatever that is called.
+    A shard in a folder `data` is named after its split, which may have any name.
 
     >>> split_of_path("data/extra-00000-of-00002.parquet"), split_of_path("test/0000.parquet")
     ('extra', 'test')
@@ -51,7 +51,7 @@ def split_of_path(path: str) -> str:
 
 
 def by_split(paths: Sequence[str], where: str) -> dict[str, list[str]]:
-    """Files of each split, in order; one nameless split where no file names train, validation or test.
+    """Files of each split, in order; a single split without a name if no file names train, validation or test.
 
     Args:
         paths: relative to the data set's folder.
@@ -68,7 +68,7 @@ def by_split(paths: Sequence[str], where: str) -> dict[str, list[str]]:
     if len(parts) > 1 and "" in parts:
         named = next(files[0] for split, files in parts.items() if split)
         raise LabelwiseError(
-            f"{where}: {parts[''][0]}, whose name tells no split, beside {named}",
+            f"{where}: {parts[''][0]}, without a split in its name, beside {named}",
             "train, validation or test in the name of every file or folder, or of none",
             "rename it, or move it away",
         )

@@ -17,7 +17,7 @@ from labelwise.errors import LabelwiseError
 
 
 def split_cells(column: pa.ChunkedArray, name: str, source: Source, notes: list[str]) -> pa.ChunkedArray:
-    """Names of splits; numbers of them, and a column such as `is_valid` of true and false, are turned into them."""
+    """A column of split names, also from split numbers or from a flag column such as `is_valid`."""
     flag = SPLIT_FLAGS.get(key(name))
     coded = Column.of(name, column)
     if flag is None:
@@ -34,30 +34,30 @@ def split_cells(column: pa.ChunkedArray, name: str, source: Source, notes: list[
             "write train, val or test",
         )
     other = "val" if flag == "train" else "train"
-    words = np.array([flag if text in yes else other for text in texts], object)
-    return pa.chunked_array([pa.array(words[coded.codes], pa.string())])
+    splits = np.array([flag if text in yes else other for text in texts], object)
+    return pa.chunked_array([pa.array(splits[coded.codes], pa.string())])
 
 
 def _numbered(column: pa.ChunkedArray, coded: Column, notes: list[str]) -> pa.ChunkedArray:
     splits = numbered_splits(coded.present())
     if not splits:
         return column
-    told = ", ".join(f"{value:g} is {split}" for value, split in splits.items())
+    numbering = ", ".join(f"{value:g} is {split}" for value, split in splits.items())
     unsure = (
         " If the last means test, add val_as=test." if max(splits.values(), key=SPLITS.index) == "val" else ""
     )
-    notes.append(f"The column {coded.name!r} numbers the splits: {told}.{unsure}")
+    notes.append(f"The column {coded.name!r} numbers the splits: {numbering}.{unsure}")
     values = map(number, coded.cells)
-    words = np.array([None if value is None else splits.get(value) for value in values], object)
-    return pa.chunked_array([pa.array(words[coded.codes], pa.string())])
+    names = np.array([None if value is None else splits.get(value) for value in values], object)
+    return pa.chunked_array([pa.array(names[coded.codes], pa.string())])
 
 
 def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Codes and names of a split column; usual other spellings become train, val and test, blanks -1.
+    """Codes and names of a split column; usual other names become train, val and test, blanks -1.
 
     Args:
         column: the split of each row.
-        notes: takes a sentence for each decision.
+        notes: receives a sentence for each decision.
     """
     coded = one_array(column).dictionary_encode()
     texts = [*("" if is_blank(cell) else text_of(cell) for cell in coded.dictionary.to_pylist()), ""]
@@ -70,7 +70,7 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
     names = tuple(sorted(set(alias.values()) - {""}, key=lambda name: (usual.get(name, 3), name)))
     if names and not set(names) & set(usual):
         notes.append(
-            f"No split is called train, val or test, but {', '.join(names[:6])}: training asks for these names; "
+            f"No split is called train, val or test, but {', '.join(names[:6])}: training requires these names; "
             "?split= leaves the column out."
         )
     else:
@@ -89,12 +89,12 @@ def split_codes(column: pa.ChunkedArray, notes: list[str]) -> tuple[np.ndarray, 
 
 
 def group_codes(column: pa.ChunkedArray, notes: list[str]) -> np.ndarray:
-    """`[N]` int64 codes of a group column; a blank cell is a group of its own."""
+    """`[N]` int64 codes of a group column; each blank cell is its own group."""
     coded = one_array(column).dictionary_encode()
     cells = [*coded.dictionary.to_pylist(), None]
     codes = coded.indices.fill_null(len(cells) - 1).to_numpy(zero_copy_only=False).astype(np.int64)
     blank = np.array([is_blank(cell) for cell in cells])[codes]
     if blank.any():
-        notes.append(f"{int(blank.sum()):,} rows without a group stand each for themselves.")
+        notes.append(f"{int(blank.sum()):,} rows without a group are a group each.")
     codes[blank] = len(cells) + np.arange(int(blank.sum()))
     return np.unique(codes, return_inverse=True)[1].astype(np.int64).reshape(-1)

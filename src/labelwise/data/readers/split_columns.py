@@ -1,4 +1,4 @@
-"""Columns `train`, `val` and `test` of 0 and 1, of which each row holds a single 1, as one column of splits."""
+"""One-hot columns `train`, `val` and `test` as one column of splits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from labelwise.data.source import Source
 
 
 def joined_splits(table: pa.Table, source: Source, notes: list[str]) -> pa.Table:
-    """The table with a column `split` in place of a column a split; as it is where there are none.
+    """The table with a column `split` in place of one-hot columns per split; unchanged without such columns.
 
     Args:
         table: with plain columns.
-        source: an option that names the split, or one of these columns, keeps them.
-        notes: takes a sentence where they are joined.
+        source: an option for the split, or with the name of one of these columns, keeps them.
+        notes: receives a sentence if the columns are joined.
     """
     names = [name for name in table.column_names if canonical(name) in SPLITS]
-    told = {option for o in ("labels", "classes", "image", "group") for option in source.names(o)}
-    if "split" in source.options or told & set(names) or any(key(n) in SPLIT for n in table.column_names):
+    used = {name for option in ("labels", "classes", "image", "group") for name in source.names(option)}
+    if "split" in source.options or used & set(names) or any(key(n) in SPLIT for n in table.column_names):
         return table
     splits = [canonical(name) for name in names]
     if len(names) < 2 or len(set(splits)) < len(splits):
@@ -39,5 +39,5 @@ def joined_splits(table: pa.Table, source: Source, notes: list[str]) -> pa.Table
         f"Each row holds a single 1 in the columns {', '.join(names)}: they are read as the split; if they are labels, "
         "add ?split=."
     )
-    words = np.array(splits, object)[cells.argmax(1)]
-    return table.drop_columns(names).append_column("split", pa.array(words, pa.string()))
+    split = np.array(splits, object)[cells.argmax(1)]
+    return table.drop_columns(names).append_column("split", pa.array(split, pa.string()))

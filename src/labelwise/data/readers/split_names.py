@@ -1,4 +1,4 @@
-"""Splits that words tell: cells of a table, and names of files and folders."""
+"""Splits named by cells of a table, and by names of files and folders."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from labelwise.data.readers.cells import is_blank, number, text_of
 _Split = TypeVar("_Split", str, str | None)
 SPLITS = ("train", "val", "test")
 SPLIT_ORDER = ("train", "val", "eval", "test")
-"""The order of splits that files or folders name; `eval` stands there beside both others alone."""
+"""The order of splits named by files or folders; `eval` is a separate split only beside both `val` and `test`."""
 SPLIT_OF_WORD: Mapping[str, str] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "vld", "tuning"), "val"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation", "tst"), "test"),
 }
-"""Every word that tells a split, for all readers."""
+"""The split of every name for one, for all readers."""
 _OF_CELL = {"publictest": "val", "privatetest": "test"}
-"""What competitions call the test set whose figures they show, and the one they judge by."""
+"""Names that competitions use for their public and their private test set."""
 _EVAL = frozenset({"eval", "evaluation"})
-"""Words for the test split, or for the validation split where another one is called test."""
+"""Names of the test split, or of the validation split where another one is called test."""
 _SET = re.compile(r"[\s_-]*(?:set|split)$")
-_WORD = re.compile(
+_NAME = re.compile(
     rf"(?<![a-z])(test[-_]dev|{'|'.join(sorted(SPLIT_OF_WORD, key=len, reverse=True))})(?![a-z])"
 )
 
 
-def canonical(word: object) -> str | None:
-    """`train`, `val` or `test` where a word tells it, nothing where it says that there is none, else `None`.
+def canonical(value: object) -> str | None:
+    """`train`, `val` or `test` for a name of that split, empty for a value that means no split, else `None`.
 
     >>> canonical("Validation"), canonical("unassigned"), canonical("NA"), canonical("extra")
     ('val', '', '', None)
     """
-    text = text_of(word).casefold()
-    return "" if is_blank(word) or text == "unassigned" else SPLIT_OF_WORD.get(text)
+    text = text_of(value).casefold()
+    return "" if is_blank(value) or text == "unassigned" else SPLIT_OF_WORD.get(text)
 
 
 def of_cell(cell: object) -> str | None:
-    """What `canonical` gives, for the words of cells, which say more than names of folders do.
+    """The result of `canonical`, also for names that only cells of tables use.
 
     >>> of_cell("Train set"), of_cell("PublicTest"), of_cell("dev")
     ('train', 'val', 'val')
@@ -49,7 +49,7 @@ def of_cell(cell: object) -> str | None:
 
 
 def splits_of(texts: Collection[str]) -> dict[str, str]:
-    """The split of each text of one column, by all of them; a text that tells none is a split of its own.
+    """The split of each text of one column, which depends on all of them; a text that names none is its own split.
 
     >>> splits_of(["train", "eval", "test"])
     {'train': 'train', 'eval': 'val', 'test': 'test'}
@@ -61,9 +61,9 @@ def splits_of(texts: Collection[str]) -> dict[str, str]:
 
 
 def splits_together(names: Sequence[str], splits: Sequence[_Split]) -> list[_Split | str]:
-    """The splits of files, folders or cells that are read together: eval beside another test split is no test split.
+    """The splits of files, folders or cells that are read together, where eval may stand beside another test split.
 
-    It is `val`, or a split `eval` of its own where another one is `val`.
+    It is then `val`, or its own split `eval` where another one is `val`.
 
     >>> splits_together(["train.json", "eval.json", "test.json"], ["train", "test", "test"])
     ['train', 'val', 'test']
@@ -77,35 +77,35 @@ def splits_together(names: Sequence[str], splits: Sequence[_Split]) -> list[_Spl
 
 
 def is_eval(text: str) -> bool:
-    """Whether a split, or the last word for one in the name of a file, is called eval."""
-    words = _WORD.findall(_lower(text))
-    return bool(words) and words[-1] in _EVAL
+    """Whether a split, or the last name of one in the name of a file, is called eval."""
+    names = _NAME.findall(_lower(text))
+    return bool(names) and names[-1] in _EVAL
 
 
 def numbered_splits(cells: Iterable[object]) -> dict[float, str]:
-    """The splits of a column that numbers them from 0 or 1 on, by number; nothing for other cells.
+    """The splits of a column that numbers them from 0 or 1 on, by number; empty for other cells.
 
     >>> numbered_splits([0, "2", None]), numbered_splits([1, 2, 3]), numbered_splits([0, 1, 4])
     ({0.0: 'train', 2.0: 'test'}, {1.0: 'train', 2.0: 'val', 3.0: 'test'}, {})
     """
-    found = {None if isinstance(cell, bool) else number(cell) for cell in cells if not is_blank(cell)}
-    numbers = sorted(value for value in found if value is not None)
+    values = {None if isinstance(cell, bool) else number(cell) for cell in cells if not is_blank(cell)}
+    numbers = sorted(value for value in values if value is not None)
     start = 1 if len(numbers) > 1 and numbers[0] == 1 else 0
-    if len(numbers) < len(found) or not set(numbers) <= {start, start + 1, start + 2}:
+    if len(numbers) < len(values) or not set(numbers) <= {start, start + 1, start + 2}:
         return {}
     return {value: SPLITS[int(value) - start] for value in numbers}
 
 
 def split_in_name(stem: str) -> str | None:
-    """The split that the name of a file or folder tells, as the last word that does.
+    """The last split that the name of a file or folder contains.
 
     >>> split_in_name("instances_val2014"), split_in_name("valid"), split_in_name("latest")
     ('val', 'val', None)
     >>> split_in_name("image_info_test-dev2017"), split_in_name("instancesTrain")
     ('test', 'train')
     """
-    words = _WORD.findall(_lower(stem))
-    return canonical(re.split("[-_]", words[-1])[0]) if words else None
+    names = _NAME.findall(_lower(stem))
+    return canonical(re.split("[-_]", names[-1])[0]) if names else None
 
 
 def _lower(name: str) -> str:
@@ -113,7 +113,7 @@ def _lower(name: str) -> str:
 
 
 def tells_splits(cells: Iterable[object], least: int = 2) -> bool:
-    """Whether cells are names of splits alone, of so many of them at least; blank ones tell none.
+    """Whether all filled cells are names of splits, of at least `least` different ones.
 
     >>> tells_splits(["Training", "dev", None]), tells_splits(["train", "car"]), tells_splits(["train"])
     (True, False, False)

@@ -1,4 +1,4 @@
-"""Tables of which each file is a split, as one table with a column of splits."""
+"""Tables with one file per split, as one table with a column of splits."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from labelwise.errors import LabelwiseError
 
 
 class TableFile(NamedTuple):
-    """What one file holds.
+    """The content of one file.
 
     Args:
         table: its columns.
-        row_name: how a message names a row.
+        row_name: returns the name of a row for messages.
         notes: a sentence for each decision.
     """
 
@@ -38,17 +38,17 @@ class TableFile(NamedTuple):
 def table_of_files(
     source: Source, what: str, read_file: Callable[[Path], TableFile]
 ) -> tuple[TableFile, Path]:
-    """The table of a source `FILE` or `FILE,FILE`, and the folder that its image names are relative to.
+    """The table of a source `FILE` or `FILE,FILE`, and the base folder of its image names.
 
     Several files become one table, in their order, with a column `split`.
 
     Args:
-        source: its path names the files; its options name columns.
+        source: its path lists the files; its options name columns.
         what: kind of file, for messages.
-        read_file: reads one.
+        read_file: reads one file.
 
     Raises:
-        LabelwiseError: a file that is not there or of no split, columns that differ, or splits in a column too.
+        LabelwiseError: a missing file, a file without a split, columns that differ, or splits also in a column.
     """
     files = files_with_splits(source, what)
     if len(files) == 1:
@@ -69,7 +69,7 @@ class SplitTable(NamedTuple):
         file: its path.
         split: its split.
         called: its name in messages.
-        content: what it holds.
+        content: its table.
     """
 
     file: Path
@@ -79,13 +79,13 @@ class SplitTable(NamedTuple):
 
 
 def table_of_splits(parts: Sequence[SplitTable], source: Source) -> tuple[TableFile, Path]:
-    """The rows of several tables with a column of their splits, and the folder that the image names are relative to.
+    """The rows of several tables with a column of their splits, and the base folder of the image names.
 
-    A column that some of them lack is blank there. Image names stay as they are in each table; they are put under the
-    folder that all files share.
+    A column that some tables lack is blank there. Relative image names become relative to the common folder of all
+    files.
 
     Raises:
-        LabelwiseError: a table with splits of its own, a column twice, or no image column.
+        LabelwiseError: a table with its own splits, a column twice, or no image column.
     """
     _refuse_splits(parts, source)
     for part in parts:
@@ -112,7 +112,7 @@ def table_of_splits(parts: Sequence[SplitTable], source: Source) -> tuple[TableF
 
 
 def _completed(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    """The tables with a blank column for each that others have."""
+    """The tables with blank columns for those of other tables."""
     kinds: dict[str, pa.DataType] = {}
     for table in tables:
         for field in table.schema:
@@ -130,18 +130,18 @@ def _refuse_repeated(part: SplitTable) -> None:
     if count > 1:
         what = f"column {name!r} twice" if name.strip() else f"{count} columns without a name"
         raise LabelwiseError(
-            f"{part.called}: {what}", "a first line of distinct column names", "name the columns apart"
+            f"{part.called}: {what}", "a first line of distinct column names", "rename the columns"
         )
 
 
 def _refuse_splits(parts: Sequence[SplitTable], source: Source) -> None:
     names = [name for part in parts for name in part.content.table.column_names]
-    told = [name for name in names if key(name) in SPLIT and name not in source.names("ignore")]
-    if told:
+    own = [name for name in names if key(name) in SPLIT and name not in source.names("ignore")]
+    if own:
         raise LabelwiseError(
-            f"a column {told[0]!r} in several files",
+            f"a column {own[0]!r} in several files",
             "splits by files or by rows",
-            f"add ?ignore={listed(told[:1])}, or join the files to one",
+            f"add ?ignore={listed(own[:1])}, or join the files to one",
         )
 
 
@@ -155,12 +155,12 @@ def _refuse_other_columns(parts: Sequence[SplitTable]) -> None:
             raise LabelwiseError(
                 f"{file.name} with other columns than {name}: it {' and '.join(differences)}",
                 "the same columns in every file",
-                "add the columns, with blank cells where nobody looked, or leave the file out",
+                "add the columns, with blank cells for unknown, or leave the file out",
             )
 
 
 def _with_folder(table: pa.Table, source: Source, start: str) -> pa.Table:
-    """The table with image names under the folder that all files share."""
+    """The table with image names relative to the common folder of all files."""
     ignored = [name for name in source.names("ignore") if name in table.column_names]
     image = roles_of(table.drop_columns(ignored), source).image
     if start == "." or "images" in source.options or not is_text(table[image].type):
@@ -172,7 +172,7 @@ def _with_folder(table: pa.Table, source: Source, start: str) -> pa.Table:
 
 
 def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows of all; a column that is text in one file and numbers in another is text."""
+    """The rows of all tables; a column of text in one file and numbers in another becomes text."""
     columns = tables[0].column_names
     mixed = {name for name in columns if len({is_text(t[name].type) for t in tables}) > 1}
     alike = [

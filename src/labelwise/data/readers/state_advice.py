@@ -1,4 +1,4 @@
-"""What to say of cells that are no label states: what they likely mean, and the option that reads them so."""
+"""Advice on cells that are not label states: their likely meaning, and the option that reads them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from labelwise.data.readers.metadata_names import is_metadata
 from labelwise.data.readers.name_doubts import few, refuse_negatives
 from labelwise.data.readers.state_kinds import (
     Wrong,
+    holds_lists,
+    is_categorical,
     is_count,
     is_mark,
     is_numbered,
-    is_parted,
     is_person,
     is_split,
     is_stray,
-    is_words,
     keys_of,
     looks_free,
     minus_unclear,
     pair_of,
-    same_words,
+    sharing_texts,
     texts_of,
     two_texts,
     wrong_cells,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from labelwise.data.readers.states import Column
 
 _DENIALS = ("-", "–", "−", "✗", "✘", "no", "un", "kein", "ohne", "sans", "sin ", "ne")
-"""How texts for absent begin."""
+"""Starts of texts that mean absent."""
 
 
 def no_states(
@@ -47,14 +47,14 @@ def no_states(
     source: Source,
     row_name: Callable[[int], str],
 ) -> LabelwiseError:
-    """The error for label columns with cells that are no states; it names all of them and every option that helps.
+    """The error for label columns with cells that are not states; it lists these columns and all helpful options.
 
     Args:
         columns: all label columns.
-        wrong: of each column, the places of the distinct cells that are no states, ascending.
-        meaning: what the options already say.
-        source: where the table is from.
-        row_name: how to name a row.
+        wrong: for each column, the indices of the distinct cells that are not states, ascending.
+        meaning: the meanings that options already set.
+        source: the source of the table.
+        row_name: returns the name of a row.
     """
     bad = [column for column in columns if len(wrong[column.name])]
     refuse_negatives(
@@ -64,11 +64,11 @@ def no_states(
         return LabelwiseError(
             f"{source.path}: -1 in {_names(bad)}, whose other cells are 1, beside columns of 0 and 1",
             "one meaning of -1",
-            "add ?absent=-1 or ?unknown=-1, whichever it means",
+            "add ?absent=-1 or ?unknown=-1, according to its meaning",
         )
     stated = bool(meaning.absent or meaning.present)
-    parted, splits = ([c for c in bad if test(c)] for test in (is_parted, is_split))
-    plain = [c for c in bad if c not in (*parted, *splits)]
+    lists, splits = ([c for c in bad if test(c)] for test in (holds_lists, is_split))
+    plain = [c for c in bad if c not in (*lists, *splits)]
     pair = [] if stated else pair_of(plain, wrong, columns)
     counted = [c for c in plain if keys_of(c) == {"0", "1", "2"}]
     threes = [] if pair or stated else [c for c in counted if not is_metadata(c.name)]
@@ -86,7 +86,7 @@ def no_states(
     if pair:
         advice.append(_pair_advice(pair, strays, wrong, ignore if others else ""))
     advice += _marks_advice(others)
-    same = [] if pair or stated else same_words(others)
+    same = [] if pair or stated else sharing_texts(others)
     if same:
         names = listed(column.name for column in same)
         advice.append(f"if {_names(same)} hold names of the same labels, add ?labels={names}")
@@ -106,7 +106,7 @@ def no_states(
     if numbered:
         names = listed(column.name for column in numbered)
         advice.append(f"if the numbers in {_names(numbered)} are those of classes, add ?classes={names}")
-    names_of = [column for column in parted if column in others and column not in same]
+    names_of = [column for column in lists if column in others and column not in same]
     if names_of:
         advice.append(
             f"if {names_of[0].name} holds names of labels, add ?labels={listed([names_of[0].name])}"
@@ -114,7 +114,7 @@ def no_states(
     if splits:
         left = listed([*before, *(c.name for c in others if c not in splits[:1])])
         advice.append(
-            f"if {splits[0].name} says the split, add ?split={listed([splits[0].name])}"
+            f"if {splits[0].name} holds the split, add ?split={listed([splits[0].name])}"
             + (f"&ignore={left}" if left else "")
         )
     persons = [column for column in others if is_person(column)]
@@ -124,21 +124,21 @@ def no_states(
             f"add ?group={listed([persons[0].name])}{f'&ignore={left}' if left else ''} to keep the images of one "
             f"{persons[0].name} in one split"
         )
-    words = [
+    categorical = [
         column
         for column in others
-        if column not in persons and column in plain and column not in same and is_words(column)
+        if column not in persons and column in plain and column not in same and is_categorical(column)
     ]
-    if words:
-        some = few([column.name for column in words], 3)
+    if categorical:
+        some = few([column.name for column in categorical], 3)
         advice.append(
-            f"{some} can be read as an exclusive group, one label a word, with "
-            f"?classes={listed(column.name for column in words)}"
+            f"{some} can be read as an exclusive group, one label per text, with "
+            f"?classes={listed(column.name for column in categorical)}"
         )
     if strays and not pair:
         texts = listed(_once(text_of(cell) for column in strays for cell in wrong_cells(column, wrong)))
         advice.append(f"{_names(strays)}: correct the cells, or read them as unknown with ?unknown={texts}")
-    if others and not pair and not threes and (kept or words):
+    if others and not pair and not threes and (kept or categorical):
         idle = [c.name for c in columns if c not in others and not c.present() and looks_free(c.name)]
         advice.append(f"leave out what is no label with ?{ignore}" + (f",{listed(idle)}" if idle else ""))
     given = "; ".join(
@@ -147,15 +147,15 @@ def no_states(
     )
     kinds = "column" if len(bad) == 1 else f"{len(bad)} columns"
     return LabelwiseError(
-        f"{source.path}: {kinds} with cells that are no label states: {given}",
+        f"{source.path}: {kinds} with cells that are not label states: {given}",
         "1, 0 or blank (unknown), or true/false, yes/no, in every label column",
         "; ".join(advice) or _labels_advice(others),
     )
 
 
 def _marks_advice(columns: Sequence[Column]) -> list[str]:
-    """Advice on columns in which a single mark, such as x, stands in some cells."""
-    found: dict[str, list[Column]] = {}
+    """Advice on columns with a single mark, such as x, in some cells."""
+    by_text: dict[str, list[Column]] = {}
     for column in columns:
         marks = column.present()
         if (
@@ -164,18 +164,18 @@ def _marks_advice(columns: Sequence[Column]) -> list[str]:
             and number(marks[0]) is None
             and is_mark(text_of(marks[0]))
         ):
-            found.setdefault(text_of(marks[0]).casefold(), []).append(column)
+            by_text.setdefault(text_of(marks[0]).casefold(), []).append(column)
     return [
         f"{_names(marked)}: add ?absent={listed([text])} if that means absent"
         if text in {absent for absent, _ in LETTERS}
         else f"{_names(marked)}: add ?present={listed([text_of(marked[0].present()[0])])} if that marks a label, "
         "and &blank=negative if a blank cell means absent"
-        for text, marked in found.items()
+        for text, marked in by_text.items()
     ]
 
 
 def _labels_advice(columns: Sequence[Column]) -> str:
-    """Which column may hold the names of labels: one of lists or of several words a cell, else any."""
+    """Advice on the column that may hold label names: one with lists or blanks in its cells, else any."""
     columns = [c for c in columns if any(number(cell) is None for cell in c.present())]
     likely = [c for c in columns if any(re.search(r"[,;|#]", text_of(cell)) for cell in c.present())]
     likely += [c for c in columns if any(" " in text_of(cell) for cell in c.present())]
@@ -195,7 +195,7 @@ def _stray_cells(strays: Sequence[Column], wrong: Wrong, row_name: Callable[[int
     return LabelwiseError(
         f"{_first(column, wrong, row_name)}, column {column.name!r}: {shown([cell])}{more}",
         "1, 0, blank (unknown) or a share in between",
-        f"correct the cell, or read such cells as unknown with ?unknown={texts}",
+        f"correct the cell, or read these cells as unknown with ?unknown={texts}",
     )
 
 
@@ -212,14 +212,14 @@ def _pair_advice(pair: Sequence[Column], strays: Sequence[Column], wrong: Wrong,
     one, other = listed([low]), listed([high])
     middle = f"add ?absent={one}&present={other}{tail} if {low} means absent and {high} present"
     return f"{middle}, else ?absent={other}&present={one}{tail}" + (
-        "" if numeric else f", or ?classes={listed(c.name for c in pair)} for a label a word"
+        "" if numeric else f", or ?classes={listed(c.name for c in pair)} for one label per text"
     )
 
 
 def _threes_advice(threes: Sequence[Column], tail: str, usual: bool) -> str:
-    """What 0, 1 and 2 may mean; the rarer of 0 and 2 is likelier the one for unknown.
+    """Advice on columns of 0, 1 and 2, where the rarer of 0 and 2 likely means unknown.
 
-    Beside columns of usual states, which another meaning of 1 would turn over, only 2 can have one.
+    Beside columns of usual states, which another meaning of 1 would invert, only 2 is explained.
     """
     if usual:
         return f"add ?unknown=2{tail} if 2 in {_names(threes)} means unknown"
@@ -237,11 +237,11 @@ def _threes_advice(threes: Sequence[Column], tail: str, usual: bool) -> str:
 
 
 def _once(texts: Iterable[str]) -> list[str]:
-    """Each text once, whatever its case."""
-    found: dict[str, str] = {}
+    """The texts that differ in more than case."""
+    distinct: dict[str, str] = {}
     for text in texts:
-        found.setdefault(text.casefold(), text)
-    return list(found.values())
+        distinct.setdefault(text.casefold(), text)
+    return list(distinct.values())
 
 
 def _names(columns: Sequence[Column]) -> str:

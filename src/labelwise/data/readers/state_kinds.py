@@ -1,4 +1,4 @@
-"""What kind of column holds cells that are no label states: words, counts, marks, or two states spelt otherwise."""
+"""Kinds of columns with cells that are not label states: texts, counts, marks, or two states in another spelling."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from labelwise.data.readers.states import Column
 
 STRAY = 0.1
-"""Largest share of a label column's cells that are taken for slips rather than for another kind of column."""
-MOST_WORDS = 30
-LOOKED_AT = 1000  # cells that show whether names stand in them
+"""Largest share of a label column's cells that counts as errors rather than as another kind of column."""
+MOST_TEXTS = 30
+LOOKED_AT = 1000  # cells that are checked for names
 MOST_COUNTS = 12
 _DOUBTS = UNANSWERED | {"-", "–", ".", "u"}
-"""Texts that stand for `unknown` beside two states."""
+"""Texts that mean `unknown` beside two states."""
 _CODES = frozenset(["-99", "-9", "-8", "-1", "8", "9", "88", "99"])
-"""Numbers that forms write for a question not answered."""
+"""Numbers that survey forms write for an unanswered question."""
 _SPLITS = frozenset({"set", "split", "subset", "partition", "phase", "usage", "stage", "mode"})
 _PERSONS = frozenset({"patient", "subject", "person", "photographer"})
 Wrong = Mapping[str, np.ndarray]
 
 
-def same_words(columns: Sequence[Column]) -> list[Column]:
-    """Columns of text of which each shares half of its words with another: several names of an image, a column each."""
+def sharing_texts(columns: Sequence[Column]) -> list[Column]:
+    """Columns of text that share half of their texts with another one: several names of an image, one per column."""
     if len(columns) < 2:
         return []
-    words = [{text_of(cell) for cell in column.present() if number(cell) is None} for column in columns]
-    several = len(set().union(*words)) > 1
+    texts = [{text_of(cell) for cell in column.present() if number(cell) is None} for column in columns]
+    several = len(set().union(*texts)) > 1
 
     def shares(mine: set[str], theirs: set[str]) -> bool:
         return bool(mine) and 2 * len(mine & theirs) >= min(len(mine), len(theirs)) > 0
@@ -43,31 +43,31 @@ def same_words(columns: Sequence[Column]) -> list[Column]:
         column
         for i, column in enumerate(columns)
         if several
-        and (len(words[i]) > 2 or len(keys_of(column)) > 1)
-        and len(words[i]) == len(column.present())
-        and any(shares(words[i], other) for j, other in enumerate(words) if j != i)
+        and (len(texts[i]) > 2 or len(keys_of(column)) > 1)
+        and len(texts[i]) == len(column.present())
+        and any(shares(texts[i], other) for j, other in enumerate(texts) if j != i)
     ]
 
 
 def is_split(column: Column) -> bool:
-    """Whether a column likely says the split: numbers or a word for one under such a name, or words for several."""
-    if int(column.filled.sum()) > MOST_WORDS:
+    """Whether a column likely holds splits: a number or name of one in a column so named, or names of several."""
+    if int(column.filled.sum()) > MOST_TEXTS:
         return False
     texts = [text_of(cell) for cell in column.present()]
     named = column.name.strip().casefold() in _SPLITS
-    words = {split for split in map(of_cell, texts) if split}
-    return len(words) > 1 or (named and (bool(words) or bool(numbered_splits(texts))))
+    splits = {split for split in map(of_cell, texts) if split}
+    return len(splits) > 1 or (named and (bool(splits) or bool(numbered_splits(texts))))
 
 
 def is_person(column: Column) -> bool:
-    """Whether a column says by its name who is on the image or took it, and some stand on several images."""
+    """Whether a column, by its name, holds the person on the image or its photographer, some on several images."""
     rows = int(column.counts[column.filled].sum())
     name = "".join(letter for letter in column.name.casefold() if letter.isalnum())
     return name.removesuffix("id") in _PERSONS and rows > len(column.present())
 
 
-def is_parted(column: Column) -> bool:
-    """Whether cells are names with a mark between them that stand in other cells too."""
+def holds_lists(column: Column) -> bool:
+    """Whether cells hold several names separated by a mark, some of them in several cells."""
     texts = [text_of(cell) for cell in column.present()[:LOOKED_AT]]
     for mark in ";|,":
         parts = [part.strip() for text in texts for part in text.split(mark)]
@@ -77,7 +77,7 @@ def is_parted(column: Column) -> bool:
 
 
 def is_numbered(column: Column) -> bool:
-    """Whether cells are three or more whole numbers from 0 or 1 on, as numbers of classes are."""
+    """Whether cells are three or more consecutive whole numbers from 0 or 1 on, such as class numbers."""
     numbers = sorted(-1.0 if (value := number(cell)) is None else value for cell in column.present())
     return (
         len(numbers) > 2 and numbers[0] in (0, 1) and numbers == [numbers[0] + i for i in range(len(numbers))]
@@ -94,15 +94,15 @@ def is_count(column: Column) -> bool:
 
 
 def minus_unclear(bad: Sequence[Column], wrong: Wrong) -> bool:
-    """Whether -1 is all that is wrong with these columns."""
+    """Whether -1 is the only wrong cell of these columns."""
     return all(number(cell) == -1 for column in bad for cell in wrong_cells(column, wrong))
 
 
 def pair_of(bad: Sequence[Column], wrong: Wrong, columns: Sequence[Column]) -> list[Column]:
-    """Columns that spell two states by the same two texts, which is how 1 and 2, or two words, are told apart.
+    """Columns that write two states as the same two texts, such as 1 and 2.
 
-    Two words count only where no column holds usual states or where several columns share them: `Sex` alone among
-    columns of 0 and 1 is no label of that table.
+    No column may hold other states, and texts other than numbers must be shared by several columns or be in the only
+    one: `Sex` alone among columns of 0 and 1 is no label of that table.
     """
     sets: dict[frozenset[str], list[Column]] = {}
     for column in bad:
@@ -122,10 +122,10 @@ def pair_of(bad: Sequence[Column], wrong: Wrong, columns: Sequence[Column]) -> l
 
 
 def two_texts(column: Column, wrong: Wrong) -> frozenset[str]:
-    """Texts of a column, without those for unknown where more are left otherwise and not they alone are wrong."""
+    """Texts of a column, without those for unknown if two remain and other texts are wrong too."""
     texts = frozenset(keys_of(column))
     odd = {column.keys[place] for place in wrong[column.name].tolist()}
-    if len(texts) > MOST_WORDS:
+    if len(texts) > MOST_TEXTS:
         return texts
     for open_texts in (_DOUBTS, _DOUBTS | _CODES, _DOUBTS | _CODES | _rare_numbers(column)):
         left = texts - open_texts
@@ -135,7 +135,7 @@ def two_texts(column: Column, wrong: Wrong) -> frozenset[str]:
 
 
 def _rare_numbers(column: Column) -> set[str]:
-    """Whole numbers other than 0 and 1 that stand in few rows."""
+    """Whole numbers other than 0 and 1 that occur in few rows."""
     rows: dict[str, int] = {}
     for place in np.flatnonzero(column.filled).tolist():
         rows[column.keys[place]] = rows.get(column.keys[place], 0) + int(column.counts[place])
@@ -146,25 +146,25 @@ def _rare_numbers(column: Column) -> set[str]:
 
 
 def keys_of(column: Column) -> set[str]:
-    """Texts of the cells that are not blank, alike where cells are."""
+    """Normalised texts of the cells that are not blank, see `Column.keys`."""
     return {column.keys[place] for place in np.flatnonzero(column.filled).tolist()}
 
 
 def texts_of(column: Column) -> dict[str, str]:
-    """The last text of each of `keys_of` as it is written."""
+    """For each of `keys_of`, the last text as it is written."""
     return {
         column.keys[place]: text_of(column.cells[place]) for place in np.flatnonzero(column.filled).tolist()
     }
 
 
 def _all_but_few(column: Column, texts: frozenset[str]) -> bool:
-    """Whether a column holds the two texts, or one, and 0 or another number for a question not answered."""
+    """Whether a column holds one or both of the texts, and otherwise only 0 or numbers for an unanswered question."""
     keys = keys_of(column)
     return bool(keys & texts) and keys - texts <= {"0", *_DOUBTS, *_CODES, *_rare_numbers(column)}
 
 
 def is_stray(column: Column, wrong: Wrong, stated: bool) -> bool:
-    """Whether the wrong cells are few beside usual states, or a single text beside both 0 and 1 or stated ones."""
+    """Whether the wrong cells are few beside usual states, or one text beside both 0 and 1, or beside stated texts."""
     known = column.filled.copy()
     known[wrong[column.name]] = False
     cells = wrong_cells(column, wrong)
@@ -175,24 +175,24 @@ def is_stray(column: Column, wrong: Wrong, stated: bool) -> bool:
     return bool(known.any()) and ((few and len(cells) <= 5) or (both and len(cells) == 1 and all(texts)))
 
 
-def is_words(column: Column) -> bool:
-    """Whether a column holds few words, each in several rows."""
+def is_categorical(column: Column) -> bool:
+    """Whether a column holds few distinct texts, each in several rows."""
     cells = column.present()
     rows = int(column.counts[column.filled].sum())
-    few = len(cells) <= MOST_WORDS and len(keys_of(column)) >= 2 and rows >= 2 * len(cells)
+    few = len(cells) <= MOST_TEXTS and len(keys_of(column)) >= 2 and rows >= 2 * len(cells)
     return few and all(number(c) is None and isinstance(c, str) and len(c) <= 40 for c in cells)
 
 
 def is_mark(text: str) -> bool:
-    """Whether a text is a single mark, or a word that ticks a box."""
+    """Whether a text is a single mark, or means a ticked box."""
     return len(text) == 1 or text.casefold() in ("yes", "true", "ja", "oui", "si", "ok", "checked")
 
 
 def looks_free(name: str) -> bool:
-    """Whether a column is for free text, by its name."""
+    """Whether a column is one of free text by its name."""
     return name.casefold() in ("note", "notes", "comment", "comments", "remark", "remarks", "description")
 
 
 def wrong_cells(column: Column, wrong: Wrong) -> list[Any]:
-    """The distinct cells of a column that are no states."""
+    """The distinct cells of a column that are not states."""
     return [column.cells[place] for place in wrong[column.name].tolist()]

@@ -1,4 +1,4 @@
-"""Columns of label states as one matrix, by what the whole table shows of how it spells them."""
+"""Columns of label states as one matrix; all cells of the table decide how states are written."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Column:
     Args:
         name: of the column.
         cells: the distinct cells; null is the last one.
-        codes: `[N]` place of each row's cell.
-        counts: rows of each cell.
+        codes: `[N]` index of each row's cell.
+        counts: number of rows with each cell.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Column:
 
     @cached_property
     def keys(self) -> list[str]:
-        """Each distinct cell as a text that is the same where cells are: numbers as numbers, texts without case."""
+        """Normalised text of each distinct cell: numbers in one format, texts in lower case."""
         numbers = map(number, self.cells)
         return [
             text_of(cell).casefold() if value is None else f"{value:g}"
@@ -86,14 +86,13 @@ class Column:
 
 
 def is_states(column: pa.ChunkedArray, meaning: Meaning | None = None) -> bool:
-    """Whether every cell of a column is a label state as tables usually spell it, or blank, and not all are blank.
+    """Whether every cell of a column is a label state in a usual spelling, or blank, and not all are blank.
 
     Args:
         column: its cells.
-        meaning: further spellings, which the options of a source name.
+        meaning: further spellings, from the options of a source.
     """
-    found = Column.of("", column)
-    cells = found.present()
+    cells = Column.of("", column).present()
     reading = Reading(meaning or Meaning(), minus=0.0, letters=letters_of(cells))
     return bool(cells) and NO_STATE not in reading.values(cells)
 
@@ -106,15 +105,15 @@ def state_matrix(
     Args:
         table: with plain columns.
         names: of the label columns.
-        source: its options `absent`, `present`, `unknown` and `blank` say what cells mean.
-        row_name: how to name a row in a message.
-        notes: takes a sentence for each decision.
+        source: its options `absent`, `present`, `unknown` and `blank` set the meaning of cells.
+        row_name: returns the name of a row for messages.
+        notes: receives a sentence for each decision.
 
     Returns:
-        `[N, L]` uint8 where all are 0 or 1, else float32 in [0, 1], 0 where not known; and `[N, L]` bool.
+        `[N, L]` uint8 if all are 0 or 1, else float32 in [0, 1], 0 where not known; and `[N, L]` bool.
 
     Raises:
-        LabelwiseError: cells that are no label states, with the options that help; options without effect.
+        LabelwiseError: cells that are not label states, with the options that help; options without effect.
     """
     meaning = Meaning.of(source)
     hard = None if meaning else hard_cells(table.select(list(names)))
@@ -161,7 +160,7 @@ def _values(
 
 
 def _minus(columns: Sequence[Column], meaning: Meaning) -> float:
-    """What -1 stands for: absent beside 1 alone, unknown in columns that hold 0 too, nothing where that is unclear."""
+    """The value of -1: absent beside 1 alone, unknown in columns that hold 0 too, `NO_STATE` if that is unclear."""
     plain: list[set[float]] = []
     for column in columns:
         values: set[float] = set()
@@ -182,7 +181,7 @@ def _minus(columns: Sequence[Column], meaning: Meaning) -> float:
 
 
 def _spelling(cells: Any, reading: Reading) -> list[str]:
-    """Sentences on every spelling that is not 1, 0 or blank."""
+    """Notes on every spelling other than 1, 0 and blank."""
     notes = []
     plain = [cell for cell in cells if reading.meaning.value(cell) is None]
     numbers = [value for value in map(number, plain) if value is not None]
@@ -192,11 +191,11 @@ def _spelling(cells: Any, reading: Reading) -> list[str]:
         notes.append(
             "-1 is read as unknown and 0 as absent; if they mean the reverse, add ?absent=-1&unknown=0."
         )
-    words = {text_of(cell).casefold() for cell in plain if number(cell) is None}
-    for absent, present in sorted((*WORDS, *LETTERS), key=lambda pair: -len(words & set(pair))):
-        if words & {absent, present}:
+    texts = {text_of(cell).casefold() for cell in plain if number(cell) is None}
+    for absent, present in sorted((*WORDS, *LETTERS), key=lambda pair: -len(texts & set(pair))):
+        if texts & {absent, present}:
             notes.append(f"{present!r} is read as present and {absent!r} as absent.")
-            words -= {absent, present}
+            texts -= {absent, present}
     percent = next((text_of(cell) for cell in plain if text_of(cell).endswith("%") and number(cell)), None)
     if percent is not None:
         notes.append(f"Percentages are read as shares: {percent} is {number(percent):g}.")
@@ -206,12 +205,12 @@ def _spelling(cells: Any, reading: Reading) -> list[str]:
 
 
 def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list[str]:
-    """Sentences on what a table may mean otherwise than it was read."""
+    """Warnings on columns that may have another meaning."""
     notes = []
     odd = [name for name in names if is_metadata(name)]
     if odd:
         notes.append(
-            f"Taken for labels by their cells: {few(odd, 8)}; if they are none, add ?ignore={listed(odd)}."
+            f"Read as labels by their cells: {few(odd, 8)}; if they are none, add ?ignore={listed(odd)}."
         )
     shares = np.zeros(len(names), bool)
     if values.dtype != np.uint8:

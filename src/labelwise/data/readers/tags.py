@@ -1,4 +1,4 @@
-"""A text of tags beside each photograph, as taggers and trainers of image generators keep them."""
+"""A text file of tags beside each image, as taggers and trainers of image generators write them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from labelwise.errors import LabelwiseError
 
 FORM = "tags:DIR[?suffix=.caption&separator=;]"
 MEANING = (
-    "a .txt of tags parted by commas beside each image, in subfolders too; a tag that it lacks is absent"
+    "a .txt of tags separated by commas beside each image, in subfolders too; a tag that it lacks is absent"
 )
 OPTIONS = frozenset({"suffix", "separator", "blank", "missing"})
 
-SENTENCE = 4.0  # words a tag, on average, above which texts that hardly repeat a tag are prose
-ONCE = 0.8  # share of tags on one image alone above which they hardly repeat
-_LOOKED_AT = 64  # texts that tell what kind a folder is
-_WALKED = 1024  # image files after which a folder is judged
+SENTENCE = 4.0  # mean words per tag above which texts that rarely repeat a tag are prose
+ONCE = 0.8  # share of tags on a single image above which tags rarely repeat
+_LOOKED_AT = 64  # texts that are read to recognise a folder
+_WALKED = 1024  # image files after which the walk stops
 _OTHER_SUFFIXES = (".txt", ".caption", ".tags")
 _ESCAPED = re.compile(r"\\([()\[\]{}])")
 
@@ -36,12 +36,12 @@ Pair = tuple[str, str | None]  # an image, and its text if there is one, relativ
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder's images have, for the most part, a text of tags beside them, and none of boxes or prose."""
+    """Whether most images of a folder have a text beside them, and texts hold tags rather than boxes or prose."""
     if not path.is_dir():
         return False
     pairs: list[Pair] = []
-    for found, _ in _folders(path, ".txt", glance=True):
-        pairs += found
+    for in_folder, _ in _folders(path, ".txt", glance=True):
+        pairs += in_folder
         if len(pairs) >= _WALKED:
             break
     texts = [text for _, text in pairs if text is not None]
@@ -58,48 +58,48 @@ def recognises(path: Path) -> bool:
 
 
 def read(source: Source) -> Dataset:
-    """Reads the tags; an image without a text is unknown, and folders train, val and test on top are splits.
+    """Reads the tags; labels of an image without a text are unknown, and top folders train, val, test are splits.
 
     Raises:
-        WouldLose: for texts without an image.
-        LabelwiseError: for texts of numbers or sentences, not in UTF-8, or that two images share, and for tags
-            that are no plain names.
+        WouldLose: texts without an image.
+        LabelwiseError: texts of numbers or sentences, not in UTF-8, or shared by two images; tags that are not
+            plain names.
     """
     root = source_folder(source, "a folder of images with texts of tags")
     suffix = "." + source.options.get("suffix", ".txt").strip().lstrip(".").lower()
     separator = source.options.get("separator", ",")
     if not separator or suffix == ".":
         raise LabelwiseError(
-            f"an empty option in {str(source)!r}", "a mark and a suffix", "correct the option"
+            f"an empty option in {str(source)!r}", "a separator and a suffix", "correct the option"
         )
     blank = source.choice("blank", ("negative", "unknown"))
     policy = source.choice("missing", ("stop", "skip"))
     pairs: list[Pair] = []
     lonely: list[str] = []
-    for found, spare in _folders(root, suffix):
-        pairs += found
-        lonely += spare
+    for in_folder, without_image in _folders(root, suffix):
+        pairs += in_folder
+        lonely += without_image
     _refuse_shared(pairs)
     tags = [None if text is None else _tags(root / text, separator) for _, text in pairs]
     for text in lonely:
-        _tags(root / text, separator)  # boxes in a folder of their own are named as such
-    told = [tag for tag in tags if tag is not None]
-    if not told:
+        _tags(root / text, separator)  # raises the specific error for boxes in a separate folder
+    tagged = [row for row in tags if row is not None]
+    if not tagged:
         raise _no_texts(root, suffix, len(pairs))
-    every = {tag for row in told for tag in row}
+    every = {tag for row in tagged for tag in row}
     refuse_bits(every, f"{root}")
     if every and all(re.fullmatch(r"[\d\s.]+", tag) for tag in every):
         raise LabelwiseError(
             f"{root} with texts of numbers, as {', '.join(sorted(every)[:3])}",
-            "tags as words",
-            "write the names of the labels in place of their numbers",
+            "tags as names",
+            "write the names of the labels instead of their numbers",
         )
-    if _is_prose(told):
-        example = next(tag for tag in told if tag)
+    if _is_prose(tagged):
+        example = next(row for row in tagged if row)
         raise LabelwiseError(
             f"{root} with texts of sentences, as {', '.join(example)[:100]!r}",
-            f"tags parted by {separator!r}",
-            "give separator=MARK, or write tags",
+            f"tags separated by {separator!r}",
+            "set separator=MARK, or write tags",
         )
     if "separator" not in source.options:
         _refuse_no_names(root, pairs, tags, every)
@@ -107,26 +107,26 @@ def read(source: Source) -> Dataset:
         raise WouldLose(
             f"{len(lonely):,} texts without an image: {few(lonely)}",
             "an image of the same name beside each",
-            "add the images, or leave such texts out with missing=skip",
+            "add the images, or leave these texts out with missing=skip",
             ("missing", "skip"),
         )
-    notes = _notes(told, blank)
+    notes = _notes(tagged, blank)
     if lonely:
         notes.append(f"{len(lonely):,} texts without an image were left out: {lonely[0]}.")
     items = [
         ImageLabels(
             image,
-            tag or (),
-            known=bool(tag) or (tag is not None and blank == "negative"),
+            row or (),
+            known=bool(row) or (row is not None and blank == "negative"),
             split=_split(image),
         )
-        for (image, _), tag in zip(pairs, tags, strict=True)
+        for (image, _), row in zip(pairs, tags, strict=True)
     ]
     return dataset_of_images(items, source, [root], row_name=lambda row: pairs[row][0], notes=notes)
 
 
 def _folders(root: Path, suffix: str, *, glance: bool = False) -> Iterator[tuple[list[Pair], list[str]]]:
-    """Of each folder its images with their texts, and the texts that belong to no image."""
+    """Yields, for each folder, its images with their texts, and the texts without an image."""
     for _, start, files, _, _ in walk(root, glance=glance):
         texts = {name[: -len(suffix)]: name for name in files if name.lower().endswith(suffix)}
         taken: set[str | None] = set()
@@ -146,7 +146,7 @@ def _refuse_shared(pairs: Sequence[Pair]) -> None:
         if text is not None and owner.setdefault(text, image) != image:
             raise LabelwiseError(
                 f"{owner[text]} and {image}, which share {text}",
-                "a text an image",
+                "one text per image",
                 "rename one of the images",
             )
 
@@ -154,16 +154,16 @@ def _refuse_shared(pairs: Sequence[Pair]) -> None:
 def _refuse_no_names(
     root: Path, pairs: Sequence[Pair], tags: Sequence[Sequence[str] | None], every: Collection[str]
 ) -> None:
-    """Stops at a text of sentences, and at tags with another mark between them, or that say more than a name."""
+    """Raises `LabelwiseError` for texts of sentences, tags with another separator, and tags that are not names."""
     for (_, text), row in zip(pairs, tags, strict=True):
         sentences = [tag for tag in row or () if is_sentence(tag)]
         if len(sentences) * 2 > len(row or ()):
             raise LabelwiseError(
                 f"{root}/{text} with a sentence, {sentences[0][:60]!r}",
-                "tags parted by ','",
+                "tags separated by ','",
                 "write tags, or add ?separator=, if these are names",
             )
-    # Taggers know faces such as `:)`, which are no pieces of a list.
+    # Taggers use faces such as `:)`, which are not fragments of a list.
     refuse_pieces((tag for tag in sorted(every) if sum(map(str.isalnum, tag)) > 1), f"{root}")
     refuse_marked(every, f"{root}", ",")
     refuse_joined(every, f"{root}", ",")
@@ -173,10 +173,10 @@ def _tags(file: Path, separator: str) -> tuple[str, ...]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise LabelwiseError(f"{file}, which is not UTF-8", "a text in UTF-8", "save it so") from None
+        raise LabelwiseError(f"{file}, which is not UTF-8", "a text in UTF-8", "save it in UTF-8") from None
     if _is_numbers(text):
         raise LabelwiseError(
-            f"{file} with lines of numbers, as {text.strip().splitlines()[0][:60]!r}: boxes as YOLO has them",
+            f"{file} with lines of numbers, as {text.strip().splitlines()[0][:60]!r}: boxes as YOLO writes them",
             "tags",
             "convert the boxes to COCO, and read them with coco:FILE",
         )
@@ -184,7 +184,7 @@ def _tags(file: Path, separator: str) -> tuple[str, ...]:
 
 
 def split_tags(text: str, separator: str) -> tuple[str, ...]:
-    """Distinct tags of a text in their order; a line's end parts them too, and escaped brackets are plain ones.
+    """Distinct tags of a text in their order; line ends separate them too, and escaped brackets become plain ones.
 
     >>> split_tags("1girl, smile \\\\(happy\\\\),\\n 1girl", ",")
     ('1girl', 'smile (happy)')
@@ -194,7 +194,7 @@ def split_tags(text: str, separator: str) -> tuple[str, ...]:
 
 
 def _is_numbers(text: str) -> bool:
-    """Whether the first line holds coordinates: four numbers or more, and hardly a word."""
+    """Whether the first line holds coordinates: at least four numbers, which are most of its cells."""
     line = next((line for line in text.splitlines() if line.strip()), "")
     cells = [cell for cell in re.split(r"[\s,;]+", line) if cell]
     numbers = sum(
@@ -207,31 +207,31 @@ def _is_prose(tags: Sequence[Sequence[str]]) -> bool:
     count = Counter(tag for row in tags for tag in row)
     if len(count) < 2:
         return False
-    words = sum(len(tag.split()) for tag in count) / len(count)
-    return words > SENTENCE and sum(n == 1 for n in count.values()) > ONCE * len(count)
+    length = sum(len(tag.split()) for tag in count) / len(count)
+    return length > SENTENCE and sum(n == 1 for n in count.values()) > ONCE * len(count)
 
 
-def _notes(told: Sequence[Sequence[str]], blank: str) -> list[str]:
-    count = Counter(tag for row in told for tag in row)
+def _notes(tags: Sequence[Sequence[str]], blank: str) -> list[str]:
+    count = Counter(tag for row in tags for tag in row)
     notes = []
-    everywhere = [tag for tag, n in count.items() if n == len(told)]
-    if everywhere and len(told) > 1:
+    everywhere = [tag for tag, n in count.items() if n == len(tags)]
+    if everywhere and len(tags) > 1:
         notes.append(f"Tags of every image, of which nothing can be learned: {few(everywhere)}.")
-    empty = sum(not row for row in told)
+    empty = sum(not row for row in tags)
     if empty and blank == "negative":
         notes.append(
-            f"{empty:,} images with an empty text have none of the tags; blank=unknown makes them unknown."
+            f"{empty:,} images with an empty text have no tag; blank=unknown makes their labels unknown."
         )
     return notes
 
 
 def _no_texts(root: Path, suffix: str, images: int) -> LabelwiseError:
     other = (name for name in _OTHER_SUFFIXES if name != suffix)
-    found = next((s for s in other for pairs, _ in _folders(root, s) if any(text for _, text in pairs)), None)
+    used = next((s for s in other for pairs, _ in _folders(root, s) if any(text for _, text in pairs)), None)
     return LabelwiseError(
         f"{root} with {images:,} images and no {suffix} beside them",
         f"a text of tags of the same name and the suffix {suffix}",
-        f"add suffix={found}" if found else "check the path, or give suffix=SUFFIX",
+        f"add suffix={used}" if used else "check the path, or set suffix=SUFFIX",
     )
 
 

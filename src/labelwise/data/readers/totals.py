@@ -1,4 +1,4 @@
-"""The last row of a spreadsheet that sums up the rows above it, and is no image."""
+"""The last row of a spreadsheet that holds sums of the rows above it instead of an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORDS = (
     "total général,suma,soma,totale,totaal,summa,yhteensä,итого,всего,合计,总计,合計,総計,합계,총계,toplam"
 )
 WORDS = frozenset(_WORDS.split(","))
-"""What spreadsheets in several languages write before a row of sums."""
+"""Names of a row of sums in spreadsheets of several languages."""
 
 
 def without_total(table: pa.Table, source: Source, notes: list[str]) -> pa.Table:
@@ -27,10 +27,10 @@ def without_total(table: pa.Table, source: Source, notes: list[str]) -> pa.Table
     Args:
         table: its columns, with their names.
         source: for messages.
-        notes: takes the note.
+        notes: receives the note.
 
     Raises:
-        LabelwiseError: a last row that is called a total and whose counts are not the sums.
+        LabelwiseError: a last row that is called a total and has counts other than the sums.
     """
     last = table.num_rows - 1
     if last < 1:
@@ -40,9 +40,9 @@ def without_total(table: pa.Table, source: Source, notes: list[str]) -> pa.Table
         return table
     filled = {place: cell for place, cell in enumerate(cells) if not is_blank(cell)}
     counts = {place: value for place, cell in filled.items() if (value := number(cell)) is not None}
-    words = [text_of(cell) for place, cell in filled.items() if place not in counts]
-    called = len(words) == 1 and words[0].casefold().rstrip(" :") in WORDS
-    if not counts or not (called or (not words and _lacks_image(table, filled))):
+    texts = [text_of(cell) for place, cell in filled.items() if place not in counts]
+    called = len(texts) == 1 and texts[0].casefold().rstrip(" :") in WORDS
+    if not counts or not (called or (not texts and _lacks_image(table, filled))):
         return table
     shown = f"The last row ({', '.join(text_of(cell) for cell in filled.values())[:60]})"
     many = any(value not in (0, 1) for value in counts.values())
@@ -52,7 +52,7 @@ def without_total(table: pa.Table, source: Source, notes: list[str]) -> pa.Table
         return table.slice(0, last)
     if called and many:
         raise LabelwiseError(
-            f"{source.path}: {shown[0].lower()}{shown[1:]}, which by its word and counts is a total",
+            f"{source.path}: {shown[0].lower()}{shown[1:]}, which by its name and counts is a total",
             "an image in every row",
             "remove the row from the table",
         )
@@ -69,7 +69,7 @@ def _lacks_image(table: pa.Table, filled: Mapping[int, object]) -> bool:
 
 
 def _sum(column: pa.ChunkedArray, rows: int) -> float:
-    """What the numbers of the first rows add up to, blanks being nothing; NaN with any other cell."""
+    """The sum of the numbers of the first rows, with blanks as 0; NaN if another cell is among them."""
     coded = Column.of("", column.slice(0, rows))
     values = [0.0 if is_blank(cell) else number(cell) for cell in coded.cells]
     return float(np.dot(np.array(values, float), np.asarray(coded.counts, float)))  # None becomes NaN

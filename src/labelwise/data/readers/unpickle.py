@@ -1,4 +1,4 @@
-"""Pickled split files without their danger: arrays, dicts and lists come out, and nothing that they name is run."""
+"""Safe reading of pickled split files: only arrays, dicts, lists and plain values, and no code is run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
 def read_pickle(file: Path) -> Any:
     """The content of a pickle made of dicts, lists, tuples, text, numbers and arrays.
 
-    Every name that a pickle asks for is looked up in a closed list whose entries do no more than hold data, so a
-    pickle that asks for anything else is refused by that name, before anything of it is called.
+    Every name that a pickle imports is looked up in a closed list of types that only hold data. A pickle that imports
+    another name is refused before anything is called.
 
     Raises:
-        LabelwiseError: another name in the file, a damaged or truncated file, or none.
+        LabelwiseError: another name in the file, or a damaged, truncated or missing file.
     """
     try:
         _check_numbers(file)
@@ -41,7 +41,7 @@ def read_pickle(file: Path) -> Any:
 
 
 def _check_numbers(file: Path) -> None:
-    """Refuses a place in the pickle's table of parts that it could not have filled: the reader makes room for all."""
+    """Refuses memo indices beyond the file size, since the unpickler allocates memory for each of them."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         for code, argument, _ in pickletools.genops(stream):
@@ -50,7 +50,7 @@ def _check_numbers(file: Path) -> None:
 
 
 class _Box(dict[str, Any]):
-    """Stands for easydict's and addict's containers, which keep their items as attributes too."""
+    """Replaces the containers of easydict and addict, which store their items as attributes too."""
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, dict):
@@ -74,7 +74,7 @@ class _Dtype:
 
 
 class _Array:
-    """An array on its way: shape, dtype and bytes are checked against each other before NumPy sees them."""
+    """An array under construction: shape, dtype and bytes are checked before NumPy reads them."""
 
     def __init__(self, *_: Any) -> None:
         self.array = np.zeros(0)
@@ -148,7 +148,7 @@ class _Careful(pickle.Unpickler):
         stand_in = _ALLOWED.get((module, name))
         if stand_in is None:
             raise LabelwiseError(
-                f"{self._file}, a pickle that asks for {module}.{name}",
+                f"{self._file}, a pickle that imports {module}.{name}",
                 "arrays, dicts, lists, text and numbers, and nothing that could run",
                 "do not open it elsewhere either, unless you know who made it",
             )
@@ -156,10 +156,10 @@ class _Careful(pickle.Unpickler):
 
 
 class _Plain:
-    """Stand-ins replaced by what they hold, within a bound.
+    """Replaces the stand-ins by their content, up to a bound on the number of parts.
 
-    A pickle names a part twice in two bytes, and twenty lists of twice the one before are a million parts; what a
-    person stores has no more parts than bytes.
+    A pickle can refer to a part twice in two bytes, so that twenty nested lists are a million parts; a regular file has
+    no more parts than bytes.
 
     Args:
         size: of the file in bytes.

@@ -25,11 +25,11 @@ OPTIONS = frozenset({"images", "blank", "duplicates", "missing"})
 IMAGE = "imageGcsUri"
 _LABELS = "dataItemResourceLabels"
 _USE = "aiplatform.googleapis.com/ml_use"
-_WORDS = ("train", "training", "val", "validation", "validate", "test", "testing", "unassigned", "")
-_USES = {word: canonical(word) for word in _WORDS}
-"""Vertex AI's own words for the use of an image, and their splits."""
+_ML_USES = ("train", "training", "val", "validation", "validate", "test", "testing", "unassigned", "")
+_USES = {use: canonical(use) for use in _ML_USES}
+"""Vertex AI's values of `ml_use`, and their splits."""
 _ANNOTATIONS = ("classificationAnnotation", "classificationAnnotations", "boundingBoxAnnotations")
-_CORNERS = 8  # cells behind the label of a box: four corners, of which two may be blank
+_CORNERS = 8  # cells after the label of a box: four corners, of which two may be blank
 _HEAD = 1 << 16
 
 
@@ -38,9 +38,9 @@ class Row:
     """A row of an import file.
 
     Args:
-        place: where it stands, for messages.
+        place: line number as text, for messages.
         image: its address.
-        labels: names, or `None` where it has no labels at all.
+        labels: names, or `None` without any label.
         split: name of its split, or empty.
         box: whether the row is one box of several of its image.
     """
@@ -75,14 +75,14 @@ def _in_bucket(cells: Sequence[str]) -> bool:
 
 
 def read(source: Source) -> Dataset:
-    """Reads an import file; images without a label are unknown, or all-negative with `blank=negative`.
+    """Reads an import file; images without a label are all-unknown, or all-negative with `blank=negative`.
 
     Raises:
-        LabelwiseError: for a row of another form, by its line.
+        LabelwiseError: a row of another format, with its line.
     """
     unknown = source.choice("blank", ("unknown", "negative")) == "unknown"
     file = source_file(source, "an import file of Vertex AI")
-    notes = ["A label that a row does not name is absent."]
+    notes = ["A label that is not in a row is absent there."]
     rows = _json_rows(file) if first_object(file) else _csv_rows(file)
     if any(row.box for row in rows):
         rows = _of_boxes(rows)
@@ -98,7 +98,7 @@ def read(source: Source) -> Dataset:
     joined = joined_name({label for row in rows for label in row.labels or ()}, ",")
     if joined is not None:
         notes.append(
-            f"{joined[0]!r} is read as one label, though its parts are labels too: part them by commas."
+            f"{joined[0]!r} is read as one label, though its parts are labels too: separate them with commas."
         )
     items = [
         ImageLabels(row.image, row.labels or (), known=not (unknown and row.labels is None), split=row.split)
@@ -108,19 +108,19 @@ def read(source: Source) -> Dataset:
 
 
 def _refuse_states(file: Path, rows: Sequence[Row]) -> None:
-    """Stops at a table without a header whose cells are 0 and 1: they are states, and no names of labels."""
+    """Raises `LabelwiseError` for a table without a header that holds states 0 and 1 rather than label names."""
     names = {label for row in rows for label in row.labels or ()}
     again = next((row for row in rows if len(set(row.labels or ())) < len(row.labels or ())), None)
     if again is not None and names <= {"0", "1", "0.0", "1.0", "-1"}:
         raise LabelwiseError(
             f"{file}, {again.place}: {', '.join(again.labels or ())[:40]}, a 0 or 1 for each label",
-            "names of labels behind the image",
-            "add a first line such as image,cat,dog, and read it by csv:FILE",
+            "names of labels after the image",
+            "add a first line such as image,cat,dog, and read it with csv:FILE",
         )
 
 
 def _refuse_no_names(file: Path, rows: Sequence[Row]) -> None:
-    """Stops at cells of several names, and at numbers beside names, as the sides of a box."""
+    """Raises `LabelwiseError` for cells of several names, and for numbers beside names, as the sides of a box."""
     every = {label for row in rows for label in row.labels or ()}
     if not all(map(_is_number, every)):
         odd = next((row for row in rows if any(map(_is_number, row.labels or ()))), None)
@@ -130,14 +130,14 @@ def _refuse_no_names(file: Path, rows: Sequence[Row]) -> None:
                 "names alone, or Vertex AI's boxes: the label, then x and y of four corners as shares",
                 "remove the numbers; boxes in pixels: convert them to COCO, and read them with coco:FILE",
             )
-    marks = [mark for mark in MARKS if mark != ","]  # a comma inside quotes is meant
+    marks = [mark for mark in MARKS if mark != ","]  # a comma inside quotes is part of the name
     for row in rows:
         for label in row.labels or ():
             if any(mark in label.strip(mark) for mark in marks):
                 raise LabelwiseError(
                     f"{file}, {row.place}: {label[:60]!r}, which may be several names",
                     "a cell for each label",
-                    "write commas between names; a name that holds such a mark is read from JSON lines alone",
+                    "write commas between names; only JSON lines can hold a name with such a mark",
                 )
 
 
@@ -166,7 +166,7 @@ def _csv_rows(file: Path) -> list[Row]:
     if len(boxes) > 1:
         odd = next(row for row in rows if row.labels is not None and not row.box)
         raise LabelwiseError(
-            f"{file}, {odd.place}: labels of an image beside boxes", "rows of one form", "part the rows"
+            f"{file}, {odd.place}: labels of an image beside boxes", "rows of one form", "separate the rows"
         )
     return rows
 
@@ -219,10 +219,10 @@ def _json_rows(file: Path) -> list[Row]:
 
 
 def _annotated(content: dict[str, Any], file: Path, place: str) -> list[str] | None:
-    """Names of the labels in a JSON line, `None` where it holds no annotation of a kind that is known."""
+    """Names of the labels in a JSON line, `None` without an annotation of a known kind."""
     values = [content[key] for key in _ANNOTATIONS if content.get(key) is not None]
-    found = [item for value in values for item in (value if isinstance(value, list) else [value])]
-    for item in found:
+    annotations = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    for item in annotations:
         name = item.get("displayName") if isinstance(item, dict) else None
         if not isinstance(name, str) or not name.strip():
             raise LabelwiseError(
@@ -230,11 +230,11 @@ def _annotated(content: dict[str, Any], file: Path, place: str) -> list[str] | N
                 "an object with a displayName",
                 "correct the line",
             )
-    return [item["displayName"].strip() for item in found] if values else None
+    return [item["displayName"].strip() for item in annotations] if values else None
 
 
 def _of_boxes(rows: Sequence[Row]) -> list[Row]:
-    """One row an image, with the labels of all its boxes."""
+    """One row per image, with the labels of all its boxes."""
     first: dict[tuple[str, str], Row] = {}
     for row in rows:
         whole = first.setdefault((row.image, row.split), Row(row.place, row.image, None, row.split))

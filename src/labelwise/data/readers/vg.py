@@ -30,8 +30,8 @@ def read(source: Source) -> Dataset:
     """Reads the released lists; the 200 labels are the first of the 500. Their names were never released.
 
     Raises:
-        LabelwiseError: for files that are missing or truncated, a number that is no label's, or an image without labels
-            in the JSON or in both lists.
+        LabelwiseError: missing or truncated files, an invalid label number, an image that is not in the JSON, or one
+            that is in both lists.
     """
     count = int(source.choice("labels", ("500", "200")))
     root = source_folder(source, "a Visual Genome folder")
@@ -39,9 +39,9 @@ def read(source: Source) -> Dataset:
     images: list[str] = []
     codes: list[int] = []
     for code, name in enumerate(LISTS.values()):
-        found = _list(root / name)
-        images += found
-        codes += [code] * len(found)
+        listed = _list(root / name)
+        images += listed
+        codes += [code] * len(listed)
     twice = [name for name, times in Counter(images).items() if times > 1]
     if twice:
         raise LabelwiseError(
@@ -65,7 +65,7 @@ def read(source: Source) -> Dataset:
         split_names=tuple(LISTS),
         rows_in_source=len(images),
     )
-    notes = ["The label names were never released: labels are called by their number."]
+    notes = ["The label names were never released: labels are named by their number."]
     empty = int((~values.any(1)).sum())
     notes += [f"{empty:,} images without any of the {count} labels are all-negative."] if empty else []
     return keep_existing(data.with_notes(*notes, *count_notes(data.splits(), PUBLISHED["vg"])), source)
@@ -82,14 +82,14 @@ def _numbers(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise LabelwiseError(f"{file}, which does not exist", "the released labels", "add the file")
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise LabelwiseError(f"{file} ({error})", "a whole JSON file", "fetch the file again") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise LabelwiseError(
             f"{file} holding no mapping", "image name: label numbers", "fetch the file again"
         )
-    return found
+    return content
 
 
 def _values(images: list[str], numbers: dict[str, Any], count: int, file: Path) -> np.ndarray:
@@ -105,7 +105,7 @@ def _values(images: list[str], numbers: dict[str, Any], count: int, file: Path) 
 
 
 def _places(source: Source, root: Path, images: list[str]) -> list[str]:
-    """Paths under the folder of the images; the two archives of the photographs unpack into two folders."""
+    """Paths under the folder of the images, which may be two, since the images are released as two archives."""
     if "images" in source.options:
         return images
     folders = [folder for folder in ("VG_100K", "VG_100K_2", "images") if (root / folder).is_dir()] or [

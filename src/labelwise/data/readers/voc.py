@@ -37,7 +37,7 @@ class VocObject:
 
 @dataclass(frozen=True)
 class VocAnnotation:
-    """An annotation file: the image's size `(width, height)` if it says so, its objects, and whether it is VOC's."""
+    """An annotation file: the image's size `(width, height)` if stated, its objects, and whether it is VOC's."""
 
     size: tuple[float, float] | None
     objects: list[VocObject]
@@ -45,13 +45,13 @@ class VocAnnotation:
 
 
 def read(source: Source) -> Dataset:
-    """Reads a VOC tree; a label seen only in difficult objects is unknown unless the source says otherwise.
+    """Reads a VOC tree; a label with difficult objects only is unknown unless the source sets `difficult`.
 
-    Rows stand in the order of `trainval.txt` (the order of the partial-label masks), then of `test.txt`. Lists of a
-    label with 1 and -1 add to the annotations and stand for them where there are none.
+    Rows are in the order of `trainval.txt` (the order of the partial-label masks), then of `test.txt`. Lists of a label
+    with 1 and -1 add to the annotations, and replace them where there are none.
 
     Raises:
-        LabelwiseError: for a tree without lists, an image in two splits, a missing or broken annotation.
+        LabelwiseError: a tree without lists, an image in two splits, a missing or broken annotation.
     """
     policy = source.choice("difficult", ("ignore", "negative", "positive"))
     root = source_folder(source, "a VOC folder")
@@ -88,7 +88,7 @@ def _annotation(file: Path) -> VocAnnotation:
     tree = parse_xml(file)
     if tree.tag != "annotation":
         raise LabelwiseError(
-            f"{file} with <{tree.tag}>", "<annotation>, a VOC file", "name the kind of data that it is"
+            f"{file} with <{tree.tag}>", "<annotation>, a VOC file", "name the kind of the data"
         )
     try:
         sides = [float(tree.findtext(f"size/{side}") or 0) for side in ("width", "height")]
@@ -122,7 +122,7 @@ def _box(item: Element) -> tuple[float, float, float, float] | None:
 def _cells(
     root: Path, layout: VocLayout, annotations: Sequence[VocAnnotation | None], column: Mapping[str, int]
 ) -> tuple[np.ndarray, np.ndarray, BoxList]:
-    """Labels with an object that is not difficult and with one that is, `[N, L]` each, and the boxes."""
+    """Labels with a regular object and labels with a difficult object, `[N, L]` each, and the boxes."""
     strong, weak = np.zeros((2, len(annotations), len(column)), bool)
     boxes = BoxList()
     for row, annotation in enumerate(annotations):
@@ -131,7 +131,7 @@ def _cells(
             label = column[item.name]
             (weak if item.difficult else strong)[row, label] = True
             image = root / layout.rows[row].image
-            if item.box is not None and (size or image.is_file()):  # a missing image is dealt with later
+            if item.box is not None and (size or image.is_file()):  # a missing image is handled later
                 size = size or image_size(image)
                 try:
                     boxes.add(row, label, item.box, size, item.difficult)
@@ -145,10 +145,10 @@ def _cells(
 
 
 def parse_xml(file: Path) -> Element:
-    """The root element of an XML file; a document type is refused, and with it every entity bomb.
+    """The root element of an XML file; a document type is refused, which also excludes entity bombs.
 
     Raises:
-        LabelwiseError: for a file that is not XML or brings a document type.
+        LabelwiseError: a file that is not XML or has a document type.
     """
     builder, parser = TreeBuilder(), expat.ParserCreate()
 
@@ -163,6 +163,6 @@ def parse_xml(file: Path) -> Element:
         parser.Parse(file.read_bytes(), True)
     except LabelwiseError:
         raise
-    except (expat.ExpatError, ValueError, LookupError) as error:  # the latter two of encodings
+    except (expat.ExpatError, ValueError, LookupError) as error:  # encodings raise the latter two
         raise LabelwiseError(f"{file}: {error}", "an XML annotation", "restore or correct the file") from None
     return builder.close()

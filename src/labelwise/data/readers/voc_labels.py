@@ -25,27 +25,27 @@ _GROUND = "background"
 def label_names(
     root: Path, occurring: Iterable[str], states: States, of_voc: bool
 ) -> tuple[tuple[str, ...], list[str]]:
-    """The labels in their order, and what was decided on them.
+    """The labels in their order, and notes on them.
 
-    They are VOC's 20 where the tree is VOC: its annotations say so, or each of the 20 occurs or has lists. Else they
-    are the names of `labelmap.txt` in its order, then those that occur or have lists, by the alphabet.
+    They are VOC's 20 if the tree is VOC: its annotations state it, or each of the 20 occurs or has lists. Otherwise
+    they are the names of `labelmap.txt` in its order, then those that occur or have lists, in alphabetical order.
 
     Args:
         root: of the tree.
         occurring: names of annotated objects.
         states: of the lists of labels.
-        of_voc: whether every annotation says that it is VOC's.
+        of_voc: whether every annotation states that it is VOC's.
     """
     mapped = _label_map(root)
     names, notes = {*occurring, *states, *mapped}, []
     if _GROUND not in occurring and 1 not in states.get(_GROUND, {}).values() and _GROUND in names:
         names.remove(_GROUND)
-        notes.append(f"{_GROUND} is no label: it is left out, as no image has it.")
+        notes.append(f"{_GROUND} is not a label: it is left out, as no image has it.")
     if names and names <= set(VOC_NAMES):
         if of_voc or len(names) == len(VOC_NAMES):
             return VOC_NAMES, notes
         notes.append(
-            f"All names are among VOC's 20, but nothing says that this is VOC: the {len(names)} there are the labels."
+            f"All names are among VOC's 20, but no file states that this is VOC: only these {len(names)} are labels."
         )
     in_order = [name for name in mapped if name in names]
     return (*in_order, *sorted(names - set(in_order))), notes
@@ -69,24 +69,24 @@ def labels_of_lists(
     strong: Bool[np.ndarray, "N L"],
     weak: Bool[np.ndarray, "N L"],
 ) -> tuple[Bool[np.ndarray, "N L"], Bool[np.ndarray, "N L"], Bool[np.ndarray, "N L"], list[str]]:
-    """What the lists of labels add to the annotations.
+    """Adds the lists of labels to the annotations.
 
-    A 1 makes a label present, a 0 difficult. Of an image without an annotation all other labels are negative where
-    its lists say -1 and unknown where they do not name it; of one that no list of labels names, all are negative.
+    A 1 makes a label present, a 0 difficult. For an image without an annotation, a label is negative if its list has
+    -1, and unknown if its list lacks the image; an image in no list of labels is all-negative.
 
     Args:
         root: of the tree.
         layout: its images and lists.
         labels: the `L` names.
         annotated: whether an image has an annotation.
-        strong, weak: labels with objects that are not difficult, and that are.
+        strong, weak: labels with regular objects, and with difficult ones.
 
     Returns:
-        `strong`, `weak`, which cells are known, and what was decided.
+        `strong`, `weak`, the mask of known cells, and notes.
 
     Raises:
-        LabelwiseError: for images that have neither an annotation nor a line in a list of labels, where the tree does
-            not come from a tool that writes images without labels so.
+        LabelwiseError: images with neither an annotation nor a line in a list of labels, unless the tree is from a
+            tool that writes images without labels this way.
     """
     place = {row.name: i for i, row in enumerate(layout.rows)}
     state = np.full(strong.shape, -2, np.int8)  # -2: in no list
@@ -115,7 +115,7 @@ def labels_of_lists(
 
 
 def _neither(root: Path, layout: VocLayout, rows: Bool[np.ndarray, " N"]) -> list[str]:
-    """A sentence on images that have neither an annotation nor a line in a list of labels, which are all-negative."""
+    """A note on images with neither an annotation nor a line in a list of labels, which are all-negative."""
     if not rows.any():
         return []
     lost = [layout.rows[i].name for i in np.flatnonzero(rows).tolist()]
@@ -124,7 +124,7 @@ def _neither(root: Path, layout: VocLayout, rows: Bool[np.ndarray, " N"]) -> lis
         raise LabelwiseError(
             f"{len(lost):,} listed images without an annotation in {folder}: {', '.join(lost[:5])}",
             "one XML file per listed image",
-            "add the files, or take the images out of ImageSets/Main",
+            "add the files, or remove the images from ImageSets/Main",
         )
     return [
         f"{len(lost):,} listed images have neither an annotation nor a line in a list of labels: "

@@ -1,4 +1,4 @@
-"""Where the images and annotations of a VOC tree lie, with lists of images or without."""
+"""The places of images and annotations in a VOC tree, with or without lists of images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IMAGES = ("JPEGImages", "images", "Images")
 
 @dataclass(frozen=True)
 class VocRow:
-    """An image: its name in the lists, its file below the root, and its annotation, if there is one."""
+    """An image: its name in the lists, its file below the root, and its annotation, if any."""
 
     name: str
     image: str
@@ -29,7 +29,7 @@ class VocRow:
 
 @dataclass(frozen=True)
 class VocLayout:
-    """The images of a tree in their order, their splits, the lists of labels, and what was decided."""
+    """The images of a tree in their order, their splits, the lists of labels, and notes."""
 
     rows: list[VocRow]
     split_of: Mapping[str, str]
@@ -64,10 +64,10 @@ def _looks_annotated(files: Iterable[Path]) -> bool:
 
 
 def voc_layout(root: Path) -> VocLayout:
-    """The images of a VOC tree: those of `ImageSets/Main`, or without such a folder all that have an annotation.
+    """The images of a VOC tree: those of `ImageSets/Main`, or all annotated ones without such a folder.
 
     Raises:
-        LabelwiseError: for a tree without lists or without images, or lists that contradict one another.
+        LabelwiseError: a tree without lists or without images, or lists that contradict one another.
     """
     if not (root / "ImageSets").is_dir():
         if _annotations_of(root):
@@ -106,7 +106,7 @@ def _listed(root: Path, folder: str, files: ImageFiles, lists: ImageLists) -> Vo
 
 
 def _unlisted(root: Path) -> VocLayout:
-    """All annotated images of a tree without `ImageSets`, as tools write it that know no splits."""
+    """All annotated images of a tree without `ImageSets`, as tools without splits write it."""
     annotations, folder = root / "Annotations", _image_folder(root)
     if folder is None:
         raise _without_images(root)
@@ -134,12 +134,12 @@ def _xml_below(folder: Path, depth: int | None = None, *, glance: bool = False) 
 
 
 def _with_folders(root: Path, files: list[Path]) -> VocLayout:
-    """Annotations beside their images, in one folder or in one a split."""
+    """Annotations beside their images, in one folder or in one folder per split."""
     named = [name for name in dict.fromkeys(file.parent.name for file in files) if split_in_name(name)]
     splits_of_folders = dict(
         zip(named, splits_together(named, [split_in_name(n) for n in named]), strict=True)
     )
-    rows, split_of, silent = [], {}, []
+    rows, split_of, without_split = [], {}, []
     for file in files:
         name = file.relative_to(root).with_suffix("").as_posix()
         image = min(_images_beside(file), key=_preference, default=f"{file.stem}.jpg")
@@ -148,10 +148,10 @@ def _with_folders(root: Path, files: list[Path]) -> VocLayout:
         if split:
             split_of[name] = split
         else:
-            silent.append(file.parent.relative_to(root).as_posix())
-    if split_of and silent:
+            without_split.append(file.parent.relative_to(root).as_posix())
+    if split_of and without_split:
         raise LabelwiseError(
-            f"annotations in {silent[0]} beside folders of named splits in {str(root)!r}",
+            f"annotations in {without_split[0]} beside folders of named splits in {str(root)!r}",
             "train, val or test in the name of every folder",
             "rename the folder, or move it out",
         )
@@ -172,9 +172,9 @@ def _with_folders(root: Path, files: list[Path]) -> VocLayout:
 
 
 def _beside(root: Path, *, glance: bool = False) -> Iterator[Path]:
-    """Annotations that may lie beside their images: in the folder itself and in those one below.
+    """Annotations that may be beside their images: in the folder itself and in its direct subfolders.
 
-    A glance takes only those folders below that are named by splits, as there may be thousands.
+    A glance only visits subfolders with the name of a split, as there may be thousands.
     """
     inner = [name for listing in walk(root, 0, glance=glance) for name in listing.folders]
     for name in ("", *(name for name in inner if not glance or split_in_name(name))):
@@ -193,7 +193,7 @@ def _images_in(folder: Path) -> list[str]:
 
 
 class ImageFiles:
-    """The image files below a folder, by their names without a suffix; a `.jpg` goes before its namesakes."""
+    """The image files below a folder by their names without suffix; a `.jpg` precedes files of the same stem."""
 
     def __init__(self, folder: Path | None) -> None:
         self._by_name: dict[str, str] = {}
@@ -209,7 +209,7 @@ class ImageFiles:
         self._chosen: dict[str, str] = {}
 
     def name_of(self, line: str) -> str:
-        """The name that a line of a list means; a line may be the file's own name, and chooses it."""
+        """The image name of a line of a list; a line with a suffix selects that file."""
         line = line.replace("\\", "/").rpartition("JPEGImages/")[2]
         if line in self._by_name or not is_image_name(line):
             return line
@@ -219,7 +219,7 @@ class ImageFiles:
         return name
 
     def file_of(self, name: str) -> str:
-        """The file of a name: in the folder itself, or the only one of that name further down."""
+        """The file of a name: in the folder itself, or the only one of that name in subfolders."""
         file = self._chosen.get(name) or self._by_name.get(name)
         return file or self._by_last.get(name, f"{name}.jpg")
 

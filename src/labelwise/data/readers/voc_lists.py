@@ -18,14 +18,14 @@ States = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class ImageLists:
-    """What the lists say.
+    """The content of the lists.
 
     Args:
         images: names in the order of `trainval`, then of the splits.
-        split_of: the split of each image; empty where no list names a split.
+        split_of: the split of each image; empty without lists of splits.
         splits: their names.
-        states: of each label that has lists, 1, 0 or -1 of each image in them.
-        notes: what was decided, one sentence each.
+        states: for each label with lists, the state 1, 0 or -1 of each image in them.
+        notes: one sentence per decision.
     """
 
     images: list[str]
@@ -36,14 +36,14 @@ class ImageLists:
 
 
 def image_lists(folder: Path, name_of: Callable[[str], str]) -> ImageLists | None:
-    """The lists of a folder, or `None` when it has no list with a line.
+    """The lists of a folder, or `None` if no list has a line.
 
     Args:
         folder: `ImageSets/Main`.
-        name_of: the name of the image that a line means.
+        name_of: returns the name of the image of a line.
 
     Raises:
-        LabelwiseError: for an image in two splits or in trainval alone.
+        LabelwiseError: an image in two splits or in trainval alone.
     """
     plain: dict[str, list[str]] = {}
     stated: dict[str, list[tuple[str, int]]] = {}
@@ -72,7 +72,7 @@ def image_lists(folder: Path, name_of: Callable[[str], str]) -> ImageLists | Non
     notes += further
     states, several = _states(by_label)
     if several:
-        notes.append(f"{several:,} labels of images have several states in their lists: the highest holds.")
+        notes.append(f"{several:,} labels of images have several states in their lists: the highest is used.")
     listed = set(images)
     spare = {name for cells in states.values() for name in cells} - listed
     if spare:
@@ -85,7 +85,7 @@ def image_lists(folder: Path, name_of: Callable[[str], str]) -> ImageLists | Non
 def _by_label(
     stated: Mapping[str, list[tuple[str, int]]], subsets: set[str]
 ) -> dict[tuple[str, str], list[tuple[str, int]]]:
-    """Lists of labels by label and subset; the longest ending that names a subset is one, else the last word."""
+    """Lists of labels by label and subset; the subset is the longest known ending of the name, else its last part."""
     lists = {}
     for stem, pairs in stated.items():
         ends = [subset for subset in subsets if stem.endswith(f"_{subset}") and len(stem) > len(subset) + 1]
@@ -95,9 +95,9 @@ def _by_label(
 
 
 def _states(by_label: Mapping[tuple[str, str], list[tuple[str, int]]]) -> tuple[States, int]:
-    """The state of each image in each label's lists, and how many have several: the highest holds.
+    """The highest state of each image in each label's lists, and the number of cells with several states.
 
-    VoTT writes a line an object, with -1 for an object of another label, so that 1 and -1 stand side by side.
+    VoTT writes one line per object, with -1 for an object of another label, so that an image may have both 1 and -1.
     """
     states: States = {}
     several = set()
@@ -113,7 +113,7 @@ def _states(by_label: Mapping[tuple[str, str], list[tuple[str, int]]]) -> tuple[
 def _with_splits(
     plain: Mapping[str, list[str]],
 ) -> tuple[list[str], dict[str, str], tuple[str, ...], list[str]]:
-    """Images, the split of each, the splits, and what was decided."""
+    """Images, the split of each, the splits, and notes."""
     notes: list[str] = []
     whole = plain.get("trainval", [])
     lists: dict[str, list[str]] = {}  # the lists of each split

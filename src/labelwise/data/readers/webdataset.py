@@ -1,4 +1,4 @@
-"""WebDataset: tar files whose neighbouring members of one name are a sample, an image and its labels."""
+"""WebDataset: tar files of samples; neighbouring members of the same name are an image and its labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _REMOTE = re.compile(r"^(?:pipe|[a-z][a-z0-9+.-]*):(?://|\s)", re.IGNORECASE)
 
 
 def recognises(path: Path) -> bool:
-    """Whether a path is a tar file, or a folder of them, in which an image is the first or second kind of member."""
+    """Whether a path is a tar file, or a folder of them, that begins with samples of an image and labels."""
     files = [path] if path.is_file() else [*path.glob("*.tar"), *path.glob("*/*.tar")]
     file = next(iter(sorted(files)), None)
     if file is None or file.suffix.lower() != ".tar":
@@ -50,38 +50,38 @@ def recognises(path: Path) -> bool:
 
 
 def read(source: Source) -> Dataset:
-    """Reads shards; images stay in them and are read when they are wanted.
+    """Reads shards; images stay in them and are read on access.
 
-    Labels of a sample stand in one member: `json` with a list `labels` or `tags`, or a key a label; `cls`, a class
-    by number or name; `txt`, `labels.txt` or `tags.txt`, names parted by commas. A sample without it is unknown.
+    Labels of a sample are in one member: `json` with a list `labels` or `tags`, or one key per label; `cls`, a class
+    number or name; `txt`, `labels.txt` or `tags.txt`, names separated by commas. Without it they are unknown.
 
     Raises:
-        LabelwiseError: shards that are not there, compressed or cut short, samples without an image, members that
-            hold no labels, or what `columns.dataset_of` refuses.
+        LabelwiseError: missing, compressed or truncated shards, samples without an image, members without labels, or
+            errors of `columns.dataset_of`.
     """
     _need_package()
     folder, shards = _shards(source)
     notes: list[str] = []
-    found = _Samples()
+    samples = _Samples()
     for place, (split, shard) in enumerate(shards):
         for key, members in _grouped(folder / shard):
-            found.add(place, split, f"{shard}/{key}", members)
-    found.settle(source, notes)
-    member = member_of_labels({suffix: len(rows) for suffix, rows in found.members.items()}, source, notes)
+            samples.add(place, split, f"{shard}/{key}", members)
+    samples.settle(source, notes)
+    member = member_of_labels({suffix: len(rows) for suffix, rows in samples.members.items()}, source, notes)
 
     def row_name(row: int) -> str:
-        return found.names[row]
+        return samples.names[row]
 
-    rows = found.members[member]
-    contents = [rows.get(row) for row in range(len(found.names))]
+    rows = samples.members[member]
+    contents = [rows.get(row) for row in range(len(samples.names))]
     table, every, beside = label_table(contents, member, source, row_name, notes)
-    if any(found.splits):
+    if any(samples.splits):
         own = [name for name in table.column_names if name.lower() == "split"]
         if own:
             table = table.drop_columns(own)
-            notes.append(f"The key {own[0]!r} was left out: names of shards tell the splits.")
-        table = table.append_column("split", pa.array([split or None for split in found.splits], pa.string()))
-    store = ArchivedImages([folder / shard for _, shard in shards], *np.array(found.places, np.int64).T)
+            notes.append(f"The key {own[0]!r} was left out: names of shards are the splits.")
+        table = table.append_column("split", pa.array([name or None for name in samples.splits], pa.string()))
+    store = ArchivedImages([folder / shard for _, shard in shards], *np.array(samples.places, np.int64).T)
     used = _OWN | ({"labels"} if table.column_names[:1] == ["labels"] else set())
     inner = Source(source.kind, source.path, {k: v for k, v in source.options.items() if k not in used})
     if ignored := set(source.names("ignore")) & set(beside):
@@ -90,12 +90,12 @@ def read(source: Source) -> Dataset:
         )
     image = next(name for name in ("image", "image in shard", "stored") if name not in table.column_names)
     table = table.add_column(0, image, in_store(table.num_rows))
-    stored = pa.array(found.names, pa.string()), store
+    stored = pa.array(samples.names, pa.string()), store
     return dataset_of_names(table, every, inner, folder, row_name, stored).with_notes(*notes)
 
 
 class _Samples:
-    """The samples of all shards, a row each: where the image is, and what may hold labels."""
+    """The samples of all shards, one row each: the place of the image, and members that may hold labels."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -106,14 +106,14 @@ class _Samples:
         self._spare: list[str] = []
 
     def add(self, shard: int, split: str, name: str, members: Mapping[str, Any]) -> None:
-        """Takes in a sample: of its images the one whose suffix has one part, such as jpg beside mask.png."""
+        """Adds a sample with its image whose suffix has a single part, such as jpg beside mask.png."""
         images = [suffix for suffix in members if is_image_name(f"_.{suffix}")]
         plain = [suffix for suffix in images if "." not in suffix] or images
         if len(plain) > 1:
             raise LabelwiseError(
                 f"{name} with several images: {', '.join(plain)}",
-                "one image a sample",
-                "write the others apart",
+                "one image per sample",
+                "write the others to other samples",
             )
         if not plain:
             self._bare.append(f"{name} ({', '.join(members) or 'empty'})")
@@ -128,7 +128,7 @@ class _Samples:
                 self.members.setdefault(suffix, {})[row] = content
 
     def settle(self, source: Source, notes: list[str]) -> None:
-        """Refuses samples without an image, unless the source says `missing=skip`."""
+        """Refuses samples without an image, unless the source sets `missing=skip`."""
         policy = source.choice("missing", ("stop", "skip"))
         if not self.names:
             raise LabelwiseError(
@@ -142,7 +142,7 @@ class _Samples:
                 raise WouldLose(
                     f"{len(self._bare):,} of {len(self._bare) + len(self.names):,} samples without an image: {shown}",
                     "an image in every sample, beside its labels in the tar file",
-                    "write the shards again, or add missing=skip to go on without them",
+                    "write the shards again, or add missing=skip to leave them out",
                     ("missing", "skip"),
                 )
             notes.append(f"{len(self._bare):,} samples without an image were left out: {shown}.")
@@ -162,7 +162,7 @@ def _need_package() -> None:
 
 
 def _shards(source: Source) -> tuple[Path, list[tuple[str, str]]]:
-    """The folder of all shards, and split and path of each, in order."""
+    """The folder of all shards, and the split and path of each, in order."""
     if _REMOTE.match(source.path):
         raise LabelwiseError(f"{source.path!r}", "tar files on this disk", "fetch them first")
     path = Path(source.path)
@@ -193,12 +193,12 @@ def _shards(source: Source) -> tuple[Path, list[tuple[str, str]]]:
 
 
 def _expanded(pattern: str) -> list[str]:
-    """The paths of a pattern with braces or a glob; what stands for nothing stays as it is."""
+    """The paths of a pattern with braces or a glob; a part without matches stays as it is."""
     from webdataset.shardlists import expand_urls
 
     try:
         parts = expand_urls(pattern)
-    except (ValueError, AssertionError) as error:  # braces that do not close, a variable that is not set
+    except (ValueError, AssertionError) as error:  # unclosed braces, or an unset variable
         raise LabelwiseError(
             f"{pattern!r} ({first_line(error)})", "a pattern such as x-{000..003}.tar", "correct it"
         ) from None
@@ -206,10 +206,10 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _grouped(shard: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Key and members of each sample of a shard: an image's offset and size, another member's content.
+    """Yields key and members of each sample of a shard: an image's offset and size, another member's content.
 
     Raises:
-        LabelwiseError: a shard that is no tar file, cut short or damaged, or a sample with a member twice.
+        LabelwiseError: a shard that is not a tar file, truncated or damaged, or a sample with a member twice.
     """
     from webdataset.tariterators import group_by_keys
 
@@ -228,7 +228,7 @@ def _grouped(shard: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _members(shard: Path) -> Iterator[dict[str, Any]]:
-    """Regular members by name, hidden ones left out."""
+    """Yields the regular members, without hidden ones."""
     try:
         with tarfile.open(shard, "r:") as opened:
             for member in opened:
@@ -258,7 +258,7 @@ def _members(shard: Path) -> Iterator[dict[str, Any]]:
         raw.seek(end)
         if raw.read(_BLOCK) != bytes(_BLOCK):
             raise LabelwiseError(
-                f"{shard}, which is cut short or damaged at byte {end:,}",
+                f"{shard}, which is truncated or damaged at byte {end:,}",
                 "a whole tar file",
                 "write or copy it again",
             )
