@@ -1,4 +1,4 @@
-"""Draws the charts of these pages from the tables that are kept: `python docs/charts.py`."""
+"""Draw the charts of these pages from the tables in results/: `python docs/charts.py`."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ Points = Sequence[tuple[float, float]]
 Marks = Iterable[tuple[float, str]]
 
 
-def text(x: float, y: float, told: str, form: str) -> str:
-    """Words at a place."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" {form}>{told}</text>'
+def text(x: float, y: float, content: str, form: str) -> str:
+    """Return a text element at a position."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" {form}>{content}</text>'
 
 
 def panel(
     title: str, left: float, size: tuple[int, int], across: Marks, up: Marks, lines: Iterable[Points]
 ) -> list[str]:
-    """A plot: its title, marks along both axes, a line of each colour; places are shares of its width and height."""
+    """Return a plot with title, axis marks and lines; positions are fractions of its width and height."""
     width, height = size
     parts = [text(left, TOP - 10, title, 'font-weight="600"')]
-    for share, told in up:
+    for share, mark in up:
         y = TOP + height * (1 - share)
         parts.append(f'<line x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-        parts += [text(left - 6, y + 4, told, 'text-anchor="end"')] if told else []
-    for share, told in across:
-        parts.append(text(left + width * share, TOP + height + 16, told, 'text-anchor="middle"'))
+        parts += [text(left - 6, y + 4, mark, 'text-anchor="end"')] if mark else []
+    for share, mark in across:
+        parts.append(text(left + width * share, TOP + height + 16, mark, 'text-anchor="middle"'))
     for i, points in enumerate(lines):
         path = " ".join(f"{left + width * x:.1f},{TOP + height * (1 - y):.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[i]}" stroke-width="2"/>')
     return parts
 
 
-def picture(parts: list[str], width: int, height: int, told: str) -> str:
-    """The file that holds drawn parts."""
-    style = f'font-family="sans-serif" font-size="12" role="img" aria-label="{told}"'
+def picture(parts: list[str], width: int, height: int, label: str) -> str:
+    """Return the SVG file of the parts."""
+    style = f'font-family="sans-serif" font-size="12" role="img" aria-label="{label}"'
     size = f'width="{width}" height="{height}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n' + "\n".join(parts) + "\n</svg>\n"
 
 
 def growth(rows: Rows) -> str:
-    """Processor seconds, 1e-4 to 10, against each cause: powers of ten on both axes, a line a work with its slope."""
+    """Plot processor seconds, 1e-4 to 10, in log-log panels: a line per task, with its slope."""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         name = f"{row['work']}, {float(row['slope']):.2f}"
@@ -68,7 +68,7 @@ def growth(rows: Rows) -> str:
 
 
 def corruption(rows: Rows) -> str:
-    """mAP from 0 to 1 against strength from 0, the clean picture, to 5: a panel a kind, a line a method."""
+    """Plot mAP against strength, from 0 (clean) to 5: a panel per kind, a line per method."""
     clean = {row["method"]: float(row["mAP"]) for row in rows if row["kind"] == "clean"}
     lines: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(dict)
     for row in rows:
@@ -77,10 +77,10 @@ def corruption(rows: Rows) -> str:
             points.append((int(row["strength"]) / 5, float(row["mAP"])))
     parts, first, (width, height) = [], 40, (150, 130)
     left = first
-    for kind, found in lines.items():
+    for kind, curves in lines.items():
         across = [(strength / 5, str(strength)) for strength in range(6)]
         up = [(share, f"{share:g}" if left == first else "") for share in (0, 0.25, 0.5, 0.75, 1)]
-        parts += panel(kind, left, (width, height), across, up, [sorted(found[name]) for name in clean])
+        parts += panel(kind, left, (width, height), across, up, [sorted(curves[name]) for name in clean])
         left += width + 16
     for i, name in enumerate(clean):
         parts.append(text(first + 120 * i, TOP + height + 40, name, f'fill="{COLOURS[i]}"'))
@@ -88,12 +88,12 @@ def corruption(rows: Rows) -> str:
 
 
 def angles(rows: Rows) -> str:
-    """Degrees, 0 to 90, against the labels of an image: a line a method, and one for what a shared feature could do."""
+    """Plot degrees, 0 to 90, against labels per image: a line per method and the limit of a shared feature."""
     lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
     most = max(int(row["labels"]) for row in rows)
     for row in rows:
-        place = (int(row["labels"]) - 1) / (most - 1)
-        lines[row["method"]].append((place, float(row["mean"]) / 90))
+        x = (int(row["labels"]) - 1) / (most - 1)
+        lines[row["method"]].append((x, float(row["mean"]) / 90))
     limit = "limit of a shared feature"
     lines[limit] = sorted({((int(r["labels"]) - 1) / (most - 1), float(r["orthonormal"]) / 90) for r in rows})
     across = [((count - 1) / (most - 1), str(count)) for count in range(1, most + 1)]
@@ -108,13 +108,13 @@ def angles(rows: Rows) -> str:
 
 
 def when(rows: Rows) -> str:
-    """Points of mAP over the uniform twin, -8 to 12, by the size of the object: a colour a head, with intervals."""
+    """Plot the gain in mAP over uniform attention, -8 to 12 points, by object size, with intervals."""
     rows = [row for row in rows if row["by"] == "size" and row["against"].endswith("-uniform")]
     groups, heads = (list(dict.fromkeys(row[key] for row in rows)) for key in ("group", "row"))
     left, (width, height), low, high = 50, (480, 240), -8, 12
     across = [((i + 0.5) / len(groups), group) for i, group in enumerate(groups)]
     up = [((points - low) / (high - low), f"{points:+d}" if points else "0") for points in range(-5, 11, 5)]
-    title = "points of mAP over the same head with its eyes shut"
+    title = "points of mAP over the same head with uniform attention"
     parts = panel(title, left, (width, height), across, up, [])
     parts.append(
         text(
@@ -125,17 +125,17 @@ def when(rows: Rows) -> str:
         )
     )
 
-    def place(share: str) -> float:
+    def height_of(share: str) -> float:
         return TOP + height * (1 - (100 * float(share) - low) / (high - low))
 
-    zero = place("0")
+    zero = height_of("0")
     parts.append(f'<line x1="{left}" x2="{left + width}" y1="{zero:.1f}" y2="{zero:.1f}" stroke="#666"/>')
     for row in rows:
         i, colour = heads.index(row["row"]), COLOURS[heads.index(row["row"])]
         x = left + width * (groups.index(row["group"]) + 0.5) / len(groups) + 11 * (i - (len(heads) - 1) / 2)
-        ends = f'y1="{place(row["low"]):.1f}" y2="{place(row["high"]):.1f}"'
+        ends = f'y1="{height_of(row["low"]):.1f}" y2="{height_of(row["high"]):.1f}"'
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" {ends} stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<circle cx="{x:.1f}" cy="{place(row["difference"]):.1f}" r="4" fill="{colour}"/>')
+        parts.append(f'<circle cx="{x:.1f}" cy="{height_of(row["difference"]):.1f}" r="4" fill="{colour}"/>')
     for i, head in enumerate(heads):
         parts.append(text(left + width + 14, TOP + 12 + 17 * i, head, f'fill="{COLOURS[i]}"'))
     return picture(parts, left + width + 110, TOP + height + 44, "gain of attention by size of the object")
@@ -149,12 +149,12 @@ CHARTS: dict[str, Callable[[Rows], str]] = {
 }
 
 
-def drawn(name: str) -> str:
-    """The chart of results/NAME.csv."""
+def chart(name: str) -> str:
+    """Return the chart of results/NAME.csv."""
     with (ROOT / "results" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return CHARTS[name](list(csv.DictReader(file)))
 
 
 if __name__ == "__main__":
     for name in CHARTS:
-        (ROOT / "docs" / f"{name}.svg").write_text(drawn(name), encoding="utf-8")
+        (ROOT / "docs" / f"{name}.svg").write_text(chart(name), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Writes the tables of docs/comparison.md and README.md from the measurements that are kept: `python docs/tables.py`.
+"""Write the tables of docs/comparison.md and README.md from results/: `python docs/tables.py`.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`. Figures are means over seeds in points, with their
-sample standard deviation where there are several.
+A table is between `<!-- table: NAME -->` and `<!-- end -->`. Figures are means over seeds in points, with their sample
+standard deviation if there are several.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ PARTS = {
     "dlfl-no-mean": "`dlfl`, without the mean feature (`extractor.mean_feature=false`)",
     "dlfl-no-ffn": "`dlfl`, without the feed-forward layer (`extractor.ffn=0`)",
     "dlfl-disc": "`dlfl`, `discriminative.weight=0.1`",
-    "dlfl-intra": "`dlfl`, its inner half alone (`discriminative.inter=false`)",
-    "dlfl-inter": "`dlfl`, its outer half alone (`discriminative.intra=false`)",
-    "ssgrl-disc": "`ssgrl`, the whole",
-    "query2label-disc": "`query2label`, the whole",
-    "class-features": "`class-features`, the whole, which is its default",
+    "dlfl-intra": "`dlfl`, only its within-label part (`discriminative.inter=false`)",
+    "dlfl-inter": "`dlfl`, only its between-label part (`discriminative.intra=false`)",
+    "ssgrl-disc": "`ssgrl`, the whole loss",
+    "query2label-disc": "`query2label`, the whole loss",
+    "class-features": "`class-features`, the whole loss, its default",
 }
 PARTIAL = {
     "mlp": "`baseline-mlp`",
     "gap": "`baseline-gap`",
     "dlfl": "`dlfl`",
     "dlfl-blending": "`dlfl` with blending and contrast",
-    "ssgrl": "`ssgrl`, the trunk of the rest",
+    "ssgrl": "`ssgrl`, the trunk",
     "dsrb": "`dsrb`",
     "sarb": "`sarb`",
     "sst": "`sst`",
@@ -66,23 +66,23 @@ EVIDENCE = (("pointing", "pointing_hard"), ("pointing_found", "pointing_found_ha
 
 
 def kept(name: str) -> Rows:
-    """A file of results/."""
+    """Read a file of results/."""
     with (ROOT / "results" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def grouped(rows: Rows, *keys: str) -> dict[tuple[str, ...], Rows]:
-    """The lines by the values of some columns, in the order they come."""
-    found: dict[tuple[str, ...], Rows] = defaultdict(list)
+    """Group rows by the values of some columns, in order of appearance."""
+    groups: dict[tuple[str, ...], Rows] = defaultdict(list)
     for row in rows:
-        found[tuple(row[key] for key in keys)].append(row)
-    return found
+        groups[tuple(row[key] for key in keys)].append(row)
+    return groups
 
 
 def figure(
     rows: Iterable[dict[str, str]], key: str, digits: int = 2, scale: float = 100, sd: bool = True
 ) -> str:
-    """Mean and deviation of a column; empty where no line has it."""
+    """Return mean and standard deviation of a column; empty if no row has it."""
     values = [scale * float(row[key]) for row in rows if row[key]]
     if not values:
         return ""
@@ -91,48 +91,48 @@ def figure(
 
 
 def markdown(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    """A table."""
+    """Return a Markdown table."""
     head = list(head)
     rows = [[whole(cell) for cell in cells] for cells in lines]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)) + "\n"
 
 
 def whole(cell: str) -> str:
-    """A cell whose deviation, or interval, does not break over lines."""
+    """Return the cell with spaces that do not break inside a deviation or interval."""
     return re.sub(r"(?<=[\d,]) (?=[±+/-])", "\u00a0", cell).replace("± ", "±\u00a0").replace("/ ", "/\u00a0")
 
 
 def shown(row: str) -> str:
-    """A row as the page calls it."""
+    """Return the name of a row on the page."""
     if row.endswith("-uniform"):
         return f"`{row.removesuffix('-uniform')}`, uniform attention"
     return NAMES.get(row, f"`{row}`")
 
 
 def twin_of(row: str) -> str:
-    """The row's control, whose attention is uniform."""
+    """Return the row's control with uniform attention."""
     return f"{row.removesuffix('-mean')}-uniform"
 
 
 def interval(gap: dict[str, str]) -> str:
-    """A difference in points with its interval, bold where it is more than noise."""
+    """Return a difference in points with its interval, bold if it is beyond noise."""
     noise = float(gap["low"]) <= 0 <= float(gap["high"]) or gap.get("verdict") == "within noise"
     points = [round(100 * float(gap[key]), 1) for key in ("difference", "low", "high")]
     if noise:
-        points = [point + 0.0 for point in points]  # "-0.0" only where it says on which side of 0
+        points = [point + 0.0 for point in points]  # "-0.0" only beyond noise, where it shows the side of 0
     mean, low, high = (f"{point:+.1f}" for point in points)
-    told = f"{mean} [{low}, {high}]"
-    return told if noise else f"**{told}**"
+    cell = f"{mean} [{low}, {high}]"
+    return cell if noise else f"**{cell}**"
 
 
 def gaps(name: str) -> Callable[[str, str], str]:
-    """Differences of a file by row and what it is compared with; empty where they were not taken."""
-    found = {(row["row"], row["against"]): interval(row) for row in kept(f"{name}-differences")}
-    return lambda row, against: found.get((row, against), "")
+    """Return a lookup of differences by row and reference row; empty if not measured."""
+    cells = {(row["row"], row["against"]): interval(row) for row in kept(f"{name}-differences")}
+    return lambda row, against: cells.get((row, against), "")
 
 
 def methods(name: str) -> str:
-    """Heads side by side, best first; controls that look everywhere alike stand as a difference."""
+    """Heads by mAP, best first; controls with uniform attention are shown as a difference."""
     lines, gap = grouped(kept(name), "row"), gaps(name)
 
     def line(row: str, own: Rows) -> list[str]:
@@ -153,7 +153,7 @@ def methods(name: str) -> str:
     rows.sort(key=lambda item: -statistics.fmean(float(r["mAP"]) for r in item[1]))
     head = ["method", "test mAP", "seeds", "over its uniform twin", "over the pooled MLP"]
     return markdown(
-        [*head, "pointing / hard", "found / hard", "energy", "entropy"], [line(*item) for item in rows]
+        [*head, "pointing / hard", "called / hard", "energy", "entropy"], [line(*item) for item in rows]
     )
 
 
@@ -176,8 +176,8 @@ def short() -> str:
         "14 × 14 places, frozen": "voc-methods-448",
         "7 × 7, fine-tuned": "voc-finetuned",
     }
-    found = [grouped(kept(name), "row") for name in columns.values()]
-    lines = [[shown(row), *(figure(rows[row,], "mAP") for rows in found)] for row in HEADS]
+    tables = [grouped(kept(name), "row") for name in columns.values()]
+    lines = [[shown(row), *(figure(rows[row,], "mAP") for rows in tables)] for row in HEADS]
     for i in range(1, len(lines[0])):
         top = max(lines, key=lambda cells: float(cells[i].split()[0]))
         top[i] = f"**{top[i]}**"
@@ -185,33 +185,33 @@ def short() -> str:
 
 
 def partial() -> str:
-    """Share of known labels across; the mean over the shares is of the seeds that all of them have."""
+    """Methods by known proportion; the mean uses the seeds that all proportions have."""
     cells = grouped(kept("voc-partial"), "row", "known_proportion")
     lines = []
-    for loss, told in (("bce", "partial BCE"), ("asl", "ASL")):
-        lines.append([f"*{told}*", *[""] * 6])
+    for loss, title in (("bce", "partial BCE"), ("asl", "ASL")):
+        lines.append([f"*{title}*", *[""] * 6])
         for method, name in PARTIAL.items():
-            found = [cells.get((f"{method}-{loss}", share), []) for share in SHARES]
-            if not any(found):
+            groups = [cells.get((f"{method}-{loss}", share), []) for share in SHARES]
+            if not any(groups):
                 continue
-            maps = [{r["seed"]: float(r["mAP"]) for r in own} for own in found]
+            maps = [{r["seed"]: float(r["mAP"]) for r in own} for own in groups]
             seeds = sorted(set.intersection(*map(set, maps)))
             mean = figure([{"mAP": str(statistics.fmean(share[s] for share in maps))} for s in seeds], "mAP")
-            several = [f" ({len(own)})" if len(own) > 1 else "" for own in found]
-            shares = [figure(own, "mAP") + n for own, n in zip(found, several, strict=True)]
+            several = [f" ({len(own)})" if len(own) > 1 else "" for own in groups]
+            shares = [figure(own, "mAP") + n for own, n in zip(groups, several, strict=True)]
             lines.append([name, *shares, mean])
     return markdown(["method, by share of known labels", *(s[1:] for s in SHARES), "mean"], lines)
 
 
 def parts() -> str:
-    """What a changed part moves, on small and large maps."""
+    """The effect of a changed part, on small and large maps."""
     names = ("voc-parts-differences", "voc-parts-448-differences")
-    found = [{row["row"]: row for row in kept(name)} for name in names]
+    tables = [{row["row"]: row for row in kept(name)} for name in names]
     lines = []
-    for row, told in PARTS.items():
-        cells = [[interval(gaps[row]), gaps[row]["seeds"]] if row in gaps else ["", ""] for gaps in found]
-        lines.append([told, *cells[0], *cells[1]])
-    return markdown(["changed", "7 × 7: test mAP moves by", "seeds", "14 × 14", "seeds"], lines)
+    for row, title in PARTS.items():
+        cells = [[interval(gaps[row]), gaps[row]["seeds"]] if row in gaps else ["", ""] for gaps in tables]
+        lines.append([title, *cells[0], *cells[1]])
+    return markdown(["changed", "7 × 7: change of test mAP", "seeds", "14 × 14", "seeds"], lines)
 
 
 def retrieval() -> str:
@@ -235,7 +235,7 @@ def retrieval() -> str:
 
 
 def new_label() -> str:
-    """What five examples of each new label gave, over draws of examples."""
+    """AP of new labels from five examples each, over random samples of examples."""
     rows = kept("new-label")
     names = [key for key in rows[0] if key not in ("row", "seed", "draw", "mAP", "images", "image_size")]
     lines = [
@@ -250,17 +250,17 @@ def new_label() -> str:
 
 
 def when(name: str) -> str:
-    """Each head over its uniform twin, by the size of the object."""
+    """Gain of each head over its uniform twin, by object size."""
     rows = [row for row in kept(name) if row["against"] == twin_of(row["row"]) and row["by"] != "labels"]
     gaps = {(row["row"], row["group"]): row for row in rows}
     heads, groups = (list(dict.fromkeys(row[key] for row in rows)) for key in ("row", "group"))
-    head = ["objects of this share of the image", *(group.replace("% to", " to") for group in groups)]
+    head = ["object size, share of the image", *(group.replace("% to", " to") for group in groups)]
     counts = ["*positives*", *(f"{int(gaps[heads[0], group]['positives']):,}" for group in groups)]
     return markdown(head, [counts, *([shown(h), *(interval(gaps[h, g]) for g in groups)] for h in heads)])
 
 
 def small() -> str:
-    """The same heads by the number of training photographs, on small and large maps."""
+    """The same heads by number of training images, on small and large maps."""
     columns: list[tuple[str, dict[tuple[str, ...], Rows]]] = []
     names: list[str] = []
     for places, few, whole_data in (
@@ -274,11 +274,11 @@ def small() -> str:
     lines = [
         [
             shown(name),
-            *(figure(cells[told.split()[-1].replace(",", ""), name], "mAP") for told, cells in columns),
+            *(figure(cells[title.split()[-1].replace(",", ""), name], "mAP") for title, cells in columns),
         ]
         for name in sorted(dict.fromkeys(names))
     ]
-    return markdown(["test mAP by training photographs", *(told for told, _ in columns)], lines)
+    return markdown(["test mAP by training images", *(title for title, _ in columns)], lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -296,7 +296,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def page(written: str) -> str:
-    """The page with its tables as they should be."""
+    """Return the page with regenerated tables."""
     return TABLE.sub(lambda m: m[1] + TABLES[m[2]]() + m[3], written)
 
 

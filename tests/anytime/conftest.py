@@ -1,4 +1,4 @@
-"""Settings of a training in stages, on a network whose weights are in a file."""
+"""Settings of a training in stages, for a network with weights in a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from labelwise.training.config import Config, make_config
 
 @pytest.fixture(scope="session")
 def config(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """Settings with weights in a file, as pretrained ones are."""
+    """Settings with weights in a file, like pretrained weights."""
     weights = tmp_path_factory.mktemp("weights") / "weights.pt"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Training in stages: each leaves a run, the better one by validation is kept, and nothing is lost where it stops."""
+"""Training in stages: each leaves a run, validation selects one, and a stopped training resumes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pytest
 import torch
 
 import labelwise as lw
-from labelwise.anytime import ladder as room
-from labelwise.anytime import settings_of_plan, train_within
+from labelwise.anytime import ladder, settings_of_plan, train_within
 from labelwise.anytime.ladder import compared
 from labelwise.anytime.plan import Plan, Stage
 from labelwise.errors import LabelwiseError, Stopped
@@ -41,36 +40,36 @@ STAGES = (
 def planned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same plan on every machine."""
     monkeypatch.setattr(
-        room, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, STAGES, 1.0)
+        ladder, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, STAGES, 1.0)
     )
 
 
 @pytest.fixture(scope="module")
 def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a training in stages that nothing stops; tests must not change it."""
+    """The folder of an uninterrupted training in stages; tests must not change it."""
     out = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "make_plan", lambda *_: Plan(600, STAGES, 1.0))
+        patch.setattr(ladder, "make_plan", lambda *_: Plan(600, STAGES, 1.0))
         patch.setenv("LABELWISE_CACHE", str(out.parent / "cache"))
         train_within(config, 600, out, quiet=True)
     return out
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """Weights, labels, scores and figures of all stages, without times."""
-    found = {}
+    """Return weights, labels, scores and figures of all stages, without times."""
+    contents = {}
     for file in sorted(out.rglob("*")):
         if file.suffix in (".safetensors", ".npz") or file.name in ("labels.json", "chosen.json"):
-            found[str(file.relative_to(out))] = file.read_bytes()
+            contents[str(file.relative_to(out))] = file.read_bytes()
         if file.name == "results.json":
             splits = json.loads(file.read_text())["splits"]
             for split in splits.values():
-                split["conditions"].pop("labelwise_commit")  # may change meanwhile
-            found[str(file.relative_to(out))] = json.dumps(splits).encode()
-    return found
+                split["conditions"].pop("labelwise_commit")  # may change between two runs
+            contents[str(file.relative_to(out))] = json.dumps(splits).encode()
+    return contents
 
 
-def test_stages_leave_runs_and_the_better_is_kept(config: Config, whole: Path, tmp_path: Path) -> None:
+def test_stages_leave_runs_and_the_best_is_chosen(config: Config, whole: Path, tmp_path: Path) -> None:
     out = whole
     stored = json.loads((out / "plan.json").read_text())
     rows = {row["stage"]: row for row in stored["ladder"]}
@@ -95,10 +94,10 @@ def test_stages_leave_runs_and_the_better_is_kept(config: Config, whole: Path, t
 def test_views_are_a_stage_of_the_chosen_run(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It holds the chosen stage's weights, its own decisions and figures, and is judged as any other."""
+    """It has the chosen stage's weights, its own decisions and figures, and is compared like any other stage."""
     stages = (*STAGES[:2], Stage("3-flip", {"test_time": "flip"}, 1.0, "a reason"))
-    monkeypatch.setattr(room, "make_plan", lambda *_: Plan(3600, stages, 1.0))
-    monkeypatch.setattr(room, "SURE", -1.0)  # each is chosen
+    monkeypatch.setattr(ladder, "make_plan", lambda *_: Plan(3600, stages, 1.0))
+    monkeypatch.setattr(ladder, "SURE", -1.0)  # each is chosen
     out = tmp_path / "run"
     run = train_within(config, 3600, out, quiet=True)
     assert (run.path.name, run.config.test_time) == ("3-flip", "flip")
@@ -126,69 +125,69 @@ def results_of(out: Path) -> dict[str, Any]:
     return json.loads((Run.open(out).path / "results.json").read_text())["splits"]
 
 
-class Asks(StopRequest):
-    """Asks to stop when it was looked at so many times."""
+class StopAfter(StopRequest):
+    """A stop request that becomes active after `checks` checks."""
 
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
+    def __init__(self, checks: int) -> None:
+        self.checks = checks
         super().__init__()
 
     @property
     def by(self) -> str:
-        self.looks -= 1
-        return "SIGTERM" if self.looks < 0 else ""
+        self.checks -= 1
+        return "SIGTERM" if self.checks < 0 else ""
 
     @by.setter
     def by(self, value: str) -> None:
         pass
 
 
-def test_stopped_anywhere_it_ends_as_if_it_never_had_been(
+def test_a_stopped_training_ends_like_an_uninterrupted_one(
     config: Config, whole: Path, tmp_path: Path
 ) -> None:
     expected = files(whole)
     stops = 0
-    for looks in (1, 6, 12, 17):
-        out = tmp_path / f"stopped{looks}"
+    for checks in (1, 6, 12, 17):
+        out = tmp_path / f"stopped{checks}"
         try:
-            train_within(config, 600, out, quiet=True, stop=Asks(looks))
+            train_within(config, 600, out, quiet=True, stop=StopAfter(checks))
         except Stopped:
             stops += 1
-            if (out / "chosen.json").is_file():  # from the first stage on it answers
+            if (out / "chosen.json").is_file():  # usable from the first stage on
                 assert lw.load(out).labels.names == lw.load(whole).labels.names
             begun = settings_of_plan(out)
             assert begun is not None
             train_within(*begun, out, resume=True, quiet=True)
-        assert files(out) == expected, looks
+        assert files(out) == expected, checks
     assert stops > 2
 
 
-def test_a_stage_that_ended_unnoticed_is_compared_again(
+def test_a_finished_stage_without_a_record_is_compared_again(
     config: Config, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, save, calls = tmp_path / "run", room._Ladder.save, []
+    out, save, calls = tmp_path / "run", ladder._Ladder.save, []
 
-    def dies(self: Any) -> None:
+    def interrupted_save(self: Any) -> None:
         calls.append(0)
         if len(calls) == 3:
             raise KeyboardInterrupt
         save(self)
 
-    monkeypatch.setattr(room._Ladder, "save", dies)
+    monkeypatch.setattr(ladder._Ladder, "save", interrupted_save)
     with pytest.raises(KeyboardInterrupt):
         train_within(config, 600, out, quiet=True)
-    monkeypatch.setattr(room._Ladder, "save", save)
+    monkeypatch.setattr(ladder._Ladder, "save", save)
     assert Run.open(out).path.name == "1-probe"
     train_within(config, 600, out, resume=True, quiet=True)
     assert files(out) == files(whole)
 
 
-def test_a_stage_for_which_no_time_is_left_is_left_out(
+def test_a_stage_without_enough_time_is_left_out(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = (STAGES[0], Stage("2-long", STAGES[1].settings, 1e6, "long"), STAGES[2])
     monkeypatch.setattr(
-        room, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, long, 1.0)
+        ladder, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, long, 1.0)
     )
     train_within(config, 600, tmp_path / "run", quiet=True)
     rows = json.loads((tmp_path / "run" / "plan.json").read_text())["ladder"]
@@ -196,9 +195,9 @@ def test_a_stage_for_which_no_time_is_left_is_left_out(
     assert not (tmp_path / "run" / "stages" / "2-long").exists()
 
 
-def test_the_comparison_is_that_of_redrawn_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_is_a_paired_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        room.bootstrap, "bootstrap_counts", partial(room.bootstrap.bootstrap_counts, number=200)
+        ladder.bootstrap, "bootstrap_counts", partial(ladder.bootstrap.bootstrap_counts, number=200)
     )
     rng = np.random.default_rng(0)
     values = (rng.random((40, 3)) < 0.4).astype(np.float32)
@@ -208,16 +207,16 @@ def test_the_comparison_is_that_of_redrawn_images(monkeypatch: pytest.MonkeyPatc
         StoredScores(ids, (values * s + rng.normal(size=values.shape)).astype(np.float32), values, known)
         for s in (1.5, 0.7)
     )
-    found = compared(one, other)
-    draws = np.random.default_rng(0)
+    comparison = compared(one, other)
+    sampler = np.random.default_rng(0)
     gaps = []
     for _ in range(200):
-        rows = draws.integers(0, 40, 40)
+        rows = sampler.integers(0, 40, 40)
         gap = [slow_map(s.logits[rows], s.values[rows], s.known[rows]) for s in (one, other)]
         gaps.append(gap[0] - gap[1])
-    assert found["gain"] == pytest.approx(np.mean(gaps), abs=1e-6)
-    assert found["better_in"] == pytest.approx(np.mean(np.array(gaps) > 0))
-    assert found["low"] == pytest.approx(np.quantile(gaps, 0.025), abs=1e-6)
+    assert comparison["gain"] == pytest.approx(np.mean(gaps), abs=1e-6)
+    assert comparison["better_in"] == pytest.approx(np.mean(np.array(gaps) > 0))
+    assert comparison["low"] == pytest.approx(np.quantile(gaps, 0.025), abs=1e-6)
     assert compared(one, one)["better_in"] == 0
     with pytest.raises(LabelwiseError, match="the same validation images"):
         compared(one, StoredScores(ids[::-1], one.logits, values, known))
@@ -229,18 +228,18 @@ def slow_map(logits: np.ndarray, values: np.ndarray, known: np.ndarray) -> float
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"backbone": {"name": "test_vit", "weights": "none"}}, "--time or --preset with --weights none"),
         ({"init_from": "somewhere"}, "--time or --preset with --init-from"),
         ({"teacher": {"run": "somewhere"}}, "--time or --preset with --teacher"),
     ],
 )
-def test_what_has_no_stages_is_refused(
-    config: Config, tmp_path: Path, changes: dict[str, Any], said: str
+def test_settings_that_rule_out_stages_are_refused(
+    config: Config, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     settings = {**config.model_dump(mode="json"), **changes}
-    with pytest.raises(LabelwiseError, match=said):
+    with pytest.raises(LabelwiseError, match=message):
         train_within(make_config(settings), 600, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
@@ -260,7 +259,7 @@ def test_folders_of_other_kinds_are_refused(
 def test_data_without_validation_are_refused(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Splits are made where there is no val, so it lacks only where no row could be spared."""
+    """A missing val split is made, so it is missing only if there are too few rows."""
     data = lw.read(config.data.source)
     kept = data.split("train+test")
     monkeypatch.setattr("labelwise.training.opening.with_splits", lambda config, data: kept)
@@ -272,6 +271,6 @@ def test_views_given_follow_the_size_of_each_stage(config: Config) -> None:
     settings = {**config.model_dump(mode="json"), "image_size": 224, "test_time": "multi-scale"}
     made = make_config(settings)
     assert made.test_time == "multi-scale=288"
-    assert room._settings(made, {"image_size": 448}).test_time == "multi-scale=576"
+    assert ladder._settings(made, {"image_size": 448}).test_time == "multi-scale=576"
     own = make_config({**settings, "test_time": "multi-scale=500"})
-    assert room._settings(own, {"image_size": 448}).test_time == "multi-scale=500"
+    assert ladder._settings(own, {"image_size": 448}).test_time == "multi-scale=500"

@@ -1,4 +1,4 @@
-"""Plans: what fits in a time, what is kept of what a person chose, and how a plan grows with the time."""
+"""Plans: they fit in the time, keep the given settings and grow with the time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tiny_runs
-from labelwise.anytime import plan as room
+from labelwise.anytime import plan as planner
 from labelwise.anytime import seconds_of
 from labelwise.anytime.plan import Plan, make_plan
 from labelwise.anytime.speed import Speed
@@ -19,8 +19,8 @@ from labelwise.training.config import Config, make_config
 
 
 @dataclass
-class Clockwork(Speed):
-    """A machine whose times are given."""
+class FixedSpeed(Speed):
+    """A machine with fixed times."""
 
     head: float = 0.05
 
@@ -28,19 +28,19 @@ class Clockwork(Speed):
         return self.head * (size / 224) ** 2 * {"dlfl": 2, "baseline-mlp": 0.2}.get(method, 1)
 
 
-SPEED = Clockwork(0.01, 0.02, 500, 1280, 32, 1.0, 2.0, ("a",), torch.device("cpu"))
+SPEED = FixedSpeed(0.01, 0.02, 500, 1280, 32, 1.0, 2.0, ("a",), torch.device("cpu"))
 
 
 @pytest.fixture
 def data(table: Path) -> Dataset:
-    """48 images to learn from, 16 to choose by and 17 to judge, a hundred times over."""
+    """48 train, 16 val and 17 test images, repeated a hundred times."""
     data = read(f"parquet:{table}")
     return data.take([i for _ in range(100) for i in range(len(data))])
 
 
 @pytest.fixture
 def config(table: Path) -> Config:
-    """Settings of a run on them."""
+    """Settings of a run on the table."""
     return make_config({"data": {"source": f"parquet:{table}"}})
 
 
@@ -48,12 +48,12 @@ def plan(config: Config, data: Dataset, seconds: float, given: tuple[str, ...] =
     return make_plan(config, data, seconds, SPEED, frozenset(given))
 
 
-def side(stage: room.Stage) -> int:
+def side(stage: planner.Stage) -> int:
     return stage.settings["image_size"]
 
 
-def trained(made: Plan) -> list[room.Stage]:
-    """The stages that train, which are all but that of views."""
+def trained(made: Plan) -> list[planner.Stage]:
+    """Return the stages that train: all except the one with more views."""
     return [stage for stage in made.stages if "method" in stage.settings]
 
 
@@ -67,13 +67,13 @@ def test_a_plan_fits_and_grows_with_the_time(config: Config, data: Dataset) -> N
         stages = trained(made)
         sizes.append(side(stages[-1]))
         assert [side(stage) for stage in stages[1:]] == [sizes[-1]] * (len(stages) - 1)
-        assert make_config(_laid(config, stages[-1])).backbone.freeze
+        assert make_config(_with_stage(config, stages[-1])).backbone.freeze
     assert sizes == sorted(sizes)
-    assert sizes[-1] == max(size for size in room.SIZES if size <= SPEED.largest)
+    assert sizes[-1] == max(size for size in planner.SIZES if size <= SPEED.largest)
     assert len({*sizes}) > 3
 
 
-def _laid(config: Config, stage: room.Stage) -> dict:
+def _with_stage(config: Config, stage: planner.Stage) -> dict:
     from labelwise.training.assigning import put
 
     settings = config.model_dump(mode="json")
@@ -86,26 +86,30 @@ def test_stages_cost_what_their_parts_cost(config: Config, data: Dataset) -> Non
     made = plan(config, data, 20_000)
     size = side(made.stages[1])
     maps = SPEED.opening + 6400 * (0.01 + 0.02 * (size / 224) ** 2)
-    steps = room.EPOCHS * (4800 // 32) * 0.05 * (size / 224) ** 2
+    steps = planner.EPOCHS * (4800 // 32) * 0.05 * (size / 224) ** 2
     first = side(made.stages[0])
-    assert made.stages[0].seconds == pytest.approx(room.BESIDE + SPEED.opening + 6400 * SPEED.map(first) + 2)
+    assert made.stages[0].seconds == pytest.approx(
+        planner.BESIDE + SPEED.opening + 6400 * SPEED.map(first) + 2
+    )
     assert [stage.settings["method"] for stage in trained(made)[1:]] == ["baseline-mlp", "ssgrl", "dlfl"]
-    assert made.stages[1].seconds == pytest.approx((0 if first == size else maps) + room.BESIDE + 0.2 * steps)
-    assert made.stages[2].seconds == pytest.approx(room.BESIDE + steps)  # its maps are there by then
-    assert made.stages[3].seconds == pytest.approx(room.BESIDE + 2 * steps)
-    assert made.judging == pytest.approx(room.REPORT + 1700 * SPEED.map(size))
+    assert made.stages[1].seconds == pytest.approx(
+        (0 if first == size else maps) + planner.BESIDE + 0.2 * steps
+    )
+    assert made.stages[2].seconds == pytest.approx(planner.BESIDE + steps)  # reads the same maps
+    assert made.stages[3].seconds == pytest.approx(planner.BESIDE + 2 * steps)
+    assert made.judging == pytest.approx(planner.REPORT + 1700 * SPEED.map(size))
 
 
-def test_a_time_too_short_for_any_stage_is_said(config: Config, data: Dataset) -> None:
+def test_a_time_too_short_for_any_stage_is_warned_about(config: Config, data: Dataset) -> None:
     made = plan(config, data, 60)
-    assert [side(stage) for stage in made.stages] == [room.SIZES[0]]
+    assert [side(stage) for stage in made.stages] == [planner.SIZES[0]]
     total = made.stages[0].seconds + made.judging
     assert f"even this takes about {total:.0f} s" in list(made.lines())[-1]
     assert not any("even this" in line for line in plan(config, data, 600).lines())
 
 
-def test_views_are_tried_where_there_is_time_for_them(config: Config, data: Dataset) -> None:
-    """The richer ones where val and test can be judged by them; none in a short time or where a person chose."""
+def test_views_are_tried_if_they_fit_in_the_time(config: Config, data: Dataset) -> None:
+    """The plan takes the most views that fit on val and test; none in a short time or if views are given."""
     assert "test_time" not in plan(config, data, 1799).stages[-1].settings
     assert trained(plan(config, data, 20_000, ("test_time",))) == list(
         plan(config, data, 20_000, ("test_time",)).stages
@@ -114,7 +118,7 @@ def test_views_are_tried_where_there_is_time_for_them(config: Config, data: Data
     size = side(made.stages[1])
     assert made.stages[-1].settings == {"test_time": "multi-scale"}
     times = 1 + ((size * 1.25 // 32 + (size * 1.25 % 32 > 0)) * 32 / size) ** 2
-    assert made.stages[-1].seconds == pytest.approx(room.BESIDE + 2 * times * 1600 * SPEED.map(size))
+    assert made.stages[-1].seconds == pytest.approx(planner.BESIDE + 2 * times * 1600 * SPEED.map(size))
     fitting = [views for seconds in range(1800, 6000, 100) for views in _views(plan(config, data, seconds))]
     assert {"flip", "multi-scale"} >= {*fitting}
     for seconds in range(1800, 6000, 300):
@@ -130,7 +134,7 @@ def _views(made: Plan) -> list[str]:
     return [stage.settings["test_time"] for stage in made.stages if "test_time" in stage.settings]
 
 
-def test_what_a_person_chose_is_kept(config: Config, data: Dataset) -> None:
+def test_given_settings_are_kept(config: Config, data: Dataset) -> None:
     chosen = config.model_copy(update={"method": "mcar", "image_size": 320, "epochs": 3})
     made = plan(chosen, data, 20_000, ("method", "image_size", "epochs"))
     assert [side(stage) for stage in trained(made)] == [320, 320]
@@ -138,13 +142,13 @@ def test_what_a_person_chose_is_kept(config: Config, data: Dataset) -> None:
     assert made.stages[1].settings["epochs"] == 3
 
 
-def test_where_no_rich_head_fits_the_cheapest_is_taken(config: Config, data: Dataset) -> None:
+def test_the_cheapest_head_is_taken_if_no_other_fits(config: Config, data: Dataset) -> None:
     slow = replace(SPEED, head=5.0)
     made = make_plan(config, data, 2000, slow, frozenset())
     assert [stage.settings["method"] for stage in trained(made)[1:]] == ["baseline-mlp"]
 
 
-def test_few_images_are_learned_by_another_head(config: Config, data: Dataset) -> None:
+def test_few_images_use_other_heads(config: Config, data: Dataset) -> None:
     few = data.take(range(81))
     methods = [stage.settings["method"] for stage in trained(plan(config, few, 3600))[1:]]
     assert methods == ["baseline-mlp", "csra", "ssgrl"]
@@ -156,7 +160,7 @@ def test_small_originals_are_not_enlarged(config: Config, data: Dataset) -> None
     assert {side(stage) for stage in trained(made)} == {224}
 
 
-def test_maps_that_the_disk_cannot_hold_are_not_planned(
+def test_maps_that_do_not_fit_on_the_disk_are_not_planned(
     config: Config, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = 2.2 * 6400 * SPEED.bytes_of_map(320)
@@ -165,7 +169,7 @@ def test_maps_that_the_disk_cannot_hold_are_not_planned(
         def __init__(self, path: object) -> None:
             self.free = free
 
-    monkeypatch.setattr(room.shutil, "disk_usage", Usage)
+    monkeypatch.setattr(planner.shutil, "disk_usage", Usage)
     assert side(plan(config, data, 1e6).stages[1]) == 320
 
 
@@ -176,13 +180,13 @@ def test_a_plan_is_read_back(config: Config, data: Dataset) -> None:
 
 
 @pytest.mark.parametrize("text", ["2s", "19.9s"])
-def test_too_short_a_time_is_refused(text: str) -> None:
+def test_a_time_below_the_minimum_is_refused(text: str) -> None:
     with pytest.raises(LabelwiseError, match=f"--time {text}; expected at least 20s"):
         seconds_of(text)
 
 
 @pytest.mark.parametrize("text", ["", "10", "m", "ten minutes", "-5m", "1e3s", "5d"])
-def test_other_texts_are_no_time(text: str) -> None:
+def test_other_texts_are_not_a_time(text: str) -> None:
     with pytest.raises(LabelwiseError, match="a number and a unit, such as"):
         seconds_of(text)
 
@@ -198,17 +202,18 @@ def test_a_machine_is_measured(tmp_path: Path) -> None:
     assert speed.step("csra", 224, 8) > 0
 
 
-def test_the_first_stage_shares_its_maps_where_two_sizes_would_not_fit(config: Config, data: Dataset) -> None:
-    """At a time for which the probe's own limit leaves no room for larger maps beside its own."""
+def test_the_first_stage_shares_its_maps_if_two_sizes_do_not_fit(config: Config, data: Dataset) -> None:
+    """Holds for times that do not fit larger maps in addition to the probe's maps."""
     for seconds in range(150, 1000, 50):
         made = plan(config, data, seconds)
-        for other in (size for size in room.SIZES if size <= SPEED.largest and len(made.stages) > 1):
+        for other in (size for size in planner.SIZES if size <= SPEED.largest and len(made.stages) > 1):
             if other > side(made.stages[-1]):
-                alone = room.BESIDE + SPEED.opening + 6400 * SPEED.map(other) + SPEED.solving
-                steps = room.EPOCHS * (4800 // 32) * SPEED.step("baseline-mlp", other, 32)
-                total = alone + room.BESIDE + steps + 1700 * SPEED.map(other) + room.REPORT
-                allowed = alone < room.SHARED * min(max(room.FIRST, seconds / 10), seconds / 3)
-                assert not (allowed and total <= room.SHARE * seconds and _only_mlp(made)), (seconds, other)
+                alone = planner.BESIDE + SPEED.opening + 6400 * SPEED.map(other) + SPEED.solving
+                steps = planner.EPOCHS * (4800 // 32) * SPEED.step("baseline-mlp", other, 32)
+                total = alone + planner.BESIDE + steps + 1700 * SPEED.map(other) + planner.REPORT
+                allowed = alone < planner.SHARED * min(max(planner.FIRST, seconds / 10), seconds / 3)
+                fits = allowed and total <= planner.SHARE * seconds
+                assert not (fits and _only_mlp(made)), (seconds, other)
 
 
 def _only_mlp(made: Plan) -> bool:

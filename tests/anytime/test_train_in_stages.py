@@ -1,4 +1,4 @@
-"""The command `train`: when it trains in stages, and what the folder then answers to."""
+"""The command `train`: when it trains in stages, and which commands accept the folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from labelwise.anytime import ladder as room
+from labelwise.anytime import ladder
 from labelwise.anytime.plan import Plan, Stage
 from labelwise.cli import app
 from labelwise.errors import LabelwiseError
@@ -30,15 +30,15 @@ STAGES = tuple(
 def planned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same plan on every machine."""
     monkeypatch.setattr(
-        room, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, STAGES, 1.0)
+        ladder, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, STAGES, 1.0)
     )
 
 
 def test_the_command(config: Config, tmp_path: Path) -> None:
     out = tmp_path / "run"
     weights = ["--backbone", "test_vit", "--weights", config.backbone.weights, "--image-size", "32"]
-    words = ["train", "--data", config.data.source, *weights, "--time", "10m", "--out", str(out)]
-    result = CliRunner().invoke(app, words)
+    arguments = ["train", "--data", config.data.source, *weights, "--time", "10m", "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     page = (out / "report.html").read_text()
     assert ">Stages<" in page
@@ -49,11 +49,11 @@ def test_the_command(config: Config, tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
     result = CliRunner().invoke(app, ["train", "--out", str(out), "--resume", "--no-report"])
     assert result.exit_code == 0, result.output
-    assert isinstance(CliRunner().invoke(app, words).exception, LabelwiseError)
+    assert isinstance(CliRunner().invoke(app, arguments).exception, LabelwiseError)
 
 
 @pytest.mark.parametrize(
-    ("words", "seconds"),
+    ("arguments", "seconds"),
     [
         ([], 1200),
         (["--preset", "fast"], 180),
@@ -85,22 +85,22 @@ def test_stages_are_the_default_without_settings_of_training(
     run_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
+    arguments: list[str],
     seconds: float | None,
 ) -> None:
     calls: list[float | None] = []
     monkeypatch.setattr("labelwise.anytime.train_within", lambda made, time, *_, **__: calls.append(time))
     monkeypatch.setattr(sys.modules["labelwise.training.fit"], "train", lambda *_, **__: calls.append(None))
-    weights = [] if "--weights" in words else ["--weights", config.backbone.weights]
+    weights = [] if "--weights" in arguments else ["--weights", config.backbone.weights]
     command = ["train", "--data", config.data.source, "--backbone", "test_vit", *weights, "--no-report"]
-    words = [str(run_folder) if word == "RUN" else word for word in words]
-    result = CliRunner().invoke(app, [*command, *words, "--out", str(tmp_path / "run")])
+    arguments = [str(run_folder) if value == "RUN" else value for value in arguments]
+    result = CliRunner().invoke(app, [*command, *arguments, "--out", str(tmp_path / "run")])
     assert result.exit_code == 0, (result.output, result.exception)
     assert calls == [seconds]
 
 
 def test_a_time_and_a_preset_are_refused(config: Config, tmp_path: Path) -> None:
-    words = [
+    arguments = [
         "--data",
         config.data.source,
         "--time",
@@ -110,22 +110,22 @@ def test_a_time_and_a_preset_are_refused(config: Config, tmp_path: Path) -> None
         "--out",
         str(tmp_path / "run"),
     ]
-    result = CliRunner().invoke(app, ["train", *words])
-    assert "--time 10m and --preset fast; expected one of the two; leave one out" in str(result.exception)
+    result = CliRunner().invoke(app, ["train", *arguments])
+    assert "--time 10m and --preset fast; expected one of the two; remove one" in str(result.exception)
 
 
-def test_settings_of_every_way_are_chosen_by_the_person(
+def test_settings_from_every_source_count_as_given(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[frozenset[str]] = []
 
-    def noted(config: Config, data: Any, seconds: float, speed: Any, given: frozenset[str]) -> Plan:
+    def record_given(config: Config, data: Any, seconds: float, speed: Any, given: frozenset[str]) -> Plan:
         seen.append(given)
         return Plan(seconds, STAGES[:1], 1.0)
 
-    monkeypatch.setattr(room, "make_plan", noted)
+    monkeypatch.setattr(ladder, "make_plan", record_given)
     (tmp_path / "more.yaml").write_text("method: mcar\n")
-    words = [
+    arguments = [
         "train",
         "--data",
         config.data.source,
@@ -134,7 +134,7 @@ def test_settings_of_every_way_are_chosen_by_the_person(
         "--backbone",
         "test_vit",
     ]
-    words += [
+    arguments += [
         "--config",
         str(tmp_path / "more.yaml"),
         "--set",
@@ -143,6 +143,6 @@ def test_settings_of_every_way_are_chosen_by_the_person(
         "3",
         "--no-report",
     ]
-    result = CliRunner().invoke(app, [*words, "--time", "10m", "--out", str(tmp_path / "run")])
+    result = CliRunner().invoke(app, [*arguments, "--time", "10m", "--out", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
     assert {"method", "image_size", "epochs"} <= seen[0]

@@ -1,4 +1,4 @@
-"""`labelwise audit` and `labelwise data complete`, as a shell runs them."""
+"""`labelwise audit` and `labelwise data complete` on the command line."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
         source = f"csv:{photographs(folder / 'photos', train=16)}"
         done = command("train", "--data", source, "--out", folder / "run", "--no-report", *TINY)
         assert done.code == 0, done.err
-        told = command(
+        outcome = command(
             "audit", folder / "run", "--folds", "2", "--split", "all", "--out", folder / "audit.csv"
         )
-        assert told.code == 0, told.err
-        (folder / "told.txt").write_text(told.out)
+        assert outcome.code == 0, outcome.err
+        (folder / "stdout.txt").write_text(outcome.out)
     return folder
 
 
@@ -34,32 +34,32 @@ def lines(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_audit_leaves_a_table_a_page_and_evidence(audited: Path) -> None:
-    found = lines(audited / "audit.csv")
-    assert found, "a network of one epoch doubts something"
-    assert {row["kind"] for row in found} <= {"missing", "wrong", "duplicate", "contradiction"}
-    assert {row["current"] for row in found} | {row["proposed"] for row in found} <= {"0", "1", ""}
-    assert all((audited / row["evidence"]).is_file() for row in found if row["evidence"])
-    assert found[0]["evidence"]
-    assert (audited / "audit.html").read_text().count("<figure>") == sum(bool(r["evidence"]) for r in found)
-    told = (audited / "told.txt").read_text()
-    assert f"{len(found)} cells of 25 images" in told
-    assert found[0]["image"] in told.splitlines()[0]
+def test_audit_writes_a_table_a_page_and_evidence(audited: Path) -> None:
+    rows = lines(audited / "audit.csv")
+    assert rows, "a network trained for one epoch has suspicious cells"
+    assert {row["kind"] for row in rows} <= {"missing", "wrong", "duplicate", "contradiction"}
+    assert {row["current"] for row in rows} | {row["proposed"] for row in rows} <= {"0", "1", ""}
+    assert all((audited / row["evidence"]).is_file() for row in rows if row["evidence"])
+    assert rows[0]["evidence"]
+    assert (audited / "audit.html").read_text().count("<figure>") == sum(bool(r["evidence"]) for r in rows)
+    printed = (audited / "stdout.txt").read_text()
+    assert f"{len(rows)} cells of 25 images" in printed
+    assert rows[0]["image"] in printed.splitlines()[0]
 
 
 def test_complete_writes_what_the_audit_proposes(audited: Path, tmp_path: Path) -> None:
     source = f"csv:{audited / 'photos' / 'labels.csv'}"
-    asked = [r for r in lines(audited / "audit.csv") if r["kind"] in ("missing", "wrong")]
+    proposed = [r for r in lines(audited / "audit.csv") if r["kind"] in ("missing", "wrong")]
     out = tmp_path / "completed.csv"
-    told = command("data", "complete", source, audited / "audit.csv", out, "--min-score", "0", "--json")
-    assert told.code == 0, told.err
-    assert json.loads(told.out)["cells"] == len(asked)
+    outcome = command("data", "complete", source, audited / "audit.csv", out, "--min-score", "0", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["cells"] == len(proposed)
     changes = lines(tmp_path / "completed.changes.csv")
     assert [(c["image"], c["label"], c["before"], c["after"], c["score"]) for c in changes] == [
-        (r["image"], r["label"], r["current"], r["proposed"], r["score"]) for r in asked
+        (r["image"], r["label"], r["current"], r["proposed"], r["score"]) for r in proposed
     ]
     before, after = read(source), read(f"csv:{out}")
-    assert int((before.values != after.values).sum()) == len(asked)
+    assert int((before.values != after.values).sum()) == len(proposed)
     none = command(
         "data", "complete", source, audited / "audit.csv", tmp_path / "none.csv", "--kinds", "duplicate"
     )
@@ -67,7 +67,7 @@ def test_complete_writes_what_the_audit_proposes(audited: Path, tmp_path: Path) 
     assert (read(f"csv:{tmp_path / 'none.csv'}").values == before.values).all()
 
 
-def test_wrong_arguments_are_told_in_one_line(audited: Path, tmp_path: Path) -> None:
+def test_wrong_arguments_are_reported_in_one_line(audited: Path, tmp_path: Path) -> None:
     run, source = audited / "run", f"csv:{audited / 'photos' / 'labels.csv'}"
     assert "--out x.txt" in command("audit", run, "--out", "x.txt").told
     assert "split 'dev'" in command("audit", run, "--split", "dev").told
@@ -82,10 +82,10 @@ def test_wrong_arguments_are_told_in_one_line(audited: Path, tmp_path: Path) -> 
 
 
 def test_audit_prints_json(audited: Path, tmp_path: Path) -> None:
-    told = command(
+    outcome = command(
         "audit", audited / "run", "--split", "val", "--limit", "1", "--out", tmp_path / "v.csv", "--json"
     )
-    found = json.loads(told.out)
-    assert found["images"] == 4
-    assert found["cells"] == len(lines(tmp_path / "v.csv")) <= 1
-    assert Path(found["page"]).is_file()
+    record = json.loads(outcome.out)
+    assert record["images"] == 4
+    assert record["cells"] == len(lines(tmp_path / "v.csv")) <= 1
+    assert Path(record["page"]).is_file()

@@ -25,35 +25,35 @@ def photos(tmp_path: Path) -> Path:
 
 def test_a_stream_from_the_command_line(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "stream"
-    words = ("continual", "--stream", f"csv:{photos}", "--strategy", "prs", *STREAM, "--out", out)
-    done = command(*words)
+    arguments = ("continual", "--stream", f"csv:{photos}", "--strategy", "prs", *STREAM, "--out", out)
+    done = command(*arguments)
     assert done.code == 0, done.err
     assert "all tasks pooled" in done.out
     assert "task 2/2  mAP " in done.err
-    told = json.loads((out / "continual.json").read_text())
-    assert told["settings"]["tasks"] == [1, 2]
-    assert told["memory"]["images"] <= 6
-    assert [len(row["tasks"]) for row in told["history"]] == [1, 2]
-    assert "holds a run" in command(*words).told
+    record = json.loads((out / "continual.json").read_text())
+    assert record["settings"]["tasks"] == [1, 2]
+    assert record["memory"]["images"] <= 6
+    assert [len(row["tasks"]) for row in record["history"]] == [1, 2]
+    assert "holds a run" in command(*arguments).told
     again = command("continual", "--out", out, "--resume", "--json")
-    assert json.loads(again.out) == told
+    assert json.loads(again.out) == record
     assert Run.open(out).model().classifier.weight.shape[0] == 3
-    assert "with another optim.lr (0.5 after 0.001)" in command(*words, "--resume", "--lr", "0.5").told
+    assert "with another optim.lr (0.5 after 0.001)" in command(*arguments, "--resume", "--lr", "0.5").told
 
 
-def test_seeds_are_told_together(photos: Path, tmp_path: Path) -> None:
-    words = ("continual", "--stream", f"csv:{photos}", *STREAM, "--setting", "class-incremental")
-    done = command(*words, "--strategy", "finetune", "--seeds", "2", "--json", "--out", tmp_path / "two")
+def test_seeds_are_reported_together(photos: Path, tmp_path: Path) -> None:
+    arguments = ("continual", "--stream", f"csv:{photos}", *STREAM, "--setting", "class-incremental")
+    done = command(*arguments, "--strategy", "finetune", "--seeds", "2", "--json", "--out", tmp_path / "two")
     assert done.code == 0, done.err
-    told = json.loads(done.out)
-    values = [one["result"]["pooled"]["mAP"] for one in told["seeds"]]
-    assert told["spread"]["pooled"]["mAP"][0] == pytest.approx(sum(values) / 2)
-    assert [one["seed"] for one in told["seeds"]] == [0, 1]
-    assert "fitted" not in told["spread"]
+    record = json.loads(done.out)
+    values = [one["result"]["pooled"]["mAP"] for one in record["seeds"]]
+    assert record["spread"]["pooled"]["mAP"][0] == pytest.approx(sum(values) / 2)
+    assert [one["seed"] for one in record["seeds"]] == [0, 1]
+    assert "fitted" not in record["spread"]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (("--tasks", "2,x"), "--tasks with 'x'; expected whole numbers"),
         (("--tasks", "2,2"), "tasks of 2, 2 labels, 4 in all"),
@@ -61,9 +61,9 @@ def test_seeds_are_told_together(photos: Path, tmp_path: Path) -> None:
         (("--stream", "cocoseq:nowhere", "--tasks", "1,2"), "cocoseq with other tasks or another setting"),
     ],
 )
-def test_what_a_person_gets_wrong(photos: Path, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+def test_wrong_arguments(photos: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     first = ("continual", "--stream", f"csv:{photos}", *STREAM, "--out", tmp_path / "wrong")
-    assert told in command(*first, *words).told
+    assert message in command(*first, *arguments).told
     assert command("continual", "--out", tmp_path / "wrong").code == 2
 
 
@@ -78,12 +78,12 @@ def fewer(table: Path, columns: list[str], name: str) -> Path:
     return table.with_name(name)
 
 
-def test_training_goes_on_with_new_labels(photos: Path, tmp_path: Path) -> None:
+def test_training_continues_with_new_labels(photos: Path, tmp_path: Path) -> None:
     one = fewer(photos, ["red"], "one.csv")
     old, new = tmp_path / "old", tmp_path / "new"
-    words = ("--no-report", *TINY)
-    assert command("train", "--data", f"csv:{one}", "--out", old, *words).code == 0
-    # A rate near nothing: what training adds to the old label's logits is too small to see.
+    options = ("--no-report", *TINY)
+    assert command("train", "--data", f"csv:{one}", "--out", old, *options).code == 0
+    # With a learning rate near zero, training changes the old label's logits by less than the tolerance.
     done = command(
         "train", "--init-from", old, "--data", f"csv:{fewer(photos, ['green', 'blue'], 'two.csv')}",
         "--out", new, "--no-report", "--set", "workers=0", "--epochs", "1", "--batch-size", "4", "--lr", "1e-12",
@@ -105,7 +105,7 @@ def test_a_run_that_cannot_grow_is_refused(photos: Path, tmp_path: Path) -> None
         in command("train", "--init-from", tmp_path, "--data", f"csv:{photos}", "--out", tmp_path / "x").told
     )
     one = fewer(photos, ["red", "green"], "one.csv")
-    words = TINY[: TINY.index("extractor.dim=16") - 1]  # c-tran has other options
+    options = TINY[: TINY.index("extractor.dim=16") - 1]  # c-tran has other options
     run = command(
         "train",
         "--data",
@@ -115,11 +115,11 @@ def test_a_run_that_cannot_grow_is_refused(photos: Path, tmp_path: Path) -> None
         "--method",
         "c-tran",
         "--no-report",
-        *words,
+        *options,
     )
     assert run.code == 0, run.err
-    told = command(
+    message = command(
         "train", "--init-from", tmp_path / "graph", "--data", f"csv:{photos}", "--out", tmp_path / "y",
         "--set", "workers=0",
     ).told  # fmt: skip
-    assert "method 'c-tran' with old labels that change" in told
+    assert "method 'c-tran' with old labels that change" in message

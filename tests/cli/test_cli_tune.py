@@ -1,4 +1,4 @@
-"""labelwise tune: what it stores, what it prints, what it refuses."""
+"""labelwise tune: stored decisions, printed figures and refused arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tiny_runs import command
 
 @pytest.fixture
 def own(tmp_path: Path, run_folder: Path) -> Path:
-    """A run that may be changed."""
+    """A copy of the run that the test may change."""
     return shutil.copytree(run_folder, tmp_path / "run")
 
 
@@ -39,22 +39,23 @@ def test_decisions_are_stored_and_figures_follow(own: Path) -> None:
     called = decisions.select(decisions.probabilities(stored.logits)).astype(float)
     expected = F.threshold_metrics(called, (stored.values >= 0.5).astype(int), stored.known)
     assert after["test"]["metrics"]["tuned"] == pytest.approx(expected)
-    found = after["test"]["per_label"]
-    assert [row["threshold"] for row in found.values()] == decisions.thresholds.tolist()
+    rows = after["test"]["per_label"].values()
+    assert [row["threshold"] for row in rows] == decisions.thresholds.tolist()
 
 
-def test_val_figures_are_of_images_decided_without_them(own: Path) -> None:
+def test_val_figures_are_cross_fitted(own: Path) -> None:
     done = command("tune", own, "--json", "--workers", "0")
-    told = json.loads(done.out)
+    record = json.loads(done.out)
     stored = json.loads((own / "results.json").read_text())["splits"]["val"]
-    assert told["metrics"]["tuned"] == pytest.approx(stored["metrics"]["tuned"])
+    assert record["metrics"]["tuned"] == pytest.approx(stored["metrics"]["tuned"])
     run, scores = Run.open(own), StoredScores.read(own / "scores" / "val.npz")
     d = run.decisions()
     y = (scores.values >= 0.5).astype(int)
-    flattered = F.threshold_metrics(d.select(d.probabilities(scores.logits)).astype(float), y, scores.known)
-    assert told["metrics"]["tuned"]["CF1_macro"] < flattered["CF1_macro"]
-    assert set(told) >= {"thresholds", "calibration", "rules", "reasons", "protocol", "metrics", "per_label"}
-    assert set(told["reasons"]) == set(run.labels.names)
+    in_sample = F.threshold_metrics(d.select(d.probabilities(scores.logits)).astype(float), y, scores.known)
+    assert record["metrics"]["tuned"]["CF1_macro"] < in_sample["CF1_macro"]
+    keys = {"thresholds", "calibration", "rules", "reasons", "protocol", "metrics", "per_label"}
+    assert set(record) >= keys
+    assert set(record["reasons"]) == set(run.labels.names)
 
 
 def test_labels_with_few_positives_are_named(own: Path) -> None:
@@ -67,7 +68,7 @@ def test_labels_with_few_positives_are_named(own: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "text"),
+    ("arguments", "message"),
     [
         (["--split", "test"], "--split test: what is fitted on test looks better there than it is"),
         (["--split", "val+test"], "--split val+test: what is fitted on test"),
@@ -80,7 +81,7 @@ def test_labels_with_few_positives_are_named(own: Path) -> None:
         (["--split", "dev"], "split 'dev' of"),
     ],
 )
-def test_what_it_refuses(run_folder: Path, words: list[str], text: str) -> None:
+def test_refused_arguments(run_folder: Path, arguments: list[str], message: str) -> None:
     stored = (run_folder / "labels.json").read_bytes()
-    assert text in command("tune", run_folder, *words, "--workers", "0").told
+    assert message in command("tune", run_folder, *arguments, "--workers", "0").told
     assert (run_folder / "labels.json").read_bytes() == stored

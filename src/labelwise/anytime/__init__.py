@@ -1,4 +1,4 @@
-"""Training within a stated time: stages that each leave a usable run, and the best of them by validation."""
+"""Training within a time limit: each stage leaves a usable run; validation selects the best one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages one after the other, each a whole run; the best by validation is what the folder answers as."""
+"""Train the stages of a plan in sequence; each is a complete run, and validation selects one."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from labelwise.training.stopping import StopRequest
 from labelwise.training.test_time import SCALES, resolved
 
 SURE = 0.9
-"""Share of paired draws of the validation images in which a stage must be better than a simpler one."""
+"""Minimum share of paired bootstrap samples of the validation images in which a later stage must be better."""
 
 
 @dataclass
 class _Ladder:
-    """What is known of the stages so far.
+    """The state of a training in stages.
 
     Args:
         out: the run's folder.
-        config: settings that the stages' own are laid over.
+        config: settings, which each stage overrides with its own.
         plan: the stages.
-        rows: a record of each stage that ended or was left out.
+        rows: a record per stage that is finished or left out.
     """
 
     out: Path
@@ -54,7 +54,7 @@ class _Ladder:
     rows: list[dict[str, Any]]
 
     def save(self) -> None:
-        """Write the plan and what became of it; from then on the folder answers as the chosen stage."""
+        """Write the plan and its records, and point the folder at the chosen stage."""
         settings = self.config.model_dump(mode="json")
         write_json(self.out / PLAN, {**self.plan.to_json(), "settings": settings, "ladder": self.rows})
         if self.chosen is not None:
@@ -62,16 +62,16 @@ class _Ladder:
 
     @property
     def chosen(self) -> str | None:
-        """Name of the stage that was chosen last."""
+        """Name of the chosen stage; `None` before the first one."""
         return next((row["stage"] for row in reversed(self.rows) if row.get("chosen")), None)
 
     @property
     def spent(self) -> float:
-        """Seconds of the stages that ended."""
+        """Seconds spent on the finished stages."""
         return sum(row.get("seconds", 0.0) for row in self.rows)
 
 
-def climb_all(
+def train_stages(
     opened: Opened,
     config: Config,
     seconds: float,
@@ -82,26 +82,26 @@ def climb_all(
     stop: StopRequest | None,
     began: float,
 ) -> Run:
-    """Train the stages one after the other; see `train_within`, whose data are opened and which began at `began`."""
+    """Train the stages in sequence, see `train_within`; `began` is its start on `time.perf_counter`."""
     watch, dataset = Watch(quiet), opened.dataset
     for message in opened.messages:
         watch.say(message)
-    learned = Opened(dataset.split("train+val"), opened.overlaps, ())
-    ladder = _opened(out, config, dataset, seconds, given, resume, watch.say)
+    train_and_val = Opened(dataset.split("train+val"), opened.overlaps, ())
+    ladder = _resume_or_plan(out, config, dataset, seconds, given, resume, watch.say)
     for line in ladder.plan.lines():
         watch.say(line)
     before = ladder.spent
-    for place, stage in enumerate(ladder.plan.stages):
+    for number, stage in enumerate(ladder.plan.stages):
         if any(row["stage"] == stage.name for row in ladder.rows):
             continue
         left = seconds - before - (time.perf_counter() - began) - ladder.plan.judging
-        if place and stage.seconds > left:
+        if number and stage.seconds > left:
             ladder.rows.append(
                 {"stage": stage.name, "left_out": f"{stage.seconds:.0f} s of {left:.0f} s left"}
             )
             watch.say(f"{stage.name}: left out, {ladder.rows[-1]['left_out']}")
         else:
-            ladder.rows.append(_climb(ladder, stage, learned, resume, quiet, stop, watch))
+            ladder.rows.append(_train_stage(ladder, stage, train_and_val, resume, quiet, stop, watch))
         ladder.save()
     chosen = Run.open(out)
     _judge_test(chosen, dataset, opened.overlaps.get("test", {}), watch)
@@ -109,7 +109,7 @@ def climb_all(
     return chosen
 
 
-def _opened(
+def _resume_or_plan(
     out: Path,
     config: Config,
     dataset: Dataset,
@@ -118,7 +118,7 @@ def _opened(
     resume: bool,
     say: Callable[[str], None],
 ) -> _Ladder:
-    """The plan that is there, or a new one."""
+    """Read the plan of the folder when resuming, else measure the machine and make one."""
     file = out / PLAN
     if resume and file.is_file():
         stored = read_json(file)
@@ -133,25 +133,27 @@ def _opened(
     return ladder
 
 
-def _climb(
+def _train_stage(
     ladder: _Ladder,
     stage: Stage,
-    learned: Opened,
+    train_and_val: Opened,
     resume: bool,
     quiet: bool,
     stop: StopRequest | None,
     watch: Watch,
 ) -> dict[str, Any]:
-    """Train a stage, and compare it with the chosen one; gives its record."""
+    """Train a stage, compare it with the chosen one and return its record."""
     began = time.perf_counter()
     folder = ladder.out / STAGES / stage.name
     if "method" in stage.settings:
-        own = _settings(ladder.config, stage.settings)
+        config = _settings(ladder.config, stage.settings)
         if resume and folder.is_dir() and not (folder / "config.yaml").is_file():
-            shutil.rmtree(folder)  # stopped before anything was kept
-        run = train_opened(learned, own, folder, resume and folder.is_dir(), quiet, stop or StopRequest())
+            shutil.rmtree(folder)  # stopped before it saved a state
+        run = train_opened(
+            train_and_val, config, folder, resume and folder.is_dir(), quiet, stop or StopRequest()
+        )
     else:
-        run = _with_views(ladder, stage.settings["test_time"], folder, learned)
+        run = _with_views(ladder, stage.settings["test_time"], folder, train_and_val)
     row: dict[str, Any] = {"stage": stage.name, "settings": dict(stage.settings)}
     row["val_mAP"] = read_json(run.path / "results.json")["splits"]["val"]["metrics"]["mAP"]
     row["chosen"], reason = True, "the first"
@@ -161,7 +163,7 @@ def _climb(
         row["chosen"] = row["better_in"] >= SURE
         reason = (
             f"{100 * row['gain']:+.1f} points [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] to {ladder.chosen}, "
-            f"better in {row['better_in']:.0%} of draws"
+            f"better in {row['better_in']:.0%} of samples"
         )
     row["seconds"] = round(time.perf_counter() - began, 1)
     watch.say(
@@ -171,44 +173,46 @@ def _climb(
     return row
 
 
-def _with_views(ladder: _Ladder, views: str, folder: Path, learned: Opened) -> Run:
-    """The chosen stage in a folder of its own, with decisions and figures by other views of each image."""
-    shutil.rmtree(folder, ignore_errors=True)  # a copy that was stopped
+def _with_views(ladder: _Ladder, views: str, folder: Path, train_and_val: Opened) -> Run:
+    """Copy the chosen stage and tune its decisions and figures for more test-time views."""
+    shutil.rmtree(folder, ignore_errors=True)  # an unfinished copy
     shutil.copytree(Run.open(ladder.out).path, folder)
     workers = decoding_processes(ladder.config.workers)
-    tune_run(folder, learned.dataset, test_time=views, workers=workers)
+    tune_run(folder, train_and_val.dataset, test_time=views, workers=workers)
     return Run.open(folder)
 
 
 def compared(ours: StoredScores, theirs: StoredScores) -> dict[str, float]:
-    """Gain in mAP over paired draws of the same images: its value, its 95 % interval and the share above 0.
+    """Return the mAP gain over paired bootstrap samples: mean, 95 % interval and the share above 0.
 
     Raises:
-        LabelwiseError: scores of other images.
+        LabelwiseError: the two hold scores of different images.
     """
     if ours.ids.tolist() != theirs.ids.tolist():
-        raise LabelwiseError("stages judged on other images", "the same validation images", "train anew")
+        raise LabelwiseError(
+            "stages with scores of different images", "the same validation images", "train again"
+        )
     counts = bootstrap.bootstrap_counts(len(ours.ids))
-    gap = _drawn(ours, counts) - _drawn(theirs, counts)
+    gap = _resampled_map(ours, counts) - _resampled_map(theirs, counts)
     ends = bootstrap.interval(gap)
     return {"gain": float(np.nanmean(gap)), **ends, "better_in": float((gap > 0).mean())}
 
 
-def _drawn(scores: StoredScores, counts: np.ndarray) -> np.ndarray:
+def _resampled_map(scores: StoredScores, counts: np.ndarray) -> np.ndarray:
     return bootstrap.bootstrap_map(scores.logits, scores.values, scores.known.astype(bool), counts)
 
 
-def _settings(config: Config, over: Mapping[str, Any]) -> Config:
+def _settings(config: Config, changes: Mapping[str, Any]) -> Config:
     settings = config.model_dump(mode="json")
     if config.test_time == resolved(SCALES, config.image_size):
         settings["test_time"] = SCALES  # its second size follows from the stage's own
-    for name, value in over.items():
+    for name, value in changes.items():
         put(settings, name, value)
     return make_config(settings)
 
 
 def _judge_test(run: Run, dataset: Dataset, overlap: Mapping[str, Any], watch: Watch) -> None:
-    """Judge the chosen stage on the test images, once."""
+    """Evaluate the chosen stage on the test split, once."""
     file = run.path / "results.json"
     record = read_json(file)
     if not dataset.splits().get("test") or "test" in record["splits"]:

@@ -1,4 +1,4 @@
-"""How fast this machine decodes, computes maps and trains heads, measured in a few seconds."""
+"""Measure in a few seconds how fast this machine decodes, computes maps and trains heads."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from labelwise.training.frozen_engine import use_engine
 from labelwise.training.sections import BackboneSettings
 
 SAMPLE = 12
-"""Images that are decoded."""
+"""Number of decoded images."""
 _BASE = 224
 """Side at which the backbone is timed; its time grows with the area."""
 _UNLIKELY = 1.3
-"""How much longer a step of training takes than the head's forward and backward pass."""
+"""Ratio of a training step to the head's forward and backward pass."""
 _BESIDE = 0.02
-"""Seconds of a step beside both passes: reading maps, moving weights, averaging them; of two cores."""
+"""Seconds of a step outside both passes (reading maps, updating and averaging weights), on two cores."""
 _ENLARGED = 1.8
-"""How far photographs may be enlarged: finer maps gain on them too, results/voc-methods-448.csv."""
+"""Largest enlargement of an image: finer maps still gain, see results/voc-methods-448.csv."""
 
 
 @dataclass
 class Speed:
-    """Seconds of the parts of a plan.
+    """Measured times of the parts of a plan, in seconds.
 
     Args:
-        decoding: of an image, decoded and resized by all processes together.
-        forward: of an image of 224 by 224 pixels through the backbone.
-        largest: a side that the originals justify.
+        decoding: per image, decoded and resized by all processes together.
+        forward: per image of 224 by 224 pixels through the backbone.
+        largest: largest useful side in pixels, from the size of the originals.
         channels, stride: of the backbone's map.
-        opening: until the engine of the backbone is made for one size of images, 0 where PyTorch computes.
-        solving: of the linear probe.
-        labels: how many there are.
-        device: where it is computed.
+        opening: building the engine of the backbone for one image size, 0 for PyTorch.
+        solving: fitting the linear probe.
+        labels: names of the labels.
+        device: device of the computation.
     """
 
     decoding: float
@@ -66,7 +66,7 @@ class Speed:
         workers: int,
         say: Callable[[str], None] = lambda line: None,
     ) -> Speed:
-        """Time a few images of the training split, and the backbone on two batches, by the engine that will compute it.
+        """Time a few training images, and the backbone on two batches with the engine that will be used.
 
         Raises:
             LabelwiseError: no image of the sample can be read.
@@ -86,7 +86,7 @@ class Speed:
             sides.append(min(image.shape[-2:]))
         if not images:
             raise LabelwiseError(
-                "no image of a sample that can be read", "readable images", "run: labelwise data check"
+                "a sample without a readable image", "readable images", "run: labelwise data check"
             )
         backbone = _backbone(config.backbone).to(device)
         start = time.perf_counter()
@@ -94,14 +94,14 @@ class Speed:
         opening = time.perf_counter() - start
         batch = torch.stack(images[:8]).to(device)
         with torch.inference_mode():
-            found = backbone(batch)
+            feature_map = backbone(batch)
             forward = _timed(lambda: backbone(batch), device) / len(batch)
         return cls(
             median(decoding) / max(1, workers),
             forward,
             max(_BASE, round(_ENLARGED * median(sides))),
-            found.shape[1],
-            _BASE // found.shape[-1],
+            feature_map.shape[1],
+            _BASE // feature_map.shape[-1],
             opening,
             2.0 + len(rows) * len(dataset.labels) * 2e-5,
             tuple(dataset.labels),
@@ -109,20 +109,20 @@ class Speed:
         )
 
     def map(self, size: int) -> float:
-        """Seconds of an image's map at a side in pixels."""
+        """Return the seconds for the map of one image at a side in pixels."""
         return self.decoding + self.forward * (size / _BASE) ** 2
 
     def bytes_of_map(self, size: int) -> float:
-        """Bytes of a stored map."""
+        """Return the bytes of one stored map."""
         return 2.0 * self.channels * (size / self.stride) ** 2
 
     def step(self, method: str, size: int, batch_size: int) -> float:
-        """Seconds of a training step of a method's head on stored maps."""
+        """Return the seconds of a training step of a method's head on stored maps."""
         key = (method, size, batch_size)
         if key not in self._steps:
             side = max(1, size // self.stride)
             maps = torch.randn(batch_size, self.channels, side, side, device=self.device)
-            model = create_method(method, self.labels, _Nothing(self.channels)).model.to(self.device)
+            model = create_method(method, self.labels, _NoBackbone(self.channels)).model.to(self.device)
 
             def work() -> None:
                 model(maps, is_map=True).logits.sum().backward()
@@ -133,16 +133,16 @@ class Speed:
 
 
 def _backbone(settings: BackboneSettings) -> TimmBackbone:
-    """The frozen backbone at 224 px; newly initialised where its weights are of another size, for time is the same."""
+    """The frozen backbone at 224 px; randomly initialised if its weights do not fit that size."""
     weights = settings.weights
     try:
         return TimmBackbone(settings.name, weights, _BASE, freeze=True, stage=settings.stage).eval()
-    except LabelwiseError:  # weights that are wrong are refused by the first stage
+    except LabelwiseError:  # the first stage reports invalid weights
         return TimmBackbone(settings.name, "none", _BASE, freeze=True, stage=settings.stage).eval()
 
 
-class _Nothing(torch.nn.Identity):
-    """In place of a backbone, for heads that read maps."""
+class _NoBackbone(torch.nn.Identity):
+    """Stands in for a backbone in heads that read stored maps."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class _Nothing(torch.nn.Identity):
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the quicker of two calls."""
+    """Return the seconds of the faster of two calls."""
     seconds = []
     for _ in range(2):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Training within a stated time: what it is given and what it refuses, before the networks' libraries are loaded."""
+"""Entry point of training within a time limit; it checks the settings before torch is loaded."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ PLAN = "plan.json"
 PRESETS = {"fast": 180.0, "good": 1200.0, "best": 5400.0}
 """Seconds of each preset."""
 SHORTEST = 20.0
-"""Seconds under which no plan is made."""
+"""Shortest accepted time in seconds."""
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def seconds_of(text: str) -> float:
-    """A time such as `90s`, `10m` or `1.5h`, in seconds.
+    """Parse a time such as `90s`, `10m` or `1.5h`; returns seconds.
 
     Raises:
-        LabelwiseError: another text, or a time too short for any plan.
+        LabelwiseError: another format, or a time below `SHORTEST`.
 
     >>> seconds_of("10m"), seconds_of("1.5h")
     (600.0, 5400.0)
@@ -53,24 +53,24 @@ def train_within(
     quiet: bool = False,
     stop: StopRequest | None = None,
 ) -> Run:
-    """Train for a stated time.
+    """Train in stages within a time limit.
 
-    Each stage is trained into `out/stages/NAME` and judged on the validation split. A later stage is chosen where it is
-    better than the chosen one in at least 90 % of paired draws of the validation images, else the simpler one stays.
-    From the first stage on `out` is a run. The test split is judged once, by the stage that is chosen at the end.
+    Each stage is trained into `out/stages/NAME` and evaluated on the validation split. A later stage replaces the
+    chosen one if it is better in at least 90 % of paired bootstrap samples of the validation images. `out` is a usable
+    run from the first stage on. The test split is evaluated once, by the stage that is chosen at the end.
 
     Args:
-        config: settings; what is not in `given` is for the plan to choose.
-        seconds: for all of it, with the measuring of the machine.
+        config: settings; the plan chooses those that are not in `given`.
+        seconds: total time, including the measurement of the machine.
         out: the run's folder.
-        given: dotted names of the settings that the person chose.
-        resume: go on with the plan in `out`, whose settings are those that it began with, see `settings_of_plan`.
+        given: dotted names of the settings that the user set.
+        resume: continue the plan in `out` under its stored settings, see `settings_of_plan`.
         quiet: print nothing.
         stop: a request to stop, as for `train`.
 
     Raises:
-        LabelwiseError: no validation split to choose by, or a folder that holds another run.
-        Stopped: after a request to stop; what has ended stays usable.
+        LabelwiseError: the data have no validation split, or the folder holds another run.
+        Stopped: after a request to stop; finished stages stay usable.
     """
     began = time.perf_counter()
     _refuse(config, out, resume)
@@ -79,42 +79,40 @@ def train_within(
         raise LabelwiseError(
             "training in stages, for data without a val split",
             "validation images to choose by",
-            "mark some rows val, or give --epochs for one training alone",
+            "mark some rows val, or give --epochs for a single training",
         )
-    from labelwise.anytime.ladder import climb_all  # loads the networks' libraries
+    from labelwise.anytime.ladder import train_stages  # loads torch
 
-    return climb_all(opened, config, seconds, out, given, resume, quiet, stop, began)
+    return train_stages(opened, config, seconds, out, given, resume, quiet, stop, began)
 
 
 def _refuse(config: Config, out: Path, resume: bool) -> None:
-    """Raises `LabelwiseError` for what cannot be trained in stages."""
+    """Raise `LabelwiseError` for settings or folders that cannot be trained in stages."""
     if not resume and ((out / PLAN).exists() or (out / "config.yaml").exists()):
         raise LabelwiseError(f"{out} holds a run", "a new folder", "use --resume or another --out")
     if resume and not (out / PLAN).exists():
-        raise LabelwiseError(
-            f"{out} without {PLAN}", "a run that was trained in stages", "leave --resume out"
-        )
+        raise LabelwiseError(f"{out} without {PLAN}", "a run that was trained in stages", "remove --resume")
     if conflict := conflict_of(config):
         raise LabelwiseError(
             f"--time or --preset with {conflict}",
-            "pretrained weights in one process, for the stages rest on a frozen backbone",
-            "leave one of the two out",
+            "pretrained weights in one process, since the stages use a frozen backbone",
+            "remove one of the two",
         )
 
 
 def conflict_of(config: Config) -> str | None:
-    """The setting or condition that rules out training in stages, if any."""
+    """Return the setting or condition that rules out training in stages, if any."""
     conflicts = {
         "--weights none": config.backbone.weights == "none",
         "--init-from": config.init_from,
         "--teacher": config.teacher.run,
         "several processes": int(os.environ.get("WORLD_SIZE", "1")) > 1,
     }
-    return next((name for name, there in conflicts.items() if there), None)
+    return next((name for name, present in conflicts.items() if present), None)
 
 
 def settings_of_plan(out: Path) -> tuple[Config, float] | None:
-    """Settings and seconds that a run within a time began with; `None` for another folder."""
+    """Return the stored settings and seconds of a run trained in stages; `None` for another folder."""
     if not (out / PLAN).is_file():
         return None
     stored = read_json(out / PLAN)

@@ -1,4 +1,4 @@
-"""The program: one file a command. Heavy imports wait until a command runs."""
+"""The command line: one file per command. Heavy imports run only inside a command."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from labelwise.errors import LabelwiseError, Stopped
 from labelwise.memory import keep_freed_memory
 
 RESUMABLE = 75
-"""Exit code of work that a signal stopped and that can be gone on with; the system's EX_TEMPFAIL."""
+"""Exit code of resumable work that a signal stopped; EX_TEMPFAIL of sysexits.h."""
 
 app = typer.Typer(
-    help="Recognise many labels in one image: train, judge, explain, use.",
+    help="Recognise many labels in one image: train, evaluate, explain, use.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -58,9 +58,9 @@ app.add_typer(data.app, name="data")
 
 
 @contextmanager
-def _ending_resumably(words: Sequence[str]) -> Iterator[None]:
-    """SIGTERM in a command that goes on where it stopped, while it does nothing that is to be saved."""
-    if not set(words) & {"train", "continual", "sweep"}:
+def _ending_resumably(arguments: Sequence[str]) -> Iterator[None]:
+    """Raise `Stopped` on SIGTERM in a resumable command, outside the steps that save their state."""
+    if not set(arguments) & {"train", "continual", "sweep"}:
         yield
         return
 
@@ -75,13 +75,13 @@ def _ending_resumably(words: Sequence[str]) -> Iterator[None]:
 
 
 def main() -> None:
-    """Run the program: exit code 0 when all went well, 2 for something that the caller can mend, 75 to go on later."""
-    # Read when torch loads. Threads that spin while they wait cost several times over on a machine with other work.
+    """Run the program; exit code 0 on success, 2 for an error of the caller, 75 for resumable work."""
+    # Read when torch loads: spinning threads cost several times as much on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if sys.argv[1:2] not in (["data"], ["train"]):  # their tables are read once: freed memory goes back
+    if sys.argv[1:2] not in (["data"], ["train"]):  # these read their tables once and return the memory
         keep_freed_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name that is no UTF-8 is printed with escapes, which are also what JSON writes for it.
+        # Print a file name that is not UTF-8 with escapes, as JSON does.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _ending_resumably(sys.argv[1:2]):
@@ -99,12 +99,12 @@ def main() -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        todo = "check the path, its permissions and the free space"
+        path = f"{error.filename}: " if error.filename else ""
+        remedy = "check the path, its permissions and the free space"
         print(
-            f"labelwise: {place}{error.strerror}; expected to read and write there; {todo}", file=sys.stderr
+            f"labelwise: {path}{error.strerror}; expected to read and write there; {remedy}", file=sys.stderr
         )
         sys.exit(2)
     except KeyboardInterrupt:
-        print("labelwise: stopped; go on with --resume", file=sys.stderr)
+        print("labelwise: stopped; resume with --resume", file=sys.stderr)
         sys.exit(130)

@@ -14,14 +14,14 @@ def audit(
     run: options.Run,
     data: options.Source = None,
     split: Annotated[str, typer.Option(help="train, val, test, several as train+val, or all")] = "train",
-    folds: Annotated[int, typer.Option(help="models to train, each scores what it did not see", min=2)] = 5,
-    out: Annotated[Path, typer.Option(help="the table; a page goes beside it", metavar="FILE.csv")] = Path(
-        "audit.csv"
-    ),
-    limit: Annotated[int, typer.Option(help="cells to list; 0 lists all that are suspicious", min=0)] = 0,
+    folds: Annotated[int, typer.Option(help="models to train; each scores its held-out fold", min=2)] = 5,
+    out: Annotated[
+        Path, typer.Option(help="the table; an HTML page is written beside it", metavar="FILE.csv")
+    ] = Path("audit.csv"),
+    limit: Annotated[int, typer.Option(help="most cells to list; 0 lists all suspicious ones", min=0)] = 0,
     json: options.Json = False,
 ) -> None:
-    """Rank labels that are likely missing or wrong, differ between copies, or break a rule, with evidence.
+    """Rank labels that are likely missing or wrong, differ between copies or break a rule, with evidence.
 
     Example: labelwise audit runs/mine --data csv:labels.csv --out audit.csv
     """
@@ -41,24 +41,21 @@ def audit(
         raise LabelwiseError(f"--out {out}", "a file name that ends in .csv", "rename it")
     opened = Run.open(run)
     source = ensure_splits(read(data or opened.config.data.source), seed=opened.config.seed)
-    found = run_audit(opened, source, split, folds, limit, Watch())
-    shown = pictures(found, load(run))
+    result = run_audit(opened, source, split, folds, limit, Watch())
+    rows, findings = result.rows, result.findings
+    shown = pictures(result, load(run))
     evidence = write_evidence(shown, out.with_suffix(".evidence"))
-    found.save(out, evidence)
+    result.save(out, evidence)
     page = out.with_suffix(".html")
-    write_page(found, shown, page, str(run))
-    counts = Counter(f.kind for f in found.findings)
+    write_page(result, shown, page, str(run))
+    counts = Counter(f.kind for f in findings)
     if json:
-        told = {"table": str(out), "page": str(page), "images": len(found.rows), "cells": len(found.findings)}
-        typer.echo(
-            js.dumps({**told, "kinds": dict(counts), "scored_by": found.scored_by}, ensure_ascii=False)
-        )
+        record = {"table": str(out), "page": str(page), "images": len(rows), "cells": len(findings)}
+        typer.echo(js.dumps({**record, "kinds": counts, "scored_by": result.scored_by}, ensure_ascii=False))
         return
-    for place, f in enumerate(found.findings[:20]):
-        name, image = found.rows.labels.names[f.label], found.rows.image_id(f.row)
-        typer.echo(f"{place + 1:4}  {f.score:.2f}  {f.kind:13}  {name}  {image}  {f.reason}")
-    told_kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
-    typer.echo(
-        f"{len(found.findings):,} cells of {len(found.rows):,} images: {told_kinds or 'nothing suspicious'}"
-    )
+    for rank, f in enumerate(findings[:20], start=1):
+        name, image = rows.labels.names[f.label], rows.image_id(f.row)
+        typer.echo(f"{rank:4}  {f.score:.2f}  {f.kind:13}  {name}  {image}  {f.reason}")
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
+    typer.echo(f"{len(findings):,} cells of {len(rows):,} images: {kinds or 'nothing suspicious'}")
     typer.echo(f"written: {out} and {page}")

@@ -17,12 +17,12 @@ def continual(
     strategy: Annotated[
         str | None, typer.Option(help="finetune, joint, er, balanced, prs, ocdm, ewc or lwf  [default: er]")
     ] = None,
-    memory: Annotated[int | None, typer.Option(help="images kept for replay  [default: 2000]")] = None,
+    memory: Annotated[int | None, typer.Option(help="images stored for replay  [default: 2000]")] = None,
     setting: Annotated[
         str | None, typer.Option(help="online or class-incremental  [default: online]")
     ] = None,
     tasks: Annotated[
-        str | None, typer.Option(help="labels of each task, as 5,5,5,5  [default: four tasks]")
+        str | None, typer.Option(help="number of labels per task, such as 5,5,5,5  [default: four tasks]")
     ] = None,
     method: options.Method = None,
     backbone: options.Backbone = None,
@@ -31,14 +31,14 @@ def continual(
     lr: options.Rate = None,
     seed: options.Seed = None,
     seeds: Annotated[
-        int, typer.Option(help="runs, of this seed and those after it; mean and deviation at the end", min=1)
+        int, typer.Option(help="consecutive seeds to run; prints mean and standard deviation", min=1)
     ] = 1,
     assign: options.Assign = None,
     config: options.Settings = None,
     resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
-    """Learn a stream of tasks, one after the other, over a frozen backbone, and tell what is kept.
+    """Learn a stream of tasks in sequence on a frozen backbone, and report what is retained.
 
     Example: labelwise continual --stream csv:labels.csv --strategy ocdm --memory 200 --out runs/stream
     """
@@ -49,7 +49,7 @@ def continual(
     from labelwise.training.plain_yaml import read_yaml
     from labelwise.training.resuming import settings_begun
 
-    # What the published streams were learned with; anything may be laid over it.
+    # Defaults of the published streams; every other source of settings overrides them.
     settings: dict[str, Any] = {"loss": {"name": "bce"}, "optim": {"name": "adam", "weight_decay": 0.0}}
     settings |= read_yaml(config) if config else {}
     if resume and stream is None and config is None:
@@ -67,15 +67,15 @@ def continual(
         "backbone.freeze": True,
     }
     made, results = options.laid_over(settings, given, assign), []
-    words = [*(["--json"] if json else []), *(["--seeds", str(seeds)] if seeds > 1 else [])]
-    with options.going_on_by("continual", out, *words) as stop:
+    flags = [*(["--json"] if json else []), *(["--seeds", str(seeds)] if seeds > 1 else [])]
+    with options.resumable("continual", out, *flags) as stop:
         for number in range(seeds):
             one = made.model_copy(update={"seed": made.seed + number})
             folder = out / f"seed{one.seed}" if seeds > 1 else out
             results.append(learn_stream(one, folder, resume=resume, quiet=json, stop=stop))
     if json:
-        told = results[0] if seeds == 1 else {"seeds": results, "spread": spread(results)}
-        typer.echo(js.dumps(told, ensure_ascii=False))
+        record = results[0] if seeds == 1 else {"seeds": results, "spread": spread(results)}
+        typer.echo(js.dumps(record, ensure_ascii=False))
     else:
         print_stream(results, spread(results))
 
@@ -86,4 +86,5 @@ def _number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise LabelwiseError(f"--tasks with {text!r}", "whole numbers with commas", "write 5,5,5,5") from None
+        expected = "whole numbers separated by commas"
+        raise LabelwiseError(f"--tasks with {text!r}", expected, "write 5,5,5,5") from None

@@ -14,7 +14,7 @@ from labelwise.cli.progress import Progress
 
 
 class Form(str, Enum):
-    """Forms of other tools."""
+    """Formats of other tools."""
 
     csv = "csv"
     parquet = "parquet"
@@ -25,7 +25,7 @@ class Form(str, Enum):
 
 
 class Images(str, Enum):
-    """Where a data set has its images."""
+    """How a written data set holds its images."""
 
     paths = "paths"
     copy = "copy"
@@ -41,29 +41,31 @@ class Unknown(str, Enum):
 def convert(
     source: SourceArgument,
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="file or folder to write; .csv and .parquet tell the form")
+        Path, typer.Argument(metavar="OUT", help="file or folder to write; .csv and .parquet set the format")
     ],
-    form: Annotated[Form | None, typer.Option(help="form of the tool  [default: by the name OUT]")] = None,
+    form: Annotated[Form | None, typer.Option(help="format of the tool  [default: from OUT]")] = None,
     images: Annotated[
         Images | None,
-        typer.Option(help="name the files where they are, copy them, or put them into the tables"),
+        typer.Option(help="keep the paths, copy the files, or embed them in the tables"),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="least share of a soft label that counts as present", metavar="SHARE")
+        float | None, typer.Option(help="minimum share of a soft label to count as present", metavar="SHARE")
     ] = None,
     unknown: Annotated[Unknown | None, typer.Option(help="write unknown labels as absent")] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="labelstudio: what `labelwise predict --out` wrote, to start from", metavar="FILE"),
+        typer.Option(
+            help="labelstudio: predictions to start from, of `labelwise predict --out`", metavar="FILE"
+        ),
     ] = None,
     url_prefix: Annotated[
         str | None,
-        typer.Option(help="labelstudio: what stands before the path of an image", metavar="URL"),
+        typer.Option(help="labelstudio: prefix of an image's path", metavar="URL"),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="replace a file that exists")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Writes a data set in the form of another tool, and says what that form does not hold.
+    """Write a data set in the format of another tool, and list what that format does not hold.
 
     Example: labelwise data convert voc:VOC2007 voc.csv
     """
@@ -74,7 +76,7 @@ def convert(
     from labelwise.data.writers import convert as write
     from labelwise.data.writers import form_of
 
-    kind = form_of(out, form and form.value)  # a wrong name is told before a large source is read
+    kind = form_of(out, form and form.value)  # raises for a wrong name before a large source is read
     data = read(source)
     with Progress() as progress:
         written = write(
@@ -92,10 +94,10 @@ def convert(
     readable = written.source is not None and reader_named(written.source.kind) is not None
     again = str(written.source) if readable else None
     if as_json:
-        found: dict[str, Any] = {"out": str(out), "form": kind, "files": list(written.files), "source": again}
-        found |= {"rows": len(data), "labels": list(data.labels), "splits": data.splits()}
-        found |= {"notes": [*data.notes, *written.notes]}
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        record: dict[str, Any] = {"out": str(out), "form": kind, "files": list(written.files)}
+        record |= {"source": again, "rows": len(data), "labels": list(data.labels), "splits": data.splits()}
+        record |= {"notes": [*data.notes, *written.notes]}
+        typer.echo(json.dumps(record, ensure_ascii=False))
         return
     typer.echo(data.with_notes(*written.notes).summary())
     typer.echo(f"written: {out}" + (f"; labelwise reads it as {shlex.quote(again)}" if again else ""))

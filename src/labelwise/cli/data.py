@@ -1,4 +1,4 @@
-"""`labelwise data check | import | split | pack | complete`; `convert` has a file of its own."""
+"""`labelwise data check | import | split | pack | complete`; `convert` is in convert.py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="any SOURCE: a kind and a path, such as csv:FILE, or a path alone; docs/data.md has all kinds",
+        help="any SOURCE: a kind and a path, such as csv:FILE, or only a path; docs/data.md lists all kinds",
     ),
 ]
 OutArgument = Annotated[Path, typer.Argument(metavar="OUT.parquet", help="the table to write")]
@@ -33,14 +33,14 @@ OutArgument = Annotated[Path, typer.Argument(metavar="OUT.parquet", help="the ta
 def check(
     source: SourceArgument,
     near_duplicates: Annotated[
-        bool, typer.Option(help="look for near duplicates too, which decodes every image")
+        bool, typer.Option(help="also look for near duplicates, which decodes every image")
     ] = True,
     decode: Annotated[
-        bool, typer.Option("--decode", help="decode every image fully, not its header alone")
+        bool, typer.Option("--decode", help="decode every image fully, not only its header")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Counts, balance, unreadable and repeated images, leaks; exit 1 if a problem is listed.
+    """Report counts, balance, unreadable and repeated images, and leaks; exit code 1 if there is a problem.
 
     Example: labelwise data check csv:labels.csv
     """
@@ -67,7 +67,7 @@ def import_(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Writes a data set as the canonical table.
+    """Write a data set as the canonical table.
 
     Example: labelwise data import voc:VOC2007 voc.parquet
     """
@@ -86,13 +86,13 @@ def split(
     fractions: Annotated[
         str, typer.Option(help="shares of train, val and test (two: train and test), with sum 1")
     ] = ".7,.15,.15",
-    seed: Annotated[int, typer.Option(help="seed of the draw", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="random seed", min=0)] = 0,
     near_duplicates: Annotated[
-        bool, typer.Option(help="keep near duplicates together too, which decodes every image")
+        bool, typer.Option(help="also keep near duplicates together, which decodes every image")
     ] = True,
     as_json: options.Json = False,
 ) -> None:
-    """Writes a data set as the canonical table, under new stratified splits; groups and copies stay together.
+    """Write the canonical table with new stratified splits; groups and copies stay in one split.
 
     Example: labelwise data split csv:labels.csv split.parquet --fractions .8,.1,.1
     """
@@ -114,11 +114,11 @@ def pack(
     size: Annotated[int, typer.Option(help="pixels: the short side, or the square's side when raw")] = 256,
     form: Annotated[str, typer.Option(help="jpeg, or raw: pixels squashed to a square")] = "jpeg",
     workers: Annotated[
-        int | None, typer.Option(help="threads that decode; one a processor by default", min=1)
+        int | None, typer.Option(help="decoding threads  [default: one per processor]", min=1)
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Writes a store of resized images that trains fast; run again after a stop, it goes on (exit 1: bad images).
+    """Write a store of resized images for fast training; a second call resumes it (exit code 1: unreadable images).
 
     Example: labelwise data pack voc:VOC2007 voc-256 --size 256
     """
@@ -133,17 +133,18 @@ def pack(
     data = read(source)
     with Progress() as progress:
         tick = progress.task("images", len(data))
-        told = write_store(data, out, size, form, workers, tick)
+        result = write_store(data, out, size, form, workers, tick)
     seconds = time.perf_counter() - started
-    bad = [{"image": data.image_id(row), "reason": reason} for row, reason in told.unreadable]
+    bad = [{"image": data.image_id(row), "reason": reason} for row, reason in result.unreadable]
     if as_json:
-        found = {"out": str(out), "images": told.rows, "kept": told.kept, "bytes": told.bytes}
-        typer.echo(json.dumps({**found, "seconds": round(seconds, 2), "unreadable": bad}, ensure_ascii=False))
+        record = {"out": str(out), "images": result.rows, "kept": result.kept, "bytes": result.bytes}
+        record |= {"seconds": round(seconds, 2), "unreadable": bad}
+        typer.echo(json.dumps(record, ensure_ascii=False))
     else:
         for row in bad:
             typer.echo(f"{row['image']}: {row['reason']}", err=True)
-        again = f", {told.kept:,} of them by an earlier run" if told.kept else ""
-        typer.echo(f"{counted(told.rows, 'image')}{again}, {told.bytes / 1e6:,.1f} MB, {seconds:.1f} s")
+        earlier = f", {result.kept:,} of them by an earlier run" if result.kept else ""
+        typer.echo(f"{counted(result.rows, 'image')}{earlier}, {result.bytes / 1e6:,.1f} MB, {seconds:.1f} s")
         typer.echo(f"written: {out}; use it as packed:{out}")
     if bad:
         raise typer.Exit(1)
@@ -152,15 +153,15 @@ def pack(
 @app.command()
 def complete(
     source: SourceArgument,
-    audit: Annotated[Path, typer.Argument(metavar="AUDIT.csv", help="what `labelwise audit` wrote")],
+    audit: Annotated[Path, typer.Argument(metavar="AUDIT.csv", help="table from `labelwise audit`")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="the table to write, .csv or .parquet")],
-    min_score: Annotated[float, typer.Option(help="least score of a cell to change it", min=0, max=1)] = 0.9,
+    min_score: Annotated[float, typer.Option(help="minimum score of a changed cell", min=0, max=1)] = 0.9,
     kinds: Annotated[
-        str, typer.Option(help="kinds to take: missing, wrong, duplicate, contradiction")
+        str, typer.Option(help="kinds to apply: missing, wrong, duplicate, contradiction")
     ] = "missing,wrong",
     as_json: options.Json = False,
 ) -> None:
-    """Writes a corrected or completed table, and OUT.changes.csv with the provenance of every changed cell.
+    """Write a corrected or completed table, and OUT.changes.csv with the provenance of every changed cell.
 
     Example: labelwise data complete csv:labels.csv audit.csv completed.csv --min-score 0.95
     """
@@ -173,15 +174,15 @@ def complete(
 
     corrections = read_audit(audit, _kinds(kinds), min_score)
     data, changes = apply_corrections(read(source), corrections)
-    told = write_corrected(data, changes, out)
+    changes_path = write_corrected(data, changes, out)
     counts = Counter(change.source for change in changes)
     if as_json:
-        found = {"out": str(out), "changes": str(told), "cells": len(changes), "sources": dict(counts)}
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        record = {"out": str(out), "changes": str(changes_path), "cells": len(changes), "sources": counts}
+        typer.echo(json.dumps(record, ensure_ascii=False))
         return
     by = ", ".join(f"{count:,} by {name}" for name, count in counts.most_common())
     typer.echo(f"{counted(len(changes), 'cell')} changed" + (f": {by}" if by else ""))
-    typer.echo(f"written: {out} and {told}")
+    typer.echo(f"written: {out} and {changes_path}")
 
 
 def _kinds(text: str) -> list[str]:
@@ -191,7 +192,7 @@ def _kinds(text: str) -> list[str]:
     kinds = [part.strip() for part in text.split(",") if part.strip()]
     for kind in kinds:
         if kind not in KINDS:
-            raise LabelwiseError(f"kind {kind!r}", f"some of {', '.join(KINDS)}", "correct --kinds")
+            raise LabelwiseError(f"kind {kind!r}", f"one or more of {', '.join(KINDS)}", "correct --kinds")
     return kinds
 
 
@@ -219,8 +220,8 @@ def _print_written(data: Dataset, out: Path, as_json: bool) -> None:
     import json
 
     if as_json:
-        told = {"out": str(out), "rows": len(data), "labels": list(data.labels), "splits": data.splits()}
-        typer.echo(json.dumps({**told, "notes": list(data.notes)}, ensure_ascii=False))
+        record = {"out": str(out), "rows": len(data), "labels": list(data.labels), "splits": data.splits()}
+        typer.echo(json.dumps({**record, "notes": list(data.notes)}, ensure_ascii=False))
         return
     typer.echo(data.summary())
     typer.echo(f"written: {out}")

@@ -10,9 +10,9 @@ import typer
 
 def demo(
     out: Annotated[Path, typer.Option(help="folder of the run", metavar="DIR")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(help="of the run")] = 0,
+    seed: Annotated[int, typer.Option(help="random seed")] = 0,
 ) -> None:
-    """Train DLFL on scenes of real handwritten digits, print what it found, write a report.
+    """Train DLFL on scenes of real handwritten digits, print the figures and write a report.
 
     Example: labelwise demo --out runs/demo
     """

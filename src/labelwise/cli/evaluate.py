@@ -12,7 +12,7 @@ from labelwise.cli import options
 def evaluate(
     run: options.Run,
     data: options.Source = None,
-    split: Annotated[str, typer.Option(help="split to judge on, or several as val+test")] = "test",
+    split: Annotated[str, typer.Option(help="split to evaluate, or several as val+test")] = "test",
     protocol: Annotated[
         str | None, typer.Option(help="the data set's protocol, for example pa100k; see docs/datasets.md")
     ] = None,
@@ -21,10 +21,10 @@ def evaluate(
     ] = False,
     shift: Annotated[
         bool,
-        typer.Option("--shift", help="labels with and without the label that usually stands beside them"),
+        typer.Option("--shift", help="figures of labels with and without their usual companion"),
     ] = False,
     images: Annotated[
-        int, typer.Option(help="judge this many images of the split, drawn at random; 0 for all", min=0)
+        int, typer.Option(help="size of a random sample of the split; 0 for all images", min=0)
     ] = 0,
     angles: Annotated[
         bool, typer.Option("--angles", help="angles between label features and classifiers")
@@ -33,7 +33,7 @@ def evaluate(
     batch_size: options.BatchSize = 32,
     workers: options.Workers = 1,
 ) -> None:
-    """Judge a run on a split; under torchrun each process scores its share, every image once.
+    """Evaluate a run on a split; under torchrun each process scores its share, every image once.
 
     Example: labelwise evaluate runs/mine --data voc:VOC2007 --split test --json
     """
@@ -45,15 +45,15 @@ def evaluate(
     from labelwise.data.implied import completion_notes
     from labelwise.data.splits import ensure_splits
     from labelwise.errors import LabelwiseError
-    from labelwise.evaluation import evaluate as judge
+    from labelwise.evaluation import evaluate as run_evaluation
     from labelwise.training.processes import joined_processes
     from labelwise.training.run import Run
 
     if protocol and (images or corrupt):
         raise LabelwiseError(
             f"--protocol {protocol} on other images than its own",
-            "the whole split as it is",
-            "leave --protocol, or --images and --corrupt, out",
+            "the whole, unchanged split",
+            "remove --protocol, or --images and --corrupt",
         )
     opened = Run.open(run)
     with joined_processes() as first:
@@ -64,10 +64,10 @@ def evaluate(
         if corrupt:
             result = corruption(opened, part, split, batch_size, workers, first and not json)
         else:
-            found = judge(
+            evaluation = run_evaluation(
                 opened, part, split, angles=angles, protocol=protocol, batch_size=batch_size, workers=workers
             )
-            result = with_shift(found, source) if shift else found.to_json()
+            result = with_shift(evaluation, source) if shift else evaluation.to_json()
         if not first:
             return
         for note in (*completion_notes(part.notes), *result["conditions"]["data_notes"][len(part.notes) :]):

@@ -10,7 +10,7 @@ import typer
 
 
 class Format(str, Enum):
-    """Kinds of graph; `auto` tries those whose packages are installed and keeps the fastest."""
+    """Graph formats; `auto` tries those with installed packages and keeps the fastest."""
 
     onnx = "onnx"
     openvino = "openvino"
@@ -19,7 +19,7 @@ class Format(str, Enum):
 
 
 class Precision(str, Enum):
-    """Numbers to compute in; `auto` tries those that this machine can do and keeps the fastest."""
+    """Numeric precisions; `auto` tries those that this machine supports and keeps the fastest."""
 
     fp32 = "fp32"
     bf16 = "bf16"
@@ -30,9 +30,9 @@ class Precision(str, Enum):
 def export(
     run: Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")],
     out: Annotated[Path, typer.Option(help="a new folder", metavar="DIR")],
-    format: Annotated[Format, typer.Option(help="kind of graph; auto keeps the fastest here")] = Format.onnx,
+    format: Annotated[Format, typer.Option(help="graph format; auto keeps the fastest here")] = Format.onnx,
     precision: Annotated[
-        Precision, typer.Option(help="numbers to compute in; those under fp32 must keep the mAP")
+        Precision, typer.Option(help="numeric precision; those below fp32 must keep the mAP")
     ] = Precision.fp32,
     maps: Annotated[bool, typer.Option(help="evidence maps as a second output")] = True,
     data: Annotated[
@@ -40,12 +40,14 @@ def export(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(help="images to compare on  [default: 64; under fp32 at most 2,000]", min=1),
+        typer.Option(help="images to compare on  [default: 64; below fp32 at most 2,000]", min=1),
     ] = None,
-    tagger: Annotated[bool, typer.Option("--tagger", help="also the tagger layout, in DIR/tagger")] = False,
+    tagger: Annotated[
+        bool, typer.Option("--tagger", help="also write the tagger layout, DIR/tagger")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:
-    """Write a run as a folder that answers without it, after both gave the same answers on real images.
+    """Export a run to a folder that predicts without it, once both agree on real images.
 
     Example: labelwise export runs/mine --format onnx --out exported
     """
@@ -53,7 +55,7 @@ def export(
 
     from labelwise.export import export_run
 
-    found = export_run(
+    result = export_run(
         run,
         out,
         format.value,
@@ -63,15 +65,15 @@ def export(
         maps=maps,
         tagger=tagger,
     )
-    made = found.artefact
+    artefact = result.artefact
     if json:
-        told: dict[str, Any] = {"out": str(out), "kind": made.kind, "precision": made.precision}
-        told |= {"parity": found.parity.to_json(), "seconds_per_image": found.seconds}
-        typer.echo(js.dumps({**told, "refused": found.refused}))
+        record: dict[str, Any] = {"out": str(out), "kind": artefact.kind, "precision": artefact.precision}
+        record |= {"parity": result.parity.to_json(), "seconds_per_image": result.seconds}
+        typer.echo(js.dumps({**record, "refused": result.refused}))
         return
-    for name, seconds in found.seconds.items():
+    for name, seconds in result.seconds.items():
         typer.echo(f"{name}: {seconds * 1e3:.1f} ms an image")
-    for name, reason in found.refused.items():
+    for name, reason in result.refused.items():
         typer.echo(f"{name}: refused, {reason}")
-    kind = made.kind if made.precision == "fp32" else f"{made.kind} in {made.precision}"
-    typer.echo(f"{out}: {kind}; compared with the run on {found.parity}")
+    kind = artefact.kind if artefact.precision == "fp32" else f"{artefact.kind} in {artefact.precision}"
+    typer.echo(f"{out}: {kind}; compared with the run on {result.parity}")

@@ -8,7 +8,7 @@ import typer
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="show one method's card", metavar="NAME")] = None,
+    name: Annotated[str | None, typer.Argument(help="method whose card is shown", metavar="NAME")] = None,
     json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
     """List the methods, or show the card of one.

@@ -1,4 +1,4 @@
-"""Options that several commands share, each defined once, and what `train` and `continual` do with them."""
+"""Options shared by several commands, and their use in `train` and `continual`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 Run = Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")]
 Source = Annotated[str | None, typer.Option(help="SOURCE  [default: the run's own]")]
-BatchSize = Annotated[int, typer.Option(help="images at once", min=1)]
+BatchSize = Annotated[int, typer.Option(help="images per batch", min=1)]
 Workers = Annotated[int, typer.Option(help="decoding processes", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object")]
 
 Out = Annotated[Path, typer.Option(help="folder of the run", metavar="RUN")]
 Method = Annotated[str | None, typer.Option(help="method id, see `labelwise methods`  [default: auto]")]
-Backbone = Annotated[str | None, typer.Option(help="timm model  [default: what the weights are of]")]
+Backbone = Annotated[str | None, typer.Option(help="timm model  [default: the architecture of the weights]")]
 Weights = Annotated[str | None, typer.Option(help="hub, none, package:NAME or FILE  [default: hub]")]
 ImageSize = Annotated[int | None, typer.Option(help="side in pixels  [default: 224]")]
-Rate = Annotated[float | None, typer.Option(help="learning rate of the head, at its peak")]
-Seed = Annotated[int | None, typer.Option(help="of everything that is drawn  [default: 0]")]
+Rate = Annotated[float | None, typer.Option(help="peak learning rate of the head")]
+Seed = Annotated[int | None, typer.Option(help="random seed  [default: 0]")]
 Assign = Annotated[list[str] | None, typer.Option("--set", help="any setting: a.b=c", metavar="A.B=C")]
 Settings = Annotated[Path | None, typer.Option(help="YAML file of settings")]
-Resume = Annotated[bool, typer.Option("--resume", help="go on from the last saved state")]
+Resume = Annotated[bool, typer.Option("--resume", help="resume from the last saved state")]
 
 
 def of_model(
@@ -39,7 +39,7 @@ def of_model(
     lr: float | None,
     seed: int | None,
 ) -> dict[str, Any]:
-    """What these options set, by dotted names."""
+    """Return the settings of these options by dotted names."""
     from labelwise.backbones import package_architecture
 
     return {
@@ -53,7 +53,7 @@ def of_model(
 
 
 def laid_over(settings: dict[str, Any], options: Mapping[str, Any], assign: Sequence[str] | None) -> Config:
-    """Settings under the options that were given, and these under `--set`, checked."""
+    """Validate the settings; given options override them and `--set` overrides both."""
     from labelwise.training.assigning import override, put
     from labelwise.training.config import make_config
 
@@ -64,8 +64,8 @@ def laid_over(settings: dict[str, Any], options: Mapping[str, Any], assign: Sequ
 
 
 @contextmanager
-def going_on_by(command: str, out: Path, *words: str) -> Iterator[StopRequest]:
-    """Work that a signal stops at its next step; what is raised then tells how to go on."""
+def resumable(command: str, out: Path, *flags: str) -> Iterator[StopRequest]:
+    """Stop the work at its next step after a signal; the error then names the command that resumes it."""
     import shlex
 
     from labelwise.errors import Stopped
@@ -76,5 +76,5 @@ def going_on_by(command: str, out: Path, *words: str) -> Iterator[StopRequest]:
         with request.listening():
             yield request
     except Stopped as stopped:
-        again = ["labelwise", command, "--out", str(out), "--resume", *words]
+        again = ["labelwise", command, "--out", str(out), "--resume", *flags]
         raise Stopped(stopped.given, shlex.join(again)) from None

@@ -14,7 +14,7 @@ from labelwise.errors import LabelwiseError
 
 
 class Where(str, Enum):
-    """Where photographs are answered."""
+    """Where images are predicted."""
 
     here = "here"
     ray = "ray"
@@ -26,14 +26,14 @@ def predict(
     ],
     paths: Annotated[
         list[str],
-        typer.Argument(help="files, folders, globs, or @LIST with a path a line", metavar="PATH..."),
+        typer.Argument(help="files, folders, globs, or @LIST with one path per line", metavar="PATH..."),
     ],
-    json: Annotated[bool, typer.Option("--json", help="one JSON line an image")] = False,
+    json: Annotated[bool, typer.Option("--json", help="one JSON line per image")] = False,
     out: Annotated[
         str | None,
         typer.Option(
-            help="write FILE in .csv, .tsv, .parquet or .jsonl; or a folder of parquet tables, which a stopped "
-            "command goes on with",
+            help="write FILE in .csv, .tsv, .parquet or .jsonl; or a folder of parquet tables, which a second "
+            "call resumes",
             metavar="FILE|DIR",
         ),
     ] = None,
@@ -42,19 +42,19 @@ def predict(
     ] = None,
     batch_size: options.BatchSize = 32,
     workers: Annotated[
-        int, typer.Option(help="decoding processes; with ray, networks and as many decoders", min=0)
+        int, typer.Option(help="decoding processes; with ray, the number of models and of decoders", min=0)
     ] = 1,
     engine: Annotated[
         Where, typer.Option(help="this process, or Ray Data on this machine or a cluster")
     ] = Where.here,
-    part: Annotated[int, typer.Option(help="images in a file of a folder", min=1)] = 4096,
+    part: Annotated[int, typer.Option(help="images per file of a folder", min=1)] = 4096,
     bits: Annotated[
-        int | None, typer.Option(help="bits that 16-bit grey images use  [default: the run's]", min=8, max=16)
+        int | None, typer.Option(help="bits used by 16-bit grey images  [default: the run's]", min=8, max=16)
     ] = None,
 ) -> None:
-    """Name what is in photographs; one that cannot be read is told, and the rest go on (exit code 1).
+    """Predict the labels of images; an unreadable one is reported and the others are predicted (exit code 1).
 
-    Tables hold image, error, selected (names with | between them in CSV), then a probability per label.
+    Tables hold image, error, selected (in CSV, names separated by |), then a probability per label.
 
     Example: labelwise predict runs/mine photos/ --out predictions.csv
     """
@@ -73,7 +73,7 @@ def predict(
         )
     if folder and (json or maps):
         raise LabelwiseError(
-            f"--out {out}, a folder, with --json or --maps", "one of them", "leave the others out"
+            f"--out {out}, a folder, with --json or --maps", "one of them", "remove the others"
         )
     notes: list[str] = []
     files, started = find_images(paths, notes), time.perf_counter()
@@ -84,9 +84,8 @@ def predict(
     else:
         failed = _each(run, files, Path(out) if out else None, json, maps, workers, batch_size, bits)
     seconds = time.perf_counter() - started
-    where = f" -> {out}" if out else ""
-    told = f"{len(files):,} images in {seconds:.1f} s, {len(files) / seconds:.1f} images/s, {failed} unreadable{where}"
-    typer.echo(told, err=True)
+    rate, target = f"{len(files) / seconds:.1f} images/s", f" -> {out}" if out else ""
+    typer.echo(f"{len(files):,} images in {seconds:.1f} s, {rate}, {failed} unreadable{target}", err=True)
     sys.exit(1 if failed else 0)
 
 
@@ -104,13 +103,13 @@ def _collection(
     part: int,
     bits: int | None,
 ) -> int:
-    """Answers in a folder of parts; gives how many images were unreadable."""
+    """Write predictions to a folder of parts; return the number of unreadable images."""
     from labelwise.serving.collection import predict_collection
 
-    def tell(done: int, of: int) -> None:
+    def print_part(done: int, of: int) -> None:
         typer.echo(f"part {done:,} of {of:,}", err=True)
 
-    found = predict_collection(
+    result = predict_collection(
         run,
         files,
         out,
@@ -119,12 +118,12 @@ def _collection(
         batch_size=batch_size,
         part=part,
         bits=bits,
-        on_part=tell,
+        on_part=print_part,
         on_note=_note,
     )
-    if found.answered < found.images:
-        typer.echo(f"{found.images - found.answered:,} images had been answered before", err=True)
-    return found.unreadable
+    if result.answered < result.images:
+        typer.echo(f"{result.images - result.answered:,} images had been answered before", err=True)
+    return result.unreadable
 
 
 def _each(
@@ -137,7 +136,7 @@ def _each(
     batch_size: int,
     bits: int | None,
 ) -> int:
-    """Answers one by one, to the screen, a table or pictures; gives how many images were unreadable."""
+    """Write predictions to the terminal, a table or pictures; return the number of unreadable images."""
     import json as js
     from contextlib import nullcontext
 
@@ -151,13 +150,13 @@ def _each(
     predictor = predictor if bits is None else predictor.with_bits(bits)
     if note := never_selected_note(predictor.never_selected):
         _note(note)
-    dark: list[str] = []
+    image_notes: list[str] = []
     writer = WRITERS[out.suffix.lower()](out, predictor.labels.names) if out else None
     failed = 0
     with writer or nullcontext():
         for p in predictor.predict(files, maps=maps is not None, batch_size=batch_size, workers=workers):
             failed += p.error is not None
-            dark += [p.note] * bool(p.note)
+            image_notes += [p.note] * bool(p.note)
             if writer:
                 writer.add(p)
             if json:
@@ -169,6 +168,7 @@ def _each(
                 typer.echo(f"{p.image}: {shown or '(nothing over its threshold)'}")
             if maps and p.error is None:
                 write_maps(p, maps, names[p.image], predictor.transform.config.bits)
-    if dark:
-        _note(dark[0] + (f" So are {len(dark) - 1:,} more." if len(dark) > 1 else ""))
+    if image_notes:
+        more = len(image_notes) - 1
+        _note(image_notes[0] + (f" So are {more:,} more." if more else ""))
     return failed

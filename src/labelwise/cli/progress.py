@@ -1,4 +1,4 @@
-"""Progress bars of commands that take a while."""
+"""Progress bars of long commands."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ class Progress:
         self._bars.stop()
 
     def task(self, name: str, total: int) -> Callable[[int], None]:
-        """A bar; the function that it gives takes the number done."""
+        """Add a bar; the returned function takes the number of finished items."""
         bar = self._bars.add_task(name, total=total)
         return lambda done: self._bars.update(bar, completed=done)

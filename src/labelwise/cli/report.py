@@ -12,11 +12,11 @@ def report(
     runs: Annotated[
         list[Path], typer.Argument(help="folder of a run, or of several to compare", metavar="RUN...")
     ],
-    out: Annotated[Path, typer.Option(help="page of a comparison", metavar="FILE", show_default=True)] = Path(
-        "comparison.html"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="page of the comparison", metavar="FILE", show_default=True)
+    ] = Path("comparison.html"),
 ) -> None:
-    """Write RUN/report.html again, or one page that compares several runs with the first.
+    """Rewrite RUN/report.html, or write one page that compares several runs with the first.
 
     Example: labelwise report runs/mine
     """

@@ -1,4 +1,4 @@
-"""What `labelwise evaluate --corrupt`, `--shift` and `--images` do and print."""
+"""`labelwise evaluate --corrupt`, `--shift` and `--images`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labelwise.training.run import Run
 
 
 def some(data: Dataset, split: str, images: int) -> Dataset:
-    """The data set with no more than so many images of a split, drawn with seed 0; 0 keeps all."""
+    """Keep a random sample (seed 0) of at most `images` images of a split; 0 keeps all."""
     rows = data.rows_of(split)
     if not images or images >= len(rows):
         return data
@@ -27,15 +27,15 @@ def some(data: Dataset, split: str, images: int) -> Dataset:
 
 
 def corruption(
-    run: Run, data: Dataset, split: str, batch_size: int, workers: int, told: bool
+    run: Run, data: Dataset, split: str, batch_size: int, workers: int, verbose: bool
 ) -> dict[str, Any]:
-    """The table of corruptions as plain data, with the conditions that it holds under."""
+    """Return the corruption table and the conditions of its evaluation as plain data."""
     rows = same_labels(data, run.labels.names).split(split)
-    say = (lambda line: typer.echo(line, err=True)) if told else (lambda _: None)
-    found = corruption_table(run, rows, batch_size=batch_size, workers=workers, progress=say)
+    say = (lambda line: typer.echo(line, err=True)) if verbose else (lambda _: None)
+    corrupted = corruption_table(run, rows, batch_size=batch_size, workers=workers, progress=say)
     c = run.config
     return {
-        **found.to_json(),
+        **corrupted.to_json(),
         "conditions": {
             "data": rows.source,
             "split": split,
@@ -51,16 +51,16 @@ def corruption(
 
 
 def with_shift(result: Result, data: Dataset) -> dict[str, Any]:
-    """The result with its `cooccurrence`, companions being counted on the training split."""
+    """Return the result with its `cooccurrence`; companions are counted on the training split."""
     names = tuple(result.per_label)
     train = same_labels(data, names).split("train")
     s = result.scores
-    found = cooccurrence_shift(s.logits, s.values, s.known, companions(train.values, train.known), names)
-    return {**result.to_json(), "cooccurrence": found}
+    shift = cooccurrence_shift(s.logits, s.values, s.known, companions(train.values, train.known), names)
+    return {**result.to_json(), "cooccurrence": shift}
 
 
 def print_corruption(result: dict[str, Any]) -> None:
-    """mAP by kind and strength, and what is left of the clean one."""
+    """Print mAP by kind and strength, and the share of the clean mAP that is kept."""
     table = Table(box=None, pad_edge=False, header_style="bold", title="mAP under corruption")
     table.add_column("kind")
     for name in [*map(str, STRENGTHS), "mean", "kept"]:
@@ -75,23 +75,23 @@ def print_corruption(result: dict[str, Any]) -> None:
     print_left_out(result)
 
 
-def print_shift(found: dict[str, Any]) -> None:
-    """AP with and without the usual companion, widest gap first."""
+def print_shift(shift: dict[str, Any]) -> None:
+    """Print AP with and without the usual companion, the widest gap first."""
     table = Table(box=None, pad_edge=False, header_style="bold", title="with and without the usual companion")
     table.add_column("label")
     table.add_column("companion")
     for name in ("in train", "images with", "without", "AP with", "without", "gap"):
         table.add_column(name, justify="right")
-    ranked = sorted(found["per_label"].items(), key=lambda item: item[1]["without"] - item[1]["with"])
+    ranked = sorted(shift["per_label"].items(), key=lambda item: item[1]["without"] - item[1]["with"])
     for name, row in ranked:
         counts = [f"{row['images_with']:,}", f"{row['images_without']:,}"]
         cells = [f"{value:.3f}" for value in (row["with"], row["without"], row["with"] - row["without"])]
         table.add_row(name, row["companion"], f"{row['share_in_train']:.2f}", *counts, *cells)
     console = Console()
     console.print(table)
-    if found["labels"]:
+    if shift["labels"]:
         console.print(
-            f"mean AP over {found['labels']} labels: with {found['with']:.4f}, without {found['without']:.4f}, "
-            f"gap {found['gap']:.4f}",
+            f"mean AP over {shift['labels']} labels: with {shift['with']:.4f}, without {shift['without']:.4f}, "
+            f"gap {shift['gap']:.4f}",
             highlight=False,
         )

@@ -10,28 +10,28 @@ import typer
 
 def serve(
     run: Annotated[str, typer.Argument(help="folder of a run or an export", metavar="RUN_OR_EXPORT")],
-    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 lets others in")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes a free one", min=0, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free port", min=0, max=65535)] = 8000,
     token: Annotated[
-        str | None, typer.Option(help="ask for this bearer token", envvar="LABELWISE_TOKEN")
+        str | None, typer.Option(help="require this bearer token", envvar="LABELWISE_TOKEN")
     ] = None,
     review: Annotated[
-        Path | None, typer.Option(help="decide on the list of `labelwise audit`", metavar="AUDIT.csv")
+        Path | None, typer.Option(help="also review the list of `labelwise audit`", metavar="AUDIT.csv")
     ] = None,
     data: Annotated[str | None, typer.Option(help="the data that were audited", metavar="SOURCE")] = None,
-    batch_size: Annotated[int, typer.Option(help="most images at once", min=1)] = 16,
-    wait_ms: Annotated[float, typer.Option(help="longest wait for others to share a batch", min=0)] = 5.0,
-    queue: Annotated[int, typer.Option(help="most images waiting; more get 429", min=1)] = 256,
-    max_files: Annotated[int, typer.Option(help="most images in a request", min=1)] = 32,
+    batch_size: Annotated[int, typer.Option(help="most images per batch", min=1)] = 16,
+    wait_ms: Annotated[float, typer.Option(help="longest wait to fill a batch", min=0)] = 5.0,
+    queue: Annotated[int, typer.Option(help="most waiting images; more get status 429", min=1)] = 256,
+    max_files: Annotated[int, typer.Option(help="most images per request", min=1)] = 32,
     max_mb: Annotated[float, typer.Option(help="largest image file in MiB")] = 20.0,
     max_megapixels: Annotated[float, typer.Option(help="largest image in megapixels")] = 50.0,
-    timeout: Annotated[float, typer.Option(help="seconds for a request; then 504")] = 30.0,
+    timeout: Annotated[float, typer.Option(help="seconds per request; then status 504")] = 30.0,
     allow_url: Annotated[
         list[str] | None,
-        typer.Option(help="host whose addresses may be fetched; may be repeated", metavar="HOST"),
+        typer.Option(help="host that images may be fetched from; may be repeated", metavar="HOST"),
     ] = None,
 ) -> None:
-    """Answer over HTTP, with a page to drop photographs on.
+    """Serve predictions over HTTP, with a page that accepts dropped images.
 
     Example: labelwise serve runs/mine --port 8000
     """

@@ -17,23 +17,23 @@ def sweep(
     ],
     out: Annotated[Path, typer.Option(help="folder of the runs and results.csv", metavar="DIR")],
     assign: options.Assign = None,
-    only: Annotated[str | None, typer.Option(help="train runs of this row name alone")] = None,
+    only: Annotated[str | None, typer.Option(help="train only the runs of this row")] = None,
     against: Annotated[
         str | None,
         typer.Option(help="also compare each row with this one, over seeds and test images: differences.csv"),
     ] = None,
     published: Annotated[
         str | None,
-        typer.Option(help="also print, apart, what papers state for a data set", metavar="DATASET"),
+        typer.Option(help="also print a separate table of a data set's published figures", metavar="DATASET"),
     ] = None,
 ) -> None:
     """Train rows x proportions x seeds under the same settings and print mean and standard deviation.
 
-    It goes on where it stopped.
+    A second call resumes a stopped sweep.
 
     Example: labelwise sweep --config recipes/classification/voc-methods.yaml --out runs/voc --against baseline-mlp
     """
-    from labelwise.experiments import published as carried
+    from labelwise.experiments import published as published_figures
     from labelwise.experiments import significance
     from labelwise.experiments.sweep import Plan, run_sweep
     from labelwise.training.assigning import override
@@ -42,13 +42,13 @@ def sweep(
     settings = override({"settings": {}}, [f"settings.{a}" for a in assign or []])["settings"]
     plan = Plan.of(read_yaml(config))
     plan.check_row(against, "--against")
-    # Looked up before anything is trained, so that a misspelt name costs nothing.
-    apart = None if published is None else carried.table(published)
-    found = run_sweep(plan, out, settings, only)
-    typer.echo(found.table())
+    # Looked up before the training, so that a misspelt name fails early.
+    published_table = None if published is None else published_figures.table(published)
+    results = run_sweep(plan, out, settings, only)
+    typer.echo(results.table())
     if against is not None:
-        differences = found.against(against)
+        differences = results.against(against)
         significance.write(out / "differences.csv", differences)
         typer.echo("\n" + significance.table(differences))
-    if apart is not None:
-        typer.echo("\n" + apart)
+    if published_table is not None:
+        typer.echo("\n" + published_table)

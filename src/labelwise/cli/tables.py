@@ -1,4 +1,4 @@
-"""Results as a person reads them."""
+"""Results as tables and lines of text in the terminal."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from labelwise.evaluation.figures import left_out, shown
 
 
 def print_labels(result: dict[str, Any]) -> None:
-    """Figures over all labels, then a line a label, best first."""
+    """Print a table with a row per label, the highest AP first, then the figures over all labels."""
     console = Console()
     m = result["metrics"]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    pointing = any("pointing" in found for found in result["per_label"].values())
+    pointing = any("pointing" in figures for figures in result["per_label"].values())
     columns = ["AP", "F1", "precision", "recall", "threshold"] + (["pointing"] if pointing else [])
     table.add_column("label")
     for name in ["positives", *columns]:
         table.add_column(name, justify="right")
     ranked = sorted(result["per_label"].items(), key=lambda item: -(item[1]["AP"] or 0))
-    for name, found in ranked:
-        cells = [shown(found.get(c), 3) for c in columns]
-        table.add_row(name, f"{found['positives']:,}", *cells)
+    for name, figures in ranked:
+        cells = [shown(figures.get(c), 3) for c in columns]
+        table.add_row(name, f"{figures['positives']:,}", *cells)
     console.print(table)
-    sure, ece = m["intervals"]["mAP"], {when: found["ECE"] for when, found in m["calibration"].items()}
-    words = [f"mAP {shown(m['mAP'])} [{shown(sure['low'])}, {shown(sure['high'])}]"]
-    words += [f"CF1 {shown(m['CF1'])}", f"OF1 {shown(m['OF1'])}"]
-    words += [f"with the run's decisions: CF1 {shown(m['tuned']['CF1'])}, OF1 {shown(m['tuned']['OF1'])}"]
-    if loose := m.get("tuned_without_rules"):
-        words += [f"without the rules: CF1 {shown(loose['CF1'])}, OF1 {shown(loose['OF1'])}"]
-    words += [f"ECE {shown(ece['before'])} before calibration, {shown(ece['after'])} after"]
-    words += [f"pointing {shown(m['pointing'], 3)}"] if "pointing" in m else []
-    console.print("  ".join(words), highlight=False)
+    interval, ece = m["intervals"]["mAP"], {when: c["ECE"] for when, c in m["calibration"].items()}
+    parts = [f"mAP {shown(m['mAP'])} [{shown(interval['low'])}, {shown(interval['high'])}]"]
+    parts += [f"CF1 {shown(m['CF1'])}", f"OF1 {shown(m['OF1'])}"]
+    parts += [f"with the run's decisions: CF1 {shown(m['tuned']['CF1'])}, OF1 {shown(m['tuned']['OF1'])}"]
+    if unruled := m.get("tuned_without_rules"):
+        parts += [f"without the rules: CF1 {shown(unruled['CF1'])}, OF1 {shown(unruled['OF1'])}"]
+    parts += [f"ECE {shown(ece['before'])} before calibration, {shown(ece['after'])} after"]
+    parts += [f"pointing {shown(m['pointing'], 3)}"] if "pointing" in m else []
+    console.print("  ".join(parts), highlight=False)
     print_left_out(m)
 
 
 def print_left_out(metrics: dict[str, Any]) -> None:
-    """A line that names the labels without an average precision, where there are any."""
-    if told := left_out(metrics):
-        Console().print(told, highlight=False, markup=False, soft_wrap=True)
+    """Print which labels have no average precision, if any."""
+    if message := left_out(metrics):
+        Console().print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_frequency(result: dict[str, Any]) -> None:
-    """mAP of the head, medium and tail labels of training, where their frequencies are known."""
+    """Print mAP over the head, medium and tail labels of training, if their frequencies are known."""
     groups = result["metrics"].get("frequency") or {}
-    words = [f"{name} {shown(row['mAP'])} ({row['labels']:.0f} labels)" for name, row in groups.items()]
-    if words:
-        Console().print(f"mAP by frequency in training: {', '.join(words)}", highlight=False, soft_wrap=True)
+    parts = [f"{name} {shown(row['mAP'])} ({row['labels']:.0f} labels)" for name, row in groups.items()]
+    if parts:
+        Console().print(f"mAP by frequency in training: {', '.join(parts)}", highlight=False, soft_wrap=True)
 
 
 def print_growth(result: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def print_growth(result: dict[str, Any]) -> None:
 
 
 def print_groups(result: dict[str, Any]) -> None:
-    """Figures of each group of labels, and those of the attribute protocols, where there are any."""
+    """Print the figures of label groups and of the attribute protocols, if any."""
     console, m = Console(), result["metrics"]
     if m.get("groups"):
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -75,7 +75,7 @@ def print_groups(result: dict[str, Any]) -> None:
     for name in ("par-mean.v1", "par-inst.v1"):
         if name in m:
             console.print(
-                f"{name}  " + "  ".join(f"{what} {shown(value)}" for what, value in m[name].items()),
+                f"{name}  " + "  ".join(f"{metric} {shown(value)}" for metric, value in m[name].items()),
                 highlight=False,
             )
     if result["protocol"].get("differs"):
@@ -83,29 +83,29 @@ def print_groups(result: dict[str, Any]) -> None:
 
 
 def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
-    """What was fitted, a line a label, then what it brings on images decided by a fit without them."""
+    """Print the fitted decisions, a row per label, then their cross-fitted figures."""
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("label")
     for name in ("positives", "threshold", "scale", "bias", "F1", "precision", "recall"):
         table.add_column(name, justify="right")
     d = tuning.decisions
-    for j, (name, found) in enumerate(result["per_label"].items()):
+    for j, (name, figures) in enumerate(result["per_label"].items()):
         cells = [f"{values[j]:.3f}" for values in (d.thresholds, d.scale, d.bias)]
         cells[0] = "never" if j in d.never else cells[0]
-        cells += [shown(found[c], 3) for c in ("F1", "precision", "recall")]
-        table.add_row(name, f"{found['positives']:,}", *cells)
+        cells += [shown(figures[c], 3) for c in ("F1", "precision", "recall")]
+        table.add_row(name, f"{figures['positives']:,}", *cells)
     console.print(table)
     m = result["metrics"]
-    before, after, sure = m["calibration"]["before"], m["calibration"]["after"], m["intervals"]
+    before, after, intervals = m["calibration"]["before"], m["calibration"]["after"], m["intervals"]
     lines = [f"{d.source}; figures of images decided by a fit without them"]
-    for title, found, ends in (
-        ("at 0.5", m, sure["CF1_macro"]),
-        ("tuned", m["tuned"], sure["tuned_CF1_macro"]),
+    for title, figures, ends in (
+        ("at 0.5", m, intervals["CF1_macro"]),
+        ("tuned", m["tuned"], intervals["tuned_CF1_macro"]),
     ):
         lines.append(
-            f"{title:7} macro F1 {shown(found['CF1_macro'])} [{shown(ends['low'])}, {shown(ends['high'])}]  "
-            f"CP {shown(found['CP'])}  CR {shown(found['CR'])}  OF1 {shown(found['OF1'])}"
+            f"{title:7} macro F1 {shown(figures['CF1_macro'])} [{shown(ends['low'])}, {shown(ends['high'])}]  "
+            f"CP {shown(figures['CP'])}  CR {shown(figures['CR'])}  OF1 {shown(figures['OF1'])}"
         )
     lines.append(f"ECE, mean over labels: {shown(before['ECE'])} before, {shown(after['ECE'])} calibrated")
     console.print("\n".join(lines), highlight=False)
@@ -113,7 +113,7 @@ def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
 
 
 def print_angles(report: dict[str, Any]) -> None:
-    """Mean angle between a true label's feature and its classifier, by the number of labels in the image."""
+    """Print the mean angle between a present label's feature and its classifier, by labels per image."""
     table = Table(box=None, pad_edge=False, header_style="bold", title="angle to the classifier, degrees")
     for name in ("labels in image", "images", "measured", "1/sqrt(K)", "these classifiers"):
         table.add_column(name, justify="right")
@@ -124,25 +124,24 @@ def print_angles(report: dict[str, Any]) -> None:
 
 
 def print_stream(results: list[dict[str, Any]], spread: dict[str, dict[str, tuple[float, float]]]) -> None:
-    """Figures after the last task of a stream; with several seeds, mean and standard deviation."""
+    """Print the figures after the last task; with several seeds, their mean and standard deviation."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = ("mAP", "CF1", "OF1")
     for name in ("after the last task", *columns):
         table.add_column(name, justify="left" if name not in columns else "right")
-    words = {
+    titles = {
         "pooled": "all tasks pooled",
         "task_mean": "mean of tasks",
         "fitted": "pooled, threshold fitted on memory",
         "forgetting": "forgetting",
     }
-    for part, found in spread.items():
-        table.add_row(words[part], *(_with_sd(*found[name]) for name in columns))
+    for part, figures in spread.items():
+        table.add_row(titles[part], *(_with_sd(*figures[name]) for name in columns))
     if len(results) == 1:
         low, high = results[0]["result"]["limits"]
         sizes = {"major": f"from {high:,}", "moderate": f"{low:,} to {high - 1:,}", "minor": f"under {low:,}"}
-        for group, found in results[0]["result"]["groups"].items():
-            values = [(found or {}).get(name) for name in columns]
-            cells = [shown(v) for v in values]
+        for group, metrics in results[0]["result"]["groups"].items():
+            cells = [shown((metrics or {}).get(name)) for name in columns]
             table.add_row(f"{group} labels ({sizes[group]} images)", *cells)
     Console().print(table)
     print_left_out(results[0]["result"])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from labelwise.training.config import Config
 
 _KEPT_BY_STAGES = {"data", "unknown", "seed", "workers", "test_time", "backbone.name", "backbone.weights"}
-"""Settings beside which stages are trained by default."""
+"""Settings that keep training in stages as the default."""
 
 
 class Preset(str, Enum):
@@ -38,29 +38,29 @@ def train(
     lr: options.Rate = None,
     seed: options.Seed = None,
     freeze_backbone: Annotated[
-        bool, typer.Option("--freeze-backbone", help="train the head on stored maps")
+        bool, typer.Option("--freeze-backbone", help="train only the head, on stored maps")
     ] = False,
     known_proportion: Annotated[
-        float | None, typer.Option(help="share of training labels kept known")
+        float | None, typer.Option(help="share of training labels that stay known")
     ] = None,
     single_positive: Annotated[
         bool,
-        typer.Option("--single-positive", help="of each training image keep one positive known, no more"),
+        typer.Option("--single-positive", help="keep one known positive per training image"),
     ] = False,
     init_from: Annotated[
         Path | None,
-        typer.Option(help="go on from this run: its labels stay, new ones are added", metavar="RUN"),
+        typer.Option(help="start from this run: its labels stay, new ones are added", metavar="RUN"),
     ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(help="learn from this run's scores and label features too", metavar="RUN"),
+        typer.Option(help="also learn from this run's scores and label features", metavar="RUN"),
     ] = None,
-    unknown: Annotated[
-        str | None, typer.Option(help="what the loss does with unknown labels  [default: auto]")
-    ] = None,
+    unknown: Annotated[str | None, typer.Option(help="unknown strategy of the loss  [default: auto]")] = None,
     time: Annotated[
         str | None,
-        typer.Option(help="train in stages within this time, such as 10m, and keep the best", metavar="TIME"),
+        typer.Option(
+            help="train in stages within this time, such as 10m, and keep the best stage", metavar="TIME"
+        ),
     ] = None,
     preset: Annotated[
         Preset | None,
@@ -69,15 +69,15 @@ def train(
     assign: options.Assign = None,
     config: options.Settings = None,
     resume: options.Resume = False,
-    no_report: Annotated[bool, typer.Option("--no-report", help="leave report.html out")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="write no report.html")] = False,
 ) -> None:
-    """Train on photographs and labels, choose by the validation split, judge on the test split.
+    """Train on images and labels, select on the validation split, evaluate on the test split.
 
-    Without settings of training, such as a method or epochs, stages are trained within 20 minutes and the best is kept.
+    Without training settings, such as a method or epochs, it trains stages within 20 minutes and keeps the best.
 
     Example: labelwise train --data csv:labels.csv --out runs/mine
     """
-    # What is imported further down loads the networks' libraries, for which opening the data does not wait.
+    # Later imports load torch; the data are opened before that.
     from labelwise.training.fit import train as run_training
     from labelwise.training.plain_yaml import read_yaml
 
@@ -102,7 +102,7 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
     }
-    with options.going_on_by("train", out, *(["--no-report"] if no_report else [])) as stop:
+    with options.resumable("train", out, *(["--no-report"] if no_report else [])) as stop:
         if resume and (begun := _plan_begun(out)):
             from labelwise.anytime import train_within
 
@@ -129,17 +129,17 @@ def train(
 def _seconds(
     time: str | None, preset: Preset | None, config: Config, chosen: frozenset[str], out: Path
 ) -> float | None:
-    """The time to train in stages for; `None` for one training alone.
+    """Return the time in seconds for training in stages; `None` for a single training.
 
-    Stages are the default where the person chose nothing of the training and it has what stages rest on.
+    Stages are the default if no training setting was given and nothing in the configuration rules them out.
 
     Raises:
-        LabelwiseError: a time and a preset, or a time that is none.
+        LabelwiseError: both a time and a preset, or an invalid time.
     """
     from labelwise.anytime import PRESETS, conflict_of, seconds_of
 
     if time is not None and preset is not None:
-        raise LabelwiseError(f"--time {time} and --preset {preset.value}", "one of the two", "leave one out")
+        raise LabelwiseError(f"--time {time} and --preset {preset.value}", "one of the two", "remove one")
     if time is not None:
         return seconds_of(time)
     if preset is not None:
@@ -150,7 +150,7 @@ def _seconds(
 
 
 def _plan_begun(out: Path) -> tuple[Config, float] | None:
-    """Settings and seconds of training within a time that was begun in a folder."""
+    """Return settings and seconds of a training in stages that was begun in a folder."""
     from labelwise.anytime import settings_of_plan
 
     return settings_of_plan(out)

@@ -20,7 +20,7 @@ def tune(
     test_time: Annotated[
         str | None,
         typer.Option(
-            help="also answer by other views of an image: none, flip, multi-scale or multi-scale=SIDE",
+            help="test-time views of an image: none, flip, multi-scale or multi-scale=SIDE",
             metavar="VIEWS",
         ),
     ] = None,
@@ -30,7 +30,7 @@ def tune(
 ) -> None:
     """Fit each label's calibration and threshold on a validation split and store them in the run.
 
-    Figures are of images decided by a fit without them, a fifth at a time.
+    Figures are cross-fitted: each fifth of the images is decided by a fit on the other four.
 
     Example: labelwise tune runs/mine --objective precision=0.9
     """
