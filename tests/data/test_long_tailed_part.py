@@ -14,7 +14,7 @@ from scipy.stats import pareto
 
 import labelwise as lw
 import tiny_runs
-from labelwise.data.long_tail import draw_long_tail, long_tail_sizes, long_tailed
+from labelwise.data.long_tail import sample_long_tail, long_tail_sizes, long_tailed
 from labelwise.errors import LabelwiseError
 from labelwise.training.config import make_config
 from labelwise.training.fit import train
@@ -40,7 +40,7 @@ def test_no_label_has_more_than_its_rank_allows(seed: int, rule: Any, least: int
     rng = np.random.default_rng(seed)
     chance = rng.permutation([0.6, 0.3, 0.2, 0.15, 0.1])
     positive = rng.random((300, 5)) < chance
-    rows = draw_long_tail(positive, rule, 0, least, seed)
+    rows = sample_long_tail(positive, rule, 0, least, seed)
     counts, kept = positive.sum(0), positive[rows].sum(0)
     ranked = np.argsort(-counts, kind="stable")
     sizes = np.zeros(5, int)
@@ -56,10 +56,10 @@ def test_no_label_has_more_than_its_rank_allows(seed: int, rule: Any, least: int
 
 def test_labels_apart_get_their_sizes_exactly() -> None:
     positive = np.repeat(np.eye(4, dtype=bool), [200, 150, 120, 100], axis=0)
-    rows = draw_long_tail(positive, "exponential", 160, 20, 1)
+    rows = sample_long_tail(positive, "exponential", 160, 20, 1)
     assert positive[rows].sum(0).tolist() == [160, 80, 40, 20]
-    assert np.array_equal(rows, draw_long_tail(positive, "exponential", 160, 20, 1))
-    assert not np.array_equal(rows, draw_long_tail(positive, "exponential", 160, 20, 2))
+    assert np.array_equal(rows, sample_long_tail(positive, "exponential", 160, 20, 1))
+    assert not np.array_equal(rows, sample_long_tail(positive, "exponential", 160, 20, 2))
 
 
 def test_a_run_learns_from_the_tail_alone(
