@@ -109,7 +109,7 @@ def test_other_sizes_scale_the_scene() -> None:
     ("wrong", "message"),
     [
         ({"train": -1}, "-1 train, 500 val and 1000 test scenes; expected numbers from 0 on"),
-        ({"train": 0, "val": 0, "test": 0}, "ask for at least one scene"),
+        ({"train": 0, "val": 0, "test": 0}, "request at least one scene"),
         ({"size": 32}, "size 32 and seed 0; expected a size from 64"),
         ({"seed": -1}, "seed from 0"),
     ],

@@ -58,7 +58,7 @@ def test_a_file_that_ends_like_an_option(tmp_path: Path, photo: Callable[..., Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "an empty SOURCE"),
         ("cvs:a.csv", "of kind 'cvs'; expected one of voc:, coco:"),
@@ -73,8 +73,8 @@ def test_a_file_that_ends_like_an_option(tmp_path: Path, photo: Callable[..., Pa
         ("digits:?train=many", "train='many'"),
     ],
 )
-def test_refusals(text: str, told: str) -> None:
-    with pytest.raises(LabelwiseError, match=told):
+def test_refusals(text: str, message: str) -> None:
+    with pytest.raises(LabelwiseError, match=message):
         read(text)
 
 

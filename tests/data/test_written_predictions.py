@@ -26,8 +26,8 @@ def test_a_table_of_predictions(tmp_path: Path, photo: Photo, suffix: str, names
             photo(tmp_path / f"{number}.jpg", seed=number)
             writer.add(Prediction(f"{number}.jpg", dict(zip(names, row, strict=True)), thresholds))
     source = f"{'parquet' if suffix == '.parquet' else 'csv'}:{file}"
-    told = "" if suffix == ".parquet" else "written by labelwise predict; .*"
-    with pytest.raises(LabelwiseError, match=told + r"add \?labels=selected"):
+    origin = "" if suffix == ".parquet" else "written by labelwise predict; .*"
+    with pytest.raises(LabelwiseError, match=origin + r"add \?labels=selected"):
         read(source)
     data = read(f"{source}?labels=selected")
     assert data.labels.names == names

@@ -1,4 +1,4 @@
-"""A table for each split, lists of JSON objects, and numbers of classes beside a file of their names."""
+"""One table per split, lists of JSON objects, and class numbers with a file of their names."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ ROWS = {
 
 @pytest.fixture
 def frames(tmp_path: Path, photo: Photo) -> dict[str, pd.DataFrame]:
-    """A table of states for each split; images of all splits have the same names in folders of their own."""
-    found = {}
+    """One table of states per split; images of all splits have equal names in separate folders."""
+    tables = {}
     for split, rows in ROWS.items():
         for i in range(len(rows)):
             photo(tmp_path / split / f"{i}.jpg", seed=len(split) * 10 + i)
         names = [f"{i}.jpg" for i in range(len(rows))]
-        found[split] = pd.DataFrame(
+        tables[split] = pd.DataFrame(
             {"image": names, **dict(zip(LABELS, zip(*rows, strict=True), strict=True))}
         )
-    return found
+    return tables
 
 
 def named(frame: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +129,7 @@ def test_the_own_table_stands_alone(tmp_path: Path, frames: dict[str, pd.DataFra
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[{"image": "0.jpg", "labels": ["cat"]}, 3]', "entry 2: 3; expected a JSON object in each entry"),
         ('[{"image": "0.jpg", "labels": ["cat"]},', "a list that is not JSON"),
@@ -138,9 +138,9 @@ def test_the_own_table_stands_alone(tmp_path: Path, frames: dict[str, pd.DataFra
         ('[{"image": "0.jpg", "labels": ["cat"]}, {"labels": []}]', "entry 2 without 'image'"),
     ],
 )
-def test_broken_lists_of_objects(tmp_path: Path, text: str, said: str) -> None:
+def test_broken_lists_of_objects(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "list.json").write_text(text)
-    with pytest.raises(LabelwiseError, match=said):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"jsonl:{tmp_path}/list.json")
 
 
@@ -198,17 +198,17 @@ def test_a_table_says_where_names_may_be(numbered: Callable[[int], Path]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("cat\ndog\n", "label 3 and 2 names"),
         ("cat\ndog\ncat\nowl\n", "without a list of distinct names"),
         ("", "without a list of distinct names"),
     ],
 )
-def test_wrong_names_are_refused(numbered: Callable[[int], Path], text: str, said: str) -> None:
+def test_wrong_names_are_refused(numbered: Callable[[int], Path], text: str, message: str) -> None:
     table = numbered(0)
     (table.parent / "classes.txt").write_text(text)
-    with pytest.raises(LabelwiseError, match=said):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"parquet:{table}?names={table.parent}/classes.txt")
     with pytest.raises(LabelwiseError, match=r"nowhere\.txt, which is no file"):
         read(f"parquet:{table}?names=nowhere.txt")

@@ -1,4 +1,4 @@
-"""WebDataset shards that the package itself writes, beside what it reads back."""
+"""WebDataset shards of the package itself, compared with the result of the package."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def picture(seed: int, form: str = "PNG") -> bytes:
 
 
 def write(folder: Path, samples: Sequence[dict[str, Any]], name: str = "train", size: int = 3) -> str:
-    """Shards of samples with a picture each; gives the pattern of their names."""
+    """Writes shards of samples with an image each; returns the pattern of their names."""
     folder.mkdir(exist_ok=True)
     with wds.ShardWriter(str(folder / f"{name}-%06d.tar"), maxcount=size, verbose=0) as writer:
         for i, sample in enumerate(samples):
@@ -56,11 +56,11 @@ def cells(data: Dataset) -> list[list[int | None]]:
 def states(
     pattern: str, names: Sequence[str], tags: Callable[[dict[str, bytes]], Any]
 ) -> list[list[int | None]]:
-    """What the package reads, a row a sample."""
+    """States that the package reads, one row per sample."""
     rows = []
     for sample in wds.WebDataset(pattern, shardshuffle=False):
-        found = tags(sample)
-        rows.append([None if found is None else int(name in found) for name in names])
+        present = tags(sample)
+        rows.append([None if present is None else int(name in present) for name in names])
     return rows
 
 
@@ -125,7 +125,7 @@ def test_images_are_read_from_their_shards(tmp_path: Path) -> None:
 
 
 def test_fingerprints_are_of_the_image_and_not_of_its_number(tmp_path: Path) -> None:
-    """A shard read alone and among others gives the same keys, by which fingerprints are found again."""
+    """A shard has the same cache keys of fingerprints alone and among others."""
     pattern = write(tmp_path / "w", [{"cls": i} for i in range(7)])
     whole = image_keys(read(f"webdataset:{pattern}"))
     alone = image_keys(read(f"webdataset:{tmp_path / 'w' / 'train-000001.tar'}"))
@@ -309,7 +309,7 @@ def cut_behind_a_member(folder: Path) -> Path:
 
 
 def damaged_header(folder: Path) -> Path:
-    """In a plain tar file, at whose damaged header Python's own module ends without a word."""
+    """A plain tar file with a damaged header, at which Python's own module stops without an error."""
     shard = folder / "plain.tar"
     with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
         for i in range(3):
@@ -342,7 +342,7 @@ def twice(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (cut(0), "expected a whole tar file"),
         (cut(300), "expected a whole tar file"),
@@ -372,7 +372,7 @@ def twice(folder: Path) -> Path:
 def test_what_cannot_be_read(
     tmp_path: Path,
     damage: Callable[[Path], Path],
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -382,7 +382,7 @@ def test_what_cannot_be_read(
     assert ended.value.code == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
-    assert told in line
+    assert message in line
 
 
 def test_names_for_keys_are_refused(tmp_path: Path) -> None:

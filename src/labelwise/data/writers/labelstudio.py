@@ -36,7 +36,7 @@ def write(job: Job) -> Written:
     """Writes `OUT/tasks.json` and `OUT/config.xml`.
 
     An image with only known labels becomes an annotation. One with partly known labels becomes a prediction to start
-    from, as a missing choice means absent in Label Studio; a model's prediction fills in its unknown labels. One without
+    from, as a missing choice means absent in Label Studio; a model's prediction fills in unknown labels. One without
     known labels is a task, with the model's prediction if there is one.
 
     Raises:
