@@ -586,7 +586,7 @@ def test_a_store_is_closed_when_it_is_freed(photos: Dataset, tmp_path: Path) -> 
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     for _ in range(20):
         data = read(f"packed:{tmp_path / 'store'}")
-        with pytest.raises(UnreadableImage, match="is not there"):
+        with pytest.raises(UnreadableImage, match="does not exist"):
             replace(data, numbers=np.full(8, -1)).store.read(-1)  # type: ignore[union-attr]
     del data
     if before:

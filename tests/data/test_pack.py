@@ -223,7 +223,7 @@ def test_damaged_stores_are_refused_when_they_are_opened(data: Dataset, tmp_path
     (folder / "packed.json").write_text(json.dumps({**described, "format": 2}))
     refused("in store format 2; expected format 1; update labelwise")
     (folder / "packed.json").write_text(json.dumps({**described, "rows": 7}))
-    refused("out is damaged: 6 images; expected 7, as were written")
+    refused("out is damaged: 6 images; expected 7, as written")
     (folder / "packed.json").write_text("{")
     refused("without a readable packed.json; expected a folder that `labelwise data pack` wrote")
     with pytest.raises(LabelwiseError, match="does not exist"):

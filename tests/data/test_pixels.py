@@ -132,7 +132,7 @@ def test_wide_colours_are_noted_and_not_scaled(planes: int, colour: int) -> None
     notes: list[str] = []
     assert decode_image(data, notes=notes).max() == 15
     assert "colours of 16 bits with values under 4,096 and is read as nearly black: scale them" in notes[0]
-    with pytest.raises(UnreadableImage, match="colours of 16 bits, which are read whole and not as 12 bits"):
+    with pytest.raises(UnreadableImage, match="colours of 16 bits, which cannot be read as 12 bits"):
         decode_image(data, bits=12)
     notes.clear()
     array[..., : 3 if planes != 2 else 1] *= 16

@@ -56,8 +56,8 @@ def read_cells(file: str | Path, name: str, data: Dataset) -> Shaped[np.ndarray,
         raise LabelwiseError(f"{file} ({error})", expected, "check the path and the file") from None
     if ids.ndim != 1 or labels.ndim != 1 or cells.shape != (len(ids), len(labels)):
         raise LabelwiseError(f"{file} with {name} of shape {list(cells.shape)}", expected, "write it again")
-    rows = _places(ids, ids_of(data), file, "images")
-    columns = _places(labels, np.array(data.labels.names, dtype=str), file, "labels")
+    rows = _positions(ids, ids_of(data), file, "images")
+    columns = _positions(labels, np.array(data.labels.names, dtype=str), file, "labels")
     return cells[rows][:, columns]
 
 
@@ -66,17 +66,17 @@ def ids_of(data: Dataset) -> Shaped[np.ndarray, " N"]:
     return np.array([data.image_id(i) for i in range(len(data))], dtype=str)
 
 
-def _places(
-    names: Shaped[np.ndarray, " M"], wanted: Shaped[np.ndarray, " N"], file: str | Path, what: str
+def _positions(
+    names: Shaped[np.ndarray, " M"], requested: Shaped[np.ndarray, " N"], file: str | Path, what: str
 ) -> Shaped[np.ndarray, " N"]:
-    place = {text: i for i, text in enumerate(map(str, names))}
-    if len(place) < len(names):
+    position = {text: i for i, text in enumerate(map(str, names))}
+    if len(position) < len(names):
         raise LabelwiseError(f"{file} with repeated {what}", f"distinct {what}", "write it again")
-    missing = [text for text in map(str, wanted) if text not in place]
+    missing = [text for text in map(str, requested) if text not in position]
     if missing:
         raise LabelwiseError(
-            f"{file} without {len(missing):,} of {len(wanted):,} {what}, {missing[0]!r} the first",
+            f"{file} without {len(missing):,} of {len(requested):,} {what}, {missing[0]!r} the first",
             f"all {what} of these data",
             "use the file that was written for these data",
         )
-    return np.array([place[str(text)] for text in wanted], dtype=np.int64)
+    return np.array([position[str(text)] for text in requested], dtype=np.int64)

@@ -90,7 +90,7 @@ def read_for_check(text: str) -> tuple[Dataset, list[str]]:
 def check(
     text: str, near: bool = True, decode: bool = False, tick: Callable[[str, int], Tick] | None = None
 ) -> CheckReport:
-    """Reads a source and reports everything that could be untrained or leak.
+    """Reads a source and reports everything that could be lost or leak.
 
     Args:
         text: the SOURCE.
@@ -113,15 +113,15 @@ def check(
         bad = dict(_unreadable(data, decode, start("images", len(data)), dark))
     elif sentence := first_dark(_some(data)):
         dark.append(sentence)
-    alike: list[list[int]] | None = None
+    near_groups: list[list[int]] | None = None
     hashes: np.ndarray | None = None
     if near:
         prints = fingerprints(data, start("near duplicates", len(data)))
         bad = {**dict(prints.errors), **bad}
-        alike, hashes = near_duplicates(prints), prints.hashes
+        near_groups, hashes = near_duplicates(prints), prints.hashes
         del prints
     exact = repeated_groups(dataset_content_codes(data, hashes))
-    leaks = [rows for rows in _distinct(exact, alike or []) if _leaks(data, rows)]
+    leaks = [rows for rows in _distinct(exact, near_groups or []) if _leaks(data, rows)]
     divided = _divided_groups(data)
     untrained = labels_without_training(data)
     unreadable = [(data.image_id(row), reason) for row, reason in sorted(bad.items())]
@@ -138,7 +138,7 @@ def check(
     broken = [(data.image_id(c.row), c.reason) for c in contradictions(data)] if data.labels.rules else []
     counts = _counted(data)
     together, unpaired = commonest_pairs(data, counts.positive)
-    names = _named(data, [*exact, *(alike or [])])
+    names = _named(data, [*exact, *(near_groups or [])])
     return CheckReport(
         source=data.source,
         rows_before=data.rows_in_source or len(data),
@@ -150,7 +150,7 @@ def check(
         together=together,
         unreadable=unreadable,
         exact=[names[id(rows)] for rows in exact],
-        near=None if alike is None else [names[id(rows)] for rows in _only_near(alike, exact)],
+        near=None if near_groups is None else [names[id(rows)] for rows in _only_near(near_groups, exact)],
         leaks=[names[id(rows)] for rows in leaks],
         contradictions=broken,
         notes=[*data.notes, *_option_note(resolve(text)), *_dark_note(dark), *unpaired],
@@ -265,9 +265,9 @@ def _distinct(first: Sequence[list[int]], second: Sequence[list[int]]) -> list[l
     return sorted([*second, *(rows for rows in first if not inside.issuperset(rows))])
 
 
-def _only_near(alike: Sequence[list[int]], exact: Sequence[list[int]]) -> list[list[int]]:
+def _only_near(near_groups: Sequence[list[int]], exact: Sequence[list[int]]) -> list[list[int]]:
     copies = {tuple(rows) for rows in exact}
-    return [rows for rows in alike if tuple(rows) not in copies]
+    return [rows for rows in near_groups if tuple(rows) not in copies]
 
 
 def _leaks(data: Dataset, rows: Sequence[int]) -> bool:

@@ -177,8 +177,8 @@ def _of_files(
             state[row] = entry.st_size, entry.st_dev & (2**63 - 1), entry.st_ino & (2**63 - 1)
     length, device, inode = state.T
     # Some file systems have no inode numbers: each of their files is distinct.
-    alone = np.where((length < 0) | (inode == 0), np.arange(rows), -1)
-    code = _ranks(alone, device, inode, length)
+    unique = np.where((length < 0) | (inode == 0), np.arange(rows), -1)
+    code = _ranks(unique, device, inode, length)
     _, first = np.unique(code, return_index=True)
 
     def end(row: int) -> bytes | None:
@@ -204,8 +204,8 @@ def _codes(
     length = np.concatenate([part.length for part in parts])
     same_file = np.concatenate([p.same_file + o for p, o in zip(parts, offsets[:-1], strict=True)])
     rows = np.arange(len(length))
-    alone = np.where(length <= 0, rows, -1)
-    code = _ranks(alone, length, *([] if hint is None else [hint]))
+    unique = np.where(length <= 0, rows, -1)
+    code = _ranks(unique, length, *([] if hint is None else [hint]))
     for digest_of in (_Contents.end_digest, _Contents.digest):
         several = np.bincount(code) > 1
         for start, stop in pairwise(offsets.tolist()) if across else ():
@@ -218,11 +218,11 @@ def _codes(
             for place, row in enumerate(read.tolist()):
                 digest = digest_of(part, row)
                 if digest is None:
-                    alone[start + row] = start + row
+                    unique[start + row] = start + row
                 else:
                     digests[16 * place : 16 * place + 16] = digest
             numbers[start + read] = np.frombuffer(digests, np.uint64).reshape(-1, 2)
-        code = _ranks(code, alone[same_file], *numbers[same_file].T)
+        code = _ranks(code, unique[same_file], *numbers[same_file].T)
     _, first = np.unique(code, return_index=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

@@ -18,7 +18,7 @@ from labelwise.data.pixels import (
     BITS,
     UnreadableImage,
     is_wide,
-    needs_turning,
+    needs_rotation,
     orientation,
     pixels_of,
     unreadable,
@@ -46,7 +46,7 @@ _KINDS = (
     (0, b"%PDF", "a PDF"),
 )
 """Offset and magic bytes of formats that Pillow does not decode, or not in every build."""
-_NEEDS = {"an AVIF": "avif", "a JPEG 2000": "jpg_2000", "a WebP": "webp"}
+_FEATURES = {"an AVIF": "avif", "a JPEG 2000": "jpg_2000", "a WebP": "webp"}
 """The Pillow feature that a format requires."""
 
 
@@ -105,7 +105,7 @@ def evenly(count: int, most: int = 200) -> range:
 def image_size(
     source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
 ) -> tuple[int, int]:
-    """Width and height in pixels of the upright image, from the header alone.
+    """Width and height in pixels of the upright image, from the header only.
 
     EXIF data after the pixels of a PNG is ignored here (`decode_image` reads it).
 
@@ -168,7 +168,7 @@ def _of_plain_jpeg(image: Image.Image) -> UInt8[torch.Tensor, "3 H W"] | None:
 
     `None` for other images and on errors: Pillow then decodes, or raises an error.
     """
-    if image.format != "JPEG" or image.mode not in ("RGB", "L") or needs_turning(image):
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or needs_rotation(image):
         return None
     from torchvision import io  # slow to import, and not needed to read tables
 
@@ -204,16 +204,16 @@ def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image
         size = f"{int(count.group()):,} pixels" if count else "too many pixels"
         raise _too_large(name, size, max_pixels) from None
     except UnidentifiedImageError:
-        raise _unknown(source, name) from None
+        raise _unrecognised(source, name) from None
     except Exception as error:  # decoders raise many types on damaged bytes: struct, zlib, index errors
         text = " ".join(str(error).split()) or type(error).__name__
         if "not available" in text:  # a build of Pillow without the library for this format
-            raise _not_here(f"{name} ({text})") from None
+            raise _unsupported(f"{name} ({text})") from None
         short = "truncat" in text.lower() or isinstance(error, EOFError)
         raise unreadable(f"{name} is truncated" if short else f"{name} is damaged ({text})") from None
 
 
-def _at_once(path: str, flags: int) -> int:
+def _nonblocking(path: str, flags: int) -> int:
     """Opens without blocking: opening a pipe without a writer would block forever."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
@@ -224,7 +224,7 @@ def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
             raise unreadable(f"{name} is empty")
         return BytesIO(source)
     try:
-        file = open(source, "rb", opener=_at_once)  # noqa: SIM115 - the caller closes it
+        file = open(source, "rb", opener=_nonblocking)  # noqa: SIM115 - the caller closes it
     except FileNotFoundError:
         raise UnreadableImage(f"{name} does not exist", "an image file", "correct the path") from None
     except IsADirectoryError:
@@ -235,7 +235,7 @@ def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
     state = os.fstat(file.fileno())
     if not stat.S_ISREG(state.st_mode):
         file.close()
-        raise UnreadableImage(f"{name} is no plain file", "an image file", "name the file itself")
+        raise UnreadableImage(f"{name} is not a regular file", "an image file", "name the file itself")
     if state.st_size == 0:
         file.close()
         raise unreadable(f"{name} is empty")
@@ -253,22 +253,22 @@ def _name(source: Path | str | bytes) -> str:
     return "image " + os.fsencode(source).decode("utf-8", "replace")
 
 
-def _unknown(source: Path | str | bytes, name: str) -> UnreadableImage:
+def _unrecognised(source: Path | str | bytes, name: str) -> UnreadableImage:
     """The error for a file that Pillow does not recognise, with its format if the magic bytes are known."""
     if isinstance(source, bytes):
         head = source[:32]
     else:
-        with open(source, "rb", opener=_at_once) as file:
+        with open(source, "rb", opener=_nonblocking) as file:
             head = file.read(32)
     kind = next((kind for start, mark, kind in _KINDS if head[start:].startswith(mark)), None)
     if kind is None:
         return unreadable(f"{name} is not an image file")
-    if kind in _NEEDS and features.check(_NEEDS[kind]):
+    if kind in _FEATURES and features.check(_FEATURES[kind]):
         return unreadable(f"{name} is damaged")
-    return _not_here(f"{name} is {kind} file")
+    return _unsupported(f"{name} is {kind} file")
 
 
-def _not_here(given: str) -> UnreadableImage:
+def _unsupported(given: str) -> UnreadableImage:
     return UnreadableImage(
         f"{given}, which cannot be decoded here",
         "a JPEG, PNG, WebP, TIFF, ... file",

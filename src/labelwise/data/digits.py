@@ -40,8 +40,8 @@ def load(seed: int = 0, train: int = 3000, val: int = 500, test: int = 1000, siz
     """Scenes of one to five handwritten digits, 10 labels "0" to "9", the same for the same arguments.
 
     The digits are the 1,797 real ones of scikit-learn. Each belongs to a single split, so that test scenes
-    contain handwriting of no training scene. Colours, sizes, tilt, background, noise and
-    clutter vary; clutter is lines, arcs, dots and blobs, never a digit. Boxes are tight around the ink.
+    contain handwriting of no training scene. Colours, sizes, tilt, background, noise and clutter vary; clutter
+    is lines, arcs, dots and blobs, never a digit. Boxes are tight around the ink.
 
     Args:
         seed: of the division of the digits and of every scene, >= 0.
@@ -150,14 +150,14 @@ def _mask(glyph: Image.Image, rng: np.random.Generator, size: int) -> Image.Imag
 
 
 def _free_corner(
-    extent: tuple[int, int], taken: list[list[int]], rng: np.random.Generator, size: int
+    extent: tuple[int, int], occupied: list[list[int]], rng: np.random.Generator, size: int
 ) -> tuple[int, int] | None:
     """The top left corner for a digit that touches no other, or `None` after twenty tries."""
     width, height = extent
     for _ in range(20):
         x, y = (int(rng.integers(1, size - side)) for side in (width, height))
         inside = (x - _GAP, y - _GAP, x + width + _GAP, y + height + _GAP)
-        if not any(_overlap(inside, box) for box in taken):
+        if not any(_overlap(inside, box) for box in occupied):
             return x, y
     return None
 

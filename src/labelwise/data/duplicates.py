@@ -85,17 +85,17 @@ class _Thumbs:
             pixels -= pixels.mean(1, keepdims=True)
             self.contrast[part] = np.sqrt(np.einsum("nd,nd->n", pixels, pixels) / np.float32(pixels.shape[1]))
 
-    def alike(self, pairs: np.ndarray) -> np.ndarray:
+    def close(self, pairs: np.ndarray) -> np.ndarray:
         """Mask of the pairs with close thumbnails."""
         limit = _limit(self.contrast[pairs].min(1))
         apart = _difference(*self._means[pairs.T])
-        alike = apart <= limit + 1  # means are rounded down
-        unsure = alike & (apart + self._spread[pairs].sum(1) > limit - 0.001)
+        close = apart <= limit + 1  # means are rounded down
+        unsure = close & (apart + self._spread[pairs].sum(1) > limit - 0.001)
         if unsure.any():
             places, at = np.unique(pairs[unsure], return_inverse=True)
             thumbs = self._thumbs[self._rows[places]].reshape(len(places), -1)
-            alike[unsure] = _difference(*thumbs[at.reshape(-1, 2).T]) <= limit[unsure]
-        return alike
+            close[unsure] = _difference(*thumbs[at.reshape(-1, 2).T]) <= limit[unsure]
+        return close
 
 
 def _difference(one: UInt8[np.ndarray, "K D"], other: UInt8[np.ndarray, "K D"]) -> Float32[np.ndarray, " K"]:
@@ -120,9 +120,9 @@ def _join(group: np.ndarray, size: np.ndarray, pairs: np.ndarray, thumbs: _Thumb
             roots = _roots(group, group[chunk])
             apart = roots[:, 0] != roots[:, 1]
             if apart.any():
-                alike = thumbs.alike(chunk[apart])
-                if alike.any():
-                    joined += _merge(group, size, roots[apart][alike])
+                close = thumbs.close(chunk[apart])
+                if close.any():
+                    joined += _merge(group, size, roots[apart][close])
     return joined
 
 

@@ -157,10 +157,10 @@ class _Search:
             if len(near):
                 one = np.searchsorted(before - first, near, "right") - 1 + start
                 i, j = order[one], order[other[near]]
-                wanted = (self.group[i] != self.group[j]) & (self.ball[i] != self.ball[j])
-                wanted &= np.abs(self.level[i] - self.level[j]) <= np.minimum(self.reach[i], self.reach[j])
-                if wanted.any():
-                    yield np.stack([i[wanted], j[wanted]], 1)
+                selected = (self.group[i] != self.group[j]) & (self.ball[i] != self.ball[j])
+                selected &= np.abs(self.level[i] - self.level[j]) <= np.minimum(self.reach[i], self.reach[j])
+                if selected.any():
+                    yield np.stack([i[selected], j[selected]], 1)
             start = stop
 
     def _first_here(self, apart: np.ndarray) -> np.ndarray:

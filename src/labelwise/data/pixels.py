@@ -42,7 +42,7 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def needs_turning(image: Image.Image) -> bool:
+def needs_rotation(image: Image.Image) -> bool:
     """Whether the stored pixels are not upright."""
     return orientation(image) in _UPRIGHT
 
@@ -70,7 +70,7 @@ def pixels_of(
         UnreadableImage: pixels that do not fit into 8 or 16 bits, or not into `bits`.
         OSError: the file of the image is damaged.
     """
-    wide, own = is_wide(image), _own_bits(image)
+    wide, own = is_wide(image), _declared_bits(image)
     image.load()
     # Read after loading: TIFF files are rotated upright while they load, and their orientation is updated.
     turn = _UPRIGHT.get(orientation(image))
@@ -88,7 +88,7 @@ def pixels_of(
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
-def _own_bits(image: Image.Image) -> int | None:
+def _declared_bits(image: Image.Image) -> int | None:
     """Bits that an image, not loaded yet, uses by its own header; `None` where the header does not declare them."""
     if image.format == "PPM" and image.mode == "I" and image.tile[0][3] not in ("I;16B", ("I;16B",)):  # type: ignore[attr-defined]
         return BITS  # Pillow scales it by the maximum in the header
@@ -111,7 +111,7 @@ def _check_wide_colours(image: Image.Image, name: str, bits: int, notes: list[st
     """Checks 16-bit colours, of which Pillow returns the upper 8 bits: they cannot be scaled from fewer bits."""
     if bits != BITS:
         raise unreadable(
-            f"{name} holds colours of 16 bits, which are read whole and not as {bits} bits",
+            f"{name} holds colours of 16 bits, which cannot be read as {bits} bits",
             "8-bit colours, or grey of 16 bits",
         )
     largest = int(np.asarray(image)[..., : len(image.mode.rstrip("A"))].max())

@@ -266,7 +266,7 @@ def together(data: Dataset, near: bool = False) -> Int64[np.ndarray, " N"] | Non
     """Codes of rows that must share a split: same group, same bytes or (with `near`) near duplicates.
 
     Returns:
-        `[N]` codes, or `None` when each row stands alone.
+        `[N]` codes, or `None` if no row shares its split with another.
     """
     prints, rows = fingerprints(data) if near else None, np.arange(len(data))
     codes = dataset_content_codes(data, prints.hashes if prints else kept_hashes(data))
@@ -274,8 +274,8 @@ def together(data: Dataset, near: bool = False) -> Int64[np.ndarray, " N"] | Non
     if data.group is not None:
         links = [_links(rows, codes), _links(rows, data.group)]
     if prints:
-        alike = near_duplicates(prints)
-        links = [*(links or [_links(rows, codes)]), *(np.array([(g[0], r) for r in g[1:]]) for g in alike)]
+        groups = near_duplicates(prints)
+        links = [*(links or [_links(rows, codes)]), *(np.array([(g[0], r) for r in g[1:]]) for g in groups)]
     if links:
         codes = connected(len(data), np.concatenate(links))
     return codes if len(codes) and np.bincount(codes).max() > 1 else None

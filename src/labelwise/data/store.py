@@ -49,7 +49,7 @@ class PackedImages(StoredImages):
         self._starts = np.cumsum([0, *(len(part.lengths) for part in parts)]).tolist()
         rows = self._starts[-1]
         if rows != self.described["rows"]:
-            raise _damaged(folder, f"{rows:,} images", f"{self.described['rows']:,}, as were written")
+            raise _damaged(folder, f"{rows:,} images", f"{self.described['rows']:,}, as written")
         super().__init__(files, _joined([part.lengths for part in parts], np.int64))
         self._places = _joined([part.places for part in parts], np.int64)
         self._checks = _joined([part.checks for part in parts], np.uint32)
@@ -88,7 +88,7 @@ class PackedImages(StoredImages):
         """An image's bytes from an offset on."""
         length = int(self.lengths[number]) if 0 <= number < len(self) else -1
         if length < 0:
-            reason = self._reasons.get(number, f"image {number} of {self.folder} is not there")
+            reason = self._reasons.get(number, f"image {number} of {self.folder} does not exist")
             raise UnreadableImage(reason, "a whole image file", "replace it and pack again")
         try:
             return _read(self._opened[self._part(number)], length - start, int(self._places[number]) + start)
@@ -154,7 +154,7 @@ def describe(folder: Path) -> dict[str, Any]:
         actual = path.stat().st_size if path.is_file() else -1
         if actual != size:
             given = f"{name} of {actual:,} bytes" if actual >= 0 else f"no {name}"
-            raise _damaged(folder, given, f"{size:,} bytes, as were written")
+            raise _damaged(folder, given, f"{size:,} bytes, as written")
     if file_check(folder / TABLE) != described["table"]["check"]:
         raise _damaged(folder, f"{TABLE} with another checksum", "the one that was written")
     return described

@@ -35,7 +35,7 @@ def column_of(label: str) -> str:
 
 
 def write_table(data: Dataset, file: Path, embed_images: bool = False) -> None:
-    """Writes a data set so that reading it gives the same rows, unknowns, splits, groups and boxes.
+    """Writes a data set so that reading it returns the same rows, unknowns, splits, groups and boxes.
 
     The columns are `image` (or `image_bytes`), `split`, `group`, one nullable column per label (null is
     unknown) and `boxes`. The file is written atomically.
@@ -169,7 +169,7 @@ def _checked(data: Dataset, file: Path) -> Dataset:
     elif data.values.dtype == np.uint8 and data.values.size and data.values.max() > 1:
         wrong = f"the label state {data.values.max()}"
     elif not all(isinstance(text, str) and is_text(text) for text in (*data.notes, *data.split_names)):
-        wrong = "notes or splits that are no text"
+        wrong = "notes or splits that are not text"
     elif data.boxes is not None:
         box = pc.list_flatten(data.boxes)
         sides = np.stack([pc.struct_field(box, side).to_numpy(zero_copy_only=False) for side in SIDES])

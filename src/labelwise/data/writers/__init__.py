@@ -104,10 +104,10 @@ def convert(
     out = Path(out)
     form = form_of(out, form)
     writer = WRITERS[form]
-    way = images or ("embed" if data.embedded and "embed" in writer.images else writer.images[0])
-    if way not in writer.images:
+    mode = images or ("embed" if data.embedded and "embed" in writer.images else writer.images[0])
+    if mode not in writer.images:
         raise LabelwiseError(
-            f"--images {way} for the form {form}", " or ".join(writer.images), "correct --images"
+            f"--images {mode} for the form {form}", " or ".join(writer.images), "correct --images"
         )
     for name, value in (("predictions", predictions), ("url_prefix", url_prefix)):
         if value is not None and name not in writer.options:
@@ -119,7 +119,7 @@ def convert(
     _refuse_existing(out, replaced)
     data, notes = _hard(data, threshold)
     data, more = _all_known(data, unknown)
-    job = Job(data, out, way, None if predictions is None else Path(predictions), url_prefix, tick)
+    job = Job(data, out, mode, None if predictions is None else Path(predictions), url_prefix, tick)
     written = writer.write(job)
     return replace(written, notes=(*notes, *more, *written.notes))
 

@@ -85,7 +85,7 @@ def copy_images(job: Job, folder: Path) -> list[str]:
     """
     folder.mkdir(exist_ok=True)
     data, names = job.data, list[str]()
-    taken: set[str] = set()
+    used: set[str] = set()
     for row in range(len(data)):
         image = data.encoded(row)
         if isinstance(image, bytes):
@@ -97,7 +97,7 @@ def copy_images(job: Job, folder: Path) -> list[str]:
             name = _with_suffix(name, image)
         else:
             name = data.image_id(row)
-        name = _unique(_inner(name), taken)
+        name = _unique(_inner(name), used)
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -147,12 +147,12 @@ def _with_suffix(name: str, content: bytes) -> str:
     return name if suffix.lower() == own else f"{stem}{own}"
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def _unique(name: str, used: set[str]) -> str:
     """The name, with a number if it is in use, ignoring case."""
     stem, suffix = os.path.splitext(name)
     unique, count = name, 1
-    while unique.casefold() in taken:
+    while unique.casefold() in used:
         count += 1
         unique = f"{stem}-{count}{suffix}"
-    taken.add(unique.casefold())
+    used.add(unique.casefold())
     return unique

@@ -114,7 +114,7 @@ def _notes(data: Dataset, single: bool) -> list[str]:
         )
     if not single:
         notes.append(
-            "labelwise reads them as csv:FILE,FILE with separator=, for rows with several names, else with separator=."
+            "labelwise reads them as csv:FILE,FILE, with `separator=,` for rows with several names, else `separator=`."
         )
     if empty:
         notes.append(f"LightlyTrain 0.18.0 silently drops rows without a label, {empty:,} here.")
