@@ -50,15 +50,13 @@ def audit_table(path: Path, *rows: tuple[object, ...]) -> Path:
 
 
 def test_only_the_named_cells_change(table: Dataset) -> None:
-    corrections = [
+    given = [
         change("0.jpg", "person", UNKNOWN, 1),
         change("1.jpg", "dog", 0, 1),
         change("3.jpg", "person", 1, 0),
     ]
-    corrected, changes = apply_corrections(table, corrections)
-    assert [(c.image, c.label, c.after) for c in changes] == [
-        (c.image, c.label, c.after) for c in corrections
-    ]
+    corrected, changes = apply_corrections(table, given)
+    assert [(c.image, c.label, c.after) for c in changes] == [(c.image, c.label, c.after) for c in given]
     same = np.ones_like(table.known)
     same[0, 2] = same[1, 0] = same[3, 2] = False
     np.testing.assert_array_equal(corrected.values[same], table.values[same])

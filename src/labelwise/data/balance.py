@@ -73,20 +73,18 @@ def commonest_pairs(
         names of two labels and the number of their images, in descending order, and notes.
     """
     size = len(data.labels)
-    frequent = np.sort(np.argsort(-positive, kind="stable")[:MOST_PAIRED])
-    columns = slice(None) if len(frequent) == size else frequent
+    some = np.sort(np.argsort(-positive, kind="stable")[:MOST_PAIRED])
+    columns = slice(None) if len(some) == size else some
     exact = np.dtype(np.float32 if len(data) < 1 << 24 else np.float64)
-    count = np.zeros((len(frequent), len(frequent)), exact)
+    count = np.zeros((len(some), len(some)), exact)
     for part in blocks(data):
         both = (data.known[part, columns] & (data.values[part, columns] >= 0.5)).astype(exact)
         count += both.T @ both
     count = np.triu(count, 1)
     best = np.argsort(-count, axis=None, kind="stable")[:PAIRS]
-    names = [data.labels.names[j] for j in frequent.tolist()]
+    names = [data.labels.names[j] for j in some.tolist()]
     pairs = [(*np.unravel_index(place, count.shape), int(count.flat[place])) for place in best]
     counted = [(names[i], names[j], number) for i, j, number in pairs if number]
-    if len(frequent) == size:
+    if len(some) == size:
         return counted, []
-    return counted, [
-        f"Pairs of labels were counted among the {len(frequent):,} commonest of {size:,} labels."
-    ]
+    return counted, [f"Pairs of labels were counted among the {len(some):,} commonest of {size:,} labels."]

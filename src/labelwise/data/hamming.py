@@ -165,9 +165,7 @@ class _Search:
 
     def _first_here(self, apart: np.ndarray) -> np.ndarray:
         """Positions of the pairs that no earlier mask has matched, by the bits in which they differ."""
-        first = np.flatnonzero(
-            apart & self.mask == 0
-        )  # keys of buckets have 16 bits, and a mask may have more
+        first = np.flatnonzero(apart & self.mask == 0)  # keys have 16 bits, and a mask may have more
         for mask in self.earlier:
             if not len(first):
                 break

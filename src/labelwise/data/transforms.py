@@ -46,8 +46,7 @@ class TransformConfig(BaseModel):
     )
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring left and right")
     multi_scale: tuple[Share, ...] = Field(
-        (1.0, 0.875, 0.75),
-        description="relative sides, one sampled per image, placed at random; () means 1.0",
+        (1.0, 0.875, 0.75), description="relative sides, one random per image, placed at random; () means 1.0"
     )
     pad: int = Field(0, ge=0, description="pixels of black border from which a random window is cut")
     randaugment_ops: int = Field(0, ge=0, le=8, description="operations of RandAugment per image; 0 is off")

@@ -537,9 +537,7 @@ def test_a_struct_of_another_meaning(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_folders_of_several_data_sets_are_refused(
-    tmp_path: Path, files: tuple[str, ...], message: str
-) -> None:
+def test_other_folders_are_refused(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
     for name in files:
         (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
         parquet.write_table(pa.table({"image": ["a.jpg"], "labels": [["a"]]}), tmp_path / "d" / name)

@@ -127,11 +127,9 @@ def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
     implied = split_in_name(job.out.stem) if job.out.suffix else None
     if implied:
         notes.append(f"Readers infer the split {implied} from the name {job.out.name}.")
-    unannotated = [name for name, rows in parts if not data.positive[rows].any()]
-    if unannotated:
-        notes.append(
-            f"Files without any annotation: {few([name or 'the only one' for name in unannotated])}."
-        )
+    silent = [name for name, rows in parts if not data.positive[rows].any()]
+    if silent:
+        notes.append(f"Files without any annotation: {few([name or 'the only one' for name in silent])}.")
         notes.append(
             "Images of files without any annotation list their absent labels in neg_category_ids, as in LVIS."
         )

@@ -99,9 +99,7 @@ def _refuse_trimmed(names: Sequence[str]) -> None:
     odd = next((name for name in names if name != name.strip()), None)
     if odd is not None:
         raise LabelwiseError(
-            f"image {odd!r}, with blanks around its name",
-            "a name that a CSV cell can have",
-            "rename the file",
+            f"image {odd!r}, with blanks around its name", "a name of a CSV cell", "rename the file"
         )
 
 

@@ -21,9 +21,7 @@ from labelwise.data.writers.job import Job, Written, left_out, refuse_shares
 from labelwise.data.writers.predictions import Answer, read_answers
 from labelwise.errors import LabelwiseError
 
-MEANING = (
-    "tasks.json and config.xml for Label Studio; known labels as annotations, those of a model as predictions"
-)
+MEANING = "tasks.json and config.xml for Label Studio; annotations of known labels, predictions of a model"
 SUFFIXES = ("",)
 IMAGES = ("paths", "copy")
 OPTIONS = frozenset({"predictions", "url_prefix"})
