@@ -42,7 +42,7 @@ class TransformConfig(BaseModel):
         BITS,
         ge=8,
         le=BITS,
-        description="bits that 16-bit grey images use, as 12 where a camera stored its pixels as they came",
+        description="bits that 16-bit grey images use, such as 12 for unscaled pixels of a camera",
     )
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring left and right")
     multi_scale: tuple[Share, ...] = Field(
