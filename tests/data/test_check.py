@@ -158,7 +158,7 @@ def test_fingerprints_survive_size_and_compression_but_not_another_picture(
     assert groups == [[2 * i, 2 * i + 1] for i in range(8)]
 
 
-def test_flat_pictures_of_different_grey_are_not_alike() -> None:
+def test_uniform_images_of_different_grey_have_other_thumbnails() -> None:
     shades = [fingerprint(np.full((32, 32, 3), grey, np.uint8)) for grey in (100, 108)]
     assert shades[0][0] == shades[1][0]
     assert (shades[0][1] != shades[1][1]).all()

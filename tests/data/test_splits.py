@@ -248,7 +248,7 @@ def test_fewer_rows_are_a_nested_sample_of_one_split(tmp_path: Path, photo: Phot
             fewer_rows(data, "train", number)
 
 
-def test_near_duplicates_stay_together_when_asked(tmp_path: Path, photo: Photo) -> None:
+def test_near_duplicates_stay_together_on_request(tmp_path: Path, photo: Photo) -> None:
     lines = [f"{i}.jpg,{i % 2}" for i in range(12)]
     for i in range(12):
         photo(tmp_path / f"{i}.jpg", seed=i % 3, size=(48 + 6 * i, 32 + 4 * i))

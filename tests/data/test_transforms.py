@@ -1,4 +1,4 @@
-"""Transforms: the right window, the right size, and randomness that hangs on its key alone."""
+"""Transforms: the window, the size, and randomness that depends only on its key."""
 
 from __future__ import annotations
 
