@@ -84,11 +84,11 @@ def matrices(
     labels = draw(st.lists(names, min_size=1, max_size=4, unique=True))
     rows = draw(st.integers(1, ROWS))
     states = draw(st.lists(cells, min_size=rows * len(labels), max_size=rows * len(labels)))
-    drawn: dict[str, Any] = {"labels": labels, "states": states}
+    arguments: dict[str, Any] = {"labels": labels, "states": states}
     if splits and draw(st.booleans()):
         of = draw(st.lists(st.integers(-1, len(splits) - 1), min_size=rows, max_size=rows))
-        drawn |= {"split_of": np.array(of, np.int16), "split_names": tuple(splits)}
+        arguments |= {"split_of": np.array(of, np.int16), "split_names": tuple(splits)}
     if draw(st.booleans()):
         of = draw(st.lists(st.integers(0, 3), min_size=rows, max_size=rows))
-        drawn["group"] = np.array(of, np.int64)
-    return drawn
+        arguments["group"] = np.array(of, np.int64)
+    return arguments

@@ -13,7 +13,7 @@ from PIL import Image
 
 @pytest.fixture
 def photo() -> Callable[..., Path]:
-    """Writes a JPEG whose content depends on its seed, and gives its path."""
+    """Writes a JPEG with content that depends on its seed, and returns its path."""
 
     def write(path: Path, seed: int = 0, size: tuple[int, int] = (48, 32)) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Cells in a file go to their images and labels by name, or are refused."""
+"""Cells in a file are matched to images and labels by name, or refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rows_of(ids: list[str], labels: tuple[str, ...] = ("a", "b", "c")) -> Datase
     return Dataset(LabelSet(labels), pa.array(ids), None, np.zeros(shape, np.uint8), np.ones(shape, bool))
 
 
-def test_a_mask_comes_back_and_finds_its_place_by_name(tmp_path: Path) -> None:
+def test_a_mask_is_read_by_the_names_of_rows_and_columns(tmp_path: Path) -> None:
     data = rows_of(["x.jpg", "y.jpg", "z.jpg"])
     mask = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]], bool)
     save_cells(tmp_path / "known", "known", mask, data)
@@ -37,7 +37,7 @@ def test_a_mask_of_other_rows_is_refused_in_one_line(tmp_path: Path) -> None:
         read_cells(tmp_path / "known.npz", "known", rows_of(["x.jpg", "other.jpg", "more.jpg"]))
     assert str(error.value) == (
         f"{tmp_path}/known.npz without 2 of 3 images, 'other.jpg' the first; expected all images of these data; "
-        "give the file that was made for these data"
+        "use the file that was written for these data"
     )
     with pytest.raises(LabelwiseError, match="without 1 of 1 labels, 'd' the first"):
         read_cells(tmp_path / "known.npz", "known", rows_of(["x.jpg"], ("d",)))
@@ -65,15 +65,13 @@ def test_other_files_and_shapes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelwiseError, match=r"wide.npz with known of shape \[2, 4\]"):
         read_cells(tmp_path / "wide.npz", "known", data)
     np.savez(tmp_path / "twice.npz", known=np.ones((2, 3)), ids=["x", "x"], labels=["a", "b", "c"])
-    with pytest.raises(
-        LabelwiseError, match=r"twice.npz with images that come twice; expected distinct images"
-    ):
+    with pytest.raises(LabelwiseError, match=r"twice.npz with repeated images; expected distinct images"):
         read_cells(tmp_path / "twice.npz", "known", data)
     with pytest.raises(LabelwiseError, match=r"known of shape \[1, 3\] for 2 images and 3 labels"):
         save_cells(tmp_path / "new.npz", "known", np.ones((1, 3), bool), data)
 
 
-def test_positives_are_dropped_by_the_draws_of_the_known_mask() -> None:
+def test_positives_are_dropped_by_the_random_numbers_of_the_known_mask() -> None:
     positive = np.random.default_rng(0).random((300, 7)) < 0.3
     np.testing.assert_array_equal(positives_mask(positive), positive)
     few, more = positives_mask(positive, 0.4), positives_mask(positive, 0.75)

@@ -100,7 +100,7 @@ def test_a_troubled_source(troubled: str) -> None:
     assert report.exact == [["0.jpg [train]", "copy.jpg [test]"]]
     assert report.near == [["1.jpg [train]", "smaller.jpg [val]"]]
     assert report.leaks == [*report.exact, *report.near]
-    told = " | ".join(report.problems)
+    problems = " | ".join(report.problems)
     for part in (
         "1 images with rows that contradict each other: 0.jpg (row 2, row 9) on cat",
         "1 of 7 image files missing",
@@ -108,7 +108,7 @@ def test_a_troubled_source(troubled: str) -> None:
         "2 groups of copies or near copies in several splits",
         "1 label has no positive in train: dog.",
     ):
-        assert part in told
+        assert part in problems
 
 
 def test_headers_alone_do_not_find_a_cut_file(troubled: str) -> None:
@@ -154,11 +154,11 @@ def test_fingerprints_survive_size_and_compression_but_not_another_picture(
         with Image.open(tmp_path / f"{i}.jpg") as image:
             image.resize((200, 150)).save(tmp_path / f"{i}-large.png")
     rows = "".join(f"{i}.jpg,1\n{i}-large.png,1\n" for i in range(8))
-    found = near_duplicates(fingerprints(read(write(tmp_path, "image,cat\n" + rows))))
-    assert found == [[2 * i, 2 * i + 1] for i in range(8)]
+    groups = near_duplicates(fingerprints(read(write(tmp_path, "image,cat\n" + rows))))
+    assert groups == [[2 * i, 2 * i + 1] for i in range(8)]
 
 
-def test_flat_pictures_of_different_grey_are_not_alike() -> None:
+def test_uniform_images_of_different_grey_have_other_thumbnails() -> None:
     shades = [fingerprint(np.full((32, 32, 3), grey, np.uint8)) for grey in (100, 108)]
     assert shades[0][0] == shades[1][0]
     assert (shades[0][1] != shades[1][1]).all()
@@ -172,10 +172,10 @@ def test_check_command(sound: str, troubled: str) -> None:
     assert "cat\t" in bad.stdout
     again = runner.invoke(app, ["check", troubled, "--json", "--no-near-duplicates"])
     assert again.exit_code == 1
-    told = json.loads(again.stdout)
-    assert told["ok"] is False
-    assert told["near"] is None
-    assert len(told["problems"]) == 5
+    report = json.loads(again.stdout)
+    assert report["ok"] is False
+    assert report["near"] is None
+    assert len(report["problems"]) == 5
 
 
 def test_check_command_on_a_sound_source(sound: str) -> None:
@@ -194,7 +194,7 @@ def test_import_and_split_commands(sound: str, tmp_path: Path) -> None:
     assert read(str(out)).splits() == {"train": 2, "val": 2, "test": 2}
     split = runner.invoke(app, ["split", sound, str(out), "--fractions", ".5,.5", "--json"])
     assert json.loads(split.stdout)["splits"] == {"train": 3, "test": 3}
-    for arguments, told in (
+    for arguments, message in (
         (
             ["split", sound, str(out), "--fractions", "half"],
             "--fractions 'half'; expected two or three numbers",
@@ -204,7 +204,7 @@ def test_import_and_split_commands(sound: str, tmp_path: Path) -> None:
     ):
         result = runner.invoke(app, arguments)
         assert isinstance(result.exception, LabelwiseError)
-        assert told in str(result.exception)
+        assert message in str(result.exception)
 
 
 def test_what_a_check_cannot_know_is_said(tmp_path: Path, photo: Photo) -> None:
@@ -226,8 +226,8 @@ def test_what_a_check_cannot_know_is_said(tmp_path: Path, photo: Photo) -> None:
 
     some = write(tmp_path, head + "".join(f"{i}.jpg,{s},{i % 2},-1,{int(i > 2)}\n" for s, i in whole))
     report = check(some + "?unknown=-1", near=False)
-    assert any("cow cannot be judged in val" in doubt for doubt in report.doubts)
-    assert "Read as told: unknown=-1." in report.notes
+    assert any("cow cannot be evaluated in val" in doubt for doubt in report.doubts)
+    assert "Read with the options unknown=-1." in report.notes
 
     sound = write(tmp_path, head + "".join(f"{i}.jpg,{s},{i % 2},{1 - i % 2},{i % 2}\n" for s, i in whole))
     assert check(sound, near=False).doubts == []

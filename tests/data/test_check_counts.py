@@ -1,4 +1,4 @@
-"""What `data check` prints: options as they were told, and counts of one in the singular."""
+"""Output of `data check`: the options of the source, and counts of one in the singular."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_options_are_no_doubt(tmp_path: Path, photo: Photo) -> None:
     text = "image,width,cat\n" + "".join(f"{i}.jpg,640,{i % 2}\n" for i in range(4))
     code, lines = checked(tmp_path, text, "?ignore=width")
     assert code == 0
-    assert "note: Read as told: ignore=width." in lines
+    assert "note: Read with the options ignore=width." in lines
     assert not any(line.startswith("doubt:") for line in lines)
     assert lines[-1] == "nothing is lost and nothing leaks"
 

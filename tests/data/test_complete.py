@@ -1,4 +1,4 @@
-"""Corrected tables: what changes, what stays, what is refused, and that they read back."""
+"""Corrected tables: changed and unchanged cells, refusals, and reading them back."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ def audit_table(path: Path, *rows: tuple[object, ...]) -> Path:
 
 
 def test_only_the_named_cells_change(table: Dataset) -> None:
-    asked = [
+    given = [
         change("0.jpg", "person", UNKNOWN, 1),
         change("1.jpg", "dog", 0, 1),
         change("3.jpg", "person", 1, 0),
     ]
-    done, changes = apply_corrections(table, asked)
-    assert [(c.image, c.label, c.after) for c in changes] == [(c.image, c.label, c.after) for c in asked]
+    corrected, changes = apply_corrections(table, given)
+    assert [(c.image, c.label, c.after) for c in changes] == [(c.image, c.label, c.after) for c in given]
     same = np.ones_like(table.known)
     same[0, 2] = same[1, 0] = same[3, 2] = False
-    np.testing.assert_array_equal(done.values[same], table.values[same])
-    np.testing.assert_array_equal(done.known[same], table.known[same])
-    assert done.known[0, 2]
-    assert (done.values[0, 2], done.values[1, 0], done.values[3, 2]) == (1, 1, 0)
-    assert done.notes[-1] == "3 cells were changed by a review of the labels."
+    np.testing.assert_array_equal(corrected.values[same], table.values[same])
+    np.testing.assert_array_equal(corrected.known[same], table.known[same])
+    assert corrected.known[0, 2]
+    assert (corrected.values[0, 2], corrected.values[1, 0], corrected.values[3, 2]) == (1, 1, 0)
+    assert corrected.notes[-1] == "3 cells were changed by a review of the labels."
     assert table.values[1, 0] == 0, "the table given stays as it was"
 
 
@@ -89,7 +89,7 @@ def test_shares_count_by_their_half_and_stand_in_the_provenance(table: Dataset) 
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("correction", "message"),
     [
         (change("9.jpg", "dog", 0, 1), "image '9.jpg'; expected an image of the table"),
         (change("0.jpg", "bird", 0, 1), "label 'bird'"),
@@ -97,10 +97,10 @@ def test_shares_count_by_their_half_and_stand_in_the_provenance(table: Dataset) 
         (change("1.jpg", "person", 0, UNKNOWN), "person of 1.jpg is 1, judged as 0"),
     ],
 )
-def test_decisions_on_another_table_are_refused(table: Dataset, asked: Correction, told: str) -> None:
+def test_decisions_on_another_table_are_refused(table: Dataset, correction: Correction, message: str) -> None:
     with pytest.raises(LabelwiseError) as error:
-        apply_corrections(table, [asked])
-    assert told in str(error.value)
+        apply_corrections(table, [correction])
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -111,7 +111,7 @@ def test_tables_read_back_with_provenance(table: Dataset, tmp_path: Path, suffix
         table, [change("0.jpg", "person", UNKNOWN, 1, 0.97), change("2.jpg", "dog", 1, UNKNOWN)]
     )
     out = tmp_path / folder / f"done.{suffix}"
-    told = write_corrected(done, changes, out)
+    changes_file = write_corrected(done, changes, out)
     back = read(f"{suffix}:{out}")
     assert back.labels.names == table.labels.names
     np.testing.assert_array_equal(back.known, done.known)
@@ -121,8 +121,8 @@ def test_tables_read_back_with_provenance(table: Dataset, tmp_path: Path, suffix
     assert len(set(back.group.tolist())) == 3
     for row in range(4):
         assert Path(back.encoded(row)).resolve() == Path(table.encoded(row)).resolve()
-    assert told == tmp_path / folder / "done.changes.csv"
-    with open(told, newline="") as file:
+    assert changes_file == tmp_path / folder / "done.changes.csv"
+    with open(changes_file, newline="") as file:
         lines = [list(row.values()) for row in csv.DictReader(file)]
     assert lines == [
         ["0.jpg", "person", "", "1", "audit: missing", "0.9700"],

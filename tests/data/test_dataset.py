@@ -1,4 +1,4 @@
-"""The table itself."""
+"""The class `Dataset`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding: every kind of file becomes upright 8-bit RGB, every damaged one a plain refusal."""
+"""Decoding: every format becomes upright 8-bit RGB, and every damaged file is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def scene(width: int = 48, height: int = 32) -> Image.Image:
-    """A smooth picture without symmetry, so that any wrong turn shows."""
+    """A smooth image without symmetry, so that any wrong rotation is visible."""
     y, x = np.mgrid[0:height, 0:width]
     planes = [255 * x / width, 255 * y / height, 255 * (x + 2 * y) / (width + 2 * height)]
     return Image.fromarray(np.stack(planes, -1).astype(np.uint8))
@@ -47,7 +47,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def turned(upright: np.ndarray, orientation: int) -> np.ndarray:
-    """The stored pixels that a viewer shows as `upright`, by the EXIF table of where row and column 0 lie."""
+    """The stored pixels that a viewer displays as `upright`, by the EXIF table of row and column 0."""
     rows = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1]}
     if orientation <= 4:
         return rows[orientation]
@@ -69,7 +69,7 @@ def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
 
 
 def test_orientation_six_by_hand() -> None:
-    """Orientation 6: the camera was turned; stored column 0 is the top row seen from right to left."""
+    """Orientation 6 of a rotated camera: stored column 0 is the top row from right to left."""
     stored = np.zeros((2, 3, 3), np.uint8)
     stored[0, 0] = (255, 0, 0)
     exif = Image.Exif()

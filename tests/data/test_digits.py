@@ -1,4 +1,4 @@
-"""Digit scenes: the same for the same arguments, no handwriting shared by splits, boxes around the ink."""
+"""Digit scenes: equal for equal arguments, no handwriting shared by splits, boxes around the ink."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_no_handwriting_is_shared_and_each_class_is_divided() -> None:
 
 
 def test_boxes_are_tight_around_the_ink() -> None:
-    """With a pool of one solid square, what is painted reaches all four sides of a box and no further."""
+    """With a pool of one solid square, the painted pixels touch all four sides of a box and no others."""
     square = Image.new("L", (8, 8), 255)
     for seed in range(20):
         scene = make_scene([[square]] * 10, np.random.default_rng(seed), 96)
@@ -109,7 +109,7 @@ def test_other_sizes_scale_the_scene() -> None:
     ("wrong", "message"),
     [
         ({"train": -1}, "-1 train, 500 val and 1000 test scenes; expected numbers from 0 on"),
-        ({"train": 0, "val": 0, "test": 0}, "ask for at least one scene"),
+        ({"train": 0, "val": 0, "test": 0}, "request at least one scene"),
         ({"size": 32}, "size 32 and seed 0; expected a size from 64"),
         ({"seed": -1}, "seed from 0"),
     ],

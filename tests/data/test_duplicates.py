@@ -1,4 +1,4 @@
-"""Duplicates among many images: exact answers, bounded memory, and nothing computed twice."""
+"""Duplicates among many images: exact results, bounded memory, and no repeated computation."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def hashes_of(kind: str, count: int, seed: int) -> np.ndarray:
         return random & np.uint64(0x8421_0000_0010_0843)
     if centres is None:
         return random
-    found = random[rng.integers(0, centres, count)]
+    hashes = random[rng.integers(0, centres, count)]
     for _ in range(0 if kind == "repeats" else 9):
         flip = np.uint64(1) << rng.integers(0, 64, count).astype(np.uint64)
-        found = np.where(rng.random(count) < 0.6, found ^ flip, found)
-    return found
+        hashes = np.where(rng.random(count) < 0.6, hashes ^ flip, hashes)
+    return hashes
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -177,54 +177,56 @@ def test_groups_are_those_of_the_definition(look: str, kind: str, monkeypatch: p
         assert expected
 
 
-def test_a_picture_is_compared_with_all_of_its_hash_and_not_with_the_first_alone() -> None:
+def test_an_image_is_compared_with_all_of_equal_hash() -> None:
     flat = np.full((3, 16, 16, 3), 200, np.uint8)
     flat[0] = 10
     prints = Fingerprints(np.full(3, 1 << 63, np.uint64), flat, np.ones(3, bool), ())
     assert near_duplicates(prints) == [[1, 2]]
 
 
-def test_many_alike_cost_their_number_and_not_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_duplicates_have_linear_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = hashes_of("one ball", 20_000, 0)
     thumbs = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8), len(hashes), 0)
-    looked = []
-    alike = hamming._Search._compared
+    comparisons = []
+    original = hamming._Search._compared
 
     def counted(self: hamming._Search, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> object:
-        looked.append(int(np.maximum(high - low, 0).sum()))
-        return alike(self, order, low, high)
+        comparisons.append(int(np.maximum(high - low, 0).sum()))
+        return original(self, order, low, high)
 
     monkeypatch.setattr(hamming._Search, "_compared", counted)
     groups = near_duplicates(Fingerprints(hashes, thumbs, np.ones(len(hashes), bool), ()))
     assert max(map(len, groups)) > 19_000
-    assert sum(looked) < 200 * len(hashes)
+    assert sum(comparisons) < 200 * len(hashes)
 
 
 @pytest.mark.parametrize("kind", ["one ball", "repeats of one"])
-def test_many_alike_by_hash_alone_are_compared_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster of hashes whose pictures differ: every pair is compared, and not anew for each of 94 masks."""
+def test_many_images_with_only_close_hashes_are_compared_once(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Close hashes of different images: every pair is compared only once, not for each of 94 masks."""
     monkeypatch.setattr(hamming, "_FEW", 0)
     count = 1500
     hashes = hashes_of(kind, count, 0) if kind == "one ball" else np.full(count, 7, np.uint64)
     thumbs = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8).repeat(4, 1).repeat(4, 2)
-    found: list[int] = []
+    comparisons: list[int] = []
     original = hamming._Search._compared
 
     def counted(self: hamming._Search, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> object:
-        found.append(int(np.maximum(high - low, 0).sum()))
+        comparisons.append(int(np.maximum(high - low, 0).sum()))
         return original(self, order, low, high)
 
     monkeypatch.setattr(hamming._Search, "_compared", counted)
     monkeypatch.setattr(hamming, "_DENSE", 1 << 12)
     assert near_duplicates(Fingerprints(hashes, thumbs, np.ones(count, bool), ())) == []
-    assert sum(found) < 1.5 * count * count
+    assert sum(comparisons) < 1.5 * count * count
 
 
 @pytest.mark.parametrize("detail", [0, 60])
-def test_thumbnails_are_read_only_where_means_leave_a_doubt(detail: int) -> None:
+def test_thumbnails_are_read_only_where_means_are_inconclusive(detail: int) -> None:
     """Pictures of single blocks are linked by their means; with detail within the blocks the pixels decide."""
 
-    class Noted(StoredThumbs):
+    class Recorded(StoredThumbs):
         def __init__(self, thumbs: np.ndarray) -> None:
             self.thumbs, self.read = thumbs, list[int]()
 
@@ -236,11 +238,11 @@ def test_thumbnails_are_read_only_where_means_leave_a_doubt(detail: int) -> None
     thumbs = rng.integers(0, 195, (300, 4, 4, 3), np.uint8).repeat(4, 1).repeat(4, 2)
     thumbs[:] += np.array([0, detail], np.uint8)[np.indices((16, 16)).sum(0) % 2][..., None]
     thumbs[7] = thumbs[200]
-    noted = Noted(thumbs)
+    recorded = Recorded(thumbs)
     prints = Fingerprints(np.zeros(300, np.uint64), thumbs, np.ones(300, bool), ())
-    object.__setattr__(prints, "thumbs", noted)
+    object.__setattr__(prints, "thumbs", recorded)
     assert near_duplicates(prints) == [[7, 200]]
-    assert sorted(noted.read) == sorted([*range(300), *([7, 200] if detail else [])])
+    assert sorted(recorded.read) == sorted([*range(300), *([7, 200] if detail else [])])
 
 
 def test_repeated_groups() -> None:
@@ -256,7 +258,7 @@ def slow_codes(contents: list[bytes | None]) -> list[int]:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 4095, 4096, 4097, 9000]), st.integers(0, 5)), max_size=20))
 def test_content_codes_of_any_contents(shapes: list[tuple[int, int]]) -> None:
-    """Contents of one length that differ at the start, at the end, or not at all; an empty one is like no other."""
+    """Contents of one length that differ at the start, at the end, or not at all; an empty one equals no other."""
     folder = Path(os.environ["LABELWISE_CACHE"]) / "contents"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -267,13 +269,13 @@ def test_content_codes_of_any_contents(shapes: list[tuple[int, int]]) -> None:
             content[0 if kind == 1 else -1] = 1
         contents.append(None if kind == 5 else bytes(content))
     items: list[Path | bytes] = []
-    for i, found in enumerate(contents):
-        if found is not None and i % 3 == 0:
-            items.append(found)
+    for i, item in enumerate(contents):
+        if item is not None and i % 3 == 0:
+            items.append(item)
             continue
         items.append(folder / str(i))
-        if found is not None:
-            (folder / str(i)).write_bytes(found)
+        if item is not None:
+            (folder / str(i)).write_bytes(item)
     assert content_codes(items).tolist() == slow_codes(contents)
 
 
@@ -299,17 +301,17 @@ def test_content_codes_of_files_a_table_and_a_store(photos: Dataset, tmp_path: P
     expected = [0, 1, 2, 3, 4, 0, 0, 5]
     assert dataset_content_codes(photos).tolist() == expected
     write_table(photos, tmp_path / "t.parquet", embed_images=True)
-    held = read(str(tmp_path / "t.parquet"))
-    assert dataset_content_codes(held).tolist() == expected
-    assert dataset_content_codes(held.take([6, 3, 5])).tolist() == [0, 1, 0]
+    embedded = read(str(tmp_path / "t.parquet"))
+    assert dataset_content_codes(embedded).tolist() == expected
+    assert dataset_content_codes(embedded.take([6, 3, 5])).tolist() == [0, 1, 0]
     pack(photos, tmp_path / "store", size=100)
     store = read(f"packed:{tmp_path / 'store'}")
-    found = dataset_content_codes(store)
-    assert found.tolist() == slow_codes([bytes(store.encoded(i)) for i in range(8)])  # type: ignore[arg-type]
+    codes = dataset_content_codes(store)
+    assert codes.tolist() == slow_codes([bytes(store.encoded(i)) for i in range(8)])  # type: ignore[arg-type]
     assert dataset_content_codes(store.take([6, 3, 5])).tolist() == [0, 1, 0]
 
 
-def test_files_that_vanish_or_are_no_files_are_like_no_other(
+def test_missing_and_special_files_equal_no_other(
     photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "5.jpg").unlink()
@@ -338,29 +340,27 @@ def test_only_images_that_may_be_copies_are_read(photos: Dataset, monkeypatch: p
         return original(self, row)
 
     monkeypatch.setattr(contents._Contents, "digest", noted)
-    monkeypatch.setattr(contents, "_TAIL", 16)  # the row 7 differs before its end
+    monkeypatch.setattr(contents, "_TAIL", 16)  # row 7 differs before its end
     dataset_content_codes(photos)
     assert sorted(read_rows) == [0, 5, 7]  # not the link, and no image of another length
 
 
-def test_images_that_a_hint_tells_apart_are_not_looked_at(
-    photos: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looked, original = [], os.stat
+def test_images_with_a_unique_hint_are_not_read(photos: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    visited, original = [], os.stat
 
     def noted(path: str, *rest: object, **more: object) -> os.stat_result:
-        looked.append(os.path.basename(path))
+        visited.append(os.path.basename(path))
         return original(path, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(contents.os, "stat", noted)
     hint = np.array([9, 1, 2, 8, 8, 9, 9, 3], np.uint64)  # 3 and 4 have one hash and other bytes
     assert dataset_content_codes(photos, hint).tolist() == [0, 1, 2, 3, 4, 0, 0, 5]
-    assert sorted(looked) == ["0.jpg", "3.jpg", "4.jpg", "5.jpg", "6.jpg"]
+    assert sorted(visited) == ["0.jpg", "3.jpg", "4.jpg", "5.jpg", "6.jpg"]
 
 
 @pytest.fixture
 def damaged(photos: Dataset, tmp_path: Path) -> Dataset:
-    """A store with two images that could not be packed and one whose bytes changed since."""
+    """A store with two images that could not be packed and one with changed bytes."""
     for name in ("2.jpg", "3.jpg"):
         (tmp_path / name).write_bytes(b"no image")
     pack(photos, tmp_path / "bad", size=100)
@@ -373,16 +373,14 @@ def damaged(photos: Dataset, tmp_path: Path) -> Dataset:
     return read(f"packed:{tmp_path / 'bad'}")
 
 
-def test_unpacked_and_damaged_images_are_like_no_other_and_counted(damaged: Dataset, tmp_path: Path) -> None:
+def test_unpacked_and_damaged_images_equal_no_other_and_are_counted(damaged: Dataset, tmp_path: Path) -> None:
     codes = dataset_content_codes(damaged)
     assert len(set(codes[[2, 3, 4]])) == 3
     assert np.bincount(codes)[codes[[2, 3, 4]]].tolist() == [1, 1, 1]
     report = check(f"packed:{tmp_path / 'bad'}")
     assert [name for name, _ in report.unreadable] == ["2.jpg", "3.jpg", "4.jpg"]
     assert "another checksum" in report.unreadable[2][1]
-    again = check(
-        f"packed:{tmp_path / 'bad'}"
-    )  # with fingerprints that are kept, damage is noticed all the same
+    again = check(f"packed:{tmp_path / 'bad'}")  # damage is detected with cached fingerprints too
     assert again.unreadable == report.unreadable
     assert check(f"packed:{tmp_path / 'bad'}", near=False).unreadable == report.unreadable
     split = ensure_splits(damaged)
@@ -411,9 +409,9 @@ def test_splitting_a_store_keeps_the_rows_that_it_has_no_image_of(
 
 
 def test_a_store_that_is_read_whole_stays_out_of_memory(tmp_path: Path, photo: Photo) -> None:
-    """Eighty megabytes, all of one length, a pair of copies among them: what the process holds hardly grows."""
+    """Eighty megabytes of images of one length, in pairs of copies: the memory of the process hardly grows."""
     if not Path("/proc/self/clear_refs").exists():
-        pytest.skip("the peak of a process can be set back on Linux alone")
+        pytest.skip("the peak memory of a process can only be reset on Linux")
     for i in range(24):
         photo(tmp_path / "in" / f"{i}.jpg", seed=i // 2, size=(64, 64))
     names = [f"{i}.jpg" for i in range(24)]
@@ -422,16 +420,16 @@ def test_a_store_that_is_read_whole_stays_out_of_memory(tmp_path: Path, photo: P
         "import sys\nfrom pathlib import Path\nfrom labelwise.data import read\n"
         "from labelwise.data.duplicates import dataset_content_codes, repeated_groups\n"
         "from labelwise.data.check import _unreadable\n"
-        "def held(kind):\n"
+        "def memory(kind):\n"
         "    lines = Path('/proc/self/status').read_text().splitlines()\n"
         "    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024\n"
         "data = read(sys.argv[1])\n"
         "data.take([0]).encoded(0)\n"
         "Path('/proc/self/clear_refs').write_text('5')\n"
-        "before = held('VmRSS')\n"
+        "before = memory('VmRSS')\n"
         "print(len(repeated_groups(dataset_content_codes(data))))\n"
         "print(len(_unreadable(data, False, lambda done: None, [])))\n"
-        "print(held('VmHWM') - before)\n"
+        "print(memory('VmHWM') - before)\n"
     )
     groups, bad, grown = tiny_runs.forked(f"packed:{tmp_path / 'store'}", script=script).out.split()
     assert (int(groups), int(bad)) == (12, 0)
@@ -474,7 +472,7 @@ def test_fingerprints_are_computed_once_for_an_image(
     assert [row for row, _ in changed.errors] == [3]
     assert changed.readable.tolist() == [i != 3 for i in range(8)]
     fingerprints(photos)
-    assert len(decoded) == 11  # what could not be read is tried again
+    assert len(decoded) == 11  # unreadable images are tried again
     pack(photos, tmp_path / "store", size=100)
     store = read(f"packed:{tmp_path / 'store'}")
     fingerprints(store)
@@ -503,7 +501,7 @@ def some_prints(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return keys, keys[:, 0] >> np.uint64(3), rng.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
 
 
-def test_the_cache_gives_back_what_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_returns_what_was_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labelwise.data.cache._BLOCK", 7)
     keys, hashes, thumbs = some_prints(50, 0)
     one, other = PrintCache(tmp_path / "a"), PrintCache(tmp_path / "a")
@@ -511,16 +509,18 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path: Path, monkeypatch: pyt
     second = other.add(keys[20:], hashes[20:], thumbs[20:])  # as another process would
     assert [*first, *second] == list(range(50))
     order = np.random.default_rng(1).permutation(50)
-    wanted = np.concatenate([keys[order], keys[:3] + np.uint64(1), np.zeros((1, 2), np.uint64), keys[:2]])
-    slots, found = PrintCache(tmp_path / "a").find(wanted)
+    keys_to_find = np.concatenate(
+        [keys[order], keys[:3] + np.uint64(1), np.zeros((1, 2), np.uint64), keys[:2]]
+    )
+    slots, cached = PrintCache(tmp_path / "a").find(keys_to_find)
     assert slots.tolist() == [*order.tolist(), -1, -1, -1, -1, 0, 1]
-    np.testing.assert_array_equal(found[:50], hashes[order])
+    np.testing.assert_array_equal(cached[:50], hashes[order])
     np.testing.assert_array_equal(one.thumbs(slots)[:50], thumbs[order])
     assert not one.thumbs(slots)[50:54].any()
-    assert PrintCache(tmp_path / "b").find(wanted)[0].tolist() == [-1] * 56
+    assert PrintCache(tmp_path / "b").find(keys_to_find)[0].tolist() == [-1] * 56
 
 
-def test_an_append_that_was_stopped_leaves_nothing_false(tmp_path: Path) -> None:
+def test_an_interrupted_append_leaves_no_wrong_entry(tmp_path: Path) -> None:
     keys, hashes, thumbs = some_prints(6, 0)
     cache = PrintCache(tmp_path)
     cache.add(keys[:2], hashes[:2], thumbs[:2])
@@ -531,25 +531,25 @@ def test_an_append_that_was_stopped_leaves_nothing_false(tmp_path: Path) -> None
         assert PrintCache(tmp_path).find(keys[3:4])[0].tolist() == [-1]
         slots = PrintCache(tmp_path).add(keys[4:], hashes[4:], thumbs[4:])
         np.testing.assert_array_equal(PrintCache(tmp_path).thumbs(slots), thumbs[4:])
-        found = PrintCache(tmp_path).find(keys[4:])[0]
-        np.testing.assert_array_equal(cache.thumbs(found), thumbs[4:])
+        slots = PrintCache(tmp_path).find(keys[4:])[0]
+        np.testing.assert_array_equal(cache.thumbs(slots), thumbs[4:])
     with open(tmp_path / "thumbs", "rb+") as file:
         file.truncate(100)
     with pytest.raises(LabelwiseError, match=r"without thumbnails that were in it; .*; delete this folder"):
         cache.thumbs(np.array([1]))
 
 
-def test_a_cache_folder_that_cannot_be_written_is_done_without(
+def test_a_cache_folder_that_cannot_be_written_is_not_needed(
     photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LABELWISE_CACHE", str(tmp_path / "file"))
-    found = fingerprints(photos)
-    assert near_duplicates(found)[0][:2] == [0, 5]
+    prints = fingerprints(photos)
+    assert near_duplicates(prints)[0][:2] == [0, 5]
     assert (tmp_path / "file").read_bytes() == b""
 
 
-def test_a_full_disk_is_told_in_one_line(photos: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_in_one_line(photos: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
@@ -561,7 +561,7 @@ def test_a_full_disk_is_told_in_one_line(photos: Dataset, monkeypatch: pytest.Mo
 
 
 def test_tasks_wait_in_blocks(photos: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pool is never given all rows at once."""
+    """A pool never gets all rows at once."""
     from concurrent.futures import ThreadPoolExecutor
 
     from labelwise.data import check as check_module
@@ -586,12 +586,12 @@ def test_tasks_wait_in_blocks(photos: Dataset, monkeypatch: pytest.MonkeyPatch) 
     assert done[-1] == 1200
 
 
-def test_a_store_is_closed_when_it_is_let_go(photos: Dataset, tmp_path: Path) -> None:
+def test_a_store_is_closed_when_it_is_freed(photos: Dataset, tmp_path: Path) -> None:
     pack(photos, tmp_path / "store", size=100)
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     for _ in range(20):
         data = read(f"packed:{tmp_path / 'store'}")
-        with pytest.raises(UnreadableImage, match="is not there"):
+        with pytest.raises(UnreadableImage, match="does not exist"):
             replace(data, numbers=np.full(8, -1)).store.read(-1)  # type: ignore[union-attr]
     del data
     if before:
@@ -601,10 +601,10 @@ def test_a_store_is_closed_when_it_is_let_go(photos: Dataset, tmp_path: Path) ->
 @given(
     st.lists(st.text("./ab", max_size=6), min_size=1, max_size=8), st.sampled_from([None, "", "r", "/r/./s"])
 )
-def test_names_of_files_are_compared_in_the_form_that_paths_have(names: list[str], root: str | None) -> None:
+def test_file_names_are_compared_as_normalised_paths(names: list[str], root: str | None) -> None:
     cells = np.ones((len(names), 1), np.uint8)
     folder = None if root is None else Path(root)
     data = Dataset(LabelSet(("a",)), pa.array(names), folder, cells, cells.astype(bool))
-    wanted = [Path(name) if folder is None else folder / name for name in names]
+    paths = [Path(name) if folder is None else folder / name for name in names]
     first = data.take([0])
-    assert shared_files(first, data).tolist() == [path == wanted[0] for path in wanted]
+    assert shared_files(first, data).tolist() == [path == paths[0] for path in paths]

@@ -35,7 +35,7 @@ JUNK = (
 
 @pytest.fixture
 def folder(tmp_path: Path, photo: Photo) -> Path:
-    """Four photographs of two labels among what systems leave behind."""
+    """Four photographs of two labels among system files."""
     root = tmp_path / "photos"
     for seed, name in enumerate(("dog/1.JPG", "dog/2.png", "cat/deep/3.webp", "cat/4.tif")):
         photo(root / name, seed=seed)
@@ -58,10 +58,10 @@ def test_reader_and_predictions_take_the_same_files(folder: Path) -> None:
 
 
 def test_splits_do_not_see_clutter_either(folder: Path, tmp_path: Path) -> None:
-    parted = tmp_path / "parted"
-    (parted / "__MACOSX").mkdir(parents=True)
-    os.rename(folder, parted / "train")
-    data = read(str(parted))
+    split_folder = tmp_path / "split_folder"
+    (split_folder / "__MACOSX").mkdir(parents=True)
+    os.rename(folder, split_folder / "train")
+    data = read(str(split_folder))
     assert data.splits() == {"train": 4}
     assert any("8 hidden or system files and folders" in note for note in data.notes)
 
@@ -83,15 +83,15 @@ def test_globs_leave_clutter_that_they_do_not_name(folder: Path) -> None:
     ]
 
 
-def test_an_inner_folder_counts_for_the_outer_label_and_is_told(tmp_path: Path, photo: Photo) -> None:
+def test_an_inner_folder_counts_for_the_outer_label_with_a_note(tmp_path: Path, photo: Photo) -> None:
     for seed, name in enumerate(("bus/1.jpg", "bus/red/2.jpg", "bus/red/old/3.jpg", "car/4.jpg")):
         photo(tmp_path / name, seed=seed)
     data = read(f"folder:{tmp_path}")
     assert data.labels.names == ("bus", "car")
     assert data.values.sum(0).tolist() == [3, 1]
     inner = os.path.join("bus", "red")
-    told = f"2 images lie deeper than their label folder and have its label alone, as those in {inner}: bus."
-    assert told in data.notes
+    note = f"2 images lie deeper than their label folder and have its label alone, as those in {inner}: bus."
+    assert note in data.notes
 
 
 def test_a_split_folder_is_no_label_folder(tmp_path: Path, photo: Photo) -> None:
@@ -101,7 +101,7 @@ def test_a_split_folder_is_no_label_folder(tmp_path: Path, photo: Photo) -> None
     assert not any("deeper" in note for note in read(f"folder:{tmp_path}").notes)
 
 
-def test_a_folder_that_cannot_be_listed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = os.scandir
 
     def closed(path: str) -> object:
@@ -110,9 +110,9 @@ def test_a_folder_that_cannot_be_listed_is_told(folder: Path, monkeypatch: pytes
         return listing(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    for taker in (lambda: find_images([str(folder)]), lambda: read(f"folder:{folder}")):
+    for reader in (lambda: find_images([str(folder)]), lambda: read(f"folder:{folder}")):
         with pytest.raises(LabelwiseError, match=r"deep \(Permission denied\); .*check its permissions"):
-            taker()
+            reader()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Loaders: the same batches for any number of workers, processes and restarts; unreadable images are told."""
+"""Loaders: the same batches for any number of workers, processes and restarts; unreadable images are reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RANDOM, FIXED = build_transform(CONFIG, True), build_transform(CONFIG, False)
 
 
 def table(rows: int, bad: tuple[int, ...] = ()) -> Dataset:
-    """Row i is a flat picture of grey 2 i with a mark; every third cell is unknown."""
+    """Row i is a uniform image of grey 2 i with a mark; every third cell is unknown."""
     images = []
     for row in range(rows):
         pixels = np.full((12, 10, 3), min(2 * row, 250), np.uint8)
@@ -114,14 +114,14 @@ def test_workers_change_nothing() -> None:
         loader.epoch(0)
 
 
-def test_spawned_workers_give_the_same() -> None:
+def test_spawned_workers_return_the_same() -> None:
     data = table(6)
     loader = train(data, workers=1, context="spawn")
     assert same(list(loader.epoch(2)), list(train(data).epoch(2)))
     loader.close()
 
 
-def test_a_restart_goes_on_where_it_stopped_without_reading_what_is_past() -> None:
+def test_a_restart_continues_without_reading_earlier_images() -> None:
     data = table(16)
     whole = list(train(data).epoch(3))
     seen: list[int] = []
@@ -149,7 +149,7 @@ def test_processes_together_see_the_one_process_batch(world: int, batch: int, co
         assert torch.equal(torch.cat([part.images for part in together]), whole.images)
 
 
-def test_unreadable_images_are_left_out_and_told() -> None:
+def test_unreadable_images_are_left_out_and_reported() -> None:
     batches = list(eval_loader(table(6, bad=(1, 4, 5)), FIXED, batch_size=4, workers=0))
     assert batches[0].index.tolist() == [0, 2, 3]
     ((row, reason),) = batches[0].unreadable
@@ -172,7 +172,7 @@ def test_a_batch_without_a_readable_image_is_blank_and_unknown() -> None:
         loader.close()
 
 
-def test_missing_files_are_told_with_their_path(tmp_path: Path) -> None:
+def test_missing_files_are_reported_with_their_path(tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "here.png")
     states = np.zeros((2, 1), np.uint8), np.ones((2, 1), bool)
     data = Dataset(LabelSet(("a",)), pa.array(["here.png", "gone.png"]), tmp_path, *states)
@@ -185,7 +185,7 @@ def threads(image: Tensor) -> Tensor:
     return torch.full((3, 2, 2), torch.get_num_threads(), dtype=torch.uint8)
 
 
-def test_workers_use_one_thread_and_the_global_state_is_left_alone() -> None:
+def test_workers_use_one_thread_and_keep_the_global_state() -> None:
     torch.manual_seed(5)
     state = torch.get_rng_state()
     numpy_state = np.random.get_state()[1].copy()

@@ -1,4 +1,4 @@
-"""A long-tailed part of the training images: sizes by the published rules, and what a draw keeps to."""
+"""A long-tailed subset of the training images: sizes by the published rules, and limits of a sample."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.stats import pareto
 
 import labelwise as lw
 import tiny_runs
-from labelwise.data.long_tail import draw_long_tail, long_tail_sizes, long_tailed
+from labelwise.data.long_tail import long_tail_sizes, long_tailed, sample_long_tail
 from labelwise.errors import LabelwiseError
 from labelwise.training.config import make_config
 from labelwise.training.fit import train
@@ -40,7 +40,7 @@ def test_no_label_has_more_than_its_rank_allows(seed: int, rule: Any, least: int
     rng = np.random.default_rng(seed)
     chance = rng.permutation([0.6, 0.3, 0.2, 0.15, 0.1])
     positive = rng.random((300, 5)) < chance
-    rows = draw_long_tail(positive, rule, 0, least, seed)
+    rows = sample_long_tail(positive, rule, 0, least, seed)
     counts, kept = positive.sum(0), positive[rows].sum(0)
     ranked = np.argsort(-counts, kind="stable")
     sizes = np.zeros(5, int)
@@ -49,17 +49,17 @@ def test_no_label_has_more_than_its_rank_allows(seed: int, rule: Any, least: int
     assert kept[ranked[-1]] == min(sizes[ranked[-1]], counts[ranked[-1]])
     assert positive[rows].any(1).all()
     assert rows.tolist() == sorted(set(rows.tolist()))
-    # No row is left that every one of its labels has room for.
+    # No other row could be added without exceeding the size of a label.
     rest = np.setdiff1d(np.flatnonzero(positive.any(1)), rows)
     assert all((kept[positive[row]] >= sizes[positive[row]]).any() for row in rest)
 
 
 def test_labels_apart_get_their_sizes_exactly() -> None:
     positive = np.repeat(np.eye(4, dtype=bool), [200, 150, 120, 100], axis=0)
-    rows = draw_long_tail(positive, "exponential", 160, 20, 1)
+    rows = sample_long_tail(positive, "exponential", 160, 20, 1)
     assert positive[rows].sum(0).tolist() == [160, 80, 40, 20]
-    assert np.array_equal(rows, draw_long_tail(positive, "exponential", 160, 20, 1))
-    assert not np.array_equal(rows, draw_long_tail(positive, "exponential", 160, 20, 2))
+    assert np.array_equal(rows, sample_long_tail(positive, "exponential", 160, 20, 1))
+    assert not np.array_equal(rows, sample_long_tail(positive, "exponential", 160, 20, 2))
 
 
 def test_a_run_learns_from_the_tail_alone(
@@ -68,17 +68,16 @@ def test_a_run_learns_from_the_tail_alone(
     source = f"parquet:{table}"
     data = {"source": source, "long_tail": "exponential", "long_tail_least": 2}
     run = train(make_config(tiny_runs.settings("", data=data, epochs=1)), tmp_path / "run")
-    told = capsys.readouterr().err
+    log = capsys.readouterr().err
     whole = lw.read(source)
     rows = long_tailed(whole, "train", "exponential", 0, 2, 0)
     counts = rows.split("train").positive.sum(0)
     assert 0 < counts.min() < 4
     number = rows.splits()["train"]
     assert (
-        f"{number} of the 48 train images are a long tail (exponential, seed 0): {counts.max()} images"
-        in told
+        f"{number} of the 48 train images are a long tail (exponential, seed 0): {counts.max()} images" in log
     )
-    assert f"of the commonest label, {counts.min()} of the rarest." in told
+    assert f"of the commonest label, {counts.min()} of the rarest." in log
     results = json.loads((run.path / "results.json").read_text())
     assert results["training"]["images"] == number
     assert list(results["training"]["train_positives"].values()) == counts.tolist()
@@ -86,7 +85,7 @@ def test_a_run_learns_from_the_tail_alone(
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ({"long_tail": "pareto", "train_images": 20}, "train_images=20 beside data.long_tail=pareto"),
         (
@@ -101,11 +100,11 @@ def test_a_run_learns_from_the_tail_alone(
         ({"long_tail": "steep"}, "data.long_tail = 'steep'; expected input should be 'none', 'exponential'"),
     ],
 )
-def test_settings_that_do_not_fit(tmp_path: Path, table: Path, data: dict[str, Any], told: str) -> None:
+def test_settings_that_do_not_fit(tmp_path: Path, table: Path, data: dict[str, Any], message: str) -> None:
     with pytest.raises(LabelwiseError) as error:
         train(
             make_config(tiny_runs.settings("", data={"source": f"parquet:{table}", **data})),
             tmp_path / "run",
             quiet=True,
         )
-    assert told in str(error.value)
+    assert message in str(error.value)

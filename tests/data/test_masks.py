@@ -1,4 +1,4 @@
-"""The protocols' masks, held by the hashes of the field's own draws."""
+"""The masks of the protocols, compared by hash with the published ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_percentage_is_refused() -> None:
         known_mask(5, 5, 10.0)
 
 
-def test_masks_leave_the_global_stream_alone() -> None:
+def test_masks_keep_the_global_stream() -> None:
     np.random.seed(3)
     first = np.random.rand()
     np.random.seed(3)

@@ -1,4 +1,4 @@
-"""The packed store: the same rows and, where it says so, the same batches bit for bit as from files."""
+"""The packed store: the same rows and, for some settings, the same batches to the bit as from files."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def batches(data: Dataset, config: TransformConfig, train: bool) -> list[Batch]:
     return list(eval_loader(data, transform, batch_size=4, workers=0))
 
 
-def test_all_that_is_known_of_a_row_comes_back(data: Dataset, tmp_path: Path) -> None:
-    told = pack(data, tmp_path / "out", size=32, form="raw", workers=2)
-    assert (told.rows, told.unreadable, told.kept) == (6, (), 0)
+def test_rows_are_read_back_completely(data: Dataset, tmp_path: Path) -> None:
+    packed = pack(data, tmp_path / "out", size=32, form="raw", workers=2)
+    assert (packed.rows, packed.unreadable, packed.kept) == (6, (), 0)
     again = read(str(tmp_path / "out"))
     assert again.source == f"packed:{tmp_path / 'out'}"
     assert again.labels == data.labels
@@ -87,7 +87,7 @@ def test_all_that_is_known_of_a_row_comes_back(data: Dataset, tmp_path: Path) ->
 def test_raw_pixels_of_the_size_give_the_batches_of_the_files(
     data: Dataset, tmp_path: Path, resize: str
 ) -> None:
-    """Evaluation of squashed images, and training where no window is drawn; a crop needs the original."""
+    """Evaluation of squashed images, and training without random windows; a crop needs the original."""
     pack(data, tmp_path / "out", size=40, form="raw", workers=1)
     packed = read(f"packed:{tmp_path / 'out'}")
     config = TransformConfig(
@@ -109,7 +109,7 @@ def test_small_jpeg_files_stay_as_they_are_and_give_the_same_batches(data: Datas
         assert same(batches(data, config, train), batches(packed, config, train))
 
 
-def test_larger_images_get_the_short_side_and_keep_their_look(data: Dataset, tmp_path: Path) -> None:
+def test_larger_images_are_resized_to_the_short_side(data: Dataset, tmp_path: Path) -> None:
     turned = Image.open(data.encoded(5))
     exif = Image.Exif()
     exif[274] = 6
@@ -121,9 +121,8 @@ def test_larger_images_get_the_short_side_and_keep_their_look(data: Dataset, tmp
         height, width = packed[i].image.shape[1:]
         picture = Image.fromarray(data[i].image.permute(1, 2, 0).contiguous().numpy())
         plain = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
-        assert (
-            np.abs(packed[i].image.permute(1, 2, 0).numpy() - plain).mean() < 4
-        )  # pure colours at a few pixels: the hardest case
+        # Pure colours at a few pixels are the hardest case.
+        assert np.abs(packed[i].image.permute(1, 2, 0).numpy() - plain).mean() < 4
     assert packed.encoded(0) == data.encoded(0).read_bytes()
 
 
@@ -131,8 +130,8 @@ def test_unreadable_images_stay_unreadable_with_their_reason(data: Dataset, tmp_
     data.encoded(1).write_bytes(data.encoded(1).read_bytes()[:300])
     data.encoded(3).unlink()
     for form in ("raw", "jpeg"):
-        told = pack(data, tmp_path / form, size=32, form=form)
-        assert [row for row, _ in told.unreadable] == [1, 3]
+        result = pack(data, tmp_path / form, size=32, form=form)
+        assert [row for row, _ in result.unreadable] == [1, 3]
         packed = read(f"packed:{tmp_path / form}")
         assert packed.notes[-1] == "2 images could not be decoded when they were packed."
         with pytest.raises(UnreadableImage, match=r"1.jpg is truncated; .*pack again"):
@@ -204,8 +203,8 @@ def test_damaged_stores_are_refused_when_they_are_opened(data: Dataset, tmp_path
     file = folder / "images-00000.arrow"
     whole, table = file.read_bytes(), (folder / "table.parquet").read_bytes()
 
-    def refused(told: str) -> None:
-        with pytest.raises(LabelwiseError, match=told) as caught:
+    def refused(message: str) -> None:
+        with pytest.raises(LabelwiseError, match=message) as caught:
             read(f"packed:{folder}")
         assert "\n" not in str(caught.value)
 
@@ -224,7 +223,7 @@ def test_damaged_stores_are_refused_when_they_are_opened(data: Dataset, tmp_path
     (folder / "packed.json").write_text(json.dumps({**described, "format": 2}))
     refused("in store format 2; expected format 1; update labelwise")
     (folder / "packed.json").write_text(json.dumps({**described, "rows": 7}))
-    refused("out is damaged: 6 images; expected 7, as were written")
+    refused("out is damaged: 6 images; expected 7, as written")
     (folder / "packed.json").write_text("{")
     refused("without a readable packed.json; expected a folder that `labelwise data pack` wrote")
     with pytest.raises(LabelwiseError, match="does not exist"):
@@ -242,7 +241,7 @@ def test_refusals(data: Dataset, tmp_path: Path) -> None:
         pack(data, tmp_path / "no" / "out")
 
 
-def test_an_interrupted_run_is_taken_up_and_another_plan_starts_anew(
+def test_an_interrupted_run_resumes_and_another_plan_restarts(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labelwise.data.pack.ROWS_OF_FILE", 2)
@@ -262,9 +261,9 @@ def test_an_interrupted_run_is_taken_up_and_another_plan_starts_anew(
     part = tmp_path / ".out.part"
     assert sorted(p.name for p in part.iterdir()) == ["images-00000.arrow", "images-00001.arrow", "plan.json"]
     first = (part / "images-00000.arrow").stat().st_mtime_ns
-    told = pack(data, tmp_path / "out", 32, "raw", 1)
-    assert told.kept == 4
-    assert [row for row, _ in told.unreadable] == [0]
+    result = pack(data, tmp_path / "out", 32, "raw", 1)
+    assert result.kept == 4
+    assert [row for row, _ in result.unreadable] == [0]
     assert (tmp_path / "out" / "images-00000.arrow").stat().st_mtime_ns == first
     pack(data, tmp_path / "whole", 32, "raw", 1)
     one, other = (PackedImages(tmp_path / name) for name in ("out", "whole"))
@@ -291,12 +290,12 @@ except LabelwiseError as error:
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on file sizes here")
-def test_a_disk_that_takes_no_more_is_told_and_nothing_half_is_left(data: Dataset, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(data: Dataset, tmp_path: Path) -> None:
     write_table(data, tmp_path / "t.parquet")
     out = tmp_path / "out"
-    found = tiny_runs.forked(tmp_path / "t.parquet", out, script=LIMITED)
-    assert found.code == 0, found.err
-    assert f"{out} could not be written (File too large); expected a writable disk" in found.out
+    process = tiny_runs.forked(tmp_path / "t.parquet", out, script=LIMITED)
+    assert process.code == 0, process.err
+    assert f"{out} could not be written (File too large); expected a writable disk" in process.out
     assert not out.exists()
     assert [p.name for p in (tmp_path / ".out.part").iterdir()] == ["plan.json"]
     pack(data, out, 96, "raw", 1)
@@ -314,8 +313,8 @@ def test_the_command(data: Dataset, tmp_path: Path) -> None:
         app, ["data", "pack", str(tmp_path / "t.parquet"), str(tmp_path / "out"), *options]
     )
     assert run.exit_code == 0
-    told = json.loads(run.stdout)
-    assert (told["images"], told["kept"], told["unreadable"]) == (6, 0, [])
+    report = json.loads(run.stdout)
+    assert (report["images"], report["kept"], report["unreadable"]) == (6, 0, [])
     run = CliRunner().invoke(app, ["data", "check", f"packed:{tmp_path / 'out'}", "--json"])
     assert json.loads(run.stdout)["rows_after"] == 6
     broken = data.encoded(2)

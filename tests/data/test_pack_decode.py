@@ -63,10 +63,10 @@ def same(one: torch.Tensor | str, other: torch.Tensor | str) -> bool:
 @given(st.data())
 def test_jpeg_pixels_are_pillows_to_the_bit(draw: st.DataObject) -> None:
     content, shrink_to = jpeg(draw), draw.draw(st.sampled_from([None, 8, 64]))
-    found = pixels_or_reason(content, shrink_to)
-    assert same(found, by_pillow(content, shrink_to))
-    assert not isinstance(found, str)
-    assert found.permute(1, 2, 0).is_contiguous()
+    pixels = pixels_or_reason(content, shrink_to)
+    assert same(pixels, by_pillow(content, shrink_to))
+    assert not isinstance(pixels, str)
+    assert pixels.permute(1, 2, 0).is_contiguous()
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of odd tags

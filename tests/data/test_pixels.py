@@ -71,7 +71,7 @@ def grey_of(source: bytes, **options: object) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
-def test_twelve_bits_in_sixteen_are_read_by_the_setting_and_told_without_it(kind: str) -> None:
+def test_twelve_bits_in_sixteen_are_scaled_by_the_setting_or_noted(kind: str) -> None:
     data = encode(RAMP, kind)
     notes: list[str] = []
     plain = grey_of(data, notes=notes)
@@ -87,24 +87,24 @@ def test_twelve_bits_in_sixteen_are_read_by_the_setting_and_told_without_it(kind
         assert notes == []
     with pytest.raises(
         UnreadableImage,
-        match=r"holds pixels up to 4,095; expected at most 1,023, as 10 bits hold; give the bits",
+        match=r"holds pixels up to 4,095; expected at most 1,023, as 10 bits hold; set the bits",
     ):
         decode_image(data, bits=10)
 
 
 @pytest.mark.parametrize(
-    ("largest", "told"), [(65535, False), (16384, False), (16383, True), (300, True), (0, False)]
+    ("largest", "noted"), [(65535, False), (16384, False), (16383, True), (300, True), (0, False)]
 )
-def test_only_dark_pixels_are_told(largest: int, told: bool) -> None:
+def test_only_dark_pixels_are_noted(largest: int, noted: bool) -> None:
     notes: list[str] = []
     decode_image(encode(np.array([[0, largest]], np.uint16), "PNG"), notes=notes)
-    assert bool(notes) is told
+    assert bool(notes) is noted
     notes.clear()
     image_size(encode(np.array([[0, largest]], np.uint16), "TIFF"), notes=notes)
-    assert bool(notes) is told
+    assert bool(notes) is noted
 
 
-def test_pixels_of_eight_bits_know_no_bits() -> None:
+def test_the_setting_does_not_apply_to_eight_bits() -> None:
     dark = np.full((4, 6, 3), 7, np.uint8)
     notes: list[str] = []
     for bits in (8, 12, 16):
@@ -114,7 +114,7 @@ def test_pixels_of_eight_bits_know_no_bits() -> None:
 
 
 @pytest.mark.parametrize("bits", [12, 16])
-def test_a_file_that_says_its_bits_is_read_by_them(bits: int) -> None:
+def test_the_bits_declared_by_a_file_are_used(bits: int) -> None:
     graymap = b"P5\n64 48\n4095\n" + RAMP.astype(">u2").tobytes()
     expected = np.floor(RAMP.astype(float) * 255 / 4095 + 0.5)
     for data in (graymap, tiff_of_12_bits(RAMP)):
@@ -124,7 +124,7 @@ def test_a_file_that_says_its_bits_is_read_by_them(bits: int) -> None:
 
 
 @pytest.mark.parametrize(("planes", "colour"), [(3, 2), (4, 6), (2, 4)])
-def test_wide_colours_are_told_and_not_scaled(planes: int, colour: int) -> None:
+def test_wide_colours_are_noted_and_not_scaled(planes: int, colour: int) -> None:
     array = np.stack([RAMP] * planes, -1)
     if planes != 3:
         array[..., -1] = 65535
@@ -132,7 +132,7 @@ def test_wide_colours_are_told_and_not_scaled(planes: int, colour: int) -> None:
     notes: list[str] = []
     assert decode_image(data, notes=notes).max() == 15
     assert "colours of 16 bits with values under 4,096 and is read as nearly black: scale them" in notes[0]
-    with pytest.raises(UnreadableImage, match="colours of 16 bits, which are read whole and not as 12 bits"):
+    with pytest.raises(UnreadableImage, match="colours of 16 bits, which cannot be read as 12 bits"):
         decode_image(data, bits=12)
     notes.clear()
     array[..., : 3 if planes != 2 else 1] *= 16
@@ -158,7 +158,7 @@ def test_arrays_equal_the_files_of_the_same_pixels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "message"),
     [
         (
             np.zeros((4, 5, 3), np.float32),
@@ -168,26 +168,26 @@ def test_arrays_equal_the_files_of_the_same_pixels() -> None:
         (np.zeros((4, 5, 3), np.int64), r"array of int64 .*array.astype\('uint8'\) if it holds 0 to 255"),
         (np.zeros((3, 40, 50), np.uint8), r"\[3, 40, 50\]; .*array.transpose\(1, 2, 0\)"),
         (np.zeros((4, 5, 6), np.uint8), r"\[4, 5, 6\]; .*colours last"),
-        (np.zeros(5, np.uint8), r"\[5\]; .*give one image"),
+        (np.zeros(5, np.uint8), r"\[5\]; .*pass one image"),
         (np.zeros((0, 5, 3), np.uint8), r"\[0, 5, 3\]; "),
     ],
 )
-def test_other_arrays_are_refused(array: np.ndarray, told: str) -> None:
-    with pytest.raises(LabelwiseError, match=told):
+def test_other_arrays_are_refused(array: np.ndarray, message: str) -> None:
+    with pytest.raises(LabelwiseError, match=message):
         pixels_of_array(array)
 
 
 @pytest.mark.parametrize(
-    ("tensor", "told"),
+    ("tensor", "message"),
     [
         (torch.zeros(3, 4, 5), r"tensor of float32 \[3, 4, 5\]; expected uint8 .*torch.uint8"),
         (torch.zeros(4, 5, 3, dtype=torch.uint8), r"image.permute\(2, 0, 1\)"),
-        (torch.zeros(1, 4, 5, dtype=torch.uint8), "give red, green and blue"),
-        (torch.zeros(3, 0, 5, dtype=torch.uint8), "give red, green and blue"),
+        (torch.zeros(1, 4, 5, dtype=torch.uint8), "pass red, green and blue"),
+        (torch.zeros(3, 0, 5, dtype=torch.uint8), "pass red, green and blue"),
     ],
 )
-def test_other_tensors_are_refused(tensor: torch.Tensor, told: str) -> None:
-    with pytest.raises(LabelwiseError, match=told):
+def test_other_tensors_are_refused(tensor: torch.Tensor, message: str) -> None:
+    with pytest.raises(LabelwiseError, match=message):
         check_tensor(tensor)
 
 
@@ -226,11 +226,11 @@ def _table(folder: Path, bits: int) -> str:
 
 
 @pytest.mark.parametrize("decode", [False, True])
-def test_the_check_tells_of_dark_images(tmp_path: Path, decode: bool) -> None:
+def test_the_check_notes_dark_images(tmp_path: Path, decode: bool) -> None:
     source = _table(tmp_path, bits=12)
-    (told,) = [note for note in check(source, near=False, decode=decode).notes if "nearly black" in note]
-    assert "0.png holds 16-bit grey of 4,095 at most" in told
-    assert told.endswith(" So are 5 more.")
+    (dark_note,) = [note for note in check(source, near=False, decode=decode).notes if "nearly black" in note]
+    assert "0.png holds 16-bit grey of 4,095 at most" in dark_note
+    assert dark_note.endswith(" So are 5 more.")
     assert not any(
         "black" in note for note in check(_table(tmp_path, bits=16), near=False, decode=decode).notes
     )
@@ -238,7 +238,7 @@ def test_the_check_tells_of_dark_images(tmp_path: Path, decode: bool) -> None:
     assert data[0].image.max() == 255
 
 
-def test_places_to_look_at() -> None:
+def test_evenly_spaced_positions() -> None:
     for count in (0, 1, 199, 200, 201, 1000, 12345):
         places = list(evenly(count))
         assert len(places) <= 200
@@ -258,7 +258,7 @@ def test_places_to_look_at() -> None:
         (b"8BPS\0\1", "a Photoshop file"),
     ],
 )
-def test_kinds_that_nothing_here_decodes_are_named(tmp_path: Path, start: bytes, kind: str) -> None:
+def test_formats_that_cannot_be_decoded_are_named(tmp_path: Path, start: bytes, kind: str) -> None:
     file = tmp_path / "a.heic"
     file.write_bytes(start + b"\0" * 40)
     for source in (file, file.read_bytes()):
@@ -269,7 +269,7 @@ def test_kinds_that_nothing_here_decodes_are_named(tmp_path: Path, start: bytes,
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_pillow_without_a_codec_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pillow_without_a_codec_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = np.zeros((8, 8, 3), np.uint8)
     if features.check("avif"):
         data = encode(picture, "AVIF")

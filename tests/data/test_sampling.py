@@ -1,4 +1,4 @@
-"""Class-aware sampling: shares, the same draws over processes, and a run that is resumed in bytes."""
+"""Class-aware sampling: shares, the same samples over processes, and a resumed run with the same bytes."""
 
 from __future__ import annotations
 
@@ -25,52 +25,52 @@ from labelwise.training.stopping import StopRequest
 
 POSITIVE = np.zeros((60, 4), bool)
 POSITIVE[:40, 0] = True
-POSITIVE[36:46, 1] = True  # four of them beside the first label
+POSITIVE[36:46, 1] = True  # four of them with the first label too
 POSITIVE[50, 2] = True  # one image; the fourth label has none
 LOADED = {"batch_size": 6, "seed": 7, "workers": 0}
 
 
-def test_labels_are_drawn_alike_and_images_of_a_label_too() -> None:
+def test_labels_and_their_images_are_sampled_uniformly() -> None:
     order = ClassAware(POSITIVE)
     rows = np.concatenate([order.rows(3, epoch) for epoch in range(400)])
     assert len(rows) == 400 * 60
     assert set(rows.tolist()) == set(range(46)) | {50}
     share = np.bincount(rows, minlength=60) / len(rows)
     expected = np.zeros(60)
-    for label in range(3):  # a third each, shared evenly
+    for label in range(3):  # a third each, uniform over its images
         expected += POSITIVE[:, label] / POSITIVE[:, label].sum() / 3
     deviation = np.sqrt(expected * (1 - expected) / len(rows))
     assert (np.abs(share - expected) <= 4.5 * deviation).all()
 
 
-def test_draws_follow_from_seed_and_epoch() -> None:
+def test_samples_depend_on_seed_and_epoch() -> None:
     order = ClassAware(POSITIVE)
     assert np.array_equal(order.rows(1, 2), order.rows(1, 2))
     assert not np.array_equal(order.rows(1, 2), order.rows(1, 3))
     assert not np.array_equal(order.rows(1, 2), order.rows(2, 2))
 
 
-def test_turns_count_what_came_before() -> None:
+def test_turns_count_earlier_occurrences() -> None:
     rows = np.random.default_rng(0).integers(0, 9, 200)
     assert turns(rows).tolist() == [int((rows[:i] == rows[i]).sum()) for i in range(200)]
     assert turns(rows[:0]).tolist() == []
 
 
 def data() -> Dataset:
-    found = pictures(30)
-    found.known[:] = True
-    found.values[:] = 0
-    found.values[:25, 0] = 1
-    found.values[25:27, 1] = 1
-    return found
+    dataset = pictures(30)
+    dataset.known[:] = True
+    dataset.values[:] = 0
+    dataset.values[:25, 0] = 1
+    dataset.values[25:27, 1] = 1
+    return dataset
 
 
 def noisy(image: Tensor) -> Tensor:
-    """An image that says what was drawn for it."""
+    """An image of the random numbers of its augmentation."""
     return torch.rand(3, 2, 2)
 
 
-def test_processes_see_together_what_one_sees() -> None:
+def test_processes_together_see_the_batches_of_one() -> None:
     rows = data()
     order = ClassAware(rows.positive)
     whole = list(train_loader(rows, noisy, **LOADED, order=order).epoch(2))
@@ -84,7 +84,7 @@ def test_processes_see_together_what_one_sees() -> None:
     assert same(list(train_loader(rows, noisy, **LOADED, order=order).epoch(2, 3)), whole[3:])
 
 
-def test_an_image_that_comes_again_is_augmented_anew() -> None:
+def test_a_repeated_image_is_augmented_differently() -> None:
     rows = data()
     batches = list(train_loader(rows, noisy, **LOADED, order=ClassAware(rows.positive)).epoch(0))
     seen = [image for batch in batches for image in batch.images]
@@ -94,11 +94,11 @@ def test_an_image_that_comes_again_is_augmented_anew() -> None:
     assert same(plain, list(train_loader(rows, noisy, **LOADED, order=Shuffled(30)).epoch(0)))
 
 
-def test_unknown_cells_are_no_positives() -> None:
+def test_unknown_cells_are_not_positive() -> None:
     rows = data()
     rows.known[25:27] = False
-    drawn = order_of(rows, "class-aware").rows(0, 0)
-    assert drawn.max() < 25
+    sampled = order_of(rows, "class-aware").rows(0, 0)
+    assert sampled.max() < 25
     rows.known[:] = False
     with pytest.raises(LabelwiseError, match="without a known positive in train"):
         order_of(rows, "class-aware")
@@ -111,12 +111,12 @@ def test_a_stopped_run_ends_in_the_same_bytes(
     settings = tiny_runs.settings(f"parquet:{table}", sampling="class-aware")
     config = make_config(settings)
     whole = train(config, tmp_path / "whole", quiet=True)
-    stop, honest = StopRequest(), Trainer._step
+    stop, original = StopRequest(), Trainer._step
 
     def step(self: Trainer, batches: object) -> object:
         if self.progress.step == 3:
             stop.by = "a test"
-        return honest(self, batches)  # type: ignore[arg-type]
+        return original(self, batches)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_step", step)

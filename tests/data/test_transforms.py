@@ -1,4 +1,4 @@
-"""Transforms: the right window, the right size, and randomness that hangs on its key alone."""
+"""Transforms: the window, the size, and randomness that depends only on its key."""
 
 from __future__ import annotations
 
@@ -166,19 +166,19 @@ def test_the_key_decides_and_the_global_state_is_left_alone() -> None:
         assert not torch.equal(keyed(train, image, *key), first)
 
 
-def test_keys_that_differ_little_draw_unlike_numbers() -> None:
-    draws = [
+def test_similar_keys_have_independent_random_numbers() -> None:
+    numbers = [
         keyed(lambda image: torch.rand(1), torch.zeros(1), seed, epoch, index).item()
         for seed in range(8)
         for epoch in range(8)
         for index in range(32)
     ]
-    assert len(set(draws)) > 2040
-    table = np.array(draws).reshape(8, 8, 32)
+    assert len(set(numbers)) > 2040
+    table = np.array(numbers).reshape(8, 8, 32)
     for axis in range(3):
         a, b = np.delete(table, 0, axis).ravel(), np.delete(table, -1, axis).ravel()
         assert abs(np.corrcoef(a, b)[0, 1]) < 0.1
-    assert abs(np.mean(draws) - 0.5) < 0.03
+    assert abs(np.mean(numbers) - 0.5) < 0.03
 
 
 def test_shrinking_limit_covers_the_smallest_window() -> None:

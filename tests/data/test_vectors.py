@@ -1,4 +1,4 @@
-"""Word vectors of label names from text files and installed packages, wrong ones among them."""
+"""Word vectors of label names from text files and installed packages, and invalid ones."""
 
 from __future__ import annotations
 
@@ -53,32 +53,32 @@ def refused(source: Path | str, *names: str) -> str:
     ],
 )
 def test_a_name_is_the_mean_of_its_words(text: Path, name: str, expected: list[float]) -> None:
-    found = read_vectors(str(text), ["dog", name])
-    assert found.vectors.dtype == np.float32
-    np.testing.assert_allclose(found.vectors, [[0, 1, 0], expected], atol=1e-7)
-    assert found.missing == ()
+    result = read_vectors(str(text), ["dog", name])
+    assert result.vectors.dtype == np.float32
+    np.testing.assert_allclose(result.vectors, [[0, 1, 0], expected], atol=1e-7)
+    assert result.missing == ()
 
 
-def test_a_cut_takes_the_commonest_halves(tmp_path: Path) -> None:
+def test_a_split_word_uses_the_most_frequent_halves(tmp_path: Path) -> None:
     path = tmp_path / "v.txt"
     path.write_text("sun 1\nflower 2\nsunf 30\nlower 40\n", encoding="utf-8")
     assert read_vectors(str(path), ["sunflower"]).vectors.tolist() == [[1.5]]
 
 
-def test_a_whole_name_goes_before_its_words(tmp_path: Path) -> None:
+def test_a_whole_name_takes_precedence_over_its_words(tmp_path: Path) -> None:
     path = tmp_path / "v.txt"
     path.write_text("hot 1 1\ndog 3 3\nhot_dog 9 9\n", encoding="utf-8")
-    found = read_vectors(str(path), ["hot_dog", "hot dog"])
-    assert found.vectors.tolist() == [[9, 9], [2, 2]]
+    result = read_vectors(str(path), ["hot_dog", "hot dog"])
+    assert result.vectors.tolist() == [[9, 9], [2, 2]]
 
 
 def test_labels_without_a_vector_are_named_and_zero(text: Path) -> None:
-    found = read_vectors(str(text), ["zebra", "dog", "traffic light", "!!"])
-    assert found.missing == ("zebra", "traffic light", "!!")
-    assert found.vectors.tolist() == [[0] * 3, [0, 1, 0], [0] * 3, [0] * 3]
+    result = read_vectors(str(text), ["zebra", "dog", "traffic light", "!!"])
+    assert result.missing == ("zebra", "traffic light", "!!")
+    assert result.vectors.tolist() == [[0] * 3, [0, 1, 0], [0] * 3, [0] * 3]
 
 
-def test_no_label_found_is_refused(text: Path) -> None:
+def test_vectors_without_any_label_are_refused(text: Path) -> None:
     for names in (("zebra", "okapi"), ("traffic light", "okapi")):  # `traffic` alone is not the label
         assert refused(text, *names) == (
             f"vectors {str(text)!r} without any of {', '.join(names)}; expected vectors of the labels' words; "
@@ -99,7 +99,7 @@ def test_a_first_word_that_is_a_number_is_no_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("cat 1 2", "v.txt line 2: 2 numbers; expected a word and 3 numbers; correct the line"),
         ("cat 1 2 3 4", "v.txt line 2: 4 numbers; expected a word and 3 numbers; correct the line"),
@@ -111,10 +111,10 @@ def test_a_first_word_that_is_a_number_is_no_header(tmp_path: Path) -> None:
         ("cat 1 nan 3", "v.txt line 2: a number that is not finite; expected finite numbers; correct the line"),
     ],
 )  # fmt: skip
-def test_a_bad_line_is_named(tmp_path: Path, line: str, says: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "v.txt"
     path.write_text(f"dog 1 2 3\n{line}\n", encoding="utf-8")
-    assert refused(path, "dog", "cat") == says
+    assert refused(path, "dog", "cat") == message
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ ARRAY = np.array([[1, 2], [8, 8], [4, 0], [0, 2]], np.float16)
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed distribution `little-vectors` whose files can be written anew."""
+    """An installed distribution `little-vectors` with replaceable files."""
     folder, info = tmp_path / "little_vectors", tmp_path / "little_vectors-1.0.dist-info"
     folder.mkdir()
     info.mkdir()
@@ -168,10 +168,10 @@ def write(folder: Path, words: list[str], array: np.ndarray, *more: str) -> None
 
 
 def test_an_installed_package_is_read(package: Path) -> None:
-    found = read_vectors("package:little-vectors", ["potted plant", "dog", "cat"])
-    assert found.vectors.dtype == np.float32
-    assert found.vectors.tolist() == [[2, 1], [1, 2], [0, 0]]
-    assert found.missing == ("cat",)
+    result = read_vectors("package:little-vectors", ["potted plant", "dog", "cat"])
+    assert result.vectors.dtype == np.float32
+    assert result.vectors.tolist() == [[2, 1], [1, 2], [0, 0]]
+    assert result.missing == ("cat",)
 
 
 def test_a_package_that_is_not_installed_is_refused() -> None:
@@ -193,21 +193,21 @@ def test_a_package_whose_array_does_not_fit_its_words_is_refused(package: Path, 
     write(package, WORDS, array)
     assert refused("package:little-vectors") == (
         f"package 'little-vectors' with 4 words and an array of shape {list(array.shape)}; expected one row of "
-        "numbers a word; name another package"
+        "numbers per word; name another package"
     )
 
 
 @pytest.mark.parametrize("name", ["words.parquet", "vectors.npy"])
 def test_a_damaged_package_is_refused(package: Path, name: str) -> None:
     (package / name).write_bytes(b"nonsense")
-    says = refused("package:little-vectors")
-    assert says.startswith("package 'little-vectors' (")
-    assert says.endswith("; expected readable words and vectors; install little-vectors anew")
+    message = refused("package:little-vectors")
+    assert message.startswith("package 'little-vectors' (")
+    assert message.endswith("; expected readable words and vectors; reinstall little-vectors")
     (package / name).unlink()
-    assert refused("package:little-vectors").endswith("; install little-vectors anew")
+    assert refused("package:little-vectors").endswith("; reinstall little-vectors")
 
 
 def test_a_missing_file_is_named_whatever_reads_the_metadata(package: Path) -> None:
     pytest.importorskip("importlib_metadata", reason="importlib_metadata is not installed")
     (package / "words.parquet").unlink()
-    assert refused("package:little-vectors").endswith("; install little-vectors anew")
+    assert refused("package:little-vectors").endswith("; reinstall little-vectors")

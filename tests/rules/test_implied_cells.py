@@ -61,7 +61,7 @@ def test_each_kind_of_rule_by_hand() -> None:
     assert states(done).tolist() == after
     assert done.notes == (
         "By r.yaml 12 cells are completed: 3 present, 9 absent.",
-        "2 images contradict the rules, and the labels that they tie stay as they are there: "
+        "2 images contradict the rules, and the labels that these rules connect are unchanged: "
         "4.jpg: pug without animal; 5.jpg: none of day, night.",
     )
     assert [(c.row, c.reason) for c in contradictions(done)] == [

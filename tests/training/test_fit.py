@@ -246,7 +246,7 @@ def test_fewer_training_images_leave_the_other_splits_whole(
     source = f"parquet:{table}"
     data = {"source": source, "train_images": 30, "known_proportion": 0.8}
     run = train(make_config(tiny_runs.settings("", data=data, epochs=1)), tmp_path / "run")
-    assert "30 of the 48 train images are drawn (seed 0)." in capsys.readouterr().err
+    assert "30 of the 48 train images are sampled (seed 0)." in capsys.readouterr().err
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["training"]["images"] == 30
     assert results["splits"]["test"]["conditions"]["images"] == 17

@@ -1,4 +1,4 @@
-"""Images inside files that other tools write: read from the disk one at a time, never all held in memory."""
+"""Images inside files of other tools, read from the disk one at a time."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ _STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # the last bytes of an Arrow 
 
 @runtime_checkable
 class ImageStore(Protocol):
-    """Encoded images by number; it can be pickled, and threads and processes may read at the same time."""
+    """Encoded images by number; can be pickled, and read by several threads and processes at once."""
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that hold the images."""
+        """The files with the images."""
 
     @property
     def lengths(self) -> Int64[np.ndarray, " N"]:
-        """`[N]` bytes of each image, -1 for one that is known to be unreadable."""
+        """`[N]` bytes of each image, -1 for an unreadable one."""
 
     def __len__(self) -> int:
         """Number of images."""
 
     def read(self, number: int) -> bytes:
-        """The encoded image of a number; raises `UnreadableImage` where it cannot be had."""
+        """The encoded image of a number; raises `UnreadableImage` for an unreadable one."""
 
     def end(self, number: int, size: int) -> bytes | None:
-        """At most `size` last bytes of an encoded image; `None` where there are none."""
+        """At most the last `size` bytes of an encoded image; `None` for an unreadable one."""
 
     def file_of(self, number: int) -> Path:
-        """The file that an image is in."""
+        """The file of an image."""
 
     def place_of(self, number: int) -> int:
-        """What tells an image from the others in its file, however many files are read together."""
+        """A unique number of an image in its file, independent of other files."""
 
 
 class StoredImages:
-    """What is the same in every store of images: how many there are, and the last bytes of one.
+    """The common part of image stores: their number, and the last bytes of one.
 
     Args:
-        files: that hold the images.
-        lengths: `[N]` bytes of each image, -1 for one that is known to be unreadable.
+        files: with the images.
+        lengths: `[N]` bytes of each image, -1 for an unreadable one.
     """
 
     def __init__(self, files: Sequence[Path], lengths: Int64[np.ndarray, " N"]) -> None:
@@ -59,31 +59,31 @@ class StoredImages:
         return len(self.lengths)
 
     def end(self, number: int, size: int) -> bytes | None:
-        """At most `size` last bytes of an encoded image, unchecked; `None` where they cannot be read."""
+        """At most the last `size` bytes of an encoded image, unchecked; `None` where they cannot be read."""
         try:
             return self._bytes(number, max(0, int(self.lengths[number]) - size))
         except UnreadableImage:
             return None
 
     def file_of(self, number: int) -> Path:
-        """The file that an image is in."""
+        """The file of an image."""
         return self.files[self._part(number)]
 
     def _part(self, number: int) -> int:
-        """The place in `files` of an image's file."""
+        """The index in `files` of an image's file."""
         raise NotImplementedError
 
     def _bytes(self, number: int, start: int) -> bytes:
-        """An image's bytes from a place on; raises `UnreadableImage`."""
+        """An image's bytes from an offset on; raises `UnreadableImage`."""
         raise NotImplementedError
 
 
 class ArchivedImages(StoredImages):
-    """Images that are whole stretches of bytes in files, such as members of tar files.
+    """Images that are contiguous bytes in files, such as members of tar files.
 
     Args:
         files: in any order.
-        parts: `[N]` place in `files` of each image.
+        parts: `[N]` index in `files` of each image.
         offsets: `[N]` bytes from the file's start to the image's first byte.
         lengths: `[N]` bytes of each image.
     """
@@ -102,12 +102,12 @@ class ArchivedImages(StoredImages):
         """The encoded image of a number.
 
         Raises:
-            UnreadableImage: its file is gone, or shorter than when it was listed.
+            UnreadableImage: its file is missing, or shorter than when it was listed.
         """
         return self._bytes(number, 0)
 
     def place_of(self, number: int) -> int:
-        """Where in its file an image begins."""
+        """Offset of an image in its file."""
         return int(self._offsets[number])
 
     def _part(self, number: int) -> int:
@@ -129,10 +129,10 @@ class ArchivedImages(StoredImages):
 
 
 def mapped_stream(file: Path) -> pa.Table:
-    """The table of an Arrow stream file, mapped; offsets are looked through, so that no read can leave the file.
+    """The memory-mapped table of an Arrow stream file; its offsets are validated, so that no read can leave the file.
 
     Raises:
-        LabelwiseError: a file that is missing, cut short or damaged.
+        LabelwiseError: a file that is missing, truncated or damaged.
     """
     try:
         with file.open("rb") as opened:
@@ -144,7 +144,7 @@ def mapped_stream(file: Path) -> pa.Table:
         raise LabelwiseError(
             f"{file} ({first_line(error)})", "a whole Arrow stream file", "write or copy it again"
         ) from None
-    if ending != _STREAM_END:  # a stream that ends after a whole batch reads without an error
+    if ending != _STREAM_END:  # a stream that ends after a complete batch reads without an error
         raise LabelwiseError(
             f"{file}, which is cut short", "a whole Arrow stream file", "write or copy it again"
         )
@@ -152,7 +152,7 @@ def mapped_stream(file: Path) -> pa.Table:
 
 
 def images_in_streams(files: Sequence[Path], column: str) -> ArchivedImages | None:
-    """The images of a column of Arrow stream files; `None` where bytes are compressed, and so nowhere in the file.
+    """The images of a column of Arrow stream files; `None` for compressed bytes, which have no offsets in the file.
 
     Args:
         files: in the order of their rows.

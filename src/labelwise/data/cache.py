@@ -1,4 +1,4 @@
-"""What was computed of images and is kept for the next time: the cache folder, and fingerprints in it."""
+"""The cache folder, and the fingerprints of images in it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BLOCK = 1 << 16  # records at once
 
 
 def cache_folder() -> Path:
-    """Where computed things are stored: `$LABELWISE_CACHE`, or `labelwise` in the user's cache folder."""
+    """The cache folder: `$LABELWISE_CACHE`, or `labelwise` in the user's cache folder."""
     base = os.environ.get("LABELWISE_CACHE")
     return (
         Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "labelwise"
@@ -34,18 +34,18 @@ def cache_folder() -> Path:
 
 
 def prints_folder() -> Path:
-    """Where fingerprints are stored."""
+    """The folder of the fingerprints."""
     return cache_folder() / "fingerprints-1"
 
 
 def image_keys(data: Dataset) -> UInt64[np.ndarray, "N 2"]:
-    """What tells whether an image is the one that a fingerprint was computed of.
+    """The cache keys of images, which identify the image of a fingerprint.
 
-    It is a digest of the path, size and time of change of a file; of those of the store's file and the image's
-    place in it; or of the bytes that a table holds. The versions of the libraries that decode and hash are in it.
+    A key is a digest of the path, size and time of change of a file; of those of the store's file and the image's
+    position in it; or of the bytes in a table. It includes the versions of the libraries that decode and hash.
 
     Returns:
-        `[N, 2]`; zeros for an image that is not there.
+        `[N, 2]`; zeros for a missing image.
     """
     keys = bytearray(16 * len(data))
     start = " ".join(["print", version("Pillow"), version("ImageHash"), ""]).encode()
@@ -56,7 +56,7 @@ def image_keys(data: Dataset) -> UInt64[np.ndarray, "N 2"]:
 
 
 def _descriptions(data: Dataset) -> Iterator[bytes | None]:
-    """What tells each image from all others; `None` for a file that is not there."""
+    """A unique description of each image; `None` for a missing file."""
     if data.store is not None:
         files = {file: _state(os.path.abspath(file)) for file in data.store.files}
         for row in range(len(data)):
@@ -81,11 +81,11 @@ def _state(path: str) -> bytes | None:
 
 
 class StoredThumbs:
-    """Thumbnails in a file, copied from it as they are asked for: a million are 768 MB.
+    """Thumbnails in a file, copied from it on access: a million need 768 MB.
 
     Args:
-        cache: where they are.
-        slots: `[N]` places in it; -1 for a row without a thumbnail, which is then black.
+        cache: with the thumbnails.
+        slots: `[N]` positions in it; -1 for a row without a thumbnail, which is black.
     """
 
     def __init__(self, cache: PrintCache, slots: Int64[np.ndarray, " N"]) -> None:
@@ -99,13 +99,13 @@ class StoredThumbs:
 
 
 class PrintCache:
-    """Perceptual hash and thumbnail of images by their key, in two files that only grow.
+    """Perceptual hash and thumbnail of images by their key, in two append-only files.
 
-    Several processes may use one folder. Where it cannot be written, a temporary folder takes its place, and nothing
-    is there the next time. Delete the folder to be rid of what has been kept.
+    Several processes may use one folder. A temporary folder replaces one that cannot be written, and its fingerprints
+    are not kept. Delete the folder to clear the cache.
 
     Args:
-        folder: made where it is missing; `prints_folder()` by default.
+        folder: created where it is missing; `prints_folder()` by default.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -114,7 +114,7 @@ class PrintCache:
             self._thumbs, self._keys = self._opened("thumbs"), self._opened("keys")
         except OSError:
             with tempfile.TemporaryDirectory(prefix="labelwise-") as name:
-                self.folder = Path(name)  # what is open stays usable when its name is gone
+                self.folder = Path(name)  # open files stay usable after the folder is deleted
                 self._thumbs, self._keys = self._opened("thumbs"), self._opened("keys")
 
     def _opened(self, name: str) -> int:
@@ -126,7 +126,7 @@ class PrintCache:
     def find(
         self, keys: UInt64[np.ndarray, "N 2"]
     ) -> tuple[Int64[np.ndarray, " N"], UInt64[np.ndarray, " N"]]:
-        """The slot of each key, -1 where it is not kept, and the hash."""
+        """The slot of each key, -1 for a missing one, and the hash."""
         first, place = np.unique(keys[:, 0], return_inverse=True)
         place = place.reshape(-1)
         slots, rest, hashes = (np.full(len(first), -1), *np.zeros((2, len(first)), np.uint64))
@@ -147,7 +147,7 @@ class PrintCache:
             yield start, np.frombuffer(content, _RECORD)
 
     def _count(self) -> int:
-        """Whole records: an append that was stopped may have left part of one behind them."""
+        """Number of complete records: an interrupted append may leave a partial one at the end."""
         sizes = os.fstat(self._keys).st_size // _RECORD.itemsize, os.fstat(self._thumbs).st_size // _THUMB
         return min(sizes)
 
@@ -157,18 +157,18 @@ class PrintCache:
         hashes: UInt64[np.ndarray, " K"],
         thumbs: UInt8[np.ndarray, "K 16 16 3"],
     ) -> Int64[np.ndarray, " K"]:
-        """Keeps fingerprints and gives their slots.
+        """Stores fingerprints and returns their slots.
 
         Raises:
-            LabelwiseError: the disk is full or fails; what was added before stays.
+            LabelwiseError: the disk is full or fails; earlier fingerprints are kept.
         """
         records = np.zeros(len(keys), _RECORD)
         records["key"], records["hash"] = keys, hashes
         try:
-            with self._alone():
+            with self._locked():
                 start = self._count()
                 _write(self._thumbs, np.ascontiguousarray(thumbs).tobytes(), start * _THUMB)
-                os.fsync(self._thumbs)  # a key must never stand for a thumbnail that a power cut took
+                os.fsync(self._thumbs)  # after a power cut, no key may exist without its thumbnail
                 _write(self._keys, records.tobytes(), start * _RECORD.itemsize)
         except OSError as error:
             raise LabelwiseError(
@@ -179,8 +179,8 @@ class PrintCache:
         return start + np.arange(len(keys))
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keeps other processes from adding; the system lets go of the lock even when killed."""
+    def _locked(self) -> Iterator[None]:
+        """Locks the cache against other writers; the system releases the lock of a killed process."""
         fcntl.flock(self._keys, fcntl.LOCK_EX)
         try:
             yield
@@ -188,19 +188,19 @@ class PrintCache:
             fcntl.flock(self._keys, fcntl.LOCK_UN)
 
     def thumbs(self, slots: Int64[np.ndarray, " K"]) -> UInt8[np.ndarray, "K 16 16 3"]:
-        """Thumbnails by their slots; -1 gives a black one.
+        """Thumbnails by their slots; black for -1.
 
         Raises:
-            LabelwiseError: somebody cut the file short.
+            LabelwiseError: the file is truncated.
         """
         pixels = np.zeros((len(slots), _THUMB), np.uint8)
-        there = np.flatnonzero(slots >= 0)
-        order = there[np.argsort(slots[there], kind="stable")]
+        present = np.flatnonzero(slots >= 0)
+        order = present[np.argsort(slots[present], kind="stable")]
         content = memoryview(bytearray(_THUMB * len(order)))
-        starts = np.flatnonzero(np.diff(slots[order], prepend=-2) != 1)  # neighbours are read at once
+        starts = np.flatnonzero(np.diff(slots[order], prepend=-2) != 1)  # adjacent slots are read together
         ends = np.append(starts, len(order))[1:] * _THUMB
         places = zip((starts * _THUMB).tolist(), ends.tolist(), slots[order[starts]].tolist(), strict=True)
-        # Copied, not mapped: a page that is touched may bring a megabyte around it into the memory of the process.
+        # Copied, not mapped: access to a page may load a megabyte around it into the memory of the process.
         for start, end, slot in places:
             if os.preadv(self._thumbs, [content[start:end]], _THUMB * slot) < end - start:
                 raise LabelwiseError(

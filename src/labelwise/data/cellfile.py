@@ -1,4 +1,4 @@
-"""Arrays of cells in a file, with the image ids and label names that say which cell is whose."""
+"""Arrays of cells in a file, with the image ids and label names of their rows and columns."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from labelwise.errors import LabelwiseError
 
 
 def save_cells(file: str | Path, name: str, cells: Shaped[np.ndarray, "N L"], data: Dataset) -> None:
-    """Write `[N, L]` cells as a compressed npz: `ids` [N], `labels` [L] and the cells under their name.
+    """Writes `[N, L]` cells as a compressed npz: `ids` [N], `labels` [L] and the cells under `name`.
 
     Args:
-        file: where to; written as it is named.
+        file: to write; no suffix is added.
         name: of the array, such as `known` or `scores`.
-        cells: one row an image and one column a label of `data`, in their order.
-        data: whose cells they are.
+        cells: one row per image and one column per label of `data`, in their order.
+        data: the data set of the cells.
 
     Raises:
         LabelwiseError: cells of another shape.
@@ -36,18 +36,18 @@ def save_cells(file: str | Path, name: str, cells: Shaped[np.ndarray, "N L"], da
 
 
 def read_cells(file: str | Path, name: str, data: Dataset) -> Shaped[np.ndarray, "N L"]:
-    """The cells of a data set's images and labels, by their names: the file may hold more, in any order.
+    """The cells of a data set's images and labels, by their names; the file may contain others, in any order.
 
     Args:
-        file: what `save_cells` wrote, or an npz with the same arrays.
+        file: of `save_cells`, or an npz with the same arrays.
         name: of the array.
-        data: whose cells are wanted.
+        data: the data set of the cells.
 
     Returns:
         `[N, L]` in the order of `data`.
 
     Raises:
-        LabelwiseError: no such file, not of this form, or without one of the images or labels.
+        LabelwiseError: no such file, another structure, or a missing image or label.
     """
     expected = f"an npz with {name} [images, labels], ids [images] and labels [labels]"
     try:
@@ -55,9 +55,9 @@ def read_cells(file: str | Path, name: str, data: Dataset) -> Shaped[np.ndarray,
     except ValueError as error:
         raise LabelwiseError(f"{file} ({error})", expected, "check the path and the file") from None
     if ids.ndim != 1 or labels.ndim != 1 or cells.shape != (len(ids), len(labels)):
-        raise LabelwiseError(f"{file} with {name} of shape {list(cells.shape)}", expected, "write it anew")
-    rows = _places(ids, ids_of(data), file, "images")
-    columns = _places(labels, np.array(data.labels.names, dtype=str), file, "labels")
+        raise LabelwiseError(f"{file} with {name} of shape {list(cells.shape)}", expected, "write it again")
+    rows = _positions(ids, ids_of(data), file, "images")
+    columns = _positions(labels, np.array(data.labels.names, dtype=str), file, "labels")
     return cells[rows][:, columns]
 
 
@@ -66,17 +66,17 @@ def ids_of(data: Dataset) -> Shaped[np.ndarray, " N"]:
     return np.array([data.image_id(i) for i in range(len(data))], dtype=str)
 
 
-def _places(
-    held: Shaped[np.ndarray, " M"], wanted: Shaped[np.ndarray, " N"], file: str | Path, what: str
+def _positions(
+    names: Shaped[np.ndarray, " M"], requested: Shaped[np.ndarray, " N"], file: str | Path, what: str
 ) -> Shaped[np.ndarray, " N"]:
-    place = {text: i for i, text in enumerate(map(str, held))}
-    if len(place) < len(held):
-        raise LabelwiseError(f"{file} with {what} that come twice", f"distinct {what}", "write it anew")
-    lacking = [text for text in map(str, wanted) if text not in place]
-    if lacking:
+    position = {text: i for i, text in enumerate(map(str, names))}
+    if len(position) < len(names):
+        raise LabelwiseError(f"{file} with repeated {what}", f"distinct {what}", "write it again")
+    missing = [text for text in map(str, requested) if text not in position]
+    if missing:
         raise LabelwiseError(
-            f"{file} without {len(lacking):,} of {len(wanted):,} {what}, {lacking[0]!r} the first",
+            f"{file} without {len(missing):,} of {len(requested):,} {what}, {missing[0]!r} the first",
             f"all {what} of these data",
-            "give the file that was made for these data",
+            "use the file that was written for these data",
         )
-    return np.array([place[str(text)] for text in wanted], dtype=np.int64)
+    return np.array([position[str(text)] for text in requested], dtype=np.int64)

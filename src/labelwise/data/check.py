@@ -1,4 +1,4 @@
-"""The check report: what a data set holds, and what would be lost or leak."""
+"""The check report: the contents of a data set, and what would be lost or leak between splits."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class LabelBalance:
 
 @dataclass
 class CheckReport:
-    """All findings; `problems` are what would be lost, leak or fail, `notes` what the reader decided.
+    """All findings; `problems` would lose data, leak or fail, `notes` are decisions of the reader.
 
-    `doubts` are what the data alone cannot tell, such as labels that no figure can judge.
-    `contradictions` are images whose labels break a rule of the label set, each with the rule.
+    `doubts` are questions that the data alone cannot answer, such as labels without a defined metric.
+    `contradictions` are images with labels that break a rule of the label set, each with the rule.
     """
 
     source: str
@@ -70,10 +70,10 @@ class CheckReport:
 
 
 def read_for_check(text: str) -> tuple[Dataset, list[str]]:
-    """The data set as it would be without what a strict reader refuses, and a sentence on each refusal.
+    """The data set without what a strict reader refuses, and a sentence on each refusal.
 
     Raises:
-        LabelwiseError: for what no option mends.
+        LabelwiseError: an error that no reader option avoids.
     """
     source = resolve(text)
     refused: list[str] = []
@@ -90,13 +90,13 @@ def read_for_check(text: str) -> tuple[Dataset, list[str]]:
 def check(
     text: str, near: bool = True, decode: bool = False, tick: Callable[[str, int], Tick] | None = None
 ) -> CheckReport:
-    """Reads a source and looks for all that could be lost or leak.
+    """Reads a source and reports everything that could be lost or leak.
 
     Args:
         text: the SOURCE.
         near: also look for near duplicates, which decodes every image at a reduced scale.
-        decode: decode every image fully, in place of its header, or of its fingerprint where that is kept.
-        tick: called with a task's name and size; gives the function to call with the number done.
+        decode: decode every image fully, instead of reading its header or its cached fingerprint.
+        tick: called with a task's name and size; returns the function to call with the number done.
 
     Returns:
         the report.
@@ -108,37 +108,37 @@ def check(
     start = tick or (lambda name, total: lambda done: None)
     dark: list[str] = []
     bad: dict[int, str] = {}
-    # Looking for near duplicates opens every file that is new or changed; a store has checksums to compare.
+    # The search for near duplicates opens every new or changed file; a store has checksums to verify.
     if decode or not near or data.store is not None:
         bad = dict(_unreadable(data, decode, start("images", len(data)), dark))
     elif sentence := first_dark(_some(data)):
         dark.append(sentence)
-    alike: list[list[int]] | None = None
+    near_groups: list[list[int]] | None = None
     hashes: np.ndarray | None = None
     if near:
         prints = fingerprints(data, start("near duplicates", len(data)))
         bad = {**dict(prints.errors), **bad}
-        alike, hashes = near_duplicates(prints), prints.hashes
+        near_groups, hashes = near_duplicates(prints), prints.hashes
         del prints
     exact = repeated_groups(dataset_content_codes(data, hashes))
-    leaks = [rows for rows in _distinct(exact, alike or []) if _leaks(data, rows)]
-    parted = _parted_groups(data)
-    lost = labels_without_training(data)
+    leaks = [rows for rows in _distinct(exact, near_groups or []) if _leaks(data, rows)]
+    divided = _divided_groups(data)
+    untrained = labels_without_training(data)
     unreadable = [(data.image_id(row), reason) for row, reason in sorted(bad.items())]
     if unreadable:
         problems.append(f"{counted(len(unreadable), 'image')} cannot be read: {unreadable[0][1]}")
     if leaks:
         problems.append(f"{counted(len(leaks), 'group')} of copies or near copies in several splits.")
-    if parted:
-        are = "is" if parted == 1 else "are"
-        problems.append(f"{counted(parted, 'group')} {are} spread over several splits.")
-    if lost:
-        have = "has" if len(lost) == 1 else "have"
-        problems.append(f"{counted(len(lost), 'label')} {have} no positive in train: {few(lost)}.")
+    if divided:
+        are = "is" if divided == 1 else "are"
+        problems.append(f"{counted(divided, 'group')} {are} spread over several splits.")
+    if untrained:
+        have = "has" if len(untrained) == 1 else "have"
+        problems.append(f"{counted(len(untrained), 'label')} {have} no positive in train: {few(untrained)}.")
     broken = [(data.image_id(c.row), c.reason) for c in contradictions(data)] if data.labels.rules else []
     counts = _counted(data)
     together, unpaired = commonest_pairs(data, counts.positive)
-    names = _named(data, [*exact, *(alike or [])])
+    names = _named(data, [*exact, *(near_groups or [])])
     return CheckReport(
         source=data.source,
         rows_before=data.rows_in_source or len(data),
@@ -150,10 +150,10 @@ def check(
         together=together,
         unreadable=unreadable,
         exact=[names[id(rows)] for rows in exact],
-        near=None if alike is None else [names[id(rows)] for rows in _only_near(alike, exact)],
+        near=None if near_groups is None else [names[id(rows)] for rows in _only_near(near_groups, exact)],
         leaks=[names[id(rows)] for rows in leaks],
         contradictions=broken,
-        notes=[*data.notes, *_told(resolve(text)), *_dark_note(dark), *unpaired],
+        notes=[*data.notes, *_option_note(resolve(text)), *_dark_note(dark), *unpaired],
         doubts=[*_broken_doubt(broken), *doubts_of(data)],
         problems=problems,
     )
@@ -168,10 +168,10 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def _told(source: Source) -> list[str]:
-    """A sentence on the options, which say what the files themselves do not."""
-    stated = "&".join(f"{name}={value}" for name, value in source.options.items())
-    return [f"Read as told: {stated}."] if stated else []
+def _option_note(source: Source) -> list[str]:
+    """A sentence on the options, which add information that the files lack."""
+    options = "&".join(f"{name}={value}" for name, value in source.options.items())
+    return [f"Read with the options {options}."] if options else []
 
 
 def _broken_doubt(broken: Sequence[tuple[str, str]]) -> list[str]:
@@ -193,25 +193,25 @@ def _unreadable(data: Dataset, decode: bool, tick: Tick, dark: list[str]) -> lis
             return str(error)
         return None
 
-    found = []
+    unreadable = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for block in ranges(len(data), 512):  # blocks, so that waiting tasks stay few
+        for block in ranges(len(data), 512):  # bounds the number of pending tasks
             for row, reason in zip(block, pool.map(one, block), strict=True):
                 if reason:
-                    found.append((row, reason))
+                    unreadable.append((row, reason))
             tick(block.stop)
-    return found
+    return unreadable
 
 
 def _some(data: Dataset) -> Iterator[Path | bytes]:
-    """Images of up to 200 rows, evenly spaced; those that cannot be had are left out."""
+    """Images of up to 200 rows, evenly spaced; unreadable ones are left out."""
     for row in evenly(len(data)):
         with suppress(UnreadableImage):
             yield data.encoded(row)
 
 
 def _dark_note(dark: list[str]) -> list[str]:
-    """A sentence on images whose 16-bit pixels come out nearly black, the first by name."""
+    """A sentence on images with 16-bit pixels that become nearly black, naming the first."""
     first = min(dark, default="")
     more = f" So are {len(dark) - 1:,} more." if len(dark) > 1 else ""
     return [first[0].upper() + first[1:] + more] if dark else []
@@ -260,14 +260,14 @@ def _balance(data: Dataset, counts: _Counts) -> list[LabelBalance]:
 
 
 def _distinct(first: Sequence[list[int]], second: Sequence[list[int]]) -> list[list[int]]:
-    """Groups of both lists; one that lies inside another is left out."""
+    """Groups of both lists, without groups inside another one."""
     inside = {row for rows in second for row in rows}
     return sorted([*second, *(rows for rows in first if not inside.issuperset(rows))])
 
 
-def _only_near(alike: Sequence[list[int]], exact: Sequence[list[int]]) -> list[list[int]]:
+def _only_near(near_groups: Sequence[list[int]], exact: Sequence[list[int]]) -> list[list[int]]:
     copies = {tuple(rows) for rows in exact}
-    return [rows for rows in alike if tuple(rows) not in copies]
+    return [rows for rows in near_groups if tuple(rows) not in copies]
 
 
 def _leaks(data: Dataset, rows: Sequence[int]) -> bool:
@@ -276,7 +276,7 @@ def _leaks(data: Dataset, rows: Sequence[int]) -> bool:
     return len({code for code in data.split_of[list(rows)].tolist() if code >= 0}) > 1
 
 
-def _parted_groups(data: Dataset) -> int:
+def _divided_groups(data: Dataset) -> int:
     if data.group is None or data.split_of is None:
         return 0
     used = data.split_of >= 0
@@ -285,13 +285,13 @@ def _parted_groups(data: Dataset) -> int:
 
 
 def _named(data: Dataset, groups: Sequence[list[int]]) -> dict[int, list[str]]:
-    """Image names of each group, with their split in brackets, by the `id` of the group: lists that share them."""
-    ends = [f" [{name}]" for name in data.split_names] + [""]  # the last for -1, a row of no split
-    found: dict[int, list[str]] = {}
+    """Image names with their split in brackets, by the `id` of the group."""
+    ends = [f" [{name}]" for name in data.split_names] + [""]  # the last is for code -1, no split
+    names_of: dict[int, list[str]] = {}
     for block in ranges(len(groups), 4096):
         part = groups[block.start : block.stop]
         rows = np.array([row for group in part for row in group], np.int64)
         codes = [-1] * len(rows) if data.split_of is None else np.asarray(data.split_of)[rows].tolist()
         names = (name + ends[code] for name, code in zip(data.image_ids(rows), codes, strict=True))
-        found |= {id(group): list(islice(names, len(group))) for group in part}
-    return found
+        names_of |= {id(group): list(islice(names, len(group))) for group in part}
+    return names_of

@@ -31,12 +31,12 @@ class Correction:
     """One cell to change.
 
     Args:
-        image: as the table names it.
+        image: its name in the table.
         label: the label's name.
-        before: the state that it was judged at: 1, 0, or NaN for unknown; once made, what the table held.
+        before: the state at the review: 1, 0, or NaN for unknown; in a change, the state in the table.
         after: the state to write: 1, 0, or NaN.
-        source: who or what says so.
-        score: how sure, in [0, 1].
+        source: of the decision.
+        score: confidence, in [0, 1].
     """
 
     image: str
@@ -52,11 +52,11 @@ def read_audit(file: Path, kinds: Collection[str] = (), min_score: float = 0.0) 
 
     Args:
         file: CSV with the columns of `AUDIT_COLUMNS`.
-        kinds: kinds to take; all where empty.
-        min_score: least score to take.
+        kinds: kinds to read; all if empty.
+        min_score: lowest score to read.
 
     Raises:
-        LabelwiseError: no such file, other columns, or a cell that does not read, by its line.
+        LabelwiseError: no such file, other columns, or a line with an invalid cell.
     """
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
@@ -68,7 +68,7 @@ def read_audit(file: Path, kinds: Collection[str] = (), min_score: float = 0.0) 
                     "a table that `labelwise audit` wrote",
                     "name that file",
                 )
-            found = [(row, _correction(row, f"{file}, line {reader.line_num}")) for row in reader]
+            corrections = [(row, _correction(row, f"{file}, line {reader.line_num}")) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or (
             "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
@@ -76,7 +76,7 @@ def read_audit(file: Path, kinds: Collection[str] = (), min_score: float = 0.0) 
         raise LabelwiseError(
             f"{file}: {reason}", "a table that `labelwise audit` wrote", "check the path"
         ) from None
-    return [c for row, c in found if c.score >= min_score and (not kinds or row["kind"] in kinds)]
+    return [c for row, c in corrections if c.score >= min_score and (not kinds or row["kind"] in kinds)]
 
 
 def _correction(row: dict[str, str], place: str) -> Correction:
@@ -94,20 +94,20 @@ def _correction(row: dict[str, str], place: str) -> Correction:
 
 
 def apply_corrections(table: Dataset, decisions: Iterable[Correction]) -> tuple[Dataset, list[Correction]]:
-    """The table with cells changed, and every change; a cell that already is as decided is no change.
+    """The table with changed cells, and every change; a cell that already has the decided state is no change.
 
-    A cell that becomes absent or unknown loses its boxes of that label.
+    The boxes of a label are removed from an image in which it becomes absent or unknown.
 
     Args:
         table: the rows.
-        decisions: of several on one cell the last one holds.
+        decisions: the last one for a cell applies.
 
     Returns:
         the new table and the changes, in the order of the decisions.
 
     Raises:
-        LabelwiseError: an image or label that the table lacks, or a cell that is neither in the state it was judged
-            at nor in the decided one, as the decisions were made on another table.
+        LabelwiseError: an image or label that the table lacks, or a cell in neither the reviewed nor the decided
+            state, as the decisions were made on another table.
     """
     place = {table.image_id(row): row for row in range(len(table))}
     latest = {(d.image, d.label): d for d in decisions}
@@ -117,26 +117,26 @@ def apply_corrections(table: Dataset, decisions: Iterable[Correction]) -> tuple[
         if d.image not in place:
             raise LabelwiseError(f"image {d.image!r}", "an image of the table", "use the table of the audit")
         row, column = place[d.image], table.labels.index(d.label)
-        held = float(values[row, column]) if known[row, column] else math.nan
-        if _same(held, d.after):
+        state = float(values[row, column]) if known[row, column] else math.nan
+        if _same(state, d.after):
             continue
-        if not _same(held, d.before):
+        if not _same(state, d.before):
             raise LabelwiseError(
-                f"{d.label} of {d.image} is {_text(held) or 'unknown'}, judged as {_text(d.before) or 'unknown'}",
+                f"{d.label} of {d.image} is {_text(state) or 'unknown'}, judged as {_text(d.before) or 'unknown'}",
                 "the table that was audited",
-                "audit this one anew",
+                "audit this one again",
             )
         known[row, column] = not math.isnan(d.after)
         values[row, column] = 0 if math.isnan(d.after) else d.after
-        changes.append(replace(d, before=held))
+        changes.append(replace(d, before=state))
     note = f"{len(changes):,} cells were changed by a review of the labels."
-    done = replace(table, values=values, known=known, boxes=_boxes(table, values, known))
-    return done.with_notes(note) if changes else table, changes
+    corrected = replace(table, values=values, known=known, boxes=_boxes(table, values, known))
+    return corrected.with_notes(note) if changes else table, changes
 
 
-def _same(held: float, state: float) -> bool:
-    """Whether a cell is in a hard state; a share counts as present from one half on."""
-    return math.isnan(held) == math.isnan(state) and (math.isnan(held) or (held >= 0.5) == (state >= 0.5))
+def _same(state: float, other: float) -> bool:
+    """Whether two states are equal; values from 0.5 count as present."""
+    return math.isnan(state) == math.isnan(other) and (math.isnan(state) or (state >= 0.5) == (other >= 0.5))
 
 
 def _text(state: float) -> str:
@@ -146,21 +146,21 @@ def _text(state: float) -> str:
 def _boxes(table: Dataset, values: np.ndarray, known: np.ndarray) -> Any:
     if table.boxes is None:
         return None
-    gone = table.positive & ~(known & (values >= 0.5))
+    removed = table.positive & ~(known & (values >= 0.5))
     cells = table.boxes.to_pylist()
-    for row in np.flatnonzero(gone.any(axis=1)).tolist():
-        cells[row] = [box for box in cells[row] or () if not gone[row, box["label"]]]
-    return pa.array(cells, table.boxes.type) if gone.any() else table.boxes
+    for row in np.flatnonzero(removed.any(axis=1)).tolist():
+        cells[row] = [box for box in cells[row] or () if not removed[row, box["label"]]]
+    return pa.array(cells, table.boxes.type) if removed.any() else table.boxes
 
 
 def write_corrected(table: Dataset, changes: Sequence[Correction], out: Path) -> Path:
-    """Writes the table as CSV or Parquet, by the suffix of `out`, and its changes beside it.
+    """Writes the table as CSV or Parquet, by the suffix of `out`, and its changes next to it.
 
     Returns:
         the file of the changes, `OUT.changes.csv`.
 
     Raises:
-        LabelwiseError: another suffix, a missing folder, or what a CSV cannot hold.
+        LabelwiseError: another suffix, a missing folder, or content that a CSV cannot represent.
     """
     out = Path(out)
     suffix = out.suffix.lower()
@@ -168,15 +168,14 @@ def write_corrected(table: Dataset, changes: Sequence[Correction], out: Path) ->
         raise LabelwiseError(f"{str(out)!r} to write", "a file name in .csv or .parquet", "rename it")
     if not out.parent.is_dir():
         raise LabelwiseError(
-            f"{str(out)!r} in a folder that does not exist", "an existing folder", "make it first"
+            f"{str(out)!r} in a folder that does not exist", "an existing folder", "create it first"
         )
-    told = out.with_suffix(".changes.csv")
-    with _written(told) as stream:
+    changes_file = out.with_suffix(".changes.csv")
+    with _written(changes_file) as stream:
         _changes(stream, changes)
-        (write_table if suffix == ".parquet" else write_csv)(
-            table, out
-        )  # a refused table leaves no changes behind
-    return told
+        # Inside the block: a refused table leaves no file of changes.
+        (write_table if suffix == ".parquet" else write_csv)(table, out)
+    return changes_file
 
 
 def _changes(stream: TextIO, changes: Sequence[Correction]) -> None:

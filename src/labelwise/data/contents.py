@@ -1,4 +1,4 @@
-"""Images with the same bytes, found without holding them: lengths first, then the ends, then digests one by one."""
+"""Search for images with equal bytes in bounded memory: by lengths, then by ends, then by digests."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from jaxtyping import Bool, Int64
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage
 
-_TAIL = 4096  # bytes; encoded images of one length almost always differ in their ends
+_TAIL = 4096  # bytes; encoded images of equal length almost always differ at the end
 _READ = 1 << 20
 _ROWS = 1 << 14  # Python strings at once
 _ODD = r"//|(?:^|/)\.(?:/|$)|./$|^$"
-"""What a path holds that `Path` would write in another way: empty parts, and parts of a single dot."""
+"""Parts of a path that `Path` would normalise: empty parts, and parts of a single dot."""
 
 
 def content_codes(items: Sequence[Path | bytes]) -> Int64[np.ndarray, " N"]:
-    """Equal codes for equal bytes; only files of equal length and equal end are read whole.
+    """Equal codes for equal bytes; only files of equal length and equal end are read completely.
 
     Args:
-        items: image files, as paths or bytes. One that is empty or cannot be read is like no other.
+        items: image files, as paths or bytes. An empty or unreadable one equals no other.
 
     Returns:
         `[N]` int64 codes from 0, in order of first appearance.
@@ -38,29 +38,29 @@ def content_codes(items: Sequence[Path | bytes]) -> Int64[np.ndarray, " N"]:
 
 
 def dataset_content_codes(data: Dataset, hint: np.ndarray | None = None) -> Int64[np.ndarray, " N"]:
-    """`content_codes` of the images of a data set, which are never in memory together.
+    """`content_codes` of the images of a data set, which are not in memory together.
 
     Args:
         data: the images.
-        hint: `[N]` numbers that are equal wherever bytes are, as perceptual hashes: images with different ones
-            are not looked at.
+        hint: `[N]` numbers that are equal for equal bytes, such as perceptual hashes; images with a unique one
+            are not read.
     """
-    wanted = None
+    needed = None
     if hint is not None:
         _, hint, count = np.unique(hint, return_inverse=True, return_counts=True)
-        wanted = count[hint] > 1
-    return _codes([_of_data(data, wanted)], hint=hint)
+        needed = count[hint] > 1
+    return _codes([_of_data(data, needed)], hint=hint)
 
 
 def shared_content(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
-    """Which images of `other` have the bytes of an image of `one`."""
+    """Mask of the images of `other` with the bytes of an image of `one`."""
     parts = [_of_data(one), _of_data(other)]
     codes = _codes(parts, across=True)
     return np.isin(codes[len(one) :], codes[: len(one)])
 
 
 def shared_files(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
-    """Which images of `other` are files that `one` names too."""
+    """Mask of the images of `other` that are files of `one` too."""
     if one.embedded or other.embedded:
         return np.zeros(len(other), bool)
     names = [pa.chunked_array(_names(data), pa.binary()) for data in (one, other)]
@@ -68,7 +68,7 @@ def shared_files(one: Dataset, other: Dataset) -> Bool[np.ndarray, " M"]:
 
 
 def _names(data: Dataset) -> Iterator[pa.Array]:
-    """The path of each row's file in its plain form, which most have: `Path` is asked for the others alone."""
+    """The normalised path of each row's file; `Path` normalises only the few that need it."""
     root = b"" if data.root is None else os.fsencode(os.path.join(data.root, ""))
     for first in range(0, len(data), _ROWS):
         part = data.images[first : first + _ROWS]
@@ -83,7 +83,7 @@ def _names(data: Dataset) -> Iterator[pa.Array]:
 
 
 def file_paths(data: Dataset) -> Iterator[str]:
-    """The path of each row's image file, of a data set that holds neither bytes nor a store."""
+    """The path of each row's image file, of a data set with neither bytes nor a store."""
     start = "" if data.root is None else os.path.join(data.root, "")
     for first in range(0, len(data), _ROWS):
         for name in data.images[first : first + _ROWS].to_pylist():
@@ -92,12 +92,12 @@ def file_paths(data: Dataset) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Contents:
-    """Where the bytes of some images are.
+    """Access to the bytes of images.
 
     Args:
         length: `[N]` int64 bytes; -1 for an image that cannot be read.
-        same_file: `[N]` int64, the first row that is the same file, as a link or by its name.
-        end: row -> its last bytes, and `None` where they cannot be read.
+        same_file: `[N]` int64, the first row with the same file, by name or link.
+        end: row -> its last bytes, `None` for an unreadable one.
         whole: row -> all its bytes in pieces; raises `OSError` or `UnreadableImage`.
     """
 
@@ -107,7 +107,7 @@ class _Contents:
     whole: Callable[[int], Iterator[bytes | memoryview]]
 
     def digest(self, row: int) -> bytes | None:
-        """Sixteen bytes that tell the content, `None` where it cannot be read."""
+        """A digest of 16 bytes of the content, `None` for an unreadable one."""
         total = hashlib.blake2b(digest_size=16)
         try:
             for piece in self.whole(row):
@@ -117,26 +117,26 @@ class _Contents:
         return total.digest()
 
     def end_digest(self, row: int) -> bytes | None:
-        """The same of the end."""
+        """A digest of 16 bytes of the end."""
         end = self.end(row)
         return None if end is None else hashlib.blake2b(end, digest_size=16).digest()
 
 
-def _of_data(data: Dataset, wanted: np.ndarray | None = None) -> _Contents:
+def _of_data(data: Dataset, needed: np.ndarray | None = None) -> _Contents:
     if data.store is None and not data.holds_bytes:
-        return _of_files(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)), wanted)  # type: ignore[arg-type,return-value]
+        return _of_files(file_paths(data), len(data), lambda row: os.fspath(data.encoded(row)), needed)  # type: ignore[arg-type,return-value]
     rows = np.arange(len(data))
     if data.store is None:
         length = pc.fill_null(pc.binary_length(data.images), -1).to_numpy(zero_copy_only=False)
 
-        def held(row: int) -> memoryview:
+        def content(row: int) -> memoryview:
             return memoryview(data.images[row].as_buffer())
 
         return _Contents(
             length.astype(np.int64),
             rows,
-            lambda row: bytes(held(row)[-_TAIL:]),
-            lambda row: iter([held(row)]),
+            lambda row: bytes(content(row)[-_TAIL:]),
+            lambda row: iter([content(row)]),
         )
     store, numbers = data.store, rows if data.numbers is None else data.numbers
 
@@ -165,20 +165,20 @@ def _of_items(items: Sequence[Path | bytes]) -> _Contents:
 
 
 def _of_files(
-    paths: Iterator[str], rows: int, path: Callable[[int], str], wanted: np.ndarray | None = None
+    paths: Iterator[str], rows: int, path: Callable[[int], str], needed: np.ndarray | None = None
 ) -> _Contents:
     state = np.full((rows, 3), -1, np.int64)
-    for row, place in compress(enumerate(paths), repeat(True) if wanted is None else wanted.tolist()):
+    for row, place in compress(enumerate(paths), repeat(True) if needed is None else needed.tolist()):
         try:
             entry = os.stat(place)
         except (OSError, ValueError):
             continue
-        if stat.S_ISREG(entry.st_mode):  # a pipe would be waited for without end
+        if stat.S_ISREG(entry.st_mode):  # reading a pipe could block forever
             state[row] = entry.st_size, entry.st_dev & (2**63 - 1), entry.st_ino & (2**63 - 1)
     length, device, inode = state.T
-    # Some file systems number no files: theirs are each a file of its own.
-    alone = np.where((length < 0) | (inode == 0), np.arange(rows), -1)
-    code = _ranks(alone, device, inode, length)
+    # Some file systems have no inode numbers: each of their files is distinct.
+    unique = np.where((length < 0) | (inode == 0), np.arange(rows), -1)
+    code = _ranks(unique, device, inode, length)
     _, first = np.unique(code, return_index=True)
 
     def end(row: int) -> bytes | None:
@@ -199,32 +199,30 @@ def _of_files(
 def _codes(
     parts: Sequence[_Contents], across: bool = False, hint: np.ndarray | None = None
 ) -> Int64[np.ndarray, " N"]:
-    """Codes of the content of all parts; with `across`, of what occurs in each part alone. Nothing is like no other."""
+    """Codes of the content of all parts, exact with `across` only for contents in every part; empty ones are unique."""
     offsets = np.cumsum([0, *(len(part.length) for part in parts)])
     length = np.concatenate([part.length for part in parts])
     same_file = np.concatenate([p.same_file + o for p, o in zip(parts, offsets[:-1], strict=True)])
     rows = np.arange(len(length))
-    alone = np.where(length <= 0, rows, -1)
-    code = _ranks(alone, length, *([] if hint is None else [hint]))
+    unique = np.where(length <= 0, rows, -1)
+    code = _ranks(unique, length, *([] if hint is None else [hint]))
     for digest_of in (_Contents.end_digest, _Contents.digest):
         several = np.bincount(code) > 1
         for start, stop in pairwise(offsets.tolist()) if across else ():
             several &= np.bincount(code[start:stop], minlength=len(several)) > 0
         unsure = several[code] & (same_file == rows)
-        numbers = np.zeros(
-            (len(length), 2), np.uint64
-        )  # each digest as two numbers; 0 for one that was not needed
+        numbers = np.zeros((len(length), 2), np.uint64)  # a digest as two numbers; 0 where none is needed
         for part, start in zip(parts, offsets[:-1].tolist(), strict=True):
             read = np.flatnonzero(unsure[start : start + len(part.length)])
             digests = bytearray(16 * len(read))
             for place, row in enumerate(read.tolist()):
                 digest = digest_of(part, row)
                 if digest is None:
-                    alone[start + row] = start + row
+                    unique[start + row] = start + row
                 else:
                     digests[16 * place : 16 * place + 16] = digest
             numbers[start + read] = np.frombuffer(digests, np.uint64).reshape(-1, 2)
-        code = _ranks(code, alone[same_file], *numbers[same_file].T)
+        code = _ranks(code, unique[same_file], *numbers[same_file].T)
     _, first = np.unique(code, return_index=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

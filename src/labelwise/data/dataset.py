@@ -1,4 +1,4 @@
-"""The table that every reader gives: images by reference, label states, splits, groups and boxes."""
+"""The table that every reader returns: images by reference, label states, splits, groups and boxes."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images with label states, as arrays: a million rows stay small, and forked workers share them.
+    """Images with label states, as arrays that are small for a million rows and shared by forked workers.
 
     Args:
         labels: the `L` labels in column order.
         images: `[N]` strings (paths, absolute or under `root`) or binary (encoded image files).
         root: folder that relative paths are under.
         values: `[N, L]` uint8 (0 or 1) when all are hard, else float32 in [0, 1]; 0 where not known.
-        known: `[N, L]` bool; unknown is this mask and nothing else.
+        known: `[N, L]` bool; False where the label is unknown.
         split_of: `[N]` codes into `split_names`, -1 for a row in no split; `None` without splits.
         split_names: names of the splits.
         group: `[N]` int64; rows with the same code must stay in one split.
         boxes: `[N]` lists of `{label, x0, y0, x1, y1}`, fractions of the upright image's width and height.
         source: the SOURCE text it was read from.
-        notes: what the reader decided, one plain sentence each.
-        rows_in_source: rows that the source held before repeated or missing ones were taken out.
-        numbers: `[N]` int64, each row's number in the table that it was taken from, which names an embedded image;
-            `None` where the rows stand as they were read.
-        store: where the images are packed or archived, by `numbers`; `images` are then their names. `None`
-            without a store.
+        notes: decisions of the reader, one sentence each.
+        rows_in_source: rows of the source before repeated or missing ones were removed.
+        numbers: `[N]` int64, each row's number in its original table, which names an embedded image; `None` where
+            the rows are in their original order.
+        store: the packed or archived images, by `numbers`; `images` are then their names. `None` without a
+            store.
     """
 
     labels: LabelSet
@@ -91,7 +91,7 @@ class Dataset:
 
     @property
     def embedded(self) -> bool:
-        """Whether the rows hold encoded image files, or a store does, rather than paths."""
+        """Whether the rows or a store hold encoded image files instead of paths."""
         return self.store is not None or self.holds_bytes
 
     @property
@@ -100,7 +100,7 @@ class Dataset:
         return pa.types.is_binary(self.images.type) or pa.types.is_large_binary(self.images.type)
 
     def image_id(self, i: int) -> str:
-        """The path as given, or for embedded bytes `row <n>`, the same in every part of the data set."""
+        """The path as given, or for embedded bytes `row <n>`, the same in every subset of the data set."""
         if not self.holds_bytes:
             return self.images[i].as_py()
         return f"row {self._number(i)}"
@@ -125,7 +125,7 @@ class Dataset:
         return Path(value) if self.root is None else self.root / value
 
     def absent(self, i: int) -> bool:
-        """Whether a row is of a store that has no bytes of its image, which could not be packed."""
+        """Whether the store has no bytes of a row's image, which could not be packed."""
         return self.store is not None and bool(self.store.lengths[self._number(i)] < 0)
 
     def _number(self, i: int) -> int:
@@ -157,7 +157,7 @@ class Dataset:
         """Row numbers, ascending, of a split, or of several written as `train+val`.
 
         Raises:
-            LabelwiseError: for a split that the data set lacks, with the names there are.
+            LabelwiseError: a split that the data set lacks, with the names of its splits.
         """
         codes: list[int] = []
         for part in name.split("+"):
@@ -172,7 +172,7 @@ class Dataset:
         return np.flatnonzero(np.isin(np.asarray(self.split_of), codes)).astype(np.int64)
 
     def split(self, name: str) -> Dataset:
-        """The rows of a split (or of several: `train+val`), in their order and with these splits alone.
+        """The rows of a split (or of several: `train+val`), in their order and with only these splits.
 
         Raises:
             LabelwiseError: as `rows_of`.
@@ -183,7 +183,7 @@ class Dataset:
         return rows.with_split(place[np.asarray(rows.split_of)], names)
 
     def by_split(self) -> Dataset:
-        """The same rows ordered by their split, and in each as they were, so that its cells need no copy."""
+        """The same rows in stable order of their split, so that the cells of a split need no copy."""
         if self.split_of is None or bool((np.diff(self.split_of) >= 0).all()):
             return self
         return self.take(np.argsort(self.split_of, kind="stable"))
@@ -191,7 +191,7 @@ class Dataset:
     def take(self, rows: np.ndarray | Sequence[int]) -> Dataset:
         """The same data set with these rows, in this order (int row numbers, or a `[N]` bool mask).
 
-        Cells of rows that follow one another are shared with this data set, those of others copied.
+        Cells of consecutive rows are shared with this data set, others are copied.
         """
         index = np.asarray(rows)
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64).reshape(-1)
@@ -214,14 +214,14 @@ class Dataset:
         return replace(self, split_of=np.asarray(codes).astype(np.int16), split_names=tuple(names))
 
     def with_known(self, known: Bool[np.ndarray, "N L"]) -> Dataset:
-        """The same rows with fewer known labels: a cell stays known where it was and `known` says so."""
+        """The same rows with fewer known labels: a cell stays known where both masks are True."""
         both = self.known & known
         return replace(self, known=both, values=np.where(both, self.values, np.zeros_like(self.values)))
 
     def with_labels(self, names: Sequence[str]) -> Dataset:
         """The same rows with these label columns in this order, by name; raises for an unknown name.
 
-        Labels that are not named leave with their boxes, and groups and rules lose them.
+        Other labels are removed, with their boxes and from groups and rules.
         """
         columns = [self.labels.index(name) for name in names]
         boxes = self.boxes
@@ -243,27 +243,27 @@ class Dataset:
         )
 
     def with_unknown_labels(self, names: Sequence[str]) -> Dataset:
-        """The same rows with further labels behind, unknown in every row, and a note that names them."""
-        further = np.zeros((len(self), len(names)), self.values.dtype)
+        """The same rows with additional labels at the end, unknown in every row, and a note that names them."""
+        cells = np.zeros((len(self), len(names)), self.values.dtype)
         return replace(
             self,
             labels=replace(self.labels, names=(*self.labels.names, *names)),
-            values=np.concatenate([self.values, further], 1),
-            known=np.concatenate([self.known, further.astype(bool)], 1),
+            values=np.concatenate([self.values, cells], 1),
+            known=np.concatenate([self.known, cells.astype(bool)], 1),
         ).with_notes(f"unknown in every image, for the data lack them: {', '.join(names)}.")
 
     def with_notes(self, *notes: str) -> Dataset:
-        """The same rows with further sentences in `notes`."""
+        """The same rows with additional notes."""
         return replace(self, notes=(*self.notes, *notes))
 
     @property
     def positive(self) -> Bool[np.ndarray, "N L"]:
-        """Cells that are known and at least one half."""
+        """Mask of the cells that are known and at least 0.5."""
         over = self.values.astype(bool) if self.values.dtype == np.uint8 else self.values >= 0.5
         return self.known & over
 
     def summary(self) -> str:
-        """A few lines: where from, how many images, splits, label balance, and what the reader decided."""
+        """A few lines: source, number of images, splits, label balance, and the notes."""
         count = self.positive.sum(0)
         order = np.argsort(-count, kind="stable")
         unknown = 1 - self.known.mean() if self.known.size else 0.0

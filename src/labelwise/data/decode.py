@@ -1,4 +1,4 @@
-"""Image files to upright RGB tensors: every common kind of file, and a plain refusal of damaged ones."""
+"""Decoding of image files to upright RGB tensors: all common formats, with errors for damaged files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from labelwise.data.pixels import (
     BITS,
     UnreadableImage,
     is_wide,
-    needs_turning,
+    needs_rotation,
     orientation,
     pixels_of,
     unreadable,
@@ -27,7 +27,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.lazy import torch
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "JPEG2000")
-"""Kinds of file that are read; those that run a program of their own (EPS) are left out on purpose."""
+"""Formats that are read; formats that run an external program (EPS) are excluded on purpose."""
 
 MAX_PIXELS = 100_000_000
 _ORIENTATION_TAG, _TIFF_WIDTH, _TIFF_HEIGHT = 274, 256, 257
@@ -45,9 +45,9 @@ _KINDS = (
     (0, b"8BPS", "a Photoshop"),
     (0, b"%PDF", "a PDF"),
 )
-"""Where in a file, by which bytes, kinds are told that Pillow decodes not at all, or not in every build."""
-_NEEDS = {"an AVIF": "avif", "a JPEG 2000": "jpg_2000", "a WebP": "webp"}
-"""What a build of Pillow must hold for a kind of file."""
+"""Offset and magic bytes of formats that Pillow does not decode, or not in every build."""
+_FEATURES = {"an AVIF": "avif", "a JPEG 2000": "jpg_2000", "a WebP": "webp"}
+"""The Pillow feature that a format requires."""
 
 
 def decode_image(
@@ -58,23 +58,23 @@ def decode_image(
     bits: int = BITS,
     notes: list[str] | None = None,
 ) -> UInt8[torch.Tensor, "3 H W"]:
-    """One image as people see it: 8-bit RGB, upright by its EXIF orientation.
+    """One image as 8-bit RGB, upright by its EXIF orientation.
 
-    Transparency is laid over white; 16-bit grey is scaled by `255 / (2^bits - 1)`; of an animation the first frame
-    is taken. A truncated file is refused, not filled with grey: half-grey pictures would harm training silently.
+    Transparency is composited over white; 16-bit grey is scaled by `255 / (2^bits - 1)`; of an animation the first
+    frame is used. A truncated file is refused, not filled with grey: half-grey images would harm training silently.
 
     Args:
         source: a path, or the encoded bytes.
         max_pixels: largest width x height accepted; checked in the header, before any pixel is decoded.
         shrink_to: pixels; a larger JPEG is decoded at 1/2, 1/4 or 1/8 while both sides stay at or above this.
-        bits: that 16-bit grey uses, 8 to 16: 12 where a camera of 12 bits stored its pixels as they came.
-        notes: takes a sentence where 16-bit pixels come out nearly black.
+        bits: that 16-bit grey uses, 8 to 16: 12 where a 12-bit camera stored its pixels without scaling.
+        notes: receives a sentence where 16-bit pixels become nearly black.
 
     Returns:
-        `[3, H, W]` uint8 in [0, 255]. The memory is channels-last, the order that resizing is fastest in.
+        `[3, H, W]` uint8 in [0, 255]. The memory is channels-last, the fastest layout for resizing.
 
     Raises:
-        UnreadableImage: missing, empty, no image, damaged, truncated, too large, or pixels over `bits`.
+        UnreadableImage: missing, empty, not an image, damaged, truncated, too large, or pixels over `bits`.
 
     >>> from PIL import Image
     >>> buffer = BytesIO()
@@ -94,7 +94,7 @@ def decode_image(
 
 
 def evenly(count: int, most: int = 200) -> range:
-    """At most so many places among `count`, evenly spaced.
+    """At most `most` positions among `count`, evenly spaced.
 
     >>> list(evenly(7, most=3))
     [0, 3, 6]
@@ -105,17 +105,17 @@ def evenly(count: int, most: int = 200) -> range:
 def image_size(
     source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
 ) -> tuple[int, int]:
-    """Width and height in pixels of the upright image, from the header alone.
+    """Width and height in pixels of the upright image, from the header only.
 
-    EXIF data that a PNG carries behind its pixels is not seen here (`decode_image` does see it).
+    EXIF data after the pixels of a PNG is ignored here (`decode_image` reads it).
 
     Args:
         source: a path, or the encoded bytes.
         max_pixels: largest width x height accepted.
-        notes: takes a sentence where 16-bit pixels come out nearly black; only such images are decoded.
+        notes: receives a sentence where 16-bit pixels become nearly black; only 16-bit images are decoded.
 
     Raises:
-        UnreadableImage: missing, empty, no image or too large.
+        UnreadableImage: missing, empty, not an image or too large.
     """
     with _opened(source, max_pixels) as image:
         if image.format == "TIFF":
@@ -131,7 +131,7 @@ def image_size(
 
 
 def first_dark(sources: Iterable[Path | str | bytes]) -> str | None:
-    """A sentence on the first of several images whose 16-bit pixels come out nearly black; `None` without any."""
+    """A sentence on the first of several images with 16-bit pixels that become nearly black; `None` without any."""
     notes: list[str] = []
     for source in sources:
         with suppress(UnreadableImage):
@@ -142,7 +142,7 @@ def first_dark(sources: Iterable[Path | str | bytes]) -> str | None:
 
 
 def portable_pixmap(image: UInt8[torch.Tensor, "3 H W"]) -> bytes:
-    """The image as a binary PPM file: a line of header, then the pixels as they are, which reads fastest.
+    """The image as a binary PPM file, a header and raw pixels, which is the fastest to read.
 
     >>> portable_pixmap(torch.zeros(3, 1, 2, dtype=torch.uint8))
     b'P6\\n2 1\\n255\\n\\x00\\x00\\x00\\x00\\x00\\x00'
@@ -152,7 +152,7 @@ def portable_pixmap(image: UInt8[torch.Tensor, "3 H W"]) -> bytes:
 
 
 def _of_pixmap(source: bytes, max_pixels: int) -> UInt8[torch.Tensor, "3 H W"] | None:
-    """The pixels of a file as `portable_pixmap` writes it; `None` for any other."""
+    """The pixels of a file of `portable_pixmap`; `None` for any other."""
     header = _PIXMAP.match(source)
     if header is None:
         return None
@@ -164,13 +164,13 @@ def _of_pixmap(source: bytes, max_pixels: int) -> UInt8[torch.Tensor, "3 H W"] |
 
 
 def _of_plain_jpeg(image: Image.Image) -> UInt8[torch.Tensor, "3 H W"] | None:
-    """The pixels of an opened JPEG that needs no turning, in half of Pillow's time and equal to Pillow's to the bit.
+    """The pixels of an opened upright JPEG, in half of Pillow's time and equal to Pillow's to the bit.
 
-    `None` where there is more to do or something is wrong: Pillow then decodes, or says what is wrong.
+    `None` for other images and on errors: Pillow then decodes, or raises an error.
     """
-    if image.format != "JPEG" or image.mode not in ("RGB", "L") or needs_turning(image):
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or needs_rotation(image):
         return None
-    from torchvision import io  # slow to import: not for those who only read tables
+    from torchvision import io  # slow to import, and not needed to read tables
 
     file = image.fp  # type: ignore[attr-defined]
     file.seek(0)
@@ -183,13 +183,13 @@ def _of_plain_jpeg(image: Image.Image) -> UInt8[torch.Tensor, "3 H W"] | None:
 
 
 def is_jpeg(content: bytes) -> bool:
-    """Whether a file's bytes begin as those of a JPEG."""
+    """Whether a file's bytes start with the magic bytes of a JPEG."""
     return content.startswith(b"\xff\xd8\xff")
 
 
 @contextmanager
 def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The image with its header read; whatever goes wrong inside the block is told as `UnreadableImage`."""
+    """Opens an image and reads its header; any error inside the block becomes `UnreadableImage`."""
     name = _name(source)
     try:
         with _file(source, name) as file, Image.open(file, formats=_formats()) as image:
@@ -204,17 +204,17 @@ def _opened(source: Path | str | bytes, max_pixels: int) -> Iterator[Image.Image
         size = f"{int(count.group()):,} pixels" if count else "too many pixels"
         raise _too_large(name, size, max_pixels) from None
     except UnidentifiedImageError:
-        raise _unknown(source, name) from None
-    except Exception as error:  # decoders raise nearly anything on damaged bytes: struct, zlib, index errors
+        raise _unrecognised(source, name) from None
+    except Exception as error:  # decoders raise many types on damaged bytes: struct, zlib, index errors
         text = " ".join(str(error).split()) or type(error).__name__
-        if "not available" in text:  # a build of Pillow without the library that this kind of file needs
-            raise _not_here(f"{name} ({text})") from None
+        if "not available" in text:  # a build of Pillow without the library for this format
+            raise _unsupported(f"{name} ({text})") from None
         short = "truncat" in text.lower() or isinstance(error, EOFError)
         raise unreadable(f"{name} is truncated" if short else f"{name} is damaged ({text})") from None
 
 
-def _at_once(path: str, flags: int) -> int:
-    """Opens without waiting: a pipe that nobody writes to would be waited for without end."""
+def _nonblocking(path: str, flags: int) -> int:
+    """Opens without blocking: opening a pipe without a writer would block forever."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -224,7 +224,7 @@ def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
             raise unreadable(f"{name} is empty")
         return BytesIO(source)
     try:
-        file = open(source, "rb", opener=_at_once)  # noqa: SIM115 - the caller closes it
+        file = open(source, "rb", opener=_nonblocking)  # noqa: SIM115 - the caller closes it
     except FileNotFoundError:
         raise UnreadableImage(f"{name} does not exist", "an image file", "correct the path") from None
     except IsADirectoryError:
@@ -235,7 +235,7 @@ def _file(source: Path | str | bytes, name: str) -> BufferedReader | BytesIO:
     state = os.fstat(file.fileno())
     if not stat.S_ISREG(state.st_mode):
         file.close()
-        raise UnreadableImage(f"{name} is no plain file", "an image file", "name the file itself")
+        raise UnreadableImage(f"{name} is not a regular file", "an image file", "name the file itself")
     if state.st_size == 0:
         file.close()
         raise unreadable(f"{name} is empty")
@@ -253,22 +253,22 @@ def _name(source: Path | str | bytes) -> str:
     return "image " + os.fsencode(source).decode("utf-8", "replace")
 
 
-def _unknown(source: Path | str | bytes, name: str) -> UnreadableImage:
-    """What is said of a file that Pillow does not know: by its first bytes, where they tell its kind."""
+def _unrecognised(source: Path | str | bytes, name: str) -> UnreadableImage:
+    """The error for a file that Pillow does not recognise, with its format if the magic bytes are known."""
     if isinstance(source, bytes):
         head = source[:32]
     else:
-        with open(source, "rb", opener=_at_once) as file:
+        with open(source, "rb", opener=_nonblocking) as file:
             head = file.read(32)
     kind = next((kind for start, mark, kind in _KINDS if head[start:].startswith(mark)), None)
     if kind is None:
         return unreadable(f"{name} is not an image file")
-    if kind in _NEEDS and features.check(_NEEDS[kind]):
+    if kind in _FEATURES and features.check(_FEATURES[kind]):
         return unreadable(f"{name} is damaged")
-    return _not_here(f"{name} is {kind} file")
+    return _unsupported(f"{name} is {kind} file")
 
 
-def _not_here(given: str) -> UnreadableImage:
+def _unsupported(given: str) -> UnreadableImage:
     return UnreadableImage(
         f"{given}, which cannot be decoded here",
         "a JPEG, PNG, WebP, TIFF, ... file",

@@ -21,7 +21,7 @@ _SHARES = (0.6, 0.15, 0.25)  # of the handwritten digits of each class
 _BASE = 96  # the sizes below are pixels of a scene with this side
 _HEIGHTS = (20, 36)
 _GAP = 2
-_PEN = np.clip((np.arange(256) - 96.0) * 2.2, 0, 255)  # makes a pen stroke's edge of the blur of enlarging
+_PEN = np.clip((np.arange(256) - 96.0) * 2.2, 0, 255)  # sharpens the blurred strokes of enlarged digits
 
 _NIGHT_GROUNDS = ("#181c30", "#281e34", "#122c32", "#322620", "#1e2226", "#163224")
 _NIGHT_INKS = ("#ffd666", "#7cdeec", "#ff92a4", "#ace87c", "#f0f0f8", "#ffae60", "#c8acff")
@@ -39,9 +39,9 @@ class Scene(NamedTuple):
 def load(seed: int = 0, train: int = 3000, val: int = 500, test: int = 1000, size: int = 96) -> Dataset:
     """Scenes of one to five handwritten digits, 10 labels "0" to "9", the same for the same arguments.
 
-    The digits are the 1,797 real ones that come with scikit-learn. Each belongs to one split alone, so that
-    test scenes show handwriting that no training scene holds. Colours, sizes, tilt, background, noise and
-    clutter vary; clutter is lines, arcs, dots and blobs, never a digit. Boxes are tight around the ink.
+    The digits are the 1,797 real ones of scikit-learn. Each belongs to a single split, so that test scenes
+    contain handwriting of no training scene. Colours, sizes, tilt, background, noise and clutter vary; clutter
+    is lines, arcs, dots and blobs, never a digit. Boxes are tight around the ink.
 
     Args:
         seed: of the division of the digits and of every scene, >= 0.
@@ -61,7 +61,7 @@ def load(seed: int = 0, train: int = 3000, val: int = 500, test: int = 1000, siz
     counts = (train, val, test)
     if min(counts) < 0 or sum(counts) == 0:
         given = f"{train} train, {val} val and {test} test scenes"
-        raise LabelwiseError(given, "numbers from 0 on, not all 0", "ask for at least one scene")
+        raise LabelwiseError(given, "numbers from 0 on, not all 0", "request at least one scene")
     if size < 64 or seed < 0:
         raise LabelwiseError(
             f"size {size} and seed {seed}", "a size from 64 and a seed from 0", "change them"
@@ -95,7 +95,7 @@ def load(seed: int = 0, train: int = 3000, val: int = 500, test: int = 1000, siz
 
 
 def source_split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of scikit-learn's digits may appear in train, val and test scenes: each in one alone."""
+    """Disjoint indices of scikit-learn's digits for train, val and test scenes."""
     classes = load_digits().target
     rng = np.random.default_rng([seed, 0x5D])
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
@@ -108,7 +108,7 @@ def source_split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def make_scene(pool: list[list[Image.Image]], rng: np.random.Generator, size: int) -> Scene:
-    """One scene from a pool that holds, for each of the ten digits, masks of handwriting."""
+    """One scene from a pool with masks of handwriting for each of the ten digits."""
     night = bool(rng.integers(2))
     grounds, inks = (_NIGHT_GROUNDS, _NIGHT_INKS) if night else (_DAY_GROUNDS, _DAY_INKS)
     canvas = _background(grounds, rng, size)
@@ -150,14 +150,14 @@ def _mask(glyph: Image.Image, rng: np.random.Generator, size: int) -> Image.Imag
 
 
 def _free_corner(
-    extent: tuple[int, int], taken: list[list[int]], rng: np.random.Generator, size: int
+    extent: tuple[int, int], occupied: list[list[int]], rng: np.random.Generator, size: int
 ) -> tuple[int, int] | None:
-    """A place for a digit that touches no other, or None after twenty tries."""
+    """The top left corner for a digit that touches no other, or `None` after twenty tries."""
     width, height = extent
     for _ in range(20):
         x, y = (int(rng.integers(1, size - side)) for side in (width, height))
         inside = (x - _GAP, y - _GAP, x + width + _GAP, y + height + _GAP)
-        if not any(_overlap(inside, box) for box in taken):
+        if not any(_overlap(inside, box) for box in occupied):
             return x, y
     return None
 
@@ -180,7 +180,7 @@ def _background(grounds: tuple[str, ...], rng: np.random.Generator, size: int) -
 def _clutter(canvas: Image.Image, inks: tuple[str, ...], rng: np.random.Generator) -> None:
     """Blobs, long thin lines, shallow arcs and dots: pale or tiny, so that none can be read as a digit."""
     size, scale = canvas.width, canvas.width / _BASE
-    draw = ImageDraw.Draw(canvas, "RGBA")  # this mode lays colours over what is there by their opacity
+    draw = ImageDraw.Draw(canvas, "RGBA")  # this mode blends colours by their opacity
     for kind in rng.integers(4, size=int(rng.integers(4, 10))):
         x, y = (float(place) for place in rng.uniform(0, size, 2))
         ink, pale = ImageColor.getrgb(inks[int(rng.integers(len(inks)))]), int(rng.integers(40, 90))
@@ -202,7 +202,7 @@ def _clutter(canvas: Image.Image, inks: tuple[str, ...], rng: np.random.Generato
 
 def _png(image: np.ndarray) -> bytes:
     buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=0)  # quick to write and to read
+    Image.fromarray(image).save(buffer, "PNG", compress_level=0)  # fast to write and to read
     return buffer.getvalue()
 
 

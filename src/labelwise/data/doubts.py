@@ -1,4 +1,4 @@
-"""What a file cannot tell of itself: labels that no figure can judge."""
+"""Questions that a file alone cannot answer: labels without a defined metric."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ BLOCK = 65536  # rows
 
 
 def doubts_of(data: Dataset) -> list[str]:
-    """A sentence on each thing that a check cannot decide from the data alone."""
+    """A sentence on each question that a check cannot answer from the data alone."""
     positive, negative = known_counts(data, np.arange(len(data)))
     names = data.labels.names
     sentences = []
     if not negative.any():
         sentences.append(
-            "No label has a known negative: nothing can be judged on these data, and every figure would flatter."
+            "No label has a known negative: metrics on these data would be meaningless and too high."
         )
     else:
         sentences += _listed(
@@ -33,31 +33,31 @@ def doubts_of(data: Dataset) -> list[str]:
     for split in data.splits():
         if split == "train" or not data.splits()[split]:
             continue
-        here, absent = known_counts(data, data.rows_of(split))
-        blind = ((here == 0) | (absent == 0)) & (positive > 0) & (negative > 0)
+        present, absent = known_counts(data, data.rows_of(split))
+        undefined = ((present == 0) | (absent == 0)) & (positive > 0) & (negative > 0)
         sentences += _listed(
-            names, blind, f"cannot be judged in {split}, which lacks a positive or a negative of it"
+            names, undefined, f"cannot be evaluated in {split}, which lacks a positive or a negative of it"
         )
     return sentences
 
 
 def known_counts(data: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`[L]` numbers of known positives and of known negatives of each label among some rows."""
+    """`[L]` numbers of known positives and of known negatives of each label among the given rows."""
     positive, negative = np.zeros((2, len(data.labels)), np.int64)
-    for start in range(0, len(rows), BLOCK):  # blocks, so that a copy of all cells is never made
+    for start in range(0, len(rows), BLOCK):  # blocks avoid a copy of all cells
         part = rows[start : start + BLOCK]
         known = data.known[part]
-        up = known & (data.values[part] >= 0.5)
-        positive += up.sum(0)
-        negative += (known & ~up).sum(0)
+        present = known & (data.values[part] >= 0.5)
+        positive += present.sum(0)
+        negative += (known & ~present).sum(0)
     return positive, negative
 
 
-def _listed(names: Sequence[str], chosen: np.ndarray, what: str) -> list[str]:
-    places = np.flatnonzero(chosen)
+def _listed(names: Sequence[str], selected: np.ndarray, statement: str) -> list[str]:
+    places = np.flatnonzero(selected)
     if not len(places):
         return []
     if len(places) == 1:
-        return [f"The label {names[places[0]]} {what}."]
+        return [f"The label {names[places[0]]} {statement}."]
     shown = few([names[j] for j in places.tolist()], 8)
-    return [f"Of {len(places):,} labels each {what}: {shown}."]
+    return [f"Of {len(places):,} labels each {statement}: {shown}."]

@@ -1,4 +1,4 @@
-"""Images that occur more than once: byte for byte, or looking the same after another size or compression."""
+"""Duplicate images: equal bytes, or near duplicates of another size or compression."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ __all__ = [
 ]
 
 HASH_DISTANCE = 10  # of 64 bits; a crop of 3 % on each side stays within it for most photographs
-THUMB_DIFFERENCE = 16.0  # grey levels on average; unrelated photographs differ by 40 and more
-THUMB_CONTRAST = 0.4  # of the smaller standard deviation, so that flat pictures are not all alike
+THUMB_DIFFERENCE = 16.0  # mean grey levels; unrelated photographs differ by 40 or more
+THUMB_CONTRAST = 0.4  # of the smaller standard deviation, so that images of low contrast are not all linked
 _BLOCK = 2048  # thumbnails at once
 
 
 def near_duplicates(prints: Fingerprints) -> list[list[int]]:
-    """Groups of rows that look the same: close hashes, then close thumbnails.
+    """Groups of near duplicates: close hashes, then close thumbnails.
 
-    Two rows are linked where their hashes differ in at most 10 bits and their thumbnails by at most 16 grey levels
-    on average and .4 of the lower contrast. The groups are exactly the rows that chains of such links connect: every
-    pair is compared, but for pairs that cannot be linked, and pairs that links already connect.
+    Two rows are linked if their hashes differ in at most 10 bits and their thumbnails by at most 16 grey levels
+    on average and .4 of the lower contrast. The groups are exactly the connected components of these links: every
+    pair is compared, except for pairs that cannot be linked and pairs that are connected already.
 
-    A million rows take about a minute as long as most pairs of close hashes look the same too; time grows with
-    the number of pairs whose hashes are close and whose thumbnails are not, memory does not.
+    A million rows take about a minute if most pairs with close hashes have close thumbnails too; time grows with
+    the number of pairs with close hashes and distant thumbnails, memory does not.
 
     Args:
         prints: of all images; unreadable ones are in no group.
@@ -47,26 +47,26 @@ def near_duplicates(prints: Fingerprints) -> list[list[int]]:
         groups of two rows or more, ascending.
     """
     rows = np.flatnonzero(prints.readable)
-    look = _Look(prints.thumbs, rows)
+    thumbs = _Thumbs(prints.thumbs, rows)
     group = np.arange(len(rows))
-    # The difference of two means is at most the mean difference; half a level covers the rounding of the limit.
-    reach = _limit(look.contrast).astype(np.float64) * (THUMB_SIDE * THUMB_SIDE * 3) + 0.5
+    # The difference of two means is at most the mean difference; 0.5 covers the rounding of the limit.
+    reach = _limit(thumbs.contrast).astype(np.float64) * (THUMB_SIDE * THUMB_SIDE * 3) + 0.5
     size, waiting = np.ones(len(rows), np.int64), 0
-    for pairs in close_blocks(prints.hashes[rows], HASH_DISTANCE, group, look.total, reach):
-        waiting += _join(group, size, pairs, look)
-        if waiting > len(group) // 200:  # a look at all rows, so not for every few
+    for pairs in close_blocks(prints.hashes[rows], HASH_DISTANCE, group, thumbs.total, reach):
+        waiting += _join(group, size, pairs, thumbs)
+        if waiting > len(group) // 200:  # a pass over all rows, so not after every few
             group[:], waiting = _roots(group, group), 0
     codes = np.arange(len(prints.readable))
     codes[rows] = rows[_roots(group, group)]
     return repeated_groups(codes)
 
 
-class _Look:
-    """Thumbnails of some rows, by their place among them.
+class _Thumbs:
+    """Thumbnails of some rows, by their position among them.
 
-    Means of 4 x 4 pixels are held in memory, and how far the pixels are from them on average. The difference of two
-    thumbnails is at least that of the means, and at most this and both distances: most pairs are refused or linked
-    without reading the thumbnails.
+    The means of 4 x 4 pixels are held in memory, with the mean deviation of the pixels from them. The difference of two
+    thumbnails is at least that of the means, and at most the sum of this and both deviations: most pairs are rejected
+    or linked without reading the thumbnails.
     """
 
     def __init__(self, thumbs: np.ndarray | StoredThumbs, rows: np.ndarray) -> None:
@@ -85,17 +85,17 @@ class _Look:
             pixels -= pixels.mean(1, keepdims=True)
             self.contrast[part] = np.sqrt(np.einsum("nd,nd->n", pixels, pixels) / np.float32(pixels.shape[1]))
 
-    def alike(self, pairs: np.ndarray) -> np.ndarray:
-        """Which pairs have close thumbnails."""
+    def close(self, pairs: np.ndarray) -> np.ndarray:
+        """Mask of the pairs with close thumbnails."""
         limit = _limit(self.contrast[pairs].min(1))
         apart = _difference(*self._means[pairs.T])
-        alike = apart <= limit + 1  # for they are rounded down
-        unsure = alike & (apart + self._spread[pairs].sum(1) > limit - 0.001)
+        close = apart <= limit + 1  # means are rounded down
+        unsure = close & (apart + self._spread[pairs].sum(1) > limit - 0.001)
         if unsure.any():
             places, at = np.unique(pairs[unsure], return_inverse=True)
             thumbs = self._thumbs[self._rows[places]].reshape(len(places), -1)
-            alike[unsure] = _difference(*thumbs[at.reshape(-1, 2).T]) <= limit[unsure]
-        return alike
+            close[unsure] = _difference(*thumbs[at.reshape(-1, 2).T]) <= limit[unsure]
+        return close
 
 
 def _difference(one: UInt8[np.ndarray, "K D"], other: UInt8[np.ndarray, "K D"]) -> Float32[np.ndarray, " K"]:
@@ -108,21 +108,21 @@ def _limit(contrast: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
     return np.minimum(THUMB_DIFFERENCE, THUMB_CONTRAST * contrast)
 
 
-def _join(group: np.ndarray, size: np.ndarray, pairs: np.ndarray, look: _Look) -> int:
-    """Joins the groups of pairs that look the same; gives how many rows came to another root.
+def _join(group: np.ndarray, size: np.ndarray, pairs: np.ndarray, thumbs: _Thumbs) -> int:
+    """Merges the groups of pairs with close thumbnails; returns the number of rows with a new root.
 
-    Of each row one pair is looked at first, then up to 8, 64 and so on: what is joined by then needs no more looking.
+    One pair of each row is compared first, then up to 8, 64 and so on: pairs that are merged by then are skipped.
     """
     joined = 0
     for part in _by_rank(pairs):
         for block in ranges(len(part), _BLOCK):
-            some = part[block.start : block.stop]
-            roots = _roots(group, group[some])
+            chunk = part[block.start : block.stop]
+            roots = _roots(group, group[chunk])
             apart = roots[:, 0] != roots[:, 1]
             if apart.any():
-                alike = look.alike(some[apart])
-                if alike.any():
-                    joined += _merge(group, size, roots[apart][alike])
+                close = thumbs.close(chunk[apart])
+                if close.any():
+                    joined += _merge(group, size, roots[apart][close])
     return joined
 
 
@@ -137,7 +137,7 @@ def _by_rank(pairs: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _merge(group: np.ndarray, size: np.ndarray, links: np.ndarray) -> int:
-    """Gives linked groups, named by their roots, the least of these as root; how many rows that moves."""
+    """Sets the smallest root of linked groups as their common root; returns the number of rows with a new root."""
     codes, place = np.unique(links, return_inverse=True)
     joined = connected(len(codes), place.reshape(-1, 2))
     _, least = np.unique(joined, return_index=True)
@@ -149,14 +149,14 @@ def _merge(group: np.ndarray, size: np.ndarray, links: np.ndarray) -> int:
 
 
 def _roots(group: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """The root of each code: `group` gives each row a row of its group, and a root itself."""
+    """The root of each code: `group` maps each row to a row of its group, and a root to itself."""
     while not np.array_equal(above := group[codes], codes):
         codes = above
     return codes
 
 
 def connected(rows: int, pairs: Int64[np.ndarray, "P 2"]) -> Int64[np.ndarray, " N"]:
-    """`[rows]` codes, equal for rows that a chain of pairs connects."""
+    """`[rows]` codes of the connected components of the pairs."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 

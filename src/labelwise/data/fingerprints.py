@@ -1,4 +1,4 @@
-"""What near duplicates are found by: a perceptual hash and a thumbnail of every image, computed once."""
+"""Fingerprints for near duplicates: a perceptual hash and a thumbnail of every image, computed once."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.decode import decode_image
 from labelwise.errors import LabelwiseError
 
-_ROWS = 512  # decoded at once; what waits for the disk stays small
+_ROWS = 512  # decoded per block, which bounds the results that wait for the disk
 
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What near duplicates are found by.
+    """Hashes and thumbnails for the search of near duplicates.
 
     Args:
         hashes: `[N]` 64-bit perceptual hashes (DCT signs).
-        thumbs: `[N, 16, 16, 3]` small RGB pictures, to confirm what the hashes suggest; in memory, or in a file.
+        thumbs: `[N, 16, 16, 3]` small RGB images, to verify pairs with close hashes; in memory, or in a file.
         readable: `[N]` bool.
         errors: row and reason of each image that could not be decoded.
     """
@@ -39,8 +39,8 @@ class Fingerprints:
 def fingerprints(data: Dataset, tick: Callable[[int], None] = lambda count: None) -> Fingerprints:
     """Perceptual hash and thumbnail of every image, decoded at a reduced scale.
 
-    They are kept in the cache folder, under path, size and time of change of the image file, so that only images
-    that are new or changed are decoded. Unreadable ones are tried again each time.
+    They are stored in the cache folder, keyed by path, size and time of change of the image file, so that only new or
+    changed images are decoded. Unreadable images are tried again each time.
 
     Args:
         data: the images.
@@ -63,7 +63,7 @@ def fingerprints(data: Dataset, tick: Callable[[int], None] = lambda count: None
     absent = np.flatnonzero(slots < 0)
     tick(len(data) - len(absent))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for block in ranges(len(absent), _ROWS):  # blocks, so that waiting results stay few
+        for block in ranges(len(absent), _ROWS):  # bounds the number of pending results
             rows = absent[block.start : block.stop].tolist()
             good, computed = [], []
             for row, result in zip(rows, pool.map(one, rows), strict=True):
@@ -80,7 +80,7 @@ def fingerprints(data: Dataset, tick: Callable[[int], None] = lambda count: None
 
 
 def kept_hashes(data: Dataset) -> UInt64[np.ndarray, " N"] | None:
-    """Perceptual hashes of all images where each of them is kept; `None` where one is not, and nothing is computed."""
+    """Cached perceptual hashes of all images; `None` where one is missing, and nothing is computed."""
     if not prints_folder().is_dir():
         return None
     slots, hashes = PrintCache().find(image_keys(data))
@@ -89,7 +89,7 @@ def kept_hashes(data: Dataset) -> UInt64[np.ndarray, " N"] | None:
 
 def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[int, UInt8[np.ndarray, "16 16 3"]]:
     """64-bit perceptual hash and thumbnail of one image."""
-    import imagehash  # brings scipy: not for those who only read
+    import imagehash  # imports scipy, which readers do not need
 
     picture = Image.fromarray(pixels)
     bits = imagehash.phash(picture, hash_size=8).hash.reshape(-1)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float64, Int, Int64, UInt8, UInt64
 
-MOST_BITS = 11  # from 12 on, one half may differ in 6 bits, for which 32 places have no such code
+MOST_BITS = 11  # with 12, one half may differ in 6 bits, for which 32 bits have no such code
 _BLOCK = 1 << 18  # comparisons at once: a few arrays of 2 MiB
-_FEW = 1 << 12  # words up to which comparing all is quicker than taking keys apart
-_DENSE = 1 << 18  # comparisons in a bucket from which words that stay apart are compared once and for all
-_RADIUS = 16  # bits from the middle of such words
-_MOST_BALLS = 256  # each costs a look at all words
-_CROWD = 32  # comparisons a row from which a bucket is looked through in rounds
+_FEW = 1 << 12  # up to this number of words, comparing all pairs is faster than using keys
+_DENSE = 1 << 18  # comparisons in a bucket from which its words become a ball, compared only once
+_RADIUS = 16  # of a ball, in bits from its centre
+_MOST_BALLS = 256  # each needs a pass over all words
+_CROWD = 32  # comparisons per row from which a bucket is compared in rounds
 _GROWTH = 8
 
 if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
@@ -36,14 +36,14 @@ else:
 
 
 def close_pairs(hashes: UInt64[np.ndarray, " N"], distance: int) -> Int64[np.ndarray, "P 2"]:
-    """All pairs `i < j` of hashes that differ in at most `distance` bits, ascending; none is missed.
+    """All pairs `i < j` of hashes that differ in at most `distance` bits, ascending, without false negatives.
 
     Args:
         hashes: 64-bit words.
         distance: bits, from 0 to 11.
 
     Returns:
-        `[P, 2]` rows; where thousands are alike, P grows as their square, and `close_blocks` is the way.
+        `[P, 2]` rows; P grows quadratically with the number of close hashes: use `close_blocks` for thousands.
 
     >>> close_pairs(np.array([0b0000, 0b0111, 0b0001], np.uint64), 1).tolist()
     [[0, 2]]
@@ -54,29 +54,29 @@ def close_pairs(hashes: UInt64[np.ndarray, " N"], distance: int) -> Int64[np.nda
 
 
 def masks(distance: int) -> UInt64[np.ndarray, " M"]:
-    """Masks such that two words that differ in at most `distance` bits agree on all bits of at least one of them.
+    """Masks such that two words that differ in at most `distance` bits agree on all bits of at least one mask.
 
     Of two words, the lower halves differ in at most r = floor(distance / 2) bits, or the upper halves in at most
     r = floor((distance - 1) / 2). In that half, place i has the vector m_i = (1, i mod 2^r) of r + 1 bits. For r
     places there is a v other than 0 that is orthogonal to all their vectors, so none of them is in the mask
-    {i: <m_i, v> = 1}; the masks of all v (the code words of a Reed-Muller code of first order) are taken.
+    {i: <m_i, v> = 1}; the result has the masks of all v (the code words of a first-order Reed-Muller code).
 
     Returns:
         for `distance` 10: 92 masks of 16 bits and 2 of 32.
 
     Source: Pagh, CoveringLSH: Locality-sensitive Hashing without False Negatives, 2018, section 3.
-    Differs: in halves of the word, and with vectors that give each mask the same number of bits.
+    Differs: applied to halves of the word, with vectors such that each mask has the same number of bits.
     """
     if not 0 <= distance <= MOST_BITS:
         raise ValueError(f"a distance of {distance} bits; expected 0 to {MOST_BITS}")
-    taken: dict[int, None] = {}
+    unique: dict[int, None] = {}
     for start, errors in ((0, distance // 2), (32, (distance - 1) // 2)):
         if errors >= 0:
             vectors = (1 << errors) | np.arange(32) % (1 << errors)
             for v in range(1, 2 << errors):
                 odd = bit_count((vectors & v).astype(np.uint64)) & 1
-                taken[sum(1 << (start + int(i)) for i in np.flatnonzero(odd))] = None
-    return np.array(list(taken), np.uint64)
+                unique[sum(1 << (start + int(i)) for i in np.flatnonzero(odd))] = None
+    return np.array(list(unique), np.uint64)
 
 
 def close_blocks(
@@ -86,18 +86,18 @@ def close_blocks(
     level: Float64[np.ndarray, " N"] | None = None,
     reach: Float64[np.ndarray, " N"] | None = None,
 ) -> Iterator[Int64[np.ndarray, "P 2"]]:
-    """Pairs of close words that are in different groups, block by block, in bounded memory.
+    """Pairs of close words in different groups, block by block, in bounded memory.
 
-    The caller may join groups between blocks by writing to `group`: pairs within a group are then left out, so
-    that many words that are alike cost no more than their number. Without that each pair comes once; with it,
-    one that is refused may come a few times.
+    The caller may merge groups between blocks by writing to `group`: pairs within a group are then omitted, so
+    that the cost of many similar words is linear in their number. Without merging each pair occurs once; with it,
+    a pair that the caller rejects may occur a few times.
 
     Args:
         words: 64-bit words.
         distance: bits, from 0 to 11.
-        group: codes; read again for every block.
-        level: a number of each word; pairs that differ in it by more than the `reach` of either are left out.
-        reach: as above.
+        group: codes, read again for every block.
+        level: of each word; pairs with levels that differ by more than the `reach` of either word are omitted.
+        reach: of each word, in units of `level`.
     """
     every = masks(distance) if len(words) > _FEW else np.zeros(1, np.uint64)
     level = np.zeros(len(words)) if level is None else level
@@ -109,7 +109,7 @@ def close_blocks(
 
 @dataclass
 class _Search:
-    """Where the search stands; `ball` is the number of the ball that a row is in, or a number of its own below 0."""
+    """State of the search; `ball` is the number of a row's ball, or a unique negative number."""
 
     words: np.ndarray
     distance: int
@@ -123,12 +123,12 @@ class _Search:
     seen: np.ndarray | None = None
 
     def by_mask(self, mask: np.uint64, earlier: np.ndarray) -> Iterator[np.ndarray]:
-        """Compares words that agree on the bits of a mask: those of one bucket."""
+        """Compares the words of each bucket, which agree on the bits of a mask."""
         self.mask, self.earlier = mask, earlier
         if self.seen is None or np.count_nonzero(self.group != self.seen) > len(self.group) >> 8:
             self.seen, self.order = self.group.copy(), np.argsort(self.group, kind="stable")
         key = _keys(self.words, mask)[self.order]
-        place = np.argsort(key, kind="stable")  # 16 bits: sorted by counting
+        place = np.argsort(key, kind="stable")  # 16 bits: a radix sort
         order, key = self.order[place], key[place]
         low, high = _ends(key, self.seen[order]), _ends(key)
         sizes, pairs = _by_bucket(key, high - low)
@@ -140,7 +140,7 @@ class _Search:
             yield from self._dense(rows, key, apart)
 
     def _compared(self, order: np.ndarray, low: np.ndarray, high: np.ndarray) -> Iterator[np.ndarray]:
-        """Compares the row at place p of the order with those at places `low[p]` to `high[p]`."""
+        """Compares the row at position p of the order with those at positions `low[p]` to `high[p]`."""
         count = np.maximum(high - low, 0)
         total = np.cumsum(count)
         words = self.words[order]
@@ -157,15 +157,15 @@ class _Search:
             if len(near):
                 one = np.searchsorted(before - first, near, "right") - 1 + start
                 i, j = order[one], order[other[near]]
-                wanted = (self.group[i] != self.group[j]) & (self.ball[i] != self.ball[j])
-                wanted &= np.abs(self.level[i] - self.level[j]) <= np.minimum(self.reach[i], self.reach[j])
-                if wanted.any():
-                    yield np.stack([i[wanted], j[wanted]], 1)
+                selected = (self.group[i] != self.group[j]) & (self.ball[i] != self.ball[j])
+                selected &= np.abs(self.level[i] - self.level[j]) <= np.minimum(self.reach[i], self.reach[j])
+                if selected.any():
+                    yield np.stack([i[selected], j[selected]], 1)
             start = stop
 
     def _first_here(self, apart: np.ndarray) -> np.ndarray:
-        """Places of pairs that this mask is the first to bring together, by the bits in which they differ."""
-        first = np.flatnonzero(apart & self.mask == 0)  # a bucket goes by 16 bits, and a mask may have more
+        """Positions of the pairs that no earlier mask has matched, by the bits in which they differ."""
+        first = np.flatnonzero(apart & self.mask == 0)  # keys have 16 bits, and a mask may have more
         for mask in self.earlier:
             if not len(first):
                 break
@@ -175,7 +175,7 @@ class _Search:
     def _in_rounds(self, rows: np.ndarray, key: np.ndarray) -> Generator[np.ndarray, None, np.ndarray]:
         """Compares each row with one other of its bucket, then with 8, 64 and so on.
 
-        What the first rounds join is left out of the later ones. Returns the comparisons of the last by row.
+        Later rounds omit the pairs that the caller has merged. Returns the comparisons of the last round by row.
         """
         done, window, seen = 0, 1, None
         while True:
@@ -189,9 +189,9 @@ class _Search:
             done, window = window, window * _GROWTH
 
     def _dense(self, rows: np.ndarray, key: np.ndarray, apart: np.ndarray) -> Iterator[np.ndarray]:
-        """Compares all words around the middle of each bucket in which many stay apart, once and for all.
+        """Compares all words around the centre of each bucket with many unmerged words, only once.
 
-        They are a ball from then on, and later masks leave out the pairs within it.
+        These words become a ball, and later masks omit the pairs within it.
         """
         mask, earlier = self.mask, self.earlier
         sizes, pairs = _by_bucket(key, apart)
@@ -199,10 +199,10 @@ class _Search:
         for bucket in np.argsort(-pairs, kind="stable")[: _MOST_BALLS - self.balls].tolist():
             if pairs[bucket] < _DENSE:
                 break
-            some = self.words[rows[ends[bucket] - sizes[bucket] : ends[bucket]]]
-            bits = np.unpackbits(some.view(np.uint8).reshape(-1, 8), axis=1).mean(0) > 0.5
-            middle = np.packbits(bits).view(np.uint64)[0]
-            ball = np.flatnonzero((bit_count(self.words ^ middle) <= _RADIUS) & (self.ball < 0))
+            members = self.words[rows[ends[bucket] - sizes[bucket] : ends[bucket]]]
+            bits = np.unpackbits(members.view(np.uint8).reshape(-1, 8), axis=1).mean(0) > 0.5
+            centre = np.packbits(bits).view(np.uint64)[0]
+            ball = np.flatnonzero((bit_count(self.words ^ centre) <= _RADIUS) & (self.ball < 0))
             if len(ball) > 1:
                 self.mask, self.earlier = 0, np.append(earlier, mask)
                 yield from self._in_rounds(ball, np.zeros(len(ball), np.uint16))
@@ -210,40 +210,40 @@ class _Search:
             self.balls += 1
 
     def _ranges(self, rows: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """An order of the rows and the places that each is to be compared with.
+        """An order of the rows and the range of positions to compare each with.
 
-        A bucket is ordered by group or by ball, so that a row is compared with others alone, or by level, so that it
-        is compared with those within reach alone: by what leaves the fewest comparisons.
+        A bucket is ordered by group or by ball, so that a row is compared only with rows of others, or by level, so
+        that it is compared only with rows within reach, whichever needs the fewest comparisons.
         """
         high = _ends(key)
-        ways = []
+        orders = []
         for code in (self.group[rows], self.ball[rows]):
             order = np.lexsort((code, key))
-            ways.append((order, _ends(key, code[order]), high))
+            orders.append((order, _ends(key, code[order]), high))
         level, reach = self.level[rows], self.reach[rows]
         order = np.lexsort((level, key))
         span = 2.0 * float(np.ptp(level)) + 2.0
         line = key.astype(np.float64) * span + level[order]
         last = np.searchsorted(line, line + np.minimum(reach[order], span / 2), "right")
-        ways.append((order, np.arange(1, len(rows) + 1), np.minimum(last, high)))
+        orders.append((order, np.arange(1, len(rows) + 1), np.minimum(last, high)))
         sizes, _ = _by_bucket(key, high)
-        best = np.argmin([_by_bucket(key, stop - start)[1] for _, start, stop in ways], axis=0)
+        best = np.argmin([_by_bucket(key, stop - start)[1] for _, start, stop in orders], axis=0)
         best = np.repeat(best, sizes)
-        order, low, high = (np.choose(best, [way[part] for way in ways]) for part in range(3))
+        order, low, high = (np.choose(best, [candidate[part] for candidate in orders]) for part in range(3))
         return rows[order], low, high
 
 
 def _spread(words: np.ndarray) -> np.ndarray:
-    """The words with their bits in another order: those that tell little are shared out evenly to halves and masks."""
+    """The words with permuted bits: bits of low entropy are distributed evenly over halves and masks."""
     share = (
         [(words >> np.uint64(bit) & np.uint64(1)).mean() for bit in range(64)] if len(words) else [0.5] * 64
     )
     order = np.argsort(np.abs(np.array(share) - 0.5), kind="stable")
     rng = np.random.default_rng(0)
-    found = np.zeros(len(words), np.uint64)
+    permuted = np.zeros(len(words), np.uint64)
     for place, bit in enumerate(np.concatenate([rng.permutation(order[0::2]), rng.permutation(order[1::2])])):
-        found |= (words >> np.uint64(bit) & np.uint64(1)) << np.uint64(place)
-    return found
+        permuted |= (words >> np.uint64(bit) & np.uint64(1)) << np.uint64(place)
+    return permuted
 
 
 def _by_bucket(key: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -253,21 +253,21 @@ def _by_bucket(key: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _keys(words: np.ndarray, mask: np.uint64) -> np.ndarray:
-    """Bits of the words at the places of the mask, the first 16 of them, side by side."""
+    """The first 16 bits of the words at the positions of the mask, packed together."""
     key, width = np.zeros(len(words), np.uint16), 0
     for start in range(0, 64, 16):
         table, used = np.zeros(1 << 16, np.uint16), width
-        for bit in range(16):  # what a number of more bits gives follows from what those of fewer bits give
-            taken = int(mask) >> (start + bit) & 1 and width < 16
-            table[1 << bit : 2 << bit] = table[: 1 << bit] | (1 << width if taken else 0)
-            width += bool(taken)
+        for bit in range(16):  # the entries of larger numbers follow from those of smaller ones
+            in_mask = int(mask) >> (start + bit) & 1 and width < 16
+            table[1 << bit : 2 << bit] = table[: 1 << bit] | (1 << width if in_mask else 0)
+            width += bool(in_mask)
         if width > used:
             key |= table[(words >> np.uint64(start)).astype(np.uint16)]
     return key
 
 
 def _starts(*sorted_keys: np.ndarray) -> np.ndarray:
-    """Where each run of equal keys begins."""
+    """The first position of each run of equal keys."""
     rows = len(sorted_keys[0])
     new = np.zeros(rows, bool)
     new[:1] = True
@@ -277,7 +277,7 @@ def _starts(*sorted_keys: np.ndarray) -> np.ndarray:
 
 
 def _ends(*sorted_keys: np.ndarray) -> np.ndarray:
-    """For each place, where its run of equal keys ends."""
+    """For each position, the end of its run of equal keys."""
     starts = _starts(*sorted_keys)
     ends = np.append(starts, len(sorted_keys[0]))[1:]
     return np.repeat(ends, np.diff(starts, append=len(sorted_keys[0])))

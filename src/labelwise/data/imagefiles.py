@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and which are what a system leaves behind: one rule to train and predict by."""
+"""The rule, for training and prediction, of which files of a folder are images and which are system files."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _SUFFIXES = """
 .jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .j2k .jpf .jpx .avif .mpo
 """
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
-"""Endings of image files in small letters; all are of `data.decode.FORMATS`."""
-_LEFT_BEHIND = (
+"""Lower-case suffixes of image files, all of `data.decode.FORMATS`."""
+_SYSTEM_NAMES = (
     "__macosx thumbs.db ehthumbs.db desktop.ini @eadir @tmp @__thumb @recycle #recycle #snapshot $recycle.bin "
     "lost+found __pycache__"
 )
-CLUTTER = frozenset(_LEFT_BEHIND.split()) | {"system volume information", "icon\r"}
-"""Names, in small letters, of what systems, network disks and editors put into folders, beside hidden names."""
+CLUTTER = frozenset(_SYSTEM_NAMES.split()) | {"system volume information", "icon\r"}
+"""Lower-case names that systems, network disks and editors create in folders, besides hidden names."""
 
 
 class Listing(NamedTuple):
-    """What one folder holds, names in order.
+    """The contents of one folder, names in order.
 
     Args:
         path: of the folder.
-        start: what stands before a file's name to make its path below the folder that was walked.
+        start: prefix that makes a file's name its path below the walked folder.
         files: names of files.
         folders: names of the folders inside it.
-        clutter: names that are passed over: folders, and files that end like images.
+        clutter: names that are skipped: folders, and files with an image suffix.
     """
 
     path: str
@@ -43,12 +43,12 @@ class Listing(NamedTuple):
 
 @dataclass
 class FolderFiles:
-    """What lies in a folder and the folders in it, by the rule of `is_clutter` and `is_image_name`.
+    """The contents of a folder and its subfolders, by the rule of `is_clutter` and `is_image_name`.
 
     Args:
-        images: paths of image files, those of a folder before those of the folders inside it.
-        others: names of files that are no images by their suffix.
-        clutter: names that were passed over: folders, and files that end like images.
+        images: paths of image files, those of a folder before those of its subfolders.
+        others: names of files without an image suffix.
+        clutter: names that were skipped: folders, and files with an image suffix.
     """
 
     images: list[str] = field(default_factory=list)
@@ -65,13 +65,13 @@ class FolderFiles:
 
 
 def _some(names: list[str]) -> str:
-    """Up to five distinct names, by the alphabet."""
+    """Up to five distinct names, sorted."""
     distinct = sorted(set(names))
     return ", ".join(distinct[:5]) + (", ..." if len(distinct) > 5 else "")
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name ends like an image's.
+    """Whether a file name has an image suffix.
 
     >>> is_image_name("a.JPG"), is_image_name("a.txt")
     (True, False)
@@ -80,7 +80,7 @@ def is_image_name(name: str) -> bool:
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that a system puts beside people's own.
+    """Whether a file or folder is hidden or created by the system.
 
     >>> [is_clutter(name) for name in ("._a.jpg", "__MACOSX", "Thumbs.db", "a.jpg", "_none")]
     [True, True, True, False, False]
@@ -89,13 +89,13 @@ def is_clutter(name: str) -> bool:
 
 
 def walk(folder: str | Path, depth: int | None = None, *, glance: bool = False) -> Iterator[Listing]:
-    """A folder and the folders inside it, without clutter; the folder itself is listed whatever its own name.
+    """Lists a folder and its subfolders without clutter; the name of the folder itself does not matter.
 
     Args:
-        folder: where to begin.
-        depth: how far below it to go; 0 for the folder alone, `None` for the bottom.
-        glance: whether a folder that cannot be listed is passed over, as a guess at what a path holds may do; whatever
-            reads a data set would miss its files.
+        folder: where to start.
+        depth: levels of subfolders to list; 0 for the folder alone, `None` for all.
+        glance: skip a folder that cannot be listed, as a guess at the contents of a path may do; a reader of a data
+            set would miss its files.
 
     Raises:
         LabelwiseError: a folder that cannot be listed.
@@ -113,20 +113,20 @@ def walk(folder: str | Path, depth: int | None = None, *, glance: bool = False) 
 
 
 def walk_images(*folders: str | Path) -> FolderFiles:
-    """The files of folders and of all folders inside them; a folder given here is read whatever its own name.
+    """The files of folders and of their subfolders; the names of the folders themselves do not matter.
 
     Raises:
         LabelwiseError: a folder that cannot be listed, whose images would be missed.
     """
-    found = FolderFiles()
+    files = FolderFiles()
     for listing in (listing for folder in folders for listing in walk(folder)):
-        found.clutter += listing.clutter
+        files.clutter += listing.clutter
         for name in listing.files:
             if is_image_name(name):
-                found.images.append(os.path.join(listing.path, name))
+                files.images.append(os.path.join(listing.path, name))
             else:
-                found.others.append(name)
-    return found
+                files.others.append(name)
+    return files
 
 
 def _refuse(error: OSError) -> None:

@@ -1,4 +1,4 @@
-"""Cells that follow from the rules of a label set, and images whose labels contradict them."""
+"""Cells that follow from the rules of a label set, and images with labels that contradict the rules."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _BLOCK = 65536  # rows
 
 @dataclass(frozen=True)
 class Contradiction:
-    """An image whose known labels cannot all be right.
+    """An image with known labels that cannot all be correct.
 
     Args:
         row: its number in the data set.
-        columns: of the labels that are tied by such rules, ascending.
-        reason: one broken rule, for people.
+        columns: of the labels that the broken rules connect, ascending.
+        reason: one broken rule, as text.
     """
 
     row: int
@@ -31,20 +31,20 @@ class Contradiction:
 
 
 def with_rules(data: Dataset, rules: Rules, origin: str = "the rules") -> Dataset:
-    """The data set under further rules, with every cell known that follows from known ones.
+    """The data set with additional rules and with every cell filled in that follows from known ones.
 
     A present child makes its parents present, an absent parent its children absent; a present label of a group makes
     the others absent, and where all but one of `exactly_one` are absent, that one is present. No known cell changes.
-    Shares between 0 and 1 are known, and nothing follows from them. Where an image's labels contradict the rules, the
-    labels that those rules tie together stay as they are in it, and a note counts and names such images.
+    Values between 0 and 1 are known, and nothing follows from them. Where the labels of an image contradict the rules,
+    the labels that those rules connect are unchanged in it, and a note counts and names such images.
 
     Args:
         data: the rows.
-        rules: beside those that its label set has; exclusive groups of the label set count too.
-        origin: where the rules are from, for the note.
+        rules: in addition to those of its label set; exclusive groups of the label set count too.
+        origin: of the rules, for the note.
 
     Raises:
-        LabelwiseError: a label that does not exist, or rules that cannot all be kept.
+        LabelwiseError: an unknown label, or rules that cannot all hold.
     """
     labels = LabelSet(data.labels.names, data.labels.groups, data.labels.rules.joined(rules))
     indexed = labels.every_rule.over(labels.names)
@@ -52,22 +52,22 @@ def with_rules(data: Dataset, rules: Rules, origin: str = "the rules") -> Datase
     present = absent = 0
     for part, pos, neg in _closed(data, indexed):
         good = np.ones(pos.shape, bool)
-        for some in indexed.components:
-            columns = list(some.columns)
+        for component in indexed.components:
+            columns = list(component.columns)
             bad = (pos[:, columns] & neg[:, columns]).any(1)
             good[np.ix_(bad, columns)] = False
-        fresh = good & ~known[part]
-        present += int((fresh & pos).sum())
-        absent += int((fresh & neg).sum())
-        values[part][fresh & pos] = 1
-        known[part] |= fresh & (pos | neg)
-    done = replace(data, labels=labels, values=values, known=known)
+        new = good & ~known[part]
+        present += int((new & pos).sum())
+        absent += int((new & neg).sum())
+        values[part][new & pos] = 1
+        known[part] |= new & (pos | neg)
+    completed = replace(data, labels=labels, values=values, known=known)
     note = f"By {origin} {present + absent:,} cells are completed: {present:,} present, {absent:,} absent."
-    return done.with_notes(note, *contradiction_notes(done))
+    return completed.with_notes(note, *contradiction_notes(completed))
 
 
 def contradictions(data: Dataset) -> Iterator[Contradiction]:
-    """The images whose known labels contradict the rules of the label set, in the order of the rows."""
+    """The images with known labels that contradict the rules of the label set, in the order of the rows."""
     rules = data.labels.every_rule.over(data.labels.names)
     start = 0
     for _, pos, neg in _closed(data, rules):
@@ -82,18 +82,18 @@ def contradictions(data: Dataset) -> Iterator[Contradiction]:
 
 
 def contradiction_notes(data: Dataset) -> list[str]:
-    """A sentence that counts the images whose labels contradict the rules and names the first; none without any."""
-    found = list(contradictions(data)) if data.labels.rules else []
-    if not found:
+    """A sentence that counts the images with labels that contradict the rules and names the first; none without any."""
+    broken = list(contradictions(data)) if data.labels.rules else []
+    if not broken:
         return []
-    shown = "; ".join(f"{data.image_id(one.row)}: {one.reason}" for one in found[:3])
-    more = f"; and {len(found) - 3:,} more" if len(found) > 3 else ""
-    images = "1 image contradicts" if len(found) == 1 else f"{len(found):,} images contradict"
-    return [f"{images} the rules, and the labels that they tie stay as they are there: {shown}{more}."]
+    shown = "; ".join(f"{data.image_id(image.row)}: {image.reason}" for image in broken[:3])
+    more = f"; and {len(broken) - 3:,} more" if len(broken) > 3 else ""
+    images = "1 image contradicts" if len(broken) == 1 else f"{len(broken):,} images contradict"
+    return [f"{images} the rules, and the labels that these rules connect are unchanged: {shown}{more}."]
 
 
 def completion_notes(notes: Sequence[str]) -> list[str]:
-    """Those of a data set's notes that say how many cells were completed."""
+    """The notes of a data set with the number of completed cells."""
     return [note for note in notes if note.startswith("By ") and " cells are completed: " in note]
 
 
@@ -105,7 +105,7 @@ def _hard(data: Dataset, part: slice = slice(None)) -> tuple[np.ndarray, np.ndar
 def _closed(
     data: Dataset, rules: IndexedRules
 ) -> Iterator[tuple[slice, Bool[np.ndarray, "M L"], Bool[np.ndarray, "M L"]]]:
-    """Blocks of rows with all that follows; blocks, so that copies of all cells are never made."""
+    """The closure of the known cells in blocks of rows, which avoids a copy of all cells."""
     for start in range(0, len(data), _BLOCK):
         part = slice(start, min(start + _BLOCK, len(data)))
         yield part, *rules.closure(*_hard(data, part))
@@ -116,16 +116,16 @@ def _reason(rules: IndexedRules, yes: np.ndarray, no: np.ndarray, names: tuple[s
     above = rules.above
     given = [j for j in rules.columns if yes[j]]
     for j in given:
-        lacking = sorted(k for k in above.get(j, ()) if no[k])
-        if lacking:
-            return f"{names[j]} without {names[lacking[0]]}"
-    for group, needed in rules.groups:
+        missing = sorted(k for k in above.get(j, ()) if no[k])
+        if missing:
+            return f"{names[j]} without {names[missing[0]]}"
+    for group, exactly_one in rules.groups:
         members = set(group)
-        brought = {k: j for j in reversed(given) for k in ({j} | above.get(j, set())) & members}
-        if len(brought) > 1:
-            first, second = sorted(brought)[:2]
-            pair = dict.fromkeys((names[brought[first]], names[brought[second]]))
-            return " with ".join(pair) if len(pair) > 1 else f"{names[brought[first]]} against itself"
-        if needed and all(no[k] or any(no[u] for u in above.get(k, ())) for k in group):
+        implied_by = {k: j for j in reversed(given) for k in ({j} | above.get(j, set())) & members}
+        if len(implied_by) > 1:
+            first, second = sorted(implied_by)[:2]
+            pair = dict.fromkeys((names[implied_by[first]], names[implied_by[second]]))
+            return " with ".join(pair) if len(pair) > 1 else f"{names[implied_by[first]]} against itself"
+        if exactly_one and all(no[k] or any(no[u] for u in above.get(k, ())) for k in group):
             return f"none of {', '.join(names[k] for k in group)}"
     return "labels that rule each other out: " + ", ".join(names[j] for j in given)

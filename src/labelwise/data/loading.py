@@ -1,4 +1,4 @@
-"""Batches for training and evaluation: repeatable, resumable at any step, the same for any worker count."""
+"""Batches for training and evaluation: reproducible, resumable at any step, independent of the worker count."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from labelwise.types import Batch, Targets
 
 Transform: TypeAlias = Callable[[Tensor], Tensor]
 Request: TypeAlias = tuple[int, np.ndarray] | tuple[int, np.ndarray, np.ndarray]
-"""One batch to make: the epoch that keys its augmentation, its rows, and how often the epoch had each before."""
-_GRACE = 15  # seconds that a worker outlives a request to end
+"""One batch to load: the epoch that keys its augmentation, its rows, and how often each occurred before in it."""
+_GRACE = 15  # seconds that a worker continues after SIGTERM
 Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, tuple[tuple[int, str], ...]]
-"""What a worker sends: images, values, known, index, unreadable."""
+"""The message of a worker: images, values, known, index, unreadable."""
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Where a loader's batches come from: decoded files, or stored maps."""
+    """The origin of a loader's batches: decoded files, or stored maps."""
 
     def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
-        """The batches asked for, in order."""
+        """The requested batches, in order."""
         ...
 
     def close(self) -> None:
-        """Ends what runs in the background."""
+        """Stops background processes."""
         ...
 
 
 class TrainLoader:
-    """Shuffled batches of a training set; made by `train_loader`.
+    """Shuffled batches of a training set; created by `train_loader`.
 
     Args:
-        steps_per_epoch: full global batches in an epoch, at least 1; the rest of the order is left out.
-        order: which rows an epoch has, in which order; `None` for each once, shuffled.
+        steps_per_epoch: full global batches in an epoch, at least 1; the rest of the order is dropped.
+        order: the rows of an epoch; `None` for each once, shuffled.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TrainLoader:
         self.steps_per_epoch = len(dataset) // self._batch
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from a step on; earlier ones are skipped without reading a file.
+        """The batches of one epoch from a step on; earlier ones are skipped without reading files.
 
         Raises:
             LabelwiseError: if `start_step` lies outside [0, steps_per_epoch].
@@ -79,18 +79,18 @@ class TrainLoader:
         return self._source.batches([(epoch, *request) for request in self._plan(epoch)[start_step:]])
 
     def close(self) -> None:
-        """Ends the worker processes; the loader cannot be used afterwards."""
+        """Stops the worker processes; the loader cannot be used afterwards."""
         self._source.close()
 
     def _plan(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
         order = self._order.rows(self._seed, epoch)[: self.steps_per_epoch * self._batch]
         start, stop = (self._batch * (self._rank + i) // self._world for i in (0, 1))
-        rows, again = (one.reshape(-1, self._batch)[:, start:stop] for one in (order, turns(order)))
-        return list(zip(rows, again, strict=True))
+        rows, before = (part.reshape(-1, self._batch)[:, start:stop] for part in (order, turns(order)))
+        return list(zip(rows, before, strict=True))
 
 
 class EvalLoader:
-    """Batches in the order of the rows; iterate over it as often as needed. Made by `eval_loader`."""
+    """Batches in the order of the rows; iterate over it as often as needed. Created by `eval_loader`."""
 
     def __init__(self, dataset: Dataset, batch_size: int, rank: int, world: int, source: Source) -> None:
         rows = np.arange(rank, len(dataset), world)
@@ -104,7 +104,7 @@ class EvalLoader:
         return self._source.batches(self._requests)
 
     def close(self) -> None:
-        """Ends the worker processes; the loader cannot be used afterwards."""
+        """Stops the worker processes; the loader cannot be used afterwards."""
         self._source.close()
 
 
@@ -120,26 +120,26 @@ def train_loader(
     context: str | None = None,
     order: Order | None = None,
 ) -> TrainLoader:
-    """Batches for training whose content depends on (seed, epoch, step) and on nothing else.
+    """Batches for training that depend only on (seed, epoch, step).
 
-    Each epoch is a fresh permutation keyed by (seed, epoch), cut into global batches; process `rank` of
-    `world` gets a contiguous slice of each, so that together they see what one process would see.
+    Each epoch is a new permutation keyed by (seed, epoch), divided into global batches; process `rank` of
+    `world` gets a contiguous slice of each, so that all processes together see the batches of a single process.
     Augmentation is keyed by (seed, epoch, row, turn of the row). The global random state is neither read nor changed.
-    One pass at a time: starting another ends the one before.
+    Only one pass runs at a time: a new pass ends the previous one.
 
-    An image that cannot be decoded is left out of its batch and told in `Batch.unreadable`; where none is
-    left, the batch is one black image whose labels are all unknown, under the first row's number.
+    An image that cannot be decoded is dropped from its batch and listed in `Batch.unreadable`; a batch without any
+    readable image is one black image with unknown labels, under the first row's number.
 
     Args:
-        dataset: the rows to learn from, usually one split.
-        transform: uint8 `[3, H, W]` -> tensor of one fixed shape; may draw from torch's global generator.
-        batch_size: images per step over all processes; a smaller data set makes one batch.
+        dataset: the training rows, usually one split.
+        transform: uint8 `[3, H, W]` -> tensor of one fixed shape; may use torch's global generator.
+        batch_size: images per step over all processes; a smaller data set is one batch.
         seed: of the shuffling and the augmentation, >= 0.
-        workers: worker processes of this process; 0 loads in the process itself.
+        workers: worker processes of this process; 0 loads in this process.
         rank: this process, in [0, world).
         world: number of processes.
-        context: how workers start, "fork" or "spawn" (`None`: the system's habit).
-        order: which rows an epoch has; `None` for each once, shuffled.
+        context: how workers start, "fork" or "spawn"; `None` for the system's default.
+        order: the rows of an epoch; `None` for each once, shuffled.
 
     Raises:
         LabelwiseError: on an empty data set, or fewer images per step than processes.
@@ -166,10 +166,10 @@ def eval_loader(
 ) -> EvalLoader:
     """Batches for evaluation: rows `rank, rank + world, ...` once each and in order, the last batch shorter.
 
-    Arguments and unreadable images as in `train_loader`; the transform should draw nothing.
+    Arguments and unreadable images as in `train_loader`; the transform should not be random.
 
     Raises:
-        LabelwiseError: on an empty data set or a wrong batch size, number of workers or rank.
+        LabelwiseError: on an empty data set or an invalid batch size, number of workers or rank.
     """
     _check(dataset, batch_size, workers, rank, world)
     return EvalLoader(
@@ -179,17 +179,17 @@ def eval_loader(
 
 @dataclass(frozen=True)
 class _Batches(TorchDataset):
-    """What runs in the workers: a request -> the parts of one batch."""
+    """The data set of the workers: a request -> the parts of one batch."""
 
     dataset: Dataset
     transform: Transform
     seed: int | None
 
     def __getitem__(self, request: Request) -> Parts:
-        epoch, rows, *again = request
+        epoch, rows, *before = request
         images, good, bad = [], [], []
-        before = again[0].tolist() if again else [0] * len(rows)
-        for row, turn in zip(rows.tolist(), before, strict=True):
+        turn_of = before[0].tolist() if before else [0] * len(rows)
+        for row, turn in zip(rows.tolist(), turn_of, strict=True):
             try:
                 images.append(self._image(row, epoch, turn))
                 good.append(row)
@@ -211,15 +211,15 @@ class _Batches(TorchDataset):
 
 
 def stacked(images: Sequence[Tensor]) -> Shaped[Tensor, "B ..."]:
-    """One batch of images of one size, plane by plane in memory.
+    """One batch of images of one size, contiguous in memory.
 
-    Decoding and resizing leave the three colours of a pixel side by side; numpy parts them in a fifth of torch's time.
+    Decoded and resized images are channels-last; numpy converts them in a fifth of torch's time.
 
     Raises:
         RuntimeError: images of several sizes.
     """
     if len({(image.shape, image.dtype) for image in images}) > 1:
-        return torch.stack(list(images))  # which says what is wrong
+        return torch.stack(list(images))  # raises an error with the shapes
     batch = torch.empty(len(images), *images[0].shape, dtype=images[0].dtype)
     for place, image in zip(batch.numpy(), images, strict=True):
         np.copyto(place, image.numpy())
@@ -227,20 +227,20 @@ def stacked(images: Sequence[Tensor]) -> Shaped[Tensor, "B ..."]:
 
 
 class _Requests(Sampler):
-    """The requests of the pass at hand; workers outlive a pass, so the list is set anew for each."""
+    """The requests of the current pass; workers persist between passes, so each pass replaces the list."""
 
     def __init__(self) -> None:
-        self.now: Sequence[Request] = ()
+        self.current: Sequence[Request] = ()
 
     def __iter__(self) -> Iterator[Request]:
-        return iter(self.now)
+        return iter(self.current)
 
     def __len__(self) -> int:
-        return len(self.now)
+        return len(self.current)
 
 
 class _Source:
-    """Requests -> batches, in order, by worker processes that stay alive between passes."""
+    """Requests -> batches, in order, by worker processes that persist between passes."""
 
     def __init__(self, batches: _Batches, workers: int, context: str | None) -> None:
         self._requests = _Requests()
@@ -250,7 +250,7 @@ class _Source:
             sampler=self._requests,
             num_workers=workers,
             collate_fn=_unchanged,
-            generator=torch.Generator(),  # its own, or each pass would draw from the global one
+            generator=torch.Generator(),  # its own, as each pass would otherwise use the global one
             persistent_workers=workers > 0,
             multiprocessing_context=context if workers else None,
             worker_init_fn=_outlive_signals,
@@ -260,11 +260,11 @@ class _Source:
     def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
         if self._loader is None:
             raise LabelwiseError("a loader that was closed", "an open one", "make a new loader")
-        self._requests.now = requests
+        self._requests.current = requests
         return (_batch(parts) for parts in self._loader)
 
     def close(self) -> None:
-        # Ended here and now: a pass that was broken off is still held by the frames of its exception.
+        # Stopped explicitly: the frames of an exception still reference the iterator of an aborted pass.
         iterator = None if self._loader is None else self._loader._iterator
         if isinstance(iterator, _MultiProcessingDataLoaderIter):
             iterator._shutdown_workers()
@@ -272,7 +272,7 @@ class _Source:
 
 
 def _outlive_signals(worker: int) -> None:
-    """A signal to a whole group of processes is the main one's to obey, which still needs batches to end its step."""
+    """Leaves a signal to a process group to the main process, which still needs batches for its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE))
 
@@ -283,8 +283,8 @@ def _unchanged(parts: Any) -> Any:
 
 def _batch(parts: Parts) -> Batch:
     images, values, known, index, unreadable = parts
-    told = tuple((row, reason) for row, reason in unreadable)  # pinning memory makes lists of tuples
-    return Batch(images, Targets(values, known), index, unreadable=told)
+    pairs = tuple((row, reason) for row, reason in unreadable)  # pinned memory turns tuples into lists
+    return Batch(images, Targets(values, known), index, unreadable=pairs)
 
 
 def _check(dataset: Dataset, batch_size: int, workers: int, rank: int, world: int) -> None:
@@ -295,6 +295,6 @@ def _check(dataset: Dataset, batch_size: int, workers: int, rank: int, world: in
     if batch_size < 1:
         raise LabelwiseError(f"batch size {batch_size}", "at least 1", "choose a larger batch")
     if workers < 0:
-        raise LabelwiseError(f"{workers} workers", "0 or more", "use 0 to load in the process itself")
+        raise LabelwiseError(f"{workers} workers", "0 or more", "use 0 to load in this process")
     if not 0 <= rank < world:
         raise LabelwiseError(f"process {rank} of {world}", "a rank from 0 to world - 1", "check the launcher")

@@ -1,4 +1,4 @@
-"""A long-tailed part of a split: few images of rare labels, by a published rule."""
+"""Long-tailed subset of a split: few images of rare labels, by a published rule."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ REACH = 0.99
 
 
 def long_tail_sizes(labels: int, rule: Rule, most: int, least: int) -> Int64[np.ndarray, " L"]:
-    """Images of each label by its rank, the commonest first.
+    """Number of images of each label by its rank, the most frequent first.
 
     `exponential`: `most (least / most)^(r / (L - 1))`, rounded; `pareto`: `least + (most - least) x_r^-7`, rounded
     down, with `x_r` even from 1 to the .99 quantile of the Pareto distribution of power 6.
 
     Args:
         labels: L.
-        rule: which of the two.
-        most: images of the commonest label, not under `least`.
+        rule: `exponential` or `pareto`.
+        most: images of the most frequent label, at least `least`.
         least: images of the rarest label, at least 1.
 
     Raises:
-        LabelwiseError: numbers out of these ranges.
+        LabelwiseError: numbers outside these ranges.
 
     Source: exponential: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples" (2019); pareto: the rule
     of VOC-MLT and COCO-MLT in Wu et al., "Distribution-Balanced Loss ..." (2020).
@@ -49,28 +49,28 @@ def long_tail_sizes(labels: int, rule: Rule, most: int, least: int) -> Int64[np.
     return np.floor(least + (most - least) * places ** -(POWER + 1) + 1e-9).astype(np.int64)
 
 
-def draw_long_tail(
+def sample_long_tail(
     positive: Bool[np.ndarray, "N L"], rule: Rule, most: int = 0, least: int = 4, seed: int = 0
 ) -> Shaped[np.ndarray, " M"]:
-    """Row numbers of a long-tailed part, in ascending order.
+    """Row numbers of a long-tailed subset, in ascending order.
 
-    Labels are ranked by their images. From the rarest on, images of a label are taken in random order as long as none
-    of their labels would have more images than its rank allows. So no label has more; where labels stand together,
-    common ones may have fewer. Rows without a positive are left out.
+    Labels are ranked by their number of images. From the rarest on, images of a label are added in random order while
+    none of their labels exceeds the size of its rank. No label has more images; where labels co-occur, frequent ones
+    may have fewer. Rows without a positive are excluded.
 
     Args:
         positive: `[N, L]`, cells that are known to be present.
         rule: see `long_tail_sizes`.
-        most: images of the commonest label; 0 for as many as it has.
+        most: images of the most frequent label; 0 for all of them.
         least: images of the rarest label.
-        seed: of the draw.
+        seed: of the random order.
 
     Raises:
         LabelwiseError: see `long_tail_sizes`; or more images of the commonest label than there are.
 
     Source: see `long_tail_sizes`.
-    Differs: the published sets rank by co-occurrence and go from the commonest label on, adding and dropping images,
-        which leaves some labels over their size.
+    Differs: the published sets rank by co-occurrence and process labels from the most frequent on, adding and
+        dropping images, which leaves some labels above their size.
     """
     counts = positive.sum(0)
     top = int(counts.max(initial=0))
@@ -82,31 +82,31 @@ def draw_long_tail(
         )
     sizes = long_tail_sizes(positive.shape[1], rule, most or top, least)
     ranked = np.argsort(-counts, kind="stable")
-    room = np.zeros(positive.shape[1], np.int64)
-    room[ranked] = sizes
+    remaining = np.zeros(positive.shape[1], np.int64)
+    remaining[ranked] = sizes
     order = np.random.default_rng(seed).permutation(len(positive))
-    taken = np.zeros(len(positive), bool)
+    selected = np.zeros(len(positive), bool)
     for label in ranked[::-1]:
-        for row in order[positive[order, label] & ~taken[order]]:
-            if room[label] == 0:
+        for row in order[positive[order, label] & ~selected[order]]:
+            if remaining[label] == 0:
                 break
-            if (room[positive[row]] > 0).all():
-                taken[row] = True
-                room[positive[row]] -= 1
-    return np.flatnonzero(taken)
+            if (remaining[positive[row]] > 0).all():
+                selected[row] = True
+                remaining[positive[row]] -= 1
+    return np.flatnonzero(selected)
 
 
 def long_tailed(
     data: Dataset, split: str, rule: Rule, most: int = 0, least: int = 4, seed: int = 0
 ) -> Dataset:
-    """The data set with a long-tailed part of a split in it; the rest are in no split. See `draw_long_tail`.
+    """The data set with a long-tailed subset of a split; its other rows are in no split. See `sample_long_tail`.
 
     Raises:
         LabelwiseError: no such split, or sizes that do not fit.
     """
     rows = data.rows_of(split)
     positive = data.take(rows).positive
-    kept = rows[draw_long_tail(positive, rule, most, least, seed)]
+    kept = rows[sample_long_tail(positive, rule, most, least, seed)]
     codes = np.array(data.split_of, np.int16)
     codes[np.setdiff1d(rows, kept)] = -1
     counts = data.take(kept).positive.sum(0)

@@ -1,4 +1,4 @@
-"""Which labels are shown to a learner: the field's protocols for partial and single-positive labels."""
+"""Masks of known labels: the standard protocols for partial and single-positive labels."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from labelwise.errors import LabelwiseError
 
 
 def known_mask(rows: int, labels: int, proportion: float, seed: int = 0) -> Bool[np.ndarray, "N L"]:
-    """Which cells are known when each is shown with the same probability (`bernoulli.v1`).
+    """Mask of known cells, each known with the same probability (`bernoulli.v1`).
 
     `known[i, l] = u[i, l] < proportion`, `u` uniform float64 in C order from NumPy's legacy stream, which is
-    frozen. Masks of one seed are nested: those known at .1 are known at .2.
+    stable. Masks of one seed are nested: those known at .1 are known at .2.
 
     Args:
         rows: number of images, in the protocol's image order.
         labels: number of labels, in the protocol's label order.
         proportion: share of known cells, in [0, 1]; the protocols use k / 10.
-        seed: 0 is the field's draw; 1 to 4 are repeats.
+        seed: 0 is the published mask; 1 to 4 are repeats.
 
     Returns:
         `[rows, labels]` bool.
@@ -41,13 +41,13 @@ def known_mask(rows: int, labels: int, proportion: float, seed: int = 0) -> Bool
 def positives_mask(
     positive: Bool[np.ndarray, "N L"], proportion: float = 1.0, seed: int = 0
 ) -> Bool[np.ndarray, "N L"]:
-    """Which cells are known when positives alone are told, each with the same probability (`drop-pos.v1`).
+    """Mask of known cells when only positives are known, each with the same probability (`drop-pos.v1`).
 
-    The draws are those of `known_mask`, so masks of one seed are nested here too.
+    The random numbers are those of `known_mask`, so masks of one seed are nested here too.
 
     Args:
         positive: `[N, L]` bool, the true labels in the protocol's order.
-        proportion: share of positives that are told, in [0, 1].
+        proportion: share of known positives, in [0, 1].
         seed: as in `known_mask`.
 
     Returns:
@@ -56,7 +56,7 @@ def positives_mask(
     Raises:
         LabelwiseError: for a proportion outside [0, 1].
 
-    Source: the missing-label setting of Hill and SPLC (Zhang et al., 2021); the draw is ours.
+    Source: the missing-label setting of Hill and SPLC (Zhang et al., 2021), with another random mask.
 
     >>> positives_mask(np.array([[True, False], [True, True]])).tolist()
     [[True, False], [True, True]]
@@ -66,14 +66,14 @@ def positives_mask(
 
 
 def single_positive_mask(positive: Bool[np.ndarray, "N L"], seed: int = 1200) -> Bool[np.ndarray, "N L"]:
-    """Which cells are known when one positive of each image is all that is told (`single-pos.v1`).
+    """Mask of known cells when one positive of each image is known and nothing else (`single-pos.v1`).
 
-    Rows are taken in order; the positive indices are shuffled and the first kept; the negative indices are
-    shuffled too and none kept, because that second draw decides all later rows.
+    Rows are processed in order; the positive indices are shuffled and the first is kept; the negative indices are
+    shuffled too and none is kept, because that second shuffle changes the random stream of all later rows.
 
     Args:
         positive: `[N, L]` bool, the true labels in the protocol's order.
-        seed: of NumPy's legacy generator; 1200 is the field's.
+        seed: of NumPy's legacy generator; 1200 is the published one.
 
     Returns:
         `[N, L]` bool, one known cell in each row that has a positive.
@@ -86,8 +86,8 @@ def single_positive_mask(positive: Bool[np.ndarray, "N L"], seed: int = 1200) ->
     stream = np.random.RandomState(seed)
     known = np.zeros(positive.shape, bool)
     for row, true in zip(known, positive, strict=True):
-        here, absent = np.flatnonzero(true), np.flatnonzero(~true)
-        stream.shuffle(here)
+        present, absent = np.flatnonzero(true), np.flatnonzero(~true)
+        stream.shuffle(present)
         stream.shuffle(absent)
-        row[here[:1]] = True
+        row[present[:1]] = True
     return known

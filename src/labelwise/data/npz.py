@@ -1,4 +1,4 @@
-"""Arrays out of npz files that anybody may have made."""
+"""Arrays from npz files of unknown origin."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from labelwise.errors import first_line
 
 LARGEST = 8 << 30
-"""Bytes of all arrays together once decompressed; a mask of a million images and a thousand labels is one eighth."""
+"""Limit in bytes of all decompressed arrays, eight times a mask of a million images and a thousand labels."""
 
 
 def read_npz(file: str | Path, names: Sequence[str]) -> list[np.ndarray]:
-    """Named arrays of numbers, truth values or text; pickled objects are refused, and so is what would not fit.
+    """Named arrays of numbers, booleans or text; pickled objects and too large files are refused.
 
     Raises:
-        ValueError: no such file, not an npz, damaged, without one of the arrays, or too large; one line says which.
+        ValueError: no such file, not an npz, damaged, without one of the arrays, or too large; the message is one line.
     """
     try:
-        with ZipFile(file) as held:
-            size = sum(part.file_size for part in held.infolist())
+        with ZipFile(file) as archive:
+            size = sum(part.file_size for part in archive.infolist())
         if size > LARGEST:
             raise ValueError(f"{size:,} bytes once decompressed")
-        with np.load(file, allow_pickle=False) as found:
-            return [found[name] for name in names]
-    except Exception as error:  # zip, zlib and header parsers each have errors of their own
+        with np.load(file, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except Exception as error:  # zip, zlib and header parsers each raise their own errors
         raise ValueError(first_line(error)) from None

@@ -1,4 +1,4 @@
-"""A packed store: every image of a data set decoded, resized and put one behind the other, with its labels."""
+"""A packed store: the decoded and resized images of a data set in consecutive order, with its labels."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ ROWS_OF_FILE, ROWS_OF_BATCH = 4096, 64
 
 @dataclass(frozen=True)
 class Packed:
-    """What was written.
+    """The result of `pack`.
 
     Args:
         out: the store's folder.
         rows: images in it.
-        unreadable: row and reason of each image that could not be decoded; it stays unreadable in the store.
+        unreadable: row and reason of each image that could not be decoded; it is unreadable in the store too.
         bytes: size on disk.
-        kept: rows that an earlier, interrupted run had written.
+        kept: rows of an earlier, interrupted run.
     """
 
     out: Path
@@ -64,28 +64,28 @@ def pack(
 ) -> Packed:
     """Writes a data set as a store that `packed:DIR` reads.
 
-    `raw` keeps the pixels that the fixed transform gives at `size`, squashed to a square. `jpeg` keeps a JPEG file
-    whose short side is at most `size` as it is, and writes any other image anew with that short side.
+    `raw` stores the pixels of the fixed transform at `size`, squashed to a square. `jpeg` copies a JPEG file with a
+    short side of at most `size`, and encodes any other image with that short side.
 
-    The folder appears whole or not at all. An interrupted run is taken up where its last whole file ended, if the
-    images and settings are still the same.
+    The folder is created atomically. An interrupted run resumes after its last complete file, if the images and
+    settings are the same.
 
     Args:
-        data: the images and all that is known of them.
+        data: the images with their labels.
         out: the folder to write, which must not exist.
         size: pixels, from 8 to 4096.
         form: `jpeg` or `raw`.
-        workers: threads that decode; `None` for one a processor.
+        workers: threads that decode; `None` for one per processor.
         tick: called with the number of images done.
 
     Raises:
-        LabelwiseError: a folder that exists, a wrong size or form, or a disk that is full or refuses.
+        LabelwiseError: a folder that exists, an invalid size or form, or a disk error.
     """
     _check(out, size, form)
     part = out.with_name(f".{out.name}.part")
     plan = {"format": FORMAT, "form": form, "size": size, "images": _digest(data)}
     with _disk_errors(out):
-        kept = _take_up(part, plan)
+        kept = _resume(part, plan)
         bad = _write_files(data, part, _encoder(size, form), kept, workers or os.cpu_count() or 1, tick)
         write_table(_without_images(data, size, form, len(bad)), part / TABLE)
         files = sorted(path.name for path in part.glob("images-*.arrow"))
@@ -113,13 +113,13 @@ def _check(out: Path, size: int, form: str) -> None:
         raise LabelwiseError(f"{out}, which exists", "a new folder", "choose another name or remove it")
     if not out.parent.is_dir():
         raise LabelwiseError(
-            f"{str(out)!r} in a folder that does not exist", "an existing folder", "make it first"
+            f"{str(out)!r} in a folder that does not exist", "an existing folder", "create it first"
         )
 
 
 @contextmanager
 def _disk_errors(out: Path) -> Iterator[None]:
-    """What the disk refuses inside becomes a `LabelwiseError`."""
+    """Turns disk errors into `LabelwiseError`."""
     try:
         yield
     except OSError as error:
@@ -132,7 +132,7 @@ def _disk_errors(out: Path) -> Iterator[None]:
 
 
 def _digest(data: Dataset) -> str:
-    """Changes when any image does: its name with the file's size and time, or its bytes."""
+    """Digest of the images: names, sizes and times of files, or bytes."""
     digest = hashlib.sha256()
     for i in range(len(data)):
         try:
@@ -155,8 +155,8 @@ def _state(file: Path) -> tuple[int, int] | None:
     return entry.st_size, entry.st_mtime_ns
 
 
-def _take_up(part: Path, plan: dict[str, Any]) -> int:
-    """Whole files that an earlier run of the same plan left, after clearing away all else."""
+def _resume(part: Path, plan: dict[str, Any]) -> int:
+    """Number of complete files of an earlier run with the same plan, after all others are removed."""
     try:
         same = json.loads((part / "plan.json").read_text(encoding="utf-8")) == plan
     except (OSError, ValueError):
@@ -180,7 +180,7 @@ def _write_files(
     workers: int,
     tick: Callable[[int], None],
 ) -> list[tuple[int, str]]:
-    """Writes the files that are not there yet; gives row and reason of every unreadable image."""
+    """Writes the missing files; returns row and reason of every unreadable image."""
     bad = [pair for number in range(kept) for pair in _reasons(part / _name(number), number * ROWS_OF_FILE)]
 
     def one(row: int) -> bytes | str:
@@ -214,7 +214,7 @@ def _reasons(file: Path, start: int) -> list[tuple[int, str]]:
 
 
 def _batch(images: list[bytes | str]) -> pa.RecordBatch:
-    """Rows of encoded images, or of the reasons why there is none."""
+    """Rows of encoded images, or of the reasons for missing ones."""
     content = [None if isinstance(image, str) else image for image in images]
     checks = [None if image is None else zlib.crc32(image) for image in content]
     reasons = [image if isinstance(image, str) else None for image in images]
@@ -232,7 +232,7 @@ def _encoder(size: int, form: str) -> Callable[[Path | bytes], bytes]:
 def _jpeg(image: Path | bytes, size: int) -> bytes:
     content = image if isinstance(image, bytes) else _content(image)
     width, height = image_size(image)
-    # Also where the file is kept: a damaged one must be found now.
+    # Also where the file is copied, to detect a damaged one now.
     pixels = decode_image(image, shrink_to=size)
     if is_jpeg(content) and min(width, height) <= size:
         return content
@@ -246,7 +246,7 @@ def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError:
-        decode_image(file)  # which says what is wrong with it
+        decode_image(file)  # raises an error with the reason
         raise
 
 
@@ -261,7 +261,7 @@ def _shrunk(pixels: UInt8[Tensor, "3 H W"], size: int) -> UInt8[Tensor, "3 h w"]
 
 
 def _without_images(data: Dataset, size: int, form: str, bad: int) -> Dataset:
-    """The rows under their names, with a sentence on how they were packed."""
+    """The rows with names instead of images, and a note on how they were packed."""
     kept = (
         f"squashed to {size} x {size} pixels"
         if form == "raw"

@@ -10,9 +10,9 @@ from labelwise.errors import LabelwiseError
 from labelwise.lazy import torch
 
 BITS = 16
-"""Bits that 16-bit pixels are taken to use unless a setting says otherwise."""
+"""Bits that 16-bit pixels use by default."""
 DARK = 1 << 14
-"""16-bit pixels that all lie below this are likely those of fewer bits, stored as they came."""
+"""16-bit pixels that are all below this likely use fewer bits and were stored without scaling."""
 _ORIENTATION_TAG, _BITS_TAG = 274, 258
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,53 +26,53 @@ _UPRIGHT = {
 
 
 class UnreadableImage(LabelwiseError):  # noqa: N818 - the name says it
-    """One image that cannot be decoded; `given` names it and says why in one line."""
+    """One image that cannot be decoded; `given` has its name and the reason in one line."""
 
 
 def unreadable(given: str, expected: str = "a whole image file (JPEG, PNG, WebP, ...)") -> UnreadableImage:
-    """What is raised for an image that no setting makes readable."""
+    """The error for an image that no setting makes readable."""
     return UnreadableImage(given, expected, "replace it or remove its row")
 
 
 def orientation(image: Image.Image) -> int:
-    """How the stored pixels lie, by the EXIF numbers 1 (upright) to 8; 1 where nothing is said."""
+    """The EXIF orientation of the stored pixels, from 1 (upright) to 8; 1 where none is stored."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # a broken EXIF block does not make the picture unreadable
+    except Exception:  # a broken EXIF block does not make the image unreadable
         return 1
 
 
-def needs_turning(image: Image.Image) -> bool:
+def needs_rotation(image: Image.Image) -> bool:
     """Whether the stored pixels are not upright."""
     return orientation(image) in _UPRIGHT
 
 
 def is_wide(image: Image.Image) -> bool:
-    """Whether an image that is not loaded yet stores pixels of more than 8 bits, by its header."""
+    """Whether the header of an image, not loaded yet, declares pixels of more than 8 bits."""
     return image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def pixels_of(
     image: Image.Image, name: str, bits: int = BITS, notes: list[str] | None = None
 ) -> UInt8[torch.Tensor, "3 H W"]:
-    """The pixels of a PIL image as people see it.
+    """The pixels of a PIL image, upright and in 8-bit RGB.
 
-    Transparency is laid over white. Grey of 16 bits is scaled by `255 / (2^bits - 1)`, unless its file says itself
-    how many bits it uses, as a TIFF of 12 bits and a PGM do. Of colours of 16 bits the upper 8 are taken.
+    Transparency is composited over white. 16-bit grey is scaled by `255 / (2^bits - 1)`, unless its file declares
+    the bits it uses, as a 12-bit TIFF and a PGM do. Of 16-bit colours the upper 8 bits are used.
 
     Args:
-        image: in any mode but those of floats.
-        name: what it is called in messages.
+        image: in any mode except those of floats.
+        name: of the image in messages.
         bits: that 16-bit grey uses, 8 to 16.
-        notes: takes a sentence where 16-bit pixels come out nearly black.
+        notes: receives a sentence where 16-bit pixels become nearly black.
 
     Raises:
         UnreadableImage: pixels that do not fit into 8 or 16 bits, or not into `bits`.
-        OSError: a file behind it that is damaged.
+        OSError: the file of the image is damaged.
     """
-    wide, own = is_wide(image), _own_bits(image)
+    wide, own = is_wide(image), _declared_bits(image)
     image.load()
-    # Read after loading: TIFF files turn themselves upright while they load, and then say so.
+    # Read after loading: TIFF files are rotated upright while they load, and their orientation is updated.
     turn = _UPRIGHT.get(orientation(image))
     if image.mode.startswith("I"):
         grey = np.asarray(image)
@@ -88,10 +88,10 @@ def pixels_of(
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
-def _own_bits(image: Image.Image) -> int | None:
-    """How many bits an image that is not loaded yet uses by its own header, as it will be loaded."""
+def _declared_bits(image: Image.Image) -> int | None:
+    """Bits that an image, not loaded yet, uses by its own header; `None` where the header does not declare them."""
     if image.format == "PPM" and image.mode == "I" and image.tile[0][3] not in ("I;16B", ("I;16B",)):  # type: ignore[attr-defined]
-        return BITS  # Pillow scales it from its own largest value
+        return BITS  # Pillow scales it by the maximum in the header
     stored = getattr(image, "tag_v2", {}).get(_BITS_TAG)
     return 12 if stored in (12, (12,)) else None
 
@@ -108,25 +108,25 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _check_wide_colours(image: Image.Image, name: str, bits: int, notes: list[str] | None) -> None:
-    """Colours of 16 bits, of which Pillow gives the upper 8: they cannot be scaled from fewer bits."""
+    """Checks 16-bit colours, of which Pillow returns the upper 8 bits: they cannot be scaled from fewer bits."""
     if bits != BITS:
         raise unreadable(
-            f"{name} holds colours of 16 bits, which are read whole and not as {bits} bits",
+            f"{name} holds colours of 16 bits, which cannot be read as {bits} bits",
             "8-bit colours, or grey of 16 bits",
         )
     largest = int(np.asarray(image)[..., : len(image.mode.rstrip("A"))].max())
     if notes is not None and 0 < largest < DARK >> 8:
-        told = f"{name} holds colours of 16 bits with values under {(largest + 1) << 8:,} and is read as nearly black"
-        notes.append(f"{told}: scale them to 65,535.")
+        note = f"{name} holds colours of 16 bits with values under {(largest + 1) << 8:,} and is read as nearly black"
+        notes.append(f"{note}: scale them to 65,535.")
 
 
 def scaled(
     values: np.ndarray, name: str, bits: int = BITS, notes: list[str] | None = None
 ) -> UInt8[np.ndarray, "*shape"]:
-    """Pixels of so many bits as 8 bits, rounded.
+    """Scales pixels of `bits` bits to 8 bits, rounded.
 
     Raises:
-        UnreadableImage: a value that so many bits do not hold.
+        UnreadableImage: a value of more than `bits` bits.
 
     >>> scaled(np.array([[0, 2048, 4095]]), "image", bits=12).tolist()
     [[0, 128, 255]]
@@ -136,7 +136,7 @@ def scaled(
         raise UnreadableImage(
             f"{name} holds pixels up to {largest:,}",
             f"at most {top:,}, as {bits} bits hold",
-            "give the bits that these images use, 16 at most",
+            "set the bits that these images use, 16 at most",
         )
     if notes is not None and bits == BITS and 0 < largest < DARK:
         notes.append(dark_note(name, largest))
@@ -160,13 +160,13 @@ def dark_note(name: str, largest: int) -> str:
 def pixels_of_array(
     array: np.ndarray, bits: int = BITS, notes: list[str] | None = None
 ) -> UInt8[torch.Tensor, "3 H W"]:
-    """The pixels of an array as `pixels_of` gives those of a PIL image.
+    """The pixels of an array, as `pixels_of` returns those of a PIL image.
 
     Args:
         array: uint8 or uint16, `[H, W]` or `[H, W, 1]` grey, `[H, W, 2]` grey and opacity, `[H, W, 3]` red, green and
             blue, or `[H, W, 4]` with opacity.
         bits: that uint16 pixels use, 8 to 16.
-        notes: takes a sentence where uint16 pixels come out nearly black.
+        notes: receives a sentence where uint16 pixels become nearly black.
 
     Raises:
         LabelwiseError: an array of another type or shape.
@@ -184,12 +184,12 @@ def pixels_of_array(
 
 
 def check_array(array: np.ndarray) -> None:
-    """Raises `LabelwiseError` for an array that is no image, with what to do."""
+    """Raises `LabelwiseError` for an array that is not an image."""
     given = f"an array of {array.dtype} {list(array.shape)}"
     expected = "uint8 or uint16 pixels [H, W], [H, W, 3] or [H, W, 4]"
     if array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and array.shape[-1] > 4):
         first = array.ndim == 3 and array.size and array.shape[0] <= 4
-        todo = "put colours last: array.transpose(1, 2, 0)" if first else "give one image, colours last"
+        todo = "put colours last: array.transpose(1, 2, 0)" if first else "pass one image, colours last"
         raise LabelwiseError(given, expected, todo)
     if array.dtype not in (np.uint8, np.uint16):
         shares = np.issubdtype(array.dtype, np.floating) or array.dtype == bool
@@ -200,15 +200,15 @@ def check_array(array: np.ndarray) -> None:
 
 
 def check_tensor(image: torch.Tensor) -> None:
-    """Raises `LabelwiseError` for a tensor that is no image, with what to do."""
+    """Raises `LabelwiseError` for a tensor that is not an image."""
     given = f"a tensor of {str(image.dtype).removeprefix('torch.')} {list(image.shape)}"
-    expected = "uint8 [3, H, W], as labelwise.data.decode_image gives it"
+    expected = "uint8 [3, H, W], as labelwise.data.decode_image returns it"
     if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
         last = image.ndim == 3 and image.shape[-1] == 3
         raise LabelwiseError(
             given,
             expected,
-            "put colours first: image.permute(2, 0, 1)" if last else "give red, green and blue",
+            "put colours first: image.permute(2, 0, 1)" if last else "pass red, green and blue",
         )
     if image.dtype != torch.uint8:
         todo = "convert it: (255 * image).round().to(torch.uint8) if it holds 0 to 1"

@@ -1,4 +1,4 @@
-"""The order in which training rows are drawn: each once, or by label."""
+"""The order of training rows: each row once per epoch, or sampled by label."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from labelwise.errors import LabelwiseError
 
 @runtime_checkable
 class Order(Protocol):
-    """The rows of an epoch, a function of the seed and the epoch alone."""
+    """The rows of an epoch, as a function of only the seed and the epoch."""
 
     def rows(self, seed: int, epoch: int) -> Int64[np.ndarray, " N"]:
-        """As many row numbers as there are rows."""
+        """`[N]` row numbers, N the number of rows."""
         ...
 
 
@@ -37,19 +37,19 @@ class Shuffled:
 
 
 class ClassAware:
-    """A label uniformly, then one of its images uniformly: rare labels are seen as often as common ones.
+    """Samples a label uniformly, then one of its images uniformly: rare labels occur as often as frequent ones.
 
-    Rows are drawn with replacement, as many an epoch as there are; rows without a known positive are never drawn.
+    An epoch has N rows, sampled with replacement; rows without a known positive are never sampled.
 
     Args:
         positive: `[N, L]`, cells that are known to be present.
 
     Raises:
-        LabelwiseError: no cell is.
+        LabelwiseError: no cell is positive.
 
     Source: class-aware sampling of Shen et al., "Relay Backpropagation for Effective Learning of Deep Convolutional
     Neural Networks" (2016).
-    Differs: independent draws in place of lists that are gone through; so an epoch follows from its number alone.
+    Differs: independent samples instead of passes over lists, so that an epoch depends only on its number.
 
     >>> sorted(set(ClassAware(np.array([[True], [False]] * 8)).rows(0, 0).tolist()) & {1, 3, 5, 7, 9, 11, 13, 15})
     []
@@ -70,14 +70,14 @@ class ClassAware:
             )
 
     def rows(self, seed: int, epoch: int) -> Int64[np.ndarray, " N"]:
-        """As many draws as there are rows."""
+        """`[N]` sampled row numbers."""
         rng = np.random.default_rng([seed, epoch])
         label = rng.integers(len(self._counts), size=self._number)
         return self._images[self._starts[label] + rng.integers(self._counts[label])]
 
 
 def order_of(data: Dataset, sampling: Literal["shuffle", "class-aware"]) -> Order:
-    """The order that a setting names, of training rows as they are shown.
+    """The order of training rows that a setting names.
 
     Raises:
         LabelwiseError: see `ClassAware`.
@@ -86,7 +86,7 @@ def order_of(data: Dataset, sampling: Literal["shuffle", "class-aware"]) -> Orde
 
 
 def turns(rows: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
-    """How often each entry's row stood before it.
+    """How often each entry's row occurred before it.
 
     >>> turns(np.array([4, 7, 4, 4])).tolist()
     [0, 0, 1, 2]
@@ -95,6 +95,6 @@ def turns(rows: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
     ordered = rows[order]
     first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(rows) else np.zeros(0, np.int64)
     lengths = np.diff(np.r_[first, len(rows)])
-    found = np.empty(len(rows), np.int64)
-    found[order] = np.arange(len(rows)) - np.repeat(first, lengths)
-    return found
+    counts = np.empty(len(rows), np.int64)
+    counts[order] = np.arange(len(rows)) - np.repeat(first, lengths)
+    return counts

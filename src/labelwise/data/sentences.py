@@ -16,56 +16,54 @@ import numpy as np
 from labelwise.errors import LabelwiseError, first_line
 
 MODULES = "modules.json"
-"""The file by which a folder is known as a sentence-transformers model."""
+"""The file that marks a folder as a sentence-transformers model."""
 
 
 def sentences_of(names: Sequence[str], descriptions: str = "") -> list[str]:
-    """What is embedded for each label: its description where the file has one, else its name.
+    """The text to embed for each label: its description where the file has one, else its name.
 
-    There is no template. A name is written as words: `potted_plant` and `pottedPlant` are two.
+    No prompt template is used. A name is split into words: `potted_plant` and `pottedPlant` become two.
 
     Args:
         names: label names.
         descriptions: a CSV with the columns `name` and `description`, or "" for none.
 
     Raises:
-        LabelwiseError: no such file or columns, a label that does not exist or stands twice, an empty description.
+        LabelwiseError: no such file or columns, an unknown or repeated label, or an empty description.
 
     >>> sentences_of(["potted_plant", "trafficLight", "t-shirt"])
     ['potted plant', 'traffic Light', 't-shirt']
     """
-    told = _descriptions(Path(descriptions), names) if descriptions else {}
-    return [told.get(name) or _as_words(name) for name in names]
+    texts = _descriptions(Path(descriptions), names) if descriptions else {}
+    return [texts.get(name) or _as_words(name) for name in names]
 
 
 def embed(folder: Path, sentences: Sequence[str]) -> np.ndarray:
-    """`[L, V]` float32: each sentence as the model's own `encode` gives it, on the processor.
+    """Returns `[L, V]` float32, the result of the model's own `encode` on the CPU.
 
     Args:
-        folder: holds `modules.json`; no code in it is run.
-        sentences: what is embedded.
+        folder: contains `modules.json`; no code in it is run.
+        sentences: L texts.
 
     Raises:
-        LabelwiseError: the extra `text` is not installed, or the folder holds no model that can be read.
+        LabelwiseError: the extra `text` is not installed, or the folder has no readable model.
     """
     _refuse_code(folder)
-    model_of = _library()
+    model_type = _library()
     try:
         with _quietly():
-            model = model_of(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
-            found: Any = model.encode(list(sentences), show_progress_bar=False, convert_to_numpy=True)
-    except (
-        Exception
-    ) as error:  # the readers of weights and of tokens raise kinds of their own, and plain ones
+            model = model_type(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
+            result: Any = model.encode(list(sentences), show_progress_bar=False, convert_to_numpy=True)
+    except Exception as error:  # loaders of weights and tokenizers raise exceptions of many types
         raise _no_model(folder, first_line(error)[:160]) from None
-    vectors = np.asarray(found, np.float32)
+    vectors = np.asarray(result, np.float32)
     if vectors.ndim != 2 or len(vectors) != len(sentences) or not np.isfinite(vectors).all():
         raise _no_model(folder, f"embeddings of shape {list(vectors.shape)}, finite or not")
     return vectors
 
 
 def digest_of(folder: Path) -> str:
-    """Of the names and contents of the files of a model, notes for readers left out."""
+    """Digest of the names and contents of a model's files, without its documentation."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(
         p for p in folder.rglob("*") if p.is_file() and p.suffix in (".json", ".txt", *_WEIGHTS)
@@ -78,7 +76,7 @@ def digest_of(folder: Path) -> str:
 
 
 def digest_of_texts(descriptions: str) -> str:
-    """Of the file of descriptions; "" for none."""
+    """Digest of the file of descriptions; "" for none."""
     return (
         hashlib.blake2b(Path(descriptions).read_bytes(), digest_size=16).hexdigest() if descriptions else ""
     )
@@ -88,8 +86,8 @@ _WEIGHTS = (".safetensors", ".bin", ".model")
 
 
 def _as_words(name: str) -> str:
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.replace("_", " "))
-    return " ".join(apart.split()) or name
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.replace("_", " "))
+    return " ".join(spaced.split()) or name
 
 
 def _descriptions(path: Path, names: Sequence[str]) -> Mapping[str, str]:
@@ -97,44 +95,44 @@ def _descriptions(path: Path, names: Sequence[str]) -> Mapping[str, str]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
-            lacking = [one for one in ("name", "description") if one not in (rows.fieldnames or ())]
-            if lacking:
+            missing = [column for column in ("name", "description") if column not in (rows.fieldnames or ())]
+            if missing:
                 raise LabelwiseError(
-                    f"{path.name} without a column {lacking[0]}",
+                    f"{path.name} without a column {missing[0]}",
                     expected,
                     "name its columns in the first line",
                 )
-            found: dict[str, str] = {}
+            texts: dict[str, str] = {}
             for row in rows:
                 name, text = (row["name"] or ""), (row["description"] or "").strip()
-                _refuse_row(f"{path.name} line {rows.line_num}", name, text, names, found)
-                found[name] = text
+                _refuse_row(f"{path.name} line {rows.line_num}", name, text, names, texts)
+                texts[name] = text
     except OSError as error:
         raise LabelwiseError(
             f"vectors.descriptions {str(path)!r}: {error.strerror}", expected, "correct the path"
         ) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise LabelwiseError(f"{path.name} ({first_line(error)})", expected, "write it in UTF-8") from None
-    return found
+    return texts
 
 
-def _refuse_row(place: str, name: str, text: str, names: Sequence[str], before: Mapping[str, str]) -> None:
+def _refuse_row(place: str, name: str, text: str, names: Sequence[str], earlier: Mapping[str, str]) -> None:
     if name not in names:
         raise LabelwiseError(
-            f"{place}: {name!r} is no label",
+            f"{place}: {name!r} is not a label",
             f"one of {', '.join(list(names)[:5])}" + (", ..." if len(names) > 5 else ""),
-            "correct the name, or leave the line out",
+            "correct the name, or remove the line",
         )
-    if name in before:
-        raise LabelwiseError(f"{place}: {name!r} once more", "a line a label", "leave one of them out")
+    if name in earlier:
+        raise LabelwiseError(f"{place}: {name!r} twice", "one line per label", "remove one of them")
     if not text:
         raise LabelwiseError(
-            f"{place}: no description of {name!r}", "a sentence", "write one, or leave the line out"
+            f"{place}: no description of {name!r}", "a sentence", "write one, or remove the line"
         )
 
 
 def _refuse_code(folder: Path) -> None:
-    """Parts that are not the library's own would be Python files of the folder."""
+    """Refuses modules that are not the library's own, which would be Python files of the folder."""
     path = folder / MODULES
     try:
         kinds = [str(part["type"]) for part in json.loads(path.read_text(encoding="utf-8"))]
@@ -161,7 +159,7 @@ def _library() -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """No bars of the library's own while weights are read."""
+    """Hides the library's progress bars while weights are read."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -173,9 +171,9 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _no_model(folder: Path, why: str) -> LabelwiseError:
+def _no_model(folder: Path, reason: str) -> LabelwiseError:
     return LabelwiseError(
-        f"{folder} ({why})",
+        f"{folder} ({reason})",
         f"a sentence-transformers model: a folder with {MODULES}, of the library's own parts",
         "name another vectors.source",
     )

@@ -1,4 +1,4 @@
-"""Several sizes of one image on one sheet, so that what takes one array takes them all."""
+"""Several sizes of one image in one array, for code that expects a single array."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Size = tuple[int, int]
 
 
 def sheet_size(sizes: Sequence[Size]) -> Size:
-    """Height and width of the sheet: the images stand under each other, at the left.
+    """Height and width of the sheet, with the images below each other, aligned left.
 
     >>> sheet_size([(224, 224), (288, 288)])
     (512, 288)
@@ -22,7 +22,7 @@ def sheet_size(sizes: Sequence[Size]) -> Size:
 
 
 def laid(views: Sequence[UInt8[torch.Tensor, "3 _ _"]]) -> UInt8[torch.Tensor, "3 h w"]:
-    """One sheet of some images; black where there is none."""
+    """One sheet of several images, black outside them."""
     sizes = [(int(view.shape[1]), int(view.shape[2])) for view in views]
     sheet = torch.zeros(3, *sheet_size(sizes), dtype=torch.uint8)
     for view, place in zip(views, parts(sheet, sizes), strict=True):
@@ -31,6 +31,6 @@ def laid(views: Sequence[UInt8[torch.Tensor, "3 _ _"]]) -> UInt8[torch.Tensor, "
 
 
 def parts(sheets: torch.Tensor, sizes: Sequence[Size]) -> list[torch.Tensor]:
-    """The images of a sheet, or of a batch of sheets `[..., h, w]`, pixel by pixel as they were laid there."""
+    """The images of a sheet, or of a batch of sheets `[..., h, w]`, with unchanged pixels."""
     tops = accumulate((height for height, _ in sizes), initial=0)
     return [sheets[..., top : top + h, :w] for top, (h, w) in zip(tops, sizes, strict=False)]

@@ -16,11 +16,11 @@ _ESCAPES = re.compile(r"%(?=3F|25)", re.IGNORECASE)
 
 
 class WouldLose(LabelwiseError):  # noqa: N818 - the name says it
-    """A strict reader found rows or cells that it could only leave out.
+    """A strict reader found rows or cells that it can only drop.
 
     Args:
         given, expected, todo: as `LabelwiseError`.
-        option: the reader option, `(name, value)`, that goes on without them.
+        option: the reader option, `(name, value)`, that drops them.
     """
 
     def __init__(self, given: str, expected: str, todo: str, option: tuple[str, str]) -> None:
@@ -34,7 +34,7 @@ class Source:
 
     Args:
         kind: the reader's name, in lower case; empty for a bare path.
-        path: what stands between the kind and the options; `%3F` in it is a question mark, and `%25` a percent sign.
+        path: the text between the kind and the options; `%3F` in it is a question mark, and `%25` a percent sign.
         options: option names and values; a value may use `%3B`-style escapes.
     """
 
@@ -45,7 +45,7 @@ class Source:
     def __str__(self) -> str:
         tail = "&".join(f"{name}={escaped(value)}" for name, value in self.options.items())
         path = _ESCAPES.sub("%25", self.path)
-        if not tail and _parted(path)[1]:  # what follows the question mark would be taken for options
+        if not tail and _divided(path)[1]:  # the text after the question mark would be read as options
             path = path.replace("?", "%3F")
         return (f"{self.kind}:" if self.kind else "") + path + (f"?{tail}" if tail else "")
 
@@ -63,13 +63,13 @@ class Source:
         return value
 
     def names(self, option: str) -> list[str]:
-        """Values of an option that is a list with commas; one that holds a comma itself stands in double quotes."""
+        """Values of an option with a comma-separated list; a value with a comma is in double quotes."""
         parts = next(csv.reader([self.options.get(option, "")], skipinitialspace=True), [])
         return [part.strip() for part in parts if part.strip()]
 
 
 def escaped(value: str) -> str:
-    """A value as an option takes it: `%`, `&` and `?` would end it and become `%25`, `%26` and `%3F`.
+    """A value in the syntax of an option: `%`, `&` and `?` become `%25`, `%26` and `%3F`.
 
     >>> escaped("50 % & more?")
     '50 %25 %26 more%3F'
@@ -78,7 +78,7 @@ def escaped(value: str) -> str:
 
 
 def joined_values(values: Iterable[str]) -> str:
-    """Values as `Source.names` takes them apart: parted by commas, in double quotes where they hold one themselves.
+    """Values in the syntax of `Source.names`: separated by commas, in double quotes if they contain a comma or a quote.
 
     >>> joined_values(["Age", "AP, PA", 'the "old" one'])
     'Age,"AP, PA","the ""old"" one"'
@@ -87,7 +87,7 @@ def joined_values(values: Iterable[str]) -> str:
 
 
 def listed(values: Iterable[str]) -> str:
-    """Values as an option that is a list takes them, ready to be typed.
+    """Values in the syntax of an option with a list, escaped for a SOURCE.
 
     >>> listed(["Age", "AP, PA", "left & right"])
     'Age,"AP, PA",left %26 right'
@@ -95,21 +95,21 @@ def listed(values: Iterable[str]) -> str:
     return escaped(joined_values(values))
 
 
-def _parted(rest: str) -> tuple[str, str]:
-    """The path and the text of the options, which is empty where none follow the last question mark."""
+def _divided(rest: str) -> tuple[str, str]:
+    """The path and the text of the options; empty without options after the last question mark."""
     path, _, tail = rest.rpartition("?")
     return (path, tail) if _OPTIONS.fullmatch(tail) and len(tail) < len(rest) else (rest, "")
 
 
 def _unescaped(path: str) -> str:
-    return re.sub("%(3F|25)", lambda found: unquote(found[0]), path, flags=re.IGNORECASE)
+    return re.sub("%(3F|25)", lambda match: unquote(match[0]), path, flags=re.IGNORECASE)
 
 
 def parse(text: str) -> Source:
-    """Takes a SOURCE apart; a single letter before the colon is a drive, not a kind.
+    """Parses a SOURCE; a single letter before the colon is a drive, not a kind.
 
     Args:
-        text: the SOURCE; a `?` in a path before what looks like options is written `%3F`.
+        text: the SOURCE; a `?` in a path before text like options is written `%3F`.
 
     Returns:
         the parts, with `kind` empty for a bare path.
@@ -126,7 +126,7 @@ def parse(text: str) -> Source:
         raise LabelwiseError("an empty SOURCE", "a text such as csv:labels.csv", "name the data set")
     match = _KIND.fullmatch(text)
     kind, rest = (match[1].lower(), match[2]) if match else ("", text)
-    path, tail = _parted(rest)
+    path, tail = _divided(rest)
     options: dict[str, str] = {}
     for part in tail.split("&") if tail else ():
         name, _, value = part.partition("=")

@@ -24,14 +24,14 @@ def stratified_split(
 ) -> Int16[np.ndarray, " N"]:
     """Split code of each row, so that every split has its share of every label.
 
-    Labels are served from the rarest to the commonest; each of their rows goes where most of that label is
-    still owed (iterative stratification). A label is owed at least one row per split where it has enough;
-    afterwards rows are exchanged until every such label is in every split, as far as that is possible. Sizes
-    are `fractions * N`, rounded to whole rows; with groups they may be off by less than the largest group.
+    Labels are assigned from the rarest to the most frequent; each of their rows goes to the split that lacks most
+    rows of that label (iterative stratification). A label with enough rows is due at least one row per split;
+    afterwards rows are swapped until every such label is in every split, as far as possible. Sizes are
+    `fractions * N`, rounded to whole rows; with groups they differ by less than the largest group.
 
     Args:
         values: `[N, L]` in [0, 1]; positive from 0.5.
-        known: `[N, L]`; unknown cells count for nothing.
+        known: `[N, L]`; unknown cells are ignored.
         fractions: of the splits, positive, with sum 1.
         seed: of ties and order.
         group: `[N]`; rows of equal code stay together.
@@ -43,7 +43,7 @@ def stratified_split(
         LabelwiseError: for fractions that are not positive or do not add up to 1.
 
     Source: Sechidis et al., On the Stratification of Multi-Label Data, 2011, section 3.
-    Differs: at least one row per split is owed; exact sizes; exchanges at the end.
+    Differs: at least one row per split is due; exact sizes; swaps at the end.
     """
     share = np.asarray(fractions, np.float64)
     if share.ndim != 1 or not len(share) or (share <= 0).any() or abs(share.sum() - 1) > 1e-6:
@@ -63,9 +63,9 @@ def stratified_split(
         starts = np.cumsum(weight) - weight
         kind = np.int8 if weight.max() < 128 else np.int32  # a million groups with 80 labels: 80 or 320 MB
         content = np.add.reduceat(positive[order], starts, axis=0, dtype=kind)
-    room = whole_shares(len(values), share)
+    capacity = whole_shares(len(values), share)
     rng = np.random.default_rng(seed)
-    codes = _Dealing(content, weight, room, share).deal(rng)
+    codes = _Assignment(content, weight, capacity, share).codes(rng)
     _exchange(codes, content > 0, weight, len(share), rng)
     return codes[unit].astype(np.int16)
 
@@ -84,60 +84,60 @@ def whole_shares(total: int, share: Shaped[np.ndarray, " S"]) -> Int64[np.ndarra
 
 
 @dataclass
-class _Dealing:
-    """Units (rows or groups) with label counts `[G, L]` and weights `[G]`, and the room of each split."""
+class _Assignment:
+    """Units (rows or groups) with label counts `[G, L]` and weights `[G]`, and the capacity of each split."""
 
     content: np.ndarray
     weight: np.ndarray
-    room: np.ndarray
+    capacity: np.ndarray
     share: np.ndarray
 
-    def deal(self, rng: np.random.Generator) -> np.ndarray:
+    def codes(self, rng: np.random.Generator) -> np.ndarray:
         """Split code of each unit."""
         content, splits = self.content, len(self.share)
         codes = np.full(len(content), -1, np.int64)
-        room, weight = self.room.astype(np.float64).tolist(), self.weight.tolist()
+        capacity, weight = self.capacity.astype(np.float64).tolist(), self.weight.tolist()
         left = content.sum(0).astype(np.int64)
-        owed = self._owed(left)
+        due = self._due(left)
         order = rng.permutation(len(content))
         order = order[np.argsort(-self.weight[order], kind="stable")]
         while left.any():
             label = int(np.where(left > 0, left, np.iinfo(np.int64).max).argmin())
             units = order[content[order, label] > 0]
             for unit in units.tolist():
-                split = self._pick(owed[:, label].tolist(), room, weight[unit])
+                split = self._pick(due[:, label].tolist(), capacity, weight[unit])
                 codes[unit] = split
-                owed[split] -= content[unit]
-                room[split] -= weight[unit]
+                due[split] -= content[unit]
+                capacity[split] -= weight[unit]
             left -= content[units].sum(0)
             order = order[codes[order] < 0]
         nothing = [0.0] * splits
         for unit in order.tolist():
-            split = self._pick(nothing, room, weight[unit])
+            split = self._pick(nothing, capacity, weight[unit])
             codes[unit] = split
-            room[split] -= weight[unit]
+            capacity[split] -= weight[unit]
         return codes
 
-    def _owed(self, total: np.ndarray) -> np.ndarray:
-        owed = self.share[:, None] * total[None, :]
+    def _due(self, total: np.ndarray) -> np.ndarray:
+        due = self.share[:, None] * total[None, :]
         enough = (self.content > 0).sum(0) >= len(self.share)
-        low = (owed < 1) & enough
-        spare = np.where(low, 0, owed)
+        low = (due < 1) & enough
+        spare = np.where(low, 0, due)
         rest = total - low.sum(0)
         return np.where(low, 1.0, spare * rest / np.maximum(spare.sum(0), 1e-12))
 
     @staticmethod
-    def _pick(owed: list[float], room: list[float], weight: int) -> int:
-        fits = [s for s in range(len(room)) if room[s] >= weight]
+    def _pick(due: list[float], capacity: list[float], weight: int) -> int:
+        fits = [s for s in range(len(capacity)) if capacity[s] >= weight]
         if not fits:
-            return max(range(len(room)), key=room.__getitem__)
-        return max(fits, key=lambda s: (owed[s], room[s]))
+            return max(range(len(capacity)), key=capacity.__getitem__)
+        return max(fits, key=lambda s: (due[s], capacity[s]))
 
 
 def _exchange(
     codes: np.ndarray, has: np.ndarray, weight: np.ndarray, splits: int, rng: np.random.Generator
 ) -> None:
-    """Swaps units of equal weight until every label with enough units is in every split, if it goes."""
+    """Swaps units of equal weight until every label with enough units is in every split, if possible."""
     enough = has.sum(0) >= splits
     count = np.stack([has[codes == split].sum(0) for split in range(splits)])
     for split, label in np.argwhere((count == 0) & enough):
@@ -161,20 +161,20 @@ def _exchange(
 
 
 def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
-    """The data set with splits to train, choose and test on; what exists is kept.
+    """The data set with splits for training, validation and test; existing splits are kept.
 
     Without splits: 70 / 15 / 15 % train, val, test. With train and no val: a stratified 10 % of train becomes
     val. A split without a row counts as absent. Copies of an image, and rows of one group, stay together.
 
     Args:
         data: the rows.
-        seed: of the draw.
+        seed: of the random split.
 
     Returns:
-        the data set, with a note on what was made and on labels that a split made here cannot teach or judge.
+        the data set, with notes on the new splits and on labels that lack positives or negatives in one.
 
     Raises:
-        LabelwiseError: when there are splits and no row is in one called train, or too few rows to split.
+        LabelwiseError: splits without rows in one called train, or too few rows to split.
     """
     if data.split_of is None:
         return split_dataset(data, ("train", "val", "test"), (0.7, 0.15, 0.15), seed)
@@ -184,17 +184,17 @@ def ensure_splits(data: Dataset, seed: int = 0) -> Dataset:
     rows = data.rows_of("train")
     _refuse_few(len(rows), 2, data)
     part = data.take(rows)
-    picked = stratified_split(part.values, part.known, (0.9, 0.1), seed, together(part))
+    part_codes = stratified_split(part.values, part.known, (0.9, 0.1), seed, together(part))
     codes = np.array(data.split_of, np.int16)
-    codes[rows[picked == 1]] = len(data.split_names)
-    made = int((picked == 1).sum())
-    note = f"val is a stratified {made:,} of the {len(rows):,} train rows (10 %, seed {seed})."
-    found = data.with_split(codes, (*data.split_names, "val"))
-    return found.with_notes(note, *one_sided_notes(found, ("train", "val")))
+    codes[rows[part_codes == 1]] = len(data.split_names)
+    size = int((part_codes == 1).sum())
+    note = f"val is a stratified {size:,} of the {len(rows):,} train rows (10 %, seed {seed})."
+    split = data.with_split(codes, (*data.split_names, "val"))
+    return split.with_notes(note, *one_sided_notes(split, ("train", "val")))
 
 
 def _filled_splits(data: Dataset) -> Dataset:
-    """The data set without splits that hold no row, and a note that names them.
+    """The data set without empty splits, and a note that names them.
 
     Raises:
         LabelwiseError: no row in a split called train.
@@ -218,15 +218,15 @@ def _filled_splits(data: Dataset) -> Dataset:
 
 
 def fewer_rows(data: Dataset, split: str, number: int, seed: int = 0) -> Dataset:
-    """The data set with a random `number` of a split's rows in it; the rest are in no split.
+    """The data set with a random sample of a split's rows; the other rows of the split are in no split.
 
-    Draws of one seed are nested: the rows of a smaller number are among those of a larger one.
+    Samples of one seed are nested: the rows of a smaller number are among those of a larger one.
 
     Args:
         data: rows with splits.
-        split: name of the one to draw from.
+        split: name of the split to sample from.
         number: of rows to keep, from 1.
-        seed: of the draw.
+        seed: of the sample.
 
     Raises:
         LabelwiseError: the split has fewer rows, or there is no such split.
@@ -240,7 +240,7 @@ def fewer_rows(data: Dataset, split: str, number: int, seed: int = 0) -> Dataset
         )
     codes = np.array(data.split_of, np.int16)
     codes[np.random.default_rng(seed).permutation(rows)[number:]] = -1
-    note = f"{number:,} of the {len(rows):,} {split} images are drawn (seed {seed})."
+    note = f"{number:,} of the {len(rows):,} {split} images are sampled (seed {seed})."
     return data.with_split(codes, data.split_names).with_notes(note)
 
 
@@ -250,23 +250,23 @@ def split_dataset(
     """The data set under new stratified splits.
 
     Copies of an image and rows of one group stay together; with `near`, near duplicates too. Notes name the labels
-    that end without a known positive or a known negative in a split.
+    without a known positive or a known negative in a split.
 
     Raises:
         LabelwiseError: for too few rows, or fractions that `stratified_split` refuses.
     """
     _refuse_few(len(data), len(names), data)
     codes = stratified_split(data.values, data.known, fractions, seed, together(data, near))
-    told = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, fractions, strict=True))
-    found = data.with_split(codes, names)
-    return found.with_notes(f"Stratified split: {told} (seed {seed}).", *one_sided_notes(found, names))
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, fractions, strict=True))
+    split = data.with_split(codes, names)
+    return split.with_notes(f"Stratified split: {shares} (seed {seed}).", *one_sided_notes(split, names))
 
 
 def together(data: Dataset, near: bool = False) -> Int64[np.ndarray, " N"] | None:
-    """Codes of rows that must share a split: same group, same bytes or (with `near`) nearly the same picture.
+    """Codes of rows that must share a split: same group, same bytes or (with `near`) near duplicates.
 
     Returns:
-        `[N]` codes, or `None` when each row stands alone.
+        `[N]` codes, or `None` if no row shares its split with another.
     """
     prints, rows = fingerprints(data) if near else None, np.arange(len(data))
     codes = dataset_content_codes(data, prints.hashes if prints else kept_hashes(data))
@@ -274,21 +274,19 @@ def together(data: Dataset, near: bool = False) -> Int64[np.ndarray, " N"] | Non
     if data.group is not None:
         links = [_links(rows, codes), _links(rows, data.group)]
     if prints:
-        alike = near_duplicates(prints)
-        links = [*(links or [_links(rows, codes)]), *(np.array([(g[0], r) for r in g[1:]]) for g in alike)]
+        groups = near_duplicates(prints)
+        links = [*(links or [_links(rows, codes)]), *(np.array([(g[0], r) for r in g[1:]]) for g in groups)]
     if links:
         codes = connected(len(data), np.concatenate(links))
     return codes if len(codes) and np.bincount(codes).max() > 1 else None
 
 
 def _links(rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Each row paired with the first of its code."""
+    """Pairs of each row with the first row of its code."""
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     return np.stack([rows, first[inverse.reshape(-1)]], 1)
 
 
 def _refuse_few(rows: int, least: int, data: Dataset) -> None:
     if rows < least:
-        raise LabelwiseError(
-            f"{rows} rows of {data.source} to split", f"at least {least}", "give more images"
-        )
+        raise LabelwiseError(f"{rows} rows of {data.source} to split", f"at least {least}", "add images")

@@ -1,4 +1,4 @@
-"""Images in a packed store: read one at a time by their place in a file, each checked as it is read."""
+"""Images in a packed store, read one at a time by their offset in a file, with a check of each checksum."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FORMAT = 1
 DESCRIPTION = "packed.json"
 TABLE = "table.parquet"
 SCHEMA = pa.schema([("content", pa.large_binary()), ("check", pa.uint32()), ("reason", pa.string())])
-"""One row an image: the encoded file, its CRC-32, and why there is none where it could not be decoded."""
+"""One row per image: the encoded file, its CRC-32, and the reason for a missing one."""
 
 
 class PackedImages(StoredImages):
     """The images of a folder that `labelwise data pack` wrote.
 
-    Opening reads sizes and offsets alone, 20 bytes an image. An image's bytes are copied from the file when it is
-    read; no file stays mapped, so that reading a whole store does not fill the memory of the process.
+    Opening reads only sizes and offsets, 20 bytes per image. The bytes of an image are copied from the file on access;
+    no file stays mapped, so that reading a whole store does not fill the memory of the process.
 
     Args:
         folder: of the store.
@@ -39,7 +39,7 @@ class PackedImages(StoredImages):
         lengths: `[N]` int64 bytes of each encoded image, -1 for one that could not be packed.
 
     Raises:
-        LabelwiseError: no store, one of a newer format, or a file that is missing, cut short or damaged.
+        LabelwiseError: no store, one of a newer format, or a file that is missing, truncated or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +49,7 @@ class PackedImages(StoredImages):
         self._starts = np.cumsum([0, *(len(part.lengths) for part in parts)]).tolist()
         rows = self._starts[-1]
         if rows != self.described["rows"]:
-            raise _damaged(folder, f"{rows:,} images", f"{self.described['rows']:,}, as were written")
+            raise _damaged(folder, f"{rows:,} images", f"{self.described['rows']:,}, as written")
         super().__init__(files, _joined([part.lengths for part in parts], np.int64))
         self._places = _joined([part.places for part in parts], np.int64)
         self._checks = _joined([part.checks for part in parts], np.uint32)
@@ -78,28 +78,28 @@ class PackedImages(StoredImages):
         return content
 
     def place_of(self, number: int) -> int:
-        """What tells an image from the others of the store."""
+        """The number of the image, unique in the store."""
         return number
 
     def _part(self, number: int) -> int:
         return bisect_right(self._starts, number) - 1
 
     def _bytes(self, number: int, start: int) -> bytes:
-        """An image's bytes from a place on."""
+        """An image's bytes from an offset on."""
         length = int(self.lengths[number]) if 0 <= number < len(self) else -1
         if length < 0:
-            reason = self._reasons.get(number, f"image {number} of {self.folder} is not there")
+            reason = self._reasons.get(number, f"image {number} of {self.folder} does not exist")
             raise UnreadableImage(reason, "a whole image file", "replace it and pack again")
         try:
             return _read(self._opened[self._part(number)], length - start, int(self._places[number]) + start)
         except OSError as error:
             given = f"image {number} of {self.folder} cannot be read ({error.strerror})"
-            raise UnreadableImage(given, "a disk that gives its files", "check the disk") from None
+            raise UnreadableImage(given, "a readable disk", "check the disk") from None
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Of each image of a file its length, its place in the file and its checksum; and reasons by row."""
+    """Length, offset and checksum of each image of a file, and the reasons for missing images by row."""
 
     lengths: np.ndarray
     places: np.ndarray
@@ -125,7 +125,7 @@ def _opened(file: Path) -> int:
 
 
 def _read(opened: int, size: int, place: int) -> bytes:
-    """Bytes of an open file; fewer where it ends before."""
+    """Bytes of an open file; fewer at its end."""
     content = os.pread(opened, size, place)
     while len(content) < size and (more := os.pread(opened, size - len(content), place + len(content))):
         content += more
@@ -133,7 +133,7 @@ def _read(opened: int, size: int, place: int) -> bytes:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What a store says of itself, with the sizes of its files checked and the table's checksum.
+    """The description of a store, after a check of its files' sizes and the table's checksum.
 
     Raises:
         LabelwiseError: as `PackedImages`.
@@ -151,10 +151,10 @@ def describe(folder: Path) -> dict[str, Any]:
         raise LabelwiseError(f"{folder} in store format {version}", f"format {FORMAT}", "update labelwise")
     for name, size in {**described["files"], TABLE: described["table"]["bytes"]}.items():
         path = folder / name
-        held = path.stat().st_size if path.is_file() else -1
-        if held != size:
-            given = f"{name} of {held:,} bytes" if held >= 0 else f"no {name}"
-            raise _damaged(folder, given, f"{size:,} bytes, as were written")
+        actual = path.stat().st_size if path.is_file() else -1
+        if actual != size:
+            given = f"{name} of {actual:,} bytes" if actual >= 0 else f"no {name}"
+            raise _damaged(folder, given, f"{size:,} bytes, as written")
     if file_check(folder / TABLE) != described["table"]["check"]:
         raise _damaged(folder, f"{TABLE} with another checksum", "the one that was written")
     return described
@@ -170,7 +170,7 @@ def file_check(file: Path) -> int:
 
 
 def _columns(file: Path) -> _Columns:
-    """Where the images of a file are; offsets are looked through, so that no later read can leave the file."""
+    """Offsets of the images of a file, validated so that no later read can leave the file."""
     lengths, places, checks, row = [], [], [], 0
     reasons: dict[int, str] = {}
     try:
@@ -186,13 +186,13 @@ def _columns(file: Path) -> _Columns:
                 if not batch.num_rows:
                     continue
                 content, check, reason = batch.columns
-                _, offsets, held = content.buffers()
+                _, offsets, buffer = content.buffers()
                 ends = np.frombuffer(offsets, np.int64)[content.offset :][: len(content) + 1]
-                there = content.is_valid().to_numpy(zero_copy_only=False)
-                start = held.address - first if held is not None and held.size else 0
+                valid = content.is_valid().to_numpy(zero_copy_only=False)
+                start = buffer.address - first if buffer is not None and buffer.size else 0
                 if not 0 <= start <= start + int(ends[-1]) <= size:
                     raise _damaged(file.parent, f"{file.name} with compressed batches", "plain ones")
-                lengths.append(np.where(there, np.diff(ends), -1))
+                lengths.append(np.where(valid, np.diff(ends), -1))
                 places.append(start + ends[:-1])
                 checks.append(np.array(check.fill_null(0).to_numpy(zero_copy_only=False)))
                 texts = enumerate(reason.to_pylist(), row)

@@ -1,4 +1,4 @@
-"""The canonical table: one Parquet file that holds a data set exactly."""
+"""The canonical table: a data set in one Parquet file, without loss."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from labelwise.types import LabelSet, is_text
 METADATA_KEY = b"labelwise"
 SIDES = ("x0", "y0", "x1", "y1")
 FORMAT = 1
-_BLOCK = 16384  # rows at once: a block of one byte a cell stays in the processor's cache
+_BLOCK = 16384  # rows at once: a block of one byte per cell fits into the CPU cache
 RESERVED = frozenset({"image", "image_bytes", "split", "group", "boxes"})
 
 
 def column_of(label: str) -> str:
-    """Column of a label: its name, with `label:` before one that is a reserved column's.
+    """Column of a label: its name, with the prefix `label:` for the name of a reserved column.
 
     >>> column_of("dog"), column_of("group")
     ('dog', 'label:group')
@@ -35,14 +35,14 @@ def column_of(label: str) -> str:
 
 
 def write_table(data: Dataset, file: Path, embed_images: bool = False) -> None:
-    """Writes a data set so that reading it gives the same rows, unknowns, splits, groups and boxes.
+    """Writes a data set so that reading it returns the same rows, unknowns, splits, groups and boxes.
 
     The columns are `image` (or `image_bytes`), `split`, `group`, one nullable column per label (null is
-    unknown) and `boxes`. The file appears whole or not at all.
+    unknown) and `boxes`. The file is written atomically.
 
     Args:
         data: the rows.
-        file: where to; an existing file is replaced.
+        file: to write; an existing file is replaced.
         embed_images: store the encoded images in the table.
 
     Raises:
@@ -51,7 +51,7 @@ def write_table(data: Dataset, file: Path, embed_images: bool = False) -> None:
     file = Path(file)
     if not file.parent.is_dir():
         raise LabelwiseError(
-            f"{str(file)!r} in a folder that does not exist", "an existing folder", "make it first"
+            f"{str(file)!r} in a folder that does not exist", "an existing folder", "create it first"
         )
     embed = embed_images or data.embedded
     schema = _schema(data, embed, file)
@@ -89,7 +89,7 @@ def _schema(data: Dataset, embed: bool, file: Path) -> pa.Schema:
 
 
 def _note_of_absent(data: Dataset, embed: bool) -> list[str]:
-    """A sentence on images of a store that could not be packed: their rows stay, with no bytes to decode."""
+    """A sentence on images of a store that could not be packed, which have rows without bytes."""
     absent = [i for i in range(len(data)) if embed and data.absent(i)]
     if not absent:
         return []
@@ -124,7 +124,7 @@ def _block(data: Dataset, schema: pa.Schema, embed: bool, start: int, stop: int)
 
 
 def image_content(data: Dataset, row: int) -> bytes:
-    """The encoded image of a row; raises `LabelwiseError` for a file that cannot be read."""
+    """The encoded image of a row; raises `LabelwiseError` for an unreadable file."""
     if data.absent(row):
         return b""
     file = data.encoded(row)
@@ -141,12 +141,11 @@ def dataset_from_table(table: pa.Table, file: Path, root: Path | None = None) ->
 
     Args:
         table: with the metadata under `labelwise`.
-        file: where it was; a relative root starts from its folder.
-        root: folder of the images, in place of the stored one.
+        file: of the table; a relative root starts from its folder.
+        root: folder of the images, instead of the stored one.
 
     Raises:
-        LabelwiseError: for a newer format, a column that is named in the metadata and not there, or cells that no
-            data set holds.
+        LabelwiseError: a newer format, a missing column of the metadata, or invalid cells.
     """
     try:
         return _checked(_described(table, file, root), file)
@@ -161,7 +160,7 @@ def dataset_from_table(table: pa.Table, file: Path, root: Path | None = None) ->
 
 
 def _checked(data: Dataset, file: Path) -> Dataset:
-    """A table that somebody else wrote may hold any number and any label number."""
+    """Refuses invalid label states and boxes, which a table of another program may contain."""
     wrong = None
     if data.images.null_count:
         wrong = f"{data.images.null_count:,} rows without an image"
@@ -170,7 +169,7 @@ def _checked(data: Dataset, file: Path) -> Dataset:
     elif data.values.dtype == np.uint8 and data.values.size and data.values.max() > 1:
         wrong = f"the label state {data.values.max()}"
     elif not all(isinstance(text, str) and is_text(text) for text in (*data.notes, *data.split_names)):
-        wrong = "notes or splits that are no text"
+        wrong = "notes or splits that are not text"
     elif data.boxes is not None:
         box = pc.list_flatten(data.boxes)
         sides = np.stack([pc.struct_field(box, side).to_numpy(zero_copy_only=False) for side in SIDES])
@@ -188,21 +187,21 @@ def _described(table: pa.Table, file: Path, root: Path | None) -> Dataset:
         raise LabelwiseError(
             f"{file} in table format {described.get('format')}", f"format {FORMAT}", "update labelwise"
         )
-    told = {"names": described["labels"], "groups": described["groups"], **described.get("rules", {})}
-    labels = LabelSet.from_json(told)
+    content = {"names": described["labels"], "groups": described["groups"], **described.get("rules", {})}
+    labels = LabelSet.from_json(content)
     embedded = "image_bytes" in table.column_names
-    wanted = ["image_bytes" if embedded else "image", *map(column_of, labels)]
-    for name in wanted:
+    names = ["image_bytes" if embedded else "image", *map(column_of, labels)]
+    for name in names:
         if name not in table.column_names:
             raise LabelwiseError(
                 f"{file} without the column {name!r}", "all columns", "import the data again"
             )
-    values, known = hard_cells(table.select(wanted[1:])) or _soft_cells(table, wanted[1:])
+    values, known = hard_cells(table.select(names[1:])) or _soft_cells(table, names[1:])
     if root is None and described["root"] is not None:
         root = Path(os.path.normpath(file.parent / described["root"]))
     splits = tuple(described["splits"])
     has = set(table.column_names)
-    images = table[wanted[0]]
+    images = table[names[0]]
     return Dataset(
         labels=labels,
         images=images.cast(pa.large_binary()) if embedded else images.combine_chunks(),
@@ -221,13 +220,13 @@ def _described(table: pa.Table, file: Path, root: Path | None) -> Dataset:
 def hard_cells(
     columns: pa.Table,
 ) -> tuple[UInt8[np.ndarray, "N L"], Bool[np.ndarray, "N L"]] | None:
-    """Values and the mask of known cells of whole-number columns that hold 0, 1 and null alone.
+    """Values and the mask of known cells of integer columns with only 0, 1 and null.
 
     Args:
-        columns: one a label.
+        columns: one per label.
 
     Returns:
-        `values [N, L]`, 0 where not known, and `known [N, L]`; `None` where a column or a cell is of another kind.
+        `values [N, L]`, 0 where not known, and `known [N, L]`; `None` for another type of column or cell.
     """
     if not all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in columns.schema.types):
         return None
@@ -247,7 +246,7 @@ def hard_cells(
 
 
 def _bytes_of(array: pa.Array) -> tuple[UInt8[np.ndarray, " N"], Bool[np.ndarray, " N"] | None]:
-    """Numbers, 0 for null and 2 for all that no byte holds, and which are not null; read in place, as calls add up."""
+    """Numbers, with 0 for null and 2 for those outside a byte, and a mask of those that are not null, read in place."""
     if not pa.types.is_uint8(array.type):
         fits = array.cast(pa.uint8(), safe=False)
         array = pc.if_else(pc.equal(fits.cast(array.type, safe=False), array), fits, pa.scalar(2, pa.uint8()))

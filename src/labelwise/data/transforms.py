@@ -1,4 +1,4 @@
-"""Image transforms on uint8 tensors, with randomness that is keyed and therefore repeatable."""
+"""Image transforms on uint8 tensors, with keyed and therefore reproducible randomness."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ MID_GREY = 128
 class TransformConfig(BaseModel):
     """How an image becomes a square (or a given rectangle) of pixels.
 
-    `image_size`, `resize` and `bits` always act, the other settings in training only.
+    `image_size`, `resize` and `bits` always apply, the other settings only in training.
 
-    The defaults keep nearly the whole scene in sight, because a crop that cuts an object out leaves a wrong
-    label behind. Switch `flip` off where mirrored images mean something else (digits, text, left and right).
+    The defaults keep nearly the whole scene, because a crop without a labelled object makes its label wrong.
+    Set `flip` to 0 where mirrored images have another meaning (digits, text, left and right).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,11 +42,11 @@ class TransformConfig(BaseModel):
         BITS,
         ge=8,
         le=BITS,
-        description="bits that 16-bit grey images use, as 12 where a camera stored its pixels as they came",
+        description="bits that 16-bit grey images use, such as 12 for unscaled pixels of a camera",
     )
     flip: float = Field(0.5, ge=0, le=1, description="probability of mirroring left and right")
     multi_scale: tuple[Share, ...] = Field(
-        (1.0, 0.875, 0.75), description="relative sides, one drawn per image, placed at random; () means 1.0"
+        (1.0, 0.875, 0.75), description="relative sides, one random per image, placed at random; () means 1.0"
     )
     pad: int = Field(0, ge=0, description="pixels of black border from which a random window is cut")
     randaugment_ops: int = Field(0, ge=0, le=8, description="operations of RandAugment per image; 0 is off")
@@ -60,12 +60,12 @@ class TransformConfig(BaseModel):
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each view of an image that the fixed transform makes."""
+        """Height and width of each view of an image in the fixed transform."""
         return (self.size,)
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of what the fixed transform gives: of the view, or of the sheet of several."""
+        """Height and width of the result of the fixed transform: of the view, or of the sheet of several."""
         return sheet_size(self.sizes)
 
 
@@ -84,12 +84,12 @@ class ImageTransform:
     """uint8 `[3, H, W]` -> uint8 `[3, h, w]` by one configuration.
 
     In training: window (`resize`, `multi_scale`) -> resize -> pad and shift -> flip -> RandAugment -> cutout,
-    drawing from torch's global generator (see `keyed`). Otherwise: central window -> resize, nothing drawn; for
-    `TwoSizes` both sizes on one sheet.
+    with random numbers from torch's global generator (see `keyed`). Otherwise: central window -> resize, without
+    randomness; for `TwoSizes` both sizes on one sheet.
 
     Args:
         config: the settings.
-        train: whether to draw augmentations.
+        train: whether to apply random augmentation.
     """
 
     def __init__(self, config: TransformConfig, train: bool) -> None:
@@ -100,14 +100,14 @@ class ImageTransform:
 
     @property
     def shrink_to(self) -> int:
-        """Pixels: the sides that `decode_image(shrink_to=)` must keep so that no window is enlarged."""
+        """The side in pixels that `decode_image(shrink_to=)` must keep so that no window is enlarged."""
         scales = self.config.multi_scale if self.train else ()
         return math.ceil(max(map(max, self.config.sizes)) / min(scales, default=1.0))
 
     def decode(
         self, source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
     ) -> UInt8[torch.Tensor, "3 H W"]:
-        """An image as `decode_image` gives it, by these settings and no larger than they need it."""
+        """Decodes an image with these settings, at no larger a scale than they need."""
         return decode_image(
             source, max_pixels=max_pixels, shrink_to=self.shrink_to, bits=self.config.bits, notes=notes
         )
@@ -150,10 +150,10 @@ def shown_part(config: TransformConfig, height: int, width: int) -> tuple[float,
 def keyed(
     transform: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, seed: int, epoch: int, index: int
 ) -> torch.Tensor:
-    """Applies a transform with randomness that depends on (seed, epoch, index) and on nothing else.
+    """Applies a transform with randomness that depends only on (seed, epoch, index).
 
     torch's global generator is seeded from a hash of the key for the call and restored after it, so that
-    neither the number of workers nor a restart changes what an image becomes.
+    neither the number of workers nor a restart changes the result.
     """
     digest = hashlib.blake2b(struct.pack("<qqq", seed, epoch, index), digest_size=8).digest()
     with torch.random.fork_rng(devices=[]):
@@ -172,7 +172,7 @@ def _window(image: torch.Tensor, config: TransformConfig, train: bool) -> torch.
     part = image[:, top : top + box[0], left : left + box[1]]
     if box == (rows, columns):
         return part
-    # Channels-last memory takes torch's vectorised uint8 path.
+    # Channels-last memory enables torch's vectorised uint8 path.
     part = part.unsqueeze(0).contiguous(memory_format=torch.channels_last)
     return v2.functional.resize(
         part, [rows, columns], interpolation=v2.InterpolationMode.BICUBIC, antialias=True
@@ -180,7 +180,7 @@ def _window(image: torch.Tensor, config: TransformConfig, train: bool) -> torch.
 
 
 def _box(height: int, width: int, config: TransformConfig, scale: float = 1.0) -> tuple[int, int]:
-    """Height and width in pixels of the window that `resize` takes, times `scale`."""
+    """Height and width in pixels of the window of `resize`, times `scale`."""
     rows, columns = config.size
     box = float(height), float(width)
     if config.resize == "crop":

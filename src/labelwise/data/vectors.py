@@ -1,4 +1,4 @@
-"""Vectors for label names, from a file, an installed package or a model of sentences."""
+"""Vectors of label names, from a file, an installed package or a sentence model."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class WordVectors:
 
     Args:
         vectors: `[L, V]` float32; zeros where a label is missing.
-        missing: labels of which at least one word has no vector, in order.
-        digest: of the files of a model of sentences; "" for word vectors.
+        missing: labels with at least one word without a vector, in order.
+        digest: of the files of a sentence model; "" for word vectors.
         texts_digest: of the file of descriptions; "" for none.
     """
 
@@ -36,18 +36,18 @@ class WordVectors:
 def read_vectors(source: str, names: Sequence[str], descriptions: str = "") -> WordVectors:
     """Vectors of label names: the mean over a name's words, or the embedding of the name or description.
 
-    With word vectors, a name is looked up whole, then word by word (`potted_plant`, `potted plant` and `pottedPlant`
-    are two words), and at last as two words written together (`diningtable`), cut where both halves are the commonest.
+    With word vectors, a name is looked up as a whole, then word by word (`potted_plant`, `potted plant` and
+    `pottedPlant` are two words). A word without a vector (`diningtable`) is split into the two most frequent words.
 
     Args:
-        source: `package:NAME`, an installed package that holds one list of words and one array, or one
+        source: `package:NAME`, an installed package with one list of words and one array, or with one
             sentence-transformers model; a folder with such a model; or a text file with a word and its numbers on
-            each line, as GloVe's and word2vec's.
+            each line, as those of GloVe and word2vec.
         names: label names.
-        descriptions: a CSV of label names and what is embedded in their place; for models of sentences.
+        descriptions: a CSV of label names and the texts to embed instead; for sentence models.
 
     Raises:
-        LabelwiseError: no such package or file, a line whose width differs, or no label found at all.
+        LabelwiseError: no such package or file, a line of another width, or no label with a vector.
     """
     folder = _model_folder(source)
     if folder is not None:
@@ -59,9 +59,10 @@ def read_vectors(source: str, names: Sequence[str], descriptions: str = "") -> W
             "a sentence-transformers model, which reads sentences",
             "leave vectors.descriptions out, or name a model",
         )
-    wanted = {form for name in names for form in _forms(name)}
-    found = _from_package(source, wanted) if source.startswith("package:") else _from_text(source, wanted)
-    rank = {word: i for i, word in enumerate(found)}
+    forms = {form for name in names for form in _forms(name)}
+    read = _from_package if source.startswith("package:") else _from_text
+    vectors = read(source, forms)
+    rank = {word: i for i, word in enumerate(vectors)}
     words = {name: _words(name, rank) for name in names}
     if not any(words.values()):
         raise LabelwiseError(
@@ -69,10 +70,10 @@ def read_vectors(source: str, names: Sequence[str], descriptions: str = "") -> W
             "vectors of the labels' words",
             "choose another source, or vectors.source=learned",
         )
-    out = np.zeros((len(names), len(next(iter(found.values())))), np.float32)
+    out = np.zeros((len(names), len(next(iter(vectors.values())))), np.float32)
     for row, name in enumerate(names):
         if words[name]:
-            out[row] = np.mean([found[word] for word in words[name] or ()], axis=0)
+            out[row] = np.mean([vectors[word] for word in words[name] or ()], axis=0)
     return WordVectors(out, tuple(name for name in names if not words[name]))
 
 
@@ -82,8 +83,8 @@ def _spaced(name: str) -> list[str]:
     >>> _spaced("pottedPlant"), _spaced("traffic-light")
     (['potted', 'plant'], ['traffic', 'light'])
     """
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    return re.findall(r"[^\W_]+", apart.lower())
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return re.findall(r"[^\W_]+", spaced.lower())
 
 
 def _cuts(word: str) -> list[tuple[str, str]]:
@@ -99,7 +100,7 @@ def _forms(name: str) -> Iterator[str]:
 
 
 def _words(name: str, rank: dict[str, int]) -> list[str] | None:
-    """Words of a name that have vectors; `rank` is smaller for commoner words."""
+    """Words of a name that have vectors; `rank` is smaller for more frequent words."""
     if name.lower() in rank:
         return [name.lower()]
     words: list[str] = []
@@ -115,22 +116,20 @@ def _words(name: str, rank: dict[str, int]) -> list[str] | None:
     return words or None
 
 
-def _from_text(source: str, wanted: set[str]) -> dict[str, np.ndarray]:
+def _from_text(source: str, forms: set[str]) -> dict[str, np.ndarray]:
     path = Path(source)
-    found: dict[str, np.ndarray] = {}
+    vectors: dict[str, np.ndarray] = {}
     width = 0
     try:
         with open(path, encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 line = line.rstrip()
-                if number == 1 and re.fullmatch(
-                    r"\d+ \d+", line
-                ):  # word2vec opens with its words and its width
+                if number == 1 and re.fullmatch(r"\d+ \d+", line):  # the header of word2vec: count and width
                     continue
                 width = width or line.count(" ")
                 word, numbers = _line(line, width, f"{path.name} line {number}")
-                if word in wanted and word not in found:
-                    found[word] = _vector(numbers, f"{path.name} line {number}")
+                if word in forms and word not in vectors:
+                    vectors[word] = _vector(numbers, f"{path.name} line {number}")
     except OSError as error:
         raise LabelwiseError(
             f"vectors {source!r}: {error.strerror}",
@@ -143,11 +142,11 @@ def _from_text(source: str, wanted: set[str]) -> dict[str, np.ndarray]:
             "lines of a word and its numbers, in UTF-8",
             "choose another file",
         ) from None
-    return found
+    return vectors
 
 
 def _line(line: str, width: int, place: str) -> tuple[str, str]:
-    """A line's word, in lower case, and its numbers; some lists hold words with spaces, as `. . .`.
+    """A line's word, in lower case, and its numbers; some lists have words with spaces, as `. . .`.
 
     >>> _line("Dog 1 2", 2, "here"), _line(". . 1 2", 2, "here")
     (('dog', '1 2'), ('. .', '1 2'))
@@ -157,10 +156,10 @@ def _line(line: str, width: int, place: str) -> tuple[str, str]:
         parts = line.split(" ")
         if not any(map(_is_number, parts[1:-width])):
             word, numbers = " ".join(parts[:-width]), " ".join(parts[-width:])
-    found = numbers.count(" ") + 1 if numbers else 0
-    if found != width or not width:
+    count = numbers.count(" ") + 1 if numbers else 0
+    if count != width or not width:
         raise LabelwiseError(
-            f"{place}: {found} numbers", f"a word and {width or 'its'} numbers", "correct the line"
+            f"{place}: {count} numbers", f"a word and {width or 'its'} numbers", "correct the line"
         )
     return word.lower(), numbers
 
@@ -175,22 +174,22 @@ def _is_number(text: str) -> bool:
 
 def _vector(numbers: str, place: str) -> np.ndarray:
     try:
-        found = np.array(numbers.split(" "), np.float32)
+        vector = np.array(numbers.split(" "), np.float32)
     except ValueError as error:
         raise LabelwiseError(f"{place} ({first_line(error)})", "finite numbers", "correct the line") from None
-    if not np.isfinite(found).all():
+    if not np.isfinite(vector).all():
         raise LabelwiseError(f"{place}: a number that is not finite", "finite numbers", "correct the line")
-    return found
+    return vector
 
 
 def _model_folder(source: str) -> Path | None:
-    """The folder of the model of sentences that a source names; `None` for one of word vectors."""
+    """The folder of the sentence model that a source names; `None` for a source of word vectors."""
     if not source.startswith("package:"):
         return Path(source) if Path(source).is_dir() else None
     models = [f for f in _files(source) if f.name == MODULES]
     if len(models) > 1:
         raise LabelwiseError(
-            f"package {source.removeprefix('package:')!r} with {len(models)} models of sentences",
+            f"package {source.removeprefix('package:')!r} with {len(models)} sentence models",
             f"one {MODULES}",
             "name the folder of one of them",
         )
@@ -198,24 +197,24 @@ def _model_folder(source: str) -> Path | None:
 
 
 def _files(source: str) -> list[Path]:
-    """The files that an installed package lists, also those that are gone.
+    """The files that an installed package lists, including deleted ones.
 
-    `metadata.files` leaves these out as soon as the package importlib_metadata has been imported.
+    `metadata.files` omits these once the package importlib_metadata has been imported.
     """
     name = source.removeprefix("package:")
     try:
-        found = metadata.distribution(name)
-        record = found.read_text("RECORD")
+        package = metadata.distribution(name)
+        record = package.read_text("RECORD")
         names = [row[0] for row in csv.reader((record or "").splitlines()) if row]
-        names = names or [str(file) for file in found.files or []]
-        return [Path(str(found.locate_file(one))) for one in names]
+        names = names or [str(file) for file in package.files or []]
+        return [Path(str(package.locate_file(file))) for file in names]
     except metadata.PackageNotFoundError:
         raise LabelwiseError(
             f"vectors {source!r}", "an installed package", f"run: pip install {name}"
         ) from None
 
 
-def _from_package(source: str, wanted: set[str]) -> dict[str, np.ndarray]:
+def _from_package(source: str, forms: set[str]) -> dict[str, np.ndarray]:
     name, files = source.removeprefix("package:"), _files(source)
     arrays = [f for f in files if f.suffix == ".npy"]
     lists = [f for f in files if f.suffix == ".parquet"]
@@ -228,24 +227,24 @@ def _from_package(source: str, wanted: set[str]) -> dict[str, np.ndarray]:
     words, array = _read(name, lists[0], arrays[0])
     first: dict[str, int] = {}
     for i, word in enumerate(words):
-        if word.lower() in wanted:
+        if word.lower() in forms:
             first.setdefault(word.lower(), i)
     return {word: np.asarray(array[i], np.float32) for word, i in first.items()}
 
 
 def _read(name: str, list_: Path, array_: Path) -> tuple[list[str], np.ndarray]:
-    """A package's words and its array, a row a word."""
+    """A package's words and its array, one row per word."""
     try:
         words = [str(word) for word in pq.read_table(list_).column(0).to_pylist()]
         array = np.load(array_, mmap_mode="r")
-    except (OSError, ValueError, IndexError) as error:  # pyarrow's errors are among them
+    except (OSError, ValueError, IndexError) as error:  # these include the errors of pyarrow
         raise LabelwiseError(
-            f"package {name!r} ({first_line(error)})", "readable words and vectors", f"install {name} anew"
+            f"package {name!r} ({first_line(error)})", "readable words and vectors", f"reinstall {name}"
         ) from None
     if array.ndim != 2 or len(array) != len(words) or array.dtype.kind not in "fiu":
         raise LabelwiseError(
             f"package {name!r} with {len(words)} words and an array of shape {list(array.shape)}",
-            "one row of numbers a word",
+            "one row of numbers per word",
             "name another package",
         )
     return words, array

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent."""
+"""Atomic writing of files and folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A neighbour of `path` to write to, which takes its place once it is on the disk; a failed one is removed."""
+    """A temporary file next to `path` to write to, which replaces it once on disk; removed on failure."""
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
@@ -25,7 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A new, empty neighbour of `path` to fill, which takes its place at the end; a failed one is removed.
+    """A new, empty folder next to `path` to fill, which replaces it at the end; removed on failure.
 
     `path` must not exist, or be an empty folder.
     """

@@ -1,4 +1,4 @@
-"""Data sets that Hugging Face's own package writes, beside what that package reads back."""
+"""Data sets of the package `datasets`, compared with the result of the package itself."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROWS: list[list[int] | None] = [[0, 3], [], [1], [3, 1, 0], None, [0], [1, 3]]
 
 @pytest.fixture(autouse=True)
 def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No bars, no look-up on the network, and a cache of the test's own."""
+    """No progress bars, no network access, and a separate cache."""
     datasets.disable_progress_bars()
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
@@ -64,18 +64,18 @@ def of_lists(rows: Sequence[list[int] | None], start: int = 0) -> Any:
 
 
 def states(rows: Any, names: Sequence[str], column: str = "labels") -> list[list[int | None]]:
-    """What the package reads: 1 where it names a label, 0 where not, `None` in a row without an answer."""
+    """States that the package reads: 1 for a named label, else 0, `None` in a row without an answer."""
     feature = rows.features[column]
     label = getattr(feature, "feature", feature)
-    told = []
+    rows_of_states = []
     for cell in rows.remove_columns("image")[column]:
         cells = cell if isinstance(cell, list) else [cell]
         if cell is None or cells == [-1]:
-            told.append([None] * len(names))
+            rows_of_states.append([None] * len(names))
             continue
-        words = [label.int2str(c) if hasattr(label, "int2str") else c for c in cells]
-        told.append([int(name in words) for name in names])
-    return told
+        present = [label.int2str(c) if hasattr(label, "int2str") else c for c in cells]
+        rows_of_states.append([int(name in present) for name in names])
+    return rows_of_states
 
 
 def cells(data: Dataset) -> list[list[int | None]]:
@@ -151,7 +151,7 @@ def test_one_class_a_row_with_none(tmp_path: Path) -> None:
     rows.to_parquet(tmp_path / "one" / "train.parquet")
     for folder in ("saved", "one"):
         data = read(f"hf:{tmp_path / folder}")
-        assert data.labels.names == tuple(NAMES)  # also `dog, small`, whose comma parts nothing
+        assert data.labels.names == tuple(NAMES)  # also `dog, small`, with a comma that separates nothing
         assert cells(data) == [[0, 0, 0, 1], [1, 0, 0, 0], [None] * 4, [0, 1, 0, 0], [None] * 4, [1, 0, 0, 0]]
 
 
@@ -228,7 +228,7 @@ def test_a_column_twice_is_refused(tmp_path: Path) -> None:
         read(f"hf:{tmp_path}")
 
 
-def test_shards_as_they_stand_on_the_hub(tmp_path: Path) -> None:
+def test_shards_of_the_hub(tmp_path: Path) -> None:
     parts = {"train": of_lists(ROWS), "validation": of_lists(ROWS[2:5], 20)}
     write_shards(tmp_path / "hub", parts, shards=2)
     (tmp_path / "hub" / ".cache").mkdir()
@@ -349,17 +349,17 @@ def test_metadata_above_the_folders_of_the_splits(tmp_path: Path) -> None:
     assert cells(data) == [[0, 1], [1, None], [0, None], [1, None]]
 
 
-def test_images_without_an_entry_are_told(tmp_path: Path) -> None:
+def test_images_without_an_entry_are_noted(tmp_path: Path) -> None:
     write_folder(tmp_path / "photos")
     photographs(tmp_path / "photos" / "test" / "more", 2)
     data = read(f"hf:{tmp_path / 'photos'}")
     assert len(data) == 5
-    told = "2 image files that the metadata does not name were left out: test/more/0.png."
-    assert told in data.notes
+    note = "2 image files that the metadata does not name were left out: test/more/0.png."
+    assert note in data.notes
     file = tmp_path / "photos" / "train" / "metadata.jsonl"
     file.write_text(file.read_text().replace('"deep/', '".//deep/../deep/'))
-    assert told in read(f"hf:{tmp_path / 'photos'}").notes
-    assert sum(map(len, load_folder(tmp_path).values())) == 5  # the package leaves them out without a word
+    assert note in read(f"hf:{tmp_path / 'photos'}").notes
+    assert sum(map(len, load_folder(tmp_path).values())) == 5  # the package silently drops them
 
 
 def test_an_entry_without_its_image(tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ def test_an_arrow_file_that_is_cut_short(tmp_path: Path, kept: int | str) -> Non
     of_lists(ROWS).save_to_disk(tmp_path / "saved")
     file = next((tmp_path / "saved").glob("*.arrow"))
     whole = file.read_bytes()
-    if kept == "batch":  # exactly behind the last whole batch: Arrow itself reads that without a word
+    if kept == "batch":  # exactly behind the last whole batch: Arrow itself reads that without an error
         kept = whole.rindex(b"\xff\xff\xff\xff\x00\x00\x00\x00")
     file.write_bytes(whole[: int(kept)])
     with pytest.raises(LabelwiseError, match="expected a whole Arrow stream file") as caught:
@@ -480,7 +480,7 @@ def chosen_by_indices(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (
             without_features,
@@ -499,7 +499,7 @@ def chosen_by_indices(folder: Path) -> None:
 def test_a_saved_folder_that_cannot_be_read(
     tmp_path: Path,
     damage: Any,
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -511,7 +511,7 @@ def test_a_saved_folder_that_cannot_be_read(
     assert ended.value.code == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
-    assert told in line
+    assert message in line
 
 
 def test_a_struct_of_another_meaning(tmp_path: Path) -> None:
@@ -522,7 +522,7 @@ def test_a_struct_of_another_meaning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ((), "without dataset_dict.json, state.json, Parquet files or metadata.jsonl"),
         (("en/train.parquet", "de/train.parquet"), r"Parquet files in several folders: de, en"),
@@ -537,17 +537,17 @@ def test_a_struct_of_another_meaning(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_folders_of_no_one_data_set(tmp_path: Path, files: tuple[str, ...], told: str) -> None:
+def test_other_folders_are_refused(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
     for name in files:
         (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
         parquet.write_table(pa.table({"image": ["a.jpg"], "labels": [["a"]]}), tmp_path / "d" / name)
     (tmp_path / "d").mkdir(exist_ok=True)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"hf:{tmp_path / 'd'}")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             '{"file_name": "0.png", "labels": ["a"]}\n{"file_name": "1.png", "labels": "b"}\n',
@@ -562,10 +562,10 @@ def test_folders_of_no_one_data_set(tmp_path: Path, files: tuple[str, ...], told
         ("not json\n", "JSON parse error"),
     ],
 )
-def test_metadata_that_cannot_be_read(tmp_path: Path, text: str, told: str) -> None:
+def test_metadata_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
     photographs(tmp_path, 2)
     (tmp_path / "metadata.jsonl").write_text(text)
-    with pytest.raises(LabelwiseError, match=told):
+    with pytest.raises(LabelwiseError, match=message):
         read(f"hf:{tmp_path}")
 
 

@@ -1,4 +1,4 @@
-"""What LightlyTrain's own data set class reads from the CSV files that `data convert` writes.
+"""CSV files of `data convert`, read by the data set class of LightlyTrain.
 
 Its licence is the AGPL, so it is in no extra. With lightly-train 0.18.0, albumentations 2.0.8 and
 opencv-python-headless 4.14 in a folder that PYTHONPATH names, the tests run.
@@ -55,7 +55,6 @@ def test_each_split_is_read_to_the_same_labels(tmp_path: Path, photo: Photo) -> 
             Path(part.image_id(i)).name: {name for j, name in enumerate(names) if part.values[i, j]}
             for i in range(len(part))
         }
-        found = rows_of(tmp_path / "lightly" / f"{split}.csv", names)
-        assert found == {
-            name: labels for name, labels in expected.items() if labels
-        }  # rows without one: left out
+        # Rows without labels are dropped.
+        rows = rows_of(tmp_path / "lightly" / f"{split}.csv", names)
+        assert rows == {name: labels for name, labels in expected.items() if labels}

@@ -1,4 +1,4 @@
-"""A table for each split, lists of JSON objects, and numbers of classes beside a file of their names."""
+"""One table per split, lists of JSON objects, and class numbers with a file of their names."""
 
 from __future__ import annotations
 

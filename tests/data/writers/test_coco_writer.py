@@ -27,9 +27,9 @@ quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCh
 
 
 def states_of(files: list[Path], root: Path) -> Mapping[str, tuple[list[float], str]]:
-    """By image the state of each category, NaN for unknown, and its file, as pycocotools shows them."""
+    """Image -> state of each category, NaN for unknown, and its file, as loaded by pycocotools."""
     coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
-    found = {}
+    states_by_image = {}
     for file in files:
         loaded = coco.COCO(str(file))
         categories = loaded.getCatIds()
@@ -37,8 +37,8 @@ def states_of(files: list[Path], root: Path) -> Mapping[str, tuple[list[float], 
             present = {a["category_id"] for a in loaded.loadAnns(loaded.getAnnIds(imgIds=[number]))}
             absent = image.get("neg_category_ids", set(categories) - present)
             states = [1.0 if c in present else 0.0 if c in absent else np.nan for c in categories]
-            found[str(root / image["file_name"])] = (states, file.stem)
-    return found
+            states_by_image[str(root / image["file_name"])] = (states, file.stem)
+    return states_by_image
 
 
 def expected_states(data: Dataset) -> Mapping[str, list[float]]:
@@ -49,21 +49,21 @@ def expected_states(data: Dataset) -> Mapping[str, list[float]]:
 @quick
 @given(matrices(names, st.sampled_from(STATES), ("train", "val", "my split")))
 def test_pycocotools_shows_the_matrix(
-    photos: Path, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, arguments: dict[str, Any]
 ) -> None:
-    data = dataset(photos, **drawn)
+    data = dataset(photos, **arguments)
     out = tmp_path_factory.mktemp("coco") / "out"
     written = convert(data, out, "coco")
-    found = states_of([out / file for file in written.files], photos)
+    loaded = states_of([out / file for file in written.files], photos)
     expected = expected_states(data)
-    assert found.keys() == expected.keys()
+    assert loaded.keys() == expected.keys()
     np.testing.assert_array_equal(
-        [found[image][0] for image in expected], [expected[image] for image in expected]
+        [loaded[image][0] for image in expected], [expected[image] for image in expected]
     )
     if data.split_of is not None:
         splits = [*data.split_names, "unassigned"]
         for row in range(len(data)):
-            stem = found[str(data.encoded(row))][1]
+            stem = loaded[str(data.encoded(row))][1]
             assert stem == f"instances_{splits[data.split_of[row]]}"
     assert all(path.name in ("annotations",) for path in out.iterdir())
 
@@ -71,17 +71,17 @@ def test_pycocotools_shows_the_matrix(
 @quick
 @given(matrices(names, st.sampled_from([0.0, 1.0]), ("train", "val", "test")))
 def test_known_labels_read_back_the_same(
-    photos: Path, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, arguments: dict[str, Any]
 ) -> None:
-    _read_back(dataset(photos, **drawn), tmp_path_factory.mktemp("coco") / "out")
+    _read_back(dataset(photos, **arguments), tmp_path_factory.mktemp("coco") / "out")
 
 
 @quick
 @given(matrices(names, st.sampled_from(STATES), ("train", "val", "test")))
 def test_unknown_labels_read_back_the_same(
-    photos: Path, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, arguments: dict[str, Any]
 ) -> None:
-    _read_back(dataset(photos, **drawn), tmp_path_factory.mktemp("coco") / "out")
+    _read_back(dataset(photos, **arguments), tmp_path_factory.mktemp("coco") / "out")
 
 
 def _read_back(data: Dataset, out: Path) -> None:
@@ -94,7 +94,7 @@ def _read_back(data: Dataset, out: Path) -> None:
 
 @pytest.fixture
 def boxed(tmp_path: Path) -> Dataset:
-    """Two photographs of which one is stored lying and shown upright, with boxes of a dog and no box of a cat."""
+    """Two photographs, one of them rotated by EXIF, with boxes of a dog and no box of a cat in the first."""
     turned = Image.Exif()
     turned[274] = 6
     (tmp_path / "in").mkdir()
@@ -130,11 +130,11 @@ def test_boxes_are_pixels_of_the_upright_image(boxed: Dataset, tmp_path: Path) -
     assert any("neg_category_ids" in note for note in written.notes)
     again = read(str(written.source))
     for row, count in ((0, 2), (1, 1)):
-        for found, given_ in zip(again.boxes_of(row), boxed.boxes_of(row)[:count], strict=True):
-            assert found == pytest.approx(given_, abs=1e-4)
+        for box, expected in zip(again.boxes_of(row), boxed.boxes_of(row)[:count], strict=True):
+            assert box == pytest.approx(expected, abs=1e-4)
 
 
-def test_fields_of_lvis_stand_only_where_labels_are_unknown(boxed: Dataset, tmp_path: Path) -> None:
+def test_fields_of_lvis_are_written_only_for_unknown_labels(boxed: Dataset, tmp_path: Path) -> None:
     written = convert(boxed, tmp_path / "known.json", "coco", unknown="negative")
     content = json.loads((tmp_path / "known.json").read_text())
     assert [sorted(image) for image in content["images"]] == [["file_name", "height", "id", "width"]] * 2
@@ -151,7 +151,7 @@ def test_groups_of_labels_are_supercategories(boxed: Dataset, tmp_path: Path) ->
     ]
 
 
-def test_copies_lie_beside_the_annotations(small: Dataset, tmp_path: Path) -> None:
+def test_images_are_copied_next_to_the_annotations(small: Dataset, tmp_path: Path) -> None:
     known = small.with_known(np.ones_like(small.known))
     known = replace(known, known=np.ones_like(known.known), boxes=None)
     written = convert(known, tmp_path / "out", "coco", images="copy")
@@ -168,7 +168,7 @@ def test_copies_lie_beside_the_annotations(small: Dataset, tmp_path: Path) -> No
 
 
 def test_shares_and_splits_in_one_file_are_refused(small: Dataset, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(LabelwiseError, match=r"a data set with splits for the one file"):
+    with pytest.raises(LabelwiseError, match=r"a data set with splits for the single file"):
         convert(small, tmp_path / "t.json", "coco")
     soft = dataset(photos, ["dog"], [[0.5], [1]])
     with pytest.raises(LabelwiseError, match=r"1 labels that are shares .*--threshold"):
@@ -195,9 +195,9 @@ def test_notes_on_files_and_names(small: Dataset, tmp_path: Path) -> None:
     written = convert(data, tmp_path / "out", "coco")
     assert written.source is None
     assert "Files without any annotation: extra." in written.notes
-    assert "File names from which tools cannot tell train, val or test: extra." in written.notes
+    assert "File names that do not imply train, val or test: extra." in written.notes
     assert "Splits without images are left out: test." in written.notes
     assert "Groups of rows are left out of the COCO files." in written.notes
     single = replace(data, split_of=None, split_names=())
     notes = convert(single, tmp_path / "my_train.json", "coco").notes
-    assert "The name my_train.json says the split train to those who read it." in notes
+    assert "Readers infer the split train from the name my_train.json." in notes

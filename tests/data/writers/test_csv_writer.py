@@ -37,9 +37,9 @@ def refusal(data: Dataset) -> LabelwiseError | None:
 @given(matrices(st.one_of(plain_names, st.sampled_from(ODD_NAMES), st.text("aZ1 ,;\"|\r\t\n'é-", min_size=1)
                           .filter(str.strip)), cells, ("train", "val", "test")))  # fmt: skip
 def test_a_file_reads_back_the_same_or_is_refused(
-    photos: Path, tmp_path: Path, drawn: dict[str, Any]
+    photos: Path, tmp_path: Path, arguments: dict[str, Any]
 ) -> None:
-    data = dataset(photos, **drawn)
+    data = dataset(photos, **arguments)
     out = tmp_path / "t.csv"
     refused = refusal(data)
     if refused:
@@ -55,19 +55,19 @@ def test_a_file_reads_back_the_same_or_is_refused(
 
 @quick
 @given(matrices(plain_names, st.sampled_from(STATES), ("train", "val", "test")))
-def test_plain_labels_are_never_refused(photos: Path, tmp_path: Path, drawn: dict[str, Any]) -> None:
-    data = dataset(photos, **drawn)
+def test_plain_labels_are_never_refused(photos: Path, tmp_path: Path, arguments: dict[str, Any]) -> None:
+    data = dataset(photos, **arguments)
     same(data, read(str(convert(data, tmp_path / "t.csv", replaced=True).source)))
 
 
 @pytest.mark.parametrize("state", [1.0, 0.0, np.nan, 0.25])
-def test_one_state_alone_keeps_its_meaning(photos: Path, tmp_path: Path, state: float) -> None:
+def test_a_single_state_keeps_its_meaning(photos: Path, tmp_path: Path, state: float) -> None:
     for others in (state, np.nan):
         data = dataset(photos, ["dog", "cat"], [[state, others], [others, state]])
         same(data, read(str(convert(data, tmp_path / "t.csv", replaced=True).source)))
 
 
-def test_the_file_as_a_person_sees_it(small: Dataset, photos: Path) -> None:
+def test_the_text_of_the_file(small: Dataset, photos: Path) -> None:
     written = convert(small, photos / "labels.csv", replaced=True)
     assert (photos / "labels.csv").read_text() == (
         'image,split,group,dog,"tall, cat",person\n'
@@ -101,7 +101,7 @@ def test_copies_move_with_the_file(small: Dataset, tmp_path: Path) -> None:
 def test_embedded_images_need_copies(small: Dataset, tmp_path: Path) -> None:
     content = [Path(small.encoded(row)).read_bytes() for row in range(4)]  # type: ignore[arg-type]
     inside = replace(small, images=pa.array(content, pa.large_binary()), root=None)
-    with pytest.raises(LabelwiseError, match=r"stand inside the data set; .*add --images copy"):
+    with pytest.raises(LabelwiseError, match=r"images inside the data set; .*add --images copy"):
         convert(inside, tmp_path / "t.csv")
     assert list(tmp_path.iterdir()) == []
     convert(inside, tmp_path / "t.csv", images="copy")
@@ -120,23 +120,23 @@ def test_nothing_is_left_of_a_failed_copy(small: Dataset, photos: Path, tmp_path
 @pytest.mark.parametrize(
     ("label", "reason"),
     [
-        (" dog", "blanks round"),
+        (" dog", "blanks around"),
         ("image", "another column"),
         ("group", "splits or groups"),
         ("Split", "splits or groups"),
         ("subset", "splits or groups"),
-        ("is_valid", "says the split"),
+        ("is_valid", "marks a split"),
         ("cat.jpg", "an image file"),
         ("two\nlines", "line break"),
     ],
 )
-def test_labels_that_no_column_can_stand_for(photos: Path, tmp_path: Path, label: str, reason: str) -> None:
+def test_labels_that_cannot_be_columns(photos: Path, tmp_path: Path, label: str, reason: str) -> None:
     with pytest.raises(LabelwiseError, match=f"{reason}.*write .parquet"):
         convert(dataset(photos, [label], [[1], [0]]), tmp_path / "t.csv")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_label_called_as_a_role_stays_where_the_role_has_its_column(small: Dataset, tmp_path: Path) -> None:
+def test_a_label_with_the_name_of_a_role_is_written_beside_its_column(small: Dataset, tmp_path: Path) -> None:
     data = replace(small, labels=type(small.labels)(("Split", "subset", "Group")))
     same(data, read(str(convert(data, tmp_path / "t.csv").source)))
 
@@ -175,11 +175,11 @@ def test_image_names_with_marks(photos: Path, tmp_path: Path) -> None:
     data = dataset(tmp_path, ["dog"], [[1], [0], [np.nan], [1], [0]])
     data = replace(data, images=pa.array(names))
     same(data, read(str(convert(data, tmp_path / "t.csv").source)))
-    with pytest.raises(LabelwiseError, match="blanks round its name"):
+    with pytest.raises(LabelwiseError, match="blanks around its name"):
         convert(replace(data, images=pa.array([*names[:4], " a.jpg"])), tmp_path / "u.csv")
 
 
-def test_shares_and_unknowns_become_hard_where_asked(photos: Path, tmp_path: Path) -> None:
+def test_shares_and_unknowns_become_hard_on_request(photos: Path, tmp_path: Path) -> None:
     data = dataset(photos, ["dog", "cat"], [[1, np.nan], [0.5, 0.25]])
     written = convert(data, tmp_path / "t.csv", threshold=0.5, unknown="negative")
     assert (tmp_path / "t.csv").read_text().splitlines()[1:] == [
@@ -200,7 +200,7 @@ def test_shares_and_unknowns_become_hard_where_asked(photos: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "options", "match"),
     [
-        ("t", {}, "a name of no form by itself; .*add --form"),
+        ("t", {}, "a name that implies no form; .*add --form"),
         ("t.tsv", {"form": "csv"}, "a file name in .csv"),
         ("t.csv", {"form": "xml"}, "form 'xml'; expected one of csv, parquet"),
         ("t.csv", {"images": "embed"}, "--images embed for the form csv; expected paths or copy"),

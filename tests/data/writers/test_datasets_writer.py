@@ -1,4 +1,4 @@
-"""Parquet shards: what `datasets` and pyarrow read of them, split by split."""
+"""Parquet shards, read by `datasets` and pyarrow split by split."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ names = st.one_of(
 
 
 def rows_of(out: Path, labels: list[str]) -> dict[str, tuple[list[float], str, bytes | None]]:
-    """By path of the image its states, split and bytes, by pyarrow alone."""
-    found = {}
+    """Path of the image -> states, split and bytes, read with pyarrow."""
+    rows = {}
     for file in sorted((out / "data").iterdir()):
         table = parquet.read_table(file)
         features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
@@ -36,29 +36,29 @@ def rows_of(out: Path, labels: list[str]) -> dict[str, tuple[list[float], str, b
         for row in table.to_pylist():
             if "labels" in features and features["labels"]["_type"] == "Sequence":
                 assert features["labels"]["feature"]["names"] == labels
-                given_ = row["labels"]
-                states = [np.nan if given_ is None else float(j in given_) for j in range(len(labels))]
+                present = row["labels"]
+                states = [np.nan if present is None else float(j in present) for j in range(len(labels))]
             else:
                 cells = [row[datasets._column(name)] for name in labels]
                 states = [np.nan if cell is None else float(cell) for cell in cells]
-            found[row["image"]["path"]] = (states, file.name.split("-")[0], row["image"]["bytes"])
-    return found
+            rows[row["image"]["path"]] = (states, file.name.split("-")[0], row["image"]["bytes"])
+    return rows
 
 
 @quick
 @given(matrices(names, st.sampled_from(STATES), ("train", "val", "extra")))
-def test_any_matrix_stands_in_the_shards(
-    photos: Path, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]
+def test_the_shards_have_any_matrix(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, arguments: dict[str, Any]
 ) -> None:
-    data = dataset(photos, **drawn)
+    data = dataset(photos, **arguments)
     out = tmp_path_factory.mktemp("shards") / "out"
     convert(data, out, "datasets")
-    found = rows_of(out, list(data.labels))
+    rows = rows_of(out, list(data.labels))
     expected = np.where(data.known, data.values.astype(float), np.nan)
     splits = ["train", "validation", "extra", "unassigned"]
-    assert len(found) == len(data)
+    assert len(rows) == len(data)
     for row, name in enumerate(data.images.to_pylist()):
-        states, split, content = found[name]
+        states, split, content = rows[name]
         np.testing.assert_array_equal(states, expected[row])
         assert split == ("train" if data.split_of is None else splits[data.split_of[row]])
         assert content == (photos / name).read_bytes()
@@ -71,10 +71,10 @@ def test_any_matrix_stands_in_the_shards(
     ),
     st.sampled_from(["embed", "paths"]),
 )
-def test_our_own_reader_gives_the_matrix_back(
-    photos: Path, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any], images: str
+def test_the_reader_returns_the_same_matrix(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, arguments: dict[str, Any], images: str
 ) -> None:
-    data = dataset(photos, **drawn)
+    data = dataset(photos, **arguments)
     if data.split_of is None:
         data = data.with_split(np.zeros(len(data)), ("train",))
     written = convert(data, tmp_path_factory.mktemp("shards") / "out", "datasets", images=images)
@@ -108,25 +108,25 @@ def test_datasets_shows_names_splits_and_images(small: Dataset, photos: Path, tm
         "data/train-00000-of-00001.parquet",
         "data/validation-00000-of-00001.parquet",
     )
-    found = loaded(tmp_path / "out", tmp_path / "cache")
-    assert list(found) == ["train", "validation"]
-    assert found["train"].features["labels"].feature.names == ["dog", "tall, cat", "person"]
-    assert found["train"]["labels"] == [[0, 2], [1]]
-    assert found["validation"]["labels"] == [None, []]
-    assert found["train"]["group"] == [7, 7]
-    assert [image.size for image in found["validation"]["image"]] == [(42, 30), (43, 30)]
+    splits = loaded(tmp_path / "out", tmp_path / "cache")
+    assert list(splits) == ["train", "validation"]
+    assert splits["train"].features["labels"].feature.names == ["dog", "tall, cat", "person"]
+    assert splits["train"]["labels"] == [[0, 2], [1]]
+    assert splits["validation"]["labels"] == [None, []]
+    assert splits["train"]["group"] == [7, 7]
+    assert [image.size for image in splits["validation"]["image"]] == [(42, 30), (43, 30)]
 
 
 def test_unknown_labels_are_nulls_of_a_column_each(small: Dataset, tmp_path: Path) -> None:
     data = replace(small, labels=LabelSet(("dog", "group", "cat")))
     written = convert(data, tmp_path / "out", "datasets", images="paths")
     assert "Columns of labels with reserved names: label:group is group." in written.notes
-    assert any("a column each of true, false and null" in note for note in written.notes)
-    found = loaded(tmp_path / "out", tmp_path / "cache")["validation"]
-    assert found.features["dog"].dtype == "bool"
-    assert found["dog"] == [None, False]
-    assert found["label:group"] == [True, False]
-    assert found[0]["image"].size == (42, 30)
+    assert any("a column of true, false and null" in note for note in written.notes)
+    rows = loaded(tmp_path / "out", tmp_path / "cache")["validation"]
+    assert rows.features["dog"].dtype == "bool"
+    assert rows["dog"] == [None, False]
+    assert rows["label:group"] == [True, False]
+    assert rows[0]["image"].size == (42, 30)
 
 
 def test_shards_hold_no_more_than_their_share(
@@ -148,11 +148,11 @@ def test_embedded_images_are_written_from_the_table(small: Dataset, tmp_path: Pa
     convert(inside, tmp_path / "out", "datasets")
     table = parquet.read_table(tmp_path / "out" / "data" / "train-00000-of-00001.parquet")
     assert table["image"].to_pylist() == [{"bytes": c, "path": None} for c in content[:2]]
-    with pytest.raises(LabelwiseError, match="images that stand inside the data set"):
+    with pytest.raises(LabelwiseError, match="images inside the data set"):
         convert(inside, tmp_path / "other", "datasets", images="paths")
 
 
-def test_nothing_is_left_where_an_image_is_gone(small: Dataset, tmp_path: Path) -> None:
+def test_a_missing_image_leaves_no_files(small: Dataset, tmp_path: Path) -> None:
     lost = replace(small, images=pa.array(["a/0.jpg", "a/1.jpg", "a/gone.jpg", "a/3.jpg"]))
     with pytest.raises(LabelwiseError, match=r"image a/gone\.jpg: No such file"):
         convert(lost, tmp_path / "out", "datasets")
@@ -166,9 +166,9 @@ def test_splits_that_datasets_refuses(small: Dataset, tmp_path: Path) -> None:
         convert(replace(small, split_names=("validation", "val")), tmp_path / "out", "datasets")
 
 
-def test_a_folder_that_holds_something_is_never_replaced(small: Dataset, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_never_replaced(small: Dataset, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     convert(small, tmp_path / "out", "datasets")
     for replaced in (False, True):
-        with pytest.raises(LabelwiseError, match="a folder that holds something"):
+        with pytest.raises(LabelwiseError, match="a folder that is not empty"):
             convert(small, tmp_path / "out", "datasets", replaced=replaced)

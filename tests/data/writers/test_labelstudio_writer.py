@@ -1,4 +1,4 @@
-"""Label Studio tasks: by the rules of its import, by its own SDK where it is installed, and read back by our reader."""
+"""Label Studio tasks, checked by the rules of its import, by its SDK if installed, and read back by the reader."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tasks_of(out: Path) -> list[dict[str, Any]]:
 
 
 def check_form(out: Path) -> list[dict[str, Any]]:
-    """Asserts what Label Studio's import asks for: every result names a control and an object and offered choices."""
+    """Asserts the rules of Label Studio's import: every result has a known control, object and choices."""
     view = ElementTree.parse(out / "config.xml").getroot()
     image, choices = view.find("Image"), view.find("Choices")
     assert image is not None
@@ -64,9 +64,9 @@ def chosen(task: dict[str, Any], kind: str) -> set[str] | None:
 @quick
 @given(matrices(names, st.sampled_from(STATES), ("train", "val")))
 def test_any_matrix_becomes_tasks(
-    photos: Path, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, arguments: dict[str, Any]
 ) -> None:
-    data = dataset(photos, **drawn)
+    data = dataset(photos, **arguments)
     out = tmp_path_factory.mktemp("tasks") / "out"
     convert(data, out, "labelstudio")
     tasks = check_form(out)
@@ -82,16 +82,16 @@ def test_any_matrix_becomes_tasks(
 @quick
 @given(matrices(st.sampled_from(["dog", "cat", "x"]), st.sampled_from([0.0, 1.0]), ()))
 def test_annotations_read_back_as_they_were(
-    photos: Path, tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any]
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, arguments: dict[str, Any]
 ) -> None:
-    data = dataset(photos, **drawn)
+    data = dataset(photos, **arguments)
     written = convert(data, tmp_path_factory.mktemp("tasks") / "out", "labelstudio")
     if not data.positive.any():
         assert written.source is None
         return
     again = read(str(written.source))
-    given_ = [name for name, some in zip(data.labels, data.positive.any(0), strict=True) if some]
-    assert sorted(again.labels) == sorted(given_)  # an export lists the labels that occur
+    present = [name for name, some in zip(data.labels, data.positive.any(0), strict=True) if some]
+    assert sorted(again.labels) == sorted(present)  # an export lists the labels that occur
     columns = [data.labels.index(name) for name in again.labels]
     rows = [again.images.to_pylist().index(name) for name in data.images.to_pylist()]
     assert again.known.all()
@@ -115,10 +115,10 @@ def answer(image: str, scores: dict[str, float], error: str | None = None) -> Pr
     return Prediction(image, ranked, dict.fromkeys(scores, 0.5), error, names=tuple(scores))
 
 
-def predictions(file: Path, found: list[Prediction]) -> Path:
-    with PREDICTION_WRITERS[file.suffix](file, found[0].names) as writer:
-        for one in found:
-            writer.add(one)
+def predictions(file: Path, rows: list[Prediction]) -> Path:
+    with PREDICTION_WRITERS[file.suffix](file, rows[0].names) as writer:
+        for row in rows:
+            writer.add(row)
     return file
 
 
@@ -126,29 +126,29 @@ def predictions(file: Path, found: list[Prediction]) -> Path:
 @pytest.mark.parametrize("labels", [("dog", "tall, cat", "person"), ("image", "a|b", "selected")])
 def test_predictions_of_every_kind_of_file(tmp_path: Path, suffix: str, labels: tuple[str, ...]) -> None:
     scores = dict(zip(labels, (0.9, 0.6, 0.125), strict=True))
-    found = [
+    rows = [
         answer("a/0.jpg", scores),
         answer("b.jpg", {}, "damaged"),
         answer("c.jpg", dict.fromkeys(labels, 0.25)),
     ]
-    read_ = read_answers(predictions(tmp_path / f"p{suffix}", found))
-    assert [one.image for one in read_] == ["a/0.jpg", "b.jpg", "c.jpg"]
-    assert [one.selected for one in read_] == [labels[:2], None, ()]
-    assert read_[0].scores == pytest.approx(scores)
+    answers = read_answers(predictions(tmp_path / f"p{suffix}", rows))
+    assert [one.image for one in answers] == ["a/0.jpg", "b.jpg", "c.jpg"]
+    assert [one.selected for one in answers] == [labels[:2], None, ()]
+    assert answers[0].scores == pytest.approx(scores)
 
 
-def test_predictions_stand_beside_what_is_known(
+def test_predictions_are_combined_with_known_labels(
     small: Dataset, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("dog", "tall, cat", "bird")
-    found = [
+    rows = [
         answer(f"{photos}/a/0.jpg", dict(zip(names, (0.1, 0.2, 0.7), strict=True))),
         answer("a/2.jpg", dict(zip(names, (0.9, 0.4, 0.1), strict=True))),
         answer("a/3.jpg", dict(zip(names, (0.1, 0.2, 0.3), strict=True))),
         answer("z.jpg", dict.fromkeys(names, 0.5)),
         answer("a/1.jpg", {}, "damaged"),
     ]
-    file = predictions(tmp_path / "p.csv", found)
+    file = predictions(tmp_path / "p.csv", rows)
     monkeypatch.chdir(photos)
     written = convert(small, tmp_path / "out", "labelstudio", predictions=file)
     tasks = check_form(tmp_path / "out")
@@ -159,14 +159,14 @@ def test_predictions_stand_beside_what_is_known(
         {"bird"}, None, {"dog", "tall, cat"}, set(),
     ]  # fmt: skip
     assert [task["predictions"][0]["score"] for task in tasks if "predictions" in task] == [0.7, 0.9, 0.7]
-    assert "Labels of the predictions alone: bird." in written.notes
+    assert "Labels only in the predictions: bird." in written.notes
     assert "1 predictions of other images are left out: z.jpg." in written.notes
     assert "1 images have no prediction." in written.notes
-    assert any(note.startswith("1 annotations hold no choice") for note in written.notes)
+    assert any(note.startswith("1 annotations have no choice") for note in written.notes)
     assert [task["data"]["split"] for task in tasks] == ["train", "train", "val", "val"]
     with pytest.raises(LabelwiseError, match=r"p\.csv with z\.jpg; expected images of the data set"):
         convert(
-            small, tmp_path / "other", "labelstudio", predictions=predictions(tmp_path / "p.csv", found[3:4])
+            small, tmp_path / "other", "labelstudio", predictions=predictions(tmp_path / "p.csv", rows[3:4])
         )
 
 
@@ -183,7 +183,7 @@ def test_predictions_stand_beside_what_is_known(
         ("gone.csv", None),
     ],
 )
-def test_other_files_are_no_predictions(tmp_path: Path, name: str, content: str | None) -> None:
+def test_other_files_are_refused_as_predictions(tmp_path: Path, name: str, content: str | None) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(LabelwiseError, match="labelwise predict --out"):

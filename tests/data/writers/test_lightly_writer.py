@@ -1,4 +1,4 @@
-"""LightlyTrain's CSV: two columns, names with commas between; what the form cannot say is told."""
+"""LightlyTrain's CSV: two columns, comma-separated names, and notes on unsupported content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_rows_and_notes(source: str, tmp_path: Path) -> None:
         ["3.jpg", "dog"],
     ]
     notes = " ".join(written.notes)
-    assert "leaves out rows without a label, 1 here" in notes
+    assert "drops rows without a label, 1 here" in notes
     assert "1 unknown cells are not written" in notes
     assert "Splits are left out" in notes
     again = read(f"csv:{tmp_path / 'lightly.csv'}")
@@ -52,7 +52,7 @@ def test_a_name_with_a_comma_is_refused(source: str, tmp_path: Path) -> None:
     assert not (tmp_path / "lightly.csv").exists()
 
 
-def test_a_folder_has_a_file_a_split(source: str, tmp_path: Path) -> None:
+def test_a_folder_has_one_file_per_split(source: str, tmp_path: Path) -> None:
     written = convert(read(source), tmp_path / "out", "lightly")
     assert written.files == ("train.csv", "val.csv")
     assert written.source is None

@@ -22,8 +22,8 @@ names = st.one_of(st.sampled_from(["dog", "cat", "image", "split"]), st.sampled_
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(matrices(names, cells, ("train", "validation", "my split")))
-def test_any_table_reads_back_the_same(photos: Path, tmp_path: Path, drawn: dict[str, Any]) -> None:
-    data = dataset(photos, **drawn)
+def test_any_table_reads_back_the_same(photos: Path, tmp_path: Path, arguments: dict[str, Any]) -> None:
+    data = dataset(photos, **arguments)
     again = read(str(convert(data, tmp_path / "t.parquet", replaced=True).source))
     same(data, again)
     same_groups(data, again)
@@ -47,7 +47,7 @@ def test_pandas_and_polars_read_the_columns(small: Dataset, tmp_path: Path) -> N
     assert table["split"].to_list() == ["train", "train", "val", "val"]
 
 
-def test_images_can_stand_in_the_table(small: Dataset, tmp_path: Path) -> None:
+def test_images_can_be_embedded_in_the_table(small: Dataset, tmp_path: Path) -> None:
     written = convert(small, tmp_path / "t.parquet", images="embed")
     again = read(str(written.source))
     assert [again.encoded(row) for row in range(4)] == [

@@ -1,4 +1,4 @@
-"""Writers, one file per form of another tool: Dataset -> files. What a form cannot hold is refused or noted."""
+"""Writers, one module per form of another tool: Dataset -> files. Unsupported content is refused or noted."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Writer:
     """A form.
 
     Args:
-        meaning: one line for people.
-        suffixes: endings of the file that it writes; an empty one stands for a folder.
-        images: ways to give the images, the usual one first.
-        options: which of `predictions` and `url_prefix` it takes.
+        meaning: its description in one line.
+        suffixes: of the file that it writes; an empty one means a folder.
+        images: supported values of `images`, the default first.
+        options: the supported ones of `predictions` and `url_prefix`.
         write: the function.
     """
 
@@ -41,34 +41,34 @@ WRITERS: Mapping[str, Writer] = {
     for module in (csv, parquet, coco, datasets, labelstudio, lightly)
 }
 BY_SUFFIX = {".csv": "csv", ".parquet": "parquet"}
-"""Forms that a file name tells by itself."""
+"""Forms that a file suffix implies."""
 
 
 def form_of(out: Path, form: str | None) -> str:
-    """The form to write: the one that is named, or the one that the file name tells.
+    """The form to write: the given one, or the one that the file suffix implies.
 
     Raises:
-        LabelwiseError: no such form, a name that tells none, or one that the form does not have.
+        LabelwiseError: no such form, a suffix that implies none, or one that does not match the form.
     """
     suffix = out.suffix.lower()
     listed = ", ".join(WRITERS)
     if form is None:
         if suffix not in BY_SUFFIX:
             raise LabelwiseError(
-                f"{str(out)!r}, a name of no form by itself", "a form for it", f"add --form, one of {listed}"
+                f"{str(out)!r}, a name that implies no form", "a form", f"add --form, one of {listed}"
             )
         return BY_SUFFIX[suffix]
     if form not in WRITERS:
         raise LabelwiseError(f"form {form!r}", f"one of {listed}", "correct --form")
-    wanted = WRITERS[form].suffixes
-    if suffix not in wanted and not ("" in wanted and suffix not in _OTHER_FILES):
-        kinds = " or ".join("a folder" if not end else f"a file name in {end}" for end in wanted)
+    suffixes = WRITERS[form].suffixes
+    if suffix not in suffixes and not ("" in suffixes and suffix not in _OTHER_FILES):
+        kinds = " or ".join("a folder" if not end else f"a file name in {end}" for end in suffixes)
         raise LabelwiseError(f"{str(out)!r} for the form {form}", kinds, "rename it")
     return form
 
 
 _OTHER_FILES = frozenset({".csv", ".tsv", ".parquet", ".json", ".jsonl", ".xml", ".yaml", ".arrow", ".zip"})
-"""Endings that nobody gives to a folder."""
+"""Suffixes of files, which a folder is unlikely to have."""
 
 
 def convert(
@@ -84,42 +84,42 @@ def convert(
     replaced: bool = False,
     tick: Callable[[int], None] = lambda done: None,
 ) -> Written:
-    """Writes a data set in the form of another tool; the file or folder appears whole or not at all.
+    """Writes a data set in the form of another tool; the file or folder is written atomically.
 
     Args:
         data: the rows.
         out: file or folder to write.
-        form: a name of `WRITERS`; `None` where the file name tells it.
-        images: `paths`, `copy` or `embed`, as far as the form has them; `None` for its usual way.
-        threshold: least share, in (0, 1], of a soft label that counts as present; others are absent.
+        form: a name of `WRITERS`; `None` where the file suffix implies it.
+        images: `paths`, `copy` or `embed`, if the form supports it; `None` for its default.
+        threshold: lowest share, in (0, 1], of a soft label that counts as present; others are absent.
         unknown: `negative` writes unknown labels as absent; `None` keeps them unknown or refuses.
         predictions: a file that `labelwise predict --out` wrote (form `labelstudio`).
-        url_prefix: what stands before the path of an image below its root (form `labelstudio`).
-        replaced: whether a file that exists is replaced; a folder never is.
-        tick: takes the number of images done.
+        url_prefix: prefix of the path of an image below its root (form `labelstudio`).
+        replaced: whether to replace an existing file; a folder is never replaced.
+        tick: called with the number of images done.
 
     Raises:
-        LabelwiseError: a form or option that does not fit, an `out` that exists, or what the form cannot hold.
+        LabelwiseError: an unsupported form or option, an `out` that exists, or content that the form cannot represent.
     """
     out = Path(out)
     form = form_of(out, form)
     writer = WRITERS[form]
-    way = images or ("embed" if data.embedded and "embed" in writer.images else writer.images[0])
-    if way not in writer.images:
+    mode = images or ("embed" if data.embedded and "embed" in writer.images else writer.images[0])
+    if mode not in writer.images:
         raise LabelwiseError(
-            f"--images {way} for the form {form}", " or ".join(writer.images), "correct --images"
+            f"--images {mode} for the form {form}", " or ".join(writer.images), "correct --images"
         )
     for name, value in (("predictions", predictions), ("url_prefix", url_prefix)):
         if value is not None and name not in writer.options:
             raise LabelwiseError(
-                f"--{name.replace('_', '-')} for the form {form}, which has no place for it",
+                f"--{name.replace('_', '-')} for the form {form}, which does not support it",
                 "labelstudio",
-                "leave it out",
+                "remove it",
             )
     _refuse_existing(out, replaced)
     data, notes = _hard(data, threshold)
     data, more = _all_known(data, unknown)
-    job = Job(data, out, way, None if predictions is None else Path(predictions), url_prefix, tick)
+    job = Job(data, out, mode, None if predictions is None else Path(predictions), url_prefix, tick)
     written = writer.write(job)
     return replace(written, notes=(*notes, *more, *written.notes))
 
@@ -127,36 +127,34 @@ def convert(
 def _refuse_existing(out: Path, replaced: bool) -> None:
     if not out.absolute().parent.is_dir():
         raise LabelwiseError(
-            f"{str(out)!r} in a folder that does not exist", "an existing folder", "make it first"
+            f"{str(out)!r} in a folder that does not exist", "an existing folder", "create it first"
         )
     if out.is_dir():
         if any(out.iterdir()):
-            raise LabelwiseError(
-                f"{out}, a folder that holds something", "a new folder", "choose another OUT"
-            )
+            raise LabelwiseError(f"{out}, a folder that is not empty", "a new folder", "choose another OUT")
     elif os.path.lexists(out) and not replaced:
         raise LabelwiseError(f"{out}, which exists", "a new file", "choose another OUT or add --replace")
 
 
 def _hard(data: Dataset, threshold: float | None) -> tuple[Dataset, list[str]]:
-    """The rows with present and absent in place of shares, where a threshold is given."""
+    """The rows with present and absent instead of shares, if a threshold is given."""
     if threshold is None:
         return data, []
     soft = data.known & (data.values > 0) & (data.values < 1)
     if not 0 < threshold <= 1 or not soft.any():
         given = f"--threshold {threshold:g}" + (" for labels without shares" if 0 < threshold <= 1 else "")
-        raise LabelwiseError(given, "a share in (0, 1] for labels with shares", "leave it out or correct it")
+        raise LabelwiseError(given, "a share in (0, 1] for labels with shares", "remove or correct it")
     values = (data.known & (data.values >= threshold)).astype(np.uint8)
     note = f"{int(soft.sum()):,} shares became present from {threshold:g} on, and absent below."
     return replace(data, values=values), [note]
 
 
 def _all_known(data: Dataset, unknown: str | None) -> tuple[Dataset, list[str]]:
-    """The rows with absent in place of unknown, where that is asked for."""
+    """The rows with absent instead of unknown, if requested."""
     if unknown is None:
         return data, []
     count = int((~data.known).sum())
     if unknown != "negative" or not count:
         given = f"--unknown {unknown}" + (" for labels that are all known" if unknown == "negative" else "")
-        raise LabelwiseError(given, "negative, where labels are unknown", "leave it out or correct it")
+        raise LabelwiseError(given, "negative, where labels are unknown", "remove or correct it")
     return replace(data, known=np.ones_like(data.known)), [f"{count:,} unknown labels are written as absent."]

@@ -1,4 +1,4 @@
-"""COCO: a JSON file a split, labels as categories, annotations with boxes where the data set has them."""
+"""COCO: one JSON file per split, with labels as categories and annotations with boxes if the data set has them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from labelwise.data.writers.job import (
 )
 from labelwise.errors import LabelwiseError
 
-MEANING = "COCO annotations, a file a split in a folder, or one file; fields of LVIS where labels are unknown"
+MEANING = "COCO annotations, one file per split in a folder, or one file; fields of LVIS for unknown labels"
 SUFFIXES = ("", ".json")
 IMAGES = ("paths", "copy")
 OPTIONS = frozenset[str]()
@@ -42,15 +42,15 @@ Size = tuple[int, int]
 
 
 def write(job: Job) -> Written:
-    """Writes `OUT/annotations/instances_SPLIT.json`, or the one file OUT for a data set without splits.
+    """Writes `OUT/annotations/instances_SPLIT.json`, or the single file OUT for a data set without splits.
 
-    A label is an annotation for each of its boxes, or one without a box. Where labels are unknown, an image lists its
-    absent labels in `neg_category_ids`, as LVIS does; a label that is neither annotated nor listed is unknown. So does
-    an image of a file without any annotation, in which nothing else would say that somebody looked.
+    A label is an annotation for each of its boxes, or one without a box. If labels are unknown, an image lists its
+    absent labels in `neg_category_ids`, as LVIS does; a label that is neither annotated nor listed is unknown. Images
+    of a file without any annotation list them too, as otherwise their labels would look unknown.
 
     Raises:
-        LabelwiseError: shares, splits in one file, boxes of an image that cannot be read, images inside the data set
-            without `copy`, or an image in two rows.
+        LabelwiseError: shares, splits in one file, boxes of an unreadable image, images inside the data set without
+            `copy`, or an image in two rows.
     """
     data = job.data
     refuse_shares(data, "COCO")
@@ -59,13 +59,13 @@ def write(job: Job) -> Written:
     single = job.out.suffix.lower() == ".json"
     if single and data.split_of is not None:
         raise LabelwiseError(
-            f"a data set with splits for the one file {str(job.out)!r}",
-            "a folder, which holds a file a split",
+            f"a data set with splits for the single file {str(job.out)!r}",
+            "a folder, with one file per split",
             "write to OUT without .json",
         )
     parts = list(parts_by_split(data))
     for split, _ in parts:
-        refuse_split(split, r"[^/\\\x00-\x1f]+", "a name that a file can have")
+        refuse_split(split, r"[^/\\\x00-\x1f]+", "a valid file name")
     with ExitStack() as stack:
         if single:
             files = {"": stack.enter_context(whole_file(job.out))}
@@ -80,7 +80,7 @@ def write(job: Job) -> Written:
             with open(files[split], "w", encoding="ascii", newline="\n") as stream:
                 content.write(stream, rows)
         notes = [*left_out(data, "the COCO files", "groups"), *content.notes(), *_file_notes(job, parts)]
-        notes.append(f"Images are named below {root}: the folder of images to give to other tools.")
+        notes.append(f"Names of images are relative to {root}, the folder of images for other tools.")
     return Written(
         job.out,
         (job.out.name,) if single else tuple(f"annotations/{files[split].name}" for split, _ in parts),
@@ -90,7 +90,7 @@ def write(job: Job) -> Written:
 
 
 def _images(job: Job, where: Path, single: bool, stack: ExitStack) -> tuple[Path, list[str]]:
-    """The folder of the images, as it will be, and their names below it."""
+    """The final folder of the images, and their names below it."""
     if job.images == "paths":
         paths = absolute_paths(job)
         root = common_root(job, paths)
@@ -101,10 +101,10 @@ def _images(job: Job, where: Path, single: bool, stack: ExitStack) -> tuple[Path
 
 
 def _source(job: Job, parts: Sequence[tuple[str, np.ndarray]], root: Path) -> Source | None:
-    """How `coco:` reads all files at once; `None` where names do not tell the splits, or a file says nothing."""
+    """The source that reads all files; `None` if their names do not imply the splits, or a file has no known label."""
     splits = [split for split, _ in parts]
-    silent = splits == [""] and not (job.out.suffix and split_in_name(job.out.stem))
-    if _empty_files(job, parts) or (not silent and not set(splits) <= _SPLITS):
+    unnamed = splits == [""] and not (job.out.suffix and split_in_name(job.out.stem))
+    if _empty_files(job, parts) or (not unnamed and not set(splits) <= _SPLITS):
         return None
     if job.images == "copy" and not job.out.suffix:
         return Source("coco", str(job.out))
@@ -118,15 +118,15 @@ def _file_name(job: Job, split: str) -> str:
 
 
 def _empty_files(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
-    """Names of files in which nothing is known of any image."""
+    """Names of files without any known label."""
     return [_file_name(job, split) for split, rows in parts if not job.data.known[rows].any()]
 
 
 def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
     notes, data = [], job.data
-    said = split_in_name(job.out.stem) if job.out.suffix else None
-    if said:
-        notes.append(f"The name {job.out.name} says the split {said} to those who read it.")
+    implied = split_in_name(job.out.stem) if job.out.suffix else None
+    if implied:
+        notes.append(f"Readers infer the split {implied} from the name {job.out.name}.")
     silent = [name for name, rows in parts if not data.positive[rows].any()]
     if silent:
         notes.append(f"Files without any annotation: {few([name or 'the only one' for name in silent])}.")
@@ -135,23 +135,23 @@ def _file_notes(job: Job, parts: Sequence[tuple[str, np.ndarray]]) -> list[str]:
         )
     if empty_files := _empty_files(job, parts):
         notes.append(
-            f"Nothing is known in {few(empty_files)}, which labelwise does not read: read the other files by "
+            f"No label is known in {few(empty_files)}, which labelwise does not read: read the other files as "
             "coco:FILE,FILE, or write .csv or .parquet."
         )
-    odd = [split for split, _ in parts if split and split not in _SPLITS]
-    if odd:
-        notes.append(f"File names from which tools cannot tell train, val or test: {few(odd)}.")
-        notes.append("labelwise reads files of such names one at a time, by coco:FILE.")
+    unusual = [split for split, _ in parts if split and split not in _SPLITS]
+    if unusual:
+        notes.append(f"File names that do not imply train, val or test: {few(unusual)}.")
+        notes.append("labelwise reads files with such names one at a time, as coco:FILE.")
     empty = [name for name, count in data.splits().items() if not count]
     return [*notes, *([f"Splits without images are left out: {few(empty)}."] if empty else [])]
 
 
 class Content:
-    """Entries of COCO files, numbered through all files of a data set from 1.
+    """Entries of COCO files, with consecutive ids from 1 over all files of a data set.
 
     Args:
-        job: its data set, with hard labels.
-        names: of its images, relative to the folder of images.
+        job: its data set has hard labels.
+        names: of the images, relative to their folder.
     """
 
     def __init__(self, job: Job, names: Sequence[str]) -> None:
@@ -163,7 +163,7 @@ class Content:
         self._unreadable: list[str] = []
 
     def write(self, stream: TextIO, rows: np.ndarray) -> None:
-        """Writes a file of some rows."""
+        """Writes a file with the given rows."""
         head: dict[str, Any] = {
             "info": {"description": "Labels of images, written by labelwise"},
             "licenses": [],
@@ -181,18 +181,18 @@ class Content:
         stream.write("]}\n")
 
     def notes(self) -> list[str]:
-        """Sentences on what was decided in the files that were written."""
+        """Sentences on the written files."""
         notes = []
         if self._partly:
             notes.append(
                 "Labels that are neither annotated nor in neg_category_ids of an image are unknown, as in LVIS; a tool "
-                "that does not know this field takes them for absent."
+                "without support for this field reads them as absent."
             )
         if self._boxes_left_out:
             notes.append(f"{self._boxes_left_out:,} boxes of labels that are not present are left out.")
         if self._data.labels.groups:
             notes.append(
-                "Groups of labels are supercategories; the files do not say which exclude each other."
+                "Groups of labels are supercategories; the files do not store which labels exclude each other."
             )
         if self._unreadable:
             count = len(self._unreadable)
@@ -209,7 +209,7 @@ class Content:
         ]
 
     def _size(self, row: int) -> Size | None:
-        """Width and height of a row's upright image; `None` where it cannot be read and has no box."""
+        """Width and height of a row's upright image; `None` for an unreadable image without boxes."""
         self._done += 1
         if self._done % 64 == 0 or self._done == len(self._data):
             self._job.tick(self._done)
@@ -253,14 +253,14 @@ class Content:
 
 
 def _pixels(sides: Sequence[float], size: Size) -> list[float]:
-    """`[x, y, width, height]` in pixels, of sides that are fractions of the image."""
+    """`[x, y, width, height]` in pixels, from sides as fractions of the image."""
     x0, y0, x1, y1 = (side * scale for side, scale in zip(sides, (*size, *size), strict=True))
     return [round(number, _DECIMALS) for number in (x0, y0, x1 - x0, y1 - y0)]
 
 
 def _write_entries(stream: TextIO, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Entries of a list, a line each, so that a file of any number is never held whole."""
-    mark = "\n"
+    """Writes entries of a list, one per line, without holding the whole file in memory."""
+    separator = "\n"
     for entry in entries:
-        stream.write(mark + json.dumps(entry))
-        mark = ",\n"
+        stream.write(separator + json.dumps(entry))
+        separator = ",\n"

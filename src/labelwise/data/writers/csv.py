@@ -22,21 +22,21 @@ from labelwise.data.writers.images import absolute_paths, copies_beside, names_f
 from labelwise.data.writers.job import Job, Written, left_out
 from labelwise.errors import LabelwiseError
 
-MEANING = "a row an image: image, split, group, and 1, 0 or blank for each label"
+MEANING = "one row per image: image, split, group, and 1, 0 or blank for each label"
 SUFFIXES = (".csv",)
 IMAGES = ("paths", "copy")
 OPTIONS = frozenset[str]()
 _BLOCK = 65536  # rows at once
-_MARKS = frozenset(',;\t|"\r\n')
+_SPECIAL = frozenset(',;\t|"\r\n')
 
 
 def write(job: Job) -> Written:
-    """Writes a table that `csv:` reads back as it is: blank is unknown, shares are numbers.
+    """Writes a table that `csv:` reads back without loss: blank is unknown, shares are numbers.
 
-    Images are named relative to the file where they lie below its folder, absolute elsewhere.
+    Names of images are relative to the folder of the file for those below it, else absolute.
 
     Raises:
-        LabelwiseError: no rows, a label whose column would be read as something else, images inside the data set
+        LabelwiseError: no rows, a label with a column that would be read as another role, images inside the data set
             without `copy`, or an image in two rows.
     """
     refuse_labels(job.data)
@@ -56,42 +56,42 @@ def write(job: Job) -> Written:
 
 
 def refuse_labels(data: Dataset) -> None:
-    """Raises `LabelwiseError` for a label that no column of a CSV can stand for, or a table without rows."""
+    """Raises `LabelwiseError` for a label that cannot be a column of a CSV, or a table without rows."""
     if not len(data):
         raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
-    written = _columns(data)
+    columns = _columns(data)
     blank = np.logical_not(data.known.any(axis=0)).tolist()
     for place, name in enumerate(data.labels):
         reason = None
         if name != name.strip():
-            reason = "blanks round its name"
-        elif name in written:
+            reason = "blanks around its name"
+        elif name in columns:
             reason = "the name of another column"
-        elif _is_role(name, written):
-            reason = "a name that says splits or groups of rows"
+        elif _is_role(name, columns):
+            reason = "the name of a column of splits or groups of rows"
         elif key(name) in SPLIT_FLAGS:
-            reason = "a name that says the split"
+            reason = "the name of a column that marks a split"
         elif is_image_name(name):
             reason = "the name of an image file"
         elif set(name) & set("\r\n\x00"):
             reason = "a line break or zero byte in its name"
         elif blank[place] and name.casefold().startswith("unnamed:"):
-            reason = "the name of a column without a name, and nothing known"
+            reason = "the name of an unnamed column, and no known value"
         if reason:
             raise LabelwiseError(
                 f"label {name!r}, with {reason}", "a label that a CSV column can have", "write .parquet"
             )
 
 
-def _is_role(name: str, written: Sequence[str]) -> bool:
+def _is_role(name: str, columns: Sequence[str]) -> bool:
     """Whether a reader may take a column of this name for the split or the group rather than for a label."""
     return any(
-        key(name) in names and role not in written for role, names in (("split", SPLIT), ("group", GROUP))
+        key(name) in names and role not in columns for role, names in (("split", SPLIT), ("group", GROUP))
     )
 
 
 def _columns(data: Dataset) -> list[str]:
-    extra = [name for name, there in (("split", data.split_of), ("group", data.group)) if there is not None]
+    extra = [name for name, values in (("split", data.split_of), ("group", data.group)) if values is not None]
     return ["image", *extra]
 
 
@@ -99,12 +99,12 @@ def _refuse_trimmed(names: Sequence[str]) -> None:
     odd = next((name for name in names if name != name.strip()), None)
     if odd is not None:
         raise LabelwiseError(
-            f"image {odd!r}, with blanks round its name", "a name that a CSV cell can have", "rename the file"
+            f"image {odd!r}, with blanks around its name", "a name of a CSV cell", "rename the file"
         )
 
 
 def _split_notes(data: Dataset) -> list[str]:
-    """Sentences on splits that have another name, or are gone, when the table is read."""
+    """Sentences on splits that are renamed or lost when the table is read."""
     if data.split_of is None:
         return []
     counts = data.splits()
@@ -126,7 +126,7 @@ def _rows(stream: BinaryIO, data: Dataset, names: Sequence[str]) -> None:
     places = range(len(columns))  # columns by number, as labels may have any name
     schema = pa.schema([(str(i), kinds[columns[i]] if i < len(_columns(data)) else kind) for i in places])
     splits = np.array([*data.split_names, None], object)
-    plain = not any(_MARKS & set(text) for text in (*names, *data.split_names))
+    plain = not any(_SPECIAL & set(text) for text in (*names, *data.split_names))
     options = csv.WriteOptions(include_header=False, quoting_style="none" if plain else "needed")
     with csv.CSVWriter(stream, schema, write_options=options) as writer:
         for start in range(0, len(data), _BLOCK):
@@ -142,12 +142,12 @@ def _rows(stream: BinaryIO, data: Dataset, names: Sequence[str]) -> None:
 
 
 def _quoted(name: str) -> str:
-    """A cell of the header; any mark that could be taken for the delimiter of the table puts it in quotes."""
-    return '"' + name.replace('"', '""') + '"' if _MARKS & set(name) else name
+    """A cell of the header, in quotes if it has a character that could be read as the delimiter."""
+    return '"' + name.replace('"', '""') + '"' if _SPECIAL & set(name) else name
 
 
 def write_csv(data: Dataset, out: Path) -> None:
     """Writes a data set as a CSV file with paths of its images; see `write`."""
     if data.embedded:
-        raise LabelwiseError("images that stand inside the table", "what a CSV can hold", "write .parquet")
+        raise LabelwiseError("images inside the table", "content that a CSV can hold", "write .parquet")
     write(Job(data, out))

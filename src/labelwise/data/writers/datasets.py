@@ -30,26 +30,26 @@ from labelwise.data.writers.job import (
 from labelwise.errors import LabelwiseError
 
 MEANING = (
-    "a folder that `datasets.load_dataset` reads: Parquet shards a split, images inside, names of labels"
+    "a folder for `datasets.load_dataset`: Parquet shards per split, with images inside and names of labels"
 )
 SUFFIXES = ("",)
 IMAGES = ("embed", "paths")
 OPTIONS = frozenset[str]()
 SHARD_BYTES = 500 << 20
-"""Bytes of images after which a new file begins."""
+"""Bytes of images after which a new file starts."""
 BLOCK_BYTES, BLOCK_ROWS = 16 << 20, 1000
-"""What is held at once, and becomes a row group."""
+"""Size of a block, which is held in memory and becomes a row group."""
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def write(job: Job) -> Written:
     """Writes `OUT/data/SPLIT-00000-of-0000N.parquet`; a data set without splits is `train`, and `val` is `validation`.
 
-    Where each image is known wholly or not at all, `labels` is a list of the present ones, null where not known.
-    Elsewhere each label is a column of true, false and null for unknown. `group` is a column of its own.
+    If the labels of each image are all known or all unknown, `labels` is a list of the present ones, null for unknown.
+    Otherwise each label is a column of true, false and null for unknown. `group` is a separate column.
 
     Raises:
-        LabelwiseError: shares, a split with a name that `datasets` refuses, or an image that cannot be read.
+        LabelwiseError: shares, a split with a name that `datasets` refuses, or an unreadable image.
     """
     data = job.data
     refuse_shares(data, "datasets")
@@ -67,19 +67,19 @@ def write(job: Job) -> Written:
         notes.append("A data set without splits is called train.")
     if "val" in data.splits():
         notes.append("The split val is called validation, as in other data sets of the Hub.")
-    # A label such as `no finding` is one here, which a reader of lists of names would take for none of them.
-    words = table.listed and any(name.casefold().replace("_", " ") in NOTHING for name in data.labels)
-    source = Source("hf", str(job.out), {"none": ""} if words else {})
+    # Here `no finding` is a label, which a reader of lists of names would treat as the absence of all.
+    has_nothing = table.listed and any(name.casefold().replace("_", " ") in NOTHING for name in data.labels)
+    source = Source("hf", str(job.out), {"none": ""} if has_nothing else {})
     return Written(job.out, tuple(f"data/{file}" for file in files), tuple(notes), source)
 
 
 def _split_name(split: str) -> str:
-    refuse_split(split, r"\w+(\.\w+)*", "letters, digits and _, as `datasets` asks for")
+    refuse_split(split, r"\w+(\.\w+)*", "letters, digits and _, as `datasets` requires")
     return {"": "train", "val": "validation"}.get(split, split)
 
 
 def _write_split(folder: Path, split: str, rows: np.ndarray, table: Rows) -> list[str]:
-    """Writes the files of a split, whose names say how many there are; returns their names."""
+    """Writes the files of a split, numbered and with their count; returns their names."""
     writer, parts, size = None, list[Path](), 0
     try:
         for block, count in table.blocks(rows):
@@ -103,7 +103,7 @@ class Rows:
     """The rows of a data set as tables of `datasets`.
 
     Args:
-        job: its data set, with hard labels.
+        job: its data set has hard labels.
     """
 
     def __init__(self, job: Job) -> None:
@@ -124,7 +124,7 @@ class Rows:
         features: dict[str, Any] = {"image": {"_type": "Image"}}
         if self.listed:
             fields.append(pa.field("labels", pa.list_(pa.int64())))
-            # The name of lists up to version 3, which later ones read too.
+            # The type of lists up to version 3, which later versions read too.
             features["labels"] = {"feature": {"names": names, "_type": "ClassLabel"}, "_type": "Sequence"}
         for column in self._columns:
             fields.append(pa.field(column, pa.bool_()))
@@ -136,7 +136,7 @@ class Rows:
         self.schema = pa.schema(fields, metadata={"huggingface": described})
 
     def blocks(self, rows: np.ndarray) -> Iterator[tuple[pa.Table, int]]:
-        """Tables of a few rows each, and the bytes of their images."""
+        """Tables of a few rows each, with the number of bytes of their images."""
         block, images, size = list[int](), list[dict[str, Any]](), 0
         for row in rows.tolist():
             content = image_content(self._data, row) if self._embed else None
@@ -159,10 +159,10 @@ class Rows:
         notes = [f"Columns of labels with reserved names: {few(renamed)}."] if renamed else []
         if not self.listed:
             notes.append(
-                "Labels are a column each of true, false and null for unknown, as a list of labels cannot say unknown."
+                "Each label is a column of true, false and null for unknown, as a list of labels cannot store unknown."
             )
         if not self._embed:
-            notes.append("Images are named by their paths on this machine.")
+            notes.append("Images are stored as their paths on this machine.")
         return notes
 
     def _table(self, rows: Sequence[int], images: list[dict[str, Any]]) -> pa.Table:
@@ -171,9 +171,9 @@ class Rows:
         data: Dataset = self._data
         columns: list[pa.Array] = [pa.array(images, IMAGE)]
         if self.listed:
-            answered = np.flatnonzero(data.known[rows].any(1)).tolist()
+            labelled = np.flatnonzero(data.known[rows].any(1)).tolist()
             lists: list[list[int] | None] = [None] * len(rows)
-            for place in answered:
+            for place in labelled:
                 lists[place] = np.flatnonzero(self._positive[rows[place]]).tolist()
             columns.append(pa.array(lists, pa.list_(pa.int64())))
         for j in range(len(self._columns)):
@@ -184,7 +184,7 @@ class Rows:
 
 
 def _column(label: str) -> str:
-    """Column of a label; one that readers would take for an image, a split or a group gets `label:` before it."""
-    taken = label in ("image", "group") or key(label) in (*SPLIT, *GROUP, *SPLIT_FLAGS)
-    taken = taken or label.casefold().startswith(("label:", "unnamed:"))
-    return f"label:{label}" if taken else label
+    """Column of a label, with the prefix `label:` if readers would treat it as an image, a split or a group."""
+    reserved = label in ("image", "group") or key(label) in (*SPLIT, *GROUP, *SPLIT_FLAGS)
+    reserved = reserved or label.casefold().startswith(("label:", "unnamed:"))
+    return f"label:{label}" if reserved else label

@@ -1,4 +1,4 @@
-"""Where a written data set finds its images: names relative to a folder, or copies in a folder of their own."""
+"""Images of a written data set: names relative to a folder, or copies in a separate folder."""
 
 from __future__ import annotations
 
@@ -30,13 +30,11 @@ def absolute_paths(job: Job) -> list[str]:
     """Absolute path of each image file, in the order of the rows.
 
     Raises:
-        LabelwiseError: images that are no files of their own, or an image in two rows.
+        LabelwiseError: images that are not separate files, or an image in two rows.
     """
     data = job.data
     if data.embedded:
-        raise LabelwiseError(
-            "images that stand inside the data set", "image files of their own", "add --images copy"
-        )
+        raise LabelwiseError("images inside the data set", "separate image files", "add --images copy")
     root = "" if data.root is None else str(data.root)
     paths = [os.path.abspath(os.path.join(root, name)) for name in data.images.to_pylist()]
     _refuse_repeated(paths)
@@ -44,14 +42,14 @@ def absolute_paths(job: Job) -> list[str]:
 
 
 def names_from(paths: Iterable[str], folder: Path) -> list[str]:
-    """Each path relative to a folder where it lies below it, else as it is, with `/` between the parts."""
+    """Each path relative to a folder if it is below it, else unchanged, with `/` between the parts."""
     start = str(Path(os.path.abspath(folder)))
     start += "" if start.endswith(os.sep) else os.sep
     return [path.removeprefix(start).replace(os.sep, "/") for path in paths]
 
 
 def common_root(job: Job, paths: Sequence[str]) -> Path:
-    """The data set's own image folder where all images lie below it, else the deepest folder that holds them all."""
+    """The image folder of the data set if all images are below it, else their deepest common folder."""
     if job.data.root is not None:
         root = Path(os.path.abspath(job.data.root))
         start = str(root) + ("" if str(root).endswith(os.sep) else os.sep)
@@ -61,14 +59,14 @@ def common_root(job: Job, paths: Sequence[str]) -> Path:
 
 
 def copies_beside(job: Job, stack: ExitStack) -> tuple[Path, list[str]]:
-    """Copies the images into a folder beside a file that is written; returns that folder and their names in it.
+    """Copies the images into a folder next to the written file; returns the folder and their names in it.
 
     Args:
         job: its `out` is the file.
-        stack: the folder appears when it closes without an error.
+        stack: the folder is created when it closes without an error.
 
     Raises:
-        LabelwiseError: a folder of that name that exists, or an image that cannot be read.
+        LabelwiseError: an existing folder of that name, or an unreadable image.
     """
     folder = job.out.with_name(f"{job.out.stem}-images")
     if os.path.lexists(folder):
@@ -79,15 +77,15 @@ def copies_beside(job: Job, stack: ExitStack) -> tuple[Path, list[str]]:
 def copy_images(job: Job, folder: Path) -> list[str]:
     """Copies every image into a new folder and returns their names below it.
 
-    Names are those that the data set has; what could leave the folder is taken out of them, and a suffix that is not
-    the file's kind is replaced.
+    Names are those of the data set, without parts that would leave the folder, and with the suffix of the file's
+    format.
 
     Raises:
-        LabelwiseError: an image that cannot be read.
+        LabelwiseError: an unreadable image.
     """
     folder.mkdir(exist_ok=True)
     data, names = job.data, list[str]()
-    taken: set[str] = set()
+    used: set[str] = set()
     for row in range(len(data)):
         image = data.encoded(row)
         if isinstance(image, bytes):
@@ -99,7 +97,7 @@ def copy_images(job: Job, folder: Path) -> list[str]:
             name = _with_suffix(name, image)
         else:
             name = data.image_id(row)
-        name = _fresh(_inner(name), taken)
+        name = _unique(_inner(name), used)
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -121,14 +119,14 @@ def _refuse_repeated(paths: Sequence[str]) -> None:
     if len(set(paths)) == len(paths):
         return
     seen: set[str] = set()
-    twice = [path for path in paths if path in seen or seen.add(path)]  # type: ignore[func-returns-value]
+    repeated = [path for path in paths if path in seen or seen.add(path)]  # type: ignore[func-returns-value]
     raise LabelwiseError(
-        f"{len(twice):,} images in several rows: {few(twice, 3)}", "a row an image", "merge the rows"
+        f"{len(repeated):,} images in several rows: {few(repeated, 3)}", "one row per image", "merge the rows"
     )
 
 
 def _inner(name: str) -> str:
-    """A name that stays below its folder: an absolute one keeps its last part alone.
+    """A name without parts that would leave its folder; of an absolute name only the last part.
 
     >>> _inner("a/1.jpg"), _inner("../a/1.jpg"), _inner("/data/a/1.jpg"), _inner("..")
     ('a/1.jpg', 'a/1.jpg', '1.jpg', 'image')
@@ -139,22 +137,22 @@ def _inner(name: str) -> str:
 
 
 def _with_suffix(name: str, content: bytes) -> str:
-    """The name with the suffix of the content's kind, where the content tells one."""
+    """The name with the suffix of the content's format, if its magic bytes are known."""
     stem, suffix = os.path.splitext(name)
     if is_jpeg(content):
         return name if suffix.lower() in _JPEG else f"{stem}.jpg"
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return f"{stem}.webp"
-    kind = next((kind for start, kind in _STARTS if content.startswith(start)), suffix)
-    return name if suffix.lower() == kind else f"{stem}{kind}"
+    own = next((end for start, end in _STARTS if content.startswith(start)), suffix)
+    return name if suffix.lower() == own else f"{stem}{own}"
 
 
-def _fresh(name: str, taken: set[str]) -> str:
-    """The name, numbered where it is taken on a disk that ignores case."""
+def _unique(name: str, used: set[str]) -> str:
+    """The name, with a number if it is in use, ignoring case."""
     stem, suffix = os.path.splitext(name)
-    own, count = name, 1
-    while own.casefold() in taken:
+    unique, count = name, 1
+    while unique.casefold() in used:
         count += 1
-        own = f"{stem}-{count}{suffix}"
-    taken.add(own.casefold())
-    return own
+        unique = f"{stem}-{count}{suffix}"
+    used.add(unique.casefold())
+    return unique

@@ -1,4 +1,4 @@
-"""What a writer takes and returns, and the sentences on what a form cannot hold."""
+"""Arguments and results of writers, and the messages on content that a form cannot represent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 UNASSIGNED = "unassigned"
-"""Name of the part that holds the rows of no split; readers of tables take it for no split."""
+"""Name of the part with the rows in no split; readers of tables map it to no split."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Job:
     """A data set to write.
 
     Args:
-        data: the rows; label states as they are to be written.
+        data: the rows, with the label states to write.
         out: the file or folder to write.
-        images: `paths` refers to the image files where they are, `copy` puts copies beside the labels, `embed` puts
-            them into the table.
+        images: `paths` refers to the image files, `copy` copies them next to the labels, `embed` stores them in the
+            table.
         predictions: a file that `labelwise predict --out` wrote, or `None`.
-        url_prefix: what stands before the path of an image below its root, or `None`.
-        tick: takes the number of images done.
+        url_prefix: prefix of the path of an image below its root, or `None`.
+        tick: called with the number of images done.
     """
 
     data: Dataset
@@ -42,13 +42,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Written:
-    """What a writer wrote.
+    """The result of a writer.
 
     Args:
         out: the file or folder.
-        files: files of labels, relative to the folder of `out` where it is a file, to `out` where it is a folder.
-        notes: what the form does not hold, and what was decided, one plain sentence each.
-        source: how `labelwise.read` reads it back; `None` for a form that it does not read.
+        files: files of labels, relative to `out` if it is a folder, else to its folder.
+        notes: omitted content and decisions, one sentence each.
+        source: for `labelwise.read`; `None` for a form that it does not read.
     """
 
     out: Path
@@ -58,10 +58,10 @@ class Written:
 
 
 def parts_by_split(data: Dataset) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and row numbers of each split that has rows, then of the rows in none; one nameless part without splits.
+    """Name and row numbers of each non-empty split, then of the rows in none; one unnamed part without splits.
 
     Raises:
-        LabelwiseError: a split with the name of the rows in none.
+        LabelwiseError: a split with the name for rows in none.
     """
     if data.split_of is None:
         yield "", np.arange(len(data))
@@ -71,7 +71,7 @@ def parts_by_split(data: Dataset) -> Iterator[tuple[str, np.ndarray]]:
         rows = np.flatnonzero(codes == code)
         if name == UNASSIGNED and len(rows) and (codes < 0).any():
             raise LabelwiseError(
-                f"a split called {name!r} beside rows in no split", "another name", "rename the split"
+                f"a split called {name!r} besides rows in no split", "another name", "rename the split"
             )
         if len(rows):
             yield name, rows
@@ -81,7 +81,7 @@ def parts_by_split(data: Dataset) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def refuse_split(split: str, pattern: str, expected: str) -> None:
-    """Raises `LabelwiseError` for a split whose name does not match, as files are named after it."""
+    """Raises `LabelwiseError` for a split with an invalid name, as files are named after it."""
     if split and not re.fullmatch(pattern, split):
         raise LabelwiseError(
             f"a split called {split!r}, after which a file is named", expected, "rename the split"
@@ -89,11 +89,11 @@ def refuse_split(split: str, pattern: str, expected: str) -> None:
 
 
 def left_out(data: Dataset, form: str, *parts: str) -> list[str]:
-    """A sentence for each part of a data set that a form does not hold.
+    """A sentence for each part of a data set that a form does not support.
 
     Args:
         data: the rows.
-        form: its name for people.
+        form: its name in messages.
         parts: some of `boxes`, `groups` (of rows), `sets` (groups of labels).
     """
     has = {
@@ -106,7 +106,7 @@ def left_out(data: Dataset, form: str, *parts: str) -> list[str]:
 
 
 def refuse_shares(data: Dataset, form: str) -> None:
-    """Raises `LabelwiseError` for soft labels in a form that knows present and absent alone."""
+    """Raises `LabelwiseError` for soft labels in a form that supports only present and absent."""
     soft = data.known & (data.values > 0) & (data.values < 1)
     if soft.any():
         raise LabelwiseError(

@@ -21,24 +21,24 @@ from labelwise.data.writers.job import Job, Written, left_out, refuse_shares
 from labelwise.data.writers.predictions import Answer, read_answers
 from labelwise.errors import LabelwiseError
 
-MEANING = "tasks.json and config.xml for Label Studio; known labels as annotations, a model's as predictions"
+MEANING = "tasks.json and config.xml for Label Studio; annotations of known labels, predictions of a model"
 SUFFIXES = ("",)
 IMAGES = ("paths", "copy")
 OPTIONS = frozenset({"predictions", "url_prefix"})
 LOCAL_FILES = "/data/local-files/?d="
-"""How Label Studio names a file below its folder of local files."""
+"""URL prefix of Label Studio for a file below its folder of local files."""
 _CONTROL, _OBJECT = "labels", "image"
 
 
 def write(job: Job) -> Written:
     """Writes `OUT/tasks.json` and `OUT/config.xml`.
 
-    An image whose labels are all known is an annotation. One whose labels are known in part is a prediction to go on
-    from, as a choice that is not made says absent in Label Studio; a model's answer fills in what is unknown there. One
-    of which nothing is known is a task, with the model's answer where there is one.
+    An image with only known labels becomes an annotation. One with partly known labels becomes a prediction to start
+    from, as a missing choice means absent in Label Studio; a model's prediction fills in unknown labels. One without
+    known labels is a task, with the model's prediction if there is one.
 
     Raises:
-        LabelwiseError: shares, predictions of other images, or images inside the data set without `copy`.
+        LabelwiseError: shares, predictions only of other images, or images inside the data set without `copy`.
     """
     data = job.data
     refuse_shares(data, "Label Studio")
@@ -49,27 +49,27 @@ def write(job: Job) -> Written:
     with whole_folder(job.out) as part:
         if job.images == "copy":
             root, names = Path(os.path.abspath(job.out / "images")), copy_images(job, part / "images")
-            given = names if data.embedded else absolute_paths(job)
+            paths = names if data.embedded else absolute_paths(job)
         else:
-            given = absolute_paths(job)
-            root = common_root(job, given)
-            names = names_from(given, root)
-        by_row = _by_row(job, given, answers, notes)
+            paths = absolute_paths(job)
+            root = common_root(job, paths)
+            names = names_from(paths, root)
+        by_row = _by_row(job, paths, answers, notes)
         labels = list(dict.fromkeys([*data.labels, *(n for a in by_row.values() for n in a.selected or ())]))
         if len(labels) > len(data.labels):
-            notes.append(f"Labels of the predictions alone: {few(labels[len(data.labels) :])}.")
+            notes.append(f"Labels only in the predictions: {few(labels[len(data.labels) :])}.")
         tasks = Tasks(job, [_url(job, root, name) for name in names], by_row)
         with open(part / "tasks.json", "w", encoding="utf-8", newline="\n") as stream:
-            mark = "[\n"
+            separator = "[\n"
             for task in tasks:
-                stream.write(mark + json.dumps(task, ensure_ascii=False))
-                mark = ",\n"
+                stream.write(separator + json.dumps(task, ensure_ascii=False))
+                separator = ",\n"
             stream.write("\n]\n")
         (part / "config.xml").write_text(configuration(labels), encoding="utf-8")
     notes += tasks.notes()
     if not tasks.labelled:
         notes.append(
-            "No annotation holds a label, so that labelwise does not read the tasks: for that, write .csv or .parquet."
+            "labelwise does not read these tasks, as no annotation has a label: write .csv or .parquet for that."
         )
     if job.url_prefix is None:
         notes.append(
@@ -80,7 +80,7 @@ def write(job: Job) -> Written:
 
 
 def configuration(labels: Sequence[str]) -> str:
-    """The labelling configuration: an image and choices of which several may be made.
+    """The labelling configuration: an image with multiple choices.
 
     >>> print(configuration(["dog"]))
     <View>
@@ -113,10 +113,10 @@ def _url(job: Job, root: Path, name: str) -> str:
 def _by_row(
     job: Job, paths: Sequence[str], answers: Sequence[Answer], notes: list[str]
 ) -> Mapping[int, Answer]:
-    """The answer for each row; answers name images by path, from the folder that `predict` ran in or as the data set.
+    """The answer for each row; images are named as in the data set, or by paths relative to the current folder.
 
     Raises:
-        LabelwiseError: answers of which none is for an image of the data set.
+        LabelwiseError: answers for other images only.
     """
     if not answers:
         return {}
@@ -133,7 +133,7 @@ def _by_row(
         raise LabelwiseError(
             f"{job.predictions} with {few(others, 3)}",
             f"images of the data set, such as {paths[0]}",
-            "predict on those, or run this in the folder in which `labelwise predict` ran",
+            "predict on those, or run this in the folder of `labelwise predict`",
         )
     if others:
         notes.append(f"{len(others):,} predictions of other images are left out: {few(others, 3)}.")
@@ -143,7 +143,7 @@ def _by_row(
 
 
 def _source(job: Job, tasks: Tasks, root: Path) -> Source | None:
-    """How `labelstudio:` reads the annotations back; `None` where there are no labels in them."""
+    """The source that reads the annotations; `None` without labels in them."""
     if not tasks.labelled:
         return None
     options = {"images": str(root), **({"blank": "negative"} if tasks.counts["empty"] else {})}
@@ -154,9 +154,9 @@ class Tasks:
     """The tasks of a data set, in the order of its rows.
 
     Args:
-        job: its data set, with hard labels.
+        job: its data set has hard labels.
         urls: of the images.
-        answers: what a model answered, by row.
+        answers: predictions of a model, by row.
     """
 
     def __init__(self, job: Job, urls: Sequence[str], answers: Mapping[int, Answer]) -> None:
@@ -181,17 +181,17 @@ class Tasks:
             yield task
 
     def notes(self) -> list[str]:
-        """Sentences on the tasks that were made."""
+        """Sentences on the tasks."""
         notes = []
         if self.counts["empty"]:
             notes.append(
-                f"{self.counts['empty']:,} annotations hold no choice, as every label is absent; tools may take them "
-                "for unanswered."
+                f"{self.counts['empty']:,} annotations have no choice, as every label is absent; tools may read "
+                "them as unlabelled."
             )
         if self.counts["partly"]:
             notes.append(
-                f"{self.counts['partly']:,} images of which some labels are unknown are no annotations, as a choice "
-                "that is not made says absent: what is known of them is a prediction to go on from."
+                f"{self.counts['partly']:,} images with some unknown labels are not annotations, as a missing "
+                "choice means absent: their known labels are a prediction to start from."
             )
         return notes
 
@@ -203,11 +203,11 @@ class Tasks:
             fields["group"] = int(self._data.group[row])
         return fields
 
-    def _names(self, chosen: np.ndarray) -> list[str]:
-        return [self._data.labels.names[j] for j in np.flatnonzero(chosen)]
+    def _names(self, selected: np.ndarray) -> list[str]:
+        return [self._data.labels.names[j] for j in np.flatnonzero(selected)]
 
     def _prediction(self, row: int, known: np.ndarray) -> dict[str, Any] | None:
-        """The model's answer under what is known in part of the image, or that alone."""
+        """The model's prediction, overridden by the known labels of a partly known image, or only these."""
         partly = bool(known.any() and not known.all())
         self.counts["partly"] += partly
         present = self._names(self._positive[row]) if partly else []
@@ -215,19 +215,19 @@ class Tasks:
         if answer is None:
             return {"model_version": "known labels", "result": _choices(present)} if present else None
         absent = set(self._names(known & ~self._positive[row])) if partly else set()
-        chosen = [name for name in answer.selected or () if name not in absent]
-        names = list(dict.fromkeys([*chosen, *present]))
-        return {"model_version": "labelwise", "score": _score(answer, chosen), "result": _choices(names)}
+        selected = [name for name in answer.selected or () if name not in absent]
+        names = list(dict.fromkeys([*selected, *present]))
+        return {"model_version": "labelwise", "score": _score(answer, selected), "result": _choices(names)}
 
 
-def _score(answer: Answer, chosen: Sequence[str]) -> float:
-    """The lowest probability of the chosen labels, or 1 less the highest of all where none is chosen."""
-    least = min((answer.scores[name] for name in chosen), default=None)
-    return round(1 - max(answer.scores.values(), default=0.0) if least is None else least, 6)
+def _score(answer: Answer, selected: Sequence[str]) -> float:
+    """The lowest probability of the selected labels; without any, 1 minus the highest of all."""
+    lowest = min((answer.scores[name] for name in selected), default=None)
+    return round(1 - max(answer.scores.values(), default=0.0) if lowest is None else lowest, 6)
 
 
 def _choices(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Choices as a result of a task; nothing where none is made."""
+    """Choices as the result of a task; empty without any."""
     value = {"choices": list(names)}
     entry = {"id": _CONTROL, "from_name": _CONTROL, "to_name": _OBJECT, "type": "choices", "value": value}
     return [entry] if names else []

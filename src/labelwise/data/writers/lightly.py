@@ -1,4 +1,4 @@
-"""The CSV of LightlyTrain's multi-label classification: the path of an image, and its labels with commas between."""
+"""The CSV of LightlyTrain's multi-label classification: the path of an image, and its labels with commas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from labelwise.data.writers.job import Job, Written, left_out, parts_by_split, r
 from labelwise.errors import LabelwiseError
 
 MEANING = (
-    "LightlyTrain's CSV: image_path, and label with names and commas between them; a file a split in a folder"
+    "LightlyTrain's CSV: image_path, and label with comma-separated names; one file per split in a folder"
 )
 SUFFIXES = (".csv", "")
 IMAGES = ("paths",)
@@ -31,22 +31,20 @@ _IMAGE, _LABEL = "image_path", "label"
 
 
 def write(job: Job) -> Written:
-    """Writes the known positives of each image; `csv:` reads a file back, with what is unknown as absent.
+    """Writes the known positives of each image; `csv:` reads a file back, with unknown labels as absent.
 
     Raises:
-        LabelwiseError: images inside the data set, a name with a comma, or states that are neither 0 nor 1.
+        LabelwiseError: images inside the data set, a name with a comma, or states other than 0 and 1.
     """
     data = job.data
     odd = next((name for name in data.labels if "," in name or name != name.strip()), None)
     if odd is not None:
-        raise LabelwiseError(
-            f"label {odd!r}, with a comma", "names that commas can stand between", "rename it"
-        )
+        raise LabelwiseError(f"label {odd!r}, with a comma", "names without commas", "rename it")
     refuse_shares(data, "the CSV")
     single = bool(job.out.suffix)
     parts = [("", np.arange(len(data)))] if single else list(parts_by_split(data))
     for split, _ in parts:
-        refuse_split(split, r"[^/\\\x00-\x1f]+", "a name that a file can have")
+        refuse_split(split, r"[^/\\\x00-\x1f]+", "a valid file name")
     names = names_from(absolute_paths(job), job.out.parent if single else job.out)
     files = [job.out.name if single else f"{split or 'labels'}.csv" for split, _ in parts]
     with ExitStack() as stack:
@@ -61,8 +59,8 @@ def write(job: Job) -> Written:
     notes = _notes(data, single)
     if single and source is None:
         notes.append(
-            "labelwise does not read the file back, as its names of labels or images are blanks, numbers or states to "
-            "a reader of tables: write .csv or .parquet without --form for that."
+            "labelwise does not read the file back, as a reader of tables treats its names of labels or images as "
+            "blanks, numbers or states: write .csv or .parquet without --form for that."
         )
     return Written(job.out, tuple(files), tuple(notes), source)
 
@@ -76,7 +74,7 @@ def _write_rows(data: Dataset, names: list[str], rows: np.ndarray, path: Path) -
 
 
 def _source(job: Job, images: Sequence[str]) -> Source | None:
-    """How `csv:` reads the file back; `None` where it would take names for something else."""
+    """The source that reads the file back; `None` if a reader would misinterpret names."""
     data, positive = job.data, job.data.positive
     cells = [_cell(data, row) for row in positive]
     options = {"separator": "," if (positive.sum(1) > 1).any() else ""}
@@ -88,17 +86,17 @@ def _source(job: Job, images: Sequence[str]) -> Source | None:
     table = pa.table({_IMAGE: pa.array(images, pa.string()), _LABEL: pa.array(cells, pa.string())})
     try:
         roles = roles_of(table, source)
-        found = nothing_word(named_rows(table[_LABEL], _LABEL, source, str), source, [])
+        rows = nothing_word(named_rows(table[_LABEL], _LABEL, source, str), source, [])
     except LabelwiseError:
         return None
-    used = [j for j in np.flatnonzero(positive.any(0)) if data.labels.names[j] in found.names]
-    columns = [found.names.index(data.labels.names[j]) for j in used]
+    used = [j for j in np.flatnonzero(positive.any(0)) if data.labels.names[j] in rows.names]
+    columns = [rows.names.index(data.labels.names[j]) for j in used]
     same = (
         roles.image == _IMAGE
         and roles.names == (_LABEL,)
         and all(image == image.strip() for image in images)
-        and len(used) == len(found.names) == int(positive.any(0).sum()) > 0
-        and np.array_equal(found.matrix()[:, columns], positive[:, used])
+        and len(used) == len(rows.names) == int(positive.any(0).sum()) > 0
+        and np.array_equal(rows.matrix()[:, columns], positive[:, used])
     )
     return source if same else None
 
@@ -112,14 +110,14 @@ def _notes(data: Dataset, single: bool) -> list[str]:
     empty, unknown = int((~data.positive.any(1)).sum()), int((~data.known).sum())
     if single and data.split_of is not None:
         notes.append(
-            "Splits are left out of the CSV: LightlyTrain takes a file for each, written to an OUT without .csv."
+            "Splits are left out of the CSV: LightlyTrain requires one file per split, written to an OUT without .csv."
         )
     if not single:
         notes.append(
-            "labelwise reads them by csv:FILE,FILE with separator=, where a row has several names, or separator= alone."
+            "labelwise reads them as csv:FILE,FILE, with `separator=,` for rows with several names, else `separator=`."
         )
     if empty:
-        notes.append(f"LightlyTrain 0.18.0 leaves out rows without a label, {empty:,} here, without a word.")
+        notes.append(f"LightlyTrain 0.18.0 silently drops rows without a label, {empty:,} here.")
     if unknown:
-        notes.append(f"{unknown:,} unknown cells are not written: the form takes them for absent.")
+        notes.append(f"{unknown:,} unknown cells are not written: the form treats them as absent.")
     return notes

@@ -1,4 +1,4 @@
-"""Parquet: the canonical table, whose columns pandas, polars and DuckDB read as they stand."""
+"""Parquet: the canonical table, with columns that pandas, polars and DuckDB read directly."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ OPTIONS = frozenset[str]()
 
 
 def write(job: Job) -> Written:
-    """Writes the canonical table, which `parquet:` reads back with everything that the data set has.
+    """Writes the canonical table, which `parquet:` reads back without loss.
 
     Raises:
-        LabelwiseError: an image to embed that cannot be read.
+        LabelwiseError: an unreadable image to embed.
     """
     data = job.data
     write_table(data, job.out, job.images == "embed")

@@ -1,4 +1,4 @@
-"""What `labelwise predict --out` wrote, in any of its kinds of file, by image."""
+"""Reader of the files of `labelwise predict --out` in all its formats."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pyarrow import parquet
 from labelwise.errors import LabelwiseError, first_line
 
 OWN = ("image", "error", "selected")
-"""Columns that every table of predictions has; a label of such a name has `score:` before it."""
+"""Columns of every table of predictions; a label of such a name has the prefix `score:`."""
 _WHAT = "a file that `labelwise predict --out` wrote"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answered for one image.
+    """The prediction of a model for one image.
 
     Args:
-        image: the path as it was given to `predict`.
-        selected: the labels that it chose, in the file's order; `None` where the image could not be read.
+        image: its path as passed to `predict`.
+        selected: the predicted labels, in the file's order; `None` for an unreadable image.
         scores: probability of each label.
     """
 
@@ -35,10 +35,10 @@ class Answer:
 
 
 def read_answers(path: Path) -> list[Answer]:
-    """The answers of a file in .parquet, .csv, .tsv, .jsonl or .ndjson, or of a folder of parts.
+    """The predictions of a file in .parquet, .csv, .tsv, .jsonl or .ndjson, or of a folder of parts.
 
     Raises:
-        LabelwiseError: no such file, or one of another kind.
+        LabelwiseError: no such file, or one of another format.
     """
     files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
     try:
@@ -83,9 +83,9 @@ def _read(file: Path) -> Iterator[Answer]:
 
 
 def _refuse_other(file: Path, columns: Sequence[str]) -> None:
-    lost = [name for name in OWN if name not in columns]
-    if lost:
-        raise LabelwiseError(f"{file} without the column {lost[0]!r}", _WHAT, "check --predictions")
+    missing = [name for name in OWN if name not in columns]
+    if missing:
+        raise LabelwiseError(f"{file} without the column {missing[0]!r}", _WHAT, "check --predictions")
 
 
 def _of_row(row: dict[str, Any], selected: Sequence[str]) -> Answer:
@@ -99,12 +99,12 @@ def _of_line(line: dict[str, Any]) -> Answer:
     if "error" in line:
         return Answer(line["image"], None, {})
     labels = line["labels"]
-    chosen = tuple(label["name"] for label in labels if label["selected"])
-    return Answer(line["image"], chosen, {label["name"]: float(label["score"]) for label in labels})
+    selected = tuple(label["name"] for label in labels if label["selected"])
+    return Answer(line["image"], selected, {label["name"]: float(label["score"]) for label in labels})
 
 
 def _names(cell: str) -> list[str]:
-    """Names in a cell of CSV: with `|` between them, or a JSON list.
+    """Names in a cell of CSV: separated by `|`, or a JSON list.
 
     >>> _names("dog|cat"), _names('["a|b"]'), _names("")
     (['dog', 'cat'], ['a|b'], [])
