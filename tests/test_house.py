@@ -139,3 +139,41 @@ def test_no_file_names_a_machines_folder() -> None:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         found += [f"{place(path)}:{n}" for n, line in enumerate(lines, 1) if MACHINE_PATH.search(line)]
     assert found == []
+
+
+PRIVATE_TERMS = {
+    "told",
+    "found",
+    "tells",
+    "says",
+    "asks",
+    "asked",
+    "asking",
+    "gives",
+    "drawn",
+    "anew",
+    "stead",
+}
+"""Words that say nothing of what a name holds or does."""
+PUBLISHED = {"told": {"c_tran.py"}, "found_inf": {"optim.py"}}
+"""Names that settings of runs or torch prescribe, with the files that use them."""
+
+
+def names_of(tree: ast.AST) -> Iterator[str]:
+    """Names that a module defines or uses."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+
+
+@every_module
+def test_names_are_terms_of_the_field(path: Path) -> None:
+    names = set(names_of(ast.parse(path.read_text(encoding="utf-8"))))
+    kept = {name for name, files in PUBLISHED.items() if path.name in files}
+    assert [name for name in sorted(names - kept) if PRIVATE_TERMS & set(name.split("_"))] == []

@@ -91,7 +91,7 @@ class Outcome:
     err: str
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """The one line of an error; fails where there is more or a traceback."""
         lines = [line for line in self.err.splitlines() if line.startswith("labelwise: ")]
         assert self.code == 2, self

@@ -69,16 +69,16 @@ def test_complete_writes_what_the_audit_proposes(audited: Path, tmp_path: Path) 
 
 def test_wrong_arguments_are_reported_in_one_line(audited: Path, tmp_path: Path) -> None:
     run, source = audited / "run", f"csv:{audited / 'photos' / 'labels.csv'}"
-    assert "--out x.txt" in command("audit", run, "--out", "x.txt").told
-    assert "split 'dev'" in command("audit", run, "--split", "dev").told
-    assert "17 folds of" in command("audit", run, "--folds", "17", "--out", tmp_path / "a.csv").told
+    assert "--out x.txt" in command("audit", run, "--out", "x.txt").message
+    assert "split 'dev'" in command("audit", run, "--split", "dev").message
+    assert "17 folds of" in command("audit", run, "--folds", "17", "--out", tmp_path / "a.csv").message
     complete = ("data", "complete", source, audited / "audit.csv")
-    assert "kind 'odd'" in command(*complete, tmp_path / "o.csv", "--kinds", "odd").told
-    assert ".csv or .parquet" in command(*complete, tmp_path / "o.txt").told
+    assert "kind 'odd'" in command(*complete, tmp_path / "o.csv", "--kinds", "odd").message
+    assert ".csv or .parquet" in command(*complete, tmp_path / "o.txt").message
     other = tmp_path / "other.csv"
     other.write_text("rank,image,label,current,proposed,kind,score,probability,reason,evidence\n"
                      "1,gone.jpg,red,0,1,missing,0.99,0.99,r,\n")  # fmt: skip
-    assert "image 'gone.jpg'" in command("data", "complete", source, other, tmp_path / "o.csv").told
+    assert "image 'gone.jpg'" in command("data", "complete", source, other, tmp_path / "o.csv").message
 
 
 def test_audit_prints_json(audited: Path, tmp_path: Path) -> None:

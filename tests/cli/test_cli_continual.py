@@ -34,11 +34,11 @@ def test_a_stream_from_the_command_line(photos: Path, tmp_path: Path) -> None:
     assert record["settings"]["tasks"] == [1, 2]
     assert record["memory"]["images"] <= 6
     assert [len(row["tasks"]) for row in record["history"]] == [1, 2]
-    assert "holds a run" in command(*arguments).told
+    assert "holds a run" in command(*arguments).message
     again = command("continual", "--out", out, "--resume", "--json")
     assert json.loads(again.out) == record
     assert Run.open(out).model().classifier.weight.shape[0] == 3
-    assert "with another optim.lr (0.5 after 0.001)" in command(*arguments, "--resume", "--lr", "0.5").told
+    assert "with another optim.lr (0.5 after 0.001)" in command(*arguments, "--resume", "--lr", "0.5").message
 
 
 def test_seeds_are_reported_together(photos: Path, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_seeds_are_reported_together(photos: Path, tmp_path: Path) -> None:
 )
 def test_wrong_arguments(photos: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     first = ("continual", "--stream", f"csv:{photos}", *STREAM, "--out", tmp_path / "wrong")
-    assert message in command(*first, *arguments).told
+    assert message in command(*first, *arguments).message
     assert command("continual", "--out", tmp_path / "wrong").code == 2
 
 
@@ -102,7 +102,9 @@ def test_training_continues_with_new_labels(photos: Path, tmp_path: Path) -> Non
 def test_a_run_that_cannot_grow_is_refused(photos: Path, tmp_path: Path) -> None:
     assert (
         "holds no config.yaml"
-        in command("train", "--init-from", tmp_path, "--data", f"csv:{photos}", "--out", tmp_path / "x").told
+        in command(
+            "train", "--init-from", tmp_path, "--data", f"csv:{photos}", "--out", tmp_path / "x"
+        ).message
     )
     one = fewer(photos, ["red", "green"], "one.csv")
     options = TINY[: TINY.index("extractor.dim=16") - 1]  # c-tran has other options
@@ -121,5 +123,5 @@ def test_a_run_that_cannot_grow_is_refused(photos: Path, tmp_path: Path) -> None
     message = command(
         "train", "--init-from", tmp_path / "graph", "--data", f"csv:{photos}", "--out", tmp_path / "y",
         "--set", "workers=0",
-    ).told  # fmt: skip
+    ).message  # fmt: skip
     assert "method 'c-tran' with old labels that change" in message

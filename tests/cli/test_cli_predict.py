@@ -127,13 +127,14 @@ def test_evidence_pictures_of_files_that_share_a_name(eager: Path, folder: Path,
 )
 def test_nothing_to_predict(run_folder: Path, tmp_path: Path, path: str, message: str) -> None:
     given = f"@{tmp_path}/{path[1:]}" if path.startswith("@") else tmp_path / path
-    assert message in command("predict", run_folder, given).told
+    assert message in command("predict", run_folder, given).message
 
 
 def test_an_unwritable_path_is_reported(run_folder: Path, folder: Path) -> None:
     outcome = command("predict", run_folder, folder, "--out", "/proc/none/scores.parquet", "--workers", "0")
     assert (
-        "expected to read and write there; check the path, its permissions and the free space" in outcome.told
+        "expected to read and write there; check the path, its permissions and the free space"
+        in outcome.message
     )
 
 
@@ -159,7 +160,7 @@ def test_a_file_of_another_kind_is_refused_before_anything_is_computed(
     run_folder: Path, folder: Path, tmp_path: Path
 ) -> None:
     for name in ("scores.json", "scores.xlsx", "scores.txt"):
-        message = command("predict", run_folder, folder, "--out", tmp_path / name).told
+        message = command("predict", run_folder, folder, "--out", tmp_path / name).message
         assert ".parquet, .csv, .tsv, .jsonl, .ndjson, or a folder" in message
     assert not (tmp_path / name).exists()
     outcome = command("predict", run_folder, folder, "--out", f"{tmp_path / name}/", "--workers", "0")

@@ -92,7 +92,7 @@ def test_the_list_of_methods() -> None:
     assert [card["name"] for card in cards] == lw.list_methods()
     assert all(card["summary"] and card["source"] and card["standing"] for card in cards)
     assert command("methods", "dlfl").out.startswith("name: dlfl\n")
-    assert "method 'resnet'; expected one of" in command("methods", "resnet").told
+    assert "method 'resnet'; expected one of" in command("methods", "resnet").message
 
 
 def test_a_closed_pipe_is_not_an_error() -> None:

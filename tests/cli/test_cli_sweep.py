@@ -126,11 +126,11 @@ def test_settings_of_the_command_line_apply_to_every_run(
 )
 def test_a_wrong_plan(tmp_path: Path, plan: Path, change: dict[str, Any], message: str) -> None:
     plan.write_text(yaml.safe_dump({**yaml.safe_load(plan.read_text()), **change}, sort_keys=False))
-    assert message in command("sweep", "--config", plan, "--out", tmp_path / "sweep").told
+    assert message in command("sweep", "--config", plan, "--out", tmp_path / "sweep").message
 
 
 def test_an_unknown_row(tmp_path: Path, plan: Path) -> None:
-    message = command("sweep", "--config", plan, "--out", tmp_path / "sweep", "--only", "gmp").told
+    message = command("sweep", "--config", plan, "--out", tmp_path / "sweep", "--only", "gmp").message
     assert "row 'gmp'; expected one of gap, dlfl; correct --only" in message
 
 
@@ -139,9 +139,11 @@ def test_an_unknown_row_or_data_set_is_reported_before_training(
 ) -> None:
     monkeypatch.setattr(sweeping, "train", lambda *_, **__: pytest.fail("trained"))
     sweep = ("sweep", "--config", plan, "--out", tmp_path / "sweep")
-    message = command(*sweep, "--against", "gmp").told
+    message = command(*sweep, "--against", "gmp").message
     assert "row 'gmp'; expected one of gap, dlfl; correct --against" in message
-    assert "dataset 'imagenet'; expected one of coco2014, " in command(*sweep, "--published", "imagenet").told
+    assert (
+        "dataset 'imagenet'; expected one of coco2014, " in command(*sweep, "--published", "imagenet").message
+    )
 
 
 def test_proportions_are_trained_seed_by_seed(

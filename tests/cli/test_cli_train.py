@@ -62,7 +62,9 @@ def test_resume_needs_nothing_but_the_folder(tmp_path: Path, photos: Path) -> No
     outcome = command("train", "--out", run, "--resume", "--no-report")
     assert outcome.code == 0, outcome.err
     assert (run / WEIGHTS).read_bytes() == before
-    assert "no data; expected a value for it" in command("train", "--out", tmp_path / "new", "--resume").told
+    assert (
+        "no data; expected a value for it" in command("train", "--out", tmp_path / "new", "--resume").message
+    )
 
 
 def test_evaluate_prints_one_object(run_folder: Path) -> None:
@@ -89,7 +91,7 @@ def test_evaluate_prints_a_table(run_folder: Path) -> None:
 
 
 def test_evaluate_refuses_a_missing_split(run_folder: Path) -> None:
-    assert "split 'tset' of" in command("evaluate", run_folder, "--split", "tset", "--workers", "0").told
+    assert "split 'tset' of" in command("evaluate", run_folder, "--split", "tset", "--workers", "0").message
 
 
 @pytest.mark.parametrize(
@@ -108,14 +110,14 @@ def test_report_rewrites_the_page(tmp_path: Path, photos: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert Path(outcome.out.strip()) == run / "report.html"
     assert "<html" in (run / "report.html").read_text()[:500]
-    assert "expected" in command("report", tmp_path / "nothing").told
+    assert "expected" in command("report", tmp_path / "nothing").message
 
 
 def test_a_demonstration_does_not_change_other_runs(tmp_path: Path, photos: Path) -> None:
     run = tmp_path / "run"
     assert command("train", "--data", photos, "--out", run, *TINY, "--no-report").code == 0
     before = sorted(run.rglob("*"))
-    message = command("demo", "--out", run).told
+    message = command("demo", "--out", run).message
     assert "holds a run of other data; expected a new folder; use another --out" in message
     assert sorted(run.rglob("*")) == before
 

@@ -83,5 +83,5 @@ def test_labels_with_few_positives_are_named(own: Path) -> None:
 )
 def test_refused_arguments(run_folder: Path, arguments: list[str], message: str) -> None:
     stored = (run_folder / "labels.json").read_bytes()
-    assert message in command("tune", run_folder, *arguments, "--workers", "0").told
+    assert message in command("tune", run_folder, *arguments, "--workers", "0").message
     assert (run_folder / "labels.json").read_bytes() == stored

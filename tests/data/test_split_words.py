@@ -9,7 +9,7 @@ import pytest
 
 from labelwise.data import Dataset, read
 from labelwise.data.readers.shards import by_split, split_of_name
-from labelwise.data.readers.split_names import SPLIT_OF_WORD, canonical, split_in_name, tells_splits
+from labelwise.data.readers.split_names import SPLIT_OF_WORD, canonical, split_in_name, are_splits
 
 Photo = Callable[..., Path]
 
@@ -32,7 +32,7 @@ def test_a_name_is_the_same_split_everywhere(folder: Path, name: str) -> None:
     split, other = canonical(name), "test" if canonical(name) == "train" else "train"
     assert split_in_name(f"labels_{name}") == split
     assert canonical(split_of_name(f"{name}-0001.tar")) == split
-    assert tells_splits([name, other])
+    assert are_splits([name, other])
     for column in ("split", "part"):  # recognised by its name, and by its cells
         assert table(folder, column, [name, other] * 3).splits() == {split: 3, other: 3}
 

@@ -115,7 +115,7 @@ def test_the_command(run_folder: Path) -> None:
     ]
     shift = tiny_runs.command("evaluate", run_folder, "--shift", "--json", "--workers", "0")
     assert set(json.loads(shift.out)["cooccurrence"]) == {"with", "without", "gap", "labels", "per_label"}
-    error = tiny_runs.command("evaluate", run_folder, "--corrupt", "--protocol", "voc2007").told
+    error = tiny_runs.command("evaluate", run_folder, "--corrupt", "--protocol", "voc2007").message
     assert "--protocol voc2007 on other images than its own" in error
 
 

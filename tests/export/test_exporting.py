@@ -191,7 +191,7 @@ def test_the_command(
         scores = {label["name"]: label["score"] for label in line["labels"]}
         assert scores == pytest.approx(answer.scores, abs=1e-5)
     outcome = tiny_runs.command("predict", out, photos[0], "--maps", tmp_path / "maps")
-    assert "without evidence maps" in outcome.told
+    assert "without evidence maps" in outcome.message
 
 
 def test_other_answers_are_refused_and_leave_nothing(
@@ -258,7 +258,7 @@ def test_invalid_options_are_refused(
     full.mkdir()
     (full / "mine.txt").write_text("keep")
     given = [option.format(tmp=tmp_path, full=full) for option in options]
-    assert message in tiny_runs.command("export", run_folder, *given).told
+    assert message in tiny_runs.command("export", run_folder, *given).message
     assert (full / "mine.txt").read_text() == "keep"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full"]
 

@@ -296,8 +296,8 @@ def test_int8_that_loses_is_refused_and_leaves_nothing(
     monkeypatch.setattr(exporting, "quantise", dark(exporting.quantise))
     outcome = tiny_runs.command("export", run_folder, "--out", tmp_path / "x", "--precision", "int8")
     assert outcome.code == 2
-    assert "(cpu, int8) on 16 images: mAP" in outcome.told
-    assert "expected mAP within 0.1 point of the run's; give --precision fp32" in outcome.told
+    assert "(cpu, int8) on 16 images: mAP" in outcome.message
+    assert "expected mAP within 0.1 point of the run's; give --precision fp32" in outcome.message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -362,7 +362,7 @@ def test_unavailable_precisions_are_refused(
     monkeypatch.setattr(precision, "computes_bf16", lambda: False)
     outcome = tiny_runs.command("export", run_folder, *options, "--out", tmp_path / "x")
     assert (outcome.code, list(tmp_path.iterdir())) == (2, [])
-    assert message in outcome.told
+    assert message in outcome.message
 
 
 def test_a_precision_that_does_not_exist(run_folder: Path, tmp_path: Path) -> None:

@@ -67,28 +67,28 @@ def test_an_empty_csv(tmp_path: Path, train: Train) -> None:
     (tmp_path / "a.csv").write_bytes(b"")
     assert (
         "a.csv, an empty file; expected a header and one row per image; check the file"
-        in train(tmp_path / "a.csv").told
+        in train(tmp_path / "a.csv").message
     )
 
 
 def test_a_csv_without_rows(tmp_path: Path, train: Train) -> None:
     (tmp_path / "a.csv").write_text("image,cat\n")
-    assert "without rows; expected a header and one row per image" in train(tmp_path / "a.csv").told
+    assert "without rows; expected a header and one row per image" in train(tmp_path / "a.csv").message
 
 
 def test_a_column_of_another_kind(photos: Path, train: Train) -> None:
     _rewrite(photos, lambda rows: [[*row, "colour" if i == 0 else "deep sea"] for i, row in enumerate(rows)])
-    told = train(photos).told
-    assert "column with cells that are not label states: colour ('deep sea' from row 2 on)" in told
-    assert "expected 1, 0 or blank (unknown), or true/false, yes/no, in every label column" in told
-    assert "leave out what is no label with ?ignore=colour" in told
+    message = train(photos).message
+    assert "column with cells that are not label states: colour ('deep sea' from row 2 on)" in message
+    assert "expected 1, 0 or blank (unknown), or true/false, yes/no, in every label column" in message
+    assert "leave out what is no label with ?ignore=colour" in message
 
 
 def test_one_odd_cell(photos: Path, train: Train) -> None:
     _rewrite(photos, lambda rows: [*rows[:4], [rows[4][0], "maybe", *rows[4][2:]], *rows[5:]])
     assert (
         "row 5, column 'red': 'maybe'; expected 1, 0, blank (unknown) or a share in between"
-        in train(photos).told
+        in train(photos).message
     )
 
 
@@ -96,13 +96,14 @@ def test_a_label_that_only_the_test_split_has(photos: Path, train: Train) -> Non
     _rewrite(
         photos, lambda rows: [[*r, "gold" if i == 0 else str(int("test" in r))] for i, r in enumerate(rows)]
     )
-    told = train(photos).told
+    message = train(photos).message
     assert (
-        "1 labels with positives in other splits but none in train: gold; expected a known positive" in told
+        "1 labels with positives in other splits but none in train: gold; expected a known positive"
+        in message
     )
     assert (
         "split again with `labelwise data split`, or train the rest with --set data.untrained_labels=true"
-        in told
+        in message
     )
     found = train(photos, "--set", "data.untrained_labels=true")
     assert found.code == 0, found.err
@@ -110,46 +111,47 @@ def test_a_label_that_only_the_test_split_has(photos: Path, train: Train) -> Non
 
 
 def test_a_data_set_with_other_labels_than_the_run(run_folder: Path, photos: Path) -> None:
-    told = command("evaluate", run_folder, "--data", photos, "--workers", "0").told
-    assert "(lacking: 0, 1, 2, 3, 4; extra: red, green, blue); expected the run's 10 labels" in told
+    message = command("evaluate", run_folder, "--data", photos, "--workers", "0").message
+    assert "(lacking: 0, 1, 2, 3, 4; extra: red, green, blue); expected the run's 10 labels" in message
 
 
 def test_missing_images_and_a_missing_folder(photos: Path, train: Train) -> None:
     (photos.parent / "train3.jpg").unlink()
-    told = train(photos).told
-    assert "1 of 21 image files missing under" in told
+    message = train(photos).message
+    assert "1 of 21 image files missing under" in message
     assert (
         "train3.jpg; expected every image that the table names; correct images=DIR, or add missing=skip"
-        in told
+        in message
     )
     assert (
         "image folder '/not/there'; expected a folder that exists; correct images=DIR"
-        in train(f"csv:{photos}?images=/not/there").told
+        in train(f"csv:{photos}?images=/not/there").message
     )
-    assert "'/not/there', which does not exist; expected" in train("folder:/not/there").told
+    assert "'/not/there', which does not exist; expected" in train("folder:/not/there").message
 
 
 @pytest.mark.parametrize("source", ["labels.xyz", "mongodb:x", "csv:", "digits:?train=many", "hd:x?y=1"])
 def test_a_source_of_no_known_form(source: str, train: Train) -> None:
-    assert train(source).told
+    assert train(source).message
 
 
 def test_a_voc_tree_without_lists(tmp_path: Path, train: Train) -> None:
     (tmp_path / "VOC" / "JPEGImages").mkdir(parents=True)
     (tmp_path / "VOC" / "Annotations").mkdir()
-    told = train(f"voc:{tmp_path}/VOC").told
-    assert "without image lists; expected train.txt, val.txt, trainval.txt or test.txt in" in told
+    message = train(f"voc:{tmp_path}/VOC").message
+    assert "without image lists; expected train.txt, val.txt, trainval.txt or test.txt in" in message
 
 
 def test_rows_that_contradict_each_other(photos: Path, train: Train) -> None:
     _rewrite(photos, lambda rows: [*rows, [rows[1][0], *(str(1 - int(c)) for c in rows[1][1:4]), rows[1][4]]])
-    told = train(photos).told
+    message = train(photos).message
     assert (
         "1 images with rows that contradict each other: train0.jpg (row 2, row 23) on red, green, blue"
-        in told
+        in message
     )
     assert (
-        "expected one row per image, or rows that agree; correct the rows, or add duplicates=unknown" in told
+        "expected one row per image, or rows that agree; correct the rows, or add duplicates=unknown"
+        in message
     )
 
 
@@ -191,14 +193,14 @@ def test_too_many_unreadable_photographs_stop_the_run(photos: Path, train: Train
         (photos.parent / f"train{i}.jpg").write_bytes(b"")
     words = ["--set", "data.max_unreadable=0.2", *(["--freeze-backbone"] if frozen else [])]
     for _ in range(2):  # and so does the second try
-        told = train(photos, *words).told
-        assert "3 of 12 training images unreadable (25.0%); expected at most 20.0%; see " in told
-        assert "bad_images.csv, repair them, or raise data.max_unreadable" in told
+        message = train(photos, *words).message
+        assert "3 of 12 training images unreadable (25.0%); expected at most 20.0%; see " in message
+        assert "bad_images.csv, repair them, or raise data.max_unreadable" in message
     assert not (photos.parent.parent / "run" / WEIGHTS).exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--set", "optim.rate=3"], "setting 'optim.rate'; expected a known setting"),
         (["--set", "colour=3"], "setting 'colour'; expected a known setting"),
@@ -228,26 +230,26 @@ def test_too_many_unreadable_photographs_stop_the_run(photos: Path, train: Train
         (["--out", "/proc/1/none"], "expected to read and write there"),
     ],
 )
-def test_a_wrong_word_on_the_command_line(photos: Path, train: Train, words: list[str], told: str) -> None:
-    assert told in train(photos, *words).told
+def test_a_wrong_word_on_the_command_line(photos: Path, train: Train, words: list[str], message: str) -> None:
+    assert message in train(photos, *words).message
 
 
 def test_a_recipe_whose_section_is_a_value(tmp_path: Path, photos: Path, train: Train) -> None:
     (tmp_path / "recipe.yaml").write_text("data: labels.csv\n")
-    told = train(photos, "--config", str(tmp_path / "recipe.yaml")).told
-    assert "data.source where data = 'labels.csv'; expected data to hold settings" in told
+    message = train(photos, "--config", str(tmp_path / "recipe.yaml")).message
+    assert "data.source where data = 'labels.csv'; expected data to hold settings" in message
 
 
 def test_a_weights_file_of_another_kind(tmp_path: Path, photos: Path, train: Train) -> None:
     (tmp_path / "weights.pth").write_text("no weights at all")
-    assert "weights.pth" in train(photos, "--weights", str(tmp_path / "weights.pth")).told
+    assert "weights.pth" in train(photos, "--weights", str(tmp_path / "weights.pth")).message
 
 
 def test_training_twice_into_one_folder(trained: tuple[Path, Path], tmp_path: Path, train: Train) -> None:
     photos, run = trained
     shutil.copytree(run, tmp_path / "run")
-    assert "holds a run; expected a new folder; use --resume or another --out" in train(photos).told
-    again = train(photos, "--resume", "--lr", "0.5").told
+    assert "holds a run; expected a new folder; use --resume or another --out" in train(photos).message
+    again = train(photos, "--resume", "--lr", "0.5").message
     assert (
         "--resume with another optim.lr (0.5 after 0.001); expected the settings that the run began with"
         in again
@@ -261,15 +263,15 @@ def test_a_damaged_run(trained: tuple[Path, Path], tmp_path: Path, name: str) ->
     shutil.copytree(run, tmp_path / "run")
     file = tmp_path / "run" / name
     file.write_bytes(file.read_bytes()[:-20] if name == WEIGHTS else b"{: nothing")
-    assert name in command("predict", tmp_path / "run", photos.parent / "test0.jpg", "--workers", "0").told
+    assert name in command("predict", tmp_path / "run", photos.parent / "test0.jpg", "--workers", "0").message
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
-    told = command("predict", tmp_path, tmp_path / "a.jpg").told
+    message = command("predict", tmp_path, tmp_path / "a.jpg").message
     assert (
         "holds neither config.yaml nor artefact.json; expected the folder that `labelwise train --out` or "
-        "`labelwise export --out` wrote; check the path" in told
+        "`labelwise export --out` wrote; check the path" in message
     )
 
 
@@ -279,8 +281,8 @@ def test_file_names_that_are_no_utf8(tmp_path: Path, run_folder: Path, photos: P
     strange = folder + b"/stra\xdfe.jpg"
     with open(strange, "wb") as file:
         file.write((photos.parent / "test0.jpg").read_bytes())
-    told = train(f"folder:{tmp_path / 'named'}").told
-    assert "expected a file name in UTF-8; rename the file" in told
+    message = train(f"folder:{tmp_path / 'named'}").message
+    assert "expected a file name in UTF-8; rename the file" in message
     found = tiny_runs.forked("predict", run_folder, "--json", "--workers", "0", os.fsdecode(folder))
     assert found.code == 0, found.err
     assert os.fsencode(json.loads(found.out)["image"]) == strange

@@ -78,8 +78,8 @@ def test_the_program_tells_it_in_one_line(small_disk: Path, table: Path) -> None
     found = tiny_runs.command(
         "train", "--data", f"parquet:{table}", "--out", small_disk / "run", *tiny_runs.TINY
     )
-    assert "could not be written (" in found.told
-    assert "No space left on device" in found.told
+    assert "could not be written (" in found.message
+    assert "No space left on device" in found.message
     assert not list(small_disk.rglob("*.part"))
     assert (small_disk / "run" / "config.yaml").is_file()
 
@@ -98,7 +98,7 @@ def test_a_disk_that_has_no_room_for_a_line_of_the_journal(small_disk: Path, tab
         except OSError:
             pass
     found = tiny_runs.command("train", "--data", f"parquet:{table}", "--out", out, *tiny_runs.TINY, *words)
-    assert "No space left on device" in found.told
+    assert "No space left on device" in found.message
 
 
 def test_files_that_may_not_grow(tmp_path: Path, short_files: None) -> None:

@@ -42,11 +42,11 @@ def _trained(photos: Path, out: Path, *words: str) -> str:
 def test_train_and_test_overlap(photos: Path, tmp_path: Path) -> None:
     shutil.copy(photos.parent / "train3.jpg", photos.parent / "copy.jpg")
     _rewrite(photos, lambda rows: [*rows, ["copy.jpg", *rows[4][1:4], "test"]])
-    told = _trained(photos, tmp_path / "run")
+    message = _trained(photos, tmp_path / "run")
     says = (
         "warning: 1 of 6 images of test are in train too, as the same file or a copy (copy.jpg): its figures"
     )
-    assert says in told
+    assert says in message
     assert "several splits" in command("data", "check", f"csv:{photos}", "--no-near-duplicates").out
     found = command("evaluate", tmp_path / "run", "--workers", "0", "--json")
     assert says in found.err
@@ -102,11 +102,12 @@ def test_going_on_with_other_labels_or_data(photos: Path, tmp_path: Path) -> Non
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
     photos.write_bytes(kept)
     _rewrite(photos, lambda rows: [["image", "red", "green", "violet", "split"], *rows[1:]])
-    assert "--resume with other labels (lacking: blue; extra: violet)" in command(*resume).told
+    assert "--resume with other labels (lacking: blue; extra: violet)" in command(*resume).message
     photos.write_bytes(kept)
     _rewrite(photos, lambda rows: rows[:5] + rows[6:])
     assert (
-        "--resume on data that changed since the run began; expected the same images" in command(*resume).told
+        "--resume on data that changed since the run began; expected the same images"
+        in command(*resume).message
     )
 
 
@@ -115,8 +116,8 @@ def test_a_changed_label_set_is_refused_by_name(photos: Path, tmp_path: Path) ->
     other = _rewrite(
         photos, lambda rows: [["image", "red", "green", "violet", "split"], *rows[1:]], "other.csv"
     )
-    told = command("evaluate", tmp_path / "run", "--data", f"csv:{other}", "--workers", "0").told
-    assert "(lacking: blue; extra: violet); expected the run's 3 labels" in told
+    message = command("evaluate", tmp_path / "run", "--data", f"csv:{other}", "--workers", "0").message
+    assert "(lacking: blue; extra: violet); expected the run's 3 labels" in message
 
 
 def test_images_of_another_size_than_a_run_learned_on(photos: Path, tmp_path: Path) -> None:
@@ -148,9 +149,11 @@ def test_mixed_conventions_in_a_table(photos: Path, tmp_path: Path) -> None:
 
     mixed = _rewrite(photos, negative, "mixed.csv")
     out = ("--out", tmp_path / "run", "--no-report", *TINY)
-    told = command("train", "--data", f"csv:{mixed}", *out).told
-    assert "-1 in red, whose other cells are 1, beside columns of 0 and 1; expected one meaning of -1" in told
-    assert "add ?absent=-1 or ?unknown=-1" in told
+    message = command("train", "--data", f"csv:{mixed}", *out).message
+    assert (
+        "-1 in red, whose other cells are 1, beside columns of 0 and 1; expected one meaning of -1" in message
+    )
+    assert "add ?absent=-1 or ?unknown=-1" in message
     found = command("train", "--data", f"csv:{mixed}?unknown=-1", *out)
     assert (
         "note: red: 1 and unknown, but never 0 as in other columns; if what was read as unknown means absent there, "

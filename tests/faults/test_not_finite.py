@@ -37,9 +37,9 @@ def test_a_step_that_is_not_finite_is_skipped_and_told(
     monkeypatch.setattr(room.Trainer, "_step", step)
     out = tmp_path / "run"
     train(make_config(tiny_runs.settings(f"parquet:{table}", log_every=5)), out)
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: step")]
-    assert len(told) == 1
-    assert told[0].startswith(
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: step")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(
         "warning: step 8: the loss term classification is not finite, in the batch of row "
     )
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]

@@ -94,8 +94,8 @@ def test_damaged_weights_are_never_used(run: Path) -> None:
     with pytest.raises(LabelwiseError, match="its digest is another"):
         Run.open(run).model()
     (run / KEPT).write_bytes(data[:-5])
-    told = tiny_runs.command("train", "--out", run, "--resume", "--no-report").told
-    assert "both damaged; expected one of them undamaged" in told
+    message = tiny_runs.command("train", "--out", run, "--resume", "--no-report").message
+    assert "both damaged; expected one of them undamaged" in message
 
 
 def test_the_benchmark_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

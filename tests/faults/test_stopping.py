@@ -76,16 +76,16 @@ def test_a_signal_saves_and_says_how_to_go_on(
     asked = time.monotonic()
     (os.killpg if group else os.kill)(process.pid, number)
     process.join(60)
-    told = log.read_text().splitlines()[-1]
+    message = log.read_text().splitlines()[-1]
     assert process.exitcode == RESUMABLE == 75, log.read_text()
     assert time.monotonic() - asked < 10
     step = load_state(out / STATE)[0].step
     assert before <= step < 18
-    assert told == (
+    assert message == (
         f"labelwise: stopped by {number.name} at step {step} of 18, saved in {out}; "
         f"go on with: labelwise train --out {out} --resume --no-report"
     )
-    assert tiny_runs.command(*told.rpartition("labelwise ")[2].split()).code == 0
+    assert tiny_runs.command(*message.rpartition("labelwise ")[2].split()).code == 0
     assert (out / WEIGHTS).read_bytes() == whole
 
 

@@ -144,10 +144,10 @@ def test_a_bad_rule_file_is_one_line(source: str, tmp_path: Path, text: str, mes
     (tmp_path / "bad.yaml").write_text(text)
     bad = f"{source.partition('?')[0]}?rules={tmp_path / 'bad.yaml'}"
     for arguments in (("data", "check", bad), ("train", "--data", bad, "--out", tmp_path / "run")):
-        assert f"bad.yaml: {message}" in command(*arguments).told
+        assert f"bad.yaml: {message}" in command(*arguments).message
 
 
 def test_the_term_without_rules_is_refused(source: str, tmp_path: Path) -> None:
     arguments = ("--out", tmp_path / "run", *tiny_runs.TINY, "--set", "rules.weight=1")
     done = command("train", "--data", source.partition("?")[0], *arguments)
-    assert "rules.weight for labels without rules" in done.told
+    assert "rules.weight for labels without rules" in done.message

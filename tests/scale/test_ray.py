@@ -29,7 +29,7 @@ def test_a_worker_dies_and_every_image_is_answered_once(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # it would write a key into the home folder
     monkeypatch.setattr(on_ray, "Network", mortal_worker.Mortal)
-    told: list[int] = []
+    done_parts: list[int] = []
     done = predict_collection(
         run_folder,
         files,
@@ -38,11 +38,11 @@ def test_a_worker_dies_and_every_image_is_answered_once(
         workers=2,
         batch_size=2,
         part=6,
-        on_part=lambda done, of: told.append(done),
+        on_part=lambda done, of: done_parts.append(done),
     )
     assert died.exists()
     assert done == Done(24, 24, 1)
-    assert told == [1, 2, 3, 4]
+    assert done_parts == [1, 2, 3, 4]
     predict_collection(run_folder, files, tmp_path / "here", workers=0, batch_size=2, part=6)
     ours, theirs = (sorted((tmp_path / name).glob("part-*")) for name in ("ray", "here"))
     assert [p.read_bytes() for p in ours] == [p.read_bytes() for p in theirs]

@@ -197,8 +197,8 @@ def test_memory_is_that_of_the_arrays(tmp_path: Path) -> None:
     lines = [f"{'./' * (i // 10_000)}{names[i % 10_000]},{cells}" for i in range(rows)]
     (tmp_path / "t.csv").write_text("\n".join([header, *lines]) + "\n")
     (tmp_path / "few.csv").write_text("\n".join([header, *lines[:1000]]) + "\n")
-    told = tiny_runs.forked(tmp_path, script=GROWTH).out.split()
-    grown, peak, found, arrays = (float(part) for part in told)
+    figures = tiny_runs.forked(tmp_path, script=GROWTH).out.split()
+    grown, peak, found, arrays = (float(part) for part in figures)
     assert (found, arrays) == (rows, 2 * 20 * rows)
     assert grown < 60
     assert peak < 130

@@ -117,7 +117,7 @@ def test_a_folder_of_another_collection_is_refused(
 def test_options_that_do_not_go_together_are_refused(
     run_folder: Path, files: list[str], options: tuple[str, ...], message: str
 ) -> None:
-    assert message in command("predict", run_folder, files[0], *options).told
+    assert message in command("predict", run_folder, files[0], *options).message
 
 
 def test_engines_by_name(

@@ -178,7 +178,7 @@ def test_a_folder_of_parts_warns_and_stores_the_bits(run_folder: Path, dark: Pat
     arguments = ("predict", run_folder, dark, "--out", tmp_path / "parts", "--workers", "0")
     outcome = command(*arguments)
     assert (outcome.code, outcome.err.count("nearly black")) == (0, 1)
-    assert "of another model" in command(*arguments, "--bits", "12").told
+    assert "of another model" in command(*arguments, "--bits", "12").message
 
 
 def test_a_run_keeps_its_bits_in_training_predictions_and_exports(dark: Path, tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ from tolerance import ANSWERS
     ],
 )
 def test_invalid_options_are_refused(run_folder: Path, options: list[str], message: str) -> None:
-    assert message in command("serve", run_folder, *options).told
+    assert message in command("serve", run_folder, *options).message
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    assert "expected the folder that `labelwise train --out`" in command("serve", tmp_path).told
+    assert "expected the folder that `labelwise train --out`" in command("serve", tmp_path).message
 
 
 def test_a_port_in_use_is_refused(run_folder: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_port_in_use_is_refused(run_folder: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"port {port} of 127.0.0.1" in command("serve", run_folder, "--port", str(port)).told
+        assert f"port {port} of 127.0.0.1" in command("serve", run_folder, "--port", str(port)).message
 
 
 STALLING = """

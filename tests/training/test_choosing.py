@@ -77,7 +77,7 @@ def test_a_label_of_1_and_blank_is_left_out_by_name(photos: Path, tmp_path: Path
 
 def test_data_without_any_negative_stop_before_training(photos: Path, tmp_path: Path) -> None:
     rewritten(photos, COLOURS, positives_only)
-    message = train(photos, tmp_path / "run").told
+    message = train(photos, tmp_path / "run").message
     assert message.startswith(
         "labelwise: 4 val images in which no label has both a known positive and a known negative; expected at least "
         "one such label, since it decides epochs and thresholds; write 0 where a label is absent"
@@ -107,7 +107,7 @@ def test_going_on_without_a_judge_keeps_the_last_epoch(photos: Path, tmp_path: P
     assert judged.code == 0, judged.err
     assert "mAP - [-, -]" in judged.out
     assert command("report", tmp_path / "run").code == 0
-    message = command("evaluate", tmp_path / "run", "--workers", "0", "--corrupt").told
+    message = command("evaluate", tmp_path / "run", "--workers", "0", "--corrupt").message
     assert "5 images of" in message
     assert "no label has both a known positive and a known negative" in message
 

@@ -170,7 +170,7 @@ def test_a_plateau_without_validation_is_refused(tmp_path: Path) -> None:
     message = tiny_runs.command(
         *("train", "--data", f"csv:{file}", "--out", tmp_path / "run", *tiny_runs.TINY),
         *("--set", "optim.schedule=plateau"),
-    ).told
+    ).message
     assert message == (
         "labelwise: optim.schedule = plateau, and no val images to judge an epoch by; expected a val split with a "
         "known positive and a known negative of a label, since the rate follows its mAP; add one, or set "

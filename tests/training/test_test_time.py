@@ -210,7 +210,8 @@ def test_a_setting_changed_by_hand_is_refused(own: Path) -> None:
     photo = tiny_runs.photographs(own / "photos", 1, 0, 0).with_name("train0.jpg")
     for arguments in (["evaluate", own], ["predict", own, photo], ["export", own, "--out", own / "e"]):
         assert (
-            "with test_time = flip, and thresholds of scores under none; expected" in command(*arguments).told
+            "with test_time = flip, and thresholds of scores under none; expected"
+            in command(*arguments).message
         )
     assert command("tune", own, "--test-time", "flip", "--workers", "0").code == 0
     assert command("evaluate", own, "--workers", "0").code == 0
@@ -236,8 +237,8 @@ def test_figures_are_taken_again_of_the_same_images_alone(own: Path, tmp_path: P
     ],
 )
 def test_words_that_it_refuses(own: Path, value: str, message: str) -> None:
-    assert message in command("tune", own, "--test-time", value).told
-    assert message in command("train", "--resume", "--out", own, "--set", f"test_time={value}").told
+    assert message in command("tune", own, "--test-time", value).message
+    assert message in command("train", "--resume", "--out", own, "--set", f"test_time={value}").message
 
 
 def test_the_second_size() -> None:

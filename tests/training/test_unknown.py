@@ -143,7 +143,7 @@ def test_the_commands_options_reach_the_run_and_its_mask_can_be_used_again(
     bad = tiny_runs.command(
         *arguments, "--out", tmp_path / "bad", "--set", f"data.mask_file={first}/labels.json"
     )
-    assert "expected an npz with known [images, labels], ids [images] and labels [labels]" in bad.told
+    assert "expected an npz with known [images, labels], ids [images] and labels [labels]" in bad.message
 
 
 def test_scores_from_outside_pull_unknown_cells(tmp_path: Path, table: Path) -> None:

@@ -116,10 +116,10 @@ class Verdict:
 class Strategy(nn.Module):
     """A strategy for unknown cells. Its buffers are a memory keyed by training row, saved and resumed with a run.
 
-    `says` completes the log line "N of M training cells are unknown: ...".
+    `treatment` completes the log line "N of M training cells are unknown: ...".
     """
 
-    says: ClassVar[str]
+    treatment: ClassVar[str]
 
     def forward(self, q: Question) -> Verdict:
         """Losses of the unknown cells."""

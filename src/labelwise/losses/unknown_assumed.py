@@ -22,7 +22,7 @@ class AssumeNegative(Strategy):
     Source: Cole et al., "Multi-Label Learning from Single Positive Labels" (2021).
     """
 
-    says: ClassVar[str] = "taken as absent"
+    treatment: ClassVar[str] = "taken as absent"
 
     def __init__(self, facts: Facts) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class SmoothedNegative(Strategy):
         itself, .1 and .9, which is `smoothing=.2` here.
     """
 
-    says: ClassVar[str] = "taken as absent, with smoothed targets"
+    treatment: ClassVar[str] = "taken as absent, with smoothed targets"
 
     def __init__(self, facts: Facts, smoothing: float = 0.1, positives: bool = False) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class WeakNegative(Strategy):
     Source: Cole et al. (2021).
     """
 
-    says: ClassVar[str] = "taken as absent with less weight"
+    treatment: ClassVar[str] = "taken as absent with less weight"
 
     def __init__(self, facts: Facts, weight: float = 0.0) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class DurandWeighting(Strategy):
     Source: Durand et al., "Learning a Deep ConvNet for Multi-label Classification with Partial Labels" (2019).
     """
 
-    says: ClassVar[str] = "left out of the loss; images with few known labels have more weight"
+    treatment: ClassVar[str] = "left out of the loss; images with few known labels have more weight"
 
     def __init__(self, facts: Facts, at_tenth: float = 5.0, gamma: float = 1.0) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class ExternalScores(Strategy):
     Source: ours; for pseudo-labels and teachers of any origin.
     """
 
-    says: ClassVar[str] = "given the scores of unknown.file as soft targets"
+    treatment: ClassVar[str] = "given the scores of unknown.file as soft targets"
     scores: Tensor
 
     def __init__(self, facts: Facts, weight: float = 1.0) -> None:

@@ -33,7 +33,7 @@ class EntropyMaximisation(Strategy):
     Source: Zhou et al., "Acknowledging the Unknown for Multi-label Learning with Single Positive Labels" (2022).
     """
 
-    says: ClassVar[str] = "regularised by their entropy"
+    treatment: ClassVar[str] = "regularised by their entropy"
 
     def __init__(self, facts: Facts, alpha: float = 0.2) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class PseudoNegatives(Strategy):
     Differs: scores are those of the training steps, which saves a pass over the data.
     """
 
-    says: ClassVar[str] = "regularised by their entropy, then given pseudo-labels"
+    treatment: ClassVar[str] = "regularised by their entropy, then given pseudo-labels"
     scores: Tensor
     pseudo: Tensor
 

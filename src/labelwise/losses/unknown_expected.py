@@ -44,7 +44,7 @@ class ExpectedPositives(Strategy):
     Source: Cole et al. (2021); their k: VOC 1.5, COCO 2.9, NUS-WIDE 1.9, CUB 31.4.
     """
 
-    says: ClassVar[str] = "regularised by the expected number of labels per image"
+    treatment: ClassVar[str] = "regularised by the expected number of labels per image"
 
     def __init__(self, facts: Facts, expected: float = 0.0, weight: float = 1.0) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class OnlineLabelEstimates(Strategy):
         changes only in its own steps. Known cells keep their plain loss.
     """
 
-    says: ClassVar[str] = "estimated in a table that is learned with the model"
+    treatment: ClassVar[str] = "estimated in a table that is learned with the model"
     table: Tensor
 
     def __init__(self, facts: Facts, expected: float = 0.0, rate: float = 4.0, weight: float = 1.0) -> None:

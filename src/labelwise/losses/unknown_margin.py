@@ -35,7 +35,7 @@ class Hill(Strategy):
     Source: Zhang et al., "Simple and Robust Loss Design for Multi-Label Learning with Missing Labels" (2021).
     """
 
-    says: ClassVar[str] = "taken as absent, with a loss that decreases again for high scores"
+    treatment: ClassVar[str] = "taken as absent, with a loss that decreases again for high scores"
 
     def __init__(self, facts: Facts, crest: float = 1.5, margin: float = 1.0, gamma: float = 2.0) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class SelfPacedCorrection(Strategy):
         negatives like unknown cells.
     """
 
-    says: ClassVar[str] = "taken as absent, and as present if their scores are high"
+    treatment: ClassVar[str] = "taken as absent, and as present if their scores are high"
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class VariationalPositives(Strategy):
     Differs: known negatives keep the chosen loss; the temperature has a floor; no mixup term.
     """
 
-    says: ClassVar[str] = "compared with known positives, label by label"
+    treatment: ClassVar[str] = "compared with known positives, label by label"
 
     def __init__(self, facts: Facts, alpha: float = 1.0, gamma: float = 0.0) -> None:
         super().__init__()

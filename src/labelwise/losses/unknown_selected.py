@@ -53,7 +53,7 @@ class LargeLossRejection(_LargeLoss):
     Differs: only unknown cells are ranked.
     """
 
-    says: ClassVar[str] = "taken as absent, without the largest losses"
+    treatment: ClassVar[str] = "taken as absent, without the largest losses"
 
     def forward(self, q: Question) -> Verdict:
         """The loss of absent labels, or 0."""
@@ -72,7 +72,7 @@ class LargeLossCorrection(_LargeLoss):
     Differs: as LL-R.
     """
 
-    says: ClassVar[str] = "taken as absent, and the largest losses as present"
+    treatment: ClassVar[str] = "taken as absent, and the largest losses as present"
 
     def forward(self, q: Question) -> Verdict:
         """The loss of absent or of present labels."""
@@ -93,7 +93,7 @@ class LargeLossFlip(_LargeLoss):
     Differs: as LL-R; the released code keeps k - 1 cells, `strict=true`, which is none if k is 1.
     """
 
-    says: ClassVar[str] = "taken as absent, and the largest losses as present from then on"
+    treatment: ClassVar[str] = "taken as absent, and the largest losses as present from then on"
     flipped: Tensor
 
     def __init__(self, facts: Facts, delta: float = 0.002, strict: bool = False) -> None:
@@ -137,7 +137,7 @@ class ClassAwareSelection(Strategy):
         in the released trainer; the threshold is .5, and .05 there.
     """
 
-    says: ClassVar[str] = "taken as absent, without likely positives"
+    treatment: ClassVar[str] = "taken as absent, without likely positives"
     prior: Tensor
 
     def __init__(

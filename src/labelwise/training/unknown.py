@@ -167,7 +167,7 @@ def unknown_notes(config: Config, rows: Dataset) -> Iterator[str]:
     if not unknown:
         return
     name = strategy(config, rows)
-    treatment = "left out of the loss" if name == IGNORE else STRATEGIES[name].says
+    treatment = "left out of the loss" if name == IGNORE else STRATEGIES[name].treatment
     yield f"note: {unknown:,} of {cells:,} training cells are unknown: {treatment} (--unknown {name})"
     if name in (IGNORE, "durand") and not (rows.known & ~rows.positive).any():
         yield "warning: no training cell is known to be absent, so nothing keeps scores low; choose another --unknown"

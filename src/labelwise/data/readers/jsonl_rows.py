@@ -13,7 +13,7 @@ from labelwise.data.readers.lines import json_lines
 from labelwise.data.readers.roles import IMAGE, NAMES
 from labelwise.data.readers.roles import key as plain_name
 from labelwise.data.readers.several import files_with_splits
-from labelwise.data.readers.split_names import tells_splits
+from labelwise.data.readers.split_names import are_splits
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
@@ -88,7 +88,7 @@ def _split_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str | 
     """The only key with names of splits as values."""
     texts = {key: [row.get(key) for row in rows] for key in keys if isinstance(rows[0].get(key), str)}
     likely = [key for key, values in texts.items() if all(isinstance(v, str | None) for v in values)]
-    likely = [key for key in likely if tells_splits(set(texts[key]))]
+    likely = [key for key in likely if are_splits(set(texts[key]))]
     return likely[0] if len(likely) == 1 else None
 
 

@@ -21,7 +21,7 @@ from labelwise.data.readers.labelstudio_answers import Answer, Export, tasks
 from labelwise.data.readers.labelstudio_rows import rows, table_rows
 from labelwise.data.readers.locate import locate
 from labelwise.data.readers.split_cells import group_codes
-from labelwise.data.readers.split_names import canonical, tells_splits
+from labelwise.data.readers.split_names import canonical, are_splits
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group
@@ -127,7 +127,7 @@ def _with_splits(
 ) -> tuple[list[ImageLabels], np.ndarray | None]:
     """The items with the splits of their tasks, and the code of each one's group; our writer stores both in tasks."""
     splits = [answer.fields.get("split") for answer in answers]
-    if tells_splits(splits, least=1):
+    if are_splits(splits, least=1):
         notes.append("The key 'split' of the tasks holds names of splits, and is read as the split.")
         items = [
             replace(item, split=canonical(split) or "") for item, split in zip(items, splits, strict=True)

@@ -18,7 +18,7 @@ from labelwise.data.readers.labelstudio_answers import (
     image_of,
     label_kind,
 )
-from labelwise.data.readers.split_names import tells_splits
+from labelwise.data.readers.split_names import are_splits
 from labelwise.errors import LabelwiseError
 
 _ROW_KEYS = "id annotation_id annotator created_at updated_at lead_time agreement history inner_id"
@@ -78,7 +78,7 @@ def _controls(
     if wanted:
         return wanted
     lists, texts = [], []
-    if tells_splits((row.get("split") for row in content), least=1):
+    if are_splits((row.get("split") for row in content), least=1):
         columns = [name for name in columns if name != "split"]
     for name in columns:
         cells = [row[name] for row in content if row.get(name) not in (None, "", [])]

@@ -14,7 +14,7 @@ from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_
 from labelwise.data.readers.cells import Meaning, number
 from labelwise.data.readers.metadata_names import METADATA, OF_NAMES
 from labelwise.data.readers.name_doubts import refuse_negatives
-from labelwise.data.readers.split_names import numbered_splits, tells_splits
+from labelwise.data.readers.split_names import numbered_splits, are_splits
 from labelwise.data.readers.states import Column, is_states
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError
@@ -94,7 +94,7 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
     if "split" not in source.options and split and key(split) != "split":
         cells = pc.unique(table[split]).to_pylist()
         counted = split not in source.names("labels") and numbered_splits(cells)
-        split = split if counted or tells_splits(cells, least=0) else None
+        split = split if counted or are_splits(cells, least=0) else None
     if "split" not in source.options and split is None:
         split = _split_by_cells(table, {*taken, *source.names("labels")})
     group = _named(table, source, "group", GROUP, {*taken, split})
@@ -198,8 +198,8 @@ def _split_by_cells(table: pa.Table, taken: Collection[str | None]) -> str | Non
         for name in table.column_names
         if name not in taken
         and is_text(table[name].type)
-        and tells_splits(pc.unique(table[name][:LOOKED_AT]).to_pylist())
-        and tells_splits(pc.unique(table[name]).to_pylist())
+        and are_splits(pc.unique(table[name][:LOOKED_AT]).to_pylist())
+        and are_splits(pc.unique(table[name]).to_pylist())
     ]
     return likely[0] if len(likely) == 1 else None
 

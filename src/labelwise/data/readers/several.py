@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from labelwise.data.readers.files import source_file
-from labelwise.data.readers.split_names import split_in_name, splits_together, tells_splits
+from labelwise.data.readers.split_names import split_in_name, splits_together, are_splits
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
@@ -23,7 +23,7 @@ def split_of(file: Path) -> str:
 
 def _named_by(file: Path) -> str:
     """The part of a path with the split: the file's name, or that of a near parent folder."""
-    folders = (folder.name for folder in list(file.parents)[:3] if tells_splits([folder.name], least=1))
+    folders = (folder.name for folder in list(file.parents)[:3] if are_splits([folder.name], least=1))
     return next(filter(split_in_name, (file.stem, *folders)), "")
 
 

@@ -112,10 +112,10 @@ def _lower(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
-def tells_splits(cells: Iterable[object], least: int = 2) -> bool:
+def are_splits(cells: Iterable[object], least: int = 2) -> bool:
     """Whether all filled cells are names of splits, of at least `least` different ones.
 
-    >>> tells_splits(["Training", "dev", None]), tells_splits(["train", "car"]), tells_splits(["train"])
+    >>> are_splits(["Training", "dev", None]), are_splits(["train", "car"]), are_splits(["train"])
     (True, False, False)
     """
     splits = {of_cell(cell) for cell in cells}

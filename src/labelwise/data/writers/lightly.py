@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.names import NOTHING, named_rows, nothing_word
 from labelwise.data.readers.roles import roles_of
-from labelwise.data.readers.split_names import tells_splits
+from labelwise.data.readers.split_names import are_splits
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_file, whole_folder
 from labelwise.data.writers.images import absolute_paths, names_from
@@ -80,7 +80,7 @@ def _source(job: Job, images: Sequence[str]) -> Source | None:
     options = {"separator": "," if (positive.sum(1) > 1).any() else ""}
     if any(cell.casefold().replace("_", " ") in NOTHING for cell in cells):
         options["none"] = ""
-    if tells_splits(cells, least=0):
+    if are_splits(cells, least=0):
         options["labels"] = _LABEL
     source = Source("csv", str(job.out), options)
     table = pa.table({_IMAGE: pa.array(images, pa.string()), _LABEL: pa.array(cells, pa.string())})
