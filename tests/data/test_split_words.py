@@ -9,7 +9,7 @@ import pytest
 
 from labelwise.data import Dataset, read
 from labelwise.data.readers.shards import by_split, split_of_name
-from labelwise.data.readers.split_names import SPLIT_OF_WORD, canonical, split_in_name, are_splits
+from labelwise.data.readers.split_names import SPLIT_OF_WORD, are_splits, canonical, split_in_name
 
 Photo = Callable[..., Path]
 

@@ -21,7 +21,7 @@ from labelwise.data.readers.labelstudio_answers import Answer, Export, tasks
 from labelwise.data.readers.labelstudio_rows import rows, table_rows
 from labelwise.data.readers.locate import locate
 from labelwise.data.readers.split_cells import group_codes
-from labelwise.data.readers.split_names import canonical, are_splits
+from labelwise.data.readers.split_names import are_splits, canonical
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 from labelwise.types import Group

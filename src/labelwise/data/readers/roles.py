@@ -14,7 +14,7 @@ from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_
 from labelwise.data.readers.cells import Meaning, number
 from labelwise.data.readers.metadata_names import METADATA, OF_NAMES
 from labelwise.data.readers.name_doubts import refuse_negatives
-from labelwise.data.readers.split_names import numbered_splits, are_splits
+from labelwise.data.readers.split_names import are_splits, numbered_splits
 from labelwise.data.readers.states import Column, is_states
 from labelwise.data.source import Source, listed
 from labelwise.errors import LabelwiseError

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from labelwise.data.readers.files import source_file
-from labelwise.data.readers.split_names import split_in_name, splits_together, are_splits
+from labelwise.data.readers.split_names import are_splits, split_in_name, splits_together
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 
