@@ -55,6 +55,23 @@ def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "share"),
+    [
+        ("baseline-mlp", "baseline-gap", 0.9),
+        ("csra", "baseline-mlp", 0.9),
+        ("ssgrl", "csra", 0.5),
+        (None, "csra", 0.9),  # more views of each image make predictions slower
+        ("dlfl", None, 0.9),
+    ],
+)
+def test_a_simpler_stage_is_replaced_by_one_that_is_better_beyond_noise(
+    ours: str | None, theirs: str | None, share: float
+) -> None:
+    settings = [{"method": name} if name else {"test_time": "flip"} for name in (ours, theirs)]
+    assert ladder._needed_share(*settings) == share
+
+
 def files(out: Path) -> dict[str, bytes]:
     """Return weights, labels, scores and figures of all stages, without times."""
     contents = {}
@@ -77,7 +94,8 @@ def test_stages_leave_runs_and_the_best_is_chosen(config: Config, whole: Path, t
     kept = "1-probe"
     for name in list(rows)[1:]:
         assert rows[name]["against"] == kept
-        assert rows[name]["chosen"] == (rows[name]["better_in"] >= 0.9)
+        share = ladder._needed_share(rows[name]["settings"], rows[kept]["settings"])
+        assert rows[name]["chosen"] == (rows[name]["better_in"] >= share)
         kept = name if rows[name]["chosen"] else kept
     assert Run.open(out).path == out / "stages" / kept
     for name in rows:

@@ -35,6 +35,8 @@ from labelwise.training.test_time import SCALES, resolved
 
 SURE = 0.9
 """Minimum share of paired bootstrap samples of the validation images in which a later stage must be better."""
+EVEN = 0.5
+"""The same for two heads with a feature per label, neither of which is simpler."""
 
 
 @dataclass
@@ -64,6 +66,11 @@ class _Ladder:
     def chosen(self) -> str | None:
         """Name of the chosen stage; `None` before the first one."""
         return next((row["stage"] for row in reversed(self.rows) if row.get("chosen")), None)
+
+    @property
+    def chosen_settings(self) -> Mapping[str, Any]:
+        """The settings of the stage that was chosen last; empty without one."""
+        return next((row["settings"] for row in reversed(self.rows) if row.get("chosen")), {})
 
     @property
     def spent(self) -> float:
@@ -160,7 +167,7 @@ def _train_stage(
     if ladder.chosen is not None:
         scores = [ladder.out / STAGES / name / "scores" / "val.npz" for name in (stage.name, ladder.chosen)]
         row |= {"against": ladder.chosen, **compared(*map(StoredScores.read, scores))}
-        row["chosen"] = row["better_in"] >= SURE
+        row["chosen"] = row["better_in"] >= _needed_share(stage.settings, ladder.chosen_settings)
         reason = (
             f"{100 * row['gain']:+.1f} points [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] to {ladder.chosen}, "
             f"better in {row['better_in']:.0%} of samples"
@@ -171,6 +178,12 @@ def _train_stage(
         f"{'chosen' if row['chosen'] else 'not chosen'}, {reason}"
     )
     return row
+
+
+def _needed_share(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
+    """The share of bootstrap samples in which a stage must be better than the chosen one to replace it."""
+    methods = [settings.get("method", "baseline-") for settings in (ours, theirs)]
+    return SURE if any(method.startswith("baseline-") for method in methods) else EVEN
 
 
 def _with_views(ladder: _Ladder, views: str, folder: Path, train_and_val: Opened) -> Run:
