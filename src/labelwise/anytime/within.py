@@ -57,7 +57,8 @@ def train_within(
 
     Each stage is trained into `out/stages/NAME` and evaluated on the validation split. A later stage replaces the
     chosen one if it is better in at least 90 % of paired bootstrap samples of the validation images; between two heads
-    with a feature per label, in half of them. `out` is a usable run from the first stage on. The test split is evaluated once, by the stage that is chosen at the end.
+    with a feature per label, in half of them. `out` is a usable run from the first stage on. The test split is
+    evaluated once, by the stage that is chosen at the end.
 
     Args:
         config: settings; the plan chooses those that are not in `given`.
