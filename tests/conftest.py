@@ -16,6 +16,8 @@ install_import_hook("labelwise", "typechecking.checked")
 import torch  # noqa: E402
 
 pytest_plugins = ("tiny_runs",)
+# Several modules of this name cannot be searched for doctests in one process.
+collect_ignore_glob = ["conftest.py", "**/conftest.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
