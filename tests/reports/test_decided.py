@@ -45,5 +45,5 @@ def test_an_older_run_shows_nothing_of_it(tmp_path: Path) -> None:
     write_run(tmp_path, NAMES, images=40)
     assert decided(read_run(tmp_path)) == {"interval": None, "rows": []}
     page = write_report(tmp_path).read_text(encoding="utf-8")
-    assert "What decisions bring" not in page
+    assert "Effect of the decisions" not in page
     assert ">ECE<" not in page
