@@ -152,3 +152,12 @@ def test_a_split_without_a_positive(photos: Path, tmp_path: Path) -> None:
     assert any(
         "No label is known in instances_test.json" in note and "coco:FILE" in note for note in unknown.notes
     )
+
+
+def test_declared_names_that_look_like_states_are_names(photos: Path, tmp_path: Path) -> None:
+    """Lists of the class labels `nan` and `1` are lists of names, for the file lists the names itself."""
+    data = dataset(photos, ["nan", "1", "dog"], [[1, 1, 0], [0, 1, 0], [1, 0, 0]])
+    written = convert(data, tmp_path / "out", "datasets")
+    again = read(str(written.source))
+    assert set(again.labels) == {"nan", "1", "dog"}
+    assert rows_of(again) == representable(data, "datasets")[1]

@@ -99,7 +99,7 @@ def _labels(
     source = _for_other_columns(table, roles, source)
     if roles.names:
         _refuse_unused(source, ("absent", "present"), "columns of label states")
-        rows = [named_rows(table[name], name, source, row_name) for name in roles.names]
+        rows = [named_rows(table[name], name, source, row_name, name in label_names) for name in roles.names]
         names, values, known = _from_names(rows, roles.names, source, notes, label_names)
     else:
         _refuse_unused(source, ("separator", "none"), "a column of label names")

@@ -61,7 +61,11 @@ class NameRows:
 
 
 def named_rows(
-    column: pa.ChunkedArray, name: str, source: Source, row_name: Callable[[int], str]
+    column: pa.ChunkedArray,
+    name: str,
+    source: Source,
+    row_name: Callable[[int], str],
+    declared: bool = False,
 ) -> NameRows:
     """The label names of a column's cells.
 
@@ -70,6 +74,7 @@ def named_rows(
         name: of the column.
         source: its option `separator` is the mark between names; empty for one name per cell.
         row_name: returns the name of a row for messages.
+        declared: the file lists the names of the column, so that lists of them are no states.
 
     Raises:
         LabelwiseError: lists that cannot be parsed, or blanks that may separate names or belong to them.
@@ -81,7 +86,7 @@ def named_rows(
             f"write one column per label, or JSON lines for jsonl:FILE; ?ignore={listed([name])} leaves it out",
         )
     if is_list(column.type):
-        return _from_lists(column, name, source)
+        return _from_lists(column, name, source, declared)
     coded = one_array(column).dictionary_encode()
     cells = [*coded.dictionary.to_pylist(), None]
     codes = coded.indices.fill_null(len(cells) - 1).to_numpy(zero_copy_only=False)
@@ -108,7 +113,7 @@ def named_rows(
     return NameRows(names, rows, columns, ~blank[codes], how, "choices" in how or how == HOT)
 
 
-def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
+def _from_lists(column: pa.ChunkedArray, name: str, source: Source, declared: bool) -> NameRows:
     if "separator" in source.options:
         raise LabelwiseError(
             f"separator={source.options['separator']!r} for the column {name!r} of lists",
@@ -152,7 +157,8 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source) -> NameRows:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     names = tuple(coded.dictionary[int(j)].as_py() for j in order)
-    refuse_states(names, (tuple(map(str, row)) for row in array.to_pylist() if row), f"column {name!r}")
+    if not declared:
+        refuse_states(names, (tuple(map(str, row)) for row in array.to_pylist() if row), f"column {name!r}")
     indices = coded.indices.to_numpy(zero_copy_only=False)
     known = array.is_valid().to_numpy(zero_copy_only=False) & (lengths > 0)
     refuse_unshared(np.bincount(indices, minlength=len(names)), len(array), name, source)
