@@ -17,7 +17,9 @@ _MOST_WORDS = 5  # in a label's name
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
 
-def refuse_states(names: Collection[str], rows: Iterable[Sequence[str]], where: str) -> None:
+def refuse_states(
+    names: Collection[str], rows: Iterable[Sequence[str]], where: str, declared: bool = False
+) -> None:
     """Raises `LabelwiseError` for lists of a state for each label, such as 1, -1 and 0, rather than of label names.
 
     Args:
@@ -25,6 +27,8 @@ def refuse_states(names: Collection[str], rows: Iterable[Sequence[str]], where: 
         rows: the lists, read only if all names are states or numbers. `is_multi_hot` takes lists of 0 and 1 of one
             length before.
         where: the column, for the message.
+        declared: whether the file lists the names. Then only a name twice in one list, which states alone repeat, is
+            refused.
     """
     if not names or not all(
         number(n) is not None or is_blank(n) or n.casefold() in _STATE_WORDS for n in names
@@ -34,7 +38,7 @@ def refuse_states(names: Collection[str], rows: Iterable[Sequence[str]], where: 
     lengths = {len(row) for row in filled}
     no_label = any(number(n) is None or (number(n) or 0) < 0 for n in names)
     again = len(lengths) == 1 and any(len(set(row)) < len(row) for row in filled)
-    if lengths - {1} and (no_label or again):
+    if lengths - {1} and ((no_label and not declared) or again):
         raise LabelwiseError(
             f"{where} with lists such as [{', '.join(max(filled, key=len)[:6])}]: a state for each label",
             "names of the labels that are present, or lists of 0 and 1",

@@ -74,7 +74,7 @@ def named_rows(
         name: of the column.
         source: its option `separator` is the mark between names; empty for one name per cell.
         row_name: returns the name of a row for messages.
-        declared: the file lists the names of the column, so that lists of them are no states.
+        declared: whether the file lists the names of the column.
 
     Raises:
         LabelwiseError: lists that cannot be parsed, or blanks that may separate names or belong to them.
@@ -157,8 +157,9 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source, declared: bo
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     names = tuple(coded.dictionary[int(j)].as_py() for j in order)
-    if not declared:
-        refuse_states(names, (tuple(map(str, row)) for row in array.to_pylist() if row), f"column {name!r}")
+    refuse_states(
+        names, (tuple(map(str, row)) for row in array.to_pylist() if row), f"column {name!r}", declared
+    )
     indices = coded.indices.to_numpy(zero_copy_only=False)
     known = array.is_valid().to_numpy(zero_copy_only=False) & (lengths > 0)
     refuse_unshared(np.bincount(indices, minlength=len(names)), len(array), name, source)
