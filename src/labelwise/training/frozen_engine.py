@@ -33,6 +33,7 @@ QUICKER = 0.9
 EAGER = "PyTorch"
 _FORMAT = 1
 _TRIED = 3
+_ROUNDS = 6
 
 
 @cache
@@ -189,7 +190,7 @@ def _compared(backbone: TimmBackbone, engine: OpenVINOMaps, size: tuple[int, int
     if ours.shape != theirs.shape:
         return {**record, "why": f"maps of {list(theirs.shape)}, not {list(ours.shape)}"}
     difference = float((ours - theirs).abs().max() / ours.abs().max().clamp_min(1e-12))
-    eager, quick = _seconds(lambda: backbone(images)), _seconds(lambda: engine(images))
+    eager, quick = _seconds(lambda: backbone(images), lambda: engine(images))
     record |= {"difference": difference, "times": eager / quick}
     if not difference <= BOUND:
         return {**record, "why": f"its maps differ by {difference:.0e} of the largest value"}
@@ -198,14 +199,16 @@ def _compared(backbone: TimmBackbone, engine: OpenVINOMaps, size: tuple[int, int
     return {**record, "taken": True}
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of three calls."""
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def _seconds(*works: Callable[[], object]) -> list[float]:
+    """Seconds of the fastest call of each, called in turn so that other load on the machine slows all alike."""
+    rounds: list[list[float]] = []
+    for _ in range(_ROUNDS):
+        rounds.append([])
+        for work in works:
+            start = time.perf_counter()
+            work()
+            rounds[-1].append(time.perf_counter() - start)
+    return [min(seconds) for seconds in zip(*rounds, strict=True)]
 
 
 def _convert(backbone: nn.Module, size: tuple[int, int], graph: Path) -> None:
