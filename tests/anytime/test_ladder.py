@@ -15,7 +15,7 @@ import torch
 import labelwise as lw
 from labelwise.anytime import ladder, settings_of_plan, train_within
 from labelwise.anytime.ladder import compared
-from labelwise.anytime.plan import Plan, Stage
+from labelwise.anytime.plan import TUNED, Plan, Stage
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.evaluation.scores import StoredScores
 from labelwise.metrics import functional as F
@@ -40,7 +40,7 @@ STAGES = (
 def planned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same plan on every machine."""
     monkeypatch.setattr(
-        ladder, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, STAGES, 1.0)
+        ladder, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, STAGES)
     )
 
 
@@ -49,7 +49,7 @@ def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted training in stages; tests must not change it."""
     out = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ladder, "make_plan", lambda *_: Plan(600, STAGES, 1.0))
+        patch.setattr(ladder, "make_plan", lambda *_: Plan(600, STAGES))
         patch.setenv("LABELWISE_CACHE", str(out.parent / "cache"))
         train_within(config, 600, out, quiet=True)
     return out
@@ -109,12 +109,43 @@ def test_stages_leave_runs_and_the_best_is_chosen(config: Config, whole: Path, t
     assert settings_of_plan(tmp_path) is None
 
 
+def test_fine_tuning_goes_on_from_the_chosen_stage(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the chosen stage's settings and weights, a backbone that learns, and can be resumed and moved."""
+    tuned = Stage("3-tuned", {**TUNED, "epochs": 1}, 1.0, "a reason")
+    monkeypatch.setattr(ladder, "make_plan", lambda *_: Plan(3600, (*STAGES[:2], tuned)))
+    monkeypatch.setattr(ladder, "SURE", -1.0)  # each is chosen
+    out = tmp_path / "run"
+    run = train_within(config, 3600, out, quiet=True)
+    before = Run.open(out / "stages" / "2-csra")
+    assert run.path.name == "3-tuned"
+    assert (run.config.method, run.config.image_size) == ("csra", 32)
+    assert run.config.init_from == str(before.path)
+    assert not run.config.backbone.freeze
+    assert run.config.epochs == 1
+    ours, theirs = ({**r.model().state_dict()} for r in (run, before))
+    moved = {key: float((ours[key] - theirs[key]).abs().max()) for key in ours}
+    assert 0 < max(move for key, move in moved.items() if key.startswith("backbone")) < 0.01
+    assert max(move for key, move in moved.items() if not key.startswith("backbone")) < 0.1
+    first = files(out)
+    shutil.rmtree(run.path)
+    stored = json.loads((out / "plan.json").read_text())
+    stored["ladder"].pop()
+    (out / "plan.json").write_text(json.dumps(stored))
+    train_within(config, 3600, out, resume=True, quiet=True)
+    assert files(out) == first
+    moved_to = out.rename(tmp_path / "moved")
+    assert Run.open(moved_to).path == moved_to / "stages" / "3-tuned"
+    lw.evaluate(moved_to, lw.read(config.data.source))
+
+
 def test_views_are_a_stage_of_the_chosen_run(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has the chosen stage's weights, its own decisions and figures, and is compared like any other stage."""
     stages = (*STAGES[:2], Stage("3-flip", {"test_time": "flip"}, 1.0, "a reason"))
-    monkeypatch.setattr(ladder, "make_plan", lambda *_: Plan(3600, stages, 1.0))
+    monkeypatch.setattr(ladder, "make_plan", lambda *_: Plan(3600, stages))
     monkeypatch.setattr(ladder, "SURE", -1.0)  # each is chosen
     out = tmp_path / "run"
     run = train_within(config, 3600, out, quiet=True)
@@ -204,9 +235,7 @@ def test_a_stage_without_enough_time_is_left_out(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = (STAGES[0], Stage("2-long", STAGES[1].settings, 1e6, "long"), STAGES[2])
-    monkeypatch.setattr(
-        ladder, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, long, 1.0)
-    )
+    monkeypatch.setattr(ladder, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, long))
     train_within(config, 600, tmp_path / "run", quiet=True)
     rows = json.loads((tmp_path / "run" / "plan.json").read_text())["ladder"]
     assert [("left_out" in row) for row in rows] == [False, True, False]

@@ -30,7 +30,7 @@ STAGES = tuple(
 def planned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same plan on every machine."""
     monkeypatch.setattr(
-        ladder, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, STAGES, 1.0)
+        ladder, "make_plan", lambda config, data, seconds, speed, given: Plan(seconds, STAGES)
     )
 
 
@@ -121,7 +121,7 @@ def test_settings_from_every_source_count_as_given(
 
     def record_given(config: Config, data: Any, seconds: float, speed: Any, given: frozenset[str]) -> Plan:
         seen.append(given)
-        return Plan(seconds, STAGES[:1], 1.0)
+        return Plan(seconds, STAGES[:1])
 
     monkeypatch.setattr(ladder, "make_plan", record_given)
     (tmp_path / "more.yaml").write_text("method: mcar\n")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelwise.anytime.plan import Plan, Stage, make_plan
+from labelwise.anytime.plan import REPORT, TUNED_FROM, Plan, Stage, make_plan
 from labelwise.anytime.speed import Speed
 from labelwise.anytime.within import PLAN
 from labelwise.data.dataset import Dataset
@@ -73,6 +73,11 @@ class _Ladder:
         return next((row["settings"] for row in reversed(self.rows) if row.get("chosen")), {})
 
     @property
+    def judging(self) -> float:
+        """Estimated seconds of the evaluation on the test split with the chosen stage."""
+        return next((stage.judging for stage in self.plan.stages if stage.name == self.chosen), 0.0)
+
+    @property
     def spent(self) -> float:
         """Seconds spent on the finished stages."""
         return sum(row.get("seconds", 0.0) for row in self.rows)
@@ -101,7 +106,8 @@ def train_stages(
     for number, stage in enumerate(ladder.plan.stages):
         if any(row["stage"] == stage.name for row in ladder.rows):
             continue
-        left = seconds - before - (time.perf_counter() - began) - ladder.plan.judging
+        judging = max(stage.judging, ladder.judging) + REPORT
+        left = seconds - before - (time.perf_counter() - began) - judging
         if number and stage.seconds > left:
             ladder.rows.append(
                 {"stage": stage.name, "left_out": f"{stage.seconds:.0f} s of {left:.0f} s left"}
@@ -133,7 +139,8 @@ def _resume_or_plan(
         ladder.save()
         return ladder
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    speed = Speed.measured(config, dataset, device, decoding_processes(config.workers), say)
+    tuning = seconds >= TUNED_FROM
+    speed = Speed.measured(config, dataset, device, decoding_processes(config.workers), say, tuning)
     ladder = _Ladder(out, config, make_plan(config, dataset, seconds, speed, given), [])
     out.mkdir(parents=True, exist_ok=True)
     ladder.save()
@@ -152,8 +159,8 @@ def _train_stage(
     """Train a stage, compare it with the chosen one and return its record."""
     began = time.perf_counter()
     folder = ladder.out / STAGES / stage.name
-    if "method" in stage.settings:
-        config = _settings(ladder.config, stage.settings)
+    if "test_time" not in stage.settings:
+        config = _settings(ladder.config, _with_start(ladder, stage.settings))
         if resume and folder.is_dir() and not (folder / "config.yaml").is_file():
             shutil.rmtree(folder)  # stopped before it saved a state
         run = train_opened(
@@ -184,6 +191,16 @@ def _needed_share(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
     """The share of bootstrap samples in which a stage must be better than the chosen one to replace it."""
     methods = [settings.get("method", "baseline-") for settings in (ours, theirs)]
     return SURE if any(method.startswith("baseline-") for method in methods) else EVEN
+
+
+def _with_start(ladder: _Ladder, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of a stage; without a method, those of the chosen stage, to go on from its weights."""
+    if "method" in settings:
+        return settings
+    assert ladder.chosen is not None
+    start = {"init_from": str(ladder.out / STAGES / ladder.chosen)}
+    optim = {"optim.name": ladder.config.optim.name}  # a linear probe's own solves a frozen classifier only
+    return {**ladder.chosen_settings, **optim, **start, **settings}
 
 
 def _with_views(ladder: _Ladder, views: str, folder: Path, train_and_val: Opened) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,12 @@ REPORT = 20.0
 """Seconds of the report."""
 VIEWS_FROM = 1800.0
 """Total seconds from which a plan tries test-time views, which slow every later prediction."""
+TUNED_FROM = 600.0
+"""Total seconds from which a plan considers fine-tuning, and measures how fast the whole network learns."""
+TUNED_EPOCHS = (3, 6)
+"""Smallest and largest number of epochs of fine-tuning from the chosen stage."""
+TUNED: Mapping[str, Any] = {"backbone.freeze": False, "backbone.warm_epochs": 0, "optim.lr": 3e-4}
+"""Settings of fine-tuning beside those of the stage that it starts from."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,14 @@ class Stage:
         settings: overrides of the run's settings, by dotted names; without a method, of the chosen stage's settings.
         seconds: estimated time.
         why: the reason for the stage, one sentence.
+        judging: estimated seconds of the evaluation on the test split if the stage is chosen.
     """
 
     name: str
     settings: Mapping[str, Any]
     seconds: float
     why: str
+    judging: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,12 +67,10 @@ class Plan:
     Args:
         seconds: total time.
         stages: see `Stage`.
-        judging: estimated seconds of the final evaluation on the test split and of the report.
     """
 
     seconds: float
     stages: tuple[Stage, ...]
-    judging: float
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data."""
@@ -74,16 +80,23 @@ class Plan:
     def from_json(cls, stored: Mapping[str, Any]) -> Plan:
         """Restore a plan from the data of `to_json`."""
         stages = tuple(Stage(**stage) for stage in stored["stages"])
-        return cls(stored["seconds"], stages, stored["judging"])
+        return cls(stored["seconds"], stages)
+
+    @property
+    def total(self) -> float:
+        """Estimated seconds of all stages, the slowest final evaluation and the report."""
+        slowest = max(stage.judging for stage in self.stages)
+        return sum(stage.seconds for stage in self.stages) + slowest + REPORT
 
     def lines(self) -> Iterator[str]:
         """Yield the plan as lines of text."""
         yield f"plan for {self.seconds:.0f} s: {len(self.stages)} stages, each a complete run; the best on val is kept"
         for stage in self.stages:
             yield f"  {stage.name}: about {stage.seconds:.0f} s; {stage.why}"
-        yield f"  evaluation on the test split, once, and the report: about {self.judging:.0f} s"
-        if (total := sum(stage.seconds for stage in self.stages) + self.judging) > self.seconds:
-            yield f"warning: even this takes about {total:.0f} s, more than the given time"
+        slowest = max(stage.judging for stage in self.stages)
+        yield f"  evaluation on the test split, once, and the report: about {slowest + REPORT:.0f} s"
+        if self.total > self.seconds:
+            yield f"warning: even this takes about {self.total:.0f} s, more than the given time"
 
 
 def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, given: frozenset[str]) -> Plan:
@@ -138,9 +151,10 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     ]
     if not fitting:
         first = max((size for size in sizes if probe_time(size) < limit), default=sizes[0])
-        return Plan(seconds, (_probe(first, probe_time(first)),), REPORT + tested * speed.map(first))
+        return Plan(seconds, (_probe(first, probe_time(first), tested * speed.map(first)),))
     main, size, first = max(fitting, key=lambda fit: (fit[0].expected(fit[1]), fit[2]))
-    stages = [_probe(first, probe_time(first))]
+    judging = tested * speed.map(size)
+    stages = [_probe(first, probe_time(first), tested * speed.map(first))]
     spare = time_left(first, main, size)
     chosen = [main]
     # The pooled MLP is the baseline without label features; more than three candidates only add selection noise.
@@ -164,22 +178,59 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
             "epochs": epochs,
         }
         name = f"{len(stages) + 1}-{head.name}-{size}"
-        stages.append(Stage(name, settings, own + head_time(head, size), why(head, size)))
+        stages.append(Stage(name, settings, own + head_time(head, size), why(head, size), judging))
         own = 0.0  # later heads read the same maps
-    if seconds >= VIEWS_FROM and "test_time" not in given:
-        stages += _views(len(stages) + 1, size, spare, speed, splits)
-    return Plan(seconds, tuple(stages), REPORT + tested * speed.map(size))
+    test_time = seconds >= VIEWS_FROM and "test_time" not in given
+    tuning = seconds >= TUNED_FROM and not given & {*TUNED, "epochs"}
+    return Plan(seconds, (*stages, *_more(len(stages) + 1, size, spare, speed, splits, tuning, test_time)))
 
 
-def _views(number: int, size: int, spare: float, speed: Speed, splits: Mapping[str, int]) -> Iterator[Stage]:
-    """Yield a stage with the most test-time views whose evaluation on val and test fits in the spare seconds."""
-    larger = int(resolved(SCALES, size).partition("=")[2])
-    for views, times in ((SCALES, 1 + (larger / size) ** 2), (FLIP, 2.0)):
-        seconds = BESIDE + 2 * times * splits.get("val", 0) * speed.map(size)
-        if seconds + (times - 1) * splits.get("test", 0) * speed.map(size) <= spare:
-            why = f"the chosen stage with more views per image; predictions take {times:.1f} times as long"
-            yield Stage(f"{number}-{views}", {"test_time": views}, seconds, why)
-            return
+def _more(
+    number: int, size: int, spare: float, speed: Speed, splits: Mapping[str, int], tuning: bool, views: bool
+) -> Iterator[Stage]:
+    """Yield the stages after the heads that fit in the spare seconds: fine-tuning, more test-time views, or both."""
+    train, val, test = (splits.get(name, 0) for name in ("train", "val", "test"))
+    judging = test * speed.map(size)
+
+    def with_views(image: float) -> Stage | None:
+        """Return the stage with the most views that fit, given the seconds of an image's map."""
+        larger = int(resolved(SCALES, size).partition("=")[2])
+        for name, times in ((SCALES, 1 + (larger / size) ** 2), (FLIP, 2.0)):
+            seconds = BESIDE + 2 * times * val * image
+            if views and seconds + times * test * image - judging <= spare:
+                why = (
+                    f"the chosen stage with more views per image; predictions take {times:.1f} times as long"
+                )
+                return Stage(name, {"test_time": name}, seconds, why, times * test * image)
+        return None
+
+    def tuned(spare: float) -> Stage | None:
+        """Return the stage that fine-tunes the chosen one, for as many epochs as fit."""
+        epoch = train * speed.learning(size) + val * speed.eager(size)
+        beside = BESIDE + val * speed.eager(size)
+        epochs = min(TUNED_EPOCHS[1], math.floor((spare - beside) / epoch))
+        if epochs < TUNED_EPOCHS[0]:
+            return None
+        settings, seconds = {**TUNED, "epochs": epochs}, beside + epochs * epoch
+        return Stage(
+            f"tuned-{size}",
+            settings,
+            seconds,
+            "the chosen stage, its backbone fine-tuned",
+            test * speed.eager(size),
+        )
+
+    stages: list[Stage | None] = []
+    if tuning:
+        # PyTorch computes a fine-tuned backbone, so its views take longer.
+        last = with_views(speed.eager(size))
+        after = last.seconds + last.judging if last else test * speed.eager(size)
+        stages = [tuned(spare - after + judging), last]
+    if not any(stages[:1]):
+        stages = [with_views(speed.map(size))]
+    for stage in filter(None, stages):
+        yield replace(stage, name=f"{number}-{stage.name}")
+        number += 1
 
 
 class _Head(NamedTuple):
@@ -225,9 +276,9 @@ def _heads(config: Config, images: int, given: frozenset[str]) -> tuple[_Head, .
     return _FEW if images <= FEW_IMAGES else _MANY
 
 
-def _probe(size: int, seconds: float) -> Stage:
+def _probe(size: int, seconds: float, judging: float) -> Stage:
     settings = {"method": "baseline-gap", "optim.name": "exact", "image_size": size, "backbone.freeze": True}
-    return Stage(f"1-probe-{size}", settings, seconds, "a complete run first")
+    return Stage(f"1-probe-{size}", settings, seconds, "a complete run first", judging)
 
 
 def _fits_on_disk(dataset: Dataset, size: int, speed: Speed) -> bool:

@@ -44,6 +44,8 @@ class Speed:
         solving: fitting the linear probe.
         labels: names of the labels.
         device: device of the computation.
+        stepping: per image of 224 by 224 pixels, forward and backward pass of fine-tuning by PyTorch; 0 if not
+            measured.
     """
 
     decoding: float
@@ -55,6 +57,7 @@ class Speed:
     solving: float
     labels: tuple[str, ...]
     device: torch.device
+    stepping: float = 0.0
     _steps: dict[tuple[str, int, int], float] = field(default_factory=dict)
 
     @classmethod
@@ -65,8 +68,11 @@ class Speed:
         device: torch.device,
         workers: int,
         say: Callable[[str], None] = lambda line: None,
+        tuning: bool = False,
     ) -> Speed:
         """Time a few training images, and the backbone on two batches with the engine that will be used.
+
+        With `tuning`, training steps of the whole backbone are timed too.
 
         Raises:
             LabelwiseError: no image of the sample can be read.
@@ -106,11 +112,23 @@ class Speed:
             2.0 + len(rows) * len(dataset.labels) * 2e-5,
             tuple(dataset.labels),
             device,
+            _stepping(config.backbone, batch) if tuning else 0.0,
         )
 
     def map(self, size: int) -> float:
         """Return the seconds for the map of one image at a side in pixels."""
         return self.decoding + self.forward * (size / _BASE) ** 2
+
+    def learning(self, size: int) -> float:
+        """Return the seconds of fine-tuning per training image, for images evaluated at a side in pixels.
+
+        The training size is 6/7 of that side, see `train_size`.
+        """
+        return self.decoding + self.stepping * (6 / 7 * size / _BASE) ** 2
+
+    def eager(self, size: int) -> float:
+        """Return the seconds for the map of one image by PyTorch: a third of a forward and a backward pass."""
+        return self.decoding + self.stepping / 3 * (size / _BASE) ** 2
 
     def bytes_of_map(self, size: int) -> float:
         """Return the bytes of one stored map."""
@@ -139,6 +157,20 @@ def _backbone(settings: BackboneSettings) -> TimmBackbone:
         return TimmBackbone(settings.name, weights, _BASE, freeze=True, stage=settings.stage).eval()
     except LabelwiseError:  # the first stage reports invalid weights
         return TimmBackbone(settings.name, "none", _BASE, freeze=True, stage=settings.stage).eval()
+
+
+def _stepping(settings: BackboneSettings, images: torch.Tensor) -> float:
+    """The seconds per image of a forward and a backward pass of a backbone that learns."""
+    backbone = TimmBackbone(
+        settings.name,
+        "none",
+        _BASE,
+        stage=settings.stage,
+        fixed_statistics=True,
+        frozen_groups=settings.frozen_groups,
+        unfrozen_groups=settings.unfrozen_groups,
+    ).to(images.device)
+    return _timed(lambda: backbone(images).sum().backward(), images.device) / len(images)
 
 
 class _NoBackbone(torch.nn.Identity):
