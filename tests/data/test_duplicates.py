@@ -428,7 +428,7 @@ def test_a_store_that_is_read_whole_stays_out_of_memory(tmp_path: Path, photo: P
         "Path('/proc/self/clear_refs').write_text('5')\n"
         "before = memory('VmRSS')\n"
         "print(len(repeated_groups(dataset_content_codes(data))))\n"
-        "print(len(_unreadable(data, False, lambda done: None, [])))\n"
+        "print(len(_unreadable(data, False, [])))\n"
         "print(memory('VmHWM') - before)\n"
     )
     groups, bad, grown = tiny_runs.forked(f"packed:{tmp_path / 'store'}", script=script).out.split()

@@ -23,6 +23,7 @@ from labelwise.evaluation.scores import StoredScores
 from labelwise.evaluation.tune import tune_run
 from labelwise.metrics import bootstrap
 from labelwise.training.assigning import put
+from labelwise.training.choosing import rows_to_choose_by
 from labelwise.training.config import Config, make_config
 from labelwise.training.course import train_opened
 from labelwise.training.files import read_json, write_json
@@ -33,8 +34,8 @@ from labelwise.training.run import CHOSEN, STAGES, Run
 from labelwise.training.stopping import StopRequest
 from labelwise.training.test_time import SCALES, resolved
 
-SURE = 0.9
-"""Minimum share of paired bootstrap samples of the validation images in which a later stage must be better."""
+CHANCE = 0.1
+"""Accepted chance that any later stage replaces a simpler one that is as good; all stages of the plan share it."""
 EVEN = 0.5
 """The same for two heads with a feature per label, neither of which is simpler."""
 
@@ -132,6 +133,7 @@ def _resume_or_plan(
     say: Callable[[str], None],
 ) -> _Ladder:
     """Read the plan of the folder when resuming, else measure the machine and make one."""
+    rows_to_choose_by(dataset, config)  # raises now, not after measuring the machine
     file = out / PLAN
     if resume and file.is_file():
         stored = read_json(file)
@@ -174,10 +176,11 @@ def _train_stage(
     if ladder.chosen is not None:
         scores = [ladder.out / STAGES / name / "scores" / "val.npz" for name in (stage.name, ladder.chosen)]
         row |= {"against": ladder.chosen, **compared(*map(StoredScores.read, scores))}
-        row["chosen"] = row["better_in"] >= _needed_share(stage.settings, ladder.chosen_settings)
+        row["needed"] = _needed_share(stage.settings, ladder.chosen_settings, len(ladder.plan.stages) - 1)
+        row["chosen"] = row["better_in"] >= row["needed"]
         reason = (
             f"{100 * row['gain']:+.1f} points [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] to {ladder.chosen}, "
-            f"better in {row['better_in']:.0%} of samples"
+            f"better in {row['better_in']:.0%} of samples, {row['needed']:.0%} needed"
         )
     row["seconds"] = round(time.perf_counter() - began, 1)
     watch.say(
@@ -187,10 +190,15 @@ def _train_stage(
     return row
 
 
-def _needed_share(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
-    """The share of bootstrap samples in which a stage must be better than the chosen one to replace it."""
+def _needed_share(ours: Mapping[str, Any], theirs: Mapping[str, Any], stages: int) -> float:
+    """The share of paired bootstrap samples in which a stage must be better than the chosen one to replace it.
+
+    Args:
+        ours, theirs: settings of the stage and of the chosen one.
+        stages: number of stages that may replace a simpler one; the share rises with it (Bonferroni).
+    """
     methods = [settings.get("method", "baseline-") for settings in (ours, theirs)]
-    return SURE if any(method.startswith("baseline-") for method in methods) else EVEN
+    return 1 - CHANCE / stages if any(method.startswith("baseline-") for method in methods) else EVEN
 
 
 def _with_start(ladder: _Ladder, settings: Mapping[str, Any]) -> Mapping[str, Any]:

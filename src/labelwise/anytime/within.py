@@ -56,9 +56,9 @@ def train_within(
     """Train in stages within a time limit.
 
     Each stage is trained into `out/stages/NAME` and evaluated on the validation split. A later stage replaces the
-    chosen one if it is better in at least 90 % of paired bootstrap samples of the validation images; between two heads
-    with a feature per label, in half of them. `out` is a usable run from the first stage on. The test split is
-    evaluated once, by the stage that is chosen at the end.
+    chosen one if it is better in at least 1 - .1 / n of the paired bootstrap samples of the validation images, for n
+    later stages; between two heads with a feature per label, in half of them. `out` is a usable run from the first
+    stage on. The test split is evaluated once, by the stage that is chosen at the end.
 
     Args:
         config: settings; the plan chooses those that are not in `given`.

@@ -30,6 +30,7 @@ from labelwise.cli import (
 )
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.memory import keep_freed_memory
+from labelwise.progress import show_bars
 
 RESUMABLE = 75
 """Exit code of resumable work that a signal stopped; EX_TEMPFAIL of sysexits.h."""
@@ -83,6 +84,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Print a file name that is not UTF-8 with escapes, as JSON does.
         sys.stdout.reconfigure(errors="backslashreplace")
+    show_bars()
     try:
         with _ending_resumably(sys.argv[1:2]):
             app()

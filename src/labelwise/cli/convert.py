@@ -10,7 +10,7 @@ import typer
 
 from labelwise.cli import options
 from labelwise.cli.data import SourceArgument
-from labelwise.cli.progress import Progress
+from labelwise.progress import bar
 
 
 class Form(str, Enum):
@@ -78,7 +78,7 @@ def convert(
 
     kind = form_of(out, form and form.value)  # raises for a wrong name before a large source is read
     data = read(source)
-    with Progress() as progress:
+    with bar("images", len(data)) as tick:
         written = write(
             data,
             out,
@@ -89,7 +89,7 @@ def convert(
             predictions=predictions,
             url_prefix=url_prefix,
             replaced=replace,
-            tick=progress.task("images", len(data)),
+            tick=tick,
         )
     readable = written.source is not None and reader_named(written.source.kind) is not None
     again = str(written.source) if readable else None

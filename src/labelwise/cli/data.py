@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from labelwise.cli import options
-from labelwise.cli.progress import Progress
+from labelwise.progress import bar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,8 +48,7 @@ def check(
 
     from labelwise.data.check import check as run_check
 
-    with Progress() as progress:
-        report = run_check(source, near_duplicates, decode, progress.task)
+    report = run_check(source, near_duplicates, decode)
     if as_json:
         typer.echo(json.dumps(report.to_json(), ensure_ascii=False))
     else:
@@ -131,8 +130,7 @@ def pack(
 
     started = time.perf_counter()
     data = read(source)
-    with Progress() as progress:
-        tick = progress.task("images", len(data))
+    with bar("images", len(data)) as tick:
         result = write_store(data, out, size, form, workers, tick)
     seconds = time.perf_counter() - started
     bad = [{"image": data.image_id(row), "reason": reason} for row, reason in result.unreadable]

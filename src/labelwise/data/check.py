@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -24,8 +24,7 @@ from labelwise.data.readers import labels_without_training, read, resolve
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
-
-Tick = Callable[[int], None]
+from labelwise.progress import bar
 
 
 @dataclass(frozen=True)
@@ -87,16 +86,13 @@ def read_for_check(text: str) -> tuple[Dataset, list[str]]:
             source = source.with_option(*error.option)
 
 
-def check(
-    text: str, near: bool = True, decode: bool = False, tick: Callable[[str, int], Tick] | None = None
-) -> CheckReport:
+def check(text: str, near: bool = True, decode: bool = False) -> CheckReport:
     """Reads a source and reports everything that could be lost or leak.
 
     Args:
         text: the SOURCE.
         near: also look for near duplicates, which decodes every image at a reduced scale.
         decode: decode every image fully, instead of reading its header or its cached fingerprint.
-        tick: called with a task's name and size; returns the function to call with the number done.
 
     Returns:
         the report.
@@ -105,18 +101,17 @@ def check(
         LabelwiseError: when the source cannot be read at all.
     """
     data, problems = read_for_check(text)
-    start = tick or (lambda name, total: lambda done: None)
     dark: list[str] = []
     bad: dict[int, str] = {}
     # The search for near duplicates opens every new or changed file; a store has checksums to verify.
     if decode or not near or data.store is not None:
-        bad = dict(_unreadable(data, decode, start("images", len(data)), dark))
+        bad = dict(_unreadable(data, decode, dark))
     elif sentence := first_dark(_some(data)):
         dark.append(sentence)
     near_groups: list[list[int]] | None = None
     hashes: np.ndarray | None = None
     if near:
-        prints = fingerprints(data, start("near duplicates", len(data)))
+        prints = fingerprints(data)
         bad = {**dict(prints.errors), **bad}
         near_groups, hashes = near_duplicates(prints), prints.hashes
         del prints
@@ -185,7 +180,7 @@ def _broken_doubt(broken: Sequence[tuple[str, str]]) -> list[str]:
     )
 
 
-def _unreadable(data: Dataset, decode: bool, tick: Tick, dark: list[str]) -> list[tuple[int, str]]:
+def _unreadable(data: Dataset, decode: bool, dark: list[str]) -> list[tuple[int, str]]:
     def one(row: int) -> str | None:
         try:
             (decode_image if decode else image_size)(data.encoded(row), notes=dark)
@@ -194,7 +189,7 @@ def _unreadable(data: Dataset, decode: bool, tick: Tick, dark: list[str]) -> lis
         return None
 
     unreadable = []
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool, bar("images read", len(data)) as tick:
         for block in ranges(len(data), 512):  # bounds the number of pending tasks
             for row, reason in zip(block, pool.map(one, block), strict=True):
                 if reason:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from labelwise.data.cache import THUMB_SIDE, PrintCache, StoredThumbs, image_key
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import decode_image
 from labelwise.errors import LabelwiseError
+from labelwise.progress import bar
 
 _ROWS = 512  # decoded per block, which bounds the results that wait for the disk
 
@@ -36,7 +37,7 @@ class Fingerprints:
     errors: tuple[tuple[int, str], ...]
 
 
-def fingerprints(data: Dataset, tick: Callable[[int], None] = lambda count: None) -> Fingerprints:
+def fingerprints(data: Dataset) -> Fingerprints:
     """Perceptual hash and thumbnail of every image, decoded at a reduced scale.
 
     They are stored in the cache folder, keyed by path, size and time of change of the image file, so that only new or
@@ -44,7 +45,6 @@ def fingerprints(data: Dataset, tick: Callable[[int], None] = lambda count: None
 
     Args:
         data: the images.
-        tick: called with the number of images done.
 
     Raises:
         LabelwiseError: the cache's disk is full.
@@ -61,8 +61,10 @@ def fingerprints(data: Dataset, tick: Callable[[int], None] = lambda count: None
         return fingerprint(pixels)
 
     absent = np.flatnonzero(slots < 0)
-    tick(len(data) - len(absent))
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with (
+        ThreadPoolExecutor(max_workers=os.cpu_count()) as pool,
+        bar("images searched for copies", len(absent)) as tick,
+    ):
         for block in ranges(len(absent), _ROWS):  # bounds the number of pending results
             rows = absent[block.start : block.stop].tolist()
             good, computed = [], []
@@ -75,7 +77,7 @@ def fingerprints(data: Dataset, tick: Callable[[int], None] = lambda count: None
             if good:
                 hashes[good] = np.array([bits for bits, _ in computed], np.uint64)
                 slots[good] = cache.add(keys[good], hashes[good], np.stack([thumb for _, thumb in computed]))
-            tick(len(data) - len(absent) + block.stop)
+            tick(block.stop)
     return Fingerprints(hashes, StoredThumbs(cache, slots), slots >= 0, tuple(errors))
 
 

@@ -14,6 +14,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.npz import read_npz
 from labelwise.errors import LabelwiseError
 from labelwise.model import LabelModel
+from labelwise.progress import bar
 from labelwise.training.files import write_atomic
 from labelwise.types import Batch, Output
 
@@ -109,16 +110,20 @@ def collect(
     rows: list[np.ndarray] = []
     logits: list[np.ndarray] = []
     unreadable: list[tuple[int, str]] = []
-    for batch in loader:
-        unreadable += batch.unreadable
-        skipped = {row for row, _ in batch.unreadable}
-        batch = batch.to(device)
-        output = model(batch.images, want_maps=watch is not None, is_map=batch.is_map)
-        keep = np.array([int(i) not in skipped for i in batch.index])
-        if keep.all() and watch is not None:
-            watch(batch, output)
-        rows.append(batch.index.numpy()[keep])
-        logits.append(output.logits.float().cpu().numpy()[keep])
+    done = 0
+    with bar("images evaluated", len(dataset)) as tick:
+        for batch in loader:
+            unreadable += batch.unreadable
+            skipped = {row for row, _ in batch.unreadable}
+            batch = batch.to(device)
+            output = model(batch.images, want_maps=watch is not None, is_map=batch.is_map)
+            keep = np.array([int(i) not in skipped for i in batch.index])
+            if keep.all() and watch is not None:
+                watch(batch, output)
+            rows.append(batch.index.numpy()[keep])
+            logits.append(output.logits.float().cpu().numpy()[keep])
+            done += len(batch.index)
+            tick(done)
     width = len(dataset.labels)
     row = np.concatenate(rows) if rows else np.zeros(0, np.int64)
     z = np.concatenate(logits) if logits else np.zeros((0, width), np.float32)

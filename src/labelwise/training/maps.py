@@ -21,6 +21,7 @@ from labelwise.data.decode import UnreadableImage
 from labelwise.data.loading import Request, eval_loader
 from labelwise.data.pixels import BITS
 from labelwise.data.transforms import ImageTransform, build_transform
+from labelwise.progress import bar
 from labelwise.training.config import Config
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.frozen_engine import add_weights
@@ -118,11 +119,13 @@ def fill(
     store = np.lib.format.open_memmap(part, mode="r+")
     share = dataset if places == 1 else dataset.take(rows)
     bad: list[tuple[int, str]] = []
-    with closing(eval_loader(share, transform, batch_size=_BATCH, workers=workers)) as loader:
-        for batch in loader:
+    loading = closing(eval_loader(share, transform, batch_size=_BATCH, workers=workers))
+    with loading as loader, bar("maps", len(share), None if place == 0 else False) as tick:
+        for done, batch in enumerate(loader, 1):
             store[rows[batch.index.numpy()]] = answer(batch.images).to(torch.float16).cpu().numpy()
             refuse_failing_disk(batch.unreadable)  # an image stored as unreadable is never read again
             bad += [(int(rows[row]), reason) for row, reason in batch.unreadable]
+            tick(min(done * _BATCH, len(share)))
     store.flush()
     return bad
 
