@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from labelwise.data.loading import eval_loader
 from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation import collect
+from labelwise.evaluation.figures import figures
+from labelwise.evaluation.scores import StoredScores
+from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_map, interval
 from labelwise.training import Run
 
 CPU = torch.device("cpu")
@@ -40,6 +44,26 @@ def test_a_row_that_comes_twice_is_a_fault(parts: tuple) -> None:
     model, rows, batches = parts
     with pytest.raises(LabelwiseError, match=f"{rows.image_id(4)} scored twice; expected each image once"):
         collect(model, [*batches, batches[1]], rows, CPU)
+
+
+def test_groups_are_stored_and_drawn_whole(parts: tuple, run_folder: Path, tmp_path: Path) -> None:
+    model, rows, batches = parts
+    persons = replace(rows, group=np.arange(17) // 6)
+    plain, grouped = (collect(model, batches, data, CPU) for data in (rows, persons))
+    for scores, data, group in ((plain, rows, None), (grouped, persons, [*(np.arange(17) // 6)])):
+        scores.save(tmp_path / "scores.npz", data)
+        stored = StoredScores.read(tmp_path / "scores.npz")
+        assert (None if stored.group is None else stored.group.tolist()) == group
+        assert np.array_equal(stored.logits, scores.logits)
+    run = Run.open(run_folder)
+    intervals = [
+        figures(scores, run.labels.names, run.decisions())[0]["intervals"]["mAP"]
+        for scores in (plain, grouped)
+    ]
+    counts = bootstrap_counts(17, group=persons.group)
+    expected = interval(bootstrap_map(plain.logits, plain.hard, plain.known, counts))
+    assert intervals[1] == pytest.approx(expected)
+    assert intervals[0] != intervals[1]
 
 
 def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode(parts: tuple) -> None:

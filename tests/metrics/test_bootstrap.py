@@ -32,6 +32,37 @@ def test_figures_are_those_of_repeated_images():
         assert macro[r] == pytest.approx(np.mean(f1), abs=1e-6)
 
 
+def test_groups_are_drawn_whole():
+    group = np.array([5, 5, 9, 2, 9, 9, 2, 7])
+    counts = bootstrap_counts(8, number=200, group=group)
+    drawn = np.stack([counts[group == code][0] for code in (2, 5, 7, 9)])
+    assert all((counts[group == code] == counts[group == code][0]).all() for code in (2, 5, 7, 9))
+    np.testing.assert_array_equal(drawn, bootstrap_counts(4, number=200))
+    apart = np.arange(8)[::-1]
+    np.testing.assert_array_equal(bootstrap_counts(8, 9, group=apart), bootstrap_counts(8, 9)[apart])
+
+
+def test_intervals_of_groups_hold_where_those_of_images_are_too_narrow():
+    """Persons seen ten times: the interval of their mAP holds the true value in nine of ten draws or more."""
+    rng = np.random.default_rng(0)
+    held = {"images": 0, "groups": 0}
+    person = np.repeat(np.arange(40), 10)
+    truth = None
+    for _ in range(61):
+        y = (rng.random((4000 if truth is None else 40, 1)) < 0.3).astype(np.uint8)
+        z = (rng.normal(size=y.shape) + y).astype(np.float32)
+        if truth is None:
+            truth = F.mean_average_precision(z, y)
+            continue
+        z, y = z[person], y[person]
+        for name, group in (("images", None), ("groups", person)):
+            counts = bootstrap_counts(400, 200, group=group)
+            ends = interval(bootstrap_map(z, y, np.ones(y.shape, bool), counts))
+            held[name] += ends["low"] <= truth <= ends["high"]
+    assert held["groups"] >= 51
+    assert held["images"] <= 35
+
+
 def test_a_draw_without_a_negative_leaves_the_label_out():
     z, y, known = case(1, images=6)
     y[:, 0], y[0, 0] = 1, 0  # one negative, which a third of the resamples lack

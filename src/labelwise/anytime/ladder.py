@@ -230,7 +230,7 @@ def compared(ours: StoredScores, theirs: StoredScores) -> dict[str, float]:
         raise LabelwiseError(
             "stages with scores of different images", "the same validation images", "train again"
         )
-    counts = bootstrap.bootstrap_counts(len(ours.ids))
+    counts = bootstrap.bootstrap_counts(len(ours.ids), group=ours.group)
     gap = _resampled_map(ours, counts) - _resampled_map(theirs, counts)
     ends = bootstrap.interval(gap)
     return {"gain": float(np.nanmean(gap)), **ends, "better_in": float((gap > 0).mean())}

@@ -55,7 +55,7 @@ def figures(
             "before": F.calibration_metrics(uncalibrated, y, k),
             "after": F.calibration_metrics(p, y, k),
         },
-        "intervals": _intervals(z, y, k, selected),
+        "intervals": _intervals(z, y, k, selected, scores.group),
     }
     lacking = F.without_average_precision(y, k)
     columns = {
@@ -88,8 +88,10 @@ def _without_rules(
     return {"tuned_without_rules": {**metrics, "images_against_a_rule": broken, "images_changed": moved}}
 
 
-def _intervals(z: np.ndarray, y: np.ndarray, k: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
-    counts = bootstrap_counts(len(z))
+def _intervals(
+    z: np.ndarray, y: np.ndarray, k: np.ndarray, selected: np.ndarray, group: np.ndarray | None
+) -> dict[str, Any]:
+    counts = bootstrap_counts(len(z), group=group)
     return {
         "mAP": interval(bootstrap_map(z, y, k, counts)),
         "CF1_macro": interval(bootstrap_macro_f1(z >= 0, y, k, counts)),

@@ -27,7 +27,8 @@ RULES: Mapping[str, str] = {
     "tuned_without_rules": "`tuned` by thresholds alone, where the labels have rules or exclusive groups",
     "tuned": "on val when training or tuning: each fifth of the images decided by a fit on the other four",
     "calibration": "ECE in 15 bins of equal width, mean over labels; before: the plain sigmoid",
-    "intervals": "95 % over 1,000 draws of the images with replacement; CF1_macro: mean F1 over labels",
+    "intervals": "95 % over 1,000 draws with replacement of the images, or of their groups where the data declare "
+    "them; CF1_macro: mean F1 over labels",
     "CF1": "harmonic mean of CP and CR",
     "top3": "among the 3 highest and logit >= 0",
     "pointing": "peak of the label's map inside one of its boxes, mean over labels",

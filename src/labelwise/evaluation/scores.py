@@ -29,6 +29,7 @@ class Scores:
         values: `[N, L]` as the data set holds them.
         known: `[N, L]` bool.
         unreadable: (row, reason) of images that could not be decoded.
+        group: `[N]` codes of the data set's groups, such as persons; `None` if it declares none.
     """
 
     rows: np.ndarray
@@ -36,6 +37,7 @@ class Scores:
     values: np.ndarray
     known: np.ndarray
     unreadable: list[tuple[int, str]]
+    group: np.ndarray | None = None
 
     @property
     def hard(self) -> np.ndarray:
@@ -48,12 +50,21 @@ class Scores:
         return 1 / (1 + np.exp(-self.logits.astype(np.float64)))
 
     def save(self, path: Path, dataset: Dataset) -> None:
-        """Write ids, logits, values and known as a compressed npz, atomically."""
+        """Write ids, logits, values, known and, where declared, groups as a compressed npz, atomically."""
         ids = np.array([dataset.image_id(int(i)) for i in self.rows], dtype=str)
+
+        arrays: dict[str, Any] = {
+            "ids": ids,
+            "logits": self.logits,
+            "values": self.values,
+            "known": self.known,
+        }
+        if self.group is not None:
+            arrays["group"] = self.group
 
         def write(part: Path) -> None:
             with open(part, "wb") as file:
-                np.savez_compressed(file, ids=ids, logits=self.logits, values=self.values, known=self.known)
+                np.savez_compressed(file, **arrays)
 
         write_atomic(path, write)
 
@@ -67,12 +78,14 @@ class StoredScores:
         logits: `[N, L]` float32.
         values: `[N, L]` as the data set held them.
         known: `[N, L]` bool.
+        group: `[N]` codes of groups of images; `None` if the data declared none.
     """
 
     ids: np.ndarray
     logits: np.ndarray
     values: np.ndarray
     known: np.ndarray
+    group: np.ndarray | None = None
 
     @classmethod
     def read(cls, path: Path) -> StoredScores:
@@ -82,7 +95,7 @@ class StoredScores:
             LabelwiseError: absent or damaged.
         """
         try:
-            return cls(*read_npz(path, ("ids", "logits", "values", "known")))
+            return cls(*read_npz(path, ("ids", "logits", "values", "known"), ("group",)))
         except ValueError as error:
             raise LabelwiseError(
                 f"{path} ({error})", "scores that a run wrote", "train the run again"
@@ -145,7 +158,9 @@ def _join(
         )
     if not len(rows):
         raise LabelwiseError("no readable image in this split", "at least one", "see labelwise data check")
-    return Scores(rows, logits, dataset.values[rows], dataset.known[rows], [b for p in parts for b in p[2]])
+    unreadable = [bad for part in parts for bad in part[2]]
+    group = None if dataset.group is None else dataset.group[rows]
+    return Scores(rows, logits, dataset.values[rows], dataset.known[rows], unreadable, group)
 
 
 def gather(part: Any) -> list[Any]:

@@ -101,7 +101,7 @@ def table(rows: list[Difference], number: int = RESAMPLES) -> str:
     if not rows:
         return "no other row with a seed in common"
     lines = [
-        f"difference in test mAP, in points; interval: 95 % of {number:,} paired draws of images",
+        f"difference in test mAP, in points; interval: 95 % of {number:,} paired draws of images, or of their groups",
         f"{'row':24} {'against':24} {'known':>6} {'difference':>11} {'interval':>18} {'sd over seeds':>14}  seeds",
     ]
     for d in rows:
@@ -142,7 +142,7 @@ class _ResampledMaps:
             scores = StoredScores.read(path)
             if self._first is None:
                 self._first = path, scores
-                counts = bootstrap_counts(len(scores.ids), self.number, 0)
+                counts = bootstrap_counts(len(scores.ids), self.number, 0, scores.group)
                 self._counts = np.concatenate((np.ones((len(counts), 1), np.int32), counts), axis=1)
             _check_same(path, scores, *self._first)
             values = bootstrap_map(scores, self._counts)

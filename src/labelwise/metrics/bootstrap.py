@@ -1,9 +1,9 @@
-"""Bootstrap of metrics over the images."""
+"""Bootstrap of metrics over the images, or over groups of them."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32, Num
+from jaxtyping import Bool, Float, Int32, Int64, Num
 
 from labelwise.metrics.threshold import harmonic, ratio
 
@@ -11,16 +11,31 @@ RESAMPLES = 1000
 _AT_ONCE = 125
 
 
-def bootstrap_counts(images: int, number: int = RESAMPLES, seed: int = 0) -> Int32[np.ndarray, "N R"]:
-    """How often each of N images occurs in each of `number` samples of N images with replacement.
+def bootstrap_counts(
+    images: int, number: int = RESAMPLES, seed: int = 0, group: Int64[np.ndarray, " N"] | None = None
+) -> Int32[np.ndarray, "N R"]:
+    """How often each of N images occurs in each of `number` samples with replacement.
+
+    Images are sampled, or whole groups of them: images of one person or scene resemble each other, so that sampling
+    them one by one would give intervals that are too narrow.
+
+    Args:
+        images: N.
+        number: R, of samples.
+        seed: of the samples.
+        group: the group of each image; as many groups as there are are sampled. `None`: each image is its own.
 
     >>> bootstrap_counts(5, number=3).sum(0).tolist()
     [5, 5, 5]
+    >>> bootstrap_counts(3, number=4, group=np.array([7, 7, 2]))[:2].tolist()
+    [[2, 1, 0, 0], [2, 1, 0, 0]]
     """
+    codes = np.arange(images) if group is None else np.unique(group, return_inverse=True)[1]
+    units = images if group is None else int(codes.max(initial=-1)) + 1
     rng = np.random.default_rng(seed)
     counts = np.empty((images, number), np.int32)
     for column in range(number):
-        counts[:, column] = np.bincount(rng.integers(0, images, images), minlength=images)
+        counts[:, column] = np.bincount(rng.integers(0, units, units), minlength=units)[codes]
     return counts
 
 
