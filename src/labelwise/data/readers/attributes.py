@@ -45,6 +45,7 @@ class Index:
         names: of the label columns, as in the file.
         states: `[N, L]` of 0, 1 and, in RAP, 2 for unknown.
         splits: row numbers from 0 of each split.
+        group: `[N]` codes of the persons, if the file names them.
     """
 
     file: Path
@@ -52,6 +53,7 @@ class Index:
     names: Sequence[str]
     states: np.ndarray
     splits: Mapping[str, np.ndarray]
+    group: np.ndarray | None = None
 
 
 def dataset_of_attributes(
@@ -108,6 +110,7 @@ def dataset_of_attributes(
         known=known,
         split_of=codes,
         split_names=names,
+        group=index.group,
         notes=(*notes, *group_notes),
         rows_in_source=len(index.images),
     ).take(used)

@@ -1,4 +1,4 @@
-"""PETA: `PETA.mat` (or the pickled index) and `images/`."""
+"""PETA: `PETA.mat`, the pickled index or a table, and `images/`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.attributes import Attributes, Index, dataset_of_attributes
+from labelwise.data.readers.attributes import UNKNOWN, Attributes, Index, dataset_of_attributes
+from labelwise.data.readers.csv import read as read_csv
 from labelwise.data.readers.files import source_folder
 from labelwise.data.readers.matlab import entry, matrix, partition_rows, read_mat, texts
-from labelwise.data.readers.pedestrian_index import index_of
+from labelwise.data.readers.pedestrian_index import WHOLE, ZERO_SHOT, index_of
 from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError
 
 FORM = "peta:DIR[?split=official|zs]"
-MEANING = "PETA, 35 attributes of pedestrians: PETA.mat or the pickled index, and images/"
+MEANING = "PETA, 35 attributes of pedestrians: PETA.mat, the pickled index or labels.csv, and images/"
 OPTIONS = frozenset({"split", "order", "images", "missing"})
 
 _NAMES = (
@@ -41,6 +42,7 @@ ATTRIBUTES = Attributes(
     tuple(tuple(NAMES[i] for i in region) for region in _REGIONS),
     {"age": NAMES[:4]},
 )
+TABLE = "labels.csv"
 DESCRIPTORS = 4
 """Columns of the file's matrix before the first attribute."""
 
@@ -48,14 +50,53 @@ DESCRIPTORS = 4
 def read(source: Source) -> Dataset:
     """Reads PETA's first partition; with `split=zs` the zero-shot one, with test persons in no training image.
 
+    A folder without the published files may hold the attributes as `labels.csv`, with columns for the image, the split
+    and the person (`group`). Its splits are its own.
+
     Raises:
-        LabelwiseError: missing or truncated files, or sizes other than the official ones.
+        LabelwiseError: missing or truncated files, sizes other than the official ones, a person in two splits, or
+            `split` beside a table.
     """
     zero_shot = source.choice("split", ("official", "zs")) == "zs"
     root = source_folder(source, "a PETA folder")
+    if (root / TABLE).is_file() and not any(
+        (root / name).is_file() for name in ("PETA.mat", WHOLE, ZERO_SHOT)
+    ):
+        if "split" in source.options:
+            raise LabelwiseError(
+                f"split={source.options['split']} for {root / TABLE}",
+                "the splits of the table",
+                "remove split=",
+            )
+        table = _from_table(root / TABLE)
+        data = dataset_of_attributes(table, ATTRIBUTES, source, [root, root / "images"], {})
+        return data.with_notes(f"The splits are those of {TABLE}, not a published partition.")
     index = index_of(root, root / "PETA.mat", _from_mat, zero_shot)
     published = PUBLISHED["peta-zs" if zero_shot else "peta"]
     return dataset_of_attributes(index, ATTRIBUTES, source, [root / "images"], published)
+
+
+def _from_table(file: Path) -> Index:
+    rows = read_csv(Source("csv", str(file)))
+    if rows.split_of is None:
+        raise LabelwiseError(f"{file} without splits", "a column split: train, val or test", "add it")
+    if rows.group is not None:
+        _refuse_divided(rows, rows.group, rows.split_of, file)
+    splits = {name: np.flatnonzero(rows.split_of == code) for code, name in enumerate(rows.split_names)}
+    states = np.where(rows.known, rows.values.astype(np.uint8), UNKNOWN)
+    return Index(file, rows.images.to_pylist(), rows.labels.names, states, splits, rows.group)
+
+
+def _refuse_divided(rows: Dataset, person: np.ndarray, split: np.ndarray, file: Path) -> None:
+    """Raise `LabelwiseError` for a person in two splits: test persons would be known from training."""
+    persons, splits = np.unique(np.unique(np.stack([person, split]), axis=1)[0], return_counts=True)
+    if (splits > 1).any():
+        row = int(np.flatnonzero(person == persons[splits > 1][0])[0])
+        raise LabelwiseError(
+            f"{file}: persons in two splits, {int((splits > 1).sum()):,} of them, such as that of {rows.image_id(row)}",
+            "each person in one split",
+            f"give each person one split, or read the table as it is with csv:{file}",
+        )
 
 
 def _from_mat(file: Path) -> Index:
