@@ -177,3 +177,13 @@ def test_names_are_terms_of_the_field(path: Path) -> None:
     names = set(names_of(ast.parse(path.read_text(encoding="utf-8"))))
     kept = {name for name, files in PUBLISHED.items() if path.name in files}
     assert [name for name in sorted(names - kept) if PRIVATE_TERMS & set(name.split("_"))] == []
+
+
+def test_files_are_replaced_by_one_writer() -> None:
+    """`os.replace` of a part is written once; other modules move what is damaged or chosen."""
+    moving = {place(path) for path in MODULES if re.search(r"\bos\.(?:replace|link)\(", path.read_text())}
+    assert moving == {
+        "src/labelwise/data/wholefile.py",
+        "src/labelwise/export/exporting.py",
+        "src/labelwise/training/checkpoint.py",
+    }
