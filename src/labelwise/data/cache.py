@@ -22,6 +22,7 @@ from labelwise.errors import LabelwiseError
 THUMB_SIDE = 16
 _THUMB = THUMB_SIDE * THUMB_SIDE * 3
 _RECORD = np.dtype([("key", "<u8", 2), ("hash", "<u8")])
+_HASH = "4.3.2"  # version of the hash: that of ImageHash, whose hashes are the same and may be stored
 _BLOCK = 1 << 16  # records at once
 
 
@@ -42,13 +43,13 @@ def image_keys(data: Dataset) -> UInt64[np.ndarray, "N 2"]:
     """The cache keys of images, which identify the image of a fingerprint.
 
     A key is a digest of the path, size and time of change of a file; of those of the store's file and the image's
-    position in it; or of the bytes in a table. It includes the versions of the libraries that decode and hash.
+    position in it; or of the bytes in a table. It includes the versions of the library that decodes and of the hash.
 
     Returns:
         `[N, 2]`; zeros for a missing image.
     """
     keys = bytearray(16 * len(data))
-    start = " ".join(["print", version("Pillow"), version("ImageHash"), ""]).encode()
+    start = " ".join(["print", version("Pillow"), _HASH, ""]).encode()
     for row, description in enumerate(_descriptions(data)):
         if description is not None:
             keys[16 * row : 16 * row + 16] = hashlib.blake2b(start + description, digest_size=16).digest()
