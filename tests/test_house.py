@@ -114,6 +114,15 @@ def test_files_that_are_said_to_take_longest_exist() -> None:
     assert len(set(LONGEST)) == len(LONGEST)
 
 
+def test_files_of_the_fast_tests_exist() -> None:
+    listed = (ROOT / "tests" / "fast.txt").read_text(encoding="utf-8").split()
+    assert [name for name in listed if not (ROOT / name).exists()] == []
+    assert len(set(listed)) == len(listed)
+    assert {"data", "extractors", "losses", "metrics", "training", "cli"} <= {
+        Path(n).parts[1] for n in listed
+    }
+
+
 # A folder of somebody's machine; not a part of an address or of a relative path.
 MACHINE_PATH = re.compile(r"(?<![\w.:/~{}-])/(?:home|work|tmp|root|Users|mnt|scratch)/\w|\b[A-Z]:\\Users\\")
 TEXTS = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".csv", ".j2", ".css", ".js", ".cfg", ""}
