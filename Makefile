@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint docs bench lock audit
+.PHONY: setup demo test test-fast check lint docs bench lock audit
 
 setup: $(STAMP)
 
@@ -27,13 +27,26 @@ demo: setup
 # some tests wait. Compiled files are kept, whatever the shell says: the suite starts some hundred processes, and each
 # would compile the package anew.
 WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
+PYTEST = PYTHONDONTWRITEBYTECODE= HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 test: setup
-	PYTHONDONTWRITEBYTECODE= HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(PYTEST)
+
+# The main path in about a minute: data, heads, losses, metrics, one training, the command line.
+test-fast: setup
+	$(PYTEST) @tests/fast.txt
 
 lint: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# What CI checks beside the tests; changes no file. Types are also checked as on Windows and macOS.
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform darwin
 
 # The documentation as a site of its own under site/.
 docs: setup

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from labelwise import classifiers, extractors, losses, relations
 from labelwise.losses.strategies import STRATEGIES
-from labelwise.methods.terms import TERMS
+from labelwise.methods.terms import TERM_CLASSES
 from labelwise.training.config import Config
 
 HEAD = """# Settings
@@ -73,7 +73,7 @@ def page() -> str:
     )
     parts += [table(name, options(part), "###") for name, part in STRATEGIES.items() if options_of(part)]
     parts.append("## Loss terms\n\nThey work with any method; a `weight` of 0 disables a term.\n")
-    parts += [table(f"`{name}`", options(part, f"{name}."), "###") for name, part in TERMS.items()]
+    parts += [table(f"`{name}`", options(part, f"{name}."), "###") for name, part in TERM_CLASSES.items()]
     return "\n".join(parts)
 
 

@@ -115,6 +115,15 @@ def test_files_that_are_said_to_take_longest_exist() -> None:
     assert len(set(LONGEST)) == len(LONGEST)
 
 
+def test_files_of_the_fast_tests_exist() -> None:
+    listed = (ROOT / "tests" / "fast.txt").read_text(encoding="utf-8").split()
+    assert [name for name in listed if not (ROOT / name).exists()] == []
+    assert len(set(listed)) == len(listed)
+    assert {"data", "extractors", "losses", "metrics", "training", "cli"} <= {
+        Path(n).parts[1] for n in listed
+    }
+
+
 # A folder of somebody's machine; not a part of an address or of a relative path.
 MACHINE_PATH = re.compile(r"(?<![\w.:/~{}-])/(?:home|work|tmp|root|Users|mnt|scratch)/\w|\b[A-Z]:\\Users\\")
 TEXTS = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".csv", ".j2", ".css", ".js", ".cfg", ""}
@@ -178,3 +187,13 @@ def test_names_are_terms_of_the_field(path: Path) -> None:
     names = set(names_of(ast.parse(path.read_text(encoding="utf-8"))))
     kept = {name for name, files in PUBLISHED.items() if path.name in files}
     assert [name for name in sorted(names - kept) if PRIVATE_TERMS & set(name.split("_"))] == []
+
+
+def test_files_are_replaced_by_one_writer() -> None:
+    """`os.replace` of a part is written once; other modules move what is damaged or chosen."""
+    moving = {place(path) for path in MODULES if re.search(r"\bos\.(?:replace|link)\(", path.read_text())}
+    assert moving == {
+        "src/labelwise/data/wholefile.py",
+        "src/labelwise/export/exporting.py",
+        "src/labelwise/training/checkpoint.py",
+    }

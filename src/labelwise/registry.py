@@ -29,6 +29,8 @@ _MODULES = (
     "labelwise.methods.sst",
     "labelwise.methods.tdrg",
 )
+TERMS = ("blending", "contrast", "discriminative", "consistency", "pseudo", "rules")
+"""Names of the additional terms of the loss, in their order; `NAME` is `NameTerm` of methods/NAME_term.py."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import tiny_runs
 from labelwise.blending import PrototypeBank, PrototypeKind, peak_quadrant
+from labelwise.errors import LabelwiseError
 from labelwise.training.processes import joined_processes
 from labelwise.types import Output, Targets
 
@@ -193,3 +194,12 @@ def test_two_processes_hold_the_bank_of_one(tmp_path: Path) -> None:
         assert all(torch.equal(banks["kmeans"][key], value) for key, value in first.items())
         assert banks["kmeans"]["counts"].sum(1).tolist() == alone.counts.sum(1).tolist()
         torch.testing.assert_close(banks["far"]["prototypes"][0], clusters(8)[0], rtol=0, atol=0.1)
+
+
+def test_without_scikit_learn_only_quadrants_are_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelwise.blending.bank.find_spec", lambda name: None)
+    PrototypeBank(2, 1).check_available()
+    with pytest.raises(
+        LabelwiseError, match=r"k-means prototypes without .*pip install 'labelwise\[prototypes\]'"
+    ):
+        PrototypeBank(2, 1, "kmeans").check_available()

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import imagehash
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import tiny_runs
 from labelwise.data import Dataset, UnreadableImage, contents, hamming, read
@@ -29,6 +31,7 @@ from labelwise.data.duplicates import (
     near_duplicates,
     repeated_groups,
 )
+from labelwise.data.fingerprints import fingerprint
 from labelwise.data.pack import pack
 from labelwise.data.splits import ensure_splits, together
 from labelwise.data.table import write_table
@@ -478,6 +481,18 @@ def test_fingerprints_are_computed_once_for_an_image(
     assert len(decoded) == 18
     fingerprints(store.take([6, 2]))
     assert len(decoded) == 18
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (500, 333), (7, 200), (1, 1)])
+def test_hashes_are_those_of_imagehash(size: tuple[int, int], photos: Dataset) -> None:
+    rng = np.random.default_rng(size[0])
+    smooth = Image.fromarray(rng.integers(0, 256, (5, 4, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    noise = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), np.uint8))
+    flat = Image.new("RGB", size, (90, 90, 90))
+    files = [Image.open(photos.encoded(row)).convert("RGB").resize(size) for row in range(len(photos))]
+    for picture in (smooth, noise, flat, *files):
+        bits = imagehash.phash(picture).hash.reshape(-1)
+        assert fingerprint(np.asarray(picture))[0] == int("".join(str(int(bit)) for bit in bits), 2)
 
 
 def test_keys_of_images(photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

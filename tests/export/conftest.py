@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import tiny_runs
 
@@ -14,8 +14,7 @@ import tiny_runs
 def _once(base: Path, name: str, *arguments: Path) -> Path:
     """The folder that everything.py writes in a separate process, started by the first caller."""
     out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    with out.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(out.with_suffix(".lock")):
         if not out.exists():
             part = out.with_suffix(".part")
             part.mkdir()

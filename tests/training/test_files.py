@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from labelwise.data.decode import UnreadableImage
+from labelwise.data.wholefile import whole_file
 from labelwise.errors import LabelwiseError
 from labelwise.training.files import read_json, write_atomic, write_json, write_text
 
@@ -77,6 +80,41 @@ def test_what_a_killed_writer_left_is_no_hindrance(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", 1)
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
     assert read_json(tmp_path / "a.json") == 1
+
+
+def test_the_file_reaches_the_disk_before_its_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def synced(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    def renamed(old: Path, new: Path) -> None:
+        done.append(f"{old.name} to {new.name}")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    with whole_file(tmp_path / "a") as part:
+        part.touch()
+    assert done == [".a.part", ".a.part to a", tmp_path.name]
+
+
+def test_folders_that_cannot_be_opened_are_not_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, flags: int) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    write_text(tmp_path / "a", "content")
+    assert (tmp_path / "a").read_text() == "content"
+
+
+def test_the_old_file_is_kept(tmp_path: Path) -> None:
+    for number in "123":
+        write_atomic(tmp_path / "new", partial(Path.write_text, data=number), keep=tmp_path / "old")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"new": "3", "old": "2"}
 
 
 def test_damaged_or_missing_json_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Literal, cast
 
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from labelwise.errors import LabelwiseError
 from labelwise.types import Output, Targets
 
 PrototypeKind = Literal["quadrants", "kmeans"]
@@ -81,6 +83,15 @@ class PrototypeBank(nn.Module):
         self.register_buffer("prototypes", torch.zeros(num_labels, size, dim))
         self.register_buffer("counts", torch.zeros(num_labels, size))
         self.register_buffer("epoch", torch.tensor(-1))
+
+    def check_available(self) -> None:
+        """Raise `LabelwiseError` if the prototypes cannot be computed here; called before training."""
+        if self.kind == "kmeans" and find_spec("sklearn") is None:
+            raise LabelwiseError(
+                "k-means prototypes without scikit-learn",
+                "the extra `prototypes`",
+                "run: pip install 'labelwise[prototypes]'",
+            )
 
     @torch.no_grad()
     def refresh(self, epoch: int, examples: Examples) -> None:

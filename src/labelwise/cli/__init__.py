@@ -9,9 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Annotated
 
 import typer
 
+import labelwise
 from labelwise.cli import (
     audit,
     continual,
@@ -38,10 +40,27 @@ RESUMABLE = 75
 app = typer.Typer(
     help="Recognise many labels in one image: train, evaluate, explain, use.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        print(f"labelwise {labelwise.__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from weakref import finalize
@@ -17,11 +16,13 @@ from jaxtyping import Int64, UInt8, UInt64
 
 from labelwise.data.contents import file_paths
 from labelwise.data.dataset import Dataset
+from labelwise.data.positions import opened, read_at, write_at
 from labelwise.errors import LabelwiseError
 
 THUMB_SIDE = 16
 _THUMB = THUMB_SIDE * THUMB_SIDE * 3
 _RECORD = np.dtype([("key", "<u8", 2), ("hash", "<u8")])
+_HASH = "4.3.2"  # version of the hash: that of ImageHash, whose hashes are the same and may be stored
 _BLOCK = 1 << 16  # records at once
 
 
@@ -42,13 +43,13 @@ def image_keys(data: Dataset) -> UInt64[np.ndarray, "N 2"]:
     """The cache keys of images, which identify the image of a fingerprint.
 
     A key is a digest of the path, size and time of change of a file; of those of the store's file and the image's
-    position in it; or of the bytes in a table. It includes the versions of the libraries that decode and hash.
+    position in it; or of the bytes in a table. It includes the versions of the library that decodes and of the hash.
 
     Returns:
         `[N, 2]`; zeros for a missing image.
     """
     keys = bytearray(16 * len(data))
-    start = " ".join(["print", version("Pillow"), version("ImageHash"), ""]).encode()
+    start = " ".join(["print", version("Pillow"), _HASH, ""]).encode()
     for row, description in enumerate(_descriptions(data)):
         if description is not None:
             keys[16 * row : 16 * row + 16] = hashlib.blake2b(start + description, digest_size=16).digest()
@@ -69,7 +70,7 @@ def _descriptions(data: Dataset) -> Iterator[bytes | None]:
     else:
         here = os.path.join(os.getcwd(), "")
         for path in file_paths(data):
-            yield _state(path if path.startswith("/") else here + path)
+            yield _state(path if os.path.isabs(path) else here + path)
 
 
 def _state(path: str) -> bytes | None:
@@ -112,14 +113,17 @@ class PrintCache:
         self.folder = folder or prints_folder()
         try:
             self._thumbs, self._keys = self._opened("thumbs"), self._opened("keys")
+            self._shared = True
         except OSError:
-            with tempfile.TemporaryDirectory(prefix="labelwise-") as name:
-                self.folder = Path(name)  # open files stay usable after the folder is deleted
+            # Open files stay usable after the folder is deleted; Windows keeps it until they are closed.
+            with tempfile.TemporaryDirectory(prefix="labelwise-", ignore_cleanup_errors=True) as name:
+                self.folder = Path(name)
                 self._thumbs, self._keys = self._opened("thumbs"), self._opened("keys")
+                self._shared = False
 
     def _opened(self, name: str) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
-        number = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        number = opened(self.folder / name, os.O_RDWR | os.O_CREAT)
         finalize(self, os.close, number)
         return number
 
@@ -143,7 +147,7 @@ class PrintCache:
         count = self._count()
         for start in range(0, count, _BLOCK):
             size = min(_BLOCK, count - start)
-            content = os.pread(self._keys, size * _RECORD.itemsize, start * _RECORD.itemsize)
+            content = read_at(self._keys, size * _RECORD.itemsize, start * _RECORD.itemsize)
             yield start, np.frombuffer(content, _RECORD)
 
     def _count(self) -> int:
@@ -167,9 +171,9 @@ class PrintCache:
         try:
             with self._locked():
                 start = self._count()
-                _write(self._thumbs, np.ascontiguousarray(thumbs).tobytes(), start * _THUMB)
+                write_at(self._thumbs, np.ascontiguousarray(thumbs).tobytes(), start * _THUMB)
                 os.fsync(self._thumbs)  # after a power cut, no key may exist without its thumbnail
-                _write(self._keys, records.tobytes(), start * _RECORD.itemsize)
+                write_at(self._keys, records.tobytes(), start * _RECORD.itemsize)
         except OSError as error:
             raise LabelwiseError(
                 f"fingerprints of images could not be written to {self.folder} ({error.strerror})",
@@ -178,14 +182,11 @@ class PrintCache:
             ) from None
         return start + np.arange(len(keys))
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Locks the cache against other writers; the system releases the lock of a killed process."""
-        fcntl.flock(self._keys, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._keys, fcntl.LOCK_UN)
+    def _locked(self) -> AbstractContextManager[object]:
+        """A lock against other writers; the system releases that of a killed process."""
+        from filelock import FileLock  # as slow to import as a small table is to check
+
+        return FileLock(self.folder / "lock") if self._shared else nullcontext()
 
     def thumbs(self, slots: Int64[np.ndarray, " K"]) -> UInt8[np.ndarray, "K 16 16 3"]:
         """Thumbnails by their slots; black for -1.
@@ -202,16 +203,11 @@ class PrintCache:
         places = zip((starts * _THUMB).tolist(), ends.tolist(), slots[order[starts]].tolist(), strict=True)
         # Copied, not mapped: access to a page may load a megabyte around it into the memory of the process.
         for start, end, slot in places:
-            if os.preadv(self._thumbs, [content[start:end]], _THUMB * slot) < end - start:
+            piece = read_at(self._thumbs, end - start, _THUMB * slot)
+            if len(piece) < end - start:
                 raise LabelwiseError(
                     f"{self.folder} without thumbnails that were in it", "whole files", "delete this folder"
                 )
+            content[start:end] = piece
         pixels[order] = np.frombuffer(content, np.uint8).reshape(-1, _THUMB)
         return pixels.reshape(-1, THUMB_SIDE, THUMB_SIDE, 3)
-
-
-def _write(file: int, content: bytes, place: int) -> None:
-    left = memoryview(content)
-    while left:
-        done = os.pwrite(file, left, place)
-        left, place = left[done:], place + done

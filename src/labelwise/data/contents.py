@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int64
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage
+from labelwise.data.positions import read_at
 
 _TAIL = 4096  # bytes; encoded images of equal length almost always differ at the end
 _READ = 1 << 20
@@ -87,7 +88,7 @@ def file_paths(data: Dataset) -> Iterator[str]:
     start = "" if data.root is None else os.path.join(data.root, "")
     for first in range(0, len(data), _ROWS):
         for name in data.images[first : first + _ROWS].to_pylist():
-            yield name if name.startswith("/") else start + name
+            yield name if os.path.isabs(name) else start + name
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _of_files(
     def end(row: int) -> bytes | None:
         try:
             with open(path(row), "rb", buffering=0) as file:
-                return os.pread(file.fileno(), _TAIL, max(0, int(length[row]) - _TAIL))
+                return read_at(file.fileno(), _TAIL, max(0, int(length[row]) - _TAIL))
         except OSError:
             return None
 

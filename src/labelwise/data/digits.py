@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageColor, ImageDraw
-from sklearn.datasets import load_digits
 
 from labelwise.data.dataset import BOX_TYPE, Dataset
 from labelwise.errors import LabelwiseError
@@ -53,7 +52,8 @@ def load(seed: int = 0, train: int = 3000, val: int = 500, test: int = 1000, siz
         A data set of PNG bytes, all labels known, with boxes and the three splits.
 
     Raises:
-        LabelwiseError: on a negative seed, a negative number of scenes, no scenes, or a size below 64.
+        LabelwiseError: on a negative seed, a negative number of scenes, no scenes, or a size below 64; or without
+            scikit-learn.
 
     >>> load(train=2, val=0, test=1).splits()
     {'train': 2, 'test': 1}
@@ -96,7 +96,7 @@ def load(seed: int = 0, train: int = 3000, val: int = 500, test: int = 1000, siz
 
 def source_split(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Disjoint indices of scikit-learn's digits for train, val and test scenes."""
-    classes = load_digits().target
+    classes = _sources().target
     rng = np.random.default_rng([seed, 0x5D])
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     for digit in range(10):
@@ -129,9 +129,21 @@ def make_scene(pool: list[list[Image.Image]], rng: np.random.Generator, size: in
     return Scene(np.clip(np.asarray(canvas) + noise, 0, 255).astype(np.uint8), digits)
 
 
+def _sources() -> Any:
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError:
+        raise LabelwiseError(
+            "scenes of handwritten digits without scikit-learn",
+            "its digits",
+            "run: pip install 'labelwise[demo]'",
+        ) from None
+    return load_digits()
+
+
 def _handwriting() -> tuple[list[Image.Image], np.ndarray]:
     """Each digit as an 8-bit mask cut to its ink, and its class."""
-    bunch = load_digits()
+    bunch = _sources()
     pictures = (bunch.images * 255 / 16).round().astype(np.uint8)
     whole = [Image.fromarray(picture) for picture in pictures]
     return [picture.crop(picture.getbbox()) for picture in whole], bunch.target

@@ -90,11 +90,17 @@ def kept_hashes(data: Dataset) -> UInt64[np.ndarray, " N"] | None:
 
 
 def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[int, UInt8[np.ndarray, "16 16 3"]]:
-    """64-bit perceptual hash and thumbnail of one image."""
-    import imagehash  # imports scipy, which readers do not need
+    """64-bit perceptual hash and thumbnail of one image.
+
+    A bit of the hash says whether one of the 8 x 8 lowest frequencies of the cosine transform of the grey image, at
+    32 x 32 pixels, is above their median. Equal to `phash` of ImageHash 4.3.
+    """
+    from scipy.fft import dct  # readers do not need scipy
 
     picture = Image.fromarray(pixels)
-    bits = imagehash.phash(picture, hash_size=8).hash.reshape(-1)
+    grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS))
+    low = dct(dct(grey, axis=0), axis=1)[:8, :8]
+    bits = low > np.median(low)
     thumb = np.asarray(picture.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX))
     return int(np.packbits(bits).view(">u8")[0]), thumb
 

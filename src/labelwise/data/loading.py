@@ -274,7 +274,8 @@ class _Source:
 def _outlive_signals(worker: int) -> None:
     """Leaves a signal to a process group to the main process, which still needs batches for its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE))
+    if alarm := getattr(signal, "alarm", None):  # Windows sends no SIGTERM
+        signal.signal(signal.SIGTERM, lambda number, frame: alarm(_GRACE))
 
 
 def _unchanged(parts: Any) -> Any:
@@ -289,9 +290,7 @@ def _batch(parts: Parts) -> Batch:
 
 def _check(dataset: Dataset, batch_size: int, workers: int, rank: int, world: int) -> None:
     if len(dataset) == 0:
-        raise LabelwiseError(
-            "a data set without images", "at least one image", "check the split and the source"
-        )
+        raise LabelwiseError("a data set without images", "at least one image", "check the split and source")
     if batch_size < 1:
         raise LabelwiseError(f"batch size {batch_size}", "at least 1", "choose a larger batch")
     if workers < 0:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from labelwise.data.archives import StoredImages
 from labelwise.data.decode import UnreadableImage
+from labelwise.data.positions import opened, read_at
 from labelwise.errors import LabelwiseError, first_line
 
 FORMAT = 1
@@ -58,7 +59,7 @@ class PackedImages(StoredImages):
             for start, part in zip(self._starts, parts, strict=False)
             for row, reason in part.reasons.items()
         }
-        self._opened = [_opened(file) for file in self.files]
+        self._opened = [_opened_file(file) for file in self.files]
         for number in self._opened:
             finalize(self, os.close, number)
 
@@ -91,7 +92,9 @@ class PackedImages(StoredImages):
             reason = self._reasons.get(number, f"image {number} of {self.folder} does not exist")
             raise UnreadableImage(reason, "a whole image file", "replace it and pack again")
         try:
-            return _read(self._opened[self._part(number)], length - start, int(self._places[number]) + start)
+            return read_at(
+                self._opened[self._part(number)], length - start, int(self._places[number]) + start
+            )
         except OSError as error:
             given = f"image {number} of {self.folder} cannot be read ({error.strerror})"
             raise UnreadableImage(given, "a readable disk", "check the disk") from None
@@ -111,9 +114,9 @@ def _joined(parts: list[np.ndarray], kind: type[np.generic]) -> np.ndarray:
     return np.concatenate([np.zeros(0, kind), *parts])
 
 
-def _opened(file: Path) -> int:
+def _opened_file(file: Path) -> int:
     try:
-        return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        return opened(file, os.O_RDONLY)
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise LabelwiseError(
@@ -122,14 +125,6 @@ def _opened(file: Path) -> int:
                 "raise it, as with `ulimit -n 65536`",
             ) from None
         raise _damaged(file.parent, f"{file.name} ({error.strerror})", "a file that can be opened") from None
-
-
-def _read(opened: int, size: int, place: int) -> bytes:
-    """Bytes of an open file; fewer at its end."""
-    content = os.pread(opened, size, place)
-    while len(content) < size and (more := os.pread(opened, size - len(content), place + len(content))):
-        content += more
-    return content
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -163,8 +158,8 @@ def describe(folder: Path) -> dict[str, Any]:
 def file_check(file: Path) -> int:
     """CRC-32 of a file, read piece by piece."""
     check = 0
-    with open(file, "rb") as opened:
-        while piece := opened.read(1 << 20):
+    with open(file, "rb") as content:
+        while piece := content.read(1 << 20):
             check = zlib.crc32(piece, check)
     return check
 

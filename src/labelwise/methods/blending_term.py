@@ -110,8 +110,10 @@ class BlendingTerm(nn.Module):
 
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
         """Recompute the prototypes if the schedule says so."""
-        if self.bank is not None and self.schedule.due(epoch, epochs, int(self.bank.epoch)):
-            self.bank.refresh(epoch, examples())
+        if self.bank is not None:
+            self.bank.check_available()
+            if self.schedule.due(epoch, epochs, int(self.bank.epoch)):
+                self.bank.refresh(epoch, examples())
 
     @torch.no_grad()
     def _clamp(self) -> None:

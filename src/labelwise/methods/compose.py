@@ -13,7 +13,7 @@ from labelwise.classifiers import PerLabelClassifier
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.losses import build_loss
 from labelwise.methods.method import HeadSizes, Method
-from labelwise.methods.terms import TERMS
+from labelwise.methods.terms import TERM_CLASSES
 from labelwise.model import LabelModel
 from labelwise.relations import LabelText, LabelVectors
 from labelwise.types import LabelPriors, LabelSet
@@ -144,13 +144,13 @@ def build_terms(
     """
     terms = {}
     for name in {**defaults, **options_of}:
-        if name not in TERMS:
-            raise LabelwiseError(f"term {name!r}", f"one of {', '.join(TERMS)}", "correct the name")
+        if name not in TERM_CLASSES:
+            raise LabelwiseError(f"term {name!r}", f"one of {', '.join(TERM_CLASSES)}", "correct the name")
         options = {**defaults.get(name, {}), **options_of.get(name, {})}
         if options.get("weight", 0):
-            terms[name] = Part(TERMS[name], {"sizes": sizes}).build(name, options)
+            terms[name] = Part(TERM_CLASSES[name], {"sizes": sizes}).build(name, options)
         else:
-            check_options(TERMS[name], options, name, {"sizes": sizes})
+            check_options(TERM_CLASSES[name], options, name, {"sizes": sizes})
     return terms
 
 

@@ -133,8 +133,10 @@ class PseudoTerm(nn.Module):
     def start_epoch(self, epoch: int, epochs: int, examples: Examples) -> None:
         """Recompute the prototypes if the schedule says so."""
         bank = self.memory
-        if isinstance(bank, PrototypeBank) and self.schedule.due(epoch, epochs, int(bank.epoch)):
-            bank.refresh(epoch, examples())
+        if isinstance(bank, PrototypeBank):
+            bank.check_available()
+            if self.schedule.due(epoch, epochs, int(bank.epoch)):
+                bank.refresh(epoch, examples())
 
     def _completed(self, step: Step, scores: dict[str, Score], present: Tensor) -> dict[str, Tensor]:
         targets, begun = step.targets, self.schedule.begun(step.epoch, step.epochs)

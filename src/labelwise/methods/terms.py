@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from torch import nn
 
-from labelwise.methods.blending_term import BlendingTerm
-from labelwise.methods.consistency_term import ConsistencyTerm
-from labelwise.methods.contrast_term import ContrastTerm
-from labelwise.methods.discriminative_term import DiscriminativeTerm
-from labelwise.methods.pseudo_term import PseudoTerm
-from labelwise.methods.rules_term import RulesTerm
+from labelwise.registry import TERMS
 
-TERMS: dict[str, type[nn.Module]] = {
-    "blending": BlendingTerm,
-    "contrast": ContrastTerm,
-    "discriminative": DiscriminativeTerm,
-    "consistency": ConsistencyTerm,
-    "pseudo": PseudoTerm,
-    "rules": RulesTerm,
+TERM_CLASSES: dict[str, type[nn.Module]] = {
+    name: getattr(import_module(f"labelwise.methods.{name}_term"), f"{name.title()}Term") for name in TERMS
 }

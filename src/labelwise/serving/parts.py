@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
+from labelwise.data.wholefile import whole_file
 from labelwise.errors import LabelwiseError
 from labelwise.serving.writers import columns_of
 from labelwise.training.files import read_json, write_json
@@ -108,9 +109,8 @@ class Parts:
 
     def _write(self, part: int, answers: Answers) -> None:
         files = [self._files[row] for row in self.rows(part)]
-        path, new = self.path(part), self._folder / f".{self.path(part).name}.part"
-        pq.write_table(_table(files, answers, self._names), new)
-        os.replace(new, path)
+        with whole_file(self.path(part)) as new:
+            pq.write_table(_table(files, answers, self._names), new)
 
 
 class _Open:

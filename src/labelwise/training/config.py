@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from labelwise.continual.settings import ContinualSettings
 from labelwise.data.transforms import TransformConfig, TwoSizes
 from labelwise.errors import LabelwiseError
+from labelwise.registry import TERMS
 from labelwise.training.data_settings import DataSettings
 from labelwise.training.sections import (
     BackboneSettings,
@@ -24,7 +25,6 @@ from labelwise.training.sections import (
 from labelwise.training.test_time import larger_of, resolved
 
 LINEAR_METHODS = ("baseline-gap", "baseline-gmp")
-TERMS = ("blending", "contrast", "discriminative", "consistency", "pseudo", "rules")
 
 
 class Config(Section):

@@ -1,4 +1,4 @@
-"""Atomic writing of files: a reader never sees a truncated one."""
+"""Atomic writing of the files of a run, and reading of its JSON."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from labelwise.data.wholefile import whole_file
 from labelwise.errors import LabelwiseError, first_line
 
 
 def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
-    """Write to a temporary file beside `path`, flush it to the disk, then rename it to `path`.
+    """Write a file with `whole_file`, readable for all, in a folder that is created if it is missing.
 
     Args:
         path: the file.
@@ -25,18 +26,11 @@ def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None 
         LabelwiseError: the disk is full or not writable; the old file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     try:
-        write(part)
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)
-        if keep is not None and path.exists():
-            _keep(path, keep)
-        os.replace(part, path)
-        _sync_folder(path.parent)
+        with whole_file(path, keep) as part:
+            write(part)
+            os.chmod(part, 0o644)
     except (OSError, RuntimeError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
         # torch raises an error about its archive; the error of the disk is its context.
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
         reason = getattr(cause, "strerror", None) or first_line(cause)
@@ -45,18 +39,6 @@ def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None 
             "a writable disk with free space",
             "free some space, then go on with --resume; the last good state is intact",
         ) from error
-
-
-def _keep(path: Path, keep: Path) -> None:
-    spare = keep.with_name(f".{keep.name}.part")
-    spare.unlink(missing_ok=True)
-    try:
-        os.link(path, spare)
-    except OSError:  # no hard links: for a moment only the kept file exists
-        os.replace(path, keep)
-        return
-    os.replace(spare, keep)
-    spare.unlink(missing_ok=True)  # `replace` does nothing if both names are the same file
 
 
 def write_text(path: Path, text: str) -> None:
@@ -83,11 +65,3 @@ def read_json(path: Path) -> Any:
         ) from None
     except (ValueError, RecursionError):
         raise LabelwiseError(f"{path} is damaged", "JSON", "train or evaluate again to rewrite it") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

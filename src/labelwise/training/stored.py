@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from filelock import FileLock
 from torch import distributed as dist
 
 from labelwise.training.files import write_atomic
@@ -104,15 +103,14 @@ def _places(path: Path, part: Path | None) -> tuple[Path, list[int]]:
 def alone(path: Path) -> Iterator[None]:
     """Hold a file lock, so that other runs wait; the system releases it even if this process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path):
         yield
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """An array on disk, fully allocated: writing to a mapped file on a full disk would kill the process."""
     store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    if sys.platform == "linux":
+    if hasattr(os, "posix_fallocate"):
         with open(path, "rb+") as file:
             os.posix_fallocate(file.fileno(), 0, store.offset + store.nbytes)
     return store

@@ -18,7 +18,8 @@ from labelwise.errors import LabelwiseError
 from labelwise.losses import Facts, UnknownLoss
 from labelwise.losses.strategies import IGNORE, STRATEGIES
 from labelwise.methods.compose import Part
-from labelwise.training.config import TERMS, Config, DataSettings
+from labelwise.registry import TERMS
+from labelwise.training.config import Config, DataSettings
 from labelwise.training.files import write_atomic
 
 KNOWN = "known.npz"

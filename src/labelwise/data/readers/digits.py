@@ -22,6 +22,6 @@ def read(source: Source) -> Dataset:
                 f"{name}={value!r} in {str(source)!r}", "a whole number", "correct the option"
             )
         numbers[name] = int(value)
-    from labelwise.data import digits  # loads scikit-learn, which other readers do not need
+    from labelwise.data import digits
 
     return digits.load(**numbers)

@@ -1,0 +1,58 @@
+"""Reads and writes at a position of an open file, on systems with and without `pread`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+_SEEKING = threading.Lock()  # without `pread`, threads share the position of an open file
+
+
+def opened(path: Path, flags: int) -> int:
+    """Descriptor of a file, opened with `flags` of `os` for bytes; child processes do not inherit it.
+
+    Raises:
+        OSError: as `os.open`.
+    """
+    return os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
+
+
+def read_at(file: int, size: int, place: int) -> bytes:
+    """`size` bytes of an open file from byte `place` on; fewer at its end.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    content = _pread(file, size, place)
+    while len(content) < size and (more := _pread(file, size - len(content), place + len(content))):
+        content += more
+    return content
+
+
+def write_at(file: int, content: bytes, place: int) -> None:
+    """Write all of `content` from byte `place` on.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    left = memoryview(content)
+    while left:
+        done = _pwrite(file, left, place)
+        left, place = left[done:], place + done
+
+
+def _pread(file: int, size: int, place: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(file, size, place)
+    with _SEEKING:
+        os.lseek(file, place, os.SEEK_SET)
+        return os.read(file, size)
+
+
+def _pwrite(file: int, content: memoryview, place: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(file, content, place)
+    with _SEEKING:
+        os.lseek(file, place, os.SEEK_SET)
+        return os.write(file, content)
