@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"types", "errors", "lazy", "registry", "rules", "numerics", "distributed", "taught"}
+GROUND = {"types", "errors", "lazy", "registry", "rules", "numerics", "distributed", "taught", "rarity"}
 PATH_ROOMS = {"backbones", "extractors", "blending", "relations", "classifiers", "losses"}
 WORK = {"training", "evaluation", "continual", "experiments", "export", "anytime"}
 TOP = {"serving", "reports", "cli"}
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lazy": set(),
     "memory": set(),
     "numerics": set(),
+    "rarity": set(),
     "distributed": set(),
     "rules": {"errors"},
     "taught": {"lazy"},
@@ -35,8 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": {"types", "errors"},
     **dict.fromkeys(PATH_ROOMS, GROUND),
     "metrics": {"types", "errors"},
-    "data": {"types", "errors", "lazy", "rules"},
-    "decisions": {"types", "errors", "rules", "metrics"},
+    "data": {"types", "errors", "lazy", "rules", "rarity"},
+    "decisions": {"types", "errors", "rules", "rarity", "metrics"},
     "model": GROUND | PATH_ROOMS,
     "methods": GROUND | PATH_ROOMS | {"model"},
 }

@@ -24,6 +24,7 @@ from labelwise.data.readers import labels_without_training, read, resolve
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
+from labelwise.rarity import rare_labels
 
 Tick = Callable[[int], None]
 
@@ -43,6 +44,7 @@ class LabelBalance:
 class CheckReport:
     """All findings; `problems` would lose data, leak or fail, `notes` are decisions of the reader.
 
+    `rare` are the labels with few positives in each split, with their number; of all rows, under "", without splits.
     `doubts` are questions that the data alone cannot answer, such as labels without a defined metric.
     `contradictions` are images with labels that break a rule of the label set, each with the rule.
     """
@@ -58,6 +60,7 @@ class CheckReport:
     unreadable: list[tuple[str, str]]
     exact: list[list[str]]
     near: list[list[str]] | None
+    rare: dict[str, dict[str, int]] = field(default_factory=dict)
     leaks: list[list[str]] = field(default_factory=list)
     contradictions: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -151,6 +154,7 @@ def check(
         unreadable=unreadable,
         exact=[names[id(rows)] for rows in exact],
         near=None if near_groups is None else [names[id(rows)] for rows in _only_near(near_groups, exact)],
+        rare=_rare(data, counts),
         leaks=[names[id(rows)] for rows in leaks],
         contradictions=broken,
         notes=[*data.notes, *_option_note(resolve(text)), *_dark_note(dark), *unpaired],
@@ -257,6 +261,16 @@ def _balance(data: Dataset, counts: _Counts) -> list[LabelBalance]:
         )
         for j, name in enumerate(data.labels)
     ]
+
+
+def _rare(data: Dataset, counts: _Counts) -> dict[str, dict[str, int]]:
+    """Rare labels of each split with rows, or of all rows."""
+    splits = {name: counts.by_split[name] for name, rows in data.splits().items() if rows}
+    rare = {
+        name: rare_labels(dict(zip(data.labels, positive.tolist(), strict=True)))
+        for name, positive in (splits or {"": counts.positive}).items()
+    }
+    return {name: labels for name, labels in rare.items() if labels}
 
 
 def _distinct(first: Sequence[list[int]], second: Sequence[list[int]]) -> list[list[int]]:

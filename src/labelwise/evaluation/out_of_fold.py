@@ -15,10 +15,9 @@ from jaxtyping import Int16, Int64
 from torch import Tensor
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.folds import fold_codes
 from labelwise.data.loading import EvalLoader, Request, Source, TrainLoader
 from labelwise.data.sampling import order_of
-from labelwise.data.splits import stratified_split
-from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import Scores, collect
 from labelwise.methods import Method
 from labelwise.training.config import Config
@@ -27,6 +26,7 @@ from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.priors import count_priors, word_vectors
+from labelwise.training.probe import Probe
 from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
@@ -44,9 +44,9 @@ def out_of_fold(
 ) -> Scores:
     """Each row's logits by a model trained with the run's settings on the other folds.
 
-    The folds are stratified and keep groups together. The backbone is frozen at the weights that the run started
-    from, so that its maps are computed once and no label influenced them; a backbone without pretrained weights is
-    trained in every fold. Each fold trains to the last epoch, so that no selection uses the held-out rows.
+    The folds are stratified and keep groups together, see `fold_codes`. The backbone is frozen at the weights that the
+    run started from, so that its maps are computed once and no label influenced them; a backbone without pretrained
+    weights is trained in every fold. Each fold trains to the last epoch, so that no selection uses the held-out rows.
 
     Args:
         run: provides the settings; its trained weights are not used.
@@ -60,7 +60,7 @@ def out_of_fold(
     """
     watch = watch or Watch(quiet=True)
     config, vectors = word_vectors(fold_config(run.config), rows.labels)
-    codes = fold_codes(rows, folds, config.seed, group)
+    codes = codes_of(rows, folds, config, group)
     accelerator = make_accelerator(config)
     torch.manual_seed(config.seed)  # a frozen backbone without weights is then the run's
     priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
@@ -79,22 +79,11 @@ def out_of_fold(
     return Scores(order, logits[order], rows.values[order], rows.known[order], unreadable)
 
 
-def fold_codes(
-    rows: Dataset, folds: int, seed: int, group: Int64[np.ndarray, " N"] | None = None
+def codes_of(
+    rows: Dataset, folds: int, config: Config, group: Int64[np.ndarray, " N"] | None
 ) -> Int16[np.ndarray, " N"]:
-    """Fold of each row, from 0: stratified by label, groups whole.
-
-    Raises:
-        LabelwiseError: fewer than 2 folds, or fewer rows (or groups) than folds.
-    """
-    units = len(rows) if group is None else len(np.unique(group))
-    if not 2 <= folds <= units:
-        raise LabelwiseError(
-            f"{folds} folds of {units:,} images that may be apart",
-            f"2 to {units:,}",
-            "choose another --folds",
-        )
-    return stratified_split(rows.values, rows.known, [1 / folds] * folds, seed, group)
+    """The fold of each row in `out_of_fold`."""
+    return fold_codes(rows.values, rows.known, folds, config.seed, group)
 
 
 def fold_config(config: Config) -> Config:
@@ -129,7 +118,8 @@ def _one_fold(
         method = run.build(priors=priors)
         method.unknown = unknown_loss(config, learn, method.criterion)
         loaders = _FoldLoaders(config, method, accelerator, maps)
-        trainer = Trainer(
+        kind = Probe if config.optim.name == "exact" else Trainer
+        trainer = kind(
             run,
             method,
             loaders.train(learn, rest),
