@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int16, Int64, UInt8
+from jaxtyping import Int16, Int64
 
+from labelwise.data.dataset import Dataset
 from labelwise.data.splits import stratified_split
 from labelwise.errors import LabelwiseError
 
 
 def fold_codes(
-    values: UInt8[np.ndarray, "N L"] | Float32[np.ndarray, "N L"],
-    known: Bool[np.ndarray, "N L"],
-    folds: int,
-    seed: int = 0,
-    group: Int64[np.ndarray, " N"] | None = None,
+    rows: Dataset, folds: int, seed: int = 0, group: Int64[np.ndarray, " N"] | None = None
 ) -> Int16[np.ndarray, " N"]:
     """Fold of each row, from 0: stratified by label, groups whole.
 
@@ -23,8 +20,7 @@ def fold_codes(
     by a few groups. A label with positives in a single group remains.
 
     Args:
-        values: `[N, L]` in [0, 1]; positive from 0.5.
-        known: `[N, L]`; unknown cells are ignored.
+        rows: the `N` images with their labels.
         folds: at least 2.
         seed: of ties and order.
         group: `[N]`; rows of equal code stay together.
@@ -32,18 +28,18 @@ def fold_codes(
     Raises:
         LabelwiseError: fewer than 2 folds, or fewer rows (or groups) than folds.
     """
-    units = len(values) if group is None else len(np.unique(group))
+    units = len(rows) if group is None else len(np.unique(group))
     if not 2 <= folds <= units:
         raise LabelwiseError(
             f"{folds} folds of {units:,} images that may be apart",
             f"2 to {units:,}",
             "choose another --folds",
         )
-    codes = stratified_split(values, known, [1 / folds] * folds, seed, group).astype(np.int64)
-    unit = np.arange(len(values)) if group is None else np.unique(group, return_inverse=True)[1].reshape(-1)
+    codes = stratified_split(rows.values, rows.known, [1 / folds] * folds, seed, group).astype(np.int64)
+    unit = np.arange(len(rows)) if group is None else np.unique(group, return_inverse=True)[1].reshape(-1)
     first = np.unique(unit, return_index=True)[1]
-    has = np.zeros((units, values.shape[1]), bool)
-    np.logical_or.at(has, unit, known & (values >= 0.5))
+    has = np.zeros((units, len(rows.labels)), bool)
+    np.logical_or.at(has, unit, rows.positive)
     return _spread(codes[first], has, folds)[unit].astype(np.int16)
 
 

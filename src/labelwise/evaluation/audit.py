@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from labelwise.data.complete import AUDIT_COLUMNS
 from labelwise.data.dataset import Dataset
 from labelwise.data.duplicates import connected, fingerprints, near_duplicates
+from labelwise.data.folds import fold_codes
 from labelwise.data.splits import together
 from labelwise.decisions.audit import Finding, label_errors, rank
 from labelwise.decisions.contradictions import (
@@ -27,7 +28,7 @@ from labelwise.decisions.judged import learned_from, not_judged
 from labelwise.decisions.noise import Check, check_noise, fit_noise
 from labelwise.evaluation.evaluate import evaluate
 from labelwise.evaluation.labels import same_labels, unlike
-from labelwise.evaluation.out_of_fold import codes_of, out_of_fold
+from labelwise.evaluation.out_of_fold import out_of_fold
 from labelwise.evaluation.scores import Scores
 from labelwise.training.files import write_text
 from labelwise.training.progress import Watch
@@ -215,7 +216,7 @@ def _scores(
     The models are out of fold for the run's training images, and the run itself for others.
     """
     if part == "train":
-        codes = codes_of(rows, folds, run.config, group)
+        codes = fold_codes(rows, folds, run.config.seed, group)
         return out_of_fold(run, rows, folds, group, watch), learned_from(rows.positive, rows.known, codes)
     watch.say(f"{part}: {len(rows):,} images scored by the run itself")
     learned = None

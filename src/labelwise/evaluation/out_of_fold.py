@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from jaxtyping import Int16, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from labelwise.data.dataset import Dataset
@@ -60,7 +60,7 @@ def out_of_fold(
     """
     watch = watch or Watch(quiet=True)
     config, vectors = word_vectors(fold_config(run.config), rows.labels)
-    codes = codes_of(rows, folds, config, group)
+    codes = fold_codes(rows, folds, config.seed, group)
     accelerator = make_accelerator(config)
     torch.manual_seed(config.seed)  # a frozen backbone without weights is then the run's
     priors = count_priors(rows.values, rows.known, vectors, config.vectors.missing)
@@ -77,13 +77,6 @@ def out_of_fold(
         unreadable += [(int(held[row]), reason) for row, reason in scores.unreadable]
     order = np.sort(np.concatenate(scored))
     return Scores(order, logits[order], rows.values[order], rows.known[order], unreadable)
-
-
-def codes_of(
-    rows: Dataset, folds: int, config: Config, group: Int64[np.ndarray, " N"] | None
-) -> Int16[np.ndarray, " N"]:
-    """The fold of each row in `out_of_fold`."""
-    return fold_codes(rows.values, rows.known, folds, config.seed, group)
 
 
 def fold_config(config: Config) -> Config:
