@@ -30,7 +30,7 @@ def test_rates_and_expected_numbers_are_those_of_the_flips(added: float, missed:
     wrong, bad = noise.wrong(z, y), truth != y
     assert noise.added == pytest.approx(added, abs=0.01)
     assert noise.missed.mean() == pytest.approx(missed, rel=0.4, abs=0.01)
-    assert wrong.sum() == pytest.approx(bad.sum(), rel=0.15)
+    assert wrong.sum() == pytest.approx(bad.sum(), rel=0.2)
     assert noise.scale == pytest.approx(2.0, rel=0.35)
     for low, high in ((0.1, 0.4), (0.4, 0.7), (0.7, 0.95), (0.95, 1.0)):
         inside = (wrong >= low) & (wrong <= high)

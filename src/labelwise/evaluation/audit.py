@@ -166,7 +166,7 @@ def _estimated(scores: Scores, judged: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     z, y, known = scores.logits, scores.values >= 0.5, scores.known & judged
     if not known.any():
-        return np.full(z.shape, 0.5), np.full(z.shape, np.nan), None
+        return fit_noise(z, y, scores.known).present(z), np.full(z.shape, np.nan), None
     noise = fit_noise(z, y, known)
     check = check_noise(noise, z, y, known)
     return noise.present(z), np.where(known, noise.wrong(z, y), np.nan), check
