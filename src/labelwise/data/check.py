@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.data.balance import blocks, commonest_pairs
+from labelwise.data.balance import Counts, commonest_pairs, counted_cells
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, decode_image, evenly, first_dark, image_size
 from labelwise.data.doubts import doubts_of
@@ -139,7 +139,7 @@ def check(
         have = "has" if len(untrained) == 1 else "have"
         problems.append(f"{counted(len(untrained), 'label')} {have} no positive in train: {few(untrained)}.")
     broken = [(data.image_id(c.row), c.reason) for c in contradictions(data)] if data.labels.rules else []
-    counts = _counted(data)
+    counts = counted_cells(data)
     together, unpaired = commonest_pairs(data, counts.positive)
     names = _named(data, [*exact, *(near_groups or [])])
     return CheckReport(
@@ -221,36 +221,7 @@ def _dark_note(dark: list[str]) -> list[str]:
     return [first[0].upper() + first[1:] + more] if dark else []
 
 
-@dataclass
-class _Counts:
-    positive: np.ndarray
-    known: np.ndarray
-    by_split: dict[str, np.ndarray]
-    without_positive: int = 0
-    without_known: int = 0
-
-
-def _counted(data: Dataset) -> _Counts:
-    """Counts of the cells, block by block: a copy of a million rows with 80 labels would be 320 MB."""
-    size, splits = len(data.labels), data.splits()
-    counts = _Counts(
-        np.zeros(size, np.int64),
-        np.zeros(size, np.int64),
-        {name: np.zeros(size, np.int64) for name in splits},
-    )
-    for part in blocks(data):
-        known = data.known[part]
-        positive = known & (data.values[part] >= 0.5)
-        counts.positive += positive.sum(0)
-        counts.known += known.sum(0)
-        counts.without_positive += int((~positive.any(1)).sum())
-        counts.without_known += int((~known.any(1)).sum())
-        for code, name in enumerate(splits):
-            counts.by_split[name] += positive[np.asarray(data.split_of)[part] == code].sum(0)
-    return counts
-
-
-def _balance(data: Dataset, counts: _Counts) -> list[LabelBalance]:
+def _balance(data: Dataset, counts: Counts) -> list[LabelBalance]:
     return [
         LabelBalance(
             name,
@@ -263,7 +234,7 @@ def _balance(data: Dataset, counts: _Counts) -> list[LabelBalance]:
     ]
 
 
-def _rare(data: Dataset, counts: _Counts) -> dict[str, dict[str, int]]:
+def _rare(data: Dataset, counts: Counts) -> dict[str, dict[str, int]]:
     """Rare labels of each split with rows, or of all rows."""
     splits = {name: counts.by_split[name] for name, rows in data.splits().items() if rows}
     rare = {

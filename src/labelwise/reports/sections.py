@@ -12,7 +12,7 @@ from labelwise.metrics.functional import precision_recall
 from labelwise.rarity import FEWEST, listed
 from labelwise.reports import figures
 from labelwise.reports.heatmap import heat_map
-from labelwise.reports.record import RunRecord, Scores, flatten, number
+from labelwise.reports.record import RunRecord, Scores, number
 from labelwise.reports.tallies import count_confusions, most_confused, score_shares, strongest_pairs
 
 NONE = "–"
@@ -176,17 +176,17 @@ def curves(run: RunRecord) -> dict[str, Any] | None:
         return None
     items = [_label_curve(run, run.scores[split], label) for label in range(len(run.names))]
     rare = rare_figures(run)["rare_labels"]
-    drawn = sorted((d for d in items if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0)
-    ranked = [d for d in drawn if d["name"] not in rare]
+    curved = sorted((d for d in items if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0)
+    ranked = [d for d in curved if d["name"] not in rare]
     only_rare = not ranked
-    ranked = ranked or drawn
+    ranked = ranked or curved
     few = only_rare or len(ranked) <= 2 * TILES
     worst = ranked[: 2 * TILES] if few else ranked[:TILES]
     best = [] if few else ranked[-TILES:][::-1]
     first = ranked[0]["index"] if ranked else 0
     return {
         "only_rare": only_rare,
-        "without_rare": len(drawn) - len(ranked),
+        "without_rare": len(curved) - len(ranked),
         "worst": [_tile(d) for d in worst],
         "best": [_tile(d) for d in best],
         "histograms": [_histogram(d) for d in ranked[:TILES]],
@@ -288,41 +288,3 @@ def confusions(run: RunRecord) -> dict[str, Any] | None:
         ],
         "shown": len(shown),
     }
-
-
-def conditions(run: RunRecord) -> dict[str, Any]:
-    """All metrics by split, and the conditions of their measurement."""
-    splits = list(run.splits)
-    metrics = {split: dict(_metric_rows(run.splits[split].get("metrics", {}))) for split in splits}
-    names = list(dict.fromkeys(name for split in splits for name in metrics[split]))
-    lists = [*_by_content(run, "protocol"), *_by_content(run, "conditions")]
-    lists.append(("Training", flatten(run.training)))
-    lists.append(("Settings", flatten(run.config)))
-    return {
-        "splits": splits,
-        "metrics": [(name, [metrics[split].get(name) for split in splits]) for name in names],
-        "lists": [(title, rows) for title, rows in lists if rows],
-    }
-
-
-def _by_content(run: RunRecord, part: str) -> list[tuple[str, list[tuple[str, str]]]]:
-    """A titled list for every distinct content, so that splits with equal conditions are listed once."""
-    lists: list[tuple[list[str], list[tuple[str, str]]]] = []
-    for split, result in run.splits.items():
-        rows = flatten(result.get(part) or {})
-        same = next((splits for splits, content in lists if content == rows), None)
-        if same is None:
-            lists.append(([split], rows))
-        else:
-            same.append(split)
-    return [(f"{part.capitalize()}, {' and '.join(splits)}", rows) for splits, rows in lists]
-
-
-def _metric_rows(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float | None]]:
-    rows: list[tuple[str, float | None]] = []
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            rows += _metric_rows(value, f"{prefix}{name} ")
-        else:
-            rows += [] if isinstance(value, str) else [(prefix + name, number(value))]
-    return rows
