@@ -146,12 +146,17 @@ def main() -> None:
                 row |= {"seconds": round(seconds, 1)}
                 print(row, flush=True)
                 rows.append(row)
+                write(args, rows, bins)
+
+
+def write(args: argparse.Namespace, rows: list[dict[str, Any]], bins: list[dict[str, Any]]) -> None:
+    """Writes what is measured so far."""
     where = {"method": args.method, "share": args.share, "folds": args.folds, "torch": torch.__version__}
     where |= {"machine": platform.machine()}
     keys = list(dict.fromkeys(key for row in rows for key in row))
     if args.csv:
         keep(args.csv, [{**dict.fromkeys(keys, ""), **row, **where} for row in rows])
-    if args.bins:
+    if args.bins and bins:
         keep(args.bins, bins)
 
 
