@@ -9,7 +9,7 @@ FEWEST = 10
 _SHOWN = 10
 
 
-def rare_labels(positives: Mapping[str, int]) -> dict[str, int]:
+def rare_labels(positives: Mapping[str, float]) -> dict[str, int]:
     """The rare labels among these, with their numbers of known positives, fewest first.
 
     Args:
