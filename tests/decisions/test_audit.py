@@ -1,13 +1,9 @@
-"""Findings of the audit against hand-worked cells, cleanlab and planted errors."""
+"""Findings of the audit against hand-worked cells and planted errors."""
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
-from cleanlab.filter import find_label_issues
-from cleanlab.rank import get_label_quality_scores
 
 from labelwise.decisions.audit import Finding, label_errors, rank
 from labelwise.decisions.contradictions import (
@@ -32,9 +28,14 @@ def planted(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.
     return p, truth, given
 
 
+def wrong_of(p: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """The probability of the other state."""
+    return np.where(given, 1 - p, p)
+
+
 def test_planted_errors_are_found_and_nothing_else() -> None:
     p, truth, given = planted()
-    findings = label_errors(p, given, np.ones_like(given))
+    findings = label_errors(p, wrong_of(p, given), given, np.ones_like(given))
     cells = {(f.row, f.label) for f in findings}
     wrong = set(map(tuple, np.argwhere(truth != given).tolist()))
     assert len(cells & wrong) >= 18
@@ -44,26 +45,34 @@ def test_planted_errors_are_found_and_nothing_else() -> None:
         assert (f.current, f.proposed) == (int(given[f.row, f.label]), int(not given[f.row, f.label]))
 
 
-def test_the_score_is_one_minus_self_confidence_and_the_list_is_cleanlabs() -> None:
-    p, _, given = planted(seed=1)
-    findings = label_errors(p, given, np.ones_like(given))
-    for label in range(2):
-        pair = np.stack([1 - p[:, label], p[:, label]], axis=1)
-        quality = get_label_quality_scores(given[:, label].astype(int), pair, method="self_confidence")
-        theirs = np.flatnonzero(find_label_issues(given[:, label].astype(int), pair, n_jobs=1))
-        mine = {f.row: f.score for f in findings if f.label == label}
-        assert sorted(mine) == theirs.tolist()
-        assert [mine[row] for row in theirs] == pytest.approx((1 - quality[theirs]).tolist())
+def test_known_cells_are_listed_from_one_half_on_with_their_probability() -> None:
+    given = np.array([[True, False], [True, False], [True, False]])
+    wrong = np.array([[0.5, 0.49], [0.2, 0.9], [0.97, 0.1]])
+    p = np.full((3, 2), 0.3)
+    findings = label_errors(p, wrong, given, np.ones_like(given))
+    assert [(f.row, f.label, f.kind, f.score, f.wrong, f.probability) for f in findings] == [
+        (0, 0, "wrong", 0.5, 0.5, 0.3),
+        (2, 0, "wrong", 0.97, 0.97, 0.3),
+        (1, 1, "missing", 0.9, 0.9, 0.3),
+    ]
+
+
+def test_cells_that_are_not_judged_are_never_listed() -> None:
+    given = np.array([[True, False], [True, False]])
+    known = np.array([[True, True], [True, False]])
+    sure = np.ones((2, 2))
+    judged = np.array([[True, False], [False, False]])
+    assert [(f.row, f.label) for f in label_errors(sure, sure, given, known, judged)] == [(0, 0)]
 
 
 def test_unknown_cells_are_listed_from_the_mean_of_known_positives_on() -> None:
     given = np.array([True] * 6 + [False] * 6 + [False] * 4)[:, None]
     known = np.array([True] * 12 + [False] * 4)[:, None]
     p = np.array([0.8] * 6 + [0.1] * 6 + [0.85, 0.8, 0.79, 0.2])[:, None]
-    findings = label_errors(p, given, known)
-    assert [(f.row, f.current, f.proposed, f.kind) for f in findings] == [
-        (12, None, 1, "missing"),
-        (13, None, 1, "missing"),
+    findings = label_errors(p, wrong_of(p, given), given, known)
+    assert [(f.row, f.current, f.proposed, f.kind, f.wrong) for f in findings] == [
+        (12, None, 1, "missing", None),
+        (13, None, 1, "missing", None),
     ]
     assert findings[0].score == pytest.approx(0.85)
     assert findings[0].reason.endswith("says 0.85, of known positives 0.80 on average")
@@ -73,41 +82,16 @@ def test_a_low_mean_of_known_positives_lists_no_unknown_below_one_half() -> None
     given = np.array([True] * 6 + [False] * 6 + [False])[:, None]
     known = np.array([True] * 12 + [False])[:, None]
     p = np.array([0.3] * 6 + [0.1] * 6 + [0.45])[:, None]
-    assert [f.row for f in label_errors(p, given, known) if f.current is None] == []
-
-
-@pytest.mark.parametrize("positives", [0, 1, 4])
-def test_rare_labels_are_judged_at_one_half(positives: int) -> None:
-    given = np.zeros((30, 1), bool)
-    given[:positives] = True
-    p = np.full((30, 1), 0.2)
-    p[-1] = 0.6
-    findings = label_errors(p, given, np.ones_like(given))
-    assert [(f.row, f.kind) for f in findings] == [*((r, "wrong") for r in range(positives)), (29, "missing")]
-
-
-def test_positives_only_data_list_unknown_cells_alone() -> None:
-    given = np.zeros((40, 1), bool)
-    given[:10] = True
-    p = np.linspace(0.99, 0.6, 40)[:, None]
-    findings = label_errors(p, given, given)
-    assert findings == []
-    p[30] = 0.999
-    assert [(f.row, f.current) for f in label_errors(p, given, given)] == [(30, None)]
+    assert [f.row for f in label_errors(p, wrong_of(p, given), given, known) if f.current is None] == []
 
 
 def test_scores_that_are_no_probabilities_are_refused() -> None:
     cell = np.ones((1, 1), bool)
     for value in (np.nan, 1.5, -0.1):
         with pytest.raises(LabelwiseError, match="probabilities outside"):
-            label_errors(np.array([[value]]), cell, cell)
-
-
-def test_without_cleanlab_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
-    p, _, given = planted()
-    with pytest.raises(LabelwiseError, match=r"pip install 'labelwise\[audit\]'"):
-        label_errors(p, given, np.ones_like(given))
+            label_errors(np.array([[value]]), np.array([[0.5]]), cell, cell)
+        with pytest.raises(LabelwiseError, match="probabilities outside"):
+            label_errors(np.array([[0.5]]), np.array([[value]]), cell, cell)
 
 
 def test_copies_take_the_state_that_their_mean_probability_says() -> None:

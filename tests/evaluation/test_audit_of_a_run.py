@@ -95,7 +95,8 @@ def test_findings_of_every_kind_stand_in_one_ranking(table: Path) -> None:
     values[29, 6:9] = 1  # once, against both rules, so the data alone would not say them
     p[29, 6:10] = 0.9, 0.3, 0.9, 0.4
     rows = replace(rows, labels=labels, values=values)
-    findings = find(rows, p, [[9, 10]])
+    judged = np.ones(p.shape, bool)
+    findings = find(rows, p, np.where(values > 0, 1 - p, p), judged, [[9, 10]])
     cells = {(f.row, f.label): f for f in findings}
     assert cells[24, 3].reason.endswith(f"{names[2]} comes with it in 24 of 25 images")
     assert (cells[28, 1].kind, cells[28, 1].proposed) == ("contradiction", 0)
@@ -105,6 +106,11 @@ def test_findings_of_every_kind_stand_in_one_ranking(table: Path) -> None:
     assert f"given together with {names[6]}, which rules it out" in cells[29, 7].reason
     assert "looks like" in cells[9, 6].reason
     assert [f.score for f in findings] == sorted((f.score for f in findings), reverse=True)
+    assert all(
+        f.wrong == pytest.approx(1 - p[f.row, f.label] if f.current else p[f.row, f.label]) for f in findings
+    )
+    judged[:, [3, 1, 5, 9, 7, 6]] = False
+    assert {f.label for f in find(rows, p, p, judged, [[9, 10]])} & {3, 1, 5, 9, 7, 6} == set()
 
 
 def test_other_splits_and_labels_are_refused(run_folder: Path, table: Path) -> None:

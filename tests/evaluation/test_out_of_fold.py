@@ -10,9 +10,8 @@ import pytest
 
 from labelwise.data import read
 from labelwise.data.dataset import Dataset
-from labelwise.errors import LabelwiseError
 from labelwise.evaluation import out_of_fold as module
-from labelwise.evaluation.out_of_fold import fold_codes, fold_config, out_of_fold
+from labelwise.evaluation.out_of_fold import fold_config, out_of_fold
 from labelwise.training.config import make_config
 from labelwise.training.maps import MapSource
 from labelwise.training.run import Run
@@ -38,25 +37,6 @@ def run_of(source: Path, folder: Path, freeze: bool, **changes: object) -> Run:
 @pytest.fixture
 def rows(tmp_path: Path) -> Dataset:
     return read(f"csv:{photographs(tmp_path / 'photos', train=15)}").split("train")
-
-
-def test_folds_are_stratified_and_keep_groups(rows: Dataset) -> None:
-    group = np.arange(len(rows)) // 2
-    codes = fold_codes(rows, 3, 0, group)
-    assert set(codes.tolist()) == {0, 1, 2}
-    assert all(len(set(codes[group == g].tolist())) == 1 for g in set(group.tolist()))
-    apart = fold_codes(rows, 3, 0)
-    assert np.bincount(apart).tolist() == [5, 5, 5]
-    assert all(rows.positive[apart == fold].any(axis=0).all() for fold in range(3))
-    np.testing.assert_array_equal(apart, fold_codes(rows, 3, 0))
-
-
-@pytest.mark.parametrize("folds", [1, 16])
-def test_a_wrong_number_of_folds_is_refused(rows: Dataset, folds: int) -> None:
-    with pytest.raises(
-        LabelwiseError, match=f"{folds} folds of 15 images that may be apart; expected 2 to 15"
-    ):
-        fold_codes(rows, folds, 0)
 
 
 def test_a_backbone_with_weights_is_frozen(tmp_path: Path, rows: Dataset) -> None:

@@ -79,8 +79,13 @@ def test_figures_differences_and_settings(runs: list[Path], tmp_path: Path) -> N
 def test_labels_by_how_far_the_runs_are_apart(runs: list[Path], tmp_path: Path) -> None:
     text = write_comparison(runs, tmp_path / "page.html").read_text(encoding="utf-8")
     table = rows(text, "Average precision of each label")
+    per_label = json.loads((runs[0] / "results.json").read_text())["splits"]["test"]["per_label"]
+    frequent = [per_label[row[0]]["positives"] >= 10 for row in table]
+    assert frequent == sorted(frequent, reverse=True), "rare labels are last"
     spread = [max(map(float, row[3:])) - min(map(float, row[3:])) for row in table]
-    assert spread == sorted(spread, reverse=True)
+    for part in (True, False):
+        own = [value for value, of in zip(spread, frequent, strict=True) if of is part]
+        assert own == sorted(own, reverse=True)
     assert len(table) == len(NAMES)
     assert len(table[0][3:]) == 3
 

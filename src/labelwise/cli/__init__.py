@@ -16,6 +16,7 @@ import typer
 import labelwise
 from labelwise.cli import (
     audit,
+    complete,
     continual,
     convert,
     data,
@@ -73,6 +74,7 @@ app.command("audit")(audit.audit)
 app.command("sweep")(sweep.sweep)
 app.command("continual")(continual.continual)
 app.command("methods")(methods.methods)
+data.app.command("complete")(complete.complete)
 data.app.command("convert")(convert.convert)
 app.add_typer(data.app, name="data")
 

@@ -23,6 +23,8 @@ def audit(
 ) -> None:
     """Rank labels that are likely missing or wrong, differ between copies or break a rule, with evidence.
 
+    Labels that the models have not learned are not judged; they are listed with the reason.
+
     Example: labelwise audit runs/mine --data csv:labels.csv --out audit.csv
     """
     import json as js
@@ -32,7 +34,7 @@ def audit(
     from labelwise.data.splits import ensure_splits
     from labelwise.errors import LabelwiseError
     from labelwise.evaluation.audit import audit as run_audit
-    from labelwise.reports.audit import pictures, write_evidence, write_page
+    from labelwise.reports.audit import estimate, pictures, write_evidence, write_page
     from labelwise.serving import load
     from labelwise.training.progress import Watch
     from labelwise.training.run import Run
@@ -51,11 +53,18 @@ def audit(
     counts = Counter(f.kind for f in findings)
     if json:
         record = {"table": str(out), "page": str(page), "images": len(rows), "cells": len(findings)}
-        typer.echo(js.dumps({**record, "kinds": counts, "scored_by": result.scored_by}, ensure_ascii=False))
+        record |= {"kinds": counts, "scored_by": result.scored_by, "not_judged": dict(result.unjudged)}
+        record |= {"expected_wrong": round(float(result.expected.sum()), 1)}
+        if result.check:
+            record |= {"planted": result.check.planted, "planted_rise": round(result.check.rise, 1)}
+        typer.echo(js.dumps(record, ensure_ascii=False))
         return
     for rank, f in enumerate(findings[:20], start=1):
         name, image = rows.labels.names[f.label], rows.image_id(f.row)
         typer.echo(f"{rank:4}  {f.score:.2f}  {f.kind:13}  {name}  {image}  {f.reason}")
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
     typer.echo(f"{len(findings):,} cells of {len(rows):,} images: {kinds or 'nothing suspicious'}")
+    for name, reason in result.unjudged.items():
+        typer.echo(f"not judged: {name} ({reason})")
+    typer.echo(estimate(result))
     typer.echo(f"written: {out} and {page}")

@@ -1,4 +1,4 @@
-"""`labelwise data check | import | split | pack | complete`; `convert` is in convert.py."""
+"""`labelwise data check | import | split | pack`; `complete` and `convert` have files of their own."""
 
 from __future__ import annotations
 
@@ -148,52 +148,6 @@ def pack(
         raise typer.Exit(1)
 
 
-@app.command()
-def complete(
-    source: SourceArgument,
-    audit: Annotated[Path, typer.Argument(metavar="AUDIT.csv", help="table from `labelwise audit`")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="the table to write, .csv or .parquet")],
-    min_score: Annotated[float, typer.Option(help="minimum score of a changed cell", min=0, max=1)] = 0.9,
-    kinds: Annotated[
-        str, typer.Option(help="kinds to apply: missing, wrong, duplicate, contradiction")
-    ] = "missing,wrong",
-    as_json: options.Json = False,
-) -> None:
-    """Write a corrected or completed table, and OUT.changes.csv with the provenance of every changed cell.
-
-    Example: labelwise data complete csv:labels.csv audit.csv completed.csv --min-score 0.95
-    """
-    import json
-    from collections import Counter
-
-    from labelwise.data.check import counted
-    from labelwise.data.complete import apply_corrections, read_audit, write_corrected
-    from labelwise.data.readers import read
-
-    corrections = read_audit(audit, _kinds(kinds), min_score)
-    data, changes = apply_corrections(read(source), corrections)
-    changes_path = write_corrected(data, changes, out)
-    counts = Counter(change.source for change in changes)
-    if as_json:
-        record = {"out": str(out), "changes": str(changes_path), "cells": len(changes), "sources": counts}
-        typer.echo(json.dumps(record, ensure_ascii=False))
-        return
-    by = ", ".join(f"{count:,} by {name}" for name, count in counts.most_common())
-    typer.echo(f"{counted(len(changes), 'cell')} changed" + (f": {by}" if by else ""))
-    typer.echo(f"written: {out} and {changes_path}")
-
-
-def _kinds(text: str) -> list[str]:
-    from labelwise.decisions.audit import KINDS
-    from labelwise.errors import LabelwiseError
-
-    kinds = [part.strip() for part in text.split(",") if part.strip()]
-    for kind in kinds:
-        if kind not in KINDS:
-            raise LabelwiseError(f"kind {kind!r}", f"one or more of {', '.join(KINDS)}", "correct --kinds")
-    return kinds
-
-
 def _fractions(text: str) -> list[float]:
     from labelwise.errors import LabelwiseError
 
@@ -229,12 +183,15 @@ def _print_report(report: CheckReport) -> None:
     from rich.console import Console
 
     from labelwise.data.check import counted
+    from labelwise.rarity import FEWEST, listed
 
     console = Console(highlight=False, soft_wrap=True)
     show = console.print if console.is_terminal else lambda text: typer.echo(text)
     show(f"{report.source}: {counted(report.rows_before, 'row')}, {counted(report.rows_after, 'image')} kept")
     show("splits: " + (", ".join(f"{name} {count:,}" for name, count in report.splits.items()) or "none"))
     _print_balance(report, console)
+    for place, rare in report.rare.items():
+        show(f"rare labels{place and ' in ' + place}, fewer than {FEWEST} positives: {listed(rare)}")
     show(
         f"images without a positive label: {report.without_positive:,}; "
         f"with nothing known: {report.without_known:,}"

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from labelwise.decisions import Tuning
-from labelwise.evaluation.figures import left_out, shown
+from labelwise.evaluation.figures import left_out, rare_left_out, shown
 
 
 def print_labels(result: dict[str, Any]) -> None:
-    """Print a table with a row per label, the highest AP first, then the figures over all labels."""
+    """Print a table with a row per label, the highest AP first and rare labels last, then figures over all labels."""
     console = Console()
     m = result["metrics"]
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -21,7 +21,8 @@ def print_labels(result: dict[str, Any]) -> None:
     table.add_column("label")
     for name in ["positives", *columns]:
         table.add_column(name, justify="right")
-    ranked = sorted(result["per_label"].items(), key=lambda item: -(item[1]["AP"] or 0))
+    rare = m.get("rare_labels") or {}
+    ranked = sorted(result["per_label"].items(), key=lambda item: (item[0] in rare, -(item[1]["AP"] or 0)))
     for name, figures in ranked:
         cells = [shown(figures.get(c), 3) for c in columns]
         table.add_row(name, f"{figures['positives']:,}", *cells)
@@ -39,8 +40,8 @@ def print_labels(result: dict[str, Any]) -> None:
 
 
 def print_left_out(metrics: dict[str, Any]) -> None:
-    """Print which labels have no average precision, if any."""
-    if message := left_out(metrics):
+    """Print which labels have no average precision, and the mAP without rare labels, if there are any."""
+    for message in filter(None, (left_out(metrics), rare_left_out(metrics))):
         Console().print(message, highlight=False, markup=False, soft_wrap=True)
 
 

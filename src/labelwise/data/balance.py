@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64
@@ -88,3 +89,42 @@ def commonest_pairs(
     if len(some) == size:
         return counted, []
     return counted, [f"Pairs of labels were counted among the {len(some):,} commonest of {size:,} labels."]
+
+
+@dataclass
+class Counts:
+    """Numbers of known positives and known cells of each label, and of rows without any.
+
+    Args:
+        positive: `[L]`.
+        known: `[L]`.
+        by_split: `[L]` known positives in each split.
+        without_positive: rows without a known positive.
+        without_known: rows without a known cell.
+    """
+
+    positive: np.ndarray
+    known: np.ndarray
+    by_split: dict[str, np.ndarray]
+    without_positive: int = 0
+    without_known: int = 0
+
+
+def counted_cells(data: Dataset) -> Counts:
+    """Counts of the cells, block by block: a copy of a million rows with 80 labels would be 320 MB."""
+    size, splits = len(data.labels), data.splits()
+    counts = Counts(
+        np.zeros(size, np.int64),
+        np.zeros(size, np.int64),
+        {name: np.zeros(size, np.int64) for name in splits},
+    )
+    for part in blocks(data):
+        known = data.known[part]
+        positive = known & (data.values[part] >= 0.5)
+        counts.positive += positive.sum(0)
+        counts.known += known.sum(0)
+        counts.without_positive += int((~positive.any(1)).sum())
+        counts.without_known += int((~known.any(1)).sum())
+        for code, name in enumerate(splits):
+            counts.by_split[name] += positive[np.asarray(data.split_of)[part] == code].sum(0)
+    return counts

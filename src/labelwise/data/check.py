@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.data.balance import blocks, commonest_pairs
+from labelwise.data.balance import Counts, commonest_pairs, counted_cells
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, decode_image, evenly, first_dark, image_size
 from labelwise.data.doubts import doubts_of
@@ -25,6 +25,7 @@ from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import Source, WouldLose
 from labelwise.errors import LabelwiseError
 from labelwise.progress import bar
+from labelwise.rarity import rare_labels
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class LabelBalance:
 class CheckReport:
     """All findings; `problems` would lose data, leak or fail, `notes` are decisions of the reader.
 
+    `rare` are the labels with few positives in each split, with their number; of all rows, under "", without splits.
     `doubts` are questions that the data alone cannot answer, such as labels without a defined metric.
     `contradictions` are images with labels that break a rule of the label set, each with the rule.
     """
@@ -57,6 +59,7 @@ class CheckReport:
     unreadable: list[tuple[str, str]]
     exact: list[list[str]]
     near: list[list[str]] | None
+    rare: dict[str, dict[str, int]] = field(default_factory=dict)
     leaks: list[list[str]] = field(default_factory=list)
     contradictions: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -131,7 +134,7 @@ def check(text: str, near: bool = True, decode: bool = False) -> CheckReport:
         have = "has" if len(untrained) == 1 else "have"
         problems.append(f"{counted(len(untrained), 'label')} {have} no positive in train: {few(untrained)}.")
     broken = [(data.image_id(c.row), c.reason) for c in contradictions(data)] if data.labels.rules else []
-    counts = _counted(data)
+    counts = counted_cells(data)
     together, unpaired = commonest_pairs(data, counts.positive)
     names = _named(data, [*exact, *(near_groups or [])])
     return CheckReport(
@@ -146,6 +149,7 @@ def check(text: str, near: bool = True, decode: bool = False) -> CheckReport:
         unreadable=unreadable,
         exact=[names[id(rows)] for rows in exact],
         near=None if near_groups is None else [names[id(rows)] for rows in _only_near(near_groups, exact)],
+        rare=_rare(data, counts),
         leaks=[names[id(rows)] for rows in leaks],
         contradictions=broken,
         notes=[*data.notes, *_option_note(resolve(text)), *_dark_note(dark), *unpaired],
@@ -212,36 +216,7 @@ def _dark_note(dark: list[str]) -> list[str]:
     return [first[0].upper() + first[1:] + more] if dark else []
 
 
-@dataclass
-class _Counts:
-    positive: np.ndarray
-    known: np.ndarray
-    by_split: dict[str, np.ndarray]
-    without_positive: int = 0
-    without_known: int = 0
-
-
-def _counted(data: Dataset) -> _Counts:
-    """Counts of the cells, block by block: a copy of a million rows with 80 labels would be 320 MB."""
-    size, splits = len(data.labels), data.splits()
-    counts = _Counts(
-        np.zeros(size, np.int64),
-        np.zeros(size, np.int64),
-        {name: np.zeros(size, np.int64) for name in splits},
-    )
-    for part in blocks(data):
-        known = data.known[part]
-        positive = known & (data.values[part] >= 0.5)
-        counts.positive += positive.sum(0)
-        counts.known += known.sum(0)
-        counts.without_positive += int((~positive.any(1)).sum())
-        counts.without_known += int((~known.any(1)).sum())
-        for code, name in enumerate(splits):
-            counts.by_split[name] += positive[np.asarray(data.split_of)[part] == code].sum(0)
-    return counts
-
-
-def _balance(data: Dataset, counts: _Counts) -> list[LabelBalance]:
+def _balance(data: Dataset, counts: Counts) -> list[LabelBalance]:
     return [
         LabelBalance(
             name,
@@ -252,6 +227,16 @@ def _balance(data: Dataset, counts: _Counts) -> list[LabelBalance]:
         )
         for j, name in enumerate(data.labels)
     ]
+
+
+def _rare(data: Dataset, counts: Counts) -> dict[str, dict[str, int]]:
+    """Rare labels of each split with rows, or of all rows."""
+    splits = {name: counts.by_split[name] for name, rows in data.splits().items() if rows}
+    rare = {
+        name: rare_labels(dict(zip(data.labels, positive.tolist(), strict=True)))
+        for name, positive in (splits or {"": counts.positive}).items()
+    }
+    return {name: labels for name, labels in rare.items() if labels}
 
 
 def _distinct(first: Sequence[list[int]], second: Sequence[list[int]]) -> list[list[int]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.source import parse
 from labelwise.data.table import write_table
 from labelwise.data.wholefile import whole_file
 from labelwise.data.writers.csv import write_csv
@@ -21,6 +23,7 @@ from labelwise.errors import LabelwiseError
 
 AUDIT_COLUMNS = (
     "rank", "image", "label", "current", "proposed", "kind", "score", "probability", "reason", "evidence",
+    "wrong",
 )  # fmt: skip
 CHANGE_COLUMNS = ("image", "label", "before", "after", "source", "score")
 STATES = {"1": 1.0, "0": 0.0, "": math.nan}
@@ -132,6 +135,91 @@ def apply_corrections(table: Dataset, decisions: Iterable[Correction]) -> tuple[
     note = f"{len(changes):,} cells were changed by a review of the labels."
     corrected = replace(table, values=values, known=known, boxes=_boxes(table, values, known))
     return corrected.with_notes(note) if changes else table, changes
+
+
+@dataclass(frozen=True)
+class LabelChange:
+    """What a review changes of one label.
+
+    Args:
+        label: its name.
+        positives: known positives before.
+        removed: positives that become absent or unknown.
+        added: known negatives that become present.
+        filled: unknown cells that become known.
+        unset: known negatives that become unknown.
+    """
+
+    label: str
+    positives: int
+    removed: int = 0
+    added: int = 0
+    filled: int = 0
+    unset: int = 0
+
+    @property
+    def share(self) -> float:
+        """Positives removed and added, as a share of the positives before; infinite if there were none."""
+        changed = self.removed + self.added
+        return changed / self.positives if self.positives else math.inf if changed else 0.0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers by name."""
+        return {name: number for name, number in asdict(self).items() if name != "label"}
+
+    def __str__(self) -> str:
+        parts = (
+            f"{number:,} {what}" for what, number in self.counts.items() if number or what == "positives"
+        )
+        return f"{self.label}: {', '.join(parts)}"
+
+
+def changes_by_label(table: Dataset, changes: Iterable[Correction]) -> list[LabelChange]:
+    """Changes of each label that has any, the largest share of its positives first.
+
+    Args:
+        table: the rows before.
+        changes: returned by `apply_corrections`.
+    """
+    kinds: dict[str, Counter[str]] = {}
+    for c in changes:
+        kinds.setdefault(c.label, Counter())[_kind(c)] += 1
+    positives = table.positive.sum(0)
+    counted = [
+        LabelChange(label, int(positives[table.labels.index(label)]), **counts)
+        for label, counts in kinds.items()
+    ]
+    return sorted(counted, key=lambda c: (-c.share, c.label))
+
+
+def _kind(change: Correction) -> str:
+    if math.isnan(change.before):
+        return "filled"
+    if change.before >= 0.5:
+        return "removed"
+    return "unset" if math.isnan(change.after) else "added"
+
+
+def refuse_large(changed: Iterable[LabelChange], most: float) -> None:
+    """Raises `LabelwiseError` if a label's `share` of changed positives is over `most`."""
+    large = [c for c in changed if c.share > most]
+    if large:
+        first = large[0]
+        others = f", and {len(large) - 1:,} other labels" if len(large) > 1 else ""
+        raise LabelwiseError(
+            f"{first.removed + first.added:,} changes to the {first.positives:,} positives of {first.label}{others}",
+            f"at most {most:.0%} of a label's positives",
+            "look at them; then add --yes, or raise --min-score or --max-share; nothing is written",
+        )
+
+
+def refuse_source(source: str, out: Path) -> None:
+    """Raises `LabelwiseError` if `out`, or its file of changes, is a file of the source, which would be lost."""
+    files = [Path(part) for part in parse(source).path.split(",")]
+    written = (out, out.with_suffix(".changes.csv"))
+    if any(f.is_file() and w.exists() and f.samefile(w) for f in files for w in written):
+        raise LabelwiseError(f"{str(out)!r} to write, the table itself", "a new file", "choose another name")
 
 
 def _same(state: float, other: float) -> bool:

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from labelwise.errors import LabelwiseError
 
 KINDS = ("missing", "wrong", "duplicate", "contradiction")
-FEWEST = 5  # known positives, and negatives, that confident learning needs of a label
+LIKELY = 0.5
+"""Probability from which a known cell is listed."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class Finding:
         proposed: the state that the audit proposes: 1, 0, or `None`.
         kind: one of `KINDS`.
         score: probability of the proposed state, in [0, 1].
-        probability: calibrated probability that the label is present, in [0, 1].
+        probability: calibrated probability that the label is present, from the image alone, in [0, 1].
         reason: explanation in one clause.
+        wrong: probability that the annotation is wrong, in [0, 1]; `None` for an unknown cell.
     """
 
     row: int
@@ -37,66 +39,55 @@ class Finding:
     score: float
     probability: float
     reason: str
+    wrong: float | None = None
 
 
 def label_errors(
-    probabilities: Float[np.ndarray, "N L"], positive: Bool[np.ndarray, "N L"], known: Bool[np.ndarray, "N L"]
+    probabilities: Float[np.ndarray, "N L"],
+    wrong: Float[np.ndarray, "N L"],
+    positive: Bool[np.ndarray, "N L"],
+    known: Bool[np.ndarray, "N L"],
+    judged: Bool[np.ndarray, "N L"] | None = None,
 ) -> list[Finding]:
     """Cells that are likely missing (absent or unknown, but scored high) or wrong (present, but scored low).
 
-    A known cell's score is `1 - q`, `q` the probability of its given state (self-confidence). It is listed if
-    confident learning counts it among the label's errors: the confident joint of given and predicted states determines
-    their number, and the cells with the least self-confidence are listed. An unknown cell is listed, with score `p`,
-    if `p` is at least 0.5 and the mean of the label's known positives. A label with fewer than 5 known positives or
-    negatives has no joint: its cells are listed if their score exceeds 0.5.
+    A known cell is listed, with score `wrong`, if that is at least 0.5. An unknown cell is listed, with score `p`, if
+    `p` is at least 0.5 and the mean of the label's known positives.
 
     Args:
         probabilities: `[N, L]` in [0, 1], calibrated, of models that were not trained on the cell; finite.
+        wrong: `[N, L]` in [0, 1], probability that the annotation is wrong, as `Noise.wrong`; used where known.
         positive: `[N, L]`, whether the label is given as present; used where known.
         known: `[N, L]`.
+        judged: `[N, L]`, cells that may have a finding; all if `None`.
 
     Raises:
-        LabelwiseError: cleanlab is not installed, or a probability is not in [0, 1].
-
-    Source: Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels", section 3,
-    prune by noise rate, each label taken as a class and its absence as another.
+        LabelwiseError: a probability is not in [0, 1].
     """
-    p = np.asarray(probabilities, np.float64)
-    if not ((p >= 0) & (p <= 1)).all():
+    p, w = np.asarray(probabilities, np.float64), np.asarray(wrong, np.float64)
+    if not (((p >= 0) & (p <= 1)).all() and ((w[known] >= 0) & (w[known] <= 1)).all()):
         raise LabelwiseError(
             "probabilities outside [0, 1] or NaN", "numbers in [0, 1]", "calibrate the scores"
         )
+    allowed = np.ones(p.shape, bool) if judged is None else judged
     findings = []
     for label in range(p.shape[1]):
         given, is_known, column = positive[:, label], known[:, label], p[:, label]
-        rows = np.flatnonzero(is_known)
+        doubted = is_known & allowed[:, label] & (w[:, label] >= LIKELY)
         findings += [
-            _known_error(int(row), label, bool(given[row]), float(column[row]))
-            for row in rows[_issues(column[rows], given[rows])]
+            _known_error(int(row), label, bool(given[row]), float(column[row]), float(w[row, label]))
+            for row in np.flatnonzero(doubted)
         ]
         usual = column[is_known & given].mean() if (is_known & given).any() else 0.5
-        least = max(0.5, float(usual))
+        least = max(LIKELY, float(usual))
         findings += [
             _unknown(int(row), label, float(column[row]), least)
-            for row in np.flatnonzero(~is_known & (column >= least))
+            for row in np.flatnonzero(~is_known & allowed[:, label] & (column >= least))
         ]
     return findings
 
 
-def _issues(p: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """`[M]` bool: the cells of one label that confident learning classifies as errors."""
-    if min(given.sum(), (~given).sum()) < FEWEST:
-        return np.where(given, 1 - p, p) > 0.5
-    try:
-        from cleanlab.filter import find_label_issues
-    except ImportError:
-        raise LabelwiseError(
-            "cleanlab is not installed", "the extra `audit`", "pip install 'labelwise[audit]'"
-        ) from None
-    return np.asarray(find_label_issues(given.astype(int), np.stack([1 - p, p], axis=1), n_jobs=1), bool)
-
-
-def _known_error(row: int, label: int, given: bool, p: float) -> Finding:
+def _known_error(row: int, label: int, given: bool, p: float, wrong: float) -> Finding:
     state = "present" if given else "absent"
     reason = f"given as {state}; a model that did not see it says {_shown(p)}"
     return Finding(
@@ -105,9 +96,10 @@ def _known_error(row: int, label: int, given: bool, p: float) -> Finding:
         int(given),
         int(not given),
         "wrong" if given else "missing",
-        1 - p if given else p,
+        wrong,
         p,
         reason,
+        wrong,
     )
 
 

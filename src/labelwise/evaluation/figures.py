@@ -13,6 +13,7 @@ from labelwise.evaluation.scores import Scores, StoredScores
 from labelwise.metrics import functional as F
 from labelwise.metrics.arrays import as_numpy
 from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_macro_f1, bootstrap_map, interval
+from labelwise.rarity import FEWEST, listed, rare_labels
 
 PLAIN = 0.5
 SHOWN = 10
@@ -73,7 +74,39 @@ def figures(
         for j, name in enumerate(names)
     }
     without = {"labels_without_AP": {names[j]: why for j, why in lacking.items()}}
-    return {**plain(metrics), **without}, per_label
+    return {**plain(metrics), **without, **without_rare(per_label)}, per_label
+
+
+def without_rare(per_label: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`mAP_without_rare`, the mean AP of the labels that are not rare, and `rare_labels`, these with their positives.
+
+    Args:
+        per_label: metrics of each label with its `AP`, or `None`, and `positives`.
+
+    >>> rare = without_rare({"dog": {"AP": 0.5, "positives": 40}, "fox": {"AP": 1.0, "positives": 1}})
+    >>> rare["mAP_without_rare"], rare["rare_labels"]
+    (0.5, {'fox': '1'})
+    """
+    rare = rare_labels({name: row["positives"] for name, row in per_label.items()})
+    aps = [row["AP"] for name, row in per_label.items() if name not in rare and row["AP"] is not None]
+    return {
+        "mAP_without_rare": float(np.mean(aps)) if aps else None,
+        "rare_labels": {name: str(count) for name, count in rare.items()},
+    }
+
+
+def rare_left_out(metrics: Mapping[str, Any]) -> str:
+    """A sentence on the mAP without rare labels; empty if there are none.
+
+    >>> rare_left_out({"mAP_without_rare": 0.5, "rare_labels": {"fox": "1"}})
+    'mAP without rare labels 0.5000; fewer than 10 positives: fox (1)'
+    """
+    rare = metrics.get("rare_labels") or {}
+    counted = {name: int(count) for name, count in rare.items()}
+    value = shown(metrics.get("mAP_without_rare"))
+    return (
+        f"mAP without rare labels {value}; fewer than {FEWEST} positives: {listed(counted)}" if rare else ""
+    )
 
 
 def _without_rules(

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from jaxtyping import Int16, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from labelwise.data.dataset import Dataset
+from labelwise.data.folds import fold_codes
 from labelwise.data.loading import EvalLoader, Request, Source, TrainLoader
 from labelwise.data.sampling import order_of
-from labelwise.data.splits import stratified_split
-from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import Scores, collect
 from labelwise.methods import Method
 from labelwise.training.config import Config
@@ -27,6 +26,7 @@ from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.priors import count_priors, word_vectors
+from labelwise.training.probe import Probe
 from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
 from labelwise.training.run import Run
@@ -44,9 +44,9 @@ def out_of_fold(
 ) -> Scores:
     """Each row's logits by a model trained with the run's settings on the other folds.
 
-    The folds are stratified and keep groups together. The backbone is frozen at the weights that the run started
-    from, so that its maps are computed once and no label influenced them; a backbone without pretrained weights is
-    trained in every fold. Each fold trains to the last epoch, so that no selection uses the held-out rows.
+    The folds are stratified and keep groups together, see `fold_codes`. The backbone is frozen at the weights that the
+    run started from, so that its maps are computed once and no label influenced them; a backbone without pretrained
+    weights is trained in every fold. Each fold trains to the last epoch, so that no selection uses the held-out rows.
 
     Args:
         run: provides the settings; its trained weights are not used.
@@ -77,24 +77,6 @@ def out_of_fold(
         unreadable += [(int(held[row]), reason) for row, reason in scores.unreadable]
     order = np.sort(np.concatenate(scored))
     return Scores(order, logits[order], rows.values[order], rows.known[order], unreadable)
-
-
-def fold_codes(
-    rows: Dataset, folds: int, seed: int, group: Int64[np.ndarray, " N"] | None = None
-) -> Int16[np.ndarray, " N"]:
-    """Fold of each row, from 0: stratified by label, groups whole.
-
-    Raises:
-        LabelwiseError: fewer than 2 folds, or fewer rows (or groups) than folds.
-    """
-    units = len(rows) if group is None else len(np.unique(group))
-    if not 2 <= folds <= units:
-        raise LabelwiseError(
-            f"{folds} folds of {units:,} images that may be apart",
-            f"2 to {units:,}",
-            "choose another --folds",
-        )
-    return stratified_split(rows.values, rows.known, [1 / folds] * folds, seed, group)
 
 
 def fold_config(config: Config) -> Config:
@@ -129,7 +111,8 @@ def _one_fold(
         method = run.build(priors=priors)
         method.unknown = unknown_loss(config, learn, method.criterion)
         loaders = _FoldLoaders(config, method, accelerator, maps)
-        trainer = Trainer(
+        kind = Probe if config.optim.name == "exact" else Trainer
+        trainer = kind(
             run,
             method,
             loaders.train(learn, rest),

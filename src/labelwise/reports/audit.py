@@ -96,9 +96,31 @@ def write_page(audit: Audit, shown: Mapping[int, Picture], file: Path, run: str)
         total=len(audit.findings),
         groups=[_group(audit, shown, kind) for kind in KINDS],
         facts=_facts(audit),
+        estimate=estimate(audit),
+        unjudged=_unjudged(audit),
         labels=_labels(audit),
     )
     write_text(file, page.encode("utf-8", errors="replace").decode("utf-8"))
+
+
+def estimate(audit: Audit) -> str:
+    """Sentences on the expected number of wrong annotations, and on the check by planted errors."""
+    if audit.wrong is None or audit.check is None:
+        return "No label is judged, so no number of wrong annotations is estimated."
+    judged = int((~np.isnan(audit.wrong)).sum())
+    return (
+        f"By their probabilities, about {audit.expected.sum():,.0f} of {judged:,} judged annotations are wrong. "
+        f"With {audit.check.planted:,} errors planted in a copy, the estimate rises by {audit.check.rise:,.0f}."
+    )
+
+
+def _unjudged(audit: Audit) -> list[dict[str, Any]]:
+    """Labels that are not judged, with positives and reason."""
+    positive = dict(zip(audit.rows.labels.names, audit.rows.positive.sum(0).tolist(), strict=True))
+    return [
+        {"name": name, "positive": positive[name], "reason": reason}
+        for name, reason in audit.unjudged.items()
+    ]
 
 
 def _group(audit: Audit, shown: Mapping[int, Picture], kind: str) -> dict[str, Any]:
@@ -145,12 +167,14 @@ def _labels(audit: Audit) -> list[dict[str, Any]]:
         counts[f.label, KINDS.index(f.kind)] += 1
     order = [j for j in np.argsort(-counts.sum(1), kind="stable").tolist() if counts[j].any()]
     positive, unknown = audit.rows.positive.sum(0), (~audit.rows.known).sum(0)
+    expected = audit.expected
     return [
         {
             "name": audit.rows.labels.names[j],
             "positive": int(positive[j]),
             "unknown": int(unknown[j]),
             "counts": counts[j].tolist(),
+            "expected": float(expected[j]),
         }
         for j in order
     ]

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.figures import left_out
 from labelwise.experiments.significance import differences
+from labelwise.rarity import rare_labels
 from labelwise.reports import figures
 from labelwise.reports.decided import decided
 from labelwise.reports.record import RunRecord, flatten, number, read_run
@@ -139,7 +140,7 @@ def epochs_chart(records: list[RunRecord]) -> Markup | None:
 
 
 def _labels(records: list[RunRecord], split: str) -> dict[str, Any]:
-    """AP of each label in each run as a row of dots, labels with the largest spread first."""
+    """AP of each label in each run as a row of dots, labels with the largest spread first, then the rare ones."""
     rows: list[dict[str, Any]] = []
     for name in records[0].names:
         per_label = [r.splits[split].get("per_label", {}).get(name, {}) for r in records]
@@ -149,7 +150,8 @@ def _labels(records: list[RunRecord], split: str) -> dict[str, Any]:
             positives = number(per_label[0].get("positives"))
             spread = max(defined) - min(defined)
             rows.append({"name": name, "values": values, "positives": positives, "spread": spread})
-    rows.sort(key=lambda row: -row["spread"])
+    rare = rare_labels({row["name"]: row["positives"] for row in rows if row["positives"] is not None})
+    rows.sort(key=lambda row: (row["name"] in rare, -row["spread"]))
     shown = rows[:SHOWN_LABELS]
     low = min((v for row in shown for v in row["values"] if v is not None), default=0.0)
     floor = min(0.9, int(low * 10) / 10)  # a round number at the left end

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from labelwise.reports import sections
+from labelwise.reports.conditions import conditions
 from labelwise.reports.decided import decided
 from labelwise.reports.frequency import frequency
 from labelwise.reports.ladder import ladder, name_of
@@ -111,6 +112,6 @@ def render(record: RunRecord, gallery: dict[str, Any]) -> str:
         curves=sections.curves(record),
         confusions=sections.confusions(record),
         gallery=gallery,
-        conditions=sections.conditions(record),
+        conditions=conditions(record),
         bad_images=record.bad_images,
     )

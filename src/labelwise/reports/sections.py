@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.evaluation.figures import left_out
+from labelwise.evaluation.figures import left_out, without_rare
 from labelwise.metrics.functional import precision_recall
+from labelwise.rarity import FEWEST, listed
 from labelwise.reports import figures
 from labelwise.reports.heatmap import heat_map
-from labelwise.reports.record import RunRecord, Scores, flatten, number
+from labelwise.reports.record import RunRecord, Scores, number
 from labelwise.reports.tallies import count_confusions, most_confused, score_shares, strongest_pairs
 
 NONE = "–"
@@ -72,6 +73,9 @@ def headline(run: RunRecord) -> dict[str, Any]:
     data = run.config.get("data") or {}
     figures_shown = [(name, percent(tuned.get(name, metrics.get(name))), "%") for name in ("CF1", "OF1")]
     figures_shown += [(name, percent(metrics[name]), "%") for name in ("mA", "pointing") if name in metrics]
+    rare = rare_figures(run)
+    if rare["rare_labels"]:
+        figures_shown.insert(0, ("mAP without rare labels", percent(rare["mAP_without_rare"]), "%"))
     images = len(run.scores[split].ids) if split in run.scores else None
     figures_shown += [(f"{split} images", count(images), ""), ("labels", count(len(run.names)), "")]
     return {
@@ -82,8 +86,21 @@ def headline(run: RunRecord) -> dict[str, Any]:
         "figures": figures_shown,
         "tuned": bool(tuned),
         "left_out": left_out(metrics),
+        "rare": listed({name: int(positives) for name, positives in rare["rare_labels"].items()}),
+        "fewest": FEWEST,
         "facts": _facts(run, backbone),
     }
+
+
+def rare_figures(run: RunRecord) -> dict[str, Any]:
+    """`without_rare` of the shown split, also for results that do not hold it."""
+    per_label = run.splits[run.shown_split].get("per_label", {})
+    counted = {
+        name: {"AP": number(row.get("AP")), "positives": row["positives"]}
+        for name, row in per_label.items()
+        if number(row.get("positives")) is not None
+    }
+    return without_rare(counted)
 
 
 def _facts(run: RunRecord, backbone: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -125,14 +142,23 @@ def _mean_precision(epoch: Mapping[str, Any]) -> float | None:
 
 
 def label_rows(run: RunRecord) -> dict[str, Any]:
-    """A row for each label, best AP first, labels without AP last."""
+    """A row for each label, best AP first, then the rare labels, then those without AP."""
     per_label = run.splits[run.shown_split].get("per_label", {})
+    rare = rare_figures(run)["rare_labels"]
     rows: list[dict[str, Any]] = []
     for j, (name, threshold) in enumerate(zip(run.names, run.thresholds, strict=True)):
         figures_of = per_label.get(name, {})
         row = {key: number(figures_of.get(key)) for key in (*RATES, "positives", "negatives", "unknown")}
-        rows.append({"name": name, "threshold": float(threshold), "never": j in run.never, **row})
-    rows.sort(key=lambda row: (row["AP"] is None, -(row["AP"] or 0.0)))
+        rows.append(
+            {
+                "name": name,
+                "threshold": float(threshold),
+                "never": j in run.never,
+                "rare": name in rare,
+                **row,
+            }
+        )
+    rows.sort(key=lambda row: (row["AP"] is None, row["rare"], -(row["AP"] or 0.0)))
     return {
         "rows": rows,
         "pointing": any(row["pointing"] is not None for row in rows),
@@ -149,12 +175,18 @@ def curves(run: RunRecord) -> dict[str, Any] | None:
     if split not in run.scores:
         return None
     items = [_label_curve(run, run.scores[split], label) for label in range(len(run.names))]
-    ranked = sorted((d for d in items if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0)
-    few = len(ranked) <= 2 * TILES
-    worst = ranked if few else ranked[:TILES]
+    rare = rare_figures(run)["rare_labels"]
+    curved = sorted((d for d in items if d["points"]), key=lambda d: d["AP"] if d["AP"] is not None else 2.0)
+    ranked = [d for d in curved if d["name"] not in rare]
+    only_rare = not ranked
+    ranked = ranked or curved
+    few = only_rare or len(ranked) <= 2 * TILES
+    worst = ranked[: 2 * TILES] if few else ranked[:TILES]
     best = [] if few else ranked[-TILES:][::-1]
     first = ranked[0]["index"] if ranked else 0
     return {
+        "only_rare": only_rare,
+        "without_rare": len(curved) - len(ranked),
         "worst": [_tile(d) for d in worst],
         "best": [_tile(d) for d in best],
         "histograms": [_histogram(d) for d in ranked[:TILES]],
@@ -256,41 +288,3 @@ def confusions(run: RunRecord) -> dict[str, Any] | None:
         ],
         "shown": len(shown),
     }
-
-
-def conditions(run: RunRecord) -> dict[str, Any]:
-    """All metrics by split, and the conditions of their measurement."""
-    splits = list(run.splits)
-    metrics = {split: dict(_metric_rows(run.splits[split].get("metrics", {}))) for split in splits}
-    names = list(dict.fromkeys(name for split in splits for name in metrics[split]))
-    lists = [*_by_content(run, "protocol"), *_by_content(run, "conditions")]
-    lists.append(("Training", flatten(run.training)))
-    lists.append(("Settings", flatten(run.config)))
-    return {
-        "splits": splits,
-        "metrics": [(name, [metrics[split].get(name) for split in splits]) for name in names],
-        "lists": [(title, rows) for title, rows in lists if rows],
-    }
-
-
-def _by_content(run: RunRecord, part: str) -> list[tuple[str, list[tuple[str, str]]]]:
-    """A titled list for every distinct content, so that splits with equal conditions are listed once."""
-    lists: list[tuple[list[str], list[tuple[str, str]]]] = []
-    for split, result in run.splits.items():
-        rows = flatten(result.get(part) or {})
-        same = next((splits for splits, content in lists if content == rows), None)
-        if same is None:
-            lists.append(([split], rows))
-        else:
-            same.append(split)
-    return [(f"{part.capitalize()}, {' and '.join(splits)}", rows) for splits, rows in lists]
-
-
-def _metric_rows(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float | None]]:
-    rows: list[tuple[str, float | None]] = []
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            rows += _metric_rows(value, f"{prefix}{name} ")
-        else:
-            rows += [] if isinstance(value, str) else [(prefix + name, number(value))]
-    return rows

@@ -15,11 +15,12 @@ from accelerate import Accelerator
 from labelwise.data.dataset import Dataset
 from labelwise.decisions import Decisions, Tuning, tune
 from labelwise.evaluation.evaluate import Result, judge
-from labelwise.evaluation.figures import left_out, shown
+from labelwise.evaluation.figures import left_out, rare_left_out, shown
 from labelwise.evaluation.frequency import COUNTS, Frequencies
 from labelwise.evaluation.growth import TAKEN_OVER
 from labelwise.memory import keep_freed_memory
 from labelwise.methods import Method
+from labelwise.rarity import FEWEST, listed, rare_labels
 from labelwise.training.checkpoint import settle_state
 from labelwise.training.choosing import cannot_judge, rows_to_choose_by
 from labelwise.training.config import Config
@@ -89,7 +90,7 @@ def _train(opened: Opened, config: Config, out: Path, resume: bool, quiet: bool,
     unlearned = never_selected(rows, config.init_from)
     doubts = (*_cannot_learn(config, unlearned, rows.labels.names), *cannot_judge(dataset, validation))
     of_teacher = () if teacher is None else teacher.doubts(begun["data"])
-    for line in (*unknown_notes(config, rows), *doubts, *of_teacher):
+    for line in (*unknown_notes(config, rows), *doubts, *_rare(rows), *of_teacher):
         watch.say(line)
     if first:
         keep_mask(run.path, rows, config.data)
@@ -144,6 +145,14 @@ def _cannot_learn(config: Config, unlearned: Sequence[int], names: Sequence[str]
         yield f"warning: no positive in the training split, so it cannot be learned: {few}; never selected"
 
 
+def _rare(rows: Dataset) -> Iterator[str]:
+    """A note on the labels with few positives to learn from; those without any have a warning."""
+    positives = zip(rows.labels.names, rows.positive.sum(0).tolist(), strict=True)
+    rare = rare_labels({name: count for name, count in positives if count})
+    if rare:
+        yield f"note: rare labels in train, fewer than {FEWEST} positives: {listed(rare)}"
+
+
 def _finish(
     dataset: Dataset, loaders: Loaders, trainer: Trainer, watch: Watch, overlaps: Mapping[str, dict[str, Any]]
 ) -> None:
@@ -181,8 +190,8 @@ def _finish(
         if accelerator.is_main_process:
             result.scores.save(run.path / "scores" / f"{split}.npz", rows)
         watch.say(_line(split, result.metrics, len(result.scores.rows)))
-        if without := left_out(result.metrics):
-            watch.say(f"{split}: {without}")
+        for sentence in filter(None, (left_out(result.metrics), rare_left_out(result.metrics))):
+            watch.say(f"{split}: {sentence}")
         if growth := result.metrics.get("growth"):
             parts = (
                 f"{figures['labels']:.0f} {name} {shown(figures['mAP'])}" for name, figures in growth.items()

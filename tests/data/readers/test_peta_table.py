@@ -53,7 +53,9 @@ def test_a_table_is_read_with_persons_groups_and_its_own_splits(tmp_path: Path) 
 
 def test_a_person_in_two_splits_is_refused(tmp_path: Path) -> None:
     folder(tmp_path, ["train", "test", "test", "val"], ["a", "b", "a", "c"])
-    with pytest.raises(LabelwiseError, match=r"persons in two splits, 1 of them, such as that of images/CUHK/0\.png"):
+    with pytest.raises(
+        LabelwiseError, match=r"persons in two splits, 1 of them, such as that of images/CUHK/0\.png"
+    ):
         lw.read(f"peta:{tmp_path}")
     assert len(lw.read(f"csv:{tmp_path}/labels.csv")) == 4
 

@@ -1,0 +1,42 @@
+"""Rare labels: labels with too few positives for their figures to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+FEWEST = 10
+"""A label with fewer known positives than this in a split is rare in that split."""
+_SHOWN = 10
+
+
+def rare_labels(positives: Mapping[str, float]) -> dict[str, int]:
+    """The rare labels among these, with their numbers of known positives, fewest first.
+
+    Args:
+        positives: known positives of each label in a split.
+
+    >>> rare_labels({"dog": 40, "elephant": 3, "fox": 0})
+    {'fox': 0, 'elephant': 3}
+    """
+    rare = ((name, int(count)) for name, count in positives.items() if count < FEWEST)
+    return dict(sorted(rare, key=lambda item: item[1]))
+
+
+def listed(rare: Mapping[str, int]) -> str:
+    """Rare labels as text, each with its positives; at most ten names.
+
+    >>> listed({"fox": 0, "elephant": 3})
+    'fox (0), elephant (3)'
+    """
+    return named(f"{name} ({count:,})" for name, count in rare.items())
+
+
+def named(names: Iterable[str]) -> str:
+    """Names as text, at most ten of them.
+
+    >>> named(f"x{i}" for i in range(12)).endswith("x9 and 2 more")
+    True
+    """
+    every = list(names)
+    more = f" and {len(every) - _SHOWN:,} more" if len(every) > _SHOWN else ""
+    return ", ".join(every[:_SHOWN]) + more
