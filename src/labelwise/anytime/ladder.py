@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelwise.anytime.plan import Plan, Stage, make_plan
+from labelwise.anytime.plan import SIZES, Plan, Stage, make_plan
 from labelwise.anytime.speed import Speed
 from labelwise.anytime.within import PLAN
 from labelwise.data.dataset import Dataset
@@ -30,6 +30,7 @@ from labelwise.training.loaders import decoding_processes
 from labelwise.training.opening import Opened
 from labelwise.training.progress import Watch
 from labelwise.training.run import CHOSEN, STAGES, Run
+from labelwise.training.sizes import fitted, sides_of
 from labelwise.training.stopping import StopRequest
 from labelwise.training.test_time import SCALES, resolved
 
@@ -133,7 +134,10 @@ def _resume_or_plan(
         ladder.save()
         return ladder
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    speed = Speed.measured(config, dataset, device, decoding_processes(config.workers), say)
+    if "image_size" in given:
+        fitted(config, say)  # raises now if the backbone does not accept it
+    workers = decoding_processes(config.workers)
+    speed = Speed.measured(config, dataset, device, workers, say, sides_of(config, SIZES))
     ladder = _Ladder(out, config, make_plan(config, dataset, seconds, speed, given), [])
     out.mkdir(parents=True, exist_ok=True)
     ladder.save()

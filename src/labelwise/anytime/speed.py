@@ -44,6 +44,7 @@ class Speed:
         solving: fitting the linear probe.
         labels: names of the labels.
         device: device of the computation.
+        sides: in pixels, those that a plan chooses from; empty for all of `labelwise.anytime.plan.SIZES`.
     """
 
     decoding: float
@@ -55,6 +56,7 @@ class Speed:
     solving: float
     labels: tuple[str, ...]
     device: torch.device
+    sides: tuple[int, ...] = ()
     _steps: dict[tuple[str, int, int], float] = field(default_factory=dict)
 
     @classmethod
@@ -65,14 +67,24 @@ class Speed:
         device: torch.device,
         workers: int,
         say: Callable[[str], None] = lambda line: None,
+        sides: tuple[int, ...] = (),
     ) -> Speed:
         """Time a few training images, and the backbone on two batches with the engine that will be used.
+
+        Args:
+            config: settings of the run.
+            dataset: data with a `train` split.
+            device: device of the computation.
+            workers: decoding processes.
+            say: prints a line to the user.
+            sides: in pixels, those that a plan chooses from; the backbone is timed at the nearest to 224.
 
         Raises:
             LabelwiseError: no image of the sample can be read.
         """
         rows = dataset.split("train")
-        base = config.model_copy(update={"image_size": _BASE, "image_width": 0})
+        side = min(sides or (_BASE,), key=lambda side: abs(side - _BASE))
+        base = config.model_copy(update={"image_size": side, "image_width": 0})
         transform = build_transform(base.one_view(), train=False)
         sides, decoding, images = [], [], []
         for i in range(0, len(rows), max(1, len(rows) // SAMPLE)):
@@ -88,24 +100,25 @@ class Speed:
             raise LabelwiseError(
                 "a sample without a readable image", "readable images", "run: labelwise data check"
             )
-        backbone = _backbone(config.backbone).to(device)
+        backbone = _backbone(config.backbone, side).to(device)
         start = time.perf_counter()
         use_engine(backbone, base, len(dataset), device, say)
         opening = time.perf_counter() - start
         batch = torch.stack(images[:8]).to(device)
         with torch.inference_mode():
             feature_map = backbone(batch)
-            forward = _timed(lambda: backbone(batch), device) / len(batch)
+            forward = _timed(lambda: backbone(batch), device) / len(batch) * (_BASE / side) ** 2
         return cls(
             median(decoding) / max(1, workers),
             forward,
             max(_BASE, round(_ENLARGED * median(sides))),
             feature_map.shape[1],
-            _BASE // feature_map.shape[-1],
+            side // feature_map.shape[-1],
             opening,
             2.0 + len(rows) * len(dataset.labels) * 2e-5,
             tuple(dataset.labels),
             device,
+            sides,
         )
 
     def map(self, size: int) -> float:
@@ -132,13 +145,13 @@ class Speed:
         return self._steps[key]
 
 
-def _backbone(settings: BackboneSettings) -> TimmBackbone:
-    """The frozen backbone at 224 px; randomly initialised if its weights do not fit that size."""
+def _backbone(settings: BackboneSettings, side: int) -> TimmBackbone:
+    """The frozen backbone at a side in pixels; randomly initialised if its weights do not fit that size."""
     weights = settings.weights
     try:
-        return TimmBackbone(settings.name, weights, _BASE, freeze=True, stage=settings.stage).eval()
+        return TimmBackbone(settings.name, weights, side, freeze=True, stage=settings.stage).eval()
     except LabelwiseError:  # the first stage reports invalid weights
-        return TimmBackbone(settings.name, "none", _BASE, freeze=True, stage=settings.stage).eval()
+        return TimmBackbone(settings.name, "none", side, freeze=True, stage=settings.stage).eval()
 
 
 class _NoBackbone(torch.nn.Identity):

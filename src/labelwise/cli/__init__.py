@@ -14,6 +14,7 @@ import typer
 
 from labelwise.cli import (
     audit,
+    backbones,
     continual,
     convert,
     data,
@@ -55,6 +56,7 @@ app.command("continual")(continual.continual)
 app.command("methods")(methods.methods)
 data.app.command("convert")(convert.convert)
 app.add_typer(data.app, name="data")
+app.add_typer(backbones.app, name="backbones")
 
 
 @contextmanager
