@@ -8,10 +8,10 @@ import timm
 import torch
 from jaxtyping import Float
 from timm.data import resolve_model_data_config
-from timm.models import group_parameters
 from torch import Tensor, nn
 
 from labelwise.backbones.description import native_size
+from labelwise.backbones.freezing import freeze_groups, freeze_unused
 from labelwise.backbones.weights import load_weights
 from labelwise.errors import LabelwiseError, first_line
 
@@ -100,7 +100,7 @@ class TimmBackbone(nn.Module):
         # Channels last is faster for convolutions on CPUs and GPUs; it makes no difference for transformers.
         self.set_format(torch.channels_last)
         if frozen_groups or unfrozen_groups:
-            _freeze_groups(self.net, name, frozen_groups, unfrozen_groups)
+            freeze_groups(self.net, name, frozen_groups, unfrozen_groups)
         self.checkpointing = gradient_checkpointing
         if gradient_checkpointing:
             self._refuse_checkpointing()
@@ -196,7 +196,7 @@ class TimmBackbone(nn.Module):
                 "a spatial map or a square grid of tokens",
                 "choose another timm model",
             )
-        _freeze_unused(self.net, x)
+        freeze_unused(self.net, x)
         return layout, size // places
 
     def _blank(self, size: int) -> Any:
@@ -233,36 +233,6 @@ def _layout(x: Any, channels: int, prefix: int) -> tuple[Layout | None, int]:
 
 def _shape(x: Any) -> Any:
     return list(x.shape) if isinstance(x, Tensor) else [_shape(part) for part in x]
-
-
-def _freeze_unused(net: nn.Module, x: Tensor) -> None:
-    """Freeze parameters that the map does not depend on, such as a classifier's norm: DDP would wait for gradients."""
-    seen, waiting = set(), [x.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting += [below for below, _ in node.next_functions]
-    for p in net.parameters():
-        if p.requires_grad and torch.autograd.graph.get_gradient_edge(p).node not in seen:
-            p.requires_grad_(False)
-
-
-def _freeze_groups(net: Any, model: str, frozen: int, unfrozen: int) -> None:
-    """Freeze the first `frozen` groups of layers, or all but the last `unfrozen` if that is above 0."""
-    parameters = dict(net.named_parameters())
-    named = group_parameters(net, net.group_matcher(coarse=True)).values()
-    # Groups that the map does not depend on, such as a classifier's norm, are not counted.
-    groups = [names for names in named if any(parameters[name].requires_grad for name in names)]
-    if unfrozen > len(groups):
-        raise LabelwiseError(
-            f"the last {unfrozen} groups of {model!r}",
-            f"from 1 to {len(groups)}, since it has {len(groups)} groups of layers",
-            "correct backbone.unfrozen_groups",
-        )
-    for names in groups[: len(groups) - unfrozen if unfrozen else min(frozen, len(groups) - 1)]:
-        for name in names:
-            parameters[name].requires_grad_(False)
 
 
 def _cut(net: Any, name: str, stage: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,10 +60,7 @@ def check(
         )
 
     rows = check_models(models, out, exports, Limits(seconds, gigabytes), say)
-    counts = {
-        result: sum(row["result"] == result for row in rows)
-        for result in dict.fromkeys(r["result"] for r in rows)
-    }
+    counts = Counter(str(row["result"]) for row in rows)
     console.print(f"{len(rows)} models: {', '.join(f'{count} {result}' for result, count in counts.items())}")
     if any(row["result"] not in ("works", "refused") for row in rows):
         raise typer.Exit(1)

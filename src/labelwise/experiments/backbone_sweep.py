@@ -25,7 +25,13 @@ from labelwise.training.first_step import FORMATS
 
 ENDED, LIMIT = "ended", "limit"
 """Results of a process that native code ended, and of one that exceeded a limit."""
-_PRELOADED = ["labelwise.experiments.backbone_check", "labelwise.training.course"]
+_PRELOADED = [
+    "labelwise.experiments.backbone_check",
+    "labelwise.training.course",
+    "labelwise.methods.dlfl",
+    "pandas",
+]
+"""Imported once, so that each process starts at once."""
 
 
 @dataclass(frozen=True)

@@ -112,11 +112,11 @@ REPRESENTATIVE = (
     "mobilenetv3",
     "regnet",
     "vision_transformer",
-    "swin_transformer",
     "pit",
     "coat",
     "crossvit",
     "byoanet",
     "mlp_mixer",
+    "maxxvit",
 )
-"""Twelve families: convolutions, tokens with and without a class token, windows, fixed sizes, several branches."""
+"""Twelve families: convolutions, tokens, windows, fixed sizes, several branches, class tokens apart from the map."""

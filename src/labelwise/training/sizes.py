@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from labelwise.backbones import TimmBackbone
-from labelwise.backbones.description import accepts_any_size, native_size
+from labelwise.backbones.description import VERIFIED, accepts_any_size, family_of, native_size
 from labelwise.data.sheet import Size
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.training.config import Config
@@ -33,7 +33,8 @@ def fitted(config: Config, say: Callable[[str], None]) -> Config:
         LabelwiseError: the user set a size that the network does not accept, or no size works.
     """
     b = config.backbone
-    if accepts_any_size(b.name):
+    plain = config.image_size == 224 and not config.train_size and not config.image_width
+    if accepts_any_size(b.name) or (plain and family_of(b.name) in VERIFIED):
         return config
     wished = "image_size" in config.model_fields_set or bool(config.image_width)
     changes: dict[str, Any] = {}
@@ -104,10 +105,13 @@ def refusal(name: str, stage: int, side: int, size: Size | None = None) -> str |
         side: in pixels, for which the network is built.
         size: height and width of the image, by default this side.
     """
-    height, width = size or (side, side)
     device = _device(name, stage)
     try:
-        maps = _built(name, stage, side, device)(torch.zeros(1, 3, height, width, device=device))
+        built = _built(name, stage, side, device)  # which computes an image of this side
+        if size in (None, (side, side)):
+            return None
+        assert size is not None
+        maps = built(torch.zeros(1, 3, *size, device=device))
     except Exception as error:  # networks refuse a size by nearly any exception
         cause = error.__cause__ if isinstance(error, LabelwiseError) else None
         return first_line(cause or error)
@@ -117,9 +121,8 @@ def refusal(name: str, stage: int, side: int, size: Size | None = None) -> str |
 @cache
 def _device(name: str, stage: int) -> str:
     """`meta`, which computes shapes alone, if the network supports it at its own size; else `cpu`."""
-    side = native_size(name)
     try:
-        _built(name, stage, side, "meta")(torch.zeros(1, 3, side, side, device="meta"))
+        _built(name, stage, native_size(name), "meta")
     except Exception:  # an operation that needs values, or a network that refuses its own size
         return "cpu"
     return "meta"
