@@ -122,6 +122,11 @@ def test_a_library_call_names_the_size_that_the_network_has() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["resnet10x", "test_vit.never_trained"])
+def test_an_unknown_network_is_refused_when_it_is_built(name: str) -> None:
+    assert fitted(config(name), pytest.fail) == config(name)
+
+
 def test_families_are_timms_modules() -> None:
     assert [family_of(n) for n in ("resnet18d", "tf_efficientnet_lite0", "test_vit.r160_in1k")] == [
         "resnet",

@@ -86,7 +86,7 @@ class Speed:
         side = min(sides or (_BASE,), key=lambda side: abs(side - _BASE))
         base = config.model_copy(update={"image_size": side, "image_width": 0})
         transform = build_transform(base.one_view(), train=False)
-        sides, decoding, images = [], [], []
+        shorter, decoding, images = [], [], []
         for i in range(0, len(rows), max(1, len(rows) // SAMPLE)):
             start = time.perf_counter()
             try:
@@ -95,7 +95,7 @@ class Speed:
             except (UnreadableImage, LabelwiseError):
                 continue
             decoding.append(time.perf_counter() - start)
-            sides.append(min(image.shape[-2:]))
+            shorter.append(min(image.shape[-2:]))
         if not images:
             raise LabelwiseError(
                 "a sample without a readable image", "readable images", "run: labelwise data check"
@@ -111,7 +111,7 @@ class Speed:
         return cls(
             median(decoding) / max(1, workers),
             forward,
-            max(_BASE, round(_ENLARGED * median(sides))),
+            max(_BASE, round(_ENLARGED * median(shorter))),
             feature_map.shape[1],
             side // feature_map.shape[-1],
             opening,

@@ -87,15 +87,26 @@ def check_models(
     Raises:
         LabelwiseError: `out` holds another table.
     """
-    rows = _kept(out, exports)
+    rows = _stored(out)
     models = list(models)
     for name in models:
-        if name not in rows:
+        if not _is_current(rows.get(name), exports):
             rows[name] = checked(name, exports, limits)
             if out is not None:
                 _write(out, rows.values())
         say(rows[name])
     return [rows[name] for name in models]
+
+
+def _is_current(row: dict[str, Any] | None, exports: bool) -> bool:
+    """Whether a row is of these versions, and has its exports if they are wanted and the model works."""
+    if row is None or (row["timm"], row["torch"]) != _versions():
+        return False
+    return not exports or row["result"] != "works" or bool(row.get("onnx"))
+
+
+def _versions() -> tuple[str, str]:
+    return timm.__version__, torch.__version__.partition("+")[0]
 
 
 def checked(name: str, exports: bool, limits: Limits, task: Callable[..., None] = examined) -> dict[str, Any]:
@@ -143,13 +154,8 @@ def _run(
         row |= {"result": LIMIT, "reason": over}
     elif process.exitcode:
         row |= {"result": ENDED, "reason": f"the process ended with exit code {process.exitcode}"}
-    seconds = round(time.monotonic() - began, 1)
-    return row | {
-        "seconds": seconds,
-        "megabytes": round(peak / 1e6),
-        "timm": timm.__version__,
-        "torch": torch.__version__.partition("+")[0],
-    }
+    row |= {"seconds": round(time.monotonic() - began, 1), "megabytes": round(peak / 1e6)}
+    return row | dict(zip(("timm", "torch"), _versions(), strict=True))
 
 
 def _child(task: Callable[..., None], name: str, folder: Path, exports: bool, memory_format: str) -> None:
@@ -169,8 +175,8 @@ def _resident(process: int | None) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _kept(out: Path | None, exports: bool) -> dict[str, dict[str, Any]]:
-    """Rows of an earlier call under the same versions; with exports, only rows that have them or did not work."""
+def _stored(out: Path | None) -> dict[str, dict[str, Any]]:
+    """Rows of an earlier call."""
     if out is None or not out.is_file():
         return {}
     with out.open(newline="", encoding="utf-8") as file:
@@ -179,13 +185,7 @@ def _kept(out: Path | None, exports: bool) -> dict[str, dict[str, Any]]:
             raise LabelwiseError(
                 f"{out} with other columns", "a table of labelwise backbones check", "use another --out"
             )
-        rows: list[dict[str, Any]] = list(table)
-    now = timm.__version__, torch.__version__.partition("+")[0]
-    return {
-        row["model"]: row
-        for row in rows
-        if (row["timm"], row["torch"]) == now and (not exports or row["result"] != "works" or row["onnx"])
-    }
+        return {row["model"]: row for row in table}
 
 
 def _write(out: Path, rows: Iterable[dict[str, Any]]) -> None:
