@@ -1,4 +1,4 @@
-"""Write the tables of docs/comparison.md and README.md from results/: `python docs/tables.py`.
+"""Write the tables of docs/comparison.md, docs/backbones.md and README.md from results/: `python docs/tables.py`.
 
 A table is between `<!-- table: NAME -->` and `<!-- end -->`. Figures are means over seeds in points, with their sample
 standard deviation if there are several.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "docs" / "comparison.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "comparison.md", ROOT / "docs" / "backbones.md", ROOT / "README.md")
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Rows = list[dict[str, str]]
 
@@ -281,6 +281,20 @@ def small() -> str:
     return markdown(["test mAP by training images", *(title for title, _ in columns)], lines)
 
 
+def backbones() -> str:
+    """One checked model of each family of timm."""
+    lines = []
+    for row in kept("backbones"):
+        other = row["other_size"].replace(", built for it", " (built)")
+        side = f"{int(row['image_size']) // int(row['stride'])}" if row["stride"] else ""
+        exports = [row[kind].partition(":")[0] for kind in ("onnx", "openvino")]
+        result = row["result"] + (f": {row['reason']}" if row["reason"] else "")
+        sizes = [row["image_size"], row["train_size"], other]
+        lines.append([f"`{row['family']}`", f"`{row['model']}`", *sizes, side, result, *exports])
+    head = ["family", "model", "image size", "in training", "a second size", "rows of the map", "result"]
+    return markdown([*head, "ONNX", "OpenVINO"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -292,6 +306,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "voc-parts": parts,
     "retrieval": retrieval,
     "new-label": new_label,
+    "backbones": backbones,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 import tiny_runs
 from labelwise.anytime import plan as planner
 from labelwise.anytime import seconds_of
+from labelwise.anytime import speed as speed_module
 from labelwise.anytime.plan import Plan, make_plan
 from labelwise.anytime.speed import Speed
 from labelwise.data import Dataset, read
@@ -228,6 +230,35 @@ def test_a_machine_is_measured(tmp_path: Path) -> None:
     assert speed.stepping == 0
     learning = Speed.measured(config, read(source), torch.device("cpu"), 1, tuning=True)
     assert learning.learning(448) > learning.eager(224) > learning.decoding
+    assert speed.sides == ()
+
+
+def test_a_plan_chooses_among_the_sizes_that_the_backbone_accepts(config: Config, data: Dataset) -> None:
+    some = replace(SPEED, sides=(192, 240))
+    made = planner.make_plan(config, data, 1200.0, some, frozenset())
+    assert {side(stage) for stage in made.stages} <= {192, 240}
+    assert side(made.stages[-1]) == 240
+    given = config.model_copy(update={"image_size": 240})
+    alone = planner.make_plan(given, data, 1200.0, replace(SPEED, sides=(384,)), frozenset({"image_size"}))
+    assert {side(stage) for stage in alone.stages} == {240}
+
+
+def test_a_backbone_of_one_size_is_measured_at_that_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"csv:{tiny_runs.photographs(tmp_path, 8, 4, 4)}"
+    config = make_config(tiny_runs.settings(source))
+    built: list[int] = []
+    honest = speed_module.TimmBackbone
+
+    def record(name: str, weights: str, side: int, **options: Any) -> Any:
+        built.append(side)
+        return honest(name, weights, side, **options)
+
+    monkeypatch.setattr(speed_module, "TimmBackbone", record)
+    speed = Speed.measured(config, read(source), torch.device("cpu"), 1, sides=(64, 96))
+    assert built == [96]
+    assert (speed.sides, speed.channels, speed.stride) == ((64, 96), 64, 16)
 
 
 def test_the_first_stage_shares_its_maps_if_two_sizes_do_not_fit(config: Config, data: Dataset) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelwise.anytime.plan import REPORT, TUNED_FROM, Plan, Stage, make_plan
+from labelwise.anytime.plan import REPORT, SIZES, TUNED_FROM, Plan, Stage, make_plan
 from labelwise.anytime.speed import Speed
 from labelwise.anytime.within import PLAN
 from labelwise.data.dataset import Dataset
@@ -31,6 +31,7 @@ from labelwise.training.loaders import decoding_processes
 from labelwise.training.opening import Opened
 from labelwise.training.progress import Watch
 from labelwise.training.run import CHOSEN, STAGES, Run
+from labelwise.training.sizes import fitted, sides_of
 from labelwise.training.stopping import StopRequest
 from labelwise.training.test_time import SCALES, resolved
 
@@ -141,8 +142,10 @@ def _resume_or_plan(
         ladder.save()
         return ladder
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tuning = seconds >= TUNED_FROM
-    speed = Speed.measured(config, dataset, device, decoding_processes(config.workers), say, tuning)
+    if "image_size" in given:
+        fitted(config, say)  # raises now if the backbone does not accept it
+    workers, sides = decoding_processes(config.workers), sides_of(config, SIZES)
+    speed = Speed.measured(config, dataset, device, workers, say, sides, seconds >= TUNED_FROM)
     ladder = _Ladder(out, config, make_plan(config, dataset, seconds, speed, given), [])
     out.mkdir(parents=True, exist_ok=True)
     ladder.save()

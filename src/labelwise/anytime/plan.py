@@ -117,8 +117,9 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     """
     splits = dataset.splits()
     mapped, tested = splits.get("train", 0) + splits.get("val", 0), splits.get("test", 0)
-    sizes = (config.image_size,) if "image_size" in given else tuple(s for s in SIZES if s <= speed.largest)
-    sizes = sizes or SIZES[:1]
+    sides = speed.sides or SIZES
+    sizes = (config.image_size,) if "image_size" in given else tuple(s for s in sides if s <= speed.largest)
+    sizes = sizes or sides[:1]
     epochs = config.epochs if "epochs" in given else EPOCHS
     steps = epochs * max(1, splits.get("train", 0) // config.batch_size)
     limit = min(max(FIRST, seconds / 10), seconds / 3)

@@ -46,6 +46,7 @@ class Speed:
         device: device of the computation.
         stepping: per image of 224 by 224 pixels, forward and backward pass of fine-tuning by PyTorch; 0 if not
             measured.
+        sides: in pixels, those that a plan chooses from; empty for all of `labelwise.anytime.plan.SIZES`.
     """
 
     decoding: float
@@ -58,6 +59,7 @@ class Speed:
     labels: tuple[str, ...]
     device: torch.device
     stepping: float = 0.0
+    sides: tuple[int, ...] = ()
     _steps: dict[tuple[str, int, int], float] = field(default_factory=dict)
 
     @classmethod
@@ -68,19 +70,28 @@ class Speed:
         device: torch.device,
         workers: int,
         say: Callable[[str], None] = lambda line: None,
+        sides: tuple[int, ...] = (),
         tuning: bool = False,
     ) -> Speed:
         """Time a few training images, and the backbone on two batches with the engine that will be used.
 
-        With `tuning`, training steps of the whole backbone are timed too.
+        Args:
+            config: settings of the run.
+            dataset: data with a `train` split.
+            device: device of the computation.
+            workers: decoding processes.
+            say: prints a line to the user.
+            sides: in pixels, those that a plan chooses from; the backbone is timed at the nearest to 224.
+            tuning: also time training steps of the whole backbone.
 
         Raises:
             LabelwiseError: no image of the sample can be read.
         """
         rows = dataset.split("train")
-        base = config.model_copy(update={"image_size": _BASE, "image_width": 0})
+        side = min(sides or (_BASE,), key=lambda side: abs(side - _BASE))
+        base = config.model_copy(update={"image_size": side, "image_width": 0})
         transform = build_transform(base.one_view(), train=False)
-        sides, decoding, images = [], [], []
+        shorter, decoding, images = [], [], []
         for i in range(0, len(rows), max(1, len(rows) // SAMPLE)):
             start = time.perf_counter()
             try:
@@ -89,30 +100,31 @@ class Speed:
             except (UnreadableImage, LabelwiseError):
                 continue
             decoding.append(time.perf_counter() - start)
-            sides.append(min(image.shape[-2:]))
+            shorter.append(min(image.shape[-2:]))
         if not images:
             raise LabelwiseError(
                 "a sample without a readable image", "readable images", "run: labelwise data check"
             )
-        backbone = _backbone(config.backbone).to(device)
+        backbone = _backbone(config.backbone, side).to(device)
         start = time.perf_counter()
         use_engine(backbone, base, len(dataset), device, say)
         opening = time.perf_counter() - start
         batch = torch.stack(images[:8]).to(device)
         with torch.inference_mode():
             feature_map = backbone(batch)
-            forward = _timed(lambda: backbone(batch), device) / len(batch)
+            forward = _timed(lambda: backbone(batch), device) / len(batch) * (_BASE / side) ** 2
         return cls(
             median(decoding) / max(1, workers),
             forward,
-            max(_BASE, round(_ENLARGED * median(sides))),
+            max(_BASE, round(_ENLARGED * median(shorter))),
             feature_map.shape[1],
-            _BASE // feature_map.shape[-1],
+            side // feature_map.shape[-1],
             opening,
             2.0 + len(rows) * len(dataset.labels) * 2e-5,
             tuple(dataset.labels),
             device,
-            _stepping(config.backbone, batch) if tuning else 0.0,
+            _stepping(config.backbone, batch) * (_BASE / side) ** 2 if tuning else 0.0,
+            sides,
         )
 
     def map(self, size: int) -> float:
@@ -150,21 +162,21 @@ class Speed:
         return self._steps[key]
 
 
-def _backbone(settings: BackboneSettings) -> TimmBackbone:
-    """The frozen backbone at 224 px; randomly initialised if its weights do not fit that size."""
+def _backbone(settings: BackboneSettings, side: int) -> TimmBackbone:
+    """The frozen backbone at a side in pixels; randomly initialised if its weights do not fit that size."""
     weights = settings.weights
     try:
-        return TimmBackbone(settings.name, weights, _BASE, freeze=True, stage=settings.stage).eval()
+        return TimmBackbone(settings.name, weights, side, freeze=True, stage=settings.stage).eval()
     except LabelwiseError:  # the first stage reports invalid weights
-        return TimmBackbone(settings.name, "none", _BASE, freeze=True, stage=settings.stage).eval()
+        return TimmBackbone(settings.name, "none", side, freeze=True, stage=settings.stage).eval()
 
 
 def _stepping(settings: BackboneSettings, images: torch.Tensor) -> float:
-    """The seconds per image of a forward and a backward pass of a backbone that learns."""
+    """The seconds per image of a forward and a backward pass of a backbone that learns, at the size of the images."""
     backbone = TimmBackbone(
         settings.name,
         "none",
-        _BASE,
+        images.shape[-1],
         stage=settings.stage,
         fixed_statistics=True,
         frozen_groups=settings.frozen_groups,

@@ -8,9 +8,10 @@ import timm
 import torch
 from jaxtyping import Float
 from timm.data import resolve_model_data_config
-from timm.models import group_parameters
 from torch import Tensor, nn
 
+from labelwise.backbones.description import native_size
+from labelwise.backbones.freezing import freeze_groups, freeze_unused
 from labelwise.backbones.weights import load_weights
 from labelwise.errors import LabelwiseError, first_line
 
@@ -56,9 +57,12 @@ class TimmBackbone(nn.Module):
         stage: index of the stage that returns the map, in timm's count; later stages are removed. Earlier stages have
             finer maps. -1 uses the whole network.
 
+    A network whose `forward_features` gives no grid, such as a class token alone, gives its last intermediate map.
+
     Raises:
-        LabelwiseError: an unknown model, unavailable weights, an architecture without a spatial map, too few groups
-            for `unfrozen_groups`, or checkpointing that the network lacks or that batch statistics do not allow.
+        LabelwiseError: an unknown model, unavailable weights, an image size that the network does not accept, an
+            architecture without a spatial map, too few groups for `unfrozen_groups`, or checkpointing that the network
+            lacks or that batch statistics do not allow.
 
     >>> TimmBackbone("resnet10t", weights="none").out_channels
     512
@@ -91,12 +95,12 @@ class TimmBackbone(nn.Module):
         self.register_buffer("std", torch.tensor(config["std"]).view(1, 3, 1, 1), persistent=False)
         net: Any = self.net
         self.out_channels: int = net.num_features if stage < 0 else _cut(net, name, stage)
-        self._prefix = int(getattr(self.net, "num_prefix_tokens", 0))
+        self._prefix, self._last_map = int(getattr(self.net, "num_prefix_tokens", 0)), False
         self._layout, self.stride = self._probe(image_size)
         # Channels last is faster for convolutions on CPUs and GPUs; it makes no difference for transformers.
-        self.net.to(memory_format=torch.channels_last)
+        self.set_format(torch.channels_last)
         if frozen_groups or unfrozen_groups:
-            _freeze_groups(self.net, name, frozen_groups, unfrozen_groups)
+            freeze_groups(self.net, name, frozen_groups, unfrozen_groups)
         self.checkpointing = gradient_checkpointing
         if gradient_checkpointing:
             self._refuse_checkpointing()
@@ -104,11 +108,16 @@ class TimmBackbone(nn.Module):
             self.requires_grad_(False)
             self.eval()
 
+    def set_format(self, memory_format: torch.memory_format) -> None:
+        """Keep the weights, and compute, in a memory format."""
+        self.memory_format = memory_format
+        self.net.to(memory_format=memory_format)
+
     def normalise(self, images: Tensor) -> Float[Tensor, "B 3 H W"]:
         """Normalise uint8 images, or floats in [0, 1], as in the training of the weights."""
         if not images.is_floating_point():
             images = images.to(self.mean.dtype) / 255
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return ((images - self.mean) / self.std).contiguous(memory_format=self.memory_format)
 
     def forward(self, images: Tensor) -> Float[Tensor, "B C h w"]:
         """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]; by `engine` if it accepts them."""
@@ -163,63 +172,67 @@ class TimmBackbone(nn.Module):
                 "choose another backbone, or leave backbone.gradient_checkpointing out",
             ) from None
 
-    def _features(self, x: Tensor) -> Tensor:
-        if self.stage < 0:
+    def _features(self, x: Tensor) -> Any:
+        if self.stage < 0 and not self._last_map:
             return self.net.forward_features(x)
+        which = 1 if self.stage < 0 else [self.stage]  # timm's count of the last ones, or their indices
         return self.net.forward_intermediates(
-            x, indices=[self.stage], stop_early=True, intermediates_only=True, output_fmt="NCHW"
-        )[0]
+            x, indices=which, stop_early=self.stage >= 0, intermediates_only=True, output_fmt="NCHW"
+        )[-1]
 
     def _probe(self, size: int) -> tuple[Layout, int]:
+        x = self._blank(size)
+        layout, places = _layout(x, self.out_channels, self._prefix)
+        if self.stage < 0 and (layout is None or (layout == "tokens" and places == 1)):
+            self._last_map = hasattr(self.net, "forward_intermediates")
+            last = self._blank(size) if self._last_map else None
+            if isinstance(last, Tensor) and last.ndim == 4 and last.shape[2] > places:
+                x, layout, places, self.out_channels = last, "NCHW", last.shape[2], last.shape[1]
+            else:
+                self._last_map = False
+        if layout is None:
+            raise LabelwiseError(
+                f"backbone {self.name!r} with features of shape {_shape(x)}",
+                "a spatial map or a square grid of tokens",
+                "choose another timm model",
+            )
+        freeze_unused(self.net, x)
+        return layout, size // places
+
+    def _blank(self, size: int) -> Any:
+        """Features of one blank image; their graph is needed to find unused parameters, activations are not kept."""
         was = self.net.training
         self.net.eval()
-        # The graph is also needed to find unused parameters; activations are not kept.
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda t: t):
-            x = self._features(torch.zeros(1, 3, size, size))
-        _freeze_unused(self.net, x)
-        self.net.train(was)
-        if x.ndim == 4 and x.shape[1] == self.out_channels:
-            return "NCHW", size // x.shape[2]
-        if x.ndim == 4 and x.shape[3] == self.out_channels:
-            return "NHWC", size // x.shape[1]
-        side = round(max(0, x.shape[1] - self._prefix) ** 0.5) if x.ndim == 3 else 0
-        if side and side * side == x.shape[1] - self._prefix:
-            return "tokens", size // side
-        raise LabelwiseError(
-            f"backbone {self.name!r} with features of shape {list(x.shape)}",
-            "a spatial map or a square grid of tokens",
-            "choose another timm model",
-        )
+        try:
+            with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda t: None, lambda t: t):
+                return self._features(torch.zeros(1, 3, size, size))
+        except Exception as error:  # networks refuse a size by nearly any exception
+            native = native_size(self.name)
+            raise LabelwiseError(
+                f"backbone {self.name!r} with images of {size} px ({first_line(error)})",
+                f"a size that the network accepts, such as its own {native} px"
+                if native != size
+                else "a network from images to features",
+                "give another image size" if native != size else "choose another timm model",
+            ) from error
+        finally:
+            self.net.train(was)
 
 
-def _freeze_unused(net: nn.Module, x: Tensor) -> None:
-    """Freeze parameters that the map does not depend on, such as a classifier's norm: DDP would wait for gradients."""
-    seen, waiting = set(), [x.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting += [below for below, _ in node.next_functions]
-    for p in net.parameters():
-        if torch.autograd.graph.get_gradient_edge(p).node not in seen:
-            p.requires_grad_(False)
+def _layout(x: Any, channels: int, prefix: int) -> tuple[Layout | None, int]:
+    """The layout of features and their number of rows; `None` if they are no grid."""
+    if not isinstance(x, Tensor):
+        return None, 0
+    if x.ndim == 4 and x.shape[1] == channels:
+        return "NCHW", x.shape[2]
+    if x.ndim == 4 and x.shape[3] == channels:
+        return "NHWC", x.shape[1]
+    side = round(max(0, x.shape[1] - prefix) ** 0.5) if x.ndim == 3 else 0
+    return ("tokens", side) if side and side * side == x.shape[1] - prefix else (None, 0)
 
 
-def _freeze_groups(net: Any, model: str, frozen: int, unfrozen: int) -> None:
-    """Freeze the first `frozen` groups of layers, or all but the last `unfrozen` if that is above 0."""
-    parameters = dict(net.named_parameters())
-    named = group_parameters(net, net.group_matcher(coarse=True)).values()
-    # Groups that the map does not depend on, such as a classifier's norm, are not counted.
-    groups = [names for names in named if any(parameters[name].requires_grad for name in names)]
-    if unfrozen > len(groups):
-        raise LabelwiseError(
-            f"the last {unfrozen} groups of {model!r}",
-            f"from 1 to {len(groups)}, since it has {len(groups)} groups of layers",
-            "correct backbone.unfrozen_groups",
-        )
-    for names in groups[: len(groups) - unfrozen if unfrozen else min(frozen, len(groups) - 1)]:
-        for name in names:
-            parameters[name].requires_grad_(False)
+def _shape(x: Any) -> Any:
+    return list(x.shape) if isinstance(x, Tensor) else [_shape(part) for part in x]
 
 
 def _cut(net: Any, name: str, stage: int) -> int:
@@ -230,6 +243,10 @@ def _cut(net: Any, name: str, stage: int) -> int:
             f"stage {stage} of {name!r}",
             f"a stage from 0 to {len(stages) - 1}, or -1",
             "correct backbone.stage",
+        )
+    if not hasattr(net, "prune_intermediate_layers"):
+        raise LabelwiseError(
+            f"stage {stage} of {name!r}", "a network whose stages timm separates", "leave backbone.stage out"
         )
     net.prune_intermediate_layers([stage], prune_norm=True, prune_head=True)
     return int(stages[stage]["num_chs"])

@@ -16,6 +16,7 @@ import typer
 import labelwise
 from labelwise.cli import (
     audit,
+    backbones,
     complete,
     continual,
     convert,
@@ -77,6 +78,7 @@ app.command("methods")(methods.methods)
 data.app.command("complete")(complete.complete)
 data.app.command("convert")(convert.convert)
 app.add_typer(data.app, name="data")
+app.add_typer(backbones.app, name="backbones")
 
 
 @contextmanager

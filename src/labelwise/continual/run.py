@@ -28,6 +28,7 @@ from labelwise.training.progress import Watch
 from labelwise.training.resuming import claim, record_of
 from labelwise.training.run import WEIGHTS, Run
 from labelwise.training.sealed import is_whole
+from labelwise.training.sizes import fitted
 from labelwise.training.stopping import StopRequest
 from labelwise.training.test_time import NONE
 
@@ -107,6 +108,7 @@ def learn_stream(
     frozen = config.backbone.model_copy(update={"freeze": True})
     config = config.model_copy(update={"method": method, "backbone": frozen})
     watch, started = Watch(quiet), time.perf_counter()
+    config = fitted(config, watch.say)
     stream = open_stream(config.data.source, config, data)
     run, begun = Run(out, config, stream.train.labels), record_of(config, stream.train)
     if resume:

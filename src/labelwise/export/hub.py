@@ -20,6 +20,7 @@ from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.engines import Eager, open_engine
 from labelwise.export.exporting import preprocessing
 from labelwise.training.run import WEIGHTS, Run
+from labelwise.training.sealed import separate
 from labelwise.types import LabelSet, Output
 
 _CARD = """---
@@ -138,7 +139,7 @@ class HubModel(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
-        save_file(state, save_directory / WEIGHTS, {"format": "labelwise-1"})
+        save_file(separate(state), save_directory / WEIGHTS, {"format": "labelwise-1"})
         kept = self.artefact
         Artefact(
             save_directory,

@@ -68,14 +68,19 @@ class Config(Section):
         default_factory=dict, description="penalty of scores that break the rules; see docs/rules.md"
     )
     teacher: TeacherSettings = TeacherSettings()
-    image_size: int = Field(224, ge=16, description="side in pixels; height where image_width is set")
+    image_size: int = Field(
+        224,
+        ge=16,
+        description="side in pixels, by default one that the backbone accepts; height where image_width is set",
+    )
     image_width: int = Field(
         0, ge=0, description="width in pixels of images that are not square; 0 for image_size"
     )
     train_size: int = Field(
         0,
         ge=0,
-        description="side in training; 0 for 6/7 of image_size, which makes up for the crops that enlarge objects",
+        description="side in training; 0 for 6/7 of image_size, which makes up for the crops that enlarge objects, or "
+        "for all of it if the backbone does not accept less",
     )
     test_time: str = Field(
         "none",

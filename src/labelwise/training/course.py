@@ -26,6 +26,7 @@ from labelwise.training.choosing import cannot_judge, rows_to_choose_by
 from labelwise.training.config import Config
 from labelwise.training.disk import refuse_failing_disk
 from labelwise.training.files import write_json
+from labelwise.training.first_step import settle_format
 from labelwise.training.frozen_engine import engine_name, use_engine
 from labelwise.training.grown import grow_from, kept_decisions, never_selected, number_taken_over
 from labelwise.training.loaders import Loaders
@@ -38,6 +39,7 @@ from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import as_begun, claim, readable_failures, record_of
 from labelwise.training.run import Run
+from labelwise.training.sizes import fitted
 from labelwise.training.stopping import StopRequest
 from labelwise.training.teaching import TaughtLoader, Teacher
 from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, unknown_loss, unknown_notes
@@ -61,7 +63,7 @@ def _train(opened: Opened, config: Config, out: Path, resume: bool, quiet: bool,
     accelerator = make_accelerator(config)
     first = accelerator.is_main_process
     watch = Watch(quiet or not first)
-    dataset = opened.dataset
+    dataset, config = opened.dataset, fitted(config, watch.say)
     if resume and first:
         settle_state(out, watch.say)
     accelerator.wait_for_everyone()
@@ -82,6 +84,7 @@ def _train(opened: Opened, config: Config, out: Path, resume: bool, quiet: bool,
     for line in (*opened.messages, *(f"note: {note}" for note in dataset.notes[len(opened.dataset.notes) :])):
         watch.say(line)
     built = _built(run, rows, vectors)
+    settle_format(built.model.backbone, config, accelerator.device, watch.say)
     if teacher is not None:
         teacher.teach(built, config.method)
     if requested != config.method:

@@ -19,7 +19,18 @@ def save_sealed(state: Mapping[str, Tensor], path: Path) -> None:
 
     The header has only the entry `format`, since safetensors writes several entries in random order.
     """
-    save_file(dict(state), path, {"format": f"{_FORMAT} {_digest(state)}"})
+    save_file(separate(state), path, {"format": f"{_FORMAT} {_digest(state)}"})
+
+
+def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with a copy of each that shares its memory with an earlier one; safetensors refuses those."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in state.items():
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return apart
 
 
 def load_sealed(path: Path) -> dict[str, Tensor]:

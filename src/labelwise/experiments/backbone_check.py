@@ -1,0 +1,205 @@
+"""What one timm model does in Labelwise: every step from building it to an export, recorded in a row."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from labelwise.backbones.description import family_of
+from labelwise.errors import LabelwiseError, first_line
+from labelwise.methods import Method
+from labelwise.training.config import make_config
+from labelwise.training.files import write_json
+from labelwise.training.first_step import FORMATS, file_of, settings_of
+from labelwise.training.fit import train
+from labelwise.training.run import Run
+from labelwise.training.sizes import fitted, refusal
+from labelwise.types import Batch, LabelSet, Targets
+
+LABELS = ("left", "right")
+OTHERS = (192, 256, 288, 320, 384)
+"""Sides in pixels of which the first other than `image_size` is the second size of the check."""
+EXPORTS = ("onnx", "openvino")
+STEPS = ("build", "gradients", "maps", "saved", "step")
+FIELDS = (
+    "family",
+    "model",
+    "parameters",
+    "image_size",
+    "train_size",
+    "other_size",
+    "channels",
+    "stride",
+    *STEPS,
+    *EXPORTS,
+    "result",
+    "reason",
+    "seconds",
+    "megabytes",
+    "timm",
+    "torch",
+)
+"""Columns of the table."""
+YES, NOT_INSTALLED = "yes", "not installed"
+
+
+def examined(
+    name: str, folder: Path, exports: bool, memory_format: str, keep: Callable[[dict], None]
+) -> None:
+    """Take a model through every step; ends at the first failure.
+
+    Args:
+        name: timm model name; its weights are random.
+        folder: an empty folder for data and runs.
+        exports: also export the run, in the formats whose tools are installed.
+        memory_format: of the training, see `labelwise.training.first_step`.
+        keep: called with the row after each step, so that it is known where a process ended.
+    """
+    row: dict[str, Any] = {"family": family_of(name), "model": name, "result": "fault", "reason": ""}
+
+    def did(**values: Any) -> None:
+        row.update(values)
+        keep(row)
+
+    try:
+        _steps(name, folder, memory_format, did)
+        did(result="works")
+    except LabelwiseError as error:
+        begun = row.get("build") == YES
+        did(result="fault" if begun else "refused", reason=str(error))
+    except Exception as error:  # networks raise nearly anything
+        did(reason=f"{type(error).__name__}: {first_line(error)}")
+    if exports and row["result"] == "works":
+        for kind in EXPORTS:
+            did(**{kind: _exported(folder / "run", folder / kind, kind)})
+
+
+def _steps(name: str, folder: Path, memory_format: str, did: Callable[..., None]) -> None:
+    did()
+    base = make_config(
+        {
+            "data": {"source": f"csv:{_images(folder)}"},
+            "method": "dlfl",
+            "backbone": {"name": name, "weights": "none"},
+            "epochs": 1,
+            "batch_size": 2,
+            "workers": 0,
+        }
+    )
+    config = fitted(base, lambda line: None)
+    run = Run(folder / "built", config, LabelSet(LABELS))
+    torch.manual_seed(0)
+    method = run.build()
+    backbone: Any = method.model.backbone
+    size = config.train_transform(backbone.stride).size
+    did(
+        build=YES,
+        parameters=sum(p.numel() for p in backbone.net.parameters()),
+        image_size=config.image_size,
+        train_size=size[0],
+        other_size=_other_size(name, config.image_size),
+        channels=backbone.out_channels,
+        stride=backbone.stride,
+    )
+    # The step of the check is the trial itself: this process is a child, and its parent chooses the format.
+    write_json(file_of(settings_of(backbone, config)), {"format": memory_format})
+    did(maps=_maps(method, config.image_size))
+    did(saved=_saved(run, method))
+    did(gradients=_gradients(method, size, memory_format))
+    did(step=_stepped(train(config, folder / "run", quiet=True)))
+
+
+def _images(folder: Path) -> Path:
+    """A table of six images of noise: four in train, two in val."""
+    random = np.random.default_rng(0)
+    file = folder / "labels.csv"
+    with file.open("w", newline="", encoding="utf-8") as text:
+        table = csv.writer(text)
+        table.writerow(["image", "split", *LABELS])
+        for i in range(6):
+            Image.fromarray(random.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+            table.writerow([f"{i}.png", "train" if i < 4 else "val", i % 2, (i + 1) % 2])
+    return file
+
+
+def _other_size(name: str, side: int) -> str:
+    """A second side that the network built for the first one computes, or that it computes if built for it."""
+    others = [other for other in OTHERS if other != side]
+    for other in others:
+        if refusal(name, -1, side, (other, other)) is None:
+            return str(other)
+    for other in others:
+        if refusal(name, -1, other) is None:
+            return f"{other}, built for it"
+    return "none"
+
+
+def _gradients(method: Method, size: tuple[int, int], memory_format: str) -> str:
+    """Whether every parameter that learns gets a finite gradient, and the first groups can be frozen."""
+    backbone: Any = method.train().model.backbone
+    backbone.set_format(FORMATS[memory_format])
+    images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+    batch = Batch(images, Targets.of(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), torch.arange(2))
+    method.loss(batch)["loss"].backward()
+    learning = {name: p.grad for name, p in backbone.named_parameters() if p.requires_grad}
+    wrong = [name for name, g in learning.items() if g is None or not bool(torch.isfinite(g).all())]
+    if wrong:
+        raise ArithmeticError(
+            f"{len(wrong)} of {len(learning)} parameters without a finite gradient: {wrong[0]}"
+        )
+    return YES
+
+
+@torch.no_grad()
+def _maps(method: Method, side: int) -> str:
+    """Whether evidence maps of more than one place sum to 1."""
+    images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    maps = method.model.eval()(images, want_maps=True).maps
+    assert maps is not None
+    if maps.shape[2] * maps.shape[3] < 2 or not bool(torch.isfinite(maps).all()):
+        raise ArithmeticError(f"maps of shape {list(maps.shape)}")
+    torch.testing.assert_close(maps.sum((2, 3)), torch.ones(maps.shape[:2]), atol=1e-4, rtol=0)
+    return YES
+
+
+@torch.no_grad()
+def _saved(run: Run, method: Method) -> str:
+    """Whether a saved and loaded model has the same outputs."""
+    run.save()
+    run.save_weights(method.model)
+    side = run.config.image_size
+    images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    expected, loaded = method.model.eval()(images).logits, run.model()(images).logits
+    torch.testing.assert_close(loaded, expected, atol=0, rtol=0)
+    return YES
+
+
+def _stepped(run: Run) -> str:
+    """Whether a training of two steps ended with finite scores on validation."""
+    training = json.loads((run.path / "results.json").read_text())["training"]
+    finite = bool(np.isfinite(np.load(run.path / "scores" / "val.npz")["logits"]).all())
+    if training["steps"] != 2 or training["skipped_steps"] or not finite:
+        raise ArithmeticError(f"{training['skipped_steps']} skipped steps, finite scores: {finite}")
+    return YES
+
+
+def _exported(run: Path, out: Path, kind: str) -> str:
+    """`yes` for an export whose outputs equal the run's, else the reason."""
+    tools = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}[kind]
+    if any(find_spec(tool) is None for tool in tools):
+        return NOT_INSTALLED
+    from labelwise.export import export_run
+
+    try:
+        export_run(run, out, kind, images=2)
+    except Exception as error:  # converters raise nearly anything
+        return f"no: {first_line(error)[:160]}"
+    return YES

@@ -1,0 +1,198 @@
+"""Checks of many timm models, each in a child process with a limit of time and memory, kept in one CSV file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import timm
+import torch
+
+from labelwise.backbones.description import VERIFIED, family_of
+from labelwise.errors import LabelwiseError
+from labelwise.experiments.backbone_check import FIELDS, examined
+from labelwise.experiments.families import FAMILIES, REPRESENTATIVE
+from labelwise.training.files import write_atomic, write_json
+from labelwise.training.first_step import FORMATS
+
+ENDED, LIMIT = "ended", "limit"
+"""Results of a process that native code ended, and of one that exceeded a limit."""
+_PRELOADED = [
+    "labelwise.experiments.backbone_check",
+    "labelwise.training.course",
+    "labelwise.methods.dlfl",
+    "pandas",
+]
+"""Imported once, so that each process starts at once."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one child process.
+
+    Args:
+        seconds: of its whole check.
+        gigabytes: of its resident memory, where the system reports it.
+    """
+
+    seconds: float = 600.0
+    gigabytes: float = 3.0
+
+
+def models_of(names: Sequence[str], every: bool) -> list[str]:
+    """Models to check: of given families or models, of every family, or by default of the representative ones.
+
+    Raises:
+        LabelwiseError: a name that is neither a family nor a model of timm, or names beside `every`.
+    """
+    if names and every:
+        raise LabelwiseError(f"--all with {names[0]}", "one of the two", "leave one of them out")
+    if every:
+        return list(FAMILIES.values())
+    models = [FAMILIES.get(name, name) for name in names or REPRESENTATIVE]
+    for name in models:
+        if not timm.is_model(name.split(".")[0]):
+            raise LabelwiseError(
+                f"backbone {name!r}",
+                "a timm model or one of its families",
+                "run: labelwise backbones check --all",
+            )
+    return models
+
+
+def check_models(
+    models: Iterable[str],
+    out: Path | None,
+    exports: bool,
+    limits: Limits,
+    say: Callable[[dict[str, Any]], None],
+) -> list[dict[str, Any]]:
+    """Check models one after the other; a second call with the same file goes on with those that it lacks.
+
+    Args:
+        models: timm names.
+        out: CSV file of the rows, rewritten after each; `None` for none.
+        exports: whether exports are checked too.
+        limits: of each child process.
+        say: called with each finished row.
+
+    Raises:
+        LabelwiseError: `out` holds another table.
+    """
+    rows = _stored(out)
+    models = list(models)
+    for name in models:
+        if not _is_current(rows.get(name), exports):
+            rows[name] = checked(name, exports, limits)
+            if out is not None:
+                _write(out, rows.values())
+        say(rows[name])
+    return [rows[name] for name in models]
+
+
+def _is_current(row: dict[str, Any] | None, exports: bool) -> bool:
+    """Whether a row is of these versions, and has its exports if they are wanted and the model works."""
+    if row is None or (row["timm"], row["torch"]) != _versions():
+        return False
+    return not exports or row["result"] != "works" or bool(row.get("onnx"))
+
+
+def _versions() -> tuple[str, str]:
+    return timm.__version__, torch.__version__.partition("+")[0]
+
+
+def checked(name: str, exports: bool, limits: Limits, task: Callable[..., None] = examined) -> dict[str, Any]:
+    """The row of one model, checked in a child process.
+
+    A process that native code ends is started again with the plain memory format, as a training would select it.
+
+    Args:
+        name: timm name.
+        exports: whether exports are checked too.
+        limits: of the process.
+        task: what the process does, with the arguments of `examined`.
+    """
+    row: dict[str, Any] = {}
+    for memory_format in FORMATS:
+        with TemporaryDirectory(prefix="labelwise-") as folder:
+            row = _run(task, name, Path(folder), exports, memory_format, limits)
+        if row["result"] != ENDED or row["family"] in VERIFIED:
+            break
+    return row
+
+
+def _run(
+    task: Callable[..., None], name: str, folder: Path, exports: bool, memory_format: str, limits: Limits
+) -> dict[str, Any]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    process = context.Process(target=_child, args=(task, name, folder, exports, memory_format))
+    began, peak, over = time.monotonic(), 0, ""
+    process.start()
+    while process.is_alive() and not over:
+        process.join(0.1)
+        peak = max(peak, _resident(process.pid))
+        if time.monotonic() - began > limits.seconds:
+            over = f"more than {limits.seconds:g} s"
+        elif peak > limits.gigabytes * 1e9:
+            over = f"more than {limits.gigabytes:g} GB of memory"
+    if over:
+        process.kill()
+        process.join()
+    row: dict[str, Any] = {"family": family_of(name), "model": name, "result": ENDED, "reason": ""}
+    if (folder / "row.json").is_file():
+        row |= json.loads((folder / "row.json").read_text())
+    if over:
+        row |= {"result": LIMIT, "reason": over}
+    elif process.exitcode:
+        row |= {"result": ENDED, "reason": f"the process ended with exit code {process.exitcode}"}
+    row |= {"seconds": round(time.monotonic() - began, 1), "megabytes": round(peak / 1e6)}
+    return row | dict(zip(("timm", "torch"), _versions(), strict=True))
+
+
+def _child(task: Callable[..., None], name: str, folder: Path, exports: bool, memory_format: str) -> None:
+    os.environ["LABELWISE_CACHE"] = str(folder / "cache")
+    with (folder / "log.txt").open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    task(name, folder, exports, memory_format, lambda row: write_json(folder / "row.json", row))
+
+
+def _resident(process: int | None) -> int:
+    """Bytes of memory of a process; 0 where the system does not report them."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _stored(out: Path | None) -> dict[str, dict[str, Any]]:
+    """Rows of an earlier call."""
+    if out is None or not out.is_file():
+        return {}
+    with out.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        if tuple(table.fieldnames or ()) != FIELDS:
+            raise LabelwiseError(
+                f"{out} with other columns", "a table of labelwise backbones check", "use another --out"
+            )
+        return {row["model"]: row for row in table}
+
+
+def _write(out: Path, rows: Iterable[dict[str, Any]]) -> None:
+    def write(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
+            table.writeheader()
+            table.writerows(sorted(rows, key=lambda row: (str(row["family"]), str(row["model"]))))
+
+    write_atomic(out, write)
