@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from timm.models import register_model
+from timm.models.hiera import Hiera
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -25,13 +26,14 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.tune import tune_run
 from labelwise.export import export_run, graph
 from labelwise.export.graph import program, write_graph
+from labelwise.export.parity import BATCHES
 from labelwise.methods import create_model
 from labelwise.model import LabelModel
 from labelwise.registry import list_methods
 from labelwise.training import Run
 
 NAMES, SIDE = tuple("abcdefg"), 64
-FAMILIES = ("test_efficientnet", "tiny_export_vit", "tiny_export_swin")
+FAMILIES = ("test_efficientnet", "tiny_export_vit", "tiny_export_swin", "tiny_export_hiera")
 ALSO = {"openvino": ("csra", "dlfl", "c-tran", "tiny_export_vit"), "torch": ("dlfl", "mcar")}
 """Formats besides ONNX, for some models."""
 HEADS = {"c-tran": {"layers": 1}, "query2label": {"layers": 1}}
@@ -54,6 +56,16 @@ def tiny_export_vit(**options: Any) -> VisionTransformer:
     small = {"patch_size": 16, "embed_dim": 64, "depth": 2, "num_heads": 2, "mlp_ratio": 3}
     given = {k: v for k, v in options.items() if k not in MEANT_FOR_TIMM}
     return VisionTransformer(**small, dynamic_img_size=True, **given)
+
+
+@register_model
+def tiny_export_hiera(**options: Any) -> Hiera:
+    """A hierarchical transformer of four blocks; it attends over five dimensions."""
+    if "img_size" not in options or "dynamic_img_size" in options:
+        raise TypeError("one size")
+    given = {k: v for k, v in options.items() if k not in (*MEANT_FOR_TIMM, "strict_img_size")}
+    given["img_size"] = (SIDE, SIDE)
+    return Hiera(**given, embed_dim=8, num_heads=1, stages=(1, 1, 1, 1))
 
 
 class Patches(nn.Module):
@@ -93,7 +105,7 @@ def pictures(count: int, seed: int = 0) -> Tensor:
 
 
 def write(model: LabelModel, folder: Path, kinds: tuple[str, ...]) -> None:
-    """The graphs of a model, with its outputs for batches of one, three and four; or the reason for their absence."""
+    """The graphs of a model, with its outputs for batches of each size; or the reason for their absence."""
     folder.mkdir()
     exported = program(model, (SIDE, SIDE), maps=True)
     for kind in kinds:
@@ -102,8 +114,8 @@ def write(model: LabelModel, folder: Path, kinds: tuple[str, ...]) -> None:
 
 
 def write_answers(model: LabelModel, folder: Path) -> None:
-    """The outputs of a model for batches of one, three and four."""
-    for n in (1, 3, 4):
+    """The outputs of a model for batches of each size."""
+    for n in BATCHES:
         with torch.no_grad():
             output = model(pictures(n, seed=n), want_maps=True)
         np.savez(folder / f"{n}.npz", logits=output.logits, maps=output.maps)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from labelwise.backbones.weights import load_weights
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.numerics import exporting
 
 Layout = Literal["NCHW", "NHWC", "tokens"]
 
@@ -108,7 +109,9 @@ class TimmBackbone(nn.Module):
         """Normalise uint8 images, or floats in [0, 1], as in the training of the weights."""
         if not images.is_floating_point():
             images = images.to(self.mean.dtype) / 255
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        x = (images - self.mean) / self.std
+        # An exported graph leaves the memory format to its runtime.
+        return x if exporting() else x.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Float[Tensor, "B C h w"]:
         """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]; by `engine` if it accepts them."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +22,8 @@ from labelwise.training.config import make_config
 from labelwise.training.frozen_engine import compiled
 from labelwise.training.run import Run
 
+READERS = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
+"""Packages of the runtimes that read each kind of graph."""
 Answer = tuple[np.ndarray, np.ndarray | None]
 
 
@@ -68,13 +72,14 @@ class TorchProgram:
     """
 
     def __init__(self, file: Path, has_maps: bool) -> None:
-        self._run: Any = torch.export.load(file).module()
+        # The stored program is in the plain memory format; channels last is faster on a CPU.
+        self._run: Any = torch.export.load(file).module().to(memory_format=torch.channels_last)
         self.name, self.has_maps = "torch.export (cpu)", has_maps
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
-        outputs = self._run(images.cpu())
+        outputs = self._run(images.cpu().contiguous(memory_format=torch.channels_last))
         return outputs[0].numpy(), outputs[1].numpy() if want_maps and self.has_maps else None
 
 
@@ -148,6 +153,24 @@ def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
         raise LabelwiseError(
             f"{file} ({first_line(error)})", f"a graph that {artefact.kind} opens here", "export again"
         ) from error
+
+
+def installed_runtimes(kind: str, file: Path, has_maps: bool) -> Iterator[tuple[str, Callable[[], Engine]]]:
+    """Each installed runtime that reads a kind of graph, with a function that opens it there in fp32.
+
+    Args:
+        kind: `onnx`, `openvino` or `torch`.
+        file: the graph.
+        has_maps: whether its second output is the maps.
+    """
+    runtimes: dict[str, Callable[[Path, bool], Engine]] = {
+        "onnxruntime": OnnxRuntime,
+        "openvino": OpenVINO,
+        "torch": TorchProgram,
+    }
+    for package in READERS[kind]:
+        if find_spec(package) is not None:
+            yield package, partial(runtimes[package], file, has_maps)
 
 
 def seconds_per_image(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from torch import Tensor, nn
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.engines import Answer, Eager
-from labelwise.export.graph import OPSET, exported_graph, require, save_onnx
-from labelwise.export.parity import PROBABILITY, batches_of, compare
+from labelwise.export.graph import OPSET, exported_graph, refusing, require, save_onnx
+from labelwise.export.parity import PROBABILITY, batches_of, compare, compare_batches
 from labelwise.model import LabelModel
 from labelwise.training.files import read_json, write_json, write_text
+from labelwise.training.frozen_engine import compiled
 from labelwise.training.run import Run
 
 INPUT, OUTPUTS = "input", ("prediction", "logits")
@@ -78,13 +81,19 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
         )
     folder.mkdir(parents=True)
     eager = Eager(run.model(), "cpu")
-    tagger = Tagger(eager.model, decisions.scale, decisions.bias, decisions.never).eval()
+    tagger = Tagger(eager.model, decisions.scale, decisions.bias, decisions.never)
     height, width = transform.size
     exported = exported_graph(tagger, torch.zeros(3, 3, height, width), INPUT)
-    save_onnx(exported, folder / "model.onnx", INPUT, OUTPUTS)
-    compare(
-        eager, _Session(folder / "model.onnx", decisions), batches_of(photos), decisions, run.labels.names
-    )
+    file, names = folder / "model.onnx", run.labels.names
+    with refusing("the tagger layout", "export without --tagger"):
+        save_onnx(exported, file, INPUT, OUTPUTS)
+    runtimes = [
+        (package, partial(_Runtime, opened, file, decisions))
+        for package, opened in (("onnxruntime", _in_onnxruntime), ("openvino", _in_openvino))
+        if find_spec(package) is not None
+    ]
+    compare(eager, runtimes[0][1](), batches_of(photos), decisions, names)
+    compare_batches(eager, runtimes, photos, decisions, names)
     write_text(folder / "selected_tags.csv", _tags(run))
     write_text(
         folder / "thresholds.csv",
@@ -133,20 +142,34 @@ def _stages(run: Run) -> list[dict[str, Any]]:
     return [{**resize, "size": max(height, width)}, crop, to_tensor]
 
 
-class _Session:
+_Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""Floats `[B, 3, H, W]` -> probabilities and logits `[B, L]`."""
+
+
+def _in_onnxruntime(file: Path) -> _Run:
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(list(OUTPUTS), {INPUT: images})
+
+
+def _in_openvino(file: Path) -> _Run:
+    run, _ = compiled(file)
+    return lambda images: [np.array(output) for output in run({INPUT: images}).values()]
+
+
+class _Runtime:
     """The tagger's graph as an engine that checks its probabilities against its logits."""
 
-    name, has_maps = f"the tagger layout (ONNX opset {OPSET})", False
+    has_maps = False
 
-    def __init__(self, file: Path, decisions: Decisions) -> None:
-        import onnxruntime as ort
-
-        self._session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
-        self._decisions = decisions
+    def __init__(self, opened: Callable[[Path], _Run], file: Path, decisions: Decisions) -> None:
+        runtime = opened.__name__.removeprefix("_in_")
+        self.name = f"the tagger layout (ONNX opset {OPSET}, {runtime})"
+        self._run, self._decisions = opened(file), decisions
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
-        inputs = {INPUT: (images.float() / 255).numpy()}
-        prediction, logits = self._session.run(list(OUTPUTS), inputs)
+        prediction, logits = self._run((images.float() / 255).numpy())
         expected = self._decisions.probabilities(logits)
         expected[:, list(self._decisions.never)] = 0
         difference = float(np.abs(prediction - expected).max())
