@@ -25,7 +25,7 @@ from labelwise.data import read
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.tune import tune_run
 from labelwise.export import export_run, graph
-from labelwise.export.graph import program, write_graph
+from labelwise.export.graph import FILES, program, write_graph
 from labelwise.export.parity import BATCHES
 from labelwise.methods import create_model
 from labelwise.model import LabelModel
@@ -34,8 +34,6 @@ from labelwise.training import Run
 
 NAMES, SIDE = tuple("abcdefg"), 64
 FAMILIES = ("test_efficientnet", "tiny_export_vit", "tiny_export_swin", "tiny_export_hiera")
-ALSO = {"openvino": ("csra", "dlfl", "c-tran", "tiny_export_vit"), "torch": ("dlfl", "mcar")}
-"""Formats besides ONNX, for some models."""
 HEADS = {"c-tran": {"layers": 1}, "query2label": {"layers": 1}}
 """Fewer layers than the methods have, for these are written alike."""
 
@@ -104,11 +102,11 @@ def pictures(count: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (count, 3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
 
 
-def write(model: LabelModel, folder: Path, kinds: tuple[str, ...]) -> None:
-    """The graphs of a model, with its outputs for batches of each size; or the reason for their absence."""
+def write(model: LabelModel, folder: Path) -> None:
+    """The graphs of a model in each format, with its outputs for batches of each size."""
     folder.mkdir()
     exported = program(model, (SIDE, SIDE), maps=True)
-    for kind in kinds:
+    for kind in FILES:
         write_graph(exported, kind, folder)
     write_answers(model, folder)
 
@@ -151,15 +149,14 @@ def write_models(out: Path) -> None:
     _save_once()
     first: dict[str, tuple[LabelModel, Path]] = {}
     for name, model in every_model().items():
-        kinds = ("onnx", *(kind for kind, names in ALSO.items() if name in names))
-        other, graphs = first.setdefault(f"{kinds} {parts(model)}", (model, out / name))
+        other, graphs = first.setdefault(parts(model), (model, out / name))
         if other is not model:
             shutil.copytree(graphs, out / name)
             model.load_state_dict(other.state_dict())
             write_answers(model, out / name)
             continue
         try:
-            write(model, out / name, kinds)
+            write(model, out / name)
         except LabelwiseError as error:
             (out / name / "error.txt").write_text(str(error))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.artefact import Artefact
-from labelwise.export.graph import INPUT, require
+from labelwise.export.graph import INPUT, quiet, require
 from labelwise.model import LabelModel
 from labelwise.training.config import make_config
 from labelwise.training.frozen_engine import compiled
@@ -73,13 +74,15 @@ class TorchProgram:
 
     def __init__(self, file: Path, has_maps: bool) -> None:
         # The stored program is in the plain memory format; channels last is faster on a CPU.
-        self._run: Any = torch.export.load(file).module().to(memory_format=torch.channels_last)
+        with quiet():
+            self._run: Any = torch.export.load(file).module().to(memory_format=torch.channels_last)
         self.name, self.has_maps = "torch.export (cpu)", has_maps
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
-        outputs = self._run(images.cpu().contiguous(memory_format=torch.channels_last))
+        with _computing(self.name, images):
+            outputs = self._run(images.cpu().contiguous(memory_format=torch.channels_last))
         return outputs[0].numpy(), outputs[1].numpy() if want_maps and self.has_maps else None
 
 
@@ -106,7 +109,8 @@ class OnnxRuntime:
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch; the graph always computes its maps, but they are copied only if requested."""
         names = self._outputs if want_maps and self.has_maps else self._outputs[:1]
-        outputs = self._session.run(names, {INPUT: images.cpu().contiguous().numpy()})
+        with _computing(self.name, images):
+            outputs = self._session.run(names, {INPUT: images.cpu().contiguous().numpy()})
         return outputs[0], outputs[1] if len(outputs) > 1 else None
 
 
@@ -127,7 +131,8 @@ class OpenVINO:
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
-        outputs = self._run({INPUT: images.cpu().contiguous().numpy()})
+        with _computing(self.name, images):
+            outputs = self._run({INPUT: images.cpu().contiguous().numpy()})
         maps = np.array(outputs[1]) if want_maps and self.has_maps else None
         return np.array(outputs[0]), maps
 
@@ -190,6 +195,19 @@ def fastest(engines: Sequence[Engine], images: Tensor, repeats: int = 5) -> tupl
     """The fastest engine on this machine, and the seconds per image of each."""
     times = {engine.name: seconds_per_image(engine, images, repeats) for engine in engines}
     return min(engines, key=lambda engine: times[engine.name]), times
+
+
+@contextmanager
+def _computing(name: str, images: Tensor) -> Iterator[None]:
+    """Turns a runtime's error on a batch into one line."""
+    try:
+        yield
+    except Exception as error:  # runtimes raise many kinds of errors
+        raise LabelwiseError(
+            f"images of shape {list(images.shape)}, which {name} cannot compute ({first_line(error)})",
+            "images of the graph's size, and a batch that fits into memory",
+            "give a smaller --batch-size",
+        ) from error
 
 
 def _named(runtime: str, precision: str) -> str:

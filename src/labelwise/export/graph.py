@@ -68,7 +68,7 @@ def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.expor
         LabelwiseError: the module has data-dependent control flow, with the reason.
     """
     traced = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
-    with _quiet(), torch.no_grad(), refusing("torch.export", "choose another method or backbone"):
+    with quiet(), torch.no_grad(), refusing("torch.export", "choose another method or backbone"):
         exported = _traced(traced, example, name)
         if attends_over_many(exported):
             for part in traced.modules():
@@ -99,7 +99,7 @@ def write_graph(exported: torch.export.ExportedProgram, kind: str, folder: Path)
         "openvino": _write_openvino,
         "torch": _write_torch,
     }
-    with _quiet(), torch.no_grad(), refusing(kind, "give --format torch"):
+    with quiet(), torch.no_grad(), refusing(kind, "give --format torch"):
         writers[kind](exported, folder / FILES[kind])
     return FILES[kind]
 
@@ -128,7 +128,7 @@ def save_onnx(
     exported: torch.export.ExportedProgram, file: Path, input_name: str, output_names: Sequence[str]
 ) -> None:
     """Writes a program as one ONNX file that includes its weights."""
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         onnx_program: Any = torch.onnx.export(
             exported,
             dynamo=True,
@@ -179,7 +179,7 @@ def refusing(kind: str, advice: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences the exporters' logs and warnings, and restores them afterwards."""
     names = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch.onnx._internal.exporter")
     loggers = [logging.getLogger(name) for name in names]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
-from labelwise.export.engines import Answer, Eager
+from labelwise.export.engines import Answer, Eager, Engine
 from labelwise.export.graph import OPSET, exported_graph, refusing, require, save_onnx
 from labelwise.export.parity import PROBABILITY, batches_of, compare, compare_batches
 from labelwise.model import LabelModel
@@ -80,18 +80,8 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
             "export without --tagger",
         )
     folder.mkdir(parents=True)
-    eager = Eager(run.model(), "cpu")
-    tagger = Tagger(eager.model, decisions.scale, decisions.bias, decisions.never)
-    height, width = transform.size
-    exported = exported_graph(tagger, torch.zeros(3, 3, height, width), INPUT)
-    file, names = folder / "model.onnx", run.labels.names
-    with refusing("the tagger layout", "export without --tagger"):
-        save_onnx(exported, file, INPUT, OUTPUTS)
-    runtimes = [
-        (package, partial(_Runtime, opened, file, decisions))
-        for package, opened in (("onnxruntime", _in_onnxruntime), ("openvino", _in_openvino))
-        if find_spec(package) is not None
-    ]
+    eager, names = Eager(run.model(), "cpu"), run.labels.names
+    runtimes = tagger_runtimes(write_tagger_graph(run, eager, folder), decisions)
     compare(eager, runtimes[0][1](), batches_of(photos), decisions, names)
     compare_batches(eager, runtimes, photos, decisions, names)
     write_text(folder / "selected_tags.csv", _tags(run))
@@ -102,6 +92,30 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
     write_json(folder / "categories.json", [{"category": 0, "name": "general"}])
     stages = _stages(run)
     write_json(folder / "preprocess.json", {"test": stages, "val": stages})
+
+
+def write_tagger_graph(run: Run, eager: Eager, folder: Path) -> Path:
+    """Writes `model.onnx` of the layout to a folder.
+
+    Args:
+        run: for its decisions and the size of its images.
+        eager: its model.
+        folder: an existing folder.
+
+    Raises:
+        LabelwiseError: ONNX cannot express the model.
+    """
+    decisions, size, file = run.decisions(), run.config.transform().size, folder / "model.onnx"
+    tagger = Tagger(eager.model, decisions.scale, decisions.bias, decisions.never)
+    with refusing("the tagger layout", "export without --tagger"):
+        save_onnx(exported_graph(tagger, torch.zeros(3, 3, *size), INPUT), file, INPUT, OUTPUTS)
+    return file
+
+
+def tagger_runtimes(file: Path, decisions: Decisions) -> list[tuple[str, Callable[[], Engine]]]:
+    """Each installed runtime that reads the layout's graph, with a function that opens it there."""
+    known = (("onnxruntime", _in_onnxruntime), ("openvino", _in_openvino))
+    return [(p, partial(_Runtime, opened, file, decisions)) for p, opened in known if find_spec(p)]
 
 
 def _usual(decisions: Decisions) -> float:
