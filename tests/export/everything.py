@@ -58,12 +58,12 @@ def tiny_export_vit(**options: Any) -> VisionTransformer:
 
 @register_model
 def tiny_export_hiera(**options: Any) -> Hiera:
-    """A hierarchical transformer of four blocks; it attends over five dimensions."""
+    """A hierarchical transformer of two blocks; it attends over five dimensions."""
     if "img_size" not in options or "dynamic_img_size" in options:
         raise TypeError("one size")
     given = {k: v for k, v in options.items() if k not in (*MEANT_FOR_TIMM, "strict_img_size")}
     given["img_size"] = (SIDE, SIDE)
-    return Hiera(**given, embed_dim=8, num_heads=1, stages=(1, 1, 1, 1))
+    return Hiera(**given, embed_dim=8, num_heads=1, stages=(1, 1), q_pool=1, mask_unit_size=(2, 2))
 
 
 class Patches(nn.Module):
