@@ -1,9 +1,11 @@
-"""Precision of sums."""
+"""Precision of sums, and whether a computation is being exported."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # since torch 2.7
 
 
 def at_least_float32(t: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from timm.models import register_model
+from timm.models.hiera import Hiera
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -24,16 +25,15 @@ from labelwise.data import read
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.tune import tune_run
 from labelwise.export import export_run, graph
-from labelwise.export.graph import program, write_graph
+from labelwise.export.graph import FILES, program, write_graph
+from labelwise.export.parity import BATCHES
 from labelwise.methods import create_model
 from labelwise.model import LabelModel
 from labelwise.registry import list_methods
 from labelwise.training import Run
 
 NAMES, SIDE = tuple("abcdefg"), 64
-FAMILIES = ("test_efficientnet", "tiny_export_vit", "tiny_export_swin")
-ALSO = {"openvino": ("csra", "dlfl", "c-tran", "tiny_export_vit"), "torch": ("dlfl", "mcar")}
-"""Formats besides ONNX, for some models."""
+FAMILIES = ("test_efficientnet", "tiny_export_vit", "tiny_export_swin", "tiny_export_hiera")
 HEADS = {"c-tran": {"layers": 1}, "query2label": {"layers": 1}}
 """Fewer layers than the methods have, for these are written alike."""
 
@@ -54,6 +54,16 @@ def tiny_export_vit(**options: Any) -> VisionTransformer:
     small = {"patch_size": 16, "embed_dim": 64, "depth": 2, "num_heads": 2, "mlp_ratio": 3}
     given = {k: v for k, v in options.items() if k not in MEANT_FOR_TIMM}
     return VisionTransformer(**small, dynamic_img_size=True, **given)
+
+
+@register_model
+def tiny_export_hiera(**options: Any) -> Hiera:
+    """A hierarchical transformer of two blocks; it attends over five dimensions."""
+    if "img_size" not in options or "dynamic_img_size" in options:
+        raise TypeError("one size")
+    given = {k: v for k, v in options.items() if k not in (*MEANT_FOR_TIMM, "strict_img_size")}
+    given["img_size"] = (SIDE, SIDE)
+    return Hiera(**given, embed_dim=8, num_heads=1, stages=(1, 1), q_pool=1, mask_unit_size=(2, 2))
 
 
 class Patches(nn.Module):
@@ -92,18 +102,18 @@ def pictures(count: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (count, 3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
 
 
-def write(model: LabelModel, folder: Path, kinds: tuple[str, ...]) -> None:
-    """The graphs of a model, with its outputs for batches of one, three and four; or the reason for their absence."""
+def write(model: LabelModel, folder: Path) -> None:
+    """The graphs of a model in each format, with its outputs for batches of each size."""
     folder.mkdir()
     exported = program(model, (SIDE, SIDE), maps=True)
-    for kind in kinds:
+    for kind in FILES:
         write_graph(exported, kind, folder)
     write_answers(model, folder)
 
 
 def write_answers(model: LabelModel, folder: Path) -> None:
-    """The outputs of a model for batches of one, three and four."""
-    for n in (1, 3, 4):
+    """The outputs of a model for batches of each size."""
+    for n in BATCHES:
         with torch.no_grad():
             output = model(pictures(n, seed=n), want_maps=True)
         np.savez(folder / f"{n}.npz", logits=output.logits, maps=output.maps)
@@ -139,15 +149,14 @@ def write_models(out: Path) -> None:
     _save_once()
     first: dict[str, tuple[LabelModel, Path]] = {}
     for name, model in every_model().items():
-        kinds = ("onnx", *(kind for kind, names in ALSO.items() if name in names))
-        other, graphs = first.setdefault(f"{kinds} {parts(model)}", (model, out / name))
+        other, graphs = first.setdefault(parts(model), (model, out / name))
         if other is not model:
             shutil.copytree(graphs, out / name)
             model.load_state_dict(other.state_dict())
             write_answers(model, out / name)
             continue
         try:
-            write(model, out / name, kinds)
+            write(model, out / name)
         except LabelwiseError as error:
             (out / name / "error.txt").write_text(str(error))
 

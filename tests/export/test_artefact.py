@@ -134,3 +134,32 @@ def test_a_folder_of_neither_kind_is_refused(tmp_path: Path) -> None:
         LabelwiseError, match=r"holds neither config.yaml nor artefact.json; expected the folder"
     ):
         lw.load(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(2**45, 3, 8, 8), (2, 3, 9, 8)])
+def test_a_batch_that_a_runtime_cannot_compute_is_one_line(shape: tuple[int, ...]) -> None:
+    engine = lw.load(VERSION_1).engine
+    images = torch.zeros(1, dtype=torch.uint8).expand(shape)
+    message = rf"images of shape \[{shape[0]}, 3, {shape[2]}, 8\], which ONNX Runtime .*; give a smaller --batch-size"
+    with pytest.raises(LabelwiseError, match=message) as caught:
+        engine(images)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("torch", r"model.onnx \(.*\); expected a graph that torch opens here; export again"),
+        (
+            "weights",
+            r"artefact.json \(.*weights without the settings of their run\); .*; export the run again",
+        ),
+    ],
+)
+def test_a_folder_of_another_format_is_refused(
+    folder: Path, kind: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    change(folder, kind=kind)
+    with pytest.raises(LabelwiseError, match=message):
+        lw.load(folder)
+    assert capfd.readouterr() == ("", "")

@@ -8,24 +8,41 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from everything import ALSO, FAMILIES, pictures
+from everything import FAMILIES, pictures
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
-from labelwise.export.engines import Engine, OnnxRuntime, OpenVINO, TorchProgram
+from labelwise.export.engines import READERS, Answer, Engine, OnnxRuntime, OpenVINO, TorchProgram
 from labelwise.export.graph import FILES, OPSET, exported_graph, write_graph
+from labelwise.export.parity import BATCHES
 from labelwise.registry import list_methods
 
 MODELS = [*list_methods(), *FAMILIES]
-ENGINES = {"onnx": OnnxRuntime, "openvino": OpenVINO, "torch": TorchProgram}
+RUNTIMES = {"onnxruntime": OnnxRuntime, "openvino": OpenVINO, "torch": TorchProgram}
+
+
+class Reference:
+    """The evaluator in the package onnx, which computes every operator in NumPy as its definition says."""
+
+    name, has_maps = "onnx.reference", True
+
+    def __init__(self, file: Path, has_maps: bool) -> None:
+        self._run = ReferenceEvaluator(file)
+
+    def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
+        """Logits and maps of a batch."""
+        logits, maps = self._run.run(None, {"images": images.numpy()})
+        return logits, maps
 
 
 def agree(engine: Engine, folder: Path) -> None:
-    """Probabilities within 2e-5 and maps within 1e-5 on average."""
-    for n in (1, 3, 4):
+    """Probabilities within 2e-5, the same decisions at .5, and maps within 1e-5 on average."""
+    for n in BATCHES:
         logits, maps = engine(pictures(n, seed=n), want_maps=True)
         expected = np.load(folder / f"{n}.npz")
         p, q = (1 / (1 + np.exp(-np.float64(z))) for z in (logits, expected["logits"]))
-        np.testing.assert_allclose(p, q, rtol=0, atol=2e-5)
+        np.testing.assert_allclose(p, q, rtol=0, atol=2e-5, err_msg=f"{engine.name}, batch of {n}")
+        assert np.array_equal(p > 0.5, q > 0.5)
         assert maps is not None
         assert np.abs(maps - expected["maps"]).sum((2, 3)).mean() / 2 < 1e-5
 
@@ -34,10 +51,10 @@ def agree(engine: Engine, folder: Path) -> None:
 def test_graphs_answer_as_the_model_does(name: str, graphs: Path) -> None:
     folder = graphs / name
     assert not (folder / "error.txt").exists(), (folder / "error.txt").read_text()
-    kinds = ["onnx", *(kind for kind, names in ALSO.items() if name in names)]
-    assert {file.name for file in folder.iterdir()} >= {FILES[kind] for kind in kinds}
-    for kind in kinds:
-        agree(ENGINES[kind](folder / FILES[kind], True), folder)
+    agree(Reference(folder / FILES["onnx"], True), folder)
+    for kind, file in FILES.items():
+        for package in READERS[kind]:
+            agree(RUNTIMES[package](folder / file, True), folder)
 
 
 class Classifier(torch.nn.Module):
@@ -52,14 +69,27 @@ class Classifier(torch.nn.Module):
         return ((images * self.weight).sum(-1) + self.bias,)
 
 
-def test_openvino_adds_each_labels_own_bias(tmp_path: Path, seeded: torch.Generator) -> None:
-    module = Classifier().eval()
-    (tmp_path / "model.onnx").write_bytes(b"another's")
-    write_graph(exported_graph(module, torch.zeros(3, 5, 16), "images"), "openvino", tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.bin", "model.onnx", "model.xml"]
-    assert (tmp_path / "model.onnx").read_bytes() == b"another's"
-    engine = OpenVINO(tmp_path / "model.xml", False)
-    for n in (1, 4, 32):
+class Peak(Classifier):
+    """The largest value of each label, scaled as in a calibration."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """`w_l max_d x_ld + b_l`."""
+        return (images.amax(2) * self.weight[:, 0] + self.bias,)
+
+
+@pytest.mark.parametrize("form", [Classifier, Peak])
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_openvino_adds_each_labels_own_bias(
+    form: type[Classifier], kind: str, tmp_path: Path, seeded: torch.Generator
+) -> None:
+    module = form().eval()
+    other = tmp_path / FILES["openvino" if kind == "onnx" else "onnx"]
+    other.write_bytes(b"another's")
+    write_graph(exported_graph(module, torch.zeros(3, 5, 16), "images"), kind, tmp_path)
+    assert other.read_bytes() == b"another's"
+    assert not (tmp_path / "between.onnx").exists()
+    engine = OpenVINO(tmp_path / FILES[kind], False)
+    for n in (*BATCHES, 32):
         features = torch.randn(n, 5, 16, generator=seeded)
         with torch.no_grad():
             (expected,) = module(features)
@@ -93,7 +123,8 @@ def test_an_onnx_graph_says_what_it_takes(graphs: Path) -> None:
     (given,) = graph.graph.input
     assert (given.name, given.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
     sizes = given.type.tensor_type.shape.dim
-    assert sizes[0].dim_param
+    assert sizes[0].dim_param == "batch"
+    assert {output.type.tensor_type.shape.dim[0].dim_param for output in graph.graph.output} == {"batch"}
     assert [size.dim_value for size in sizes[1:]] == [3, 64, 64]
     assert [opset.version for opset in graph.opset_import if opset.domain == ""] == [OPSET]
 

@@ -8,6 +8,7 @@ import json
 import runpy
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact, exporting, tagger
 from labelwise.export.artefact import seal
-from labelwise.export.engines import fastest
+from labelwise.export.engines import TorchProgram, fastest
 from labelwise.export.exporting import export_run
 from labelwise.model import LabelModel
 from labelwise.types import Output
@@ -82,6 +83,10 @@ def test_the_folder_says_what_it_is(exported: Artefact, run_folder: Path) -> Non
     assert card["data"]["val"]["source"] == "parquet"
     assert card["parity"]["images"] == 10
     assert card["parity"]["max_probability_difference"] < 1e-4
+    assert card["parity"]["batches"] == [1, 2, 3, 8]
+    runtimes = card["parity"]["runtimes"]
+    assert [name.split()[0] for name in runtimes] == ["ONNX", "OpenVINO"]
+    assert max(runtimes.values()) < 1e-5
     assert str(run_folder.parent) not in json.dumps(card)
     assert "tagger/model.onnx" in json.loads((folder / "checksums.json").read_text())
 
@@ -214,6 +219,32 @@ def test_other_answers_are_refused_and_leave_nothing(
 
     monkeypatch.setattr(exporting, "open_engine", Spoilt)
     with pytest.raises(LabelwiseError, match=r"the graph returns 3 = .* for row \d+, where the run returns"):
+        export_run(run_folder, tmp_path / "out", "torch", images=4, maps=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_another_runtime_computes_wrongly_is_refused(
+    run_folder: Path, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It adds one half to the second image of a batch, and is right for one image."""
+    Copied(exports, monkeypatch)
+
+    class RightForOne(TorchProgram):
+        def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, None]:
+            logits = super().__call__(images)[0].copy()
+            logits[1:2] += 0.5
+            return logits, None
+
+    def installed(kind: str, file: Path, has_maps: bool) -> list:
+        return [
+            ("torch", partial(TorchProgram, file, has_maps)),
+            ("other", partial(RightForOne, file, False)),
+        ]
+
+    monkeypatch.setattr(exporting, "installed_runtimes", installed)
+    with pytest.raises(
+        LabelwiseError, match=r"torch.export \(cpu\) returns .* for row \d+, where the run returns"
+    ):
         export_run(run_folder, tmp_path / "out", "torch", images=4, maps=False)
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from torch import Tensor
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
-from labelwise.export.parity import batches_of, compare
+from labelwise.export.parity import batches_of, compare, compare_batches
 
 NAMES = ("cat", "dog")
 
@@ -98,3 +101,47 @@ def test_batches_keep_order_and_names() -> None:
     batches = list(batches_of(named, 2))
     assert [ids for ids, _ in batches] == [["0", "1"], ["2", "3"], ["4"]]
     assert [batch[:, 0, 0, 0].tolist() for _, batch in batches] == [[0, 1], [2, 3], [4]]
+
+
+class Doubled:
+    """An engine that returns twice each image's first pixel; with a fault, more for the second image of a batch."""
+
+    has_maps = False
+
+    def __init__(self, name: str, fault: float = 0.0) -> None:
+        self.name, self._fault, self.sizes = name, fault, list[int]()
+
+    def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, None]:
+        self.sizes.append(len(images))
+        logits = 2 * images[:, 0, 0, :2].numpy().astype(np.float32)
+        logits[1:2] += self._fault
+        return logits, None
+
+
+def in_batches(**runtimes: Doubled | Exception) -> dict[str, float | str]:
+    photos = [(f"{i}.jpg", torch.full((3, 1, 2), float(i))) for i in range(5)]
+
+    def opened(engine: Doubled | Exception) -> Doubled:
+        if isinstance(engine, Exception):
+            raise engine
+        return engine
+
+    made = [(name, partial(opened, engine)) for name, engine in runtimes.items()]
+    return compare_batches(Doubled("the run"), made, photos, decisions(0.5, 0.5), NAMES)
+
+
+def test_every_runtime_is_compared_in_batches_of_each_size() -> None:
+    one, two = Doubled("one"), Doubled("two", 1e-6)
+    found = in_batches(a=one, b=two, c=RuntimeError("no such operator\nat line 3"))
+    assert one.sizes == two.sizes == [1, 2, 3, 8]
+    assert found["one"] == 0
+    assert 0 < float(found["two"]) < 1e-5
+    assert found["c"] == "cannot open it (no such operator)"
+    parity = replace(run(Fixed([[2.0, -1], [0.5, 3]]), Fixed([[2.0, -1], [0.5, 3]])), runtimes=found)
+    assert str(parity).endswith("; batches of 1, 2, 3, 8 in one and two")
+    assert parity.to_json()["runtimes"] == found
+
+
+def test_a_runtime_that_is_right_for_one_image_only_is_refused() -> None:
+    with pytest.raises(LabelwiseError, match=r"two returns cat = .* for 2\.jpg, where the run returns"):
+        in_batches(a=Doubled("one"), b=Doubled("two", 0.01))

@@ -77,6 +77,25 @@ def test_maps_are_those_of_pytorch_for_every_size_of_batch(name: str) -> None:
         assert torch.equal(ours, net(batch))
 
 
+def test_a_graph_that_is_right_for_one_image_only_is_not_taken(own: Path) -> None:
+    """Constants per channel after a mean, which OpenVINO 2026.4 takes by the number of the image."""
+    net = backbone()
+    features = net.net.forward_features
+    scale, shift = torch.randn(2, net.out_channels, generator=torch.Generator().manual_seed(0))
+
+    def gated(x: torch.Tensor) -> torch.Tensor:
+        x = features(x)
+        return x * (x.flatten(2).mean(2) * scale + 9 * shift)[:, :, None, None]
+
+    net.net.forward_features = gated
+    chosen(net, config())
+    for images in (1, 2, 3, 8):
+        batch = torch.randint(0, 256, (images, 3, 64, 64), dtype=torch.uint8)
+        with torch.no_grad():
+            ours, expected = net(batch), gated(net.normalise(batch))
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
 def test_what_it_does_not_take_is_pytorchs() -> None:
     net, eager = backbone(), backbone()
     chosen(net, config())

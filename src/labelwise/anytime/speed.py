@@ -16,6 +16,7 @@ from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.methods import create_method
 from labelwise.training.config import Config
+from labelwise.training.first_step import settle_format
 from labelwise.training.frozen_engine import use_engine
 from labelwise.training.sections import BackboneSettings
 
@@ -123,7 +124,7 @@ class Speed:
             2.0 + len(rows) * len(dataset.labels) * 2e-5,
             tuple(dataset.labels),
             device,
-            _stepping(config.backbone, batch) * (_BASE / side) ** 2 if tuning else 0.0,
+            _stepping(base, batch, say) * (_BASE / side) ** 2 if tuning else 0.0,
             sides,
         )
 
@@ -171,8 +172,9 @@ def _backbone(settings: BackboneSettings, side: int) -> TimmBackbone:
         return TimmBackbone(settings.name, "none", side, freeze=True, stage=settings.stage).eval()
 
 
-def _stepping(settings: BackboneSettings, images: torch.Tensor) -> float:
+def _stepping(config: Config, images: torch.Tensor, say: Callable[[str], None]) -> float:
     """The seconds per image of a forward and a backward pass of a backbone that learns, at the size of the images."""
+    settings = config.backbone
     backbone = TimmBackbone(
         settings.name,
         "none",
@@ -182,6 +184,7 @@ def _stepping(settings: BackboneSettings, images: torch.Tensor) -> float:
         frozen_groups=settings.frozen_groups,
         unfrozen_groups=settings.unfrozen_groups,
     ).to(images.device)
+    settle_format(backbone, config, images.device, say)
     return _timed(lambda: backbone(images).sum().backward(), images.device) / len(images)
 
 

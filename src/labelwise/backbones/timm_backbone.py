@@ -14,6 +14,7 @@ from labelwise.backbones.description import native_size
 from labelwise.backbones.freezing import freeze_groups, freeze_unused
 from labelwise.backbones.weights import load_weights
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.numerics import exporting
 
 Layout = Literal["NCHW", "NHWC", "tokens"]
 
@@ -117,7 +118,9 @@ class TimmBackbone(nn.Module):
         """Normalise uint8 images, or floats in [0, 1], as in the training of the weights."""
         if not images.is_floating_point():
             images = images.to(self.mean.dtype) / 255
-        return ((images - self.mean) / self.std).contiguous(memory_format=self.memory_format)
+        x = (images - self.mean) / self.std
+        # An exported graph leaves the memory format to its runtime.
+        return x if exporting() else x.contiguous(memory_format=self.memory_format)
 
     def forward(self, images: Tensor) -> Float[Tensor, "B C h w"]:
         """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]; by `engine` if it accepts them."""

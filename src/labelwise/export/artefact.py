@@ -155,6 +155,8 @@ class Artefact:
             for value, known in ((stored["kind"], KINDS), (precision, PRECISIONS)):
                 if value not in known:
                     raise ValueError(f"{value!r}, which is none of {', '.join(known)}")
+            if stored["kind"] == "weights" and not stored.get("settings"):
+                raise ValueError("weights without the settings of their run")
             return cls(
                 path,
                 stored["kind"],

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol, runtime_checkable
@@ -14,12 +17,14 @@ from torch import Tensor
 
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.artefact import Artefact
-from labelwise.export.graph import INPUT, require
+from labelwise.export.graph import INPUT, quiet, require
 from labelwise.model import LabelModel
 from labelwise.training.config import make_config
 from labelwise.training.frozen_engine import compiled
 from labelwise.training.run import Run
 
+READERS = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
+"""Packages of the runtimes that read each kind of graph."""
 Answer = tuple[np.ndarray, np.ndarray | None]
 
 
@@ -68,13 +73,16 @@ class TorchProgram:
     """
 
     def __init__(self, file: Path, has_maps: bool) -> None:
-        self._run: Any = torch.export.load(file).module()
+        # The stored program is in the plain memory format; channels last is faster on a CPU.
+        with quiet():
+            self._run: Any = torch.export.load(file).module().to(memory_format=torch.channels_last)
         self.name, self.has_maps = "torch.export (cpu)", has_maps
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
-        outputs = self._run(images.cpu())
+        with _computing(self.name, images):
+            outputs = self._run(images.cpu().contiguous(memory_format=torch.channels_last))
         return outputs[0].numpy(), outputs[1].numpy() if want_maps and self.has_maps else None
 
 
@@ -101,7 +109,8 @@ class OnnxRuntime:
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch; the graph always computes its maps, but they are copied only if requested."""
         names = self._outputs if want_maps and self.has_maps else self._outputs[:1]
-        outputs = self._session.run(names, {INPUT: images.cpu().contiguous().numpy()})
+        with _computing(self.name, images):
+            outputs = self._session.run(names, {INPUT: images.cpu().contiguous().numpy()})
         return outputs[0], outputs[1] if len(outputs) > 1 else None
 
 
@@ -122,7 +131,8 @@ class OpenVINO:
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
-        outputs = self._run({INPUT: images.cpu().contiguous().numpy()})
+        with _computing(self.name, images):
+            outputs = self._run({INPUT: images.cpu().contiguous().numpy()})
         maps = np.array(outputs[1]) if want_maps and self.has_maps else None
         return np.array(outputs[0]), maps
 
@@ -150,6 +160,24 @@ def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
         ) from error
 
 
+def installed_runtimes(kind: str, file: Path, has_maps: bool) -> Iterator[tuple[str, Callable[[], Engine]]]:
+    """Each installed runtime that reads a kind of graph, with a function that opens it there in fp32.
+
+    Args:
+        kind: `onnx`, `openvino` or `torch`.
+        file: the graph.
+        has_maps: whether its second output is the maps.
+    """
+    runtimes: dict[str, Callable[[Path, bool], Engine]] = {
+        "onnxruntime": OnnxRuntime,
+        "openvino": OpenVINO,
+        "torch": TorchProgram,
+    }
+    for package in READERS[kind]:
+        if find_spec(package) is not None:
+            yield package, partial(runtimes[package], file, has_maps)
+
+
 def seconds_per_image(
     engine: Engine, images: Tensor, repeats: int = 5, clock: Callable[[], float] = time.perf_counter
 ) -> float:
@@ -167,6 +195,19 @@ def fastest(engines: Sequence[Engine], images: Tensor, repeats: int = 5) -> tupl
     """The fastest engine on this machine, and the seconds per image of each."""
     times = {engine.name: seconds_per_image(engine, images, repeats) for engine in engines}
     return min(engines, key=lambda engine: times[engine.name]), times
+
+
+@contextmanager
+def _computing(name: str, images: Tensor) -> Iterator[None]:
+    """Turns a runtime's error on a batch into one line."""
+    try:
+        yield
+    except Exception as error:  # runtimes raise many kinds of errors
+        raise LabelwiseError(
+            f"images of shape {list(images.shape)}, which {name} cannot compute ({first_line(error)})",
+            "images of the graph's size, and a batch that fits into memory",
+            "give a smaller --batch-size",
+        ) from error
 
 
 def _named(runtime: str, precision: str) -> str:

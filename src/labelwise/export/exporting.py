@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -18,9 +18,9 @@ from labelwise.evaluation.labels import same_labels
 from labelwise.export.accuracy import Accuracy, measure_accuracy
 from labelwise.export.artefact import PRECISIONS, Artefact, Preprocessing, seal
 from labelwise.export.card import card_of, portable_decisions
-from labelwise.export.engines import Eager, Engine, fastest, open_engine
+from labelwise.export.engines import Eager, Engine, fastest, installed_runtimes, open_engine
 from labelwise.export.graph import FILES, program, require, write_graph
-from labelwise.export.parity import Parity, batches_of, compare
+from labelwise.export.parity import Parity, batches_of, compare, compare_batches
 from labelwise.export.photographs import batches, calibration_batches, judged_rows, readable, source_of
 from labelwise.export.precision import OFFERED, quantise, require_precision
 from labelwise.export.tagger import write_tagger
@@ -167,10 +167,17 @@ class Bench:
         Raises:
             LabelwiseError: different outputs, or a different mAP.
         """
+        runtimes = self.runtimes(artefact.kind)
         if artefact.precision != "fp32":
             return self.accuracy(engine).demand(engine.name)
         names = self.run.labels.names
-        return compare(self.eager, engine, batches_of(self.photos), self.decisions, names)
+        parity = compare(self.eager, engine, batches_of(self.photos), self.decisions, names)
+        return replace(parity, runtimes=runtimes)
+
+    def runtimes(self, kind: str) -> dict[str, float | str]:
+        """The differences of the fp32 graph in each installed runtime, see `compare_batches`."""
+        opened = installed_runtimes(kind, self._plain(kind) / FILES[kind], self.maps)
+        return compare_batches(self.eager, opened, self.photos, self.decisions, self.run.labels.names)
 
     def accuracy(self, engine: Engine) -> Accuracy:
         """The mAP of an engine on labelled images, compared with the run's.

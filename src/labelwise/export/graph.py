@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.export.plain import attends_over_many, plain_forms
 from labelwise.model import LabelModel
 from labelwise.training.frozen_engine import openvino_core
 
 OPSET = 20
-INPUT, LOGITS, MAPS = "images", "logits", "maps"
+INPUT, LOGITS, MAPS, BATCH = "images", "logits", "maps", "batch"
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
 NEEDS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino", "onnx", "onnxscript"),
     "torch": (),
 }
+_TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Graph(nn.Module):
@@ -53,21 +56,35 @@ def program(model: LabelModel, size: tuple[int, int], maps: bool) -> torch.expor
         LabelwiseError: the model has data-dependent control flow, with the reason.
     """
     example = torch.zeros(3, 3, *size, dtype=torch.uint8)
-    return exported_graph(Graph(model.cpu(), maps).eval(), example, INPUT)
+    return exported_graph(Graph(model, maps), example, INPUT)
 
 
 def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:
     """The exported program of a module with one tensor, `name` in its `forward`, whose first dimension is dynamic.
 
+    Weights are in the plain memory format, and operations in the forms that every runtime computes alike.
+
     Raises:
         LabelwiseError: the module has data-dependent control flow, with the reason.
     """
-    batch = {name: {0: torch.export.Dim("batch", min=1)}}
-    with _quiet(), torch.no_grad(), _refusing("torch.export"):
-        try:
-            return torch.export.export(module, (example,), dynamic_shapes=batch, strict=False)
-        except Exception:  # `len(tensor)` keeps the batch dynamic only in strict mode
-            return torch.export.export(module, (example,), dynamic_shapes=batch, strict=True)
+    traced = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
+    with quiet(), torch.no_grad(), refusing("torch.export", "choose another method or backbone"):
+        exported = _traced(traced, example, name)
+        if attends_over_many(exported):
+            for part in traced.modules():
+                if hasattr(part, "fused_attn"):  # timm's switch between one operation and its formula
+                    part.fused_attn = False
+            exported = _traced(traced, example, name)
+        plain_forms(exported)
+    return exported
+
+
+def _traced(module: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:
+    batch = {name: {0: torch.export.Dim(BATCH, min=1)}}
+    try:
+        return torch.export.export(module, (example,), dynamic_shapes=batch, strict=False)
+    except Exception:  # `len(tensor)` keeps the batch dynamic only in strict mode
+        return torch.export.export(module, (example,), dynamic_shapes=batch, strict=True)
 
 
 def write_graph(exported: torch.export.ExportedProgram, kind: str, folder: Path) -> str:
@@ -82,7 +99,7 @@ def write_graph(exported: torch.export.ExportedProgram, kind: str, folder: Path)
         "openvino": _write_openvino,
         "torch": _write_torch,
     }
-    with _quiet(), torch.no_grad(), _refusing(kind):
+    with quiet(), torch.no_grad(), refusing(kind, "give --format torch"):
         writers[kind](exported, folder / FILES[kind])
     return FILES[kind]
 
@@ -111,13 +128,14 @@ def save_onnx(
     exported: torch.export.ExportedProgram, file: Path, input_name: str, output_names: Sequence[str]
 ) -> None:
     """Writes a program as one ONNX file that includes its weights."""
-    with _quiet(), torch.no_grad(), _refusing("onnx"):
+    with quiet(), torch.no_grad():
         onnx_program: Any = torch.onnx.export(
             exported,
             dynamo=True,
             opset_version=OPSET,
             input_names=[input_name],
             output_names=list(output_names),
+            dynamic_shapes={input_name: {0: BATCH}},
             verbose=False,
         )
         onnx_program.save(file, external_data=False)
@@ -134,32 +152,8 @@ def _write_openvino(exported: torch.export.ExportedProgram, file: Path) -> None:
     onnx_file = file.with_name("between.onnx")
     _write_onnx(exported, onnx_file)
     # Not `convert_model`, which sends usage statistics.
-    graph = openvino_core()[0].read_model(onnx_file)
-    _sums_as_products(graph)
-    ov.save_model(graph, file, compress_to_fp16=False)
+    ov.save_model(openvino_core()[0].read_model(onnx_file), file, compress_to_fp16=False)
     onnx_file.unlink()
-
-
-def _sums_as_products(graph: Any) -> None:
-    """Replaces sums over the last dimension by products with ones.
-
-    OpenVINO 2026.4 fuses such a sum with the bias that is added to it, and then indexes the bias by the batch row
-    instead of the label, which is wrong for more than one image.
-    """
-    from openvino import opset13 as op
-
-    for node in graph.get_ordered_ops():
-        if node.get_type_name() != "ReduceSum" or node.get_attributes()["keep_dims"]:
-            continue
-        x, axes = node.input_value(0), node.input_value(1).get_node()
-        shape = x.get_partial_shape()
-        last = axes.get_type_name() == "Constant" and list(axes.data.flatten()) in ([-1], [len(shape) - 1])
-        if not last or shape[-1].is_dynamic:
-            continue
-        ones = op.constant(np.ones((shape[-1].get_length(), 1), np.float32))
-        sums = op.squeeze(op.matmul(x, ones, False, False), op.constant(np.array([-1])))
-        for reader in node.output(0).get_target_inputs():
-            reader.replace_source_output(sums.output(0))
 
 
 def _write_torch(exported: torch.export.ExportedProgram, file: Path) -> None:
@@ -167,21 +161,25 @@ def _write_torch(exported: torch.export.ExportedProgram, file: Path) -> None:
 
 
 @contextmanager
-def _refusing(kind: str) -> Iterator[None]:
+def refusing(kind: str, advice: str) -> Iterator[None]:
+    """Turns the errors of an exporter into one line with their cause."""
     try:
         yield
     except LabelwiseError:
         raise
     except Exception as error:  # exporters raise many kinds of errors
+        # The exporters' own message names a step; its cause names the operation.
+        cause = error.__cause__ or error
+        reason = _TERMINAL_CODE.sub("", f"{type(cause).__name__}: {first_line(cause)}")
         raise LabelwiseError(
-            f"this model, which {kind} cannot express ({type(error).__name__}: {first_line(error)})",
+            f"this model, which {kind} cannot express ({reason})",
             "a method and a backbone that docs/export.md lists for this format",
-            "choose another --format",
+            advice,
         ) from error
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences the exporters' logs and warnings, and restores them afterwards."""
     names = ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch.onnx._internal.exporter")
     loggers = [logging.getLogger(name) for name in names]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from torch import Tensor
 
 from labelwise.decisions import Decisions
-from labelwise.errors import LabelwiseError
+from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.engines import Engine
 
+BATCHES = (1, 2, 3, 8)
+"""Sizes of batches to compare in every runtime: some runtimes compute a batch of one right and others wrong."""
 PROBABILITY, MAPS, ON_THE_LINE = 1e-4, 1e-3, 1e-5
 """Largest differences of a probability and of maps; and the distance to its threshold within which a decision may
 differ, since float32 sums in another order change a probability by some millionths."""
@@ -28,12 +31,15 @@ class Parity:
         probability: largest difference of a calibrated probability.
         on_the_line: decisions that differ because the probability lies within 1e-5 of its threshold.
         maps: mean distance of the maps, `1/2 sum_p |a_p - b_p|`, in [0, 1]; `None` without maps.
+        runtimes: for each installed runtime that reads the format, the largest difference in batches of `BATCHES`, or
+            why it cannot open the graph.
     """
 
     images: int
     probability: float
     on_the_line: int
     maps: float | None
+    runtimes: Mapping[str, float | str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON data for the card."""
@@ -43,13 +49,18 @@ class Parity:
             "decisions": "identical",
             "decisions_on_the_threshold": self.on_the_line,
             "mean_map_distance": self.maps,
+            "batches": list(BATCHES),
+            "runtimes": dict(self.runtimes),
         }
 
     def __str__(self) -> str:
         on = f" but for {self.on_the_line} within 1e-5 of a threshold" if self.on_the_line else ""
         maps = "" if self.maps is None else f", maps apart by {self.maps:.1e}"
         text = f"largest difference of a probability {self.probability:.1e}, decisions identical{on}{maps}"
-        return f"{self.images:,} images: {text}"
+        agreeing = [name for name, difference in self.runtimes.items() if not isinstance(difference, str)]
+        sizes = ", ".join(map(str, BATCHES))
+        batches = f"; batches of {sizes} in {' and '.join(agreeing)}" if agreeing else ""
+        return f"{self.images:,} images: {text}{batches}"
 
 
 def compare(
@@ -91,6 +102,47 @@ def compare(
     if distance is not None and not distance <= MAPS:
         raise _refused(candidate, f"returns evidence maps at a mean distance of {distance:.3g}")
     return Parity(images, probability, line, distance)
+
+
+def compare_batches(
+    reference: Engine,
+    runtimes: Iterable[tuple[str, Callable[[], Engine]]],
+    photos: Sequence[tuple[str, Tensor]],
+    decisions: Decisions,
+    names: Sequence[str],
+) -> dict[str, float | str]:
+    """Compares a graph in several runtimes with the run, in batches of `BATCHES`.
+
+    Args:
+        reference: the run.
+        runtimes: packages, each with a function that opens the graph.
+        photos: named images `[3, H, W]` uint8.
+        decisions: as in `compare`.
+        names: labels in column order.
+
+    Returns:
+        For each engine the largest difference of a probability, or why the package cannot open the graph.
+
+    Raises:
+        LabelwiseError: different outputs in one of them.
+    """
+    found: dict[str, float | str] = {}
+    for package, opened in runtimes:
+        try:
+            engine = opened()
+        except Exception as error:  # runtimes raise many kinds of errors on unsupported graphs
+            found[package] = f"cannot open it ({first_line(error)})"
+            continue
+        found[engine.name] = compare(reference, engine, sized(photos), decisions, names).probability
+    return found
+
+
+def sized(photos: Sequence[tuple[str, Tensor]]) -> Iterator[tuple[list[str], Tensor]]:
+    """Batches of the sizes of `BATCHES`, of successive images; few images are repeated."""
+    endless = cycle(photos)
+    for size in BATCHES:
+        ids, images = zip(*islice(endless, size), strict=True)
+        yield list(ids), torch.stack(images)
 
 
 def batches_of(

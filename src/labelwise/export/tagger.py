@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ from torch import Tensor, nn
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
-from labelwise.export.engines import Answer, Eager
-from labelwise.export.graph import OPSET, exported_graph, require, save_onnx
-from labelwise.export.parity import PROBABILITY, batches_of, compare
+from labelwise.export.engines import Answer, Eager, Engine
+from labelwise.export.graph import OPSET, exported_graph, refusing, require, save_onnx
+from labelwise.export.parity import PROBABILITY, batches_of, compare, compare_batches
 from labelwise.model import LabelModel
 from labelwise.training.files import read_json, write_json, write_text
+from labelwise.training.frozen_engine import compiled
 from labelwise.training.run import Run
 
 INPUT, OUTPUTS = "input", ("prediction", "logits")
@@ -77,14 +80,10 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
             "export without --tagger",
         )
     folder.mkdir(parents=True)
-    eager = Eager(run.model(), "cpu")
-    tagger = Tagger(eager.model, decisions.scale, decisions.bias, decisions.never).eval()
-    height, width = transform.size
-    exported = exported_graph(tagger, torch.zeros(3, 3, height, width), INPUT)
-    save_onnx(exported, folder / "model.onnx", INPUT, OUTPUTS)
-    compare(
-        eager, _Session(folder / "model.onnx", decisions), batches_of(photos), decisions, run.labels.names
-    )
+    eager, names = Eager(run.model(), "cpu"), run.labels.names
+    runtimes = tagger_runtimes(write_tagger_graph(run, eager, folder), decisions)
+    compare(eager, runtimes[0][1](), batches_of(photos), decisions, names)
+    compare_batches(eager, runtimes, photos, decisions, names)
     write_text(folder / "selected_tags.csv", _tags(run))
     write_text(
         folder / "thresholds.csv",
@@ -93,6 +92,30 @@ def write_tagger(run: Run, folder: Path, photos: Sequence[tuple[str, Tensor]]) -
     write_json(folder / "categories.json", [{"category": 0, "name": "general"}])
     stages = _stages(run)
     write_json(folder / "preprocess.json", {"test": stages, "val": stages})
+
+
+def write_tagger_graph(run: Run, eager: Eager, folder: Path) -> Path:
+    """Writes `model.onnx` of the layout to a folder.
+
+    Args:
+        run: for its decisions and the size of its images.
+        eager: its model.
+        folder: an existing folder.
+
+    Raises:
+        LabelwiseError: ONNX cannot express the model.
+    """
+    decisions, size, file = run.decisions(), run.config.transform().size, folder / "model.onnx"
+    tagger = Tagger(eager.model, decisions.scale, decisions.bias, decisions.never)
+    with refusing("the tagger layout", "export without --tagger"):
+        save_onnx(exported_graph(tagger, torch.zeros(3, 3, *size), INPUT), file, INPUT, OUTPUTS)
+    return file
+
+
+def tagger_runtimes(file: Path, decisions: Decisions) -> list[tuple[str, Callable[[], Engine]]]:
+    """Each installed runtime that reads the layout's graph, with a function that opens it there."""
+    known = (("onnxruntime", _in_onnxruntime), ("openvino", _in_openvino))
+    return [(p, partial(_Runtime, opened, file, decisions)) for p, opened in known if find_spec(p)]
 
 
 def _usual(decisions: Decisions) -> float:
@@ -133,20 +156,34 @@ def _stages(run: Run) -> list[dict[str, Any]]:
     return [{**resize, "size": max(height, width)}, crop, to_tensor]
 
 
-class _Session:
+_Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""Floats `[B, 3, H, W]` -> probabilities and logits `[B, L]`."""
+
+
+def _in_onnxruntime(file: Path) -> _Run:
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(list(OUTPUTS), {INPUT: images})
+
+
+def _in_openvino(file: Path) -> _Run:
+    run, _ = compiled(file)
+    return lambda images: [np.array(output) for output in run({INPUT: images}).values()]
+
+
+class _Runtime:
     """The tagger's graph as an engine that checks its probabilities against its logits."""
 
-    name, has_maps = f"the tagger layout (ONNX opset {OPSET})", False
+    has_maps = False
 
-    def __init__(self, file: Path, decisions: Decisions) -> None:
-        import onnxruntime as ort
-
-        self._session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
-        self._decisions = decisions
+    def __init__(self, opened: Callable[[Path], _Run], file: Path, decisions: Decisions) -> None:
+        runtime = opened.__name__.removeprefix("_in_")
+        self.name = f"the tagger layout (ONNX opset {OPSET}, {runtime})"
+        self._run, self._decisions = opened(file), decisions
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
-        inputs = {INPUT: (images.float() / 255).numpy()}
-        prediction, logits = self._session.run(list(OUTPUTS), inputs)
+        prediction, logits = self._run((images.float() / 255).numpy())
         expected = self._decisions.probabilities(logits)
         expected[:, list(self._decisions.never)] = 0
         difference = float(np.abs(prediction - expected).max())

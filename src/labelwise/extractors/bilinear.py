@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from labelwise.numerics import exporting
+
 # Elements of a block: on a CPU few enough for its cache but enough to hide the call overhead, elsewhere enough to fill
 # the device.
 _ON_CPU, _ELSEWHERE = 2**20, 2**24
-_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # since torch 2.7
 
 
 def tanh_scores(
@@ -36,7 +37,7 @@ def tanh_scores(
     True
     """
     with torch.autocast(q.device.type, enabled=False):  # else the product with u would run in half precision
-        if _is_exporting() or torch.jit.is_tracing():
+        if exporting() or torch.jit.is_tracing():
             return torch.tanh(q.unsqueeze(1) * k) @ u  # an exported graph cannot reuse buffers
         return _tanh_scores(q, k, u, chunk)
 

@@ -1,0 +1,89 @@
+"""Programs in the forms that every runtime computes alike, and what cannot be expressed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelwise.backbones import TimmBackbone
+from labelwise.errors import LabelwiseError
+from labelwise.export.graph import exported_graph, write_graph
+
+
+class Computes(nn.Module):
+    """A function of images as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The function's value."""
+        return (self.function(images),)
+
+
+def targets(exported: torch.export.ExportedProgram) -> list[str]:
+    return [str(node.target) for node in exported.graph.nodes if node.op == "call_function"]
+
+
+FORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sum": lambda x: x.sum(-1),
+    "mean": lambda x: x.mean(2),
+    "amax": lambda x: x.amax(-1),
+    "amin": lambda x: x.amin(2) * 2,
+    "kept": lambda x: x.sum(-1, keepdim=True),
+    "first": lambda x: x.mean(1),
+    "wide": lambda x: x.unsqueeze(3).sum(-1),
+    "cumulative": lambda x: x.flatten(1).sum(-1),
+}
+CHANGED = ("sum", "mean", "amax", "amin")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_reductions_keep_their_values(name: str, seeded: torch.Generator) -> None:
+    exported = exported_graph(Computes(FORMS[name]), torch.zeros(3, 4, 5), "images")
+    assert any("unsqueeze" in target for target in targets(exported)) == (name in (*CHANGED, "wide"))
+    if name in CHANGED:
+        (reduction,) = (n for n in exported.graph.nodes if any(part in str(n.target) for part in CHANGED))
+        assert list(reduction.args[1]) == [2, 3]
+    for n in (1, 2, 7):
+        x = torch.randn(n, 4, 5, generator=seeded)
+        torch.testing.assert_close(exported.module()(x)[0], FORMS[name](x))
+
+
+def test_a_split_into_one_part_is_left_out(seeded: torch.Generator) -> None:
+    def parts(size: int) -> Callable[[Tensor], Tensor]:
+        return lambda x: torch.cat([part + 1 for part in x.split(size, 1)], 1)
+
+    x = torch.randn(5, 4, 2, generator=seeded)
+    for size, split in ((4, False), (9, False), (3, True)):
+        exported = exported_graph(Computes(parts(size)), torch.zeros(3, 4, 2), "images")
+        assert any("split" in target for target in targets(exported)) == split
+        torch.testing.assert_close(exported.module()(x)[0], x + 1)
+
+
+def test_a_program_is_in_the_plain_memory_format() -> None:
+    backbone = TimmBackbone("test_efficientnet", "none", 64).eval()
+    exported = exported_graph(backbone, torch.zeros(3, 3, 64, 64, dtype=torch.uint8), "images")
+    assert all(tensor.is_contiguous() for tensor in exported.state_dict.values())
+    assert not any("memory_format" in node.kwargs for node in exported.graph.nodes)
+    assert not any("contiguous" in target for target in targets(exported))
+    kernel = next(p for p in backbone.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1)
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_what_cannot_be_expressed_is_one_line_for_the_requested_format(kind: str, tmp_path: Path) -> None:
+    wide = Computes(lambda x: F.scaled_dot_product_attention(x, x, x))
+    exported = exported_graph(wide, torch.zeros(3, 2, 2, 4, 8), "images")
+    with pytest.raises(LabelwiseError, match=f"which {kind} cannot express") as caught:
+        write_graph(exported, kind, tmp_path)
+    message = str(caught.value)
+    assert "x1b" not in message
+    assert "give --format torch" in message
+    assert "step" not in message
