@@ -19,7 +19,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 GROUND = {"types", "errors", "lazy", "registry", "rules", "numerics", "distributed", "taught"}
 PATH_ROOMS = {"backbones", "extractors", "blending", "relations", "classifiers", "losses"}
 WORK = {"training", "evaluation", "continual", "experiments", "export", "anytime"}
-TOP = {"serving", "reports", "cli"}
+TOP = {"serving", "collection", "reports", "cli"}
 ROUND_THE_PATH = {"metrics", "data", "decisions"}
 
 # What each room may import besides itself.

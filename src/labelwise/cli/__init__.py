@@ -18,11 +18,13 @@ from labelwise.cli import (
     convert,
     data,
     demo,
+    embed,
     evaluate,
     export,
     methods,
     predict,
     report,
+    search,
     serve,
     sweep,
     train,
@@ -46,6 +48,8 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("tune")(tune.tune)
 app.command("predict")(predict.predict)
+app.command("embed")(embed.embed)
+app.command("search")(search.search)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.command("report")(report.report)

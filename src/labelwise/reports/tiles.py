@@ -1,0 +1,60 @@
+"""Photographs of a collection as tiles of a page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from labelwise.data.decode import decode_image
+from labelwise.errors import LabelwiseError
+from labelwise.reports.pictures import LONGEST, data_uri, thumbnail, tint
+
+Box = tuple[float, float, float, float]
+
+
+def photo_tile(
+    path: str,
+    lines: Sequence[str],
+    *,
+    title: str = "",
+    box: Box | None = None,
+    overlays: Sequence[tuple[str, np.ndarray]] = (),
+) -> dict[str, Any]:
+    """A tile with a photograph, for the macro of `tiles.html.j2`; one that cannot be read has no picture.
+
+    Args:
+        path: of the image file.
+        lines: texts below the picture.
+        title: first text, in bold.
+        box: `(x0, y0, x1, y1)` in fractions of the photograph.
+        overlays: a name and an evidence map `[h, w]` for each picture; without any, one plain picture.
+    """
+    tile: dict[str, Any] = {"name": os.path.basename(path), "title": title, "lines": list(lines)}
+    try:
+        photo = thumbnail(decode_image(path, shrink_to=LONGEST))
+    except (LabelwiseError, OSError):
+        return {**tile, "photo": None}
+    sides = None
+    if box is not None:
+        x0, y0, x1, y1 = (100 * side for side in box)
+        sides = (x0, y0, x1 - x0, y1 - y0)
+    return {
+        **tile,
+        "photo": data_uri(photo, "JPEG"),
+        "size": photo.size,
+        "box": sides,
+        "overlays": [(name, data_uri(tint(evidence), "PNG")) for name, evidence in overlays],
+    }
+
+
+def result_tile(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The tile of a row of `Collection.search`."""
+    others = [name for name in row["labels"] if name != row["label"]]
+    likeness = "" if row.get("similarity") is None else f"similarity {row['similarity']:.3f}, "
+    lines = [f"{likeness}score {row['score']:.2f}", ", ".join(others[:5])]
+    title = f"{row['rank']}." if row.get("rank") else ""
+    box = (row["x0"], row["y0"], row["x1"], row["y1"])
+    return photo_tile(row["path"], [line for line in lines if line], title=title, box=box)
