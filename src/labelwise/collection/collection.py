@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +12,16 @@ import pyarrow.compute as pc
 from jaxtyping import Float16
 
 from labelwise.collection.queries import Query, combined, open_embedder, queries_of
-from labelwise.collection.schema import BOX
 from labelwise.collection.store import Tables, reading
 from labelwise.collection.where import filter_of
 from labelwise.errors import LabelwiseError
-from labelwise.serving.inputs import Image, as_images
 
-PROBES, REFINE = 20, 4
+if TYPE_CHECKING:
+    from labelwise.serving.inputs import Image
+
+PROBES, REFINE = 12, 2
 """Partitions of the index that are searched, and multiples of the results that are compared exactly."""
-SHOWN = ("image", "path", "label", "score", "selected", "labels", *BOX, "width", "height", "digest")
+SHOWN = ("image", "path", "score", "selected", "labels", "box", "digest")
 
 
 class Collection:
@@ -98,7 +99,7 @@ class Collection:
         key = str(run)
         if key not in self._embedders:
             self._embedders[key] = open_embedder(self.identity, run, self.path)
-        return queries_of(self._embedders[key], as_images(images), label)
+        return queries_of(self._embedders[key], images, label)
 
     def search(
         self,
@@ -143,14 +144,19 @@ class Collection:
         for query in (q for q in (*near, *far) if not q.selected):
             say(f"{query.path or 'a photograph'} is not selected as {label} (score {query.score:.2f})")
         digests = sorted({query.digest for query in (*near, *far) if query.digest})
-        condition += [f"digest != '{digest}'" for digest in digests]
         vector = combined(_stack(near, self.identity.dim), _stack(far, self.identity.dim))
-        return self.nearest(label, vector, " AND ".join(condition[1:]), top, exact)
+        wanted = top + len(digests)
+        while True:
+            found = self.nearest(label, vector, " AND ".join(condition[1:]), wanted, exact)
+            others = found.filter(pc.invert(pc.is_in(found["digest"], pa.array(digests, pa.string()))))
+            if len(others) >= top or len(found) < wanted:
+                return _ranked(others.slice(0, top))
+            wanted *= 2  # the collection holds several copies of a photograph
 
     def nearest(
         self, label: str, vector: np.ndarray, condition: str = "", top: int = 20, exact: bool = False
     ) -> pa.Table:
-        """Rows of a label with the largest cosine to a vector `[D]`.
+        """Rows of a label with the largest cosine to a vector `[D]`, and that cosine as `similarity`.
 
         Args:
             label: a stored label.
@@ -166,7 +172,7 @@ class Collection:
             query = query.bypass_vector_index() if exact else query.nprobes(PROBES).refine_factor(REFINE)
             found = query.select([*SHOWN, "_distance"]).to_arrow()
         likeness = pc.subtract(pa.scalar(1.0, pa.float32()), found["_distance"])
-        return _ranked(found.drop_columns(["_distance"]), likeness)
+        return found.drop_columns(["_distance"]).add_column(0, "similarity", likeness)
 
     def _by_score(self, label: str, condition: Sequence[str], top: int) -> pa.Table:
         with reading(self.path):
@@ -175,7 +181,7 @@ class Collection:
             numbers = ", ".join(map(str, best["image"].to_pylist())) or "-1"
             rows = self._rows(self._tables.features, f"{_is(label)} AND image IN ({numbers})", SHOWN)
         rows = rows.sort_by([("score", "descending"), ("image", "ascending")])
-        return _ranked(rows, pa.nulls(len(rows), pa.float32()))
+        return _ranked(rows.add_column(0, "similarity", pa.nulls(len(rows), pa.float32())))
 
     def _as_queries(self, label: str, given: Any, run: str | Path | None) -> list[Query]:
         given = list(given) if isinstance(given, list | tuple) else given
@@ -216,8 +222,7 @@ def _stack(queries: Sequence[Query], dim: int) -> np.ndarray:
     return np.array([query.feature for query in queries], np.float32).reshape(-1, dim)
 
 
-def _ranked(rows: pa.Table, likeness: pa.Array | pa.ChunkedArray) -> pa.Table:
-    rows = rows.add_column(0, "similarity", likeness)
+def _ranked(rows: pa.Table) -> pa.Table:
     return rows.add_column(0, "rank", pa.array(range(1, len(rows) + 1), pa.int32()))
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from labelwise.collection.features import Embedder, Part, evidence_box
 from labelwise.collection.schema import (
-    BOX,
     Identity,
     feature_schema,
     image_schema,
@@ -232,7 +231,7 @@ def _of_batch(
         "label": [names[j] for _, j, *_ in of],
         "score": [score for _, _, score, _, _ in of],
         "selected": [chosen for *_, chosen, _ in of],
-        **{side: [box[k] for *_, box in of] for k, side in enumerate(BOX)},
+        "box": _column(np.array([box for *_, box in of], np.float32).reshape(len(of), 4)),
         "feature": _column(np.array(features, np.float16).reshape(len(of), identity.dim)),
     }
     columns = dict(zip(base, repeated.columns, strict=True)) | own
@@ -240,7 +239,7 @@ def _of_batch(
 
 
 def _column(values: np.ndarray) -> pa.Array:
-    """`[n, d]` float16 as a column of vectors."""
+    """`[n, d]` as a column of vectors."""
     return pa.FixedSizeListArray.from_arrays(
         pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
     )

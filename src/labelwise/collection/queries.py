@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32
 
-from labelwise.collection.features import Embedder, Part, evidence_box
-from labelwise.collection.schema import Identity
-from labelwise.data.transforms import shown_part
+from labelwise.collection.schema import Identity, weights_digest
 from labelwise.errors import LabelwiseError
-from labelwise.serving.inputs import Image, decoded, name_of
-from labelwise.serving.predictor import load
+
+if TYPE_CHECKING:
+    from labelwise.collection.features import Embedder
+    from labelwise.serving.inputs import Image
 
 AWAY = 0.2
 """Weight of the negative examples relative to the positive ones, as in Rocchio's method with .75 and .15."""
@@ -40,7 +40,7 @@ class Query:
     feature: Float32[np.ndarray, " D"]
     score: float
     selected: bool
-    box: Part
+    box: tuple[float, float, float, float]
     digest: str
 
     def to_json(self) -> dict[str, Any]:
@@ -71,20 +71,34 @@ def open_embedder(identity: Identity, run: str | Path | None, path: Path) -> Emb
                 f"{path}, whose run {identity.run} is not there", "that run", "name it with --run"
             )
         run = identity.run
-    predictor = load(run)
-    identity.refuse_other_run(run, predictor.labels.names, path)
+    from labelwise.collection.features import Embedder
+    from labelwise.serving.predictor import load
+
+    same = weights_digest(run) == identity.weights
+    predictor = load(run) if same else None
+    if predictor is None or predictor.labels.names != identity.labels:
+        what = "with other labels or another order of them" if same else "with other weights"
+        raise LabelwiseError(
+            f"run {run} {what} than the run of {path}",
+            f"the run that made it ({identity.run})",
+            "name that run with --run, or embed again",
+        )
     return Embedder(predictor)
 
 
-def queries_of(embedder: Embedder, images: Sequence[Image], label: str) -> list[Query]:
+def queries_of(embedder: Embedder, images: Image | Iterable[Image], label: str) -> list[Query]:
     """Features of a label in photographs.
 
     Raises:
         LabelwiseError: an image that cannot be read, or a label that the run does not have.
     """
+    from labelwise.collection.features import evidence_box
+    from labelwise.data.transforms import shown_part
+    from labelwise.serving.inputs import as_images, decoded, name_of
+
     transform, j = embedder.predictor.transform, embedder.predictor.labels.index(label)
     found = []
-    for image in images:
+    for image in as_images(images):
         content = bytes(image) if isinstance(image, bytes | bytearray | memoryview) else None
         if isinstance(image, str | os.PathLike):
             try:

@@ -12,14 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from labelwise.errors import LabelwiseError
-from labelwise.export.hub import fetch
-from labelwise.training.run import WEIGHTS, folder_of
 
 FORMAT = 1
 KEY = "labelwise"
 """Key of the record in the metadata of a table's schema."""
 FEATURE = "label feature: input of the label's classifier, L2-normalised, float16"
-BOX = ("x0", "y0", "x1", "y1")
+"""Meaning of the stored vectors."""
 
 
 @dataclass(frozen=True)
@@ -78,26 +76,6 @@ class Identity:
             f"{path}, a collection of format {version}", f"format {FORMAT}", "embed again with this version"
         )
 
-    def refuse_other_run(self, run: str | Path, names: Sequence[str], path: Path) -> None:
-        """Checks that a run computes the features of this collection.
-
-        Args:
-            run: the run.
-            names: its labels.
-            path: the collection, for the message.
-
-        Raises:
-            LabelwiseError: other weights, or other labels or another order of them.
-        """
-        same = weights_digest(run) == self.weights
-        if not same or tuple(names) != self.labels:
-            what = "with other labels or another order of them" if same else "with other weights"
-            raise LabelwiseError(
-                f"run {run} {what} than the run of {path}",
-                f"the run that made it ({self.run})",
-                "name that run with --run, or embed again",
-            )
-
 
 def weights_digest(run: str | Path) -> str:
     """SHA-256 of a run's weights.
@@ -105,6 +83,9 @@ def weights_digest(run: str | Path) -> str:
     Raises:
         LabelwiseError: no weights there.
     """
+    from labelwise.export.hub import fetch
+    from labelwise.training.run import WEIGHTS, folder_of
+
     file = folder_of(fetch(run)) / WEIGHTS
     if not file.is_file():
         raise LabelwiseError(
@@ -153,15 +134,15 @@ def image_schema(identity: Identity) -> pa.Schema:
 def feature_schema(identity: Identity) -> pa.Schema:
     """Columns of the table `features`: one row for each stored label of an image.
 
-    In addition to those of the image: `label`, its probability `score`, whether it is `selected`, the box of its
-    evidence in fractions of the photograph, and `feature`.
+    In addition to those of the image: `label`, its probability `score`, whether it is `selected`, the `box` of its
+    evidence `(x0, y0, x1, y1)` in fractions of the photograph, and `feature`.
     """
     columns = [
         *_common(len(identity.labels)),
         ("label", pa.string()),
         ("score", pa.float32()),
         ("selected", pa.bool_()),
-        *((side, pa.float32()) for side in BOX),
+        ("box", pa.list_(pa.float32(), 4)),
         ("feature", vectors(identity.dim)),
     ]
     return pa.schema(columns, metadata={KEY: identity.to_json()})

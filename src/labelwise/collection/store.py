@@ -32,7 +32,7 @@ def engine() -> Any:
         raise LabelwiseError(
             "a collection without lancedb", "the package lancedb", "run: pip install 'labelwise[search]'"
         )
-    os.environ.setdefault("LANCE_LOG", "error")
+    os.environ.setdefault("LANCEDB_LOG", "error")
     import lancedb
 
     return lancedb
@@ -121,13 +121,15 @@ class Tables:
         self.images.add(images)
 
     def finish(self) -> None:
-        """Indexes the labels, and in a large collection the features."""
-        from lancedb.index import Bitmap, IvfSq
+        """Joins the files of a large collection, and indexes its labels and features."""
+        from lancedb.index import Bitmap, IvfSq, LabelList
 
         rows = self.features.count_rows()
         if rows < INDEXED or self._unindexed() == 0:
             return
+        self.features.optimize()
         self.features.create_index("label", config=Bitmap())
+        self.features.create_index("labels", config=LabelList())
         parts = max(1, rows // PARTITION)
         self.features.create_index("feature", config=IvfSq(distance_type="cosine", num_partitions=parts))
 

@@ -27,7 +27,7 @@ def filter_of(condition: str, labels: Sequence[str]) -> str:
         LabelwiseError: a condition that cannot be read, or an unknown label.
 
     >>> filter_of("dog and not cat > 0.5", ["cat", "dog"])
-    "(array_has(labels, 'dog') AND NOT (scores[1] > 0.5))"
+    "(array_has_any(labels, ['dog']) AND NOT (scores[1] > 0.5))"
     """
     return _Parser(condition, labels).whole()
 
@@ -98,7 +98,7 @@ class _Parser:
             except ValueError:
                 raise self._refused(f"{bound!r} where a number belongs") from None
         text = name.replace("'", "''")
-        return f"array_has(labels, '{text}')"
+        return f"array_has_any(labels, ['{text}'])"
 
     def _takes(self, kind: str, value: str) -> bool:
         there = bool(self._tokens) and self._tokens[0][0] == kind and self._tokens[0][1].lower() == value

@@ -61,7 +61,7 @@ def write_search(
             if given
         ],
         lead=lead,
-        tiles=[result_tile(row) for row in rows],
+        tiles=[result_tile(row, label) for row in rows],
     )
     write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
 

@@ -12,15 +12,13 @@ from labelwise.data.decode import decode_image
 from labelwise.errors import LabelwiseError
 from labelwise.reports.pictures import LONGEST, data_uri, thumbnail, tint
 
-Box = tuple[float, float, float, float]
-
 
 def photo_tile(
     path: str,
     lines: Sequence[str],
     *,
     title: str = "",
-    box: Box | None = None,
+    box: Sequence[float] | None = None,
     overlays: Sequence[tuple[str, np.ndarray]] = (),
 ) -> dict[str, Any]:
     """A tile with a photograph, for the macro of `tiles.html.j2`; one that cannot be read has no picture.
@@ -50,11 +48,10 @@ def photo_tile(
     }
 
 
-def result_tile(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The tile of a row of `Collection.search`."""
-    others = [name for name in row["labels"] if name != row["label"]]
+def result_tile(row: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """The tile of a row of `Collection.search` by a label."""
+    others = [name for name in row["labels"] if name != label]
     likeness = "" if row.get("similarity") is None else f"similarity {row['similarity']:.3f}, "
     lines = [f"{likeness}score {row['score']:.2f}", ", ".join(others[:5])]
     title = f"{row['rank']}." if row.get("rank") else ""
-    box = (row["x0"], row["y0"], row["x1"], row["y1"])
-    return photo_tile(row["path"], [line for line in lines if line], title=title, box=box)
+    return photo_tile(row["path"], [line for line in lines if line], title=title, box=row["box"])
