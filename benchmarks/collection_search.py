@@ -3,7 +3,7 @@
     python benchmarks/collection_search.py [--features 1000000] [--csv results/collection-search.csv]
 
 Features of 20 labels, as many of each, in parts of 4,096 images as `labelwise embed` writes them. A label's features
-are its centre plus 128 directions with variances 1/k, of unit length; centre and spectrum are near those of a `dlfl` run
+are its centre plus 128 directions with variances 1/k, of unit length; centre and spectrum are near those of `dlfl`
 on VOC, whose variance is a little more concentrated. Writing and searching run in processes of their own, whose
 largest memory is reported. A query is a new feature of a random label; recall is the share of the 20 nearest by exact
 comparison that the index finds. `ms_cpu` is processor time of all threads per query, which other work on the machine

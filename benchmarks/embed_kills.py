@@ -1,4 +1,4 @@
-"""Kills `embed` many times at random moments, resumes it each time, and compares the collection with an uninterrupted one.
+"""Kills `embed` at random moments, resumes it each time, and compares the collection with an uninterrupted one.
 
     python benchmarks/embed_kills.py RUN PHOTOS [--kills 20] [--images 240] [--csv results/embed-kills.csv]
 

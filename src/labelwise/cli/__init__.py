@@ -14,6 +14,7 @@ import typer
 
 from labelwise.cli import (
     audit,
+    compare,
     continual,
     convert,
     data,
@@ -21,6 +22,7 @@ from labelwise.cli import (
     embed,
     evaluate,
     export,
+    groups,
     methods,
     predict,
     report,
@@ -50,6 +52,8 @@ app.command("tune")(tune.tune)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
 app.command("search")(search.search)
+app.command("groups")(groups.groups)
+app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.command("report")(report.report)

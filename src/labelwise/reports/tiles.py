@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,21 +21,23 @@ def photo_tile(
     title: str = "",
     box: Sequence[float] | None = None,
     overlays: Sequence[tuple[str, np.ndarray]] = (),
+    source: Path | bytes | None = None,
 ) -> dict[str, Any]:
     """A tile with a photograph, for the macro of `tiles.html.j2`; one that cannot be read has no picture.
 
     Args:
-        path: of the image file.
+        path: of the image file, or its id.
         lines: texts below the picture.
         title: first text, in bold.
         box: `(x0, y0, x1, y1)` in fractions of the photograph.
         overlays: a name and an evidence map `[h, w]` for each picture; without any, one plain picture.
+        source: the image, if `path` is only its id.
     """
     tile: dict[str, Any] = {"name": os.path.basename(path), "title": title, "lines": list(lines)}
     try:
-        photo = thumbnail(decode_image(path, shrink_to=LONGEST))
+        photo = thumbnail(decode_image(path if source is None else source, shrink_to=LONGEST))
     except (LabelwiseError, OSError):
-        return {**tile, "photo": None}
+        return {**tile, "photo": None, "overlays": []}
     sides = None
     if box is not None:
         x0, y0, x1, y1 = (100 * side for side in box)
@@ -51,7 +54,7 @@ def photo_tile(
 def result_tile(row: Mapping[str, Any], label: str) -> dict[str, Any]:
     """The tile of a row of `Collection.search` by a label."""
     others = [name for name in row["labels"] if name != label]
-    likeness = "" if row.get("similarity") is None else f"similarity {row['similarity']:.3f}, "
-    lines = [f"{likeness}score {row['score']:.2f}", ", ".join(others[:5])]
+    likeness = "" if row.get("similarity") is None else f"similarity {row['similarity']:.3f}"
+    lines = [likeness, f"score {row['score']:.2f}", ", ".join(others[:5])]
     title = f"{row['rank']}." if row.get("rank") else ""
     return photo_tile(row["path"], [line for line in lines if line], title=title, box=row["box"])
