@@ -1,4 +1,4 @@
-"""Write the tables of docs/comparison.md, docs/backbones.md and README.md from results/: `python docs/tables.py`.
+"""Write the tables of README.md and of several pages of docs/ from results/: `python docs/tables.py`.
 
 A table is between `<!-- table: NAME -->` and `<!-- end -->`. Figures are means over seeds in points, with their sample
 standard deviation if there are several.
@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "docs" / "comparison.md", ROOT / "docs" / "backbones.md", ROOT / "README.md")
+PAGES = tuple(
+    ROOT / name for name in ("docs/comparison.md", "docs/backbones.md", "docs/collections.md", "README.md")
+)
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Rows = list[dict[str, str]]
 
@@ -234,6 +236,49 @@ def retrieval() -> str:
     return markdown([*head, "seeds"], rows)
 
 
+def label_search() -> str:
+    """Average precision for images that have a label, by its score and by its feature."""
+    lines = grouped(kept("retrieval"), "row")
+    rows = []
+    for row in (
+        "ssgrl-disc",
+        "query2label-disc",
+        "ssgrl",
+        "dlfl-disc",
+        "query2label",
+        "dlfl",
+        "baseline-mlp",
+    ):
+        name = f"`{row.removesuffix('-disc')}`" + (", discriminative loss" if row.endswith("-disc") else "")
+        own = lines[row,]
+        rows.append([name, figure(own, "ranking", 1), figure(own, "retrieval", 1), str(len(own))])
+    return markdown(["run", "by the label's score", "by the label's feature", "seeds"], rows)
+
+
+def collection_search() -> str:
+    """Writing and searching a synthetic collection."""
+    rows = kept("collection-search")
+    first = rows[0]
+    million = f"{int(first['features']):,} features"
+    written = [
+        ["written", f"{int(first['features_per_second']):,} features/s"],
+        ["index built", f"{first['index_seconds']} s"],
+        ["size on disk", f"{first['gb_on_disk']} GB"],
+        ["largest memory, writing and indexing", f"{first['write_peak_gb']} GB"],
+        ["largest memory, searching", f"{first['search_peak_gb']} GB"],
+        ["opened", f"{first['open_ms']} ms"],
+    ]
+    searched = [
+        [
+            f"search by a label{'' if row['search'] == 'label' else ' ' + row['search']}",
+            f"p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms, processor {row['ms_cpu']} ms, "
+            f"recall@20 {float(row['recall_at_20']):.3f}; exact p50 {row['exact_p50_ms']} ms",
+        ]
+        for row in rows
+    ]
+    return markdown([million, "measured"], written + searched)
+
+
 def new_label() -> str:
     """AP of new labels from five examples each, over random samples of examples."""
     rows = kept("new-label")
@@ -307,6 +352,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "retrieval": retrieval,
     "new-label": new_label,
     "backbones": backbones,
+    "label-search": label_search,
+    "collection-search": collection_search,
 }
 
 

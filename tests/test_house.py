@@ -30,7 +30,7 @@ GROUND = {
 }
 PATH_ROOMS = {"backbones", "extractors", "blending", "relations", "classifiers", "losses"}
 WORK = {"training", "evaluation", "continual", "experiments", "export", "anytime"}
-TOP = {"serving", "reports", "cli"}
+TOP = {"serving", "collection", "reports", "cli"}
 ROUND_THE_PATH = {"metrics", "data", "decisions"}
 
 # What each room may import besides itself.

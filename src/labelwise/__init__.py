@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelwise.collection import Collection as Collection
+    from labelwise.collection import embed as embed
     from labelwise.data import Dataset as Dataset
     from labelwise.data import read as read
     from labelwise.errors import LabelwiseError as LabelwiseError
@@ -23,6 +25,8 @@ __version__ = "0.1.0"
 
 # Names are imported on first use, so that `import labelwise` does not load torch.
 _HOME = {
+    "Collection": "collection",
+    "embed": "collection",
     "Dataset": "data",
     "read": "data",
     "LabelwiseError": "errors",

@@ -17,16 +17,20 @@ import labelwise
 from labelwise.cli import (
     audit,
     backbones,
+    compare,
     complete,
     continual,
     convert,
     data,
     demo,
+    embed,
     evaluate,
     export,
+    groups,
     methods,
     predict,
     report,
+    search,
     serve,
     sweep,
     train,
@@ -68,6 +72,10 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("tune")(tune.tune)
 app.command("predict")(predict.predict)
+app.command("embed")(embed.embed)
+app.command("search")(search.search)
+app.command("groups")(groups.groups)
+app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.command("report")(report.report)

@@ -1,0 +1,51 @@
+"""Results of the commands on collections, as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from labelwise.errors import LabelwiseError
+
+
+def note(text: str) -> None:
+    """Print a note to the user."""
+    typer.echo(f"note: {text}", err=True)
+
+
+def check_suffix(out: Path | None, suffixes: Sequence[str]) -> None:
+    """Refuse a file of another kind before anything is computed."""
+    if out is not None and out.suffix.lower() not in suffixes:
+        raise LabelwiseError(f"--out {out}", f"a file ending in {', '.join(suffixes)}", "change the suffix")
+
+
+def write_rows(out: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the record as JSON, or the rows as CSV with lists as cells of `labelwise predict`."""
+    import csv
+    import io
+    import json as js
+
+    from labelwise.serving.writers import cell_writer
+    from labelwise.training.files import write_text
+
+    if out.suffix.lower() == ".json":
+        write_text(out, js.dumps(record, ensure_ascii=False, indent=1) + "\n")
+        return
+    flat = [_flat(row) for row in rows]
+    names = {name for row in flat for value in row.values() if isinstance(value, list) for name in value}
+    cell = cell_writer(tuple(names))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(flat[0]) if flat else ["image"], lineterminator="\n")
+    writer.writeheader()
+    for row in flat:
+        writer.writerow({k: cell(v) if isinstance(v, list) else v for k, v in row.items()})
+    write_text(out, text.getvalue())
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its box as four cells."""
+    own = {name: value for name, value in row.items() if name != "box"}
+    return own | dict(zip(("x0", "y0", "x1", "y1"), row.get("box", ()), strict=False))

@@ -1,0 +1,107 @@
+"""labelwise search"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelwise.cli import options
+
+CollectionPath = Annotated[Path, typer.Argument(help="folder of a collection", metavar="COLLECTION")]
+
+
+class Order(str, Enum):
+    """Order of the results."""
+
+    feature = "feature"
+    score = "score"
+
+
+def search(
+    collection: CollectionPath,
+    photos: Annotated[
+        list[str] | None, typer.Argument(help="photographs to be like", metavar="PHOTO...")
+    ] = None,
+    label: Annotated[str, typer.Option(help="the label that is compared")] = ...,  # type: ignore[assignment]
+    negatives: Annotated[
+        list[str] | None,
+        typer.Option("--not", help="a photograph to be unlike; several times", metavar="PHOTO"),
+    ] = None,
+    top: Annotated[int, typer.Option(help="number of results", min=1)] = 20,
+    where: Annotated[
+        str | None,
+        typer.Option(help="condition on labels: person and not (car or dog > 0.8)", metavar="CONDITION"),
+    ] = None,
+    by: Annotated[
+        Order, typer.Option(help="order: feature of the label, or its score (needs no photograph)")
+    ] = Order.feature,
+    exact: Annotated[bool, typer.Option("--exact", help="compare all features, without the index")] = False,
+    run: Annotated[
+        Path | None, typer.Option(help="the run of the collection  [default: where it was]", metavar="RUN")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="FILE.html, FILE.csv or FILE.json", metavar="FILE")] = None,
+    json: options.Json = False,
+) -> None:
+    """Find images of a collection in which a label looks like it does in photographs.
+
+    For images that merely have the label, --by score is the better order: see docs/collections.md.
+
+    Example: labelwise search collections/mine photo.jpg --label bag --where "person and not car" --out found.html
+    """
+    import json as js
+
+    from labelwise.cli.results import check_suffix, note, write_rows
+    from labelwise.collection import Collection
+    from labelwise.errors import LabelwiseError
+
+    check_suffix(out, (".html", ".csv", ".json"))
+    if by is Order.score and (photos or negatives):
+        raise LabelwiseError("--by score with photographs", "either of them", "leave the photographs out")
+    opened, notes = Collection.open(collection), list[str]()
+    near = opened.queries(label, photos, run) if photos else []
+    far = opened.queries(label, negatives, run) if negatives else []
+    found = opened.search(
+        label, near, negatives=far, top=top, where=where, by=by.value, exact=exact, say=notes.append
+    )
+    for text in notes:
+        note(text)
+    rows = found.to_pylist()
+    record = {
+        "collection": str(collection),
+        "label": label,
+        "by": by.value,
+        "where": where,
+        "photographs": [q.to_json() for q in near],
+        "negatives": [q.to_json() for q in far],
+        "notes": notes,
+        "results": rows,
+    }
+    if out is not None and out.suffix.lower() == ".html":
+        from labelwise.reports.search_page import write_search
+
+        write_search(
+            out,
+            found,
+            collection,
+            label,
+            by=by.value,
+            where=where,
+            images=len(opened),
+            queries=near,
+            negatives=far,
+            notes=notes,
+        )
+    elif out is not None:
+        write_rows(out, record, rows)
+    if json:
+        typer.echo(js.dumps(record, ensure_ascii=False))
+        return
+    for row in rows if out is None else ():
+        likeness = "" if row["similarity"] is None else f"{row['similarity']:.3f}  "
+        typer.echo(
+            f"{row['rank']:4}  {likeness}{row['score']:.2f}  {row['path']}  {', '.join(row['labels'])}"
+        )
+    typer.echo(f"{len(rows):,} results of {len(opened):,} images" + (f" -> {out}" if out else ""), err=True)

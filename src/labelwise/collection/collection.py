@@ -1,0 +1,232 @@
+"""A collection that is open for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float16
+
+from labelwise.collection.queries import Query, combined, open_embedder, queries_of
+from labelwise.collection.store import Tables, reading
+from labelwise.collection.where import filter_of
+from labelwise.errors import LabelwiseError
+
+if TYPE_CHECKING:
+    from labelwise.serving.inputs import Image
+
+PROBES, REFINE = 12, 2
+"""Partitions of the index that are searched, and multiples of the results that are compared exactly."""
+SHOWN = ("image", "path", "score", "selected", "labels", "box", "digest")
+
+
+class Collection:
+    """Stored label features of images; any number of processes may read it, also while one adds images.
+
+    Args:
+        tables: the tables on disk.
+
+    Use `Collection.open(path)`.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.path, self.identity = tables.path, tables.identity
+        self._images = tables.images.count_rows()
+        unfinished = tables.features.count_rows(f"image >= {self._images}")
+        self._finished = f"image < {self._images}" if unfinished else ""
+        self._embedders: dict[str, Any] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Collection:
+        """Opens a collection for reading.
+
+        Raises:
+            LabelwiseError: no collection, a damaged one, one of another format, or no lancedb.
+        """
+        tables = Tables.open(Path(path))
+        with reading(Path(path)):
+            return cls(tables)
+
+    def __len__(self) -> int:
+        return self._images
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels whose features are stored."""
+        return self.identity.stored
+
+    def counts(self) -> dict[str, int]:
+        """Number of stored features of each label."""
+        with reading(self.path):
+            names = self._rows(self._tables.features, "", ["label"])["label"]
+            counted = {row["values"]: row["counts"] for row in pc.value_counts(names).to_pylist()}
+        return {name: counted.get(name, 0) for name in self.labels}
+
+    def images(self, columns: Sequence[str] = ("image", "path", "labels", "error")) -> pa.Table:
+        """Columns of the table of images, see `image_schema`."""
+        with reading(self.path):
+            return self._rows(self._tables.images, "", columns)
+
+    def features(self, label: str, columns: Sequence[str] = (*SHOWN, "feature")) -> pa.Table:
+        """Columns of the rows of a label, by image number, see `feature_schema`.
+
+        Raises:
+            LabelwiseError: a label that is not stored.
+        """
+        self._check(label)
+        with reading(self.path):
+            return self._rows(self._tables.features, _is(label), columns).sort_by("image")
+
+    def queries(
+        self, label: str, images: Image | Iterable[Image], run: str | Path | None = None
+    ) -> list[Query]:
+        """A label's features in photographs, computed with the run of the collection.
+
+        Args:
+            label: a label of the run.
+            images: as `Predictor.predict` takes them.
+            run: the run, if it is no longer where the collection was made.
+
+        Raises:
+            LabelwiseError: another run, an unreadable image, or an unknown label.
+        """
+        self._check(label)
+        key = str(run)
+        if key not in self._embedders:
+            self._embedders[key] = open_embedder(self.identity, run, self.path)
+        return queries_of(self._embedders[key], images, label)
+
+    def search(
+        self,
+        label: str,
+        images: Image | Iterable[Image | Query] = (),
+        *,
+        negatives: Image | Iterable[Image | Query] = (),
+        top: int = 20,
+        where: str | None = None,
+        by: str = "feature",
+        exact: bool = False,
+        run: str | Path | None = None,
+        say: Callable[[str], None] = lambda note: None,
+    ) -> pa.Table:
+        """Images of a label, by likeness to photographs or by the label's score.
+
+        Args:
+            label: the label that is compared.
+            images: photographs to be like; or `Query` objects of `queries`.
+            negatives: photographs to be unlike.
+            top: number of results.
+            where: condition on other labels, see `filter_of`.
+            by: `feature`, or `score` for the label's probability, highest first; this needs no photograph.
+            exact: compare every feature of the label, without the index.
+            run: as `queries`.
+            say: called with each note, for example that a photograph does not show the label.
+
+        Returns:
+            a row for each image with `similarity` (cosine, null by score), `score`, the box of the evidence and the
+            other labels. Files equal to a photograph of the search are left out.
+
+        Raises:
+            LabelwiseError: as `queries`, or a condition that cannot be read.
+        """
+        self._check(label)
+        if by not in ("feature", "score"):
+            raise LabelwiseError(f"order {by!r}", "feature or score", "correct it")
+        condition = [_is(label), *([filter_of(where, self.identity.labels)] if where else [])]
+        if by == "score":
+            return self._by_score(label, condition, top)
+        near, far = (self._as_queries(label, given, run) for given in (images, negatives))
+        for query in (q for q in (*near, *far) if not q.selected):
+            say(f"{query.path or 'a photograph'} is not selected as {label} (score {query.score:.2f})")
+        digests = sorted({query.digest for query in (*near, *far) if query.digest})
+        vector = combined(_stack(near, self.identity.dim), _stack(far, self.identity.dim))
+        wanted = top + len(digests)
+        while True:
+            found = self.nearest(label, vector, " AND ".join(condition[1:]), wanted, exact)
+            others = found.filter(pc.invert(pc.is_in(found["digest"], pa.array(digests, pa.string()))))
+            if len(others) >= top or len(found) < wanted:
+                return _ranked(others.slice(0, top))
+            wanted *= 2  # the collection holds several copies of a photograph
+
+    def nearest(
+        self, label: str, vector: np.ndarray, condition: str = "", top: int = 20, exact: bool = False
+    ) -> pa.Table:
+        """Rows of a label with the largest cosine to a vector `[D]`, and that cosine as `similarity`.
+
+        Args:
+            label: a stored label.
+            vector: of the label's features.
+            condition: SQL filter on the columns.
+            top: number of rows.
+            exact: compare every feature of the label.
+        """
+        where = " AND ".join(part for part in (_is(label), self._finished, condition) if part)
+        with reading(self.path):
+            query = self._tables.features.search(vector, vector_column_name="feature")
+            query = query.distance_type("cosine").where(where, prefilter=True).limit(top)
+            query = query.bypass_vector_index() if exact else query.nprobes(PROBES).refine_factor(REFINE)
+            found = query.select([*SHOWN, "_distance"]).to_arrow()
+        likeness = pc.subtract(pa.scalar(1.0, pa.float32()), found["_distance"])
+        return found.drop_columns(["_distance"]).add_column(0, "similarity", likeness)
+
+    def _by_score(self, label: str, condition: Sequence[str], top: int) -> pa.Table:
+        with reading(self.path):
+            scores = self._rows(self._tables.features, " AND ".join(condition), ["image", "score"])
+            best = scores.sort_by([("score", "descending"), ("image", "ascending")]).slice(0, top)
+            numbers = ", ".join(map(str, best["image"].to_pylist())) or "-1"
+            rows = self._rows(self._tables.features, f"{_is(label)} AND image IN ({numbers})", SHOWN)
+        rows = rows.sort_by([("score", "descending"), ("image", "ascending")])
+        return _ranked(rows.add_column(0, "similarity", pa.nulls(len(rows), pa.float32())))
+
+    def _as_queries(self, label: str, given: Any, run: str | Path | None) -> list[Query]:
+        given = list(given) if isinstance(given, list | tuple) else given
+        if isinstance(given, list) and all(isinstance(item, Query) for item in given):
+            return given
+        return self.queries(label, given, run)
+
+    def _rows(self, table: Any, condition: str, columns: Sequence[str]) -> pa.Table:
+        query = table.search()
+        condition = " AND ".join(
+            part for part in (condition, self._finished if table is self._tables.features else "") if part
+        )
+        if condition:
+            query = query.where(condition)
+        return query.select(list(columns)).to_arrow()
+
+    def _check(self, label: str) -> None:
+        if label not in self.identity.labels:
+            raise LabelwiseError(
+                f"label {label!r}, which the run of {self.path} does not have",
+                f"one of {', '.join(self.labels[:8])}",
+                "correct the name",
+            )
+        if label not in self.labels:
+            raise LabelwiseError(
+                f"label {label!r}, of which {self.path} stores no features",
+                f"one of {', '.join(self.labels[:8])}",
+                "embed again with this label into a new folder",
+            )
+
+
+def _is(label: str) -> str:
+    text = label.replace("'", "''")
+    return f"label = '{text}'"
+
+
+def _stack(queries: Sequence[Query], dim: int) -> np.ndarray:
+    return np.array([query.feature for query in queries], np.float32).reshape(-1, dim)
+
+
+def _ranked(rows: pa.Table) -> pa.Table:
+    return rows.add_column(0, "rank", pa.array(range(1, len(rows) + 1), pa.int32()))
+
+
+def matrix(column: pa.ChunkedArray, dim: int) -> Float16[np.ndarray, "n d"]:
+    """A column of vectors as an array."""
+    flat = column.combine_chunks().flatten()
+    return np.asarray(flat).reshape(-1, dim)

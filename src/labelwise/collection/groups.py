@@ -1,0 +1,154 @@
+"""Kinds within a label: groups of its features, images that stand apart, and near copies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int
+from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_score
+
+from labelwise.collection.collection import Collection, matrix
+from labelwise.errors import LabelwiseError
+
+MOST = 20_000
+"""Features that are grouped; of more, a random sample."""
+SAMPLED = 2_000
+"""Features from which the mean silhouette is computed."""
+KINDS = range(2, 9)
+LEAST = 0.1
+"""Least mean silhouette; below it the label has one kind."""
+NEIGHBOURS = 10
+APART = 3.0
+"""Deviations below the median, estimated by the median absolute deviation, from which an image stands apart."""
+COPY = 0.98
+"""Least cosine of near copies."""
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Kinds of a label. Images are given by their rows: `image`, `path`, `score`, `labels` and `box`.
+
+    Args:
+        label: the label.
+        count: features of the label in the collection.
+        grouped: features that were grouped.
+        silhouettes: mean silhouette of each number of kinds that was tried.
+        kinds: for each kind its `size`, and the `examples` nearest its centre, the largest kind first.
+        apart: images that are unlike all others, the most unlike first, with the mean cosine to 10 neighbours.
+        copies: pairs of images with a cosine of at least `COPY`, the closest first; `same` for equal files.
+    """
+
+    label: str
+    count: int
+    grouped: int
+    silhouettes: Mapping[int, float]
+    kinds: list[dict[str, Any]]
+    apart: list[dict[str, Any]]
+    copies: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The groups as JSON data."""
+        return {**self.__dict__, "silhouettes": {str(k): v for k, v in self.silhouettes.items()}}
+
+
+def groups_of(
+    collection: Collection,
+    label: str,
+    *,
+    kinds: int | None = None,
+    examples: int = 8,
+    top: int = 24,
+    seed: int = 0,
+) -> Groups:
+    """Groups the features of a label by k-means.
+
+    The number of kinds is that of 2 to 8 with the largest mean silhouette, or 1 where that is under 0.1.
+
+    Args:
+        collection: the collection.
+        label: a stored label.
+        kinds: number of kinds; `None` for the rule.
+        examples: images of each kind.
+        top: most images that stand apart, and most pairs of near copies.
+        seed: of k-means and of samples.
+
+    Raises:
+        LabelwiseError: a label that is not stored, fewer than three features, or more kinds than features.
+    """
+    table = collection.features(label, ["image", "path", "score", "labels", "box", "digest", "feature"])
+    count = len(table)
+    if count < max(3, kinds or 0):
+        raise LabelwiseError(
+            f"{count} features of {label} in {collection.path}",
+            f"at least {max(3, kinds or 0)}",
+            "embed more images, or with --all",
+        )
+    rng = np.random.default_rng(seed)
+    if count > MOST:
+        table = table.take(np.sort(rng.choice(count, MOST, replace=False)))
+    x = matrix(table["feature"], collection.identity.dim).astype(np.float32)
+    rows = table.drop_columns(["feature"]).to_pylist()
+    assigned, centres, silhouettes = _kinds(x, kinds, seed, rng)
+    parts = []
+    for k in np.argsort(-np.bincount(assigned), kind="stable").tolist():
+        members = np.flatnonzero(assigned == k)
+        likeness = x[members] @ (centres[k] / max(float(np.linalg.norm(centres[k])), 1e-12))
+        order = members[np.argsort(-likeness, kind="stable")][:examples]
+        parts.append({"size": len(members), "examples": [rows[i] for i in order]})
+    near, pairs = _neighbours(x)
+    middle = float(np.median(near))
+    spread = 1.4826 * float(np.median(np.abs(near - middle)))
+    apart = [i for i in np.argsort(near, kind="stable").tolist() if near[i] < middle - APART * spread]
+    return Groups(
+        label,
+        count,
+        len(rows),
+        silhouettes,
+        parts,
+        [{**rows[i], "neighbours": float(near[i])} for i in apart[:top]],
+        [_pair(rows, *pair) for pair in pairs[:top]],
+    )
+
+
+def _kinds(
+    x: Float32[np.ndarray, "n D"], kinds: int | None, seed: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, " n"], np.ndarray, dict[int, float]]:
+    """The kind of each row, the centres, and the silhouettes."""
+    sample = np.sort(rng.choice(len(x), min(SAMPLED, len(x)), replace=False))
+    tried: dict[int, tuple[float, KMeans]] = {}
+    for k in [kinds] if kinds else [k for k in KINDS if k < len(x)]:
+        model = KMeans(k, n_init=4, random_state=seed).fit(x)
+        own = model.labels_[sample]
+        several = 1 < len(np.unique(own)) < len(own)
+        tried[k] = float(silhouette_score(x[sample], own)) if several else 0.0, model
+    silhouettes = {k: round(value, 4) for k, (value, _) in tried.items()}
+    best = max(tried, key=lambda k: tried[k][0])
+    if not kinds and tried[best][0] < LEAST:
+        return np.zeros(len(x), np.int32), x.mean(0, keepdims=True), silhouettes
+    return tried[best][1].labels_, tried[best][1].cluster_centers_, silhouettes
+
+
+def _neighbours(
+    x: Float32[np.ndarray, "n D"],
+) -> tuple[Float32[np.ndarray, " n"], list[tuple[int, int, float]]]:
+    """Mean cosine of each row to its nearest others, and pairs of near copies, the closest first."""
+    number, near, pairs = min(NEIGHBOURS, len(x) - 1), np.empty(len(x), np.float32), []
+    for first in range(0, len(x), _BLOCK):
+        likeness = x[first : first + _BLOCK] @ x.T
+        own = np.arange(len(likeness))
+        likeness[own, first + own] = -2.0
+        near[first : first + _BLOCK] = np.partition(likeness, -number, axis=1)[:, -number:].mean(1)
+        for i, j in np.argwhere(likeness >= COPY).tolist():
+            if first + i < j:
+                pairs.append((first + i, j, float(likeness[i, j])))
+    return near, sorted(pairs, key=lambda pair: -pair[2])
+
+
+def _pair(rows: list[dict[str, Any]], i: int, j: int, likeness: float) -> dict[str, Any]:
+    same = bool(rows[i]["digest"]) and rows[i]["digest"] == rows[j]["digest"]
+    return {"similarity": likeness, "same": same, "images": [rows[i], rows[j]]}

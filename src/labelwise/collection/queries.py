@@ -1,0 +1,142 @@
+"""Features of the photographs of a search."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from labelwise.collection.schema import Identity, weights_digest
+from labelwise.errors import LabelwiseError
+
+if TYPE_CHECKING:
+    from labelwise.collection.features import Embedder
+    from labelwise.serving.inputs import Image
+
+AWAY = 0.2
+"""Weight of the negative examples relative to the positive ones, as in Rocchio's method with .75 and .15."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A photograph of a search.
+
+    Args:
+        path: as given; "" for pixels and bytes.
+        feature: the label's feature, of unit length.
+        score: the label's probability.
+        selected: whether the label is selected.
+        box: of the label's evidence, in fractions of the photograph.
+        digest: SHA-256 of the file; "" for pixels.
+    """
+
+    path: str
+    feature: Float32[np.ndarray, " D"]
+    score: float
+    selected: bool
+    box: tuple[float, float, float, float]
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The photograph without its feature, as JSON data."""
+        return {
+            "path": self.path,
+            "score": self.score,
+            "selected": self.selected,
+            "box": list(self.box),
+            "digest": self.digest,
+        }
+
+
+def open_embedder(identity: Identity, run: str | Path | None, path: Path) -> Embedder:
+    """The run of a collection, or another copy of it.
+
+    Args:
+        identity: of the collection.
+        run: its run; `None` for the path in the collection.
+        path: the collection, for messages.
+
+    Raises:
+        LabelwiseError: the run is not there, or another one.
+    """
+    if run is None:
+        if not Path(identity.run).exists():
+            raise LabelwiseError(
+                f"{path}, whose run {identity.run} is not there", "that run", "name it with --run"
+            )
+        run = identity.run
+    from labelwise.collection.features import Embedder
+    from labelwise.serving.predictor import load
+
+    same = weights_digest(run) == identity.weights
+    predictor = load(run) if same else None
+    if predictor is None or predictor.labels.names != identity.labels:
+        what = "with other labels or another order of them" if same else "with other weights"
+        raise LabelwiseError(
+            f"run {run} {what} than the run of {path}",
+            f"the run that made it ({identity.run})",
+            "name that run with --run, or embed again",
+        )
+    return Embedder(predictor)
+
+
+def queries_of(embedder: Embedder, images: Image | Iterable[Image], label: str) -> list[Query]:
+    """Features of a label in photographs.
+
+    Raises:
+        LabelwiseError: an image that cannot be read, or a label that the run does not have.
+    """
+    from labelwise.collection.features import evidence_box
+    from labelwise.data.transforms import shown_part
+    from labelwise.serving.inputs import as_images, decoded, name_of
+
+    transform, j = embedder.predictor.transform, embedder.predictor.labels.index(label)
+    found = []
+    for image in as_images(images):
+        content = bytes(image) if isinstance(image, bytes | bytearray | memoryview) else None
+        if isinstance(image, str | os.PathLike):
+            try:
+                content = Path(image).read_bytes()
+            except OSError as error:
+                raise LabelwiseError(
+                    f"photograph {os.fspath(image)} ({error.strerror})", "an image file", "correct the path"
+                ) from None
+        pixels = decoded(image, transform, [])
+        result = embedder(transform(pixels)[None])
+        assert result.maps is not None, "a box needs maps"
+        box = evidence_box(result.maps[0, j], shown_part(transform.config, *pixels.shape[1:]))
+        found.append(
+            Query(
+                name_of(image),
+                result.features[0, j].astype(np.float32),
+                float(result.scores[0, j]),
+                bool(result.chosen[0, j]),
+                box,
+                hashlib.sha256(content).hexdigest() if content else "",
+            )
+        )
+    return found
+
+
+def combined(
+    positives: Float32[np.ndarray, "p D"], negatives: Float32[np.ndarray, "n D"]
+) -> Float32[np.ndarray, " D"]:
+    """One vector of several examples, `mean(p) - 0.2 mean(n)`, of unit length.
+
+    Source: Rocchio 1971, "Relevance feedback in information retrieval".
+
+    Raises:
+        LabelwiseError: no positive example.
+    """
+    if not len(positives):
+        raise LabelwiseError(
+            "a search without a photograph", "a photograph to compare with", "name one, or order by score"
+        )
+    vector = positives.mean(0) - (AWAY * negatives.mean(0) if len(negatives) else 0)
+    return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)

@@ -1,0 +1,162 @@
+"""The tables of a collection, and the record of the run that made them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from labelwise.errors import LabelwiseError
+
+FORMAT = 1
+KEY = "labelwise"
+"""Key of the record in the metadata of a table's schema."""
+FEATURE = "label feature: input of the label's classifier, L2-normalised, float16"
+"""Meaning of the stored vectors."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The run of a collection, and what is stored.
+
+    Args:
+        run: path of the run, as given.
+        weights: SHA-256 of its weights.
+        model: hash of its weights, settings, labels and thresholds.
+        labels: names in the run's order.
+        stored: names of the labels whose features are stored.
+        every: whether features of labels that are not selected are stored too.
+        dim: D, width of a label feature.
+        whole_dim: C, width of the whole-image feature.
+        one_feature: whether the method has one feature for all labels.
+        feature: meaning of the stored label feature.
+        format: version of the tables.
+    """
+
+    run: str
+    weights: str
+    model: str
+    labels: tuple[str, ...]
+    stored: tuple[str, ...]
+    every: bool
+    dim: int
+    whole_dim: int
+    one_feature: bool
+    feature: str = FEATURE
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The record as text."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_schema(cls, schema: pa.Schema, path: Path) -> Identity:
+        """The record in a table's schema.
+
+        Raises:
+            LabelwiseError: no record, a damaged one, or one of a later version.
+        """
+        try:
+            data: dict[str, Any] = json.loads((schema.metadata or {})[KEY.encode()])
+            version = data["format"]
+            if version == FORMAT:
+                return cls(**{**data, "labels": tuple(data["labels"]), "stored": tuple(data["stored"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise LabelwiseError(
+                f"{path}, a table without a readable record ({type(error).__name__})",
+                "a collection that `labelwise embed` wrote",
+                "check the path, or embed again",
+            ) from None
+        raise LabelwiseError(
+            f"{path}, a collection of format {version}", f"format {FORMAT}", "embed again with this version"
+        )
+
+
+def weights_digest(run: str | Path) -> str:
+    """SHA-256 of a run's weights.
+
+    Raises:
+        LabelwiseError: no weights there.
+    """
+    from labelwise.export.hub import fetch
+    from labelwise.training.run import WEIGHTS, folder_of
+
+    file = folder_of(fetch(run)) / WEIGHTS
+    if not file.is_file():
+        raise LabelwiseError(
+            f"{run}, which holds no {WEIGHTS}",
+            "a run, or an export of weights; a graph has no label features",
+            "name the run with --run",
+        )
+    with open(file, "rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def vectors(dim: int) -> pa.DataType:
+    """The type of a column of float16 vectors."""
+    return pa.list_(pa.float16(), dim)
+
+
+def _common(labels: int) -> list[tuple[str, pa.DataType]]:
+    return [
+        ("image", pa.int64()),
+        ("path", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("digest", pa.string()),
+        ("labels", pa.list_(pa.string())),
+        ("scores", vectors(labels)),
+    ]
+
+
+def image_schema(identity: Identity) -> pa.Schema:
+    """Columns of the table `images`: one row for each image.
+
+    `image` is its number, `digest` the SHA-256 of its file, `labels` the selected labels, `scores` the probabilities in
+    label order, `whole` the mean of the backbone's map over its places; an unreadable image has its `error` and zeros.
+    """
+    columns = [
+        *_common(len(identity.labels)),
+        ("error", pa.string()),
+        ("whole", vectors(identity.whole_dim)),
+    ]
+    return pa.schema(columns, metadata={KEY: identity.to_json()})
+
+
+def feature_schema(identity: Identity) -> pa.Schema:
+    """Columns of the table `features`: one row for each stored label of an image.
+
+    In addition to those of the image: `label`, its probability `score`, whether it is `selected`, the `box` of its
+    evidence `(x0, y0, x1, y1)` in fractions of the photograph, and `feature`.
+    """
+    columns = [
+        *_common(len(identity.labels)),
+        ("label", pa.string()),
+        ("score", pa.float32()),
+        ("selected", pa.bool_()),
+        ("box", pa.list_(pa.float32(), 4)),
+        ("feature", vectors(identity.dim)),
+    ]
+    return pa.schema(columns, metadata={KEY: identity.to_json()})
+
+
+def stored_labels(labels: Sequence[str], chosen: Sequence[str] | None) -> tuple[str, ...]:
+    """The labels to store, in label order; `None` for all of them.
+
+    Raises:
+        LabelwiseError: a name that the run does not have.
+    """
+    if chosen is None:
+        return tuple(labels)
+    unknown = [name for name in chosen if name not in labels]
+    if unknown:
+        raise LabelwiseError(f"label {unknown[0]!r}", f"one of {', '.join(labels[:8])}", "correct the name")
+    return tuple(name for name in labels if name in chosen)

@@ -1,0 +1,47 @@
+"""The page of the kinds within a label."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from labelwise.collection.groups import COPY, LEAST, Groups
+from labelwise.reports.report import page
+from labelwise.reports.tiles import result_tile
+from labelwise.training.files import write_text
+
+
+def write_groups(out: Path, groups: Groups, collection: Path) -> None:
+    """Writes the kinds, the images that stand apart and near copies as one file without a script."""
+    label, sections = groups.label, []
+    for number, kind in enumerate(groups.kinds, 1):
+        tiles = [result_tile(row, label) for row in kind["examples"]]
+        share = f"{kind['size']:,} of {groups.grouped:,} images; those nearest the centre."
+        sections.append((f"Kind {number}", share, tiles))
+    apart = [
+        {**tile, "lines": [f"mean similarity of neighbours {row['neighbours']:.3f}", *tile["lines"]]}
+        for row in groups.apart
+        for tile in [result_tile(row, label)]
+    ]
+    sections.append(("Unlike the others", "Far from their nearest neighbours, the farthest first.", apart))
+    copies: list[dict[str, Any]] = []
+    for pair in groups.copies:
+        what = "the same file" if pair["same"] else f"similarity {pair['similarity']:.3f}"
+        copies += [{**result_tile(row, label), "title": what} for row in pair["images"]]
+    sections.append(
+        ("Near copies", f"Pairs with a similarity of at least {COPY}, one after the other.", copies)
+    )
+    best = max(groups.silhouettes.values(), default=0.0)
+    rule = f"largest mean silhouette, {best:.2f}"
+    if len(groups.kinds) == 1:
+        rule += f", under {LEAST}: no separate kinds"
+    text = page(
+        "groups.html.j2",
+        title=f"Kinds of {label}",
+        collection=os.fspath(collection),
+        label=label,
+        facts=[("Images with it", f"{groups.count:,}"), ("Kinds", str(len(groups.kinds))), ("Rule", rule)],
+        sections=sections,
+    )
+    write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))

@@ -1,0 +1,70 @@
+"""The page of a search in a collection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from labelwise.collection.queries import Query
+from labelwise.reports.report import page
+from labelwise.reports.tiles import photo_tile, result_tile
+from labelwise.training.files import write_text
+
+
+def write_search(
+    out: Path,
+    results: pa.Table,
+    collection: Path,
+    label: str,
+    *,
+    by: str = "feature",
+    where: str | None = None,
+    images: int = 0,
+    queries: Sequence[Query] = (),
+    negatives: Sequence[Query] = (),
+    notes: Sequence[str] = (),
+) -> None:
+    """Writes the results as one file without external resources and without a script.
+
+    Args:
+        out: the file.
+        results: rows of `Collection.search`.
+        collection: path of the collection.
+        label: the label that was compared.
+        by: order of the results.
+        where: condition of the search.
+        images: images in the collection.
+        queries, negatives: the photographs of the search.
+        notes: to the user.
+    """
+    rows = results.to_pylist()
+    lead = (
+        f"In order of the cosine of the feature of {label}. The frame shows where the model saw it."
+        if by == "feature"
+        else f"In order of the probability of {label}. The frame shows where the model saw it."
+    )
+    facts = [("Images", f"{images:,}"), ("Order", by), ("Results", f"{len(rows):,}")]
+    text = page(
+        "search.html.j2",
+        title=f"{label} in {collection.name}",
+        collection=os.fspath(collection),
+        label=label,
+        what="like these photographs" if by == "feature" else "by score",
+        facts=[*facts, *([("Condition", where)] if where else [])],
+        notes=list(notes),
+        queries=[
+            (title, [_query_tile(query) for query in given])
+            for title, given in (("Photographs", queries), ("Unlike", negatives))
+            if given
+        ],
+        lead=lead,
+        tiles=[result_tile(row, label) for row in rows],
+    )
+    write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
+
+
+def _query_tile(query: Query) -> dict[str, object]:
+    return photo_tile(query.path, [f"score {query.score:.2f}"], box=query.box)

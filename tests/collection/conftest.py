@@ -1,0 +1,3 @@
+"""The fixtures of this folder."""
+
+from written import embedded  # noqa: F401
