@@ -24,7 +24,8 @@ def bounds(hits: np.ndarray, trials: np.ndarray, level: float) -> tuple[np.ndarr
 
     The lower bound is `floor` or more exactly where `tail(hits, trials, floor) <= level`.
 
-    Source: Clopper and Pearson 1934, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial".
+    Source: Clopper and Pearson 1934, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the
+    Binomial".
 
     >>> [float(bound.round(3)) for bound in bounds(np.array(22), np.array(22), 0.1)]
     [0.901, 1.0]

@@ -14,8 +14,8 @@ def decided(run: RunRecord) -> dict[str, Any]:
     """The interval of the mAP, and metrics at 0.5 and by the run's decisions, with rules and without.
 
     Returns:
-        `rule`, the origin of the thresholds; `interval`, `None` if the run has none; and `rows` of (name, value before, value after), empty if the run was
-        evaluated before decisions were calibrated.
+        `rule`, the origin of the thresholds; `interval`, `None` if the run has none; and `rows` of (name, value before,
+        value after), empty if the run was evaluated before decisions were calibrated.
     """
     metrics = run.splits[run.shown_split].get("metrics", {})
     tuned, calibration = metrics.get("tuned") or {}, metrics.get("calibration") or {}
