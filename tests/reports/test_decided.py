@@ -43,7 +43,8 @@ def test_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
 
 def test_an_older_run_shows_nothing_of_it(tmp_path: Path) -> None:
     write_run(tmp_path, NAMES, images=40)
-    assert decided(read_run(tmp_path)) == {"interval": None, "rows": []}
+    result = decided(read_run(tmp_path))
+    assert (result["interval"], result["rows"]) == (None, [])
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "Effect of the decisions" not in page
     assert ">ECE<" not in page

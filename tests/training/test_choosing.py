@@ -96,7 +96,9 @@ def test_going_on_without_a_judge_keeps_the_last_epoch(photos: Path, tmp_path: P
         in outcome.err
     )
     assert "val mAP" not in outcome.err
-    assert "test: mAP -  CF1 -  OF1 -  (5 images)" in outcome.err
+    assert (
+        "test: mAP -  at 0.5: CF1 -, OF1 -  by the run's decisions: CF1 -, OF1 -  (5 images)" in outcome.err
+    )
     text = (tmp_path / "run" / "results.json").read_text()
     assert "NaN" not in text
     results = json.loads(text)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from labelwise.decisions import Tuning
-from labelwise.evaluation.figures import left_out, rare_left_out, shown
+from labelwise.evaluation.figures import FLOOR, left_out, main_figures, rare_left_out, shown
 
 
 def print_labels(result: dict[str, Any]) -> None:
@@ -29,8 +29,7 @@ def print_labels(result: dict[str, Any]) -> None:
     console.print(table)
     interval, ece = m["intervals"]["mAP"], {when: c["ECE"] for when, c in m["calibration"].items()}
     parts = [f"mAP {shown(m['mAP'])} [{shown(interval['low'])}, {shown(interval['high'])}]"]
-    parts += [f"CF1 {shown(m['CF1'])}", f"OF1 {shown(m['OF1'])}"]
-    parts += [f"with the run's decisions: CF1 {shown(m['tuned']['CF1'])}, OF1 {shown(m['tuned']['OF1'])}"]
+    parts += main_figures(m, result["conditions"])
     if unruled := m.get("tuned_without_rules"):
         parts += [f"without the rules: CF1 {shown(unruled['CF1'])}, OF1 {shown(unruled['OF1'])}"]
     parts += [f"ECE {shown(ece['before'])} before calibration, {shown(ece['after'])} after"]
@@ -88,13 +87,17 @@ def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("label")
-    for name in ("positives", "threshold", "scale", "bias", "F1", "precision", "recall"):
-        table.add_column(name, justify="right")
     d = tuning.decisions
+    floor = d.floors is not None
+    of_fit, rates = ("threshold", "scale", "bias")[: 1 if floor else 3], ("F1", "precision", "recall")[floor:]
+    for name in ("positives", *of_fit, *rates, *(("reached", "promised") if floor else ())):
+        table.add_column(name, justify="right")
     for j, (name, figures) in enumerate(result["per_label"].items()):
-        cells = [f"{values[j]:.3f}" for values in (d.thresholds, d.scale, d.bias)]
+        values = {"threshold": d.thresholds, "scale": d.scale, "bias": d.bias}
+        cells = [f"{values[column][j]:.3f}" for column in of_fit]
         cells[0] = "never" if j in d.never else cells[0]
-        cells += [shown(figures[c], 3) for c in ("F1", "precision", "recall")]
+        cells += [shown(figures[c], 3) for c in rates]
+        cells += _floor_cells(figures)
         table.add_row(name, f"{figures['positives']:,}", *cells)
     console.print(table)
     m = result["metrics"]
@@ -109,8 +112,19 @@ def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
             f"CP {shown(figures['CP'])}  CR {shown(figures['CR'])}  OF1 {shown(figures['OF1'])}"
         )
     lines.append(f"ECE, mean over labels: {shown(before['ECE'])} before, {shown(after['ECE'])} calibrated")
+    if d.floors is not None:
+        lines.append("reached: by the thresholds alone, on the known cells that they were fitted on")
+        lines.append(d.floors.summary())
     console.print("\n".join(lines), highlight=False)
     print_left_out(m)
+
+
+def _floor_cells(figures: dict[str, Any]) -> list[str]:
+    """What the fit reached, between its exact bounds, and whether the floor is promised."""
+    if (tested := figures.get(FLOOR)) is None:
+        return []
+    ends = f" ({shown(tested['low'], 2)}-{shown(tested['high'], 2)})" if tested["trials"] else ""
+    return [shown(tested["reached"], 2) + ends, "yes" if tested["promised"] else "no"]
 
 
 def print_angles(report: dict[str, Any]) -> None:

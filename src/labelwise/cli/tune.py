@@ -16,6 +16,10 @@ def tune(
     objective: Annotated[
         str, typer.Option(help="f1, precision=P, recall=R, cost=FP:FN or top=K", metavar="AIM")
     ] = "f1",
+    confidence: Annotated[
+        float,
+        typer.Option(help="confidence at which a precision or recall floor is promised", metavar="C"),
+    ] = 0.9,
     calibration: Annotated[str, typer.Option(help="platt, temperature or none")] = "platt",
     test_time: Annotated[
         str | None,
@@ -30,7 +34,8 @@ def tune(
 ) -> None:
     """Fit each label's calibration and threshold on a validation split and store them in the run.
 
-    Figures are cross-fitted: each fifth of the images is decided by a fit on the other four.
+    Figures are cross-fitted: each fifth of the images is decided by a fit on the other four. A precision or recall
+    floor is tested for each label; labels that it cannot be promised for are listed and keep a best-effort threshold.
 
     Example: labelwise tune runs/mine --objective precision=0.9
     """
@@ -51,6 +56,7 @@ def tune(
         split,
         objective,
         calibration,
+        confidence=confidence,
         test_time=test_time,
         batch_size=batch_size,
         workers=workers,
@@ -59,11 +65,16 @@ def tune(
         typer.echo(f"note: {note}", err=True)
     if tuning.warning:
         typer.echo(tuning.warning, err=True)
-    if note := never_selected_note([opened.labels.names[j] for j in tuning.decisions.never]):
+    floors, names = tuning.decisions.floors, opened.labels.names
+    if floors is not None and not floors.promised.all():
+        typer.echo(f"warning: {floors.without(names)}", err=True)
+    if floors is not None and tuning.decisions.rules:
+        typer.echo("note: the floor is tested without the rules, which change what is selected", err=True)
+    if note := never_selected_note([names[j] for j in tuning.decisions.never]):
         typer.echo(f"note: {note}", err=True)
     if json:
-        stored = tuning.decisions.to_json(opened.labels.names)
-        reasons = dict(zip(opened.labels.names, tuning.reasons, strict=True))
+        stored = tuning.decisions.to_json(names)
+        reasons = dict(zip(names, tuning.reasons, strict=True))
         typer.echo(js.dumps({**stored, "reasons": reasons, **result.to_json()}, ensure_ascii=False))
     else:
         print_tuning(tuning, result.to_json())

@@ -2,6 +2,7 @@
 
 from labelwise.decisions.calibration import Calibration, calibrate
 from labelwise.decisions.decisions import Decisions, never_selected_note
+from labelwise.decisions.floors import Floors
 from labelwise.decisions.objective import Objective
 from labelwise.decisions.thresholds import (
     ThresholdInfo,
@@ -10,11 +11,12 @@ from labelwise.decisions.thresholds import (
     precision_thresholds,
     recall_thresholds,
 )
-from labelwise.decisions.tuning import KeptDecisions, Tuning, tune
+from labelwise.decisions.tuning import KeptDecisions, Tuning, tune, tune_again
 
 __all__ = [
     "Calibration",
     "Decisions",
+    "Floors",
     "KeptDecisions",
     "Objective",
     "ThresholdInfo",
@@ -26,4 +28,5 @@ __all__ = [
     "precision_thresholds",
     "recall_thresholds",
     "tune",
+    "tune_again",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from labelwise.decisions.floors import Floors
 from labelwise.decisions.projection import projection
 from labelwise.errors import LabelwiseError
 from labelwise.rules import IndexedRules
@@ -37,6 +38,7 @@ class Decisions:
         never: columns of the labels that are never selected; their thresholds become 1.
         implies: (child, parent) columns; a child is selected only with its parent.
         exactly_one: columns of each group of which exactly one is selected.
+        floors: what is promised of the thresholds alone, without the rules; `None` if no floor was asked for.
 
     Raises:
         LabelwiseError: on numbers out of range, arrays of different length, or rules that cannot all be satisfied.
@@ -55,6 +57,7 @@ class Decisions:
     never: tuple[int, ...] = ()
     implies: tuple[tuple[int, int], ...] = ()
     exactly_one: tuple[tuple[int, ...], ...] = ()
+    floors: Floors | None = None
 
     def __post_init__(self) -> None:
         for name in ("thresholds", "scale", "bias"):
@@ -148,6 +151,7 @@ class Decisions:
         return {
             "thresholds": by_name(self.thresholds),
             "thresholds_from": self.source,
+            **({} if self.floors is None else {"floors": self.floors.to_json(names)}),
             "calibration": {"scale": by_name(self.scale), "bias": by_name(self.bias)},
             "rules": {
                 "exclusive": [[names[column] for column in group] for group in self.exclusive],
@@ -187,6 +191,7 @@ class Decisions:
                 )
             top_k = int(rules.get("top_k", 0))
             never = tuple(labels.index(name) for name in rules.get("never", ()))
+            floors = Floors.from_json(stored["floors"], labels.names) if stored.get("floors") else None
         except (TypeError, AttributeError, ValueError, OverflowError) as error:
             if isinstance(error, LabelwiseError):
                 raise
@@ -194,7 +199,7 @@ class Decisions:
                 f"decisions in labels.json ({error})", "numbers by label name", "run `labelwise tune` again"
             ) from None
         source = str(stored.get("thresholds_from", plain.source))
-        return cls(thresholds, scale, bias, exclusive, top_k, source, never, implies, exactly_one)
+        return cls(thresholds, scale, bias, exclusive, top_k, source, never, implies, exactly_one, floors)
 
 
 def never_selected_note(names: Sequence[str]) -> str:

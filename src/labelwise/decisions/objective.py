@@ -16,6 +16,7 @@ from labelwise.decisions.thresholds import (
 from labelwise.errors import LabelwiseError
 from labelwise.metrics.arrays import Array
 
+FLOORS = ("precision", "recall")
 FORMS = "f1, precision=0.9, recall=0.8, cost=FP:FN or top=3"
 
 
@@ -52,13 +53,18 @@ class Objective:
         bad = kind not in lengths or len(numbers) != lengths[kind] or not np.isfinite(numbers).all()
         if kind == "top" and not bad:
             bad = numbers[0] < 1 or numbers[0] % 1 != 0
-        if kind in ("precision", "recall") and not bad:
-            bad = not 0 < numbers[0] <= 1
+        if kind in FLOORS and not bad and not 0 < numbers[0] < 1:
+            raise LabelwiseError(f"objective {text!r}", FORMS, f"give a {kind} over 0 and under 1")
         if kind == "cost" and not bad:
             bad = min(numbers) <= 0
         if bad or (kind == "f1" and "=" in text):
             raise LabelwiseError(f"objective {text!r}", FORMS, "write one of these forms")
         return cls(kind, numbers, text.strip())
+
+    @property
+    def floor(self) -> float:
+        """The precision or recall that is required; 0 for other objectives."""
+        return self.numbers[0] if self.kind in FLOORS else 0.0
 
     @property
     def top_k(self) -> int:
@@ -68,9 +74,9 @@ class Objective:
     def thresholds(self, p: Array, targets: Array, known: Array | None = None) -> tuple[Array, ThresholdInfo]:
         """Thresholds `[L]` on calibrated probabilities `[N, L]`; `top` uses those of F1."""
         if self.kind == "precision":
-            return precision_thresholds(p, targets, known, precision=self.numbers[0])
+            return precision_thresholds(p, targets, known, precision=self.floor)
         if self.kind == "recall":
-            return recall_thresholds(p, targets, known, recall=self.numbers[0])
+            return recall_thresholds(p, targets, known, recall=self.floor)
         if self.kind == "cost":
             wrong, missed = self.numbers
             return cost_thresholds(p, targets, known, false_positive=wrong, false_negative=missed)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from labelwise.decisions.calibration import calibrate
+from labelwise.decisions.certify import Certified, certify, more_positives
 from labelwise.decisions.decisions import Decisions, sigmoid
+from labelwise.decisions.floors import Floors, tail
 from labelwise.decisions.objective import Objective
 from labelwise.decisions.thresholds import LOWEST
+from labelwise.errors import LabelwiseError
 from labelwise.metrics.arrays import one_of
 from labelwise.types import LabelSet
 
@@ -18,6 +22,8 @@ FOLDS = 5
 NEVER = "no positive in train: never selected"
 KEPT = "kept from the run that training started from"
 STORED = ("platt", "temperature", "none")
+CONFIDENCE = 0.9
+_SAME = 1e-3  # scores of another engine or batch size differ in the last digits
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,12 @@ def tune(
     source: str = "",
     never: Sequence[int] = (),
     kept: KeptDecisions | None = None,
+    confidence: float = CONFIDENCE,
 ) -> Tuning:
     """Calibrates each label, then fits its threshold; repeats both without each of five folds of the images.
+
+    For `precision=P` and `recall=R`, the threshold of a label that passes an exact test of the floor is the one that
+    passed; `decisions.floors` has these labels and what the others lack, which keep a best-effort threshold.
 
     Decisions look better on the images that they were fitted on than on others. Metrics of a validation split
     therefore use the decisions of each fold by a fit on the other four.
@@ -99,20 +109,39 @@ def tune(
         source: description of the images.
         never: columns of labels without a positive in training, which are never selected.
         kept: labels whose thresholds and calibration are not fitted.
+        confidence: of the test of a floor, in (0, 1).
 
     Raises:
-        LabelwiseError: unknown objective or calibration, soft targets, NaN, or different shapes.
+        LabelwiseError: unknown objective or calibration, a confidence out of range, soft targets, NaN, different
+            shapes, or a floor without any known positive to test it on.
     """
     aim = Objective.parse(objective)
     one_of("calibration", calibration, STORED)
+    _refuse_untestable(aim, confidence, source, targets, known)
     z = np.asarray(logits, dtype=np.float64)
-    text = f"{aim.text} on {source.removesuffix(':') or 'these images'}, {len(z)} images, {calibration} calibration"
-    decisions, reasons, own = _fit(z, targets, known, labels, aim, calibration, text, never, kept)
+    text = _text_of(aim, source, len(z), calibration)
+    fit = partial(
+        _fit,
+        labels=labels,
+        aim=aim,
+        calibration=calibration,
+        source=text,
+        never=never,
+        kept=kept,
+        confidence=confidence,
+    )
+    whole = fit(z, targets, known)
+    decisions, reasons, own = whole.decisions, whole.reasons, whole.own
+    if whole.certified is not None:
+        floors = _floors(whole, z, targets, known, aim, confidence)
+        decisions = replace(decisions, floors=floors)
+        for j in set(range(len(labels))) - {*never, *(kept.columns if kept else ())}:
+            reasons[j] = floors.reason(j) if floors.promised[j] else f"{floors.reason(j)}; {reasons[j]}"
     p, selected, without = np.zeros(z.shape), np.zeros(z.shape, bool), np.zeros(z.shape, bool)
     fold = np.random.default_rng(0).permutation(len(z)) % FOLDS
     for number in range(min(FOLDS, len(z))):
         rest, held_out = fold != number, fold == number
-        fitted = _fit(z[rest], targets[rest], known[rest], labels, aim, calibration, text, never, kept)[0]
+        fitted = fit(z[rest], targets[rest], known[rest]).decisions
         p[held_out] = fitted.probabilities(z[held_out])
         selected[held_out] = fitted.select(p[held_out])
         without[held_out] = fitted.select(p[held_out], with_rules=False)
@@ -121,6 +150,61 @@ def tune(
     )
     shared = tuple(name for name, enough in zip(labels.names, own, strict=True) if not enough)
     return Tuning(decisions, p, selected, without, reasons, shared)
+
+
+def tune_again(
+    decisions: Decisions,
+    logits: np.ndarray,
+    targets: np.ndarray,
+    known: np.ndarray,
+    labels: LabelSet,
+    split: str,
+    kept: KeptDecisions | None = None,
+) -> Tuning | None:
+    """Repeats the fit that stored decisions came from, to decide its images without their folds again.
+
+    Args:
+        decisions: the stored ones.
+        logits: `[N, L]` of the images that they may have been fitted on.
+        targets: `[N, L]`, 0 or 1 where known.
+        known: `[N, L]` bool.
+        labels: the label set.
+        split: of these images.
+        kept: labels that the fit may have left as they were.
+
+    Returns:
+        `None` if the same fit on these images gives other thresholds, so that they were fitted on others.
+    """
+    objective, _, rest = decisions.source.partition(" on ")
+    calibration = rest.removesuffix(" calibration").rpartition(" ")[2]
+    if not rest.startswith(f"{split} of ") or calibration not in STORED:
+        return None
+    aim, source = Objective.parse(objective), rest.rpartition(f", {len(logits)} images, ")[0]
+    if not source:
+        return None
+    confidence = CONFIDENCE if decisions.floors is None else decisions.floors.confidence
+    for same in (None, kept) if kept is not None else (None,):
+        again = tune(
+            logits, targets, known, labels, aim.text, calibration, source, decisions.never, same, confidence
+        )
+        if np.allclose(again.decisions.thresholds, decisions.thresholds, rtol=0, atol=_SAME):
+            return again
+    return None
+
+
+def _text_of(aim: Objective, source: str, images: int, calibration: str) -> str:
+    return f"{aim.text} on {source.removesuffix(':') or 'these images'}, {images} images, {calibration} calibration"
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """One fit: the origin of each threshold, labels with their own calibration, calibrated scores, a floor's test."""
+
+    decisions: Decisions
+    reasons: list[str]
+    own: np.ndarray
+    calibrated: np.ndarray
+    certified: Certified | None
 
 
 def _fit(
@@ -133,12 +217,19 @@ def _fit(
     source: str,
     never: Sequence[int],
     kept: KeptDecisions | None,
-) -> tuple[Decisions, list[str], np.ndarray]:
+    confidence: float,
+) -> _Fitted:
     # Thresholds are fitted on calibrated probabilities; without calibration they are mapped back to plain ones.
     fit = calibrate(z, targets, known, kind="platt" if calibration == "none" else calibration)
     calibrated = sigmoid(z * fit.scale + fit.bias)
     fitted_thresholds, info = aim.thresholds(calibrated, targets, known)
     thresholds = np.asarray(fitted_thresholds)
+    certified = None
+    if aim.floor:
+        fitted_here = np.ones(len(labels), bool)
+        fitted_here[[*never, *(kept.columns if kept else ())]] = False
+        certified = certify(aim.kind, calibrated, targets, known, fitted_here, aim.floor, confidence)
+        thresholds = np.where(np.isnan(certified.thresholds), thresholds, certified.thresholds)
     scale, bias = fit.scale, fit.bias
     if calibration == "none":
         cut = np.log(thresholds) - np.log1p(-thresholds)
@@ -158,4 +249,36 @@ def _fit(
         decisions = kept.over(decisions)
         for column in kept.columns:
             reasons[column] = KEPT
-    return decisions, reasons, fit.own.copy()
+    return _Fitted(decisions, reasons, fit.own.copy(), calibrated, certified)
+
+
+def _floors(
+    whole: _Fitted, z: np.ndarray, targets: np.ndarray, known: np.ndarray, aim: Objective, confidence: float
+) -> Floors:
+    """The record of the test, counted by the stored thresholds."""
+    assert whole.certified is not None
+    d, level = whole.decisions, whole.certified.level
+    p, positive = d.probabilities(z), known & (np.asarray(targets) == 1)
+    called = known & (p >= d.thresholds)
+    hits, trials = (positive & called).sum(0), (called if aim.kind == "precision" else positive).sum(0)
+    promised = np.isfinite(whole.certified.thresholds) & (tail(hits, trials, aim.floor) <= level)
+    short = np.zeros(len(d), np.int64)
+    for j in np.flatnonzero(~promised):
+        cells = whole.calibrated[known[:, j], j]
+        short[j] = more_positives(aim.kind, cells, int(positive[:, j].sum()), aim.floor, level)
+    return Floors(aim.kind, aim.floor, confidence, level, promised, hits, trials, short)
+
+
+def _refuse_untestable(
+    aim: Objective, confidence: float, source: str, targets: np.ndarray, known: np.ndarray
+) -> None:
+    if not 0 < confidence < 1:
+        raise LabelwiseError(
+            f"confidence={confidence}", "a number over 0 and under 1", "give, for example, 0.9"
+        )
+    if aim.floor and not (np.asarray(known, bool) & (np.asarray(targets) == 1)).any():
+        raise LabelwiseError(
+            f"objective {aim.text!r} on {source.removesuffix(':') or 'these images'} without a known positive",
+            "known positives, on which the floor is tested",
+            "label some images of the split, or use the objective f1",
+        )

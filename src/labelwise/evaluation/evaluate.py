@@ -20,7 +20,7 @@ from labelwise.data.transforms import build_transform
 from labelwise.decisions import Tuning
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evidence import Evidence
-from labelwise.evaluation.figures import figures, plain
+from labelwise.evaluation.figures import decision_conditions, figures, plain, replaced
 from labelwise.evaluation.frequency import COUNTS, Frequencies, frequencies_of
 from labelwise.evaluation.groups import group_figures
 from labelwise.evaluation.growth import growth_figures, labels_taken_over
@@ -28,6 +28,7 @@ from labelwise.evaluation.labels import same_labels, under_rules
 from labelwise.evaluation.origin import code_version
 from labelwise.evaluation.protocols import RULES, Protocol
 from labelwise.evaluation.protocols import protocol as protocol_named
+from labelwise.evaluation.refit import fit_of
 from labelwise.evaluation.scores import Scores, collect, gather
 from labelwise.metrics.angles import AngleReport
 from labelwise.model import LabelModel
@@ -80,8 +81,8 @@ class Result:
         return replace(
             self,
             metrics={**self.metrics, **metrics},
-            per_label={name: {**self.per_label[name], **changed} for name, changed in per_label.items()},
-            conditions={**self.conditions, "decisions_from": decisions.source},
+            per_label={name: replaced(self.per_label[name], changed) for name, changed in per_label.items()},
+            conditions=replaced(self.conditions, decision_conditions(decisions, tuning is not None)),
         )
 
 
@@ -93,6 +94,7 @@ def evaluate(
     angles: bool = False,
     pointing: bool = True,
     protocol: str | None = None,
+    cross_fit: bool = True,
     batch_size: int = 32,
     workers: int = 0,
     say: Callable[[str], None] | None = None,
@@ -108,6 +110,7 @@ def evaluate(
         angles: also report the angles between label features and their classifiers.
         pointing: also evaluate the maps, by their spread and, where boxes are known, by the pointing game.
         protocol: name of the data set's protocol; its conventions are checked and its metrics are added.
+        cross_fit: decide images that the run's decisions were fitted on by fits without their folds, as training did.
         say: called with each message for the user.
 
     Raises:
@@ -140,6 +143,13 @@ def evaluate(
         )
     finally:
         loader.close()
+    fit = (
+        fit_of(run.decisions(), run.labels, run.config.init_from, result.scores, split) if cross_fit else None
+    )
+    if fit is not None:
+        result = result.again(run, fit)
+        found = {name for name in result.metrics if name.startswith("pointing_found")}  # not cross-fitted
+        result = replace(result, metrics={n: v for n, v in result.metrics.items() if n not in found})
     result = replace(result, conditions={**result.conditions, **_seen(run, data, rows, split)})
     return result if named is None else _under(named, result, run, data, rows)
 
@@ -242,7 +252,7 @@ def _conditions(run: Run, rows: Dataset, scores: Scores, split: str, engine: str
         "weights_evaluated": f"{WEIGHTS}, {'averaged (EMA)' if c.ema else 'raw'}",
         "test_time_augmentation": c.test_time,
         "seed": c.seed,
-        "decisions_from": run.decisions().source,
+        **decision_conditions(run.decisions(), False),
         "precision": "fp32",
         "engine": engine,
         "labelwise_commit": code_version(),

@@ -18,6 +18,10 @@ from labelwise.rarity import FEWEST, listed, rare_labels
 PLAIN = 0.5
 SHOWN = 10
 """Maximum number of labels listed in a sentence."""
+FLOOR = "floor"
+"""Key of the test of a floor: in a label's metrics its record, in the conditions its summary."""
+CROSS_FITTED = "cross_fitted"
+"""Key in the conditions of figures in which each image is decided by a fit without its fold."""
 
 
 def figures(
@@ -65,11 +69,13 @@ def figures(
         "ECE_before": as_numpy(F.calibration_error(uncalibrated, y, k)),
     }
     counted = [_counts(k[:, j], y[:, j] == 1, selected[:, j]) for j in range(len(names))]
+    tested = decisions.floors.to_json(names)["labels"] if decisions.floors is not None else {}
     per_label = {
         name: {
             **{key: None if np.isnan(column[j]) else float(column[j]) for key, column in columns.items()},
             **counted[j],
             "threshold": float(decisions.thresholds[j]),
+            **({FLOOR: tested[name]} if name in tested else {}),
         }
         for j, name in enumerate(names)
     }
@@ -107,6 +113,30 @@ def rare_left_out(metrics: Mapping[str, Any]) -> str:
     return (
         f"mAP without rare labels {value}; fewer than {FEWEST} positives: {listed(counted)}" if rare else ""
     )
+
+
+def replaced(before: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics of a label, or conditions, with the entries that changed under new decisions."""
+    kept = {name: value for name, value in before.items() if name not in (FLOOR, CROSS_FITTED)}
+    return {**kept, **changed}
+
+
+def decision_conditions(decisions: Decisions, cross_fitted: bool) -> dict[str, Any]:
+    """The conditions of figures by a run's decisions: where they come from, and what is promised of a floor."""
+    return {
+        "decisions_from": decisions.source,
+        **({CROSS_FITTED: True} if cross_fitted else {}),
+        **({FLOOR: decisions.floors.summary()} if decisions.floors is not None else {}),
+    }
+
+
+def main_figures(metrics: Mapping[str, Any], conditions: Mapping[str, Any]) -> list[str]:
+    """CF1 and OF1 at one half and by the run's decisions, as texts that name the rule."""
+    own = "by the run's decisions" + (", cross-fitted" if conditions.get(CROSS_FITTED) else "")
+    return [
+        f"{rule}: CF1 {shown(figures['CF1'])}, OF1 {shown(figures['OF1'])}"
+        for rule, figures in (("at 0.5", metrics), (own, metrics["tuned"]))
+    ]
 
 
 def _without_rules(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from labelwise.data.dataset import Dataset
 from labelwise.decisions import Tuning, tune
+from labelwise.decisions.tuning import CONFIDENCE
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import Result, evaluate
-from labelwise.evaluation.figures import figures
+from labelwise.evaluation.figures import decision_conditions, figures, replaced
 from labelwise.evaluation.scores import StoredScores
 from labelwise.training.files import read_json, write_json
 from labelwise.training.run import Run
@@ -27,6 +28,7 @@ def tune_run(
     objective: str = "f1",
     calibration: str = "platt",
     *,
+    confidence: float = CONFIDENCE,
     test_time: str | None = None,
     batch_size: int = 32,
     workers: int = 0,
@@ -41,6 +43,7 @@ def tune_run(
         split: where to fit; neither `train` nor `test`.
         objective: see `labelwise.decisions.tune`.
         calibration: see `labelwise.decisions.tune`.
+        confidence: see `labelwise.decisions.tune`.
         test_time: new test-time augmentation of the run, see `labelwise.training.test_time`: decisions are fitted on
             the new scores, and every split with metrics is evaluated again; `None` leaves it unchanged.
         batch_size: images per batch.
@@ -65,10 +68,14 @@ def tune_run(
     other = _of_other_views(run)
     for name in other:
         _refuse_other_rows(run, data, name)
-    result = evaluate(run, data, split, pointing=False, batch_size=batch_size, workers=workers)
+    result = evaluate(
+        run, data, split, pointing=False, cross_fit=False, batch_size=batch_size, workers=workers
+    )
     s, rows = result.scores, data.split(split)
     never, of = run.decisions().never, f"{split} of {data.source}"
-    tuning = tune(s.logits, s.hard, s.known, run.labels, objective, calibration, of, never)
+    tuning = tune(
+        s.logits, s.hard, s.known, run.labels, objective, calibration, of, never, confidence=confidence
+    )
     run.save_decisions(tuning.decisions)
     if test_time is not None:
         run.save_settings()
@@ -105,14 +112,15 @@ def _judge_again(
     run: Run, data: Dataset, split: str, tuned_on: list[str], tuning: Tuning, batch_size: int, workers: int
 ) -> None:
     """Replaces the scores and metrics of a split that were computed under another `test_time`."""
-    result, rows = evaluate(run, data, split, batch_size=batch_size, workers=workers), data.split(split)
+    rows = data.split(split)
+    result = evaluate(run, data, split, cross_fit=False, batch_size=batch_size, workers=workers)
     if [rows.image_id(int(i)) for i in result.scores.rows] == tuned_on:
         result = result.again(run, tuning)
     record = read_json(run.path / "results.json")
     before, entry = record["splits"][split], result.to_json()
     # On the split that decisions are fitted on, map metrics by decisions would be too optimistic.
     entry["metrics"] = {name: value for name, value in result.metrics.items() if name in before["metrics"]}
-    entry["conditions"] = {**before["conditions"], **entry["conditions"]}
+    entry["conditions"] = replaced(before["conditions"], entry["conditions"])
     record["splits"][split] = entry
     result.scores.save(run.path / "scores" / f"{split}.npz", rows)
     write_json(run.path / "results.json", record)
@@ -132,6 +140,7 @@ def _refresh(run: Run, tuned_on: list[str], tuning: Tuning) -> None:
         metrics, per_label = figures(scores, run.labels.names, tuning.decisions, held_out)
         entry["metrics"].update(metrics)
         for name, changed in per_label.items():
-            entry["per_label"][name].update(changed)
-        entry["conditions"]["decisions_from"] = tuning.decisions.source
+            entry["per_label"][name] = replaced(entry["per_label"][name], changed)
+        changed = decision_conditions(tuning.decisions, held_out is not None)
+        entry["conditions"] = replaced(entry["conditions"], changed)
     write_json(run.path / "results.json", record)

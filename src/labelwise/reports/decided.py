@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from labelwise.evaluation.figures import CROSS_FITTED
 from labelwise.reports.record import RunRecord, number
 from labelwise.reports.sections import percent
 
@@ -13,8 +14,8 @@ def decided(run: RunRecord) -> dict[str, Any]:
     """The interval of the mAP, and metrics at 0.5 and by the run's decisions, with rules and without.
 
     Returns:
-        `interval`, `None` if the run has none, and `rows` of (name, value before, value after), empty if the run was
-        evaluated before decisions were calibrated.
+        `rule`, the origin of the thresholds; `interval`, `None` if the run has none; and `rows` of (name, value before,
+        value after), empty if the run was evaluated before decisions were calibrated.
     """
     metrics = run.splits[run.shown_split].get("metrics", {})
     tuned, calibration = metrics.get("tuned") or {}, metrics.get("calibration") or {}
@@ -30,7 +31,28 @@ def decided(run: RunRecord) -> dict[str, Any]:
         )
     before, after = (percent((calibration.get(when) or {}).get("ECE")) for when in ("before", "after"))
     rows.append(("Calibration error, mean over labels", before, after))
-    return {"interval": _interval(metrics, "mAP"), "rows": rows if tuned and calibration else []}
+    crossed = run.splits[run.shown_split].get("conditions", {}).get(CROSS_FITTED)
+    return {
+        "rule": run.thresholds_from + (", cross-fitted" if crossed else ""),
+        "interval": _interval(metrics, "mAP"),
+        "rows": rows if tuned and calibration else [],
+    }
+
+
+def floors(run: RunRecord) -> dict[str, Any] | None:
+    """What is promised of a precision or recall floor, for the table of labels; `None` without one.
+
+    Returns:
+        `summary` and `without`, sentences, and `promised`, the labels' names.
+    """
+    if run.floors is None:
+        return None
+    promised = [name for name, holds in zip(run.names, run.floors.promised, strict=True) if holds]
+    return {
+        "summary": run.floors.summary(),
+        "without": run.floors.without(run.names),
+        "promised": promised,
+    }
 
 
 def _with_interval(metrics: Mapping[str, Any], value: Any, name: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import yaml
 from jaxtyping import Bool, Float
 
 from labelwise.data.npz import read_npz
-from labelwise.decisions import Decisions
+from labelwise.decisions import Decisions, Floors, Tuning
 from labelwise.errors import LabelwiseError
+from labelwise.evaluation.refit import fit_of
+from labelwise.evaluation.scores import StoredScores
 from labelwise.types import LabelSet
 
 
@@ -29,7 +32,8 @@ class Scores:
         probabilities: `[N, L]` float32 in [0, 1], calibrated if the run is.
         true: `[N, L]` bool, a value of at least 0.5; undefined where not known.
         known: `[N, L]` bool.
-        selected: `[N, L]` bool, the labels selected by the run's decisions.
+        selected: `[N, L]` bool, the labels selected by the run's decisions; on the images that these were fitted on, by
+            fits without the image's fold.
     """
 
     ids: np.ndarray
@@ -56,6 +60,7 @@ class RunRecord:
         scores: split -> scores, for the splits that have them.
         bad_images: (image, reason) pairs.
         never: columns of labels without a positive in training, which are never selected.
+        floors: what is promised of a precision or recall floor; `None` if the thresholds are of another objective.
     """
 
     path: Path
@@ -70,6 +75,7 @@ class RunRecord:
     scores: Mapping[str, Scores]
     bad_images: list[tuple[str, str]]
     never: tuple[int, ...] = ()
+    floors: Floors | None = None
 
     @property
     def shown_split(self) -> str:
@@ -108,21 +114,25 @@ def read_run(path: Path) -> RunRecord:
         )
     decisions = Decisions.from_json(labels, LabelSet(names))
     log = _read_log(path / "metrics.jsonl")
+    config = _read_config(path / "config.yaml")
+    fit = partial(fit_of, decisions, LabelSet.from_json(labels), str(config.get("init_from") or ""))
     return RunRecord(
         path=path,
         names=names,
         thresholds=decisions.thresholds,
         thresholds_from=str(labels.get("thresholds_from") or "not tuned, 0.5 for every label"),
-        config=_read_config(path / "config.yaml"),
+        config=config,
         splits=results["splits"],
         training=results.get("training") or {},
         steps=[line for line in log if line.get("kind") == "step"],
         epochs=[line for line in log if line.get("kind") == "epoch"],
         scores={
-            split: _read_scores(file, decisions) for split, file in _score_files(path, results["splits"])
+            split: _read_scores(file, decisions, partial(fit, split=split))
+            for split, file in _score_files(path, results["splits"])
         },
         bad_images=_read_bad_images(path / "bad_images.csv"),
         never=decisions.never,
+        floors=decisions.floors,
     )
 
 
@@ -211,7 +221,7 @@ def _score_files(path: Path, splits: Mapping[str, Any]) -> list[tuple[str, Path]
     return [(split, file) for split, file in files if file.is_file()]
 
 
-def _read_scores(file: Path, decisions: Decisions) -> Scores:
+def _read_scores(file: Path, decisions: Decisions, fit: Callable[[StoredScores], Tuning | None]) -> Scores:
     try:
         ids, logits, values, known = read_npz(file, ("ids", "logits", "values", "known"))
     except ValueError as error:
@@ -227,7 +237,10 @@ def _read_scores(file: Path, decisions: Decisions) -> Scores:
                 "evaluate the run again",
             )
     p = decisions.probabilities(logits)
-    return Scores(ids, p.astype(np.float32), values >= 0.5, known.astype(bool), decisions.select(p))
+    selected, known = decisions.select(p), known.astype(bool)
+    if (fitted := fit(StoredScores(ids, logits, values, known))) is not None:
+        p, selected = fitted.probabilities, fitted.selected
+    return Scores(ids, p.astype(np.float32), values >= 0.5, known, selected)
 
 
 def _read_bad_images(file: Path) -> list[tuple[str, str]]:

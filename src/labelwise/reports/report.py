@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from labelwise.reports import sections
 from labelwise.reports.conditions import conditions
-from labelwise.reports.decided import decided
+from labelwise.reports.decided import decided, floors
 from labelwise.reports.frequency import frequency
 from labelwise.reports.ladder import ladder, name_of
 from labelwise.reports.pictures import EvidenceSource, ImageSource, make_tiles
@@ -105,6 +105,7 @@ def render(record: RunRecord, gallery: dict[str, Any]) -> str:
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         head=sections.headline(record),
         decided=decided(record),
+        floors=floors(record),
         training=sections.training(record),
         ladder=ladder(record),
         labels=sections.label_rows(record),

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from labelwise.data.dataset import Dataset
 from labelwise.decisions import Decisions, Tuning, tune
 from labelwise.evaluation.evaluate import Result, judge
-from labelwise.evaluation.figures import left_out, rare_left_out, shown
+from labelwise.evaluation.figures import left_out, main_figures, rare_left_out, shown
 from labelwise.evaluation.frequency import COUNTS, Frequencies
 from labelwise.evaluation.growth import TAKEN_OVER
 from labelwise.memory import keep_freed_memory
@@ -192,7 +192,7 @@ def _finish(
         trainer.journal.judged(trainer.progress, split, result.metrics)
         if accelerator.is_main_process:
             result.scores.save(run.path / "scores" / f"{split}.npz", rows)
-        watch.say(_line(split, result.metrics, len(result.scores.rows)))
+        watch.say(_line(split, result))
         for sentence in filter(None, (left_out(result.metrics), rare_left_out(result.metrics))):
             watch.say(f"{split}: {sentence}")
         if growth := result.metrics.get("growth"):
@@ -264,7 +264,8 @@ def _opening(dataset: Dataset, trainer: Trainer) -> str:
     )
 
 
-def _line(split: str, m: dict[str, Any], images: int) -> str:
-    pointing = f"  pointing {m['pointing']:.3f}" if "pointing" in m else ""
-    figures = "  ".join(f"{name} {shown(m[name])}" for name in ("mAP", "CF1", "OF1"))
-    return f"{split}: {figures}{pointing}  ({images:,} images)"
+def _line(split: str, result: Result) -> str:
+    m = result.metrics
+    parts = [f"{split}: mAP {shown(m['mAP'])}", *main_figures(m, result.conditions)]
+    parts += [f"pointing {shown(m['pointing'], 3)}"] if "pointing" in m else []
+    return "  ".join([*parts, f"({len(result.scores.rows):,} images)"])
