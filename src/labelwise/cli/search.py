@@ -63,12 +63,12 @@ def search(
     opened, notes = Collection.open(collection), list[str]()
     near = opened.queries(label, photos, run) if photos else []
     far = opened.queries(label, negatives, run) if negatives else []
-    found = opened.search(
+    hits = opened.search(
         label, near, negatives=far, top=top, where=where, by=by.value, exact=exact, say=notes.append
     )
     for text in notes:
         note(text)
-    rows = found.to_pylist()
+    rows = hits.to_pylist()
     record = {
         "collection": str(collection),
         "label": label,
@@ -84,7 +84,7 @@ def search(
 
         write_search(
             out,
-            found,
+            hits,
             collection,
             label,
             by=by.value,

@@ -136,7 +136,7 @@ def certify_precision(
     wrong = 1 - confidence
     first = fewest(floor, wrong / max(FEW, int(usable.sum())))
     tests: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for label in np.flatnonzero(usable & (known.sum(1) >= first)):
+    for label in np.flatnonzero(usable & (known.sum(1) >= first)).tolist():
         scores, hits, trials = _by_rank(p[label][known[label]], positive[label][known[label]])
         picks = np.searchsorted(trials, candidates(int(trials[-1]), first))
         tests[label] = scores[picks], tail(hits[picks], trials[picks], floor)
@@ -183,10 +183,10 @@ def candidates(cells: int, first: int) -> np.ndarray:
     >>> candidates(60, 22).tolist()
     [22, 27, 33, 39, 46, 53, 60]
     """
-    found = [min(first, cells)]
-    while found[-1] < cells:
-        found.append(min(cells, found[-1] + math.ceil(math.sqrt(found[-1]))))
-    return np.array(found)
+    ranks = [min(first, cells)]
+    while ranks[-1] < cells:
+        ranks.append(min(cells, ranks[-1] + math.ceil(math.sqrt(ranks[-1]))))
+    return np.array(ranks)
 
 
 def step_up(p_values: np.ndarray, rate: float) -> int:
