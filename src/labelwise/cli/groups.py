@@ -33,20 +33,20 @@ def groups(
     from labelwise.collection.groups import groups_of
 
     check_suffix(out, (".html", ".json"))
-    found = groups_of(Collection.open(collection), label, kinds=kinds, examples=examples, seed=seed)
+    result = groups_of(Collection.open(collection), label, kinds=kinds, examples=examples, seed=seed)
     if out is not None and out.suffix.lower() == ".html":
         from labelwise.reports.groups_page import write_groups
 
-        write_groups(out, found, collection)
+        write_groups(out, result, collection)
     elif out is not None:
-        write_rows(out, found.to_json(), [])
+        write_rows(out, result.to_json(), [])
     if json:
-        typer.echo(js.dumps(found.to_json(), ensure_ascii=False))
+        typer.echo(js.dumps(result.to_json(), ensure_ascii=False))
         return
-    for number, kind in enumerate(found.kinds, 1):
+    for number, kind in enumerate(result.kinds, 1):
         typer.echo(f"kind {number}: {kind['size']:,} images, such as {kind['examples'][0]['path']}")
     typer.echo(
-        f"{len(found.kinds)} kinds of {found.count:,} images, {len(found.apart)} unlike the others, "
-        f"{len(found.copies)} near copies" + (f" -> {out}" if out else ""),
+        f"{len(result.kinds)} kinds of {result.count:,} images, {len(result.apart)} unlike the others, "
+        f"{len(result.copies)} near copies" + (f" -> {out}" if out else ""),
         err=True,
     )
