@@ -12,6 +12,7 @@ import labelwise
 
 # Libraries of the extras, which are not installed here.
 EXTRAS = {
+    "lancedb",
     "fastapi",
     "uvicorn",
     "starlette",

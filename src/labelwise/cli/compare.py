@@ -44,7 +44,7 @@ def compare(
     rows = rows.split(split) if split else rows
     with Progress() as progress:
         tick = progress.task("predicting", 2 * len(rows))
-        result = disagreements(
+        differences = disagreements(
             models,
             rows,
             label,
@@ -55,13 +55,13 @@ def compare(
     if out is not None and out.suffix.lower() == ".html":
         from labelwise.reports.disagreements_page import write_disagreements
 
-        write_disagreements(out, result, rows, models, (str(run_a), str(run_b)), top)
+        write_disagreements(out, differences, rows, models, (str(run_a), str(run_b)), top)
     elif out is not None:
-        write_rows(out, result.to_json(), [cell.to_json() for cell in result.cells])
+        write_rows(out, differences.to_json(), [cell.to_json() for cell in differences.cells])
     if json:
-        typer.echo(js.dumps(result.to_json(), ensure_ascii=False))
+        typer.echo(js.dumps(differences.to_json(), ensure_ascii=False))
         return
-    for cell in result.cells[:top] if out is None else ():
+    for cell in differences.cells[:top] if out is None else ():
         a, b = (
             f"{score:.2f}{'*' if selected else ' '}"
             for score, selected in zip(cell.scores, cell.selected, strict=True)
@@ -69,7 +69,7 @@ def compare(
         truth = {True: "present", False: "absent", None: "unknown"}[cell.truth]
         typer.echo(f"{a}  {b}  {cell.label}  {truth:8}  {cell.image}")
     typer.echo(
-        f"{len(result.cells):,} labels differ on {result.images:,} images, {result.unreadable} unreadable"
-        + (f" -> {out}" if out else ""),
+        f"{len(differences.cells):,} labels differ on {differences.images:,} images, "
+        f"{differences.unreadable} unreadable" + (f" -> {out}" if out else ""),
         err=True,
     )

@@ -49,7 +49,7 @@ def search(
 
     For images that merely have the label, --by score is the better order: see docs/collections.md.
 
-    Example: labelwise search collections/mine photo.jpg --label bag --where "person and not car" --out found.html
+    Example: labelwise search collections/mine photo.jpg --label bag --where "person and not car" --out results.html
     """
     import json as js
 
@@ -63,12 +63,12 @@ def search(
     opened, notes = Collection.open(collection), list[str]()
     near = opened.queries(label, photos, run) if photos else []
     far = opened.queries(label, negatives, run) if negatives else []
-    hits = opened.search(
+    results = opened.search(
         label, near, negatives=far, top=top, where=where, by=by.value, exact=exact, say=notes.append
     )
     for text in notes:
         note(text)
-    rows = hits.to_pylist()
+    rows = results.to_pylist()
     record = {
         "collection": str(collection),
         "label": label,
@@ -84,7 +84,7 @@ def search(
 
         write_search(
             out,
-            hits,
+            results,
             collection,
             label,
             by=by.value,

@@ -147,11 +147,9 @@ class Collection:
         vector = combined(_stack(near, self.identity.dim), _stack(far, self.identity.dim))
         wanted = top + len(digests)
         while True:
-            neighbours = self.nearest(label, vector, " AND ".join(condition[1:]), wanted, exact)
-            others = neighbours.filter(
-                pc.invert(pc.is_in(neighbours["digest"], pa.array(digests, pa.string())))
-            )
-            if len(others) >= top or len(neighbours) < wanted:
+            hits = self.nearest(label, vector, " AND ".join(condition[1:]), wanted, exact)
+            others = hits.filter(pc.invert(pc.is_in(hits["digest"], pa.array(digests, pa.string()))))
+            if len(others) >= top or len(hits) < wanted:
                 return _ranked(others.slice(0, top))
             wanted *= 2  # the collection holds several copies of a photograph
 
@@ -172,9 +170,9 @@ class Collection:
             query = self._tables.features.search(vector, vector_column_name="feature")
             query = query.distance_type("cosine").where(where, prefilter=True).limit(top)
             query = query.bypass_vector_index() if exact else query.nprobes(PROBES).refine_factor(REFINE)
-            neighbours = query.select([*SHOWN, "_distance"]).to_arrow()
-        likeness = pc.subtract(pa.scalar(1.0, pa.float32()), neighbours["_distance"])
-        return neighbours.drop_columns(["_distance"]).add_column(0, "similarity", likeness)
+            hits = query.select([*SHOWN, "_distance"]).to_arrow()
+        likeness = pc.subtract(pa.scalar(1.0, pa.float32()), hits["_distance"])
+        return hits.drop_columns(["_distance"]).add_column(0, "similarity", likeness)
 
     def _by_score(self, label: str, condition: Sequence[str], top: int) -> pa.Table:
         with reading(self.path):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int
-from sklearn.cluster import KMeans
-from sklearn.metrics import silhouette_score
 
 from labelwise.collection.collection import Collection, matrix
 from labelwise.errors import LabelwiseError
@@ -119,8 +118,15 @@ def _kinds(
     x: Float32[np.ndarray, "n D"], kinds: int | None, seed: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, " n"], np.ndarray, dict[int, float]]:
     """The kind of each row, the centres, and the silhouettes."""
+    if find_spec("sklearn") is None:
+        raise LabelwiseError(
+            "groups without scikit-learn", "the package scikit-learn", "run: pip install 'labelwise[search]'"
+        )
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
     sample = np.sort(rng.choice(len(x), min(SAMPLED, len(x)), replace=False))
-    tried: dict[int, tuple[float, KMeans]] = {}
+    tried: dict[int, tuple[float, Any]] = {}
     for k in [kinds] if kinds else [k for k in KINDS if k < len(x)]:
         model = KMeans(k, n_init=4, random_state=seed).fit(x)
         own = model.labels_[sample]

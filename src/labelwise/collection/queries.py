@@ -97,7 +97,7 @@ def queries_of(embedder: Embedder, images: Image | Iterable[Image], label: str) 
     from labelwise.serving.inputs import as_images, decoded, name_of
 
     transform, j = embedder.predictor.transform, embedder.predictor.labels.index(label)
-    resolved = []
+    queries = []
     for image in as_images(images):
         content = bytes(image) if isinstance(image, bytes | bytearray | memoryview) else None
         if isinstance(image, str | os.PathLike):
@@ -111,7 +111,7 @@ def queries_of(embedder: Embedder, images: Image | Iterable[Image], label: str) 
         result = embedder(transform(pixels)[None])
         assert result.maps is not None, "a box needs maps"
         box = evidence_box(result.maps[0, j], shown_part(transform.config, *pixels.shape[1:]))
-        resolved.append(
+        queries.append(
             Query(
                 name_of(image),
                 result.features[0, j].astype(np.float32),
@@ -121,7 +121,7 @@ def queries_of(embedder: Embedder, images: Image | Iterable[Image], label: str) 
                 hashlib.sha256(content).hexdigest() if content else "",
             )
         )
-    return resolved
+    return queries
 
 
 def combined(

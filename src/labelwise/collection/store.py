@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
 from labelwise.collection.schema import Identity, feature_schema, image_schema
 from labelwise.errors import LabelwiseError, first_line
@@ -151,14 +151,17 @@ def writing(path: Path) -> Iterator[None]:
             f"{path}, which holds something else", "a new folder, or a collection", "choose another --out"
         )
     path.mkdir(parents=True, exist_ok=True)
-    with open(path / ".lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LabelwiseError(
-                f"{path}, to which another process writes", "one writer at a time", "wait until it ends"
-            ) from None
+    lock = FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LabelwiseError(
+            f"{path}, to which another process writes", "one writer at a time", "wait until it ends"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _refuse_other(there: Identity, new: Identity, path: Path) -> None:

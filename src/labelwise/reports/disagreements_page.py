@@ -17,7 +17,7 @@ STATES = {True: "labelled present", False: "labelled absent", None: "label unkno
 
 def write_disagreements(
     out: Path,
-    result: Disagreements,
+    differences: Disagreements,
     rows: Dataset,
     models: tuple[Predictor, Predictor],
     names: tuple[str, str],
@@ -27,13 +27,13 @@ def write_disagreements(
 
     Args:
         out: the file.
-        result: differences of the models on `rows`.
+        differences: differences of the models on `rows`.
         rows: the images.
         models: A and B, with evidence maps.
         names: how the page calls them.
         top: most pictures.
     """
-    cells = result.cells[:top]
+    cells = differences.cells[:top]
     sources = [rows.encoded(cell.row) for cell in cells]
     maps = [
         model.evidence(sources, [model.labels.index(cell.label) for cell in cells]) if cells else []
@@ -43,10 +43,10 @@ def write_disagreements(
         _tile(cell, source, [(name, evidence) for name, evidence in zip(names, both, strict=True)])
         for cell, source, *both in zip(cells, sources, *maps, strict=True)
     ]
-    counts = sorted(result.labels.items(), key=lambda item: -item[1]["only_a"] - item[1]["only_b"])
+    counts = sorted(differences.labels.items(), key=lambda item: -item[1]["only_a"] - item[1]["only_b"])
     only = [
         f"Only {name} has: {', '.join(labels[:8])}"
-        for name, labels in zip(names, result.only_in, strict=True)
+        for name, labels in zip(names, differences.only_in, strict=True)
         if labels
     ]
     text = page(
@@ -55,13 +55,13 @@ def write_disagreements(
         names=names,
         source=rows.source or "the data",
         facts=[
-            ("Images", f"{result.images:,}"),
-            ("Labels that differ", f"{len(result.cells):,}"),
-            ("Unreadable", f"{result.unreadable:,}"),
+            ("Images", f"{differences.images:,}"),
+            ("Labels that differ", f"{len(differences.cells):,}"),
+            ("Unreadable", f"{differences.unreadable:,}"),
         ],
         only=only,
         tiles=tiles,
-        total=len(result.cells),
+        total=len(differences.cells),
         counts=counts,
     )
     write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
