@@ -2,7 +2,8 @@
 
 Calibration and thresholds are fitted on a random calibration set of the images that the run was not trained on, and
 judged on the rest of them. These are a sample too: a true rate just above the floor is often measured below it. So
-`promised_refuted` counts the labels whose rate on them is below the floor beyond noise (exact test, 5 %). `before` is the same without the exact test: every label keeps its best-effort threshold.
+`promised_refuted` counts the labels whose rate on them is below the floor beyond noise (exact test, 5 %). `before` is
+the same without the exact test: every label keeps its best-effort threshold.
 
 Run: python benchmarks/floors.py RUN [--splits 5] [--calibration 500,2000] [--csv results/floors.csv]
 """

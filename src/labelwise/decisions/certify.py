@@ -136,7 +136,7 @@ def certify_precision(
     wrong = 1 - confidence
     first = fewest(floor, wrong / max(FEW, int(usable.sum())))
     tests: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for label in np.flatnonzero(usable & (known.sum(1) >= first)):
+    for label in np.flatnonzero(usable & (known.sum(1) >= first)).tolist():
         scores, hits, trials = _by_rank(p[label][known[label]], positive[label][known[label]])
         picks = np.searchsorted(trials, candidates(int(trials[-1]), first))
         tests[label] = scores[picks], tail(hits[picks], trials[picks], floor)
