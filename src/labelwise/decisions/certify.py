@@ -183,10 +183,10 @@ def candidates(cells: int, first: int) -> np.ndarray:
     >>> candidates(60, 22).tolist()
     [22, 27, 33, 39, 46, 53, 60]
     """
-    ranks = [min(first, cells)]
-    while ranks[-1] < cells:
-        ranks.append(min(cells, ranks[-1] + math.ceil(math.sqrt(ranks[-1]))))
-    return np.array(ranks)
+    numbers = [min(first, cells)]
+    while numbers[-1] < cells:
+        numbers.append(min(cells, numbers[-1] + math.ceil(math.sqrt(numbers[-1]))))
+    return np.array(numbers)
 
 
 def step_up(p_values: np.ndarray, rate: float) -> int:

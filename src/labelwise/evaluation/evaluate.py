@@ -148,8 +148,8 @@ def evaluate(
     )
     if fit is not None:
         result = result.again(run, fit)
-        pointed = {name for name in result.metrics if name.startswith("pointing_found")}  # not cross-fitted
-        result = replace(result, metrics={n: v for n, v in result.metrics.items() if n not in pointed})
+        in_sample = {name for name in result.metrics if name.startswith("pointing_found")}  # not cross-fitted
+        result = replace(result, metrics={n: v for n, v in result.metrics.items() if n not in in_sample})
     result = replace(result, conditions={**result.conditions, **_seen(run, data, rows, split)})
     return result if named is None else _under(named, result, run, data, rows)
 
