@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "docs" / "comparison.md", ROOT / "docs" / "backbones.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "comparison.md", ROOT / "README.md", ROOT / "docs" / "backbones.md")
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Rows = list[dict[str, str]]
 
