@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -80,7 +81,7 @@ def test_labels_by_how_far_the_runs_are_apart(runs: list[Path], tmp_path: Path) 
     text = write_comparison(runs, tmp_path / "page.html").read_text(encoding="utf-8")
     table = rows(text, "Average precision of each label")
     per_label = json.loads((runs[0] / "results.json").read_text())["splits"]["test"]["per_label"]
-    frequent = [per_label[row[0]]["positives"] >= 10 for row in table]
+    frequent = [per_label[html.unescape(row[0])]["positives"] >= 10 for row in table]
     assert frequent == sorted(frequent, reverse=True), "rare labels are last"
     spread = [max(map(float, row[3:])) - min(map(float, row[3:])) for row in table]
     for part in (True, False):
