@@ -73,7 +73,7 @@ def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.expor
         if attends_over_many(exported):
             for part in traced.modules():
                 if hasattr(part, "fused_attn"):  # timm's switch between one operation and its formula
-                    part.fused_attn = False
+                    part.fused_attn = False  # type: ignore[assignment]
             exported = _traced(traced, example, name)
         plain_forms(exported)
     return exported
