@@ -126,15 +126,15 @@ def compare_batches(
     Raises:
         LabelwiseError: different outputs in one of them.
     """
-    found: dict[str, float | str] = {}
+    differences: dict[str, float | str] = {}
     for package, opened in runtimes:
         try:
             engine = opened()
         except Exception as error:  # runtimes raise many kinds of errors on unsupported graphs
-            found[package] = f"cannot open it ({first_line(error)})"
+            differences[package] = f"cannot open it ({first_line(error)})"
             continue
-        found[engine.name] = compare(reference, engine, sized(photos), decisions, names).probability
-    return found
+        differences[engine.name] = compare(reference, engine, sized(photos), decisions, names).probability
+    return differences
 
 
 def sized(photos: Sequence[tuple[str, Tensor]]) -> Iterator[tuple[list[str], Tensor]]:
