@@ -32,9 +32,9 @@ def compare(
     """
     import json as js
 
-    from labelwise.cli.progress import Progress
     from labelwise.cli.results import check_suffix, write_rows
     from labelwise.data import read
+    from labelwise.progress import bar
     from labelwise.serving import load
     from labelwise.serving.disagreements import disagreements
 
@@ -42,8 +42,7 @@ def compare(
     models = load(run_a), load(run_b)
     rows = read(data)
     rows = rows.split(split) if split else rows
-    with Progress() as progress:
-        tick = progress.task("predicting", 2 * len(rows))
+    with bar("predicting", 2 * len(rows)) as tick:
         differences = disagreements(
             models,
             rows,
