@@ -58,7 +58,7 @@ def test_scores_far_out_stay_finite_and_flat() -> None:
 @pytest.mark.parametrize("exported", [False, True])
 def test_half_precision_around_it_changes_nothing(exported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under autocast too the sums over J run in fp32, forward and backward."""
-    monkeypatch.setattr(bilinear, "_is_exporting", lambda: exported)
+    monkeypatch.setattr(bilinear, "exporting", lambda: exported)
     q, k, u = (t.detach().float().requires_grad_() for t in three(joint=64))
     expected = tanh_scores(q, k, u)
     wanted = torch.autograd.grad(expected.sum(), (q, k, u))

@@ -89,7 +89,7 @@ def test_the_table_of_evaluate_lists_them_last(run: Path, capsys: pytest.Capture
         "intervals": {"mAP": {"low": 0.4, "high": 0.6}}, "mAP_without_rare": 0.25,
         "rare_labels": {"owl": "0", "elephant": "1", "fox": "9"},
     }  # fmt: skip
-    print_labels({"per_label": per_label, "metrics": metrics})
+    print_labels({"per_label": per_label, "metrics": metrics, "conditions": {}})
     printed = capsys.readouterr().out
     order = [line.split()[0] for line in printed.splitlines()]
     assert order[17:20] == ["elephant", "fox", "owl"]

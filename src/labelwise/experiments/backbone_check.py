@@ -15,6 +15,7 @@ from PIL import Image
 
 from labelwise.backbones.description import family_of
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.evaluation.scores import StoredScores
 from labelwise.methods import Method
 from labelwise.training.config import make_config
 from labelwise.training.files import write_json
@@ -185,7 +186,7 @@ def _saved(run: Run, method: Method) -> str:
 def _stepped(run: Run) -> str:
     """Whether a training of two steps ended with finite scores on validation."""
     training = json.loads((run.path / "results.json").read_text())["training"]
-    finite = bool(np.isfinite(np.load(run.path / "scores" / "val.npz")["logits"]).all())
+    finite = bool(np.isfinite(StoredScores.read(run.path / "scores" / "val.npz").logits).all())
     if training["steps"] != 2 or training["skipped_steps"] or not finite:
         raise ArithmeticError(f"{training['skipped_steps']} skipped steps, finite scores: {finite}")
     return YES
