@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import mmap
 import multiprocessing
 import os
 import time
@@ -132,8 +133,10 @@ def checked(name: str, exports: bool, limits: Limits, task: Callable[..., None] 
 def _run(
     task: Callable[..., None], name: str, folder: Path, exports: bool, memory_format: str, limits: Limits
 ) -> dict[str, Any]:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context: Any = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(_PRELOADED)
     process = context.Process(target=_child, args=(task, name, folder, exports, memory_format))
     began, peak, over = time.monotonic(), 0, ""
     process.start()
@@ -172,7 +175,7 @@ def _resident(process: int | None) -> int:
         pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
     except (OSError, IndexError):
         return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return int(pages) * mmap.PAGESIZE
 
 
 def _stored(out: Path | None) -> dict[str, dict[str, Any]]:
