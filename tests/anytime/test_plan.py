@@ -177,6 +177,9 @@ def test_the_cheapest_head_is_taken_if_no_other_fits(config: Config, data: Datas
 
 def test_few_images_use_other_heads(config: Config, data: Dataset) -> None:
     few = data.take(range(81))
+    assert {stage.settings["epochs"] for stage in trained(plan(config, few, 3600))[1:]} == {
+        400
+    }  # a step each
     methods = [stage.settings["method"] for stage in trained(plan(config, few, 3600))[1:]]
     assert methods == ["baseline-mlp", "csra", "ssgrl"]
 

@@ -19,6 +19,8 @@ SIZES = (160, 192, 224, 256, 288, 320, 384, 448, 512, 576)
 """Image sides in pixels that a plan chooses from."""
 EPOCHS = 8
 """Epochs of a head on stored maps."""
+STEPS = 400
+"""Fewest steps of a head; few images need more epochs to reach them."""
 FEW_IMAGES = 600
 """Up to this number of training images, heads are ranked by their mAP with 200 images."""
 SHARED = 1.5
@@ -120,8 +122,9 @@ def make_plan(config: Config, dataset: Dataset, seconds: float, speed: Speed, gi
     sides = speed.sides or SIZES
     sizes = (config.image_size,) if "image_size" in given else tuple(s for s in sides if s <= speed.largest)
     sizes = sizes or sides[:1]
-    epochs = config.epochs if "epochs" in given else EPOCHS
-    steps = epochs * max(1, splits.get("train", 0) // config.batch_size)
+    per_epoch = max(1, splits.get("train", 0) // config.batch_size)
+    epochs = config.epochs if "epochs" in given else max(EPOCHS, -(-STEPS // per_epoch))
+    steps = epochs * per_epoch
     limit = min(max(FIRST, seconds / 10), seconds / 3)
     heads = _heads(config, splits.get("train", 0), given)
 
