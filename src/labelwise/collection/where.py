@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from labelwise.errors import LabelwiseError
 
@@ -61,10 +61,10 @@ class _Parser:
     def _all(self) -> str:
         return self._joined("and", self._one)
 
-    def _joined(self, word: str, part: object) -> str:
-        parts = [part()]  # type: ignore[operator]
+    def _joined(self, word: str, part: Callable[[], str]) -> str:
+        parts = [part()]
         while self._takes("word", word):
-            parts.append(part())  # type: ignore[operator]
+            parts.append(part())
         return parts[0] if len(parts) == 1 else f"({f' {word.upper()} '.join(parts)})"
 
     def _one(self) -> str:
