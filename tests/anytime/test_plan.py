@@ -120,7 +120,8 @@ def test_views_are_tried_if_they_fit_in_the_time(config: Config, data: Dataset) 
     size = side(made.stages[1])
     assert made.stages[-1].settings == {"test_time": "multi-scale"}
     times = 1 + ((size * 1.25 // 32 + (size * 1.25 % 32 > 0)) * 32 / size) ** 2
-    assert made.stages[-1].seconds == pytest.approx(planner.BESIDE + 2 * times * 1600 * SPEED.map(size))
+    opening = planner.BESIDE + 2 * SPEED.opening
+    assert made.stages[-1].seconds == pytest.approx(opening + 2 * times * 1600 * SPEED.map(size))
     assert made.stages[-1].judging == pytest.approx(times * 1700 * SPEED.map(size))
     fitting = [views for seconds in range(1800, 6000, 100) for views in _views(plan(config, data, seconds))]
     assert {"flip", "multi-scale"} >= {*fitting}
@@ -129,7 +130,7 @@ def test_views_are_tried_if_they_fit_in_the_time(config: Config, data: Dataset) 
 
 
 def test_fine_tuning_follows_if_three_epochs_fit(config: Config, data: Dataset) -> None:
-    learning = replace(SPEED, stepping=0.05)
+    learning = replace(SPEED, stepping=0.05, evaluating=0.02, precision="bf16")
     made = {
         seconds: make_plan(config, data, seconds, learning, frozenset()) for seconds in (600, 2000, 60_000)
     }
@@ -137,11 +138,12 @@ def test_fine_tuning_follows_if_three_epochs_fit(config: Config, data: Dataset) 
     assert [len(stages) for stages in tuned.values()] == [0, 0, 1]
     assert all(plan.total <= seconds for seconds, plan in made.items())
     (stage,), (*_, last) = tuned[60_000], made[60_000].stages
-    assert stage.settings == {**planner.TUNED, "epochs": planner.TUNED_EPOCHS[1]}
+    assert stage.settings == {**planner.TUNED, "epochs": planner.TUNED_EPOCHS[1], "precision": "bf16"}
     size = side(made[60_000].stages[1])
     epoch = 4800 * (0.01 + 0.05 * (6 / 7 * size / 224) ** 2)
-    judging = 1600 * (0.01 + 0.05 / 3 * (size / 224) ** 2)
-    assert stage.seconds == pytest.approx(planner.BESIDE + judging + 6 * (epoch + judging))
+    judging = 1600 * (0.01 + 0.02 * (size / 224) ** 2)
+    last_judging = SPEED.opening + 1600 * SPEED.map(size)  # by the engine
+    assert stage.seconds == pytest.approx(planner.BESIDE + last_judging + 6 * (epoch + judging))
     assert last.settings == {"test_time": "multi-scale"}
     numbers = [int(stage.name.partition("-")[0]) for stage in made[60_000].stages]
     assert numbers == [*range(1, len(numbers) + 1)]
@@ -231,7 +233,8 @@ def test_a_machine_is_measured(tmp_path: Path) -> None:
     assert speed.bytes_of_map(224) == 2 * 64 * 14 * 14
     assert speed.step("csra", 224, 8) > 0
     assert speed.stepping == 0
-    learning = Speed.measured(config, read(source), torch.device("cpu"), 1, tuning=True)
+    learning = Speed.measured(config, read(source), torch.device("cpu"), 1, tuning=("fp32", "bf16"))
+    assert learning.precision in ("fp32", "bf16")
     assert learning.learning(448) > learning.eager(224) > learning.decoding
     assert speed.sides == ()
 

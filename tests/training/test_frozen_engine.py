@@ -196,13 +196,58 @@ def test_a_full_disk_is_no_verdict(own: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_auto_takes_pytorch_for_few_images_and_for_backbones_that_learn(own: Path) -> None:
-    few, learning, eager = backbone(), backbone(freeze=False), backbone()
+    few, learning, eager = backbone(), backbone(freeze=False).train(), backbone()
     assert chosen(few, config("auto"), 100) == chosen(learning, config("openvino")) == []
     assert chosen(eager, config("eager")) == []
     assert few.engine is learning.engine is eager.engine is None
     many = backbone()
     chosen(many, config("auto"))
     assert many.engine is not None
+
+
+def test_a_backbone_that_learned_is_computed_by_it_until_it_learns_again(own: Path) -> None:
+    net = backbone(freeze=False)
+    chosen(net, config("openvino"))
+    assert net.engine is not None
+    batch = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        maps = net(batch)
+    assert net(batch).requires_grad  # PyTorch, since gradients are asked for
+    torch.testing.assert_close(maps, net(batch).detach(), rtol=0, atol=1e-4 * float(maps.max()))
+    net.train()
+    assert net.engine is None
+
+
+def test_both_sizes_of_test_time_are_computed_by_it(own: Path) -> None:
+    settings = make_config(
+        tiny_runs.settings("digits:", image_size=64, backbone=frozen("openvino"), test_time="multi-scale=96")
+    )
+    net, eager, said = backbone(), backbone(), list[str]()
+    use_engine(net, settings, 10_000, CPU, said.append, views=True)
+    assert len(said) == 2
+    assert net.engine is not None
+    for side in (64, 96):
+        batch = torch.randint(0, 256, (3, 3, side, side), dtype=torch.uint8)
+        assert net.engine.takes(batch)
+        with torch.no_grad():
+            expected = eager(batch)
+            torch.testing.assert_close(net(batch), expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_bf16_is_requested_by_name_and_bounded(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = backbone()
+    (said,) = chosen(net, config("openvino-bf16"))
+    assert said.startswith("maps by OpenVINO ")
+    if not engine_name(net).endswith(", bf16"):
+        pytest.skip("this processor has no bf16")
+    other = backbone()
+    chosen(other, config("openvino"))
+    assert not engine_name(other).endswith("bf16")
+    monkeypatch.setattr(frozen_engine, "BOUND_BF16", -1)
+    for file in own.glob("*.json"):
+        file.unlink()
+    (said,) = chosen(backbone(), config("openvino-bf16"))
+    assert "differ" in said
 
 
 def test_without_openvino(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

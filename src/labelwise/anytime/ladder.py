@@ -145,7 +145,10 @@ def _resume_or_plan(
     if "image_size" in given:
         fitted(config, say)  # raises now if the backbone does not accept it
     workers, sides = decoding_processes(config.workers), sides_of(config, SIZES)
-    speed = Speed.measured(config, dataset, device, workers, say, sides, seconds >= TUNED_FROM)
+    tuning: tuple[str, ...] = () if seconds < TUNED_FROM else (config.precision,)
+    if tuning and device.type == "cpu" and "precision" not in given:
+        tuning = ("fp32", "bf16")  # some processors have fast units for it, others emulate it
+    speed = Speed.measured(config, dataset, device, workers, say, sides, tuning)
     ladder = _Ladder(out, config, make_plan(config, dataset, seconds, speed, given), [])
     out.mkdir(parents=True, exist_ok=True)
     ladder.save()

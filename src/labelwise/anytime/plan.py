@@ -194,13 +194,14 @@ def _more(
 ) -> Iterator[Stage]:
     """Yield the stages after the heads that fit in the spare seconds: fine-tuning, more test-time views, or both."""
     train, val, test = (splits.get(name, 0) for name in ("train", "val", "test"))
-    judging = test * speed.map(size)
+    image = speed.map(size)
+    judging = test * image
 
-    def with_views(image: float) -> Stage | None:
-        """Return the stage with the most views that fit, given the seconds of an image's map."""
+    def with_views(spare: float) -> Stage | None:
+        """Return the stage with the most views that fit."""
         larger = int(resolved(SCALES, size).partition("=")[2])
         for name, times in ((SCALES, 1 + (larger / size) ** 2), (FLIP, 2.0)):
-            seconds = BESIDE + 2 * times * val * image
+            seconds = BESIDE + 2 * speed.opening + 2 * times * val * image
             if views and seconds + times * test * image - judging <= spare:
                 why = (
                     f"the chosen stage with more views per image; predictions take {times:.1f} times as long"
@@ -211,27 +212,20 @@ def _more(
     def tuned(spare: float) -> Stage | None:
         """Return the stage that fine-tunes the chosen one, for as many epochs as fit."""
         epoch = train * speed.learning(size) + val * speed.eager(size)
-        beside = BESIDE + val * speed.eager(size)
+        beside = BESIDE + speed.opening + val * image
         epochs = min(TUNED_EPOCHS[1], math.floor((spare - beside) / epoch))
         if epochs < TUNED_EPOCHS[0]:
             return None
-        settings, seconds = {**TUNED, "epochs": epochs}, beside + epochs * epoch
-        return Stage(
-            f"tuned-{size}",
-            settings,
-            seconds,
-            "the chosen stage, its backbone fine-tuned",
-            test * speed.eager(size),
-        )
+        settings = {**TUNED, "epochs": epochs, "precision": speed.precision}
+        why = f"the chosen stage, its backbone fine-tuned in {speed.precision}"
+        return Stage(f"tuned-{size}", settings, beside + epochs * epoch, why, judging)
 
     stages: list[Stage | None] = []
     if tuning:
-        # PyTorch computes a fine-tuned backbone, so its views take longer.
-        last = with_views(speed.eager(size))
-        after = last.seconds + last.judging if last else test * speed.eager(size)
-        stages = [tuned(spare - after + judging), last]
-    if not any(stages[:1]):
-        stages = [with_views(speed.map(size))]
+        last = with_views(spare)
+        stages = [tuned(spare - (last.seconds + last.judging - judging if last else 0.0)), last]
+    else:
+        stages = [with_views(spare)]
     for stage in filter(None, stages):
         yield replace(stage, name=f"{number}-{stage.name}")
         number += 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 
 import torch
@@ -28,6 +29,8 @@ _UNLIKELY = 1.3
 """Ratio of a training step to the head's forward and backward pass."""
 _BESIDE = 0.02
 """Seconds of a step outside both passes (reading maps, updating and averaging weights), on two cores."""
+_TYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Names of the number types in torch."""
 _ENLARGED = 1.8
 """Largest enlargement of an image: finer maps still gain, see results/voc-methods-448.csv."""
 
@@ -47,6 +50,8 @@ class Speed:
         device: device of the computation.
         stepping: per image of 224 by 224 pixels, forward and backward pass of fine-tuning by PyTorch; 0 if not
             measured.
+        evaluating: per image of 224 by 224 pixels through the backbone by PyTorch; 0 if not measured.
+        precision: the faster one for fine-tuning.
         sides: in pixels, those that a plan chooses from; empty for all of `labelwise.anytime.plan.SIZES`.
     """
 
@@ -60,6 +65,8 @@ class Speed:
     labels: tuple[str, ...]
     device: torch.device
     stepping: float = 0.0
+    evaluating: float = 0.0
+    precision: str = "fp32"
     sides: tuple[int, ...] = ()
     _steps: dict[tuple[str, int, int], float] = field(default_factory=dict)
 
@@ -72,7 +79,7 @@ class Speed:
         workers: int,
         say: Callable[[str], None] = lambda line: None,
         sides: tuple[int, ...] = (),
-        tuning: bool = False,
+        tuning: Sequence[str] = (),
     ) -> Speed:
         """Time a few training images, and the backbone on two batches with the engine that will be used.
 
@@ -83,7 +90,7 @@ class Speed:
             workers: decoding processes.
             say: prints a line to the user.
             sides: in pixels, those that a plan chooses from; the backbone is timed at the nearest to 224.
-            tuning: also time training steps of the whole backbone.
+            tuning: also time training steps of the whole backbone in these precisions.
 
         Raises:
             LabelwiseError: no image of the sample can be read.
@@ -114,6 +121,11 @@ class Speed:
         with torch.inference_mode():
             feature_map = backbone(batch)
             forward = _timed(lambda: backbone(batch), device) / len(batch) * (_BASE / side) ** 2
+        learning = (0.0, 0.0, "fp32")
+        if tuning:
+            learning = _learning(base, batch, tuning, say)
+        stepping, evaluating, precision = learning
+        area = (_BASE / side) ** 2
         return cls(
             median(decoding) / max(1, workers),
             forward,
@@ -124,7 +136,9 @@ class Speed:
             2.0 + len(rows) * len(dataset.labels) * 2e-5,
             tuple(dataset.labels),
             device,
-            _stepping(base, batch, say) * (_BASE / side) ** 2 if tuning else 0.0,
+            stepping * area,
+            evaluating * area,
+            precision,
             sides,
         )
 
@@ -140,8 +154,8 @@ class Speed:
         return self.decoding + self.stepping * (6 / 7 * size / _BASE) ** 2
 
     def eager(self, size: int) -> float:
-        """Return the seconds for the map of one image by PyTorch: a third of a forward and a backward pass."""
-        return self.decoding + self.stepping / 3 * (size / _BASE) ** 2
+        """Return the seconds for the map of one image by PyTorch."""
+        return self.decoding + self.evaluating * (size / _BASE) ** 2
 
     def bytes_of_map(self, size: int) -> float:
         """Return the bytes of one stored map."""
@@ -172,9 +186,16 @@ def _backbone(settings: BackboneSettings, side: int) -> TimmBackbone:
         return TimmBackbone(settings.name, "none", side, freeze=True, stage=settings.stage).eval()
 
 
-def _stepping(config: Config, images: torch.Tensor, say: Callable[[str], None]) -> float:
-    """The seconds per image of a forward and a backward pass of a backbone that learns, at the size of the images."""
-    settings = config.backbone
+def _learning(
+    config: Config, images: torch.Tensor, precisions: Sequence[str], say: Callable[[str], None]
+) -> tuple[float, float, str]:
+    """Time a backbone that learns, at the size of the images.
+
+    Returns:
+        seconds per image of a forward and a backward pass in the faster precision, seconds per image of an
+        evaluation, and that precision.
+    """
+    settings, device = config.backbone, images.device
     backbone = TimmBackbone(
         settings.name,
         "none",
@@ -183,9 +204,19 @@ def _stepping(config: Config, images: torch.Tensor, say: Callable[[str], None]) 
         fixed_statistics=True,
         frozen_groups=settings.frozen_groups,
         unfrozen_groups=settings.unfrozen_groups,
-    ).to(images.device)
-    settle_format(backbone, config, images.device, say)
-    return _timed(lambda: backbone(images).sum().backward(), images.device) / len(images)
+    ).to(device)
+    settle_format(backbone, config, device, say)
+
+    def step(precision: str) -> None:
+        with torch.autocast(device.type, getattr(torch, _TYPES[precision]), enabled=precision != "fp32"):
+            features = backbone(images)
+        features.float().sum().backward()
+
+    seconds = {precision: _timed(partial(step, precision), device) for precision in precisions}
+    precision = min(seconds, key=lambda one: seconds[one])
+    with torch.inference_mode():
+        evaluating = _timed(lambda: backbone.eval()(images), device)
+    return seconds[precision] / len(images), evaluating / len(images), precision
 
 
 class _NoBackbone(torch.nn.Identity):

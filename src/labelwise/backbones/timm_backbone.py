@@ -20,7 +20,7 @@ Layout = Literal["NCHW", "NHWC", "tokens"]
 
 
 class MapEngine(Protocol):
-    """An engine that computes a frozen backbone in place of PyTorch; uint8 images -> maps `[B, C, h, w]` float32.
+    """An engine that computes a fixed backbone in place of PyTorch; uint8 images -> maps `[B, C, h, w]` float32.
 
     `name` includes its version.
     """
@@ -124,9 +124,10 @@ class TimmBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Float[Tensor, "B C h w"]:
         """Feature map of `[B, 3, H, W]` uint8 images or floats in [0, 1]; by `engine` if it accepts them."""
-        if self.engine is not None and self.engine.takes(images):
+        learns = torch.is_grad_enabled() and not self._no_grad
+        if self.engine is not None and not learns and self.engine.takes(images):
             return self.engine(images)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._no_grad):
+        with torch.set_grad_enabled(learns):
             size = images.shape[-2:]
             x = self._features(self.normalise(images))
             if self._layout == "NCHW":
@@ -147,6 +148,8 @@ class TimmBackbone(nn.Module):
     def train(self, mode: bool = True) -> TimmBackbone:
         """Set training mode, unless the backbone is frozen or held; fixed statistics stay fixed."""
         super().train(mode and not self._no_grad)
+        if self.training:
+            self.engine = None  # it holds the present weights
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.train(module.training and self._uses_batch(module))

@@ -150,6 +150,7 @@ def _each(
     predictor = predictor if bits is None else predictor.with_bits(bits)
     if note := never_selected_note(predictor.never_selected):
         _note(note)
+    predictor.prepare(len(files), _note)
     image_notes: list[str] = []
     writer = WRITERS[out.suffix.lower()](out, predictor.labels.names) if out else None
     failed = 0

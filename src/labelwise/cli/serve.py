@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -66,5 +67,7 @@ def serve(
     )
     queue_of_items = Review(review, None if data is None else read(data)) if review else None
     title = Path(run).resolve().name
-    app = create_app(load(run), limits, title=title, token=token, review=queue_of_items)
+    predictor = load(run)
+    predictor.prepare(sys.maxsize, lambda line: typer.echo(line, err=True))
+    app = create_app(predictor, limits, title=title, token=token, review=queue_of_items)
     listen(app, host, port, title, guarded=token is not None, limits=limits)

@@ -78,6 +78,7 @@ def embed(
     """
     engine()
     predictor = load(run, device)
+    predictor.prepare(len(files), on_note)
     embedder = Embedder(predictor)
     names = predictor.labels.names
     identity = Identity(

@@ -123,7 +123,7 @@ def evaluate(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rank, world = _rank()
     model = run.model().to(device)
-    use_engine(model.backbone, run.config, len(rows), device, say or (lambda line: None))
+    use_engine(model.backbone, run.config, len(rows), device, say or (lambda line: None), views=True)
     transform = build_transform(run.config.transform(), train=False)
     seen = frequencies_of(run.path, run.labels.names, run.config.frequency_bounds)
     loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers, rank=rank, world=world)

@@ -19,8 +19,8 @@ from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.artefact import Artefact
 from labelwise.export.graph import INPUT, quiet, require
 from labelwise.model import LabelModel
-from labelwise.training.config import make_config
-from labelwise.training.frozen_engine import compiled
+from labelwise.training.config import Config, make_config
+from labelwise.training.frozen_engine import EAGER, compiled, engine_name, use_engine
 from labelwise.training.run import Run
 
 READERS = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
@@ -49,12 +49,21 @@ class Eager:
     Args:
         model: the model; it is set to evaluation mode.
         device: device to run on; `None` uses a GPU if there is one.
+        config: settings of the run, for `prepare`; without them PyTorch computes everything.
     """
 
-    def __init__(self, model: LabelModel, device: str | None = None) -> None:
+    def __init__(self, model: LabelModel, device: str | None = None, config: Config | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.to(self.device).eval()
+        self.model, self._config = model.to(self.device).eval(), config
         self.name, self.has_maps = f"eager ({self.device.type})", True
+
+    def prepare(self, images: int, say: Callable[[str], None]) -> None:
+        """Select the engine of the backbone for a number of images, see `use_engine`."""
+        backbone = self.model.backbone
+        if self._config is not None and getattr(backbone, "engine", None) is None:
+            use_engine(backbone, self._config, images, self.device, say, views=True)
+            if engine_name(backbone) != EAGER:
+                self.name += f", maps by {engine_name(backbone)}"
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
@@ -125,9 +134,8 @@ class OpenVINO:
 
     def __init__(self, file: Path, has_maps: bool, precision: str = "fp32") -> None:
         self._run, name = compiled(file, precision)
-        precision_in_use = self._run.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.name = _named(name, "bf16" if precision_in_use == "bf16" else "fp32")
-        self.has_maps = has_maps
+        version, _, in_use = name.partition(", ")
+        self.name, self.has_maps = _named(version, in_use or "fp32"), has_maps
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
@@ -147,7 +155,7 @@ def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
     try:
         if artefact.kind == "weights":
             run = Run(artefact.path, make_config(artefact.settings), artefact.labels)
-            return Eager(run.model(), device)
+            return Eager(run.model(), device, run.config)
         if artefact.kind == "torch":
             return TorchProgram(file, artefact.has_maps)
         runtime = OnnxRuntime if artefact.kind == "onnx" else OpenVINO

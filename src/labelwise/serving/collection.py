@@ -104,6 +104,8 @@ def predict_collection(
     missing = parts.missing()
     work = Work(str(model), files, [parts.rows(i) for i in missing], batch_size, workers)
     finished = parts.count - len(missing)
+    if engine == "here":
+        predictor.prepare(sum(map(len, work.rows)), on_note)
     for answers in engines[engine](predictor, work) if missing else ():
         for _ in parts.add(answers):
             finished += 1

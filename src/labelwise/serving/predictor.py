@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,6 +122,16 @@ class Predictor:
         self.labels, self.decisions, self.transform, self.engine = labels, decisions, transform, engine
         self.thresholds = dict(zip(labels.names, decisions.thresholds.tolist(), strict=True))
 
+    def prepare(self, images: int, say: Callable[[str], None] = lambda line: None) -> None:
+        """Select the engine of a run's backbone for a number of images; graphs have their own.
+
+        Args:
+            images: expected number; many are worth the seconds of building a graph.
+            say: prints a line to the user.
+        """
+        if isinstance(self.engine, Eager):
+            self.engine.prepare(images, say)
+
     @property
     def never_selected(self) -> tuple[str, ...]:
         """Labels without a positive in training, which are never selected."""
@@ -153,8 +163,10 @@ class Predictor:
             raise LabelwiseError(
                 "an export without evidence maps", "an export with maps", "export again with --maps"
             )
+        several = as_images(images)
+        self.prepare(len(several))
         loader = torch.utils.data.DataLoader(
-            _Images(shared(as_images(images)), self.transform),
+            _Images(shared(several), self.transform),
             batch_size=batch_size,
             num_workers=workers,
             collate_fn=list,
@@ -259,4 +271,4 @@ def load(path: str | Path, device: str | None = None) -> Predictor:
 
 def _parts_of_run(run: Run, device: str | None) -> tuple[LabelSet, Decisions, ImageTransform, Engine]:
     transform = build_transform(run.config.transform(), train=False)
-    return run.labels, run.decisions(), transform, Eager(run.model(), device)
+    return run.labels, run.decisions(), transform, Eager(run.model(), device, run.config)

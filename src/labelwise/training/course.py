@@ -42,6 +42,7 @@ from labelwise.training.run import Run
 from labelwise.training.sizes import fitted
 from labelwise.training.stopping import StopRequest
 from labelwise.training.teaching import TaughtLoader, Teacher
+from labelwise.training.test_time import NONE
 from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, unknown_loss, unknown_notes
 
 
@@ -162,6 +163,11 @@ def _finish(
     """Reload the saved weights, fit decisions on validation, evaluate each split, and write the results."""
     run, accelerator = trainer.run, trainer.accelerator
     model = run.model().to(accelerator.device)
+    backbone = trainer.method.model.backbone
+    if not (run.config.backbone.freeze and run.config.test_time == NONE):  # else stored maps are evaluated
+        backbone = model.backbone
+        images = sum(dataset.splits().get(split, 0) for split in ("val", "test"))
+        use_engine(backbone, run.config, images, accelerator.device, watch.say, views=True)
     splits: dict[str, Any] = {}
     seen = Frequencies(trainer.dataset.positive.sum(0), run.config.frequency_bounds)
     taken_over = number_taken_over(run.config.init_from, run.labels)
@@ -170,7 +176,6 @@ def _finish(
             continue
         rows = dataset.split(split)
         loader = loaders.rows(rows, answering=True)
-        engine = engine_name(trainer.method.model.backbone)
         result = judge(
             run,
             rows,
@@ -180,7 +185,7 @@ def _finish(
             split,
             frequencies=seen,
             taken_over=taken_over,
-            engine=engine,
+            engine=engine_name(backbone),
         )
         refuse_failing_disk(result.scores.unreadable)
         result = replace(result, conditions={**result.conditions, **overlaps[split]})

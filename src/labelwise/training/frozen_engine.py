@@ -1,4 +1,4 @@
-"""Feature maps of a frozen backbone by OpenVINO, if it agrees with PyTorch and is faster."""
+"""Feature maps of a fixed backbone by OpenVINO, if it agrees with PyTorch and is faster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from labelwise.backbones import TimmBackbone
 from labelwise.data.cache import cache_folder
+from labelwise.data.sheet import Size
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.training.config import Config
 from labelwise.training.files import write_atomic, write_json
@@ -27,11 +28,13 @@ from labelwise.training.stored import alone
 WORTH = 400 * 224 * 224
 """Pixels of all images above which `auto` spends the seconds of a conversion."""
 BOUND = 1e-4
-"""Largest accepted difference from PyTorch, as a share of the largest value of a map."""
+"""Largest accepted difference from PyTorch in fp32, as a share of the largest value of a map."""
+BOUND_BF16 = 0.05
+"""The same in bf16, whose values have 8 significant bits."""
 QUICKER = 0.9
 """Largest accepted share of PyTorch's time."""
 EAGER = "PyTorch"
-_FORMAT = 2
+_FORMAT = 3
 _TRIED = (1, 2, 3, 8)
 """Sizes of compared batches: OpenVINO 2026.4 computes some graphs wrongly for more than one image."""
 _ROUNDS = 6
@@ -63,8 +66,8 @@ def compiled(graph: Path, precision: str = "fp32") -> tuple[Any, str]:
 
     Args:
         graph: an `.xml` or `.onnx` file.
-        precision: `bf16` to compute in it if the processor can. For `fp32` a hint is needed, since OpenVINO would
-            otherwise use bf16 wherever it can and differ from PyTorch.
+        precision: `bf16` to compute in it if the processor can; the name then says so. For `fp32` a hint is needed,
+            since OpenVINO would otherwise use bf16 wherever it can and differ from PyTorch.
 
     Raises:
         LabelwiseError: OpenVINO is not installed.
@@ -75,48 +78,61 @@ def compiled(graph: Path, precision: str = "fp32") -> tuple[Any, str]:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return core.compile_model(str(graph), "CPU", settings), f"OpenVINO {version}"
+    model = core.compile_model(str(graph), "CPU", settings)
+    in_bf16 = model.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "bf16"
+    return model, f"OpenVINO {version}{', bf16' if in_bf16 else ''}"
 
 
 def use_engine(
-    backbone: nn.Module, config: Config, images: int, device: torch.device, say: Callable[[str], None]
+    backbone: nn.Module,
+    config: Config,
+    images: int,
+    device: torch.device,
+    say: Callable[[str], None] = lambda line: None,
+    views: bool = False,
 ) -> None:
-    """Select the engine of a frozen backbone's maps by `backbone.engine`.
+    """Select the engine of a fixed backbone's maps by `backbone.engine`.
 
-    `auto` selects OpenVINO for many images on a CPU if it is installed, agrees with PyTorch within `BOUND` and is
-    faster. The graph and the decision are cached by weights, image size, version and processor, so that the next run
-    on this machine uses the same engine.
+    A backbone is fixed if it is frozen or in evaluation mode. `auto` selects OpenVINO for many images on a CPU if it is
+    installed, agrees with PyTorch within `BOUND` and is faster. The graph and the decision are cached by weights, image
+    size, version and processor, so that the next run on this machine uses the same engine.
 
     Args:
-        backbone: in evaluation mode if it is frozen; unchanged if it is not.
+        backbone: unchanged while it learns.
         config: for the requested engine and the size of the images.
         images: number of images.
         device: device of the model.
         say: prints a line to the user.
+        views: also select it for the second size of `test_time`.
 
     Raises:
-        LabelwiseError: `openvino` is requested, and it is not installed or the model is on a GPU.
+        LabelwiseError: `openvino` or `openvino-bf16` is requested, and it is not installed or the model is on a GPU.
     """
-    requested, size = config.backbone.engine, config.one_view().size
+    requested, sizes = config.backbone.engine, (config.transform() if views else config.one_view()).sizes
     if (
         not isinstance(backbone, TimmBackbone)
-        or not backbone.frozen
+        or (backbone.training and not backbone.frozen)
         or requested == "eager"
         or backbone.engine is not None
     ):
         return
-    if requested == "openvino" and device.type != "cpu":
+    if requested != "auto" and device.type != "cpu":
         raise LabelwiseError(
-            f"backbone.engine = openvino on {device.type}", "a model on the CPU", "set backbone.engine=auto"
+            f"backbone.engine = {requested} on {device.type}",
+            "a model on the CPU",
+            "set backbone.engine=auto",
         )
-    if requested == "auto" and (device.type != "cpu" or images * size[0] * size[1] < WORTH):
+    pixels = images * sum(height * width for height, width in sizes)
+    if requested == "auto" and (device.type != "cpu" or pixels < WORTH):
         return
     if requested == "auto" and find_spec("openvino") is None:
         say(
             "note: PyTorch computes the maps; OpenVINO is often twice as fast: pip install 'labelwise[openvino]'"
         )
         return
-    backbone.engine = _tried(backbone, size, say)
+    precision = "bf16" if requested == "openvino-bf16" else "fp32"
+    engines = [_tried(backbone, size, precision, say) for size in sizes]
+    backbone.engine = OpenVINOMaps.joined([engine for engine in engines if engine is not None])
 
 
 def engine_name(backbone: nn.Module) -> str:
@@ -126,44 +142,57 @@ def engine_name(backbone: nn.Module) -> str:
 
 
 class OpenVINOMaps:
-    """A frozen backbone in OpenVINO: uint8 images `[B, 3, H, W]` of a fixed size -> maps `[B, C, h, w]` float32.
+    """A backbone in OpenVINO: uint8 images `[B, 3, H, W]` of known sizes -> maps `[B, C, h, w]` float32.
 
     Args:
-        graph: `.xml` file.
-        size: height and width of the images.
+        graphs: compiled graph of each height and width.
+        name: of the engine, with its version.
     """
 
-    def __init__(self, graph: Path, size: tuple[int, int]) -> None:
-        self._run, self.name = compiled(graph)
-        self.size = size
+    def __init__(self, graphs: Mapping[Size, Any], name: str) -> None:
+        self.graphs, self.name = graphs, name
+
+    @classmethod
+    def joined(cls, engines: Sequence[OpenVINOMaps]) -> OpenVINOMaps | None:
+        """One engine for the sizes of several; `None` without one."""
+        graphs = {size: graph for engine in engines for size, graph in engine.graphs.items()}
+        return cls(graphs, engines[0].name) if engines else None
 
     def takes(self, images: Tensor) -> bool:
         """Whether it can compute these images; PyTorch computes other sizes, floats and traced graphs."""
         plain = images.dtype == torch.uint8 and images.device.type == "cpu"
-        return plain and tuple(images.shape[-2:]) == self.size and not torch.compiler.is_compiling()
+        return plain and tuple(images.shape[-2:]) in self.graphs and not torch.compiler.is_compiling()
 
     def __call__(self, images: Tensor) -> Tensor:
         """The maps of a batch."""
-        return torch.from_numpy(np.array(self._run([images.contiguous().numpy()])[0]))
+        height, width = images.shape[-2:]
+        return torch.from_numpy(np.array(self.graphs[height, width]([images.contiguous().numpy()])[0]))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OpenVINOMaps:
         return self  # it has no state, so a copied model can share the graph
 
 
-def _tried(backbone: TimmBackbone, size: tuple[int, int], say: Callable[[str], None]) -> OpenVINOMaps | None:
-    """The engine, if it agrees and is faster; a cached decision is not tested again."""
+def _tried(
+    backbone: TimmBackbone, size: Size, precision: str, say: Callable[[str], None]
+) -> OpenVINOMaps | None:
+    """The engine of one size, if it agrees and is faster; a cached decision is not tested again."""
     folder = cache_folder() / "engines"
-    graph = folder / f"{_key(backbone, size)}.xml"
+    graph = folder / f"{_key(backbone, size, precision)}.xml"
     verdict = graph.with_suffix(".json")
+
+    def opened() -> OpenVINOMaps:
+        model, name = compiled(graph, precision)
+        return OpenVINOMaps({size: model}, name)
+
     with alone(graph.with_suffix(".lock")):
         try:
             stored = json.loads(verdict.read_text())
-            return OpenVINOMaps(graph, size) if stored["taken"] else None
+            return opened() if stored["taken"] else None
         except (OSError, ValueError, KeyError, RuntimeError):  # not cached yet, or damaged
             pass
         try:
             _convert(backbone, size, graph)
-            engine = OpenVINOMaps(graph, size)
+            engine = opened()
             record = _compared(backbone, engine, size)
         except LabelwiseError as error:  # such as a full disk: the next run tries again
             say(f"note: PyTorch computes the maps, not OpenVINO: {error.given}")
@@ -182,7 +211,7 @@ def _tried(backbone: TimmBackbone, size: tuple[int, int], say: Callable[[str], N
 
 
 @torch.inference_mode()
-def _compared(backbone: TimmBackbone, engine: OpenVINOMaps, size: tuple[int, int]) -> dict[str, Any]:
+def _compared(backbone: TimmBackbone, engine: OpenVINOMaps, size: Size) -> dict[str, Any]:
     """Compare an engine's maps and time with PyTorch's on noise, where differences are larger than on photographs."""
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (max(_TRIED), 3, *size), dtype=torch.uint8, generator=random)
@@ -197,7 +226,7 @@ def _compared(backbone: TimmBackbone, engine: OpenVINOMaps, size: tuple[int, int
     images = images[:3]
     eager, quick = _seconds(lambda: backbone(images), lambda: engine(images))
     record |= {"difference": difference, "times": eager / quick}
-    if not difference <= BOUND:
+    if not difference <= (BOUND_BF16 if engine.name.endswith("bf16") else BOUND):
         return {**record, "why": f"its maps differ by {difference:.0e} of the largest value"}
     if quick > QUICKER * eager:
         return {**record, "why": f"it takes {quick / eager:.1f} times as long"}
@@ -216,7 +245,7 @@ def _seconds(*works: Callable[[], object]) -> list[float]:
     return [min(seconds) for seconds in zip(*rounds, strict=True)]
 
 
-def _convert(backbone: nn.Module, size: tuple[int, int], graph: Path) -> None:
+def _convert(backbone: nn.Module, size: Size, graph: Path) -> None:
     """Write the graph of a backbone, with a dynamic batch size."""
     import openvino as ov
     from openvino.frontend import FrontEndManager
@@ -241,13 +270,12 @@ def _convert(backbone: nn.Module, size: tuple[int, int], graph: Path) -> None:
     write_atomic(graph, write)
 
 
-def _key(backbone: TimmBackbone, size: tuple[int, int]) -> str:
-    """Name of a cached graph, by the weights, the size, the versions and the processor."""
+def _key(backbone: TimmBackbone, size: Size, precision: str) -> str:
+    """Name of a cached graph, by the weights, the size, the precision, the versions and the processor."""
     version = openvino_core()[1]
     here = f"{platform.machine()} {_processor()} {torch.get_num_threads()} threads"
-    digest = hashlib.sha256(
-        f"engine-{_FORMAT} {backbone.name} {backbone.stage} {size} {version} {torch.__version__} {here}".encode()
-    )
+    versions = f"engine-{_FORMAT} {version} {torch.__version__}"
+    digest = hashlib.sha256(f"{versions} {backbone.name} {backbone.stage} {size} {precision} {here}".encode())
     add_weights(digest, backbone)
     return digest.hexdigest()[:32]
 

@@ -21,10 +21,10 @@ class BackboneSettings(Section):
     name: str = Field("tf_efficientnet_lite0", description="timm model name")
     weights: str = Field("hub", description="hub, none, package:NAME or a file")
     freeze: bool = Field(False, description="train only the head, on maps computed once and stored")
-    engine: Literal["auto", "eager", "openvino"] = Field(
+    engine: Literal["auto", "eager", "openvino", "openvino-bf16"] = Field(
         "auto",
-        description="engine of a frozen backbone: eager (PyTorch), openvino, or auto: OpenVINO for many images on a "
-        "CPU if it agrees and is faster",
+        description="engine of a backbone that does not learn: eager (PyTorch), openvino, openvino-bf16, or auto: "
+        "OpenVINO for many images on a CPU if it agrees and is faster",
     )
     lr_factor: float = Field(0.1, ge=0, description="learning rate of the backbone over the head's")
     layer_decay: float = Field(
