@@ -1,4 +1,4 @@
-"""Every command that the README shows is run, in its order, on a folder of small photographs."""
+"""Every command of the README and of the first page is run, in its order, on a folder of small photographs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from labelwise.cli import app
 
 Result: TypeAlias = Any
 README = ROOT / "README.md"
-COMMANDS = commands(README)
+START = ROOT / "docs" / "start.md"
+COMMANDS = [*commands(README), *(words for words in commands(START) if words not in commands(README))]
 PROGRAM = [words for words in COMMANDS if words[0] == "labelwise"]
 
 
@@ -53,7 +54,7 @@ def test_nothing_but_make_and_the_program_is_shown() -> None:
 
 
 def test_each_substitution_is_of_something_that_is_shown() -> None:
-    text = README.read_text(encoding="utf-8")
+    text = README.read_text(encoding="utf-8") + START.read_text(encoding="utf-8")
     assert [written for written in SMALL if written not in text] == []
 
 
@@ -77,7 +78,7 @@ def test_what_the_readme_promises_is_there(ran: tuple[Path, dict[str, Result]]) 
         r for line, r in results.items() if line.startswith("labelwise evaluate") and "--json" in line
     )
     assert {"dog", "person", "car"} == set(json.loads(judged.stdout)["per_label"])
-    listed = results["labelwise methods"].stdout
+    listed = CliRunner().invoke(app, ["methods"]).stdout
     table = re.findall(r"^\| (`.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     shown = {name for cell in table for name in re.findall(r"`([\w-]+)`", cell)}
     assert shown == {line.split()[0] for line in listed.splitlines()}
