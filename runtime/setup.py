@@ -1,0 +1,42 @@
+"""Builds labelwise-runtime from the modules of labelwise that need no PyTorch, which `modules.txt` lists.
+
+The modules are copied, with their imports renamed, so that one source serves both packages and both can be installed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE.parent / "src" / "labelwise"
+_IMPORT = re.compile(r"^(\s*(?:from|import) )labelwise\b", re.MULTILINE)
+_UPGRADE = re.compile(r"(?<=pip install -U )labelwise\b")
+
+
+def copy_modules(package: Path) -> None:
+    """Copies the listed modules into the folder of the package labelwise_runtime."""
+    for name in (HERE / "modules.txt").read_text(encoding="utf-8").split():
+        text = (SOURCE / name).read_text(encoding="utf-8")
+        text = _UPGRADE.sub("labelwise-runtime", _IMPORT.sub(r"\1labelwise_runtime", text))
+        target = package / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent != package:
+            (target.parent / "__init__.py").write_text(f'"""Modules of labelwise.{target.parent.name}."""\n')
+        target.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    from setuptools import setup
+    from setuptools.command.build_py import build_py
+
+    class Build(build_py):
+        """Adds the copied modules."""
+
+        def run(self) -> None:
+            """Builds the package."""
+            super().run()
+            copy_modules(Path(self.build_lib, "labelwise_runtime"))
+
+    project = (HERE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    setup(version=re.findall(r'^version = "(.+)"$', project, re.MULTILINE)[0], cmdclass={"build_py": Build})
