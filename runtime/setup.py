@@ -14,8 +14,15 @@ _IMPORT = re.compile(r"^(\s*(?:from|import) )labelwise\b", re.MULTILINE)
 _UPGRADE = re.compile(r"(?<=pip install -U )labelwise\b")
 
 
+def version() -> str:
+    """The version of labelwise."""
+    project = (HERE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    return re.findall(r'^version = "(.+)"$', project, re.MULTILINE)[0]
+
+
 def copy_modules(package: Path) -> None:
-    """Copies the listed modules into the folder of the package labelwise_runtime."""
+    """Copies the listed modules into the folder of the package labelwise_runtime, and writes its version."""
+    (package / "version.py").write_text(f'"""The version."""\n\nVERSION = "{version()}"\n', encoding="utf-8")
     for name in (HERE / "modules.txt").read_text(encoding="utf-8").split():
         text = (SOURCE / name).read_text(encoding="utf-8")
         text = _UPGRADE.sub("labelwise-runtime", _IMPORT.sub(r"\1labelwise_runtime", text))
@@ -38,5 +45,4 @@ if __name__ == "__main__":
             super().run()
             copy_modules(Path(self.build_lib, "labelwise_runtime"))
 
-    project = (HERE.parent / "pyproject.toml").read_text(encoding="utf-8")
-    setup(version=re.findall(r'^version = "(.+)"$', project, re.MULTILINE)[0], cmdclass={"build_py": Build})
+    setup(version=version(), cmdclass={"build_py": Build})
