@@ -121,23 +121,23 @@ def _failing_disk(chance: random.Random, writes: int) -> Callable[[], None]:
 
 def _failing_reads(chance: random.Random, reads: int) -> Callable[[], None]:
     """Makes every image fail with an input/output error from a random one on."""
-    from labelwise.data import decode
+    from labelwise.data import decoding
 
     left = [chance.randrange(reads)]
 
     def prepare() -> None:
-        original = decode._file
+        original = decoding._file
 
         def opened(source: Path | str | bytes, name: str) -> io.BufferedReader | io.BytesIO:
             left[0] -= 1
             if left[0] < 0:
                 error = OSError(errno.EIO, os.strerror(errno.EIO), name)
-                raise decode.UnreadableImage(
+                raise decoding.UnreadableImage(
                     f"{name} cannot be opened ({error.strerror})", "a readable file", "check it"
                 )
             return original(source, name)
 
-        decode._file = opened
+        decoding._file = opened
 
     return prepare
 

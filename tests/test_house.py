@@ -18,6 +18,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {
     "types",
+    "labels",
+    "jsonfile",
     "errors",
     "lazy",
     "registry",
@@ -42,14 +44,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "rarity": set(),
     "distributed": set(),
-    "rules": {"errors"},
+    "rules": {"errors", "lazy"},
+    "labels": {"errors", "rules"},
+    "jsonfile": {"errors"},
     "taught": {"lazy"},
-    "types": {"errors", "lazy", "rules", "taught"},
+    "types": {"labels", "lazy", "taught"},
     "registry": {"types", "errors"},
     **dict.fromkeys(PATH_ROOMS, GROUND),
     "metrics": {"types", "errors"},
     "data": {"types", "errors", "lazy", "progress", "rarity", "rules"},
-    "decisions": {"types", "errors", "rules", "rarity", "metrics"},
+    "decisions": {"types", "labels", "errors", "lazy", "rules", "rarity", "metrics"},
     "model": GROUND | PATH_ROOMS,
     "methods": GROUND | PATH_ROOMS | {"model"},
 }

@@ -1,12 +1,17 @@
-"""Libraries that are imported on first use, so that reading tables does not load torch."""
+"""Libraries that are imported on first use, so that predicting and reading tables load neither torch nor jaxtyping."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch as torch
+    from jaxtyping import Bool as Bool
+    from jaxtyping import Float as Float
+    from jaxtyping import Float64 as Float64
+    from jaxtyping import UInt8 as UInt8
     from torchvision.transforms import v2 as v2
 else:
 
@@ -19,5 +24,31 @@ else:
         def __getattr__(self, name: str) -> Any:
             return getattr(import_module(self._module), name)
 
+    class _Shape:
+        """A type of arrays; annotations are texts, so only a type checker imports its library."""
+
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getitem__(self, shape: Any) -> Any:
+            return getattr(import_module("jaxtyping"), self._name)[shape]
+
     torch = _Lazy("torch")
     v2 = _Lazy("torchvision.transforms.v2")
+    Bool, Float, Float64, UInt8 = map(_Shape, ("Bool", "Float", "Float64", "UInt8"))
+
+
+def names_of(package: str, home: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose names are imported on first use.
+
+    Args:
+        package: its name.
+        home: name -> module of the package that defines it.
+    """
+
+    def get(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{home[name]}"), name)
+
+    return get

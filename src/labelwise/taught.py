@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from jaxtyping import Bool, Float
-
-from labelwise.lazy import torch
+from labelwise.lazy import Bool, Float, torch
 
 
 @dataclass(frozen=True)

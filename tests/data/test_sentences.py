@@ -16,7 +16,7 @@ import torch
 import tiny_runs
 from labelwise.data.vectors import read_vectors
 from labelwise.errors import LabelwiseError
-from labelwise.serving.predictor import load
+from labelwise.serving.loading import load
 from labelwise.training.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.run import Run

@@ -13,7 +13,8 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from labelwise.data.transforms import TransformConfig, build_transform, keyed, shown_part
+from labelwise.data.fixed import shown_part
+from labelwise.data.transforms import TransformConfig, build_transform, keyed
 
 PLAIN = {"flip": 0.0, "multi_scale": ()}
 

@@ -10,7 +10,7 @@ import pytest
 from labelwise.data import read
 from labelwise.errors import LabelwiseError
 from labelwise.serving import Prediction
-from labelwise.serving.writers import WRITERS
+from labelwise.serving.tables import WRITERS
 
 Photo = Callable[..., Path]
 

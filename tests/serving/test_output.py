@@ -18,7 +18,7 @@ import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.serving import Prediction
 from labelwise.serving.output import find_images, stems, write_maps
-from labelwise.serving.writers import TableWriter
+from labelwise.serving.tables import ParquetWriter
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_missing_files_are_refused(folder: Path, path: str, message: str) -> Non
 
 def test_a_table_of_predictions(tmp_path: Path) -> None:
     out = tmp_path / "new" / "predictions.parquet"
-    writer = TableWriter(out, ("dog", "image"), rows=2)
+    writer = ParquetWriter(out, ("dog", "image"), rows=2)
     thresholds = {"dog": 0.5, "image": 0.5}
     for i in range(5):
         writer.add(Prediction(f"{i}.jpg", {"dog": i / 10, "image": 0.75}, thresholds))

@@ -16,7 +16,7 @@ from labelwise.data import read
 from labelwise.errors import LabelwiseError
 from labelwise.serving import Prediction
 from labelwise.serving.output import stems
-from labelwise.serving.writers import WRITERS, columns_of, is_one_file
+from labelwise.serving.tables import WRITERS, columns_of, is_one_file
 
 PLAIN = ("dog", "image", "traffic light", 'an "odd", name', "caf\u00e9;bar", "score:image", "NA")
 ODD = ("a|b", "[c]", "d")

@@ -12,6 +12,9 @@ import typer
 from labelwise.cli import options
 from labelwise.errors import LabelwiseError
 
+MANY = 256
+"""Number of images above which an export's images are decoded and resized by torch, which takes seconds to load."""
+
 
 class Where(str, Enum):
     """Where images are predicted."""
@@ -42,7 +45,8 @@ def predict(
     ] = None,
     batch_size: options.BatchSize = 32,
     workers: Annotated[
-        int, typer.Option(help="decoding processes; with ray, the number of models and of decoders", min=0)
+        int,
+        typer.Option(help="images decoded at once; with ray, the number of models and of decoders", min=0),
     ] = 1,
     engine: Annotated[
         Where, typer.Option(help="this process, or Ray Data on this machine or a cluster")
@@ -62,7 +66,8 @@ def predict(
     import time
 
     from labelwise.serving.output import find_images
-    from labelwise.serving.writers import is_one_file
+    from labelwise.serving.screen import note, print_rate
+    from labelwise.serving.tables import is_one_file
 
     folder = out is not None and not is_one_file(out)
     if engine is Where.ray and not (folder and workers):
@@ -77,20 +82,14 @@ def predict(
         )
     notes: list[str] = []
     files, started = find_images(paths, notes), time.perf_counter()
-    for note in notes:
-        _note(note)
+    for text in notes:
+        note(text)
     if out is not None and folder:
         failed = _collection(run, files, Path(out), engine.value, workers, batch_size, part, bits)
     else:
         failed = _each(run, files, Path(out) if out else None, json, maps, workers, batch_size, bits)
-    seconds = time.perf_counter() - started
-    rate, target = f"{len(files) / seconds:.1f} images/s", f" -> {out}" if out else ""
-    typer.echo(f"{len(files):,} images in {seconds:.1f} s, {rate}, {failed} unreadable{target}", err=True)
+    print_rate(len(files), started, failed, out)
     sys.exit(1 if failed else 0)
-
-
-def _note(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)
 
 
 def _collection(
@@ -105,6 +104,7 @@ def _collection(
 ) -> int:
     """Write predictions to a folder of parts; return the number of unreadable images."""
     from labelwise.serving.collection import predict_collection
+    from labelwise.serving.screen import note
 
     def print_part(done: int, of: int) -> None:
         typer.echo(f"part {done:,} of {of:,}", err=True)
@@ -119,7 +119,7 @@ def _collection(
         part=part,
         bits=bits,
         on_part=print_part,
-        on_note=_note,
+        on_note=note,
     )
     if result.answered < result.images:
         typer.echo(f"{result.images - result.answered:,} images had been answered before", err=True)
@@ -137,39 +137,21 @@ def _each(
     bits: int | None,
 ) -> int:
     """Write predictions to the terminal, a table or pictures; return the number of unreadable images."""
-    import json as js
-    from contextlib import nullcontext
-
-    from labelwise.decisions import never_selected_note
+    if len(files) > MANY:
+        import torch  # noqa: F401
     from labelwise.serving import load
-    from labelwise.serving.output import stems, write_maps
-    from labelwise.serving.writers import WRITERS
+    from labelwise.serving.screen import predict_files
+    from labelwise.serving.tables import WRITERS
 
-    names = stems(files) if maps else {}
     predictor = load(run)
-    predictor = predictor if bits is None else predictor.with_bits(bits)
-    if note := never_selected_note(predictor.never_selected):
-        _note(note)
-    predictor.prepare(len(files), _note)
-    image_notes: list[str] = []
     writer = WRITERS[out.suffix.lower()](out, predictor.labels.names) if out else None
-    failed = 0
-    with writer or nullcontext():
-        for p in predictor.predict(files, maps=maps is not None, batch_size=batch_size, workers=workers):
-            failed += p.error is not None
-            image_notes += [p.note] * bool(p.note)
-            if writer:
-                writer.add(p)
-            if json:
-                typer.echo(js.dumps(p.to_json(), ensure_ascii=False))
-            elif p.error is not None:
-                typer.echo(f"{p.image}: {p.error}", err=True)
-            elif not out:
-                shown = ", ".join(f"{name} {p.scores[name]:.2f}" for name in p.selected)
-                typer.echo(f"{p.image}: {shown or '(nothing over its threshold)'}")
-            if maps and p.error is None:
-                write_maps(p, maps, names[p.image], predictor.transform.config.bits)
-    if image_notes:
-        more = len(image_notes) - 1
-        _note(image_notes[0] + (f" So are {more:,} more." if more else ""))
-    return failed
+    return predict_files(
+        predictor,
+        files,
+        writer,
+        json=json,
+        maps=maps,
+        workers=workers,
+        batch_size=batch_size,
+        bits=bits,
+    )

@@ -24,11 +24,11 @@ from labelwise.collection.schema import (
 )
 from labelwise.collection.store import Tables, engine, writing
 from labelwise.data.decode import UnreadableImage, image_size
-from labelwise.data.transforms import ImageTransform, shown_part
+from labelwise.data.fixed import Transform, shown_part
 from labelwise.decisions import never_selected_note
 from labelwise.serving.collection import fingerprint
-from labelwise.serving.inputs import shared
-from labelwise.serving.predictor import load
+from labelwise.serving.loading import load
+from labelwise.serving.shared import shared
 
 PART = 4096
 
@@ -166,7 +166,7 @@ class _Photo(NamedTuple):
 class _Opened(torch.utils.data.Dataset):
     """Images with the size and digest of their files."""
 
-    def __init__(self, paths: Sequence[str], transform: ImageTransform) -> None:
+    def __init__(self, paths: Sequence[str], transform: Transform) -> None:
         self._paths, self._transform = shared(paths), transform
 
     def __len__(self) -> int:
@@ -181,7 +181,7 @@ class _Opened(torch.utils.data.Dataset):
         return photo_of(path, content, self._transform)
 
 
-def photo_of(path: str, content: bytes, transform: ImageTransform) -> _Photo:
+def photo_of(path: str, content: bytes, transform: Transform) -> _Photo:
     """The model's input for an image file, or the reason why it cannot be read."""
     digest = hashlib.sha256(content).hexdigest()
     try:

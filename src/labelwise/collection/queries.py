@@ -72,7 +72,7 @@ def open_embedder(identity: Identity, run: str | Path | None, path: Path) -> Emb
             )
         run = identity.run
     from labelwise.collection.features import Embedder
-    from labelwise.serving.predictor import load
+    from labelwise.serving.loading import load
 
     same = weights_digest(run) == identity.weights
     predictor = load(run) if same else None
@@ -93,7 +93,7 @@ def queries_of(embedder: Embedder, images: Image | Iterable[Image], label: str) 
         LabelwiseError: an image that cannot be read, or a label that the run does not have.
     """
     from labelwise.collection.features import evidence_box
-    from labelwise.data.transforms import shown_part
+    from labelwise.data.fixed import shown_part
     from labelwise.serving.inputs import as_images, decoded, name_of
 
     transform, j = embedder.predictor.transform, embedder.predictor.labels.index(label)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from labelwise.errors import LabelwiseError
-from labelwise.lazy import torch
+from labelwise.lazy import UInt8
+
+if TYPE_CHECKING:
+    import torch
 
 BITS = 16
 """Bits that 16-bit pixels use by default."""
@@ -54,8 +58,8 @@ def is_wide(image: Image.Image) -> bool:
 
 def pixels_of(
     image: Image.Image, name: str, bits: int = BITS, notes: list[str] | None = None
-) -> UInt8[torch.Tensor, "3 H W"]:
-    """The pixels of a PIL image, upright and in 8-bit RGB.
+) -> UInt8[np.ndarray, "3 H W"]:
+    """The pixels of a PIL image, upright and in 8-bit RGB; the memory is channels-last.
 
     Transparency is composited over white. 16-bit grey is scaled by `255 / (2^bits - 1)`, unless its file declares
     the bits it uses, as a 12-bit TIFF and a PGM do. Of 16-bit colours the upper 8 bits are used.
@@ -85,7 +89,7 @@ def pixels_of(
         rgb = _to_rgb(image, name)
     if turn is not None:
         rgb = rgb.transpose(turn)
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+    return np.array(rgb).transpose(2, 0, 1)
 
 
 def _declared_bits(image: Image.Image) -> int | None:
@@ -159,7 +163,7 @@ def dark_note(name: str, largest: int) -> str:
 
 def pixels_of_array(
     array: np.ndarray, bits: int = BITS, notes: list[str] | None = None
-) -> UInt8[torch.Tensor, "3 H W"]:
+) -> UInt8[np.ndarray, "3 H W"]:
     """The pixels of an array, as `pixels_of` returns those of a PIL image.
 
     Args:
@@ -210,6 +214,6 @@ def check_tensor(image: torch.Tensor) -> None:
             expected,
             "put colours first: image.permute(2, 0, 1)" if last else "pass red, green and blue",
         )
-    if image.dtype != torch.uint8:
+    if str(image.dtype) != "torch.uint8":
         todo = "convert it: (255 * image).round().to(torch.uint8) if it holds 0 to 1"
         raise LabelwiseError(given, expected, todo)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from jaxtyping import UInt8
-
-from labelwise.lazy import torch
+from labelwise.lazy import UInt8, torch
 
 Size = tuple[int, int]
 

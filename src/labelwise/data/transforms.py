@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from jaxtyping import UInt8
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from labelwise.data.decode import MAX_PIXELS, decode_image
+from labelwise.data.fixed import shrink_to
 from labelwise.data.pixels import BITS
+from labelwise.data.resizing import window
 from labelwise.data.sheet import laid, sheet_size
-from labelwise.lazy import torch, v2
+from labelwise.lazy import UInt8, torch, v2
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
@@ -98,11 +99,19 @@ class ImageTransform:
         ops, magnitude = config.randaugment_ops, config.randaugment_magnitude
         self._randaugment = v2.RandAugment(ops, magnitude, fill=[MID_GREY] * 3) if train and ops else None
 
+    def accept(self, pixels: UInt8[np.ndarray, "3 H W"]) -> UInt8[torch.Tensor, "3 H W"]:
+        """Decoded pixels in the form that the transform takes."""
+        return torch.from_numpy(pixels)
+
+    def with_bits(self, bits: int) -> ImageTransform:
+        """The same transform for images whose 16-bit grey uses `bits` bits."""
+        return ImageTransform(self.config.model_copy(update={"bits": bits}), self.train)
+
     @property
     def shrink_to(self) -> int:
         """The side in pixels that `decode_image(shrink_to=)` must keep so that no window is enlarged."""
         scales = self.config.multi_scale if self.train else ()
-        return math.ceil(max(map(max, self.config.sizes)) / min(scales, default=1.0))
+        return shrink_to(self.config.sizes, min(scales, default=1.0))
 
     def decode(
         self, source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
@@ -136,17 +145,6 @@ def build_transform(config: TransformConfig, train: bool) -> ImageTransform:
     return ImageTransform(config, train)
 
 
-def shown_part(config: TransformConfig, height: int, width: int) -> tuple[float, float, float, float]:
-    """The part `(x0, y0, x1, y1)` of an image, in fractions of its sides, that the fixed transform shows.
-
-    >>> shown_part(TransformConfig(image_size=32, resize="crop"), height=50, width=100)
-    (0.25, 0.0, 0.75, 1.0)
-    """
-    rows, columns = _box(height, width, config)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return left / width, top / height, (left + columns) / width, (top + rows) / height
-
-
 def keyed(
     transform: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, seed: int, epoch: int, index: int
 ) -> torch.Tensor:
@@ -167,7 +165,7 @@ def _window(image: torch.Tensor, config: TransformConfig, train: bool) -> torch.
     rows, columns = config.size
     scales = config.multi_scale if train else ()
     scale = scales[int(torch.randint(len(scales), ()))] if scales else 1.0
-    box = _box(height, width, config, scale)
+    box = window(height, width, config.size, config.resize, scale)
     top, left = (_place(free, train) for free in (height - box[0], width - box[1]))
     part = image[:, top : top + box[0], left : left + box[1]]
     if box == (rows, columns):
@@ -177,17 +175,6 @@ def _window(image: torch.Tensor, config: TransformConfig, train: bool) -> torch.
     return v2.functional.resize(
         part, [rows, columns], interpolation=v2.InterpolationMode.BICUBIC, antialias=True
     )[0]
-
-
-def _box(height: int, width: int, config: TransformConfig, scale: float = 1.0) -> tuple[int, int]:
-    """Height and width in pixels of the window of `resize`, times `scale`."""
-    rows, columns = config.size
-    box = float(height), float(width)
-    if config.resize == "crop":
-        unit = min(height / rows, width / columns)
-        box = unit * rows, unit * columns
-    box_height, box_width = box
-    return max(1, min(height, round(box_height * scale))), max(1, min(width, round(box_width * scale)))
 
 
 def _place(free: int, train: bool) -> int:

@@ -11,8 +11,8 @@ import numpy as np
 from labelwise.decisions.floors import Floors
 from labelwise.decisions.projection import projection
 from labelwise.errors import LabelwiseError
-from labelwise.rules import IndexedRules
-from labelwise.types import LabelSet
+from labelwise.labels import LabelSet
+from labelwise.rules.indexed import IndexedRules
 
 UNDECIDED = 0.5
 NOTHING = "nothing fitted"

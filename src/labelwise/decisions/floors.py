@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta, binom
 
 
 def tail(hits: np.ndarray, trials: np.ndarray, floor: float) -> np.ndarray:
@@ -16,6 +15,8 @@ def tail(hits: np.ndarray, trials: np.ndarray, floor: float) -> np.ndarray:
     >>> tail(np.array([22, 21, 0]), np.array([22, 22, 0]), 0.9).round(3).tolist()
     [0.098, 0.339, 1.0]
     """
+    from scipy.stats import binom  # slow to import, and only fits need it
+
     return np.asarray(binom.sf(np.asarray(hits) - 1, trials, floor), dtype=np.float64)
 
 
@@ -30,6 +31,8 @@ def bounds(hits: np.ndarray, trials: np.ndarray, level: float) -> tuple[np.ndarr
     >>> [float(bound.round(3)) for bound in bounds(np.array(22), np.array(22), 0.1)]
     [0.901, 1.0]
     """
+    from scipy.stats import beta
+
     hits, trials = np.asarray(hits, np.float64), np.asarray(trials, np.float64)
     low = beta.ppf(level, np.maximum(hits, 1), trials - hits + 1)
     high = beta.isf(level, hits + 1, np.maximum(trials - hits, 1))

@@ -8,10 +8,11 @@ from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from labelwise.errors import LabelwiseError
-from labelwise.rules import IndexedRules, Search
+from labelwise.lazy import Bool, Float
+from labelwise.rules.indexed import IndexedRules
+from labelwise.rules.search import Search
 
 MOST_SETS = 4096
 """Maximum number of sets of connected rules that are compared exhaustively."""

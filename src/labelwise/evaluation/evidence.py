@@ -9,7 +9,8 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import image_size
-from labelwise.data.transforms import TransformConfig, shown_part
+from labelwise.data.fixed import shown_part
+from labelwise.data.transforms import TransformConfig
 from labelwise.decisions import Decisions
 from labelwise.evaluation.scores import gather
 from labelwise.metrics.attention import AttentionReport

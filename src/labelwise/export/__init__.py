@@ -1,24 +1,40 @@
 """Export of runs: artefacts, graphs, and checks that they agree with the run."""
 
-from labelwise.export.accuracy import Accuracy, measure_accuracy
-from labelwise.export.artefact import Artefact, Preprocessing
-from labelwise.export.engines import Eager, Engine, OnnxRuntime, OpenVINO, TorchProgram, open_engine
-from labelwise.export.exporting import Export, export_run
-from labelwise.export.parity import Parity, compare
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Accuracy",
-    "Artefact",
-    "Eager",
-    "Engine",
-    "Export",
-    "OnnxRuntime",
-    "OpenVINO",
-    "Parity",
-    "Preprocessing",
-    "TorchProgram",
-    "compare",
-    "export_run",
-    "measure_accuracy",
-    "open_engine",
-]
+from labelwise.lazy import names_of
+
+if TYPE_CHECKING:
+    from labelwise.export.accuracy import Accuracy as Accuracy
+    from labelwise.export.accuracy import measure_accuracy as measure_accuracy
+    from labelwise.export.artefact import Artefact as Artefact
+    from labelwise.export.artefact import Preprocessing as Preprocessing
+    from labelwise.export.engines import Eager as Eager
+    from labelwise.export.engines import TorchProgram as TorchProgram
+    from labelwise.export.engines import open_engine as open_engine
+    from labelwise.export.exporting import Export as Export
+    from labelwise.export.exporting import export_run as export_run
+    from labelwise.export.parity import Parity as Parity
+    from labelwise.export.parity import compare as compare
+    from labelwise.export.runtimes import Engine as Engine
+    from labelwise.export.runtimes import OnnxRuntime as OnnxRuntime
+    from labelwise.export.runtimes import OpenVINO as OpenVINO
+
+_HOME = {
+    "Accuracy": "accuracy",
+    "Artefact": "artefact",
+    "Eager": "engines",
+    "Engine": "runtimes",
+    "Export": "exporting",
+    "OnnxRuntime": "runtimes",
+    "OpenVINO": "runtimes",
+    "Parity": "parity",
+    "Preprocessing": "artefact",
+    "TorchProgram": "engines",
+    "compare": "parity",
+    "export_run": "exporting",
+    "measure_accuracy": "accuracy",
+    "open_engine": "engines",
+}
+__all__ = sorted(_HOME)
+__getattr__ = names_of(__name__, _HOME)

@@ -7,20 +7,24 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labelwise.data.pixels import BITS
-from labelwise.data.transforms import TransformConfig, TwoSizes
-from labelwise.decisions import Decisions
+from labelwise.decisions.decisions import Decisions
 from labelwise.errors import LabelwiseError
-from labelwise.training.files import read_json, write_json
-from labelwise.types import LabelSet
+from labelwise.jsonfile import read_json
+from labelwise.labels import LabelSet
+
+if TYPE_CHECKING:
+    from labelwise.data.transforms import TransformConfig
 
 FORMAT_VERSION = 3
 """The newest version; 2 lacks sheets of two sizes, 1 also lacks implications and groups of exactly one label."""
 ARTEFACT, CHECKSUMS = "artefact.json", "checksums.json"
+RESIZES = ("squash", "crop")
 KINDS = ("onnx", "openvino", "torch", "weights")
 PRECISIONS = ("fp32", "bf16", "int8")
+_SIDES = 8, 4096
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class Preprocessing:
         std: `[3]`, like `mean`.
         bits: bits used by 16-bit grey images, see `decode_image`.
         larger: height and width of a second view, if the graph takes a sheet of two, see `labelwise.data.sheet`.
+
+    Raises:
+        ValueError: a number or a name out of range.
     """
 
     size: tuple[int, int]
@@ -45,6 +52,24 @@ class Preprocessing:
     std: tuple[float, ...]
     bits: int = BITS
     larger: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not all(_SIDES[0] <= side <= _SIDES[1] for size in self.sizes for side in size):
+            raise ValueError(f"sizes {self.sizes}, with sides outside {_SIDES[0]} to {_SIDES[1]} pixels")
+        if self.resize not in RESIZES:
+            raise ValueError(f"resize {self.resize!r}, which is none of {', '.join(RESIZES)}")
+        if not 8 <= self.bits <= BITS:
+            raise ValueError(f"{self.bits} bits, which are not 8 to {BITS}")
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each view."""
+        return (self.size,) if self.larger is None else (self.size, self.larger)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the graph's input."""
+        return sum(height for height, _ in self.sizes), max(width for _, width in self.sizes)
 
     def to_json(self) -> dict[str, Any]:
         """JSON data for `from_json`, with the constant properties included."""
@@ -73,7 +98,9 @@ class Preprocessing:
         return cls((int(height), int(width)), str(stored["resize"]), mean, std, bits, larger)
 
     def transform(self) -> TransformConfig:
-        """The image transform that produces the graph's input."""
+        """The settings of `ImageTransform` that produce the graph's input."""
+        from labelwise.data.transforms import TransformConfig, TwoSizes
+
         settings = {"image_size": self.size, "resize": self.resize, "bits": self.bits}
         if self.larger is not None:
             return TwoSizes.model_validate({**settings, "larger": self.larger})
@@ -112,6 +139,8 @@ class Artefact:
 
     def save(self) -> None:
         """Writes artefact.json, then the checksums of every file in the folder."""
+        from labelwise.training.files import write_json
+
         # A program for version 1 would ignore the rules.
         version = 2 if self.decisions.implies or self.decisions.exactly_one else 1
         stored = {
@@ -149,7 +178,6 @@ class Artefact:
         try:
             inside(path, stored["file"])
             prepared = Preprocessing.from_json(stored["preprocessing"])
-            prepared.transform()
             labels = LabelSet.from_json(stored["labels"])
             precision = stored.get("precision", "fp32")  # absent in older artefacts
             for value, known in ((stored["kind"], KINDS), (precision, PRECISIONS)):
@@ -182,6 +210,8 @@ class Artefact:
 
 def seal(path: Path) -> None:
     """Writes the sha256 of every file of a folder, except hidden files and the hub's README.md."""
+    from labelwise.training.files import write_json
+
     files = (p for p in path.rglob("*") if p.is_file() and not p.relative_to(path).parts[0].startswith("."))
     kept = sorted(p for p in files if p.name not in (CHECKSUMS, "README.md"))
     write_json(path / CHECKSUMS, {p.relative_to(path).as_posix(): sha256(p) for p in kept})

@@ -18,11 +18,12 @@ from labelwise.evaluation.labels import same_labels
 from labelwise.export.accuracy import Accuracy, measure_accuracy
 from labelwise.export.artefact import PRECISIONS, Artefact, Preprocessing, seal
 from labelwise.export.card import card_of, portable_decisions
-from labelwise.export.engines import Eager, Engine, fastest, installed_runtimes, open_engine
+from labelwise.export.engines import Eager, fastest, installed_runtimes, open_engine
 from labelwise.export.graph import FILES, program, require, write_graph
 from labelwise.export.parity import Parity, batches_of, compare, compare_batches
 from labelwise.export.photographs import batches, calibration_batches, judged_rows, readable, source_of
 from labelwise.export.precision import OFFERED, quantise, require_precision
+from labelwise.export.runtimes import Engine
 from labelwise.export.tagger import write_tagger
 from labelwise.training.run import Run
 

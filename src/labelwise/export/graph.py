@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.plain import attends_over_many, plain_forms
+from labelwise.export.runtimes import INPUT, openvino_core
 from labelwise.model import LabelModel
-from labelwise.training.frozen_engine import openvino_core
 
 OPSET = 20
-INPUT, LOGITS, MAPS, BATCH = "images", "logits", "maps", "batch"
+LOGITS, MAPS, BATCH = "logits", "maps", "batch"
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
 NEEDS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),

@@ -20,8 +20,9 @@ from labelwise.decisions.audit import KINDS, Finding
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.audit import Audit
 from labelwise.reports import sections
-from labelwise.reports.pictures import LONGEST, EvidenceSource, data_uri, overlay, thumbnail, tint
+from labelwise.reports.pictures import LONGEST, EvidenceSource, data_uri, thumbnail
 from labelwise.reports.report import TEMPLATES
+from labelwise.serving.overlays import overlay, tint
 from labelwise.training.files import write_atomic, write_text
 
 PICTURED = 40  # of each kind

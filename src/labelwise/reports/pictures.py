@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from labelwise.data.decode import decode_image
@@ -19,9 +19,9 @@ from labelwise.data.pixels import BITS
 from labelwise.errors import LabelwiseError
 from labelwise.reports.record import RunRecord
 from labelwise.reports.tallies import Pick
+from labelwise.serving.overlays import tint
 
 LONGEST = 256
-PALETTE = ((38, 20, 84), (46, 84, 148), (30, 146, 140), (122, 196, 84), (253, 231, 60))
 
 
 @runtime_checkable
@@ -105,28 +105,6 @@ def thumbnail(image: UInt8[torch.Tensor, "3 H W"]) -> Image.Image:
     small = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     small.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     return small
-
-
-def tint(evidence: Float[np.ndarray, "h w"]) -> Image.Image:
-    """A map as an overlay of a photograph: dark violet and transparent where low, yellow where high.
-
-    The map is scaled to its own range, so that its peak is visible for any range; a constant map is transparent.
-    """
-    low, high = float(np.nanmin(evidence)), float(np.nanmax(evidence))
-    level = (np.nan_to_num(evidence, nan=low) - low) / ((high - low) or 1.0)
-    smooth = Image.fromarray(level.astype(np.float32)).resize((64, 64), Image.Resampling.BILINEAR)
-    level = np.clip(np.asarray(smooth), 0, 1)
-    stops = np.linspace(0, 1, len(PALETTE))
-    channels = [np.interp(level, stops, [colour[c] for colour in PALETTE]) for c in range(3)]
-    alpha = 255 * (0.14 + 0.54 * level) if high > low else np.zeros_like(level)
-    return Image.fromarray(np.stack([*channels, alpha], axis=-1).round().astype(np.uint8))
-
-
-def overlay(image: UInt8[torch.Tensor, "3 H W"], evidence: Float[np.ndarray, "h w"]) -> Image.Image:
-    """The photograph with a map overlaid, at the photograph's size."""
-    photograph = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    layer = tint(evidence).resize(photograph.size, Image.Resampling.BILINEAR)
-    return Image.alpha_composite(photograph.convert("RGBA"), layer).convert("RGB")
 
 
 def data_uri(image: Image.Image, form: str) -> str:

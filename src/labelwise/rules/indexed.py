@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool
 
 from labelwise.errors import LabelwiseError
+from labelwise.lazy import Bool
 from labelwise.rules.search import Search
 
 STEPS = 100_000

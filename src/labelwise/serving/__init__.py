@@ -1,5 +1,18 @@
 """Inference with trained runs: prediction in Python, from files, and over HTTP."""
 
-from labelwise.serving.predictor import Prediction, Predictor, load
+from typing import TYPE_CHECKING
 
-__all__ = ["Prediction", "Predictor", "load"]
+from labelwise.lazy import names_of
+
+if TYPE_CHECKING:
+    from labelwise.serving.loading import load as load
+    from labelwise.serving.prediction import Prediction as Prediction
+    from labelwise.serving.predictor import Predictor as Predictor
+
+_HOME = {
+    "Prediction": "prediction",
+    "Predictor": "predictor",
+    "load": "loading",
+}
+__all__ = sorted(_HOME)
+__getattr__ = names_of(__name__, _HOME)

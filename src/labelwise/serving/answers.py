@@ -13,7 +13,8 @@ from labelwise.decisions.projection import projection
 from labelwise.export.engines import Eager
 from labelwise.serving.batcher import Query
 from labelwise.serving.limits import Limits, Refused
-from labelwise.serving.predictor import Prediction, Predictor
+from labelwise.serving.prediction import Prediction
+from labelwise.serving.predictor import Predictor
 from labelwise.types import Targets
 
 SHOWN = 20

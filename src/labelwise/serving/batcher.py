@@ -16,7 +16,7 @@ from torch import Tensor
 
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
-from labelwise.serving.predictor import Prediction
+from labelwise.serving.prediction import Prediction
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from labelwise.data.decode import UnreadableImage, evenly, first_dark
+from labelwise.data.fixed import Transform
 from labelwise.data.pixels import BITS
-from labelwise.data.transforms import ImageTransform
 from labelwise.decisions import never_selected_note
 from labelwise.errors import LabelwiseError
 from labelwise.export.hub import fetch
+from labelwise.serving.loading import load
 from labelwise.serving.parts import Answers, Parts
-from labelwise.serving.predictor import Predictor, load
+from labelwise.serving.predictor import Predictor
 from labelwise.training.run import folder_of
 
 PART = 4096
@@ -147,7 +148,7 @@ def answer(
     return Answers(rows, scores, chosen, errors)
 
 
-def decoded(transform: ImageTransform, source: str | bytes) -> tuple[Tensor | None, str]:
+def decoded(transform: Transform, source: str | bytes) -> tuple[Tensor | None, str]:
     """The model's input, uint8 `[3, H, W]`, and ""; or `None` and the reason for an unreadable image."""
     try:
         return transform(transform.decode(source)), ""
@@ -168,7 +169,7 @@ def fingerprint(model: str | Path) -> str:
 class _Decoded(torch.utils.data.Dataset):
     """Images by index; paths are in an array, since workers would copy a list when they read it."""
 
-    def __init__(self, files: Sequence[str], transform: ImageTransform) -> None:
+    def __init__(self, files: Sequence[str], transform: Transform) -> None:
         self._files = pa.array([os.fsencode(file) for file in files], pa.large_binary())
         self._transform = transform
 

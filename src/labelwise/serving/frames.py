@@ -10,8 +10,8 @@ import numpy as np
 
 from labelwise.errors import LabelwiseError
 from labelwise.serving.collection import answer, decoded
+from labelwise.serving.loading import load
 from labelwise.serving.parts import Answers
-from labelwise.serving.predictor import load
 
 if TYPE_CHECKING:
     import pandas as pd

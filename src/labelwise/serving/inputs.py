@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import PIL.Image
-import pyarrow as pa
-from jaxtyping import UInt8
-from torch import Tensor
 
-from labelwise.data.decode import UnreadableImage
-from labelwise.data.pixels import check_array, check_tensor, pixels_of, pixels_of_array
-from labelwise.data.transforms import ImageTransform
+from labelwise.data.fixed import Transform
+from labelwise.data.pixels import UnreadableImage, check_array, check_tensor, pixels_of, pixels_of_array
 from labelwise.errors import LabelwiseError, first_line
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     Image: TypeAlias = (
         str | os.PathLike[str] | bytes | bytearray | memoryview | PIL.Image.Image | np.ndarray | Tensor
     )
@@ -49,15 +48,15 @@ def as_images(given: Image | Iterable[Image]) -> Sequence[Image]:
     for index, image in enumerate(images):
         if isinstance(image, np.ndarray):
             check_array(image)
-        elif isinstance(image, Tensor):
+        elif is_tensor(image):
             check_tensor(image)
         elif not _is_one(image):
             raise _unsupported(image, f"image {index}")
     return images
 
 
-def decoded(image: Image, transform: ImageTransform, notes: list[str]) -> UInt8[Tensor, "3 H W"]:
-    """The upright pixels of an image.
+def decoded(image: Any, transform: Transform, notes: list[str]) -> Any:
+    """The upright pixels of an image, uint8 `[3, H, W]`, as an array or a tensor.
 
     Args:
         image: one of `as_images`.
@@ -68,13 +67,13 @@ def decoded(image: Image, transform: ImageTransform, notes: list[str]) -> UInt8[
         UnreadableImage: missing, damaged, or pixels of an unsupported form.
     """
     bits = transform.config.bits
-    if isinstance(image, Tensor):
-        return image.detach().cpu()
+    if is_tensor(image):
+        return transform.accept(image.detach().cpu().numpy())
     if isinstance(image, np.ndarray):
-        return pixels_of_array(image, bits, notes)
+        return transform.accept(pixels_of_array(image, bits, notes))
     if isinstance(image, PIL.Image.Image):
         try:
-            return pixels_of(image, "PIL image", bits, notes)
+            return transform.accept(pixels_of(image, "PIL image", bits, notes))
         except (
             OSError,
             SyntaxError,
@@ -91,17 +90,23 @@ def decoded(image: Image, transform: ImageTransform, notes: list[str]) -> UInt8[
     return transform.decode(os.fspath(image), notes=notes)
 
 
+def is_tensor(given: object) -> bool:
+    """Whether an object is a tensor of torch, which is not loaded for the question."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(given, torch.Tensor)
+
+
 def name_of(image: Image) -> str:
     """The path as given, or "" for pixels and bytes."""
     return os.fspath(image) if isinstance(image, str | os.PathLike) else ""
 
 
-def _is_one(given: object) -> bool:
+def _is_one(given: Any) -> bool:
     """Whether an object is one image; pixels of four dimensions are several."""
     if isinstance(given, np.ndarray):
         # An array may also hold names or image objects.
         return given.dtype.kind not in "OUS" and given.ndim < 4
-    if isinstance(given, Tensor):
+    if is_tensor(given):
         return given.ndim < 4
     return isinstance(given, str | os.PathLike | bytes | bytearray | memoryview | PIL.Image.Image)
 
@@ -111,26 +116,8 @@ def _unsupported(given: object, what: str) -> LabelwiseError:
         todo = "give its bytes: file.read()"
     elif isinstance(given, Mapping):
         todo = "give its values"
-    elif isinstance(getattr(given, "image", None), Tensor):
+    elif is_tensor(getattr(given, "image", None)):
         todo = "give its .image"
     else:
         todo = "convert it to one of these"
     return LabelwiseError(f"{what} given as {type(given).__name__}", FORMS, todo)
-
-
-class _PathArray(Sequence[str]):
-    """Many paths as one array, whose memory workers share; they would gradually copy a list of strings."""
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self._paths = pa.array([os.fsencode(path) for path in paths], pa.large_binary())
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, i: Any) -> Any:
-        return os.fsdecode(self._paths[i].as_py())
-
-
-def shared(images: Sequence[Image]) -> Sequence[Image]:
-    """The same images; if all are paths, in memory that worker processes share."""
-    return _PathArray(images) if all(isinstance(image, str) for image in images) else images  # type: ignore[arg-type]

@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from labelwise.data.transforms import ImageTransform
+from labelwise.data.fixed import Transform
 from labelwise.errors import LabelwiseError
 from labelwise.memory import keep_freed_memory
 from labelwise.serving import collection
+from labelwise.serving.loading import load
 from labelwise.serving.parts import Answers
-from labelwise.serving.predictor import Predictor, load
+from labelwise.serving.predictor import Predictor
 
 # Normal priority for Ray's workers, and no usage statistics.
 _QUIET = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -95,7 +96,7 @@ def _tasks(work: collection.Work) -> list[pa.Table]:
 class Decode:
     """Decodes paths to images, one batch at a time; an unreadable image becomes black, with its error."""
 
-    def __init__(self, transform: ImageTransform) -> None:
+    def __init__(self, transform: Transform) -> None:
         self._transform = transform
 
     def __call__(self, task: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:

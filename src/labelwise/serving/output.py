@@ -9,11 +9,12 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from labelwise.data.decode import decode_image
+from labelwise.data.decoding import decode_pixels
 from labelwise.data.imagefiles import IMAGE_SUFFIXES, FolderFiles, is_clutter, walk_images
 from labelwise.data.pixels import BITS
 from labelwise.errors import LabelwiseError
-from labelwise.serving.predictor import Prediction
+from labelwise.serving.overlays import overlay
+from labelwise.serving.prediction import Prediction
 
 LONGEST_NAME = 100
 """Maximum bytes of a file's or a label's name in the name of a picture; file systems allow 255 in total."""
@@ -123,12 +124,10 @@ def write_maps(prediction: Prediction, folder: Path, stem: str, bits: int = BITS
         prediction: with maps.
         folder: created if it does not exist.
         stem: base name of the photograph, from `stems`.
-        bits: bits used by 16-bit grey images, see `decode_image`.
+        bits: bits used by 16-bit grey images, see `decode_pixels`.
     """
-    from labelwise.reports.pictures import overlay
-
     folder.mkdir(parents=True, exist_ok=True)
-    photograph = decode_image(prediction.image, bits=bits)
+    photograph = decode_pixels(prediction.image, bits=bits)
     plain = ("".join(c if c.isalnum() or c in "-_ " else "_" for c in name) for name in prediction.names)
     file_names = dict(zip(prediction.names, _apart(plain), strict=True))
     for label in prediction.selected:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from labelwise.data.wholefile import whole_file
 from labelwise.errors import LabelwiseError
-from labelwise.serving.writers import columns_of
+from labelwise.serving.tables import columns_of
 from labelwise.training.files import read_json, write_json
 
 STATE = "collection.json"

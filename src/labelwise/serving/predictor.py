@@ -1,94 +1,27 @@
-"""Predictions of images: decisions and evidence."""
+"""Predictions of images: decisions and evidence. Nothing here needs PyTorch, except the engines that use it."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
-from labelwise.data.decode import UnreadableImage
-from labelwise.data.loading import stacked
-from labelwise.data.transforms import ImageTransform, build_transform, shown_part
-from labelwise.decisions import Decisions
+from labelwise.data.fixed import FixedTransform, Transform, shown_part
+from labelwise.data.pixels import UnreadableImage
+from labelwise.decisions.decisions import Decisions
 from labelwise.errors import LabelwiseError
-from labelwise.export.artefact import ARTEFACT, Artefact
-from labelwise.export.engines import Eager, Engine, open_engine
-from labelwise.serving.inputs import Image, as_images, decoded, name_of, shared
-from labelwise.training.run import Run, folder_of
-from labelwise.types import LabelSet
+from labelwise.export.artefact import Artefact
+from labelwise.export.runtimes import Engine, open_graph
+from labelwise.labels import LabelSet
+from labelwise.serving.inputs import Image, as_images, decoded, name_of
+from labelwise.serving.prediction import Prediction
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction for one image.
-
-    Args:
-        image: the path as given, or "" for bytes and tensors.
-        scores: label -> probability, highest first.
-        thresholds: label -> threshold.
-        error: the reason why the image is unreadable; `None` for a readable one.
-        maps: `[L, h, w]` evidence in label order, if requested.
-        names: labels in their order.
-        chosen: the labels that the decisions select; `None` for all at or above their thresholds.
-        shown: the part `(x0, y0, x1, y1)` of the photograph that is the model's input, which maps cover, in fractions.
-        note: a note on how the image was decoded; "" for none.
-    """
-
-    image: str
-    scores: dict[str, float]
-    thresholds: dict[str, float]
-    error: str | None = None
-    maps: np.ndarray | None = field(default=None, repr=False)
-    names: tuple[str, ...] = field(default=(), repr=False)
-    chosen: frozenset[str] | None = None
-    shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
-    note: str = ""
-
-    @property
-    def selected(self) -> list[str]:
-        """Labels over their own thresholds that no rule forbids, highest probability first."""
-        return [name for name, score in self.scores.items() if self._selects(name, score)]
-
-    def map(self, label: str) -> np.ndarray:
-        """`[h, w]` evidence of a label, non-negative, sum 1.
-
-        Raises:
-            LabelwiseError: maps were not requested, or no such label.
-        """
-        if self.maps is None:
-            raise LabelwiseError("a prediction without maps", "predict(..., maps=True)", "predict again")
-        if label not in self.names:
-            raise LabelwiseError(
-                f"label {label!r}", f"one of {', '.join(self.names[:8])}", "correct the name"
-            )
-        return self.maps[self.names.index(label)]
-
-    def over_photograph(self, label: str) -> np.ndarray:
-        """`map` over the whole photograph, on a grid of about the same step; 0 outside the model's input."""
-        evidence = self.map(label)
-        (h, w), (x0, y0, x1, y1) = evidence.shape, self.shown
-        rows, columns = max(h, round(h / (y1 - y0))), max(w, round(w / (x1 - x0)))
-        top, left = min(round(y0 * rows), rows - h), min(round(x0 * columns), columns - w)
-        return np.pad(evidence, ((top, rows - h - top), (left, columns - w - left)))
-
-    def to_json(self) -> dict[str, Any]:
-        """The line that `labelwise predict --json` prints."""
-        if self.error is not None:
-            return {"image": self.image, "error": self.error}
-        labels = [
-            {"name": n, "score": s, "threshold": self.thresholds[n], "selected": self._selects(n, s)}
-            for n, s in self.scores.items()
-        ]
-        return {"image": self.image, "labels": labels, **({"note": self.note} if self.note else {})}
-
-    def _selects(self, name: str, score: float) -> bool:
-        return score >= self.thresholds[name] if self.chosen is None else name in self.chosen
+if TYPE_CHECKING:
+    from labelwise.training.run import Run
 
 
 class Predictor:
@@ -108,11 +41,13 @@ class Predictor:
         self,
         labels: LabelSet | Run,
         decisions: Decisions | None = None,
-        transform: ImageTransform | None = None,
+        transform: Transform | None = None,
         engine: Engine | None = None,
     ) -> None:
-        if isinstance(labels, Run):
-            labels, decisions, transform, engine = _parts_of_run(labels, None)
+        if not isinstance(labels, LabelSet):
+            from labelwise.serving.loading import parts_of_run
+
+            labels, decisions, transform, engine = parts_of_run(labels, None)
         if decisions is None or transform is None or engine is None:
             raise LabelwiseError(
                 "a predictor of labels alone",
@@ -123,14 +58,15 @@ class Predictor:
         self.thresholds = dict(zip(labels.names, decisions.thresholds.tolist(), strict=True))
 
     def prepare(self, images: int, say: Callable[[str], None] = lambda line: None) -> None:
-        """Select the engine of a run's backbone for a number of images; graphs have their own.
+        """Select the engine of a run's backbone for a number of images; a graph has nothing to prepare.
 
         Args:
             images: expected number; many are worth the seconds of building a graph.
             say: prints a line to the user.
         """
-        if isinstance(self.engine, Eager):
-            self.engine.prepare(images, say)
+        prepare = getattr(self.engine, "prepare", None)
+        if prepare is not None:
+            prepare(images, say)
 
     @property
     def never_selected(self) -> tuple[str, ...]:
@@ -153,7 +89,7 @@ class Predictor:
                 composited over white, and `[3, H, W]` uint8 tensors.
             maps: also return evidence.
             batch_size: images per batch.
-            workers: decoding processes.
+            workers: decoding threads; 0 decodes between the batches.
 
         Raises:
             LabelwiseError: an object that is not an image, pixels of another type or shape, or maps of an export
@@ -165,28 +101,50 @@ class Predictor:
             )
         several = as_images(images)
         self.prepare(len(several))
-        loader = torch.utils.data.DataLoader(
-            _Images(shared(several), self.transform),
-            batch_size=batch_size,
-            num_workers=workers,
-            collate_fn=list,
-            generator=torch.Generator(),
-        )
-        return (answer for part in loader for answer in self._answer(part, maps))
+        return self._predict(several, maps, batch_size, workers)
 
-    def of_prepared(self, images: Sequence[UInt8[Tensor, "3 h w"]], maps: bool = False) -> list[Prediction]:
+    def _predict(
+        self, images: Sequence[Image], maps: bool, batch_size: int, workers: int
+    ) -> Iterator[Prediction]:
+        starts = range(0, len(images), batch_size)
+        parts = ([images[i] for i in range(start, min(start + batch_size, len(images)))] for start in starts)
+        if not workers:
+            for part in parts:
+                yield from self._answer([self._opened(image) for image in part], maps)
+            return
+        with ThreadPoolExecutor(workers, "decode") as pool:
+            coming = deque[list[Future[_Decoded]]]()
+            try:
+                for part in parts:
+                    coming.append([pool.submit(self._opened, image) for image in part])
+                    if len(coming) * batch_size > batch_size + workers:
+                        yield from self._answer([image.result() for image in coming.popleft()], maps)
+                while coming:
+                    yield from self._answer([image.result() for image in coming.popleft()], maps)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _opened(self, image: Image) -> _Decoded:
+        name, notes = name_of(image), list[str]()
+        try:
+            whole = decoded(image, self.transform, notes)
+        except UnreadableImage as error:
+            return _Decoded(name, None, str(error))
+        shown = shown_part(self.transform.config, int(whole.shape[1]), int(whole.shape[2]))
+        return _Decoded(name, self.transform(whole), None, shown, next(iter(notes), ""))
+
+    def of_prepared(self, images: Sequence[Any], maps: bool = False) -> list[Prediction]:
         """Predictions for outputs of `transform`, as one batch; they have no names.
 
         Args:
-            images: inputs of the engine.
+            images: inputs of the engine, uint8 `[3, h, w]`, arrays or tensors.
             maps: also return evidence.
         """
         return self._answer([_Decoded("", image) for image in images], maps)
 
     def with_bits(self, bits: int) -> Predictor:
         """The same model for images whose 16-bit grey uses `bits` bits, 8 to 16."""
-        config = self.transform.config.model_copy(update={"bits": bits})
-        return Predictor(self.labels, self.decisions, build_transform(config, train=False), self.engine)
+        return Predictor(self.labels, self.decisions, self.transform.with_bits(bits), self.engine)
 
     def evidence(self, images: Sequence[Image], labels: Sequence[int]) -> list[np.ndarray]:
         """Evidence of one label per image, given by its column, over the whole photograph."""
@@ -199,7 +157,9 @@ class Predictor:
     def _answer(self, part: list[_Decoded], maps: bool) -> list[Prediction]:
         readable = [d.image for d in part if d.image is not None]
         names, out = self.labels.names, []
-        logits, evidence_maps = self.engine(stacked(readable), maps) if readable else (np.zeros((0, 0)), None)
+        logits, evidence_maps = (
+            self.engine(_stacked(readable), maps) if readable else (np.zeros((0, 0)), None)
+        )
         p = self.decisions.probabilities(logits) if readable else logits
         chosen = self.decisions.select(p) if readable else p
         row = 0
@@ -219,56 +179,33 @@ class Predictor:
 
 class _Decoded(NamedTuple):
     name: str
-    image: Tensor | None
+    image: Any
     error: str | None = None
     shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     note: str = ""
 
 
-class _Images(torch.utils.data.Dataset):
-    def __init__(self, images: Sequence[Image], transform: ImageTransform) -> None:
-        self._images, self._transform = images, transform
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, i: int) -> _Decoded:
-        image, transform = self._images[i], self._transform
-        name, notes = name_of(image), list[str]()
-        try:
-            whole = decoded(image, transform, notes)
-        except UnreadableImage as error:
-            return _Decoded(name, None, str(error))
-        shown = shown_part(transform.config, *whole.shape[1:])
-        return _Decoded(name, transform(whole), None, shown, next(iter(notes), ""))
+def _stacked(images: Sequence[Any]) -> np.ndarray:
+    """One batch of inputs of one size, contiguous in memory."""
+    batch = np.empty((len(images), *images[0].shape), np.uint8)
+    for place, image in zip(batch, images, strict=True):
+        np.copyto(place, np.asarray(image))
+    return batch
 
 
-def load(path: str | Path, device: str | None = None) -> Predictor:
-    """A predictor from a run's folder, an exported folder, or a model of the hub (`OWNER/NAME`).
+def open_export(path: str | Path) -> Predictor:
+    """A predictor from an exported folder whose graph needs no PyTorch.
 
     Args:
-        path: a folder, or a hub id, which is downloaded once.
-        device: device of a run; `None` uses a GPU if there is one. Graphs run on the CPU.
+        path: the folder.
 
     Raises:
-        LabelwiseError: not a model, a run without weights, or an artefact that was changed.
+        LabelwiseError: no such folder, an artefact that was changed, or a graph that cannot be opened here.
     """
-    from labelwise.export.hub import fetch
-
-    folder = folder_of(fetch(path))
-    if (folder / ARTEFACT).is_file():
-        artefact = Artefact.open(folder)
-        transform = build_transform(artefact.preprocessing.transform(), train=False)
-        return Predictor(artefact.labels, artefact.decisions, transform, open_engine(artefact, device))
-    if not (folder / "config.yaml").is_file():
-        raise LabelwiseError(
-            f"{path} holds neither config.yaml nor {ARTEFACT}",
-            "the folder that `labelwise train --out` or `labelwise export --out` wrote",
-            "check the path",
-        )
-    return Predictor(*_parts_of_run(Run.open(folder), device))
+    return of_artefact(Artefact.open(path))
 
 
-def _parts_of_run(run: Run, device: str | None) -> tuple[LabelSet, Decisions, ImageTransform, Engine]:
-    transform = build_transform(run.config.transform(), train=False)
-    return run.labels, run.decisions(), transform, Eager(run.model(), device, run.config)
+def of_artefact(artefact: Artefact) -> Predictor:
+    """A predictor from an opened artefact whose graph needs no PyTorch."""
+    transform = FixedTransform(artefact.preprocessing)
+    return Predictor(artefact.labels, artefact.decisions, transform, open_graph(artefact))

@@ -1,36 +1,32 @@
-"""Writers of predictions to parquet, CSV, TSV or JSON lines, in a stream and atomically."""
+"""Writers of predictions to CSV, TSV or JSON lines, in a stream and atomically."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow import csv
+import numpy as np
 
 from labelwise.data.wholefile import whole_file
-from labelwise.errors import LabelwiseError
-from labelwise.serving.predictor import Prediction
+from labelwise.serving.prediction import Prediction
 
 SEPARATOR = "|"
 """Separator of the names of selected labels in a cell of CSV."""
 
 
-def columns_of(names: tuple[str, ...]) -> pa.Schema:
-    """Names and types of a table of predictions.
+def column_names(names: tuple[str, ...]) -> list[str]:
+    """Names of the columns of a table of predictions.
 
-    >>> columns_of(("dog", "image")).names
+    >>> column_names(("dog", "image"))
     ['image', 'error', 'selected', 'dog', 'score:image']
     """
-    fields = [("image", pa.string()), ("error", pa.string()), ("selected", pa.list_(pa.string()))]
-    own = {name for name, _ in fields}
+    columns = ["image", "error", "selected"]
+    own = set(columns)
     taken = own | set(names)
     for name in names:
         column = name
@@ -38,8 +34,8 @@ def columns_of(names: tuple[str, ...]) -> pa.Schema:
             while column in taken:
                 column = f"score:{column}"
             taken.add(column)
-        fields.append((column, pa.float32()))
-    return pa.schema(fields)
+        columns.append(column)
+    return columns
 
 
 class Writer:
@@ -80,45 +76,40 @@ class Writer:
             self._open.__exit__(kind, error, trace)
 
 
-class TableWriter(Writer):
-    """A table of predictions: image, error, selected labels, then one probability column per label.
+class TextWriter(Writer):
+    """A table in CSV or TSV: image, error, selected labels, then one probability column per label.
+
+    Texts are quoted, so that an empty text differs from a missing one.
 
     Args:
-        path: a file in `.parquet`, `.csv` or `.tsv`.
+        path: a file in `.csv` or `.tsv`.
         names: labels in column order.
-        rows: number of rows to buffer before they are written.
     """
 
-    def __init__(self, path: Path, names: tuple[str, ...], rows: int = 4096) -> None:
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         super().__init__(path, names)
-        self._rows, self._held = rows, list[Prediction]()
-        self._schema = columns_of(names)
-        self._cells: CellWriter = list
-        if path.suffix.lower() == ".parquet":
-            self._sink: Any = pq.ParquetWriter(self._part, self._schema)
-        else:
-            self._cells = cell_writer(names)
-            self._schema = self._schema.set(2, pa.field("selected", pa.string()))
-            options = csv.WriteOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            self._sink = csv.CSVWriter(self._part, self._schema, write_options=options)
-        self._open.callback(self._sink.close)
+        self._separator = "\t" if path.suffix.lower() == ".tsv" else ","
+        self._cell = cell_writer(names)
+        file = open(self._part, "w", encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115
+        self._file = self._open.enter_context(file)
+        self._write([_quoted(name) for name in column_names(names)])
 
     def add(self, prediction: Prediction) -> None:
         """Adds a row."""
-        self._held.append(prediction)
-        if len(self._held) >= self._rows:
-            self.finish()
+        p = prediction
+        image = _quoted(os.fsencode(p.image).decode("utf-8", "replace"))
+        if p.error is not None:
+            self._write([image, _quoted(p.error), "", *("" for _ in self.names)])
+        else:
+            scores = (str(np.float32(p.scores[name])) for name in self.names)
+            self._write([image, "", _quoted(self._cell(p.selected)), *scores])
 
-    def finish(self) -> None:
-        """Writes the buffered rows."""
-        held, self._held = self._held, []
-        columns = [
-            pa.array([os.fsencode(p.image).decode("utf-8", "replace") for p in held]),
-            pa.array([p.error for p in held], pa.string()),
-            pa.array([None if p.error else self._cells(p.selected) for p in held], self._schema.types[2]),
-            *(pa.array([p.scores.get(n) for p in held], pa.float32()) for n in self.names),
-        ]
-        self._sink.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+    def _write(self, cells: Sequence[str]) -> None:
+        self._file.write(self._separator.join(cells) + "\n")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
 
 
 class LinesWriter(Writer):
@@ -135,14 +126,14 @@ class LinesWriter(Writer):
         self._file.write(json.dumps(prediction.to_json(), ensure_ascii=False) + "\n")
 
 
-CellWriter: TypeAlias = Callable[[Sequence[str]], Any]
-WRITERS: dict[str, type[TableWriter] | type[LinesWriter]] = {
-    ".parquet": TableWriter,
-    ".csv": TableWriter,
-    ".tsv": TableWriter,
+CellWriter: TypeAlias = Callable[[Sequence[str]], str]
+TEXT_WRITERS: dict[str, type[TextWriter] | type[LinesWriter]] = {
+    ".csv": TextWriter,
+    ".tsv": TextWriter,
     ".jsonl": LinesWriter,
     ".ndjson": LinesWriter,
 }
+"""Writers by suffix, of the formats that need no other package."""
 
 
 def cell_writer(names: tuple[str, ...]) -> CellWriter:
@@ -157,28 +148,3 @@ def cell_writer(names: tuple[str, ...]) -> CellWriter:
     if any(SEPARATOR in name or name.startswith("[") for name in names):
         return lambda selected: json.dumps(list(selected), ensure_ascii=False)
     return SEPARATOR.join
-
-
-def is_one_file(out: str) -> bool:
-    """Whether a path names a file of predictions, by its suffix; otherwise it is a folder of parts.
-
-    A path without a suffix, a path that ends in a slash, and an existing folder are folders.
-
-    Raises:
-        LabelwiseError: the suffix of an unsupported format.
-
-    >>> is_one_file("out.csv"), is_one_file("out"), is_one_file("out.csv/"), is_one_file("2024.05")
-    (True, False, False, False)
-    """
-    path, suffix = Path(out), Path(out).suffix.lower()
-    if out.endswith(("/", os.sep)) or path.is_dir():
-        return False
-    if suffix in WRITERS:
-        return True
-    if re.fullmatch(r"\.\w*[a-z]\w*", suffix):
-        raise LabelwiseError(
-            f"--out {out}, a file in {suffix}",
-            f"a file in {', '.join(WRITERS)}, or a folder",
-            f"change the suffix, or write {out}{os.sep} for a folder of that name",
-        )
-    return False

@@ -1,4 +1,4 @@
-"""Atomic writing of the files of a run, and reading of its JSON."""
+"""Atomic writing of the files of a run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from labelwise.data.wholefile import whole_file
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.jsonfile import read_json as read_json
 
 
 def write_atomic(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
@@ -49,19 +50,3 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write JSON atomically, indented."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """JSON of a file.
-
-    Raises:
-        LabelwiseError: the file is absent or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabelwiseError(
-            f"{path}: {error.strerror}", "a file that a run wrote", "check the run's path"
-        ) from None
-    except (ValueError, RecursionError):
-        raise LabelwiseError(f"{path} is damaged", "JSON", "train or evaluate again to rewrite it") from None

@@ -21,6 +21,7 @@ from labelwise.backbones import TimmBackbone
 from labelwise.data.cache import cache_folder
 from labelwise.data.sheet import Size
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.export.runtimes import compiled, openvino_core
 from labelwise.training.config import Config
 from labelwise.training.files import write_atomic, write_json
 from labelwise.training.stored import alone
@@ -38,49 +39,6 @@ _FORMAT = 3
 _TRIED = (1, 2, 3, 8)
 """Sizes of compared batches: OpenVINO 2026.4 computes some graphs wrongly for more than one image."""
 _ROUNDS = 6
-
-
-@cache
-def openvino_core() -> tuple[Any, str]:
-    """OpenVINO's runtime, one for the whole process, and its version.
-
-    Each runtime replaces the process's signal stack and restores it at its end. Two runtimes would restore each
-    other's freed stack, and the next signal would kill the process.
-
-    Raises:
-        LabelwiseError: OpenVINO is not installed.
-    """
-    if find_spec("openvino") is None:
-        raise LabelwiseError(
-            "OpenVINO, which is not installed",
-            "the package openvino",
-            "run: pip install 'labelwise[openvino]'",
-        )
-    import openvino as ov
-
-    return ov.Core(), ov.__version__.split("-")[0]
-
-
-def compiled(graph: Path, precision: str = "fp32") -> tuple[Any, str]:
-    """A graph compiled by OpenVINO for the CPU with torch's number of threads, and the engine's name.
-
-    Args:
-        graph: an `.xml` or `.onnx` file.
-        precision: `bf16` to compute in it if the processor can; the name then says so. For `fp32` a hint is needed,
-            since OpenVINO would otherwise use bf16 wherever it can and differ from PyTorch.
-
-    Raises:
-        LabelwiseError: OpenVINO is not installed.
-    """
-    core, version = openvino_core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    model = core.compile_model(str(graph), "CPU", settings)
-    in_bf16 = model.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "bf16"
-    return model, f"OpenVINO {version}{', bf16' if in_bf16 else ''}"
 
 
 def use_engine(

@@ -1,0 +1,5 @@
+"""python -m labelwise_runtime"""
+
+from labelwise_runtime.program import main
+
+main()
