@@ -13,7 +13,7 @@ from written import NAMES, synthetic
 import labelwise as lw
 from labelwise.collection import store
 from labelwise.collection.queries import combined
-from labelwise.collection.where import filter_of
+from labelwise.collection.where import parse
 from labelwise.errors import LabelwiseError
 from labelwise.training.run import Run
 from tiny_runs import command
@@ -55,7 +55,7 @@ def test_the_index_finds_nearly_all_and_conditions_hold(
     }
     rng, shares = np.random.default_rng(6), []
     allowed = arrays["present"][:, 0] & ~(arrays["scores"][:, 1] > 0.7)
-    condition = filter_of('cat and not "potted plant" > 0.7', NAMES)
+    condition = 'cat and not "potted plant" > 0.7'
     for _ in range(20):
         vector = rng.standard_normal(8).astype(np.float32)
         truth, likeness = slow(arrays, 3, vector, allowed, 20)
@@ -85,17 +85,17 @@ def expression(chance: random.Random, depth: int) -> tuple[str, str]:
 
 def test_conditions_mean_what_python_says(tmp_path: Path) -> None:
     collection, arrays = synthetic(tmp_path / "c", 60)
-    images, chance = collection._tables.images, random.Random(0)
+    chance = random.Random(0)
     for _ in range(40):
         written, code = expression(chance, 3)
-        rows = images.search().where(filter_of(written, NAMES)).select(["image"]).to_arrow()
+        rows = collection._tables.rows("images", ["image"], where=parse(written, NAMES))
         expected = [i for i in range(60) if eval(code, {"p": arrays["present"][i], "s": arrays["scores"][i]})]
         assert sorted(rows["image"].to_pylist()) == expected, written
 
 
 def test_and_binds_more_than_or() -> None:
-    assert filter_of("cat or dog and not cat", NAMES) == filter_of("cat or (dog and (not cat))", NAMES)
-    assert filter_of("potted plant", NAMES) == filter_of("'potted plant'", NAMES)
+    assert parse("cat or dog and not cat", NAMES) == parse("cat or (dog and (not cat))", NAMES)
+    assert parse("potted plant", NAMES) == parse("'potted plant'", NAMES)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,7 @@ def test_and_binds_more_than_or() -> None:
         ("cat dog", "label 'cat dog' in the condition"),
         ("(cat", "with an open bracket"),
         ("cat)", "with '\\)'"),
+        ("cat > nan", "'nan' where a number belongs"),
         ("cat > dog", "'dog' where a number belongs"),
         ("cat = 1", "with '='"),
         ("unicorn", "label 'unicorn' in the condition 'unicorn'; expected one of cat, potted plant"),
@@ -115,7 +116,7 @@ def test_and_binds_more_than_or() -> None:
 )
 def test_conditions_that_cannot_be_read(condition: str, message: str) -> None:
     with pytest.raises(LabelwiseError, match=message):
-        filter_of(condition, NAMES)
+        parse(condition, NAMES)
 
 
 def test_by_score_is_the_order_of_the_scores(tmp_path: Path) -> None:

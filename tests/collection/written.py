@@ -12,8 +12,8 @@ import pytest
 import tiny_runs
 from labelwise.collection import Collection
 from labelwise.collection.embedding import embed
+from labelwise.collection.backends import Store, created
 from labelwise.collection.schema import Identity, feature_schema, image_schema
-from labelwise.collection.store import Tables
 
 NAMES = ("cat", "potted plant", "dog", "it's")
 
@@ -39,7 +39,11 @@ def _vectors(values: np.ndarray) -> pa.Array:
 
 
 def synthetic(
-    path: Path, images: int, dim: int = 8, seed: int = 0, after: Callable[[Tables], None] = Tables.finish
+    path: Path | str,
+    images: int,
+    dim: int = 8,
+    seed: int = 0,
+    after: Callable[[Store], None] = lambda tables: tables.finish(),
 ) -> tuple[Collection, dict[str, np.ndarray]]:
     """A collection of random features, each label in half of the images, and its arrays."""
     rng = np.random.default_rng(seed)
@@ -57,7 +61,6 @@ def synthetic(
         "labels": [[n for n, p in zip(NAMES, row, strict=True) if p] for row in present],
         "scores": _vectors(scores),
     }
-    tables = Tables.create(path, record)
     whole = {"error": pa.nulls(images, pa.string()), "whole": _vectors(np.zeros((images, 4)))}
     image, label = np.nonzero(present)
     own = {
@@ -69,7 +72,10 @@ def synthetic(
     }
     repeated = pa.table(base).take(pa.array(image))
     columns = dict(zip(base, repeated.columns, strict=True)) | own
-    tables.add(pa.table({**base, **whole}, image_schema(record)), pa.table(columns, feature_schema(record)))
-    after(tables)
+    with created(path, record) as tables:
+        tables.add(
+            pa.table({**base, **whole}, image_schema(record)), pa.table(columns, feature_schema(record))
+        )
+        after(tables)
     arrays = {"present": present, "scores": scores, "features": features.astype(np.float32)}
     return Collection.open(path), arrays

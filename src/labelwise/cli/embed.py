@@ -16,7 +16,16 @@ def embed(
         list[str],
         typer.Argument(help="files, folders, globs, @LIST; or a SOURCE", metavar="PATH...|SOURCE"),
     ],
-    out: Annotated[Path, typer.Option(help="the collection, new or to be added to", metavar="COLLECTION")],
+    out: Annotated[
+        Path | None, typer.Option(help="folder of the collection, new or to be added to", metavar="COLLECTION")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="a collection on a server instead: pgvector:DSN or qdrant:URL, then #NAME if there are several",
+            metavar="KIND:ADDRESS",
+        ),
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help="labels to store, separated by commas  [default: all]", metavar="A,B")
     ] = None,
@@ -38,8 +47,21 @@ def embed(
     import time
 
     from labelwise.collection import embed as run_embed
+    from labelwise.collection.backends import server
     from labelwise.collection.sources import image_paths
     from labelwise.data.source import Source
+    from labelwise.errors import LabelwiseError
+
+    if (out is None) == (store is None):
+        raise LabelwiseError(
+            "both --out and --store" if out else "neither --out nor --store", "one of them", "give one"
+        )
+    if out is not None and server(out) is not None:
+        raise LabelwiseError("--out of a server", "a folder", "give the address to --store")
+    if store is not None and server(store) is None:
+        raise LabelwiseError(
+            "--store of an unknown kind", "pgvector:DSN or qdrant:URL", "correct it, or give --out for a folder"
+        )
 
     def note(text: str) -> None:
         typer.echo(f"note: {text}", err=True)
@@ -51,7 +73,7 @@ def embed(
     result = run_embed(
         run,
         files,
-        out,
+        store or out,
         labels=None if labels is None else Source("", "", {"labels": labels}).names("labels"),
         every=every,
         workers=workers,
@@ -65,7 +87,7 @@ def embed(
         typer.echo(f"{len(files) - result.added:,} images were in the collection before", err=True)
     typer.echo(
         f"{result.added:,} images, {result.features:,} label features in {seconds:.1f} s, "
-        f"{result.unreadable} unreadable -> {out}",
+        f"{result.unreadable} unreadable -> {result.path}",
         err=True,
     )
     sys.exit(1 if result.unreadable else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from labelwise.collection.backends import IMAGES, Address, Store, created, require
 from labelwise.collection.features import Embedder, Part, evidence_box
+from labelwise.collection.graphs import GraphEmbedder, embedder_of
 from labelwise.collection.schema import (
     Identity,
     feature_schema,
@@ -22,7 +24,6 @@ from labelwise.collection.schema import (
     stored_labels,
     weights_digest,
 )
-from labelwise.collection.store import Tables, engine, writing
 from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.data.transforms import ImageTransform, shown_part
 from labelwise.decisions import never_selected_note
@@ -35,18 +36,22 @@ PART = 4096
 
 @dataclass(frozen=True)
 class Done:
-    """Counts: images in the collection, images and features added by this call, and unreadable images among them."""
+    """Counts: images in the collection, images and features added by this call, and unreadable images among them.
+
+    `path` is the collection, without passwords.
+    """
 
     images: int
     added: int
     features: int
     unreadable: int
+    path: Address = field(default="", compare=False)
 
 
 def embed(
     run: str | Path,
     files: Sequence[str],
-    out: str | Path,
+    out: Address,
     *,
     labels: Sequence[str] | None = None,
     every: bool = False,
@@ -60,9 +65,9 @@ def embed(
     """Adds images to a collection, each once: those whose path is in it already are left out.
 
     Args:
-        run: a run, an export of its weights, or a hub id.
+        run: a run, an export of its weights or with label features, or a hub id.
         files: paths of images.
-        out: a new folder, or a collection that was begun with the same run and options.
+        out: a new folder, `pgvector:DSN` or `qdrant:URL`; or a collection that was begun with the same run and options.
         labels: labels whose features are stored; `None` for all.
         every: store the features of these labels for every image, not only for images in which they are selected.
         workers: decoding processes.
@@ -73,12 +78,13 @@ def embed(
         on_note: called with each note to the user.
 
     Raises:
-        LabelwiseError: no lancedb, a graph instead of a run, a label that the run does not have, a folder of another
-            run, or one that holds something else.
+        LabelwiseError: a missing package, a graph without label features, a label that the run does not have, a
+            collection of another run, a folder that holds something else, or a server that does not answer; parts that
+            were added before are kept.
     """
-    engine()
+    require(out)
     predictor = load(run, device)
-    embedder = Embedder(predictor)
+    embedder = embedder_of(predictor)
     names = predictor.labels.names
     identity = Identity(
         os.path.abspath(run) if Path(run).exists() else str(run),
@@ -97,9 +103,8 @@ def embed(
         )
     if note := never_selected_note(predictor.never_selected):
         on_note(note)
-    with writing(Path(out)):
-        tables = Tables.create(Path(out), identity)
-        held = tables.images.count_rows()
+    with created(out, identity) as tables:
+        held = tables.finished
         paths = _new_paths(files, tables)
         done = added = unreadable = 0
         for rows in _parts(embedder, identity, paths, held, part, batch_size, workers):
@@ -110,7 +115,7 @@ def embed(
             unreadable += len(images) - images["error"].null_count
             on_part(done, len(paths))
         tables.finish()
-        return Done(held + done, done, added, unreadable)
+        return Done(held + done, done, added, unreadable, tables.path)
 
 
 def path_text(path: str) -> str:
@@ -118,14 +123,14 @@ def path_text(path: str) -> str:
     return os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
 
 
-def _new_paths(files: Sequence[str], tables: Tables) -> list[str]:
-    held = set(tables.images.search().select(["path"]).to_arrow()["path"].to_pylist())
+def _new_paths(files: Sequence[str], tables: Store) -> list[str]:
+    held = set(tables.rows(IMAGES, ["path"])["path"].to_pylist())
     texts = {path_text(path): path for path in files}
     return [path for text, path in texts.items() if text not in held]
 
 
 def _parts(
-    embedder: Embedder,
+    embedder: Embedder | GraphEmbedder,
     identity: Identity,
     paths: Sequence[str],
     first: int,
@@ -192,7 +197,7 @@ def photo_of(path: str, content: bytes, transform: ImageTransform) -> _Photo:
 
 
 def _of_batch(
-    embedder: Embedder, identity: Identity, batch: Sequence[_Photo], first: int
+    embedder: Embedder | GraphEmbedder, identity: Identity, batch: Sequence[_Photo], first: int
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     names, stored = identity.labels, [identity.labels.index(name) for name in identity.stored]
     scores = np.zeros((len(batch), len(names)), np.float16)
