@@ -74,7 +74,7 @@ def main() -> None:
             "search": search,
             "p50_ms": round(float(np.percentile(found[False][0], 50)), 1),
             "p99_ms": round(float(np.percentile(found[False][0], 99)), 1),
-            "recall_at_20": round(float(np.mean([len(a & b) / max(1, len(b)) for a, b in pairs])), 4),
+            "recall_at_20": round(float(np.mean([len(a & b) / len(b) if b else 1.0 for a, b in pairs])), 4),
             "exact_p50_ms": round(float(np.percentile(found[True][0], 50)), 1),
             "queries": args.queries,
             "cores": os.cpu_count(),

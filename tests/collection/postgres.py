@@ -29,7 +29,9 @@ class Postgres:
         assert place is not None
         assert place.origin is not None
         home = Path(place.origin).parent
-        self._programs = next(d for d in (home / "pginstall18" / "bin", home / "pginstall" / "bin") if d.is_dir())
+        self._programs = next(
+            d for d in (home / "pginstall18" / "bin", home / "pginstall" / "bin") if d.is_dir()
+        )
         self._folder = folder
         # The server refuses to run as root.
         self._user: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
@@ -63,9 +65,19 @@ class Postgres:
         """Starts the server and waits until it answers."""
         import psycopg
 
-        settings = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off")
+        settings = (
+            f"port={self.port}",
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "fsync=off",
+        )
         self._process = subprocess.Popen(
-            [self._programs / "postgres", "-D", self._folder / "data", *(w for s in settings for w in ("-c", s))],
+            [
+                self._programs / "postgres",
+                "-D",
+                self._folder / "data",
+                *(w for s in settings for w in ("-c", s)),
+            ],
             cwd=self._folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

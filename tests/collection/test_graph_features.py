@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import labelwise as lw
+import tiny_runs
 from labelwise.collection.collection import matrix
 from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact
@@ -26,7 +27,7 @@ from tiny_runs import command
 def exported(base: Path, run_folder: Path) -> Path:
     """The finished run as ONNX with label features."""
     out = base / "graph with features"
-    done = command("export", run_folder, "--format", "onnx", "--features", "--images", "6", "--out", out)
+    done = tiny_runs.forked("export", run_folder, "--features", "--images", "6", "--out", out)
     assert done.code == 0, done.err
     assert "features apart by at most" in done.out
     return out
@@ -56,7 +57,9 @@ def test_the_graph_gives_the_inputs_of_the_classifiers(
         np.testing.assert_allclose(found, own / np.linalg.norm(own, axis=-1, keepdims=True), atol=1e-4)
 
 
-def test_a_program_of_mirrored_views_gives_the_features_of_the_first(run_folder: Path, tmp_path: Path) -> None:
+def test_a_program_of_mirrored_views_gives_the_features_of_the_first(
+    run_folder: Path, tmp_path: Path
+) -> None:
     run = Run.open(run_folder)
     config = run.config.model_copy(update={"test_time": "flip"})
     model = Run(run.path, config, run.labels).model().eval()
@@ -113,6 +116,6 @@ def test_graphs_that_cannot_stand_in_are_refused(
     searched = command("search", whole, files[0], "--label", label, "--run", plain).message
     assert "an export with --features" in searched
     for given in ({"maps": False}, {"precision": "int8"}):
-        with pytest.raises(LabelwiseError, match="label features .*; expected maps"):
+        with pytest.raises(LabelwiseError, match=r"label features .*; expected maps"):
             export_run(run_folder, tmp_path / "x", "onnx", features=True, **given)
     assert not (tmp_path / "x").exists()

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from postgres import PASSWORD, Postgres, running
-from test_label_search import expression, slow
-from written import NAMES, files_of, synthetic
+from written import NAMES, expression, files_of, slow, synthetic
 
 import labelwise as lw
 from labelwise.collection import backends
@@ -136,7 +135,7 @@ def test_conditions_mean_what_python_says_in_every_store(address: str) -> None:
         assert sorted(rows["image"].to_pylist()) == expected, written
 
 
-class Cut(Exception):
+class CutError(Exception):
     """The work stops here."""
 
 
@@ -152,12 +151,14 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
             plain(self, images, features)
         elif kind == "folder":
             self.features.add(features)  # type: ignore[attr-defined]
-            raise Cut
+            raise CutError
         elif kind == "qdrant":
             self._upsert("features", features)  # type: ignore[attr-defined]
-            raise Cut
+            raise CutError
         else:
-            bad = pa.concat_tables([images, images.slice(0, 1)])  # a number twice is refused after the features
+            bad = pa.concat_tables(
+                [images, images.slice(0, 1)]
+            )  # a number twice is refused after the features
             plain(self, bad, features)
 
     monkeypatch.setattr(server, "add", add)
@@ -171,9 +172,10 @@ def test_a_stopped_call_is_resumed_with_each_image_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole, files = embedded
-    with monkeypatch.context() as patch, pytest.raises((Cut, LabelwiseError)):
+    with monkeypatch.context() as patch:
         interrupt(patch, kind)
-        embed(run_folder, files, address, every=True, part=3, batch_size=3)
+        with pytest.raises((CutError, LabelwiseError)):
+            embed(run_folder, files, address, every=True, part=3, batch_size=3)
     collection = lw.Collection.open(address)
     assert len(collection) == 6
     label = collection.labels[0]
@@ -375,7 +377,9 @@ def test_the_index_of_postgres_finds_nearly_all(
     assert np.mean(shares) >= 0.95
 
 
-def test_addresses_that_cannot_be_used(tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_that_cannot_be_used(
+    tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photo = files_of(tmp_path / "photos", 1)[0]
     words = ("embed", run_folder, photo)
     assert "neither --out nor --store" in command(*words).message

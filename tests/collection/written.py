@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 
 import tiny_runs
 from labelwise.collection import Collection
-from labelwise.collection.embedding import embed
 from labelwise.collection.backends import Store, created
+from labelwise.collection.embedding import embed
 from labelwise.collection.schema import Identity, feature_schema, image_schema
 
 NAMES = ("cat", "potted plant", "dog", "it's")
@@ -79,3 +80,29 @@ def synthetic(
         after(tables)
     arrays = {"present": present, "scores": scores, "features": features.astype(np.float32)}
     return Collection.open(path), arrays
+
+
+def slow(
+    arrays: dict[str, np.ndarray], j: int, vector: np.ndarray, allowed: np.ndarray, top: int
+) -> tuple[list[int], np.ndarray]:
+    """Images of a label in order of the cosine in float64, and the cosine of all images."""
+    x = arrays["features"][:, j].astype(np.float64)
+    likeness = x @ vector / np.linalg.norm(x, axis=1) / np.linalg.norm(vector)
+    rows = np.flatnonzero(arrays["present"][:, j] & allowed)
+    return rows[np.argsort(-likeness[rows], kind="stable")][:top].tolist(), likeness
+
+
+def expression(chance: random.Random, depth: int) -> tuple[str, str]:
+    """A random condition, and the same as Python over `p` (presence) and `s` (scores)."""
+    kind = chance.choice(["label", "score"] if depth == 0 else ["label", "score", "not", "and", "or"])
+    j = chance.randrange(len(NAMES))
+    name = chance.choice([f'"{NAMES[j]}"', NAMES[j]] if "'" not in NAMES[j] else [f'"{NAMES[j]}"'])
+    if kind == "label":
+        return name, f"p[{j}]"
+    if kind == "score":
+        sign, bound = chance.choice(["<", "<=", ">", ">="]), chance.choice([0.25, 0.5, 0.75])
+        return f"{name} {sign} {bound}", f"(s[{j}] {sign} {bound})"
+    a, b = expression(chance, depth - 1), expression(chance, depth - 1)
+    if kind == "not":
+        return f"not ({a[0]})", f"(not {a[1]})"
+    return f"({a[0]}) {kind} ({b[0]})", f"({a[1]} {kind} {b[1]})"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from labelwise.cli import options
+from labelwise.cli.predict import Where
 
 
 def embed(
@@ -17,7 +18,8 @@ def embed(
         typer.Argument(help="files, folders, globs, @LIST; or a SOURCE", metavar="PATH...|SOURCE"),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="folder of the collection, new or to be added to", metavar="COLLECTION")
+        Path | None,
+        typer.Option(help="folder of the collection, new or to be added to", metavar="COLLECTION"),
     ] = None,
     store: Annotated[
         str | None,
@@ -36,7 +38,13 @@ def embed(
         str | None, typer.Option(help="split of a SOURCE, or several as val+test  [default: all images]")
     ] = None,
     batch_size: options.BatchSize = 32,
-    workers: options.Workers = 1,
+    workers: Annotated[
+        int,
+        typer.Option(help="decoding processes; with ray, the number of models, each of which decodes", min=0),
+    ] = 1,
+    engine: Annotated[
+        Where, typer.Option(help="this process, or Ray Data on this machine or a cluster")
+    ] = Where.here,
     part: Annotated[int, typer.Option(help="images added at once", min=1)] = 4096,
 ) -> None:
     """Store the label features of images in a collection; the same command again resumes it or adds new images.
@@ -52,7 +60,8 @@ def embed(
     from labelwise.data.source import Source
     from labelwise.errors import LabelwiseError
 
-    if (out is None) == (store is None):
+    target = out if store is None else store
+    if target is None or (out is not None and store is not None):
         raise LabelwiseError(
             "both --out and --store" if out else "neither --out nor --store", "one of them", "give one"
         )
@@ -60,7 +69,9 @@ def embed(
         raise LabelwiseError("--out of a server", "a folder", "give the address to --store")
     if store is not None and server(store) is None:
         raise LabelwiseError(
-            "--store of an unknown kind", "pgvector:DSN or qdrant:URL", "correct it, or give --out for a folder"
+            "--store of an unknown kind",
+            "pgvector:DSN or qdrant:URL",
+            "correct it, or give --out for a folder",
         )
 
     def note(text: str) -> None:
@@ -73,9 +84,10 @@ def embed(
     result = run_embed(
         run,
         files,
-        store or out,
+        target,
         labels=None if labels is None else Source("", "", {"labels": labels}).names("labels"),
         every=every,
+        engine=engine.value,
         workers=workers,
         batch_size=batch_size,
         part=part,

@@ -19,7 +19,6 @@ from labelwise.errors import LabelwiseError
 IMAGES, FEATURES = "images", "features"
 NAME = "labelwise"
 """Name of a collection on a server if its address has none."""
-_BATCH = 4096
 
 
 @runtime_checkable
@@ -217,9 +216,9 @@ def selected(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
     return pa.schema([schema.field(name) for name in columns])
 
 
-def batches(table: pa.Table) -> Iterator[dict[str, list[Any]]]:
-    """Rows of a table as lists by column, vectors as arrays `[n, d]`, at most 4,096 at a time."""
-    for batch in table.to_batches(_BATCH):
+def batches(table: pa.Table, most: int) -> Iterator[dict[str, list[Any]]]:
+    """Rows of a table as lists by column, vectors as arrays, at most so many at a time."""
+    for batch in table.to_batches(most):
         lists = {}
         for field, column in zip(batch.schema, batch.columns, strict=True):
             if pa.types.is_fixed_size_list(field.type):

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import psycopg
@@ -26,6 +25,7 @@ from labelwise.collection.backends import (
     split_name,
     table_of,
 )
+from labelwise.collection.pgvector_columns import column_type, plain_rows, plain_value, shown_dsn
 from labelwise.collection.schema import KEY, Identity, feature_schema, image_schema
 from labelwise.collection.where import Condition, quoted, sql
 from labelwise.errors import LabelwiseError, first_line
@@ -36,6 +36,7 @@ LEAST_VERSION = (0, 8)
 """Of the extension: the first that searches on until enough rows fit a condition."""
 CANDIDATES = 200
 """Candidates that the index considers for a search (`hnsw.ef_search`)."""
+_SENT = 4096
 _KEYS = {IMAGES: "image", FEATURES: "label, image"}
 
 
@@ -48,7 +49,7 @@ class Server:
     """
 
     def __init__(self, dsn: str, name: str) -> None:
-        self._dsn, self._name, self.path = dsn, f'"{name}"', _shown(dsn, name)
+        self._dsn, self._name, self.path = dsn, f'"{name}"', shown_dsn(dsn, name)
         self._lock = RLock()
         self._held: psycopg.Connection[Any] | None = None
         self.finished = 0
@@ -108,7 +109,7 @@ class Server:
             query += f" AND image = ANY(ARRAY[{', '.join(map(str, images))}]::bigint[])"
         with self._asking() as connection:
             found = connection.cursor(binary=True).execute(query.encode()).fetchall()
-        return table_of(_plain(found), selected(self._schemas[table], columns))
+        return table_of(plain_rows(found), selected(self._schemas[table], columns))
 
     def counts(self) -> Mapping[str, int]:
         """Number of features of each label."""
@@ -137,11 +138,13 @@ class Server:
                 connection.execute("SET LOCAL enable_indexscan = off")
             else:
                 connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-                connection.execute(f"SET LOCAL hnsw.ef_search = {min(1000, max(CANDIDATES, 2 * top))}".encode())
+                connection.execute(
+                    f"SET LOCAL hnsw.ef_search = {min(1000, max(CANDIDATES, 2 * top))}".encode()
+                )
             found = connection.cursor(binary=True).execute(query.encode()).fetchall()
         likeness = pa.field("similarity", pa.float32())
         fields = selected(self._schemas[FEATURES], columns)
-        return table_of(_plain(found), pa.schema([likeness, *fields]))
+        return table_of(plain_rows(found), pa.schema([likeness, *fields]))
 
     def add(self, images: pa.Table, features: pa.Table) -> None:
         """Adds the rows of a part."""
@@ -150,11 +153,11 @@ class Server:
                 names = ", ".join(rows.column_names)
                 copied = f"COPY {self._name}.{table} ({names}) FROM STDIN (FORMAT BINARY)"
                 with cursor.copy(copied.encode()) as copy:
-                    types = [_type(field) for field in rows.schema]
+                    types = [column_type(field) for field in rows.schema]
                     copy.set_types([kind.partition("(")[0] for kind in types])
-                    for batch in batches(rows):
+                    for batch in batches(rows, _SENT):
                         lists = [
-                            map(HalfVector if kind.startswith("halfvec") else _list, batch[name])
+                            map(HalfVector if kind.startswith("halfvec") else plain_value, batch[name])
                             for name, kind in zip(rows.column_names, types, strict=True)
                         ]
                         for row in zip(*lists, strict=True):
@@ -195,11 +198,11 @@ class Server:
             self._describe(Identity.from_schema(pa.schema([], {KEY: (found or [""])[0]}), self.path))
             for table, schema in self._schemas.items():
                 kinds = connection.execute(
-                    "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+                    "SELECT attname, formatcolumn_type(atttypid, atttypmod) FROM pg_attribute "
                     "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
                     [f"{self._name}.{table}"],
                 ).fetchall()
-                if dict(kinds) != {field.name: _type(field) for field in schema}:
+                if dict(kinds) != {field.name: column_type(field) for field in schema}:
                     raise other_columns(self.path)
             register_vector(connection)
             number = connection.execute(f"SELECT max(image) + 1 FROM {self._name}.{IMAGES}".encode())
@@ -222,7 +225,7 @@ class Server:
                     )
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self._name}".encode())
                 for table, schema in self._schemas.items():
-                    columns = ", ".join(f"{field.name} {_type(field)}" for field in schema)
+                    columns = ", ".join(f"{field.name} {column_type(field)}" for field in schema)
                     key = f"PRIMARY KEY ({_KEYS[table]})"
                     connection.execute(f"CREATE TABLE {self._name}.{table} ({columns}, {key})".encode())
                 connection.execute(f"CREATE TABLE {self._name}.record (record text NOT NULL)".encode())
@@ -260,59 +263,9 @@ class Server:
         """The connection; a new one if the server closed it."""
         if self._held is None or self._held.closed:
             again = self._held is not None
-            given = {"connect_timeout": 10, "application_name": "labelwise"}
+            given: dict[str, Any] = {"connect_timeout": 10, "application_name": "labelwise"}
             own = conninfo.make_conninfo("", **{**given, **conninfo.conninfo_to_dict(self._dsn)})
             self._held = psycopg.connect(own, autocommit=True, prepare_threshold=None)
             if again:
                 register_vector(self._held)
         return self._held
-
-
-def _shown(dsn: str, name: str) -> str:
-    """The address without its password.
-
-    >>> _shown("postgresql://me:secret@localhost/photos", "bags")
-    'pgvector:postgresql://me@localhost/photos#bags'
-    """
-    try:
-        given = {key: str(value) for key, value in conninfo.conninfo_to_dict(dsn).items()}
-        if not given.get("port", "0").replace(",", "").isdigit():
-            raise psycopg.ProgrammingError("a password without @HOST is read as a port")
-    except psycopg.Error:
-        # The reason would quote the address.
-        raise LabelwiseError(
-            "a store pgvector with an address that cannot be read",
-            "pgvector:postgresql://USER@HOST/DATABASE",
-            "correct it; a password may stand in PGPASSWORD or .pgpass",
-        ) from None
-    host, port = given.get("host", ""), given.get("port")
-    user = f"{quote(given['user'])}@" if "user" in given else ""
-    place = ("" if host.startswith("/") else host) + (f":{port}" if port else "")
-    socket = f"?host={host}" if host.startswith("/") else ""
-    return f"pgvector:postgresql://{user}{place}/{given.get('dbname', '')}{socket}#{name}"
-
-
-def _type(field: pa.Field) -> str:
-    """The type of a column in PostgreSQL; of `scores`, single values are compared, so it is an array."""
-    kind = field.type
-    if pa.types.is_fixed_size_list(kind):
-        whole = pa.types.is_float16(kind.value_type) and field.name != "scores"
-        return f"halfvec({kind.list_size})" if whole else "real[]"
-    known = {
-        pa.int64(): "bigint",
-        pa.int32(): "integer",
-        pa.string(): "text",
-        pa.list_(pa.string()): "text[]",
-        pa.float32(): "real",
-        pa.bool_(): "boolean",
-    }
-    return known[kind]
-
-
-def _list(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _plain(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """Rows with vectors as arrays."""
-    return [[v.to_numpy() if isinstance(v, HalfVector) else v for v in row] for row in rows]

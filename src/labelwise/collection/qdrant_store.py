@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,6 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from labelwise.collection.backends import (
     FEATURES,
     IMAGES,
-    batches,
     no_collection,
     other_columns,
     refuse_other,
@@ -26,16 +24,16 @@ from labelwise.collection.backends import (
     split_name,
     table_of,
 )
+from labelwise.collection.qdrant_points import filter_of, in_range, points_of, shown_url
 from labelwise.collection.schema import KEY, Identity, feature_schema, image_schema
-from labelwise.collection.where import Condition, Has, Joined, Score
+from labelwise.collection.where import Condition
 from labelwise.errors import LabelwiseError, first_line
 
 VECTORS = {IMAGES: "whole", FEATURES: "feature"}
 """The vector of each table; all other columns are the payload of a point."""
 CANDIDATES = 200
 """Candidates that the index considers for a search (`hnsw_ef`)."""
-_SENT, _READ, _SECONDS = 256, 1024, 60
-_SIGNS = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+_READ, _SECONDS = 1024, 60
 
 
 class Server:
@@ -54,7 +52,7 @@ class Server:
         self._url, self.finished = url, 0
         self._names = {table: f"{name}_{table}" for table in (IMAGES, FEATURES)}
         self._remote = "://" in url
-        self.path = f"qdrant:{_shown(url) if self._remote else url}#{name}"
+        self.path = f"qdrant:{shown_url(url) if self._remote else url}#{name}"
 
     @classmethod
     def open(cls, address: str) -> Server:
@@ -85,7 +83,7 @@ class Server:
             if store._read_record():
                 refuse_other(store.identity, identity, store.path)
                 with store._asking():
-                    rest = models.Filter(must=[_range("image", gte=store.finished)])
+                    rest = models.Filter(must=[in_range("image", gte=store.finished)])
                     for name in store._names.values():
                         store._client.delete(name, models.FilterSelector(filter=rest))
             else:
@@ -167,25 +165,8 @@ class Server:
         """Nothing: Qdrant indexes by itself."""
 
     def _upsert(self, table: str, rows: pa.Table) -> None:
-        vector, names = VECTORS[table], rows.column_names
-        places = {label: place for place, label in enumerate(self.identity.labels)}
-        for batch in batches(rows):
-            for first in range(0, len(batch["image"]), _SENT):
-                part = {name: values[first : first + _SENT] for name, values in batch.items()}
-                points = []
-                for values in zip(*part.values(), strict=True):
-                    row = dict(zip(names, values, strict=True))
-                    own = row.pop(vector).astype(np.float32).tolist()
-                    row = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()}
-                    # A filter reaches the value of a key, but not of a place in a list.
-                    row["scores"] = {f"p{i}": score for i, score in enumerate(row["scores"])}
-                    number = row["image"]
-                    if table == FEATURES:
-                        number = number * len(places) + places[row["label"]]
-                    # The zeros of an unreadable image have no direction.
-                    vectors = {vector: own} if any(own) else {}
-                    points.append(models.PointStruct(id=number, vector=vectors, payload=row))
-                self._client.upsert(self._names[table], points, wait=True)
+        for points in points_of(rows, VECTORS[table], self.identity.labels):
+            self._client.upsert(self._names[table], points, wait=True)
 
     def _row(self, table: str, point: Any, columns: Sequence[str]) -> list[Any]:
         payload, vector = point.payload or {}, VECTORS[table]
@@ -206,11 +187,11 @@ class Server:
         return {"with_payload": payload, "with_vectors": [vector] if vector in columns else False}
 
     def _filter(self, label: str | None = None, where: Condition | None = None) -> list[Any]:
-        parts: list[Any] = [_range("image", lt=self.finished)]
+        parts: list[Any] = [in_range("image", lt=self.finished)]
         if label is not None:
             parts.append(models.FieldCondition(key="label", match=models.MatchValue(value=label)))
         if where is not None:
-            parts.append(_filter_of(where))
+            parts.append(filter_of(where))
         return parts
 
     def _connect(self) -> None:
@@ -292,28 +273,3 @@ class Server:
                 "an undamaged collection that `labelwise embed` wrote, used by one process if it is a folder",
                 "wait for the other process, choose another #NAME, or restore a copy",
             ) from None
-
-
-def _shown(url: str) -> str:
-    """The address without user and password.
-
-    >>> _shown("https://me:secret@localhost:6333/qdrant")
-    'https://localhost:6333/qdrant'
-    """
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _range(key: str, **bounds: float) -> models.FieldCondition:
-    return models.FieldCondition(key=key, range=models.Range(**bounds))
-
-
-def _filter_of(condition: Condition) -> models.Condition:
-    if isinstance(condition, Has):
-        return models.FieldCondition(key="labels", match=models.MatchValue(value=condition.label))
-    if isinstance(condition, Score):
-        return _range(f"scores.p{condition.place}", **{_SIGNS[condition.sign]: condition.bound})
-    if isinstance(condition, Joined):
-        parts = [_filter_of(part) for part in condition.parts]
-        return models.Filter(must=parts) if condition.word == "and" else models.Filter(should=parts)
-    return models.Filter(must_not=[_filter_of(condition.part)])

@@ -55,9 +55,7 @@ class Query:
         }
 
 
-def open_embedder(
-    identity: Identity, run: str | Path | None, path: str | Path
-) -> Embedder | GraphEmbedder:
+def open_embedder(identity: Identity, run: str | Path | None, path: str | Path) -> Embedder | GraphEmbedder:
     """The run of a collection, another copy of it, or an export of it with label features.
 
     Args:

@@ -85,7 +85,6 @@ class Eager:
         maps = output.maps.float().cpu().numpy() if want_maps and output.maps is not None else None
         return output.logits.float().cpu().numpy(), maps
 
-
     @torch.inference_mode()
     def describe(self, images: Tensor) -> Described:
         """All outputs of a batch, as a graph with features computes them."""

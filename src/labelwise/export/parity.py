@@ -18,8 +18,8 @@ from labelwise.export.engines import Describing, Engine
 BATCHES = (1, 2, 3, 8)
 """Sizes of batches to compare in every runtime: some runtimes compute a batch of one right and others wrong."""
 PROBABILITY, MAPS, FEATURES, ON_THE_LINE = 1e-4, 1e-3, 1e-3, 1e-5
-"""Largest differences of a probability, of maps and of features; and the distance to its threshold within which a decision may
-differ, since float32 sums in another order change a probability by some millionths."""
+"""Largest differences of a probability, of maps and of features; and the distance to its threshold within which a
+decision may differ, since float32 sums in another order change a probability by some millionths."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,8 @@ def compare(
     """
     images, probability, line, maps, features = 0, 0.0, 0, [], []
     for ids, batch in batches:
-        if isinstance(reference, Describing) and isinstance(candidate, Describing) and candidate.has_features:
-            ours, our_maps, *our_features = reference.describe(batch)
-            theirs, their_maps, *their_features = candidate.describe(batch)
-            pairs = zip(our_features, their_features, strict=True)
-            features += [float(np.linalg.norm(a - b, axis=-1).max()) for a, b in pairs]
-        else:
-            ours, our_maps = reference(batch, candidate.has_maps)
-            theirs, their_maps = candidate(batch, candidate.has_maps)
+        ours, our_maps = reference(batch, candidate.has_maps)
+        theirs, their_maps = candidate(batch, candidate.has_maps)
         if theirs.shape != ours.shape:
             raise _refused(candidate, f"returns logits of shape {list(theirs.shape)} for {list(ours.shape)}")
         p, q = decisions.probabilities(ours), decisions.probabilities(theirs)
@@ -109,6 +103,9 @@ def compare(
         line += int(differing.sum())
         if candidate.has_maps and our_maps is not None and their_maps is not None:
             maps.append(np.abs(our_maps - their_maps).sum((2, 3)).mean(1) / 2)
+        if isinstance(reference, Describing) and isinstance(candidate, Describing) and candidate.has_features:
+            pairs = zip(reference.describe(batch)[2:], candidate.describe(batch)[2:], strict=True)
+            features += [float(np.linalg.norm(a - b, axis=-1).max()) for a, b in pairs]
     distance = float(np.concatenate(maps).mean()) if maps else None
     if distance is not None and not distance <= MAPS:
         raise _refused(candidate, f"returns evidence maps at a mean distance of {distance:.3g}")
