@@ -22,6 +22,8 @@ EXTRAS = {
     "openvino",
     "pandas",
     "pyspark",
+    "psycopg",
+    "qdrant_client",
 }
 
 

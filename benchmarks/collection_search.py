@@ -31,7 +31,6 @@ from kept import keep
 from labelwise.collection import Collection
 from labelwise.collection.schema import Identity, feature_schema, image_schema
 from labelwise.collection.store import Tables, engine
-from labelwise.collection.where import filter_of
 
 LABELS, DIM, RANK, PART = 20, 512, 128, 4096
 CENTRE = 0.87
@@ -203,7 +202,7 @@ def main() -> None:
                     "dimension": DIM,
                     "whole_dimension": args.whole,
                     **written,
-                    **run("search", "--where", filter_of(condition, NAMES) if condition else ""),
+                    **run("search", "--where", condition),
                     "cores": os.cpu_count(),
                     "load": round(os.getloadavg()[0], 1),
                     "machine": platform.machine(),

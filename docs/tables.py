@@ -286,6 +286,26 @@ def collection_search() -> str:
     return markdown([million, "measured"], written + searched)
 
 
+def collection_stores() -> str:
+    """Writing and searching the same synthetic features in each store."""
+    names = {"lancedb": "LanceDB", "pgvector": "PostgreSQL, pgvector", "qdrant": "Qdrant, local mode"}
+    lines = [
+        [
+            names[row["store"]] + (f", index from {int(row['index_from']):,}" if row["index_from"] else ""),
+            f"{int(row['features']):,}",
+            f"{int(row['features_per_second']):,}",
+            row["index_seconds"],
+            row["p50_ms"],
+            f"{float(row['recall_at_20']):.3f}",
+            row["exact_p50_ms"],
+        ]
+        for row in kept("collection-stores")
+        if row["search"] == "label"
+    ]
+    head = ["store", "features", "written per s", "index, s", "search p50, ms", "recall@20", "exact p50, ms"]
+    return markdown(head, lines)
+
+
 def new_label() -> str:
     """AP of new labels from five examples each, over random samples of examples."""
     rows = kept("new-label")
@@ -369,6 +389,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "label-search": label_search,
     "collection-search": collection_search,
     "builds": builds,
+    "collection-stores": collection_stores,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 
 import tiny_runs
 from labelwise.collection import Collection
+from labelwise.collection.backends import Store, created
 from labelwise.collection.embedding import embed
 from labelwise.collection.schema import Identity, feature_schema, image_schema
-from labelwise.collection.store import Tables
 
 NAMES = ("cat", "potted plant", "dog", "it's")
 
@@ -39,7 +40,11 @@ def _vectors(values: np.ndarray) -> pa.Array:
 
 
 def synthetic(
-    path: Path, images: int, dim: int = 8, seed: int = 0, after: Callable[[Tables], None] = Tables.finish
+    path: Path | str,
+    images: int,
+    dim: int = 8,
+    seed: int = 0,
+    after: Callable[[Store], None] = lambda tables: tables.finish(),
 ) -> tuple[Collection, dict[str, np.ndarray]]:
     """A collection of random features, each label in half of the images, and its arrays."""
     rng = np.random.default_rng(seed)
@@ -57,7 +62,6 @@ def synthetic(
         "labels": [[n for n, p in zip(NAMES, row, strict=True) if p] for row in present],
         "scores": _vectors(scores),
     }
-    tables = Tables.create(path, record)
     whole = {"error": pa.nulls(images, pa.string()), "whole": _vectors(np.zeros((images, 4)))}
     image, label = np.nonzero(present)
     own = {
@@ -69,7 +73,36 @@ def synthetic(
     }
     repeated = pa.table(base).take(pa.array(image))
     columns = dict(zip(base, repeated.columns, strict=True)) | own
-    tables.add(pa.table({**base, **whole}, image_schema(record)), pa.table(columns, feature_schema(record)))
-    after(tables)
+    with created(path, record) as tables:
+        tables.add(
+            pa.table({**base, **whole}, image_schema(record)), pa.table(columns, feature_schema(record))
+        )
+        after(tables)
     arrays = {"present": present, "scores": scores, "features": features.astype(np.float32)}
     return Collection.open(path), arrays
+
+
+def slow(
+    arrays: dict[str, np.ndarray], j: int, vector: np.ndarray, allowed: np.ndarray, top: int
+) -> tuple[list[int], np.ndarray]:
+    """Images of a label in order of the cosine in float64, and the cosine of all images."""
+    x = arrays["features"][:, j].astype(np.float64)
+    likeness = x @ vector / np.linalg.norm(x, axis=1) / np.linalg.norm(vector)
+    rows = np.flatnonzero(arrays["present"][:, j] & allowed)
+    return rows[np.argsort(-likeness[rows], kind="stable")][:top].tolist(), likeness
+
+
+def expression(chance: random.Random, depth: int) -> tuple[str, str]:
+    """A random condition, and the same as Python over `p` (presence) and `s` (scores)."""
+    kind = chance.choice(["label", "score"] if depth == 0 else ["label", "score", "not", "and", "or"])
+    j = chance.randrange(len(NAMES))
+    name = chance.choice([f'"{NAMES[j]}"', NAMES[j]] if "'" not in NAMES[j] else [f'"{NAMES[j]}"'])
+    if kind == "label":
+        return name, f"p[{j}]"
+    if kind == "score":
+        sign, bound = chance.choice(["<", "<=", ">", ">="]), chance.choice([0.25, 0.5, 0.75])
+        return f"{name} {sign} {bound}", f"(s[{j}] {sign} {bound})"
+    a, b = expression(chance, depth - 1), expression(chance, depth - 1)
+    if kind == "not":
+        return f"not ({a[0]})", f"(not {a[1]})"
+    return f"({a[0]}) {kind} ({b[0]})", f"({a[1]} {kind} {b[1]})"

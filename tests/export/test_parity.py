@@ -12,6 +12,7 @@ from torch import Tensor
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
+from labelwise.export.engines import Described
 from labelwise.export.parity import batches_of, compare, compare_batches
 
 NAMES = ("cat", "dog")
@@ -26,6 +27,19 @@ class Fixed:
 
     def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
         return self._logits, self._maps if want_maps else None
+
+
+class WithFeatures(Fixed):
+    """An engine that also gives fixed features."""
+
+    has_features = True
+
+    def __init__(self, features: np.ndarray) -> None:
+        super().__init__([[2.0, -1], [0.5, 3]], np.full((2, 2, 2, 2), 0.25))
+        self._features = features
+
+    def describe(self, images: Tensor) -> Described:
+        return Described(self._logits, self._maps, self._features, self._features[:, 0])
 
 
 def decisions(*thresholds: float) -> Decisions:
@@ -43,6 +57,19 @@ def test_the_largest_difference_is_reported() -> None:
     assert parity.probability == pytest.approx(p[0] - p[1], rel=1e-9)
     assert (parity.images, parity.on_the_line, parity.maps) == (2, 0, None)
     assert str(parity) == "2 images: largest difference of a probability 2.0e-05, decisions identical"
+
+
+def test_features_are_compared_by_their_distance() -> None:
+    angle = np.array([[[1.0, 0], [0, 1]], [[1, 0], [1, 0]]])
+    turned = angle + np.array([[[0, 5e-4], [0, 0]], [[0, 0], [0, 2e-4]]])
+    parity = run(WithFeatures(angle), WithFeatures(turned))
+    assert parity.features == pytest.approx(5e-4)
+    assert parity.to_json()["max_feature_distance"] == parity.features
+    assert str(parity).endswith("features apart by at most 5.0e-04")
+    with pytest.raises(LabelwiseError, match=r"the copy returns features at a distance of up to 0.002"):
+        run(WithFeatures(angle), WithFeatures(angle + 4 * (turned - angle)))
+    with pytest.raises(LabelwiseError, match=r"returns features at a distance of up to nan"):
+        run(WithFeatures(angle), WithFeatures(angle * np.nan))
 
 
 def test_a_difference_too_large_is_refused_saying_where() -> None:

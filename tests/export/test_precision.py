@@ -373,7 +373,7 @@ def test_a_precision_that_does_not_exist(run_folder: Path, tmp_path: Path) -> No
 def test_bf16_computes_what_the_processor_can(exports: Path) -> None:
     """In bf16 where it can, and in fp32, without a fault, where it cannot; the name says which."""
     file, images = exports / "run-onnx" / "model.onnx", torch.randint(0, 256, (3, 3, 32, 32)).to(torch.uint8)
-    plain, half = OpenVINO(file, True), OpenVINO(file, True, "bf16")
+    plain, half = OpenVINO(file, True), OpenVINO(file, True, precision="bf16")
     assert plain.name.endswith("(cpu)")
     assert half.name.endswith("(cpu, bf16)" if precision.computes_bf16() else "(cpu)")
     apart = np.abs(plain(images)[0] - half(images)[0]).max()

@@ -35,6 +35,9 @@ def export(
         Precision, typer.Option(help="numeric precision; those below fp32 must keep the mAP")
     ] = Precision.fp32,
     maps: Annotated[bool, typer.Option(help="evidence maps as a second output")] = True,
+    features: Annotated[
+        bool, typer.Option("--features", help="also label features, for embed and search; fp32 with maps")
+    ] = False,
     data: Annotated[
         str | None, typer.Option(help="SOURCE to compare on  [default: the run's own]", metavar="SOURCE")
     ] = None,
@@ -63,6 +66,7 @@ def export(
         data=data,
         images=images,
         maps=maps,
+        features=features,
         tagger=tagger,
     )
     artefact = result.artefact

@@ -33,11 +33,12 @@ def groups(
     from labelwise.collection.groups import groups_of
 
     check_suffix(out, (".html", ".json"))
-    result = groups_of(Collection.open(collection), label, kinds=kinds, examples=examples, seed=seed)
+    opened = Collection.open(collection)
+    result = groups_of(opened, label, kinds=kinds, examples=examples, seed=seed)
     if out is not None and out.suffix.lower() == ".html":
         from labelwise.reports.groups_page import write_groups
 
-        write_groups(out, result, collection)
+        write_groups(out, result, opened.path)
     elif out is not None:
         write_rows(out, result.to_json(), [])
     if json:

@@ -10,7 +10,9 @@ import typer
 
 from labelwise.cli import options
 
-CollectionPath = Annotated[Path, typer.Argument(help="folder of a collection", metavar="COLLECTION")]
+CollectionPath = Annotated[
+    str, typer.Argument(help="a folder, pgvector:DSN or qdrant:URL", metavar="COLLECTION")
+]
 
 
 class Order(str, Enum):
@@ -70,7 +72,7 @@ def search(
         note(text)
     rows = results.to_pylist()
     record = {
-        "collection": str(collection),
+        "collection": str(opened.path),
         "label": label,
         "by": by.value,
         "where": where,
@@ -85,7 +87,7 @@ def search(
         write_search(
             out,
             results,
-            collection,
+            opened.path,
             label,
             by=by.value,
             where=where,

@@ -11,16 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float16
 
+from labelwise.collection.backends import FEATURES, IMAGES, Address, Store, opened
 from labelwise.collection.queries import Query, combined, open_embedder, queries_of
-from labelwise.collection.store import Tables, reading
-from labelwise.collection.where import filter_of
+from labelwise.collection.where import parse
 from labelwise.errors import LabelwiseError
 
 if TYPE_CHECKING:
     from labelwise.serving.inputs import Image
 
-PROBES, REFINE = 12, 2
-"""Partitions of the index that are searched, and multiples of the results that are compared exactly."""
 SHOWN = ("image", "path", "score", "selected", "labels", "box", "digest")
 
 
@@ -28,29 +26,29 @@ class Collection:
     """Stored label features of images; any number of processes may read it, also while one adds images.
 
     Args:
-        tables: the tables on disk.
+        tables: its tables.
 
     Use `Collection.open(path)`.
     """
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Store) -> None:
         self._tables = tables
         self.path, self.identity = tables.path, tables.identity
-        self._images = tables.images.count_rows()
-        unfinished = tables.features.count_rows(f"image >= {self._images}")
-        self._finished = f"image < {self._images}" if unfinished else ""
+        self._images = tables.finished
         self._embedders: dict[str, Any] = {}
 
     @classmethod
-    def open(cls, path: str | Path) -> Collection:
+    def open(cls, path: Address) -> Collection:
         """Opens a collection for reading.
 
+        Args:
+            path: its folder, `pgvector:DSN` or `qdrant:URL`.
+
         Raises:
-            LabelwiseError: no collection, a damaged one, one of another format, or no lancedb.
+            LabelwiseError: no collection, a damaged one, one of another format, a server that does not answer, or a
+                package that is missing.
         """
-        tables = Tables.open(Path(path))
-        with reading(Path(path)):
-            return cls(tables)
+        return cls(opened(path))
 
     def __len__(self) -> int:
         return self._images
@@ -62,15 +60,12 @@ class Collection:
 
     def counts(self) -> dict[str, int]:
         """Number of stored features of each label."""
-        with reading(self.path):
-            names = self._rows(self._tables.features, "", ["label"])["label"]
-            counted = {row["values"]: row["counts"] for row in pc.value_counts(names).to_pylist()}
+        counted = self._tables.counts()
         return {name: counted.get(name, 0) for name in self.labels}
 
     def images(self, columns: Sequence[str] = ("image", "path", "labels", "error")) -> pa.Table:
         """Columns of the table of images, see `image_schema`."""
-        with reading(self.path):
-            return self._rows(self._tables.images, "", columns)
+        return self._tables.rows(IMAGES, columns)
 
     def features(self, label: str, columns: Sequence[str] = (*SHOWN, "feature")) -> pa.Table:
         """Columns of the rows of a label, by image number, see `feature_schema`.
@@ -79,8 +74,8 @@ class Collection:
             LabelwiseError: a label that is not stored.
         """
         self._check(label)
-        with reading(self.path):
-            return self._rows(self._tables.features, _is(label), columns).sort_by("image")
+        given = list(dict.fromkeys(["image", *columns]))
+        return self._tables.rows(FEATURES, given, label).sort_by("image").select(list(columns))
 
     def queries(
         self, label: str, images: Image | Iterable[Image], run: str | Path | None = None
@@ -121,7 +116,7 @@ class Collection:
             images: photographs to be like; or `Query` objects of `queries`.
             negatives: photographs to be unlike.
             top: number of results.
-            where: condition on other labels, see `filter_of`.
+            where: condition on other labels, see `labelwise.collection.where.parse`.
             by: `feature`, or `score` for the label's probability, highest first; this needs no photograph.
             exact: compare every feature of the label, without the index.
             run: as `queries`.
@@ -137,9 +132,8 @@ class Collection:
         self._check(label)
         if by not in ("feature", "score"):
             raise LabelwiseError(f"order {by!r}", "feature or score", "correct it")
-        condition = [_is(label), *([filter_of(where, self.identity.labels)] if where else [])]
         if by == "score":
-            return self._by_score(label, condition, top)
+            return self._by_score(label, where, top)
         near, far = (self._as_queries(label, given, run) for given in (images, negatives))
         for query in (q for q in (*near, *far) if not q.selected):
             say(f"{query.path or 'a photograph'} is not selected as {label} (score {query.score:.2f})")
@@ -147,40 +141,33 @@ class Collection:
         vector = combined(_stack(near, self.identity.dim), _stack(far, self.identity.dim))
         wanted = top + len(digests)
         while True:
-            hits = self.nearest(label, vector, " AND ".join(condition[1:]), wanted, exact)
+            hits = self.nearest(label, vector, where, wanted, exact)
             others = hits.filter(pc.invert(pc.is_in(hits["digest"], pa.array(digests, pa.string()))))
             if len(others) >= top or len(hits) < wanted:
                 return _ranked(others.slice(0, top))
             wanted *= 2  # the collection holds several copies of a photograph
 
     def nearest(
-        self, label: str, vector: np.ndarray, condition: str = "", top: int = 20, exact: bool = False
+        self, label: str, vector: np.ndarray, where: str | None = None, top: int = 20, exact: bool = False
     ) -> pa.Table:
         """Rows of a label with the largest cosine to a vector `[D]`, and that cosine as `similarity`.
 
         Args:
             label: a stored label.
             vector: of the label's features.
-            condition: SQL filter on the columns.
+            where: as `search`.
             top: number of rows.
             exact: compare every feature of the label.
         """
-        where = " AND ".join(part for part in (_is(label), self._finished, condition) if part)
-        with reading(self.path):
-            query = self._tables.features.search(vector, vector_column_name="feature")
-            query = query.distance_type("cosine").where(where, prefilter=True).limit(top)
-            query = query.bypass_vector_index() if exact else query.nprobes(PROBES).refine_factor(REFINE)
-            hits = query.select([*SHOWN, "_distance"]).to_arrow()
-        likeness = pc.subtract(pa.scalar(1.0, pa.float32()), hits["_distance"])
-        return hits.drop_columns(["_distance"]).add_column(0, "similarity", likeness)
+        condition = parse(where, self.identity.labels) if where else None
+        return self._tables.nearest(label, vector, condition, SHOWN, top, exact)
 
-    def _by_score(self, label: str, condition: Sequence[str], top: int) -> pa.Table:
-        with reading(self.path):
-            scores = self._rows(self._tables.features, " AND ".join(condition), ["image", "score"])
-            best = scores.sort_by([("score", "descending"), ("image", "ascending")]).slice(0, top)
-            numbers = ", ".join(map(str, best["image"].to_pylist())) or "-1"
-            rows = self._rows(self._tables.features, f"{_is(label)} AND image IN ({numbers})", SHOWN)
-        rows = rows.sort_by([("score", "descending"), ("image", "ascending")])
+    def _by_score(self, label: str, where: str | None, top: int) -> pa.Table:
+        condition = parse(where, self.identity.labels) if where else None
+        order = [("score", "descending"), ("image", "ascending")]
+        scores = self._tables.rows(FEATURES, ["image", "score"], label, condition)
+        best = scores.sort_by(order)["image"].slice(0, top).to_pylist()
+        rows = self._tables.rows(FEATURES, SHOWN, label, images=best).sort_by(order)
         return _ranked(rows.add_column(0, "similarity", pa.nulls(len(rows), pa.float32())))
 
     def _as_queries(self, label: str, given: Any, run: str | Path | None) -> list[Query]:
@@ -188,15 +175,6 @@ class Collection:
         if isinstance(given, list) and all(isinstance(item, Query) for item in given):
             return given
         return self.queries(label, given, run)
-
-    def _rows(self, table: Any, condition: str, columns: Sequence[str]) -> pa.Table:
-        query = table.search()
-        condition = " AND ".join(
-            part for part in (condition, self._finished if table is self._tables.features else "") if part
-        )
-        if condition:
-            query = query.where(condition)
-        return query.select(list(columns)).to_arrow()
 
     def _check(self, label: str) -> None:
         if label not in self.identity.labels:
@@ -211,11 +189,6 @@ class Collection:
                 f"one of {', '.join(self.labels[:8])}",
                 "embed again with this label into a new folder",
             )
-
-
-def _is(label: str) -> str:
-    text = label.replace("'", "''")
-    return f"label = '{text}'"
 
 
 def _stack(queries: Sequence[Query], dim: int) -> np.ndarray:

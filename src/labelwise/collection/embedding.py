@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor
 
-from labelwise.collection.features import Embedder, Part, evidence_box
+from labelwise.collection.backends import IMAGES, Address, Store, created, require
+from labelwise.collection.features import Embedder
+from labelwise.collection.graphs import GraphEmbedder, embedder_of
+from labelwise.collection.rows import Batch, Opened, of_batch, path_text
 from labelwise.collection.schema import (
     Identity,
     feature_schema,
@@ -22,34 +21,37 @@ from labelwise.collection.schema import (
     stored_labels,
     weights_digest,
 )
-from labelwise.collection.store import Tables, engine, writing
-from labelwise.data.decode import UnreadableImage, image_size
-from labelwise.data.fixed import Transform, shown_part
 from labelwise.decisions import never_selected_note
+from labelwise.errors import LabelwiseError
+from labelwise.serving import on_ray
 from labelwise.serving.collection import fingerprint
 from labelwise.serving.loading import load
-from labelwise.serving.shared import shared
 
 PART = 4096
 
 
 @dataclass(frozen=True)
 class Done:
-    """Counts: images in the collection, images and features added by this call, and unreadable images among them."""
+    """Counts: images in the collection, images and features added by this call, and unreadable images among them.
+
+    `path` is the collection, without passwords.
+    """
 
     images: int
     added: int
     features: int
     unreadable: int
+    path: Address = field(default="", compare=False)
 
 
 def embed(
     run: str | Path,
     files: Sequence[str],
-    out: str | Path,
+    out: Address,
     *,
     labels: Sequence[str] | None = None,
     every: bool = False,
+    engine: str = "here",
     workers: int = 0,
     batch_size: int = 32,
     part: int = PART,
@@ -60,12 +62,13 @@ def embed(
     """Adds images to a collection, each once: those whose path is in it already are left out.
 
     Args:
-        run: a run, an export of its weights, or a hub id.
+        run: a run, an export of its weights or with label features, or a hub id.
         files: paths of images.
-        out: a new folder, or a collection that was begun with the same run and options.
+        out: a new folder, `pgvector:DSN` or `qdrant:URL`; or a collection that was begun with the same run and options.
         labels: labels whose features are stored; `None` for all.
         every: store the features of these labels for every image, not only for images in which they are selected.
-        workers: decoding processes.
+        engine: `here`, this process; `ray`, Ray Data, on this machine or on the cluster at RAY_ADDRESS.
+        workers: decoding processes; with Ray, model replicas, each of which decodes, at least one.
         batch_size: images per batch.
         part: images that are added at once. The unfinished part of a stopped call is lost.
         device: device of the run; `None` uses a GPU if there is one.
@@ -73,13 +76,15 @@ def embed(
         on_note: called with each note to the user.
 
     Raises:
-        LabelwiseError: no lancedb, a graph instead of a run, a label that the run does not have, a folder of another
-            run, or one that holds something else.
+        LabelwiseError: a missing package, a graph without label features, a label that the run does not have, a
+            collection of another run, a folder that holds something else, or a server that does not answer; parts that
+            were added before are kept.
     """
-    engine()
+    require(out)
+    _check(engine, workers)
     predictor = load(run, device)
     predictor.prepare(len(files), on_note)
-    embedder = Embedder(predictor)
+    embedder = embedder_of(predictor)
     names = predictor.labels.names
     identity = Identity(
         os.path.abspath(run) if Path(run).exists() else str(run),
@@ -98,12 +103,18 @@ def embed(
         )
     if note := never_selected_note(predictor.never_selected):
         on_note(note)
-    with writing(Path(out)):
-        tables = Tables.create(Path(out), identity)
-        held = tables.images.count_rows()
+    with created(out, identity) as tables:
+        held = tables.finished
         paths = _new_paths(files, tables)
         done = added = unreadable = 0
-        for rows in _parts(embedder, identity, paths, held, part, batch_size, workers):
+        batches = _batches(len(paths), part, batch_size)
+        if engine == "ray":
+            from labelwise.collection.on_ray import described as on_workers
+
+            described = on_workers(str(run), identity, paths, batches, held, workers)
+        else:
+            described = _described(embedder, identity, paths, batches, held, workers)
+        for rows in _parts(described if paths else iter(()), batches, part, len(paths)):
             images = pa.Table.from_batches([i for i, _ in rows], image_schema(identity))
             features = pa.Table.from_batches([f for _, f in rows], feature_schema(identity))
             tables.add(images, features.sort_by([("label", "ascending"), ("image", "ascending")]))
@@ -111,34 +122,53 @@ def embed(
             unreadable += len(images) - images["error"].null_count
             on_part(done, len(paths))
         tables.finish()
-        return Done(held + done, done, added, unreadable)
+        return Done(held + done, done, added, unreadable, tables.path)
 
 
-def path_text(path: str) -> str:
-    """An absolute path as text; bytes that are not UTF-8 are escaped."""
-    return os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
-
-
-def _new_paths(files: Sequence[str], tables: Tables) -> list[str]:
-    held = set(tables.images.search().select(["path"]).to_arrow()["path"].to_pylist())
+def _new_paths(files: Sequence[str], tables: Store) -> list[str]:
+    held = set(tables.rows(IMAGES, ["path"])["path"].to_pylist())
     texts = {path_text(path): path for path in files}
     return [path for text, path in texts.items() if text not in held]
 
 
+def _check(engine: str, workers: int) -> None:
+    if engine not in ("here", "ray"):
+        raise LabelwiseError(f"engine {engine!r}", "here or ray", "correct the name")
+    if engine == "ray":
+        on_ray.require()
+        if workers < 1:
+            raise LabelwiseError("--engine ray with --workers 0", "at least one", "give --workers 1")
+
+
+def _batches(count: int, part: int, batch_size: int) -> list[list[int]]:
+    """Places of the images of each batch; no batch crosses the end of a part."""
+    ranges = [range(i, min(i + part, count)) for i in range(0, count, part)]
+    return [list(r[i : i + batch_size]) for r in ranges for i in range(0, len(r), batch_size)]
+
+
 def _parts(
-    embedder: Embedder,
+    described: Iterator[Batch], batches: Sequence[Sequence[int]], part: int, count: int
+) -> Iterator[list[Batch]]:
+    """The batches of each part."""
+    rows: list[Batch] = []
+    for batch, numbers in zip(described, batches, strict=True):
+        rows.append(batch)
+        if (numbers[-1] + 1) % part == 0 or numbers[-1] + 1 == count:
+            yield rows
+            rows = []
+
+
+def _described(
+    embedder: Embedder | GraphEmbedder,
     identity: Identity,
     paths: Sequence[str],
+    batches: list[list[int]],
     first: int,
-    part: int,
-    batch_size: int,
     workers: int,
-) -> Iterator[list[tuple[pa.RecordBatch, pa.RecordBatch]]]:
-    """Rows of both tables, part by part and batch by batch; images are numbered from `first` on."""
-    ranges = [range(i, min(i + part, len(paths))) for i in range(0, len(paths), part)]
-    batches = [list(r[i : i + batch_size]) for r in ranges for i in range(0, len(r), batch_size)]
+) -> Iterator[Batch]:
+    """Rows of both tables, batch by batch; images are numbered from `first` on."""
     loader = torch.utils.data.DataLoader(
-        _Opened(paths, embedder.predictor.transform),
+        Opened(paths, embedder.predictor.transform),
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=list,
@@ -146,109 +176,5 @@ def _parts(
         # LanceDB has threads, which do not survive a fork.
         multiprocessing_context="forkserver" if workers else None,
     )
-    rows: list[tuple[pa.RecordBatch, pa.RecordBatch]] = []
     for batch, numbers in zip(loader, batches, strict=True):
-        rows.append(_of_batch(embedder, identity, batch, first + numbers[0]))
-        if (numbers[-1] + 1) % part == 0 or numbers[-1] + 1 == len(paths):
-            yield rows
-            rows = []
-
-
-class _Photo(NamedTuple):
-    path: str
-    pixels: Tensor | None
-    error: str | None
-    size: tuple[int, int]
-    digest: str
-    shown: Part
-
-
-class _Opened(torch.utils.data.Dataset):
-    """Images with the size and digest of their files."""
-
-    def __init__(self, paths: Sequence[str], transform: Transform) -> None:
-        self._paths, self._transform = shared(paths), transform
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, i: int) -> _Photo:
-        path = str(self._paths[i])
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            return _Photo(path, None, f"{path} ({error.strerror})", (0, 0), "", (0.0, 0.0, 1.0, 1.0))
-        return photo_of(path, content, self._transform)
-
-
-def photo_of(path: str, content: bytes, transform: Transform) -> _Photo:
-    """The model's input for an image file, or the reason why it cannot be read."""
-    digest = hashlib.sha256(content).hexdigest()
-    try:
-        width, height = image_size(content)
-        pixels = transform(transform.decode(content))
-    except UnreadableImage as error:
-        return _Photo(path, None, str(error), (0, 0), digest, (0.0, 0.0, 1.0, 1.0))
-    return _Photo(path, pixels, None, (width, height), digest, shown_part(transform.config, height, width))
-
-
-def _of_batch(
-    embedder: Embedder, identity: Identity, batch: Sequence[_Photo], first: int
-) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    names, stored = identity.labels, [identity.labels.index(name) for name in identity.stored]
-    scores = np.zeros((len(batch), len(names)), np.float16)
-    whole = np.zeros((len(batch), identity.whole_dim), np.float16)
-    selected: list[list[str]] = [[] for _ in batch]
-    of: list[tuple[int, int, float, bool, Part]] = []  # image, label, score, selected, box
-    features: list[np.ndarray] = []
-    readable = [i for i, photo in enumerate(batch) if photo.pixels is not None]
-    if readable:
-        result = embedder(torch.stack([pixels for photo in batch if (pixels := photo.pixels) is not None]))
-        assert result.maps is not None, "label features need maps for their boxes"
-        for row, i in enumerate(readable):
-            p, chosen = result.scores[row], result.chosen[row]
-            scores[i], whole[i] = p, result.whole[row]
-            selected[i] = [names[j] for j in np.argsort(-p, kind="stable") if chosen[j]]
-            for j in stored:
-                if identity.every or chosen[j]:
-                    box = evidence_box(result.maps[row, j], batch[i].shown)
-                    of.append((i, j, float(p[j]), bool(chosen[j]), box))
-                    features.append(result.features[row, j])
-    base = {
-        "image": np.arange(first, first + len(batch)),
-        "path": [path_text(photo.path) for photo in batch],
-        "width": [photo.size[0] for photo in batch],
-        "height": [photo.size[1] for photo in batch],
-        "digest": [photo.digest for photo in batch],
-        "labels": selected,
-        "scores": _column(scores),
-    }
-    images = _batch(
-        {**base, "error": [photo.error for photo in batch], "whole": _column(whole)}, image_schema(identity)
-    )
-    rows = pa.array([i for i, *_ in of], pa.int64())
-    repeated = images.select(list(base)).take(rows)
-    own = {
-        "label": [names[j] for _, j, *_ in of],
-        "score": [score for _, _, score, _, _ in of],
-        "selected": [chosen for *_, chosen, _ in of],
-        "box": _column(np.array([box for *_, box in of], np.float32).reshape(len(of), 4)),
-        "feature": _column(np.array(features, np.float16).reshape(len(of), identity.dim)),
-    }
-    columns = dict(zip(base, repeated.columns, strict=True)) | own
-    return images, _batch(columns, feature_schema(identity))
-
-
-def _column(values: np.ndarray) -> pa.Array:
-    """`[n, d]` as a column of vectors."""
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
-    )
-
-
-def _batch(columns: dict[str, object], schema: pa.Schema) -> pa.RecordBatch:
-    arrays = [
-        value if isinstance(value, pa.Array) else pa.array(value, schema.field(name).type)
-        for name, value in columns.items()
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+        yield of_batch(embedder, identity, batch, first + numbers[0])

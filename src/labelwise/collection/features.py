@@ -12,7 +12,6 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from labelwise.errors import LabelwiseError
 from labelwise.export.engines import Eager
 from labelwise.serving.predictor import Predictor
 
@@ -46,17 +45,11 @@ class Embedder:
     Args:
         predictor: a run, or an export of its weights.
 
-    Raises:
-        LabelwiseError: a graph, which has no label features.
+    See `embedder_of` for graphs.
     """
 
     def __init__(self, predictor: Predictor) -> None:
-        if not isinstance(predictor.engine, Eager):
-            raise LabelwiseError(
-                f"a graph ({predictor.engine.name}), which has no label features",
-                "a run, or an export of weights",
-                "name the run",
-            )
+        assert isinstance(predictor.engine, Eager), "a graph has no model"
         self.predictor, self._engine = predictor, predictor.engine
         height, width = predictor.transform.config.input_size
         blank = torch.zeros(1, 3, height, width, dtype=torch.uint8)

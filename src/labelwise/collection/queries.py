@@ -17,6 +17,7 @@ from labelwise.errors import LabelwiseError
 
 if TYPE_CHECKING:
     from labelwise.collection.features import Embedder
+    from labelwise.collection.graphs import GraphEmbedder
     from labelwise.serving.inputs import Image
 
 AWAY = 0.2
@@ -54,8 +55,8 @@ class Query:
         }
 
 
-def open_embedder(identity: Identity, run: str | Path | None, path: Path) -> Embedder:
-    """The run of a collection, or another copy of it.
+def open_embedder(identity: Identity, run: str | Path | None, path: str | Path) -> Embedder | GraphEmbedder:
+    """The run of a collection, another copy of it, or an export of it with label features.
 
     Args:
         identity: of the collection.
@@ -71,7 +72,7 @@ def open_embedder(identity: Identity, run: str | Path | None, path: Path) -> Emb
                 f"{path}, whose run {identity.run} is not there", "that run", "name it with --run"
             )
         run = identity.run
-    from labelwise.collection.features import Embedder
+    from labelwise.collection.graphs import embedder_of
     from labelwise.serving.loading import load
 
     same = weights_digest(run) == identity.weights
@@ -83,10 +84,12 @@ def open_embedder(identity: Identity, run: str | Path | None, path: Path) -> Emb
             f"the run that made it ({identity.run})",
             "name that run with --run, or embed again",
         )
-    return Embedder(predictor)
+    return embedder_of(predictor)
 
 
-def queries_of(embedder: Embedder, images: Image | Iterable[Image], label: str) -> list[Query]:
+def queries_of(
+    embedder: Embedder | GraphEmbedder, images: Image | Iterable[Image], label: str
+) -> list[Query]:
     """Features of a label in photographs.
 
     Raises:

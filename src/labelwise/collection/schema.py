@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -55,7 +54,7 @@ class Identity:
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
-    def from_schema(cls, schema: pa.Schema, path: Path) -> Identity:
+    def from_schema(cls, schema: pa.Schema, path: str | Path) -> Identity:
         """The record in a table's schema.
 
         Raises:
@@ -78,26 +77,26 @@ class Identity:
 
 
 def weights_digest(run: str | Path) -> str:
-    """SHA-256 of a run's weights.
+    """SHA-256 of the weights of a run, or of the run that a graph with features was exported from.
 
     Raises:
-        LabelwiseError: no weights there.
+        LabelwiseError: neither weights nor such a graph there.
     """
+    from labelwise.export.artefact import ARTEFACT, WEIGHTS_DIGEST, Artefact, sha256
     from labelwise.export.hub import fetch
     from labelwise.training.run import WEIGHTS, folder_of
 
-    file = folder_of(fetch(run)) / WEIGHTS
-    if not file.is_file():
+    folder = folder_of(fetch(run))
+    if (folder / WEIGHTS).is_file():
+        return sha256(folder / WEIGHTS)
+    known = Artefact.open(folder).card.get(WEIGHTS_DIGEST) if (folder / ARTEFACT).is_file() else None
+    if not isinstance(known, str):
         raise LabelwiseError(
             f"{run}, which holds no {WEIGHTS}",
-            "a run, or an export of weights; a graph has no label features",
+            "a run, an export of weights, or an export with --features",
             "name the run with --run",
         )
-    with open(file, "rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return known
 
 
 def vectors(dim: int) -> pa.DataType:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
+from labelwise.collection.backends import FEATURES, IMAGES, no_collection, other_columns, refuse_other
 from labelwise.collection.schema import Identity, feature_schema, image_schema
+from labelwise.collection.where import Condition, quoted, sql
 from labelwise.errors import LabelwiseError, first_line
 
-IMAGES, FEATURES = "images", "features"
 INDEXED = 100_000
 """Features from which a search uses an index; below, all features of the label are compared."""
 PARTITION = 4096
 """Features per partition of the index."""
+PROBES, REFINE = 12, 2
+"""Partitions of the index that are searched, and multiples of the results that are compared exactly."""
 
 
 def engine() -> Any:
@@ -54,7 +59,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 class Tables:
-    """The tables `images` and `features`.
+    """The tables `images` and `features`; the `Store` of a folder.
 
     The rows of a part are added to `features` first, and those of `images` complete it: features of images that are
     not in `images` belong to a stopped call.
@@ -67,6 +72,8 @@ class Tables:
 
     def __init__(self, path: Path, images: Any, features: Any, identity: Identity) -> None:
         self.path, self.images, self.features, self.identity = path, images, features, identity
+        self.finished = images.count_rows()
+        self._unfinished = bool(features.count_rows(f"image >= {self.finished}"))
 
     @classmethod
     def open(cls, path: Path) -> Tables:
@@ -77,22 +84,14 @@ class Tables:
         """
         lancedb = engine()
         if not (path / f"{IMAGES}.lance").is_dir() or not (path / f"{FEATURES}.lance").is_dir():
-            raise LabelwiseError(
-                f"{path}, which is no collection",
-                "the folder that `labelwise embed --out` wrote",
-                "check the path",
-            )
+            raise no_collection(path)
         with reading(path):
             base = lancedb.connect(path)
             images, features = base.open_table(IMAGES), base.open_table(FEATURES)
             identity = Identity.from_schema(images.schema, path)
             expected = image_schema(identity), feature_schema(identity)
             if not (images.schema.equals(expected[0]) and features.schema.equals(expected[1])):
-                raise LabelwiseError(
-                    f"{path}, whose tables have other columns than its record says",
-                    "tables as `labelwise embed` writes them",
-                    "embed again into a new folder",
-                )
+                raise other_columns(path)
             return cls(path, images, features, identity)
 
     @classmethod
@@ -109,16 +108,80 @@ class Tables:
             images = base.create_table(IMAGES, schema=image_schema(identity), mode="overwrite")
             return cls(path, images, features, identity)
         tables = cls.open(path)
-        _refuse_other(tables.identity, identity, path)
+        refuse_other(tables.identity, identity, path)
         with reading(path):
-            tables.features.delete(f"image >= {tables.images.count_rows()}")
+            tables.features.delete(f"image >= {tables.finished}")
         return tables
+
+    @classmethod
+    @contextmanager
+    def writing(cls, path: Path, identity: Identity) -> Iterator[Tables]:
+        """The tables of `create`, while no other process writes to them."""
+        with writing(path):
+            yield cls.create(path, identity)
+
+    def rows(
+        self,
+        table: str,
+        columns: Sequence[str],
+        label: str | None = None,
+        where: Condition | None = None,
+        images: Sequence[int] | None = None,
+    ) -> pa.Table:
+        """Columns of rows, see `Store`."""
+        with reading(self.path):
+            query = self._table(table).search().select(list(columns))
+            condition = self._filter(table, label, where, images)
+            return (query.where(condition) if condition else query).to_arrow()
+
+    def counts(self) -> Mapping[str, int]:
+        """Number of features of each label."""
+        names = self.rows(FEATURES, ["label"])["label"]
+        return {row["values"]: row["counts"] for row in pc.value_counts(names).to_pylist()}
+
+    def nearest(
+        self,
+        label: str,
+        vector: np.ndarray,
+        where: Condition | None,
+        columns: Sequence[str],
+        top: int,
+        exact: bool,
+    ) -> pa.Table:
+        """The nearest rows of a label, see `Store`."""
+        with reading(self.path):
+            query = self.features.search(vector, vector_column_name="feature").distance_type("cosine")
+            query = query.where(self._filter(FEATURES, label, where), prefilter=True).limit(top)
+            query = query.bypass_vector_index() if exact else query.nprobes(PROBES).refine_factor(REFINE)
+            hits = query.select([*columns, "_distance"]).to_arrow()
+        likeness = pc.subtract(pa.scalar(1.0, pa.float32()), hits["_distance"])
+        return hits.drop_columns(["_distance"]).add_column(0, "similarity", likeness)
+
+    def _table(self, name: str) -> Any:
+        return self.images if name == IMAGES else self.features
+
+    def _filter(
+        self,
+        table: str,
+        label: str | None,
+        where: Condition | None = None,
+        images: Sequence[int] | None = None,
+    ) -> str:
+        parts = [] if label is None else [f"label = {quoted(label)}"]
+        if where is not None:
+            parts.append(sql(where, "array_has_any(labels, [{}])".format))
+        if images is not None:
+            parts.append(f"image IN ({', '.join(map(str, images)) or '-1'})")
+        if table == FEATURES and self._unfinished:
+            parts.append(f"image < {self.finished}")
+        return " AND ".join(parts)
 
     def add(self, images: pa.Table, features: pa.Table) -> None:
         """Adds the rows of a part."""
         if len(features):
             self.features.add(features)
         self.images.add(images)
+        self.finished += len(images)
 
     def finish(self) -> None:
         """Joins the files of a large collection, and indexes its labels and features."""
@@ -162,21 +225,3 @@ def writing(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _refuse_other(there: Identity, new: Identity, path: Path) -> None:
-    differing = [
-        name
-        for name, same in (
-            ("model, with other weights, settings, labels or thresholds", there.model == new.model),
-            ("--labels", there.stored == new.stored),
-            ("--all", there.every == new.every),
-        )
-        if not same
-    ]
-    if differing:
-        raise LabelwiseError(
-            f"{path}, a collection of another {' and '.join(differing)}",
-            f"the run and options that it was begun with ({there.run})",
-            "give the same, or choose another --out",
-        )

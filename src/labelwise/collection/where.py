@@ -1,9 +1,12 @@
-"""Conditions on the labels of an image, such as `person and not car`, as filters of the tables."""
+"""Conditions on the labels of an image, such as `person and not car`."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from labelwise.errors import LabelwiseError
 
@@ -13,8 +16,42 @@ _TOKEN = re.compile(
 _FORM = 'labels with and, or, not and brackets, such as: person and not (car or "potted plant" > 0.8)'
 
 
-def filter_of(condition: str, labels: Sequence[str]) -> str:
-    """The SQL filter of a condition.
+@dataclass(frozen=True)
+class Has:
+    """Images in which a label is selected."""
+
+    label: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """Images whose probability of the label in column `place` compares with `bound` by `<`, `<=`, `>` or `>=`."""
+
+    place: int
+    sign: str
+    bound: float
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several conditions joined by `and` or `or`."""
+
+    word: str
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """The opposite of a condition."""
+
+    part: Condition
+
+
+Condition: TypeAlias = Has | Score | Joined | Not
+
+
+def parse(condition: str, labels: Sequence[str]) -> Condition:
+    """Reads a condition.
 
     A label stands for images in which it is selected; `label > 0.8` compares its probability (`<`, `<=`, `>`, `>=`).
     A name with brackets, quotes, comparison signs, or the words and, or, not is written in quotes.
@@ -26,10 +63,30 @@ def filter_of(condition: str, labels: Sequence[str]) -> str:
     Raises:
         LabelwiseError: a condition that cannot be read, or an unknown label.
 
-    >>> filter_of("dog and not cat > 0.5", ["cat", "dog"])
-    "(array_has_any(labels, ['dog']) AND NOT (scores[1] > 0.5))"
+    >>> parse("not cat > 0.5", ["cat", "dog"])
+    Not(part=Score(place=0, sign='>', bound=0.5))
     """
     return _Parser(condition, labels).whole()
+
+
+def sql(condition: Condition, has: Callable[[str], str]) -> str:
+    """The SQL filter of a condition; `has` writes that the column `labels` holds a text, given as a quoted literal.
+
+    >>> sql(parse("dog and not cat > 0.5", ["cat", "dog"]), "array_has(labels, {})".format)
+    "(array_has(labels, 'dog') AND NOT (scores[1] > 0.5))"
+    """
+    if isinstance(condition, Joined):
+        return f"({f' {condition.word.upper()} '.join(sql(part, has) for part in condition.parts)})"
+    if isinstance(condition, Not):
+        return f"NOT {sql(condition.part, has)}"
+    if isinstance(condition, Score):
+        return f"(scores[{condition.place + 1}] {condition.sign} {condition.bound!r})"
+    return has(quoted(condition.label))
+
+
+def quoted(text: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 class _Parser:
@@ -48,28 +105,28 @@ class _Parser:
                     self._tokens.append((kind if kind in ("sign", "word") else "name", value))
             place = match.end()
 
-    def whole(self) -> str:
-        """The filter of the whole condition."""
+    def whole(self) -> Condition:
+        """The whole condition."""
         result = self._any()
         if self._tokens:
             raise self._refused(repr(self._tokens[0][1]))
         return result
 
-    def _any(self) -> str:
+    def _any(self) -> Condition:
         return self._joined("or", self._all)
 
-    def _all(self) -> str:
+    def _all(self) -> Condition:
         return self._joined("and", self._one)
 
-    def _joined(self, word: str, part: Callable[[], str]) -> str:
+    def _joined(self, word: str, part: Callable[[], Condition]) -> Condition:
         parts = [part()]
         while self._takes("word", word):
             parts.append(part())
-        return parts[0] if len(parts) == 1 else f"({f' {word.upper()} '.join(parts)})"
+        return parts[0] if len(parts) == 1 else Joined(word, tuple(parts))
 
-    def _one(self) -> str:
+    def _one(self) -> Condition:
         if self._takes("word", "not"):
-            return f"NOT {self._one()}"
+            return Not(self._one())
         if self._takes("sign", "("):
             inner = self._any()
             if not self._takes("sign", ")"):
@@ -77,7 +134,7 @@ class _Parser:
             return inner
         return self._label()
 
-    def _label(self) -> str:
+    def _label(self) -> Condition:
         kind, name = self._tokens.pop(0) if self._tokens else ("", "")
         if kind not in ("word", "name") or (kind == "word" and name.lower() in ("and", "or")):
             raise self._refused(repr(name) if name else "no label at its end")
@@ -94,11 +151,13 @@ class _Parser:
         if self._tokens and self._tokens[0][0] == "sign" and self._tokens[0][1] in ("<", "<=", ">", ">="):
             sign, bound = self._tokens.pop(0)[1], self._tokens.pop(0)[1] if self._tokens else ""
             try:
-                return f"(scores[{self._labels.index(name) + 1}] {sign} {float(bound)!r})"
+                number = float(bound)
             except ValueError:
-                raise self._refused(f"{bound!r} where a number belongs") from None
-        text = name.replace("'", "''")
-        return f"array_has_any(labels, ['{text}'])"
+                number = math.nan
+            if not math.isfinite(number):
+                raise self._refused(f"{bound!r} where a number belongs")
+            return Score(self._labels.index(name), sign, number)
+        return Has(name)
 
     def _takes(self, kind: str, value: str) -> bool:
         there = bool(self._tokens) and self._tokens[0][0] == kind and self._tokens[0][1].lower() == value

@@ -25,6 +25,8 @@ RESIZES = ("squash", "crop")
 KINDS = ("onnx", "openvino", "torch", "weights")
 PRECISIONS = ("fp32", "bf16", "int8")
 _SIDES = 8, 4096
+WEIGHTS_DIGEST = "weights_sha256"
+"""Key in the card of a graph with features: the SHA-256 of the run's weights, by which a collection knows the run."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class Artefact:
         settings: of the run, if `kind` is `weights`; empty otherwise.
         precision: `fp32`, or `bf16` or `int8` for the backbone on processors that support it.
         test_time: the views whose logits the graph averages, see `labelwise.training.test_time`.
+        has_features: whether the graph also returns features, see `labelwise.export.graph.Graph`.
     """
 
     path: Path
@@ -136,6 +139,7 @@ class Artefact:
     settings: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
     test_time: str = "none"
+    has_features: bool = False
 
     def save(self) -> None:
         """Writes artefact.json, then the checksums of every file in the folder."""
@@ -149,7 +153,7 @@ class Artefact:
             "file": self.file,
             "precision": self.precision,
             "test_time": self.test_time,
-            "outputs": ["logits", "maps"] if self.has_maps else ["logits"],
+            "outputs": ["logits", *["maps"] * self.has_maps, *["features", "whole"] * self.has_features],
             "preprocessing": self.preprocessing.to_json(),
             "labels": self.labels.to_json(),
             "decisions": self.decisions.to_json(self.labels.names),
@@ -197,6 +201,7 @@ class Artefact:
                 stored.get("settings", {}),
                 precision,
                 str(stored.get("test_time", "none")),
+                "features" in stored["outputs"],
             )
         except LabelwiseError:
             raise

@@ -10,12 +10,22 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from labelwise.export.artefact import Artefact
-from labelwise.export.graph import quiet
-from labelwise.export.runtimes import Answer, Engine, Images, OnnxRuntime, OpenVINO, computing, open_graph
+from labelwise.export.graph import Graph, quiet
+from labelwise.export.runtimes import (
+    Answer,
+    Described,
+    Engine,
+    GraphEngine,
+    Images,
+    OnnxRuntime,
+    OpenVINO,
+    open_graph,
+)
 from labelwise.model import LabelModel
 from labelwise.training.config import Config, make_config
 from labelwise.training.frozen_engine import EAGER, engine_name, use_engine
@@ -37,7 +47,7 @@ class Eager:
     def __init__(self, model: LabelModel, device: str | None = None, config: Config | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model, self._config = model.to(self.device).eval(), config
-        self.name, self.has_maps = f"eager ({self.device.type})", True
+        self.name, self.has_maps, self.has_features = f"eager ({self.device.type})", True, True
 
     def prepare(self, images: int, say: Callable[[str], None]) -> None:
         """Select the engine of the backbone for a number of images, see `use_engine`."""
@@ -54,28 +64,32 @@ class Eager:
         maps = output.maps.float().cpu().numpy() if want_maps and output.maps is not None else None
         return output.logits.float().cpu().numpy(), maps
 
+    @torch.inference_mode()
+    def describe(self, images: Images) -> Described:
+        """All outputs of a batch, as a graph with features computes them."""
+        outputs = Graph(self.model, True, True)(torch.as_tensor(images).to(self.device))
+        return Described(*(output.cpu().numpy() for output in outputs))
 
-class TorchProgram:
+
+class TorchProgram(GraphEngine):
     """A torch.export program, on the CPU.
 
     Args:
         file: `model.pt2`.
-        has_maps: whether its second output is the maps.
+        has_maps, has_features: see `GraphEngine`.
     """
 
-    def __init__(self, file: Path, has_maps: bool) -> None:
+    def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
         # The stored program is in the plain memory format; channels last is faster on a CPU.
         with quiet():
             self._run: Any = torch.export.load(file).module().to(memory_format=torch.channels_last)
-        self.name, self.has_maps = "torch.export (cpu)", has_maps
+        super().__init__("torch.export (cpu)", has_maps, has_features)
 
     @torch.inference_mode()
-    def __call__(self, images: Images, want_maps: bool = False) -> Answer:
-        """Logits and maps of a batch."""
-        with computing(self.name, images):
-            batch = torch.as_tensor(images).cpu()
-            outputs = self._run(batch.contiguous(memory_format=torch.channels_last))
-        return outputs[0].numpy(), outputs[1].numpy() if want_maps and self.has_maps else None
+    def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
+        batch = torch.as_tensor(images).cpu()
+        outputs = self._run(batch.contiguous(memory_format=torch.channels_last))
+        return [output.numpy() for output in outputs[:count]]
 
 
 def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
@@ -87,25 +101,27 @@ def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
     if artefact.kind == "weights":
         run = Run(artefact.path, make_config(artefact.settings), artefact.labels)
         return Eager(run.model(), device, run.config)
-    return open_graph(artefact, {"torch": lambda file, has_maps, precision: TorchProgram(file, has_maps)})
+    return open_graph(artefact, {"torch": TorchProgram})
 
 
-def installed_runtimes(kind: str, file: Path, has_maps: bool) -> Iterator[tuple[str, Callable[[], Engine]]]:
+def installed_runtimes(
+    kind: str, file: Path, has_maps: bool, has_features: bool = False
+) -> Iterator[tuple[str, Callable[[], Engine]]]:
     """Each installed runtime that reads a kind of graph, with a function that opens it there in fp32.
 
     Args:
         kind: `onnx`, `openvino` or `torch`.
         file: the graph.
-        has_maps: whether its second output is the maps.
+        has_maps, has_features: see `GraphEngine`.
     """
-    runtimes: dict[str, Callable[[Path, bool], Engine]] = {
+    runtimes: dict[str, Callable[[Path, bool, bool], Engine]] = {
         "onnxruntime": OnnxRuntime,
         "openvino": OpenVINO,
         "torch": TorchProgram,
     }
     for package in READERS[kind]:
         if find_spec(package) is not None:
-            yield package, partial(runtimes[package], file, has_maps)
+            yield package, partial(runtimes[package], file, has_maps, has_features)
 
 
 def seconds_per_image(

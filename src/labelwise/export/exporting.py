@@ -16,7 +16,7 @@ import torch
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.labels import same_labels
 from labelwise.export.accuracy import Accuracy, measure_accuracy
-from labelwise.export.artefact import PRECISIONS, Artefact, Preprocessing, seal
+from labelwise.export.artefact import PRECISIONS, WEIGHTS_DIGEST, Artefact, Preprocessing, seal, sha256
 from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.engines import Eager, fastest, installed_runtimes, open_engine
 from labelwise.export.graph import FILES, program, require, write_graph
@@ -25,7 +25,7 @@ from labelwise.export.photographs import batches, calibration_batches, judged_ro
 from labelwise.export.precision import OFFERED, quantise, require_precision
 from labelwise.export.runtimes import Engine
 from labelwise.export.tagger import write_tagger
-from labelwise.training.run import Run
+from labelwise.training.run import WEIGHTS, Run
 
 AUTO = "auto"
 COMPARED, JUDGED, CALIBRATED = 64, 2_000, 128
@@ -57,6 +57,7 @@ def export_run(
     data: str | None = None,
     images: int | None = None,
     maps: bool = True,
+    features: bool = False,
     tagger: bool = False,
 ) -> Export:
     """Writes a run as an artefact, after its outputs on real images were compared with the run's.
@@ -69,6 +70,7 @@ def export_run(
         data: SOURCE of the images for the comparison and the int8 calibration; `None` uses the run's own.
         images: number of images to compare; `None` uses 64 in fp32, up to 2,000 in a lower precision.
         maps: whether the graph also returns the evidence maps.
+        features: whether it also returns label features, so that `embed` and `search` accept it; in fp32, with maps.
         tagger: also write the layout of community taggers, as `tagger/`.
 
     Raises:
@@ -77,13 +79,19 @@ def export_run(
     run = run if isinstance(run, Run) else Run.open(run)
     out = Path(out)
     candidates = wanted(format, precision)
+    if features and (precision != "fp32" or not maps):
+        raise LabelwiseError(
+            f"label features {'without maps' if not maps else 'in another precision'}",
+            "maps, for the boxes of a collection, and fp32, in which features are compared",
+            "leave out --no-maps and --precision",
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LabelwiseError(f"{out}, which holds something", "a new folder", "choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        bench = Bench(run, part, data, images, maps)
+        bench = Bench(run, part, data, images, maps, features)
         best = _best(bench, candidates, timed=AUTO in (format, precision))
         if tagger:
             write_tagger(run, best.artefact.path / "tagger", bench.photos)
@@ -115,6 +123,7 @@ class Bench:
         data: SOURCE of images; `None` for the run's own.
         images: number of images to compare; `None` for the default.
         maps: whether the graphs return maps.
+        features: whether they return features.
     """
 
     run: Run
@@ -122,6 +131,7 @@ class Bench:
     data: str | None
     images: int | None
     maps: bool
+    features: bool = False
 
     def __post_init__(self) -> None:
         self.source = source_of(self.run, self.data)
@@ -159,7 +169,10 @@ class Bench:
             card_of(self.run),
             precision=precision,
             test_time=self.run.config.test_time,
+            has_features=self.features,
         )
+        if self.features:
+            artefact.card[WEIGHTS_DIGEST] = sha256(self.run.path / WEIGHTS)
         return artefact, open_engine(artefact)
 
     def judge(self, artefact: Artefact, engine: Engine) -> Parity | Accuracy:
@@ -177,7 +190,7 @@ class Bench:
 
     def runtimes(self, kind: str) -> dict[str, float | str]:
         """The differences of the fp32 graph in each installed runtime, see `compare_batches`."""
-        opened = installed_runtimes(kind, self._plain(kind) / FILES[kind], self.maps)
+        opened = installed_runtimes(kind, self._plain(kind) / FILES[kind], self.maps, self.features)
         return compare_batches(self.eager, opened, self.photos, self.decisions, self.run.labels.names)
 
     def accuracy(self, engine: Engine) -> Accuracy:
@@ -200,7 +213,7 @@ class Bench:
 
     @cached_property
     def _program(self) -> Any:
-        return program(self.eager.model, self.run.config.transform().input_size, self.maps)
+        return program(self.eager.model, self.run.config.transform().input_size, self.maps, self.features)
 
     def _calibration(self) -> Any:
         return calibration_batches(self.run, self.source.split("train"), CALIBRATED)

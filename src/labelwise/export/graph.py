@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.plain import attends_over_many, plain_forms
-from labelwise.export.runtimes import INPUT, openvino_core
+from labelwise.export.runtimes import INPUT, OUTPUTS, openvino_core
 from labelwise.model import LabelModel
 
 OPSET = 20
-LOGITS, MAPS, BATCH = "logits", "maps", "batch"
+BATCH = "batch"
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
 NEEDS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -31,32 +32,51 @@ _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Graph(nn.Module):
-    """A model with tensor outputs: uint8 images `[B, 3, H, W]` -> logits `[B, L]`, then maps if requested.
+    """A model with tensor outputs: uint8 images `[B, 3, H, W]` -> logits `[B, L]`, then maps and features if requested.
 
     Args:
         model: the model to export.
-        maps: whether the evidence maps `[B, L, h, w]` are a second output.
+        maps: whether the evidence maps `[B, L, h, w]` are the second output.
+        features: whether the inputs of the labels' classifiers `[B, L, D]`, and the mean of the backbone's map over its
+            places `[B, C]`, both of unit length and of the first view, are further outputs.
     """
 
-    def __init__(self, model: LabelModel, maps: bool) -> None:
+    def __init__(self, model: LabelModel, maps: bool, features: bool = False) -> None:
         super().__init__()
-        self.model, self.maps = model, maps
+        self.model, self.maps, self.features = model, maps, features
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """`(logits,)` or `(logits, maps)`, in fp32."""
-        output = self.model(images, want_maps=self.maps)
-        logits = output.logits.float()
-        return (logits, output.maps.float()) if self.maps and output.maps is not None else (logits,)
+        """`(logits,)`, `(logits, maps)`, or `(logits, maps, features, whole)`, in fp32."""
+        pooled: list[Tensor] = []
+        handle = None
+        if self.features:
+            handle = self.model.backbone.register_forward_hook(
+                lambda module, given, feature_map: pooled.append(feature_map.float().mean((2, 3)))
+            )
+        try:
+            output = self.model(images, want_maps=self.maps)
+        finally:
+            if handle is not None:
+                handle.remove()
+        outputs = [output.logits.float()]
+        if self.maps and output.maps is not None:
+            outputs.append(output.maps.float())
+        if self.features:
+            whole = pooled[0][: images.shape[0]]
+            outputs += [normalize(vectors.float(), dim=-1) for vectors in (output.features, whole)]
+        return tuple(outputs)
 
 
-def program(model: LabelModel, size: tuple[int, int], maps: bool) -> torch.export.ExportedProgram:
-    """The exported program of a model for any batch of images of one size.
+def program(
+    model: LabelModel, size: tuple[int, int], maps: bool, features: bool = False
+) -> torch.export.ExportedProgram:
+    """The exported program of a model for any batch of images of one size, see `Graph`.
 
     Raises:
         LabelwiseError: the model has data-dependent control flow, with the reason.
     """
     example = torch.zeros(3, 3, *size, dtype=torch.uint8)
-    return exported_graph(Graph(model, maps), example, INPUT)
+    return exported_graph(Graph(model, maps, features), example, INPUT)
 
 
 def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:
@@ -142,7 +162,7 @@ def save_onnx(
 
 
 def _write_onnx(exported: torch.export.ExportedProgram, file: Path) -> None:
-    save_onnx(exported, file, INPUT, (LOGITS, MAPS)[: len(exported.graph_signature.user_outputs)])
+    save_onnx(exported, file, INPUT, OUTPUTS[: len(exported.graph_signature.user_outputs)])
 
 
 def _write_openvino(exported: torch.export.ExportedProgram, file: Path) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.export.runtimes import Engine
+from labelwise.export.runtimes import Describing, Engine
 
 BATCHES = (1, 2, 3, 8)
 """Sizes of batches to compare in every runtime: some runtimes compute a batch of one right and others wrong."""
-PROBABILITY, MAPS, ON_THE_LINE = 1e-4, 1e-3, 1e-5
-"""Largest differences of a probability and of maps; and the distance to its threshold within which a decision may
-differ, since float32 sums in another order change a probability by some millionths."""
+PROBABILITY, MAPS, FEATURES, ON_THE_LINE = 1e-4, 1e-3, 1e-3, 1e-5
+"""Largest differences of a probability, of maps and of features; and the distance to its threshold within which a
+decision may differ, since float32 sums in another order change a probability by some millionths."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Parity:
         probability: largest difference of a calibrated probability.
         on_the_line: decisions that differ because the probability lies within 1e-5 of its threshold.
         maps: mean distance of the maps, `1/2 sum_p |a_p - b_p|`, in [0, 1]; `None` without maps.
+        features: largest Euclidean distance of a label's or whole image's feature of unit length; no cosine to a third
+            vector differs by more. `None` without features.
         runtimes: for each installed runtime that reads the format, the largest difference in batches of `BATCHES`, or
             why it cannot open the graph.
     """
@@ -39,6 +41,7 @@ class Parity:
     probability: float
     on_the_line: int
     maps: float | None
+    features: float | None = None
     runtimes: Mapping[str, float | str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -49,6 +52,7 @@ class Parity:
             "decisions": "identical",
             "decisions_on_the_threshold": self.on_the_line,
             "mean_map_distance": self.maps,
+            **({} if self.features is None else {"max_feature_distance": self.features}),
             "batches": list(BATCHES),
             "runtimes": dict(self.runtimes),
         }
@@ -56,7 +60,8 @@ class Parity:
     def __str__(self) -> str:
         on = f" but for {self.on_the_line} within 1e-5 of a threshold" if self.on_the_line else ""
         maps = "" if self.maps is None else f", maps apart by {self.maps:.1e}"
-        text = f"largest difference of a probability {self.probability:.1e}, decisions identical{on}{maps}"
+        features = "" if self.features is None else f", features apart by at most {self.features:.1e}"
+        text = f"largest difference of a probability {self.probability:.1e}, decisions identical{on}{maps}{features}"
         agreeing = [name for name, difference in self.runtimes.items() if not isinstance(difference, str)]
         sizes = ", ".join(map(str, BATCHES))
         batches = f"; batches of {sizes} in {' and '.join(agreeing)}" if agreeing else ""
@@ -80,9 +85,9 @@ def compare(
         names: labels in column order.
 
     Raises:
-        LabelwiseError: probabilities that differ by more than 1e-4, a different decision, or different maps.
+        LabelwiseError: probabilities that differ by more than 1e-4, a different decision, different maps or features.
     """
-    images, probability, line, maps = 0, 0.0, 0, []
+    images, probability, line, maps, features = 0, 0.0, 0, [], []
     for ids, batch in batches:
         ours, our_maps = reference(batch, candidate.has_maps)
         theirs, their_maps = candidate(batch, candidate.has_maps)
@@ -98,10 +103,16 @@ def compare(
         line += int(differing.sum())
         if candidate.has_maps and our_maps is not None and their_maps is not None:
             maps.append(np.abs(our_maps - their_maps).sum((2, 3)).mean(1) / 2)
+        if isinstance(reference, Describing) and isinstance(candidate, Describing) and candidate.has_features:
+            pairs = zip(reference.describe(batch)[2:], candidate.describe(batch)[2:], strict=True)
+            features += [float(np.linalg.norm(a - b, axis=-1).max()) for a, b in pairs]
     distance = float(np.concatenate(maps).mean()) if maps else None
     if distance is not None and not distance <= MAPS:
         raise _refused(candidate, f"returns evidence maps at a mean distance of {distance:.3g}")
-    return Parity(images, probability, line, distance)
+    apart = float(np.max(features)) if features else None
+    if apart is not None and not apart <= FEATURES:
+        raise _refused(candidate, f"returns features at a distance of up to {apart:.3g}")
+    return Parity(images, probability, line, distance, apart)
 
 
 def compare_batches(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -18,9 +18,21 @@ from labelwise.export.artefact import Artefact
 
 INPUT = "images"
 """Name of a graph's input."""
+LOGITS, MAPS, FEATURES, WHOLE = OUTPUTS = "logits", "maps", "features", "whole"
+"""Outputs of a graph in their order; maps, and features with the whole-image feature, may be absent."""
 Images: TypeAlias = Any
 """uint8 `[B, 3, H, W]`, an array or a tensor."""
 Answer = tuple[np.ndarray, np.ndarray | None]
+
+
+class Described(NamedTuple):
+    """Outputs of a batch: logits `[B, L]`, maps `[B, L, h, w]`, and label features `[B, L, D]` and the whole-image
+    feature `[B, C]` of unit length."""
+
+    logits: np.ndarray
+    maps: np.ndarray
+    features: np.ndarray
+    whole: np.ndarray
 
 
 @runtime_checkable
@@ -38,16 +50,59 @@ class Engine(Protocol):
         ...
 
 
-class OnnxRuntime:
+@runtime_checkable
+class Describing(Protocol):
+    """An engine that also gives features, if `has_features`."""
+
+    name: str
+    has_features: bool
+
+    def describe(self, images: Images) -> Described:
+        """All outputs of a batch."""
+        ...
+
+
+class GraphEngine:
+    """A graph in a runtime, on the CPU.
+
+    Args:
+        name: of the runtime.
+        has_maps: whether its second output is the maps.
+        has_features: whether the outputs after the maps are the features, see `Described`.
+    """
+
+    def __init__(self, name: str, has_maps: bool, has_features: bool) -> None:
+        self.name, self.has_maps, self.has_features = name, has_maps, has_features
+
+    def __call__(self, images: Images, want_maps: bool = False) -> Answer:
+        """Logits and maps of a batch."""
+        wanted = want_maps and self.has_maps
+        with computing(self.name, images):
+            outputs = self._outputs(images, 2 if wanted else 1)
+        return outputs[0], outputs[1] if wanted else None
+
+    def describe(self, images: Images) -> Described:
+        """All outputs of a batch, of a graph with features."""
+        with computing(self.name, images):
+            return Described(*self._outputs(images, len(OUTPUTS)))
+
+    def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
+        """The first outputs of the graph."""
+        raise NotImplementedError
+
+
+class OnnxRuntime(GraphEngine):
     """A graph in ONNX Runtime, on the CPU, with as many threads as torch.
 
     Args:
         file: `model.onnx`.
-        has_maps: whether its second output is the maps.
+        has_maps, has_features: see `GraphEngine`.
         precision: `int8` if its backbone is quantised.
     """
 
-    def __init__(self, file: Path, has_maps: bool, precision: str = "fp32") -> None:
+    def __init__(
+        self, file: Path, has_maps: bool, has_features: bool = False, precision: str = "fp32"
+    ) -> None:
         if find_spec("onnxruntime") is None:
             raise LabelwiseError(
                 "an ONNX export without the package onnxruntime",
@@ -60,40 +115,36 @@ class OnnxRuntime:
         options.intra_op_num_threads, options.inter_op_num_threads = threads(), 1
         options.log_severity_level = 3
         self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        self.name, self.has_maps = _named(f"ONNX Runtime {ort.__version__}", precision), has_maps
+        self._names = [output.name for output in self._session.get_outputs()]
+        super().__init__(_named(f"ONNX Runtime {ort.__version__}", precision), has_maps, has_features)
 
-    def __call__(self, images: Images, want_maps: bool = False) -> Answer:
-        """Logits and maps of a batch; the graph always computes its maps, but they are copied only if requested."""
-        names = self._outputs if want_maps and self.has_maps else self._outputs[:1]
-        with computing(self.name, images):
-            outputs = self._session.run(names, {INPUT: as_array(images)})
-        return outputs[0], outputs[1] if len(outputs) > 1 else None
+    def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
+        # The graph computes all of its outputs; only these are copied.
+        return self._session.run(self._names[:count], {INPUT: as_array(images)})
 
 
-class OpenVINO:
+class OpenVINO(GraphEngine):
     """A graph in OpenVINO, on the CPU, with as many threads as torch.
 
     Args:
         file: `model.xml`, with `model.bin` next to it, or `model.onnx`.
-        has_maps: whether its second output is the maps.
+        has_maps, has_features: see `GraphEngine`.
         precision: `bf16` to use it if the processor supports it; fp32 otherwise.
     """
 
-    def __init__(self, file: Path, has_maps: bool, precision: str = "fp32") -> None:
+    def __init__(
+        self, file: Path, has_maps: bool, has_features: bool = False, precision: str = "fp32"
+    ) -> None:
         self._run, name = compiled(file, precision)
         version, _, in_use = name.partition(", ")
-        self.name, self.has_maps = _named(version, in_use or "fp32"), has_maps
+        super().__init__(_named(version, in_use or "fp32"), has_maps, has_features)
 
-    def __call__(self, images: Images, want_maps: bool = False) -> Answer:
-        """Logits and maps of a batch."""
-        with computing(self.name, images):
-            outputs = self._run({INPUT: as_array(images)})
-        maps = np.array(outputs[1]) if want_maps and self.has_maps else None
-        return np.array(outputs[0]), maps
+    def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
+        outputs = self._run({INPUT: as_array(images)})
+        return [np.array(outputs[place]) for place in range(count)]
 
 
-RUNTIMES: Mapping[str, Callable[[Path, bool, str], Engine]] = {"onnx": OnnxRuntime, "openvino": OpenVINO}
+RUNTIMES: Mapping[str, Callable[..., Engine]] = {"onnx": OnnxRuntime, "openvino": OpenVINO}
 """Engines by the kind of their graph."""
 
 
@@ -141,7 +192,7 @@ def compiled(graph: Path, precision: str = "fp32") -> tuple[Any, str]:
 
 
 def open_graph(
-    artefact: Artefact, others: Mapping[str, Callable[[Path, bool, str], Engine]] | None = None
+    artefact: Artefact, others: Mapping[str, Callable[[Path, bool, bool], Engine]] | None = None
 ) -> Engine:
     """The engine of an artefact's graph.
 
@@ -154,15 +205,17 @@ def open_graph(
             PyTorch and is not among `others`.
     """
     file = artefact.path / artefact.file
-    runtimes = {**RUNTIMES, **(others or {})}
-    if artefact.kind not in runtimes:
+    others = others or {}
+    if artefact.kind not in (*RUNTIMES, *others):
         raise LabelwiseError(
             f"{artefact.path}, an export of kind {artefact.kind}, which needs PyTorch",
-            f"an export of kind {' or '.join(runtimes)}",
+            f"an export of kind {' or '.join(RUNTIMES)}",
             "export the run again with --format onnx",
         )
     try:
-        return runtimes[artefact.kind](file, artefact.has_maps, artefact.precision)
+        if artefact.kind in others:
+            return others[artefact.kind](file, artefact.has_maps, artefact.has_features)
+        return RUNTIMES[artefact.kind](file, artefact.has_maps, artefact.has_features, artefact.precision)
     except LabelwiseError:
         raise
     except Exception as error:  # runtimes raise many kinds of errors on unsupported graphs

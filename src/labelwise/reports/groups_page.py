@@ -12,7 +12,7 @@ from labelwise.reports.tiles import result_tile
 from labelwise.training.files import write_text
 
 
-def write_groups(out: Path, groups: Groups, collection: Path) -> None:
+def write_groups(out: Path, groups: Groups, collection: str | Path) -> None:
     """Writes the kinds, the images that stand apart and near copies as one file without a script."""
     label, sections = groups.label, []
     for number, kind in enumerate(groups.kinds, 1):

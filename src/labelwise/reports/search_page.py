@@ -17,7 +17,7 @@ from labelwise.training.files import write_text
 def write_search(
     out: Path,
     results: pa.Table,
-    collection: Path,
+    collection: str | Path,
     label: str,
     *,
     by: str = "feature",
@@ -32,7 +32,7 @@ def write_search(
     Args:
         out: the file.
         results: rows of `Collection.search`.
-        collection: path of the collection.
+        collection: path of the collection, without passwords.
         label: the label that was compared.
         by: order of the results.
         where: condition of the search.
@@ -49,7 +49,7 @@ def write_search(
     facts = [("Images", f"{images:,}"), ("Order", by), ("Results", f"{len(rows):,}")]
     text = page(
         "search.html.j2",
-        title=f"{label} in {collection.name}",
+        title=f"{label} in {Path(collection).name}",
         collection=os.fspath(collection),
         label=label,
         what="like these photographs" if by == "feature" else "by score",

@@ -34,7 +34,7 @@ def require() -> None:
 
 def answers(predictor: Predictor, work: collection.Work) -> Iterator[Answers]:
     """Predictions in the cluster's order; Ray repeats the tasks of a worker that died."""
-    with _cluster(work.workers) as ray:
+    with cluster(work.workers) as ray:
         gpu = 1 if ray.cluster_resources().get("GPU") else 0
         pool = ray.data.ActorPoolStrategy
         images = ray.data.from_arrow(_tasks(work)).map_batches(
@@ -57,7 +57,7 @@ def answers(predictor: Predictor, work: collection.Work) -> Iterator[Answers]:
 
 
 @contextmanager
-def _cluster(workers: int) -> Iterator[Any]:
+def cluster(workers: int) -> Iterator[Any]:
     """Ray: the connected cluster, else the cluster at RAY_ADDRESS, else a new one on this machine."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)

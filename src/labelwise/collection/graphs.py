@@ -1,0 +1,56 @@
+"""Features of an exported graph, in place of those of its run."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from labelwise.collection.features import Embedded, Embedder
+from labelwise.errors import LabelwiseError
+from labelwise.export.engines import Eager
+from labelwise.export.runtimes import Describing
+from labelwise.serving.predictor import Predictor
+
+
+class GraphEmbedder:
+    """Computes label features with a graph that `labelwise export --features` wrote; see `Embedder`.
+
+    Args:
+        predictor: an export.
+
+    Raises:
+        LabelwiseError: a graph without label features.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        engine = predictor.engine
+        if not isinstance(engine, Describing) or not engine.has_features:
+            raise LabelwiseError(
+                f"a graph without label features ({engine.name})",
+                "a run, an export of weights, or an export with --features",
+                "name the run, or export again with --features",
+            )
+        self.predictor, self._engine = predictor, engine
+        shape = (1, 3, *predictor.transform.config.input_size)
+        noise = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        features, whole = engine.describe(noise)[2:]
+        self.dim, self.whole_dim = features.shape[2], whole.shape[1]
+        self.one_feature = features.shape[1] > 1 and bool((features == features[:, :1]).all())
+
+    def __call__(self, images: UInt8[Tensor, "B 3 h w"], maps: bool = True) -> Embedded:
+        """Features of outputs of the predictor's transform, as one batch."""
+        logits, evidence, features, whole = self._engine.describe(images)
+        p = self.predictor.decisions.probabilities(logits)
+        half = features.astype(np.float16), whole.astype(np.float16)
+        return Embedded(p, self.predictor.decisions.select(p), half[0], evidence if maps else None, half[1])
+
+
+def embedder_of(predictor: Predictor) -> Embedder | GraphEmbedder:
+    """What computes the features of a run, of an export of its weights, or of a graph.
+
+    Raises:
+        LabelwiseError: a graph without label features.
+    """
+    return Embedder(predictor) if isinstance(predictor.engine, Eager) else GraphEmbedder(predictor)
