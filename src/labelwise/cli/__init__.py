@@ -33,6 +33,7 @@ from labelwise.cli import (
     search,
     serve,
     sweep,
+    teach,
     train,
     tune,
 )
@@ -75,6 +76,7 @@ app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
 app.command("search")(search.search)
 app.command("groups")(groups.groups)
+app.command("teach")(teach.teach)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
