@@ -116,4 +116,7 @@ class LabelModel(nn.Module):
                 "a method such as c-tran",
                 "leave them out",
             )
+        if self.added is not None:  # its labels have no states
+            own = states.values.shape[1] - len(self.added.weight)
+            states = Targets(states.values[:, :own], states.known[:, :own])
         return self.extractor(feature_map, want_maps, states)

@@ -26,6 +26,7 @@ from labelwise.cli import (
     embed,
     evaluate,
     export,
+    familiarity,
     groups,
     methods,
     predict,
@@ -72,6 +73,7 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("tune")(tune.tune)
+app.command("familiarity")(familiarity.familiarity)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
 app.command("search")(search.search)

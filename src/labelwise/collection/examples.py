@@ -7,13 +7,14 @@ from pathlib import Path
 
 from labelwise.errors import LabelwiseError
 from labelwise.serving.output import find_images
+from labelwise.serving.review import COLUMNS, Review
 
 
 def photographs_of(given: str, answer: str) -> list[str]:
-    """Files of paths separated by commas, folders, globs, `@LIST`, or of a table in CSV.
+    """Files of paths separated by commas, folders, globs, `@LIST`, or of tables in CSV.
 
-    A table has a column `image` or `path`, relative to its folder; of one with a column `answer`, rows with `1` are
-    positives, rows with `0` negatives, and others are left out.
+    A table has a column `path` or `image`, relative to its folder. Of one with a column `answer`, rows with `1` are
+    positives and rows with `0` negatives; of a review's list, the label's answers in its journal.
 
     Args:
         given: as on the command line.
@@ -23,7 +24,7 @@ def photographs_of(given: str, answer: str) -> list[str]:
         LabelwiseError: no such file, or a table without such a column.
     """
     files: list[str] = []
-    for word in given.split(",") if not Path(given).exists() else [given]:
+    for word in [given] if Path(given).exists() else given.split(","):
         if word.lower().endswith(".csv"):
             files += _of_table(Path(word), answer)
         elif word:
@@ -34,11 +35,15 @@ def photographs_of(given: str, answer: str) -> list[str]:
 def _of_table(file: Path, answer: str) -> list[str]:
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
+            reader = csv.DictReader(lines)
+            columns, rows = reader.fieldnames or [], list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise LabelwiseError(f"table {file} ({reason})", "a CSV of photographs", "correct the path") from None
-    columns = set(rows[0]) if rows else set()
+    if set(COLUMNS) <= set(columns):
+        return [
+            str(file.parent / item.image) for item, value in Review(file).corrections() if value == answer
+        ]
     column = next((c for c in ("path", "image") if c in columns), None)
     if column is None:
         raise LabelwiseError(f"table {file} without a column path or image", "one of them", "name the column")

@@ -16,6 +16,7 @@ from labelwise.decisions.floors import Floors
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.frequency import COUNTS
 from labelwise.evaluation.growth import TAKEN_OVER
+from labelwise.serving.familiarity import FILE, Familiarity, digest_of
 from labelwise.training.files import read_json, write_atomic, write_json
 from labelwise.training.run import WEIGHTS, Run
 from labelwise.training.sealed import load_sealed, save_sealed
@@ -66,6 +67,8 @@ def write_run(run: Run, out: Path, name: str, fitted: Fitted, positives: int, ba
         if COUNTS in training:
             training[COUNTS] = {**training[COUNTS], name: positives}
         write_json(part / "results.json", {"format": 1, "splits": {}, "training": training})
+        if (run.path / FILE).is_file():
+            replace(Familiarity.of_run(run.path), model=digest_of(part / WEIGHTS)).save(part)
         if out.exists():
             out.rmdir()
         os.replace(part, out)

@@ -85,8 +85,8 @@ def teach(
 ) -> Taught:
     """Adds a label to a run from a few examples; the outputs of its other labels do not change.
 
-    Examples are photographs of the collection, computed by their content, or others, which are embedded. All images of
-    the collection that are not examples, at most 20,000 of them, serve as other images.
+    Examples are photographs of the collection, recognised by their content, or others, which are embedded. All images
+    of the collection that are not examples, at most 20,000 of them, serve as other images.
 
     Args:
         run: the run of the collection, or one taught from it.
