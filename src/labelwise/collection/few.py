@@ -8,8 +8,12 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import stats
 
-SHRINK = 0.1
-"""Share of the mean variance that is added to the variance of every direction."""
+from labelwise.collection.queries import AWAY
+
+SHRINK = 30.0
+"""Multiple of the mean variance that is added to the variance of every direction."""
+DRAWS, ENOUGH = 199, 2_000
+"""Random sets of the permutation test, and images that it draws from, at most."""
 LEVEL = 0.05
 """Highest p-value at which examples left out rank above other images."""
 
@@ -25,7 +29,8 @@ class Fitted:
         others: scores of the other images.
         rank: mean share of the other images that a positive left out ranks above; .5 is chance.
         low, high: its interval at 90 %.
-        p_value: of "no better than chance", by the Mann-Whitney test.
+        p_value: of "no better than chance", by a permutation test: the share of random images in the positives' place
+            that rank at least as high.
         prevalence: estimated share of other images that have the label.
     """
 
@@ -42,7 +47,7 @@ class Fitted:
 
     @property
     def learned(self) -> bool:
-        """Whether positives left out rank above other images, beyond chance."""
+        """Whether positives that are left out rank above other images, beyond chance."""
         return self.p_value <= LEVEL
 
 
@@ -59,11 +64,12 @@ class Space:
 
     def __init__(self, features: np.ndarray, shrink: float = SHRINK) -> None:
         x = np.asarray(features, np.float64)
-        self.mean = x.mean(0)
+        self.mean, self.shrink = x.mean(0), shrink
         centred = x - self.mean
-        variance, axes = np.linalg.eigh(centred.T @ centred / max(1, len(x)))
-        variance = np.clip(variance, 0, None)
-        self.scale = axes / np.sqrt(variance + shrink * max(variance.mean(), 1e-12))
+        covariance = centred.T @ centred / max(1, len(x))
+        ridge = shrink * max(float(np.trace(covariance)) / len(covariance), 1e-12)
+        factor = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
+        self.scale = np.linalg.inv(factor).T
 
     def __call__(self, features: np.ndarray) -> Float64[np.ndarray, "n D"]:
         """Features in these directions."""
@@ -88,8 +94,8 @@ def fit_few(space: Space, positives: np.ndarray, negatives: np.ndarray, others: 
     against = at_large if len(rest) else own
     ranks = np.array([(s > against).mean() + (s == against).mean() / 2 for s in left_out])
     low, high = _interval(ranks)
-    p_value = float(stats.mannwhitneyu(left_out, against, alternative="greater").pvalue)
-    scale, bias, threshold, prevalence = _calibrated(left_out, np.concatenate([against, own]))
+    p_value = _by_chance(float(ranks.mean()), p, n, rest[:: -(-len(rest) // ENOUGH)] if len(rest) else n)
+    scale, bias, threshold, prevalence = _calibrated(left_out, np.concatenate([at_large, own]))
     weight = scale * (space.scale @ direction)
     return Fitted(
         weight,
@@ -106,10 +112,26 @@ def fit_few(space: Space, positives: np.ndarray, negatives: np.ndarray, others: 
 
 
 def _direction(p: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """From the mean of images at large, the origin, or halfway of it and the negatives, to that of the positives."""
-    away = n.mean(0) / 2 if len(n) else 0.0
-    direction = p.mean(0) - away
+    """`mean(p) - 0.2 mean(n)` of unit length, from the mean of images at large, as `labelwise search` does."""
+    direction = p.mean(0) - (AWAY * n.mean(0) if len(n) else 0.0)
     return direction / max(float(np.linalg.norm(direction)), 1e-12)
+
+
+def _by_chance(rank: float, p: np.ndarray, n: np.ndarray, others: np.ndarray) -> float:
+    """The p-value of a mean rank among those of random images of the positives and others, left out one by one."""
+    pool, rng = np.concatenate([p, others]), np.random.default_rng(0)
+    rows = np.stack([rng.choice(len(pool), len(p), replace=False) for _ in range(DRAWS)])
+    random = pool[rows]  # [R, p, D]
+    away = AWAY * n.mean(0) if len(n) else 0.0
+    total = random.sum(1, keepdims=True)
+    without = (total - random) / (len(p) - 1) - away
+    left_out = (random * without).sum(2) / np.maximum(np.linalg.norm(without, axis=2), 1e-12)
+    whole = total[:, 0] / len(p) - away
+    whole /= np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-12)
+    against = pool @ whole.T  # [N, R]
+    np.put_along_axis(against, rows.T, np.inf, axis=0)  # no image is compared with itself
+    shares = (left_out[:, :, None] > against.T[:, None]).sum(2) / max(1, len(pool) - len(p))
+    return float((1 + (shares.mean(1) >= rank).sum()) / (1 + DRAWS))
 
 
 def _interval(ranks: np.ndarray) -> tuple[float, float]:

@@ -20,6 +20,8 @@ from labelwise.serving.review import COLUMNS
 from labelwise.training.files import write_json, write_text
 
 SUGGESTIONS = "suggestions.csv"
+WIDTH = 3
+"""Most probable images per suggestion, among which unlike ones are chosen."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +61,35 @@ def suggest(
     _, examples = examples_of(run, collection, name, positives, negatives, device)
     fitted = fit_few(examples.space, examples.positives, examples.negatives, examples.others)
     z = examples.others @ fitted.weight + fitted.bias
-    chosen = choose(z, count)
+    chosen = choose(z, examples.space(examples.others), count)
     return [
         Suggestion(rank, examples.paths[i], float(1 / (1 + np.exp(-z[i]))))
         for rank, i in enumerate(chosen, 1)
     ]
 
 
-def choose(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the images to answer: the most probable ones.
+def choose(scores: np.ndarray, features: np.ndarray, count: int) -> list[int]:
+    """Images to answer: the most probable one, then of the `3 count` most probable ones each time the least similar.
 
-    A new label is rare, so that a positive among them teaches more than a negative.
+    A new label is rare, so that positives teach more than images whose answer is most uncertain.
 
     Args:
-        scores: of the images.
+        scores: `[N]`.
+        features: `[N, D]`, compared by their cosine.
         count: number of images.
+
+    Returns:
+        indices, in the order of their choice.
     """
-    return np.argsort(-scores, kind="stable")[:count]
+    pool = np.argsort(-scores, kind="stable")[: WIDTH * count]
+    unit = features[pool] / np.maximum(np.linalg.norm(features[pool], axis=1, keepdims=True), 1e-12)
+    nearest, chosen = np.full(len(pool), -np.inf), list[int]()
+    for _ in range(min(count, len(pool))):
+        new = int(nearest.argmin())  # the first of equals, which is the most probable one
+        chosen.append(new)
+        nearest = np.maximum(nearest, unit @ unit[new])
+        nearest[chosen] = np.inf
+    return pool[chosen].tolist()
 
 
 def write_suggestions(out: Path, name: str, suggestions: Sequence[Suggestion]) -> None:

@@ -22,7 +22,8 @@ from labelwise.types import LabelSet
 
 MOST = 20_000
 """Images of the collection that serve as other images; of larger collections every k-th."""
-FEWEST = 2
+SAMPLE, FEWEST = 5_000, 2
+"""Images that the covariance is computed from, at most, and positives, at least."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ def examples_of(
     dim = held.identity.whole_dim
     p, n = (np.array([features[d] for d in group], np.float64).reshape(-1, dim) for group in (near, far))
     rest = np.array([stored[i] for i in other.tolist()], np.float64).reshape(-1, dim)
-    space = Space(np.concatenate([rest, p, n]))
+    sample = rest[:: -(-len(rest) // SAMPLE)] if len(rest) else rest
+    space = Space(np.concatenate([sample, p, n]))
     paths = images["path"].take(other).to_pylist()
     return opened, Examples(p, n, rest, tuple(paths), other, space, held.identity.weights)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,11 +36,6 @@ class AddedLabels(nn.Module):
         added = len(self.weight)
         places = feature_map.float()
         logits = normalize(places.mean((2, 3)), dim=-1) @ self.weight.T + self.bias
-        features = output.features
-        if features.shape[1] and features.stride(1) == 0:  # one feature for all labels takes no memory
-            features = features[:, :1].expand(-1, features.shape[1] + added, -1)
-        else:
-            features = torch.cat([features, features.mean(1, keepdim=True).expand(-1, added, -1)], 1)
         maps = output.maps
         if maps is not None:
             evidence = torch.einsum("kc,bchw->bkhw", self.weight, places).relu()
@@ -50,7 +44,20 @@ class AddedLabels(nn.Module):
             maps = torch.cat(
                 [maps, torch.where(total > 0, evidence / total.clamp(min=1e-12), uniform).to(maps)], 1
             )
-        return replace(output, logits=torch.cat([output.logits, logits], 1), features=features, maps=maps)
+        return Output(
+            torch.cat([output.logits, logits], 1),
+            _extended(output.features, added),
+            maps,
+            _extended(output.decoupled, added),
+            mass=output.mass,
+        )
+
+
+def _extended(features: Float[Tensor, "B L D"], added: int) -> Float[Tensor, "B M D"]:
+    """Label features followed by their mean for each added label; a feature shared by all labels takes no memory."""
+    if features.stride(1) == 0:
+        return features[:, :1].expand(-1, features.shape[1] + added, -1)
+    return torch.cat([features, features.mean(1, keepdim=True).expand(-1, added, -1)], 1)
 
 
 def add_labels(model: LabelModel, labels: int) -> AddedLabels:
