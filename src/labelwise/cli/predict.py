@@ -144,7 +144,8 @@ def _each(
     from labelwise.serving.tables import WRITERS
 
     predictor = load(run)
-    writer = WRITERS[out.suffix.lower()](out, predictor.labels.names) if out else None
+    familiar = predictor.familiarity is not None
+    writer = WRITERS[out.suffix.lower()](out, predictor.labels.names, familiar) if out else None
     return predict_files(
         predictor,
         files,

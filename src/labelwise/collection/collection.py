@@ -67,6 +67,17 @@ class Collection:
         """Columns of the table of images, see `image_schema`."""
         return self._tables.rows(IMAGES, columns)
 
+    def whole(self, numbers: np.ndarray) -> Float16[np.ndarray, "n C"]:
+        """Whole-image features of images, given by ascending numbers."""
+        dim = self.identity.whole_dim
+        if not len(numbers):
+            return np.zeros((0, dim), np.float16)
+        # Most rows are read faster whole than by their numbers.
+        some = None if len(numbers) > self._images // 4 else numbers.tolist()
+        rows = self._tables.rows(IMAGES, ["image", "whole"], images=some).sort_by("image")
+        vectors = matrix(rows["whole"], dim)
+        return vectors[numbers] if some is None else vectors
+
     def features(self, label: str, columns: Sequence[str] = (*SHOWN, "feature")) -> pa.Table:
         """Columns of the rows of a label, by image number, see `feature_schema`.
 

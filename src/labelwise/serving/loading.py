@@ -11,10 +11,12 @@ from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import ARTEFACT, Artefact
 from labelwise.export.runtimes import RUNTIMES, Engine
 from labelwise.labels import LabelSet
+from labelwise.serving.prediction import FAMILIARITY
 from labelwise.serving.predictor import Predictor, of_artefact
 
 if TYPE_CHECKING:
     from labelwise.data.transforms import ImageTransform
+    from labelwise.serving.familiarity import Watched
     from labelwise.training.run import Run
 
 
@@ -54,10 +56,18 @@ def load(path: str | Path, device: str | None = None) -> Predictor:
     return Predictor(*parts_of_run(Run.open(folder), device))
 
 
-def parts_of_run(run: Run, device: str | None) -> tuple[LabelSet, Decisions, ImageTransform, Engine]:
+def parts_of_run(
+    run: Run, device: str | None
+) -> tuple[LabelSet, Decisions, ImageTransform, Engine, Watched | None]:
     """The arguments of `Predictor` for a run."""
     from labelwise.data.transforms import build_transform
     from labelwise.export.engines import Eager
 
     transform = build_transform(run.config.transform(), train=False)
-    return run.labels, run.decisions(), transform, Eager(run.model(), device, run.config)
+    engine = Eager(run.model(), device, run.config)
+    watched = None
+    if (run.path / FAMILIARITY).is_file():
+        from labelwise.serving.familiarity import Familiarity, Watched
+
+        watched = Watched(engine.model, Familiarity.of_run(run.path))
+    return run.labels, run.decisions(), transform, engine, watched

@@ -9,6 +9,11 @@ import numpy as np
 
 from labelwise.errors import LabelwiseError
 
+FAMILIARITY = "familiarity.safetensors"
+"""The file that `labelwise familiarity` adds to a run."""
+LEVEL = 0.01
+"""p-value up to which an image is unfamiliar."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -24,6 +29,8 @@ class Prediction:
         chosen: the labels that the decisions select; `None` for all at or above their thresholds.
         shown: the part `(x0, y0, x1, y1)` of the photograph that is the model's input, which maps cover, in fractions.
         note: a note on how the image was decoded; "" for none.
+        familiar: p-value of the image among the training images; `None` for a run without `labelwise familiarity`.
+        familiar_labels: selected label -> p-value of its feature among those of its training images.
     """
 
     image: str
@@ -35,6 +42,13 @@ class Prediction:
     chosen: frozenset[str] | None = None
     shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     note: str = ""
+    familiar: float | None = None
+    familiar_labels: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the model has seen nothing like the image, at a p-value of 1 %."""
+        return self.familiar is not None and self.familiar <= LEVEL
 
     @property
     def selected(self) -> list[str]:
@@ -71,7 +85,17 @@ class Prediction:
             {"name": n, "score": s, "threshold": self.thresholds[n], "selected": self._selects(n, s)}
             for n, s in self.scores.items()
         ]
-        return {"image": self.image, "labels": labels, **({"note": self.note} if self.note else {})}
+        for label in labels:
+            if label["name"] in self.familiar_labels:
+                label["familiar"] = self.familiar_labels[label["name"]]
+        line: dict[str, Any] = {
+            "image": self.image,
+            "labels": labels,
+            **({"note": self.note} if self.note else {}),
+        }
+        if self.familiar is not None:
+            line |= {"familiar": self.familiar, "unfamiliar": self.unfamiliar}
+        return line
 
     def _selects(self, name: str, score: float) -> bool:
         return score >= self.thresholds[name] if self.chosen is None else name in self.chosen

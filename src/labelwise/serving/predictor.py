@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from labelwise.serving.inputs import Image, as_images, decoded, name_of
 from labelwise.serving.prediction import Prediction
 
 if TYPE_CHECKING:
+    from labelwise.serving.familiarity import Watched
     from labelwise.training.run import Run
 
 
@@ -32,6 +34,7 @@ class Predictor:
         decisions: from logits to probabilities and selected labels.
         transform: from a decoded image to the engine's input.
         engine: from images to logits and maps.
+        familiarity: of a run that `labelwise familiarity` was called for.
 
     Raises:
         LabelwiseError: a run without weights, or with damaged ones.
@@ -43,11 +46,12 @@ class Predictor:
         decisions: Decisions | None = None,
         transform: Transform | None = None,
         engine: Engine | None = None,
+        familiarity: Watched | None = None,
     ) -> None:
         if not isinstance(labels, LabelSet):
             from labelwise.serving.loading import parts_of_run
 
-            labels, decisions, transform, engine = parts_of_run(labels, None)
+            labels, decisions, transform, engine, familiarity = parts_of_run(labels, None)
         if decisions is None or transform is None or engine is None:
             raise LabelwiseError(
                 "a predictor of labels alone",
@@ -56,6 +60,7 @@ class Predictor:
             )
         self.labels, self.decisions, self.transform, self.engine = labels, decisions, transform, engine
         self.thresholds = dict(zip(labels.names, decisions.thresholds.tolist(), strict=True))
+        self.familiarity = familiarity
 
     def prepare(self, images: int, say: Callable[[str], None] = lambda line: None) -> None:
         """Select the engine of a run's backbone for a number of images; a graph has nothing to prepare.
@@ -144,7 +149,8 @@ class Predictor:
 
     def with_bits(self, bits: int) -> Predictor:
         """The same model for images whose 16-bit grey uses `bits` bits, 8 to 16."""
-        return Predictor(self.labels, self.decisions, self.transform.with_bits(bits), self.engine)
+        transform = self.transform.with_bits(bits)
+        return Predictor(self.labels, self.decisions, transform, self.engine, self.familiarity)
 
     def evidence(self, images: Sequence[Image], labels: Sequence[int]) -> list[np.ndarray]:
         """Evidence of one label per image, given by its column, over the whole photograph."""
@@ -157,11 +163,13 @@ class Predictor:
     def _answer(self, part: list[_Decoded], maps: bool) -> list[Prediction]:
         readable = [d.image for d in part if d.image is not None]
         names, out = self.labels.names, []
-        logits, evidence_maps = (
-            self.engine(_stacked(readable), maps) if readable else (np.zeros((0, 0)), None)
-        )
+        logits, evidence_maps = np.zeros((0, 0)), None
+        if readable:
+            with self.familiarity or nullcontext():
+                logits, evidence_maps = self.engine(_stacked(readable), maps)
         p = self.decisions.probabilities(logits) if readable else logits
         chosen = self.decisions.select(p) if readable else p
+        familiar = self.familiarity.of_batch(chosen, names) if self.familiarity and readable else []
         row = 0
         for d in part:
             if d.image is None:
@@ -170,8 +178,11 @@ class Predictor:
             ranked = {names[j]: float(p[row, j]) for j in np.argsort(-p[row], kind="stable")}
             picked = frozenset(names[j] for j in np.flatnonzero(chosen[row]))
             evidence = None if evidence_maps is None else evidence_maps[row]
+            known = familiar[row] if familiar else (None, {})
             out.append(
-                Prediction(d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown, d.note)
+                Prediction(
+                    d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown, d.note, *known
+                )
             )
             row += 1
         return out

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def columns_of(names: tuple[str, ...]) -> pa.Schema:
-    """Names and types of a table of predictions."""
+def columns_of(names: tuple[str, ...], familiar: bool = False) -> pa.Schema:
+    """Names and types of a table of predictions, with p-values of the images for `familiar`."""
     import pyarrow as pa
 
     texts = [pa.string(), pa.string(), pa.list_(pa.string())]
-    kinds = [*texts, *(pa.float32() for _ in names)]
-    return pa.schema(list(zip(column_names(names), kinds, strict=True)))
+    kinds = [*texts, *([pa.float32()] if familiar else []), *(pa.float32() for _ in names)]
+    return pa.schema(list(zip(column_names(names, familiar), kinds, strict=True)))
 
 
 class ParquetWriter(Writer):
@@ -31,15 +31,16 @@ class ParquetWriter(Writer):
     Args:
         path: a file in `.parquet`.
         names: labels in column order.
+        familiar: whether to write the p-values of images.
         rows: number of rows to buffer before they are written.
     """
 
-    def __init__(self, path: Path, names: tuple[str, ...], rows: int = 4096) -> None:
+    def __init__(self, path: Path, names: tuple[str, ...], familiar: bool = False, rows: int = 4096) -> None:
         import pyarrow.parquet as pq
 
-        super().__init__(path, names)
+        super().__init__(path, names, familiar)
         self._rows, self._held = rows, list[Prediction]()
-        self._schema = columns_of(names)
+        self._schema = columns_of(names, familiar)
         self._sink = pq.ParquetWriter(self._part, self._schema)
         self._open.callback(self._sink.close)
 
@@ -58,12 +59,16 @@ class ParquetWriter(Writer):
             pa.array([os.fsencode(p.image).decode("utf-8", "replace") for p in held]),
             pa.array([p.error for p in held], pa.string()),
             pa.array([None if p.error else p.selected for p in held], pa.list_(pa.string())),
+            *([pa.array([p.familiar for p in held], pa.float32())] if self.familiar else []),
             *(pa.array([p.scores.get(n) for p in held], pa.float32()) for n in self.names),
         ]
         self._sink.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 
 
-WRITERS: dict[str, Callable[[Path, tuple[str, ...]], Writer]] = {".parquet": ParquetWriter, **TEXT_WRITERS}
+WRITERS: dict[str, Callable[[Path, tuple[str, ...], bool], Writer]] = {
+    ".parquet": ParquetWriter,
+    **TEXT_WRITERS,
+}
 
 
 def is_one_file(out: str) -> bool:

@@ -15,17 +15,18 @@ import numpy as np
 from labelwise.data.wholefile import whole_file
 from labelwise.serving.prediction import Prediction
 
+FAMILIAR = "familiar"
 SEPARATOR = "|"
 """Separator of the names of selected labels in a cell of CSV."""
 
 
-def column_names(names: tuple[str, ...]) -> list[str]:
-    """Names of the columns of a table of predictions.
+def column_names(names: tuple[str, ...], familiar: bool = False) -> list[str]:
+    """Names of the columns of a table of predictions, with p-values of the images for `familiar`.
 
     >>> column_names(("dog", "image"))
     ['image', 'error', 'selected', 'dog', 'score:image']
     """
-    columns = ["image", "error", "selected"]
+    columns = ["image", "error", "selected", *([FAMILIAR] if familiar else [])]
     own = set(columns)
     taken = own | set(names)
     for name in names:
@@ -44,10 +45,11 @@ class Writer:
     Args:
         path: the file.
         names: labels in column order.
+        familiar: whether to write the p-values of images.
     """
 
-    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        self.names = names
+    def __init__(self, path: Path, names: tuple[str, ...], familiar: bool = False) -> None:
+        self.names, self.familiar = names, familiar
         path.parent.mkdir(parents=True, exist_ok=True)
         self._open = ExitStack()
         self._part = self._open.enter_context(whole_file(path))
@@ -84,25 +86,27 @@ class TextWriter(Writer):
     Args:
         path: a file in `.csv` or `.tsv`.
         names: labels in column order.
+        familiar: whether to write the p-values of images.
     """
 
-    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        super().__init__(path, names)
+    def __init__(self, path: Path, names: tuple[str, ...], familiar: bool = False) -> None:
+        super().__init__(path, names, familiar)
         self._separator = "\t" if path.suffix.lower() == ".tsv" else ","
         self._cell = cell_writer(names)
         file = open(self._part, "w", encoding="utf-8", errors="replace", newline="\n")  # noqa: SIM115
         self._file = self._open.enter_context(file)
-        self._write([_quoted(name) for name in column_names(names)])
+        self._write([_quoted(name) for name in column_names(names, familiar)])
 
     def add(self, prediction: Prediction) -> None:
         """Adds a row."""
         p = prediction
         image = _quoted(os.fsencode(p.image).decode("utf-8", "replace"))
+        familiar = [str(np.float32(p.familiar)) if p.familiar is not None else ""] if self.familiar else []
         if p.error is not None:
-            self._write([image, _quoted(p.error), "", *("" for _ in self.names)])
+            self._write([image, _quoted(p.error), "", *familiar, *("" for _ in self.names)])
         else:
             scores = (str(np.float32(p.scores[name])) for name in self.names)
-            self._write([image, "", _quoted(self._cell(p.selected)), *scores])
+            self._write([image, "", _quoted(self._cell(p.selected)), *familiar, *scores])
 
     def _write(self, cells: Sequence[str]) -> None:
         self._file.write(self._separator.join(cells) + "\n")
@@ -115,8 +119,8 @@ def _quoted(text: str) -> str:
 class LinesWriter(Writer):
     """One JSON object per line, as printed by `labelwise predict --json`."""
 
-    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        super().__init__(path, names)
+    def __init__(self, path: Path, names: tuple[str, ...], familiar: bool = False) -> None:
+        super().__init__(path, names, familiar)
         # A file name that is not valid UTF-8 is escaped, as JSON does too.
         file = open(self._part, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
         self._file = self._open.enter_context(file)
