@@ -154,7 +154,13 @@ class Collection:
             wanted *= 2  # the collection holds several copies of a photograph
 
     def nearest(
-        self, label: str, vector: np.ndarray, condition: str = "", top: int = 20, exact: bool = False
+        self,
+        label: str,
+        vector: np.ndarray,
+        condition: str = "",
+        top: int = 20,
+        exact: bool = False,
+        columns: Sequence[str] = SHOWN,
     ) -> pa.Table:
         """Rows of a label with the largest cosine to a vector `[D]`, and that cosine as `similarity`.
 
@@ -164,22 +170,64 @@ class Collection:
             condition: SQL filter on the columns.
             top: number of rows.
             exact: compare every feature of the label.
+            columns: of the rows.
         """
         where = " AND ".join(part for part in (_is(label), self._finished, condition) if part)
         with reading(self.path):
             query = self._tables.features.search(vector, vector_column_name="feature")
             query = query.distance_type("cosine").where(where, prefilter=True).limit(top)
             query = query.bypass_vector_index() if exact else query.nprobes(PROBES).refine_factor(REFINE)
-            hits = query.select([*SHOWN, "_distance"]).to_arrow()
+            hits = query.select([*columns, "_distance"]).to_arrow()
         likeness = pc.subtract(pa.scalar(1.0, pa.float32()), hits["_distance"])
         return hits.drop_columns(["_distance"]).add_column(0, "similarity", likeness)
 
-    def _by_score(self, label: str, condition: Sequence[str], top: int) -> pa.Table:
+    def scores(self, label: str, condition: str = "") -> pa.Table:
+        """`image` and `score` of all rows of a label, the highest score first.
+
+        Args:
+            label: a stored label.
+            condition: SQL filter on the columns.
+        """
+        self._check(label)
+        where = " AND ".join(part for part in (_is(label), condition) if part)
         with reading(self.path):
-            scores = self._rows(self._tables.features, " AND ".join(condition), ["image", "score"])
-            best = scores.sort_by([("score", "descending"), ("image", "ascending")]).slice(0, top)
-            numbers = ", ".join(map(str, best["image"].to_pylist())) or "-1"
-            rows = self._rows(self._tables.features, f"{_is(label)} AND image IN ({numbers})", SHOWN)
+            scores = self._rows(self._tables.features, where, ["image", "score"])
+        return scores.sort_by([("score", "descending"), ("image", "ascending")])
+
+    def rows(self, images: Sequence[int], label: str | None, columns: Sequence[str]) -> pa.Table:
+        """Columns of some images in the order of their numbers, of a label's rows or of the table of images.
+
+        An image without a row of the label is left out.
+        """
+        numbers = ", ".join(map(str, images)) or "-1"
+        table = self._tables.images if label is None else self._tables.features
+        where = f"image IN ({numbers})" + (f" AND {_is(label)}" if label is not None else "")
+        columns = list(dict.fromkeys(["image", *columns]))
+        with reading(self.path):
+            return self._rows(table, where, columns).sort_by("image").select(columns)
+
+    def count(self, label: str | None, condition: str = "") -> int:
+        """Number of rows of a label, or of readable images, that fit an SQL filter on the columns."""
+        table = self._tables.images if label is None else self._tables.features
+        parts = ("error IS NULL",) if label is None else (_is(label), self._finished)
+        with reading(self.path):
+            return table.count_rows(" AND ".join(part for part in (*parts, condition) if part))
+
+    def readable(self, condition: str, first: int, count: int, columns: Sequence[str]) -> pa.Table:
+        """`count` readable images that fit an SQL filter, in the order of their numbers, without the first `first`."""
+        where = " AND ".join(part for part in ("error IS NULL", condition) if part)
+        with reading(self.path):
+            query = self._tables.images.search().where(where).limit(count).offset(first)
+            return query.select(list(columns)).to_arrow()
+
+    def latest(self) -> Collection:
+        """The collection with the images that were added since it was opened; itself if there are none."""
+        with reading(self.path):
+            return Collection.open(self.path) if self._tables.changed() else self
+
+    def _by_score(self, label: str, condition: Sequence[str], top: int) -> pa.Table:
+        best = self.scores(label, " AND ".join(condition[1:])).slice(0, top)["image"].to_pylist()
+        rows = self.rows(best, label, SHOWN)
         rows = rows.sort_by([("score", "descending"), ("image", "ascending")])
         return _ranked(rows.add_column(0, "similarity", pa.nulls(len(rows), pa.float32())))
 

@@ -67,6 +67,11 @@ class Tables:
 
     def __init__(self, path: Path, images: Any, features: Any, identity: Identity) -> None:
         self.path, self.images, self.features, self.identity = path, images, features, identity
+        self._written = 0
+
+    def changed(self) -> bool:
+        """Whether a part was added after the tables were opened."""
+        return _last_written(self.path) != self._written
 
     @classmethod
     def open(cls, path: Path) -> Tables:
@@ -83,7 +88,7 @@ class Tables:
                 "check the path",
             )
         with reading(path):
-            base = lancedb.connect(path)
+            written, base = _last_written(path), lancedb.connect(path)
             images, features = base.open_table(IMAGES), base.open_table(FEATURES)
             identity = Identity.from_schema(images.schema, path)
             expected = image_schema(identity), feature_schema(identity)
@@ -93,7 +98,9 @@ class Tables:
                     "tables as `labelwise embed` writes them",
                     "embed again into a new folder",
                 )
-            return cls(path, images, features, identity)
+            tables = cls(path, images, features, identity)
+            tables._written = written
+            return tables
 
     @classmethod
     def create(cls, path: Path, identity: Identity) -> Tables:
@@ -136,6 +143,11 @@ class Tables:
     def _unindexed(self) -> int | None:
         statistics = self.features.index_stats("feature_idx")
         return None if statistics is None else statistics.num_unindexed_rows
+
+
+def _last_written(path: Path) -> int:
+    """The time of the last version of `images`, which completes a part."""
+    return os.stat(path / f"{IMAGES}.lance" / "_versions").st_mtime_ns
 
 
 @contextmanager

@@ -32,6 +32,16 @@ def filter_of(condition: str, labels: Sequence[str]) -> str:
     return _Parser(condition, labels).whole()
 
 
+def shows(label: str) -> str:
+    """The SQL filter for images in which a label is selected.
+
+    >>> shows("it's")
+    "array_has_any(labels, ['it''s'])"
+    """
+    text = label.replace("'", "''")
+    return f"array_has_any(labels, ['{text}'])"
+
+
 class _Parser:
     """Recursive descent: `or` binds least, then `and`, then `not`."""
 
@@ -97,8 +107,7 @@ class _Parser:
                 return f"(scores[{self._labels.index(name) + 1}] {sign} {float(bound)!r})"
             except ValueError:
                 raise self._refused(f"{bound!r} where a number belongs") from None
-        text = name.replace("'", "''")
-        return f"array_has_any(labels, ['{text}'])"
+        return shows(name)
 
     def _takes(self, kind: str, value: str) -> bool:
         there = bool(self._tokens) and self._tokens[0][0] == kind and self._tokens[0][1].lower() == value
