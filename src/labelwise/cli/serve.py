@@ -16,7 +16,11 @@ def serve(
         str | None, typer.Option(help="require this bearer token", envvar="LABELWISE_TOKEN")
     ] = None,
     review: Annotated[
-        Path | None, typer.Option(help="also review the list of `labelwise audit`", metavar="AUDIT.csv")
+        Path | None,
+        typer.Option(
+            help="also review the list of `labelwise audit`; with --data and --collection it may be new",
+            metavar="AUDIT.csv",
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="the data that were audited", metavar="SOURCE")] = None,
     collection: Annotated[
@@ -56,7 +60,7 @@ def serve(
     from labelwise.memory import share_freed_memory
     from labelwise.serving import load
     from labelwise.serving.limits import MIB, Limits
-    from labelwise.serving.review import Review
+    from labelwise.serving.review import Review, begin_audit
 
     share_freed_memory()
     limits = Limits(
@@ -70,6 +74,8 @@ def serve(
         seconds=timeout,
         url_hosts=tuple(allow_url or ()),
     )
+    if review and data and collection and not review.exists():
+        begin_audit(review)
     queue_of_items = Review(review, None if data is None else read(data)) if review else None
     searches = None
     if collection is not None:

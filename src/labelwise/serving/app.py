@@ -213,7 +213,7 @@ def create_app(
         app.include_router(review_routes(review, server.answers, server.batcher))
     if searches is not None:
         _add_page(app, "/collection", "collection.html")
-        app.include_router(collection_routes(searches, server.limits))
+        app.include_router(collection_routes(searches, server.limits, review))
     app.mount("/assets", StaticFiles(directory=PAGE))
     return app
 

@@ -21,6 +21,8 @@ from labelwise.errors import LabelwiseError
 from labelwise.serving.intake import read_request
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.query_photos import ID, Photograph
+from labelwise.serving.review import Review
+from labelwise.serving.review_additions import add_cells
 from labelwise.serving.searching import Question, Searches
 from labelwise.serving.writers import cell_writer, columns_of
 
@@ -48,6 +50,11 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {
 }
 _PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}, **_NOT_FOUND}
 _TABLE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}}, **_DAMAGED}
+_REVIEWED: dict[int | str, dict[str, Any]] = {
+    404: {"description": "no such label"},
+    409: {"description": "a label or images that the data of the review do not hold"},
+    **_DAMAGED,
+}
 _UPLOADED: dict[int | str, dict[str, Any]] = {
     400: {"description": "a body that cannot be read"},
     403: {"description": "an address of a host that was not allowed"},
@@ -56,23 +63,30 @@ _UPLOADED: dict[int | str, dict[str, Any]] = {
     422: {"description": "no image"},
 }
 _Id = Annotated[str, Field(pattern=f"^({ID.pattern})$")]
-_Ids = Annotated[list[_Id], Query(max_length=20)]
-_Names = Annotated[list[str], Query(max_length=50)]
+_Ids = Annotated[Sequence[_Id], Query(max_length=20)]
+_Names = Annotated[Sequence[str], Query(max_length=50)]
 
 
 class Selection(BaseModel):
     """Images of the collection."""
 
     model_config = ConfigDict(extra="forbid")
-    images: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, max_length=LONGEST_LIST)
+    images: list[Annotated[int, Field(ge=0, lt=10**15)]] = Field(min_length=1, max_length=LONGEST_LIST)
 
 
-def collection_routes(searches: Searches, limits: Limits) -> APIRouter:
+class ToReview(Selection):
+    """A label of images of the collection."""
+
+    label: str
+
+
+def collection_routes(searches: Searches, limits: Limits, review: Review | None = None) -> APIRouter:
     """The routes under `/collection/`.
 
     Args:
         searches: the collection.
         limits: bounds of uploads.
+        review: the queue that selected photographs are sent to.
     """
     routes = APIRouter(prefix="/collection", tags=["collection"])
 
@@ -131,6 +145,14 @@ def collection_routes(searches: Searches, limits: Limits) -> APIRouter:
         headers = {"Content-Disposition": 'attachment; filename="photographs.csv"'}
         return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
 
+    if review is not None:
+
+        @routes.post("/review", summary="Send a label of photographs to the review", responses=_REVIEWED)
+        def to_review(selection: ToReview) -> dict[str, Any]:
+            scores = searches.scores(selection.images, selection.label)
+            with _refusing(409, 409):
+                return add_cells(review, selection.label, scores)
+
     def picture_of(photo: str, make: Callable[[Photograph], bytes], version: str | None) -> Response:
         with _refusing():
             photograph = searches.photographs.find(searches.collection, photo)
@@ -145,6 +167,10 @@ def collection_routes(searches: Searches, limits: Limits) -> APIRouter:
 def table_of(collection: Collection, images: Sequence[int]) -> bytes:
     """Paths, selected labels and probabilities of images, as CSV in the form of `labelwise predict`."""
     rows = collection.rows(images, None, ("path", "error", "labels", "scores"))
+    # In the order of the selection.
+    place = {number: i for i, number in enumerate(rows["image"].to_pylist())}
+    order = [place[number] for number in dict.fromkeys(images) if number in place]
+    rows = rows.take(pa.array(order, pa.int64()))
     names = collection.identity.labels
     cell, schema = cell_writer(names), columns_of(names).set(2, pa.field("selected", pa.string()))
     scores = matrix(rows["scores"], len(names)).astype(np.float32)
@@ -160,8 +186,8 @@ def table_of(collection: Collection, images: Sequence[int]) -> bytes:
 
 
 @contextmanager
-def _refusing(unreadable: int = 404) -> Iterator[None]:
-    """Turns errors into refusals with a status: that of an unreadable photograph, or 503 for the collection."""
+def _refusing(unreadable: int = 404, other: int = 503) -> Iterator[None]:
+    """Turns errors into refusals with a status: that of an unreadable photograph, or that of other errors."""
     try:
         yield
     except Refused:
@@ -169,4 +195,4 @@ def _refusing(unreadable: int = 404) -> Iterator[None]:
     except UnreadableImage as error:
         raise Refused(unreadable, error.given, error.expected, error.todo) from None
     except LabelwiseError as error:
-        raise Refused(503, error.given, error.expected, error.todo) from None
+        raise Refused(other, error.given, error.expected, error.todo) from None

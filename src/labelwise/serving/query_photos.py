@@ -143,8 +143,9 @@ class Photographs:
         if photograph.path:
             columns = ("path", "feature", "score", "selected", "box", "digest")
             for row in collection.rows([int(photograph.id)], label, columns).to_pylist():
-                del row["image"]
-                return Query(**{**row, "feature": np.array(row["feature"], np.float32)})
+                feature = np.array(row["feature"], np.float32)
+                box = tuple(row["box"])
+                return Query(row["path"], feature, row["score"], row["selected"], box, row["digest"])
         with self._decoding, self._computing:
             return queries_of(self._embedder, self._content(photograph), label)[0]
 

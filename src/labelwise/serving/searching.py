@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Float32, Int64
 
 from labelwise.collection import Collection
 from labelwise.collection.queries import Query, combined, open_embedder
@@ -72,12 +73,12 @@ class Ranking:
     Args:
         total: number of images that fit.
         images: numbers of those that are listed; `None` for the order of the collection.
-        similarity: cosine of each; empty in an order without photographs.
+        similarity: cosine of each; `None` in an order without photographs.
     """
 
     total: int
-    images: Sequence[int] | None = None
-    similarity: Sequence[float] = ()
+    images: Int64[np.ndarray, " n"] | None = None
+    similarity: Float32[np.ndarray, " n"] | None = None
 
     @property
     def listed(self) -> int:
@@ -136,6 +137,19 @@ class Searches:
             "one_feature": collection.identity.one_feature,
         }
 
+    def scores(self, images: Sequence[int], label: str) -> dict[str, float]:
+        """Path -> probability of a label of images.
+
+        Raises:
+            Refused: 404, an unknown label.
+            LabelwiseError: the collection cannot be read.
+        """
+        collection = self.collection
+        _check_labels(Question(present=(label,)), collection)
+        j = collection.identity.labels.index(label)
+        rows = collection.rows(images, None, ("path", "scores")).to_pylist()
+        return {row["path"]: float(row["scores"][j]) for row in rows}
+
     def results(self, question: Question, page: int) -> dict[str, Any]:
         """A page of results, with the photographs of the search.
 
@@ -158,13 +172,15 @@ class Searches:
             (number, label, by_feature, question),
             lambda: _ranking(collection, label, question, queries if by_feature else None),
         )
+        pages = max(1, -(-ranking.listed // PAGE))
+        page = min(page, pages)
         return {
             "label": label,
             "order": "collection" if label is None else "feature" if by_feature else "score",
             "total": ranking.total,
             "listed": ranking.listed,
             "page": page,
-            "pages": max(1, -(-ranking.listed // PAGE)),
+            "pages": pages,
             "like": _sides(near, queries[0]),
             "unlike": _sides(far, queries[1]),
             "results": _rows(collection, label, question, ranking, PAGE * (page - 1)),
@@ -221,8 +237,9 @@ def _rows(
     if ranking.images is None:
         condition = question.condition(label)
         return [_row(r, None) for r in collection.readable(condition, first, PAGE, _IMAGE).to_pylist()]
-    numbers = [int(number) for number in ranking.images[first : first + PAGE]]
-    similarity = [float(x) for x in ranking.similarity[first : first + PAGE]] or [None] * len(numbers)
+    numbers = ranking.images[first : first + PAGE].tolist()
+    cosines = ranking.similarity
+    similarity = [None] * len(numbers) if cosines is None else cosines[first : first + PAGE].tolist()
     rows = {row["image"]: row for row in collection.rows(numbers, label, _ROW).to_pylist()}
     return [
         _row(rows[number], likeness)

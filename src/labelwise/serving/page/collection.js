@@ -71,7 +71,7 @@ async function load() {
 }
 
 function showFailure(error) {
-  at("count").textContent = "";
+  at("count").textContent = "The search failed";
   at("order").textContent = "";
   at("pager").hidden = true;
   at("grid").replaceChildren();
@@ -125,12 +125,11 @@ function showQuestion(photographs) {
     const list = search.like.includes(photograph.id) ? "like" : "unlike";
     const remove = build("button", { className: "remove", type: "button", textContent: "×", "aria-label": `Remove ${photograph.name} from the search` });
     remove.addEventListener("click", () => go({ [list]: search[list].filter((other) => other !== photograph.id) }));
-    const score = photograph.score === undefined ? "" : ` · ${percent(photograph.score)}`;
+    const score = photograph.score === undefined ? "" : `score ${percent(photograph.score)}`;
     return build("li", {}, frame("div", photograph), remove,
-      build("p", { className: "small", title: photograph.name, textContent: `${list === "unlike" ? "Unlike: " : ""}${photograph.name}${score}` }));
+      build("p", { className: "small", title: photograph.name, textContent: [list === "unlike" ? "Unlike" : "", photographs.length > 1 ? "" : photograph.name, score].filter(Boolean).join(" · ") }));
   }));
   const first = photographs[0];
-  at("of-head").textContent = "Compare by the label";
   const stored = new Set(about.labels.map((label) => label.name));
   at("of").replaceChildren(...first.labels.filter((label) => stored.has(label.name)).slice(0, 12).map((label) => {
     const chip = build("button", { className: "chip", type: "button", "aria-pressed": String(label.name === answer.label) },
@@ -164,9 +163,9 @@ function showResults() {
   const number = total.toLocaleString("en");
   at("count").textContent = total === 0 ? "No photograph fits" : `${number} photograph${total === 1 ? "" : "s"}${label ? ` with ${label}` : ""}`;
   const lines = {
-    collection: "In the order of the collection. Choose a label, or a photograph to find others like it.",
-    score: `By the score of ${label}, highest first.`,
-    feature: `By the likeness of ${label} to the photograph${search.like.length > 1 ? "s" : ""} above${listed < total ? `; the first ${listed.toLocaleString("en")}` : ""}.`,
+    collection: "Choose a label, or a photograph to find others like it.",
+    score: "Highest score first.",
+    feature: `Most similar to the photograph${search.like.length > 1 ? "s" : ""} above first${listed < total ? `; ${listed.toLocaleString("en")} are listed` : ""}.`,
   };
   at("order").textContent = total === 0 ? "" : lines[order];
   if (total === 0) showNothing();
@@ -193,13 +192,13 @@ function showNothing() {
 function tile(photograph) {
   const { id, name, similarity, score } = photograph;
   const others = photograph.labels.filter((label) => label !== answer.label).join(", ");
-  const values = [similarity === null ? "" : similarity.toFixed(3), score === null ? "" : percent(score)];
-  const spoken = [name, similarity === null ? "" : `similarity ${values[0]}`, score === null ? "" : `score ${values[1]}`, others];
+  const values = [...(similarity === null ? [] : [similarity.toFixed(3)]), ...(score === null ? [] : [`score ${percent(score)}`])];
+  const spoken = [name, similarity === null ? "" : "similarity", ...values, others];
   const shot = frame("button", photograph, { className: "frame shot", type: "button", "data-id": id, "aria-label": spoken.filter(Boolean).join(", "), title: photograph.path, "aria-keyshortcuts": "Enter Space" });
   const box = build("input", { type: "checkbox", checked: selection.has(id), tabIndex: -1, "aria-label": `Select ${name}` });
   const element = build("li", { className: selection.has(id) ? "tile picked" : "tile" }, shot,
     build("label", { className: "pick" }, box),
-    build("p", { className: "line number" }, build("span", { textContent: values[0] || values[1] || name, title: similarity === null ? "" : "similarity" }), build("span", { className: "soft", textContent: values[0] ? values[1] : "", title: "score" })),
+    build("p", { className: "line number" }, build("span", { textContent: values[0] ?? name }), build("span", { className: "soft", textContent: values[1] ?? "" })),
     build("p", { className: "with", textContent: others, title: others }));
   shot.addEventListener("click", () => {
     scrollTo(0, 0);
@@ -260,6 +259,7 @@ function pick(element, photograph, chosen) {
 function showSelection() {
   at("selection").hidden = !selection.size;
   at("grid").classList.toggle("picking", selection.size > 0);
+  at("review").disabled = search.label === null;
   at("selected").textContent = `${selection.size.toLocaleString("en")} selected`;
 }
 
@@ -287,6 +287,17 @@ async function saveTable() {
   const url = URL.createObjectURL(await got.blob());
   build("a", { href: url, download: "photographs.csv" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+async function toReview() {
+  try {
+    const { added, there, absent } = await send(base("review"), { images: [...selection.keys()].map(Number), label: search.label });
+    const more = [there ? `${there} in the queue already` : "", absent ? `${absent} not in the data of the review` : ""].filter(Boolean);
+    unselect();
+    say(`${added} added to the review${more.length ? `; ${more.join(", ")}` : ""}.`, false);
+  } catch (error) {
+    say(error.message);
+  }
 }
 
 function say(text, alert = true) {
@@ -375,6 +386,7 @@ at("clear-question").addEventListener("click", () => go({ like: [], unlike: [] }
 at("alike").addEventListener("click", () => example("like"));
 at("unlike").addEventListener("click", () => example("unlike"));
 at("table").addEventListener("click", saveTable);
+at("review").addEventListener("click", toReview);
 at("none").addEventListener("click", unselect);
 at("whole").addEventListener("click", () => {
   for (const element of at("grid").children) if (!element.classList.contains("picked")) element.toggle();
@@ -411,7 +423,7 @@ try {
   const [model, described] = await Promise.all([askJson("/labels"), askJson(base("about"))]);
   about = described;
   at("model").textContent = model.model;
-  at("to-review").hidden = !model.review;
+  at("to-review").hidden = at("review").hidden = !model.review;
   at("names").replaceChildren(...about.labels.map((label) => build("option", { value: label.name })));
   showLabels();
   at("side").classList.remove("waiting");
