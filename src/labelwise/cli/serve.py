@@ -17,9 +17,19 @@ def serve(
         str | None, typer.Option(help="require this bearer token", envvar="LABELWISE_TOKEN")
     ] = None,
     review: Annotated[
-        Path | None, typer.Option(help="also review the list of `labelwise audit`", metavar="AUDIT.csv")
+        Path | None,
+        typer.Option(
+            help="also review the list of `labelwise audit`; with --data and --collection it may be new",
+            metavar="AUDIT.csv",
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="the data that were audited", metavar="SOURCE")] = None,
+    collection: Annotated[
+        Path | None, typer.Option(help="also search this collection of the run", metavar="COLLECTION")
+    ] = None,
+    cache_mb: Annotated[
+        float, typer.Option(help="disk space in MiB for thumbnails of the collection", min=0)
+    ] = 1024.0,
     batch_size: Annotated[int, typer.Option(help="most images per batch", min=1)] = 16,
     wait_ms: Annotated[float, typer.Option(help="longest wait to fill a batch", min=0)] = 5.0,
     queue: Annotated[int, typer.Option(help="most waiting images; more get status 429", min=1)] = 256,
@@ -51,7 +61,7 @@ def serve(
     from labelwise.memory import share_freed_memory
     from labelwise.serving import load
     from labelwise.serving.limits import MIB, Limits
-    from labelwise.serving.review import Review
+    from labelwise.serving.review import Review, begin_audit
 
     share_freed_memory()
     limits = Limits(
@@ -65,9 +75,19 @@ def serve(
         seconds=timeout,
         url_hosts=tuple(allow_url or ()),
     )
+    if review and data and collection and not review.exists():
+        begin_audit(review)
     queue_of_items = Review(review, None if data is None else read(data)) if review else None
+    searches = None
+    if collection is not None:
+        from labelwise.data.cache import cache_folder
+        from labelwise.serving.kept_pictures import KeptPictures
+        from labelwise.serving.searching import Searches
+
+        kept = KeptPictures(cache_folder() / "pictures-1" / "pictures.sqlite", int(cache_mb * MIB))
+        searches = Searches(collection, run, kept, limits.pixels)
     title = Path(run).resolve().name
     predictor = load(run)
     predictor.prepare(sys.maxsize, lambda line: typer.echo(line, err=True))
-    app = create_app(predictor, limits, title=title, token=token, review=queue_of_items)
+    app = create_app(predictor, limits, title=title, token=token, review=queue_of_items, searches=searches)
     listen(app, host, port, title, guarded=token is not None, limits=limits)

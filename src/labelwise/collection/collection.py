@@ -13,7 +13,8 @@ from jaxtyping import Float16
 
 from labelwise.collection.backends import FEATURES, IMAGES, Address, Store, opened
 from labelwise.collection.queries import Query, combined, open_embedder, queries_of
-from labelwise.collection.where import parse
+from labelwise.collection.store import Tables
+from labelwise.collection.where import Condition, parse
 from labelwise.errors import LabelwiseError
 
 if TYPE_CHECKING:
@@ -159,7 +160,13 @@ class Collection:
             wanted *= 2  # the collection holds several copies of a photograph
 
     def nearest(
-        self, label: str, vector: np.ndarray, where: str | None = None, top: int = 20, exact: bool = False
+        self,
+        label: str,
+        vector: np.ndarray,
+        where: str | Condition | None = None,
+        top: int = 20,
+        exact: bool = False,
+        columns: Sequence[str] = SHOWN,
     ) -> pa.Table:
         """Rows of a label with the largest cosine to a vector `[D]`, and that cosine as `similarity`.
 
@@ -169,16 +176,56 @@ class Collection:
             where: as `search`.
             top: number of rows.
             exact: compare every feature of the label.
+            columns: of the rows.
         """
-        condition = parse(where, self.identity.labels) if where else None
-        return self._tables.nearest(label, vector, condition, SHOWN, top, exact)
+        return self._tables.nearest(label, vector, self._condition(where), columns, top, exact)
+
+    def scores(self, label: str, where: str | Condition | None = None) -> pa.Table:
+        """`image` and `score` of all rows of a label, the highest score first.
+
+        Args:
+            label: a stored label.
+            where: as `search`.
+        """
+        self._check(label)
+        rows = self._tables.rows(FEATURES, ["image", "score"], label, self._condition(where))
+        return rows.sort_by([("score", "descending"), ("image", "ascending")])
+
+    def rows(self, images: Sequence[int], label: str | None, columns: Sequence[str]) -> pa.Table:
+        """Columns of some images in the order of their numbers, of a label's rows or of the table of images.
+
+        An image without a row of the label is left out.
+        """
+        table = IMAGES if label is None else FEATURES
+        given = list(dict.fromkeys(["image", *columns]))
+        return self._tables.rows(table, given, label, images=images).sort_by("image").select(given)
+
+    def count(self, label: str | None, where: str | Condition | None = None) -> int:
+        """Number of rows of a label, or of readable images, that fit a condition; of a folder."""
+        return self._folder().count(label, self._condition(where))
+
+    def readable(
+        self, where: str | Condition | None, first: int, count: int, columns: Sequence[str]
+    ) -> pa.Table:
+        """`count` readable images that fit a condition, in their order, without the first `first`; of a folder."""
+        return self._folder().readable(self._condition(where), first, count, columns)
+
+    def latest(self) -> Collection:
+        """The collection with the images that were added since it was opened; itself if there are none; of a folder."""
+        return Collection.open(self.path) if self._folder().changed() else self
+
+    def _folder(self) -> Tables:
+        if not isinstance(self._tables, Tables):
+            raise LabelwiseError(f"{self.path}, a collection on a server", "a folder", "embed into a folder")
+        return self._tables
+
+    def _condition(self, where: str | Condition | None) -> Condition | None:
+        return parse(where, self.identity.labels) if isinstance(where, str) and where else where or None
 
     def _by_score(self, label: str, where: str | None, top: int) -> pa.Table:
-        condition = parse(where, self.identity.labels) if where else None
+        best = self.scores(label, where)["image"].slice(0, top).to_pylist()
         order = [("score", "descending"), ("image", "ascending")]
-        scores = self._tables.rows(FEATURES, ["image", "score"], label, condition)
-        best = scores.sort_by(order)["image"].slice(0, top).to_pylist()
-        rows = self._tables.rows(FEATURES, SHOWN, label, images=best).sort_by(order)
+        rows = self.rows(best, label, SHOWN).sort_by(order)
         return _ranked(rows.add_column(0, "similarity", pa.nulls(len(rows), pa.float32())))
 
     def _as_queries(self, label: str, given: Any, run: str | Path | None) -> list[Query]:

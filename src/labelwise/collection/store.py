@@ -74,6 +74,28 @@ class Tables:
         self.path, self.images, self.features, self.identity = path, images, features, identity
         self.finished = images.count_rows()
         self._unfinished = bool(features.count_rows(f"image >= {self.finished}"))
+        self._written = 0
+
+    def changed(self) -> bool:
+        """Whether a part was added after the tables were opened."""
+        with reading(self.path):
+            return _last_written(self.path) != self._written
+
+    def count(self, label: str | None, where: Condition | None) -> int:
+        """Number of rows of a label, or of readable images, that fit a condition."""
+        with reading(self.path):
+            if label is not None:
+                return int(self.features.count_rows(self._filter(FEATURES, label, where)))
+            return int(self.images.count_rows(self._readable(where)))
+
+    def readable(self, where: Condition | None, first: int, count: int, columns: Sequence[str]) -> pa.Table:
+        """`count` readable images that fit a condition, in the order of their numbers, without the first `first`."""
+        with reading(self.path):
+            query = self.images.search().where(self._readable(where)).limit(count).offset(first)
+            return query.select(list(columns)).to_arrow()
+
+    def _readable(self, where: Condition | None) -> str:
+        return " AND ".join(part for part in ("error IS NULL", self._filter(IMAGES, None, where)) if part)
 
     @classmethod
     def open(cls, path: Path) -> Tables:
@@ -86,13 +108,15 @@ class Tables:
         if not (path / f"{IMAGES}.lance").is_dir() or not (path / f"{FEATURES}.lance").is_dir():
             raise no_collection(path)
         with reading(path):
-            base = lancedb.connect(path)
+            written, base = _last_written(path), lancedb.connect(path)
             images, features = base.open_table(IMAGES), base.open_table(FEATURES)
             identity = Identity.from_schema(images.schema, path)
             expected = image_schema(identity), feature_schema(identity)
             if not (images.schema.equals(expected[0]) and features.schema.equals(expected[1])):
                 raise other_columns(path)
-            return cls(path, images, features, identity)
+            tables = cls(path, images, features, identity)
+            tables._written = written
+            return tables
 
     @classmethod
     def create(cls, path: Path, identity: Identity) -> Tables:
@@ -199,6 +223,11 @@ class Tables:
     def _unindexed(self) -> int | None:
         statistics = self.features.index_stats("feature_idx")
         return None if statistics is None else statistics.num_unindexed_rows
+
+
+def _last_written(path: Path) -> int:
+    """The time of the last version of `images`, which completes a part."""
+    return os.stat(path / f"{IMAGES}.lance" / "_versions").st_mtime_ns
 
 
 @contextmanager

@@ -18,12 +18,14 @@ from fastapi.staticfiles import StaticFiles
 from labelwise.data.decode import UnreadableImage
 from labelwise.serving.answers import Answers, as_json
 from labelwise.serving.batcher import Batcher, Query
+from labelwise.serving.collection_routes import collection_routes
 from labelwise.serving.intake import PredictRequest, Upload, read_request
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 from labelwise.serving.predictor import Predictor
 from labelwise.serving.review import Review
 from labelwise.serving.review_routes import review_routes
+from labelwise.serving.searching import Searches
 from labelwise.serving.watch import Watch, log_line
 
 PAGE = Path(__file__).parent / "page"
@@ -180,6 +182,7 @@ def create_app(
     title: str = "model",
     token: str | None = None,
     review: Review | None = None,
+    searches: Searches | None = None,
 ) -> FastAPI:
     """The server as an ASGI application.
 
@@ -189,6 +192,7 @@ def create_app(
         title: display name of the model.
         token: required as `Authorization: Bearer TOKEN`; `None` requires none.
         review: a queue of suspicious labels to decide on, at `/review`.
+        searches: a collection to search, at `/collection`.
     """
     server = Server(predictor, limits or Limits(), title)
     app = FastAPI(
@@ -201,12 +205,15 @@ def create_app(
     app.state.batcher = server.batcher
     app.add_middleware(Watch, limits=server.limits, metrics=server.metrics, token=token)
     app.add_exception_handler(RequestValidationError, _invalid_parameters)
-    _add_api(app, server, review is not None)
+    _add_api(app, server, {"review": review is not None, "collection": searches is not None})
     _add_page(app, "/", "index.html")
     _add_page(app, "/docs", "docs.html")
     if review is not None:
         _add_page(app, "/review", "review.html")
         app.include_router(review_routes(review, server.answers, server.batcher))
+    if searches is not None:
+        _add_page(app, "/collection", "collection.html")
+        app.include_router(collection_routes(searches, server.limits, review))
     app.mount("/assets", StaticFiles(directory=PAGE))
     return app
 
@@ -218,7 +225,7 @@ def _invalid_parameters(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 422)
 
 
-def _add_api(app: FastAPI, server: Server, reviews: bool) -> None:
+def _add_api(app: FastAPI, server: Server, pages: Mapping[str, bool]) -> None:
     @app.get("/healthz", summary="Whether the process lives")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
@@ -231,7 +238,7 @@ def _add_api(app: FastAPI, server: Server, reviews: bool) -> None:
 
     @app.get("/labels", summary="Labels in their order, with what decides about them")
     async def labels() -> dict[str, Any]:
-        return {"model": server.title, "review": reviews, **server.answers.describe()}
+        return {"model": server.title, **pages, **server.answers.describe()}
 
     @app.get("/metrics", summary="Counters in Prometheus' text format", response_class=Response)
     async def metrics() -> Response:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -110,6 +111,20 @@ class Review:
             append_line(self.journal, json.dumps(line, ensure_ascii=False))
             self._chosen[item.key] = choice
 
+    def add(self, items: Sequence[Item]) -> int:
+        """Adds items at the end of the queue and of the audit's file, without cells that are in it; returns how many.
+
+        Raises:
+            LabelwiseError: the file cannot be written.
+        """
+        with self._lock:
+            there = {item.key for item in self.items}
+            fresh = [item for item in items if item.key not in there]
+            if fresh:
+                append_line(self.audit, _as_csv(self.audit, fresh))
+                self.items = [*self.items, *fresh]
+        return len(fresh)
+
     def encoded(self, i: int) -> Path | bytes:
         """The image file of an item, or its bytes."""
         image = self.items[i].image
@@ -189,6 +204,23 @@ def read_audit(file: Path) -> list[Item]:
         raise LabelwiseError(
             f"audit {file} ({reason})", "the CSV of labelwise audit", "correct the path"
         ) from None
+
+
+def begin_audit(file: Path) -> None:
+    """Writes the CSV of an empty queue."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    append_line(file, ",".join(COLUMNS))
+
+
+def _as_csv(file: Path, items: Sequence[Item]) -> str:
+    """Items as lines of an audit's CSV, in its columns, to be appended to it."""
+    with open(file, newline="", encoding="utf-8") as lines:
+        columns = next(csv.reader(lines))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writerows(asdict(item) for item in items)
+    end = "" if file.read_bytes()[-1:] == b"\n" else "\n"
+    return end + text.getvalue().removesuffix("\n")
 
 
 def _item(file: Path, row: Mapping[str, str]) -> Item:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import io
-from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter, Response
-from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from labelwise.data.decode import UnreadableImage, decode_image
+from labelwise.data.decode import UnreadableImage
 from labelwise.errors import LabelwiseError
 from labelwise.serving.answers import Answers
 from labelwise.serving.batcher import Batcher
 from labelwise.serving.limits import Refused
+from labelwise.serving.pictures import jpeg
 from labelwise.serving.review import Review
 from labelwise.serving.review_table import export_table
-
-LONGEST = 1200
 
 
 class Choice(BaseModel):
@@ -56,7 +52,7 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
     def photo(i: int) -> Response:
         _within(review, i)
         try:
-            return Response(_jpeg(review.encoded(i)), media_type="image/jpeg")
+            return Response(jpeg(review.encoded(i)), media_type="image/jpeg")
         except UnreadableImage as error:
             raise Refused(404, error.given, error.expected, error.todo) from None
 
@@ -87,13 +83,3 @@ def review_routes(review: Review, answers: Answers, batcher: Batcher) -> APIRout
 def _within(review: Review, i: int) -> None:
     if not 0 <= i < len(review):
         raise Refused(404, f"item {i}", f"0 to {len(review) - 1}", "reload the page")
-
-
-def _jpeg(source: Path | bytes) -> bytes:
-    """A photograph as a JPEG that fits a screen, upright by its EXIF orientation."""
-    array = decode_image(source, shrink_to=LONGEST).permute(1, 2, 0).contiguous().numpy()
-    image = Image.fromarray(array)
-    image.thumbnail((LONGEST, LONGEST))
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=88)
-    return out.getvalue()

@@ -18,7 +18,7 @@ from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 
 LOG = logging.getLogger("labelwise.serving")
-OPEN = ("/healthz", "/readyz", "/", "/review", "/docs", "/openapi.json")
+OPEN = ("/healthz", "/readyz", "/", "/review", "/collection", "/docs", "/openapi.json")
 """Paths that do not require the token: health checks, and pages, which hold no data of their own."""
 
 

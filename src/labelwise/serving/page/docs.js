@@ -26,3 +26,4 @@ for (const [path, methods] of Object.entries(described.paths)) {
 }
 at("model").textContent = described.info.title.replace(/^Labelwise: /, "");
 at("to-review").hidden = !("/review/items" in described.paths);
+at("to-collection").hidden = !("/collection/about" in described.paths);

@@ -1,0 +1,386 @@
+"""The page that searches a collection, with 100,000 photographs.
+
+    labelwise embed RUN voc:VOC --split test --out BASE
+    python benchmarks/collection_page.py RUN BASE --work FOLDER [--csv results/collection-page.csv] [--shots FOLDER]
+
+The photographs are crops of those of BASE: 60 to 100 % of each side, half of them mirrored, at most 256 px, as JPEG
+files of their own. A crop has the labels of its photograph, the boxes of its evidence as far as they lie in the crop,
+and for each label a feature between that of the photograph and that of another one with the label, so that a search
+returns more than the crops of one photograph. They are written as `labelwise embed` writes them, with the index.
+
+`labelwise serve` runs in a process of its own. Requests over HTTP, one after the other on one connection, each another
+search: times until the whole answer. In Chromium: the time from the call of an address to the first photograph that is
+painted, cumulative layout shift over loading, paging and searching, and faults that axe-core calls serious or critical,
+at 390 and 1280 px, light and dark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from kept import keep
+from PIL import Image
+
+from labelwise.collection import Collection
+from labelwise.collection.collection import matrix
+from labelwise.collection.schema import feature_schema, image_schema
+from labelwise.collection.store import Tables
+
+PART, BLOCK = 4096, 400
+COLUMNS = ("image", "path", "width", "height", "digest", "labels", "row")
+WIDTHS, SCHEMES = {1280: 900, 390: 844}, ("light", "dark")
+SHIFT = """window.shift = 0; new PerformanceObserver((list) => { for (const entry of list.getEntries())
+if (!entry.hadRecentInput) window.shift += entry.value; }).observe({ type: "layout-shift", buffered: true });"""
+PAINTED = """() => new Promise((done) => { const look = () => document.querySelector("#grid img.come")
+? done(performance.now()) : requestAnimationFrame(look); look(); })"""
+
+
+def vectors(values: np.ndarray, kind: Any = np.float16) -> pa.Array:
+    """`[n, d]` as a column."""
+    flat = pa.array(np.ascontiguousarray(values, kind).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+@lru_cache(BLOCK)
+def opened(path: str) -> Image.Image:
+    """A photograph of at most 256 px."""
+    with Image.open(path) as file:
+        photo = file.convert("RGB")
+    photo.thumbnail((256, 256))
+    return photo
+
+
+def crop(
+    photo: Image.Image, rng: np.random.Generator
+) -> tuple[bytes, tuple[float, ...], bool, tuple[int, int]]:
+    """A crop as a JPEG file, its sides as fractions of the photograph, whether it is mirrored, and its size."""
+    width, height = rng.uniform(0.6, 1, 2)
+    x, y = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+    sides = x, y, x + width, y + height
+    cut = photo.crop(tuple(round(side * photo.size[i % 2]) for i, side in enumerate(sides)))
+    mirrored = bool(rng.random() < 0.5)
+    if mirrored:
+        cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    out = io.BytesIO()
+    cut.save(out, "JPEG", quality=80)
+    return out.getvalue(), sides, mirrored, cut.size
+
+
+def moved(box: list[float], sides: tuple[float, ...], mirrored: bool) -> list[float]:
+    """A box of the photograph in its crop."""
+    x0, y0, x1, y1 = sides
+    left, right = ((np.clip(box[i], x0, x1) - x0) / (x1 - x0) for i in (0, 2))
+    top, bottom = ((np.clip(box[i], y0, y1) - y0) / (y1 - y0) for i in (1, 3))
+    return [1 - right, top, 1 - left, bottom] if mirrored else [left, top, right, bottom]
+
+
+def make(base: Path, work: Path, count: int) -> None:
+    """Writes the crops and their collection."""
+    source, rng = Collection.open(base), np.random.default_rng(3)
+    identity = source.identity
+    photos = source.images(("image", "path", "labels", "scores", "error", "whole")).sort_by("image")
+    rows = [row for row in photos.select(["path", "labels"]).to_pylist() if row["labels"]]
+    kept = [i for i, labels in enumerate(photos["labels"].to_pylist()) if labels]
+    scores, whole = (
+        matrix(photos[c], d)[kept]
+        for c, d in (("scores", len(identity.labels)), ("whole", identity.whole_dim))
+    )
+    place = {number: i for i, number in enumerate(np.asarray(photos["image"])[kept].tolist())}
+    own: dict[int, list[tuple[str, float, list[float], int]]] = {i: [] for i in range(len(rows))}
+    features: dict[str, np.ndarray] = {}
+    for label in identity.stored:
+        table = source.features(label)
+        features[label] = matrix(table["feature"], identity.dim).astype(np.float32)
+        for j, (image, score, box) in enumerate(
+            zip(*(table[c].to_pylist() for c in ("image", "score", "box")), strict=True)
+        ):
+            own[place[image]].append((label, score, box, j))
+    tables = Tables.create(work / "collection", identity)
+    copies = -(-count // len(rows))
+    part: dict[str, list[Any]] = {}
+    cells: list[tuple[int, str, float, list[float], np.ndarray]] = []
+    # Crops of one photograph do not follow one another.
+    order = (
+        (i, k)
+        for first in range(0, len(rows), BLOCK)
+        for k in range(copies)
+        for i in range(len(rows))[first : first + BLOCK]
+    )
+    for number, (i, k) in enumerate(islice(order, count)):
+        content, sides, mirrored, size = crop(opened(rows[i]["path"]), rng)
+        path = work / "photographs" / f"{i // 100:03}" / f"{Path(rows[i]['path']).stem}-{k:02}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        values = (number, str(path), *size, digest, rows[i]["labels"], i)
+        for name, value in zip(COLUMNS, values, strict=True):
+            part.setdefault(name, []).append(value)
+        for label, score, box, j in own[i]:
+            others, mix = features[label], rng.uniform(0, 0.5)
+            feature = (1 - mix) * others[j] + mix * others[rng.integers(len(others))]
+            feature /= np.linalg.norm(feature)
+            box = moved(box, sides, mirrored)
+            cells.append((len(part["row"]) - 1, label, score * rng.uniform(0.9, 1), box, feature))
+        if len(part["row"]) == PART or number + 1 == count:
+            tables.add(*arrow(part, cells, scores, whole, identity))
+            part, cells = {}, []
+            print(f"{number + 1:,} of {count:,} photographs", flush=True)
+    tables.finish()
+
+
+def arrow(
+    part: dict[str, list[Any]], cells: list[Any], scores: np.ndarray, whole: np.ndarray, identity: Any
+) -> tuple[pa.Table, pa.Table]:
+    """The rows of a part as tables."""
+    at = part.pop("row")
+    base = {**part, "scores": vectors(scores[at])}
+    images = pa.table(
+        {**base, "error": pa.nulls(len(at), pa.string()), "whole": vectors(whole[at])}, image_schema(identity)
+    )
+    row, labels, values, boxes, features = zip(*sorted(cells, key=lambda cell: cell[1]), strict=True)
+    repeated = images.select(list(base)).take(pa.array(row))
+    own = {
+        "label": list(labels),
+        "score": list(values),
+        "selected": [True] * len(row),
+        "box": vectors(np.array(boxes), np.float32),
+        "feature": vectors(np.array(features)),
+    }
+    columns = dict(zip(base, repeated.columns, strict=True)) | own
+    return images, pa.table(columns, feature_schema(identity))
+
+
+def percentiles(times: list[float]) -> dict[str, float]:
+    """p50, p95 and the largest, in milliseconds."""
+    values = 1000 * np.array(times)
+    return {
+        "p50_ms": round(float(np.percentile(values, 50)), 1),
+        "p95_ms": round(float(np.percentile(values, 95)), 1),
+        "most_ms": round(float(values.max()), 1),
+    }
+
+
+def searches_of(collection: Collection, count: int) -> dict[str, list[dict[str, Any]]]:
+    """Parameters of `count` different searches of each kind."""
+    rng = np.random.default_rng(11)
+    photos = collection.images(("image", "labels")).to_pylist()
+    names = collection.labels
+    found: dict[str, list[dict[str, Any]]] = {}
+    for photo in (photos[i] for i in rng.permutation(len(photos))):
+        label, other = photo["labels"][0], str(rng.choice([n for n in names if n not in photo["labels"]]))
+        own = {"label": label, "like": photo["image"]}
+        found.setdefault("similarity", []).append(own)
+        found.setdefault("similarity, without a label, least score .5", []).append(
+            {**own, "absent": other, "least": 0.5}
+        )
+        found.setdefault("score, without a label", []).append(
+            {"label": label, "absent": other, "least": len(found["similarity"]) / 1000}
+        )
+        if len(found["similarity"]) == count:
+            break
+    return found
+
+
+def over_http(address: str, collection: Collection, requests: int) -> list[dict[str, Any]]:
+    """Times of requests of each kind."""
+    import httpx
+
+    rows = []
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+        thumbs: list[str] = []
+
+        def timed(path: str, parameters: dict[str, Any] | None = None) -> tuple[float, httpx.Response]:
+            started = time.perf_counter()
+            answer = client.get(path, params=parameters)
+            took = time.perf_counter() - started
+            answer.raise_for_status()
+            return took, answer
+
+        for parameters in searches_of(collection, 3)["similarity"]:  # warm
+            timed("/collection/results", {**parameters, "by": "score"})
+            timed("/collection/results", {**parameters, "page": 2})
+        for kind, asked in searches_of(collection, requests).items():
+            answers = [timed("/collection/results", parameters) for parameters in asked]
+            rows.append({"what": kind, **percentiles([took for took, _ in answers]), "requests": requests})
+            thumbs += [
+                f"/collection/photographs/{r['id']}/thumbnail?version={r['version']}"
+                for _, answer in answers
+                for r in answer.json()["results"][:4]
+            ]
+        thumbs = list(dict.fromkeys(thumbs))[:200]
+        for kind in ("thumbnail, made", "thumbnail, kept"):
+            rows.append({"what": kind, **percentiles([timed(t)[0] for t in thumbs]), "requests": len(thumbs)})
+    return rows
+
+
+def in_chromium(
+    address: str, collection: Collection, shots: Path | None, requests: int
+) -> list[dict[str, Any]]:
+    """Times to the first photograph, shifts and faults of the page at each width and scheme."""
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    asked = searches_of(collection, requests)["similarity"]
+    rows = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width, height in WIDTHS.items():
+            for scheme in SCHEMES:
+                context = browser.new_context(
+                    viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=width < 500
+                )
+                context.add_init_script(SHIFT)
+                page, times, shifts, faults = context.new_page(), [], [], []
+                views = {
+                    "start": "",
+                    "label": "?label=dog",
+                    "search": f"?label={asked[0]['label']}&like={asked[0]['like']}",
+                    "filters": "?label=person&present=dog&absent=horse&least=0.5",
+                    "examples": f"?label=dog&like={asked[1]['like']}&like={asked[2]['like']}&unlike={asked[3]['like']}",
+                    "nothing": "?label=sheep&present=aeroplane&least=0.99",
+                    "error": "?label=unicorn",
+                }
+                for name, query in views.items():
+                    page.goto(f"{address}/collection{query}")
+                    page.wait_for_selector("body[data-whole]")
+                    page.wait_for_timeout(600)
+                    faults += [
+                        f"{name}: {v['id']} ({v['impact']}) {v['nodes'][0]['html'][:100]}"
+                        for v in Axe().run(page).response["violations"]
+                        if v["impact"] in ("serious", "critical")
+                    ]
+                    if name == "search":
+                        page.locator("#grid .shot").nth(1).focus()
+                        page.keyboard.press("Space")
+                        faults += [
+                            f"selected: {v['id']} {v['nodes'][0]['html'][:100]}"
+                            for v in Axe().run(page).response["violations"]
+                            if v["impact"] in ("serious", "critical")
+                        ]
+                    if shots:
+                        page.screenshot(path=shots / f"{name}-{width}-{scheme}.png")
+                    if name == "search":
+                        page.keyboard.press("Escape")
+                        page.keyboard.press("Enter")
+                        page.wait_for_timeout(1500)
+                    shifts.append(page.evaluate("window.shift"))
+                for parameters in asked[:requests] if scheme == "light" else ():
+                    page.goto(f"{address}/collection?label={parameters['label']}&like={parameters['like']}")
+                    times.append(page.evaluate(PAINTED) / 1000)
+                    page.wait_for_selector("body[data-whole]")
+                    shifts.append(page.evaluate("window.shift"))
+                for fault in faults:
+                    print(width, scheme, fault, flush=True)
+                rows.append(
+                    {
+                        "what": f"page at {width} px, {scheme}",
+                        **(percentiles(times) if times else {}),
+                        "requests": len(times) or len(views),
+                        "layout_shift": round(max(shifts), 4),
+                        "serious_faults": len(faults),
+                    }
+                )
+                context.close()
+        browser.close()
+    return rows
+
+
+def main() -> None:
+    """Makes the collection, unless it is there, serves it and measures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", help="the run of the collection BASE")
+    parser.add_argument("base", type=Path, help="a collection that labelwise embed wrote", metavar="BASE")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the crops and their collection")
+    parser.add_argument("--photographs", type=int, default=100_000)
+    parser.add_argument("--requests", type=int, default=50)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--shots", type=Path, help="also save pictures of the page in this folder")
+    args = parser.parse_args()
+    if not (args.work / "collection").exists():
+        make(args.base, args.work, args.photographs)
+    if args.shots:
+        args.shots.mkdir(parents=True, exist_ok=True)
+    collection, log = Collection.open(args.work / "collection"), args.work / "server.log"
+    port = 8471
+    command = [sys.executable, "-m", "labelwise", "serve", args.run, "--port", str(port)]
+    shutil.rmtree(args.work / "cache", ignore_errors=True)
+    environment = {**os.environ, "LABELWISE_CACHE": str(args.work / "cache")}
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [*command, "--collection", str(args.work / "collection")], stderr=out, env=environment
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        ready(address, server)
+        measured = over_http(address, collection, args.requests)
+        for row in measured:
+            print(row, flush=True)
+        measured += in_chromium(address, collection, args.shots, args.requests)
+        memory = peak(server.pid)
+    finally:
+        server.terminate()
+        server.wait(60)
+    lines = []
+    for row in measured:
+        lines.append(
+            {
+                "what": row["what"],
+                "photographs": len(collection),
+                "features": sum(collection.counts().values()),
+                "labels": len(collection.labels),
+                **{
+                    k: row.get(k, "")
+                    for k in ("p50_ms", "p95_ms", "most_ms", "requests", "layout_shift", "serious_faults")
+                },
+                "server_peak_gb": memory,
+                "cores": os.cpu_count(),
+                "load": round(os.getloadavg()[0], 1),
+                "machine": platform.machine(),
+            }
+        )
+        print("  ".join(f"{k} {v}" for k, v in lines[-1].items()), flush=True)
+    if args.csv:
+        keep(args.csv, lines)
+
+
+def ready(address: str, server: subprocess.Popen[bytes]) -> None:
+    """Waits until the server answers."""
+    import httpx
+
+    for _ in range(600):
+        if server.poll() is not None:
+            raise SystemExit("the server ended; see its log")
+        try:
+            httpx.get(f"{address}/collection/about", trust_env=False, timeout=60).raise_for_status()
+            return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+    raise SystemExit("the server does not answer")
+
+
+def peak(process: int) -> float:
+    """Largest resident memory of a process in GB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return round(int(line.split()[1]) / 1e6, 2)
+
+
+if __name__ == "__main__":
+    main()

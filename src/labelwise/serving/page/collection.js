@@ -1,0 +1,436 @@
+// The search of a collection: the address holds the search, the server answers a page of results, keys reach everything.
+import { ask, askJson, at, build, percent, send } from "/assets/common.js";
+
+const SHOWN = 40; // labels at once; the field finds the others
+const LISTS = ["like", "unlike", "present", "absent"];
+const base = (name) => `/collection/${name}`;
+
+let search = read();
+let answer = null;
+let about = { labels: [], images: 0 };
+let turn = null; // the request on its way
+const selection = new Map();
+const urls = []; // of the pictures on the page
+
+// The search in the address -----------------------------------------------------------------------------------------
+
+function read() {
+  const given = new URLSearchParams(location.search);
+  return {
+    label: given.get("label"), by: given.get("by") === "score" ? "score" : "feature",
+    least: Number(given.get("least")) || 0, page: Math.max(1, Number.parseInt(given.get("page") ?? "1", 10) || 1),
+    ...Object.fromEntries(LISTS.map((name) => [name, given.getAll(name)])),
+  };
+}
+
+function parameters() {
+  const given = new URLSearchParams();
+  if (search.label !== null) given.set("label", search.label);
+  for (const name of LISTS) for (const value of search[name]) given.append(name, value);
+  if (search.least) given.set("least", search.least);
+  if (search.by === "score") given.set("by", "score");
+  if (search.page > 1) given.set("page", search.page);
+  return given.toString();
+}
+
+/** Changes the search, and the address with it; a page number belongs to one search only. */
+function go(changes, { replace = false } = {}) {
+  search = { ...search, page: 1, ...changes };
+  const asked = parameters();
+  history[replace ? "replaceState" : "pushState"](null, "", asked ? `?${asked}` : location.pathname);
+  return load();
+}
+
+async function load() {
+  turn?.abort();
+  const own = new AbortController();
+  turn = own;
+  const fromGrid = at("grid").contains(document.activeElement);
+  at("grid").setAttribute("aria-busy", "true");
+  showSearch();
+  try {
+    const content = await askJson(`${base("results")}?${parameters()}`, { signal: own.signal });
+    if (turn !== own) return;
+    answer = content;
+    if (content.label !== search.label || content.page !== search.page) {
+      search = { ...search, label: content.label, page: content.page };
+      history.replaceState(null, "", `?${parameters()}`);
+    }
+    at("problem").replaceChildren();
+    showSearch();
+    showResults();
+  } catch (error) {
+    if (turn !== own || error.name === "AbortError") return;
+    answer = null;
+    showFailure(error);
+  }
+  at("grid").removeAttribute("aria-busy");
+  at("grid").classList.remove("first");
+  if (fromGrid) (at("grid").querySelector(".shot") ?? at("problem").querySelector("button"))?.focus({ preventScroll: true });
+  document.body.dataset.ready = String(Number(document.body.dataset.ready ?? 0) + 1);
+}
+
+function showFailure(error) {
+  at("count").textContent = "The search failed";
+  at("order").textContent = "";
+  at("pager").hidden = true;
+  at("grid").replaceChildren();
+  const again = build("button", { className: "button", type: "button", textContent: "Try again" });
+  const start = build("button", { className: "button", type: "button", textContent: "New search" });
+  again.addEventListener("click", load);
+  start.addEventListener("click", () => go(nothing()));
+  at("problem").replaceChildren(build("p", { className: "error", textContent: error.message }), again, " ", start);
+}
+
+const nothing = () => ({ label: null, least: 0, by: "feature", ...Object.fromEntries(LISTS.map((name) => [name, []])) });
+
+// What is searched --------------------------------------------------------------------------------------------------
+
+function showSearch() {
+  const photographs = answer && sameQuestion() ? [...answer.like, ...answer.unlike] : [];
+  const compared = search.like.length > 0;
+  at("question").hidden = !search.like.length && !search.unlike.length;
+  for (const button of at("labels").querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", String(button.dataset.label === search.label));
+  }
+  const filters = [...search.present.map((name) => ["present", name]), ...search.absent.map((name) => ["absent", name])];
+  at("active").replaceChildren(...filters.map(([list, name]) => {
+    const what = list === "present" ? "with" : "without";
+    const chip = build("button", { className: "chip", type: "button", "aria-label": `Remove: ${what} ${name}` },
+      build("span", { textContent: `${what} ${name}` }), build("span", { textContent: "×" }));
+    chip.addEventListener("click", () => go({ [list]: search[list].filter((other) => other !== name) }));
+    return build("li", {}, chip);
+  }));
+  at("least").value = search.least;
+  at("least-value").textContent = percent(search.least);
+  at("least").disabled = search.label === null && !compared;
+  for (const radio of document.querySelectorAll('[name="by"]')) {
+    radio.disabled = !compared;
+    radio.checked = radio.value === (compared ? search.by : "score");
+  }
+  const count = filters.length + (search.least ? 1 : 0);
+  at("chosen").textContent = [search.label, count ? `${count} filter${count > 1 ? "s" : ""}` : ""].filter(Boolean).join(", ");
+  if (photographs.length) showQuestion(photographs);
+}
+
+const ids = (photographs) => photographs.map((photograph) => photograph.id).join();
+const sameQuestion = () => ids(answer.like) === search.like.join() && ids(answer.unlike) === search.unlike.join();
+
+function showQuestion(photographs) {
+  const key = JSON.stringify([search.like, search.unlike, answer.label]);
+  if (at("examples").dataset.key === key) return;
+  at("examples").dataset.key = key;
+  at("examples").classList.toggle("many", photographs.length > 1);
+  at("examples").replaceChildren(...photographs.map((photograph) => {
+    const list = search.like.includes(photograph.id) ? "like" : "unlike";
+    const remove = build("button", { className: "remove", type: "button", textContent: "×", "aria-label": `Remove ${photograph.name} from the search` });
+    remove.addEventListener("click", () => go({ [list]: search[list].filter((other) => other !== photograph.id) }));
+    const score = photograph.score === undefined ? "" : `score ${percent(photograph.score)}`;
+    return build("li", {}, frame("div", photograph), remove,
+      build("p", { className: "small", title: photograph.name, textContent: [list === "unlike" ? "Unlike" : "", photographs.length > 1 ? "" : photograph.name, score].filter(Boolean).join(" · ") }));
+  }));
+  const first = photographs[0];
+  const stored = new Set(about.labels.map((label) => label.name));
+  at("of").replaceChildren(...first.labels.filter((label) => stored.has(label.name)).slice(0, 12).map((label) => {
+    const chip = build("button", { className: "chip", type: "button", "aria-pressed": String(label.name === answer.label) },
+      build("span", { textContent: label.name }), build("span", { className: "number", textContent: percent(label.score) }));
+    chip.addEventListener("click", () => go({ label: label.name }));
+    return build("li", {}, chip);
+  }));
+}
+
+function showLabels() {
+  const wanted = at("find").value.trim().toLowerCase();
+  const matches = about.labels.filter((label) => label.name.toLowerCase().includes(wanted));
+  // The label of the search stays in view.
+  matches.sort((a, b) => (b.name === search.label) - (a.name === search.label));
+  const shown = matches.slice(0, SHOWN);
+  at("labels").replaceChildren(...shown.map((label) => {
+    const button = build("button", { type: "button", "data-label": label.name, title: label.name, "aria-pressed": String(label.name === search.label) },
+      build("span", { textContent: label.name }), build("span", { className: "number", textContent: label.photographs.toLocaleString("en") }));
+    button.addEventListener("click", () => go({ label: label.name === search.label && !search.like.length ? null : label.name }));
+    return build("li", {}, button);
+  }));
+  oneStop(at("labels"));
+  at("others").textContent = !matches.length && about.labels.length ? "No label of this name."
+    : matches.length > SHOWN ? `and ${(matches.length - SHOWN).toLocaleString("en")} more; find them by name` : "";
+}
+
+// Results -----------------------------------------------------------------------------------------------------------
+
+function showResults() {
+  const { total, listed, page, pages, results, order, label } = answer;
+  const number = total.toLocaleString("en");
+  at("count").textContent = total === 0 ? "No photograph fits" : `${number} photograph${total === 1 ? "" : "s"}${label ? ` with ${label}` : ""}`;
+  const lines = {
+    collection: "Choose a label, or a photograph to find others like it.",
+    score: "Highest score first.",
+    feature: `Most similar to the photograph${search.like.length > 1 ? "s" : ""} above first${listed < total ? `; ${listed.toLocaleString("en")} are listed` : ""}.`,
+  };
+  at("order").textContent = total === 0 ? "" : lines[order];
+  if (total === 0) showNothing();
+  for (const url of urls.splice(0)) URL.revokeObjectURL(url);
+  at("grid").replaceChildren(...results.map(tile));
+  oneStop(at("grid"));
+  at("pager").hidden = pages < 2;
+  at("page").textContent = `Page ${page.toLocaleString("en")} of ${pages.toLocaleString("en")}`;
+  at("previous").disabled = page <= 1;
+  at("next").disabled = page >= pages;
+  document.title = `Labelwise: ${label ? `${label} in ` : ""}${about.name ?? "collection"}`;
+}
+
+function showNothing() {
+  const filtered = search.present.length || search.absent.length || search.least;
+  const text = filtered ? "The filters leave nothing." : about.images ? "The collection stores no feature of this label." : "The collection is empty: labelwise embed adds photographs.";
+  at("problem").replaceChildren(build("p", { className: "soft", textContent: text }));
+  if (!filtered) return;
+  const remove = build("button", { className: "button", type: "button", textContent: "Remove the filters" });
+  remove.addEventListener("click", () => go({ present: [], absent: [], least: 0 }));
+  at("problem").append(remove);
+}
+
+function tile(photograph) {
+  const { id, name, similarity, score } = photograph;
+  const others = photograph.labels.filter((label) => label !== answer.label).join(", ");
+  const values = [...(similarity === null ? [] : [similarity.toFixed(3)]), ...(score === null ? [] : [`score ${percent(score)}`])];
+  const spoken = [name, similarity === null ? "" : "similarity", ...values, others];
+  const shot = frame("button", photograph, { className: "frame shot", type: "button", "data-id": id, "aria-label": spoken.filter(Boolean).join(", "), title: photograph.path, "aria-keyshortcuts": "Enter Space" });
+  const box = build("input", { type: "checkbox", checked: selection.has(id), tabIndex: -1, "aria-label": `Select ${name}` });
+  const element = build("li", { className: selection.has(id) ? "tile picked" : "tile" }, shot,
+    build("label", { className: "pick" }, box),
+    build("p", { className: "line number" }, build("span", { textContent: values[0] ?? name }), build("span", { className: "soft", textContent: values[1] ?? "" })),
+    build("p", { className: "with", textContent: others, title: others }));
+  shot.addEventListener("click", () => {
+    scrollTo(0, 0);
+    go({ like: [id], unlike: [], by: "feature" });
+  });
+  box.addEventListener("change", () => pick(element, photograph, box.checked));
+  element.toggle = () => pick(element, photograph, !selection.has(id));
+  return element;
+}
+
+/** A photograph in a frame of fixed size, with a box where the model saw the label; it is fetched when it comes near. */
+function frame(kind, photograph, properties = { className: "frame" }) {
+  const { width, height, box } = photograph;
+  const image = build("img", { alt: kind === "button" ? "" : photograph.name, width, height, "data-src": `${base(`photographs/${photograph.id}`)}/thumbnail?version=${photograph.version}` });
+  const inner = build("span", { className: 3 * width < 4 * height ? "inner tall" : "inner" }, image);
+  inner.style.aspectRatio = `${width} / ${height}`;
+  if (box) {
+    const mark = build("span", { className: "box" });
+    Object.assign(mark.style, { left: `${100 * box[0]}%`, top: `${100 * box[1]}%`, width: `${100 * (box[2] - box[0])}%`, height: `${100 * (box[3] - box[1])}%` });
+    inner.append(mark);
+  }
+  near.observe(inner);
+  return build(kind, properties, inner);
+}
+
+const near = new IntersectionObserver((entries) => {
+  for (const entry of entries.filter((one) => one.isIntersecting)) {
+    near.unobserve(entry.target);
+    fetchPicture(entry.target);
+  }
+}, { rootMargin: "400px" });
+
+async function fetchPicture(inner) {
+  const image = inner.querySelector("img");
+  try {
+    const got = await ask(image.dataset.src);
+    if (!got.ok) throw new Error((await got.json()).error);
+    const url = URL.createObjectURL(await got.blob());
+    urls.push(url);
+    image.src = url;
+    await image.decode();
+    image.classList.add("come");
+  } catch (error) {
+    if (inner.isConnected) inner.replaceChildren(build("span", { className: "missing", textContent: "The photograph cannot be shown.", title: error.message }));
+  }
+}
+
+// Selection ---------------------------------------------------------------------------------------------------------
+
+function pick(element, photograph, chosen) {
+  if (chosen) selection.set(photograph.id, photograph);
+  else selection.delete(photograph.id);
+  element.classList.toggle("picked", chosen);
+  element.querySelector("input").checked = chosen;
+  showSelection();
+}
+
+function showSelection() {
+  at("selection").hidden = !selection.size;
+  at("grid").classList.toggle("picking", selection.size > 0);
+  at("review").disabled = search.label === null;
+  at("selected").textContent = `${selection.size.toLocaleString("en")} selected`;
+}
+
+function unselect() {
+  selection.clear();
+  for (const element of at("grid").querySelectorAll(".picked")) {
+    element.classList.remove("picked");
+    element.querySelector("input").checked = false;
+  }
+  showSelection();
+}
+
+function example(list) {
+  const chosen = [...selection.keys()];
+  const other = list === "like" ? "unlike" : "like";
+  unselect();
+  scrollTo(0, 0);
+  go({ [list]: [...new Set([...search[list], ...chosen])].slice(0, 20), [other]: search[other].filter((id) => !chosen.includes(id)), by: "feature" });
+}
+
+async function saveTable() {
+  const body = JSON.stringify({ images: [...selection.keys()].map(Number) });
+  const got = await ask(base("table"), { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  if (!got.ok) return say((await got.json()).error);
+  const url = URL.createObjectURL(await got.blob());
+  build("a", { href: url, download: "photographs.csv" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+async function toReview() {
+  try {
+    const { added, there, absent } = await send(base("review"), { images: [...selection.keys()].map(Number), label: search.label });
+    const more = [there ? `${there} in the queue already` : "", absent ? `${absent} not in the data of the review` : ""].filter(Boolean);
+    unselect();
+    say(`${added} added to the review${more.length ? `; ${more.join(", ")}` : ""}.`, false);
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+function say(text, alert = true) {
+  const close = build("button", { className: "button main", textContent: "Close" });
+  const dialog = build("dialog", {}, build("form", { method: "dialog" }, build("p", { className: alert ? "error" : "", textContent: text }), close));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+// Uploading ---------------------------------------------------------------------------------------------------------
+
+async function upload(file) {
+  if (!file) return;
+  const form = new FormData();
+  form.append("files", file);
+  at("grid").setAttribute("aria-busy", "true");
+  try {
+    const { id } = await askJson(base("photographs"), { method: "POST", body: form });
+    await go({ like: [id], unlike: [], label: null, by: "feature" });
+  } catch (error) {
+    at("grid").removeAttribute("aria-busy");
+    say(error.message);
+  }
+}
+
+// Keys --------------------------------------------------------------------------------------------------------------
+
+/** Makes a list one stop of the Tab key. */
+function oneStop(list) {
+  const buttons = [...list.querySelectorAll("li > button")];
+  const first = buttons.find((button) => button.getAttribute("aria-pressed") === "true") ?? buttons[0];
+  for (const button of buttons) button.tabIndex = button === first ? 0 : -1;
+}
+
+function move(event) {
+  const buttons = [...event.currentTarget.querySelectorAll("li > button")];
+  const here = buttons.indexOf(event.target.closest("li > button"));
+  if (here < 0) return;
+  const columns = Math.max(1, buttons.findIndex((button) => button.offsetTop + button.parentElement.offsetTop > buttons[0].offsetTop + buttons[0].parentElement.offsetTop));
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -here, End: buttons.length - 1 - here };
+  if (event.key === " " && event.currentTarget === at("grid")) event.target.closest("li").toggle();
+  else if (event.key in steps) {
+    const next = buttons[Math.min(buttons.length - 1, Math.max(0, here + steps[event.key]))];
+    for (const button of buttons) button.tabIndex = button === next ? 0 : -1;
+    next.focus();
+  } else return;
+  event.preventDefault();
+}
+
+function escape(event) {
+  if (event.key !== "Escape" || document.querySelector("dialog[open]") || event.target.value) return;
+  if (selection.size) unselect();
+  else if (search.like.length || search.unlike.length) go({ like: [], unlike: [] });
+}
+
+for (const list of ["grid", "labels"]) at(list).addEventListener("keydown", move);
+document.addEventListener("keydown", escape);
+addEventListener("popstate", () => {
+  search = read();
+  showLabels();
+  load();
+});
+at("find").addEventListener("input", showLabels);
+at("find").addEventListener("keydown", (event) => {
+  if (event.key === "Enter") at("labels").querySelector("button")?.click();
+  if (event.key === "ArrowDown") at("labels").querySelector("button")?.focus();
+});
+for (const list of ["present", "absent"]) {
+  at(list).addEventListener("change", () => {
+    const name = at(list).value;
+    at(list).value = "";
+    if (about.labels.some((label) => label.name === name) && !search[list].includes(name)) go({ [list]: [...search[list], name] });
+  });
+}
+at("least").addEventListener("input", () => { at("least-value").textContent = percent(Number(at("least").value)); });
+at("least").addEventListener("change", () => go({ least: Number(at("least").value) }));
+for (const radio of document.querySelectorAll('[name="by"]')) radio.addEventListener("change", () => go({ by: radio.value }));
+for (const [id, by] of [["previous", -1], ["next", 1]]) {
+  at(id).addEventListener("click", () => {
+    scrollTo(0, 0);
+    go({ page: search.page + by });
+  });
+}
+at("clear-question").addEventListener("click", () => go({ like: [], unlike: [] }));
+at("alike").addEventListener("click", () => example("like"));
+at("unlike").addEventListener("click", () => example("unlike"));
+at("table").addEventListener("click", saveTable);
+at("review").addEventListener("click", toReview);
+at("none").addEventListener("click", unselect);
+at("whole").addEventListener("click", () => {
+  for (const element of at("grid").children) if (!element.classList.contains("picked")) element.toggle();
+});
+at("choose").addEventListener("click", () => at("file").click());
+at("file").addEventListener("change", () => {
+  upload(at("file").files[0]);
+  at("file").value = "";
+});
+for (const event of ["dragenter", "dragover"]) {
+  document.addEventListener(event, (e) => {
+    e.preventDefault();
+    document.body.classList.add("dropping");
+  });
+}
+document.addEventListener("dragleave", (e) => {
+  if (!e.relatedTarget) document.body.classList.remove("dropping");
+});
+document.addEventListener("drop", (e) => {
+  e.preventDefault();
+  document.body.classList.remove("dropping");
+  upload(e.dataTransfer.files[0]);
+});
+
+// Start: frames of results stand in place before anything has come.
+if (matchMedia("(max-width: 900px)").matches) at("side").open = false;
+at("side").classList.add("waiting");
+at("grid").classList.add("first");
+at("grid").replaceChildren(...Array.from({ length: 24 }, () => build("li", { className: "tile", "aria-hidden": "true" },
+  build("span", { className: "frame" }), build("p", { className: "line" }), build("p", { className: "with" }))));
+at("main").hidden = false;
+const results = load();
+try {
+  const [model, described] = await Promise.all([askJson("/labels"), askJson(base("about"))]);
+  about = described;
+  at("model").textContent = model.model;
+  at("to-review").hidden = at("review").hidden = !model.review;
+  at("names").replaceChildren(...about.labels.map((label) => build("option", { value: label.name })));
+  showLabels();
+  at("side").classList.remove("waiting");
+  await results;
+  delete at("examples").dataset.key;
+  showSearch();
+} catch (error) {
+  showFailure(error);
+}
+document.body.dataset.whole = "yes";

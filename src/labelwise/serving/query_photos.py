@@ -1,0 +1,207 @@
+"""Photographs of a collection and uploaded ones: their files as pictures, and the features of their labels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelwise.collection import Collection
+from labelwise.collection.features import Embedder
+from labelwise.collection.graphs import GraphEmbedder
+from labelwise.collection.queries import Query, queries_of
+from labelwise.data.decode import UnreadableImage, image_size
+from labelwise.serving.kept_pictures import KeptPictures
+from labelwise.serving.limits import Refused
+from labelwise.serving.pictures import jpeg
+from labelwise.serving.recent import Recent
+
+ID = re.compile(r"\d{1,15}|u[0-9a-f]{64}")
+"""The number of an image in the collection; or `u` and the SHA-256 of an uploaded file."""
+THUMBNAIL = 320
+"""Longest side of a thumbnail in pixels."""
+NAMED = 12
+"""Labels of a photograph that are named beside the selected ones."""
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph that a search may begin with.
+
+    Args:
+        id: see `ID`.
+        path: in the collection; "" for an uploaded one.
+        digest: SHA-256 of its file.
+        size: width and height in pixels.
+        labels: `(name, probability, selected)`, the most probable first: the selected ones and the next.
+    """
+
+    id: str
+    path: str
+    digest: str
+    size: tuple[int, int]
+    labels: tuple[tuple[str, float, bool], ...]
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return os.path.basename(self.path) or "uploaded photograph"
+
+    @property
+    def version(self) -> str:
+        """Identifies the content of the file."""
+        return self.digest[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """The photograph as JSON data."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "path": self.path or None,
+            "version": self.version,
+            "width": self.size[0],
+            "height": self.size[1],
+            "labels": [{"name": n, "score": s, "selected": chosen} for n, s, chosen in self.labels],
+        }
+
+
+class Photographs:
+    """Opens photographs by their ids; a path is never part of a request.
+
+    A file is used only while its SHA-256 is the one in the collection.
+
+    Args:
+        embedder: the run of the collection.
+        kept: thumbnails and uploaded files.
+        pixels: largest number of pixels of a photograph.
+    """
+
+    def __init__(self, embedder: Embedder | GraphEmbedder, kept: KeptPictures, pixels: int) -> None:
+        self._embedder, self._kept, self._pixels = embedder, kept, pixels
+        self._computing, self._decoding = threading.Lock(), threading.Semaphore(os.cpu_count() or 1)
+        self._photographs: Recent[Photograph] = Recent(4096)
+        self._queries: Recent[Query] = Recent(512)
+
+    def find(self, collection: Collection, identifier: str) -> Photograph:
+        """A photograph by its id.
+
+        Raises:
+            Refused: 404, none of this id.
+        """
+        if not ID.fullmatch(identifier):
+            raise _unknown(identifier)
+        if identifier.startswith("u"):
+            return self._photographs.of(identifier, lambda: self._uploaded(self._upload_of(identifier[1:])))
+        if int(identifier) >= len(collection):
+            raise _unknown(identifier)
+        return self._photographs.of(identifier, lambda: _stored(collection, int(identifier)))
+
+    def upload(self, content: bytes) -> Photograph:
+        """Keeps an uploaded photograph and returns it with its labels.
+
+        Raises:
+            UnreadableImage: not an image, damaged, or too many pixels.
+        """
+        photograph = self._uploaded(content)
+        self._kept.put(f"upload {photograph.digest}", content)
+        return self._photographs.of(photograph.id, lambda: photograph)
+
+    def query(self, collection: Collection, photograph: Photograph, label: str) -> Query:
+        """The feature of a label in a photograph: the stored one, or one that is computed now.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+        """
+        return self._queries.of((photograph.id, label), lambda: self._query(collection, photograph, label))
+
+    def thumbnail(self, photograph: Photograph) -> bytes:
+        """A small JPEG, made once.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+        """
+        return self._kept.made(f"thumbnail {photograph.digest}", lambda: self._jpeg(photograph, THUMBNAIL))
+
+    def picture(self, photograph: Photograph) -> bytes:
+        """A JPEG that fits a screen.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+        """
+        return self._jpeg(photograph)
+
+    def _jpeg(self, photograph: Photograph, *longest: int) -> bytes:
+        with self._decoding:
+            return jpeg(self._content(photograph), *longest, max_pixels=self._pixels)
+
+    def _query(self, collection: Collection, photograph: Photograph, label: str) -> Query:
+        if photograph.path:
+            columns = ("path", "feature", "score", "selected", "box", "digest")
+            for row in collection.rows([int(photograph.id)], label, columns).to_pylist():
+                feature = np.array(row["feature"], np.float32)
+                box = tuple(row["box"])
+                return Query(row["path"], feature, row["score"], row["selected"], box, row["digest"])
+        with self._decoding, self._computing:
+            return queries_of(self._embedder, self._content(photograph), label)[0]
+
+    def _content(self, photograph: Photograph) -> bytes:
+        if not photograph.path:
+            return self._upload_of(photograph.digest)
+        path = Path(photograph.path)
+        try:
+            content = path.read_bytes() if path.is_file() else b""
+        except OSError:
+            content = b""
+        if hashlib.sha256(content).hexdigest() != photograph.digest:
+            raise UnreadableImage(
+                f"{path}, which is not there or was changed",
+                "the file that is in the collection",
+                "restore it, or embed again",
+            )
+        return content
+
+    def _upload_of(self, digest: str) -> bytes:
+        content = self._kept.get(f"upload {digest}")
+        if content is None:
+            raise Refused(
+                404, "an uploaded photograph that is no longer kept", "a recent one", "upload it again"
+            )
+        return content
+
+    def _uploaded(self, content: bytes) -> Photograph:
+        size = image_size(content, max_pixels=self._pixels)
+        predictor = self._embedder.predictor
+        with self._decoding:
+            pixels = predictor.transform(predictor.transform.decode(content, max_pixels=self._pixels))
+            with self._computing:
+                result = self._embedder(pixels[None], maps=False)
+        digest = hashlib.sha256(content).hexdigest()
+        labels = _labels(predictor.labels.names, result.scores[0], result.chosen[0])
+        return Photograph(f"u{digest}", "", digest, size, labels)
+
+
+def _stored(collection: Collection, number: int) -> Photograph:
+    columns = ("path", "digest", "width", "height", "labels", "scores")
+    row = collection.rows([number], None, columns).to_pylist()[0]
+    names = collection.identity.labels
+    chosen = np.isin(names, row["labels"])
+    labels = _labels(names, np.array(row["scores"], np.float32), chosen)
+    return Photograph(str(number), row["path"], row["digest"], (row["width"], row["height"]), labels)
+
+
+def _labels(
+    names: tuple[str, ...], scores: np.ndarray, chosen: np.ndarray
+) -> tuple[tuple[str, float, bool], ...]:
+    order = [int(j) for j in np.argsort(-scores, kind="stable")]
+    shown = [j for rank, j in enumerate(order) if chosen[j] or rank < NAMED]
+    return tuple((names[j], float(scores[j]), bool(chosen[j])) for j in shown)
+
+
+def _unknown(identifier: str) -> Refused:
+    return Refused(404, f"photograph {identifier[:80]!r}", "the id of one in the collection", "search again")

@@ -1,0 +1,276 @@
+"""Searches in a collection for the page and its API."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float32, Int64
+
+from labelwise.collection import Collection
+from labelwise.collection.queries import Query, combined, open_embedder
+from labelwise.collection.where import Condition, Has, Joined, Not, Score
+from labelwise.serving.kept_pictures import KeptPictures
+from labelwise.serving.limits import Refused
+from labelwise.serving.query_photos import Photograph, Photographs
+from labelwise.serving.recent import Recent
+
+PAGE = 48
+"""Results on a page."""
+MOST = 2000
+"""Results by likeness that are listed."""
+EXACT = 10_000
+"""Features up to which all are compared, without the index."""
+FRESH = 2.0
+"""Seconds between two looks for images that another process added."""
+_IMAGE = ("image", "path", "digest", "width", "height", "labels")
+_ROW = (*_IMAGE, "score", "box")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A search.
+
+    Args:
+        label: the label that is compared; `None` for the most probable stored label of the first photograph, or,
+            without a photograph, for all images.
+        like: ids of photographs to be like.
+        unlike: ids of photographs to be unlike.
+        present: labels that must be selected.
+        absent: labels that must not be selected.
+        least: least probability of the label.
+        by: `feature`, the order of likeness; or `score`, that of the label's probability.
+    """
+
+    label: str | None = None
+    like: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    least: float = 0.0
+    by: str = "feature"
+
+    def condition(self, label: str | None, names: Sequence[str]) -> Condition | None:
+        """The condition of the search, apart from the label that is compared.
+
+        Args:
+            label: that label.
+            names: labels in the order of the column `scores`.
+        """
+        parts: list[Condition] = [*map(Has, self.present), *(Not(Has(name)) for name in self.absent)]
+        if label is not None and self.least > 0:
+            parts.append(Score(names.index(label), ">=", self.least))
+        return Joined("and", tuple(parts)) if parts else None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Images in the order of a search.
+
+    Args:
+        total: number of images that fit.
+        images: numbers of those that are listed; `None` for the order of the collection.
+        similarity: cosine of each; `None` in an order without photographs.
+    """
+
+    total: int
+    images: Int64[np.ndarray, " n"] | None = None
+    similarity: Float32[np.ndarray, " n"] | None = None
+
+    @property
+    def listed(self) -> int:
+        """Number of images that are listed."""
+        return self.total if self.images is None else len(self.images)
+
+
+class Searches:
+    """A collection that is searched by several threads; images that another process adds appear in it.
+
+    Args:
+        path: of the collection.
+        run: the run that made it.
+        kept: thumbnails and uploaded photographs.
+        pixels: largest number of pixels of a photograph.
+
+    Raises:
+        LabelwiseError: no collection, a damaged one, or one of another run.
+    """
+
+    def __init__(self, path: Path, run: str | Path, kept: KeptPictures, pixels: int) -> None:
+        collection = Collection.open(path)
+        self.run = run
+        self.photographs = Photographs(open_embedder(collection.identity, run, path), kept, pixels)
+        self._state, self._looked = (0, collection), time.monotonic()
+        self._reopening = threading.Lock()
+        self._rankings: Recent[Ranking] = Recent(128)
+        self._counts: Recent[dict[str, int]] = Recent(1)
+
+    @property
+    def collection(self) -> Collection:
+        """The collection with all parts that another process completed."""
+        return self._latest()[1]
+
+    def _latest(self) -> tuple[int, Collection]:
+        """The collection, and how often it was opened again."""
+        if time.monotonic() - self._looked > FRESH and self._reopening.acquire(blocking=False):
+            try:
+                number, collection = self._state
+                latest = collection.latest()
+                self._state = (number + (latest is not collection), latest)
+                self._looked = time.monotonic()
+            finally:
+                self._reopening.release()
+        return self._state
+
+    def describe(self) -> dict[str, Any]:
+        """The collection, and the number of photographs with each label, the most frequent first."""
+        number, collection = self._latest()
+        counts = self._counts.of(number, collection.counts)
+        labels = [{"name": name, "photographs": count} for name, count in counts.items()]
+        return {
+            "name": Path(collection.path).resolve().name,
+            "images": len(collection),
+            "labels": sorted(labels, key=lambda label: -label["photographs"]),
+            "one_feature": collection.identity.one_feature,
+        }
+
+    def scores(self, images: Sequence[int], label: str) -> dict[str, float]:
+        """Path -> probability of a label of images.
+
+        Raises:
+            Refused: 404, an unknown label.
+            LabelwiseError: the collection cannot be read.
+        """
+        collection = self.collection
+        _check_labels(Question(present=(label,)), collection)
+        j = collection.identity.labels.index(label)
+        rows = collection.rows(images, None, ("path", "scores")).to_pylist()
+        return {row["path"]: float(row["scores"][j]) for row in rows}
+
+    def results(self, question: Question, page: int) -> dict[str, Any]:
+        """A page of results, with the photographs of the search.
+
+        Raises:
+            Refused: 404, an unknown label or photograph.
+            LabelwiseError: the collection or a photograph of the search cannot be read.
+        """
+        number, collection = self._latest()
+        _check_labels(question, collection)
+        near, far = (
+            [self.photographs.find(collection, identifier) for identifier in given]
+            for given in (question.like, question.unlike)
+        )
+        label = question.label or _best(near, collection.labels)
+        queries: list[list[Query]] = [[], []]
+        if label is not None:
+            queries = [[self.photographs.query(collection, p, label) for p in side] for side in (near, far)]
+        by_feature = bool(queries[0]) and question.by == "feature"
+        ranking = self._rankings.of(
+            (number, label, by_feature, question),
+            lambda: _ranking(collection, label, question, queries if by_feature else None),
+        )
+        pages = max(1, -(-ranking.listed // PAGE))
+        page = min(page, pages)
+        return {
+            "label": label,
+            "order": "collection" if label is None else "feature" if by_feature else "score",
+            "total": ranking.total,
+            "listed": ranking.listed,
+            "page": page,
+            "pages": pages,
+            "like": _sides(near, queries[0]),
+            "unlike": _sides(far, queries[1]),
+            "results": _rows(collection, label, question, ranking, PAGE * (page - 1)),
+        }
+
+
+def _check_labels(question: Question, collection: Collection) -> None:
+    known, stored = collection.identity.labels, collection.labels
+    named = [(name, known) for name in (*question.present, *question.absent)]
+    for name, names in [*named, *([(question.label, stored)] if question.label else [])]:
+        if name not in names:
+            raise Refused(
+                404, f"label {name[:80]!r}", f"one of {', '.join(names[:8])}", "choose one of the list"
+            )
+
+
+def _best(photographs: Sequence[Photograph], stored: Sequence[str]) -> str | None:
+    names = [name for photograph in photographs[:1] for name, *_ in photograph.labels if name in stored]
+    return names[0] if names else None
+
+
+def _ranking(
+    collection: Collection, label: str | None, question: Question, queries: list[list[Query]] | None
+) -> Ranking:
+    condition = question.condition(label, collection.identity.labels)
+    if label is None:
+        return Ranking(collection.count(None, condition))
+    if queries is None:
+        images = collection.scores(label, condition)["image"]
+        return Ranking(len(images), np.asarray(images))
+    near, far = (
+        np.array([query.feature for query in side], np.float32).reshape(-1, collection.identity.dim)
+        for side in queries
+    )
+    digests = pa.array({query.digest for side in queries for query in side}, pa.string())
+    total = collection.count(label, condition)
+    hits = collection.nearest(
+        label,
+        combined(near, far),
+        condition,
+        MOST + len(digests),
+        exact=total <= EXACT,
+        columns=("image", "digest"),
+    )
+    hits = hits.filter(pc.invert(pc.is_in(hits["digest"], digests))).slice(0, MOST)
+    # Without the photographs of the search, where all are listed.
+    total = len(hits) if total <= MOST else total
+    return Ranking(total, np.asarray(hits["image"]), np.asarray(hits["similarity"]))
+
+
+def _rows(
+    collection: Collection, label: str | None, question: Question, ranking: Ranking, first: int
+) -> list[dict[str, Any]]:
+    if ranking.images is None:
+        condition = question.condition(label, collection.identity.labels)
+        return [_row(r, None) for r in collection.readable(condition, first, PAGE, _IMAGE).to_pylist()]
+    numbers = ranking.images[first : first + PAGE].tolist()
+    cosines = ranking.similarity
+    similarity = [None] * len(numbers) if cosines is None else cosines[first : first + PAGE].tolist()
+    rows = {row["image"]: row for row in collection.rows(numbers, label, _ROW).to_pylist()}
+    return [
+        _row(rows[number], likeness)
+        for number, likeness in zip(numbers, similarity, strict=True)
+        if number in rows
+    ]
+
+
+def _row(row: dict[str, Any], likeness: float | None) -> dict[str, Any]:
+    return {
+        "id": str(row["image"]),
+        "name": os.path.basename(row["path"]),
+        "path": row["path"],
+        "version": row["digest"][:16],
+        "width": row["width"],
+        "height": row["height"],
+        "labels": row["labels"],
+        "score": row.get("score"),
+        "box": row.get("box"),
+        "similarity": likeness,
+    }
+
+
+def _sides(photographs: Sequence[Photograph], queries: Sequence[Query]) -> list[dict[str, Any]]:
+    """The photographs of a search with where the model sees the label."""
+    answers = [photograph.to_json() for photograph in photographs]
+    for answer, query in zip(answers, queries, strict=False):
+        answer |= {"box": list(query.box), "score": query.score, "selected": query.selected}
+    return answers
