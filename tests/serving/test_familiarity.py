@@ -15,7 +15,8 @@ import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.serving import load
 from labelwise.serving.answers import as_json
-from labelwise.serving.familiarity import FILE, Familiarity, digest_of, distances, p_values
+from labelwise.serving.familiarity import Familiarity, digest_of, distances, p_values
+from labelwise.serving.prediction import FAMILIARITY
 from labelwise.training.run import WEIGHTS
 
 
@@ -106,8 +107,8 @@ def test_a_file_of_other_weights_or_a_damaged_one_is_refused(fitted: Path, tmp_p
     run = tmp_path / "run"
     shutil.copytree(fitted, run)
     assert Familiarity.of_run(run).model == digest_of(run / WEIGHTS)
-    content = (run / FILE).read_bytes()
-    (run / FILE).write_bytes(content[:-8] + b"damaged!")
+    content = (run / FAMILIARITY).read_bytes()
+    (run / FAMILIARITY).write_bytes(content[:-8] + b"damaged!")
     with pytest.raises(LabelwiseError, match="labelwise familiarity"):
         load(run)
     held = Familiarity.of_run(fitted)
