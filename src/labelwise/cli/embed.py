@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from labelwise.cli import options
+
+
+class Feature(str, Enum):
+    """Kinds of stored features."""
+
+    joined = "joined"
+    label = "label"
 
 
 def embed(
@@ -23,6 +31,10 @@ def embed(
     every: Annotated[
         bool, typer.Option("--all", help="store these labels of every image, not only where selected")
     ] = False,
+    feature: Annotated[
+        Feature,
+        typer.Option(help="feature to store: label (of its classifier) or joined (with its appearance)"),
+    ] = Feature.joined,
     split: Annotated[
         str | None, typer.Option(help="split of a SOURCE, or several as val+test  [default: all images]")
     ] = None,
@@ -54,6 +66,7 @@ def embed(
         out,
         labels=None if labels is None else Source("", "", {"labels": labels}).names("labels"),
         every=every,
+        feature=feature.value,
         workers=workers,
         batch_size=batch_size,
         part=part,

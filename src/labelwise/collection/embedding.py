@@ -16,6 +16,7 @@ from torch import Tensor
 
 from labelwise.collection.features import Embedder, Part, evidence_box
 from labelwise.collection.schema import (
+    JOINED,
     Identity,
     feature_schema,
     image_schema,
@@ -50,6 +51,7 @@ def embed(
     *,
     labels: Sequence[str] | None = None,
     every: bool = False,
+    feature: str = JOINED,
     workers: int = 0,
     batch_size: int = 32,
     part: int = PART,
@@ -65,6 +67,7 @@ def embed(
         out: a new folder, or a collection that was begun with the same run and options.
         labels: labels whose features are stored; `None` for all.
         every: store the features of these labels for every image, not only for images in which they are selected.
+        feature: kind of feature, see `FEATURES`.
         workers: decoding processes.
         batch_size: images per batch.
         part: images that are added at once. The unfinished part of a stopped call is lost.
@@ -78,7 +81,7 @@ def embed(
     """
     engine()
     predictor = load(run, device)
-    embedder = Embedder(predictor)
+    embedder = Embedder(predictor, feature)
     names = predictor.labels.names
     identity = Identity(
         os.path.abspath(run) if Path(run).exists() else str(run),
@@ -90,6 +93,8 @@ def embed(
         embedder.dim,
         embedder.whole_dim,
         embedder.one_feature,
+        feature,
+        embedder.look_dim,
     )
     if embedder.one_feature:
         on_note(
