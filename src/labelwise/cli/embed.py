@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,13 @@ import typer
 
 from labelwise.cli import options
 from labelwise.cli.predict import Where
+
+
+class Feature(str, Enum):
+    """Kinds of stored features."""
+
+    joined = "joined"
+    label = "label"
 
 
 def embed(
@@ -34,6 +42,13 @@ def embed(
     every: Annotated[
         bool, typer.Option("--all", help="store these labels of every image, not only where selected")
     ] = False,
+    feature: Annotated[
+        Feature | None,
+        typer.Option(
+            help="feature to store: label (of its classifier), or joined (with its appearance)  "
+            "[default: joined; of a graph label]"
+        ),
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="split of a SOURCE, or several as val+test  [default: all images]")
     ] = None,
@@ -88,6 +103,7 @@ def embed(
         labels=None if labels is None else Source("", "", {"labels": labels}).names("labels"),
         every=every,
         engine=engine.value,
+        feature=None if feature is None else feature.value,
         workers=workers,
         batch_size=batch_size,
         part=part,

@@ -19,6 +19,8 @@ class Order(str, Enum):
     """Order of the results."""
 
     feature = "feature"
+    label = "label"
+    appearance = "appearance"
     score = "score"
 
 
@@ -38,7 +40,10 @@ def search(
         typer.Option(help="condition on labels: person and not (car or dog > 0.8)", metavar="CONDITION"),
     ] = None,
     by: Annotated[
-        Order, typer.Option(help="order: feature of the label, or its score (needs no photograph)")
+        Order,
+        typer.Option(
+            help="order: the stored feature, its part of the label or its appearance; or score (needs no photograph)"
+        ),
     ] = Order.feature,
     exact: Annotated[bool, typer.Option("--exact", help="compare all features, without the index")] = False,
     run: Annotated[

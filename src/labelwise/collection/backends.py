@@ -169,6 +169,7 @@ def refuse_other(there: Identity, new: Identity, path: Address) -> None:
             ("model, with other weights, settings, labels or thresholds", there.model == new.model),
             ("--labels", there.stored == new.stored),
             ("--all", there.every == new.every),
+            ("--feature", there.feature == new.feature),
         )
         if not same
     ]

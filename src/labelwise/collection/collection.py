@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float16
 
 from labelwise.collection.backends import FEATURES, IMAGES, Address, Store, opened
-from labelwise.collection.queries import Query, combined, open_embedder, queries_of
+from labelwise.collection.queries import APPEARANCE, ORDERS, SCORE, Query, combined, open_embedder, queries_of
 from labelwise.collection.store import Tables
 from labelwise.collection.where import Condition, parse
 from labelwise.errors import LabelwiseError
@@ -129,7 +129,8 @@ class Collection:
             negatives: photographs to be unlike.
             top: number of results.
             where: condition on other labels, see `labelwise.collection.where.parse`.
-            by: `feature`, or `score` for the label's probability, highest first; this needs no photograph.
+            by: `feature`; `label` or `appearance` for one part of it; or `score` for the label's probability, highest
+                first, which needs no photograph.
             exact: compare every feature of the label, without the index.
             run: as `queries`.
             say: called with each note, for example that a photograph does not show the label.
@@ -142,13 +143,23 @@ class Collection:
             LabelwiseError: as `queries`, or a condition that cannot be read.
         """
         self._check(label)
-        if by not in ("feature", "score"):
-            raise LabelwiseError(f"order {by!r}", "feature or score", "correct it")
-        if by == "score":
+        if by not in ORDERS:
+            raise LabelwiseError(f"order {by!r}", f"one of {', '.join(ORDERS)}", "correct it")
+        look_dim = self.identity.look_dim
+        if by == APPEARANCE and not look_dim:
+            raise LabelwiseError(
+                f"order {by} in {self.path}, which stores no appearance",
+                "a collection with it",
+                "embed again with --feature joined into a new folder",
+            )
+        if by == SCORE:
             return self._by_score(label, where, top)
         near, far = (self._as_queries(label, given, run) for given in (images, negatives))
         for query in (q for q in (*near, *far) if not q.selected):
             say(f"{query.path or 'a photograph'} is not selected as {label} (score {query.score:.2f})")
+        near, far = ([query.part(by, look_dim) for query in queries] for queries in (near, far))
+        # Parts have the same length in every stored feature, so that a part's cosine is in proportion to the whole's.
+        length = float(np.linalg.norm(near[0].feature)) if near else 1.0
         digests = sorted({query.digest for query in (*near, *far) if query.digest})
         vector = combined(_stack(near, self.identity.dim), _stack(far, self.identity.dim))
         wanted = top + len(digests)
@@ -156,7 +167,7 @@ class Collection:
             hits = self.nearest(label, vector, where, wanted, exact)
             others = hits.filter(pc.invert(pc.is_in(hits["digest"], pa.array(digests, pa.string()))))
             if len(others) >= top or len(hits) < wanted:
-                return _ranked(others.slice(0, top))
+                return _ranked(_scaled(others.slice(0, top), length))
             wanted *= 2  # the collection holds several copies of a photograph
 
     def nearest(
@@ -251,6 +262,12 @@ class Collection:
 
 def _stack(queries: Sequence[Query], dim: int) -> np.ndarray:
     return np.array([query.feature for query in queries], np.float32).reshape(-1, dim)
+
+
+def _scaled(rows: pa.Table, length: float) -> pa.Table:
+    """Rows with the cosine of a part of the features, which has this length."""
+    cosine = pc.divide(rows["similarity"], pa.scalar(max(length, 1e-12), pa.float32()))
+    return rows.set_column(0, "similarity", cosine)
 
 
 def _ranked(rows: pa.Table) -> pa.Table:

@@ -15,6 +15,7 @@ from labelwise.collection.features import Embedder
 from labelwise.collection.graphs import GraphEmbedder, embedder_of
 from labelwise.collection.rows import Batch, Opened, of_batch, path_text
 from labelwise.collection.schema import (
+    LABEL,
     Identity,
     feature_schema,
     image_schema,
@@ -52,6 +53,7 @@ def embed(
     labels: Sequence[str] | None = None,
     every: bool = False,
     engine: str = "here",
+    feature: str | None = None,
     workers: int = 0,
     batch_size: int = 32,
     part: int = PART,
@@ -68,6 +70,7 @@ def embed(
         labels: labels whose features are stored; `None` for all.
         every: store the features of these labels for every image, not only for images in which they are selected.
         engine: `here`, this process; `ray`, Ray Data, on this machine or on the cluster at RAY_ADDRESS.
+        feature: kind of feature, see `FEATURES`; `None` for `joined`, of a graph for `label`.
         workers: decoding processes; with Ray, model replicas, each of which decodes, at least one.
         batch_size: images per batch.
         part: images that are added at once. The unfinished part of a stopped call is lost.
@@ -83,8 +86,9 @@ def embed(
     require(out)
     _check(engine, workers)
     predictor = load(run, device)
-    predictor.prepare(len(files), on_note)
-    embedder = embedder_of(predictor)
+    embedder = embedder_of(predictor, feature)
+    if embedder.kind == LABEL:  # the appearance needs an early stage, which an engine's graph lacks
+        predictor.prepare(len(files), on_note)
     names = predictor.labels.names
     identity = Identity(
         os.path.abspath(run) if Path(run).exists() else str(run),
@@ -96,6 +100,8 @@ def embed(
         embedder.dim,
         embedder.whole_dim,
         embedder.one_feature,
+        embedder.kind,
+        embedder.look_dim,
     )
     if embedder.one_feature:
         on_note(

@@ -1,4 +1,4 @@
-"""Label features of images, with scores and boxes of the evidence."""
+"""Features of labels in images, with scores and boxes of the evidence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from labelwise.collection.appearance import appearance, as_map, body_regions, early_stage, places
+from labelwise.collection.schema import JOINED
 from labelwise.export.engines import Eager
 from labelwise.serving.predictor import Predictor
 
 SHARE = 0.5
 """Share of the peak from which a place belongs to the box of the evidence."""
+HEAD_WEIGHT = 0.5
+"""Weight of the head's feature beside the early stage and the colours, each of unit length; chosen by
+`benchmarks/kinds.py` on val."""
 Part = tuple[float, float, float, float]
 
 
@@ -27,7 +32,7 @@ class Embedded:
     Args:
         scores: probabilities in label order.
         chosen: the labels that the decisions select.
-        features: label features of unit length.
+        features: a feature of each label, of unit length.
         maps: evidence, each map with sum 1; `None` if it was not requested.
         whole: mean of the backbone's map over its places, of unit length.
     """
@@ -40,51 +45,73 @@ class Embedded:
 
 
 class Embedder:
-    """Computes label features with a loaded run.
+    """Computes a feature of each label with a loaded run.
 
     Args:
         predictor: a run, or an export of its weights.
+        kind: `joined`, the input of the label's classifier beside the appearance of the label's place, see
+            `appearance`; or `label`, the input of the classifier alone.
 
     See `embedder_of` for graphs.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, kind: str = JOINED) -> None:
         assert isinstance(predictor.engine, Eager), "a graph has no model"
-        self.predictor, self._engine = predictor, predictor.engine
+        self.predictor, self._engine, self.kind = predictor, predictor.engine, kind
+        backbone: Any = self._engine.model.backbone
+        self._early = early_stage(getattr(backbone, "net", None)) if kind == JOINED else None
+        self._regions = body_regions(predictor.labels)
+        if self._early is not None:
+            backbone.engine = None  # its graph has no early stage
         height, width = predictor.transform.config.input_size
         blank = torch.zeros(1, 3, height, width, dtype=torch.uint8)
         with torch.inference_mode():
-            output, pooled = self._forward(blank, False)
-        self.dim, self.whole_dim = output.features.shape[2], pooled.shape[1]
+            output, pooled, features = self._forward(blank, False)
+        self.dim, self.whole_dim = features.shape[2], pooled.shape[1]
+        self.look_dim = self.dim - output.features.shape[2]
         # A feature shared by all labels is an expanded view.
-        self.one_feature = output.features.shape[1] > 1 and output.features.stride(1) == 0
+        self.one_feature = kind != JOINED and output.features.shape[1] > 1 and output.features.stride(1) == 0
 
     @torch.inference_mode()
     def __call__(self, images: UInt8[Tensor, "B 3 h w"], maps: bool = True) -> Embedded:
         """Features of outputs of the predictor's transform, as one batch."""
-        output, pooled = self._forward(images, maps)
+        output, pooled, features = self._forward(images, maps)
         decisions = self.predictor.decisions
         p = decisions.probabilities(output.logits.float().cpu().numpy())
         evidence = output.maps.float().cpu().numpy() if maps and output.maps is not None else None
-        return Embedded(p, decisions.select(p), _unit(output.features), evidence, _unit(pooled))
+        return Embedded(p, decisions.select(p), _half(features), evidence, _half(normalize(pooled, dim=-1)))
 
-    def _forward(self, images: Tensor, maps: bool) -> tuple[Any, Tensor]:
-        """The model's output, and the pooled map of the first view."""
-        pooled: list[Tensor] = []
+    def _forward(self, images: Tensor, maps: bool) -> tuple[Any, Tensor, Tensor]:
+        """The model's output, the pooled map of the first view, and the features to store."""
+        seen: list[Tensor] = []
+        early: list[Tensor | None] = []
 
         def keep(module: Any, inputs: Any, feature_map: Float[Tensor, "n C h w"]) -> None:
-            pooled.append(feature_map[: len(images)].float().mean((2, 3)))
+            seen.extend((inputs[0][: len(images)], feature_map[: len(images)].float().mean((2, 3))))
 
-        handle = self._engine.model.backbone.register_forward_hook(keep)
+        def keep_early(module: Any, inputs: Any, output: Any) -> None:
+            stage = as_map(output, self._early[1]) if self._early else None
+            early.append(None if stage is None else stage[: len(images)])
+
+        hooks = [self._engine.model.backbone.register_forward_hook(keep)]
+        if self._early is not None:
+            hooks.append(self._early[0].register_forward_hook(keep_early))
+        joined = self.kind == JOINED
         try:
-            output = self._engine.model(images.to(self._engine.device), want_maps=maps)
+            output = self._engine.model(images.to(self._engine.device), want_maps=maps or joined)
         finally:
-            handle.remove()
-        return output, pooled[0]
+            for hook in hooks:
+                hook.remove()
+        pixels, pooled = seen[:2]
+        own = normalize(output.features.float(), dim=-1)
+        if joined:
+            looks = appearance(pixels, early[0] if early else None, places(output.maps, self._regions))
+            own = normalize(torch.cat([HEAD_WEIGHT * own, looks], -1), dim=-1)
+        return output, pooled, own
 
 
-def _unit(features: Tensor) -> np.ndarray:
-    return normalize(features.float(), dim=-1).cpu().numpy().astype(np.float16)
+def _half(features: Tensor) -> np.ndarray:
+    return features.cpu().numpy().astype(np.float16)
 
 
 def evidence_box(evidence: Float[np.ndarray, "h w"], shown: Part = (0.0, 0.0, 1.0, 1.0)) -> Part:

@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from labelwise.collection.features import Embedded, Embedder
+from labelwise.collection.schema import JOINED, LABEL
 from labelwise.errors import LabelwiseError
 from labelwise.export.engines import Eager
 from labelwise.export.runtimes import Describing
@@ -36,6 +37,7 @@ class GraphEmbedder:
         shape = (1, 3, *predictor.transform.config.input_size)
         noise = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         features, whole = engine.describe(noise)[2:]
+        self.kind, self.look_dim = LABEL, 0
         self.dim, self.whole_dim = features.shape[2], whole.shape[1]
         self.one_feature = features.shape[1] > 1 and bool((features == features[:, :1]).all())
 
@@ -47,10 +49,22 @@ class GraphEmbedder:
         return Embedded(p, self.predictor.decisions.select(p), half[0], evidence if maps else None, half[1])
 
 
-def embedder_of(predictor: Predictor) -> Embedder | GraphEmbedder:
+def embedder_of(predictor: Predictor, kind: str | None = None) -> Embedder | GraphEmbedder:
     """What computes the features of a run, of an export of its weights, or of a graph.
 
+    Args:
+        predictor: the model.
+        kind: kind of the features, see `FEATURES`; `None` for `joined`, of a graph for `label`.
+
     Raises:
-        LabelwiseError: a graph without label features.
+        LabelwiseError: a graph without label features, or joined features of a graph.
     """
-    return Embedder(predictor) if isinstance(predictor.engine, Eager) else GraphEmbedder(predictor)
+    if isinstance(predictor.engine, Eager):
+        return Embedder(predictor, kind or JOINED)
+    if kind not in (None, LABEL):
+        raise LabelwiseError(
+            f"{kind} features of a graph ({predictor.engine.name})",
+            "its label features, or a run",
+            "give --feature label, or name the run",
+        )
+    return GraphEmbedder(predictor)

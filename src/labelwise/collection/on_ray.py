@@ -66,7 +66,7 @@ class Describe:
     def __init__(self, run: str, identity: Identity) -> None:
         torch.set_num_threads(1)
         keep_freed_memory()
-        self._embedder, self._identity = embedder_of(load(run)), identity
+        self._embedder, self._identity = embedder_of(load(run), identity.feature), identity
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         transform, rows = self._embedder.predictor.transform, []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from labelwise.collection.graphs import GraphEmbedder
     from labelwise.serving.inputs import Image
 
+FEATURE, LABEL, APPEARANCE, SCORE = ORDERS = ("feature", "label", "appearance", "score")
+"""Orders of a search: by the stored feature, by its part from the label's classifier or its appearance, or by score."""
 AWAY = 0.2
 """Weight of the negative examples relative to the positive ones, as in Rocchio's method with .75 and .15."""
 
@@ -43,6 +45,19 @@ class Query:
     selected: bool
     box: tuple[float, float, float, float]
     digest: str
+
+    def part(self, by: str, look_dim: int) -> Query:
+        """The same photograph with the other part of its feature set to 0.
+
+        Args:
+            by: one of `ORDERS`.
+            look_dim: width of the appearance, the last entries.
+        """
+        kept = np.ones(len(self.feature), bool)
+        if by in (LABEL, APPEARANCE):
+            kept[:] = by == LABEL
+            kept[len(kept) - look_dim :] = by == APPEARANCE
+        return replace(self, feature=np.where(kept, self.feature, 0).astype(np.float32))
 
     def to_json(self) -> dict[str, Any]:
         """The photograph without its feature, as JSON data."""
@@ -84,7 +99,7 @@ def open_embedder(identity: Identity, run: str | Path | None, path: str | Path) 
             f"the run that made it ({identity.run})",
             "name that run with --run, or embed again",
         )
-    return embedder_of(predictor)
+    return embedder_of(predictor, identity.feature)
 
 
 def queries_of(

@@ -12,11 +12,15 @@ import pyarrow as pa
 
 from labelwise.errors import LabelwiseError
 
-FORMAT = 1
+FORMAT = 2
 KEY = "labelwise"
 """Key of the record in the metadata of a table's schema."""
-FEATURE = "label feature: input of the label's classifier, L2-normalised, float16"
-"""Meaning of the stored vectors."""
+JOINED, LABEL = "joined", "label"
+FEATURES = {
+    JOINED: "input of the label's classifier, beside an early stage of the backbone and colours at the label's place",
+    LABEL: "input of the label's classifier",
+}
+"""Kinds of stored vectors, of unit length and float16, and their meaning."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class Identity:
         every: whether features of labels that are not selected are stored too.
         dim: D, width of a label feature.
         whole_dim: C, width of the whole-image feature.
-        one_feature: whether the method has one feature for all labels.
-        feature: meaning of the stored label feature.
+        one_feature: whether the classifiers of all labels have the same input.
+        feature: kind of the stored feature, see `FEATURES`.
+        look_dim: width of the appearance, the last entries of a stored feature; 0 without it.
         format: version of the tables.
     """
 
@@ -46,7 +51,8 @@ class Identity:
     dim: int
     whole_dim: int
     one_feature: bool
-    feature: str = FEATURE
+    feature: str = LABEL
+    look_dim: int = 0
     format: int = FORMAT
 
     def to_json(self) -> str:

@@ -231,10 +231,11 @@ def _embed(files: dict[str, str], run: str | Path, device: str | None) -> dict[s
     if not files:
         return {}
     from labelwise.collection.features import Embedder
+    from labelwise.collection.schema import LABEL
     from labelwise.serving.inputs import decoded
     from labelwise.serving.loading import load
 
-    embedder = Embedder(load(run, device))
+    embedder = Embedder(load(run, device), LABEL)
     computed = {}
     for digest, path in files.items():
         pixels = embedder.predictor.transform(decoded(path, embedder.predictor.transform, []))

@@ -43,7 +43,7 @@ def write_search(
     rows = results.to_pylist()
     lead = (
         f"In order of the cosine of the feature of {label}. The frame shows where the model saw it."
-        if by == "feature"
+        if by != "score"
         else f"In order of the probability of {label}. The frame shows where the model saw it."
     )
     facts = [("Images", f"{images:,}"), ("Order", by), ("Results", f"{len(rows):,}")]
@@ -52,7 +52,7 @@ def write_search(
         title=f"{label} in {Path(collection).name}",
         collection=os.fspath(collection),
         label=label,
-        what="like these photographs" if by == "feature" else "by score",
+        what="like these photographs" if by != "score" else "by score",
         facts=[*facts, *([("Condition", where)] if where else [])],
         notes=list(notes),
         queries=[

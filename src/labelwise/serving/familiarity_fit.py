@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.collection.features import Embedder
+from labelwise.collection.schema import LABEL
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
 from labelwise.errors import LabelwiseError
@@ -64,7 +65,7 @@ def fit_familiarity(
     from labelwise.evaluation.labels import same_labels
 
     opened = Run.open(run)
-    embedder = Embedder(Predictor(opened))
+    embedder = Embedder(Predictor(opened), LABEL)
     own = len(opened.labels) - len(opened.config.taught.labels)
     data = same_labels(data, opened.labels.names)
     train, val = data.split("train"), data.split("val")
