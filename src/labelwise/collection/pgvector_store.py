@@ -198,7 +198,7 @@ class Server:
             self._describe(Identity.from_schema(pa.schema([], {KEY: (found or [""])[0]}), self.path))
             for table, schema in self._schemas.items():
                 kinds = connection.execute(
-                    "SELECT attname, formatcolumn_type(atttypid, atttypmod) FROM pg_attribute "
+                    "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
                     "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
                     [f"{self._name}.{table}"],
                 ).fetchall()
