@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,8 @@ import tiny_runs
 from labelwise.collection.collection import matrix
 from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact
-from labelwise.export.engines import TorchProgram
+from labelwise.export.artefact import seal
 from labelwise.export.exporting import export_run
-from labelwise.export.graph import program, write_graph
-from labelwise.training.run import Run
 from tiny_runs import command
 
 
@@ -57,22 +56,32 @@ def test_the_graph_gives_the_inputs_of_the_classifiers(
         np.testing.assert_allclose(found, own / np.linalg.norm(own, axis=-1, keepdims=True), atol=1e-4)
 
 
+MIRRORED = """
+import sys
+import torch
+from labelwise.export.engines import TorchProgram
+from labelwise.export.graph import program, write_graph
+from labelwise.training.run import Run
+from pathlib import Path
+
+run, out = Run.open(sys.argv[1]), Path(sys.argv[2])
+config = run.config.model_copy(update={"test_time": "flip"})
+size = run.config.transform().input_size
+write_graph(program(Run(run.path, config, run.labels).model().eval(), size, True, True), "torch", out)
+images = torch.randint(256, (3, 3, *size), dtype=torch.uint8)
+described = TorchProgram(out / "model.pt2", True, True).describe(images)
+with torch.inference_mode():
+    own = torch.nn.functional.normalize(run.model().eval()(images).features, dim=-1).numpy()
+assert described.whole.shape[0] == 3
+assert abs(described.features - own).max() < 1e-4, abs(described.features - own).max()
+"""
+
+
 def test_a_program_of_mirrored_views_gives_the_features_of_the_first(
     run_folder: Path, tmp_path: Path
 ) -> None:
-    run = Run.open(run_folder)
-    config = run.config.model_copy(update={"test_time": "flip"})
-    model = Run(run.path, config, run.labels).model().eval()
-    size = run.config.transform().input_size
-    write_graph(program(model, size, True, True), "torch", tmp_path)
-    images = torch.randint(256, (3, 3, *size), dtype=torch.uint8)
-    described = TorchProgram(tmp_path / "model.pt2", True, True).describe(images)
-    with torch.inference_mode():
-        features = run.model().eval()(images).features.numpy()
-    np.testing.assert_allclose(
-        described.features, features / np.linalg.norm(features, axis=-1, keepdims=True), atol=1e-4
-    )
-    assert len(described.whole) == 3
+    done = tiny_runs.forked(run_folder, tmp_path, script=MIRRORED)
+    assert done.code == 0, done.err
 
 
 def test_embed_and_search_take_it_in_place_of_the_run(
@@ -108,9 +117,14 @@ def test_graphs_that_cannot_stand_in_are_refused(
 ) -> None:
     whole, files = embedded
     plain = tmp_path / "plain"
-    export_run(run_folder, plain, "torch", images=2)
+    shutil.copytree(exported, plain)
+    stored = json.loads((plain / "artefact.json").read_text())
+    stored["outputs"] = ["logits", "maps"]
+    del stored["card"]["weights_sha256"]
+    (plain / "artefact.json").write_text(json.dumps(stored))
+    seal(plain)
     message = command("embed", plain, files[0], "--out", tmp_path / "c").message
-    assert "a graph without label features (torch.export (cpu))" in message
+    assert "a graph without label features (ONNX Runtime" in message
     assert "export again with --features" in message
     label = lw.Collection.open(whole).labels[0]
     searched = command("search", whole, files[0], "--label", label, "--run", plain).message

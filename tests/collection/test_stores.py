@@ -202,6 +202,9 @@ def test_searches_and_groups_from_the_command_line(
     ours, theirs = (command("search", place, *words) for place in (address, whole))
     a, b = json.loads(ours.out), json.loads(theirs.out)
     assert [row["image"] for row in a["results"]] == [row["image"] for row in b["results"]]
+    unselected = label not in lw.Collection.open(whole).images()["labels"][0].as_py()
+    assert a["notes"] == b["notes"]
+    assert (f"{files[0]} is not selected as {label}" in ours.err) == unselected
     likeness = [[row["similarity"] for row in answer["results"]] for answer in (a, b)]
     assert likeness[0] == pytest.approx(likeness[1], abs=1e-3)
     page = tmp_path / "a.html"
@@ -280,6 +283,28 @@ def test_damaged_tables_are_one_line(kind: str, address: str) -> None:
         assert "a table without a readable record" in command(*words).message
         connection.execute(f"DROP TABLE {name}.record".encode())
         assert "which is no collection" in command(*words).message
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    embedded: tuple[Path, list[str]], run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lancedb.table import LanceTable
+
+    whole, files = embedded
+    address, plain, calls = str(tmp_path / "c"), LanceTable.add, []
+
+    def add(self: LanceTable, *given: object, **more: object) -> object:
+        calls.append(1)
+        if len(calls) == 4:  # the images of the second part
+            raise OSError("No space left on device")
+        return plain(self, *given, **more)  # type: ignore[arg-type]
+
+    words = ("embed", run_folder, *files, "--out", address, "--all", "--part", "3", "--workers", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr(LanceTable, "add", add)
+        assert "whose tables cannot be written (No space left on device)" in command(*words).message
+    assert "3 images were in the collection before" in command(*words).err
+    assert_equal_rows(everything(address), everything(str(whole)))
 
 
 def test_a_server_that_goes_away_loses_nothing(

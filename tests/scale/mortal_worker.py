@@ -1,4 +1,4 @@
-"""Workers that die once, in a module that those of Ray can import."""
+"""A network that dies once, in a module that Ray's workers can import."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from labelwise.collection.on_ray import Describe
 from labelwise.serving.on_ray import Network
 
 FLAG = "LABELWISE_TEST_DIED"
@@ -20,17 +19,6 @@ class Mortal(Network):
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         died = Path(os.environ[FLAG])
         if 12 in block["row"] and not died.exists():
-            died.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(block)
-
-
-class MortalDescribe(Describe):
-    """Dies at the batch that holds the thirteenth image, but only once."""
-
-    def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        died = Path(os.environ[FLAG])
-        if max(block["first"]) >= 12 and not died.exists():
             died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(block)

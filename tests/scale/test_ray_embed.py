@@ -1,16 +1,14 @@
-"""Ray Data: label features by two workers, one of which dies, are those of this machine alone."""
+"""Ray Data: label features by two workers are those of one process, in the same order."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 
-import mortal_worker
 import pytest
 
 import tiny_runs
-from labelwise.collection import embed, on_ray
+from labelwise.collection import embed
 from labelwise.collection.store import Tables
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
@@ -23,11 +21,7 @@ def test_rows_of_two_workers_are_those_of_one_process(
     tiny_runs.photographs(folder, 20, 0, 0)
     (folder / "train9.jpg").write_bytes(b"")
     files = [str(folder / f"train{i}.jpg") for i in range(20)]
-    died = tmp_path / "died"
-    monkeypatch.setenv(mortal_worker.FLAG, str(died))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # it would write a key into the home folder
-    monkeypatch.setattr(on_ray, "Describe", mortal_worker.MortalDescribe)
     parts: list[int] = []
     embed(run_folder, files[:3], tmp_path / "ray", every=True, batch_size=2)
     done = embed(
@@ -41,7 +35,6 @@ def test_rows_of_two_workers_are_those_of_one_process(
         part=6,
         on_part=lambda done, of: parts.append(done),
     )
-    assert died.exists()
     assert (done.images, done.added, done.unreadable, parts) == (20, 17, 1, [6, 12, 17])
     embed(run_folder, files[:3], tmp_path / "here", every=True, batch_size=2)
     embed(run_folder, files, tmp_path / "here", every=True, batch_size=2, part=6)

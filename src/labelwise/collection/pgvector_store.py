@@ -34,6 +34,8 @@ INDEXED = 10_000
 """Features of a label from which it has an index; below, all of them are compared."""
 LEAST_VERSION = (0, 8)
 """Of the extension: the first that searches on until enough rows fit a condition."""
+WIDEST = 4000
+"""Width of a feature up to which pgvector indexes `halfvec`."""
 CANDIDATES = 200
 """Candidates that the index considers for a search (`hnsw.ef_search`)."""
 _SENT = 4096
@@ -170,7 +172,7 @@ class Server:
         with self._asking() as connection:
             connection.execute("SET maintenance_work_mem = '256MB'")
             for place, label in enumerate(self.identity.labels):
-                if counts.get(label, 0) >= INDEXED:
+                if counts.get(label, 0) >= INDEXED and self.identity.dim <= WIDEST:
                     index = (
                         f"CREATE INDEX IF NOT EXISTS features_of_{place} ON {self._name}.{FEATURES} "
                         f"USING hnsw (feature halfvec_cosine_ops) WHERE label = {quoted(label)}"
@@ -198,7 +200,7 @@ class Server:
             self._describe(Identity.from_schema(pa.schema([], {KEY: (found or [""])[0]}), self.path))
             for table, schema in self._schemas.items():
                 kinds = connection.execute(
-                    "SELECT attname, formatcolumn_type(atttypid, atttypmod) FROM pg_attribute "
+                    "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
                     "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
                     [f"{self._name}.{table}"],
                 ).fetchall()

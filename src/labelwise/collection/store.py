@@ -44,17 +44,17 @@ def engine() -> Any:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns the engine's errors on a damaged or absent table into one line."""
+def reading(path: Path, what: str = "read") -> Iterator[None]:
+    """Turns the engine's errors on a damaged or absent table, or on one that cannot be written, into one line."""
     try:
         yield
     except LabelwiseError:
         raise
     except (RuntimeError, ValueError, OSError) as error:
         raise LabelwiseError(
-            f"{path}, whose tables cannot be read ({first_line(error)[:300]})",
-            "an undamaged collection that `labelwise embed` wrote",
-            "embed again into a new folder, or restore a copy",
+            f"{path}, whose tables cannot be {what} ({first_line(error)[:300]})",
+            "an undamaged collection that `labelwise embed` wrote, and space on its disk",
+            "give the same command again, embed into a new folder, or restore a copy",
         ) from None
 
 
@@ -202,23 +202,26 @@ class Tables:
 
     def add(self, images: pa.Table, features: pa.Table) -> None:
         """Adds the rows of a part."""
-        if len(features):
-            self.features.add(features)
-        self.images.add(images)
+        with reading(self.path, "written"):
+            if len(features):
+                self.features.add(features)
+            self.images.add(images)
         self.finished += len(images)
 
     def finish(self) -> None:
         """Joins the files of a large collection, and indexes its labels and features."""
         from lancedb.index import Bitmap, IvfSq, LabelList
 
-        rows = self.features.count_rows()
-        if rows < INDEXED or self._unindexed() == 0:
-            return
-        self.features.optimize()
-        self.features.create_index("label", config=Bitmap())
-        self.features.create_index("labels", config=LabelList())
-        parts = max(1, rows // PARTITION)
-        self.features.create_index("feature", config=IvfSq(distance_type="cosine", num_partitions=parts))
+        with reading(self.path, "indexed"):
+            rows = self.features.count_rows()
+            if rows < INDEXED or self._unindexed() == 0:
+                return
+            self.features.optimize()
+            self.features.create_index("label", config=Bitmap())
+            self.features.create_index("labels", config=LabelList())
+            parts = max(1, rows // PARTITION)
+            index = IvfSq(distance_type="cosine", num_partitions=parts)
+            self.features.create_index("feature", config=index)
 
     def _unindexed(self) -> int | None:
         statistics = self.features.index_stats("feature_idx")

@@ -19,6 +19,8 @@ from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.plain import attends_over_many, plain_forms
 from labelwise.export.runtimes import INPUT, OUTPUTS, openvino_core
 from labelwise.model import LabelModel
+from labelwise.training.views import Views
+from labelwise.types import Output
 
 OPSET = 20
 BATCH = "batch"
@@ -47,24 +49,31 @@ class Graph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """`(logits,)`, `(logits, maps)`, or `(logits, maps, features, whole)`, in fp32."""
-        pooled: list[Tensor] = []
-        handle = None
-        if self.features:
-            handle = self.model.backbone.register_forward_hook(
-                lambda module, given, feature_map: pooled.append(feature_map.float().mean((2, 3)))
-            )
-        try:
+        feature_map: Tensor | None = None
+        if self.features and not isinstance(self.model, Views):
+            feature_map = self.model.backbone(images)
+            output = self.model(feature_map, want_maps=self.maps, is_map=True)
+        elif self.features:
+            output, feature_map = self._views(images)
+        else:
             output = self.model(images, want_maps=self.maps)
-        finally:
-            if handle is not None:
-                handle.remove()
         outputs = [output.logits.float()]
         if self.maps and output.maps is not None:
             outputs.append(output.maps.float())
-        if self.features:
-            whole = pooled[0][: images.shape[0]]
+        if feature_map is not None:
+            whole = feature_map.float().mean((2, 3))
             outputs += [normalize(vectors.float(), dim=-1) for vectors in (output.features, whole)]
         return tuple(outputs)
+
+    def _views(self, images: Tensor) -> tuple[Output, Tensor]:
+        """The output of several views, and the map of the first."""
+        maps: list[Tensor] = []
+        handle = self.model.backbone.register_forward_hook(lambda module, given, out: maps.append(out))
+        try:
+            output = self.model(images, want_maps=self.maps)
+        finally:
+            handle.remove()
+        return output, maps[0][: images.shape[0]]
 
 
 def program(
