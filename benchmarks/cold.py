@@ -58,7 +58,12 @@ def main() -> None:
              (("before", given.before), ("now", SOURCE))]  # fmt: skip
     if given.runtime:
         sides.append(
-            ("labelwise-runtime predict EXPORT PHOTO", "now", [given.runtime, "-m", "labelwise_runtime", *predict], None)
+            (
+                "labelwise-runtime predict EXPORT PHOTO",
+                "now",
+                [given.runtime, "-m", "labelwise_runtime", *predict],
+                None,
+            )
         )
     times: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for repeat in range(given.repeats + 1):
