@@ -30,7 +30,7 @@ def copy_modules(package: Path) -> None:
         text = _UPGRADE.sub("labelwise-runtime", _IMPORT.sub(r"\1labelwise_runtime", text))
         target = package / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.parent != package:
+        if name.endswith(".py") and target.parent != package:
             (target.parent / "__init__.py").write_text(f'"""Modules of labelwise.{target.parent.name}."""\n')
         target.write_text(text, encoding="utf-8")
 

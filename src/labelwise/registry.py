@@ -99,10 +99,10 @@ def cards() -> dict[str, Card]:
         file = Path(__file__).parent / "methods" / f"{module.rpartition('.')[2]}.py"
         tree = ast.parse(file.read_text(encoding="utf-8"))
         names: dict[str, Any] = {}
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        for line in tree.body:
+            if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
                 with suppress(ValueError):
-                    names[node.targets[0].id] = ast.literal_eval(node.value)
+                    names[line.targets[0].id] = ast.literal_eval(line.value)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Card":
                 values = [_literal(value, names) for value in node.args]

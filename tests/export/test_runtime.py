@@ -30,6 +30,8 @@ OTHERS = (
     "typer",
     "timm",
 )
+SERVED = ("pydantic", "yaml")
+"""Libraries that FastAPI loads if they are there."""
 BLOCKED = f"""
 import sys
 class Absent:
@@ -61,6 +63,12 @@ def runtime(package: Path, *arguments: object) -> subprocess.CompletedProcess[st
     program = f"sys.path.insert(0, {str(package)!r})\nfrom labelwise_runtime.program import main\nmain()"
     command = [sys.executable, "-I", "-c", BLOCKED + program, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def without(program: str, allowed: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """A program in a process that has none of the other libraries, except those allowed."""
+    blocked = BLOCKED.replace(repr(OTHERS), repr(tuple(name for name in OTHERS if name not in allowed)))
+    return subprocess.run([sys.executable, "-I", "-c", blocked + program], capture_output=True, text=True)
 
 
 def with_torch(export: Path) -> Predictor:
@@ -110,7 +118,7 @@ except lwr.LabelwiseError as error:
     print(error)
 print(sorted({{m.split(".")[0] for m in sys.modules}} & {set(OTHERS)}))
 """
-    done = subprocess.run([sys.executable, "-I", "-c", BLOCKED + program], capture_output=True, text=True)
+    done = without(program)
     assert done.returncode == 0, done.stderr
     first, error, loaded = done.stdout.splitlines()
     (answer,) = with_torch(export).predict(photo, maps=True)
@@ -165,7 +173,7 @@ try:
 except (lwr.LabelwiseError, MemoryError) as error:
     print(type(error).__name__, error)
 """
-    done = subprocess.run([sys.executable, "-I", "-c", BLOCKED + program], capture_output=True, text=True)
+    done = without(program)
     assert done.stdout.startswith("LabelwiseError images of shape [60000, 3, 32, 32]"), done.stderr
     assert "give a smaller --batch-size" in done.stdout
 
@@ -191,14 +199,42 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_every_listed_module_is_needed(package: Path) -> None:
-    listed = {
-        name.removesuffix(".py").replace("/", ".")
-        for name in (ROOT / "runtime/modules.txt").read_text().split()
-    }
+    listed = (ROOT / "runtime/modules.txt").read_text().split()
+    modules = {name.removesuffix(".py").replace("/", ".") for name in listed if name.endswith(".py")}
     program = f"""
 sys.path.insert(0, {str(package)!r})
 import labelwise_runtime.program
-print(*(m.removeprefix("labelwise_runtime.") for m in sys.modules if m.startswith("labelwise_runtime.")))
+early = set(sys.modules)
+import labelwise_runtime.serving.app, labelwise_runtime.serving.listen, labelwise_runtime.memory
+for names in (set(sys.modules), early):
+    print(*(m.removeprefix("labelwise_runtime.") for m in names if m.startswith("labelwise_runtime.")))
 """
-    done = subprocess.run([sys.executable, "-I", "-c", BLOCKED + program], capture_output=True, text=True)
-    assert listed <= set(done.stdout.split()), done.stderr
+    done = without(program, SERVED)
+    every, early = (set(line.split()) for line in done.stdout.splitlines())
+    assert modules <= every, done.stderr
+    assert "serving.app" not in early
+
+
+def test_the_server_answers_as_the_program_does(package: Path, exports: Path, photos: Path) -> None:
+    program = f"""
+sys.path.insert(0, {str(package)!r})
+import json
+from pathlib import Path
+import labelwise_runtime as lwr
+from labelwise_runtime.serving.app import create_app
+from starlette.testclient import TestClient
+predictor, photo = lwr.load({str(exports / "run-onnx")!r}), Path({str(photos / "turn6.jpg")!r})
+with TestClient(create_app(predictor, title="mine")) as client:
+    answer = client.post("/predict?maps=true", files={{"files": photo.read_bytes()}}).json()["predictions"][0]
+    pages = [client.get(path).status_code for path in ("/", "/docs", "/assets/photographs.js", "/v2/models/mine")]
+(p,) = predictor.predict(str(photo))
+print(json.dumps([answer, p.to_json(), pages]))
+"""
+    done = without(program, SERVED)
+    assert done.returncode == 0, done.stderr
+    answer, expected, pages = json.loads(done.stdout.splitlines()[-1])
+    assert pages == [200] * 4
+    for label, other in zip(answer["labels"], expected["labels"], strict=True):
+        assert (label["name"], label["selected"]) == (other["name"], other["selected"])
+        assert abs(label["score"] - other["score"]) <= 1e-6
+    assert "map" in answer["labels"][0]
