@@ -22,13 +22,15 @@ def version() -> str:
 
 def copy_modules(package: Path) -> None:
     """Copies the listed modules into the folder of the package labelwise_runtime, and writes its version."""
-    (package / "version.py").write_text(f'"""The version."""\n\nVERSION = "{version()}"\n', encoding="utf-8")
+    (package / "version.py").write_text(
+        f'"""The version."""\n\n__version__ = "{version()}"\n', encoding="utf-8"
+    )
     for name in (HERE / "modules.txt").read_text(encoding="utf-8").split():
         text = (SOURCE / name).read_text(encoding="utf-8")
         text = _UPGRADE.sub("labelwise-runtime", _IMPORT.sub(r"\1labelwise_runtime", text))
         target = package / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.parent != package:
+        if name.endswith(".py") and target.parent != package:
             (target.parent / "__init__.py").write_text(f'"""Modules of labelwise.{target.parent.name}."""\n')
         target.write_text(text, encoding="utf-8")
 

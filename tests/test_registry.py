@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from labelwise import registry
 from labelwise.errors import LabelwiseError
-from labelwise.registry import Card, list_methods, method, register
+from labelwise.registry import Card, cards, list_methods, method, register
 
 
 @pytest.fixture
@@ -41,6 +43,15 @@ def test_unknown_method_lists_the_known_ones() -> None:
         method("dlfk")
     known = ", ".join(list_methods())
     assert str(error.value) == f"method 'dlfk'; expected one of {known}; see labelwise methods"
+
+
+def test_cards_are_read_without_importing_the_methods() -> None:
+    assert cards() == {name: method(name)[0] for name in list_methods()}
+    program = "import sys; from labelwise.cli import main; sys.argv = ['labelwise', 'methods', 'dlfl']\n"
+    program += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("name: dlfl")
+    assert done.stdout.endswith("False\n")
 
 
 @pytest.mark.parametrize("name", list_methods())

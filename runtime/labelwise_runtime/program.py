@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # as `labelwise` prints odd names
     given = _parser().parse_args(arguments)
     try:
-        sys.exit(_predict(given))
+        sys.exit(given.run(given))
     except LabelwiseError as error:
         print(f"labelwise-runtime: {error}", file=sys.stderr)
         sys.exit(2)
@@ -37,14 +38,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"labelwise-runtime {labelwise_runtime.__version__}"
     )
-    predict = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "predict",
-        help="labels of images",
-        description="Predict the labels of images, as `labelwise predict` does.",
-    )
-    predict.add_argument(
-        "export", metavar="FOLDER", type=Path, help="an exported folder, of format onnx or openvino"
-    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    predict = commands.add_parser("predict", help="labels of images, as `labelwise predict` gives them")
+    serve = commands.add_parser("serve", help="predictions over HTTP, as `labelwise serve` gives them")
+    for command, run in ((predict, _predict), (serve, _serve)):
+        command.set_defaults(run=run)
+        command.add_argument(
+            "export", metavar="FOLDER", type=Path, help="an export of format onnx or openvino"
+        )
     predict.add_argument("paths", metavar="PATH", nargs="+", help="files, folders, globs, or @LIST of paths")
     predict.add_argument("--json", action="store_true", help="one JSON line per image")
     predict.add_argument("--out", metavar="FILE", type=Path, help=f"write FILE in {', '.join(TEXT_WRITERS)}")
@@ -58,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--bits", metavar="N", type=int, choices=range(8, 17), help="bits of 16-bit grey images"
     )
+    serve.add_argument("--host", default="127.0.0.1", help="address; 0.0.0.0 for all  [127.0.0.1]")
+    serve.add_argument("--port", type=int, default=8000, help="0 takes a free port  [8000]")
+    serve.add_argument("--token", default=os.environ.get("LABELWISE_TOKEN"), help="require this bearer token")
     return parser
 
 
@@ -85,6 +89,24 @@ def _predict(given: argparse.Namespace) -> int:
     )
     print_rate(len(files), started, failed, given.out)
     return 1 if failed else 0
+
+
+def _serve(given: argparse.Namespace) -> int:
+    try:
+        from labelwise_runtime.serving.app import create_app
+        from labelwise_runtime.serving.listen import listen
+    except ModuleNotFoundError as error:
+        raise LabelwiseError(
+            f"no package {error.name}", "what serving needs", "run: pip install 'labelwise-runtime[serve]'"
+        ) from None
+    from labelwise_runtime.memory import share_freed_memory
+    from labelwise_runtime.serving.limits import Limits
+
+    share_freed_memory()
+    title, limits = given.export.resolve().name, Limits()
+    app = create_app(labelwise_runtime.load(given.export), limits, title=title, token=given.token)
+    listen(app, given.host, given.port, title, guarded=given.token is not None, limits=limits)
+    return 0
 
 
 def _positive(text: str) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from labelwise.errors import LabelwiseError
@@ -86,13 +89,43 @@ def list_methods() -> list[str]:
     return sorted(_METHODS)
 
 
+def cards() -> dict[str, Card]:
+    """The cards of all methods by id, sorted, read from the source text: importing the methods would load torch.
+
+    A card's arguments are literals, or names of literals in its module.
+    """
+    found: dict[str, Card] = {}
+    for module in _MODULES:
+        file = Path(__file__).parent / "methods" / f"{module.rpartition('.')[2]}.py"
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        names: dict[str, Any] = {}
+        for line in tree.body:
+            if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+                with suppress(ValueError):
+                    names[line.targets[0].id] = ast.literal_eval(line.value)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Card":
+                values = [_literal(value, names) for value in node.args]
+                card = Card(*values, **{str(k.arg): _literal(k.value, names) for k in node.keywords})
+                found[card.name] = card
+    return dict(sorted(found.items()))
+
+
+def _literal(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    return names[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
 def method(name: str) -> tuple[Card, Builder]:
     """Card and builder of a method.
 
     Raises:
         LabelwiseError: no such method.
     """
-    names = list_methods()
-    if name not in names:
-        raise LabelwiseError(f"method {name!r}", f"one of {', '.join(names)}", "see labelwise methods")
+    check_name(name, list_methods())
     return _METHODS[name]
+
+
+def check_name(name: str, names: Iterable[str]) -> None:
+    """Raises `LabelwiseError` for a name that is no method."""
+    if name not in (known := list(names)):
+        raise LabelwiseError(f"method {name!r}", f"one of {', '.join(known)}", "see labelwise methods")

@@ -49,7 +49,20 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "route", ["GET /healthz", "GET /readyz", "GET /labels", "GET /metrics", "POST /predict"]
+    "route",
+    [
+        "GET /healthz",
+        "GET /readyz",
+        "GET /labels",
+        "GET /metrics",
+        "POST /predict",
+        "GET /v2",
+        "GET /v2/health/live",
+        "GET /v2/health/ready",
+        "GET /v2/models/{name}",
+        "GET /v2/models/{name}/ready",
+        "POST /v2/models/{name}/infer",
+    ],
 )
 def test_generated_requests_are_answered_as_the_schema_says(client: httpx.Client, route: str) -> None:
     schema = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
@@ -68,7 +81,14 @@ def test_generated_requests_are_answered_as_the_schema_says(client: httpx.Client
 
 def test_the_schema_lists_every_route(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
-    assert set(schema["paths"]) == {"/healthz", "/readyz", "/labels", "/metrics", "/predict"}
+    v2 = {
+        "",
+        "/health/live",
+        "/health/ready",
+        *(f"/models/{{name}}{end}" for end in ("", "/ready", "/infer")),
+    }
+    own = {"/healthz", "/readyz", "/labels", "/metrics", "/predict"}
+    assert set(schema["paths"]) == own | {f"/v2{path}" for path in v2}
 
 
 PLAIN = st.recursive(

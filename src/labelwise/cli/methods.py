@@ -19,7 +19,10 @@ def methods(
 
     from labelwise import registry
 
-    cards = [registry.method(n)[0] for n in ([name] if name else registry.list_methods())]
+    every = registry.cards()
+    if name:
+        registry.check_name(name, every)
+    cards = [every[name]] if name else list(every.values())
     if json:
         typer.echo(js.dumps([card.to_json() for card in cards], ensure_ascii=False, indent=2))
     elif name:

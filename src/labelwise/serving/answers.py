@@ -6,48 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from labelwise.decisions.projection import projection
-from labelwise.export.engines import Eager
 from labelwise.serving.batcher import Query
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.prediction import Prediction
 from labelwise.serving.predictor import Predictor
-from labelwise.types import Targets
 
 SHOWN = 20
 """Number of the most probable labels of an image with maps in the answer, in addition to the selected ones."""
-
-
-class EngineWithStates:
-    """A PyTorch model with the known label states of one batch.
-
-    Args:
-        engine: engine of a method that accepts states.
-        columns: label -> column.
-        states: for each image, label -> present or absent.
-    """
-
-    has_maps = True
-
-    def __init__(
-        self, engine: Eager, columns: Mapping[str, int], states: Sequence[Mapping[str, bool]]
-    ) -> None:
-        values = torch.full((len(states), len(columns)), torch.nan)
-        for row, known in enumerate(states):
-            for name, present in known.items():
-                values[row, columns[name]] = float(present)
-        self._engine, self._states = engine, Targets.of(values).to(engine.device)
-        self.name = engine.name
-
-    @torch.inference_mode()
-    def __call__(self, images: Tensor, want_maps: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-        """Logits and maps of the batch."""
-        output = self._engine.model(images.to(self._engine.device), want_maps=want_maps, states=self._states)
-        maps = output.maps.float().cpu().numpy() if want_maps and output.maps is not None else None
-        return output.logits.float().cpu().numpy(), maps
 
 
 class Answers:
@@ -62,16 +29,19 @@ class Answers:
         self._predictor, self._limits = predictor, limits
         self.names = predictor.labels.names
         self._columns = {name: j for j, name in enumerate(self.names)}
-        engine = predictor.engine
-        self._with_states = engine if isinstance(engine, Eager) and engine.model.takes_states else None
+        engine: Any = predictor.engine
+        takes_states = getattr(getattr(engine, "model", None), "takes_states", False)  # a model in PyTorch
+        self._with_states = engine if takes_states else None
 
-    def decode(self, data: bytes) -> Tensor:
-        """Decodes and transforms an image for the engine.
+    def decode(self, data: bytes | np.ndarray) -> Any:
+        """Decodes and transforms an image, a file or upright pixels `[H, W, 3]`, for the engine.
 
         Raises:
             UnreadableImage: not an image, damaged, or too many pixels.
         """
         transform = self._predictor.transform
+        if isinstance(data, np.ndarray):
+            return transform(transform.accept(data.transpose(2, 0, 1)))
         return transform(transform.decode(data, max_pixels=self._limits.pixels))
 
     def answer(self, queries: Sequence[Query]) -> list[Prediction]:
@@ -138,10 +108,12 @@ class Answers:
         }
 
     def _predict(
-        self, images: list[Tensor], maps: bool, states: list[Mapping[str, bool]] | None
+        self, images: list[Any], maps: bool, states: list[Mapping[str, bool]] | None
     ) -> list[Prediction]:
         predictor = self._predictor
         if states is not None and self._with_states is not None:
+            from labelwise.serving.states import EngineWithStates
+
             engine = EngineWithStates(self._with_states, self._columns, states)
             predictor = Predictor(predictor.labels, predictor.decisions, predictor.transform, engine)
         return predictor.of_prepared(images, maps)

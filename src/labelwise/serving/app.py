@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from labelwise.data.decode import UnreadableImage
+from labelwise import __version__
+from labelwise.data.pixels import UnreadableImage
 from labelwise.serving.answers import Answers, as_json
 from labelwise.serving.batcher import Batcher, Query
-from labelwise.serving.collection_routes import collection_routes
 from labelwise.serving.intake import PredictRequest, Upload, read_request
-from labelwise.serving.limits import Limits, Refused
+from labelwise.serving.kserve import routes as kserve_routes
+from labelwise.serving.limits import REFUSALS, Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
+from labelwise.serving.prediction import Prediction
 from labelwise.serving.predictor import Predictor
-from labelwise.serving.review import Review
-from labelwise.serving.review_routes import review_routes
-from labelwise.serving.searching import Searches
 from labelwise.serving.watch import Watch, log_line
 
+if TYPE_CHECKING:
+    from labelwise.serving.review import Review
+    from labelwise.serving.searching import Searches
+
+T = TypeVar("T")
 PAGE = Path(__file__).parent / "page"
 POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _IMAGE = {"type": "string", "format": "binary"}
@@ -61,17 +64,6 @@ BODY = {
         },
     }
 }
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "a body that cannot be read"},
-    401: {"description": "no token where one is required"},
-    403: {"description": "an address of a host that was not allowed"},
-    413: {"description": "too many bytes or files"},
-    415: {"description": "another content type"},
-    422: {"description": "no image of the request could be read; each says why"},
-    429: {"description": "too many images or bytes waiting; Retry-After says when to come again"},
-    503: {"description": "the engine stalls"},
-    504: {"description": "not answered in time"},
-}
 
 
 class Server:
@@ -98,7 +90,7 @@ class Server:
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
         """Warms up the engine, serves, and at the end answers every accepted image."""
-        blank = Query(torch.zeros(3, *self._size, dtype=torch.uint8), False, {})
+        blank = Query(np.zeros((3, *self._size), np.uint8), False, {})
         # The largest batch too, so that its memory is allocated at the start.
         for count in (self.limits.batch, 1):
             await asyncio.to_thread(self.answers.answer, [blank] * count)
@@ -111,8 +103,24 @@ class Server:
 
     async def predict(self, request: Request, maps: bool) -> list[dict[str, Any]]:
         """The answers of a request, in the order of its images."""
+
+        async def answers() -> list[dict[str, Any]]:
+            content: PredictRequest = await read_request(request, self.limits)
+            predictions = await self._predict(request, content.uploads, maps, content.states)
+            return [
+                {"image": upload.name, "error": p} if isinstance(p, str) else as_json(p, upload.name)
+                for upload, p in zip(content.uploads, predictions, strict=True)
+            ]
+
+        return await self._in_time(answers())
+
+    async def infer(self, request: Request, uploads: Sequence[Upload], maps: bool) -> list[Prediction | str]:
+        """The predictions of images that were read from a request, or the reasons why they cannot be read."""
+        return await self._in_time(self._predict(request, uploads, maps, {}))
+
+    async def _in_time(self, answers: Awaitable[T]) -> T:
         try:
-            return await asyncio.wait_for(self._predict(request, maps), self.limits.seconds)
+            return await asyncio.wait_for(answers, self.limits.seconds)
         except asyncio.TimeoutError:
             raise Refused(
                 504,
@@ -121,30 +129,29 @@ class Server:
                 "send fewer images, or later",
             ) from None
 
-    async def _predict(self, request: Request, maps: bool) -> list[dict[str, Any]]:
-        content: PredictRequest = await read_request(request, self.limits)
-        self.answers.check(maps, content.states)
-        request.state.seen["images"] = len(content.uploads)
-        with self.batcher.admitted(len(content.uploads)):
-            answers = asyncio.gather(*(self._one(u, maps, content.states) for u in content.uploads))
+    async def _predict(
+        self, request: Request, uploads: Sequence[Upload], maps: bool, states: Mapping[str, bool]
+    ) -> list[Prediction | str]:
+        self.answers.check(maps, states)
+        request.state.seen["images"] = len(uploads)
+        with self.batcher.admitted(len(uploads)):
+            answers = asyncio.gather(*(self._one(upload, maps, states) for upload in uploads))
             return await _unless_gone(request, answers)
 
-    async def _one(self, upload: Upload, maps: bool, states: Mapping[str, bool]) -> dict[str, Any]:
+    async def _one(self, upload: Upload, maps: bool, states: Mapping[str, bool]) -> Prediction | str:
         error = upload.error
         if error is None:
             try:
                 prediction = await self.batcher.submit(await upload.data(), maps, states)
                 self.metrics.images.labels("answered").inc()
-                return as_json(prediction, upload.name)
+                return prediction
             except UnreadableImage as unreadable:
                 error = str(unreadable)
         self.metrics.images.labels("unreadable").inc()
-        return {"image": upload.name, "error": error}
+        return error
 
 
-async def _unless_gone(
-    request: Request, answers: asyncio.Future[list[dict[str, Any]]]
-) -> list[dict[str, Any]]:
+async def _unless_gone(request: Request, answers: asyncio.Future[list[T]]) -> list[T]:
     """The answers; cancels them when the client closes its connection, since unused work would delay others.
 
     Raises:
@@ -164,7 +171,7 @@ async def _unless_gone(
         answers.add_done_callback(_retrieve)
 
 
-def _retrieve(answers: asyncio.Future[list[dict[str, Any]]]) -> None:
+def _retrieve(answers: asyncio.Future[Any]) -> None:
     """Retrieves the error of abandoned answers, since asyncio logs errors that were never retrieved."""
     if not answers.cancelled():
         answers.exception()
@@ -197,7 +204,7 @@ def create_app(
     server = Server(predictor, limits or Limits(), title)
     app = FastAPI(
         title=f"Labelwise: {title}",
-        version=version("labelwise"),
+        version=__version__,
         docs_url=None,
         redoc_url=None,
         lifespan=server.running,
@@ -208,10 +215,16 @@ def create_app(
     _add_api(app, server, {"review": review is not None, "collection": searches is not None})
     _add_page(app, "/", "index.html")
     _add_page(app, "/docs", "docs.html")
+    model = server.answers
+    app.include_router(kserve_routes(server.infer, model.names, title, server.limits, lambda: server.ready))
     if review is not None:
+        from labelwise.serving.review_routes import review_routes
+
         _add_page(app, "/review", "review.html")
         app.include_router(review_routes(review, server.answers, server.batcher))
     if searches is not None:
+        from labelwise.serving.collection_routes import collection_routes
+
         _add_page(app, "/collection", "collection.html")
         app.include_router(collection_routes(searches, server.limits, review))
     app.mount("/assets", StaticFiles(directory=PAGE))

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import Any
 
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
@@ -24,12 +23,12 @@ class Query:
     """One image and its options.
 
     Args:
-        image: `[3, H, W]` uint8, the input of the engine.
+        image: `[3, H, W]` uint8, the input of the engine, an array or a tensor.
         maps: whether to return evidence maps.
         states: label -> present or absent, for labels known beforehand.
     """
 
-    image: Tensor
+    image: Any
     maps: bool
     states: Mapping[str, bool]
 
@@ -48,7 +47,7 @@ class Batcher:
     image has waited for `limits.wait_ms`. A single image therefore never waits, and a busy server fills its batches.
 
     Args:
-        decode: bytes of a file -> image; called in the pool.
+        decode: bytes of a file, or pixels -> input of the engine; called in the pool.
         answer: a batch -> one prediction per image; called in the engine's thread.
         limits: bounds on the batch and the queue.
         metrics: counters to update.
@@ -56,7 +55,7 @@ class Batcher:
 
     def __init__(
         self,
-        decode: Callable[[bytes], Tensor],
+        decode: Callable[[Any], Any],
         answer: Callable[[Sequence[Query]], list[Prediction]],
         limits: Limits,
         metrics: ServerMetrics,
@@ -122,7 +121,7 @@ class Batcher:
         finally:
             self._hold(-count)
 
-    async def submit(self, data: bytes, maps: bool, states: Mapping[str, bool]) -> Prediction:
+    async def submit(self, data: Any, maps: bool, states: Mapping[str, bool]) -> Prediction:
         """The prediction for one admitted image.
 
         Raises:

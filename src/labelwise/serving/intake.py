@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -33,17 +34,19 @@ class Upload:
 
     Args:
         name: the file's name, the URL, or "".
-        file: the encoded image, or the upload that holds it.
+        file: the encoded image, the upload that holds it, or upright pixels `[H, W, 3]` uint8.
         error: the reason why there is no image.
     """
 
     name: str
-    file: bytes | UploadFile | None
+    file: bytes | UploadFile | np.ndarray | None
     error: str | None = None
 
-    async def data(self) -> bytes:
-        """The encoded image."""
-        return await self.file.read() if isinstance(self.file, UploadFile) else self.file or b""
+    async def data(self) -> bytes | np.ndarray:
+        """The encoded image, or its pixels."""
+        if isinstance(self.file, UploadFile):
+            return await self.file.read()
+        return b"" if self.file is None else self.file
 
 
 @dataclass(frozen=True)

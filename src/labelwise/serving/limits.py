@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from labelwise.errors import LabelwiseError
 
 MIB = 1024 * 1024
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "a body that cannot be read"},
+    401: {"description": "no token where one is required"},
+    403: {"description": "an address of a host that was not allowed"},
+    413: {"description": "too many bytes or files"},
+    415: {"description": "another content type"},
+    404: {"description": "another model"},
+    422: {"description": "no image of the request could be read; each says why"},
+    429: {"description": "too many images or bytes waiting; Retry-After says when to come again"},
+    503: {"description": "the engine stalls"},
+    504: {"description": "not answered in time"},
+}
 
 
 class Refused(LabelwiseError):  # noqa: N818 - reads well in `raise`

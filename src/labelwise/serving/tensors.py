@@ -1,0 +1,198 @@
+"""Images and predictions as tensors of the Open Inference Protocol, in JSON or in binary data."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from starlette.responses import JSONResponse, Response
+
+from labelwise.serving.intake import Upload
+from labelwise.serving.limits import Limits, Refused
+from labelwise.serving.prediction import Prediction
+
+HEADER = "Inference-Header-Content-Length"
+"""Length in bytes of the JSON part of a body that is followed by binary tensors."""
+INPUTS = (
+    {"name": "image", "datatype": "BYTES", "shape": [-1]},
+    {"name": "pixels", "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
+)
+"""Encoded image files, in JSON as base64; or upright RGB pixels of images of one size. A request has one of them."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """An inference request.
+
+    Args:
+        images: its images.
+        outputs: name -> whether it is returned as binary data.
+        id: returned with the response.
+    """
+
+    images: list[Upload]
+    outputs: dict[str, bool]
+    id: str | None
+
+
+def read_inference(body: bytes, headers: Mapping[str, str], limits: Limits) -> Inference:
+    """The images and the requested outputs of a body.
+
+    Raises:
+        Refused: 400 for a body that is not of the protocol, 413 for too many images, 415 for a compressed body.
+    """
+    if (coding := headers.get("content-encoding", "identity")) != "identity":
+        raise Refused(415, f"a body in {coding}", "a body without compression", "send it plain")
+    text, rest = body, b""
+    if (length := headers.get(HEADER)) is not None:
+        if not length.isdecimal() or int(length) > len(body):
+            raise _other(f"{HEADER} {length!r}", f"at most the {len(body):,} bytes of the body")
+        text, rest = body[: int(length)], body[int(length) :]
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _other("JSON that cannot be read", "an inference request") from None
+    entries = content.get("inputs") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or len(entries) != 1 or not isinstance(entries[0], dict):
+        raise _other("a request without one input", "the input `image` or `pixels`")
+    images = _images(entries[0], rest, limits)
+    if len(images) > limits.files:
+        raise Refused(
+            413, f"{len(images)} images", f"at most {limits.files} in a request", "send them in parts"
+        )
+    number = content.get("id")
+    uploads = [Upload("", image, _too_large(image, limits)) for image in images]
+    return Inference(uploads, _outputs(content), number if isinstance(number, str) else None)
+
+
+def response(
+    wanted: Inference, predictions: Sequence[Prediction | str], names: tuple[str, ...], model: str
+) -> Response:
+    """The response to a request: its tensors in JSON, or after it where binary data were requested."""
+    for place, prediction in enumerate(predictions):
+        if isinstance(prediction, str):
+            return JSONResponse({"error": f"image {place}: {prediction}"}, 422)
+    read = [p for p in predictions if isinstance(p, Prediction)]
+    values: dict[str, Callable[[], tuple[str, Any]]] = {
+        "scores": lambda: ("FP32", np.array([[p.scores[n] for n in names] for p in read], np.float32)),
+        "selected": lambda: ("BOOL", np.array([[n in p.selected for n in names] for p in read], bool)),
+        "maps": lambda: ("FP32", np.stack([np.asarray(p.maps, np.float32) for p in read])),
+        "labels": lambda: ("BYTES", np.array(names, object)),
+    }
+    outputs, tail = [], b""
+    for name, binary in wanted.outputs.items():
+        kind, tensor = values[name]()
+        entry: dict[str, Any] = {"name": name, "datatype": kind, "shape": list(tensor.shape)}
+        if binary:
+            data = _texts(tensor) if kind == "BYTES" else tensor.tobytes()
+            entry["parameters"] = {"binary_data_size": len(data)}
+            tail += data
+        else:
+            entry["data"] = tensor.ravel().tolist()
+        outputs.append(entry)
+    whole = {"model_name": model, "outputs": outputs, **({"id": wanted.id} if wanted.id else {})}
+    if not tail:
+        return JSONResponse(whole)
+    head = json.dumps(whole).encode()
+    return Response(head + tail, media_type="application/octet-stream", headers={HEADER: str(len(head))})
+
+
+def _texts(texts: Iterable[str]) -> bytes:
+    encoded = [text.encode() for text in texts]
+    return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
+
+
+def _outputs(content: Mapping[str, Any]) -> dict[str, bool]:
+    known = {"scores", "selected", "maps", "labels"}
+    every = _parameters(content).get("binary_data_output") is True
+    listed = content.get("outputs")
+    if listed is None or listed == []:
+        return {"scores": every, "selected": every}
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise _other("outputs of another form", "a list of objects")
+    names = [one.get("name") for one in listed]
+    for name in names:
+        if not isinstance(name, str) or name not in known:
+            raise _other(f"the output {name!r}", ", ".join(sorted(known)))
+    return {
+        name: _parameters(one).get("binary_data", every) is True
+        for name, one in zip(names, listed, strict=True)
+    }
+
+
+def _images(entry: Mapping[str, Any], rest: bytes, limits: Limits) -> list[bytes | np.ndarray]:
+    """The images of the input, encoded files or arrays `[H, W, 3]`."""
+    name, shape, kind = entry.get("name"), entry.get("shape"), entry.get("datatype")
+    known = {one["name"]: one["datatype"] for one in INPUTS}
+    if not isinstance(name, str) or known.get(name) != kind:
+        raise _other(f"the input {name!r} of {kind!r}", "`image` of BYTES or `pixels` of UINT8")
+    if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+        raise _other(f"{name} of shape {shape!r}", "positive sizes")
+    count, size = math.prod(shape), _parameters(entry).get("binary_data_size")
+    if (name == "image" and count != shape[0]) or (name == "pixels" and (len(shape) != 4 or shape[3] != 3)):
+        raise _other(f"{name} of shape {shape}", "[N] of image, [N, H, W, 3] of pixels")
+    if size is not None and (type(size) is not int or size != len(rest)):
+        raise _other(f"binary_data_size {size!r}", f"the {len(rest):,} bytes after the JSON")
+    if name == "image":
+        files = _elements(rest) if size is not None else _decoded(entry.get("data"))
+        if len(files) != count:
+            raise _other(f"{len(files)} images of shape {shape}", f"{count} images")
+        return list(files)
+    flat = np.frombuffer(rest, np.uint8) if size is not None else _whole_numbers(entry.get("data"))
+    if flat.size != count:
+        raise _other(f"{flat.size:,} values of shape {shape}", f"{count:,} values")
+    return list(flat.reshape(shape))
+
+
+def _elements(data: bytes) -> list[bytes]:
+    """The elements of a binary tensor of BYTES, each after its length."""
+    elements, start = [], 0
+    while start < len(data):
+        length = int.from_bytes(data[start : start + 4], "little")
+        end = start + 4 + length
+        if end > len(data):
+            raise _other("an element that ends after the body", "the length of each element before it")
+        elements.append(data[start + 4 : end])
+        start = end
+    return elements
+
+
+def _decoded(data: Any) -> list[bytes]:
+    try:
+        return [base64.b64decode(text, validate=True) for text in np.ravel(np.array(data, object)).tolist()]
+    except (binascii.Error, ValueError, TypeError):
+        raise _other("data of `image` that are no base64", "image files in base64") from None
+
+
+def _whole_numbers(data: Any) -> np.ndarray:
+    try:
+        values = np.asarray(data)
+    except (ValueError, OverflowError):
+        values = np.array([""])
+    if values.dtype.kind not in "iu" or not values.size or values.min() < 0 or values.max() > 255:
+        raise _other("data of `pixels` that are not 0 to 255", "whole numbers from 0 to 255")
+    return values.astype(np.uint8).ravel()
+
+
+def _too_large(image: bytes | np.ndarray, limits: Limits) -> str | None:
+    if isinstance(image, bytes) and len(image) > limits.file_bytes:
+        return f"file of {len(image):,} bytes; expected at most {limits.file_bytes:,}; shrink it"
+    if not isinstance(image, bytes) and image.size // 3 > limits.pixels:
+        return f"image of {image.size // 3:,} pixels; expected at most {limits.pixels:,}; shrink it"
+    return None
+
+
+def _parameters(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    given = entry.get("parameters")
+    return given if isinstance(given, dict) else {}
+
+
+def _other(given: str, expected: str) -> Refused:
+    return Refused(400, given, expected, "see the Open Inference Protocol")
