@@ -78,7 +78,8 @@ def imported(tree: ast.AST) -> Iterator[str]:
             assert node.level == 0, "imports are written in full"
             # `from labelwise import evaluation` names its room last.
             below = node.module == "labelwise"
-            names = [f"labelwise.{a.name}" for a in node.names] if below else [node.module or ""]
+            rooms = [f"labelwise.{a.name}" for a in node.names if a.name != "__version__"]
+            names = rooms if below else [node.module or ""]
         else:
             continue
         yield from (name.split(".")[1] for name in names if name.startswith("labelwise."))

@@ -94,7 +94,7 @@ def cards() -> dict[str, Card]:
 
     A card's arguments are literals, or names of literals in its module.
     """
-    found: dict[str, Card] = {}
+    by_name: dict[str, Card] = {}
     for module in _MODULES:
         file = Path(__file__).parent / "methods" / f"{module.rpartition('.')[2]}.py"
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -107,8 +107,8 @@ def cards() -> dict[str, Card]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Card":
                 values = [_literal(value, names) for value in node.args]
                 card = Card(*values, **{str(k.arg): _literal(k.value, names) for k in node.keywords})
-                found[card.name] = card
-    return dict(sorted(found.items()))
+                by_name[card.name] = card
+    return dict(sorted(by_name.items()))
 
 
 def _literal(node: ast.expr, names: Mapping[str, Any]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -113,10 +112,15 @@ class Predictor:
     ) -> Iterator[Prediction]:
         starts = range(0, len(images), batch_size)
         parts = ([images[i] for i in range(start, min(start + batch_size, len(images)))] for start in starts)
-        if not workers:
+        if not workers or len(images) == 1:
             for part in parts:
                 yield from self._answer([self._opened(image) for image in part], maps)
             return
+        from concurrent.futures import (  # needless for one image, and slow to import
+            Future,
+            ThreadPoolExecutor,
+        )
+
         with ThreadPoolExecutor(workers, "decode") as pool:
             coming = deque[list[Future[_Decoded]]]()
             try:

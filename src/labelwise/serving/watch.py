@@ -18,7 +18,17 @@ from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 
 LOG = logging.getLogger("labelwise.serving")
-OPEN = ("/healthz", "/readyz", "/", "/review", "/collection", "/docs", "/openapi.json")
+OPEN = (
+    "/healthz",
+    "/readyz",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/",
+    "/review",
+    "/collection",
+    "/docs",
+    "/openapi.json",
+)
 """Paths that do not require the token: health checks, and pages, which hold no data of their own."""
 
 
