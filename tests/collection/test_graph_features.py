@@ -70,8 +70,9 @@ size = run.config.transform().input_size
 write_graph(program(Run(run.path, config, run.labels).model().eval(), size, True, True), "torch", out)
 images = torch.randint(256, (3, 3, *size), dtype=torch.uint8)
 described = TorchProgram(out / "model.pt2", True, True).describe(images)
+model = run.model().eval()
 with torch.inference_mode():
-    own = torch.nn.functional.normalize(run.model().eval()(images).features, dim=-1).numpy()
+    own = torch.nn.functional.normalize(model(images).features, dim=-1).numpy()
 assert described.whole.shape[0] == 3
 assert abs(described.features - own).max() < 1e-4, abs(described.features - own).max()
 """

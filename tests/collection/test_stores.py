@@ -388,7 +388,7 @@ def test_the_index_of_postgres_finds_nearly_all(
 
     monkeypatch.setattr(pgvector_store, "INDEXED", 400)
     collection, arrays = synthetic(address, 1200)
-    with collection._tables._asking() as connection:  # type: ignore[attr-defined]
+    with collection._tables._guarded() as connection:  # type: ignore[attr-defined]
         indexes = connection.execute("SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'features_of_%'")
         assert indexes.fetchone() == (4,)
     rng, shares = np.random.default_rng(6), []

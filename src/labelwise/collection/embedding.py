@@ -117,7 +117,7 @@ def embed(
         if engine == "ray":
             from labelwise.collection.on_ray import described as on_workers
 
-            described = on_workers(str(run), identity, paths, batches, held, workers)
+            described = on_workers(identity, paths, batches, held, workers)
         else:
             described = _described(embedder, identity, paths, batches, held, workers)
         for rows in _parts(described if paths else iter(()), batches, part, len(paths)):

@@ -18,7 +18,6 @@ from labelwise.serving.loading import load
 
 
 def described(
-    run: str,
     identity: Identity,
     paths: Sequence[str],
     batches: Sequence[Sequence[int]],
@@ -28,9 +27,8 @@ def described(
     """The rows of each batch; Ray repeats the tasks of a worker that died.
 
     Args:
-        run: the run, under this path on every machine.
-        identity: of the collection.
-        paths: images that every worker can read.
+        identity: of the collection; its run is under the same path on every machine.
+        paths: images that every worker can read under the same absolute path.
         batches: places in `paths`, ascending.
         first: number of the first image.
         workers: actors, each of which decodes and computes.
@@ -41,7 +39,8 @@ def described(
         columns = {
             "first": pa.array([first + batch[0] for batch in own], pa.int64()),
             "paths": pa.array(
-                [[os.fsencode(paths[i]) for i in batch] for batch in own], pa.list_(pa.binary())
+                [[os.fsencode(os.path.abspath(paths[i])) for i in batch] for batch in own],
+                pa.list_(pa.binary()),
             ),
         }
         tasks.append(pa.table(columns))
@@ -49,7 +48,7 @@ def described(
         ray.data.DataContext.get_current().execution_options.preserve_order = True
         rows = ray.data.from_arrow(tasks).map_batches(
             Describe,
-            fn_constructor_args=(run, identity),
+            fn_constructor_args=(identity,),
             compute=ray.data.ActorPoolStrategy(size=workers),
             batch_size=None,
             num_cpus=1,
@@ -63,10 +62,10 @@ def described(
 class Describe:
     """Decodes images and computes the rows of both tables, in the same batches as a single machine."""
 
-    def __init__(self, run: str, identity: Identity) -> None:
+    def __init__(self, identity: Identity) -> None:
         torch.set_num_threads(1)
         keep_freed_memory()
-        self._embedder, self._identity = embedder_of(load(run), identity.feature), identity
+        self._embedder, self._identity = embedder_of(load(identity.run), identity.feature), identity
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         transform, rows = self._embedder.predictor.transform, []

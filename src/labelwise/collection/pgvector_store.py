@@ -77,7 +77,7 @@ class Server:
             LabelwiseError: as `open`; a collection of another run; or a process that writes already.
         """
         store = cls(*split_name(address))
-        with store._asking() as connection:
+        with store._guarded() as connection:
             (free,) = connection.execute(
                 "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"labelwise {store._name}"]
             ).fetchone() or (False,)
@@ -109,14 +109,14 @@ class Server:
         query = f"SELECT {', '.join(columns)} FROM {self._name}.{table} WHERE {self._filter(label, where)}"
         if images is not None:
             query += f" AND image = ANY(ARRAY[{', '.join(map(str, images))}]::bigint[])"
-        with self._asking() as connection:
-            found = connection.cursor(binary=True).execute(query.encode()).fetchall()
-        return table_of(plain_rows(found), selected(self._schemas[table], columns))
+        with self._guarded() as connection:
+            fetched = connection.cursor(binary=True).execute(query.encode()).fetchall()
+        return table_of(plain_rows(fetched), selected(self._schemas[table], columns))
 
     def counts(self) -> Mapping[str, int]:
         """Number of features of each label."""
         query = f"SELECT label, count(*) FROM {self._name}.{FEATURES} WHERE {self._filter()} GROUP BY label"
-        with self._asking() as connection:
+        with self._guarded() as connection:
             return dict(connection.execute(query.encode()).fetchall())
 
     def nearest(
@@ -135,7 +135,7 @@ class Server:
             f"SELECT (1 - {distance})::real, {', '.join(columns)} FROM {self._name}.{FEATURES} "
             f"WHERE {self._filter(label, where)} ORDER BY {distance} LIMIT {top}"
         )
-        with self._asking() as connection, connection.transaction():
+        with self._guarded() as connection, connection.transaction():
             if exact:
                 connection.execute("SET LOCAL enable_indexscan = off")
             else:
@@ -143,14 +143,14 @@ class Server:
                 connection.execute(
                     f"SET LOCAL hnsw.ef_search = {min(1000, max(CANDIDATES, 2 * top))}".encode()
                 )
-            found = connection.cursor(binary=True).execute(query.encode()).fetchall()
+            fetched = connection.cursor(binary=True).execute(query.encode()).fetchall()
         likeness = pa.field("similarity", pa.float32())
         fields = selected(self._schemas[FEATURES], columns)
-        return table_of(plain_rows(found), pa.schema([likeness, *fields]))
+        return table_of(plain_rows(fetched), pa.schema([likeness, *fields]))
 
     def add(self, images: pa.Table, features: pa.Table) -> None:
         """Adds the rows of a part."""
-        with self._asking() as connection, connection.transaction(), connection.cursor() as cursor:
+        with self._guarded() as connection, connection.transaction(), connection.cursor() as cursor:
             for table, rows in ((FEATURES, features), (IMAGES, images)):
                 names = ", ".join(rows.column_names)
                 copied = f"COPY {self._name}.{table} ({names}) FROM STDIN (FORMAT BINARY)"
@@ -169,7 +169,7 @@ class Server:
     def finish(self) -> None:
         """Indexes the features of each label that has many."""
         counts = self.counts()
-        with self._asking() as connection:
+        with self._guarded() as connection:
             connection.execute("SET maintenance_work_mem = '256MB'")
             for place, label in enumerate(self.identity.labels):
                 if counts.get(label, 0) >= INDEXED and self.identity.dim <= WIDEST:
@@ -190,14 +190,14 @@ class Server:
 
     def _read_record(self) -> bool:
         """Reads the record and the number of images; `False` if there is no collection."""
-        with self._asking() as connection:
+        with self._guarded() as connection:
             (there,) = connection.execute(
                 "SELECT to_regclass(%s) IS NOT NULL", [f"{self._name}.record"]
             ).fetchone() or (False,)
             if not there:
                 return False
-            found = connection.execute(f"SELECT record FROM {self._name}.record".encode()).fetchone()
-            self._describe(Identity.from_schema(pa.schema([], {KEY: (found or [""])[0]}), self.path))
+            fetched = connection.execute(f"SELECT record FROM {self._name}.record".encode()).fetchone()
+            self._describe(Identity.from_schema(pa.schema([], {KEY: (fetched or [""])[0]}), self.path))
             for table, schema in self._schemas.items():
                 kinds = connection.execute(
                     "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
@@ -213,7 +213,7 @@ class Server:
 
     def _create(self, identity: Identity) -> None:
         self._describe(identity)
-        with self._asking() as connection:
+        with self._guarded() as connection:
             with connection.transaction():
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
                 version = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
@@ -241,7 +241,7 @@ class Server:
         self._schemas = {IMAGES: image_schema(identity), FEATURES: feature_schema(identity)}
 
     @contextmanager
-    def _asking(self) -> Iterator[psycopg.Connection[Any]]:
+    def _guarded(self) -> Iterator[psycopg.Connection[Any]]:
         """The connection; its errors become one line."""
         try:
             with self._lock:

@@ -82,7 +82,7 @@ class Server:
         try:
             if store._read_record():
                 refuse_other(store.identity, identity, store.path)
-                with store._asking():
+                with store._guarded():
                     rest = models.Filter(must=[in_range("image", gte=store.finished)])
                     for name in store._names.values():
                         store._client.delete(name, models.FilterSelector(filter=rest))
@@ -101,28 +101,28 @@ class Server:
         images: Sequence[int] | None = None,
     ) -> pa.Table:
         """Columns of rows, see `Store`."""
-        asked = self._filter(label, where)
+        conditions = self._filter(label, where)
         if images is not None:
-            asked.append(models.FieldCondition(key="image", match=models.MatchAny(any=list(images))))
-        found: list[list[Any]] = []
+            conditions.append(models.FieldCondition(key="image", match=models.MatchAny(any=list(images))))
+        fetched: list[list[Any]] = []
         offset = None
-        with self._asking():
+        with self._guarded():
             while True:
                 points, offset = self._client.scroll(
                     self._names[table],
-                    models.Filter(must=asked),
+                    models.Filter(must=conditions),
                     limit=_READ,
                     offset=offset,
                     **self._wanted(table, columns),
                 )
-                found += [self._row(table, point, columns) for point in points]
+                fetched += [self._row(table, point, columns) for point in points]
                 if offset is None:
-                    return table_of(found, selected(self._schemas[table], columns))
+                    return table_of(fetched, selected(self._schemas[table], columns))
 
     def counts(self) -> Mapping[str, int]:
         """Number of features of each label."""
         name = self._names[FEATURES]
-        with self._asking():
+        with self._guarded():
             return {
                 label: self._client.count(name, models.Filter(must=self._filter(label))).count
                 for label in self.identity.stored
@@ -139,7 +139,7 @@ class Server:
     ) -> pa.Table:
         """The nearest rows of a label, see `Store`; the local mode is always exact."""
         searched = models.SearchParams(exact=exact, hnsw_ef=max(CANDIDATES, 2 * top))
-        with self._asking():
+        with self._guarded():
             points = self._client.query_points(
                 self._names[FEATURES],
                 np.asarray(vector, np.float32).tolist(),
@@ -156,7 +156,7 @@ class Server:
 
     def add(self, images: pa.Table, features: pa.Table) -> None:
         """Adds the rows of a part."""
-        with self._asking():
+        with self._guarded():
             self._upsert(FEATURES, features)
             self._upsert(IMAGES, images.sort_by("image"))
         self.finished += len(images)
@@ -195,7 +195,7 @@ class Server:
         return parts
 
     def _connect(self) -> None:
-        with self._asking():
+        with self._guarded():
             if self._remote:
                 key = os.environ.get("QDRANT_API_KEY")
                 self._client = QdrantClient(
@@ -207,7 +207,7 @@ class Server:
 
     def _read_record(self) -> bool:
         """Reads the record and the number of images; `False` if there is no collection."""
-        with self._asking():
+        with self._guarded():
             if not self._client.collection_exists(self._names[IMAGES]):
                 return False
             record = self._client.get_collection(self._names[IMAGES]).config.metadata or {}
@@ -226,7 +226,7 @@ class Server:
     def _create(self, identity: Identity) -> None:
         self._describe(identity)
         # `images` is created last, so that a collection that was stopped here begins again.
-        with self._asking():
+        with self._guarded():
             if self._client.collection_exists(self._names[FEATURES]):
                 self._client.delete_collection(self._names[FEATURES])
             for table in (FEATURES, IMAGES):
@@ -255,7 +255,7 @@ class Server:
         return {t: schema.field(VECTORS[t]).type.list_size for t, schema in self._schemas.items()}
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         """Turns errors of the client into one line."""
         try:
             yield

@@ -30,6 +30,8 @@ def path_text(path: str) -> str:
 
 
 class Photo(NamedTuple):
+    """An opened image file, or the reason why it cannot be read."""
+
     path: str
     pixels: Tensor | None
     error: str | None
