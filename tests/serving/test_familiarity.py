@@ -64,7 +64,8 @@ def test_an_image_and_a_label_far_from_training_are_told_apart() -> None:
     near = unit(rng, 300, 6) * 0.1 + towards
     near /= np.linalg.norm(near, axis=1, keepdims=True)
     known, reference = near[:100], np.sort(distances(near[100:200], near[:100]))
-    held = Familiarity(known, reference, known[:80], np.arange(80) % 2, reference, "00")
+    of_labels = np.sort(distances(near[100:200], known[:80:2]))
+    held = Familiarity(known, reference, known[:80], np.arange(80) % 2, of_labels, "00")
     p_near, p_away = held.of_images(near[200:]), held.of_images(away[None])
     assert p_away.tolist() == [pytest.approx(1 / 101)]
     assert 0.3 < p_near.mean() < 0.7
