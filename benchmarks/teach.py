@@ -8,10 +8,11 @@ For 5, 10 and 20 examples and `--draws` random samples of them, which are those 
 
 - `given`: from the examples of the label, with the examples of the other new labels and `--others` images without any
   new label as negatives, as `--init-from` has them in new_label.py;
-- `positives`: from the examples alone; the other images of the collection are unlabelled.
+- `positives`: from 5 examples alone; the other images of the collection are unlabelled.
 
 `suggested` and `random` start from 5 examples and answer 40 images, in two rounds of 20, by the known labels. Average
-precision is that on the test split. `seconds` is the time of a call of `teach`, `rank` its stated confidence.
+precision is that on the test split. `seconds` is the time of a call of `teach`, `processor_seconds` that of the
+processor, `rank` its stated confidence.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ from labelwise.metrics.functional import average_precision
 from labelwise.serving.collection import fingerprint
 from labelwise.training.frozen_engine import use_engine
 from labelwise.training.maps import stored_maps
-from labelwise.training.run import Run
+from labelwise.training.run import WEIGHTS, Run
+from labelwise.training.sealed import load_sealed
 
 START, ANSWERS, ROUNDS = 5, 20, 2
 
@@ -98,8 +100,8 @@ class Test:
 
     def average_precision(self, taught: Taught, column: int) -> float:
         """Of a taught label, by the classifier that its run holds."""
-        added = Run.open(taught.out).model().added
-        z = self.features @ added.weight[-1].detach().numpy() + float(added.bias[-1].detach())
+        state = load_sealed(taught.out / WEIGHTS)
+        z = self.features @ state["added.weight"][-1].numpy() + float(state["added.bias"][-1])
         return float(average_precision(z[:, None], self.truth[:, column : column + 1])[0])
 
 
@@ -140,12 +142,13 @@ def main() -> None:
     def teach(way: str, k: int, draw: int, j: int, near: np.ndarray, far: np.ndarray) -> None:
         out = args.work / "taught"
         shutil.rmtree(out, ignore_errors=True)
-        started = time.perf_counter()
+        started, computed = time.perf_counter(), time.process_time()
         taught = lw.teach(run, collection, new[j], files[near].tolist(), files[far].tolist(), out)
-        seconds = time.perf_counter() - started
+        seconds, processor = time.perf_counter() - started, time.process_time() - computed
         line = {"way": way, "examples": k, "draw": draw, "label": new[j]}
         line |= {"AP": test.average_precision(taught, j), "positives": len(near), "negatives": len(far)}
         lines.append(line | {"rank": taught.rank, "learned": taught.learned, "seconds": round(seconds, 2)})
+        lines[-1]["processor_seconds"] = round(processor, 2)
         print("  ".join(f"{key} {value}" for key, value in lines[-1].items()), flush=True)
 
     for k in map(int, args.examples.split(",")):
@@ -156,8 +159,8 @@ def main() -> None:
             for j in range(len(new)):
                 rest = np.concatenate([*(s for i, s in enumerate(sampled) if i != j), without])
                 teach("given", k, draw, j, sampled[j], np.unique(rest[~positive[rest, j]]))
-                teach("positives", k, draw, j, sampled[j], np.zeros(0, int))
                 if k == START:
+                    teach("positives", k, draw, j, sampled[j], np.zeros(0, int))
                     for way in ("suggested", "random"):
                         near, far = answered(
                             way, run, collection, new[j], files, positive[:, j], sampled[j], rng

@@ -88,9 +88,14 @@ class Familiarity:
         """
         try:
             state = load_sealed(folder / FAMILIARITY)
-            vectors = (state[name].float().numpy() for name in ("images", "image_distances", "features"))
-            labels, reference = state["labels"].numpy(), state["label_distances"].numpy()
-            held = cls(*vectors, labels, reference, bytes(state["model"].tolist()).hex())
+            held = cls(
+                state["images"].float().numpy(),
+                state["image_distances"].numpy(),
+                state["features"].float().numpy(),
+                state["labels"].numpy(),
+                state["label_distances"].numpy(),
+                bytes(state["model"].tolist()).hex(),
+            )
         except (OSError, SafetensorError, KeyError) as error:
             raise LabelwiseError(
                 f"{folder / FAMILIARITY} ({first_line(error)})",
@@ -165,7 +170,9 @@ class Watched:
         whole = _unit(self._map[0][: len(chosen)].float().mean((2, 3)))
         features = _unit(self._features[0].float())
         images, labels = self._familiarity.of_images(whole), self._familiarity.of_labels(features, chosen)
-        own = [{names[j]: float(row[j]) for j in np.flatnonzero(~np.isnan(row))} for row in labels]
+        own = [
+            {name: float(p) for name, p in zip(names, row, strict=True) if not np.isnan(p)} for row in labels
+        ]
         return list(zip(images.tolist(), own, strict=True))
 
 
