@@ -199,12 +199,17 @@ class Collection:
 
         An image without a row of the label is left out.
         """
-        numbers = ", ".join(map(str, images)) or "-1"
-        table = self._tables.images if label is None else self._tables.features
-        where = f"image IN ({numbers})" + (f" AND {_is(label)}" if label is not None else "")
+        numbers = [number for number in sorted(set(images)) if 0 <= number < len(self)]
         columns = list(dict.fromkeys(["image", *columns]))
         with reading(self.path):
-            return self._rows(table, where, columns).sort_by("image").select(columns)
+            if label is None and numbers:
+                rows = self._tables.images.take_offsets(numbers).select(columns).to_arrow()
+            else:
+                where = f"image IN ({', '.join(map(str, numbers)) or '-1'})"
+                table = self._tables.images if label is None else self._tables.features
+                where += "" if label is None else f" AND {_is(label)}"
+                rows = self._rows(table, where, columns)
+        return rows.sort_by("image").select(columns)
 
     def count(self, label: str | None, condition: str = "") -> int:
         """Number of rows of a label, or of readable images, that fit an SQL filter on the columns."""

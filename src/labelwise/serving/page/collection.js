@@ -89,7 +89,10 @@ const nothing = () => ({ label: null, least: 0, by: "feature", ...Object.fromEnt
 function showSearch() {
   const photographs = answer && sameQuestion() ? [...answer.like, ...answer.unlike] : [];
   const compared = search.like.length > 0;
-  at("question").hidden = !search.like.length && !search.unlike.length;
+  const examples = search.like.length + search.unlike.length;
+  at("question").hidden = !examples;
+  // Its place is taken before the photographs come.
+  at("examples").style.setProperty("--wide", `${examples > 1 ? Math.min(560, 144 * examples - 8) : 204}px`);
   for (const button of at("labels").querySelectorAll("button")) {
     button.setAttribute("aria-pressed", String(button.dataset.label === search.label));
   }
@@ -131,7 +134,9 @@ function showQuestion(photographs) {
   }));
   const first = photographs[0];
   const stored = new Set(about.labels.map((label) => label.name));
-  at("of").replaceChildren(...first.labels.filter((label) => stored.has(label.name)).slice(0, 12).map((label) => {
+  const compared = first.labels.filter((label) => stored.has(label.name)).slice(0, 12);
+  if (answer.label && !compared.some((label) => label.name === answer.label)) compared.unshift({ name: answer.label, score: first.score });
+  at("of").replaceChildren(...compared.map((label) => {
     const chip = build("button", { className: "chip", type: "button", "aria-pressed": String(label.name === answer.label) },
       build("span", { textContent: label.name }), build("span", { className: "number", textContent: percent(label.score) }));
     chip.addEventListener("click", () => go({ label: label.name }));
@@ -423,9 +428,11 @@ try {
   const [model, described] = await Promise.all([askJson("/labels"), askJson(base("about"))]);
   about = described;
   at("model").textContent = model.model;
-  at("to-review").hidden = at("review").hidden = !model.review;
+  at("review").hidden = !model.review;
   at("names").replaceChildren(...about.labels.map((label) => build("option", { value: label.name })));
   showLabels();
+  // What lies below stays in place while labels are looked for.
+  at("labels").style.minHeight = `${at("labels").offsetHeight}px`;
   at("side").classList.remove("waiting");
   await results;
   delete at("examples").dataset.key;
