@@ -15,7 +15,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = tuple(
-    ROOT / name for name in ("docs/comparison.md", "docs/backbones.md", "docs/collections.md", "README.md")
+    ROOT / name
+    for name in (
+        "docs/comparison.md",
+        "docs/backbones.md",
+        "docs/collections.md",
+        "docs/teach.md",
+        "docs/unfamiliar.md",
+        "README.md",
+    )
 )
 TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Rows = list[dict[str, str]]
@@ -279,6 +287,47 @@ def collection_search() -> str:
     return markdown([million, "measured"], written + searched)
 
 
+def teach() -> str:
+    """Mean AP of taught labels by number of examples, beside fine-tuning, and the time of a call."""
+    lines = grouped(kept("teach"), "way", "examples")
+    ways = {
+        "given": "`teach`, the same examples and negatives",
+        "positives": "`teach`, positives alone",
+        "random": "`teach`, 5 positives and 40 answers to random images",
+        "suggested": "`teach`, 5 positives and 40 answers to suggested images",
+    }
+    rows = []
+    for way, name in ways.items():
+        cells = []
+        for k in ("5", "10", "20"):
+            draws = [
+                {"AP": str(statistics.mean(float(line["AP"]) for line in own))}
+                for own in grouped(lines.get((way, k), []), "draw").values()
+            ]
+            cells.append(figure(draws, "AP", 1) if draws else "")
+        calls = [line for (of, _), own in lines.items() if of == way for line in own]
+        median = [statistics.median(float(c[of]) for c in calls) for of in ("processor_seconds", "seconds")]
+        rows.append([name, *cells, f"{median[0]:.1f} s ({median[1]:.1f} s)"])
+    for row in ("baseline-mlp", "dlfl"):
+        rows.append(
+            [f"`--init-from`, `{row}`", figure(grouped(kept("new-label"), "row")[row,], "mAP", 1), "", "", ""]
+        )
+    return markdown(["", "5 examples", "10", "20", "processor time of a call (elapsed)"], rows)
+
+
+def unfamiliar() -> str:
+    """Areas under the ROC curve of unfamiliar sets, by several scores."""
+    rows = kept("unfamiliar")
+    flagged = {row["set"]: row["flagged"] for row in rows if row["flagged"]}
+    sets = [name for name in flagged if name != "test"]
+    lines = [
+        [of, *(f"{100 * float(next(r for r in own if r['set'] == name)['AUROC']):.1f}" for name in sets)]
+        for (of,), own in grouped([row for row in rows if row["AUROC"]], "score").items()
+    ]
+    shares = ["called unfamiliar", *(f"{100 * float(flagged[name]):.0f} %" for name in sets)]
+    return markdown(["score", *sets], [*lines, shares])
+
+
 def new_label() -> str:
     """AP of new labels from five examples each, over random samples of examples."""
     rows = kept("new-label")
@@ -354,6 +403,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "backbones": backbones,
     "label-search": label_search,
     "collection-search": collection_search,
+    "teach": teach,
+    "unfamiliar": unfamiliar,
 }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelwise.collection import Collection as Collection
     from labelwise.collection import embed as embed
+    from labelwise.collection import teach as teach
     from labelwise.data import Dataset as Dataset
     from labelwise.data import read as read
     from labelwise.errors import LabelwiseError as LabelwiseError
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Collection": "collection",
     "embed": "collection",
+    "teach": "collection",
     "Dataset": "data",
     "read": "data",
     "LabelwiseError": "errors",

@@ -24,6 +24,8 @@ class LabelModel(nn.Module):
         relation: `[B, L, D]` -> `[B, L, D']`, or `None`.
         own_share: weight in [0, 1] of the extractor's logits beside the classifier's, if both exist.
         takes_states: the extractor also accepts known label states, as `extractor(map, want_maps, states)`.
+
+    `added` are labels taught later, whose outputs follow those of the model's own labels; `None` for none.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class LabelModel(nn.Module):
             classifier,
         )
         self.own_share, self.takes_states = own_share, takes_states
+        self.added: Any = None
 
     def forward(
         self, images: Tensor, want_maps: bool = False, is_map: bool = False, states: Targets | None = None
@@ -69,7 +72,8 @@ class LabelModel(nn.Module):
         maps = self.class_activation(feature_map) if needs_maps else extracted.maps
         branches = {f"step_{s}": self._logits(f) for s, f in enumerate(extracted.earlier, 1)}
         branches.update(extracted.branches)
-        return Output(logits, features, maps, extracted.features, branches, extracted.mass)
+        output = Output(logits, features, maps, extracted.features, branches, extracted.mass)
+        return output if self.added is None else self.added(output, feature_map)
 
     def _logits(self, decoupled: Tensor) -> Tensor:
         logits = self.relate(decoupled)[1]
@@ -112,4 +116,7 @@ class LabelModel(nn.Module):
                 "a method such as c-tran",
                 "leave them out",
             )
+        if self.added is not None:  # its labels have no states
+            own = states.values.shape[1] - len(self.added.weight)
+            states = Targets(states.values[:, :own], states.known[:, :own])
         return self.extractor(feature_map, want_maps, states)

@@ -26,6 +26,7 @@ from labelwise.cli import (
     embed,
     evaluate,
     export,
+    familiarity,
     groups,
     methods,
     predict,
@@ -33,6 +34,7 @@ from labelwise.cli import (
     search,
     serve,
     sweep,
+    teach,
     train,
     tune,
 )
@@ -71,10 +73,12 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("tune")(tune.tune)
+app.command("familiarity")(familiarity.familiarity)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
 app.command("search")(search.search)
 app.command("groups")(groups.groups)
+app.command("teach")(teach.teach)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)

@@ -151,7 +151,11 @@ def _each(
     if note := never_selected_note(predictor.never_selected):
         _note(note)
     image_notes: list[str] = []
-    writer = WRITERS[out.suffix.lower()](out, predictor.labels.names) if out else None
+    writer = (
+        WRITERS[out.suffix.lower()](out, predictor.labels.names, predictor.familiarity is not None)
+        if out
+        else None
+    )
     failed = 0
     with writer or nullcontext():
         for p in predictor.predict(files, maps=maps is not None, batch_size=batch_size, workers=workers):
@@ -165,7 +169,10 @@ def _each(
                 typer.echo(f"{p.image}: {p.error}", err=True)
             elif not out:
                 shown = ", ".join(f"{name} {p.scores[name]:.2f}" for name in p.selected)
-                typer.echo(f"{p.image}: {shown or '(nothing over its threshold)'}")
+                strange = (
+                    f"  [unfamiliar: has seen nothing like it, p {p.familiar:.3f}]" if p.unfamiliar else ""
+                )
+                typer.echo(f"{p.image}: {shown or '(nothing over its threshold)'}{strange}")
             if maps and p.error is None:
                 write_maps(p, maps, names[p.image], predictor.transform.config.bits)
     if image_notes:

@@ -72,6 +72,19 @@ class Collection:
         with reading(self.path):
             return self._rows(self._tables.images, "", columns)
 
+    def whole(self, numbers: np.ndarray) -> Float16[np.ndarray, "n C"]:
+        """Whole-image features of images, given by ascending numbers."""
+        dim = self.identity.whole_dim
+        if not len(numbers):
+            return np.zeros((0, dim), np.float16)
+        with reading(self.path):
+            if len(numbers) > self._images // 4:
+                rows = self._rows(self._tables.images, "", ["image", "whole"]).sort_by("image")
+                return matrix(rows["whole"], dim)[numbers]
+            listed = ", ".join(map(str, numbers.tolist()))
+            rows = self._rows(self._tables.images, f"image IN ({listed})", ["image", "whole"])
+            return matrix(rows.sort_by("image")["whole"], dim)
+
     def features(self, label: str, columns: Sequence[str] = (*SHOWN, "feature")) -> pa.Table:
         """Columns of the rows of a label, by image number, see `feature_schema`.
 

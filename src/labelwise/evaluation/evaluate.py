@@ -210,7 +210,9 @@ def judge(
         if evidence is not None:
             evidence.update(batch, output)
         if report is not None and isinstance(classifier, PerLabelClassifier):
-            report.update(output.features, *classifier.rows(), batch.targets.values, batch.targets.known)
+            own = slice(len(classifier.rows()[1]))  # taught labels have no classifier of a label feature
+            values, known = batch.targets.values[:, own], batch.targets.known[:, own]
+            report.update(output.features[:, own], *classifier.rows(), values, known)
 
     scores = collect(model, loader, rows, device, watch if evidence or report else None)
     metrics, per_label = figures(scores, run.labels.names, decisions)

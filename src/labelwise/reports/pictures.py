@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ from labelwise.data.pixels import BITS
 from labelwise.errors import LabelwiseError
 from labelwise.reports.record import RunRecord
 from labelwise.reports.tallies import Pick
+from labelwise.serving.predictor import Predictor
 
 LONGEST = 256
 PALETTE = ((38, 20, 84), (46, 84, 148), (30, 146, 140), (122, 196, 84), (253, 231, 60))
@@ -62,6 +63,7 @@ class Tile:
         others: names of the other labels that are true of the image.
         image: the image's id.
         boxes: (left, top, width, height) of the label's boxes, in percent.
+        unfamiliar: whether the model has seen nothing like the image; false for a run without `labelwise familiarity`.
     """
 
     photo: str
@@ -73,6 +75,7 @@ class Tile:
     others: tuple[str, ...]
     image: str
     boxes: tuple[tuple[float, float, float, float], ...]
+    unfamiliar: bool = False
 
 
 def make_tiles(
@@ -94,10 +97,14 @@ def make_tiles(
         readable.append((pick, image, decoded))
     encoded = [images.encoded(rows[image]) for _, image, _ in readable]
     maps = predictor.evidence(encoded, [pick.label for pick, _, _ in readable]) if readable else []
-    return [
+    tiles = [
         _tile(run, split, pick, image, thumbnail(decoded), np.asarray(evidence), images.boxes_of(rows[image]))
         for (pick, image, decoded), evidence in zip(readable, maps, strict=True)
     ]
+    if not isinstance(predictor, Predictor) or predictor.familiarity is None:
+        return tiles
+    familiar = predictor.predict(encoded)
+    return [replace(tile, unfamiliar=p.unfamiliar) for tile, p in zip(tiles, familiar, strict=True)]
 
 
 def thumbnail(image: UInt8[torch.Tensor, "3 H W"]) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import ARTEFACT, Artefact
 from labelwise.export.engines import Eager, Engine, open_engine
+from labelwise.serving.familiarity import FILE, LEVEL, Familiarity, Watched
 from labelwise.serving.inputs import Image, as_images, decoded, name_of, shared
 from labelwise.training.run import Run, folder_of
 from labelwise.types import LabelSet
@@ -38,6 +40,8 @@ class Prediction:
         chosen: the labels that the decisions select; `None` for all at or above their thresholds.
         shown: the part `(x0, y0, x1, y1)` of the photograph that is the model's input, which maps cover, in fractions.
         note: a note on how the image was decoded; "" for none.
+        familiar: p-value of the image among the training images; `None` for a run without `labelwise familiarity`.
+        familiar_labels: selected label -> p-value of its feature among those of its training images.
     """
 
     image: str
@@ -49,6 +53,13 @@ class Prediction:
     chosen: frozenset[str] | None = None
     shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     note: str = ""
+    familiar: float | None = None
+    familiar_labels: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the model has seen nothing like the image, at a p-value of 1 %."""
+        return self.familiar is not None and self.familiar <= LEVEL
 
     @property
     def selected(self) -> list[str]:
@@ -85,7 +96,13 @@ class Prediction:
             {"name": n, "score": s, "threshold": self.thresholds[n], "selected": self._selects(n, s)}
             for n, s in self.scores.items()
         ]
-        return {"image": self.image, "labels": labels, **({"note": self.note} if self.note else {})}
+        for label in labels:
+            if label["name"] in self.familiar_labels:
+                label["familiar"] = self.familiar_labels[label["name"]]
+        line = {"image": self.image, "labels": labels, **({"note": self.note} if self.note else {})}
+        if self.familiar is not None:
+            line |= {"familiar": self.familiar, "unfamiliar": self.unfamiliar}
+        return line
 
     def _selects(self, name: str, score: float) -> bool:
         return score >= self.thresholds[name] if self.chosen is None else name in self.chosen
@@ -99,6 +116,7 @@ class Predictor:
         decisions: from logits to probabilities and selected labels.
         transform: from a decoded image to the engine's input.
         engine: from images to logits and maps.
+        familiarity: of a run that `labelwise familiarity` was called for.
 
     Raises:
         LabelwiseError: a run without weights, or with damaged ones.
@@ -110,9 +128,10 @@ class Predictor:
         decisions: Decisions | None = None,
         transform: ImageTransform | None = None,
         engine: Engine | None = None,
+        familiarity: Familiarity | None = None,
     ) -> None:
         if isinstance(labels, Run):
-            labels, decisions, transform, engine = _parts_of_run(labels, None)
+            labels, decisions, transform, engine, familiarity = _parts_of_run(labels, None)
         if decisions is None or transform is None or engine is None:
             raise LabelwiseError(
                 "a predictor of labels alone",
@@ -121,6 +140,8 @@ class Predictor:
             )
         self.labels, self.decisions, self.transform, self.engine = labels, decisions, transform, engine
         self.thresholds = dict(zip(labels.names, decisions.thresholds.tolist(), strict=True))
+        self.familiarity = familiarity
+        self._watched = Watched(engine.model) if familiarity and isinstance(engine, Eager) else None
 
     @property
     def never_selected(self) -> tuple[str, ...]:
@@ -174,7 +195,8 @@ class Predictor:
     def with_bits(self, bits: int) -> Predictor:
         """The same model for images whose 16-bit grey uses `bits` bits, 8 to 16."""
         config = self.transform.config.model_copy(update={"bits": bits})
-        return Predictor(self.labels, self.decisions, build_transform(config, train=False), self.engine)
+        transform = build_transform(config, train=False)
+        return Predictor(self.labels, self.decisions, transform, self.engine, self.familiarity)
 
     def evidence(self, images: Sequence[Image], labels: Sequence[int]) -> list[np.ndarray]:
         """Evidence of one label per image, given by its column, over the whole photograph."""
@@ -187,9 +209,13 @@ class Predictor:
     def _answer(self, part: list[_Decoded], maps: bool) -> list[Prediction]:
         readable = [d.image for d in part if d.image is not None]
         names, out = self.labels.names, []
-        logits, evidence_maps = self.engine(stacked(readable), maps) if readable else (np.zeros((0, 0)), None)
+        logits, evidence_maps = np.zeros((0, 0)), None
+        if readable:
+            with self._watched() if self._watched else nullcontext():
+                logits, evidence_maps = self.engine(stacked(readable), maps)
         p = self.decisions.probabilities(logits) if readable else logits
         chosen = self.decisions.select(p) if readable else p
+        familiar = self._familiar(chosen) if readable else []
         row = 0
         for d in part:
             if d.image is None:
@@ -198,11 +224,20 @@ class Predictor:
             ranked = {names[j]: float(p[row, j]) for j in np.argsort(-p[row], kind="stable")}
             picked = frozenset(names[j] for j in np.flatnonzero(chosen[row]))
             evidence = None if evidence_maps is None else evidence_maps[row]
+            known = familiar[row] if familiar else (None, {})
             out.append(
-                Prediction(d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown, d.note)
+                Prediction(
+                    d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown, d.note, *known
+                )
             )
             row += 1
         return out
+
+    def _familiar(self, chosen: np.ndarray) -> list[tuple[float, dict[str, float]]]:
+        """p-values of the last batch's images, and of their selected labels; empty without familiarity."""
+        if self.familiarity is None or self._watched is None:
+            return []
+        return self.familiarity.of_batch(self._watched, chosen, self.labels.names)
 
 
 class _Decoded(NamedTuple):
@@ -257,6 +292,9 @@ def load(path: str | Path, device: str | None = None) -> Predictor:
     return Predictor(*_parts_of_run(Run.open(folder), device))
 
 
-def _parts_of_run(run: Run, device: str | None) -> tuple[LabelSet, Decisions, ImageTransform, Engine]:
+def _parts_of_run(
+    run: Run, device: str | None
+) -> tuple[LabelSet, Decisions, ImageTransform, Engine, Familiarity | None]:
     transform = build_transform(run.config.transform(), train=False)
-    return run.labels, run.decisions(), transform, Eager(run.model(), device)
+    familiarity = Familiarity.of_run(run.path) if (run.path / FILE).is_file() else None
+    return run.labels, run.decisions(), transform, Eager(run.model(), device), familiarity

@@ -19,17 +19,20 @@ from labelwise.data.wholefile import whole_file
 from labelwise.errors import LabelwiseError
 from labelwise.serving.predictor import Prediction
 
+FAMILIAR = "familiar"
 SEPARATOR = "|"
 """Separator of the names of selected labels in a cell of CSV."""
 
 
-def columns_of(names: tuple[str, ...]) -> pa.Schema:
-    """Names and types of a table of predictions.
+def columns_of(names: tuple[str, ...], familiar: bool = False) -> pa.Schema:
+    """Names and types of a table of predictions, with p-values of the images for `familiar`.
 
     >>> columns_of(("dog", "image")).names
     ['image', 'error', 'selected', 'dog', 'score:image']
     """
     fields = [("image", pa.string()), ("error", pa.string()), ("selected", pa.list_(pa.string()))]
+    if familiar:
+        fields.append((FAMILIAR, pa.float32()))
     own = {name for name, _ in fields}
     taken = own | set(names)
     for name in names:
@@ -48,10 +51,11 @@ class Writer:
     Args:
         path: the file.
         names: labels in column order.
+        familiar: whether to write the p-values of images.
     """
 
-    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        self.names = names
+    def __init__(self, path: Path, names: tuple[str, ...], familiar: bool = False) -> None:
+        self.names, self.familiar = names, familiar
         path.parent.mkdir(parents=True, exist_ok=True)
         self._open = ExitStack()
         self._part = self._open.enter_context(whole_file(path))
@@ -86,13 +90,14 @@ class TableWriter(Writer):
     Args:
         path: a file in `.parquet`, `.csv` or `.tsv`.
         names: labels in column order.
+        familiar: whether to write the p-values of images.
         rows: number of rows to buffer before they are written.
     """
 
-    def __init__(self, path: Path, names: tuple[str, ...], rows: int = 4096) -> None:
-        super().__init__(path, names)
+    def __init__(self, path: Path, names: tuple[str, ...], familiar: bool = False, rows: int = 4096) -> None:
+        super().__init__(path, names, familiar)
         self._rows, self._held = rows, list[Prediction]()
-        self._schema = columns_of(names)
+        self._schema = columns_of(names, familiar)
         self._cells: CellWriter = list
         if path.suffix.lower() == ".parquet":
             self._sink: Any = pq.ParquetWriter(self._part, self._schema)
@@ -116,6 +121,7 @@ class TableWriter(Writer):
             pa.array([os.fsencode(p.image).decode("utf-8", "replace") for p in held]),
             pa.array([p.error for p in held], pa.string()),
             pa.array([None if p.error else self._cells(p.selected) for p in held], self._schema.types[2]),
+            *([pa.array([p.familiar for p in held], pa.float32())] if self.familiar else []),
             *(pa.array([p.scores.get(n) for p in held], pa.float32()) for n in self.names),
         ]
         self._sink.write_table(pa.Table.from_arrays(columns, schema=self._schema))
@@ -124,8 +130,8 @@ class TableWriter(Writer):
 class LinesWriter(Writer):
     """One JSON object per line, as printed by `labelwise predict --json`."""
 
-    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        super().__init__(path, names)
+    def __init__(self, path: Path, names: tuple[str, ...], familiar: bool = False) -> None:
+        super().__init__(path, names, familiar)
         # A file name that is not valid UTF-8 is escaped, as JSON does too.
         file = open(self._part, "w", encoding="utf-8", errors="backslashreplace", newline="\n")  # noqa: SIM115
         self._file = self._open.enter_context(file)

@@ -19,6 +19,7 @@ from labelwise.training.sections import (
     BackboneSettings,
     OptimSettings,
     Section,
+    TaughtSettings,
     TeacherSettings,
     VectorSettings,
 )
@@ -144,6 +145,7 @@ class Config(Section):
         False, description="also write RUN/wandb for Weights & Biases; sent if WANDB_MODE=online"
     )
     continual: ContinualSettings = ContinualSettings()
+    taught: TaughtSettings = TaughtSettings()
 
     @field_validator("frequency_bounds")
     @classmethod

@@ -37,7 +37,23 @@ def settings_of(init_from: str | Path) -> dict[str, Any]:
     Raises:
         LabelwiseError: not a run.
     """
-    return Run.open(init_from).config.model_dump(mode="json", include=set(_TAKEN))
+    return _own_labels(init_from).config.model_dump(mode="json", include=set(_TAKEN))
+
+
+def _own_labels(init_from: str | Path) -> Run:
+    """The run to start from.
+
+    Raises:
+        LabelwiseError: it has taught labels, which are no part of its method.
+    """
+    run = Run.open(init_from)
+    if taught := run.config.taught.labels:
+        raise LabelwiseError(
+            f"--init-from {init_from}, which has taught labels ({', '.join(taught[:8])})",
+            "the run that they were taught to",
+            "name that run, and teach them again",
+        )
+    return run
 
 
 def with_labels_of(data: Dataset, init_from: str | Path) -> Dataset:
@@ -45,7 +61,7 @@ def with_labels_of(data: Dataset, init_from: str | Path) -> Dataset:
 
     A label of the run that the data lack is unknown in every row. Cells that the run's rules imply are filled in.
     """
-    run = Run.open(init_from)
+    run = _own_labels(init_from)
     old, here = run.labels.names, data.labels.names
     lacking = [name for name in old if name not in here]
     rows = data.with_unknown_labels(lacking) if lacking else data

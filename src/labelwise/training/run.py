@@ -15,6 +15,7 @@ from labelwise.decisions import Decisions
 from labelwise.decisions.decisions import NOTHING
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.methods import Method, create_method
+from labelwise.methods.added import add_labels
 from labelwise.model import LabelModel
 from labelwise.training.config import Config, make_config
 from labelwise.training.files import read_json, write_atomic, write_json, write_text
@@ -91,19 +92,21 @@ class Run:
         write_text(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
     def build(self, weights: str | None = None, priors: LabelPriors | None = None) -> Method:
-        """The method of these settings, newly initialised.
+        """The method of these settings without taught labels, newly initialised.
 
         Args:
             weights: replaces the settings' weights of the backbone.
             priors: label statistics of the training split; if absent, placeholders for those in the run's weights.
         """
         c = self.config
+        names = self.labels.names[: len(self.labels) - len(c.taught.labels)]
+        labels = LabelSet(names, self.labels.groups, self.labels.rules)
         if priors is None:
-            given = None if c.vectors.source == "learned" else torch.zeros(len(self.labels), c.vectors.dim)
-            priors = LabelPriors.nothing(len(self.labels), given, c.vectors.missing)
+            given = None if c.vectors.source == "learned" else torch.zeros(len(labels), c.vectors.dim)
+            priors = LabelPriors.nothing(len(labels), given, c.vectors.missing)
         return create_method(
             c.method,
-            self.labels,
+            labels,
             c.backbone.name,
             weights=weights or c.backbone.weights,
             image_size=c.image_size,
@@ -136,6 +139,8 @@ class Run:
                 f"{self.path} holds no {WEIGHTS}", "a run with an epoch done", "finish it with --resume"
             )
         model = self.build("none").model
+        if taught := len(self.config.taught.labels):
+            add_labels(model, taught)
         try:
             model.load_state_dict(load_sealed(path), strict=True)
         except (SafetensorError, RuntimeError, OSError) as error:

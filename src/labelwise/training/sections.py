@@ -15,6 +15,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class TaughtSettings(Section):
+    """Labels that `labelwise teach` added; they are the last ones."""
+
+    labels: list[str] = Field(default_factory=list, description="names of the taught labels, in order")
+    run: str = Field("", description="SHA-256 of the weights of the run before the first of them")
+
+
 class BackboneSettings(Section):
     """The network below the head."""
 

@@ -30,6 +30,7 @@ class Views(LabelModel):
     def __init__(self, model: LabelModel, flip: bool, sizes: Sequence[Size]) -> None:
         shares = model.own_share, model.takes_states
         super().__init__(model.backbone, model.extractor, model.classifier, model.relation, *shares)
+        self.added = model.added
         self.flip, self.sizes = flip, tuple(sizes)
 
     def forward(

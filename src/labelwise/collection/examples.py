@@ -1,0 +1,51 @@
+"""The photographs that a user names as examples of a label."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from labelwise.errors import LabelwiseError
+from labelwise.serving.output import find_images
+from labelwise.serving.review import COLUMNS, Review
+
+
+def photographs_of(given: str, answer: str) -> list[str]:
+    """Files of paths separated by commas, folders, globs, `@LIST`, or of tables in CSV.
+
+    A table has a column `path` or `image`, relative to its folder. Of one with a column `answer`, rows with `1` are
+    positives and rows with `0` negatives; of a review's list, the label's answers in its journal.
+
+    Args:
+        given: as on the command line.
+        answer: "1" for positives, "0" for negatives.
+
+    Raises:
+        LabelwiseError: no such file, or a table without such a column.
+    """
+    files: list[str] = []
+    for word in [given] if Path(given).exists() else given.split(","):
+        if word.lower().endswith(".csv"):
+            files += _of_table(Path(word), answer)
+        elif word:
+            files += find_images([word])
+    return files
+
+
+def _of_table(file: Path, answer: str) -> list[str]:
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            columns, rows = reader.fieldnames or [], list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LabelwiseError(f"table {file} ({reason})", "a CSV of photographs", "correct the path") from None
+    if set(COLUMNS) <= set(columns):
+        return [
+            str(file.parent / item.image) for item, value in Review(file).corrections() if value == answer
+        ]
+    column = next((c for c in ("path", "image") if c in columns), None)
+    if column is None:
+        raise LabelwiseError(f"table {file} without a column path or image", "one of them", "name the column")
+    chosen = [row for row in rows if "answer" not in columns or (row["answer"] or "").strip() == answer]
+    return [str(file.parent / row[column]) for row in chosen]

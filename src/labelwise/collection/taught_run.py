@@ -1,0 +1,99 @@
+"""The folder of a run with a taught label."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from labelwise.collection.few import Fitted
+from labelwise.decisions import Decisions
+from labelwise.decisions.floors import Floors
+from labelwise.errors import LabelwiseError
+from labelwise.evaluation.frequency import COUNTS
+from labelwise.evaluation.growth import TAKEN_OVER
+from labelwise.serving.familiarity import FILE, Familiarity, digest_of
+from labelwise.training.files import read_json, write_atomic, write_json
+from labelwise.training.run import WEIGHTS, Run
+from labelwise.training.sealed import load_sealed, save_sealed
+from labelwise.types import LabelSet
+
+
+def new_folder(out: str | Path) -> Path:
+    """The folder to write to.
+
+    Raises:
+        LabelwiseError: none was named, or it holds something.
+    """
+    target = Path(out)
+    if not str(out) or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+        given = f"{target}, which holds something" if str(out) else "no folder for the run"
+        raise LabelwiseError(given, "a new folder", "choose another --out")
+    return target
+
+
+def write_run(run: Run, out: Path, name: str, fitted: Fitted, positives: int, base: str) -> None:
+    """Writes a run with one more label, whole or not at all.
+
+    Args:
+        run: the run before.
+        out: new or empty folder.
+        name: of the label.
+        fitted: its classifier and threshold.
+        positives: number of its examples.
+        base: digest of the weights of the run before its first taught label.
+    """
+    state = load_sealed(run.path / WEIGHTS)
+    weight, bias = torch.from_numpy(fitted.weight).float()[None], torch.tensor([fitted.bias]).float()
+    for key, row in (("added.weight", weight), ("added.bias", bias)):
+        state[key] = torch.cat([state[key], row]) if key in state else row
+    labels = LabelSet((*run.labels.names, name), run.labels.groups, run.labels.rules)
+    before = run.config.taught
+    taught = before.model_copy(update={"labels": [*before.labels, name], "run": base})
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        grown = Run(part, run.config.model_copy(update={"taught": taught}), labels)
+        grown.save_settings()
+        grown.save_decisions(_grown(run.decisions(), fitted))
+        write_atomic(part / WEIGHTS, lambda file: save_sealed(state, file))
+        record = read_json(run.path / "results.json") if (run.path / "results.json").is_file() else {}
+        training = {**record.get("training", {}), TAKEN_OVER: len(run.labels)}
+        if COUNTS in training:
+            training[COUNTS] = {**training[COUNTS], name: positives}
+        write_json(part / "results.json", {"format": 1, "splits": {}, "training": training})
+        if (run.path / FILE).is_file():
+            replace(Familiarity.of_run(run.path), model=digest_of(part / WEIGHTS)).save(part)
+        if out.exists():
+            out.rmdir()
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _grown(old: Decisions, fitted: Fitted) -> Decisions:
+    """The decisions with those of the new label at the end; it is never selected if it was not learned."""
+    return replace(
+        old,
+        thresholds=np.append(old.thresholds, fitted.threshold),
+        scale=np.append(old.scale, 1.0),
+        bias=np.append(old.bias, 0.0),
+        never=old.never if fitted.learned else (*old.never, len(old)),
+        floors=None if old.floors is None else _without_promise(old.floors),
+    )
+
+
+def _without_promise(floors: Floors) -> Floors:
+    """The floors with a label that nothing is promised for."""
+    return replace(
+        floors,
+        promised=np.append(floors.promised, False),
+        hits=np.append(floors.hits, 0),
+        trials=np.append(floors.trials, 0),
+        short=np.append(floors.short, -1),
+    )
