@@ -258,6 +258,28 @@ def test_selected_photographs_join_the_review(
     assert again.choice(1) == "change"
 
 
+def test_a_label_is_taught_from_photographs_of_the_search(
+    collection: Path, run_folder: Path, folder: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    app = create_app(lw.load(run), searches=searches_of(collection, run, tmp_path))
+    with TestClient(app) as client:
+        own = client.post(
+            "/collection/photographs", files={"files": (folder / "train6.jpg").read_bytes()}
+        ).json()["id"]
+        body = {"name": "../a red one", "positives": ["0", "3", own], "negatives": ["1"]}
+        answer = client.post("/collection/teach", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["run"] == str(tmp_path / "run-a-red-one")
+        assert answer.json()["sentence"].startswith("../a red one: ")
+        taught = lw.load(tmp_path / "run-a-red-one")
+        assert taught.labels.names == (*lw.load(run).labels.names, "../a red one")
+        refused = client.post("/collection/teach", json={**body, "name": taught.labels.names[0]})
+        assert refused.status_code == 409
+        assert "has already" in refused.json()["error"]
+        assert client.post("/collection/teach", json={**body, "negatives": ["99"]}).status_code == 404
+
+
 def test_images_that_another_process_adds_appear(
     run_folder: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,8 +208,9 @@ class Collection:
         An image without a row of the label is left out.
         """
         table = IMAGES if label is None else FEATURES
+        numbers = [number for number in sorted(set(images)) if 0 <= number < len(self)]
         given = list(dict.fromkeys(["image", *columns]))
-        return self._tables.rows(table, given, label, images=images).sort_by("image").select(given)
+        return self._tables.rows(table, given, label, images=numbers).sort_by("image").select(given)
 
     def count(self, label: str | None, where: str | Condition | None = None) -> int:
         """Number of rows of a label, or of readable images, that fit a condition; of a folder."""

@@ -212,20 +212,21 @@ def create_app(
     app.state.batcher = server.batcher
     app.add_middleware(Watch, limits=server.limits, metrics=server.metrics, token=token)
     app.add_exception_handler(RequestValidationError, _invalid_parameters)
-    _add_api(app, server, {"review": review is not None, "collection": searches is not None})
-    _add_page(app, "/", "index.html")
-    _add_page(app, "/docs", "docs.html")
+    pages = {"review": review is not None, "collection": searches is not None}
+    _add_api(app, server, pages)
+    _add_page(app, "/", "index.html", pages)
+    _add_page(app, "/docs", "docs.html", pages)
     model = server.answers
     app.include_router(kserve_routes(server.infer, model.names, title, server.limits, lambda: server.ready))
     if review is not None:
         from labelwise.serving.review_routes import review_routes
 
-        _add_page(app, "/review", "review.html")
+        _add_page(app, "/review", "review.html", pages)
         app.include_router(review_routes(review, server.answers, server.batcher))
     if searches is not None:
         from labelwise.serving.collection_routes import collection_routes
 
-        _add_page(app, "/collection", "collection.html")
+        _add_page(app, "/collection", "collection.html", pages)
         app.include_router(collection_routes(searches, server.limits, review))
     app.mount("/assets", StaticFiles(directory=PAGE))
     return app
@@ -263,8 +264,10 @@ def _add_api(app: FastAPI, server: Server, pages: Mapping[str, bool]) -> None:
         return JSONResponse({"predictions": answers}, 422 if all("error" in a for a in answers) else 200)
 
 
-def _add_page(app: FastAPI, path: str, file: str) -> None:
+def _add_page(app: FastAPI, path: str, file: str, pages: Mapping[str, bool]) -> None:
     text = (PAGE / file).read_bytes()
+    for name in (name for name, there in pages.items() if there):
+        text = text.replace(b' id="to-%s" hidden' % name.encode(), b"")
 
     @app.get(path, include_in_schema=False)
     async def page() -> Response:

@@ -25,6 +25,7 @@ from labelwise.serving.review import Review
 from labelwise.serving.review_additions import add_cells
 from labelwise.serving.searching import Question, Searches
 from labelwise.serving.tables import columns_of
+from labelwise.serving.taught_label import teach_label
 from labelwise.serving.writers import cell_writer
 
 LONGEST_LIST = 10_000
@@ -56,6 +57,10 @@ _REVIEWED: dict[int | str, dict[str, Any]] = {
     409: {"description": "a label or images that the data of the review do not hold"},
     **_DAMAGED,
 }
+_TAUGHT: dict[int | str, dict[str, Any]] = {
+    404: {"description": "no such photograph, or its file is gone or was changed"},
+    409: {"description": "a label that cannot be taught; says why"},
+}
 _UPLOADED: dict[int | str, dict[str, Any]] = {
     400: {"description": "a body that cannot be read"},
     403: {"description": "an address of a host that was not allowed"},
@@ -64,7 +69,7 @@ _UPLOADED: dict[int | str, dict[str, Any]] = {
     422: {"description": "no image"},
 }
 _Id = Annotated[str, Field(pattern=f"^({ID.pattern})$")]
-_Ids = Annotated[Sequence[_Id], Query(max_length=20)]
+_Ids = Annotated[Sequence[_Id], Query(max_length=100)]
 _Names = Annotated[Sequence[str], Query(max_length=50)]
 
 
@@ -79,6 +84,15 @@ class ToReview(Selection):
     """A label of images of the collection."""
 
     label: str
+
+
+class ToTeach(BaseModel):
+    """Examples of a new label."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(min_length=1, max_length=100)
+    positives: list[_Id] = Field(min_length=2, max_length=100)
+    negatives: list[_Id] = Field(max_length=100)
 
 
 def collection_routes(searches: Searches, limits: Limits, review: Review | None = None) -> APIRouter:
@@ -145,6 +159,11 @@ def collection_routes(searches: Searches, limits: Limits, review: Review | None 
             content = table_of(searches.collection, selection.images)
         headers = {"Content-Disposition": 'attachment; filename="photographs.csv"'}
         return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
+
+    @routes.post("/teach", summary="Write a run with a new label, taught from photographs", responses=_TAUGHT)
+    def to_teach(examples: ToTeach) -> dict[str, Any]:
+        with _refusing(other=409):
+            return teach_label(searches, examples.name, examples.positives, examples.negatives)
 
     if review is not None:
 

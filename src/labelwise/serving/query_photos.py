@@ -136,6 +136,19 @@ class Photographs:
         """
         return self._jpeg(photograph)
 
+    def file(self, photograph: Photograph, folder: Path) -> Path:
+        """The photograph as a file; an uploaded one is written to the folder.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+        """
+        content = self._content(photograph)
+        if photograph.path:
+            return Path(photograph.path)
+        path = folder / photograph.id
+        path.write_bytes(content)
+        return path
+
     def _jpeg(self, photograph: Photograph, *longest: int) -> bytes:
         with self._decoding:
             return jpeg(self._content(photograph), *longest, max_pixels=self._pixels)

@@ -89,7 +89,11 @@ const nothing = () => ({ label: null, least: 0, by: "feature", ...Object.fromEnt
 function showSearch() {
   const photographs = answer && sameQuestion() ? [...answer.like, ...answer.unlike] : [];
   const compared = search.like.length > 0;
-  at("question").hidden = !search.like.length && !search.unlike.length;
+  const examples = search.like.length + search.unlike.length;
+  at("question").hidden = !examples;
+  at("teach").hidden = search.like.length < 2;
+  // Its place is taken before the photographs come.
+  at("examples").style.setProperty("--wide", `${examples > 1 ? Math.min(560, 144 * examples - 8) : 204}px`);
   for (const button of at("labels").querySelectorAll("button")) {
     button.setAttribute("aria-pressed", String(button.dataset.label === search.label));
   }
@@ -131,7 +135,9 @@ function showQuestion(photographs) {
   }));
   const first = photographs[0];
   const stored = new Set(about.labels.map((label) => label.name));
-  at("of").replaceChildren(...first.labels.filter((label) => stored.has(label.name)).slice(0, 12).map((label) => {
+  const compared = first.labels.filter((label) => stored.has(label.name)).slice(0, 12);
+  if (answer.label && !compared.some((label) => label.name === answer.label)) compared.unshift({ name: answer.label, score: first.score });
+  at("of").replaceChildren(...compared.map((label) => {
     const chip = build("button", { className: "chip", type: "button", "aria-pressed": String(label.name === answer.label) },
       build("span", { textContent: label.name }), build("span", { className: "number", textContent: percent(label.score) }));
     chip.addEventListener("click", () => go({ label: label.name }));
@@ -277,7 +283,7 @@ function example(list) {
   const other = list === "like" ? "unlike" : "like";
   unselect();
   scrollTo(0, 0);
-  go({ [list]: [...new Set([...search[list], ...chosen])].slice(0, 20), [other]: search[other].filter((id) => !chosen.includes(id)), by: "feature" });
+  go({ [list]: [...new Set([...search[list], ...chosen])].slice(0, 100), [other]: search[other].filter((id) => !chosen.includes(id)), by: "feature" });
 }
 
 async function saveTable() {
@@ -287,6 +293,33 @@ async function saveTable() {
   const url = URL.createObjectURL(await got.blob());
   build("a", { href: url, download: "photographs.csv" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+function toTeach() {
+  const field = build("input", { id: "new-name", required: true, maxLength: 100, autocomplete: "off" });
+  const said = build("p", { role: "status", textContent: `${search.like.length} photographs have the label, ${search.unlike.length} do not. The served run is not changed.` });
+  const start = build("button", { className: "button main", textContent: "Teach" });
+  const close = build("button", { className: "button", type: "button", textContent: "Close" });
+  const form = build("form", {}, build("label", { htmlFor: "new-name", textContent: "Name of the new label" }), field, said, start, close);
+  const dialog = build("dialog", { "aria-label": "Teach a new label" }, form);
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => dialog.remove());
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    start.disabled = true;
+    said.className = "soft";
+    said.textContent = "Teaching …";
+    try {
+      const { sentence, run, command } = await send(base("teach"), { name: field.value.trim(), positives: search.like, negatives: search.unlike });
+      said.replaceChildren(`${sentence}. The new run is ${run}. Try it:`, build("code", { textContent: command }));
+    } catch (error) {
+      said.className = "error";
+      said.textContent = error.message;
+      start.disabled = false;
+    }
+  });
+  document.body.append(dialog);
+  dialog.showModal();
 }
 
 async function toReview() {
@@ -386,6 +419,7 @@ at("clear-question").addEventListener("click", () => go({ like: [], unlike: [] }
 at("alike").addEventListener("click", () => example("like"));
 at("unlike").addEventListener("click", () => example("unlike"));
 at("table").addEventListener("click", saveTable);
+at("teach").addEventListener("click", toTeach);
 at("review").addEventListener("click", toReview);
 at("none").addEventListener("click", unselect);
 at("whole").addEventListener("click", () => {
@@ -423,9 +457,11 @@ try {
   const [model, described] = await Promise.all([askJson("/labels"), askJson(base("about"))]);
   about = described;
   at("model").textContent = model.model;
-  at("to-review").hidden = at("review").hidden = !model.review;
+  at("review").hidden = !model.review;
   at("names").replaceChildren(...about.labels.map((label) => build("option", { value: label.name })));
   showLabels();
+  // What lies below stays in place while labels are looked for.
+  at("labels").style.minHeight = `${at("labels").offsetHeight}px`;
   at("side").classList.remove("waiting");
   await results;
   delete at("examples").dataset.key;

@@ -25,5 +25,3 @@ for (const [path, methods] of Object.entries(described.paths)) {
   for (const [method, what] of Object.entries(methods)) at("routes").append(route(path, method, what));
 }
 at("model").textContent = described.info.title.replace(/^Labelwise: /, "");
-at("to-review").hidden = !("/review/items" in described.paths);
-at("to-collection").hidden = !("/collection/about" in described.paths);

@@ -16,8 +16,6 @@ const NEVER = "never selected: no positive in train";
 let photographs = [];
 
 at("model").textContent = model.model;
-at("to-review").hidden = !model.review;
-at("to-collection").hidden = !model.collection;
 document.title = `Labelwise: ${model.model}`;
 at("what").textContent = `${names.length} labels. Photographs are sent to this server and nowhere else.`;
 at("filter").hidden = names.length <= 12;

@@ -12,7 +12,6 @@ let saving = false;
 let evidence = false;
 
 at("model").textContent = model.model;
-at("to-collection").hidden = !model.collection;
 at("saved").textContent = `· every decision is saved to ${queue.journal}`;
 at("queue").hidden = !items.length;
 if (!items.length) at("problem").textContent = "The audit's list is empty.";
