@@ -10,6 +10,9 @@ the object (VOC, images with one object of the label). Labels need 500 such imag
 the split (VOC); of each, `--questions` are drawn. `ap` is the mean average precision over the questions of a label,
 then over labels, then over seeds; the interval resamples people, or images, 1,000 times.
 
+The runs of results/kinds.csv were trained on a sample of PETA: the people of train and of val in the order of
+`numpy.random.default_rng(0).permutation`, drawn one split after the other, up to 2,500 and 1,800 images; test is whole.
+
 RUNs are trained on the maps of one frozen backbone. Their evidence, features and scores are computed from stored maps.
 """
 
@@ -32,7 +35,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from labelwise.backbones import TimmBackbone
 from labelwise.collection.appearance import body_regions, colours, early_stage, places
-from labelwise.collection.features import HEAD_WEIGHT
+from labelwise.collection.features import HEAD_WEIGHTS
 from labelwise.data import read
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
@@ -299,8 +302,9 @@ def head_features(s: Seen, early: np.ndarray, shares: np.ndarray, run: Run) -> I
     for name, feature in looks_of(early, shares, evidence).items():
         yield f"{name}, evidence", feature
     looks = looks_of(early, shares, own)["early stage and colours"]
-    for factor in dict.fromkeys((HEAD_WEIGHT, 0.25, 1.0, 2.0)):
-        name = "stored" if factor == HEAD_WEIGHT else f"stored, head weight {factor:g}"
+    usual = HEAD_WEIGHTS[bool(regions)]
+    for factor in (0.25, 0.5, 1.0, 2.0):
+        name = "stored" if factor == usual else f"stored, head weight {factor:g}"
         yield name, both(weighted(label, factor), looks)
 
 
@@ -382,7 +386,7 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--questions", type=int, default=150, help="questions per label")
     parser.add_argument("--csv", type=Path)
-    parser.add_argument("--add", action="store_true", help="keep the rows of other sets in --csv")
+    parser.add_argument("--add", action="store_true", help="keep the rows of other sets and splits in --csv")
     args = parser.parse_args()
     kind, _, path = args.source.partition(":")
     runs = [Run.open(path) for path in args.runs]
@@ -420,7 +424,9 @@ def main() -> None:
         other: list[dict[str, Any]] = []
         if args.add and args.csv.is_file():
             with open(args.csv, newline="", encoding="utf-8") as file:
-                other = [row for row in csv.DictReader(file) if row["set"] != kind]
+                other = [
+                    row for row in csv.DictReader(file) if (row["set"], row["split"]) != (kind, args.split)
+                ]
         both_sets = [*other, *lines]
         keep(args.csv, both_sets, list(dict.fromkeys(key for row in both_sets for key in row)))
 

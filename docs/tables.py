@@ -264,6 +264,30 @@ def label_search() -> str:
     return markdown(["run", "by the label's score", "by the label's feature", "seeds"], rows)
 
 
+def kinds(of: str) -> str:
+    """Average precision for images in which a label looks alike, by each feature."""
+    lines = [row for row in kept("kinds") if (row["set"], row["split"]) == (of, "test")]
+    lines = [row for row in lines if "head weight" not in row["feature"]]
+    groups = [group for group in dict.fromkeys(row["group"] for row in lines) if group != "mean"]
+    base = "best_stripe" if lines[0].get("over_best_stripe") else "whole"
+    rows = []
+    for (feature, head), own in grouped(lines, "feature", "head").items():
+        by = {row["group"]: row for row in own}
+        mean = by["mean"]
+        low, high = (f"{100 * float(mean[side]):.1f}" for side in ("low", "high"))
+        gaps = [f"{100 * float(mean[f'over_{base}{side}']):+.1f}" for side in ("", "_low", "_high")]
+        rows.append(
+            [
+                feature + (f", `{head}`" if head else ""),
+                f"{figure([mean], 'ap', 1)} ({low} to {high})",
+                f"{gaps[0]} ({gaps[1]} to {gaps[2]})",
+                *(figure([by[group]], "ap", 1) for group in groups),
+            ]
+        )
+    over = {"best_stripe": "over the best stripe", "whole": "over the whole image"}[base]
+    return markdown(["order by", "mean", over, *groups], rows)
+
+
 def collection_search() -> str:
     """Writing and searching a synthetic collection."""
     rows = kept("collection-search")
@@ -435,6 +459,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "collection-stores": collection_stores,
     "teach": teach,
     "unfamiliar": unfamiliar,
+    "kinds-peta": lambda: kinds("peta"),
+    "kinds-voc": lambda: kinds("voc"),
 }
 
 

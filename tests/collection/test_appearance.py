@@ -14,7 +14,7 @@ import labelwise as lw
 from labelwise.backbones import TimmBackbone
 from labelwise.collection.appearance import BODY, appearance, as_map, body_regions, early_stage, places
 from labelwise.collection.embedding import embed
-from labelwise.collection.features import HEAD_WEIGHT, Embedder
+from labelwise.collection.features import HEAD_WEIGHTS, Embedder
 from labelwise.collection.schema import KEY, Identity, image_schema
 from labelwise.data.transforms import TransformConfig, build_transform
 from labelwise.decisions import Decisions
@@ -93,8 +93,8 @@ def test_features_of_a_run_with_an_early_stage() -> None:
         early = net.layer1(net.maxpool(net.act1(net.bn1(net.conv1(model.backbone.normalise(images))))))
         near = output.maps.repeat_interleave(8, 2).repeat_interleave(8, 3) / 64
         means = normalize(torch.einsum("blhw,bchw->blc", near, early), dim=-1)
-        own = normalize(output.features, dim=-1) * HEAD_WEIGHT
-    size = (HEAD_WEIGHT**2 + 2) ** 0.5
+        own = normalize(output.features, dim=-1) * HEAD_WEIGHTS[False]
+    size = (HEAD_WEIGHTS[False] ** 2 + 2) ** 0.5
     dim = own.shape[2]
     assert result.features.shape == (3, 2, dim + 64 + 64)
     np.testing.assert_allclose(result.features[..., :dim], own / size, atol=1e-3)

@@ -85,8 +85,8 @@ def test_rows_are_those_of_the_model(embedded: tuple[Path, list[str]], run_folde
         assert images[i]["labels"] == answer.selected
         for j, name in enumerate(names):
             row, own = by[i, name], output.features[0, j]
-            head, looks = own / own.norm() / 2, slow_colours(pixels[0], output.maps[0, j])
-            expected = np.concatenate([head, looks]) / np.sqrt(1 / 4 + 1)
+            head, looks = 2 * own / own.norm(), slow_colours(pixels[0], output.maps[0, j])
+            expected = np.concatenate([head, looks]) / np.sqrt(4 + 1)
             np.testing.assert_allclose(row["feature"], expected, atol=2e-3)
             assert row["score"] == pytest.approx(answer.scores[name], abs=1e-5)
             assert row["scores"][j] == pytest.approx(answer.scores[name], abs=1e-3)

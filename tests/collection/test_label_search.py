@@ -108,7 +108,9 @@ def test_a_search_needs_a_photograph_and_a_label_that_is_stored(
         LabelwiseError, match=r"label 'unicorn', which the run of .* does not have; expected one of"
     ):
         collection.search("unicorn", embedded[1][0])
-    with pytest.raises(LabelwiseError, match="order 'name'; expected feature or score"):
+    with pytest.raises(
+        LabelwiseError, match="order 'name'; expected one of feature, label, appearance, score"
+    ):
         collection.search(label, by="name")
     with pytest.raises(LabelwiseError, match=r"nowhere.jpg \(No such file"):
         collection.search(label, "nowhere.jpg")

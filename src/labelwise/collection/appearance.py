@@ -114,7 +114,7 @@ def appearance(
         early: map of an early stage.
         weights: of each place, with sum 1, see `places`.
     """
-    size, weights = weights.shape[2:], weights.flatten(2)
+    size, weights = (weights.shape[2], weights.shape[3]), weights.flatten(2)
     shares = colours(images, size).flatten(2).transpose(1, 2)
     parts = [normalize((weights @ shares).sqrt(), dim=-1)]
     if early is not None:

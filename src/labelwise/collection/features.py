@@ -19,9 +19,9 @@ from labelwise.serving.predictor import Predictor
 
 SHARE = 0.5
 """Share of the peak from which a place belongs to the box of the evidence."""
-HEAD_WEIGHT = 0.5
-"""Weight of the head's feature beside the early stage and the colours, each of unit length; chosen by
-`benchmarks/kinds.py` on val."""
+HEAD_WEIGHTS = {True: 0.5, False: 2.0}
+"""Weight of the head's feature beside the early stage and the colours, each of unit length, for a label with a region
+and for one without; chosen by `benchmarks/kinds.py` on val."""
 Part = tuple[float, float, float, float]
 
 
@@ -63,6 +63,8 @@ class Embedder:
         self._regions = body_regions(predictor.labels)
         if self._early is not None:
             backbone.engine = None  # its graph has no early stage
+        weights = [HEAD_WEIGHTS[label in self._regions] for label in range(len(predictor.labels))]
+        self._weights = torch.tensor(weights, device=self._engine.device)[:, None]
         height, width = predictor.transform.config.input_size
         blank = torch.zeros(1, 3, height, width, dtype=torch.uint8)
         with torch.inference_mode():
@@ -106,7 +108,7 @@ class Embedder:
         own = normalize(output.features.float(), dim=-1)
         if joined:
             looks = appearance(pixels, early[0] if early else None, places(output.maps, self._regions))
-            own = normalize(torch.cat([HEAD_WEIGHT * own, looks], -1), dim=-1)
+            own = normalize(torch.cat([self._weights * own, looks], -1), dim=-1)
         return output, pooled, own
 
 
