@@ -25,7 +25,7 @@ from labelwise.serving.recent import Recent
 
 PAGE = 48
 """Results on a page."""
-MOST = 2000
+MOST = 1000
 """Results by likeness that are listed."""
 EXACT = 10_000
 """Features up to which all are compared, without the index."""
