@@ -297,7 +297,9 @@ def collection_page() -> str:
         page = row["what"].startswith("page")
         if page:
             times = [f"first photograph {time}" for time in times]
-            times += [f"layout shift {float(row['layout_shift']):g}, serious faults by axe {row['serious_faults']}"]
+            times += [
+                f"layout shift {float(row['layout_shift']):g}, serious faults by axe {row['serious_faults']}"
+            ]
         lines.append([row["what"] if page else f"request: {row['what']}", "; ".join(times)])
     lines.append(["largest memory of the server", f"{first['server_peak_gb']} GB"])
     head = f"{int(first['photographs']):,} photographs, {int(first['features']):,} features, {first['labels']} labels"
