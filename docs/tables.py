@@ -332,6 +332,25 @@ def collection_stores() -> str:
     return markdown(head, lines)
 
 
+def collection_page() -> str:
+    """Times of the page that searches a collection, shifts of its layout and faults."""
+    rows = kept("collection-page")
+    first = rows[0]
+    lines = []
+    for row in rows:
+        times = [f"p50 {row['p50_ms']} ms, p95 {row['p95_ms']} ms"] if row["p50_ms"] else []
+        page = row["what"].startswith("page")
+        if page:
+            times = [f"first photograph {time}" for time in times]
+            times += [
+                f"layout shift {float(row['layout_shift']):g}, serious faults by axe {row['serious_faults']}"
+            ]
+        lines.append([row["what"] if page else f"request: {row['what']}", "; ".join(times)])
+    lines.append(["largest memory of the server", f"{first['server_peak_gb']} GB"])
+    head = f"{int(first['photographs']):,} photographs, {int(first['features']):,} features, {first['labels']} labels"
+    return markdown([head, "measured"], lines)
+
+
 def teach() -> str:
     """Mean AP of taught labels by number of examples, beside fine-tuning, and the time of a call."""
     lines = grouped(kept("teach"), "way", "examples")
@@ -457,6 +476,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "collection-search": collection_search,
     "builds": builds,
     "collection-stores": collection_stores,
+    "collection-page": collection_page,
     "teach": teach,
     "unfamiliar": unfamiliar,
     "kinds-peta": lambda: kinds("peta"),

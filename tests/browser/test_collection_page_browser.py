@@ -110,25 +110,25 @@ def test_a_photograph_and_a_label_are_clicked_and_the_address_holds_the_search(
     page: Any, address: str
 ) -> None:
     opened(page, address)
-    assert page.inner_text("#count") == f"{COUNT} photographs"
+    assert page.text_content("#count") == f"{COUNT} photographs"
     assert shown(page) == ["0", "1", "2", "3"]
     if not page.locator("#labels").is_visible():
         page.click("#side summary")
     label = page.locator("#labels button").nth(2)
     name = label.get_attribute("data-label")
     after(page, label.click)
-    assert page.inner_text("#count") == f"{COUNT} photographs with {name}"
+    assert page.text_content("#count") == f"{COUNT} photographs with {name}"
     assert f"label={name}" in page.url
     scores = page.locator("#grid .line").all_inner_texts()
     assert all("%" in text for text in scores)
     after(page, page.locator("#grid .shot").first.click)
-    assert page.inner_text("#count") == f"{COUNT - 1} photographs with {name}"
+    assert page.text_content("#count") == f"{COUNT - 1} photographs with {name}"
     assert page.locator("#examples li").count() == 1
     assert page.locator('#of [aria-pressed="true"]').inner_text().startswith(name)
     other = page.locator('#of [aria-pressed="false"]').first
     chosen = other.locator("span").first.inner_text()
     after(page, other.click)
-    assert page.inner_text("#count") == f"{COUNT - 1} photographs with {chosen}"
+    assert page.text_content("#count") == f"{COUNT - 1} photographs with {chosen}"
     first = shown(page)
     after(page, page.locator("#next").click)
     assert page.inner_text("#page") == "Page 2 of 3"
@@ -137,7 +137,7 @@ def test_a_photograph_and_a_label_are_clicked_and_the_address_holds_the_search(
     after(page, page.go_back)
     assert shown(page) == first
     after(page, page.go_back)
-    assert f"with {name}" in page.inner_text("#count")
+    assert f"with {name}" in page.text_content("#count")
     opened(page, address_of_page.partition("/collection")[0], address_of_page.partition("/collection")[2])
     assert shown(page) == second
 
@@ -179,13 +179,13 @@ def test_keys_alone_search_select_and_save(page: Any, address: str, browser: Any
 
 def test_filters_leave_nothing_and_are_removed(page: Any, address: str) -> None:
     opened(page, address, "?label=0&present=1&absent=1")
-    assert page.inner_text("#count") == "No photograph fits"
+    assert page.text_content("#count") == "No photograph fits"
     after(page, page.locator("#problem button").click)
-    assert page.inner_text("#count") == f"{COUNT} photographs with 0"
+    assert page.text_content("#count") == f"{COUNT} photographs with 0"
     opened(page, address, "?label=unicorn")
     assert "label 'unicorn'; expected one of" in page.inner_text("#problem")
     after(page, page.get_by_text("New search").click)
-    assert page.inner_text("#count") == f"{COUNT} photographs"
+    assert page.text_content("#count") == f"{COUNT} photographs"
 
 
 def test_an_uploaded_photograph_is_the_question(page: Any, address: str, tmp_path: Path) -> None:

@@ -88,7 +88,9 @@ def test_a_program_of_mirrored_views_gives_the_features_of_the_first(
 def test_embed_and_search_take_it_in_place_of_the_run(
     exported: Path, embedded: tuple[Path, list[str]], run_folder: Path, tmp_path: Path
 ) -> None:
-    whole, files = embedded
+    joined, files = embedded
+    whole = tmp_path / "whole"
+    command("embed", run_folder, *files, "--out", whole, "--all", "--feature", "label", "--workers", "0")
     done = command("embed", exported, *files, "--out", tmp_path / "c", "--all", "--workers", "0")
     assert "100 label features" in done.err
     ours, theirs = lw.Collection.open(tmp_path / "c"), lw.Collection.open(whole)
@@ -111,6 +113,9 @@ def test_embed_and_search_take_it_in_place_of_the_run(
         assert [row["similarity"] for row in other] == pytest.approx(first, abs=1e-3)
     again = command("embed", exported, *files, "--out", whole, "--all").message
     assert "a collection of another model" in again
+    refused = command("search", joined, *words, "--run", exported).message
+    assert "joined features of a graph" in refused
+    assert "give --feature label, or name the run" in refused
 
 
 def test_graphs_that_cannot_stand_in_are_refused(

@@ -61,10 +61,11 @@ def embedder_of(predictor: Predictor, kind: str | None = None) -> Embedder | Gra
     """
     if isinstance(predictor.engine, Eager):
         return Embedder(predictor, kind or JOINED)
+    embedder = GraphEmbedder(predictor)
     if kind not in (None, LABEL):
         raise LabelwiseError(
             f"{kind} features of a graph ({predictor.engine.name})",
             "its label features, or a run",
             "give --feature label, or name the run",
         )
-    return GraphEmbedder(predictor)
+    return embedder

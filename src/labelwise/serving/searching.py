@@ -25,8 +25,8 @@ from labelwise.serving.recent import Recent
 
 PAGE = 48
 """Results on a page."""
-MOST = 2000
-"""Results by likeness that are listed."""
+NEAR, MOST = 240, 1000
+"""Results by likeness that are searched for the first pages, and for the others; so many are listed."""
 EXACT = 10_000
 """Features up to which all are compared, without the index."""
 FRESH = 2.0
@@ -77,18 +77,15 @@ class Ranking:
 
     Args:
         total: number of images that fit.
-        images: numbers of those that are listed; `None` for the order of the collection.
+        listed: number of images that are listed.
+        images: their numbers, as far as they were searched; `None` for the order of the collection.
         similarity: cosine of each; `None` in an order without photographs.
     """
 
     total: int
+    listed: int
     images: Int64[np.ndarray, " n"] | None = None
     similarity: Float32[np.ndarray, " n"] | None = None
-
-    @property
-    def listed(self) -> int:
-        """Number of images that are listed."""
-        return self.total if self.images is None else len(self.images)
 
 
 class Searches:
@@ -173,9 +170,10 @@ class Searches:
         if label is not None:
             queries = [[self.photographs.query(collection, p, label) for p in side] for side in (near, far)]
         by_feature = bool(queries[0]) and question.by == "feature"
+        depth = NEAR if PAGE * page <= NEAR else MOST
         ranking = self._rankings.of(
-            (number, label, by_feature, question),
-            lambda: _ranking(collection, label, question, queries if by_feature else None),
+            (number, label, by_feature and depth, question),
+            lambda: _ranking(collection, label, question, queries if by_feature else None, depth),
         )
         pages = max(1, -(-ranking.listed // PAGE))
         page = min(page, pages)
@@ -208,14 +206,19 @@ def _best(photographs: Sequence[Photograph], stored: Sequence[str]) -> str | Non
 
 
 def _ranking(
-    collection: Collection, label: str | None, question: Question, queries: list[list[Query]] | None
+    collection: Collection,
+    label: str | None,
+    question: Question,
+    queries: list[list[Query]] | None,
+    depth: int,
 ) -> Ranking:
     condition = question.condition(label, collection.identity.labels)
     if label is None:
-        return Ranking(collection.count(None, condition))
+        total = collection.count(None, condition)
+        return Ranking(total, total)
     if queries is None:
         images = collection.scores(label, condition)["image"]
-        return Ranking(len(images), np.asarray(images))
+        return Ranking(len(images), len(images), np.asarray(images))
     near, far = (
         np.array([query.feature for query in side], np.float32).reshape(-1, collection.identity.dim)
         for side in queries
@@ -226,14 +229,15 @@ def _ranking(
         label,
         combined(near, far),
         condition,
-        MOST + len(digests),
+        depth + len(digests),
         exact=total <= EXACT,
         columns=("image", "digest"),
     )
-    hits = hits.filter(pc.invert(pc.is_in(hits["digest"], digests))).slice(0, MOST)
-    # Without the photographs of the search, where all are listed.
-    total = len(hits) if total <= MOST else total
-    return Ranking(total, np.asarray(hits["image"]), np.asarray(hits["similarity"]))
+    others = hits.filter(pc.invert(pc.is_in(hits["digest"], digests)))
+    # The photographs of the search are the most similar ones, so that they are among the hits.
+    total -= len(hits) - len(others)
+    listed = min(total, MOST) if len(hits) == depth + len(digests) else len(others)
+    return Ranking(total, listed, np.asarray(others["image"]), np.asarray(others["similarity"]))
 
 
 def _rows(

@@ -167,7 +167,8 @@ function showLabels() {
 function showResults() {
   const { total, listed, page, pages, results, order, label } = answer;
   const number = total.toLocaleString("en");
-  at("count").textContent = total === 0 ? "No photograph fits" : `${number} photograph${total === 1 ? "" : "s"}${label ? ` with ${label}` : ""}`;
+  const what = build("span", { className: label ? "wide" : "", textContent: ` photograph${total === 1 ? "" : "s"}` });
+  at("count").replaceChildren(...(total === 0 ? ["No photograph fits"] : [number, what, label ? ` with ${label}` : ""]));
   const lines = {
     collection: "Choose a label, or a photograph to find others like it.",
     score: "Highest score first.",
