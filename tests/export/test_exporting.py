@@ -235,7 +235,7 @@ def test_a_graph_that_another_runtime_computes_wrongly_is_refused(
             logits[1:2] += 0.5
             return logits, None
 
-    def installed(kind: str, file: Path, has_maps: bool) -> list:
+    def installed(kind: str, file: Path, has_maps: bool, has_features: bool) -> list:
         return [
             ("torch", partial(TorchProgram, file, has_maps)),
             ("other", partial(RightForOne, file, False)),
