@@ -288,11 +288,13 @@ def head_features(s: Seen, early: np.ndarray, shares: np.ndarray, run: Run) -> I
     regions = body_regions(run.labels)
 
     def evidence(j: int, t: Task) -> np.ndarray:
-        return places(torch.from_numpy(s.maps[t.rows, j : j + 1].astype(np.float32)), {})[:, 0].numpy()
+        return s.maps[t.rows, j].astype(np.float32).repeat(2, 1).repeat(2, 2) / 4
 
     def own(j: int, t: Task) -> np.ndarray:
-        blank = torch.from_numpy(s.maps[t.rows, j : j + 1].astype(np.float32))
-        return places(blank, {0: regions[t.label]} if t.label in regions else {})[:, 0].numpy()
+        if t.label not in regions:
+            return evidence(j, t)
+        blank = torch.zeros(1, 1, *s.maps.shape[2:])
+        return places(blank, {0: regions[t.label]})[:, 0].numpy()
 
     label = lambda j, t: s.features[t.rows, j]  # noqa: E731
     yield "label feature", label

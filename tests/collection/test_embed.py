@@ -47,15 +47,15 @@ def slow_box(evidence: np.ndarray) -> tuple[float, ...]:
 
 
 def slow_colours(pixels: torch.Tensor, evidence: torch.Tensor) -> np.ndarray:
-    """Each pixel adds the weight of its half of a place of the map, shared by all pixels there, to its colour."""
-    (_, height, width), (rows, columns) = pixels.shape, (2 * size for size in evidence.shape)
+    """Each pixel adds the weight of its place of the map, shared by all pixels there, to its colour."""
+    (_, height, width), (rows, columns) = pixels.shape, evidence.shape
     at = [(y, x, y * rows // height, x * columns // width) for y in range(height) for x in range(width)]
     counts, shares = np.zeros((rows, columns)), np.zeros(64)
     for *_, cy, cx in at:
         counts[cy, cx] += 1
     for y, x, cy, cx in at:
         red, green, blue = (int(value) // 64 for value in pixels[:, y, x])
-        shares[16 * red + 4 * green + blue] += float(evidence[cy // 2, cx // 2]) / 4 / counts[cy, cx]
+        shares[16 * red + 4 * green + blue] += float(evidence[cy, cx]) / counts[cy, cx]
     return np.sqrt(shares / shares.sum())
 
 

@@ -19,8 +19,8 @@ BODY: dict[str, Box] = {
     "lower body": (0.32, 0.52, 0.68, 0.75),
     "feet": (0.2, 0.88, 0.8, 0.98),
 }
-"""`x0, y0, x1, y1` of parts of a person in a pedestrian crop, in fractions; chosen by `benchmarks/kinds.py` on val. The
-evidence of such labels lies in other parts too: how formal trousers are shows in the jacket."""
+"""`x0, y0, x1, y1` of parts of a person in a pedestrian crop, in fractions; chosen on val of PETA. The evidence of
+such labels lies in other parts too: how formal trousers are shows in the jacket."""
 SIDES = 4
 """Parts of each of red, green and blue; a colour is one of their 64 combinations."""
 STRIDE = 4
@@ -50,7 +50,7 @@ def colours(images: UInt8[Tensor, "B 3 H W"], size: tuple[int, int]) -> Float[Te
 
 def early_stage(net: Any) -> tuple[nn.Module, int] | None:
     """The last stage of a timm network with a stride of at most 4, and its channels; `None` if it has no such stage."""
-    fine = [stage for stage in getattr(net, "feature_info", ()) if stage["reduction"] <= STRIDE]
+    fine = [stage for stage in getattr(net, "feature_info", ()) if stage.get("reduction", 32) <= STRIDE]
     if not fine or not fine[-1].get("module"):
         return None
     try:
@@ -82,9 +82,15 @@ def places(maps: Float[Tensor, "B L h w"], regions: Mapping[int, Box]) -> Float[
         maps: evidence, each with sum 1.
         regions: `x0, y0, x1, y1` in fractions of the image, by the label's number.
 
+    Returns:
+        on the grid of the evidence, or with regions on one of twice its rows and columns.
+
     >>> places(torch.ones(1, 2, 1, 1), {1: (0.0, 0.5, 1.0, 1.0)})[0, :, :, 0].tolist()
     [[0.25, 0.25], [0.0, 0.5]]
     """
+    if not regions:
+        return maps.float()
+    # A region needs finer places than evidence.
     weights = maps.float().repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
     for label, (x0, y0, x1, y1) in regions.items():
         rows, columns = _overlap(weights.shape[2], y0, y1), _overlap(weights.shape[3], x0, x1)
