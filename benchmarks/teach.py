@@ -11,8 +11,8 @@ For 5, 10 and 20 examples and `--draws` random samples of them, which are those 
 - `positives`: from 5 examples alone; the other images of the collection are unlabelled.
 
 `suggested` and `random` start from 5 examples and answer 40 images, in two rounds of 20, by the known labels. Average
-precision is that on the test split. `seconds` is the time of a call of `teach`, `processor_seconds`
-that of the processor, `rank` its stated confidence.
+precision is that on the test split. `seconds` is the time of a call of `teach`, `processor_seconds` that of the
+processor, `rank` its stated confidence.
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ class Familiarity:
         """p-values of each image of the last batch, and of its chosen labels by name."""
         images = self.of_images(watched.whole(len(chosen)))
         labels = self.of_labels(watched.features(), chosen)
-        own = [{names[j]: float(row[j]) for j in np.flatnonzero(~np.isnan(row))} for row in labels]
+        own = [
+            {name: float(p) for name, p in zip(names, row, strict=True) if not np.isnan(p)} for row in labels
+        ]
         return list(zip(images.tolist(), own, strict=True))
 
     def save(self, folder: Path) -> Path:
@@ -100,9 +102,14 @@ class Familiarity:
         """
         try:
             state = load_sealed(folder / FILE)
-            vectors = (state[name].float().numpy() for name in ("images", "image_distances", "features"))
-            labels, reference = state["labels"].numpy(), state["label_distances"].numpy()
-            held = cls(*vectors, labels, reference, bytes(state["model"].tolist()).hex())
+            held = cls(
+                state["images"].float().numpy(),
+                state["image_distances"].numpy(),
+                state["features"].float().numpy(),
+                state["labels"].numpy(),
+                state["label_distances"].numpy(),
+                bytes(state["model"].tolist()).hex(),
+            )
         except (OSError, SafetensorError, KeyError) as error:
             raise LabelwiseError(
                 f"{folder / FILE} ({first_line(error)})",

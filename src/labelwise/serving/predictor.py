@@ -99,10 +99,8 @@ class Prediction:
         for label in labels:
             if label["name"] in self.familiar_labels:
                 label["familiar"] = self.familiar_labels[label["name"]]
-        line = {"image": self.image, "labels": labels, **({"note": self.note} if self.note else {})}
-        if self.familiar is not None:
-            line |= {"familiar": self.familiar, "unfamiliar": self.unfamiliar}
-        return line
+        known = {} if self.familiar is None else {"familiar": self.familiar, "unfamiliar": self.unfamiliar}
+        return {"image": self.image, "labels": labels, **({"note": self.note} if self.note else {}), **known}
 
     def _selects(self, name: str, score: float) -> bool:
         return score >= self.thresholds[name] if self.chosen is None else name in self.chosen
