@@ -45,7 +45,7 @@ UPLOAD = {
         },
     }
 }
-_DAMAGED = {503: {"description": "the collection cannot be read"}}
+_DAMAGED: dict[int | str, dict[str, Any]] = {503: {"description": "the collection cannot be read"}}
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"description": "no such label or photograph, or its file is gone or was changed"},
     **_DAMAGED,

@@ -19,7 +19,7 @@ from labelwise.collection.queries import Query, queries_of
 from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.serving.kept_pictures import KeptPictures
 from labelwise.serving.limits import Refused
-from labelwise.serving.pictures import jpeg
+from labelwise.serving.pictures import LONGEST, jpeg
 from labelwise.serving.recent import Recent
 
 ID = re.compile(r"\d{1,15}|u[0-9a-f]{64}")
@@ -149,9 +149,9 @@ class Photographs:
         path.write_bytes(content)
         return path
 
-    def _jpeg(self, photograph: Photograph, *longest: int) -> bytes:
+    def _jpeg(self, photograph: Photograph, longest: int = LONGEST) -> bytes:
         with self._decoding:
-            return jpeg(self._content(photograph), *longest, max_pixels=self._pixels)
+            return jpeg(self._content(photograph), longest, self._pixels)
 
     def _query(self, collection: Collection, photograph: Photograph, label: str) -> Query:
         if photograph.path:

@@ -237,6 +237,7 @@ def _ranking(
     # The photographs of the search are the most similar ones, so that they are among the hits.
     total -= len(hits) - len(others)
     listed = min(total, MOST) if len(hits) == depth + len(digests) else len(others)
+    others = others.slice(0, listed)
     return Ranking(total, listed, np.asarray(others["image"]), np.asarray(others["similarity"]))
 
 
