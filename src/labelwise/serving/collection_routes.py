@@ -138,6 +138,7 @@ def collection_routes(searches: Searches, limits: Limits, review: Review | None 
         if uploads[0].error is not None:
             raise Refused(422, uploads[0].error, "an image file", "upload another one")
         content = await uploads[0].data()
+        assert isinstance(content, bytes), "only tensors of KServe are pixels"
         with _refusing(422):
             return (await asyncio.to_thread(searches.photographs.upload, content)).to_json()
 
