@@ -15,6 +15,7 @@ from labelwise.backbones import TimmBackbone
 from labelwise.data.readers import read
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation import evaluate
+from labelwise.export import runtimes
 from labelwise.export.graph import exported_graph, write_graph
 from labelwise.training import frozen_engine
 from labelwise.training.config import Config, make_config
@@ -251,7 +252,8 @@ def test_bf16_is_requested_by_name_and_bounded(own: Path, monkeypatch: pytest.Mo
 
 
 def test_without_openvino(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frozen_engine, "find_spec", lambda name: None)
+    for module in (frozen_engine, runtimes):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     frozen_engine.openvino_core.cache_clear()
     net = backbone()
     (said,) = chosen(net, config("auto"))

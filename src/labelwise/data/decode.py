@@ -43,6 +43,7 @@ def decode_image(
     Raises:
         UnreadableImage: missing, empty, not an image, damaged, truncated, too large, or pixels over `bits`.
 
+    >>> from io import BytesIO
     >>> from PIL import Image
     >>> buffer = BytesIO()
     >>> Image.new("RGB", (4, 2), "red").save(buffer, "PNG")
