@@ -4,7 +4,7 @@ git worktree add ../before COMMIT
 python benchmarks/builds.py --before ../before --data voc:FOLDER --photographs FOLDER --run RUN --work FOLDER
 
 `maps` trains a pooled MLP for one epoch on maps that are computed anew, so nearly all of its time is their computation.
-`predict` predicts photographs with a fine-tuned run, to a folder of tables. Each build has a cache of its own, filled by
+`predict` predicts photographs with a fine-tuned run, to a folder of tables. Each build has its own cache, filled by
 one untimed call without the maps, so that engines are built but maps are not stored.
 """
 
