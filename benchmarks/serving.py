@@ -82,6 +82,7 @@ def server(run: str, batch: int) -> Iterator[int]:
     line = process.stderr.readline()
     match = re.search(r":(\d+) ", line)
     if match is None:
+        process.terminate()
         raise SystemExit(line + process.stderr.read())
     port = int(match[1])
     # The log is discarded, so that the server never blocks on a full pipe.

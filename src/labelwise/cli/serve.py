@@ -88,6 +88,6 @@ def serve(
         searches = Searches(collection, run, kept, limits.pixels)
     title = Path(run).resolve().name
     predictor = load(run)
-    predictor.prepare(sys.maxsize, lambda line: typer.echo(line, err=True))
+    predictor.prepare(sys.maxsize)
     app = create_app(predictor, limits, title=title, token=token, review=queue_of_items, searches=searches)
     listen(app, host, port, title, guarded=token is not None, limits=limits)
