@@ -137,7 +137,8 @@ def search(out: Path, queries: int, where: str, exact: int) -> dict[str, Any]:
     cpu = time.process_time() - cpu
     memory = peak()
     truth = [found(i, True) for i in range(exact)]
-    shares = [len(a & b) / max(1, len(b)) for (_, a), (_, b) in zip(answers[:exact], truth, strict=True)]
+    pairs = zip(answers[:exact], truth, strict=True)
+    shares = [len(a & b) / len(b) for (_, a), (_, b) in pairs if b]  # no row fits some searches
     times, exactly = (1000 * np.array([s for s, _ in given]) for given in (answers, truth))
     return {
         "open_ms": round(1000 * opened, 1),
