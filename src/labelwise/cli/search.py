@@ -26,10 +26,10 @@ class Order(str, Enum):
 
 def search(
     collection: CollectionPath,
+    label: Annotated[str, typer.Option(help="the label that is compared")],
     photos: Annotated[
         list[str] | None, typer.Argument(help="photographs to be like", metavar="PHOTO...")
     ] = None,
-    label: Annotated[str, typer.Option(help="the label that is compared")] = ...,  # type: ignore[assignment]
     negatives: Annotated[
         list[str] | None,
         typer.Option("--not", help="a photograph to be unlike; several times", metavar="PHOTO"),
