@@ -33,12 +33,12 @@ from labelwise.decisions.audit import Finding, label_errors, rank
 from labelwise.decisions.calibration import calibrate
 from labelwise.decisions.decisions import sigmoid
 from labelwise.decisions.noise import fit_noise
-from labelwise.evaluation.out_of_fold import out_of_fold
-from labelwise.training.config import make_config
-from labelwise.training.files import read_json
+from labelwise.audit.out_of_fold import out_of_fold
+from labelwise.runs.config import make_config
+from labelwise.runs.files import read_json
 from labelwise.training.fit import train
 from labelwise.training.progress import Watch
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 
 
 def damage(data: Dataset, hide: float, flip: float, seed: int) -> Dataset:

@@ -22,9 +22,9 @@ from labelwise.continual.memories import make_memory
 from labelwise.continual.run import RESULT, learn_stream
 from labelwise.data import read
 from labelwise.experiments.sweep import Plan
-from labelwise.training.config import make_config
-from labelwise.training.files import read_json
-from labelwise.training.plain_yaml import read_yaml
+from labelwise.runs.config import make_config
+from labelwise.runs.files import read_json
+from labelwise.runs.plain_yaml import read_yaml
 
 RULES = ("reservoir", "balanced", "prs", "ocdm")
 

@@ -19,7 +19,7 @@ from labelwise.decisions import Decisions, tune
 from labelwise.evaluation import StoredScores
 from labelwise.metrics import functional as F
 from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_macro_f1, interval
-from labelwise.training import Run
+from labelwise.runs import Run
 
 CALIBRATIONS = ("platt", "temperature")
 

@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from labelwise.experiments import significance
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 
 NAMED = re.compile(r"(.+?)(?:-known[\d.]+)?-seed(\d+)")
 

@@ -21,7 +21,7 @@ import torch
 from kept import keep
 
 from labelwise.collection.embedding import embed
-from labelwise.serving.output import find_images
+from labelwise.inference.output import find_images
 
 
 def started(run: str, files: list[str], out: Path, part: int) -> int:

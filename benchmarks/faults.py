@@ -36,7 +36,7 @@ from forked import children_of, ended, is_alive, photographs, start
 
 from labelwise.errors import LabelwiseError
 from labelwise.training.checkpoint import PREVIOUS, STATE, load_state
-from labelwise.training.run import KEPT, WEIGHTS
+from labelwise.runs.run import KEPT, WEIGHTS
 
 PLAIN = shlex.split(
     "--backbone test_vit --weights none --image-size 32 --epochs 2 --batch-size 8 --no-report --set save_every=2 "

@@ -23,7 +23,7 @@ from labelwise.decisions import Objective, calibrate, tune
 from labelwise.decisions.decisions import sigmoid
 from labelwise.evaluation import StoredScores
 from labelwise.evaluation.origin import code_version
-from labelwise.training import Run
+from labelwise.runs import Run
 
 OBJECTIVES = ("precision=0.8", "precision=0.9", "recall=0.8", "recall=0.9")
 

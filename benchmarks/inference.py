@@ -36,7 +36,7 @@ from labelwise.export.exporting import AUTO, Bench, wanted
 from labelwise.export.graph import FILES, program, write_graph
 from labelwise.export.parity import compare
 from labelwise.methods import create_model
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from labelwise.types import LabelSet
 
 LABELS = 20

@@ -36,8 +36,8 @@ from labelwise.data.pack import pack
 from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import TransformConfig, build_transform
 from labelwise.metrics.functional import mean_average_precision
-from labelwise.serving import Predictor
-from labelwise.training.run import Run
+from labelwise.inference import Predictor
+from labelwise.runs.run import Run
 from labelwise.types import LabelSet
 
 FIELDS = (

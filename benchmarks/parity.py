@@ -27,7 +27,7 @@ from labelwise.export.graph import FILES
 from labelwise.export.parity import BATCHES, compare
 from labelwise.export.tagger import tagger_runtimes, write_tagger_graph
 from labelwise.memory import keep_freed_memory
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 
 TAGGER = "tagger"
 

@@ -28,10 +28,10 @@ from labelwise.data import read
 from labelwise.data.dataset import Dataset
 from labelwise.data.long_tail import long_tailed
 from labelwise.data.splits import ensure_splits
-from labelwise.evaluation.audit import Audit, audit
-from labelwise.training.config import make_config
+from labelwise.audit.audit import Audit, audit
+from labelwise.runs.config import make_config
 from labelwise.training.progress import Watch
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 
 EDGES = (0.0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)
 FIRST = 200

@@ -26,7 +26,7 @@ from labelwise.data.splits import ensure_splits
 from labelwise.metrics import functional as F
 from labelwise.training.loaders import Loaders
 from labelwise.training.progress import Watch
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 
 
 def by_feature(features: torch.Tensor, positive: np.ndarray, known: np.ndarray) -> float:

@@ -29,7 +29,7 @@ from labelwise.data.fixed import FixedTransform
 from labelwise.data.pixels import UnreadableImage
 from labelwise.data.transforms import ImageTransform, build_transform
 from labelwise.export import Preprocessing
-from labelwise.serving import load
+from labelwise.inference import load
 from odd_files import odd_files
 
 HALF = (0.5,) * 3

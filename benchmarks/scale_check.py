@@ -182,7 +182,7 @@ def work_of(case: str, folder: Path, rows: int) -> Work:
 
         return twice
 
-    from labelwise.training.config import make_config
+    from labelwise.runs.config import make_config
     from labelwise.training.opening import Opened, open_data
 
     mark = "&" if "?" in source else "?"

@@ -40,11 +40,11 @@ from labelwise.collection.teaching import Taught
 from labelwise.data import Dataset, read
 from labelwise.data.splits import ensure_splits
 from labelwise.metrics.functional import average_precision
-from labelwise.serving.collection import fingerprint
-from labelwise.training.frozen_engine import use_engine
+from labelwise.inference.folders import fingerprint
+from labelwise.engines.frozen_engine import use_engine
 from labelwise.training.maps import stored_maps
-from labelwise.training.run import WEIGHTS, Run
-from labelwise.training.sealed import load_sealed
+from labelwise.runs.run import WEIGHTS, Run
+from labelwise.runs.sealed import load_sealed
 
 START, ANSWERS, ROUNDS = 5, 20, 2
 

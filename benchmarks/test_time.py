@@ -27,8 +27,8 @@ from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import build_transform
 from labelwise.evaluation import evaluate
 from labelwise.export.engines import Eager
-from labelwise.serving.predictor import Predictor
-from labelwise.training.run import Run
+from labelwise.inference.predictor import Predictor
+from labelwise.runs.run import Run
 
 ROWS: dict[str, dict[str, Any]] = {
     "dlfl": {"method": "dlfl"},

@@ -30,9 +30,9 @@ from labelwise.collection.features import Embedder
 from labelwise.collection.few import Space
 from labelwise.data import read
 from labelwise.data.splits import ensure_splits
-from labelwise.serving import load
-from labelwise.serving.familiarity import LEVEL, Familiarity, distances
-from labelwise.serving.inputs import decoded
+from labelwise.inference import load
+from labelwise.inference.familiarity import LEVEL, Familiarity, distances
+from labelwise.inference.inputs import decoded
 
 SIDE = 256
 CHOSEN = "distance, fifth nearest"

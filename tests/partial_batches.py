@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from labelwise.methods import Method, create_method
+from labelwise.composition import Method
+from labelwise.methods import create_method
 from labelwise.types import Batch, Targets
 
 LABELS, CHANNELS = 5, 6

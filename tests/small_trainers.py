@@ -14,11 +14,11 @@ import partial_batches
 import tiny_runs
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import TrainLoader
-from labelwise.methods import Method
-from labelwise.training.config import make_config
+from labelwise.composition import Method
+from labelwise.runs.config import make_config
 from labelwise.training.loop import Trainer
 from labelwise.training.processes import make_accelerator
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from labelwise.types import Batch, LabelSet
 
 

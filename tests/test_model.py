@@ -12,7 +12,7 @@ from labelwise.classifiers import PerLabelClassifier
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import Pooled, QueryAttention
 from labelwise.methods import create_method, create_model
-from labelwise.methods.compose import Options, Part, compose
+from labelwise.composition.compose import Options, Part, compose
 from labelwise.model import LabelModel
 from labelwise.types import LabelFeatures, LabelSet, Targets
 

@@ -18,8 +18,8 @@ from labelwise.experiments.demo import settings as demo_settings
 from labelwise.experiments.sweep import merged
 from labelwise.methods import create_method
 from labelwise.registry import list_methods
-from labelwise.training.config import make_config
-from labelwise.training.plain_yaml import read_yaml
+from labelwise.runs.config import make_config
+from labelwise.runs.plain_yaml import read_yaml
 from labelwise.types import Batch, Group, LabelPriors, LabelSet, Targets
 
 RECIPES = sorted(ROOT.glob("recipes/**/*.yaml"))

@@ -16,10 +16,10 @@ from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import build_transform
 from labelwise.evaluation.protocols import PROTOCOLS
 from labelwise.experiments.sweep import merged
-from labelwise.training import Run
-from labelwise.training.config import make_config
+from labelwise.runs import Run
+from labelwise.runs.config import make_config
 from labelwise.training.optim import build_optimizer
-from labelwise.training.plain_yaml import read_yaml
+from labelwise.runs.plain_yaml import read_yaml
 from labelwise.types import LabelPriors, Targets
 
 MAKERS = {

@@ -87,8 +87,8 @@ assert not failed, failed
 import numpy as np
 from labelwise.data.cache import PrintCache
 from labelwise.data.loading import _outlive_signals
-from labelwise.training.files import write_text
-from labelwise.training.stored import stored
+from labelwise.runs.files import write_text
+from labelwise.runs.stored import stored
 folder = Path({str(tmp_path)!r})
 write_text(folder / "text", "content")
 rng = np.random.default_rng(0)

@@ -55,7 +55,7 @@ def scenes(base: Path) -> Path:
 @cache
 def finished(base: Path) -> Path:
     """A finished run on the scenes, made once; tests must not change it."""
-    from labelwise.training.config import make_config
+    from labelwise.runs.config import make_config
     from labelwise.training.fit import train
 
     out = base / "finished"

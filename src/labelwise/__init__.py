@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from labelwise.export.hub import HubModel as HubModel
     from labelwise.methods import create_model as create_model
     from labelwise.registry import list_methods as list_methods
-    from labelwise.serving import Predictor as Predictor
-    from labelwise.serving import load as load
+    from labelwise.inference import Predictor as Predictor
+    from labelwise.inference import load as load
     from labelwise.training.fit import fit as fit
     from labelwise.types import LabelSet as LabelSet
     from labelwise.types import Output as Output

@@ -9,7 +9,7 @@ import timm
 import torch
 
 import tiny_runs
-from labelwise.training.config import Config, make_config
+from labelwise.runs.config import Config, make_config
 
 
 @pytest.fixture(scope="session")

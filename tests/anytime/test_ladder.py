@@ -19,9 +19,9 @@ from labelwise.anytime.plan import TUNED, Plan, Stage
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.evaluation.scores import StoredScores
 from labelwise.metrics import functional as F
-from labelwise.serving.collection import fingerprint
-from labelwise.training.config import Config, make_config
-from labelwise.training.run import Run
+from labelwise.inference.folders import fingerprint
+from labelwise.runs.config import Config, make_config
+from labelwise.runs.run import Run
 from labelwise.training.stopping import StopRequest
 
 

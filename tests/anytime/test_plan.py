@@ -17,7 +17,7 @@ from labelwise.anytime.plan import Plan, make_plan
 from labelwise.anytime.speed import Speed
 from labelwise.data import Dataset, read
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import Config, make_config
+from labelwise.runs.config import Config, make_config
 
 
 @dataclass

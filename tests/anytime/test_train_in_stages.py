@@ -13,7 +13,7 @@ from labelwise.anytime import ladder
 from labelwise.anytime.plan import Plan, Stage
 from labelwise.cli import app
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import Config
+from labelwise.runs.config import Config
 
 STAGES = tuple(
     Stage(

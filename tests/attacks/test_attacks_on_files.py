@@ -31,7 +31,7 @@ from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import ARTEFACT, CHECKSUMS, Artefact, Preprocessing, sha256
 from labelwise.training.checkpoint import load_state
-from labelwise.training.plain_yaml import read_yaml
+from labelwise.runs.plain_yaml import read_yaml
 from labelwise.types import LabelSet
 
 

@@ -13,7 +13,7 @@ from labelwise.backbones import TimmBackbone
 from labelwise.backbones.description import VERIFIED, family_of
 from labelwise.errors import LabelwiseError
 from labelwise.experiments.families import FAMILIES, REPRESENTATIVE
-from labelwise.training.sealed import load_sealed, save_sealed
+from labelwise.runs.sealed import load_sealed, save_sealed
 
 # Small sides, of those that the networks accept, and the rows of their maps.
 SIDES = {

@@ -18,7 +18,7 @@ from labelwise.collection.embedding import embed
 from labelwise.serving import searching
 from labelwise.serving.app import create_app
 from labelwise.serving.kept_pictures import KeptPictures
-from labelwise.serving.review import Review, begin_audit
+from labelwise.data.review import Review, begin_audit
 from labelwise.serving.searching import Searches
 from live_server import live
 

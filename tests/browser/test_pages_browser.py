@@ -17,7 +17,7 @@ import pytest
 import labelwise as lw
 import tiny_runs
 from labelwise.serving.app import create_app
-from labelwise.serving.review import Review
+from labelwise.data.review import Review
 from live_server import live, scene_files
 
 sync = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")

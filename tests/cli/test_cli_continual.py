@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from tiny_runs import TINY, command, photographs
 
 STREAM = (

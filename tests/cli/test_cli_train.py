@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import tiny_runs
-from labelwise.training.run import WEIGHTS
+from labelwise.runs.run import WEIGHTS
 from tiny_runs import TINY, command
 
 
@@ -124,8 +124,8 @@ def test_a_demonstration_does_not_change_other_runs(tmp_path: Path, photos: Path
 
 def test_a_demonstration_replaces_an_earlier_one(tmp_path: Path) -> None:
     from labelwise.experiments.demo import clear, settings
-    from labelwise.training import Run
-    from labelwise.training.config import make_config
+    from labelwise.runs import Run
+    from labelwise.runs.config import make_config
     from labelwise.types import LabelSet
 
     clear(tmp_path)

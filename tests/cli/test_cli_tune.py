@@ -12,7 +12,7 @@ from PIL import Image
 
 from labelwise.evaluation import StoredScores
 from labelwise.metrics import functional as F
-from labelwise.training import Run
+from labelwise.runs import Run
 from tiny_runs import command
 
 

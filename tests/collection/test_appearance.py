@@ -21,7 +21,7 @@ from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.engines import Eager
 from labelwise.methods import create_method
-from labelwise.serving.predictor import Predictor
+from labelwise.inference.predictor import Predictor
 from labelwise.types import Group, LabelSet
 from tiny_runs import command
 

@@ -17,7 +17,7 @@ from labelwise.collection.collection import Collection
 from labelwise.collection.groups import COPY, groups_of
 from labelwise.collection.store import Tables
 from labelwise.errors import LabelwiseError
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from tiny_runs import command
 
 

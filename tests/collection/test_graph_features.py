@@ -61,7 +61,7 @@ import sys
 import torch
 from labelwise.export.engines import TorchProgram
 from labelwise.export.graph import program, write_graph
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from pathlib import Path
 
 run, out = Run.open(sys.argv[1]), Path(sys.argv[2])

@@ -14,7 +14,7 @@ from labelwise.collection import store
 from labelwise.collection.queries import combined
 from labelwise.collection.where import parse
 from labelwise.errors import LabelwiseError
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from tiny_runs import command
 
 

@@ -20,9 +20,9 @@ from labelwise.collection.suggesting import SUGGESTIONS, suggest, write_suggesti
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation import evaluate
 from labelwise.export import export_run
-from labelwise.serving import load
-from labelwise.serving.review import Review
-from labelwise.training.run import Run
+from labelwise.inference import load
+from labelwise.data.review import Review
+from labelwise.runs.run import Run
 
 Embedded = tuple[Path, list[str]]
 

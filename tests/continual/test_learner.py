@@ -15,7 +15,7 @@ from labelwise.continual.learner import Learner
 from labelwise.continual.strategies import STRATEGIES
 from labelwise.continual.streams import make_stream
 from labelwise.data.dataset import Dataset
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.maps import MapSource
 from labelwise.types import LabelSet
 

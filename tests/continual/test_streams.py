@@ -16,7 +16,7 @@ from labelwise.continual.run import learn_stream
 from labelwise.continual.streams import label_blocks, make_stream
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.types import LabelSet
 
 

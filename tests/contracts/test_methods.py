@@ -14,8 +14,9 @@ from torch import Tensor
 
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import Pooled
-from labelwise.methods import Method, create_method, create_model
-from labelwise.methods.teacher_term import TeacherTerm
+from labelwise.composition import Method
+from labelwise.methods import create_method, create_model
+from labelwise.terms.teacher import TeacherTerm
 from labelwise.registry import list_methods
 from labelwise.taught import Taught
 from labelwise.types import Batch, LabelPriors, LabelSet, Targets

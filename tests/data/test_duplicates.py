@@ -36,7 +36,7 @@ from labelwise.data.pack import pack
 from labelwise.data.splits import ensure_splits, together
 from labelwise.data.table import write_table
 from labelwise.errors import LabelwiseError
-from labelwise.training.mistakes import shared_rows
+from labelwise.runs.mistakes import shared_rows
 from labelwise.types import LabelSet
 
 Photo = Callable[..., Path]

@@ -14,7 +14,7 @@ from labelwise.data import read
 from labelwise.data.decode import decode_image
 from labelwise.data.imagefiles import IMAGE_SUFFIXES, is_clutter, is_image_name, walk_images
 from labelwise.errors import LabelwiseError
-from labelwise.serving.output import find_images
+from labelwise.inference.output import find_images
 
 Photo = Callable[..., Path]
 JUNK = (

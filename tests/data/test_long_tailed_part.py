@@ -16,7 +16,7 @@ import labelwise as lw
 import tiny_runs
 from labelwise.data.long_tail import long_tail_sizes, long_tailed, sample_long_tail
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 
 

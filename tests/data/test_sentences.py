@@ -16,10 +16,10 @@ import torch
 import tiny_runs
 from labelwise.data.vectors import read_vectors
 from labelwise.errors import LabelwiseError
-from labelwise.serving.loading import load
-from labelwise.training.config import make_config
+from labelwise.inference.loading import load
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 
 NAMES = ["red", "green", "potted_plant", "tv"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]

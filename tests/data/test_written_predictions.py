@@ -9,8 +9,8 @@ import pytest
 
 from labelwise.data import read
 from labelwise.errors import LabelwiseError
-from labelwise.serving import Prediction
-from labelwise.serving.tables import WRITERS
+from labelwise.inference import Prediction
+from labelwise.inference.tables import WRITERS
 
 Photo = Callable[..., Path]
 

@@ -19,10 +19,10 @@ from labelwise.errors import LabelwiseError, Stopped
 from labelwise.methods.create import create_method
 from labelwise.training import sharding
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from labelwise.training.stopping import StopRequest
 from labelwise.types import LabelSet
 

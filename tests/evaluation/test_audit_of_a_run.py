@@ -13,10 +13,10 @@ import pytest
 from labelwise.data import read
 from labelwise.data.complete import AUDIT_COLUMNS, apply_corrections, read_audit
 from labelwise.errors import LabelwiseError
-from labelwise.evaluation import audit as module
-from labelwise.evaluation.audit import audit, find
+from labelwise.audit import audit as module
+from labelwise.audit.audit import audit, find
 from labelwise.rules import Rules
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from labelwise.types import Group, LabelSet
 
 

@@ -16,7 +16,7 @@ from labelwise.data.transforms import TransformConfig, build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.companions import Companion, companions, cooccurrence_shift, weighted_ap
 from labelwise.evaluation.corrupt import LEVELS, STRENGTHS, Corruption, corrupt, corruption_table
-from labelwise.training import Run
+from labelwise.runs import Run
 
 kinds = pytest.mark.parametrize("kind", LEVELS)
 

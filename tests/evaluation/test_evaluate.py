@@ -19,8 +19,8 @@ from labelwise.evaluation.evaluate import same_labels
 from labelwise.evaluation.figures import figures
 from labelwise.evaluation.scores import Scores
 from labelwise.metrics import functional as F
-from labelwise.training import Run
-from labelwise.training.config import make_config
+from labelwise.runs import Run
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 
 
@@ -163,7 +163,7 @@ def test_a_split_that_is_not_there_is_refused(run: Run, data: Dataset) -> None:
 
 
 def test_unreadable_images_are_left_out_and_counted(tmp_path: Path) -> None:
-    from labelwise.training.config import make_config
+    from labelwise.runs.config import make_config
     from labelwise.training.fit import train
 
     file = tiny_runs.photographs(tmp_path / "photos")

@@ -15,8 +15,8 @@ from labelwise.cli import app
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.frequency import Frequencies, frequencies_of
 from labelwise.reports import finish_report
-from labelwise.training import Run
-from labelwise.training.config import make_config
+from labelwise.runs import Run
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 
 

@@ -15,10 +15,10 @@ import labelwise as lw
 import tiny_runs
 from labelwise.data.dataset import BOX_TYPE, Dataset
 from labelwise.errors import LabelwiseError
-from labelwise.evaluation import audit as module
-from labelwise.evaluation.audit import audit
+from labelwise.audit import audit as module
+from labelwise.audit.audit import audit
 from labelwise.evaluation.labels import same_labels
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from labelwise.types import Group, LabelSet
 from tiny_runs import TINY, command
 

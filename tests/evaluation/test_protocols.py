@@ -15,8 +15,8 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.groups import group_figures
 from labelwise.evaluation.protocols import PROTOCOLS, attribute_figures, protocol
 from labelwise.evaluation.scores import Scores
-from labelwise.training import Run
-from labelwise.training.config import make_config
+from labelwise.runs import Run
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 from labelwise.types import Group, LabelSet
 

@@ -17,7 +17,7 @@ from labelwise.evaluation import collect
 from labelwise.evaluation.figures import figures
 from labelwise.evaluation.scores import StoredScores
 from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_map, interval
-from labelwise.training import Run
+from labelwise.runs import Run
 
 CPU = torch.device("cpu")
 

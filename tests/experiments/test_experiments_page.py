@@ -10,7 +10,7 @@ import yaml
 
 from documents import ROOT, blocks, photographs
 from labelwise.experiments.sweep import Plan, run_sweep
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 
 
 def plan_of_the_page() -> Plan:

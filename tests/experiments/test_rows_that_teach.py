@@ -10,8 +10,8 @@ import pytest
 from documents import ROOT
 from labelwise.errors import LabelwiseError
 from labelwise.experiments.sweep import Plan
-from labelwise.training.config import make_config
-from labelwise.training.plain_yaml import read_yaml
+from labelwise.runs.config import make_config
+from labelwise.runs.plain_yaml import read_yaml
 
 OUT = Path("runs")
 

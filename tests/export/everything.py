@@ -30,7 +30,7 @@ from labelwise.export.parity import BATCHES
 from labelwise.methods import create_model
 from labelwise.model import LabelModel
 from labelwise.registry import list_methods
-from labelwise.training import Run
+from labelwise.runs import Run
 
 NAMES, SIDE = tuple("abcdefg"), 64
 FAMILIES = ("test_efficientnet", "tiny_export_vit", "tiny_export_swin", "tiny_export_hiera")

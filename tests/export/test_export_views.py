@@ -15,7 +15,7 @@ import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact
 from labelwise.export.tagger import write_tagger
-from labelwise.training import Run
+from labelwise.runs import Run
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "onnx_plain.py"
 VIEWS = {"flip": "flip", "multi-scale": "multi-scale=64"}

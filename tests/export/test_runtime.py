@@ -14,7 +14,7 @@ import pytest
 
 from labelwise.data.transforms import build_transform
 from labelwise.export import Artefact, open_engine
-from labelwise.serving import Predictor
+from labelwise.inference import Predictor
 from odd_files import odd_files
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tiny_runs
-from labelwise.training.run import WEIGHTS
+from labelwise.runs.run import WEIGHTS
 from tiny_runs import TINY, Outcome, command
 
 Train = Callable[..., Outcome]

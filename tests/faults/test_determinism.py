@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import tiny_runs
-from labelwise.training.config import Config, make_config
+from labelwise.runs.config import Config, make_config
 from labelwise.training.fit import train
-from labelwise.training.run import WEIGHTS
+from labelwise.runs.run import WEIGHTS
 
 KINDS = {
     "fine-tuned": {"ema": 0.9, "augment": {"multi_scale": [1.0, 0.8], "cutout": 0.2}},

@@ -15,12 +15,13 @@ import torch
 
 import tiny_runs
 from labelwise.errors import LabelwiseError
-from labelwise.training import checkpoint, stored
+from labelwise.training import checkpoint
+from labelwise.runs import stored
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.training.config import make_config
-from labelwise.training.files import write_atomic
+from labelwise.runs.config import make_config
+from labelwise.runs.files import write_atomic
 from labelwise.training.fit import train
-from labelwise.training.run import WEIGHTS
+from labelwise.runs.run import WEIGHTS
 
 TOLD = "(No space left on device); expected a writable disk with free space; free some space, then go on with --resume"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import tiny_runs
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.training.config import Config, make_config
+from labelwise.runs.config import Config, make_config
 from labelwise.training.fit import train
-from labelwise.training.run import WEIGHTS
+from labelwise.runs.run import WEIGHTS
 
 STEPS = 18
 

@@ -15,7 +15,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.methods import create_method
 from labelwise.training import loop as room
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.guard import LIMIT, Guard
 

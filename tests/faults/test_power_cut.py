@@ -19,9 +19,9 @@ from labelwise.training.checkpoint import (
     save_state,
     settle_state,
 )
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
-from labelwise.training.run import KEPT, WEIGHTS, Run
+from labelwise.runs.run import KEPT, WEIGHTS, Run
 
 FILES = (STATE, PREVIOUS, KEPT, WEIGHTS, "config.yaml", "labels.json", "metrics.jsonl", "results.json")
 

@@ -18,9 +18,9 @@ from labelwise.cli import RESUMABLE
 from labelwise.errors import Stopped
 from labelwise.training import loop as room
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
-from labelwise.training.run import WEIGHTS
+from labelwise.runs.run import WEIGHTS
 from labelwise.training.stopping import StopRequest
 
 

@@ -21,8 +21,8 @@ from labelwise.data.vectors import read_vectors
 from labelwise.decisions import Decisions
 from labelwise.evaluation.scores import StoredScores
 from labelwise.export.artefact import ARTEFACT, CHECKSUMS, Artefact, Preprocessing, sha256
-from labelwise.serving.review import read_audit, read_journal
-from labelwise.training.plain_yaml import read_yaml
+from labelwise.data.review import read_audit, read_journal
+from labelwise.runs.plain_yaml import read_yaml
 from labelwise.types import LabelSet
 
 

@@ -13,7 +13,7 @@ import tiny_runs
 from labelwise.blending import FeatureQueue
 from labelwise.losses import BinaryCrossEntropy, Facts, Moment, UnknownLoss
 from labelwise.losses.strategies import STRATEGIES
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 from labelwise.types import Targets
 

@@ -15,7 +15,7 @@ from torch._dynamo.testing import CompileCounter
 from labelwise.losses.strategies import STRATEGIES
 from labelwise.losses.unknown import Facts, UnknownLoss
 from labelwise.methods import create_method
-from labelwise.methods.teacher_term import TeacherTerm
+from labelwise.terms.teacher import TeacherTerm
 from labelwise.registry import list_methods
 from labelwise.taught import Taught
 from labelwise.types import Batch, Targets

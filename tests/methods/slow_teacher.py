@@ -11,8 +11,8 @@ from slow_parts import MODEL, STATES, B, D, L, cosine, dot, some, targets
 from torch import nn
 
 from labelwise.losses.distillation import presence
-from labelwise.methods.method import Step
-from labelwise.methods.teacher_term import TeacherTerm
+from labelwise.terms.term import Step
+from labelwise.terms.teacher import TeacherTerm
 from labelwise.taught import Taught
 from labelwise.types import Output
 

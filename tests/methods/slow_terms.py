@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from labelwise.losses import BinaryCrossEntropy
 from labelwise.methods import create_method
-from labelwise.methods.blending_term import BlendingTerm
-from labelwise.methods.discriminative_term import DiscriminativeTerm
-from labelwise.methods.method import HeadSizes, Method
-from labelwise.methods.pairs import PairHead
-from labelwise.methods.pseudo_term import PseudoTerm, _balanced, _near
+from labelwise.terms.blending import BlendingTerm
+from labelwise.terms.discriminative import DiscriminativeTerm
+from labelwise.terms.term import HeadSizes
+from labelwise.composition.method import Method
+from labelwise.terms.pairs import PairHead
+from labelwise.terms.pseudo import PseudoTerm, _balanced, _near
 from labelwise.model import LabelModel
 from labelwise.types import Batch, LabelFeatures
 

@@ -11,7 +11,7 @@ import torch
 import tiny_runs
 from labelwise.registry import method
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 
 LOSSES = {

@@ -11,8 +11,8 @@ from torch import nn
 
 from labelwise.errors import LabelwiseError
 from labelwise.methods.create import create_method
-from labelwise.methods.growth import grow
-from labelwise.methods.method import Method
+from labelwise.composition.growth import grow
+from labelwise.composition.method import Method
 from labelwise.types import LabelPriors, LabelSet
 
 NAMES = ("dog", "cat", "car", "bus")

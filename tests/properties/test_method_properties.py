@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from labelwise.methods import Method, create_method
+from labelwise.composition import Method
+from labelwise.methods import create_method
 from labelwise.registry import list_methods
 from labelwise.types import Batch, LabelPriors, Targets
 

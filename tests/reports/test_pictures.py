@@ -14,7 +14,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.reports.pictures import make_tiles, thumbnail
 from labelwise.reports.record import RunRecord, read_run
 from labelwise.reports.tallies import Pick
-from labelwise.serving.overlays import tint
+from labelwise.inference.overlays import tint
 
 NAMES = ("cat", "dog", "sofa")
 

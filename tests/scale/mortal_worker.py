@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelwise.serving.on_ray import Network
+from labelwise.inference.on_ray import Network
 
 FLAG = "LABELWISE_TEST_DIED"
 

@@ -10,8 +10,8 @@ import mortal_worker
 import pytest
 
 import tiny_runs
-from labelwise.serving import on_ray
-from labelwise.serving.collection import Done, predict_collection
+from labelwise.inference import on_ray
+from labelwise.inference.folders import Done, predict_collection
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
 

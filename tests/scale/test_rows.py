@@ -20,7 +20,7 @@ from labelwise.data.readers.files import files_there
 from labelwise.data.readers.plain_csv import read_plain
 from labelwise.data.table import hard_cells
 from labelwise.errors import LabelwiseError
-from labelwise.serving.shared import _PathArray
+from labelwise.inference.shared import _PathArray
 
 CELL = st.sampled_from(["0", "1", "", "0", "1"])
 ODD = st.sampled_from(["0.5", "2", "nan", "x", " 1", '"1"', "-1", '""', "a,b", "01"])

@@ -29,7 +29,7 @@ from labelwise.serving import searching
 from labelwise.serving.app import create_app
 from labelwise.serving.kept_pictures import KeptPictures
 from labelwise.serving.limits import Limits
-from labelwise.serving.review import Review, begin_audit
+from labelwise.data.review import Review, begin_audit
 from labelwise.serving.searching import Searches
 from live_server import live
 

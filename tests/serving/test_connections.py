@@ -16,7 +16,7 @@ from labelwise.serving.batcher import Batcher
 from labelwise.serving.connections import Sweep
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
-from labelwise.serving.prediction import Prediction
+from labelwise.inference.prediction import Prediction
 
 
 @dataclass(eq=False)

@@ -19,7 +19,7 @@ from labelwise.data.fixed import FixedTransform
 from labelwise.decisions import Decisions
 from labelwise.export import Preprocessing
 from labelwise.labels import LabelSet
-from labelwise.serving import Predictor
+from labelwise.inference import Predictor
 from labelwise.serving.app import create_app
 from labelwise.serving.limits import MIB, Limits
 from labelwise.serving.tensors import HEADER

@@ -27,7 +27,7 @@ import labelwise as lw
 import tiny_runs
 from labelwise.serving.app import PAGE, create_app
 from labelwise.serving.limits import MIB, Limits
-from labelwise.serving.predictor import Predictor
+from labelwise.inference.predictor import Predictor
 from labelwise.types import Targets
 from live_server import live
 from tolerance import ANSWERS
@@ -210,7 +210,7 @@ def test_labels_say_what_decides(client: httpx.Client, predictor: Predictor) -> 
 
 
 def test_known_states_of_an_image_change_its_answer(table: Path, tmp_path: Path, photos: list[Path]) -> None:
-    from labelwise.training.config import make_config
+    from labelwise.runs.config import make_config
     from labelwise.training.fit import train
 
     changes = {"method": "c-tran", "extractor": {}, "backbone": {"name": "test_resnet", "weights": "none"}}

@@ -20,13 +20,13 @@ import tiny_runs
 from labelwise.errors import Stopped
 from labelwise.losses import Facts, UnknownLoss, build_loss
 from labelwise.losses.strategies import STRATEGIES
-from labelwise.methods import Method
+from labelwise.composition import Method
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.training.config import Config, make_config
+from labelwise.runs.config import Config, make_config
 from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
 from labelwise.training.progress import Watch
-from labelwise.training.run import WEIGHTS
+from labelwise.runs.run import WEIGHTS
 from labelwise.training.stopping import StopRequest
 from labelwise.types import Batch, LabelPriors, Targets
 from small_trainers import a_trainer

@@ -20,10 +20,10 @@ from labelwise.data.masks import known_mask
 from labelwise.data.splits import fewer_rows
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.tune import tune_run
-from labelwise.training import Run
-from labelwise.training.config import Config, make_config
+from labelwise.runs import Run
+from labelwise.runs.config import Config, make_config
 from labelwise.training.fit import train
-from labelwise.training.run import WEIGHTS
+from labelwise.runs.run import WEIGHTS
 from labelwise.training.unknown import shown_rows
 from labelwise.types import LabelSet
 

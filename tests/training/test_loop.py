@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 import tiny_runs
 from labelwise.errors import LabelwiseError
-from labelwise.training import Run, loop
+from labelwise.runs import Run
+from labelwise.training import loop
 from labelwise.training.checkpoint import PREVIOUS, STATE, load_state
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
-from labelwise.training.run import WEIGHTS
+from labelwise.runs.run import WEIGHTS
 
 
 class _Stop(Exception):  # noqa: N818 - it stands for a power failure

@@ -15,7 +15,7 @@ import tiny_runs
 from labelwise.training.loop import Trainer
 from labelwise.training.moving import Move
 from labelwise.training.optim import build_optimizer, load_optimizer
-from labelwise.training.sections import OptimSettings
+from labelwise.runs.sections import OptimSettings
 from small_trainers import Normed, a_trainer, everything
 
 OPTIMISERS = [

@@ -11,7 +11,7 @@ from torch import nn
 from labelwise.backbones import TimmBackbone
 from labelwise.errors import LabelwiseError
 from labelwise.training.optim import build_optimizer, set_rate
-from labelwise.training.sections import OptimSettings
+from labelwise.runs.sections import OptimSettings
 
 
 class _Method(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.logistic import solve
 from tiny_runs import scenes, settings

@@ -17,11 +17,11 @@ from torch import nn
 import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.training import loop
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
-from labelwise.training.run import WEIGHTS
+from labelwise.runs.run import WEIGHTS
 from labelwise.training.schedules import Schedule, rate_factor
-from labelwise.training.sections import OptimSettings
+from labelwise.runs.sections import OptimSettings
 
 
 def test_cosine_step_by_step() -> None:

@@ -10,7 +10,7 @@ import torch
 from labelwise.backbones import TimmBackbone
 from labelwise.backbones.description import VERIFIED, accepts_any_size, family_of, native_size
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import Config, make_config
+from labelwise.runs.config import Config, make_config
 from labelwise.training.sizes import accepted, fitted, refusal, sides_of
 
 

@@ -18,16 +18,16 @@ import partial_batches
 import tiny_runs
 from labelwise.continual.run import learn_stream
 from labelwise.errors import LabelwiseError, Stopped
-from labelwise.methods.teacher_term import TeacherTerm
+from labelwise.terms.teacher import TeacherTerm
 from labelwise.taught import Taught
 from labelwise.training import maps as maps_module
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.training.config import make_config
+from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
 from labelwise.training.resuming import record_of
-from labelwise.training.run import WEIGHTS, Run
-from labelwise.training.sections import TeacherSettings
+from labelwise.runs.run import WEIGHTS, Run
+from labelwise.runs.sections import TeacherSettings
 from labelwise.training.stopping import StopRequest
 from labelwise.training.teaching import Answers, Teacher
 from labelwise.types import Batch, LabelSet, Targets

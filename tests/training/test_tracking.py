@@ -9,8 +9,8 @@ import pytest
 
 from labelwise.errors import LabelwiseError
 from labelwise.training import tracking
-from labelwise.training.config import make_config
-from labelwise.training.files import read_json
+from labelwise.runs.config import make_config
+from labelwise.runs.files import read_json
 from labelwise.training.fit import train
 from tiny_runs import settings
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from labelwise.anytime.speed import Speed
 from labelwise.data.cache import cache_folder
 from labelwise.data.dataset import Dataset
-from labelwise.training.config import Config
-from labelwise.training.test_time import FLIP, SCALES, resolved
+from labelwise.runs.config import Config
+from labelwise.runs.test_time import FLIP, SCALES, resolved
 
 SIZES = (160, 192, 224, 256, 288, 320, 384, 448, 512, 576)
 """Image sides in pixels that a plan chooses from."""

@@ -16,10 +16,10 @@ from labelwise.data.decode import UnreadableImage
 from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.methods import create_method
-from labelwise.training.config import Config
+from labelwise.runs.config import Config
 from labelwise.training.first_step import settle_format
-from labelwise.training.frozen_engine import use_engine
-from labelwise.training.sections import BackboneSettings
+from labelwise.engines.frozen_engine import use_engine
+from labelwise.runs.sections import BackboneSettings
 
 SAMPLE = 12
 """Number of decoded images."""

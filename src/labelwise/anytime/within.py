@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import Config, make_config
-from labelwise.training.files import read_json
+from labelwise.runs.config import Config, make_config
+from labelwise.runs.files import read_json
 from labelwise.training.opening import open_data
 from labelwise.training.stopping import StopRequest
 
 if TYPE_CHECKING:
-    from labelwise.training.run import Run
+    from labelwise.runs.run import Run
 
 PLAN = "plan.json"
 PRESETS = {"fast": 180.0, "good": 1200.0, "best": 5400.0}

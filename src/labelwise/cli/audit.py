@@ -33,11 +33,11 @@ def audit(
     from labelwise.data import read
     from labelwise.data.splits import ensure_splits
     from labelwise.errors import LabelwiseError
-    from labelwise.evaluation.audit import audit as run_audit
+    from labelwise.audit.audit import audit as run_audit
     from labelwise.reports.audit import estimate, pictures, write_evidence, write_page
-    from labelwise.serving import load
+    from labelwise.inference import load
     from labelwise.training.progress import Watch
-    from labelwise.training.run import Run
+    from labelwise.runs.run import Run
 
     if out.suffix.lower() != ".csv":
         raise LabelwiseError(f"--out {out}", "a file name that ends in .csv", "rename it")

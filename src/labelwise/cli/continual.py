@@ -46,7 +46,7 @@ def continual(
 
     from labelwise.cli.tables import print_stream
     from labelwise.continual.run import learn_stream, spread
-    from labelwise.training.plain_yaml import read_yaml
+    from labelwise.runs.plain_yaml import read_yaml
     from labelwise.training.resuming import settings_begun
 
     # Defaults of the published streams; every other source of settings overrides them.

@@ -19,8 +19,8 @@ def demo(
     from labelwise.cli.tables import print_labels
     from labelwise.experiments.demo import clear, settings
     from labelwise.reports import finish_report
-    from labelwise.training.config import make_config
-    from labelwise.training.files import read_json
+    from labelwise.runs.config import make_config
+    from labelwise.runs.files import read_json
     from labelwise.training.fit import train
 
     clear(out)

@@ -47,7 +47,7 @@ def evaluate(
     from labelwise.errors import LabelwiseError
     from labelwise.evaluation import evaluate as run_evaluation
     from labelwise.training.processes import joined_processes
-    from labelwise.training.run import Run
+    from labelwise.runs.run import Run
 
     if protocol and (images or corrupt):
         raise LabelwiseError(

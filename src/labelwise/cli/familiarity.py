@@ -20,8 +20,8 @@ def familiarity(
     from labelwise.cli.results import note
     from labelwise.data import read
     from labelwise.data.splits import ensure_splits
-    from labelwise.serving.familiarity_fit import fit_familiarity
-    from labelwise.training.run import Run
+    from labelwise.collection.familiarity_fit import fit_familiarity
+    from labelwise.runs.run import Run
 
     opened = Run.open(run)
     source = ensure_splits(read(data or opened.config.data.source), seed=opened.config.seed)

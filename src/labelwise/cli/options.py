@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from labelwise.training.config import Config
+    from labelwise.runs.config import Config
     from labelwise.training.stopping import StopRequest
 
 Run = Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")]
@@ -55,7 +55,7 @@ def of_model(
 def laid_over(settings: dict[str, Any], options: Mapping[str, Any], assign: Sequence[str] | None) -> Config:
     """Validate the settings; given options override them and `--set` overrides both."""
     from labelwise.training.assigning import override, put
-    from labelwise.training.config import make_config
+    from labelwise.runs.config import make_config
 
     for name, value in options.items():
         if value is not None:

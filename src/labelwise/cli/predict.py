@@ -65,9 +65,9 @@ def predict(
     import sys
     import time
 
-    from labelwise.serving.output import find_images
-    from labelwise.serving.screen import note, print_rate
-    from labelwise.serving.tables import is_one_file
+    from labelwise.inference.output import find_images
+    from labelwise.inference.screen import note, print_rate
+    from labelwise.inference.tables import is_one_file
 
     folder = out is not None and not is_one_file(out)
     if engine is Where.ray and not (folder and workers):
@@ -103,8 +103,8 @@ def _collection(
     bits: int | None,
 ) -> int:
     """Write predictions to a folder of parts; return the number of unreadable images."""
-    from labelwise.serving.collection import predict_collection
-    from labelwise.serving.screen import note
+    from labelwise.inference.folders import predict_collection
+    from labelwise.inference.screen import note
 
     def print_part(done: int, of: int) -> None:
         typer.echo(f"part {done:,} of {of:,}", err=True)
@@ -139,9 +139,9 @@ def _each(
     """Write predictions to the terminal, a table or pictures; return the number of unreadable images."""
     if len(files) > MANY:
         import torch  # noqa: F401
-    from labelwise.serving import load
-    from labelwise.serving.screen import predict_files
-    from labelwise.serving.tables import WRITERS
+    from labelwise.inference import load
+    from labelwise.inference.screen import predict_files
+    from labelwise.inference.tables import WRITERS
 
     predictor = load(run)
     familiar = predictor.familiarity is not None

@@ -28,8 +28,8 @@ def write_rows(out: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str,
     import io
     import json as js
 
-    from labelwise.serving.writers import cell_writer
-    from labelwise.training.files import write_text
+    from labelwise.inference.writers import cell_writer
+    from labelwise.runs.files import write_text
 
     if out.suffix.lower() == ".json":
         write_text(out, js.dumps(record, ensure_ascii=False, indent=1) + "\n")

@@ -13,7 +13,7 @@ from labelwise.cli.tables import print_left_out
 from labelwise.data.dataset import Dataset
 from labelwise.evaluation import Result, companions, cooccurrence_shift, corruption_table, same_labels
 from labelwise.evaluation.corrupt import STRENGTHS
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 
 
 def some(data: Dataset, split: str, images: int) -> Dataset:

@@ -59,9 +59,9 @@ def serve(
         ) from None
     from labelwise.data import read
     from labelwise.memory import share_freed_memory
-    from labelwise.serving import load
+    from labelwise.inference import load
     from labelwise.serving.limits import MIB, Limits
-    from labelwise.serving.review import Review, begin_audit
+    from labelwise.data.review import Review, begin_audit
 
     share_freed_memory()
     limits = Limits(

@@ -37,7 +37,7 @@ def sweep(
     from labelwise.experiments import significance
     from labelwise.experiments.sweep import Plan, run_sweep
     from labelwise.training.assigning import override
-    from labelwise.training.plain_yaml import read_yaml
+    from labelwise.runs.plain_yaml import read_yaml
 
     settings = override({"settings": {}}, [f"settings.{a}" for a in assign or []])["settings"]
     plan = Plan.of(read_yaml(config))

@@ -12,7 +12,7 @@ from labelwise.cli import options
 from labelwise.errors import LabelwiseError
 
 if TYPE_CHECKING:
-    from labelwise.training.config import Config
+    from labelwise.runs.config import Config
 
 _KEPT_BY_STAGES = {"data", "unknown", "seed", "workers", "test_time", "backbone.name", "backbone.weights"}
 """Settings that keep training in stages as the default."""
@@ -79,7 +79,7 @@ def train(
     """
     # Later imports load torch; the data are opened before that.
     from labelwise.training.fit import train as run_training
-    from labelwise.training.plain_yaml import read_yaml
+    from labelwise.runs.plain_yaml import read_yaml
 
     settings: dict[str, Any] = read_yaml(config) if config else {}
     if init_from is not None:

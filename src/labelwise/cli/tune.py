@@ -46,7 +46,7 @@ def tune(
     from labelwise.data.splits import ensure_splits
     from labelwise.decisions import never_selected_note
     from labelwise.evaluation.tune import tune_run
-    from labelwise.training.run import Run
+    from labelwise.runs.run import Run
 
     opened = Run.open(run, test_time)
     source = ensure_splits(read(data or opened.config.data.source), seed=opened.config.seed)

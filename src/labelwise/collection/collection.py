@@ -18,7 +18,7 @@ from labelwise.collection.where import Condition, parse
 from labelwise.errors import LabelwiseError
 
 if TYPE_CHECKING:
-    from labelwise.serving.inputs import Image
+    from labelwise.inference.inputs import Image
 
 SHOWN = ("image", "path", "score", "selected", "labels", "box", "digest")
 

@@ -24,9 +24,9 @@ from labelwise.collection.schema import (
 )
 from labelwise.decisions import never_selected_note
 from labelwise.errors import LabelwiseError
-from labelwise.serving import on_ray
-from labelwise.serving.collection import fingerprint
-from labelwise.serving.loading import load
+from labelwise.inference import on_ray
+from labelwise.inference.folders import fingerprint
+from labelwise.inference.loading import load
 
 PART = 4096
 

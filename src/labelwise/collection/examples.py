@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 
 from labelwise.errors import LabelwiseError
-from labelwise.serving.output import find_images
-from labelwise.serving.review import COLUMNS, Review
+from labelwise.inference.output import find_images
+from labelwise.data.review import COLUMNS, Review
 
 
 def photographs_of(given: str, answer: str) -> list[str]:

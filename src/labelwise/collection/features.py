@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from labelwise.collection.appearance import appearance, as_map, body_regions, early_stage, places
 from labelwise.collection.schema import JOINED
 from labelwise.export.engines import Eager
-from labelwise.serving.predictor import Predictor
+from labelwise.inference.predictor import Predictor
 
 SHARE = 0.5
 """Share of the peak from which a place belongs to the box of the evidence."""

@@ -11,8 +11,8 @@ from labelwise.collection.features import Embedded, Embedder
 from labelwise.collection.schema import JOINED, LABEL
 from labelwise.errors import LabelwiseError
 from labelwise.export.engines import Eager
-from labelwise.export.runtimes import Describing
-from labelwise.serving.predictor import Predictor
+from labelwise.engines.runtimes import Describing
+from labelwise.inference.predictor import Predictor
 
 
 class GraphEmbedder:

@@ -18,7 +18,7 @@ from labelwise.errors import LabelwiseError
 if TYPE_CHECKING:
     from labelwise.collection.features import Embedder
     from labelwise.collection.graphs import GraphEmbedder
-    from labelwise.serving.inputs import Image
+    from labelwise.inference.inputs import Image
 
 FEATURE, LABEL, APPEARANCE, SCORE = ORDERS = ("feature", "label", "appearance", "score")
 """Orders of a search: by the stored feature, by its part from the label's classifier or its appearance, or by score."""
@@ -88,7 +88,7 @@ def open_embedder(identity: Identity, run: str | Path | None, path: str | Path) 
             )
         run = identity.run
     from labelwise.collection.graphs import embedder_of
-    from labelwise.serving.loading import load
+    from labelwise.inference.loading import load
 
     same = weights_digest(run) == identity.weights
     predictor = load(run) if same else None
@@ -112,7 +112,7 @@ def queries_of(
     """
     from labelwise.collection.features import evidence_box
     from labelwise.data.fixed import shown_part
-    from labelwise.serving.inputs import as_images, decoded, name_of
+    from labelwise.inference.inputs import as_images, decoded, name_of
 
     transform, j = embedder.predictor.transform, embedder.predictor.labels.index(label)
     queries = []

@@ -18,7 +18,7 @@ from labelwise.collection.graphs import GraphEmbedder
 from labelwise.collection.schema import Identity, feature_schema, image_schema
 from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.data.fixed import Transform, shown_part
-from labelwise.serving.shared import shared
+from labelwise.inference.shared import shared
 
 Batch: TypeAlias = tuple[pa.RecordBatch, pa.RecordBatch]
 """Rows of `images` and of `features`."""

@@ -90,7 +90,7 @@ def weights_digest(run: str | Path) -> str:
     """
     from labelwise.export.artefact import ARTEFACT, WEIGHTS_DIGEST, Artefact, sha256
     from labelwise.export.hub import fetch
-    from labelwise.training.run import WEIGHTS, folder_of
+    from labelwise.runs.run import WEIGHTS, folder_of
 
     folder = folder_of(fetch(run))
     if (folder / WEIGHTS).is_file():

@@ -9,7 +9,7 @@ from labelwise.data import read
 from labelwise.data.readers import kinds
 from labelwise.data.source import parse
 from labelwise.errors import LabelwiseError
-from labelwise.serving.output import find_images
+from labelwise.inference.output import find_images
 
 
 def image_paths(paths: Sequence[str], split: str | None, say: Callable[[str], None]) -> list[str]:

@@ -16,8 +16,8 @@ from labelwise.collection.collection import Collection
 from labelwise.collection.few import fit_few
 from labelwise.collection.teaching import examples_of
 from labelwise.errors import LabelwiseError
-from labelwise.serving.review import COLUMNS
-from labelwise.training.files import write_json, write_text
+from labelwise.data.review import COLUMNS
+from labelwise.runs.files import write_json, write_text
 
 SUGGESTIONS = "suggestions.csv"
 WIDTH = 3

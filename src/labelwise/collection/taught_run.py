@@ -16,11 +16,11 @@ from labelwise.decisions.floors import Floors
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.frequency import COUNTS
 from labelwise.evaluation.growth import TAKEN_OVER
-from labelwise.serving.familiarity import Familiarity, digest_of
-from labelwise.serving.prediction import FAMILIARITY
-from labelwise.training.files import read_json, write_atomic, write_json
-from labelwise.training.run import WEIGHTS, Run
-from labelwise.training.sealed import load_sealed, save_sealed
+from labelwise.inference.familiarity import Familiarity, digest_of
+from labelwise.inference.prediction import FAMILIARITY
+from labelwise.runs.files import read_json, write_atomic, write_json
+from labelwise.runs.run import WEIGHTS, Run
+from labelwise.runs.sealed import load_sealed, save_sealed
 from labelwise.types import LabelSet
 
 

@@ -17,7 +17,7 @@ from labelwise.collection.few import Space, fit_few
 from labelwise.collection.schema import weights_digest
 from labelwise.collection.taught_run import new_folder, write_run
 from labelwise.errors import LabelwiseError
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from labelwise.types import LabelSet
 
 MOST = 20_000
@@ -232,8 +232,8 @@ def _embed(files: dict[str, str], run: str | Path, device: str | None) -> dict[s
         return {}
     from labelwise.collection.features import Embedder
     from labelwise.collection.schema import LABEL
-    from labelwise.serving.inputs import decoded
-    from labelwise.serving.loading import load
+    from labelwise.inference.inputs import decoded
+    from labelwise.inference.loading import load
 
     embedder = Embedder(load(run, device), LABEL)
     computed = {}

@@ -17,11 +17,12 @@ from labelwise.continual.memory import Memory
 from labelwise.continual.regularisers import ElasticWeights, former_answers, head_state
 from labelwise.continual.strategies import STRATEGIES
 from labelwise.continual.streams import Stream
-from labelwise.methods import Method, create_method
-from labelwise.methods.growth import carry_moments, grow
+from labelwise.composition import Method
+from labelwise.methods import create_method
+from labelwise.composition.growth import carry_moments, grow
 from labelwise.model import LabelModel
 from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
-from labelwise.training.config import Config
+from labelwise.runs.config import Config
 from labelwise.training.guard import Guard
 from labelwise.training.maps import MapSource
 from labelwise.training.optim import build_optimizer

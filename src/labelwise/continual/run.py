@@ -20,17 +20,17 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.splits import ensure_splits
 from labelwise.errors import LabelwiseError
 from labelwise.training.checkpoint import settle_state
-from labelwise.training.config import Config, DataSettings
-from labelwise.training.files import read_json, write_json
-from labelwise.training.frozen_engine import use_engine
+from labelwise.runs.config import Config, DataSettings
+from labelwise.runs.files import read_json, write_json
+from labelwise.engines.frozen_engine import use_engine
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import claim, record_of
-from labelwise.training.run import WEIGHTS, Run
-from labelwise.training.sealed import is_whole
+from labelwise.runs.run import WEIGHTS, Run
+from labelwise.runs.sealed import is_whole
 from labelwise.training.sizes import fitted
 from labelwise.training.stopping import StopRequest
-from labelwise.training.test_time import NONE
+from labelwise.runs.test_time import NONE
 
 RESULT = "continual.json"
 

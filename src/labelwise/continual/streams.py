@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelwise.continual.settings import Setting
+from labelwise.runs.continual_settings import Setting
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 

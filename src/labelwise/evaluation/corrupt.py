@@ -19,7 +19,7 @@ from labelwise.data.transforms import MID_GREY, ImageTransform, build_transform
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import Scores, collect
 from labelwise.metrics import functional as F
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 
 Picture = UInt8[Tensor, "3 h w"]
 STRENGTHS = (1, 2, 3, 4, 5)

@@ -32,10 +32,10 @@ from labelwise.evaluation.refit import fit_of
 from labelwise.evaluation.scores import Scores, collect, gather
 from labelwise.metrics.angles import AngleReport
 from labelwise.model import LabelModel
-from labelwise.training.config import Config
-from labelwise.training.frozen_engine import EAGER, engine_name, use_engine
-from labelwise.training.mistakes import seen_in_training
-from labelwise.training.run import WEIGHTS, Run
+from labelwise.runs.config import Config
+from labelwise.engines.frozen_engine import EAGER, engine_name, use_engine
+from labelwise.runs.mistakes import seen_in_training
+from labelwise.runs.run import WEIGHTS, Run
 from labelwise.types import Batch, Output
 
 

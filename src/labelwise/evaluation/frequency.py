@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from labelwise.training.files import read_json
+from labelwise.runs.files import read_json
 
 GROUPS = ("head", "medium", "tail")
 COUNTS = "train_positives"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.evaluation.frequency import mean_of_groups
-from labelwise.training.files import read_json
+from labelwise.runs.files import read_json
 
 TAKEN_OVER = "labels_taken_over"
 """Key of the number of labels taken over, in the results' `training`; these labels come first."""

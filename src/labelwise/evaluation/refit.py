@@ -5,7 +5,7 @@ from __future__ import annotations
 from labelwise.decisions import Decisions, Tuning, tune_again
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import Scores, StoredScores
-from labelwise.training.grown import kept_decisions
+from labelwise.runs.kept_decisions import kept_decisions
 from labelwise.types import LabelSet
 
 

@@ -15,7 +15,7 @@ from labelwise.data.npz import read_npz
 from labelwise.errors import LabelwiseError
 from labelwise.model import LabelModel
 from labelwise.progress import bar
-from labelwise.training.files import write_atomic
+from labelwise.runs.files import write_atomic
 from labelwise.types import Batch, Output
 
 

@@ -11,9 +11,9 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import Result, evaluate
 from labelwise.evaluation.figures import decision_conditions, figures, replaced
 from labelwise.evaluation.scores import StoredScores
-from labelwise.training.files import read_json, write_json
-from labelwise.training.run import Run
-from labelwise.training.test_time import NONE
+from labelwise.runs.files import read_json, write_json
+from labelwise.runs.run import Run
+from labelwise.runs.test_time import NONE
 
 NOT_FOR_TUNING = {
     "test": "what is fitted on test looks better there than it is, and nothing is left to judge by",
@@ -44,7 +44,7 @@ def tune_run(
         objective: see `labelwise.decisions.tune`.
         calibration: see `labelwise.decisions.tune`.
         confidence: see `labelwise.decisions.tune`.
-        test_time: new test-time augmentation of the run, see `labelwise.training.test_time`: decisions are fitted on
+        test_time: new test-time augmentation of the run, see `labelwise.runs.test_time`: decisions are fitted on
             the new scores, and every split with metrics is evaluated again; `None` leaves it unchanged.
         batch_size: images per batch.
         workers: decoding processes.

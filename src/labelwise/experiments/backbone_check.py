@@ -16,12 +16,12 @@ from PIL import Image
 from labelwise.backbones.description import family_of
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.evaluation.scores import StoredScores
-from labelwise.methods import Method
-from labelwise.training.config import make_config
-from labelwise.training.files import write_json
+from labelwise.composition import Method
+from labelwise.runs.config import make_config
+from labelwise.runs.files import write_json
 from labelwise.training.first_step import FORMATS, file_of, settings_of
 from labelwise.training.fit import train
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from labelwise.training.sizes import fitted, refusal
 from labelwise.types import Batch, LabelSet, Targets
 

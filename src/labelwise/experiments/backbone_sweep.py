@@ -21,7 +21,7 @@ from labelwise.backbones.description import VERIFIED, family_of
 from labelwise.errors import LabelwiseError
 from labelwise.experiments.backbone_check import FIELDS, examined
 from labelwise.experiments.families import FAMILIES, REPRESENTATIVE
-from labelwise.training.files import write_atomic, write_json
+from labelwise.runs.files import write_atomic, write_json
 from labelwise.training.first_step import FORMATS
 
 ENDED, LIMIT = "ended", "limit"

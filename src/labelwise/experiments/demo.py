@@ -7,7 +7,7 @@ from typing import Any
 
 from labelwise.errors import LabelwiseError
 from labelwise.training.checkpoint import PREVIOUS, STATE
-from labelwise.training.run import KEPT, WEIGHTS, Run
+from labelwise.runs.run import KEPT, WEIGHTS, Run
 
 
 def settings(seed: int = 0) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import StoredScores
 from labelwise.metrics import bootstrap
 from labelwise.metrics.bootstrap import RESAMPLES, bootstrap_counts
-from labelwise.training.files import write_text
+from labelwise.runs.files import write_text
 
 COLUMNS = ("row", "against", "known_proportion", "difference", "low", "high", "sd", "seeds", "verdict")
 

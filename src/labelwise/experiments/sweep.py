@@ -11,8 +11,8 @@ from typing import Any
 from labelwise.data import read
 from labelwise.errors import LabelwiseError
 from labelwise.experiments import significance, tables
-from labelwise.training.config import make_config
-from labelwise.training.files import read_json
+from labelwise.runs.config import make_config
+from labelwise.runs.files import read_json
 from labelwise.training.fit import train
 
 ROW = "row:"

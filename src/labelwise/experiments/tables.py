@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.evaluation.frequency import GROUPS
-from labelwise.training.files import read_json, write_text
-from labelwise.training.plain_yaml import read_yaml
+from labelwise.runs.files import read_json, write_text
+from labelwise.runs.plain_yaml import read_yaml
 
 EVIDENCE = (
     "pointing", "pointing_hard", "pointing_found", "pointing_found_hard", "energy", "energy_hard",

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from labelwise.export.exporting import export_run as export_run
     from labelwise.export.parity import Parity as Parity
     from labelwise.export.parity import compare as compare
-    from labelwise.export.runtimes import Engine as Engine
-    from labelwise.export.runtimes import OnnxRuntime as OnnxRuntime
-    from labelwise.export.runtimes import OpenVINO as OpenVINO
+    from labelwise.engines.runtimes import Engine as Engine
+    from labelwise.engines.runtimes import OnnxRuntime as OnnxRuntime
+    from labelwise.engines.runtimes import OpenVINO as OpenVINO
 
 _HOME = {
     "Accuracy": "accuracy",

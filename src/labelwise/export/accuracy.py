@@ -13,7 +13,7 @@ from labelwise.data import Dataset
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.figures import left_out
-from labelwise.export.runtimes import Engine
+from labelwise.engines.runtimes import Engine
 from labelwise.metrics import functional as F
 
 BAR = 1e-3

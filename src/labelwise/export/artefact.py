@@ -124,7 +124,7 @@ class Artefact:
         card: provenance and measurements.
         settings: of the run, if `kind` is `weights`; empty otherwise.
         precision: `fp32`, or `bf16` or `int8` for the backbone on processors that support it.
-        test_time: the views whose logits the graph averages, see `labelwise.training.test_time`.
+        test_time: the views whose logits the graph averages, see `labelwise.runs.test_time`.
         has_features: whether the graph also returns features, see `labelwise.export.graph.Graph`.
     """
 
@@ -143,7 +143,7 @@ class Artefact:
 
     def save(self) -> None:
         """Writes artefact.json, then the checksums of every file in the folder."""
-        from labelwise.training.files import write_json
+        from labelwise.runs.files import write_json
 
         # A program for version 1 would ignore the rules.
         version = 2 if self.decisions.implies or self.decisions.exactly_one else 1
@@ -215,7 +215,7 @@ class Artefact:
 
 def seal(path: Path) -> None:
     """Writes the sha256 of every file of a folder, except hidden files and the hub's README.md."""
-    from labelwise.training.files import write_json
+    from labelwise.runs.files import write_json
 
     files = (p for p in path.rglob("*") if p.is_file() and not p.relative_to(path).parts[0].startswith("."))
     kept = sorted(p for p in files if p.name not in (CHECKSUMS, "README.md"))

@@ -8,8 +8,8 @@ from typing import Any
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.registry import method as find_method
-from labelwise.training.files import read_json
-from labelwise.training.run import Run
+from labelwise.runs.files import read_json
+from labelwise.runs.run import Run
 
 _FIGURES = ("mAP", "CF1", "OF1", "mA")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from labelwise.export.artefact import Artefact
 from labelwise.export.graph import Graph, quiet
-from labelwise.export.runtimes import (
+from labelwise.engines.runtimes import (
     Answer,
     Described,
     Engine,
@@ -27,9 +27,9 @@ from labelwise.export.runtimes import (
     open_graph,
 )
 from labelwise.model import LabelModel
-from labelwise.training.config import Config, make_config
-from labelwise.training.frozen_engine import EAGER, engine_name, use_engine
-from labelwise.training.run import Run
+from labelwise.runs.config import Config, make_config
+from labelwise.engines.frozen_engine import EAGER, engine_name, use_engine
+from labelwise.runs.run import Run
 
 READERS = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
 """Packages of the runtimes that read each kind of graph."""

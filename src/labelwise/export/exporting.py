@@ -23,9 +23,9 @@ from labelwise.export.graph import FILES, program, require, write_graph
 from labelwise.export.parity import Parity, batches_of, compare, compare_batches
 from labelwise.export.photographs import batches, calibration_batches, judged_rows, readable, source_of
 from labelwise.export.precision import OFFERED, quantise, require_precision
-from labelwise.export.runtimes import Engine
+from labelwise.engines.runtimes import Engine
 from labelwise.export.tagger import write_tagger
-from labelwise.training.run import WEIGHTS, Run
+from labelwise.runs.run import WEIGHTS, Run
 
 AUTO = "auto"
 COMPARED, JUDGED, CALIBRATED = 64, 2_000, 128

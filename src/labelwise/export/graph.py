@@ -17,9 +17,9 @@ from torch.nn.functional import normalize
 
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.plain import attends_over_many, plain_forms
-from labelwise.export.runtimes import INPUT, OUTPUTS, openvino_core
+from labelwise.engines.runtimes import INPUT, OUTPUTS, openvino_core
 from labelwise.model import LabelModel
-from labelwise.training.views import Views
+from labelwise.runs.views import Views
 from labelwise.types import Output
 
 OPSET = 20

@@ -19,8 +19,8 @@ from labelwise.export.artefact import Artefact
 from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.engines import Eager, open_engine
 from labelwise.export.exporting import preprocessing
-from labelwise.training.run import WEIGHTS, Run
-from labelwise.training.sealed import separate
+from labelwise.runs.run import WEIGHTS, Run
+from labelwise.runs.sealed import separate
 from labelwise.types import LabelSet, Output
 
 _CARD = """---

@@ -13,7 +13,7 @@ from labelwise.data.decode import UnreadableImage
 from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import build_transform
 from labelwise.errors import LabelwiseError
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 
 BATCH = 8
 

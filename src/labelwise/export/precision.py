@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.export.runtimes import INPUT, openvino_core
+from labelwise.engines.runtimes import INPUT, openvino_core
 
 OFFERED = {"fp32": ("onnx", "openvino", "torch"), "bf16": ("openvino",), "int8": ("onnx",)}
 """Formats of each precision."""

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from labelwise.extractors import CTran
-from labelwise.methods.compose import Options, Part, compose
-from labelwise.methods.method import Method
+from labelwise.composition.compose import Options, Part, compose
+from labelwise.composition.method import Method
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet, Targets
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from labelwise.extractors import ClassActivation
-from labelwise.methods.compose import Options, Part, compose
-from labelwise.methods.method import Method
+from labelwise.composition.compose import Options, Part, compose
+from labelwise.composition.method import Method
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from labelwise.backbones import TimmBackbone
-from labelwise.methods.compose import Options
-from labelwise.methods.method import Method
+from labelwise.composition.compose import Options
+from labelwise.composition.method import Method
 from labelwise.model import LabelModel
 from labelwise.registry import method as find_method
 from labelwise.types import LabelSet

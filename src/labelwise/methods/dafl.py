@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from labelwise.extractors import QueryAttention
-from labelwise.methods.compose import Options, Part, compose, label_text
-from labelwise.methods.method import Method
+from labelwise.composition.compose import Options, Part, compose, label_text
+from labelwise.composition.method import Method
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from labelwise.methods.compose import Options, Settings, compose
-from labelwise.methods.method import Method
+from labelwise.composition.compose import Options, Settings, compose
+from labelwise.composition.method import Method
 from labelwise.methods.ssgrl import trunk
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet

@@ -8,8 +8,8 @@ from torch import nn
 
 from labelwise.classifiers import GraphClassifier
 from labelwise.extractors import Pooled
-from labelwise.methods.compose import Options, Part, compose, label_vectors
-from labelwise.methods.method import Method
+from labelwise.composition.compose import Options, Part, compose, label_vectors
+from labelwise.composition.method import Method
 from labelwise.registry import Card, register
 from labelwise.relations import GCN
 from labelwise.types import LabelSet

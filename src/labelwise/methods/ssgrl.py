@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from labelwise.extractors import SemanticDecoupling
-from labelwise.methods.compose import Options, Part, compose, label_vectors
-from labelwise.methods.method import Method
+from labelwise.composition.compose import Options, Part, compose, label_vectors
+from labelwise.composition.method import Method
 from labelwise.registry import Card, register
 from labelwise.relations import GGNN
 from labelwise.types import LabelSet

@@ -18,12 +18,12 @@ from PIL import Image
 from labelwise.data.decode import decode_image
 from labelwise.decisions.audit import KINDS, Finding
 from labelwise.errors import LabelwiseError
-from labelwise.evaluation.audit import Audit
+from labelwise.audit.audit import Audit
 from labelwise.reports import sections
 from labelwise.reports.pictures import LONGEST, EvidenceSource, data_uri, thumbnail
 from labelwise.reports.report import TEMPLATES
-from labelwise.serving.overlays import overlay, tint
-from labelwise.training.files import write_atomic, write_text
+from labelwise.inference.overlays import overlay, tint
+from labelwise.runs.files import write_atomic, write_text
 
 PICTURED = 40  # of each kind
 TITLES = {

@@ -17,7 +17,7 @@ from labelwise.reports.decided import decided
 from labelwise.reports.record import RunRecord, flatten, number, read_run
 from labelwise.reports.report import asset, page
 from labelwise.reports.sections import NONE, percent
-from labelwise.training.files import write_text
+from labelwise.runs.files import write_text
 
 COLOURS = 8
 SHOWN_LABELS = 80

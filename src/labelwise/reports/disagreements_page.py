@@ -8,9 +8,9 @@ from typing import Any
 from labelwise.data.dataset import Dataset
 from labelwise.reports.report import page
 from labelwise.reports.tiles import photo_tile
-from labelwise.serving.disagreements import Disagreement, Disagreements
-from labelwise.serving.predictor import Predictor
-from labelwise.training.files import write_text
+from labelwise.inference.disagreements import Disagreement, Disagreements
+from labelwise.inference.predictor import Predictor
+from labelwise.runs.files import write_text
 
 STATES = {True: "labelled present", False: "labelled absent", None: "label unknown"}
 

@@ -10,8 +10,8 @@ from labelwise.data.splits import ensure_splits
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.labels import same_labels
 from labelwise.reports.report import write_report
-from labelwise.serving.predictor import Predictor
-from labelwise.training.run import Run
+from labelwise.inference.predictor import Predictor
+from labelwise.runs.run import Run
 
 
 def finish_report(path: Path) -> Path:

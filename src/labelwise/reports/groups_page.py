@@ -9,7 +9,7 @@ from typing import Any
 from labelwise.collection.groups import COPY, LEAST, Groups
 from labelwise.reports.report import page
 from labelwise.reports.tiles import result_tile
-from labelwise.training.files import write_text
+from labelwise.runs.files import write_text
 
 
 def write_groups(out: Path, groups: Groups, collection: str | Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from labelwise.reports.record import RunRecord
 from labelwise.reports.sections import percent
-from labelwise.training.run import STAGES
+from labelwise.runs.run import STAGES
 
 
 def name_of(run: RunRecord) -> str:

@@ -19,8 +19,8 @@ from labelwise.data.pixels import BITS
 from labelwise.errors import LabelwiseError
 from labelwise.reports.record import RunRecord
 from labelwise.reports.tallies import Pick
-from labelwise.serving.overlays import tint
-from labelwise.serving.predictor import Predictor
+from labelwise.inference.overlays import tint
+from labelwise.inference.predictor import Predictor
 
 LONGEST = 256
 

@@ -18,7 +18,7 @@ from labelwise.reports.ladder import ladder, name_of
 from labelwise.reports.pictures import EvidenceSource, ImageSource, make_tiles
 from labelwise.reports.record import RunRecord, read_run
 from labelwise.reports.tallies import confident_errors, typical_finds
-from labelwise.training.files import write_text
+from labelwise.runs.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from labelwise.collection.queries import Query
 from labelwise.reports.report import page
 from labelwise.reports.tiles import photo_tile, result_tile
-from labelwise.training.files import write_text
+from labelwise.runs.files import write_text
 
 
 def write_search(

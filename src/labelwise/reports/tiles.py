@@ -12,7 +12,7 @@ import numpy as np
 from labelwise.data.decode import decode_image
 from labelwise.errors import LabelwiseError
 from labelwise.reports.pictures import LONGEST, data_uri, thumbnail
-from labelwise.serving.overlays import tint
+from labelwise.inference.overlays import tint
 
 
 def photo_tile(

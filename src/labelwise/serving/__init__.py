@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from labelwise.lazy import names_of
 
 if TYPE_CHECKING:
-    from labelwise.serving.loading import load as load
-    from labelwise.serving.prediction import Prediction as Prediction
-    from labelwise.serving.predictor import Predictor as Predictor
+    from labelwise.inference.loading import load as load
+    from labelwise.inference.prediction import Prediction as Prediction
+    from labelwise.inference.predictor import Predictor as Predictor
 
 _HOME = {
     "Prediction": "prediction",

@@ -22,12 +22,12 @@ from labelwise.serving.intake import PredictRequest, Upload, read_request
 from labelwise.serving.kserve import routes as kserve_routes
 from labelwise.serving.limits import REFUSALS, Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
-from labelwise.serving.prediction import Prediction
-from labelwise.serving.predictor import Predictor
+from labelwise.inference.prediction import Prediction
+from labelwise.inference.predictor import Predictor
 from labelwise.serving.watch import Watch, log_line
 
 if TYPE_CHECKING:
-    from labelwise.serving.review import Review
+    from labelwise.data.review import Review
     from labelwise.serving.searching import Searches
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from typing import Any
 
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
-from labelwise.serving.prediction import Prediction
+from labelwise.inference.prediction import Prediction
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from labelwise import __version__
 from labelwise.serving.intake import Upload
 from labelwise.serving.limits import REFUSALS, Limits, Refused
-from labelwise.serving.prediction import Prediction
+from labelwise.inference.prediction import Prediction
 from labelwise.serving.tensors import INPUTS, read_inference, response
 
 Predict = Callable[[Request, Sequence[Upload], bool], Awaitable[list[Prediction | str]]]

@@ -9,7 +9,7 @@ from typing import Any
 from labelwise.collection.embedding import path_text
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
-from labelwise.serving.review import Item, Review
+from labelwise.data.review import Item, Review
 
 REASON = "selected in a search of the collection"
 

@@ -14,8 +14,8 @@ from labelwise.serving.answers import Answers
 from labelwise.serving.batcher import Batcher
 from labelwise.serving.limits import Refused
 from labelwise.serving.pictures import jpeg
-from labelwise.serving.review import Review
-from labelwise.serving.review_table import export_table
+from labelwise.data.review import Review
+from labelwise.data.review_table import export_table
 
 
 class Choice(BaseModel):

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from labelwise.serving.intake import Upload
 from labelwise.serving.limits import Limits, Refused
-from labelwise.serving.prediction import Prediction
+from labelwise.inference.prediction import Prediction
 
 HEADER = "Inference-Header-Content-Length"
 """Length in bytes of the JSON part of a body that is followed by binary tensors."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from labelwise.training.config import Config
+from labelwise.runs.config import Config
 from labelwise.training.fit import fit
 
 if TYPE_CHECKING:
-    from labelwise.training.run import Run
+    from labelwise.runs.run import Run
 
 __all__ = ["Config", "Run", "fit"]
 
@@ -17,6 +17,6 @@ def __getattr__(name: str) -> Any:
     """Import `Run` on first use, since data are opened before the networks' libraries are loaded."""
     if name != "Run":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from labelwise.training.run import Run
+    from labelwise.runs.run import Run
 
     return Run

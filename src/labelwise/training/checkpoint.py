@@ -15,7 +15,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch.optim import Optimizer
 
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.training.files import write_atomic
+from labelwise.runs.files import write_atomic
 from labelwise.training.optim import load_optimizer
 
 STATE = "state/last.pt"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.metrics import functional as F
-from labelwise.training.config import Config
+from labelwise.runs.config import Config
 
 SHOWN = 10
 

@@ -19,16 +19,17 @@ from labelwise.evaluation.figures import left_out, main_figures, rare_left_out, 
 from labelwise.evaluation.frequency import COUNTS, Frequencies
 from labelwise.evaluation.growth import TAKEN_OVER
 from labelwise.memory import keep_freed_memory
-from labelwise.methods import Method
+from labelwise.composition import Method
 from labelwise.rarity import FEWEST, listed, rare_labels
 from labelwise.training.checkpoint import settle_state
 from labelwise.training.choosing import cannot_judge, rows_to_choose_by
-from labelwise.training.config import Config
-from labelwise.training.disk import refuse_failing_disk
-from labelwise.training.files import write_json
+from labelwise.runs.config import Config
+from labelwise.runs.disk import refuse_failing_disk
+from labelwise.runs.files import write_json
 from labelwise.training.first_step import settle_format
-from labelwise.training.frozen_engine import engine_name, use_engine
-from labelwise.training.grown import grow_from, kept_decisions, never_selected, number_taken_over
+from labelwise.engines.frozen_engine import engine_name, use_engine
+from labelwise.training.grown import grow_from, never_selected
+from labelwise.runs.kept_decisions import kept_decisions, number_taken_over
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.opening import Opened
@@ -38,11 +39,11 @@ from labelwise.training.probe import Probe
 from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import as_begun, claim, readable_failures, record_of
-from labelwise.training.run import Run
+from labelwise.runs.run import Run
 from labelwise.training.sizes import fitted
 from labelwise.training.stopping import StopRequest
 from labelwise.training.teaching import TaughtLoader, Teacher
-from labelwise.training.test_time import NONE
+from labelwise.runs.test_time import NONE
 from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, unknown_loss, unknown_notes
 
 

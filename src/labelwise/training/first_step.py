@@ -18,9 +18,9 @@ from labelwise.backbones import TimmBackbone
 from labelwise.backbones.description import VERIFIED, family_of
 from labelwise.data.cache import cache_folder
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import Config
-from labelwise.training.files import write_json
-from labelwise.training.stored import alone
+from labelwise.runs.config import Config
+from labelwise.runs.files import write_json
+from labelwise.runs.stored import alone
 
 LIMIT = 600
 """Seconds after which a trial counts as failed."""

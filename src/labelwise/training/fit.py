@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import Config, make_config
+from labelwise.runs.config import Config, make_config
 from labelwise.training.opening import open_data
 from labelwise.training.stopping import StopRequest
 
 if TYPE_CHECKING:
-    from labelwise.training.run import Run
+    from labelwise.runs.run import Run
 
 
 def fit(

@@ -12,10 +12,10 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.implied import with_rules
 from labelwise.decisions import Decisions, KeptDecisions
 from labelwise.errors import LabelwiseError
-from labelwise.methods import Method
-from labelwise.methods.growth import grow
-from labelwise.training.config import Config
-from labelwise.training.run import Run
+from labelwise.composition import Method
+from labelwise.composition.growth import grow
+from labelwise.runs.config import Config
+from labelwise.runs.run import Run
 from labelwise.types import LabelPriors, LabelSet
 
 _TAKEN = (

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
-from labelwise.methods import Method
+from labelwise.composition import Method
 from labelwise.training.sharding import finite_of, local, norms_of
 
 LIMIT = 10

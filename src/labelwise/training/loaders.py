@@ -11,10 +11,10 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loading import EvalLoader, TrainLoader, eval_loader, train_loader
 from labelwise.data.sampling import order_of
 from labelwise.data.transforms import build_transform
-from labelwise.training.config import Config
+from labelwise.runs.config import Config
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
-from labelwise.training.test_time import NONE
+from labelwise.runs.test_time import NONE
 
 
 def decoding_processes(wanted: int) -> int:

@@ -9,7 +9,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
-from labelwise.methods import Method
+from labelwise.composition import Method
 from labelwise.training.optim import step_where
 
 

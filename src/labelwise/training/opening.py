@@ -12,8 +12,8 @@ from typing import Any
 
 from labelwise.data.dataset import Dataset
 from labelwise.memory import give_back_freed_memory
-from labelwise.training.config import Config
-from labelwise.training.mistakes import warn_of_mistakes
+from labelwise.runs.config import Config
+from labelwise.runs.mistakes import warn_of_mistakes
 from labelwise.training.splitting import with_splits
 
 

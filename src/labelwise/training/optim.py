@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from labelwise.errors import LabelwiseError
-from labelwise.training.sections import OptimSettings
+from labelwise.runs.sections import OptimSettings
 
 
 def build_optimizer(

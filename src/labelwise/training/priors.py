@@ -11,7 +11,7 @@ from torch import Tensor
 
 from labelwise.data.vectors import read_vectors
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import Config
+from labelwise.runs.config import Config
 from labelwise.types import LabelPriors, LabelSet, Targets
 
 CELLS = 1 << 20

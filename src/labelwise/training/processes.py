@@ -14,8 +14,8 @@ from timm.layers import convert_sync_batchnorm
 from torch.nn.parallel import DistributedDataParallel
 
 from labelwise.errors import LabelwiseError
-from labelwise.methods import Method
-from labelwise.training.config import Config
+from labelwise.composition import Method
+from labelwise.runs.config import Config
 from labelwise.training.peers import watched_peers
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from labelwise.training.sections import OptimSettings
+from labelwise.runs.sections import OptimSettings
 
 
 class Schedule:

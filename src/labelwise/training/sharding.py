@@ -19,9 +19,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from labelwise.errors import LabelwiseError
-from labelwise.methods import Method
+from labelwise.composition import Method
 from labelwise.model import LabelModel
-from labelwise.training.config import Config
+from labelwise.runs.config import Config
 from labelwise.training.optim import load_optimizer
 
 

@@ -12,8 +12,8 @@ from labelwise.backbones import TimmBackbone
 from labelwise.backbones.description import VERIFIED, accepts_any_size, family_of, native_size
 from labelwise.data.sheet import Size
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.training.config import Config
-from labelwise.training.test_time import SCALES, resolved
+from labelwise.runs.config import Config
+from labelwise.runs.test_time import SCALES, resolved
 
 USUAL = (224, 256, 240, 288, 320, 384, 192, 448, 512)
 """Sides in pixels that are tried after a network's own."""

@@ -8,8 +8,8 @@ from labelwise.data.long_tail import long_tailed
 from labelwise.data.readers import labels_without_training
 from labelwise.data.splits import ensure_splits, fewer_rows
 from labelwise.errors import LabelwiseError
-from labelwise.training.config import Config
-from labelwise.training.data_settings import DataSettings
+from labelwise.runs.config import Config
+from labelwise.runs.data_settings import DataSettings
 
 
 def with_splits(config: Config, data: Dataset | None) -> Dataset:

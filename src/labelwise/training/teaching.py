@@ -23,18 +23,18 @@ from labelwise.errors import LabelwiseError
 from labelwise.extractors import Pooled
 from labelwise.losses.contrast import unit
 from labelwise.losses.distillation import presence
-from labelwise.methods import Method
-from labelwise.methods.teacher_term import TeacherTerm
+from labelwise.composition import Method
+from labelwise.terms.teacher import TeacherTerm
 from labelwise.model import LabelModel
 from labelwise.taught import Taught
 from labelwise.training.checkpoint import recorded
-from labelwise.training.disk import refuse_failing_disk
-from labelwise.training.frozen_engine import use_engine
+from labelwise.runs.disk import refuse_failing_disk
+from labelwise.engines.frozen_engine import use_engine
 from labelwise.training.maps import MapSource, fill, images_key, shares, stored_maps
-from labelwise.training.run import WEIGHTS, Run
-from labelwise.training.sections import TeacherSettings
-from labelwise.training.stored import stored
-from labelwise.training.test_time import NONE
+from labelwise.runs.run import WEIGHTS, Run
+from labelwise.runs.sections import TeacherSettings
+from labelwise.runs.stored import stored
+from labelwise.runs.test_time import NONE
 from labelwise.types import Batch, LabelSet
 
 

@@ -12,7 +12,7 @@ from labelwise.errors import LabelwiseError
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-    from labelwise.training.config import Config
+    from labelwise.runs.config import Config
 
 PROJECT = "labelwise"
 TRACKERS = ("tensorboard", "mlflow", "wandb")  # names of their settings

@@ -17,10 +17,10 @@ from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.losses import Facts, UnknownLoss
 from labelwise.losses.strategies import IGNORE, STRATEGIES
-from labelwise.methods.compose import Part
+from labelwise.composition.compose import Part
 from labelwise.registry import TERMS
-from labelwise.training.config import Config, DataSettings
-from labelwise.training.files import write_atomic
+from labelwise.runs.config import Config, DataSettings
+from labelwise.runs.files import write_atomic
 
 KNOWN = "known.npz"
 FEW_KNOWN, FEW_IMAGES = 0.3, 600

@@ -20,8 +20,8 @@ from labelwise.data import Dataset, read
 from labelwise.data.writers import convert
 from labelwise.data.writers.predictions import read_answers
 from labelwise.errors import LabelwiseError
-from labelwise.serving.prediction import Prediction
-from labelwise.serving.tables import WRITERS as PREDICTION_WRITERS
+from labelwise.inference.prediction import Prediction
+from labelwise.inference.tables import WRITERS as PREDICTION_WRITERS
 from written_sets import STATES, dataset, matrices
 
 quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,251 @@
+"""Feature maps of a fixed backbone by OpenVINO, if it agrees with PyTorch and is faster."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labelwise.backbones import TimmBackbone
+from labelwise.data.cache import cache_folder
+from labelwise.data.sheet import Size
+from labelwise.errors import LabelwiseError, first_line
+from labelwise.engines.runtimes import compiled, openvino_core
+from labelwise.runs.config import Config
+from labelwise.runs.files import write_atomic, write_json
+from labelwise.runs.stored import alone
+
+WORTH = 400 * 224 * 224
+"""Pixels of all images above which `auto` spends the seconds of a conversion."""
+BOUND = 1e-4
+"""Largest accepted difference from PyTorch in fp32, as a share of the largest value of a map."""
+BOUND_BF16 = 0.05
+"""The same in bf16, whose values have 8 significant bits."""
+QUICKER = 0.9
+"""Largest accepted share of PyTorch's time."""
+EAGER = "PyTorch"
+_FORMAT = 3
+_TRIED = (1, 2, 3, 8)
+"""Sizes of compared batches: OpenVINO 2026.4 computes some graphs wrongly for more than one image."""
+_ROUNDS = 6
+
+
+def use_engine(
+    backbone: nn.Module,
+    config: Config,
+    images: int,
+    device: torch.device,
+    say: Callable[[str], None] = lambda line: None,
+    views: bool = False,
+) -> None:
+    """Select the engine of a fixed backbone's maps by `backbone.engine`.
+
+    A backbone is fixed if it is frozen or in evaluation mode. `auto` selects OpenVINO for many images on a CPU if it is
+    installed, agrees with PyTorch within `BOUND` and is faster. The graph and the decision are cached by weights, image
+    size, version and processor, so that the next run on this machine uses the same engine.
+
+    Args:
+        backbone: unchanged while it learns.
+        config: for the requested engine and the size of the images.
+        images: number of images.
+        device: device of the model.
+        say: prints a line to the user.
+        views: also select it for the second size of `test_time`.
+
+    Raises:
+        LabelwiseError: `openvino` or `openvino-bf16` is requested, and it is not installed or the model is on a GPU.
+    """
+    requested, sizes = config.backbone.engine, (config.transform() if views else config.one_view()).sizes
+    if (
+        not isinstance(backbone, TimmBackbone)
+        or (backbone.training and not backbone.frozen)
+        or requested == "eager"
+        or backbone.engine is not None
+    ):
+        return
+    if requested != "auto" and device.type != "cpu":
+        raise LabelwiseError(
+            f"backbone.engine = {requested} on {device.type}",
+            "a model on the CPU",
+            "set backbone.engine=auto",
+        )
+    pixels = images * sum(height * width for height, width in sizes)
+    if requested == "auto" and (device.type != "cpu" or pixels < WORTH):
+        return
+    if requested == "auto" and find_spec("openvino") is None:
+        say(
+            "note: PyTorch computes the maps; OpenVINO is often twice as fast: pip install 'labelwise[openvino]'"
+        )
+        return
+    precision = "bf16" if requested == "openvino-bf16" else "fp32"
+    engines = [_tried(backbone, size, precision, say) for size in sizes]
+    backbone.engine = OpenVINOMaps.joined([engine for engine in engines if engine is not None])
+
+
+def engine_name(backbone: nn.Module) -> str:
+    """Name of the engine that computes a backbone, with a version unless it is PyTorch."""
+    engine = getattr(backbone, "engine", None)
+    return EAGER if engine is None else str(engine.name)
+
+
+class OpenVINOMaps:
+    """A backbone in OpenVINO: uint8 images `[B, 3, H, W]` of known sizes -> maps `[B, C, h, w]` float32.
+
+    Args:
+        graphs: compiled graph of each height and width.
+        name: of the engine, with its version.
+    """
+
+    def __init__(self, graphs: Mapping[Size, Any], name: str) -> None:
+        self.graphs, self.name = graphs, name
+
+    @classmethod
+    def joined(cls, engines: Sequence[OpenVINOMaps]) -> OpenVINOMaps | None:
+        """One engine for the sizes of several; `None` without one."""
+        graphs = {size: graph for engine in engines for size, graph in engine.graphs.items()}
+        return cls(graphs, engines[0].name) if engines else None
+
+    def takes(self, images: Tensor) -> bool:
+        """Whether it can compute these images; PyTorch computes other sizes, floats and traced graphs."""
+        plain = images.dtype == torch.uint8 and images.device.type == "cpu"
+        return plain and tuple(images.shape[-2:]) in self.graphs and not torch.compiler.is_compiling()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The maps of a batch."""
+        height, width = images.shape[-2:]
+        return torch.from_numpy(np.array(self.graphs[height, width]([images.contiguous().numpy()])[0]))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OpenVINOMaps:
+        return self  # it has no state, so a copied model can share the graph
+
+
+def _tried(
+    backbone: TimmBackbone, size: Size, precision: str, say: Callable[[str], None]
+) -> OpenVINOMaps | None:
+    """The engine of one size, if it agrees and is faster; a cached decision is not tested again."""
+    folder = cache_folder() / "engines"
+    graph = folder / f"{_key(backbone, size, precision)}.xml"
+    verdict = graph.with_suffix(".json")
+
+    def opened() -> OpenVINOMaps:
+        model, name = compiled(graph, precision)
+        return OpenVINOMaps({size: model}, name)
+
+    with alone(graph.with_suffix(".lock")):
+        try:
+            stored = json.loads(verdict.read_text())
+            return opened() if stored["taken"] else None
+        except (OSError, ValueError, KeyError, RuntimeError):  # not cached yet, or damaged
+            pass
+        try:
+            _convert(backbone, size, graph)
+            engine = opened()
+            record = _compared(backbone, engine, size)
+        except LabelwiseError as error:  # such as a full disk: the next run tries again
+            say(f"note: PyTorch computes the maps, not OpenVINO: {error.given}")
+            return None
+        except Exception as error:  # converters raise nearly anything
+            record = {"taken": False, "why": f"{type(error).__name__}: {first_line(error)}"}
+        write_json(verdict, record)
+    if not record["taken"]:
+        say(f"note: PyTorch computes the maps, not OpenVINO: {record['why']}")
+        return None
+    say(
+        f"maps by {engine.name}: {record['times']:.1f} times as fast as PyTorch, "
+        f"largest difference {record['difference']:.0e} of the largest value"
+    )
+    return engine
+
+
+@torch.inference_mode()
+def _compared(backbone: TimmBackbone, engine: OpenVINOMaps, size: Size) -> dict[str, Any]:
+    """Compare an engine's maps and time with PyTorch's on noise, where differences are larger than on photographs."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (max(_TRIED), 3, *size), dtype=torch.uint8, generator=random)
+    ours, differences = backbone(images).float(), []
+    record: dict[str, Any] = {"taken": False, "engine": engine.name}
+    for count in _TRIED:
+        own, theirs = ours[:count], engine(images[:count])
+        if own.shape != theirs.shape:
+            return {**record, "why": f"maps of {list(theirs.shape)}, not {list(own.shape)}"}
+        differences.append((own - theirs).abs().max())
+    difference = float(torch.stack(differences).max() / ours.abs().max().clamp_min(1e-12))
+    images = images[:3]
+    eager, quick = _seconds(lambda: backbone(images), lambda: engine(images))
+    record |= {"difference": difference, "times": eager / quick}
+    if not difference <= (BOUND_BF16 if engine.name.endswith("bf16") else BOUND):
+        return {**record, "why": f"its maps differ by {difference:.0e} of the largest value"}
+    if quick > QUICKER * eager:
+        return {**record, "why": f"it takes {quick / eager:.1f} times as long"}
+    return {**record, "taken": True}
+
+
+def _seconds(*works: Callable[[], object]) -> list[float]:
+    """Seconds of the fastest call of each, called in turn so that other load on the machine slows all alike."""
+    rounds: list[list[float]] = []
+    for _ in range(_ROUNDS):
+        rounds.append([])
+        for work in works:
+            start = time.perf_counter()
+            work()
+            rounds[-1].append(time.perf_counter() - start)
+    return [min(seconds) for seconds in zip(*rounds, strict=True)]
+
+
+def _convert(backbone: nn.Module, size: Size, graph: Path) -> None:
+    """Write the graph of a backbone, with a dynamic batch size."""
+    import openvino as ov
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    example = torch.zeros(1, 3, *size, dtype=torch.uint8)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of constant sizes, which are intended here
+        traced = torch.jit.trace(backbone, example, check_trace=False)
+        # The frontend is called directly, since `openvino.convert_model` sends telemetry.
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced, example_input=example)
+        model = frontend.convert(frontend.load(decoder))
+    model.reshape([-1, 3, *size])
+
+    def write(part: Path) -> None:
+        named = part.with_suffix(".xml")
+        ov.save_model(model, named, compress_to_fp16=False)
+        write_atomic(graph.with_suffix(".bin"), lambda to: named.with_suffix(".bin").replace(to))
+        named.replace(part)
+
+    write_atomic(graph, write)
+
+
+def _key(backbone: TimmBackbone, size: Size, precision: str) -> str:
+    """Name of a cached graph, by the weights, the size, the precision, the versions and the processor."""
+    version = openvino_core()[1]
+    here = f"{platform.machine()} {_processor()} {torch.get_num_threads()} threads"
+    versions = f"engine-{_FORMAT} {version} {torch.__version__}"
+    digest = hashlib.sha256(f"{versions} {backbone.name} {backbone.stage} {size} {precision} {here}".encode())
+    add_weights(digest, backbone)
+    return digest.hexdigest()[:32]
+
+
+def add_weights(digest: Any, module: nn.Module) -> None:
+    """Update a digest of hashlib with the names and bytes of a module's weights."""
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+
+
+@cache
+def _processor() -> str:
+    """The model of the processor."""
+    return str(openvino_core()[0].get_property("CPU", "FULL_DEVICE_NAME"))

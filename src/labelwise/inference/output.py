@@ -1,0 +1,135 @@
+"""Input files of a command, and the pictures that it writes."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from labelwise.data.decoding import decode_pixels
+from labelwise.data.imagefiles import IMAGE_SUFFIXES, FolderFiles, is_clutter, walk_images
+from labelwise.data.pixels import BITS
+from labelwise.errors import LabelwiseError
+from labelwise.inference.overlays import overlay
+from labelwise.inference.prediction import Prediction
+
+LONGEST_NAME = 100
+"""Maximum bytes of a file's or a label's name in the name of a picture; file systems allow 255 in total."""
+
+
+def find_images(paths: Sequence[str], notes: list[str] | None = None) -> list[str]:
+    """Image files of files, folders (searched recursively), globs, and `@LIST` files with one path per line.
+
+    An explicit file or folder is used whatever its name; folders return their image files, sorted, without the
+    hidden and system files that the readers of data sets skip too.
+
+    Args:
+        paths: as on the command line.
+        notes: receives a sentence for each kind of file that was left out of the folders.
+
+    Raises:
+        LabelwiseError: a path does not exist, or there is no image.
+    """
+    files: list[str] = []
+    folders = FolderFiles()
+    for path in paths:
+        if path.startswith("@"):
+            files += _listed(Path(path[1:]))
+        elif os.path.isdir(path):
+            inside = walk_images(path)
+            files += sorted(inside.images)
+            folders.others += inside.others
+            folders.clutter += inside.clutter
+        elif os.path.lexists(path):
+            files.append(path)
+        elif glob.has_magic(path):
+            files += _matched(path)
+        else:
+            raise LabelwiseError(
+                f"{path}: no such file or folder", "image files, folders or globs", "correct the path"
+            )
+    if notes is not None:
+        notes += folders.notes()
+    if not files:
+        left_out = " ".join(["", *folders.notes()])
+        raise LabelwiseError(
+            f"no image in {', '.join(paths)}{left_out}".removesuffix("."),
+            f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}",
+            "correct the path",
+        )
+    return files
+
+
+def _matched(pattern: str) -> list[str]:
+    """Files that match a pattern, without hidden and system files that it does not name."""
+    named = set(re.split(r"[/\\]", pattern))
+    files = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+    if any(part.startswith(".") and glob.has_magic(part) for part in named):
+        return files
+    return [path for path in files if not any(is_clutter(part) for part in {*Path(path).parts} - named)]
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        if b"\0" in content:
+            raise ValueError("which holds zero bytes")
+    except (OSError, ValueError) as error:
+        raise LabelwiseError(
+            f"list {path} ({error})", "a text file with a path a line", "correct the list"
+        ) from None
+    # File names may hold other line separators of Unicode, and bytes that are not valid UTF-8.
+    lines = (os.fsdecode(line.removesuffix(b"\r")) for line in content.split(b"\n"))
+    return [line for line in lines if line.strip()]
+
+
+def stems(paths: Sequence[str]) -> dict[str, str]:
+    """The base of the output names of each file: its name without the suffix, numbered if several share it.
+
+    >>> stems(["a/1.jpg", "b/1.jpg", "b/2.png"])
+    {'a/1.jpg': '1', 'b/1.jpg': '1-2', 'b/2.png': '2'}
+    """
+    files = list(dict.fromkeys(paths))
+    return dict(zip(files, _apart(os.path.splitext(os.path.basename(f))[0] for f in files), strict=True))
+
+
+def _apart(names: Iterable[str]) -> list[str]:
+    """The names, shortened and numbered so that they are unique files, also on systems that ignore case."""
+    unique: list[str] = []
+    taken: set[str] = set()
+    last: dict[str, int] = {}  # last number of each name, to avoid quadratic counting of equal names
+    for name in names:
+        whole = name.encode("utf-8", "surrogateescape")
+        short = name if len(whole) <= LONGEST_NAME else whole[:LONGEST_NAME].decode("utf-8", "ignore")
+        # Equal for names that some file systems treat as one.
+        key = (short if short.isascii() else unicodedata.normalize("NFC", short)).casefold()
+        own, mark, count = short, key, last.get(key, 1)
+        while mark in taken:
+            count += 1
+            own = f"{short}-{count}"
+            mark = f"{key}-{count}"
+        last[key] = count
+        taken.add(mark)
+        unique.append(own)
+    return unique
+
+
+def write_maps(prediction: Prediction, folder: Path, stem: str, bits: int = BITS) -> None:
+    """Writes each selected label's evidence over the photograph as `STEM.LABEL.jpg` in a folder.
+
+    Args:
+        prediction: with maps.
+        folder: created if it does not exist.
+        stem: base name of the photograph, from `stems`.
+        bits: bits used by 16-bit grey images, see `decode_pixels`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    photograph = decode_pixels(prediction.image, bits=bits)
+    plain = ("".join(c if c.isalnum() or c in "-_ " else "_" for c in name) for name in prediction.names)
+    file_names = dict(zip(prediction.names, _apart(plain), strict=True))
+    for label in prediction.selected:
+        picture = overlay(photograph, prediction.over_photograph(label))
+        picture.save(folder / f"{stem}.{file_names[label]}.jpg", quality=88)

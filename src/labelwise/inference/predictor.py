@@ -1,0 +1,226 @@
+"""Predictions of images: decisions and evidence. Nothing here needs PyTorch, except the engines that use it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from labelwise.data.fixed import FixedTransform, Transform, shown_part
+from labelwise.data.pixels import UnreadableImage
+from labelwise.decisions.decisions import Decisions
+from labelwise.errors import LabelwiseError
+from labelwise.export.artefact import Artefact
+from labelwise.engines.runtimes import Engine, open_graph
+from labelwise.labels import LabelSet
+from labelwise.inference.inputs import Image, as_images, decoded, name_of
+from labelwise.inference.prediction import Prediction
+
+if TYPE_CHECKING:
+    from labelwise.inference.familiarity import Watched
+    from labelwise.runs.run import Run
+
+
+class Predictor:
+    """An engine with its transform and decisions.
+
+    Args:
+        labels: in column order; or an opened run instead of all four arguments.
+        decisions: from logits to probabilities and selected labels.
+        transform: from a decoded image to the engine's input.
+        engine: from images to logits and maps.
+        familiarity: of a run that `labelwise familiarity` was called for.
+
+    Raises:
+        LabelwiseError: a run without weights, or with damaged ones.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSet | Run,
+        decisions: Decisions | None = None,
+        transform: Transform | None = None,
+        engine: Engine | None = None,
+        familiarity: Watched | None = None,
+    ) -> None:
+        if not isinstance(labels, LabelSet):
+            from labelwise.inference.loading import parts_of_run
+
+            labels, decisions, transform, engine, familiarity = parts_of_run(labels, None)
+        if decisions is None or transform is None or engine is None:
+            raise LabelwiseError(
+                "a predictor of labels alone",
+                "a run, or labels with decisions, transform and engine",
+                "see labelwise.load",
+            )
+        self.labels, self.decisions, self.transform, self.engine = labels, decisions, transform, engine
+        self.thresholds = dict(zip(labels.names, decisions.thresholds.tolist(), strict=True))
+        self.familiarity = familiarity
+
+    def prepare(self, images: int, say: Callable[[str], None] = lambda line: None) -> None:
+        """Select the engine of a run's backbone for a number of images; a graph has nothing to prepare.
+
+        Args:
+            images: expected number; many are worth the seconds of building a graph.
+            say: prints a line to the user.
+        """
+        prepare = getattr(self.engine, "prepare", None)
+        if prepare is not None:
+            prepare(images, say)
+
+    @property
+    def never_selected(self) -> tuple[str, ...]:
+        """Labels without a positive in training, which are never selected."""
+        return tuple(self.labels.names[j] for j in self.decisions.never)
+
+    def predict(
+        self,
+        images: Image | Iterable[Image],
+        *,
+        maps: bool = False,
+        batch_size: int = 32,
+        workers: int = 0,
+    ) -> Iterator[Prediction]:
+        """One prediction per image, in order; that of an unreadable image has an `error`.
+
+        Args:
+            images: one image or several: paths, encoded bytes, PIL images (turned upright by their EXIF orientation),
+                arrays of RGB or grey, `[H, W, 3]` or `[H, W]`, uint8 or uint16, RGBA arrays `[H, W, 4]`, which are
+                composited over white, and `[3, H, W]` uint8 tensors.
+            maps: also return evidence.
+            batch_size: images per batch.
+            workers: decoding threads; 0 decodes between the batches.
+
+        Raises:
+            LabelwiseError: an object that is not an image, pixels of another type or shape, or maps of an export
+                without maps; raised before anything is computed.
+        """
+        if maps and not self.engine.has_maps:
+            raise LabelwiseError(
+                "an export without evidence maps", "an export with maps", "export again with --maps"
+            )
+        several = as_images(images)
+        self.prepare(len(several))
+        return self._predict(several, maps, batch_size, workers)
+
+    def _predict(
+        self, images: Sequence[Image], maps: bool, batch_size: int, workers: int
+    ) -> Iterator[Prediction]:
+        starts = range(0, len(images), batch_size)
+        parts = ([images[i] for i in range(start, min(start + batch_size, len(images)))] for start in starts)
+        if not workers or len(images) == 1:
+            for part in parts:
+                yield from self._answer([self._opened(image) for image in part], maps)
+            return
+        from concurrent.futures import (  # needless for one image, and slow to import
+            Future,
+            ThreadPoolExecutor,
+        )
+
+        with ThreadPoolExecutor(workers, "decode") as pool:
+            coming = deque[list[Future[_Decoded]]]()
+            try:
+                for part in parts:
+                    coming.append([pool.submit(self._opened, image) for image in part])
+                    if len(coming) * batch_size > batch_size + workers:
+                        yield from self._answer([image.result() for image in coming.popleft()], maps)
+                while coming:
+                    yield from self._answer([image.result() for image in coming.popleft()], maps)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _opened(self, image: Image) -> _Decoded:
+        name, notes = name_of(image), list[str]()
+        try:
+            whole = decoded(image, self.transform, notes)
+        except UnreadableImage as error:
+            return _Decoded(name, None, str(error))
+        shown = shown_part(self.transform.config, int(whole.shape[1]), int(whole.shape[2]))
+        return _Decoded(name, self.transform(whole), None, shown, next(iter(notes), ""))
+
+    def of_prepared(self, images: Sequence[Any], maps: bool = False) -> list[Prediction]:
+        """Predictions for outputs of `transform`, as one batch; they have no names.
+
+        Args:
+            images: inputs of the engine, uint8 `[3, h, w]`, arrays or tensors.
+            maps: also return evidence.
+        """
+        return self._answer([_Decoded("", image) for image in images], maps)
+
+    def with_bits(self, bits: int) -> Predictor:
+        """The same model for images whose 16-bit grey uses `bits` bits, 8 to 16."""
+        transform = self.transform.with_bits(bits)
+        return Predictor(self.labels, self.decisions, transform, self.engine, self.familiarity)
+
+    def evidence(self, images: Sequence[Image], labels: Sequence[int]) -> list[np.ndarray]:
+        """Evidence of one label per image, given by its column, over the whole photograph."""
+        predictions, names = self.predict(images, maps=True), self.labels.names
+        return [
+            p.over_photograph(names[j]) if p.maps is not None else np.zeros((1, 1))
+            for p, j in zip(predictions, labels, strict=True)
+        ]
+
+    def _answer(self, part: list[_Decoded], maps: bool) -> list[Prediction]:
+        readable = [d.image for d in part if d.image is not None]
+        names, out = self.labels.names, []
+        logits, evidence_maps = np.zeros((0, 0)), None
+        if readable:
+            with self.familiarity or nullcontext():
+                logits, evidence_maps = self.engine(_stacked(readable), maps)
+        p = self.decisions.probabilities(logits) if readable else logits
+        chosen = self.decisions.select(p) if readable else p
+        familiar = self.familiarity.of_batch(chosen, names) if self.familiarity and readable else []
+        row = 0
+        for d in part:
+            if d.image is None:
+                out.append(Prediction(d.name, {}, self.thresholds, d.error, None, names))
+                continue
+            ranked = {names[j]: float(p[row, j]) for j in np.argsort(-p[row], kind="stable")}
+            picked = frozenset(names[j] for j in np.flatnonzero(chosen[row]))
+            evidence = None if evidence_maps is None else evidence_maps[row]
+            known = familiar[row] if familiar else (None, {})
+            out.append(
+                Prediction(
+                    d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown, d.note, *known
+                )
+            )
+            row += 1
+        return out
+
+
+class _Decoded(NamedTuple):
+    name: str
+    image: Any
+    error: str | None = None
+    shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    note: str = ""
+
+
+def _stacked(images: Sequence[Any]) -> np.ndarray:
+    """One batch of inputs of one size, contiguous in memory."""
+    batch = np.empty((len(images), *images[0].shape), np.uint8)
+    for place, image in zip(batch, images, strict=True):
+        np.copyto(place, np.asarray(image))
+    return batch
+
+
+def open_export(path: str | Path) -> Predictor:
+    """A predictor from an exported folder whose graph needs no PyTorch.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        LabelwiseError: no such folder, an artefact that was changed, or a graph that cannot be opened here.
+    """
+    return of_artefact(Artefact.open(path))
+
+
+def of_artefact(artefact: Artefact) -> Predictor:
+    """A predictor from an opened artefact whose graph needs no PyTorch."""
+    transform = FixedTransform(artefact.preprocessing)
+    return Predictor(artefact.labels, artefact.decisions, transform, open_graph(artefact))

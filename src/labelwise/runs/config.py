@@ -1,0 +1,295 @@
+"""All settings of a run, as data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from labelwise.runs.continual_settings import ContinualSettings
+from labelwise.data.transforms import TransformConfig, TwoSizes
+from labelwise.errors import LabelwiseError
+from labelwise.registry import TERMS
+from labelwise.runs.data_settings import DataSettings
+from labelwise.runs.sections import (
+    BackboneSettings,
+    OptimSettings,
+    Section,
+    TaughtSettings,
+    TeacherSettings,
+    VectorSettings,
+)
+from labelwise.runs.test_time import larger_of, resolved
+
+LINEAR_METHODS = ("baseline-gap", "baseline-gmp")
+
+
+class Config(Section):
+    """A run. Written to RUN/config.yaml with every value resolved."""
+
+    data: DataSettings
+    init_from: str = Field(
+        "", description="a run to start from: its labels and weights are kept, new labels are added"
+    )
+    method: str = Field(
+        "auto",
+        description="id, see `labelwise methods`; auto: dlfl, or baseline-mlp or csra if there is little training data",
+    )
+    backbone: BackboneSettings = BackboneSettings()
+    extractor: dict[str, Any] = Field(default_factory=dict, description="options of the method's extractor")
+    relation: dict[str, Any] = Field(default_factory=dict, description="options of the method's relation")
+    classifier: dict[str, Any] = Field(default_factory=dict, description="options of the method's classifier")
+    vectors: VectorSettings = VectorSettings()
+    loss: dict[str, Any] = Field(default_factory=lambda: {"name": "asl"}, description="name and options")
+    unknown: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "auto"},
+        description="how the loss treats unknown cells, name and options; see docs/partial-labels.md",
+    )
+    blending: dict[str, Any] = Field(
+        default_factory=dict, description="label features blended between images and with prototypes"
+    )
+    contrast: dict[str, Any] = Field(
+        default_factory=dict,
+        description="supervised contrastive loss on each label's features: images with it against images without it",
+    )
+    discriminative: dict[str, Any] = Field(
+        default_factory=dict, description="features of one label together, of different labels apart"
+    )
+    consistency: dict[str, Any] = Field(
+        default_factory=dict, description="labels of a group attend to the same locations"
+    )
+    pseudo: dict[str, Any] = Field(
+        default_factory=dict, description="unknown labels taken as present if features are similar"
+    )
+    rules: dict[str, Any] = Field(
+        default_factory=dict, description="penalty of scores that break the rules; see docs/rules.md"
+    )
+    teacher: TeacherSettings = TeacherSettings()
+    image_size: int = Field(
+        224,
+        ge=16,
+        description="side in pixels, by default one that the backbone accepts; height where image_width is set",
+    )
+    image_width: int = Field(
+        0, ge=0, description="width in pixels of images that are not square; 0 for image_size"
+    )
+    train_size: int = Field(
+        0,
+        ge=0,
+        description="side in training; 0 for 6/7 of image_size, which makes up for the crops that enlarge objects, or "
+        "for all of it if the backbone does not accept less",
+    )
+    test_time: str = Field(
+        "none",
+        description="views of an image whose logits are averaged: none, only the image; flip, it and its mirror; "
+        "multi-scale or multi-scale=SIDE, it and a larger one; see docs/training.md",
+    )
+    augment: TransformConfig = Field(TransformConfig(), description="image_size here is set by the one above")
+    optim: OptimSettings = OptimSettings()
+    epochs: int = Field(12, ge=1, description="passes over the training split")
+    batch_size: int = Field(32, ge=1, description="images per batch over all processes")
+    sampling: Literal["shuffle", "class-aware"] = Field(
+        "shuffle",
+        description="images of an epoch: shuffle, each once; class-aware, as many samples of a random label and then "
+        "of one of its images",
+    )
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        description="images of a batch blended in pairs with a weight from Beta(mixup, mixup); 0 is off",
+    )
+    mixup_per: Literal["batch", "pair"] = Field(
+        "batch", description="whether mixup samples one weight per batch or one per pair of images"
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        description="a box of another image pasted into each, its area from Beta(cutmix, cutmix); 0 is off",
+    )
+    ema: float = Field(0.9998, ge=0, lt=1, description="largest decay of the averaged weights; 0 for none")
+    patience: int = Field(
+        0, ge=0, description="epochs without a better validation mAP before stopping; 0 for never"
+    )
+    seed: int = Field(0, ge=0, description="random seed of splits, initial weights, order and augmentation")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="of the training step; losses stay fp32"
+    )
+    tf32: bool = Field(
+        False,
+        description="TF32 for matrix products of the training in fp32, on GPUs that have it; less exact, faster",
+    )
+    compile: bool = Field(False, description="torch.compile the step")
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        description="full: each of several processes holds a share of weights, gradients, moments and averages (FSDP2)",
+    )
+    frequency_bounds: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        (20, 100),
+        description="smallest and largest number of training images of a label of the medium group in the figures by "
+        "frequency: below is the tail group, above the head group",
+    )
+    workers: int = Field(-1, ge=-1, description="decoding processes; -1 chooses by the number of cores")
+    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    save_every: int = Field(
+        200, ge=1, description="steps between saved states; one is saved after each epoch too"
+    )
+    tensorboard: bool = Field(False, description="also write RUN/tensorboard")
+    mlflow: bool = Field(
+        False, description="also write to MLflow: mlflow.db beside RUN, or to MLFLOW_TRACKING_URI"
+    )
+    wandb: bool = Field(
+        False, description="also write RUN/wandb for Weights & Biases; sent if WANDB_MODE=online"
+    )
+    continual: ContinualSettings = ContinualSettings()
+    taught: TaughtSettings = TaughtSettings()
+
+    @field_validator("frequency_bounds")
+    @classmethod
+    def _rising(cls, bounds: tuple[int, int]) -> tuple[int, int]:
+        if bounds[0] > bounds[1]:
+            raise PydanticCustomError("bounds", "two numbers of images, the first not over the second")
+        return bounds
+
+    @field_validator("mixup_per", "cutmix")
+    @classmethod
+    def _one_way(cls, value: Any, info: Any) -> Any:
+        mixup = info.data.get("mixup", 0)
+        if info.field_name == "cutmix" and value and mixup:
+            raise PydanticCustomError("joined", "one way to combine images, so 0 beside mixup")
+        if value == "pair" and not mixup:
+            raise PydanticCustomError("joined", "batch where mixup is 0")
+        return value
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _run_of_teacher(cls, value: Any) -> Any:
+        return {"run": str(value)} if isinstance(value, str | Path) else value
+
+    @field_validator("loss")
+    @classmethod
+    def _named(cls, loss: dict[str, Any]) -> dict[str, Any]:
+        return {"name": "asl", **loss}
+
+    @field_validator("unknown")
+    @classmethod
+    def _ignored(cls, unknown: dict[str, Any]) -> dict[str, Any]:
+        return {"name": "auto", **unknown}
+
+    @model_validator(mode="after")
+    def _from_nothing(self) -> Config:
+        """Without pretrained weights nothing is worth freezing: the whole backbone learns from the first step."""
+        if self.backbone.weights == "none" and not self.backbone.freeze:
+            self.backbone.warm_epochs, self.backbone.frozen_groups = 0, 0
+            if self.backbone.statistics == "fixed":
+                self.backbone.statistics = "batch"
+        return self
+
+    @model_validator(mode="after")
+    def _solvable(self) -> Config:
+        if self.optim.name != "exact":
+            return self
+        lacking = {
+            f"method {self.method}": self.method not in LINEAR_METHODS,
+            "a backbone that learns": not self.backbone.freeze,
+            f"loss.name={self.loss['name']}": self.loss["name"] not in ("asl", "bce"),
+            f"--unknown {self.unknown['name']}": self.unknown["name"] not in ("auto", "ignore"),
+            f"a term of the loss ({', '.join(self.terms())})": bool(self.terms()),
+            "mixup or cutmix": bool(self.mixup or self.cutmix),
+            f"sampling={self.sampling}": self.sampling != "shuffle",
+            f"sharding={self.sharding}": self.sharding != "none",
+            "--teacher": bool(self.teacher.run),
+        }
+        for given in (given for given, wrong in lacking.items() if wrong):
+            raise LabelwiseError(
+                f"optim.name=exact with {given}",
+                f"{' or '.join(LINEAR_METHODS)} with --freeze-backbone and plain binary cross entropy",
+                "leave one of the two out",
+            )
+        self.loss, self.epochs, self.ema = {"name": "bce"}, 1, 0.0
+        return self
+
+    @model_validator(mode="after")
+    def _features_of_photographs(self) -> Config:
+        for joined in ("mixup", "cutmix"):
+            if self.teacher.run and self.teacher.features and getattr(self, joined):
+                raise LabelwiseError(
+                    f"teacher.features = {self.teacher.features:g} with {joined}={getattr(self, joined):g}",
+                    "images that are not combined, since the teacher has no label features of two images combined",
+                    f"set teacher.features=0, or {joined}=0",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _some_milestone(self) -> Config:
+        if self.optim.milestones and self.optim.milestones[0] >= self.epochs:
+            raise LabelwiseError(
+                f"optim.milestones = {self.optim.milestones} in a run of {self.epochs} epochs",
+                f"the first milestone below {self.epochs}",
+                "set earlier ones, or optim.schedule=constant",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _views(self) -> Config:
+        self.test_time = resolved(self.test_time, self.image_size)
+        return self
+
+    def terms(self) -> dict[str, dict[str, Any]]:
+        """Options of the additional terms of the loss, by name, for those that are set."""
+        return {name: getattr(self, name) for name in TERMS if getattr(self, name)}
+
+    def transform(self) -> TransformConfig:
+        """The image transform of evaluation and prediction; with two sizes if `test_time` is multi-scale."""
+        one = self.one_view()
+        larger = larger_of(self.test_time, one.size)
+        return one if larger is None else TwoSizes(**{**dict(one), "larger": larger})
+
+    def one_view(self) -> TransformConfig:
+        """The image transform of a single view, used for validation during training and for stored maps."""
+        return self._augmented(self.image_size, self.image_width)
+
+    def train_transform(self, stride: int) -> TransformConfig:
+        """The image transform of training; its size is a multiple of 32 and of the backbone's stride.
+
+        Crops of 0.75 to 1 of the side enlarge objects. Training at 6/7 of the size restores the scale of evaluation,
+        and costs a quarter less.
+
+        Source: the train-test resolution discrepancy of Touvron et al. (2019).
+        """
+        unit = math.lcm(32, stride)
+        size = self.train_size or min(
+            self.image_size, max(unit, round(self.image_size * 6 / 7 / unit) * unit)
+        )
+        width = round(size * self.image_width / self.image_size / unit) * unit
+        return self._augmented(size, max(unit, width) if self.image_width else 0)
+
+    def _augmented(self, height: int, width: int) -> TransformConfig:
+        size = (height, width) if width else height
+        return self.augment.model_copy(update={"image_size": size})
+
+
+def make_config(settings: Mapping[str, Any]) -> Config:
+    """Validate settings and fill in defaults.
+
+    Raises:
+        LabelwiseError: an unknown name or a value out of range, with its dotted name.
+    """
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        refusal = first.get("ctx", {}).get("error")
+        if isinstance(refusal, LabelwiseError):
+            raise refusal from None
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise LabelwiseError(f"setting {name!r}", "a known setting", "see docs/settings.md") from None
+        if first["type"] == "missing":
+            raise LabelwiseError(f"no {name}", "a value for it", "give --data SOURCE") from None
+        raise LabelwiseError(
+            f"{name} = {first['input']!r}", first["msg"].lower(), "correct the setting"
+        ) from None

@@ -1,0 +1,116 @@
+"""Arrays computed from images once, by all processes of a machine, and stored in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from filelock import FileLock
+from torch import distributed as dist
+
+from labelwise.runs.files import write_atomic
+
+Compute: TypeAlias = Callable[..., list[tuple[int, str]]]
+"""Writes a share of the array into a file; returns (row, reason) of unreadable images."""
+
+
+def stored(
+    path: Path,
+    shape: Callable[[], tuple[int, ...]],
+    compute: Compute,
+    message: str,
+    say: Callable[[str], None],
+    joined: bool = False,
+) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """An array with one entry per image, read from its file, or computed and stored there.
+
+    Args:
+        path: the file; its name identifies the images and what computes the array.
+        shape: returns the shape of the array; called only if it must be computed.
+        compute: writes a share of it.
+        message: the line printed before it is computed.
+        say: prints a line to the user.
+        joined: all processes of a training call this together, and those of one machine share the work; the file has
+            the same bytes as one process writes.
+
+    Returns:
+        `[N, ...]` float16 memory map, and (row, reason) of unreadable images, whose entries are zero.
+    """
+    bad_path = path.with_suffix(".json")
+    leads = joined and dist.get_rank() == 0
+    if joined and not leads:
+        _help(path, compute)
+    with alone(path.with_suffix(".lock")):
+        if not bad_path.is_file():
+            say(message)
+            bad: list[tuple[int, str]] = []
+
+            def write(part: Path) -> None:
+                _allocate(part, shape())
+                bad.extend(_share(path, part, compute) if leads else compute(part))
+
+            write_atomic(path, write)
+            write_atomic(bad_path, lambda part: part.write_text(json.dumps(bad)))
+        elif leads:
+            _places(path, None)
+    if leads:
+        dist.barrier()
+    return np.load(path, mmap_mode="r"), [(row, reason) for row, reason in json.loads(bad_path.read_text())]
+
+
+def _help(path: Path, compute: Compute) -> None:
+    """Called by all processes but the first: compute a share, and wait until the array is stored."""
+    _share(path, None, compute)
+    dist.barrier()
+
+
+def _share(path: Path, part: Path | None, compute: Compute) -> list[tuple[int, str]]:
+    """Compute this process's share in the first process's file; returns the unreadable images of all processes.
+
+    Args:
+        path: file of the array, named after this process's images and weights.
+        part: in the first process, the file to fill; `None` in the others, which receive its name.
+        compute: writes a share of a file.
+    """
+    file, places = _places(path, part)
+    own = compute(file, places.index(dist.get_rank()), len(places)) if dist.get_rank() in places else []
+    gathered: list[Any] = [None] * dist.get_world_size()
+    if places:
+        dist.all_gather_object(gathered, own)
+    return sorted(one for share in gathered for one in share or [])
+
+
+def _places(path: Path, part: Path | None) -> tuple[Path, list[int]]:
+    """The first process's file, and the ranks that fill it: those on its machine with the same images."""
+    offer = [None if part is None else (socket.gethostname(), path.name, str(part.absolute()))]
+    dist.broadcast_object_list(offer, src=0)
+    if offer[0] is None:
+        return path, []
+    host, name, file = offer[0]
+    works = (socket.gethostname(), path.name) == (host, name) and Path(file).is_file()
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, works)
+    return Path(file), [rank for rank, helps in enumerate(gathered) if helps]
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a file lock, so that other runs wait; the system releases it even if this process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """An array on disk, fully allocated: writing to a mapped file on a full disk would kill the process."""
+    store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, store.offset + store.nbytes)
+    return store

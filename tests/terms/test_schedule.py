@@ -1,0 +1,56 @@
+"""When terms set in."""
+
+from __future__ import annotations
+
+import pytest
+
+from labelwise.errors import LabelwiseError
+from labelwise.terms.schedule import Schedule, within
+
+
+def refreshes(schedule: Schedule, epochs: int) -> list[int]:
+    refreshed: list[int] = []
+    for epoch in range(epochs):
+        if schedule.due(epoch, epochs, refreshed[-1] if refreshed else -1):
+            refreshed.append(epoch)
+    return refreshed
+
+
+@pytest.mark.parametrize(
+    ("start", "refresh", "epochs", "at"),
+    [
+        (0.25, 0, 20, [5, 10, 15]),
+        (0.25, 5, 20, [5, 10, 15]),
+        (0.25, 0, 6, [2, 3, 4, 5]),
+        (0.25, 0, 8, [2, 4, 6]),
+        (0.25, 0, 3, [1, 2]),
+        (0.25, 0, 1, []),
+        (0.0, 2, 5, [0, 2, 4]),
+        (0.7, 1, 10, [7, 8, 9]),
+        (1.0, 0, 4, []),
+    ],
+)
+def test_epochs_of_refreshes(start: float, refresh: int, epochs: int, at: list[int]) -> None:
+    schedule = Schedule(start, refresh)
+    assert refreshes(schedule, epochs) == at
+    begun = [epoch for epoch in range(epochs) if schedule.begun(epoch, epochs)]
+    assert begun == list(range(at[0] if at else epochs, epochs))
+
+
+def test_what_was_never_refreshed_is_due() -> None:
+    assert Schedule(0.25, 5).due(8, 20, last=-1)
+    assert not Schedule(0.25, 5).due(8, 20, last=5)
+
+
+@pytest.mark.parametrize(
+    ("value", "high", "says"),
+    [
+        (-1, float("inf"), "a.b=-1; expected at least 0; correct the option"),
+        (1.5, 1.0, "a.b=1.5; expected 0 to 1; correct the option"),
+        (float("nan"), 1.0, "a.b=nan; expected 0 to 1; correct the option"),
+    ],
+)
+def test_options_out_of_range_are_refused(value: float, high: float, says: str) -> None:
+    with pytest.raises(LabelwiseError) as error:
+        within("a.b", value, 0, high)
+    assert str(error.value) == says
