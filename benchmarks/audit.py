@@ -25,6 +25,7 @@ import torch
 from cleanlab.rank import get_label_quality_scores
 from sklearn.metrics import average_precision_score
 
+from labelwise.audit.out_of_fold import out_of_fold
 from labelwise.data import read
 from labelwise.data.complete import Correction, apply_corrections, write_corrected
 from labelwise.data.dataset import Dataset
@@ -33,12 +34,11 @@ from labelwise.decisions.audit import Finding, label_errors, rank
 from labelwise.decisions.calibration import calibrate
 from labelwise.decisions.decisions import sigmoid
 from labelwise.decisions.noise import fit_noise
-from labelwise.audit.out_of_fold import out_of_fold
 from labelwise.runs.config import make_config
 from labelwise.runs.files import read_json
+from labelwise.runs.run import Run
 from labelwise.training.fit import train
 from labelwise.training.progress import Watch
-from labelwise.runs.run import Run
 
 
 def damage(data: Dataset, hide: float, flip: float, seed: int) -> Dataset:

@@ -35,8 +35,8 @@ from types import ModuleType
 from forked import children_of, ended, is_alive, photographs, start
 
 from labelwise.errors import LabelwiseError
-from labelwise.training.checkpoint import PREVIOUS, STATE, load_state
 from labelwise.runs.run import KEPT, WEIGHTS
+from labelwise.training.checkpoint import PREVIOUS, STATE, load_state
 
 PLAIN = shlex.split(
     "--backbone test_vit --weights none --image-size 32 --epochs 2 --batch-size 8 --no-report --set save_every=2 "

@@ -35,8 +35,8 @@ from labelwise.data.decode import decode_image
 from labelwise.data.pack import pack
 from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import TransformConfig, build_transform
-from labelwise.metrics.functional import mean_average_precision
 from labelwise.inference import Predictor
+from labelwise.metrics.functional import mean_average_precision
 from labelwise.runs.run import Run
 from labelwise.types import LabelSet
 

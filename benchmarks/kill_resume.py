@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from labelwise.training.checkpoint import STATE, load_state
 from labelwise.runs.run import WEIGHTS
+from labelwise.training.checkpoint import STATE, load_state
 
 ARGUMENTS = (
     "--backbone resnet10t --weights none --image-size 64 --epochs 12 --batch-size 16 --set save_every=5 "

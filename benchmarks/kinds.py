@@ -41,12 +41,12 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
 from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import build_transform
+from labelwise.engines.frozen_engine import use_engine
 from labelwise.metrics import functional as F
 from labelwise.metrics.bootstrap import bootstrap_counts, interval
-from labelwise.engines.frozen_engine import use_engine
+from labelwise.runs.run import Run
 from labelwise.training.loaders import Loaders
 from labelwise.training.progress import Watch
-from labelwise.runs.run import Run
 
 COLOURS = ("Black", "Blue", "Brown", "Green", "Grey", "Orange", "Pink", "Purple", "Red", "White", "Yellow")
 STRIPES = {"hair": (0, 0.18), "upperBody": (0.15, 0.5), "lowerBody": (0.5, 0.9), "footwear": (0.85, 1)}

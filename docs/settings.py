@@ -15,8 +15,8 @@ from pydantic_core import PydanticUndefined
 
 from labelwise import classifiers, extractors, losses, relations
 from labelwise.losses.strategies import STRATEGIES
-from labelwise.terms.terms import TERM_CLASSES
 from labelwise.runs.config import Config
+from labelwise.terms.terms import TERM_CLASSES
 
 HEAD = """# Settings
 

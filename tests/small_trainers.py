@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 import partial_batches
 import tiny_runs
+from labelwise.composition import Method
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import TrainLoader
-from labelwise.composition import Method
 from labelwise.runs.config import make_config
+from labelwise.runs.run import Run
 from labelwise.training.loop import Trainer
 from labelwise.training.processes import make_accelerator
-from labelwise.runs.run import Run
 from labelwise.types import Batch, LabelSet
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -16,50 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {
-    "types",
-    "labels",
-    "jsonfile",
-    "errors",
-    "lazy",
-    "registry",
-    "rules",
-    "numerics",
-    "distributed",
-    "taught",
-    "progress",
-    "rarity",
-}
-PATH_ROOMS = {"backbones", "extractors", "blending", "relations", "classifiers", "losses"}
-WORK = {"training", "evaluation", "continual", "experiments", "export", "anytime"}
-TOP = {"serving", "collection", "reports", "cli"}
-ROUND_THE_PATH = {"metrics", "data", "decisions"}
-
-# What each room may import besides itself.
-MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    "lazy": set(),
-    "memory": set(),
-    "numerics": set(),
-    "progress": set(),
-    "rarity": set(),
-    "distributed": set(),
-    "rules": {"errors", "lazy"},
-    "labels": {"errors", "rules"},
-    "jsonfile": {"errors"},
-    "taught": {"lazy"},
-    "types": {"labels", "lazy", "taught"},
-    "registry": {"types", "errors"},
-    **dict.fromkeys(PATH_ROOMS, GROUND),
-    "metrics": {"types", "errors"},
-    "data": {"types", "errors", "lazy", "progress", "rarity", "rules"},
-    "decisions": {"types", "labels", "errors", "lazy", "rules", "rarity", "metrics"},
-    "model": GROUND | PATH_ROOMS,
-    "methods": GROUND | PATH_ROOMS | {"model"},
-}
-BELOW_WORK = GROUND | PATH_ROOMS | ROUND_THE_PATH | {"memory", "model", "methods"}
-MAY_IMPORT |= dict.fromkeys(WORK, BELOW_WORK | WORK)
-MAY_IMPORT |= dict.fromkeys(TOP, BELOW_WORK | WORK | TOP)
+ROOMS = runpy.run_path(str(ROOT / "docs" / "rooms.py"))
 
 
 def place(path: Path) -> str:
@@ -69,37 +27,24 @@ def place(path: Path) -> str:
 every_module = pytest.mark.parametrize("path", MODULES, ids=place)
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Rooms of the package that a module imports, at its top or inside a function."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are written in full"
-            # `from labelwise import evaluation` names its room last.
-            below = node.module == "labelwise"
-            rooms = [f"labelwise.{a.name}" for a in node.names if a.name != "__version__"]
-            names = rooms if below else [node.module or ""]
-        else:
-            continue
-        yield from (name.split(".")[1] for name in names if name.startswith("labelwise."))
-
-
 def test_the_import_rule_sees_every_form() -> None:
     code = (
         "import labelwise.a.b\nfrom labelwise import c\ndef f():\n  from labelwise.d.e import g\nimport torch"
     )
-    assert list(imported(ast.parse(code))) == ["a", "c", "d"]
+    assert list(ROOMS["imported"](ast.parse(code))) == ["a", "c", "d"]
 
 
-@every_module
-def test_rooms_import_only_what_lies_below(path: Path) -> None:
-    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    if room in ("__init__", "__main__"):
-        return
-    assert room in MAY_IMPORT, "a new room needs a place in the import rule"
-    found = set(imported(ast.parse(path.read_text(encoding="utf-8")))) - {room}
-    assert found <= MAY_IMPORT[room], f"{room} imports {sorted(found - MAY_IMPORT[room])}"
+def test_rooms_import_only_what_lies_below() -> None:
+    edges = ROOMS["imports"]()
+    assert set(edges) == set(ROOMS["ORDER"]), "every room has a place in the layers of docs/rooms.py"
+    assert len(set(ROOMS["ORDER"])) == len(ROOMS["ORDER"])
+    above = {room: lows - ROOMS["allowed"](room) for room, lows in edges.items()}
+    assert {room: lows for room, lows in above.items() if lows} == {}
+
+
+def test_the_drawing_of_the_rooms_is_of_today() -> None:
+    drawn = (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8")
+    assert drawn == ROOMS["drawing"](ROOMS["imports"]()), "run: python docs/rooms.py"
 
 
 def public_parts(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:

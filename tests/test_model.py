@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.classifiers import PerLabelClassifier
+from labelwise.composition.compose import Options, Part, compose
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import Pooled, QueryAttention
 from labelwise.methods import create_method, create_model
-from labelwise.composition.compose import Options, Part, compose
 from labelwise.model import LabelModel
 from labelwise.types import LabelFeatures, LabelSet, Targets
 

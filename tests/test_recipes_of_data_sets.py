@@ -18,8 +18,8 @@ from labelwise.evaluation.protocols import PROTOCOLS
 from labelwise.experiments.sweep import merged
 from labelwise.runs import Run
 from labelwise.runs.config import make_config
-from labelwise.training.optim import build_optimizer
 from labelwise.runs.plain_yaml import read_yaml
+from labelwise.training.optim import build_optimizer
 from labelwise.types import LabelPriors, Targets
 
 MAKERS = {

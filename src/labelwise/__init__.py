@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from labelwise.evaluation.evaluate import evaluate as evaluate
     from labelwise.export import export_run as export_run
     from labelwise.export.hub import HubModel as HubModel
-    from labelwise.methods import create_model as create_model
-    from labelwise.registry import list_methods as list_methods
     from labelwise.inference import Predictor as Predictor
     from labelwise.inference import load as load
+    from labelwise.methods import create_model as create_model
+    from labelwise.registry import list_methods as list_methods
     from labelwise.training.fit import fit as fit
     from labelwise.types import LabelSet as LabelSet
     from labelwise.types import Output as Output
@@ -37,8 +37,8 @@ _HOME = {
     "HubModel": "export.hub",
     "create_model": "methods",
     "list_methods": "registry",
-    "Predictor": "serving",
-    "load": "serving",
+    "Predictor": "inference",
+    "load": "inference",
     "fit": "training",
     "LabelSet": "types",
     "Output": "types",

@@ -33,7 +33,7 @@ _MODULES = (
     "labelwise.methods.tdrg",
 )
 TERMS = ("blending", "contrast", "discriminative", "consistency", "pseudo", "rules")
-"""Names of the additional terms of the loss, in their order; `NAME` is `NameTerm` of methods/NAME_term.py."""
+"""Names of the additional terms of the loss, in their order; `NAME` is `NameTerm` of terms/NAME.py."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from labelwise.anytime.ladder import compared
 from labelwise.anytime.plan import TUNED, Plan, Stage
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.evaluation.scores import StoredScores
-from labelwise.metrics import functional as F
 from labelwise.inference.folders import fingerprint
+from labelwise.metrics import functional as F
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.run import Run
 from labelwise.training.stopping import StopRequest

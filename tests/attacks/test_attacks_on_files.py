@@ -30,8 +30,8 @@ from labelwise.data.readers.voc import parse_xml
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import ARTEFACT, CHECKSUMS, Artefact, Preprocessing, sha256
-from labelwise.training.checkpoint import load_state
 from labelwise.runs.plain_yaml import read_yaml
+from labelwise.training.checkpoint import load_state
 from labelwise.types import LabelSet
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelwise.data import read
-from labelwise.data.dataset import Dataset
 from labelwise.audit import out_of_fold as module
 from labelwise.audit.out_of_fold import fold_config, out_of_fold
+from labelwise.data import read
+from labelwise.data.dataset import Dataset
 from labelwise.runs.config import make_config
-from labelwise.training.maps import MapSource
 from labelwise.runs.run import Run
+from labelwise.training.maps import MapSource
 from tiny_runs import photographs, settings
 
 

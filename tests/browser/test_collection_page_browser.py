@@ -15,10 +15,10 @@ import pytest
 import labelwise as lw
 import tiny_runs
 from labelwise.collection.embedding import embed
+from labelwise.data.review import Review, begin_audit
 from labelwise.serving import searching
 from labelwise.serving.app import create_app
 from labelwise.serving.kept_pictures import KeptPictures
-from labelwise.data.review import Review, begin_audit
 from labelwise.serving.searching import Searches
 from live_server import live
 

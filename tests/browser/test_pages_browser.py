@@ -16,8 +16,8 @@ import pytest
 
 import labelwise as lw
 import tiny_runs
-from labelwise.serving.app import create_app
 from labelwise.data.review import Review
+from labelwise.serving.app import create_app
 from live_server import live, scene_files
 
 sync = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")

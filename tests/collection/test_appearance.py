@@ -20,8 +20,8 @@ from labelwise.data.transforms import TransformConfig, build_transform
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.engines import Eager
-from labelwise.methods import create_method
 from labelwise.inference.predictor import Predictor
+from labelwise.methods import create_method
 from labelwise.types import Group, LabelSet
 from tiny_runs import command
 

@@ -17,11 +17,11 @@ from labelwise.collection import Collection, teach
 from labelwise.collection.examples import photographs_of
 from labelwise.collection.few import Space, fit_few
 from labelwise.collection.suggesting import SUGGESTIONS, suggest, write_suggestions
+from labelwise.data.review import Review
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation import evaluate
 from labelwise.export import export_run
 from labelwise.inference import load
-from labelwise.data.review import Review
 from labelwise.runs.run import Run
 
 Embedded = tuple[Path, list[str]]

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from labelwise.errors import LabelwiseError
 from labelwise.composition import Method
-from labelwise.methods import create_method
 from labelwise.composition.growth import carry_moments, grow
+from labelwise.errors import LabelwiseError
+from labelwise.methods import create_method
 from labelwise.registry import list_methods
 from labelwise.types import LabelPriors, Targets
 

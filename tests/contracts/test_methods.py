@@ -12,13 +12,13 @@ from timm.models import register_model
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor
 
+from labelwise.composition import Method
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import Pooled
-from labelwise.composition import Method
 from labelwise.methods import create_method, create_model
-from labelwise.terms.teacher import TeacherTerm
 from labelwise.registry import list_methods
 from labelwise.taught import Taught
+from labelwise.terms.teacher import TeacherTerm
 from labelwise.types import Batch, LabelPriors, LabelSet, Targets
 
 LABELS = 7  # no other dimension of these models is 7, so that a dimension of 7 is the labels'

@@ -13,9 +13,9 @@ from PIL import Image
 
 import labelwise as lw
 import tiny_runs
+from labelwise.data.review import Review
 from labelwise.errors import LabelwiseError
 from labelwise.serving.app import create_app
-from labelwise.data.review import Review
 from live_server import live, scene_files
 from tolerance import ANSWERS
 

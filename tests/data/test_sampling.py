@@ -18,9 +18,9 @@ from labelwise.data.loading import train_loader
 from labelwise.data.sampling import ClassAware, Shuffled, order_of, turns
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.runs.config import make_config
+from labelwise.runs.run import WEIGHTS, Run
 from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
-from labelwise.runs.run import WEIGHTS, Run
 from labelwise.training.stopping import StopRequest
 
 POSITIVE = np.zeros((60, 4), bool)

@@ -18,8 +18,8 @@ from labelwise.data.vectors import read_vectors
 from labelwise.errors import LabelwiseError
 from labelwise.inference.loading import load
 from labelwise.runs.config import make_config
-from labelwise.training.fit import train
 from labelwise.runs.run import Run
+from labelwise.training.fit import train
 
 NAMES = ["red", "green", "potted_plant", "tv"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]

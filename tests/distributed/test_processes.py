@@ -20,10 +20,10 @@ import torch
 import tiny_runs
 from labelwise.data.readers import read
 from labelwise.runs.config import make_config
+from labelwise.runs.run import WEIGHTS
 from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
 from labelwise.training.processes import is_first, joined_processes
-from labelwise.runs.run import WEIGHTS
 
 
 def _plain(source: str | Path, **changes: Any) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from torch.distributed.tensor import DTensor
 import tiny_runs
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.methods.create import create_method
+from labelwise.runs.config import make_config
+from labelwise.runs.run import Run
 from labelwise.training import sharding
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
-from labelwise.runs.run import Run
 from labelwise.training.stopping import StopRequest
 from labelwise.types import LabelSet
 

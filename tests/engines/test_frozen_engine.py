@@ -13,15 +13,14 @@ import torch
 import tiny_runs
 from labelwise.backbones import TimmBackbone
 from labelwise.data.readers import read
+from labelwise.engines import frozen_engine, runtimes
+from labelwise.engines.frozen_engine import EAGER, engine_name, use_engine
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation import evaluate
-from labelwise.engines import runtimes
 from labelwise.export.graph import exported_graph, write_graph
-from labelwise.engines import frozen_engine
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.files import read_json
 from labelwise.training.fit import train
-from labelwise.engines.frozen_engine import EAGER, engine_name, use_engine
 from labelwise.training.maps import stored_maps
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")

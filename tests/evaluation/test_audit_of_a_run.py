@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labelwise.audit import audit as module
+from labelwise.audit.audit import audit, find
 from labelwise.data import read
 from labelwise.data.complete import AUDIT_COLUMNS, apply_corrections, read_audit
 from labelwise.errors import LabelwiseError
-from labelwise.audit import audit as module
-from labelwise.audit.audit import audit, find
 from labelwise.rules import Rules
 from labelwise.runs.run import Run
 from labelwise.types import Group, LabelSet

@@ -13,10 +13,10 @@ import pytest
 
 import labelwise as lw
 import tiny_runs
-from labelwise.data.dataset import BOX_TYPE, Dataset
-from labelwise.errors import LabelwiseError
 from labelwise.audit import audit as module
 from labelwise.audit.audit import audit
+from labelwise.data.dataset import BOX_TYPE, Dataset
+from labelwise.errors import LabelwiseError
 from labelwise.evaluation.labels import same_labels
 from labelwise.runs.run import Run
 from labelwise.types import Group, LabelSet

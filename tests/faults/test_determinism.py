@@ -8,8 +8,8 @@ import pytest
 
 import tiny_runs
 from labelwise.runs.config import Config, make_config
-from labelwise.training.fit import train
 from labelwise.runs.run import WEIGHTS
+from labelwise.training.fit import train
 
 KINDS = {
     "fine-tuned": {"ema": 0.9, "augment": {"multi_scale": [1.0, 0.8], "cutout": 0.2}},

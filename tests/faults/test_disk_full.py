@@ -15,13 +15,13 @@ import torch
 
 import tiny_runs
 from labelwise.errors import LabelwiseError
-from labelwise.training import checkpoint
 from labelwise.runs import stored
-from labelwise.training.checkpoint import STATE, load_state
 from labelwise.runs.config import make_config
 from labelwise.runs.files import write_atomic
-from labelwise.training.fit import train
 from labelwise.runs.run import WEIGHTS
+from labelwise.training import checkpoint
+from labelwise.training.checkpoint import STATE, load_state
+from labelwise.training.fit import train
 
 TOLD = "(No space left on device); expected a writable disk with free space; free some space, then go on with --resume"
 

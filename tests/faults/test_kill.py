@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import tiny_runs
-from labelwise.training.checkpoint import STATE, load_state
 from labelwise.runs.config import Config, make_config
-from labelwise.training.fit import train
 from labelwise.runs.run import WEIGHTS
+from labelwise.training.checkpoint import STATE, load_state
+from labelwise.training.fit import train
 
 STEPS = 18
 

@@ -13,9 +13,9 @@ import tiny_runs
 from labelwise.data import read
 from labelwise.errors import LabelwiseError
 from labelwise.methods import create_method
+from labelwise.runs.config import make_config
 from labelwise.training import loop as room
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.guard import LIMIT, Guard
 

@@ -9,6 +9,8 @@ import pytest
 
 import tiny_runs
 from labelwise.errors import LabelwiseError
+from labelwise.runs.config import make_config
+from labelwise.runs.run import KEPT, WEIGHTS, Run
 from labelwise.training.checkpoint import (
     PREVIOUS,
     STATE,
@@ -19,9 +21,7 @@ from labelwise.training.checkpoint import (
     save_state,
     settle_state,
 )
-from labelwise.runs.config import make_config
 from labelwise.training.fit import train
-from labelwise.runs.run import KEPT, WEIGHTS, Run
 
 FILES = (STATE, PREVIOUS, KEPT, WEIGHTS, "config.yaml", "labels.json", "metrics.jsonl", "results.json")
 

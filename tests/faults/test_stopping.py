@@ -16,11 +16,11 @@ import pytest
 import tiny_runs
 from labelwise.cli import RESUMABLE
 from labelwise.errors import Stopped
+from labelwise.runs.config import make_config
+from labelwise.runs.run import WEIGHTS
 from labelwise.training import loop as room
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.runs.config import make_config
 from labelwise.training.fit import train
-from labelwise.runs.run import WEIGHTS
 from labelwise.training.stopping import StopRequest
 
 

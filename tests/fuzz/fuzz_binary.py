@@ -16,12 +16,12 @@ import official_layouts as layouts
 from labelwise.data import complete, read
 from labelwise.data.cellfile import read_cells, save_cells
 from labelwise.data.decode import decode_image, image_size
+from labelwise.data.review import read_audit, read_journal
 from labelwise.data.source import parse
 from labelwise.data.vectors import read_vectors
 from labelwise.decisions import Decisions
 from labelwise.evaluation.scores import StoredScores
 from labelwise.export.artefact import ARTEFACT, CHECKSUMS, Artefact, Preprocessing, sha256
-from labelwise.data.review import read_audit, read_journal
 from labelwise.runs.plain_yaml import read_yaml
 from labelwise.types import LabelSet
 

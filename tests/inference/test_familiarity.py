@@ -14,10 +14,10 @@ from scipy.spatial.distance import cdist
 import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.inference import load
-from labelwise.serving.answers import as_json
 from labelwise.inference.familiarity import Familiarity, digest_of, distances, p_values
 from labelwise.inference.prediction import FAMILIARITY
 from labelwise.runs.run import WEIGHTS
+from labelwise.serving.answers import as_json
 
 
 @pytest.fixture(scope="module")

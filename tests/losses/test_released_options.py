@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from labelwise.composition.compose import Part
 from labelwise.errors import LabelwiseError
 from labelwise.losses import AsymmetricLoss, BinaryCrossEntropy, Facts, Moment, UnknownLoss, build_loss
 from labelwise.losses import functional as F
 from labelwise.losses.strategies import STRATEGIES
-from labelwise.composition.compose import Part
 from labelwise.relations import GCN, LabelVectors
 from labelwise.relations.cooccurrence import ml_gcn_adjacency
 from labelwise.types import LabelPriors, Targets

@@ -15,9 +15,9 @@ from torch._dynamo.testing import CompileCounter
 from labelwise.losses.strategies import STRATEGIES
 from labelwise.losses.unknown import Facts, UnknownLoss
 from labelwise.methods import create_method
-from labelwise.terms.teacher import TeacherTerm
 from labelwise.registry import list_methods
 from labelwise.taught import Taught
+from labelwise.terms.teacher import TeacherTerm
 from labelwise.types import Batch, Targets
 
 LABELS, ROWS, EPOCHS = tuple("abcde"), 8, 3

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from labelwise.blending import PrototypeBank, blend_instances, blend_prototypes
 from labelwise.extractors import Pooled
 from labelwise.losses.contrast import pair_contrast
-from labelwise.terms.contrast import ContrastTerm
-from labelwise.terms.term import HeadSizes, Step
 from labelwise.model import LabelModel
 from labelwise.relations.cooccurrence import conditional, ml_gcn_adjacency
+from labelwise.terms.contrast import ContrastTerm
+from labelwise.terms.term import HeadSizes, Step
 from labelwise.types import LabelPriors, Output, Targets
 
 B, L, D = 5, 3, 4

@@ -11,9 +11,9 @@ from slow_parts import MODEL, STATES, B, D, L, cosine, dot, some, targets
 from torch import nn
 
 from labelwise.losses.distillation import presence
-from labelwise.terms.term import Step
-from labelwise.terms.teacher import TeacherTerm
 from labelwise.taught import Taught
+from labelwise.terms.teacher import TeacherTerm
+from labelwise.terms.term import Step
 from labelwise.types import Output
 
 WIDTH = D + 2

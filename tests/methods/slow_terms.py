@@ -10,15 +10,15 @@ from slow_losses import Pair, cross, sigma
 from slow_parts import STATES, B, D, L, cosine, dot, some, step_of, targets
 from torch import Tensor, nn
 
+from labelwise.composition.method import Method
 from labelwise.losses import BinaryCrossEntropy
 from labelwise.methods import create_method
+from labelwise.model import LabelModel
 from labelwise.terms.blending import BlendingTerm
 from labelwise.terms.discriminative import DiscriminativeTerm
-from labelwise.terms.term import HeadSizes
-from labelwise.composition.method import Method
 from labelwise.terms.pairs import PairHead
 from labelwise.terms.pseudo import PseudoTerm, _balanced, _near
-from labelwise.model import LabelModel
+from labelwise.terms.term import HeadSizes
 from labelwise.types import Batch, LabelFeatures
 
 

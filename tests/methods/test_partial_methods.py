@@ -10,8 +10,8 @@ import torch
 
 import tiny_runs
 from labelwise.registry import method
-from labelwise.training.checkpoint import STATE, load_state
 from labelwise.runs.config import make_config
+from labelwise.training.checkpoint import STATE, load_state
 from labelwise.training.fit import train
 
 LOSSES = {

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from labelwise.errors import LabelwiseError
-from labelwise.methods.create import create_method
 from labelwise.composition.growth import grow
 from labelwise.composition.method import Method
+from labelwise.errors import LabelwiseError
+from labelwise.methods.create import create_method
 from labelwise.types import LabelPriors, LabelSet
 
 NAMES = ("dog", "cat", "car", "bus")

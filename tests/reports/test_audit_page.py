@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from labelwise.audit.audit import Audit
 from labelwise.data import read
 from labelwise.decisions.audit import Finding
-from labelwise.audit.audit import Audit
 from labelwise.reports import audit as module
 from labelwise.reports.audit import pictures, write_evidence, write_page
 from tiny_runs import photographs

@@ -11,10 +11,10 @@ from PIL import Image
 from synthetic_run import FakeDataset, FakePredictor, photographs, write_run
 
 from labelwise.errors import LabelwiseError
+from labelwise.inference.overlays import tint
 from labelwise.reports.pictures import make_tiles, thumbnail
 from labelwise.reports.record import RunRecord, read_run
 from labelwise.reports.tallies import Pick
-from labelwise.inference.overlays import tint
 
 NAMES = ("cat", "dog", "sofa")
 

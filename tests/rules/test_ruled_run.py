@@ -16,8 +16,8 @@ from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import Artefact
 from labelwise.export.tagger import write_tagger
 from labelwise.rules import Rules
-from labelwise.serving.app import create_app
 from labelwise.runs import Run
+from labelwise.serving.app import create_app
 from labelwise.training.grown import with_labels_of
 from live_server import live
 from tiny_runs import command

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
+from labelwise.inference.prediction import Prediction
 from labelwise.serving.batcher import Batcher, Query
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
-from labelwise.inference.prediction import Prediction
 
 LIMITS = Limits(files=4, waiting=200, batch=8, wait_ms=5)
 

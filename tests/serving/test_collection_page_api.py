@@ -25,11 +25,11 @@ import labelwise as lw
 import tiny_runs
 from labelwise.collection.embedding import embed
 from labelwise.collection.store import Tables
+from labelwise.data.review import Review, begin_audit
 from labelwise.serving import searching
 from labelwise.serving.app import create_app
 from labelwise.serving.kept_pictures import KeptPictures
 from labelwise.serving.limits import Limits
-from labelwise.data.review import Review, begin_audit
 from labelwise.serving.searching import Searches
 from live_server import live
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from labelwise.inference.prediction import Prediction
 from labelwise.serving.batcher import Batcher
 from labelwise.serving.connections import Sweep
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
-from labelwise.inference.prediction import Prediction
 
 
 @dataclass(eq=False)

@@ -18,8 +18,8 @@ from test_schema import QUIET
 from labelwise.data.fixed import FixedTransform
 from labelwise.decisions import Decisions
 from labelwise.export import Preprocessing
-from labelwise.labels import LabelSet
 from labelwise.inference import Predictor
+from labelwise.labels import LabelSet
 from labelwise.serving.app import create_app
 from labelwise.serving.limits import MIB, Limits
 from labelwise.serving.tensors import HEADER

@@ -25,9 +25,9 @@ from PIL import Image
 
 import labelwise as lw
 import tiny_runs
+from labelwise.inference.predictor import Predictor
 from labelwise.serving.app import PAGE, create_app
 from labelwise.serving.limits import MIB, Limits
-from labelwise.inference.predictor import Predictor
 from labelwise.types import Targets
 from live_server import live
 from tolerance import ANSWERS

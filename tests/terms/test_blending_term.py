@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from labelwise.blending import blend_instances, blend_prototypes, peak_quadrant
-from labelwise.errors import LabelwiseError
 from labelwise.composition import Method
+from labelwise.errors import LabelwiseError
 from labelwise.types import Targets
 from partial_batches import LABELS, a_batch, begin, build, entropy
 

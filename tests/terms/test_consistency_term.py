@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import tiny_runs
+from labelwise.composition import Method
 from labelwise.errors import LabelwiseError
 from labelwise.losses import BinaryCrossEntropy
-from labelwise.composition import Method
 from labelwise.methods import create_method
+from labelwise.model import LabelModel
 from labelwise.terms.consistency import ConsistencyTerm
 from labelwise.terms.term import HeadSizes, Step, Term
-from labelwise.model import LabelModel
 from labelwise.types import Batch, Group, LabelSet, Output, Targets
 
 GROUPS = ((0, 1), (2,), (1, 3))  # label 1 in two groups, label 4 in none

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 import tiny_runs
+from labelwise.composition import Method
 from labelwise.errors import LabelwiseError
 from labelwise.losses import BinaryCrossEntropy, CentreLoss, PairwiseLoss
-from labelwise.composition import Method
 from labelwise.methods import create_method
-from labelwise.terms.discriminative import DiscriminativeTerm
-from labelwise.terms.term import HeadSizes, Step, Term
 from labelwise.model import LabelModel
 from labelwise.runs.config import make_config
+from labelwise.terms.discriminative import DiscriminativeTerm
+from labelwise.terms.term import HeadSizes, Step, Term
 from labelwise.training.fit import train
 from labelwise.types import Batch, Output, Targets
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labelwise.errors import LabelwiseError
 from labelwise.composition import Method
+from labelwise.errors import LabelwiseError
 from labelwise.types import Batch, Targets
 from partial_batches import LABELS, a_batch, begin, build, entropy
 

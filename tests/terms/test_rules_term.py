@@ -12,10 +12,10 @@ from torch import nn
 from labelwise.errors import LabelwiseError
 from labelwise.losses import BinaryCrossEntropy, rule_loss
 from labelwise.methods import create_method
-from labelwise.terms.term import HeadSizes, Step
-from labelwise.terms.rules import RulesTerm
 from labelwise.model import LabelModel
 from labelwise.rules import IndexedRules, Rules
+from labelwise.terms.rules import RulesTerm
+from labelwise.terms.term import HeadSizes, Step
 from labelwise.types import Batch, LabelSet, Output, Targets
 
 MODEL = LabelModel(nn.Identity(), nn.Identity(), None)

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import partial_batches
-from labelwise.errors import LabelwiseError
-from labelwise.losses.distillation import feature_distance, presence, score_divergence
 from labelwise.composition import Method
 from labelwise.composition.method import taught_together
-from labelwise.terms.teacher import TeacherTerm
+from labelwise.errors import LabelwiseError
+from labelwise.losses.distillation import feature_distance, presence, score_divergence
 from labelwise.taught import Taught
+from labelwise.terms.teacher import TeacherTerm
 from labelwise.training.mixup import cut_mix, mix
 from labelwise.types import Batch, Targets
 from partial_batches import LABELS, a_batch

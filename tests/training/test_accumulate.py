@@ -17,16 +17,16 @@ from torch import distributed as dist
 
 import partial_batches
 import tiny_runs
+from labelwise.composition import Method
 from labelwise.errors import Stopped
 from labelwise.losses import Facts, UnknownLoss, build_loss
 from labelwise.losses.strategies import STRATEGIES
-from labelwise.composition import Method
-from labelwise.training.checkpoint import STATE, load_state
 from labelwise.runs.config import Config, make_config
+from labelwise.runs.run import WEIGHTS
+from labelwise.training.checkpoint import STATE, load_state
 from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
 from labelwise.training.progress import Watch
-from labelwise.runs.run import WEIGHTS
 from labelwise.training.stopping import StopRequest
 from labelwise.types import Batch, LabelPriors, Targets
 from small_trainers import a_trainer

@@ -13,8 +13,8 @@ import torch
 
 from labelwise.backbones import TimmBackbone
 from labelwise.errors import LabelwiseError
-from labelwise.training import first_step
 from labelwise.runs.config import Config, make_config
+from labelwise.training import first_step
 
 CPU = torch.device("cpu")
 # A model outside the verified families, small enough for a real step.

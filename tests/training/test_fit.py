@@ -22,8 +22,8 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.tune import tune_run
 from labelwise.runs import Run
 from labelwise.runs.config import Config, make_config
-from labelwise.training.fit import train
 from labelwise.runs.run import WEIGHTS
+from labelwise.training.fit import train
 from labelwise.training.unknown import shown_rows
 from labelwise.types import LabelSet
 

@@ -13,8 +13,8 @@ import tiny_runs
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import read
 from labelwise.errors import LabelwiseError
-from labelwise.training.checkpoint import Progress
 from labelwise.runs.config import make_config
+from labelwise.training.checkpoint import Progress
 from labelwise.training.journal import Journal
 from labelwise.types import Batch, Targets
 

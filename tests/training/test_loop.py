@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.runs import Run
+from labelwise.runs.config import make_config
+from labelwise.runs.run import WEIGHTS
 from labelwise.training import loop
 from labelwise.training.checkpoint import PREVIOUS, STATE, load_state
-from labelwise.runs.config import make_config
 from labelwise.training.fit import train
-from labelwise.runs.run import WEIGHTS
 
 
 class _Stop(Exception):  # noqa: N818 - it stands for a power failure

@@ -17,8 +17,8 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
 from labelwise.data.readers import read
 from labelwise.data.transforms import build_transform
-from labelwise.training import maps as maps_module
 from labelwise.runs.config import Config, make_config
+from labelwise.training import maps as maps_module
 from labelwise.training.maps import MapSource, cache_folder, stored_maps
 from labelwise.training.processes import make_accelerator
 

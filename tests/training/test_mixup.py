@@ -12,9 +12,9 @@ import partial_batches
 import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.runs.config import make_config
+from labelwise.runs.run import WEIGHTS
 from labelwise.training.fit import train
 from labelwise.training.mixup import cut_mix, mix, mixed
-from labelwise.runs.run import WEIGHTS
 from labelwise.types import Batch, Targets
 from small_trainers import a_trainer
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 import partial_batches
 import tiny_runs
+from labelwise.runs.sections import OptimSettings
 from labelwise.training.loop import Trainer
 from labelwise.training.moving import Move
 from labelwise.training.optim import build_optimizer, load_optimizer
-from labelwise.runs.sections import OptimSettings
 from small_trainers import Normed, a_trainer, everything
 
 OPTIMISERS = [

@@ -10,8 +10,8 @@ from torch import nn
 
 from labelwise.backbones import TimmBackbone
 from labelwise.errors import LabelwiseError
-from labelwise.training.optim import build_optimizer, set_rate
 from labelwise.runs.sections import OptimSettings
+from labelwise.training.optim import build_optimizer, set_rate
 
 
 class _Method(nn.Module):

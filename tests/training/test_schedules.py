@@ -16,12 +16,12 @@ from torch import nn
 
 import tiny_runs
 from labelwise.errors import LabelwiseError
-from labelwise.training import loop
 from labelwise.runs.config import make_config
-from labelwise.training.fit import train
 from labelwise.runs.run import WEIGHTS
-from labelwise.training.schedules import Schedule, rate_factor
 from labelwise.runs.sections import OptimSettings
+from labelwise.training import loop
+from labelwise.training.fit import train
+from labelwise.training.schedules import Schedule, rate_factor
 
 
 def test_cosine_step_by_step() -> None:

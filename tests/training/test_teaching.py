@@ -18,16 +18,16 @@ import partial_batches
 import tiny_runs
 from labelwise.continual.run import learn_stream
 from labelwise.errors import LabelwiseError, Stopped
-from labelwise.terms.teacher import TeacherTerm
+from labelwise.runs.config import make_config
+from labelwise.runs.run import WEIGHTS, Run
+from labelwise.runs.sections import TeacherSettings
 from labelwise.taught import Taught
+from labelwise.terms.teacher import TeacherTerm
 from labelwise.training import maps as maps_module
 from labelwise.training.checkpoint import STATE, load_state
-from labelwise.runs.config import make_config
 from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
 from labelwise.training.resuming import record_of
-from labelwise.runs.run import WEIGHTS, Run
-from labelwise.runs.sections import TeacherSettings
 from labelwise.training.stopping import StopRequest
 from labelwise.training.teaching import Answers, Teacher
 from labelwise.types import Batch, LabelSet, Targets

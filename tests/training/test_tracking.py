@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from labelwise.errors import LabelwiseError
-from labelwise.training import tracking
 from labelwise.runs.config import make_config
 from labelwise.runs.files import read_json
+from labelwise.training import tracking
 from labelwise.training.fit import train
 from tiny_runs import settings
 

@@ -19,11 +19,11 @@ from labelwise.errors import LabelwiseError
 from labelwise.experiments.sweep import Plan
 from labelwise.losses import BinaryCrossEntropy, UnknownLoss
 from labelwise.losses.strategies import STRATEGIES
-from labelwise.training.checkpoint import STATE, load_state
 from labelwise.runs.config import make_config
-from labelwise.training.fit import train
 from labelwise.runs.plain_yaml import read_yaml
 from labelwise.runs.run import WEIGHTS
+from labelwise.training.checkpoint import STATE, load_state
+from labelwise.training.fit import train
 from labelwise.training.unknown import method_of, record, shown_rows, strategy, unknown_loss, unknown_notes
 
 FROZEN = {"name": "test_convnext", "weights": "none", "freeze": True}

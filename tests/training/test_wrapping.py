@@ -16,9 +16,9 @@ import tiny_runs
 from labelwise.backbones import TimmBackbone
 from labelwise.errors import LabelwiseError
 from labelwise.runs.config import make_config
+from labelwise.runs.sections import OptimSettings
 from labelwise.training.optim import is_fused
 from labelwise.training.processes import make_accelerator, matrix_products, synchronise
-from labelwise.runs.sections import OptimSettings
 from small_trainers import a_trainer, everything
 
 

@@ -22,18 +22,18 @@ from labelwise.evaluation.figures import shown
 from labelwise.evaluation.scores import StoredScores
 from labelwise.evaluation.tune import tune_run
 from labelwise.metrics import bootstrap
+from labelwise.runs.config import Config, make_config
+from labelwise.runs.files import read_json, write_json
+from labelwise.runs.run import CHOSEN, STAGES, Run
+from labelwise.runs.test_time import SCALES, resolved
 from labelwise.training.assigning import put
 from labelwise.training.choosing import rows_to_choose_by
-from labelwise.runs.config import Config, make_config
 from labelwise.training.course import train_opened
-from labelwise.runs.files import read_json, write_json
 from labelwise.training.loaders import decoding_processes
 from labelwise.training.opening import Opened
 from labelwise.training.progress import Watch
-from labelwise.runs.run import CHOSEN, STAGES, Run
 from labelwise.training.sizes import fitted, sides_of
 from labelwise.training.stopping import StopRequest
-from labelwise.runs.test_time import SCALES, resolved
 
 CHANCE = 0.1
 """Accepted chance that any later stage replaces a simpler one that is as good; all stages of the plan share it."""

@@ -14,12 +14,12 @@ from labelwise.backbones import TimmBackbone
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage
 from labelwise.data.transforms import build_transform
+from labelwise.engines.frozen_engine import use_engine
 from labelwise.errors import LabelwiseError
 from labelwise.methods import create_method
 from labelwise.runs.config import Config
-from labelwise.training.first_step import settle_format
-from labelwise.engines.frozen_engine import use_engine
 from labelwise.runs.sections import BackboneSettings
+from labelwise.training.first_step import settle_format
 
 SAMPLE = 12
 """Number of decoded images."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from labelwise.audit.out_of_fold import out_of_fold
 from labelwise.data.complete import AUDIT_COLUMNS
 from labelwise.data.dataset import Dataset
 from labelwise.data.duplicates import connected, fingerprints, near_duplicates
@@ -28,11 +29,10 @@ from labelwise.decisions.judged import learned_from, not_judged
 from labelwise.decisions.noise import Check, check_noise, fit_noise
 from labelwise.evaluation.evaluate import evaluate
 from labelwise.evaluation.labels import same_labels, unlike
-from labelwise.audit.out_of_fold import out_of_fold
 from labelwise.evaluation.scores import Scores
 from labelwise.runs.files import write_text
-from labelwise.training.progress import Watch
 from labelwise.runs.run import Run
+from labelwise.training.progress import Watch
 
 
 @dataclass(frozen=True)

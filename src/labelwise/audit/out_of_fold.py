@@ -14,14 +14,15 @@ from accelerate import Accelerator
 from jaxtyping import Int64
 from torch import Tensor
 
+from labelwise.composition import Method
 from labelwise.data.dataset import Dataset
 from labelwise.data.folds import fold_codes
 from labelwise.data.loading import EvalLoader, Request, Source, TrainLoader
 from labelwise.data.sampling import order_of
-from labelwise.evaluation.scores import Scores, collect
-from labelwise.composition import Method
-from labelwise.runs.config import Config
 from labelwise.engines.frozen_engine import use_engine
+from labelwise.evaluation.scores import Scores, collect
+from labelwise.runs.config import Config
+from labelwise.runs.run import Run
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.maps import MapSource, stored_maps
@@ -29,7 +30,6 @@ from labelwise.training.priors import count_priors, word_vectors
 from labelwise.training.probe import Probe
 from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
-from labelwise.runs.run import Run
 from labelwise.training.tracking import TRACKERS
 from labelwise.training.unknown import unknown_loss
 from labelwise.types import Batch

@@ -30,14 +30,14 @@ def audit(
     import json as js
     from collections import Counter
 
+    from labelwise.audit.audit import audit as run_audit
     from labelwise.data import read
     from labelwise.data.splits import ensure_splits
     from labelwise.errors import LabelwiseError
-    from labelwise.audit.audit import audit as run_audit
-    from labelwise.reports.audit import estimate, pictures, write_evidence, write_page
     from labelwise.inference import load
-    from labelwise.training.progress import Watch
+    from labelwise.reports.audit import estimate, pictures, write_evidence, write_page
     from labelwise.runs.run import Run
+    from labelwise.training.progress import Watch
 
     if out.suffix.lower() != ".csv":
         raise LabelwiseError(f"--out {out}", "a file name that ends in .csv", "rename it")

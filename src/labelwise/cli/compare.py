@@ -34,9 +34,9 @@ def compare(
 
     from labelwise.cli.results import check_suffix, write_rows
     from labelwise.data import read
-    from labelwise.progress import bar
     from labelwise.inference import load
     from labelwise.inference.disagreements import disagreements
+    from labelwise.progress import bar
 
     check_suffix(out, (".html", ".csv", ".json"))
     models = load(run_a), load(run_b)

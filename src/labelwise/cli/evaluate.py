@@ -46,8 +46,8 @@ def evaluate(
     from labelwise.data.splits import ensure_splits
     from labelwise.errors import LabelwiseError
     from labelwise.evaluation import evaluate as run_evaluation
-    from labelwise.training.processes import joined_processes
     from labelwise.runs.run import Run
+    from labelwise.training.processes import joined_processes
 
     if protocol and (images or corrupt):
         raise LabelwiseError(

@@ -54,8 +54,8 @@ def of_model(
 
 def laid_over(settings: dict[str, Any], options: Mapping[str, Any], assign: Sequence[str] | None) -> Config:
     """Validate the settings; given options override them and `--set` overrides both."""
-    from labelwise.training.assigning import override, put
     from labelwise.runs.config import make_config
+    from labelwise.training.assigning import override, put
 
     for name, value in options.items():
         if value is not None:

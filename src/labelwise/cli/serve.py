@@ -58,10 +58,10 @@ def serve(
             f"no package {error.name}", "what serving needs", "run: pip install 'labelwise[serve]'"
         ) from None
     from labelwise.data import read
-    from labelwise.memory import share_freed_memory
-    from labelwise.inference import load
-    from labelwise.serving.limits import MIB, Limits
     from labelwise.data.review import Review, begin_audit
+    from labelwise.inference import load
+    from labelwise.memory import share_freed_memory
+    from labelwise.serving.limits import MIB, Limits
 
     share_freed_memory()
     limits = Limits(

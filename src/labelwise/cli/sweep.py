@@ -36,8 +36,8 @@ def sweep(
     from labelwise.experiments import published as published_figures
     from labelwise.experiments import significance
     from labelwise.experiments.sweep import Plan, run_sweep
-    from labelwise.training.assigning import override
     from labelwise.runs.plain_yaml import read_yaml
+    from labelwise.training.assigning import override
 
     settings = override({"settings": {}}, [f"settings.{a}" for a in assign or []])["settings"]
     plan = Plan.of(read_yaml(config))

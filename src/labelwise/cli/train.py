@@ -78,8 +78,8 @@ def train(
     Example: labelwise train --data csv:labels.csv --out runs/mine
     """
     # Later imports load torch; the data are opened before that.
-    from labelwise.training.fit import train as run_training
     from labelwise.runs.plain_yaml import read_yaml
+    from labelwise.training.fit import train as run_training
 
     settings: dict[str, Any] = read_yaml(config) if config else {}
     if init_from is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from labelwise.data.review import COLUMNS, Review
 from labelwise.errors import LabelwiseError
 from labelwise.inference.output import find_images
-from labelwise.data.review import COLUMNS, Review
 
 
 def photographs_of(given: str, answer: str) -> list[str]:

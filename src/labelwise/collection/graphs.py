@@ -9,9 +9,9 @@ from torch import Tensor
 
 from labelwise.collection.features import Embedded, Embedder
 from labelwise.collection.schema import JOINED, LABEL
+from labelwise.engines.runtimes import Describing
 from labelwise.errors import LabelwiseError
 from labelwise.export.engines import Eager
-from labelwise.engines.runtimes import Describing
 from labelwise.inference.predictor import Predictor
 
 

@@ -12,9 +12,9 @@ import torch
 from labelwise.collection.graphs import embedder_of
 from labelwise.collection.rows import Batch, of_batch, photo_at
 from labelwise.collection.schema import Identity
-from labelwise.memory import keep_freed_memory
 from labelwise.inference import on_ray
 from labelwise.inference.loading import load
+from labelwise.memory import keep_freed_memory
 
 
 def described(

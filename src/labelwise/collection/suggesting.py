@@ -15,8 +15,8 @@ import numpy as np
 from labelwise.collection.collection import Collection
 from labelwise.collection.few import fit_few
 from labelwise.collection.teaching import examples_of
-from labelwise.errors import LabelwiseError
 from labelwise.data.review import COLUMNS
+from labelwise.errors import LabelwiseError
 from labelwise.runs.files import write_json, write_text
 
 SUGGESTIONS = "suggestions.csv"

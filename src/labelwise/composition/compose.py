@@ -10,13 +10,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from torch import nn
 
 from labelwise.classifiers import PerLabelClassifier
+from labelwise.composition.method import Method
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.losses import build_loss
-from labelwise.terms.term import HeadSizes
-from labelwise.composition.method import Method
-from labelwise.terms.terms import TERM_CLASSES
 from labelwise.model import LabelModel
 from labelwise.relations import LabelText, LabelVectors
+from labelwise.terms.term import HeadSizes
+from labelwise.terms.terms import TERM_CLASSES
 from labelwise.types import LabelPriors, LabelSet
 
 Settings = Mapping[str, Any]

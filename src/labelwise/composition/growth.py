@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from labelwise.errors import LabelwiseError
 from labelwise.composition.method import Method
+from labelwise.errors import LabelwiseError
 from labelwise.model import LabelModel
 from labelwise.types import LabelPriors
 

@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from labelwise.composition import Method
+from labelwise.composition.growth import carry_moments, grow
 from labelwise.continual.judging import judge, scores_of, shown
 from labelwise.continual.memories import make_memory
 from labelwise.continual.memory import Memory
 from labelwise.continual.regularisers import ElasticWeights, former_answers, head_state
 from labelwise.continual.strategies import STRATEGIES
 from labelwise.continual.streams import Stream
-from labelwise.composition import Method
 from labelwise.methods import create_method
-from labelwise.composition.growth import carry_moments, grow
 from labelwise.model import LabelModel
-from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
 from labelwise.runs.config import Config
+from labelwise.training.checkpoint import STATE, Progress, load_state, save_state
 from labelwise.training.guard import Guard
 from labelwise.training.maps import MapSource
 from labelwise.training.optim import build_optimizer

@@ -18,19 +18,19 @@ from labelwise.continual.streams import Stream, make_stream
 from labelwise.data import read
 from labelwise.data.dataset import Dataset
 from labelwise.data.splits import ensure_splits
+from labelwise.engines.frozen_engine import use_engine
 from labelwise.errors import LabelwiseError
-from labelwise.training.checkpoint import settle_state
 from labelwise.runs.config import Config, DataSettings
 from labelwise.runs.files import read_json, write_json
-from labelwise.engines.frozen_engine import use_engine
+from labelwise.runs.run import WEIGHTS, Run
+from labelwise.runs.sealed import is_whole
+from labelwise.runs.test_time import NONE
+from labelwise.training.checkpoint import settle_state
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import claim, record_of
-from labelwise.runs.run import WEIGHTS, Run
-from labelwise.runs.sealed import is_whole
 from labelwise.training.sizes import fitted
 from labelwise.training.stopping import StopRequest
-from labelwise.runs.test_time import NONE
 
 RESULT = "continual.json"
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelwise.runs.continual_settings import Setting
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
+from labelwise.runs.continual_settings import Setting
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import shlex
 from typing import Any
 
 from labelwise.data.complete import STATES, Correction, apply_corrections, write_corrected
-from labelwise.errors import LabelwiseError
 from labelwise.data.review import Review
+from labelwise.errors import LabelwiseError
 
 
 def export_table(review: Review) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from labelwise.backbones import TimmBackbone
 from labelwise.data.cache import cache_folder
 from labelwise.data.sheet import Size
-from labelwise.errors import LabelwiseError, first_line
 from labelwise.engines.runtimes import compiled, openvino_core
+from labelwise.errors import LabelwiseError, first_line
 from labelwise.runs.config import Config
 from labelwise.runs.files import write_atomic, write_json
 from labelwise.runs.stored import alone

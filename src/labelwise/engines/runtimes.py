@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.export.artefact import Artefact
 
 INPUT = "images"
 """Name of a graph's input."""
@@ -189,39 +188,6 @@ def compiled(graph: Path, precision: str = "fp32") -> tuple[Any, str]:
     model = core.compile_model(str(graph), "CPU", settings)
     in_bf16 = model.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "bf16"
     return model, f"OpenVINO {version}{', bf16' if in_bf16 else ''}"
-
-
-def open_graph(
-    artefact: Artefact, others: Mapping[str, Callable[[Path, bool, bool], Engine]] | None = None
-) -> Engine:
-    """The engine of an artefact's graph.
-
-    Args:
-        artefact: of a kind with a graph.
-        others: kind -> engine, of kinds that need PyTorch.
-
-    Raises:
-        LabelwiseError: a graph that its runtime cannot open, a runtime that is not installed, or a kind that needs
-            PyTorch and is not among `others`.
-    """
-    file = artefact.path / artefact.file
-    others = others or {}
-    if artefact.kind not in (*RUNTIMES, *others):
-        raise LabelwiseError(
-            f"{artefact.path}, an export of kind {artefact.kind}, which needs PyTorch",
-            f"an export of kind {' or '.join(RUNTIMES)}",
-            "export the run again with --format onnx",
-        )
-    try:
-        if artefact.kind in others:
-            return others[artefact.kind](file, artefact.has_maps, artefact.has_features)
-        return RUNTIMES[artefact.kind](file, artefact.has_maps, artefact.has_features, artefact.precision)
-    except LabelwiseError:
-        raise
-    except Exception as error:  # runtimes raise many kinds of errors on unsupported graphs
-        raise LabelwiseError(
-            f"{file} ({first_line(error)})", f"a graph that {artefact.kind} opens here", "export again"
-        ) from error
 
 
 def as_array(images: Images) -> np.ndarray:

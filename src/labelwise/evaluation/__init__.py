@@ -1,6 +1,5 @@
 """Named protocols -> a result that carries its own conditions."""
 
-import labelwise.training  # noqa: F401  judging reads runs and training judges: this order lets either come first
 from labelwise.evaluation.companions import companions, cooccurrence_shift
 from labelwise.evaluation.corrupt import corruption_table
 from labelwise.evaluation.evaluate import Result, evaluate

@@ -18,6 +18,7 @@ from labelwise.data.loading import eval_loader
 from labelwise.data.splits import ensure_splits
 from labelwise.data.transforms import build_transform
 from labelwise.decisions import Tuning
+from labelwise.engines.frozen_engine import EAGER, engine_name, use_engine
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evidence import Evidence
 from labelwise.evaluation.figures import decision_conditions, figures, plain, replaced
@@ -33,7 +34,6 @@ from labelwise.evaluation.scores import Scores, collect, gather
 from labelwise.metrics.angles import AngleReport
 from labelwise.model import LabelModel
 from labelwise.runs.config import Config
-from labelwise.engines.frozen_engine import EAGER, engine_name, use_engine
 from labelwise.runs.mistakes import seen_in_training
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.types import Batch, Output

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 from labelwise.backbones.description import family_of
+from labelwise.composition import Method
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.evaluation.scores import StoredScores
-from labelwise.composition import Method
 from labelwise.runs.config import make_config
 from labelwise.runs.files import write_json
+from labelwise.runs.run import Run
 from labelwise.training.first_step import FORMATS, file_of, settings_of
 from labelwise.training.fit import train
-from labelwise.runs.run import Run
 from labelwise.training.sizes import fitted, refusal
 from labelwise.types import Batch, LabelSet, Targets
 

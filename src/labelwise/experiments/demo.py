@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.errors import LabelwiseError
-from labelwise.training.checkpoint import PREVIOUS, STATE
 from labelwise.runs.run import KEPT, WEIGHTS, Run
+from labelwise.training.checkpoint import PREVIOUS, STATE
 
 
 def settings(seed: int = 0) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from labelwise.lazy import names_of
 
 if TYPE_CHECKING:
+    from labelwise.engines.runtimes import Engine as Engine
+    from labelwise.engines.runtimes import OnnxRuntime as OnnxRuntime
+    from labelwise.engines.runtimes import OpenVINO as OpenVINO
     from labelwise.export.accuracy import Accuracy as Accuracy
     from labelwise.export.accuracy import measure_accuracy as measure_accuracy
     from labelwise.export.artefact import Artefact as Artefact
@@ -16,9 +19,6 @@ if TYPE_CHECKING:
     from labelwise.export.exporting import export_run as export_run
     from labelwise.export.parity import Parity as Parity
     from labelwise.export.parity import compare as compare
-    from labelwise.engines.runtimes import Engine as Engine
-    from labelwise.engines.runtimes import OnnxRuntime as OnnxRuntime
-    from labelwise.engines.runtimes import OpenVINO as OpenVINO
 
 _HOME = {
     "Accuracy": "accuracy",

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from labelwise.data import Dataset
 from labelwise.decisions import Decisions
+from labelwise.engines.runtimes import Engine
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.figures import left_out
-from labelwise.engines.runtimes import Engine
 from labelwise.metrics import functional as F
 
 BAR = 1e-3

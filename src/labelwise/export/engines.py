@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelwise.export.artefact import Artefact
-from labelwise.export.graph import Graph, quiet
+from labelwise.engines.frozen_engine import EAGER, engine_name, use_engine
 from labelwise.engines.runtimes import (
     Answer,
     Described,
@@ -24,11 +23,12 @@ from labelwise.engines.runtimes import (
     Images,
     OnnxRuntime,
     OpenVINO,
-    open_graph,
 )
+from labelwise.export.artefact import Artefact
+from labelwise.export.graph import Graph, quiet
+from labelwise.export.opening import open_graph
 from labelwise.model import LabelModel
 from labelwise.runs.config import Config, make_config
-from labelwise.engines.frozen_engine import EAGER, engine_name, use_engine
 from labelwise.runs.run import Run
 
 READERS = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}

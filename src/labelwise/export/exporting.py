@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from labelwise.engines.runtimes import Engine
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.labels import same_labels
 from labelwise.export.accuracy import Accuracy, measure_accuracy
@@ -23,7 +24,6 @@ from labelwise.export.graph import FILES, program, require, write_graph
 from labelwise.export.parity import Parity, batches_of, compare, compare_batches
 from labelwise.export.photographs import batches, calibration_batches, judged_rows, readable, source_of
 from labelwise.export.precision import OFFERED, quantise, require_precision
-from labelwise.engines.runtimes import Engine
 from labelwise.export.tagger import write_tagger
 from labelwise.runs.run import WEIGHTS, Run
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from labelwise.engines.runtimes import INPUT, OUTPUTS, openvino_core
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.plain import attends_over_many, plain_forms
-from labelwise.engines.runtimes import INPUT, OUTPUTS, openvino_core
 from labelwise.model import LabelModel
 from labelwise.runs.views import Views
 from labelwise.types import Output

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from labelwise.decisions import Decisions
-from labelwise.errors import LabelwiseError, first_line
 from labelwise.engines.runtimes import Describing, Engine
+from labelwise.errors import LabelwiseError, first_line
 
 BATCHES = (1, 2, 3, 8)
 """Sizes of batches to compare in every runtime: some runtimes compute a batch of one right and others wrong."""

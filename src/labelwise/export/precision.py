@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from labelwise.errors import LabelwiseError, first_line
 from labelwise.engines.runtimes import INPUT, openvino_core
+from labelwise.errors import LabelwiseError, first_line
 
 OFFERED = {"fp32": ("onnx", "openvino", "torch"), "bf16": ("openvino",), "int8": ("onnx",)}
 """Formats of each precision."""

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelwise.decisions.decisions import Decisions
+from labelwise.engines.runtimes import RUNTIMES, Engine
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import ARTEFACT, Artefact
-from labelwise.engines.runtimes import RUNTIMES, Engine
-from labelwise.labels import LabelSet
 from labelwise.inference.prediction import FAMILIARITY
 from labelwise.inference.predictor import Predictor, of_artefact
+from labelwise.labels import LabelSet
 
 if TYPE_CHECKING:
     from labelwise.data.transforms import ImageTransform

@@ -15,11 +15,11 @@ import torch
 
 from labelwise.data.fixed import Transform
 from labelwise.errors import LabelwiseError
-from labelwise.memory import keep_freed_memory
 from labelwise.inference import folders as collection
 from labelwise.inference.loading import load
 from labelwise.inference.parts import Answers
 from labelwise.inference.predictor import Predictor
+from labelwise.memory import keep_freed_memory
 
 # Normal priority for Ray's workers, and no usage statistics.
 _QUIET = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}

@@ -13,12 +13,13 @@ import numpy as np
 from labelwise.data.fixed import FixedTransform, Transform, shown_part
 from labelwise.data.pixels import UnreadableImage
 from labelwise.decisions.decisions import Decisions
+from labelwise.engines.runtimes import Engine
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import Artefact
-from labelwise.engines.runtimes import Engine, open_graph
-from labelwise.labels import LabelSet
+from labelwise.export.opening import open_graph
 from labelwise.inference.inputs import Image, as_images, decoded, name_of
 from labelwise.inference.prediction import Prediction
+from labelwise.labels import LabelSet
 
 if TYPE_CHECKING:
     from labelwise.inference.familiarity import Watched

@@ -1,6 +1,5 @@
-"""One small module per paper, with the composition, its defaults and its card."""
+"""One small module per paper, with its parts, defaults and card."""
 
 from labelwise.methods.create import create_method, create_model
-from labelwise.composition.method import Method
 
-__all__ = ["Method", "create_method", "create_model"]
+__all__ = ["create_method", "create_model"]

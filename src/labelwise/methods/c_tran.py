@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from labelwise.extractors import CTran
 from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
+from labelwise.extractors import CTran
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet, Targets
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from labelwise.extractors import QueryAttention
 from labelwise.composition.compose import Options, Part, compose, label_text
 from labelwise.composition.method import Method
+from labelwise.extractors import QueryAttention
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet
 

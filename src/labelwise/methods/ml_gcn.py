@@ -7,9 +7,9 @@ from functools import partial
 from torch import nn
 
 from labelwise.classifiers import GraphClassifier
-from labelwise.extractors import Pooled
 from labelwise.composition.compose import Options, Part, compose, label_vectors
 from labelwise.composition.method import Method
+from labelwise.extractors import Pooled
 from labelwise.registry import Card, register
 from labelwise.relations import GCN
 from labelwise.types import LabelSet

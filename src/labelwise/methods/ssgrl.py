@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from labelwise.extractors import SemanticDecoupling
 from labelwise.composition.compose import Options, Part, compose, label_vectors
 from labelwise.composition.method import Method
+from labelwise.extractors import SemanticDecoupling
 from labelwise.registry import Card, register
 from labelwise.relations import GGNN
 from labelwise.types import LabelSet

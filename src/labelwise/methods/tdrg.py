@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from labelwise.extractors import DualRelations
 from labelwise.composition.compose import Options, Part, compose
 from labelwise.composition.method import Method
+from labelwise.extractors import DualRelations
 from labelwise.registry import Card, register
 from labelwise.types import LabelSet
 

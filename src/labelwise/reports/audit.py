@@ -15,14 +15,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from labelwise.audit.audit import Audit
 from labelwise.data.decode import decode_image
 from labelwise.decisions.audit import KINDS, Finding
 from labelwise.errors import LabelwiseError
-from labelwise.audit.audit import Audit
+from labelwise.inference.overlays import overlay, tint
 from labelwise.reports import sections
 from labelwise.reports.pictures import LONGEST, EvidenceSource, data_uri, thumbnail
 from labelwise.reports.report import TEMPLATES
-from labelwise.inference.overlays import overlay, tint
 from labelwise.runs.files import write_atomic, write_text
 
 PICTURED = 40  # of each kind

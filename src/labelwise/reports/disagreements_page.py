@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.data.dataset import Dataset
-from labelwise.reports.report import page
-from labelwise.reports.tiles import photo_tile
 from labelwise.inference.disagreements import Disagreement, Disagreements
 from labelwise.inference.predictor import Predictor
+from labelwise.reports.report import page
+from labelwise.reports.tiles import photo_tile
 from labelwise.runs.files import write_text
 
 STATES = {True: "labelled present", False: "labelled absent", None: "label unknown"}

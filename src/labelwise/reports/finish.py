@@ -9,8 +9,8 @@ from labelwise.data import read
 from labelwise.data.splits import ensure_splits
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.labels import same_labels
-from labelwise.reports.report import write_report
 from labelwise.inference.predictor import Predictor
+from labelwise.reports.report import write_report
 from labelwise.runs.run import Run
 
 

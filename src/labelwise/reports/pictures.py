@@ -17,10 +17,10 @@ from PIL import Image
 from labelwise.data.decode import decode_image
 from labelwise.data.pixels import BITS
 from labelwise.errors import LabelwiseError
-from labelwise.reports.record import RunRecord
-from labelwise.reports.tallies import Pick
 from labelwise.inference.overlays import tint
 from labelwise.inference.predictor import Predictor
+from labelwise.reports.record import RunRecord
+from labelwise.reports.tallies import Pick
 
 LONGEST = 256
 

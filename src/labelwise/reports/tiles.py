@@ -11,8 +11,8 @@ import numpy as np
 
 from labelwise.data.decode import decode_image
 from labelwise.errors import LabelwiseError
-from labelwise.reports.pictures import LONGEST, data_uri, thumbnail
 from labelwise.inference.overlays import tint
+from labelwise.reports.pictures import LONGEST, data_uri, thumbnail
 
 
 def photo_tile(

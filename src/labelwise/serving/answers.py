@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from labelwise.decisions.projection import projection
-from labelwise.serving.batcher import Query
-from labelwise.serving.limits import Limits, Refused
 from labelwise.inference.prediction import Prediction
 from labelwise.inference.predictor import Predictor
+from labelwise.serving.batcher import Query
+from labelwise.serving.limits import Limits, Refused
 
 SHOWN = 20
 """Number of the most probable labels of an image with maps in the answer, in addition to the selected ones."""

@@ -16,14 +16,14 @@ from fastapi.staticfiles import StaticFiles
 
 from labelwise import __version__
 from labelwise.data.pixels import UnreadableImage
+from labelwise.inference.prediction import Prediction
+from labelwise.inference.predictor import Predictor
 from labelwise.serving.answers import Answers, as_json
 from labelwise.serving.batcher import Batcher, Query
 from labelwise.serving.intake import PredictRequest, Upload, read_request
 from labelwise.serving.kserve import routes as kserve_routes
 from labelwise.serving.limits import REFUSALS, Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
-from labelwise.inference.prediction import Prediction
-from labelwise.inference.predictor import Predictor
 from labelwise.serving.watch import Watch, log_line
 
 if TYPE_CHECKING:

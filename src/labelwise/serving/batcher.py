@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from labelwise.inference.prediction import Prediction
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
-from labelwise.inference.prediction import Prediction
 
 
 @dataclass(frozen=True)

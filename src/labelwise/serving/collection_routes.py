@@ -17,16 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from labelwise.collection import Collection
 from labelwise.collection.collection import matrix
 from labelwise.data.decode import UnreadableImage
+from labelwise.data.review import Review
 from labelwise.errors import LabelwiseError
+from labelwise.inference.tables import columns_of
+from labelwise.inference.writers import cell_writer
 from labelwise.serving.intake import read_request
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.query_photos import ID, Photograph
-from labelwise.data.review import Review
 from labelwise.serving.review_additions import add_cells
 from labelwise.serving.searching import Question, Searches
-from labelwise.inference.tables import columns_of
 from labelwise.serving.taught_label import teach_label
-from labelwise.inference.writers import cell_writer
 
 LONGEST_LIST = 10_000
 UPLOAD = {

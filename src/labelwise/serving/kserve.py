@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from labelwise import __version__
+from labelwise.inference.prediction import Prediction
 from labelwise.serving.intake import Upload
 from labelwise.serving.limits import REFUSALS, Limits, Refused
-from labelwise.inference.prediction import Prediction
 from labelwise.serving.tensors import INPUTS, read_inference, response
 
 Predict = Callable[[Request, Sequence[Upload], bool], Awaitable[list[Prediction | str]]]

@@ -8,8 +8,8 @@ from typing import Any
 
 from labelwise.collection.embedding import path_text
 from labelwise.data.dataset import Dataset
-from labelwise.errors import LabelwiseError
 from labelwise.data.review import Item, Review
+from labelwise.errors import LabelwiseError
 
 REASON = "selected in a search of the collection"
 

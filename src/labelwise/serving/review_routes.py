@@ -9,13 +9,13 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
 from labelwise.data.decode import UnreadableImage
+from labelwise.data.review import Review
+from labelwise.data.review_table import export_table
 from labelwise.errors import LabelwiseError
 from labelwise.serving.answers import Answers
 from labelwise.serving.batcher import Batcher
 from labelwise.serving.limits import Refused
 from labelwise.serving.pictures import jpeg
-from labelwise.data.review import Review
-from labelwise.data.review_table import export_table
 
 
 class Choice(BaseModel):

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from starlette.responses import JSONResponse, Response
 
+from labelwise.inference.prediction import Prediction
 from labelwise.serving.intake import Upload
 from labelwise.serving.limits import Limits, Refused
-from labelwise.inference.prediction import Prediction
 
 HEADER = "Inference-Header-Content-Length"
 """Length in bytes of the JSON part of a body that is followed by binary tensors."""

@@ -13,8 +13,8 @@ from labelwise.blending import (
     peak_quadrant,
 )
 from labelwise.errors import LabelwiseError
-from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.terms.schedule import Schedule, within
+from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.types import Targets
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from labelwise.distributed import joined_sum
 from labelwise.errors import LabelwiseError
 from labelwise.losses.discriminative import present
-from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.terms.schedule import within
+from labelwise.terms.term import Examples, HeadSizes, Step
 
 
 class ConsistencyTerm(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.losses.contrast import NegativePairs, pair_contrast
-from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.terms.schedule import within
+from labelwise.terms.term import Examples, HeadSizes, Step
 
 
 class ContrastTerm(nn.Module):

@@ -10,8 +10,8 @@ from labelwise.errors import LabelwiseError
 from labelwise.losses.centres import CentreLoss, PrototypeConformity
 from labelwise.losses.discriminative import OutputLoss, PairwiseLoss
 from labelwise.losses.supcon import JaccardContrast
-from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.terms.schedule import within
+from labelwise.terms.term import Examples, HeadSizes, Step
 
 
 class DiscriminativeTerm(nn.Module):

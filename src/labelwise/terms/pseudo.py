@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from labelwise.blending import FeatureQueue, PrototypeBank
 from labelwise.errors import LabelwiseError
 from labelwise.losses.contrast import unit
-from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.terms.pairs import PairHead
 from labelwise.terms.schedule import Schedule, within
+from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.types import Targets
 
 Score = tuple[Float[Tensor, "B L"], Bool[Tensor, "B L"]]

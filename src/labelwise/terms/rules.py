@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from labelwise.distributed import joined_sum
 from labelwise.errors import LabelwiseError
 from labelwise.losses.rule_loss import rule_loss
-from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.terms.schedule import within
+from labelwise.terms.term import Examples, HeadSizes, Step
 
 
 class RulesTerm(nn.Module):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from labelwise.distributed import joined_sum
 from labelwise.losses.distillation import feature_distance, score_divergence
-from labelwise.terms.term import Examples, Step
 from labelwise.terms.schedule import within
+from labelwise.terms.term import Examples, Step
 
 
 class TeacherTerm(nn.Module):

@@ -9,5 +9,5 @@ from torch import nn
 from labelwise.registry import TERMS
 
 TERM_CLASSES: dict[str, type[nn.Module]] = {
-    name: getattr(import_module(f"labelwise.methods.{name}_term"), f"{name.title()}Term") for name in TERMS
+    name: getattr(import_module(f"labelwise.terms.{name}"), f"{name.title()}Term") for name in TERMS
 }

@@ -1,22 +1,5 @@
-"""Training: settings, the loop, and runs."""
+"""Training: the loop, its schedule, and the resources that it uses."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-from labelwise.runs.config import Config
 from labelwise.training.fit import fit
 
-if TYPE_CHECKING:
-    from labelwise.runs.run import Run
-
-__all__ = ["Config", "Run", "fit"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import `Run` on first use, since data are opened before the networks' libraries are loaded."""
-    if name != "Run":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from labelwise.runs.run import Run
-
-    return Run
+__all__ = ["fit"]

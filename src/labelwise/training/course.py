@@ -12,24 +12,26 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from labelwise.composition import Method
 from labelwise.data.dataset import Dataset
 from labelwise.decisions import Decisions, Tuning, tune
+from labelwise.engines.frozen_engine import engine_name, use_engine
 from labelwise.evaluation.evaluate import Result, judge
 from labelwise.evaluation.figures import left_out, main_figures, rare_left_out, shown
 from labelwise.evaluation.frequency import COUNTS, Frequencies
 from labelwise.evaluation.growth import TAKEN_OVER
 from labelwise.memory import keep_freed_memory
-from labelwise.composition import Method
 from labelwise.rarity import FEWEST, listed, rare_labels
-from labelwise.training.checkpoint import settle_state
-from labelwise.training.choosing import cannot_judge, rows_to_choose_by
 from labelwise.runs.config import Config
 from labelwise.runs.disk import refuse_failing_disk
 from labelwise.runs.files import write_json
-from labelwise.training.first_step import settle_format
-from labelwise.engines.frozen_engine import engine_name, use_engine
-from labelwise.training.grown import grow_from, never_selected
 from labelwise.runs.kept_decisions import kept_decisions, number_taken_over
+from labelwise.runs.run import Run
+from labelwise.runs.test_time import NONE
+from labelwise.training.checkpoint import settle_state
+from labelwise.training.choosing import cannot_judge, rows_to_choose_by
+from labelwise.training.first_step import settle_format
+from labelwise.training.grown import grow_from, never_selected
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
 from labelwise.training.opening import Opened
@@ -39,11 +41,9 @@ from labelwise.training.probe import Probe
 from labelwise.training.processes import make_accelerator
 from labelwise.training.progress import Watch
 from labelwise.training.resuming import as_begun, claim, readable_failures, record_of
-from labelwise.runs.run import Run
 from labelwise.training.sizes import fitted
 from labelwise.training.stopping import StopRequest
 from labelwise.training.teaching import TaughtLoader, Teacher
-from labelwise.runs.test_time import NONE
 from labelwise.training.unknown import keep_mask, method_of, record, shown_rows, unknown_loss, unknown_notes
 
 

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from labelwise.composition import Method
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
-from labelwise.composition import Method
 from labelwise.training.sharding import finite_of, local, norms_of
 
 LIMIT = 10

@@ -12,10 +12,10 @@ from typing import Any
 
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
-from labelwise.training.checkpoint import Progress
 from labelwise.runs.config import Config
 from labelwise.runs.disk import refuse_failing_disk
 from labelwise.runs.files import write_atomic, write_text
+from labelwise.training.checkpoint import Progress
 from labelwise.training.guard import Skipped
 from labelwise.training.tracking import Tracking
 from labelwise.types import Batch

@@ -12,9 +12,9 @@ from labelwise.data.loading import EvalLoader, TrainLoader, eval_loader, train_l
 from labelwise.data.sampling import order_of
 from labelwise.data.transforms import build_transform
 from labelwise.runs.config import Config
+from labelwise.runs.test_time import NONE
 from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.progress import Watch
-from labelwise.runs.test_time import NONE
 
 
 def decoding_processes(wanted: int) -> int:

@@ -17,15 +17,16 @@ from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
+from labelwise.composition import Method
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import TrainLoader
 from labelwise.errors import Stopped
 from labelwise.evaluation.scores import collect
-from labelwise.composition import Method
 from labelwise.metrics import functional as F
 from labelwise.model import LabelModel
-from labelwise.training.checkpoint import STATE, Progress, load_parts, save_state, states_of
 from labelwise.runs.disk import refuse_failing_disk
+from labelwise.runs.run import Run
+from labelwise.training.checkpoint import STATE, Progress, load_parts, save_state, states_of
 from labelwise.training.guard import Guard
 from labelwise.training.journal import Journal
 from labelwise.training.mixup import mixed
@@ -33,7 +34,6 @@ from labelwise.training.moving import Move
 from labelwise.training.optim import build_optimizer, is_fused, set_rate
 from labelwise.training.processes import matrix_products, rewrapped, synchronise, wrapped
 from labelwise.training.progress import Watch
-from labelwise.runs.run import Run
 from labelwise.training.schedules import Schedule
 from labelwise.training.sharding import Shares, WholePart
 from labelwise.training.stopping import Agreement, StopRequest

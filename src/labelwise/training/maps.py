@@ -21,10 +21,10 @@ from labelwise.data.decode import UnreadableImage
 from labelwise.data.loading import Request, eval_loader
 from labelwise.data.pixels import BITS
 from labelwise.data.transforms import ImageTransform, build_transform
+from labelwise.engines.frozen_engine import add_weights
 from labelwise.progress import bar
 from labelwise.runs.config import Config
 from labelwise.runs.disk import refuse_failing_disk
-from labelwise.engines.frozen_engine import add_weights
 from labelwise.runs.stored import stored
 from labelwise.types import Batch, Targets
 

@@ -13,8 +13,8 @@ from accelerate.state import AcceleratorState
 from timm.layers import convert_sync_batchnorm
 from torch.nn.parallel import DistributedDataParallel
 
-from labelwise.errors import LabelwiseError
 from labelwise.composition import Method
+from labelwise.errors import LabelwiseError
 from labelwise.runs.config import Config
 from labelwise.training.peers import watched_peers
 

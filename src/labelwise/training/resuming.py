@@ -12,10 +12,10 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.training.checkpoint import has_state, recorded
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.plain_yaml import read_yaml
 from labelwise.runs.run import WEIGHTS, Run
+from labelwise.training.checkpoint import has_state, recorded
 from labelwise.training.stopping import StopRequest
 
 _MAY_CHANGE = (

@@ -18,8 +18,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from labelwise.errors import LabelwiseError
 from labelwise.composition import Method
+from labelwise.errors import LabelwiseError
 from labelwise.model import LabelModel
 from labelwise.runs.config import Config
 from labelwise.training.optim import load_optimizer

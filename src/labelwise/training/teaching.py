@@ -14,27 +14,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labelwise.composition import Method
 from labelwise.data.cache import cache_folder
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import TrainLoader
 from labelwise.data.pixels import BITS
 from labelwise.data.transforms import build_transform
+from labelwise.engines.frozen_engine import use_engine
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import Pooled
 from labelwise.losses.contrast import unit
 from labelwise.losses.distillation import presence
-from labelwise.composition import Method
-from labelwise.terms.teacher import TeacherTerm
 from labelwise.model import LabelModel
-from labelwise.taught import Taught
-from labelwise.training.checkpoint import recorded
 from labelwise.runs.disk import refuse_failing_disk
-from labelwise.engines.frozen_engine import use_engine
-from labelwise.training.maps import MapSource, fill, images_key, shares, stored_maps
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.runs.sections import TeacherSettings
 from labelwise.runs.stored import stored
 from labelwise.runs.test_time import NONE
+from labelwise.taught import Taught
+from labelwise.terms.teacher import TeacherTerm
+from labelwise.training.checkpoint import recorded
+from labelwise.training.maps import MapSource, fill, images_key, shares, stored_maps
 from labelwise.types import Batch, LabelSet
 
 

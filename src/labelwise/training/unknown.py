@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from labelwise.composition.compose import Part
 from labelwise.data import known_mask, positives_mask, read_cells, save_cells, single_positive_mask
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.losses import Facts, UnknownLoss
 from labelwise.losses.strategies import IGNORE, STRATEGIES
-from labelwise.composition.compose import Part
 from labelwise.registry import TERMS
 from labelwise.runs.config import Config, DataSettings
 from labelwise.runs.files import write_atomic

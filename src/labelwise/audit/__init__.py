@@ -1,0 +1,1 @@
+"""Audit of annotations with scores of models that never saw them."""

@@ -1,0 +1,1 @@
+"""Runtimes that compute graphs and frozen backbones."""

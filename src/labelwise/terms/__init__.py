@@ -1,0 +1,1 @@
+"""Additional loss terms: each can be combined with any method."""
