@@ -17,6 +17,7 @@ import labelwise
 from labelwise.cli import (
     audit,
     backbones,
+    cache,
     compare,
     complete,
     continual,
@@ -91,6 +92,7 @@ data.app.command("complete")(complete.complete)
 data.app.command("convert")(convert.convert)
 app.add_typer(data.app, name="data")
 app.add_typer(backbones.app, name="backbones")
+app.add_typer(cache.app, name="cache")
 
 
 @contextmanager

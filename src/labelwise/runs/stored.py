@@ -14,6 +14,7 @@ import numpy as np
 from filelock import FileLock
 from torch import distributed as dist
 
+from labelwise.data.cached import LIMIT, keep_within_limit, mark_used
 from labelwise.runs.files import write_atomic
 
 Compute: TypeAlias = Callable[..., list[tuple[int, str]]]
@@ -57,8 +58,11 @@ def stored(
 
             write_atomic(path, write)
             write_atomic(bad_path, lambda part: part.write_text(json.dumps(bad)))
+            for removed in keep_within_limit(path):
+                say(f"note: {removed.kind} {removed.path.name} removed, for {LIMIT}")
         elif leads:
             _places(path, None)
+        mark_used(path)
     if leads:
         dist.barrier()
     return np.load(path, mmap_mode="r"), [(row, reason) for row, reason in json.loads(bad_path.read_text())]
