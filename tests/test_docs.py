@@ -107,3 +107,8 @@ def test_the_site_is_built_whole(tmp_path: Path) -> None:
         assert not re.search(r"""(src|rel="stylesheet" href)=["']?https?:""", text), page
         for link in re.findall(r'<a [^>]*href="([^"#:]+?)(?:#[^"]*)?"', text):
             assert (page.parent / link).exists() or page.name == "404.html", (page, link)
+
+
+def test_the_page_of_commands_is_of_today() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "commands.py"))
+    assert made["PAGE"].read_text(encoding="utf-8") == made["page"](), "run: python docs/commands.py"

@@ -1,4 +1,4 @@
-"""Every command of the README and of the first page is run, in its order, on a folder of small photographs."""
+"""Every command of the README, the first page and the tutorials is run, in their order, on small photographs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,30 @@ from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import tiny_runs
-from documents import ROOT, SMALL, commands, photographs, small
+from documents import PAPERS, ROOT, SMALL, blocks, commands, photographs, small
 from labelwise.cli import app
 
 Result: TypeAlias = Any
 README = ROOT / "README.md"
-START = ROOT / "docs" / "start.md"
-COMMANDS = [*commands(README), *(words for words in commands(START) if words not in commands(README))]
+TUTORIALS = [
+    ROOT / "docs/tutorials" / f"{name}.md"
+    for name in (
+        "your-csv",
+        "missing-labels",
+        "growing-labels",
+        "mislabelled",
+        "attributes",
+        "compare",
+    )
+]
+PAGES = [README, ROOT / "docs" / "index.md", ROOT / "docs" / "start.md", *TUTORIALS]
+COMMANDS = [
+    list(words) for words in dict.fromkeys(tuple(words) for page in PAGES for words in commands(page))
+]
 PROGRAM = [words for words in COMMANDS if words[0] == "labelwise"]
 
 
@@ -39,6 +53,8 @@ async def nothing(*_: object, **__: object) -> None:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Result]]:
     folder = tmp_path_factory.mktemp("readme")
     photographs(folder)
+    (plan,) = blocks(ROOT / "docs/tutorials/compare.md", "yaml")
+    (folder / "plan.yaml").write_text(small(plan), encoding="utf-8")
     results = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -54,7 +70,7 @@ def test_nothing_but_make_and_the_program_is_shown() -> None:
 
 
 def test_each_substitution_is_of_something_that_is_shown() -> None:
-    text = README.read_text(encoding="utf-8") + START.read_text(encoding="utf-8")
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert [written for written in SMALL if written not in text] == []
 
 
@@ -62,6 +78,21 @@ def test_each_substitution_is_of_something_that_is_shown() -> None:
 @pytest.mark.parametrize("target", [words[1] for words in COMMANDS if words[0] == "make"])
 def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_every_tutorial_is_in_the_menu() -> None:
+    assert sorted((ROOT / "docs/tutorials").glob("*.md")) == sorted(TUTORIALS)
+
+
+def test_only_commands_of_the_program_are_named() -> None:
+    program = typer.main.get_command(app).commands
+    pages = [page for page in PAPERS if page.name != "CHANGELOG.md"]
+    named = {
+        word
+        for page in pages
+        for word in re.findall(r"`labelwise ([a-z]+)", page.read_text(encoding="utf-8"))
+    }
+    assert named - set(program) == set()
 
 
 @pytest.mark.parametrize("line", [shlex.join(words) for words in PROGRAM])

@@ -115,8 +115,8 @@ class PairwiseLoss(nn.Module):
     et al., "Orthogonal Projection Loss" (2021), whose released code takes no absolute value of the mean cosine either.
 
     >>> f = torch.tensor([[[1.0, 0.0], [0.5, 0.75**0.5]]])
-    >>> [round(x.item(), 4) for x in PairwiseLoss()(f, Targets.of(torch.ones(1, 2)))]
-    [0.0, 0.5]
+    >>> tuple(round(x.item(), 4) for x in PairwiseLoss()(f, Targets.of(torch.ones(1, 2))))
+    (0.0, 0.5)
     """
 
     def __init__(

@@ -92,7 +92,7 @@ class AngleReport:
     >>> report = AngleReport()
     >>> y, known = torch.tensor([[1.0, 1.0]]), torch.tensor([[True, True]])
     >>> report.update(torch.ones(1, 2, 2), torch.eye(2), None, y, known)
-    >>> row = report.compute()["by_count"]["2"]
+    >>> row = report.compute()["by_count"].get("2")
     >>> round(row["mean"], 3), round(row["orthonormal"], 3), round(row["gram"], 3)
     (45.0, 45.0, 45.0)
     """
