@@ -62,9 +62,7 @@ def audited(data: Dataset, args: argparse.Namespace, source: str, seed: int) -> 
     )
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        result = audit(
-            Run(Path(folder), config, data.labels), data, "train", args.folds, watch=ProgressBar()
-        )
+        result = audit(Run(Path(folder), config, data.labels), data, "train", args.folds, watch=ProgressBar())
     return result, time.perf_counter() - started
 
 
