@@ -30,7 +30,7 @@ from labelwise.data import read
 from labelwise.data.complete import Correction, apply_corrections, write_corrected
 from labelwise.data.dataset import Dataset
 from labelwise.data.splits import ensure_splits
-from labelwise.decisions.audit import Finding, label_errors, rank
+from labelwise.decisions.audit import Finding, label_errors, rank_findings
 from labelwise.decisions.calibration import calibrate
 from labelwise.decisions.decisions import sigmoid
 from labelwise.decisions.noise import fit_noise
@@ -38,7 +38,7 @@ from labelwise.runs.config import make_config
 from labelwise.runs.files import read_json
 from labelwise.runs.run import Run
 from labelwise.training.fit import train
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 
 
 def damage(data: Dataset, hide: float, flip: float, seed: int) -> Dataset:
@@ -104,7 +104,7 @@ def evaluate_audit(
     ]
     noise = fit_noise(logits, rows.positive, known)
     wrong = noise.wrong(logits, rows.positive)
-    findings = rank(label_errors(noise.present(logits), wrong, rows.positive, known))
+    findings = rank_findings(label_errors(noise.present(logits), wrong, rows.positive, known))
     for kind in kinds:
         hits = [bad[f.row, f.label] for f in findings if kind in (f.kind, "both")]
         missed = (bad & kinds[kind]).sum()
@@ -179,7 +179,7 @@ def one_seed(
         folder = Path(name)
         run = Run(folder, make_config({**settings, "seed": seed}), clean.labels)
         rows, truth = damaged.split("train"), clean.split("train")
-        scores = out_of_fold(run, rows, args.folds, watch=Watch())
+        scores = out_of_fold(run, rows, args.folds, watch=ProgressBar())
         table, findings = evaluate_audit(rows.take(scores.rows), truth.take(scores.rows), scores.logits)
         if not args.train:
             return table

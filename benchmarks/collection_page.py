@@ -36,9 +36,9 @@ from kept import keep
 from PIL import Image
 
 from labelwise.collection import Collection
-from labelwise.collection.collection import matrix
+from labelwise.collection.collection import vectors_of_column
 from labelwise.collection.schema import feature_schema, image_schema
-from labelwise.collection.store import Tables
+from labelwise.collection.store import FolderStore
 
 PART, BLOCK = 4096, 400
 COLUMNS = ("image", "path", "width", "height", "digest", "labels", "row")
@@ -96,7 +96,7 @@ def make(base: Path, work: Path, count: int) -> None:
     rows = [row for row in photos.select(["path", "labels"]).to_pylist() if row["labels"]]
     kept = [i for i, labels in enumerate(photos["labels"].to_pylist()) if labels]
     scores, whole = (
-        matrix(photos[c], d)[kept]
+        vectors_of_column(photos[c], d)[kept]
         for c, d in (("scores", len(identity.labels)), ("whole", identity.whole_dim))
     )
     place = {number: i for i, number in enumerate(np.asarray(photos["image"])[kept].tolist())}
@@ -104,12 +104,12 @@ def make(base: Path, work: Path, count: int) -> None:
     features: dict[str, np.ndarray] = {}
     for label in identity.stored:
         table = source.features(label)
-        features[label] = matrix(table["feature"], identity.dim).astype(np.float32)
+        features[label] = vectors_of_column(table["feature"], identity.dim).astype(np.float32)
         for j, (image, score, box) in enumerate(
             zip(*(table[c].to_pylist() for c in ("image", "score", "box")), strict=True)
         ):
             own[place[image]].append((label, score, box, j))
-    tables = Tables.create(work / "collection", identity)
+    tables = FolderStore.create(work / "collection", identity)
     copies = -(-count // len(rows))
     part: dict[str, list[Any]] = {}
     cells: list[tuple[int, str, float, list[float], np.ndarray]] = []

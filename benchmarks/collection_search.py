@@ -30,7 +30,7 @@ from kept import keep
 
 from labelwise.collection import Collection
 from labelwise.collection.schema import Identity, feature_schema, image_schema
-from labelwise.collection.store import Tables, engine
+from labelwise.collection.store import FolderStore, engine
 
 LABELS, DIM, RANK, PART = 20, 512, 128, 4096
 CENTRE = 0.87
@@ -100,7 +100,7 @@ def part_of(source: Source, first: int, count: int, record: Identity) -> tuple[p
 def write(out: Path, features: int, whole: int) -> dict[str, Any]:
     """Writes the collection; returns rates and memory."""
     source, record = Source(), identity(whole)
-    tables, seconds = Tables.create(out, record), 0.0
+    tables, seconds = FolderStore.create(out, record), 0.0
     for first in range(0, features, PART):
         rows = part_of(source, first, min(PART, features - first), record)
         started = time.perf_counter()

@@ -21,7 +21,7 @@ import torch
 from labelwise.continual.memories import make_memory
 from labelwise.continual.run import RESULT, learn_stream
 from labelwise.data import read
-from labelwise.experiments.sweep import Plan
+from labelwise.experiments.sweep import SweepPlan
 from labelwise.runs.config import make_config
 from labelwise.runs.files import read_json
 from labelwise.runs.plain_yaml import read_yaml
@@ -69,7 +69,7 @@ def memories(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def streams(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Trains the unfinished runs and returns a row for each finished run."""
-    plan = Plan.of(read_yaml(args.recipe))
+    plan = SweepPlan.of(read_yaml(args.recipe))
     data = None
     for run in plan.runs(args.out):
         if (args.only and run.row not in args.only) or (args.seeds and run.seed >= args.seeds):
@@ -84,7 +84,7 @@ def streams(args: argparse.Namespace) -> list[dict[str, Any]]:
     return lines(plan, args.out)
 
 
-def lines(plan: Plan, out: Path) -> list[dict[str, Any]]:
+def lines(plan: SweepPlan, out: Path) -> list[dict[str, Any]]:
     """A row for each finished run."""
     done = [(run, read_json(run.path / RESULT)) for run in plan.runs(out) if (run.path / RESULT).is_file()]
     return [line(run.row, record) for run, record in done]

@@ -47,9 +47,9 @@ def main() -> None:
         twin = f"{row}-uniform"
         if twin in files:
             comparisons += significance.differences({k: files[k] for k in (row, twin)}, twin)
-    print(significance.table(comparisons))
+    print(significance.difference_table(comparisons))
     if args.csv:
-        significance.write(args.csv, comparisons)
+        significance.write_differences(args.csv, comparisons)
 
 
 if __name__ == "__main__":

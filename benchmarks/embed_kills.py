@@ -84,9 +84,9 @@ def main() -> int:
 
 def compared(whole: Path, killed: Path, images: int) -> dict[str, object]:
     """Rows of both collections."""
-    from labelwise.collection.store import Tables
+    from labelwise.collection.store import FolderStore
 
-    ours, theirs = Tables.open(killed), Tables.open(whole)
+    ours, theirs = FolderStore.open(killed), FolderStore.open(whole)
     paths = ours.images.to_arrow()["path"].to_pylist()
     cells = ours.features.to_arrow().select(["path", "label"]).to_pylist()
     once = len(paths) == images == len(set(paths))

@@ -46,7 +46,7 @@ from labelwise.metrics import functional as F
 from labelwise.metrics.bootstrap import bootstrap_counts, interval
 from labelwise.runs.run import Run
 from labelwise.training.loaders import Loaders
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 
 COLOURS = ("Black", "Blue", "Brown", "Green", "Grey", "Orange", "Pink", "Purple", "Red", "White", "Yellow")
 STRIPES = {"hair": (0, 0.18), "upperBody": (0.15, 0.5), "lowerBody": (0.5, 0.9), "footwear": (0.85, 1)}
@@ -169,7 +169,7 @@ class Seen:
 @torch.no_grad()
 def seen(run: Run, rows: Dataset, labels: list[int]) -> Seen:
     """Outputs of a run for some labels, from stored maps."""
-    model, watch, accelerator = run.model().eval(), Watch(quiet=True), Accelerator(cpu=True)
+    model, watch, accelerator = run.model().eval(), ProgressBar(quiet=True), Accelerator(cpu=True)
     use_engine(model.backbone, run.config, len(rows), torch.device("cpu"), watch.say)
     loaders = Loaders(run.config, model.backbone, accelerator, watch)
     parts: list[tuple[torch.Tensor, ...]] = []

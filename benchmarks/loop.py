@@ -32,7 +32,7 @@ from labelwise.runs.config import Config, make_config
 from labelwise.runs.run import Run
 from labelwise.training.loop import Trainer
 from labelwise.training.optim import build_optimizer
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 from labelwise.types import Batch
 
 
@@ -69,7 +69,7 @@ class Looped:
     def __init__(self, run: Run, loader: InMemory, rows: Any, accelerator: Accelerator) -> None:
         method = run.build("none")
         self._trainer = Trainer(run, method, loader, rows, None, accelerator, lambda: loader.batches)  # type: ignore[arg-type]
-        self._watch = Watch()
+        self._watch = ProgressBar()
 
     def steps(self) -> None:
         """All steps of an epoch, as in `fit`."""
@@ -79,7 +79,7 @@ class Looped:
 
     def end(self) -> None:
         """Writes weights, state and the epoch's log line."""
-        self._trainer._finish_epoch(Watch(quiet=True), time.perf_counter())
+        self._trainer._finish_epoch(ProgressBar(quiet=True), time.perf_counter())
 
 
 def seconds(work: Callable[[], None], device: torch.device) -> float:
@@ -114,7 +114,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    rows = digits.load(train=4 * args.batch, val=0, test=0).split("train")
+    rows = digits.make_scenes(train=4 * args.batch, val=0, test=0).split("train")
     config = make_config({
         "data": {"source": "digits"}, "method": args.method, "image_size": args.size, "batch_size": args.batch,
         "backbone": {"name": args.backbone, "weights": "none", "warm_epochs": 0}, "epochs": 1,

@@ -22,7 +22,7 @@ from kept import keep
 import labelwise as lw
 from labelwise.data import Dataset, read
 from labelwise.data.splits import ensure_splits
-from labelwise.training.grown import settings_of
+from labelwise.training.grown import settings_of_run
 
 LOSS = {"discriminative": {"weight": 0.1}}
 ROWS: dict[str, dict[str, Any]] = {
@@ -80,7 +80,7 @@ def main() -> None:
             out = args.work / f"{row}-seed{args.seed}-new{draw}"
             table = few(data.with_labels(new), args.examples, args.others, draw)
             if not (out / "results.json").is_file():
-                settings = {**shape, **settings_of(base), "init_from": str(base), "epochs": 20}
+                settings = {**shape, **settings_of_run(base), "init_from": str(base), "epochs": 20}
                 lw.fit(table, out=out, quiet=True, **settings)
             result = json.loads((out / "results.json").read_text())["splits"]["test"]
             lines.append(

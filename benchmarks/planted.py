@@ -31,7 +31,7 @@ from labelwise.data.long_tail import long_tailed
 from labelwise.data.splits import ensure_splits
 from labelwise.runs.config import make_config
 from labelwise.runs.run import Run
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 
 EDGES = (0.0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)
 FIRST = 200
@@ -62,7 +62,7 @@ def audited(data: Dataset, args: argparse.Namespace, source: str, seed: int) -> 
     )
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        result = audit(Run(Path(folder), config, data.labels), data, "train", args.folds, watch=Watch())
+        result = audit(Run(Path(folder), config, data.labels), data, "train", args.folds, watch=ProgressBar())
     return result, time.perf_counter() - started
 
 

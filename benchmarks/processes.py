@@ -61,7 +61,7 @@ def main() -> None:
     rows, first = [], []
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "scenes.parquet"
-        write_table(digits.load(train=args.images, val=64, test=0), table)
+        write_table(digits.make_scenes(train=args.images, val=64, test=0), table)
         for count in args.processes:
             curve, rate = train(count, table, Path(folder) / str(count), args)
             first = first or curve

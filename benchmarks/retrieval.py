@@ -26,7 +26,7 @@ from labelwise.data.splits import ensure_splits
 from labelwise.metrics import functional as F
 from labelwise.runs.run import Run
 from labelwise.training.loaders import Loaders
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 
 
 def by_feature(features: torch.Tensor, positive: np.ndarray, known: np.ndarray) -> float:
@@ -51,7 +51,7 @@ def by_feature(features: torch.Tensor, positive: np.ndarray, known: np.ndarray) 
 
 
 @torch.no_grad()
-def evaluate(run: Run, split: str, accelerator: Accelerator, watch: Watch) -> dict[str, Any]:
+def evaluate(run: Run, split: str, accelerator: Accelerator, watch: ProgressBar) -> dict[str, Any]:
     """Metrics of one run on a split of its own data."""
     rows = ensure_splits(read(run.config.data.source), seed=run.config.seed).split(split)
     model = run.model().eval()
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
-    accelerator, watch, lines = Accelerator(cpu=True), Watch(quiet=True), []
+    accelerator, watch, lines = Accelerator(cpu=True), ProgressBar(quiet=True), []
     for path in args.runs:
         run = Run.open(path)
         lines.append(

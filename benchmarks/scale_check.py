@@ -183,10 +183,10 @@ def work_of(case: str, folder: Path, rows: int) -> Work:
         return twice
 
     from labelwise.runs.config import make_config
-    from labelwise.training.opening import Opened, open_data
+    from labelwise.training.opening import TrainingData, open_data
 
     mark = "&" if "?" in source else "?"
-    config, kept = make_config({"data": {"source": f"{source}{mark}ignore=split"}}), list[Opened]()
+    config, kept = make_config({"data": {"source": f"{source}{mark}ignore=split"}}), list[TrainingData]()
 
     def opened() -> int:
         kept.append(open_data(config))  # stays in memory while the libraries are loaded

@@ -34,13 +34,13 @@ from new_label import ROWS
 
 import labelwise as lw
 from labelwise.collection.schema import Identity, feature_schema, image_schema, weights_digest
-from labelwise.collection.store import Tables
+from labelwise.collection.store import FolderStore
 from labelwise.collection.suggesting import suggest
 from labelwise.collection.teaching import Taught
 from labelwise.data import Dataset, read
 from labelwise.data.splits import ensure_splits
 from labelwise.engines.frozen_engine import use_engine
-from labelwise.inference.folders import fingerprint
+from labelwise.inference.folders import fingerprint_model
 from labelwise.metrics.functional import average_precision
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.runs.sealed import load_sealed
@@ -63,9 +63,9 @@ def whole_features(run: Run, rows: Dataset, images: int) -> np.ndarray:
 def collection_of(run: Run, files: Sequence[str], whole: np.ndarray, out: Path) -> lw.Collection:
     """A collection as `labelwise embed` writes it, with whole-image features only."""
     names, count = run.labels.names, len(files)
-    digests = weights_digest(run.path), fingerprint(run.path)
+    digests = weights_digest(run.path), fingerprint_model(run.path)
     record = Identity(str(run.path), *digests, names, names, False, 512, whole.shape[1], False)
-    tables = Tables.create(out, record)
+    tables = FolderStore.create(out, record)
     if tables.images.count_rows() == 0:
         columns = {
             "image": np.arange(count),

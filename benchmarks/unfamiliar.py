@@ -32,7 +32,7 @@ from labelwise.data import read
 from labelwise.data.splits import ensure_splits
 from labelwise.inference import load
 from labelwise.inference.familiarity import LEVEL, Familiarity, distances
-from labelwise.inference.inputs import decoded
+from labelwise.inference.inputs import decode_upright
 
 SIDE = 256
 CHOSEN = "distance, fifth nearest"
@@ -128,7 +128,7 @@ def sets(shared: Path, count: int, seed: int) -> dict[str, Callable[[], Iterator
 def measured(embedder: Embedder, images: Iterator[Image.Image]) -> dict[str, np.ndarray]:
     """Whole-image features, label features, selected labels and logits of images."""
     transform, parts = embedder.predictor.transform, []
-    while batch := [transform(decoded(image, transform, [])) for image in islice(images, 32)]:
+    while batch := [transform(decode_upright(image, transform, [])) for image in islice(images, 32)]:
         pixels = torch.stack(batch)
         result = embedder(pixels, maps=False)
         logits = embedder.predictor.engine(pixels)[0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import runpy
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
@@ -160,3 +161,43 @@ def test_files_are_replaced_by_one_writer() -> None:
         "src/labelwise/export/exporting.py",
         "src/labelwise/training/checkpoint.py",
     }
+
+
+PROTOCOLS = {
+    "read": ("data/readers/", "a reader of one kind of SOURCE, and `labelwise.read`, which calls it"),
+    "recognises": ("data/readers/", "whether a reader reads a path"),
+    "write": ("data/writers/", "a writer of one form"),
+    "build": ("methods/", "the model and loss of one method"),
+}
+"""Functions that many modules of one folder define with one meaning."""
+COMMANDS = {"audit", "check", "convert", "embed", "evaluate", "pack", "teach", "train", "tune"}
+"""Commands, each beside the one function of the library that it calls."""
+
+
+def ambiguous(defined: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Names that several modules define, but for the protocols and the commands with their functions."""
+    return {
+        name: modules
+        for name, modules in defined.items()
+        if len(modules) > 1
+        and not (name in PROTOCOLS and all(m.startswith(PROTOCOLS[name][0]) for m in modules))
+        and not (name in COMMANDS and len(modules) == 2 and sum(m.startswith("cli/") for m in modules) == 1)
+    }
+
+
+def test_no_class_or_function_is_defined_twice_with_two_meanings() -> None:
+    defined: dict[str, list[str]] = defaultdict(list)
+    for path in MODULES:
+        for name, node in public_parts(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and "." not in name:
+                defined[name].append(path.relative_to(SOURCE).as_posix())
+    assert ambiguous(defined) == {}, "rename one to what it holds or does, or make both one"
+    assert [n for n in sorted(COMMANDS | set(PROTOCOLS)) if len(defined[n]) < 2] == [], "listed for nothing"
+
+
+def test_a_second_meaning_of_a_name_is_found() -> None:
+    twice = {"Row": ["data/a.py", "serving/b.py"], "train": ["cli/train.py", "training/fit.py"]}
+    assert set(ambiguous(twice)) == {"Row"}
+    assert set(ambiguous({"train": [*twice["train"], "audit/audit.py"]})) == {"train"}
+    assert set(ambiguous({"read": ["data/readers/csv.py", "rules/file.py"]})) == {"read"}
+    assert ambiguous({"build": ["methods/dlfl.py", "methods/dsrb.py"], "fit": ["training/fit.py"]}) == {}

@@ -13,7 +13,7 @@ import pytest
 
 import labelwise
 from labelwise.data.cache import PrintCache
-from labelwise.data.positions import opened, read_at, write_at
+from labelwise.data.positions import open_descriptor, read_at, write_at
 
 SOURCE = Path(labelwise.__file__).parent
 MODULES = sorted(
@@ -126,7 +126,7 @@ def test_bytes_are_read_and_written_at_a_place(
     if not positioned:
         monkeypatch.delattr(os, "pread")
         monkeypatch.delattr(os, "pwrite")
-    file = opened(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    file = open_descriptor(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     write_at(file, b"\r\n0123456789\x1a", 3)
     with ThreadPoolExecutor(4) as threads:
         pieces = list(threads.map(lambda place: read_at(file, 4, place), range(17)))

@@ -48,7 +48,7 @@ def scenes(base: Path) -> Path:
     from labelwise.data.table import write_table
 
     file = base / "scenes.parquet"
-    write_table(digits.load(train=48, val=16, test=17, size=64), file)
+    write_table(digits.make_scenes(train=48, val=16, test=17, size=64), file)
     return file
 
 

@@ -22,19 +22,19 @@ def rare_labels(positives: Mapping[str, float]) -> dict[str, int]:
     return dict(sorted(rare, key=lambda item: item[1]))
 
 
-def listed(rare: Mapping[str, int]) -> str:
+def format_rare(rare: Mapping[str, int]) -> str:
     """Rare labels as text, each with its positives; at most ten names.
 
-    >>> listed({"fox": 0, "elephant": 3})
+    >>> format_rare({"fox": 0, "elephant": 3})
     'fox (0), elephant (3)'
     """
-    return named(f"{name} ({count:,})" for name, count in rare.items())
+    return format_names(f"{name} ({count:,})" for name, count in rare.items())
 
 
-def named(names: Iterable[str]) -> str:
+def format_names(names: Iterable[str]) -> str:
     """Names as text, at most ten of them.
 
-    >>> named(f"x{i}" for i in range(12)).endswith("x9 and 2 more")
+    >>> format_names(f"x{i}" for i in range(12)).endswith("x9 and 2 more")
     True
     """
     every = list(names)

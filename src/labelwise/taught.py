@@ -8,7 +8,7 @@ from labelwise.lazy import Bool, Float, torch
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherBatch:
     """A teacher's outputs for the images of a batch.
 
     Args:
@@ -29,14 +29,14 @@ class Taught:
     images: Float[torch.Tensor, ""] | None = None
     cells: Float[torch.Tensor, ""] | None = None
 
-    def to(self, device: torch.device | str) -> Taught:
+    def to(self, device: torch.device | str) -> TeacherBatch:
         """The same outputs on a device."""
         names = [
             name for name in ("logits", "features", "weights", "seen") if getattr(self, name) is not None
         ]
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
-    def joined(self, share: Float[torch.Tensor, " B"]) -> Taught:
+    def joined(self, share: Float[torch.Tensor, " B"]) -> TeacherBatch:
         """Outputs for images blended with the reversed batch; there are no features of blended images.
 
         Args:

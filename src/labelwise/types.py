@@ -10,7 +10,7 @@ from labelwise.labels import Group as Group
 from labelwise.labels import LabelSet as LabelSet
 from labelwise.labels import is_text as is_text
 from labelwise.lazy import Bool, Float, torch
-from labelwise.taught import Taught
+from labelwise.taught import TeacherBatch
 
 
 @dataclass
@@ -175,7 +175,7 @@ class Batch:
     is_map: bool = False
     unreadable: tuple[tuple[int, str], ...] = ()
     divisor: torch.Tensor | None = None
-    taught: Taught | None = None
+    taught: TeacherBatch | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""

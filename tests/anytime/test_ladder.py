@@ -18,7 +18,7 @@ from labelwise.anytime.ladder import compared
 from labelwise.anytime.plan import TUNED, Plan, Stage
 from labelwise.errors import LabelwiseError, Stopped
 from labelwise.evaluation.scores import StoredScores
-from labelwise.inference.folders import fingerprint
+from labelwise.inference.folders import fingerprint_model
 from labelwise.metrics import functional as F
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.run import Run
@@ -107,7 +107,7 @@ def test_stages_leave_runs_and_the_best_is_chosen(config: Config, whole: Path, t
         assert ("test" in results["splits"]) == (name == kept)  # judged once
     again = lw.evaluate(out, lw.read(config.data.source))
     assert results_of(out)["test"]["metrics"]["mAP"] == pytest.approx(again.metrics["mAP"], abs=1e-6)
-    assert fingerprint(out) == fingerprint(Run.open(out).path)
+    assert fingerprint_model(out) == fingerprint_model(Run.open(out).path)
     assert settings_of_plan(out) == (config, 600)
     assert settings_of_plan(tmp_path) is None
 

@@ -15,7 +15,7 @@ import labelwise as lw
 import tiny_runs
 from labelwise.collection.collection import Collection
 from labelwise.collection.groups import COPY, groups_of
-from labelwise.collection.store import Tables
+from labelwise.collection.store import FolderStore
 from labelwise.errors import LabelwiseError
 from labelwise.runs.run import Run
 from tiny_runs import command
@@ -83,7 +83,7 @@ def with_kinds(path: Path, centres: np.ndarray, sizes: list[int], noise: float) 
     rows = rows.set_column(column, rows.schema.field(column), _vectors(flat)).take(own)
     features.delete("image >= 0")
     features.add(rows)
-    return Collection(Tables.open(path))
+    return Collection(FolderStore.open(path))
 
 
 def test_kinds_that_are_there_are_found(tmp_path: Path) -> None:

@@ -17,16 +17,16 @@ from written import files_of
 import labelwise as lw
 import tiny_runs
 from labelwise.collection import store
-from labelwise.collection.collection import matrix
+from labelwise.collection.collection import vectors_of_column
 from labelwise.collection.embedding import Done, embed
-from labelwise.collection.store import Tables
+from labelwise.collection.store import FolderStore
 from labelwise.errors import LabelwiseError
 from tiny_runs import command
 
 
 def tables(path: Path) -> tuple[list[dict], list[dict]]:
     """All rows of both tables in their order."""
-    opened = Tables.open(path)
+    opened = FolderStore.open(path)
     return opened.images.to_arrow().to_pylist(), opened.features.to_arrow().to_pylist()
 
 
@@ -111,9 +111,9 @@ def test_only_selected_labels_are_stored_unless_all_are_asked_for(run_folder: Pa
 def killed(run: Path, files: list[str], out: Path, adds: int, between: bool) -> None:
     """Embeds until SIGKILL, after so many parts, or between the two tables of the next part."""
     torch.set_num_threads(1)
-    added, plain = 0, Tables.add
+    added, plain = 0, FolderStore.add
 
-    def add(self: Tables, images: pa.Table, features: pa.Table) -> None:
+    def add(self: FolderStore, images: pa.Table, features: pa.Table) -> None:
         nonlocal added
         if added == adds:
             if between:
@@ -122,7 +122,7 @@ def killed(run: Path, files: list[str], out: Path, adds: int, between: bool) -> 
         plain(self, images, features)
         added += 1
 
-    Tables.add = add  # type: ignore[method-assign]
+    FolderStore.add = add  # type: ignore[method-assign]
     embed(run, files, out, every=True, part=2, batch_size=2)
 
 
@@ -137,7 +137,7 @@ def test_killed_and_resumed_holds_each_image_once(
         process.join(120)
         assert process.exitcode == -signal.SIGKILL
     collection = lw.Collection.open(out)
-    label, count = collection.labels[0], Tables.open(out).features.count_rows()
+    label, count = collection.labels[0], FolderStore.open(out).features.count_rows()
     assert len(collection) == 6
     assert count > 5 * len(collection.labels), "features of an unfinished part are there, but not read"
     assert collection.features(label)["image"].to_pylist() == [0, 1, 2, 3, 5]
@@ -222,7 +222,7 @@ def test_without_lancedb_one_line(
 def test_the_vectors_are_of_unit_length(embedded: tuple[Path, list[str]]) -> None:
     collection = lw.Collection.open(embedded[0])
     for label in collection.labels:
-        features = matrix(
+        features = vectors_of_column(
             collection.features(label, ["image", "feature"])["feature"], collection.identity.dim
         )
         np.testing.assert_allclose(np.linalg.norm(features.astype(np.float64), axis=1), 1, atol=2e-3)

@@ -14,7 +14,7 @@ import torch
 
 import labelwise as lw
 import tiny_runs
-from labelwise.collection.collection import matrix
+from labelwise.collection.collection import vectors_of_column
 from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact
 from labelwise.export.artefact import seal
@@ -98,7 +98,7 @@ def test_embed_and_search_take_it_in_place_of_the_run(
     assert not ours.identity.one_feature
     for label in theirs.labels:
         rows = [c.features(label) for c in (ours, theirs)]
-        x, y = (matrix(r["feature"], ours.identity.dim).astype(np.float64) for r in rows)
+        x, y = (vectors_of_column(r["feature"], ours.identity.dim).astype(np.float64) for r in rows)
         assert (1 - (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)).max() < 1e-3
         a, b = (pc.list_flatten(r["box"]).to_numpy() for r in rows)
         np.testing.assert_allclose(a, b)

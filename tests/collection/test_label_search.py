@@ -12,7 +12,7 @@ from written import NAMES, slow, synthetic
 import labelwise as lw
 from labelwise.collection import store
 from labelwise.collection.queries import combined
-from labelwise.collection.where import parse
+from labelwise.collection.where import parse_condition
 from labelwise.errors import LabelwiseError
 from labelwise.runs.run import Run
 from tiny_runs import command
@@ -44,8 +44,10 @@ def test_the_index_finds_nearly_all_and_conditions_hold(
 
 
 def test_and_binds_more_than_or() -> None:
-    assert parse("cat or dog and not cat", NAMES) == parse("cat or (dog and (not cat))", NAMES)
-    assert parse("potted plant", NAMES) == parse("'potted plant'", NAMES)
+    assert parse_condition("cat or dog and not cat", NAMES) == parse_condition(
+        "cat or (dog and (not cat))", NAMES
+    )
+    assert parse_condition("potted plant", NAMES) == parse_condition("'potted plant'", NAMES)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_and_binds_more_than_or() -> None:
 )
 def test_conditions_that_cannot_be_read(condition: str, message: str) -> None:
     with pytest.raises(LabelwiseError, match=message):
-        parse(condition, NAMES)
+        parse_condition(condition, NAMES)
 
 
 def test_photographs_find_their_like_and_not_themselves(embedded: tuple[Path, list[str]]) -> None:

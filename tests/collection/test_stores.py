@@ -15,10 +15,10 @@ from written import NAMES, expression, files_of, slow, synthetic
 
 import labelwise as lw
 from labelwise.collection import backends
-from labelwise.collection.backends import Store, created, opened
+from labelwise.collection.backends import Store, created, open_store
 from labelwise.collection.embedding import embed
-from labelwise.collection.store import Tables
-from labelwise.collection.where import parse
+from labelwise.collection.store import FolderStore
+from labelwise.collection.where import parse_condition
 from labelwise.errors import LabelwiseError
 from tiny_runs import command
 
@@ -62,7 +62,7 @@ def words_of(address: str) -> tuple[str, str]:
 
 def everything(address: str) -> tuple[list[dict], list[dict]]:
     """The rows of both tables in order."""
-    store = opened(address)
+    store = open_store(address)
     record = store.identity
     own = ["image", "path", "width", "height", "digest", "labels", "scores"]
     images = store.rows("images", [*own, "error", "whole"]).sort_by("image")
@@ -130,7 +130,7 @@ def test_conditions_mean_what_python_says_in_every_store(address: str) -> None:
     chance = random.Random(1)
     for _ in range(40):
         written, code = expression(chance, 3)
-        rows = collection._tables.rows("images", ["image"], where=parse(written, NAMES))
+        rows = collection._tables.rows("images", ["image"], where=parse_condition(written, NAMES))
         expected = [i for i in range(30) if eval(code, {"p": arrays["present"][i], "s": arrays["scores"][i]})]
         assert sorted(rows["image"].to_pylist()) == expected, written
 
@@ -141,7 +141,7 @@ class CutError(Exception):
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """The next call of `add` after two stops with some of its rows."""
-    server = Tables if kind == "folder" else backends._class(f"{kind}:")
+    server = FolderStore if kind == "folder" else backends._class(f"{kind}:")
     plain, count = server.add, 0
 
     def add(self: Store, images: pa.Table, features: pa.Table) -> None:
@@ -245,7 +245,7 @@ def test_another_run_other_options_and_no_collection_are_refused(
 
 
 def test_a_second_writer_is_refused(kind: str, address: str, embedded: tuple[Path, list[str]]) -> None:
-    record = opened(embedded[0]).identity
+    record = open_store(embedded[0]).identity
     with created(address, record), pytest.raises(LabelwiseError) as refused, created(address, record):
         pass
     message = "already accessed by another" if kind == "qdrant" else "to which another process writes"
@@ -314,11 +314,11 @@ def test_a_server_that_goes_away_loses_nothing(
 ) -> None:
     whole, files = embedded
     with running() as server:
-        from labelwise.collection.pgvector_store import Server
+        from labelwise.collection.pgvector_store import PgvectorStore
 
-        address, plain, parts = f"pgvector:{server.dsn}", Server.add, []
+        address, plain, parts = f"pgvector:{server.dsn}", PgvectorStore.add, []
 
-        def add(self: Server, images: pa.Table, features: pa.Table) -> None:
+        def add(self: PgvectorStore, images: pa.Table, features: pa.Table) -> None:
             if len(parts) == 2:
                 server.stop()
             plain(self, images, features)
@@ -326,7 +326,7 @@ def test_a_server_that_goes_away_loses_nothing(
 
         words = ("embed", run_folder, *files, "--store", address, "--all", "--part", "3", "--workers", "0")
         with monkeypatch.context() as patch:
-            patch.setattr(Server, "add", add)
+            patch.setattr(PgvectorStore, "add", add)
             stopped = command(*words)
         assert "a server that does not answer" in stopped.message
         assert "give the same command again; finished parts are kept" in stopped.message

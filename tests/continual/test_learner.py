@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from torch import nn
 
-from labelwise.continual.judging import best_threshold, figures, summary, table
+from labelwise.continual.judging import best_threshold, figures_at_threshold, summary, task_matrix
 from labelwise.continual.learner import Learner
 from labelwise.continual.strategies import STRATEGIES
 from labelwise.continual.streams import make_stream
@@ -144,13 +144,13 @@ def test_each_image_of_an_online_stream_is_offered_once(tmp_path: Path) -> None:
 
 def test_figures_call_what_is_over_one_half() -> None:
     p, y = np.array([[0.5, 0.9], [0.6, 0.1]]), np.array([[1, 1], [1, 0]], bool)
-    metrics = figures(p, y, np.ones_like(y))
+    metrics = figures_at_threshold(p, y, np.ones_like(y))
     assert metrics["OF1"] == pytest.approx(0.8)  # two of three found, none wrongly: .5 is not over one half
     assert best_threshold(p, y, np.ones_like(y)) == 0.5
 
 
 def test_the_table_of_a_history() -> None:
     history = [{"tasks": [{"mAP": 0.5}]}, {"tasks": [{"mAP": 0.4}, {"mAP": 0.8}]}]
-    scores = table(history, "mAP")
+    scores = task_matrix(history, "mAP")
     assert np.isnan(scores[0, 1])
     assert scores[1].tolist() == [0.4, 0.8]

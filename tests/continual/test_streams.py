@@ -111,7 +111,9 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, tasks in (("cocoseq", 4), ("nuswideseq", 6)):
         known = published.STREAMS[name]
         two = (2,) * tasks
-        monkeypatch.setitem(published.STREAMS, name, published.Published(known.suffix, known.order, two, two))
+        monkeypatch.setitem(
+            published.STREAMS, name, published.PublishedStream(known.suffix, known.order, two, two)
+        )
 
 
 @pytest.mark.usefixtures("_small")

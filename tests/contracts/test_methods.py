@@ -17,7 +17,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.extractors import Pooled
 from labelwise.methods import create_method, create_model
 from labelwise.registry import list_methods
-from labelwise.taught import Taught
+from labelwise.taught import TeacherBatch
 from labelwise.terms.teacher import TeacherTerm
 from labelwise.types import Batch, LabelPriors, LabelSet, Targets
 
@@ -239,7 +239,7 @@ def test_a_teacher_is_learned_by_every_method(name: str) -> None:
         g = torch.Generator().manual_seed(1)
         z, f = torch.randn(3, LABELS, generator=g), torch.randn(3, LABELS, width, generator=g)
         rows = torch.tensor([seen] * 3)
-        batch.taught = Taught(z, None if shared else f, z.sigmoid() * rows[:, None], rows)
+        batch.taught = TeacherBatch(z, None if shared else f, z.sigmoid() * rows[:, None], rows)
         batch.targets.known[:] = False
         terms = method(batch)
         terms["loss"].backward()

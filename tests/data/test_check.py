@@ -21,7 +21,7 @@ from labelwise.data.check import check
 from labelwise.data.duplicates import (
     close_pairs,
     content_codes,
-    fingerprint,
+    fingerprint_image,
     fingerprints,
     near_duplicates,
 )
@@ -159,7 +159,7 @@ def test_fingerprints_survive_size_and_compression_but_not_another_picture(
 
 
 def test_uniform_images_of_different_grey_have_other_thumbnails() -> None:
-    shades = [fingerprint(np.full((32, 32, 3), grey, np.uint8)) for grey in (100, 108)]
+    shades = [fingerprint_image(np.full((32, 32, 3), grey, np.uint8)) for grey in (100, 108)]
     assert shades[0][0] == shades[1][0]
     assert (shades[0][1] != shades[1][1]).all()
 

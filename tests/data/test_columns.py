@@ -475,8 +475,8 @@ def test_a_long_column_of_sentences_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_rows_of_many_bad_columns_are_numbered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded, calls = csv.decoded, []
-    monkeypatch.setattr(csv, "decoded", lambda file: calls.append(file) or decoded(file))
+    decoded, calls = csv.decode_text, []
+    monkeypatch.setattr(csv, "decode_text", lambda file: calls.append(file) or decoded(file))
     names = [f"caption{j}" for j in range(20)]
     lines = [f"{i}.jpg,{i % 2}" + "".join(f",words {i} {j}" for j in range(20)) for i in range(30)]
     (tmp_path / "t.csv").write_text(

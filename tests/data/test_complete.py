@@ -15,7 +15,7 @@ from labelwise.data.complete import (
     AUDIT_COLUMNS,
     Correction,
     apply_corrections,
-    read_audit,
+    read_corrections,
     write_corrected,
 )
 from labelwise.data.dataset import Dataset
@@ -133,7 +133,7 @@ def test_tables_read_back_with_provenance(table: Dataset, tmp_path: Path, suffix
 def test_boxes_of_a_label_that_is_taken_away_go_with_it(tmp_path: Path) -> None:
     from labelwise.data import digits
 
-    data = digits.load(train=6, val=1, test=1, size=64)
+    data = digits.make_scenes(train=6, val=1, test=1, size=64)
     row = 0
     label = int(np.flatnonzero(data.positive[row])[0])
     name, image = data.labels.names[label], data.image_id(row)
@@ -162,9 +162,9 @@ def test_an_audit_table_is_read_by_kind_and_score(tmp_path: Path) -> None:
         (3, "c.jpg", "dog", 1, 0, "wrong", 0.95, 0.05, "r", ""),
         (4, "d.jpg", "dog", 1, "", "duplicate", 0.99, 0.05, "r", ""),
     )
-    assert [c.image for c in read_audit(file)] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    assert [c.image for c in read_audit(file, ["missing", "wrong"], 0.9)] == ["a.jpg", "c.jpg"]
-    unknown = read_audit(file, ["missing"])[1]
+    assert [c.image for c in read_corrections(file)] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert [c.image for c in read_corrections(file, ["missing", "wrong"], 0.9)] == ["a.jpg", "c.jpg"]
+    unknown = read_corrections(file, ["missing"])[1]
     assert math.isnan(unknown.before)
     assert (unknown.after, unknown.source, unknown.score) == (1, "audit: missing", 0.8)
 
@@ -176,9 +176,9 @@ def test_a_damaged_audit_table_is_named_by_line(tmp_path: Path) -> None:
         (2, "b.jpg", "dog", 0, "maybe", "missing", 0.8, 0.8, "r", ""),
     )
     with pytest.raises(LabelwiseError, match=r"line 3: 0, maybe, 0\.8"):
-        read_audit(bad)
+        read_corrections(bad)
     (tmp_path / "other.csv").write_text("image,dog\na.jpg,1\n")
     with pytest.raises(LabelwiseError, match="without the column 'label'"):
-        read_audit(tmp_path / "other.csv")
+        read_corrections(tmp_path / "other.csv")
     with pytest.raises(LabelwiseError, match=r"none\.csv"):
-        read_audit(tmp_path / "none.csv")
+        read_corrections(tmp_path / "none.csv")

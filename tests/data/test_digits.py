@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from labelwise.data.digits import load, make_scene, source_split
+from labelwise.data.digits import make_scene, make_scenes, source_split
 from labelwise.errors import LabelwiseError
 
 
@@ -20,7 +20,7 @@ def picture(dataset: object, row: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def scenes() -> object:
-    return load(seed=0, train=120, val=20, test=40)
+    return make_scenes(seed=0, train=120, val=20, test=40)
 
 
 def test_the_table(scenes: object) -> None:
@@ -82,11 +82,11 @@ def test_digits_do_not_touch(scenes: object) -> None:
 
 
 def test_scenes_repeat_and_do_not_hang_on_the_counts(scenes: object) -> None:
-    again = load(seed=0, train=3, val=1, test=2)
+    again = make_scenes(seed=0, train=3, val=1, test=2)
     for row, same in ((0, 0), (2, 2), (3, 120), (4, 140), (5, 141)):
         assert np.array_equal(picture(again, row), picture(scenes, same))
         assert again.boxes_of(row) == scenes.boxes_of(same)
-    other = load(seed=1, train=1, val=0, test=0)
+    other = make_scenes(seed=1, train=1, val=0, test=0)
     assert not np.array_equal(picture(other, 0), picture(scenes, 0))
 
 
@@ -99,7 +99,7 @@ def test_pixels_are_the_ones_of_before(scenes: object) -> None:
 
 
 def test_other_sizes_scale_the_scene() -> None:
-    small = load(train=10, val=0, test=0, size=64)
+    small = make_scenes(train=10, val=0, test=0, size=64)
     assert picture(small, 0).shape == (64, 64, 3)
     heights = [y1 - y0 for row in range(10) for _, _, y0, _, y1 in small.boxes_of(row)]
     assert 0.1 < min(heights) < max(heights) < 0.5
@@ -116,4 +116,4 @@ def test_other_sizes_scale_the_scene() -> None:
 )
 def test_wrong_arguments(wrong: dict[str, int], message: str) -> None:
     with pytest.raises(LabelwiseError, match=message):
-        load(**wrong)
+        make_scenes(**wrong)

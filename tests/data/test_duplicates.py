@@ -31,7 +31,7 @@ from labelwise.data.duplicates import (
     near_duplicates,
     repeated_groups,
 )
-from labelwise.data.fingerprints import fingerprint
+from labelwise.data.fingerprints import fingerprint_image
 from labelwise.data.pack import pack
 from labelwise.data.splits import ensure_splits, together
 from labelwise.data.table import write_table
@@ -492,7 +492,7 @@ def test_hashes_are_those_of_imagehash(size: tuple[int, int], photos: Dataset) -
     files = [Image.open(photos.encoded(row)).convert("RGB").resize(size) for row in range(len(photos))]
     for picture in (smooth, noise, flat, *files):
         bits = imagehash.phash(picture).hash.reshape(-1)
-        assert fingerprint(np.asarray(picture))[0] == int("".join(str(int(bit)) for bit in bits), 2)
+        assert fingerprint_image(np.asarray(picture))[0] == int("".join(str(int(bit)) for bit in bits), 2)
 
 
 def test_keys_of_images(photos: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelwise.decisions.audit import Finding, label_errors, rank
+from labelwise.decisions.audit import Finding, label_errors, rank_findings
 from labelwise.decisions.contradictions import (
     Implication,
     conflicting_duplicates,
@@ -161,7 +161,7 @@ def test_rank_keeps_one_finding_a_cell_with_all_reasons() -> None:
     low = Finding(0, 0, 0, 1, "missing", 0.6, 0.6, "scored")
     high = Finding(0, 0, 0, 1, "duplicate", 0.9, 0.6, "a copy")
     other = Finding(1, 0, 1, 0, "wrong", 0.7, 0.3, "scored")
-    first, second = rank([low, other, high])
+    first, second = rank_findings([low, other, high])
     assert (first.kind, first.score, first.reason) == ("duplicate", 0.9, "a copy; scored")
     assert second == other
-    assert rank([high, low]) == rank([low, high])
+    assert rank_findings([high, low]) == rank_findings([low, high])

@@ -13,7 +13,7 @@ import pytest
 from labelwise.audit import audit as module
 from labelwise.audit.audit import audit, find
 from labelwise.data import read
-from labelwise.data.complete import AUDIT_COLUMNS, apply_corrections, read_audit
+from labelwise.data.complete import AUDIT_COLUMNS, apply_corrections, read_corrections
 from labelwise.errors import LabelwiseError
 from labelwise.rules import Rules
 from labelwise.runs.run import Run
@@ -48,7 +48,7 @@ def test_the_table_is_what_completing_reads(scenes_audit: module.Audit, tmp_path
     scores = [float(line["score"]) for line in lines]
     assert scores == sorted(scores, reverse=True)
     assert [line["evidence"] for line in lines[:2]] == ["audit.evidence/00001.png", ""]
-    done, changes = apply_corrections(scenes_audit.rows, read_audit(tmp_path / "audit.csv"))
+    done, changes = apply_corrections(scenes_audit.rows, read_corrections(tmp_path / "audit.csv"))
     assert len(changes) == len(scenes_audit.findings)
     for f in scenes_audit.findings:
         assert done.known[f.row, f.label] == (f.proposed is not None)

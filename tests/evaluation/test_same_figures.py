@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from labelwise.evaluation.figures import shown
+from labelwise.evaluation.figures import decimals
 from labelwise.reports import write_report
 from labelwise.reports.record import read_run
 from labelwise.reports.sections import percent
@@ -42,9 +42,9 @@ def test_every_place_shows_the_same(trained: tuple[Path, str], split: str) -> No
     entry = json.loads((run / "results.json").read_text())["splits"][split]
     m, rule = entry["metrics"], "by the run's decisions" + (", cross-fitted" if split == "val" else "")
     expected = {
-        "mAP": shown(m["mAP"]),
-        "at 0.5": f"{shown(m['CF1'])} {shown(m['OF1'])}",
-        rule: f"{shown(m['tuned']['CF1'])} {shown(m['tuned']['OF1'])}",
+        "mAP": decimals(m["mAP"]),
+        "at 0.5": f"{decimals(m['CF1'])} {decimals(m['OF1'])}",
+        rule: f"{decimals(m['tuned']['CF1'])} {decimals(m['tuned']['OF1'])}",
     }
     assert figures(line) == expected
     done = command("evaluate", run, "--split", split, "--workers", "0")
@@ -54,10 +54,10 @@ def test_every_place_shows_the_same(trained: tuple[Path, str], split: str) -> No
     assert again["conditions"]["decisions_from"] == entry["conditions"]["decisions_from"]
     for name, row in entry["per_label"].items():
         for key in ("AP", "F1", "precision", "recall", "threshold"):
-            assert shown(again["per_label"][name][key], 3) == shown(row[key], 3)
+            assert decimals(again["per_label"][name][key], 3) == decimals(row[key], 3)
     if split == "val":
         best = [line for line in printed.splitlines() if line.endswith("s") and "  best  " in line][-1]
-        assert f"val mAP {shown(m['mAP'])}" in best
+        assert f"val mAP {decimals(m['mAP'])}" in best
 
 
 def test_the_report_of_a_run_without_test_is_cross_fitted_throughout(

@@ -15,7 +15,7 @@ import pytest
 from labelwise.cli import backbones
 from labelwise.errors import LabelwiseError
 from labelwise.experiments import backbone_check, backbone_sweep
-from labelwise.experiments.backbone_sweep import Limits, check_models, checked, models_of
+from labelwise.experiments.backbone_sweep import ProcessLimits, check_models, checked, models_of
 from labelwise.experiments.families import FAMILIES, REPRESENTATIVE
 
 Keep = Callable[[dict[str, Any]], None]
@@ -82,19 +82,19 @@ def grows(name: str, folder: Path, exports: bool, memory_format: str, keep: Keep
 
 
 def test_a_process_that_ends_is_started_again_in_the_plain_format() -> None:
-    row = checked("test_byobnet", False, Limits(), begins)
+    row = checked("test_byobnet", False, ProcessLimits(), begins)
     assert (row["result"], row["step"], row["family"]) == ("works", "plain", "byobnet")
-    row = checked("test_vit", False, Limits(), begins)  # a verified family has no second format
+    row = checked("test_vit", False, ProcessLimits(), begins)  # a verified family has no second format
     assert (row["result"], row["reason"]) == ("ended", "the process ended with exit code 3")
     assert row["build"] == "yes"
 
 
 def test_a_process_is_ended_at_its_limits() -> None:
     began = time.monotonic()
-    row = checked("test_byobnet", False, Limits(seconds=1.0), waits)
+    row = checked("test_byobnet", False, ProcessLimits(seconds=1.0), waits)
     assert (row["result"], row["reason"]) == ("limit", "more than 1 s")
     if Path("/proc/self/statm").is_file():
-        row = checked("test_byobnet", False, Limits(gigabytes=0.8), grows)
+        row = checked("test_byobnet", False, ProcessLimits(gigabytes=0.8), grows)
         assert (row["result"], row["reason"]) == ("limit", "more than 0.8 GB of memory")
     assert time.monotonic() - began < 55
 
@@ -113,7 +113,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names in the order in which they were checked; models whose name holds an x end."""
     calls: list[str] = []
 
-    def check(name: str, exports: bool, limits: Limits) -> dict[str, Any]:
+    def check(name: str, exports: bool, limits: ProcessLimits) -> dict[str, Any]:
         calls.append(name)
         ended = "x" in name
         row = {"family": name[:3], "model": name, "result": "ended" if ended else "works", "reason": ""}
@@ -128,36 +128,36 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_second_call_goes_on_with_the_table(tmp_path: Path, stub: list[str]) -> None:
     out = tmp_path / "table.csv"
-    check_models(["b", "a"], out, False, Limits(), lambda row: None)
-    rows = check_models(["a", "xx", "b"], out, False, Limits(), lambda row: None)
+    check_models(["b", "a"], out, False, ProcessLimits(), lambda row: None)
+    rows = check_models(["a", "xx", "b"], out, False, ProcessLimits(), lambda row: None)
     assert stub == ["b", "a", "xx"]
     assert [row["model"] for row in rows] == ["a", "xx", "b"]
     # Exports are added to rows without them; other versions are checked again.
-    check_models(["a", "xx"], out, True, Limits(), lambda row: None)
+    check_models(["a", "xx"], out, True, ProcessLimits(), lambda row: None)
     assert stub == ["b", "a", "xx", "a"]
     with out.open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["model"] for row in table] == ["a", "b", "xx"]
     assert [row["onnx"] for row in table] == ["yes", "", ""]
     out.write_text(out.read_text().replace(",2\n", ",1\n"))
-    check_models(["b"], out, False, Limits(), lambda row: None)
+    check_models(["b"], out, False, ProcessLimits(), lambda row: None)
     assert stub[4:] == ["b"]
     out.write_text("image,dog\n")
     with pytest.raises(LabelwiseError, match="with other columns"):
-        check_models(["b"], out, False, Limits(), lambda row: None)
+        check_models(["b"], out, False, ProcessLimits(), lambda row: None)
     assert out.read_text() == "image,dog\n"
 
 
 def test_the_command_prints_a_row_each(
     tmp_path: Path, stub: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    backbones.check(["pit"], False, None, True, 9.0, 1.0)
+    backbones.check_backbones(["pit"], False, None, True, 9.0, 1.0)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split() == ["model", "sizes", "places", "onnx", "openvino", "s", "MB", "result"]
     assert printed[1].split() == ["pit_ti_224", "224", "7", "yes", "no", "1.5", "900", "works"]
     assert printed[2] == "1 models: 1 works"
     with pytest.raises(backbones.typer.Exit) as end:
-        backbones.check(["xcit"], False, None, False, 9.0, 1.0)
+        backbones.check_backbones(["xcit"], False, None, False, 9.0, 1.0)
     assert end.value.exit_code == 1
 
 

@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from documents import ROOT, blocks, photographs
-from labelwise.experiments.sweep import Plan, run_sweep
+from labelwise.experiments.sweep import SweepPlan, run_sweep
 from labelwise.runs.config import make_config
 
 
-def plan_of_the_page() -> Plan:
+def plan_of_the_page() -> SweepPlan:
     (text,) = blocks(ROOT / "docs/experiments.md", "yaml")
-    return Plan.of(yaml.safe_load(text))
+    return SweepPlan.of(yaml.safe_load(text))
 
 
 def test_every_run_of_the_plan_has_settings() -> None:
@@ -37,7 +37,7 @@ def test_the_plan_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     photographs(tmp_path)
     monkeypatch.chdir(tmp_path)
     plan, small = plan_of_the_page(), {"name": "test_resnet", "weights": "none"}
-    short = Plan(plan.rows, plan.seeds[:1], plan.settings, plan.proportions)
+    short = SweepPlan(plan.rows, plan.seeds[:1], plan.settings, plan.proportions)
     over = {"backbone": small, "image_size": 32, "epochs": 1, "workers": 0}
     sweep = run_sweep(short, Path("runs"), over, only="baseline-mlp")
     assert [run.path.name for run in sweep.runs] == [

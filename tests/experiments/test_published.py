@@ -9,11 +9,13 @@ from labelwise.experiments import published
 
 
 def test_only_what_a_paper_or_its_code_states_is_carried() -> None:
-    assert {row.mark for row in published.rows()} == {"paper"}
-    for row in published.rows():
+    assert {row.mark for row in published.published_results()} == {"paper"}
+    for row in published.published_results():
         assert row.provenance
         assert 0 < float(row.value) < 100
-    assert len({tuple(vars(row).values()) for row in published.rows()}) == len(published.rows())
+    assert len({tuple(vars(row).values()) for row in published.published_results()}) == len(
+        published.published_results()
+    )
 
 
 # (dataset, protocol, method, backbone, resolution, metric) -> every value that is stated for it.
@@ -38,22 +40,22 @@ def test_values_are_those_stated(key: tuple[str, ...]) -> None:
     dataset, protocol, *rest = key
     values = [
         row.value
-        for row in published.rows(dataset, protocol)
+        for row in published.published_results(dataset, protocol)
         if [row.method, row.backbone, row.resolution, row.metric] == rest
     ]
     assert values == STATED[key]
 
 
 def test_figures_known_from_elsewhere_alone_are_not_carried() -> None:
-    methods = {row.method for row in published.rows()}
+    methods = {row.method for row in published.published_results()}
     assert not methods & {"C-Tran", "KGGR", "SST", "SARB", "HST", "DualCoOp", "SCPNet", "ROLE", "DLFL"}
-    assert {row.method for row in published.rows("voc2007", "full")} == {
+    assert {row.method for row in published.published_results("voc2007", "full")} == {
         "GAP", "GMP", "ML-GCN", "SSGRL", "MCAR", "TDRG", "CSRA", "ASL",
     }  # fmt: skip
 
 
 def test_the_block_says_that_it_is_apart() -> None:
-    lines = published.table("VG-500").splitlines()
+    lines = published.table_of_published("VG-500").splitlines()
     assert lines[0] == "published, other conditions; not comparable unless stated"
     assert lines[2].split()[:5] == ["SSGRL", "-", "-", "mAP", "36.6"]
     assert "vg-500, full" in lines[2]
@@ -63,6 +65,6 @@ def test_an_unknown_data_set() -> None:
     with pytest.raises(
         LabelwiseError, match=r"dataset 'coco'; expected one of coco2014, cub, .*; choose another"
     ):
-        published.rows("coco")
+        published.published_results("coco")
     with pytest.raises(LabelwiseError, match="protocol 'half'; expected one of full; choose another"):
-        published.rows("vg-500", "half")
+        published.published_results("vg-500", "half")

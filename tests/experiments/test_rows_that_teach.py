@@ -9,16 +9,16 @@ import pytest
 
 from documents import ROOT
 from labelwise.errors import LabelwiseError
-from labelwise.experiments.sweep import Plan
+from labelwise.experiments.sweep import SweepPlan
 from labelwise.runs.config import make_config
 from labelwise.runs.plain_yaml import read_yaml
 
 OUT = Path("runs")
 
 
-def plan(teacher: Any, **more: Any) -> Plan:
+def plan(teacher: Any, **more: Any) -> SweepPlan:
     rows = {"big": {"image_size": 64}, "small": {"teacher": teacher}, "last": None}
-    return Plan.of({"settings": {"data": {"source": "x"}}, "rows": rows, "seeds": [0, 1], **more})
+    return SweepPlan.of({"settings": {"data": {"source": "x"}}, "rows": rows, "seeds": [0, 1], **more})
 
 
 @pytest.mark.parametrize("teacher", ["row:big", {"run": "row:big", "features": 0.5}])
@@ -54,7 +54,7 @@ def test_only_a_row_above_can_teach(named: str) -> None:
 
 
 def test_the_recipe_of_distillation() -> None:
-    p = Plan.of(read_yaml(ROOT / "recipes/classification/voc-distillation.yaml"))
+    p = SweepPlan.of(read_yaml(ROOT / "recipes/classification/voc-distillation.yaml"))
     taught = {
         r.path.name: make_config(p.of_run(r, {})).teacher.run
         for r in p.runs(OUT)

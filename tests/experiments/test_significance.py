@@ -14,9 +14,8 @@ from labelwise.evaluation import StoredScores
 from labelwise.experiments.significance import (
     Difference,
     bootstrap_counts,
-    bootstrap_map,
+    difference_table,
     differences,
-    table,
 )
 from labelwise.metrics import functional as F
 from labelwise.metrics.bootstrap import bootstrap_average_precision
@@ -65,7 +64,7 @@ def test_average_precision_of_a_resample_is_that_of_the_repeated_images() -> Non
 
 def test_map_of_a_resample_leaves_out_unknown_cells_and_labels_without_positives() -> None:
     s, counts = scores(0), bootstrap_counts(40, number=150)
-    maps = bootstrap_map(s, counts)
+    maps = s.resampled_map(counts)
     for r in range(150):
         i = repeated(counts[:, r])
         assert maps[r] == pytest.approx(F.mean_average_precision(s.logits[i], s.values[i], s.known[i]))
@@ -99,8 +98,8 @@ def test_differences_are_paired_over_seeds_and_images(files: dict) -> None:
     assert d.sd == pytest.approx(statistics.stdev(gaps))
     counts = bootstrap_counts(40, 300)
     per_seed = [
-        bootstrap_map(StoredScores.read(files["good"][0.5, s]), counts)
-        - bootstrap_map(StoredScores.read(files["poor"][0.5, s]), counts)
+        StoredScores.read(files["good"][0.5, s]).resampled_map(counts)
+        - StoredScores.read(files["poor"][0.5, s]).resampled_map(counts)
         for s in range(3)
     ]
     assert (d.low, d.high) == pytest.approx(tuple(np.quantile(np.mean(per_seed, 0), (0.025, 0.975))))
@@ -134,7 +133,7 @@ def test_verdicts(mean: float, low: float, high: float, sd: float | None, seeds:
 
 
 def test_the_table_in_points(files: dict) -> None:
-    text = table([Difference("good", "poor", None, 0.0123, 0.0042, 0.0201, 0.0031, 3)], 1000)
+    text = difference_table([Difference("good", "poor", None, 0.0123, 0.0042, 0.0201, 0.0031, 3)], 1000)
     assert "difference in test mAP, in points; interval: 95 % of 1,000 paired draws" in text
     assert text.splitlines()[-1].split() == [
         "good",
@@ -147,7 +146,7 @@ def test_the_table_in_points(files: dict) -> None:
         "3",
         "higher",
     ]
-    assert table([]) == "no other row with a seed in common"
+    assert difference_table([]) == "no other row with a seed in common"
 
 
 def test_other_images_or_labels_cannot_be_compared(tmp_path: Path, files: dict) -> None:
@@ -181,5 +180,5 @@ def test_draws_without_any_positive_leave_no_hole() -> None:
     s = StoredScores(
         np.array(["a", "b"]), np.zeros((2, 1), np.float32), np.array([[1], [0]]), np.ones((2, 1), bool)
     )
-    assert np.isnan(bootstrap_map(s, np.array([[0], [2]], np.int32))).all()
+    assert np.isnan(s.resampled_map(np.array([[0], [2]], np.int32))).all()
     assert math.isnan(bootstrap_average_precision(np.zeros(2), np.zeros(2, bool), bootstrap_counts(2, 1))[0])

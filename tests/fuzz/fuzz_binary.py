@@ -16,7 +16,7 @@ import official_layouts as layouts
 from labelwise.data import complete, read
 from labelwise.data.cellfile import read_cells, save_cells
 from labelwise.data.decode import decode_image, image_size
-from labelwise.data.review import read_audit, read_journal
+from labelwise.data.review import read_items, read_journal
 from labelwise.data.source import parse
 from labelwise.data.vectors import read_vectors
 from labelwise.decisions import Decisions
@@ -131,11 +131,11 @@ def corrections(base: Path) -> list[Target]:
     data = read(f"csv:{_plain_table(base)}")
 
     def corrected(file: Path) -> None:
-        sound(complete.apply_corrections(data, complete.read_audit(file))[0])
+        sound(complete.apply_corrections(data, complete.read_corrections(file))[0])
 
     return [
         Target("audit-complete", [audit], from_file(base / "c.csv", corrected)),
-        Target("audit-review", [audit], from_file(base / "r.csv", read_audit)),
+        Target("audit-review", [audit], from_file(base / "r.csv", read_items)),
         Target("journal", [journal], from_file(base / "j.jsonl", read_journal)),
     ]
 

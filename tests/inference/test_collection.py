@@ -13,9 +13,9 @@ import labelwise as lw
 import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.inference import on_ray
-from labelwise.inference.folders import Done, predict_collection
+from labelwise.inference.folders import FolderCounts, predict_collection
 from labelwise.inference.frames import in_frames
-from labelwise.inference.parts import Answers, Parts
+from labelwise.inference.parts import PartPredictions, Parts
 from tiny_runs import command
 from tolerance import ANSWERS
 
@@ -49,7 +49,7 @@ def test_a_folder_holds_what_the_table_holds(
         part=4,
         on_part=lambda *n: progress.append(n),
     )
-    assert done == Done(11, 11, 1)
+    assert done == FolderCounts(11, 11, 1)
     assert progress == [(1, 3), (2, 3), (3, 3)]
     assert sorted(p.name for p in out.iterdir()) == [
         "collection.json",
@@ -79,7 +79,7 @@ def test_a_stopped_call_is_resumed_and_repeats_nothing(
     assert rows_of(out) == whole
     assert before.items() <= {p.name: p.stat().st_mtime_ns for p in out.glob("part-*")}.items()
     assert not list(out.glob(".*"))
-    assert predict_collection(run_folder, files, out, part=4) == Done(11, 0, 1)
+    assert predict_collection(run_folder, files, out, part=4) == FolderCounts(11, 0, 1)
 
 
 def test_a_folder_of_another_collection_is_refused(
@@ -144,7 +144,7 @@ def test_answers_in_any_order_and_twice_over_give_the_same_parts(tmp_path: Path)
             for _ in range(2):  # a worker that died may have answered before
                 if not all(parts.path(int(row) // 5).is_file() for row in rows):
                     done += parts.add(
-                        Answers(rows, scores[rows], scores[rows] > 0.5, [errors[i] for i in rows])
+                        PartPredictions(rows, scores[rows], scores[rows] > 0.5, [errors[i] for i in rows])
                     )
         assert sorted(done) == list(range(5))
         assert (parts.missing(), parts.unreadable()) == ([], 4)

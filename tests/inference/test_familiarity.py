@@ -13,8 +13,9 @@ from scipy.spatial.distance import cdist
 
 import tiny_runs
 from labelwise.errors import LabelwiseError
+from labelwise.export.artefact import sha256
 from labelwise.inference import load
-from labelwise.inference.familiarity import Familiarity, digest_of, distances, p_values
+from labelwise.inference.familiarity import Familiarity, distances, p_values
 from labelwise.inference.prediction import FAMILIARITY
 from labelwise.runs.run import WEIGHTS
 from labelwise.serving.answers import as_json
@@ -122,7 +123,7 @@ def test_the_report_marks_unfamiliar_photographs(fitted: Path, tmp_path: Path) -
 def test_a_file_of_other_weights_or_a_damaged_one_is_refused(fitted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(fitted, run)
-    assert Familiarity.of_run(run).model == digest_of(run / WEIGHTS)
+    assert Familiarity.of_run(run).model == sha256(run / WEIGHTS)
     content = (run / FAMILIARITY).read_bytes()
     (run / FAMILIARITY).write_bytes(content[:-8] + b"damaged!")
     with pytest.raises(LabelwiseError, match="labelwise familiarity"):

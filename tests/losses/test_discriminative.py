@@ -22,7 +22,7 @@ from labelwise.losses import (
     PrototypeConformity,
     TwoWayLoss,
 )
-from labelwise.losses.discriminative import Cells, present
+from labelwise.losses.discriminative import PresentCells, present
 from labelwise.types import Targets
 
 ROWS, LABELS, DIM = 5, 4, 3
@@ -300,7 +300,7 @@ def test_cells_are_taken_whole_where_they_fit_and_drawn_where_not(seeded: torch.
     features, targets = some_features(rows=9), some_targets(rows=9)
     held = present(targets)
     number = int(held.sum())
-    few, whole = Cells.of(features, held, 5), Cells.of(features, held, number)
+    few, whole = PresentCells.of(features, held, 5), PresentCells.of(features, held, number)
     assert len(few.weight) == 5 < number == len(whole.weight) < held.numel()
     assert few.weight.sum() == 5
     assert sorted(zip(whole.image.tolist(), whole.label.tolist(), strict=True)) == sorted(

@@ -16,7 +16,7 @@ from labelwise.losses.strategies import STRATEGIES
 from labelwise.losses.unknown import Facts, UnknownLoss
 from labelwise.methods import create_method
 from labelwise.registry import list_methods
-from labelwise.taught import Taught
+from labelwise.taught import TeacherBatch
 from labelwise.terms.teacher import TeacherTerm
 from labelwise.types import Batch, Targets
 
@@ -62,7 +62,7 @@ def graphs(name: str, terms: dict[str, dict[str, float]], strategy: str, teacher
             if teacher:
                 features = torch.rand(4, len(LABELS), teacher, generator=draw)
                 seen = torch.rand(4, generator=draw) < 0.9
-                batch.taught = Taught(values - 0.5, features, values * seen[:, None], seen)
+                batch.taught = TeacherBatch(values - 0.5, features, values * seen[:, None], seen)
             method(batch)["loss"].backward()
         counts.append(counter.frame_count - before)
     return counts

@@ -11,7 +11,7 @@ from slow_parts import MODEL, STATES, B, D, L, cosine, dot, some, targets
 from torch import nn
 
 from labelwise.losses.distillation import presence
-from labelwise.taught import Taught
+from labelwise.taught import TeacherBatch
 from labelwise.terms.teacher import TeacherTerm
 from labelwise.terms.term import Step
 from labelwise.types import Output
@@ -20,14 +20,14 @@ WIDTH = D + 2
 SEEN = [True, True, False, True, True]
 
 
-def taught(width: int = WIDTH) -> Taught:
+def taught(width: int = WIDTH) -> TeacherBatch:
     """Answers of which the third row is not to be learned."""
     z, seen = 2 * some(B, L, seed=11), torch.tensor(SEEN)
     features = nn.functional.normalize(some(B, L, width, seed=12), dim=2)
-    return Taught(z, features, presence(targets(), z) * seen[:, None], seen)
+    return TeacherBatch(z, features, presence(targets(), z) * seen[:, None], seen)
 
 
-def step_of(answers: Taught) -> Step:
+def step_of(answers: TeacherBatch) -> Step:
     output = Output(some(B, L, seed=13), some(B, L, D, seed=15), None, some(B, L, D, seed=14))
     return Step(MODEL, targets(), output, nn.Identity(), torch.arange(B), 0, 1, answers)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelwise.metrics.boxes import coverage, group_cases, inside, union
+from labelwise.metrics.boxes import coverage, group_cases, points_in_boxes, union
 
 
 def test_a_case_for_each_label_of_an_image() -> None:
@@ -35,6 +35,6 @@ def test_coverage_equals_a_rasterised_canvas() -> None:
 def test_edges_of_boxes_are_inside() -> None:
     grid = np.array([0.2, 0.5, 0.9])
     box = np.array([[0.2, 0.5, 0.5, 0.6]])
-    assert inside(grid, grid, box).tolist() == [[False] * 3, [True, True, False], [False] * 3]
-    assert inside(grid, grid, box, (0.41, 0.0))[1].all()
-    assert inside(grid, grid, box, (0.0, 0.31))[:, 0].all()
+    assert points_in_boxes(grid, grid, box).tolist() == [[False] * 3, [True, True, False], [False] * 3]
+    assert points_in_boxes(grid, grid, box, (0.41, 0.0))[1].all()
+    assert points_in_boxes(grid, grid, box, (0.0, 0.31))[:, 0].all()

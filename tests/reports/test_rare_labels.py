@@ -19,7 +19,7 @@ from labelwise.evaluation.figures import figures, rare_left_out
 from labelwise.evaluation.scores import Scores
 from labelwise.reports.record import read_run
 from labelwise.reports.report import write_report
-from labelwise.reports.sections import curves, label_rows
+from labelwise.reports.sections import curves, rows_of_labels
 
 NAMES = (*(f"label {i:02}" for i in range(16)), "elephant", "fox", "owl")
 
@@ -39,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_report_names_them_and_keeps_them_out_of_its_lists(run: Path) -> None:
     record = read_run(run)
-    rows = [row["name"] for row in label_rows(record)["rows"]]
+    rows = [row["name"] for row in rows_of_labels(record)["rows"]]
     assert rows[-3:] == ["elephant", "fox", "owl"]
     shown = curves(record)
     assert shown is not None
@@ -48,7 +48,7 @@ def test_the_report_names_them_and_keeps_them_out_of_its_lists(run: Path) -> Non
     assert listed.isdisjoint({"elephant", "fox", "owl"})
     page = write_report(run).read_text()
     assert "with fewer than 10 positives in test: owl (0), elephant (1), fox (9)" in page
-    mean = np.mean([r["AP"] for r in label_rows(record)["rows"][:16]])
+    mean = np.mean([r["AP"] for r in rows_of_labels(record)["rows"][:16]])
     assert re.search(
         rf"{100 * mean:.1f}<small>%</small></span><span class=\"what\">mAP without rare labels", page
     )

@@ -8,7 +8,7 @@ import pytest
 from synthetic_run import write_run
 
 from labelwise.errors import LabelwiseError
-from labelwise.reports.record import number, read_run
+from labelwise.reports.record import finite_number, read_run
 
 NAMES = ("cat", "dog", "sofa")
 
@@ -127,4 +127,4 @@ def test_a_score_file_cut_short_is_refused(tmp_path: Path, kept: int) -> None:
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "0.5", True, {}])
 def test_only_finite_numbers_are_numbers(value: object) -> None:
-    assert number(value) is None
+    assert finite_number(value) is None

@@ -15,7 +15,7 @@ from synthetic_run import FakeDataset, FakePredictor, photographs, write_run
 from labelwise.errors import LabelwiseError
 from labelwise.reports import write_report
 from labelwise.reports.record import read_run
-from labelwise.reports.sections import curves, duration, label_rows
+from labelwise.reports.sections import curves, duration, rows_of_labels
 from labelwise.reports.tallies import confident_errors
 
 NAMES = ("cat", "dog", "sofa", "chair", "person", "potted plant")
@@ -93,7 +93,7 @@ def test_every_section_and_every_picture_is_there(full: Path) -> None:
 
 
 def test_the_table_holds_every_label_best_first(full: Path) -> None:
-    rows = label_rows(read_run(full.parent))["rows"]
+    rows = rows_of_labels(read_run(full.parent))["rows"]
     assert {row["name"] for row in rows} == set(NAMES)
     frequent = [row["positives"] >= 10 for row in rows]
     assert frequent == sorted(frequent, reverse=True)
@@ -170,7 +170,7 @@ def test_a_label_without_positives_has_no_curve_but_a_row(tmp_path: Path) -> Non
     assert label_curves is not None
     assert label_curves["explorer"][2]["curve"] == ""
     assert "no positives, so no curve" in label_curves["explorer"][2]["text"]
-    assert label_rows(read_run(run))["rows"][-1]["name"] == "sofa"
+    assert rows_of_labels(read_run(run))["rows"][-1]["name"] == "sofa"
 
 
 @pytest.mark.parametrize("labels", [1, 200])
@@ -255,7 +255,7 @@ def test_labels_that_are_never_selected_are_named(tmp_path: Path) -> None:
     (run / "labels.json").write_text(json.dumps(labels))
     record = read_run(run)
     assert record.never == (2,)
-    assert [row["name"] for row in label_rows(record)["rows"] if row["never"]] == ["sofa"]
+    assert [row["name"] for row in rows_of_labels(record)["rows"] if row["never"]] == ["sofa"]
     assert not record.scores["test"].selected[:, 2].any()
     page = Page(write_report(run).read_text(encoding="utf-8"))
     assert "Never selected, no positive in train: sofa." in page.text

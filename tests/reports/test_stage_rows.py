@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
-from labelwise.reports.ladder import ladder, name_of
+from labelwise.reports.ladder import ladder, name_of_run
 from labelwise.reports.record import RunRecord
 
 
@@ -33,4 +33,4 @@ def test_what_became_of_each_stage(tmp_path: Path) -> None:
     assert [row["fate"] for row in shown] == fates
     assert shown[1]["gain"] == "-2.0 (-3.0 to -1.0) over 1-probe"
     assert (shown[0]["seconds"], shown[0]["gain"], shown[4]["seconds"]) == ("3", "", "")
-    assert name_of(run) == tmp_path.name
+    assert name_of_run(run) == tmp_path.name

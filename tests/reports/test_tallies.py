@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labelwise.reports.record import Scores
+from labelwise.reports.record import RecordedScores
 from labelwise.reports.tallies import (
     confident_errors,
     count_confusions,
@@ -18,14 +18,14 @@ from labelwise.reports.tallies import (
 )
 
 
-def some_scores(seed: int = 0, images: int = 60, labels: int = 5) -> tuple[Scores, np.ndarray]:
+def some_scores(seed: int = 0, images: int = 60, labels: int = 5) -> tuple[RecordedScores, np.ndarray]:
     generator = np.random.default_rng(seed)
     shape = (images, labels)
     ids = np.array([str(i) for i in range(images)])
     probabilities = generator.random(shape).astype(np.float32)
     true, known = generator.random(shape) < 0.4, generator.random(shape) < 0.9
     thresholds = generator.uniform(0.3, 0.7, labels)
-    return Scores(ids, probabilities, true, known, probabilities >= thresholds), thresholds
+    return RecordedScores(ids, probabilities, true, known, probabilities >= thresholds), thresholds
 
 
 def test_confusions_equal_a_count_by_hand() -> None:
@@ -62,7 +62,9 @@ def test_the_planted_confusion_comes_first() -> None:
     probabilities = np.full((40, 3), 0.1, dtype=np.float32)
     probabilities[:15, 2] = 0.9
     probabilities[22, 0] = 0.9
-    scores = Scores(np.arange(40).astype(str), probabilities, true, np.ones_like(true), probabilities >= 0.5)
+    scores = RecordedScores(
+        np.arange(40).astype(str), probabilities, true, np.ones_like(true), probabilities >= 0.5
+    )
     counted = count_confusions(scores)
     assert strongest_pairs(counted)[0] == (0, 2)
     assert counted.rate[0, 2] == pytest.approx(0.75)
@@ -117,7 +119,7 @@ def test_one_bad_label_does_not_fill_the_page() -> None:
     probabilities[:, 4] = 0.99
     probabilities[7, 2] = 0.6
     cells = np.zeros((50, 10), dtype=bool)
-    scores = Scores(np.arange(50).astype(str), probabilities, cells, ~cells, probabilities >= 0.5)
+    scores = RecordedScores(np.arange(50).astype(str), probabilities, cells, ~cells, probabilities >= 0.5)
     invented, _ = confident_errors(scores, np.full(10, 0.5), count=12)
     assert [pick.label for pick in invented] == [4, 4, 2]
 
@@ -127,7 +129,9 @@ def test_typical_finds_are_the_median_ones() -> None:
     true[:5, 0] = True
     probabilities = np.zeros((9, 2), dtype=np.float32)
     probabilities[:5, 0] = [0.95, 0.6, 0.8, 0.99, 0.7]
-    scores = Scores(np.arange(9).astype(str), probabilities, true, np.ones_like(true), probabilities >= 0.5)
+    scores = RecordedScores(
+        np.arange(9).astype(str), probabilities, true, np.ones_like(true), probabilities >= 0.5
+    )
     picks = typical_finds(scores, np.full(2, 0.5))
     assert [(pick.row, pick.label) for pick in picks] == [(2, 0)]
 

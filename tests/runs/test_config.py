@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from labelwise.errors import LabelwiseError
-from labelwise.training.assigning import override, put
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.plain_yaml import read_yaml
+from labelwise.training.assigning import override, put
 
 DATA = {"data": {"source": "digits:"}}
 

@@ -24,17 +24,17 @@ from labelwise.evaluation import StoredScores, evaluate
 from labelwise.evaluation.corrupt import Corruption, corrupt
 from labelwise.evaluation.tune import tune_run
 from labelwise.export.engines import Eager
+from labelwise.inference.predictor import Predictor
 from labelwise.methods import create_model
 from labelwise.metrics import functional as F
-from labelwise.serving.app import create_app
-from labelwise.inference.predictor import Predictor
 from labelwise.runs import Run
 from labelwise.runs.config import make_config
-from labelwise.training.fit import train
-from labelwise.training.grown import settings_of
-from labelwise.training.resuming import settings_begun
 from labelwise.runs.test_time import resolved
 from labelwise.runs.views import Views, with_views
+from labelwise.serving.app import create_app
+from labelwise.training.fit import train
+from labelwise.training.grown import settings_of_run
+from labelwise.training.resuming import settings_begun
 from labelwise.types import Targets
 from live_server import live
 from tiny_runs import command
@@ -178,7 +178,7 @@ def test_a_run_is_changed_there_and_back(own: Path, table: Path) -> None:
     assert command("tune", own, "--test-time", "flip", "--workers", "0").code == 0
     run, flipped = Run.open(own), json.loads((own / "results.json").read_text())
     assert run.config.test_time == "flip"
-    assert settings_of(own)["test_time"] == "flip"  # what a run that grows from it takes
+    assert settings_of_run(own)["test_time"] == "flip"  # what a run that grows from it takes
     begun = settings_begun(own)
     assert begun is not None
     assert begun["test_time"] == "flip"  # what --resume goes on with

@@ -11,7 +11,7 @@ import pytest
 
 import tiny_runs
 from labelwise.inference import on_ray
-from labelwise.inference.folders import Done, predict_collection
+from labelwise.inference.folders import FolderCounts, predict_collection
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
 
@@ -41,7 +41,7 @@ def test_a_worker_dies_and_every_image_is_answered_once(
         on_part=lambda done, of: done_parts.append(done),
     )
     assert died.exists()
-    assert done == Done(24, 24, 1)
+    assert done == FolderCounts(24, 24, 1)
     assert done_parts == [1, 2, 3, 4]
     predict_collection(run_folder, files, tmp_path / "here", workers=0, batch_size=2, part=6)
     ours, theirs = (sorted((tmp_path / name).glob("part-*")) for name in ("ray", "here"))

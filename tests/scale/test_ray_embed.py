@@ -9,7 +9,7 @@ import pytest
 
 import tiny_runs
 from labelwise.collection import embed
-from labelwise.collection.store import Tables
+from labelwise.collection.store import FolderStore
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
 
@@ -38,6 +38,6 @@ def test_rows_of_two_workers_are_those_of_one_process(
     assert (done.images, done.added, done.unreadable, parts) == (20, 17, 1, [6, 12, 17])
     embed(run_folder, files[:3], tmp_path / "here", every=True, batch_size=2)
     embed(run_folder, files, tmp_path / "here", every=True, batch_size=2, part=6)
-    ours, theirs = (Tables.open(tmp_path / name) for name in ("ray", "here"))
+    ours, theirs = (FolderStore.open(tmp_path / name) for name in ("ray", "here"))
     for name in ("images", "features"):
         assert getattr(ours, name).to_arrow().equals(getattr(theirs, name).to_arrow())

@@ -44,7 +44,7 @@ def test_a_plain_csv_reads_as_the_general_reader_reads_it(tmp_path: Path, draw: 
     quick = csv_reader._plain(file)
     if quick is None:
         return
-    text = csv_reader.decoded(file)[0]
+    text = csv_reader.decode_text(file)[0]
     slow, _ = csv_reader._table(file, text, csv_reader._delimiter(text))
     assert quick.column_names == slow.column_names
     for name in slow.column_names:

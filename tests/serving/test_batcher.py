@@ -14,7 +14,7 @@ from torch import Tensor
 
 from labelwise.errors import LabelwiseError
 from labelwise.inference.prediction import Prediction
-from labelwise.serving.batcher import Batcher, Query
+from labelwise.serving.batcher import Batcher, QueuedImage
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 
@@ -38,7 +38,7 @@ class Engine:
         self.free = threading.Event()
         self.free.set()
 
-    def __call__(self, queries: Sequence[Query]) -> list[Prediction]:
+    def __call__(self, queries: Sequence[QueuedImage]) -> list[Prediction]:
         self.batches.append(len(queries))
         assert self.free.wait(10)
         values = [float(q.image[0, 0, 0]) for q in queries]

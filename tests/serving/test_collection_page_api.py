@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 import labelwise as lw
 import tiny_runs
 from labelwise.collection.embedding import embed
-from labelwise.collection.store import Tables
+from labelwise.collection.store import FolderStore
 from labelwise.data.review import Review, begin_audit
 from labelwise.serving import searching
 from labelwise.serving.app import create_app
@@ -308,9 +308,9 @@ def test_a_foreign_or_damaged_collection_is_refused_in_one_line(
         return tiny_runs.command("serve", run_folder, "--collection", path).message
 
     identity = lw.Collection.open(collection).identity
-    Tables.create(tmp_path / "weights", replace(identity, weights="0"))
+    FolderStore.create(tmp_path / "weights", replace(identity, weights="0"))
     assert "with other weights than the run of" in refused(tmp_path / "weights")
-    Tables.create(tmp_path / "labels", replace(identity, labels=identity.labels[::-1]))
+    FolderStore.create(tmp_path / "labels", replace(identity, labels=identity.labels[::-1]))
     assert "with other labels or another order of them" in refused(tmp_path / "labels")
     assert "is no collection" in refused(folder)
     broken = shutil.copytree(collection, tmp_path / "broken")

@@ -14,7 +14,7 @@ import torch
 
 from labelwise.inference.prediction import Prediction
 from labelwise.serving.batcher import Batcher
-from labelwise.serving.connections import Sweep
+from labelwise.serving.connections import ConnectionSweep
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
 
@@ -36,7 +36,11 @@ def request(done: bool = False) -> Any:
 
 
 def test_a_connection_without_a_request_is_closed_in_time() -> None:
-    sweep, silent, served = Sweep(Limits(head_seconds=10)), Connection(), Connection(request(done=True))
+    sweep, silent, served = (
+        ConnectionSweep(Limits(head_seconds=10)),
+        Connection(),
+        Connection(request(done=True)),
+    )
     for now in (0, 5, 9.9):
         assert sweep.look([silent, served], now) == 0
     assert sweep.look([silent, served], 10.1) == 2
@@ -45,7 +49,7 @@ def test_a_connection_without_a_request_is_closed_in_time() -> None:
 
 
 def test_a_request_restarts_the_clock() -> None:
-    sweep, one = Sweep(Limits(head_seconds=10, seconds=30)), Connection()
+    sweep, one = ConnectionSweep(Limits(head_seconds=10, seconds=30)), Connection()
     sweep.look([one], 0)
     one.cycle = request()
     sweep.look([one], 9)
@@ -57,14 +61,14 @@ def test_a_request_restarts_the_clock() -> None:
 
 
 def test_a_response_that_is_not_received_is_dropped() -> None:
-    sweep, one = Sweep(Limits(seconds=30)), Connection(request())
+    sweep, one = ConnectionSweep(Limits(seconds=30)), Connection(request())
     sweep.look([one], 0)
     assert sweep.look([one], 60) == 0
     assert sweep.look([one], 60.5) == 1
 
 
 def test_of_too_many_the_longest_waiting_are_closed() -> None:
-    sweep = Sweep(Limits(connections=3))
+    sweep = ConnectionSweep(Limits(connections=3))
     waiting, busy = [Connection() for _ in range(4)], [Connection(request()) for _ in range(2)]
     for i in range(len(waiting)):
         sweep.look([*waiting[: i + 1], *busy], i)
@@ -73,7 +77,7 @@ def test_of_too_many_the_longest_waiting_are_closed() -> None:
 
 
 def test_connections_that_are_gone_are_forgotten() -> None:
-    sweep = Sweep(Limits())
+    sweep = ConnectionSweep(Limits())
     sweep.look([Connection() for _ in range(5)], 0)
     sweep.look([], 1)
     assert not sweep._since

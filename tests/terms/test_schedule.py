@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from labelwise.errors import LabelwiseError
-from labelwise.terms.schedule import Schedule, within
+from labelwise.terms.schedule import TermSchedule, within
 
 
-def refreshes(schedule: Schedule, epochs: int) -> list[int]:
+def refreshes(schedule: TermSchedule, epochs: int) -> list[int]:
     refreshed: list[int] = []
     for epoch in range(epochs):
         if schedule.due(epoch, epochs, refreshed[-1] if refreshed else -1):
@@ -31,15 +31,15 @@ def refreshes(schedule: Schedule, epochs: int) -> list[int]:
     ],
 )
 def test_epochs_of_refreshes(start: float, refresh: int, epochs: int, at: list[int]) -> None:
-    schedule = Schedule(start, refresh)
+    schedule = TermSchedule(start, refresh)
     assert refreshes(schedule, epochs) == at
     begun = [epoch for epoch in range(epochs) if schedule.begun(epoch, epochs)]
     assert begun == list(range(at[0] if at else epochs, epochs))
 
 
 def test_what_was_never_refreshed_is_due() -> None:
-    assert Schedule(0.25, 5).due(8, 20, last=-1)
-    assert not Schedule(0.25, 5).due(8, 20, last=5)
+    assert TermSchedule(0.25, 5).due(8, 20, last=-1)
+    assert not TermSchedule(0.25, 5).due(8, 20, last=5)
 
 
 @pytest.mark.parametrize(

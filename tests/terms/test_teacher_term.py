@@ -12,7 +12,7 @@ from labelwise.composition import Method
 from labelwise.composition.method import taught_together
 from labelwise.errors import LabelwiseError
 from labelwise.losses.distillation import feature_distance, presence, score_divergence
-from labelwise.taught import Taught
+from labelwise.taught import TeacherBatch
 from labelwise.terms.teacher import TeacherTerm
 from labelwise.training.mixup import cut_mix, mix
 from labelwise.types import Batch, Targets
@@ -27,7 +27,7 @@ def taught_batch(rows: int = 6, seed: int = 0, features: bool = True) -> Batch:
     z = torch.randn(rows, LABELS, generator=g)
     of = torch.nn.functional.normalize(torch.randn(rows, LABELS, WIDTH, generator=g), dim=2)
     weights, seen = presence(batch.targets, z), torch.ones(rows, dtype=torch.bool)
-    return replace(batch, taught=Taught(z, of if features else None, weights, seen))
+    return replace(batch, taught=TeacherBatch(z, of if features else None, weights, seen))
 
 
 def student(logits: float = 1.0, features: float = 1.0, temperature: float = 1.0) -> Method:
@@ -94,7 +94,7 @@ def test_rows_that_are_not_seen_teach_nothing() -> None:
     seen = torch.tensor([True, False, True, True, False, True])
     half = replace(t, seen=seen, weights=t.weights * seen[:, None])
     few = Batch(batch.images[seen], batch.targets[seen], batch.index[seen])
-    few.taught = Taught(t.logits[seen], t.features[seen], t.weights[seen], t.seen[seen])  # type: ignore[index]
+    few.taught = TeacherBatch(t.logits[seen], t.features[seen], t.weights[seen], t.seen[seen])  # type: ignore[index]
     losses, expected = method(replace(batch, taught=half)), method(few)
     for name in ("teacher_logits", "teacher_features"):
         torch.testing.assert_close(losses[name], expected[name])

@@ -26,7 +26,7 @@ from labelwise.runs.run import WEIGHTS
 from labelwise.training.checkpoint import STATE, load_state
 from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 from labelwise.training.stopping import StopRequest
 from labelwise.types import Batch, LabelPriors, Targets
 from small_trainers import a_trainer
@@ -224,7 +224,7 @@ def test_the_rest_of_an_epoch_is_a_smaller_step(
 ) -> None:
     trainer, counts = _runs(tmp_path, accumulate)
     assert trainer.steps == 2 * len(sizes)
-    progress = trainer.fit(Watch())
+    progress = trainer.fit(ProgressBar())
     assert counts == sizes * 2
     assert progress.step == 2 * len(sizes)
     printed = capsys.readouterr().err
@@ -245,7 +245,7 @@ def test_the_smaller_step_is_that_of_what_it_has(tmp_path: Path) -> None:
             ema=0.0,
             epochs=1,
         )
-        trainer._epoch(Watch(quiet=True), 0.0)
+        trainer._epoch(ProgressBar(quiet=True), 0.0)
         assert trainer.progress.step == 2
         ends.append({name: p.detach() for name, p in trainer.method.named_parameters()})
     assert_close(*ends)
@@ -265,7 +265,7 @@ def _ends(folder: str) -> None:
         return outcome
 
     trainer._step = step  # type: ignore[method-assign]
-    trainer.fit(Watch(quiet=True))
+    trainer.fit(ProgressBar(quiet=True))
     assert trainer.progress.step == 6
     torch.save(trainer.method.state_dict(), f"{folder}/{trainer.accelerator.process_index}.pt")
     dist.destroy_process_group()
@@ -274,7 +274,7 @@ def _ends(folder: str) -> None:
 def test_the_rest_of_an_epoch_over_two_processes(tmp_path: Path) -> None:
     tiny_runs.together(2, _ends, str(tmp_path))
     trainer, _ = _runs(tmp_path / "one", 2)
-    trainer.fit(Watch(quiet=True))
+    trainer.fit(ProgressBar(quiet=True))
     expected = {name: p.detach() for name, p in trainer.method.named_parameters()}
     for rank in (0, 1):
         assert_close(torch.load(tmp_path / f"{rank}.pt"), expected)

@@ -21,7 +21,7 @@ from labelwise.runs.run import WEIGHTS
 from labelwise.runs.sections import OptimSettings
 from labelwise.training import loop
 from labelwise.training.fit import train
-from labelwise.training.schedules import Schedule, rate_factor
+from labelwise.training.schedules import RateSchedule, rate_factor
 
 
 def test_cosine_step_by_step() -> None:
@@ -72,7 +72,7 @@ def test_steps_are_those_of_torch(per_epoch: int) -> None:
     oracle = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.MultiStepLR(oracle, milestones=[2, 5, 6], gamma=0.3)
     settings = OptimSettings(schedule="step", milestones=[2, 5, 6], factor=0.3, warmup=0.0)
-    schedule = Schedule(settings, 8, per_epoch)
+    schedule = RateSchedule(settings, 8, per_epoch)
     for epoch in range(8):
         for step in range(per_epoch):
             assert schedule.factor(epoch * per_epoch + step) == pytest.approx(theirs.get_last_lr()[0])
@@ -82,13 +82,13 @@ def test_steps_are_those_of_torch(per_epoch: int) -> None:
 
 def test_steps_fall_after_the_rise() -> None:
     settings = OptimSettings(schedule="step", milestones=[1, 2], factor=0.5, warmup=0.25)
-    factors = [Schedule(settings, 3, 4).factor(step) for step in range(12)]
+    factors = [RateSchedule(settings, 3, 4).factor(step) for step in range(12)]
     assert factors == pytest.approx([0.25, 0.5, 0.75, 1.0] + [0.5] * 4 + [0.25] * 4)
 
 
 def test_a_plateau_lowers_the_rate_after_its_patience() -> None:
     settings = OptimSettings(schedule="plateau", factor=0.5, plateau_patience=1, warmup=0.0)
-    schedule = Schedule(settings, 9, 2)
+    schedule = RateSchedule(settings, 9, 2)
     factors = []
     for epoch, figure in enumerate([0.1, 0.3, 0.3, 0.2, 0.1, 0.4, None, 0.4, 0.5]):
         factors.append(schedule.factor(2 * epoch))

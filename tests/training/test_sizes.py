@@ -11,7 +11,7 @@ from labelwise.backbones import TimmBackbone
 from labelwise.backbones.description import VERIFIED, accepts_any_size, family_of, native_size
 from labelwise.errors import LabelwiseError
 from labelwise.runs.config import Config, make_config
-from labelwise.training.sizes import accepted, fitted, refusal, sides_of
+from labelwise.training.sizes import accepted, fitted, sides_of, size_refusal
 
 
 def config(name: str, freeze: bool = False, **settings: Any) -> Config:
@@ -56,7 +56,7 @@ def test_a_default_that_fails_becomes_the_networks_own_size() -> None:
     assert made[0] == 240
     assert made[2] == ["note: crossvit_tiny_240 does not accept the default sizes of images: image_size 240"]
     # Both sizes are images that the network computes.
-    assert refusal("crossvit_tiny_240", -1, 240, (made[1] or 240, made[1] or 240)) is None
+    assert size_refusal("crossvit_tiny_240", -1, 240, (made[1] or 240, made[1] or 240)) is None
 
 
 def test_the_second_view_follows_a_size_that_changes() -> None:
@@ -101,16 +101,16 @@ def test_a_refusal_on_shapes_alone_agrees_with_a_computation(monkeypatch: pytest
         try:
             TimmBackbone("test_vit", "none", side)
         except LabelwiseError:
-            assert refusal("test_vit", -1, side) is not None
+            assert size_refusal("test_vit", -1, side) is not None
         else:
-            assert refusal("test_vit", -1, side) is None
+            assert size_refusal("test_vit", -1, side) is None
 
 
 def test_random_numbers_go_on_as_without_a_trial() -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    refusal("test_vit", -1, 96)
+    size_refusal("test_vit", -1, 96)
     assert torch.equal(torch.rand(4), expected)
 
 

@@ -21,7 +21,7 @@ from labelwise.errors import LabelwiseError, Stopped
 from labelwise.runs.config import make_config
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.runs.sections import TeacherSettings
-from labelwise.taught import Taught
+from labelwise.taught import TeacherBatch
 from labelwise.terms.teacher import TeacherTerm
 from labelwise.training import maps as maps_module
 from labelwise.training.checkpoint import STATE, load_state
@@ -29,7 +29,7 @@ from labelwise.training.fit import train
 from labelwise.training.loop import Trainer
 from labelwise.training.resuming import record_of
 from labelwise.training.stopping import StopRequest
-from labelwise.training.teaching import Answers, Teacher
+from labelwise.training.teaching import Teacher, TeacherOutputs
 from labelwise.types import Batch, LabelSet, Targets
 from small_trainers import a_trainer
 
@@ -219,7 +219,7 @@ def parts_of_a_step(seed: int) -> list[Batch]:
         z, f = (torch.randn(rows, labels, *w, generator=g, dtype=torch.float64) for w in ((), (11,)))
         seen = torch.rand(rows, generator=g) < 0.8
         weights = torch.rand(rows, labels, generator=g, dtype=torch.float64) * seen[:, None]
-        taught = Taught(z, torch.nn.functional.normalize(f, dim=2), weights, seen)
+        taught = TeacherBatch(z, torch.nn.functional.normalize(f, dim=2), weights, seen)
         batches.append(Batch(images, targets, torch.arange(first, first + rows), taught=taught))
     return batches
 
@@ -234,7 +234,9 @@ def rows_of(batches: list[Batch], rank: int = 0, world: int = 1) -> Batch:
         return torch.cat([one for one in of if one is not None])[rows]
 
     targets = Targets(*(joined([getattr(b.targets, n) for b in batches]) for n in ("values", "known")))
-    taught = Taught(*(joined([getattr(a, n) for a in t]) for n in ("logits", "features", "weights", "seen")))
+    taught = TeacherBatch(
+        *(joined([getattr(a, n) for a in t]) for n in ("logits", "features", "weights", "seen"))
+    )
     return Batch(
         joined([b.images for b in batches]), targets, joined([b.index for b in batches]), taught=taught
     )
@@ -401,5 +403,5 @@ def test_answers_that_are_not_numbers(tmp_path: Path, photos: Path) -> None:
 
 def test_answers_are_looked_up_from_a_mapped_file(tmp_path: Path, photos: Path) -> None:
     answers = opened(a_teacher(tmp_path / "t")).answers(lw.read(f"csv:{photos}"), CPU, 0, lambda line: None)
-    assert isinstance(answers, Answers)
+    assert isinstance(answers, TeacherOutputs)
     assert isinstance(answers.stored, np.memmap)

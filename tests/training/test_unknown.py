@@ -16,7 +16,7 @@ import tiny_runs
 from documents import ROOT
 from labelwise.data import known_mask, save_cells, single_positive_mask
 from labelwise.errors import LabelwiseError
-from labelwise.experiments.sweep import Plan
+from labelwise.experiments.sweep import SweepPlan
 from labelwise.losses import BinaryCrossEntropy, UnknownLoss
 from labelwise.losses.strategies import STRATEGIES
 from labelwise.runs.config import make_config
@@ -213,7 +213,7 @@ def test_another_strategy_cannot_go_on(tmp_path: Path, table: Path) -> None:
 
 
 def test_the_recipe_holds_every_strategy_under_both_protocols(table: Path) -> None:
-    plan = Plan.of(read_yaml(ROOT / "recipes" / "partial" / "voc-strategies.yaml"))
+    plan = SweepPlan.of(read_yaml(ROOT / "recipes" / "partial" / "voc-strategies.yaml"))
     rows = training_rows(table)
     met = {"tenth": set(), "single": set()}
     for row in plan.rows:

@@ -18,7 +18,7 @@ from labelwise.anytime.within import PLAN
 from labelwise.data.dataset import Dataset
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evaluate import evaluate
-from labelwise.evaluation.figures import shown
+from labelwise.evaluation.figures import decimals
 from labelwise.evaluation.scores import StoredScores
 from labelwise.evaluation.tune import tune_run
 from labelwise.metrics import bootstrap
@@ -30,8 +30,8 @@ from labelwise.training.assigning import put
 from labelwise.training.choosing import rows_to_choose_by
 from labelwise.training.course import train_opened
 from labelwise.training.loaders import decoding_processes
-from labelwise.training.opening import Opened
-from labelwise.training.progress import Watch
+from labelwise.training.opening import TrainingData
+from labelwise.training.progress import ProgressBar
 from labelwise.training.sizes import fitted, sides_of
 from labelwise.training.stopping import StopRequest
 
@@ -86,7 +86,7 @@ class _Ladder:
 
 
 def train_stages(
-    opened: Opened,
+    opened: TrainingData,
     config: Config,
     seconds: float,
     out: Path,
@@ -97,10 +97,10 @@ def train_stages(
     began: float,
 ) -> Run:
     """Train the stages in sequence, see `train_within`; `began` is its start on `time.perf_counter`."""
-    watch, dataset = Watch(quiet), opened.dataset
+    watch, dataset = ProgressBar(quiet), opened.dataset
     for message in opened.messages:
         watch.say(message)
-    train_and_val = Opened(dataset.split("train+val"), opened.overlaps, ())
+    train_and_val = TrainingData(dataset.split("train+val"), opened.overlaps, ())
     ladder = _resume_or_plan(out, config, dataset, seconds, given, resume, watch.say)
     for line in ladder.plan.lines():
         watch.say(line)
@@ -158,11 +158,11 @@ def _resume_or_plan(
 def _train_stage(
     ladder: _Ladder,
     stage: Stage,
-    train_and_val: Opened,
+    train_and_val: TrainingData,
     resume: bool,
     quiet: bool,
     stop: StopRequest | None,
-    watch: Watch,
+    watch: ProgressBar,
 ) -> dict[str, Any]:
     """Train a stage, compare it with the chosen one and return its record."""
     began = time.perf_counter()
@@ -190,7 +190,7 @@ def _train_stage(
         )
     row["seconds"] = round(time.perf_counter() - began, 1)
     watch.say(
-        f"{stage.name}: val mAP {shown(row['val_mAP'])}, {row['seconds']:.0f} s; "
+        f"{stage.name}: val mAP {decimals(row['val_mAP'])}, {row['seconds']:.0f} s; "
         f"{'chosen' if row['chosen'] else 'not chosen'}, {reason}"
     )
     return row
@@ -217,7 +217,7 @@ def _with_start(ladder: _Ladder, settings: Mapping[str, Any]) -> Mapping[str, An
     return {**ladder.chosen_settings, **optim, **start, **settings}
 
 
-def _with_views(ladder: _Ladder, views: str, folder: Path, train_and_val: Opened) -> Run:
+def _with_views(ladder: _Ladder, views: str, folder: Path, train_and_val: TrainingData) -> Run:
     """Copy the chosen stage and tune its decisions and figures for more test-time views."""
     shutil.rmtree(folder, ignore_errors=True)  # an unfinished copy
     shutil.copytree(Run.open(ladder.out).path, folder)
@@ -237,13 +237,9 @@ def compared(ours: StoredScores, theirs: StoredScores) -> dict[str, float]:
             "stages with scores of different images", "the same validation images", "train again"
         )
     counts = bootstrap.bootstrap_counts(len(ours.ids), group=ours.group)
-    gap = _resampled_map(ours, counts) - _resampled_map(theirs, counts)
+    gap = ours.resampled_map(counts) - theirs.resampled_map(counts)
     ends = bootstrap.interval(gap)
     return {"gain": float(np.nanmean(gap)), **ends, "better_in": float((gap > 0).mean())}
-
-
-def _resampled_map(scores: StoredScores, counts: np.ndarray) -> np.ndarray:
-    return bootstrap.bootstrap_map(scores.logits, scores.values, scores.known.astype(bool), counts)
 
 
 def _settings(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -255,7 +251,7 @@ def _settings(config: Config, changes: Mapping[str, Any]) -> Config:
     return make_config(settings)
 
 
-def _judge_test(run: Run, dataset: Dataset, overlap: Mapping[str, Any], watch: Watch) -> None:
+def _judge_test(run: Run, dataset: Dataset, overlap: Mapping[str, Any], watch: ProgressBar) -> None:
     """Evaluate the chosen stage on the test split, once."""
     file = run.path / "results.json"
     record = read_json(file)
@@ -266,4 +262,4 @@ def _judge_test(run: Run, dataset: Dataset, overlap: Mapping[str, Any], watch: W
     result.scores.save(run.path / "scores" / "test.npz", dataset.split("test"))
     record["splits"]["test"] = result.to_json()
     write_json(file, record)
-    watch.say(f"test: mAP {shown(result.metrics['mAP'])}  ({len(result.scores.rows):,} images)")
+    watch.say(f"test: mAP {decimals(result.metrics['mAP'])}  ({len(result.scores.rows):,} images)")

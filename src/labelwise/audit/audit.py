@@ -17,7 +17,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.duplicates import connected, fingerprints, near_duplicates
 from labelwise.data.folds import fold_codes
 from labelwise.data.splits import together
-from labelwise.decisions.audit import Finding, label_errors, rank
+from labelwise.decisions.audit import Finding, label_errors, rank_findings
 from labelwise.decisions.contradictions import (
     conflicting_duplicates,
     exclusive_conflicts,
@@ -32,7 +32,7 @@ from labelwise.evaluation.labels import same_labels, unlike
 from labelwise.evaluation.scores import Scores
 from labelwise.runs.files import write_text
 from labelwise.runs.run import Run
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def audit(
     split: str = "train",
     folds: int = 5,
     limit: int = 0,
-    watch: Watch | None = None,
+    watch: ProgressBar | None = None,
 ) -> Audit:
     """Ranks the cells of a split that are likely missing or wrong, differ between copies, or break a rule.
 
@@ -118,7 +118,7 @@ def audit(
         LabelwiseError: no such split, other labels, or too few images for the folds.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    watch = watch or Watch(quiet=True)
+    watch = watch or ProgressBar(quiet=True)
     given, data = data, same_labels(data, run.labels.names)
     for note in unlike(given, data):
         watch.say(f"note: {note}")
@@ -197,7 +197,7 @@ def find(
     given = stated_implications(rules.above, positive, known)
     given_pairs = {(rule.label, rule.implied) for rule in given}
     mined = [rule for rule in implications(positive, known) if (rule.label, rule.implied) not in given_pairs]
-    findings = rank(
+    findings = rank_findings(
         [
             *label_errors(p, w, positive, known, judged),
             *conflicting_duplicates(copies, p, positive, known, images),
@@ -209,7 +209,7 @@ def find(
 
 
 def _scores(
-    run: Run, data: Dataset, part: str, rows: Dataset, folds: int, group: np.ndarray, watch: Watch
+    run: Run, data: Dataset, part: str, rows: Dataset, folds: int, group: np.ndarray, watch: ProgressBar
 ) -> tuple[Scores, np.ndarray | None]:
     """Scores of models that were not trained on the rows, and the fewest annotations that a model learned from.
 

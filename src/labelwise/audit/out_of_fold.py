@@ -17,7 +17,7 @@ from torch import Tensor
 from labelwise.composition import Method
 from labelwise.data.dataset import Dataset
 from labelwise.data.folds import fold_codes
-from labelwise.data.loading import EvalLoader, Request, Source, TrainLoader
+from labelwise.data.loading import BatchSource, EvalLoader, Request, TrainLoader
 from labelwise.data.sampling import order_of
 from labelwise.engines.frozen_engine import use_engine
 from labelwise.evaluation.scores import Scores, collect
@@ -29,7 +29,7 @@ from labelwise.training.maps import MapSource, stored_maps
 from labelwise.training.priors import count_priors, word_vectors
 from labelwise.training.probe import Probe
 from labelwise.training.processes import make_accelerator
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 from labelwise.training.tracking import TRACKERS
 from labelwise.training.unknown import unknown_loss
 from labelwise.types import Batch
@@ -40,7 +40,7 @@ def out_of_fold(
     rows: Dataset,
     folds: int = 5,
     group: Int64[np.ndarray, " N"] | None = None,
-    watch: Watch | None = None,
+    watch: ProgressBar | None = None,
 ) -> Scores:
     """Each row's logits by a model trained with the run's settings on the other folds.
 
@@ -58,7 +58,7 @@ def out_of_fold(
     Raises:
         LabelwiseError: fewer than 2 folds, or more folds than rows.
     """
-    watch = watch or Watch(quiet=True)
+    watch = watch or ProgressBar(quiet=True)
     config, vectors = word_vectors(fold_config(run.config), rows.labels)
     codes = fold_codes(rows, folds, config.seed, group)
     accelerator = make_accelerator(config)
@@ -87,7 +87,9 @@ def fold_config(config: Config) -> Config:
     return config.model_copy(update=update)
 
 
-def _maps(rows: Dataset, backbone: Any, config: Config, device: torch.device, watch: Watch) -> MapSource:
+def _maps(
+    rows: Dataset, backbone: Any, config: Config, device: torch.device, watch: ProgressBar
+) -> MapSource:
     use_engine(backbone, config, len(rows), device, watch.say)
     maps, bad = stored_maps(rows, backbone.to(device), config, device, max(0, config.workers), watch.say)
     return MapSource(maps, rows, dict(bad))
@@ -121,7 +123,7 @@ def _one_fold(
             accelerator,
             lambda: loaders.rows(learn, rest),
         )
-        trainer.fit(Watch(quiet=True))
+        trainer.fit(ProgressBar(quiet=True))
         scores = collect(trainer.weights, loaders.rows(score, held), score, accelerator.device)
         loaders.close()
     return scores
@@ -134,13 +136,13 @@ class _FoldLoaders:
         self, config: Config, method: Method, accelerator: Accelerator, whole: MapSource | None
     ) -> None:
         self._config, self._whole = config, whole
-        self._photographs = Loaders(config, method.model.backbone, accelerator, Watch(quiet=True))
+        self._photographs = Loaders(config, method.model.backbone, accelerator, ProgressBar(quiet=True))
 
     def train(self, part: Dataset, rows: np.ndarray) -> TrainLoader:
         """Shuffled batches to learn from."""
         if self._whole is None:
             return self._photographs.train(part)
-        source: Source = PartOfMaps(self._whole, rows)
+        source: BatchSource = PartOfMaps(self._whole, rows)
         order = order_of(part, self._config.sampling)
         return TrainLoader(part, self._config.batch_size, self._config.seed, 0, 1, source, order)
 

@@ -37,13 +37,13 @@ def audit(
     from labelwise.inference import load
     from labelwise.reports.audit import estimate, pictures, write_evidence, write_page
     from labelwise.runs.run import Run
-    from labelwise.training.progress import Watch
+    from labelwise.training.progress import ProgressBar
 
     if out.suffix.lower() != ".csv":
         raise LabelwiseError(f"--out {out}", "a file name that ends in .csv", "rename it")
     opened = Run.open(run)
     source = ensure_splits(read(data or opened.config.data.source), seed=opened.config.seed)
-    result = run_audit(opened, source, split, folds, limit, Watch())
+    result = run_audit(opened, source, split, folds, limit, ProgressBar())
     rows, findings = result.rows, result.findings
     shown = pictures(result, load(run))
     evidence = write_evidence(shown, out.with_suffix(".evidence"))

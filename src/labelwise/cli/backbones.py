@@ -16,8 +16,8 @@ def backbones() -> None:
     """Check the networks below the head."""
 
 
-@app.command()
-def check(
+@app.command("check")
+def check_backbones(
     names: Annotated[
         list[str] | None,
         typer.Argument(help="timm models or families  [default: twelve families]", metavar="[NAME]..."),
@@ -40,7 +40,7 @@ def check(
     """
     from rich.console import Console
 
-    from labelwise.experiments.backbone_sweep import Limits, check_models, models_of
+    from labelwise.experiments.backbone_sweep import ProcessLimits, check_models, models_of
 
     models = models_of(names or (), every)
     console = Console(highlight=False, soft_wrap=True)
@@ -59,7 +59,7 @@ def check(
             markup=False,
         )
 
-    rows = check_models(models, out, exports, Limits(seconds, gigabytes), say)
+    rows = check_models(models, out, exports, ProcessLimits(seconds, gigabytes), say)
     counts = Counter(str(row["result"]) for row in rows)
     console.print(f"{len(rows)} models: {', '.join(f'{count} {result}' for result, count in counts.items())}")
     if any(row["result"] not in ("works", "refused") for row in rows):

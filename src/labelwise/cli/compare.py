@@ -10,7 +10,7 @@ import typer
 from labelwise.cli import options
 
 
-def compare(
+def compare_runs(
     run_a: Annotated[Path, typer.Argument(help="a run or an exported folder", metavar="RUN_A")],
     run_b: Annotated[Path, typer.Argument(help="another one", metavar="RUN_B")],
     data: Annotated[str, typer.Option(help="images, with labels that say who is right", metavar="SOURCE")],
@@ -32,7 +32,7 @@ def compare(
     """
     import json as js
 
-    from labelwise.cli.results import check_suffix, write_rows
+    from labelwise.cli.results import check_suffix, write_result
     from labelwise.data import read
     from labelwise.inference import load
     from labelwise.inference.disagreements import disagreements
@@ -56,7 +56,7 @@ def compare(
 
         write_disagreements(out, differences, rows, models, (str(run_a), str(run_b)), top)
     elif out is not None:
-        write_rows(out, differences.to_json(), [cell.to_json() for cell in differences.cells])
+        write_result(out, differences.to_json(), [cell.to_json() for cell in differences.cells])
     if json:
         typer.echo(js.dumps(differences.to_json(), ensure_ascii=False))
         return

@@ -38,14 +38,14 @@ def complete(
     from labelwise.data.complete import (
         apply_corrections,
         changes_by_label,
-        read_audit,
+        read_corrections,
         refuse_large,
         refuse_source,
         write_corrected,
     )
     from labelwise.data.readers import read
 
-    corrections = read_audit(audit, _kinds(kinds), min_score)
+    corrections = read_corrections(audit, _kinds(kinds), min_score)
     table = read(source)
     data, changes = apply_corrections(table, corrections)
     refuse_source(table.source, out)

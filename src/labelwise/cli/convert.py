@@ -24,7 +24,7 @@ class Form(str, Enum):
     lightly = "lightly"
 
 
-class Images(str, Enum):
+class ImageStorage(str, Enum):
     """How a written data set holds its images."""
 
     paths = "paths"
@@ -45,7 +45,7 @@ def convert(
     ],
     form: Annotated[Form | None, typer.Option(help="format of the tool  [default: from OUT]")] = None,
     images: Annotated[
-        Images | None,
+        ImageStorage | None,
         typer.Option(help="keep the paths, copy the files, or embed them in the tables"),
     ] = None,
     threshold: Annotated[

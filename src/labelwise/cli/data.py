@@ -183,7 +183,7 @@ def _print_report(report: CheckReport) -> None:
     from rich.console import Console
 
     from labelwise.data.check import counted
-    from labelwise.rarity import FEWEST, listed
+    from labelwise.rarity import FEWEST, format_rare
 
     console = Console(highlight=False, soft_wrap=True)
     show = console.print if console.is_terminal else lambda text: typer.echo(text)
@@ -191,7 +191,7 @@ def _print_report(report: CheckReport) -> None:
     show("splits: " + (", ".join(f"{name} {count:,}" for name, count in report.splits.items()) or "none"))
     _print_balance(report, console)
     for place, rare in report.rare.items():
-        show(f"rare labels{place and ' in ' + place}, fewer than {FEWEST} positives: {listed(rare)}")
+        show(f"rare labels{place and ' in ' + place}, fewer than {FEWEST} positives: {format_rare(rare)}")
     show(
         f"images without a positive label: {report.without_positive:,}; "
         f"with nothing known: {report.without_known:,}"

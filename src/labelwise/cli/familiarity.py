@@ -17,10 +17,10 @@ def familiarity(
 
     Example: labelwise familiarity runs/mine
     """
-    from labelwise.cli.results import note
     from labelwise.collection.familiarity_fit import fit_familiarity
     from labelwise.data import read
     from labelwise.data.splits import ensure_splits
+    from labelwise.inference.screen import note
     from labelwise.runs.run import Run
 
     opened = Run.open(run)

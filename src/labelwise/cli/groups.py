@@ -28,7 +28,7 @@ def groups(
     """
     import json as js
 
-    from labelwise.cli.results import check_suffix, write_rows
+    from labelwise.cli.results import check_suffix, write_result
     from labelwise.collection import Collection
     from labelwise.collection.groups import groups_of
 
@@ -40,7 +40,7 @@ def groups(
 
         write_groups(out, result, opened.path)
     elif out is not None:
-        write_rows(out, result.to_json(), [])
+        write_result(out, result.to_json(), [])
     if json:
         typer.echo(js.dumps(result.to_json(), ensure_ascii=False))
         return

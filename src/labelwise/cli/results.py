@@ -6,14 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from labelwise.errors import LabelwiseError
-
-
-def note(text: str) -> None:
-    """Print a note to the user."""
-    typer.echo(f"note: {text}", err=True)
 
 
 def check_suffix(out: Path | None, suffixes: Sequence[str]) -> None:
@@ -22,7 +15,7 @@ def check_suffix(out: Path | None, suffixes: Sequence[str]) -> None:
         raise LabelwiseError(f"--out {out}", f"a file ending in {', '.join(suffixes)}", "change the suffix")
 
 
-def write_rows(out: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def write_result(out: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the record as JSON, or the rows as CSV with lists as cells of `labelwise predict`."""
     import csv
     import io

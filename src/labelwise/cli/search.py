@@ -15,7 +15,7 @@ CollectionPath = Annotated[
 ]
 
 
-class Order(str, Enum):
+class ResultOrder(str, Enum):
     """Order of the results."""
 
     feature = "feature"
@@ -40,11 +40,11 @@ def search(
         typer.Option(help="condition on labels: person and not (car or dog > 0.8)", metavar="CONDITION"),
     ] = None,
     by: Annotated[
-        Order,
+        ResultOrder,
         typer.Option(
             help="order: the stored feature, its part of the label or its appearance; or score (needs no photograph)"
         ),
-    ] = Order.feature,
+    ] = ResultOrder.feature,
     exact: Annotated[bool, typer.Option("--exact", help="compare all features, without the index")] = False,
     run: Annotated[
         Path | None, typer.Option(help="the run of the collection  [default: where it was]", metavar="RUN")
@@ -60,12 +60,13 @@ def search(
     """
     import json as js
 
-    from labelwise.cli.results import check_suffix, note, write_rows
+    from labelwise.cli.results import check_suffix, write_result
     from labelwise.collection import Collection
     from labelwise.errors import LabelwiseError
+    from labelwise.inference.screen import note
 
     check_suffix(out, (".html", ".csv", ".json"))
-    if by is Order.score and (photos or negatives):
+    if by is ResultOrder.score and (photos or negatives):
         raise LabelwiseError("--by score with photographs", "either of them", "leave the photographs out")
     opened, notes = Collection.open(collection), list[str]()
     near = opened.queries(label, photos, run) if photos else []
@@ -102,7 +103,7 @@ def search(
             notes=notes,
         )
     elif out is not None:
-        write_rows(out, record, rows)
+        write_result(out, record, rows)
     if json:
         typer.echo(js.dumps(record, ensure_ascii=False))
         return

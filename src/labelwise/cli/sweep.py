@@ -35,20 +35,20 @@ def sweep(
     """
     from labelwise.experiments import published as published_figures
     from labelwise.experiments import significance
-    from labelwise.experiments.sweep import Plan, run_sweep
+    from labelwise.experiments.sweep import SweepPlan, run_sweep
     from labelwise.runs.plain_yaml import read_yaml
     from labelwise.training.assigning import override
 
     settings = override({"settings": {}}, [f"settings.{a}" for a in assign or []])["settings"]
-    plan = Plan.of(read_yaml(config))
+    plan = SweepPlan.of(read_yaml(config))
     plan.check_row(against, "--against")
     # Looked up before the training, so that a misspelt name fails early.
-    published_table = None if published is None else published_figures.table(published)
+    published_table = None if published is None else published_figures.table_of_published(published)
     results = run_sweep(plan, out, settings, only)
     typer.echo(results.table())
     if against is not None:
         differences = results.against(against)
-        significance.write(out / "differences.csv", differences)
-        typer.echo("\n" + significance.table(differences))
+        significance.write_differences(out / "differences.csv", differences)
+        typer.echo("\n" + significance.difference_table(differences))
     if published_table is not None:
         typer.echo("\n" + published_table)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from labelwise.decisions import Tuning
-from labelwise.evaluation.figures import FLOOR, left_out, main_figures, rare_left_out, shown
+from labelwise.evaluation.figures import FLOOR, decimals, main_figures, rare_left_out, without_ap
 
 
 def print_labels(result: dict[str, Any]) -> None:
@@ -24,30 +24,30 @@ def print_labels(result: dict[str, Any]) -> None:
     rare = m.get("rare_labels") or {}
     ranked = sorted(result["per_label"].items(), key=lambda item: (item[0] in rare, -(item[1]["AP"] or 0)))
     for name, figures in ranked:
-        cells = [shown(figures.get(c), 3) for c in columns]
+        cells = [decimals(figures.get(c), 3) for c in columns]
         table.add_row(name, f"{figures['positives']:,}", *cells)
     console.print(table)
     interval, ece = m["intervals"]["mAP"], {when: c["ECE"] for when, c in m["calibration"].items()}
-    parts = [f"mAP {shown(m['mAP'])} [{shown(interval['low'])}, {shown(interval['high'])}]"]
+    parts = [f"mAP {decimals(m['mAP'])} [{decimals(interval['low'])}, {decimals(interval['high'])}]"]
     parts += main_figures(m, result["conditions"])
     if unruled := m.get("tuned_without_rules"):
-        parts += [f"without the rules: CF1 {shown(unruled['CF1'])}, OF1 {shown(unruled['OF1'])}"]
-    parts += [f"ECE {shown(ece['before'])} before calibration, {shown(ece['after'])} after"]
-    parts += [f"pointing {shown(m['pointing'], 3)}"] if "pointing" in m else []
+        parts += [f"without the rules: CF1 {decimals(unruled['CF1'])}, OF1 {decimals(unruled['OF1'])}"]
+    parts += [f"ECE {decimals(ece['before'])} before calibration, {decimals(ece['after'])} after"]
+    parts += [f"pointing {decimals(m['pointing'], 3)}"] if "pointing" in m else []
     console.print("  ".join(parts), highlight=False)
     print_left_out(m)
 
 
 def print_left_out(metrics: dict[str, Any]) -> None:
     """Print which labels have no average precision, and the mAP without rare labels, if there are any."""
-    for message in filter(None, (left_out(metrics), rare_left_out(metrics))):
+    for message in filter(None, (without_ap(metrics), rare_left_out(metrics))):
         Console().print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_frequency(result: dict[str, Any]) -> None:
     """Print mAP over the head, medium and tail labels of training, if their frequencies are known."""
     groups = result["metrics"].get("frequency") or {}
-    parts = [f"{name} {shown(row['mAP'])} ({row['labels']:.0f} labels)" for name, row in groups.items()]
+    parts = [f"{name} {decimals(row['mAP'])} ({row['labels']:.0f} labels)" for name, row in groups.items()]
     if parts:
         Console().print(f"mAP by frequency in training: {', '.join(parts)}", highlight=False, soft_wrap=True)
 
@@ -55,7 +55,7 @@ def print_frequency(result: dict[str, Any]) -> None:
 def print_growth(result: dict[str, Any]) -> None:
     """mAP of the labels that a grown run took over and of the added ones."""
     groups = result["metrics"].get("growth") or {}
-    parts = [f"{row['labels']:.0f} {name} {shown(row['mAP'])}" for name, row in groups.items()]
+    parts = [f"{row['labels']:.0f} {name} {decimals(row['mAP'])}" for name, row in groups.items()]
     if parts:
         Console().print(f"mAP of the labels: {', '.join(parts)}", highlight=False, soft_wrap=True)
 
@@ -69,13 +69,13 @@ def print_groups(result: dict[str, Any]) -> None:
         for name in ("labels", "mAP", "mA", "CF1_macro", "one"):
             table.add_column(name, justify="right")
         for name, row in m["groups"].items():
-            cells = [shown(row.get(c), 3) for c in ("mAP", "mA", "CF1_macro", "one")]
+            cells = [decimals(row.get(c), 3) for c in ("mAP", "mA", "CF1_macro", "one")]
             table.add_row(name, f"{row['labels']:.0f}", *cells)
         console.print(table)
     for name in ("par-mean.v1", "par-inst.v1"):
         if name in m:
             console.print(
-                f"{name}  " + "  ".join(f"{metric} {shown(value)}" for metric, value in m[name].items()),
+                f"{name}  " + "  ".join(f"{metric} {decimals(value)}" for metric, value in m[name].items()),
                 highlight=False,
             )
     if result["protocol"].get("differs"):
@@ -96,7 +96,7 @@ def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
         values = {"threshold": d.thresholds, "scale": d.scale, "bias": d.bias}
         cells = [f"{values[column][j]:.3f}" for column in of_fit]
         cells[0] = "never" if j in d.never else cells[0]
-        cells += [shown(figures[c], 3) for c in rates]
+        cells += [decimals(figures[c], 3) for c in rates]
         cells += _floor_cells(figures)
         table.add_row(name, f"{figures['positives']:,}", *cells)
     console.print(table)
@@ -108,10 +108,13 @@ def print_tuning(tuning: Tuning, result: dict[str, Any]) -> None:
         ("tuned", m["tuned"], intervals["tuned_CF1_macro"]),
     ):
         lines.append(
-            f"{title:7} macro F1 {shown(figures['CF1_macro'])} [{shown(ends['low'])}, {shown(ends['high'])}]  "
-            f"CP {shown(figures['CP'])}  CR {shown(figures['CR'])}  OF1 {shown(figures['OF1'])}"
+            f"{title:7} macro F1 {decimals(figures['CF1_macro'])} "
+            f"[{decimals(ends['low'])}, {decimals(ends['high'])}]  "
+            f"CP {decimals(figures['CP'])}  CR {decimals(figures['CR'])}  OF1 {decimals(figures['OF1'])}"
         )
-    lines.append(f"ECE, mean over labels: {shown(before['ECE'])} before, {shown(after['ECE'])} calibrated")
+    lines.append(
+        f"ECE, mean over labels: {decimals(before['ECE'])} before, {decimals(after['ECE'])} calibrated"
+    )
     if d.floors is not None:
         lines.append("reached: by the thresholds alone, on the known cells that they were fitted on")
         lines.append(d.floors.summary())
@@ -123,8 +126,8 @@ def _floor_cells(figures: dict[str, Any]) -> list[str]:
     """What the fit reached, between its exact bounds, and whether the floor is promised."""
     if (tested := figures.get(FLOOR)) is None:
         return []
-    ends = f" ({shown(tested['low'], 2)}-{shown(tested['high'], 2)})" if tested["trials"] else ""
-    return [shown(tested["reached"], 2) + ends, "yes" if tested["promised"] else "no"]
+    ends = f" ({decimals(tested['low'], 2)}-{decimals(tested['high'], 2)})" if tested["trials"] else ""
+    return [decimals(tested["reached"], 2) + ends, "yes" if tested["promised"] else "no"]
 
 
 def print_angles(report: dict[str, Any]) -> None:
@@ -156,7 +159,7 @@ def print_stream(results: list[dict[str, Any]], spread: dict[str, dict[str, tupl
         low, high = results[0]["result"]["limits"]
         sizes = {"major": f"from {high:,}", "moderate": f"{low:,} to {high - 1:,}", "minor": f"under {low:,}"}
         for group, metrics in results[0]["result"]["groups"].items():
-            cells = [shown((metrics or {}).get(name)) for name in columns]
+            cells = [decimals((metrics or {}).get(name)) for name in columns]
             table.add_row(f"{group} labels ({sizes[group]} images)", *cells)
     Console().print(table)
     print_left_out(results[0]["result"])

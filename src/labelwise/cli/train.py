@@ -84,9 +84,9 @@ def train(
     settings: dict[str, Any] = read_yaml(config) if config else {}
     if init_from is not None:
         from labelwise.experiments.sweep import merged
-        from labelwise.training.grown import settings_of
+        from labelwise.training.grown import settings_of_run
 
-        settings = merged(settings_of(init_from), settings, {"init_from": str(init_from)})
+        settings = merged(settings_of_run(init_from), settings, {"init_from": str(init_from)})
     if resume and data is None and config is None:
         from labelwise.training.resuming import settings_begun
 

@@ -105,7 +105,7 @@ def split_name(address: str) -> tuple[str, str]:
     return place, name
 
 
-def require(address: Address) -> None:
+def require_packages(address: Address) -> None:
     """Raises an error if a package that a store requires is not installed."""
     kind = server(address)
     if kind is None:
@@ -122,7 +122,7 @@ def require(address: Address) -> None:
         )
 
 
-def opened(address: Address) -> Store:
+def open_store(address: Address) -> Store:
     """The tables of an existing collection.
 
     Args:
@@ -131,7 +131,7 @@ def opened(address: Address) -> Store:
     Raises:
         LabelwiseError: no collection, a damaged one, one of another format, or a server that does not answer.
     """
-    require(address)
+    require_packages(address)
     return _class(address).open(_place(address))
 
 
@@ -140,9 +140,9 @@ def created(address: Address, identity: Identity) -> Iterator[Store]:
     """The tables to write to: new and empty, or those that are there, without rows of a stopped part.
 
     Raises:
-        LabelwiseError: as `opened`; or a collection of another run, or one to which another process writes.
+        LabelwiseError: as `open_store`; or a collection of another run, or one to which another process writes.
     """
-    require(address)
+    require_packages(address)
     writing: AbstractContextManager[Store] = _class(address).writing(_place(address), identity)
     with writing as store:
         yield store
@@ -151,9 +151,9 @@ def created(address: Address, identity: Identity) -> Iterator[Store]:
 def _class(address: Address) -> Any:
     kind = server(address)
     if kind is None:
-        from labelwise.collection.store import Tables
+        from labelwise.collection.store import FolderStore
 
-        return Tables
+        return FolderStore
     return import_module(_SERVERS[kind][0]).Server
 
 
@@ -197,7 +197,7 @@ def other_columns(path: Address) -> LabelwiseError:
     )
 
 
-def table_of(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
+def arrow_table(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
     """Rows of Python values, vectors as lists or arrays, as a table."""
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
     return pa.Table.from_arrays(
@@ -217,7 +217,7 @@ def selected(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
     return pa.schema([schema.field(name) for name in columns])
 
 
-def batches(table: pa.Table, most: int) -> Iterator[dict[str, list[Any]]]:
+def row_batches(table: pa.Table, most: int) -> Iterator[dict[str, list[Any]]]:
     """Rows of a table as lists by column, vectors as arrays, at most so many at a time."""
     for batch in table.to_batches(most):
         lists = {}

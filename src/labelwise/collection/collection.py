@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float16
 
-from labelwise.collection.backends import FEATURES, IMAGES, Address, Store, opened
+from labelwise.collection.backends import FEATURES, IMAGES, Address, Store, open_store
 from labelwise.collection.queries import APPEARANCE, ORDERS, SCORE, Query, combined, open_embedder, queries_of
-from labelwise.collection.store import Tables
-from labelwise.collection.where import Condition, parse
+from labelwise.collection.store import FolderStore
+from labelwise.collection.where import Condition, parse_condition
 from labelwise.errors import LabelwiseError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Collection:
             LabelwiseError: no collection, a damaged one, one of another format, a server that does not answer, or a
                 package that is missing.
         """
-        return cls(opened(path))
+        return cls(open_store(path))
 
     def __len__(self) -> int:
         return self._images
@@ -76,7 +76,7 @@ class Collection:
         # Most rows are read faster whole than by their numbers.
         some = None if len(numbers) > self._images // 4 else numbers.tolist()
         rows = self._tables.rows(IMAGES, ["image", "whole"], images=some).sort_by("image")
-        vectors = matrix(rows["whole"], dim)
+        vectors = vectors_of_column(rows["whole"], dim)
         return vectors[numbers] if some is None else vectors
 
     def features(self, label: str, columns: Sequence[str] = (*SHOWN, "feature")) -> pa.Table:
@@ -128,7 +128,7 @@ class Collection:
             images: photographs to be like; or `Query` objects of `queries`.
             negatives: photographs to be unlike.
             top: number of results.
-            where: condition on other labels, see `labelwise.collection.where.parse`.
+            where: condition on other labels, see `labelwise.collection.where.parse_condition`.
             by: `feature`; `label` or `appearance` for one part of it; or `score` for the label's probability, highest
                 first, which needs no photograph.
             exact: compare every feature of the label, without the index.
@@ -226,13 +226,17 @@ class Collection:
         """The collection with the images that were added since it was opened; itself if there are none; of a folder."""
         return Collection.open(self.path) if self._folder().changed() else self
 
-    def _folder(self) -> Tables:
-        if not isinstance(self._tables, Tables):
+    def _folder(self) -> FolderStore:
+        if not isinstance(self._tables, FolderStore):
             raise LabelwiseError(f"{self.path}, a collection on a server", "a folder", "embed into a folder")
         return self._tables
 
     def _condition(self, where: str | Condition | None) -> Condition | None:
-        return parse(where, self.identity.labels) if isinstance(where, str) and where else where or None
+        return (
+            parse_condition(where, self.identity.labels)
+            if isinstance(where, str) and where
+            else where or None
+        )
 
     def _by_score(self, label: str, where: str | None, top: int) -> pa.Table:
         best = self.scores(label, where)["image"].slice(0, top).to_pylist()
@@ -275,7 +279,7 @@ def _ranked(rows: pa.Table) -> pa.Table:
     return rows.add_column(0, "rank", pa.array(range(1, len(rows) + 1), pa.int32()))
 
 
-def matrix(column: pa.ChunkedArray, dim: int) -> Float16[np.ndarray, "n d"]:
+def vectors_of_column(column: pa.ChunkedArray, dim: int) -> Float16[np.ndarray, "n d"]:
     """A column of vectors as an array."""
     flat = column.combine_chunks().flatten()
     return np.asarray(flat).reshape(-1, dim)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from labelwise.collection.backends import IMAGES, Address, Store, created, require
+from labelwise.collection.backends import IMAGES, Address, Store, created, require_packages
 from labelwise.collection.features import Embedder
 from labelwise.collection.graphs import GraphEmbedder, embedder_of
-from labelwise.collection.rows import Batch, Opened, of_batch, path_text
+from labelwise.collection.rows import Batch, PhotoDataset, of_batch, path_text
 from labelwise.collection.schema import (
     LABEL,
     Identity,
@@ -25,7 +25,7 @@ from labelwise.collection.schema import (
 from labelwise.decisions import never_selected_note
 from labelwise.errors import LabelwiseError
 from labelwise.inference import on_ray
-from labelwise.inference.folders import fingerprint
+from labelwise.inference.folders import fingerprint_model
 from labelwise.inference.loading import load
 
 PART = 4096
@@ -83,7 +83,7 @@ def embed(
             collection of another run, a folder that holds something else, or a server that does not answer; parts that
             were added before are kept.
     """
-    require(out)
+    require_packages(out)
     _check(engine, workers)
     predictor = load(run, device)
     embedder = embedder_of(predictor, feature)
@@ -93,7 +93,7 @@ def embed(
     identity = Identity(
         os.path.abspath(run) if Path(run).exists() else str(run),
         weights_digest(run),
-        fingerprint(run),
+        fingerprint_model(run),
         names,
         stored_labels(names, labels),
         every,
@@ -141,7 +141,7 @@ def _check(engine: str, workers: int) -> None:
     if engine not in ("here", "ray"):
         raise LabelwiseError(f"engine {engine!r}", "here or ray", "correct the name")
     if engine == "ray":
-        on_ray.require()
+        on_ray.require_ray()
         if workers < 1:
             raise LabelwiseError("--engine ray with --workers 0", "at least one", "give --workers 1")
 
@@ -174,7 +174,7 @@ def _described(
 ) -> Iterator[Batch]:
     """Rows of both tables, batch by batch; images are numbered from `first` on."""
     loader = torch.utils.data.DataLoader(
-        Opened(paths, embedder.predictor.transform),
+        PhotoDataset(paths, embedder.predictor.transform),
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=list,

@@ -13,7 +13,8 @@ from labelwise.collection.schema import LABEL
 from labelwise.data.dataset import Dataset
 from labelwise.data.loading import eval_loader
 from labelwise.errors import LabelwiseError
-from labelwise.inference.familiarity import Familiarity, digest_of, distances
+from labelwise.export.artefact import sha256
+from labelwise.inference.familiarity import Familiarity, distances
 from labelwise.inference.predictor import Predictor
 from labelwise.runs.run import WEIGHTS, Run
 
@@ -88,7 +89,7 @@ def fit_familiarity(
         np.concatenate(kept),
         np.concatenate(columns),
         np.zeros(0, np.float32),
-        digest_of(opened.path / WEIGHTS),
+        sha256(opened.path / WEIGHTS),
     )
     measured = [
         distances(own_features[chosen[:, j], j], held.features[held.labels == j])

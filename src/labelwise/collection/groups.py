@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int
 
-from labelwise.collection.collection import Collection, matrix
+from labelwise.collection.collection import Collection, vectors_of_column
 from labelwise.errors import LabelwiseError
 
 MOST = 20_000
@@ -90,7 +90,7 @@ def groups_of(
     rng = np.random.default_rng(seed)
     if count > MOST:
         table = table.take(np.sort(rng.choice(count, MOST, replace=False)))
-    x = matrix(table["feature"], collection.identity.dim).astype(np.float32)
+    x = vectors_of_column(table["feature"], collection.identity.dim).astype(np.float32)
     rows = table.drop_columns(["feature"]).to_pylist()
     assigned, centres, silhouettes = _kinds(x, kinds, seed, rng)
     parts = []

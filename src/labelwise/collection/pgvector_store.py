@@ -17,13 +17,13 @@ from psycopg import conninfo
 from labelwise.collection.backends import (
     FEATURES,
     IMAGES,
-    batches,
+    arrow_table,
     no_collection,
     other_columns,
     refuse_other,
+    row_batches,
     selected,
     split_name,
-    table_of,
 )
 from labelwise.collection.pgvector_columns import column_type, plain_rows, plain_value, shown_dsn
 from labelwise.collection.schema import KEY, Identity, feature_schema, image_schema
@@ -42,7 +42,7 @@ _SENT = 4096
 _KEYS = {IMAGES: "image", FEATURES: "label, image"}
 
 
-class Server:
+class PgvectorStore:
     """The `Store` of a schema of a PostgreSQL database. A part is added in one transaction.
 
     Args:
@@ -57,7 +57,7 @@ class Server:
         self.finished = 0
 
     @classmethod
-    def open(cls, address: str) -> Server:
+    def open(cls, address: str) -> PgvectorStore:
         """The tables of an existing collection.
 
         Raises:
@@ -70,7 +70,7 @@ class Server:
 
     @classmethod
     @contextmanager
-    def writing(cls, address: str, identity: Identity) -> Iterator[Server]:
+    def writing(cls, address: str, identity: Identity) -> Iterator[PgvectorStore]:
         """The tables to write to, new or there, while no other process writes to them.
 
         Raises:
@@ -111,7 +111,7 @@ class Server:
             query += f" AND image = ANY(ARRAY[{', '.join(map(str, images))}]::bigint[])"
         with self._guarded() as connection:
             fetched = connection.cursor(binary=True).execute(query.encode()).fetchall()
-        return table_of(plain_rows(fetched), selected(self._schemas[table], columns))
+        return arrow_table(plain_rows(fetched), selected(self._schemas[table], columns))
 
     def counts(self) -> Mapping[str, int]:
         """Number of features of each label."""
@@ -146,7 +146,7 @@ class Server:
             fetched = connection.cursor(binary=True).execute(query.encode()).fetchall()
         likeness = pa.field("similarity", pa.float32())
         fields = selected(self._schemas[FEATURES], columns)
-        return table_of(plain_rows(fetched), pa.schema([likeness, *fields]))
+        return arrow_table(plain_rows(fetched), pa.schema([likeness, *fields]))
 
     def add(self, images: pa.Table, features: pa.Table) -> None:
         """Adds the rows of a part."""
@@ -157,7 +157,7 @@ class Server:
                 with cursor.copy(copied.encode()) as copy:
                     types = [column_type(field) for field in rows.schema]
                     copy.set_types([kind.partition("(")[0] for kind in types])
-                    for batch in batches(rows, _SENT):
+                    for batch in row_batches(rows, _SENT):
                         lists = [
                             map(HalfVector if kind.startswith("halfvec") else plain_value, batch[name])
                             for name, kind in zip(rows.column_names, types, strict=True)

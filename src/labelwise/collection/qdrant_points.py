@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from qdrant_client import models
 
-from labelwise.collection.backends import batches
+from labelwise.collection.backends import row_batches
 from labelwise.collection.where import Condition, Has, Joined, Score
 
 _SENT = 256
@@ -29,7 +29,7 @@ def points_of(rows: pa.Table, vector: str, labels: Sequence[str]) -> Iterator[li
         labels: in label order.
     """
     places = {label: place for place, label in enumerate(labels)}
-    for batch in batches(rows, _SENT):
+    for batch in row_batches(rows, _SENT):
         points = []
         for values in zip(*batch.values(), strict=True):
             row = dict(zip(batch, values, strict=True))

@@ -17,12 +17,12 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from labelwise.collection.backends import (
     FEATURES,
     IMAGES,
+    arrow_table,
     no_collection,
     other_columns,
     refuse_other,
     selected,
     split_name,
-    table_of,
 )
 from labelwise.collection.qdrant_points import filter_of, in_range, points_of, shown_url
 from labelwise.collection.schema import KEY, Identity, feature_schema, image_schema
@@ -36,7 +36,7 @@ CANDIDATES = 200
 _READ, _SECONDS = 1024, 60
 
 
-class Server:
+class QdrantStore:
     """The `Store` of two collections of Qdrant, `NAME_images` and `NAME_features`.
 
     The points of a part are added to `features` first, then those of `images` in their order. The number of a point is
@@ -55,7 +55,7 @@ class Server:
         self.path = f"qdrant:{shown_url(url) if self._remote else url}#{name}"
 
     @classmethod
-    def open(cls, address: str) -> Server:
+    def open(cls, address: str) -> QdrantStore:
         """The tables of an existing collection.
 
         Raises:
@@ -71,7 +71,7 @@ class Server:
 
     @classmethod
     @contextmanager
-    def writing(cls, address: str, identity: Identity) -> Iterator[Server]:
+    def writing(cls, address: str, identity: Identity) -> Iterator[QdrantStore]:
         """The tables to write to: new, or those that are there without points of a stopped part.
 
         Raises:
@@ -117,7 +117,7 @@ class Server:
                 )
                 fetched += [self._row(table, point, columns) for point in points]
                 if offset is None:
-                    return table_of(fetched, selected(self._schemas[table], columns))
+                    return arrow_table(fetched, selected(self._schemas[table], columns))
 
     def counts(self) -> Mapping[str, int]:
         """Number of features of each label."""
@@ -152,7 +152,7 @@ class Server:
         fields = pa.schema(
             [pa.field("similarity", pa.float32()), *selected(self._schemas[FEATURES], columns)]
         )
-        return table_of([[p.score, *self._row(FEATURES, p, columns)] for p in points], fields)
+        return arrow_table([[p.score, *self._row(FEATURES, p, columns)] for p in points], fields)
 
     def add(self, images: pa.Table, features: pa.Table) -> None:
         """Adds the rows of a part."""

@@ -112,7 +112,7 @@ def queries_of(
     """
     from labelwise.collection.features import evidence_box
     from labelwise.data.fixed import shown_part
-    from labelwise.inference.inputs import as_images, decoded, name_of
+    from labelwise.inference.inputs import as_images, decode_upright, name_of_image
 
     transform, j = embedder.predictor.transform, embedder.predictor.labels.index(label)
     queries = []
@@ -125,13 +125,13 @@ def queries_of(
                 raise LabelwiseError(
                     f"photograph {os.fspath(image)} ({error.strerror})", "an image file", "correct the path"
                 ) from None
-        pixels = decoded(image, transform, [])
+        pixels = decode_upright(image, transform, [])
         result = embedder(transform(pixels)[None])
         assert result.maps is not None, "a box needs maps"
         box = evidence_box(result.maps[0, j], shown_part(transform.config, *pixels.shape[1:]))
         queries.append(
             Query(
-                name_of(image),
+                name_of_image(image),
                 result.features[0, j].astype(np.float32),
                 float(result.scores[0, j]),
                 bool(result.chosen[0, j]),

@@ -40,7 +40,7 @@ class Photo(NamedTuple):
     shown: Part
 
 
-class Opened(torch.utils.data.Dataset):
+class PhotoDataset(torch.utils.data.Dataset):
     """Images with the size and digest of their files."""
 
     def __init__(self, paths: Sequence[str], transform: Transform) -> None:

@@ -58,7 +58,7 @@ def reading(path: Path, what: str = "read") -> Iterator[None]:
         ) from None
 
 
-class Tables:
+class FolderStore:
     """The tables `images` and `features`; the `Store` of a folder.
 
     The rows of a part are added to `features` first, and those of `images` complete it: features of images that are
@@ -98,7 +98,7 @@ class Tables:
         return " AND ".join(part for part in ("error IS NULL", self._filter(IMAGES, None, where)) if part)
 
     @classmethod
-    def open(cls, path: Path) -> Tables:
+    def open(cls, path: Path) -> FolderStore:
         """The tables of an existing collection.
 
         Raises:
@@ -119,7 +119,7 @@ class Tables:
             return tables
 
     @classmethod
-    def create(cls, path: Path, identity: Identity) -> Tables:
+    def create(cls, path: Path, identity: Identity) -> FolderStore:
         """The tables of a new collection, empty; or those of the collection there, with rows of a stopped part removed.
 
         Raises:
@@ -139,7 +139,7 @@ class Tables:
 
     @classmethod
     @contextmanager
-    def writing(cls, path: Path, identity: Identity) -> Iterator[Tables]:
+    def writing(cls, path: Path, identity: Identity) -> Iterator[FolderStore]:
         """The tables of `create`, while no other process writes to them."""
         with writing(path):
             yield cls.create(path, identity)

@@ -16,7 +16,8 @@ from labelwise.decisions.floors import Floors
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.frequency import COUNTS
 from labelwise.evaluation.growth import TAKEN_OVER
-from labelwise.inference.familiarity import Familiarity, digest_of
+from labelwise.export.artefact import sha256
+from labelwise.inference.familiarity import Familiarity
 from labelwise.inference.prediction import FAMILIARITY
 from labelwise.runs.files import read_json, write_atomic, write_json
 from labelwise.runs.run import WEIGHTS, Run
@@ -69,7 +70,7 @@ def write_run(run: Run, out: Path, name: str, fitted: Fitted, positives: int, ba
             training[COUNTS] = {**training[COUNTS], name: positives}
         write_json(part / "results.json", {"format": 1, "splits": {}, "training": training})
         if (run.path / FAMILIARITY).is_file():
-            replace(Familiarity.of_run(run.path), model=digest_of(part / WEIGHTS)).save(part)
+            replace(Familiarity.of_run(run.path), model=sha256(part / WEIGHTS)).save(part)
         if out.exists():
             out.rmdir()
         os.replace(part, out)

@@ -232,12 +232,12 @@ def _embed(files: dict[str, str], run: str | Path, device: str | None) -> dict[s
         return {}
     from labelwise.collection.features import Embedder
     from labelwise.collection.schema import LABEL
-    from labelwise.inference.inputs import decoded
+    from labelwise.inference.inputs import decode_upright
     from labelwise.inference.loading import load
 
     embedder = Embedder(load(run, device), LABEL)
     computed = {}
     for digest, path in files.items():
-        pixels = embedder.predictor.transform(decoded(path, embedder.predictor.transform, []))
+        pixels = embedder.predictor.transform(decode_upright(path, embedder.predictor.transform, []))
         computed[digest] = embedder(pixels[None], maps=False).whole[0]
     return computed

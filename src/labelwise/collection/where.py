@@ -50,7 +50,7 @@ class Not:
 Condition: TypeAlias = Has | Score | Joined | Not
 
 
-def parse(condition: str, labels: Sequence[str]) -> Condition:
+def parse_condition(condition: str, labels: Sequence[str]) -> Condition:
     """Reads a condition.
 
     A label stands for images in which it is selected; `label > 0.8` compares its probability (`<`, `<=`, `>`, `>=`).
@@ -63,7 +63,7 @@ def parse(condition: str, labels: Sequence[str]) -> Condition:
     Raises:
         LabelwiseError: a condition that cannot be read, or an unknown label.
 
-    >>> parse("not cat > 0.5", ["cat", "dog"])
+    >>> parse_condition("not cat > 0.5", ["cat", "dog"])
     Not(part=Score(place=0, sign='>', bound=0.5))
     """
     return _Parser(condition, labels).whole()
@@ -72,7 +72,7 @@ def parse(condition: str, labels: Sequence[str]) -> Condition:
 def sql(condition: Condition, has: Callable[[str], str]) -> str:
     """The SQL filter of a condition; `has` writes that the column `labels` holds a text, given as a quoted literal.
 
-    >>> sql(parse("dog and not cat > 0.5", ["cat", "dog"]), "array_has(labels, {})".format)
+    >>> sql(parse_condition("dog and not cat > 0.5", ["cat", "dog"]), "array_has(labels, {})".format)
     "(array_has(labels, 'dog') AND NOT (scores[1] > 0.5))"
     """
     if isinstance(condition, Joined):

@@ -13,7 +13,7 @@ from labelwise.distributed import joined_sum
 from labelwise.losses import Moment, UnknownLoss
 from labelwise.losses.classification import CellLoss
 from labelwise.model import LabelModel
-from labelwise.taught import Taught
+from labelwise.taught import TeacherBatch
 from labelwise.terms.term import Step
 from labelwise.types import Batch, Output, Targets
 
@@ -85,7 +85,7 @@ class Method(nn.Module):
         return self.unknown(logits, targets, moment, _hidden(batch), **divisor)
 
     def divide(self, batches: Sequence[Batch]) -> None:
-        """Set the divisors of the losses in each of a step's batches: see `divisor`, and `Taught` for a teacher."""
+        """Set the divisors of the losses in each of a step's batches: see `divisor` and `TeacherBatch`."""
         divisor = self.divisor(batches)
         taught = [batch.taught for batch in batches if batch.taught is not None]
         shared = (
@@ -143,7 +143,7 @@ def _hidden(batch: Batch) -> Tensor:
     return ~batch.targets.known
 
 
-def taught_together(parts: Sequence[Taught]) -> list[Taught]:
+def taught_together(parts: Sequence[TeacherBatch]) -> list[TeacherBatch]:
     """A teacher's outputs for the batches of one step, with divisors that make their mean that of one large batch."""
     images = joined_sum(torch.stack([t.seen.sum().to(t.logits) for t in parts]).sum())
     cells = joined_sum(torch.stack([t.weights.sum() for t in parts]).sum())

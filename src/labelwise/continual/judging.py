@@ -29,7 +29,7 @@ def scores_of(model: LabelModel, source: MapSource, rows: np.ndarray) -> np.ndar
     return torch.sigmoid(torch.cat(z)).numpy()
 
 
-def figures(
+def figures_at_threshold(
     p: np.ndarray, positive: np.ndarray, known: np.ndarray, threshold: float = OVER_HALF
 ) -> dict[str, float | None]:
     """mAP, and CF1 and OF1 at a threshold; labels without a positive or a negative are left out of mAP and CF1.
@@ -41,12 +41,7 @@ def figures(
     return {name: metrics[name] if math.isfinite(metrics[name]) else None for name in FIGURES}
 
 
-def shown(value: float | None) -> str:
-    """A figure as text."""
-    return "-" if value is None else f"{value:.4f}"
-
-
-def judge(
+def evaluate_tasks(
     stream: Stream,
     after: int,
     model: LabelModel,
@@ -71,7 +66,7 @@ def judge(
 
     def of(rows: np.ndarray, picked: np.ndarray, threshold: float = OVER_HALF) -> dict[str, float | None]:
         place = np.ix_(rows, picked)
-        return figures(p[place], positive[place], known[place], threshold)
+        return figures_at_threshold(p[place], positive[place], known[place], threshold)
 
     by_task = [of(task.test, stream.judged(t)) for t, task in enumerate(stream.tasks[: after + 1])]
     groups, limits = frequency_groups(stream.train.positive.sum(0))
@@ -111,7 +106,7 @@ def summary(history: list[dict[str, Any]], tasks: int) -> dict[str, Any]:
     metrics["task_mean"] = {name: _mean([t[name] for t in last["tasks"]]) for name in FIGURES}
     metrics["forgetting"] = metrics["forgetting_of"] = None
     if len(history) == tasks > 1:
-        lost = {name: forgetting(table(history, name)).tolist() for name in FIGURES}
+        lost = {name: forgetting(task_matrix(history, name)).tolist() for name in FIGURES}
         metrics["forgetting"] = {name: _mean(values) for name, values in lost.items()}
         metrics["forgetting_of"] = lost
     return metrics
@@ -123,7 +118,7 @@ def _mean(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def table(history: list[dict[str, Any]], name: str) -> np.ndarray:
+def task_matrix(history: list[dict[str, Any]], name: str) -> np.ndarray:
     """`[T, T]` of one figure, after each task (row) on each task so far (column), NaN above."""
     scores = np.full((len(history), len(history)), np.nan)
     for t, after in enumerate(history):

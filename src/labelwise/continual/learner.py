@@ -13,12 +13,13 @@ from torch import nn
 
 from labelwise.composition import Method
 from labelwise.composition.growth import carry_moments, grow
-from labelwise.continual.judging import judge, scores_of, shown
+from labelwise.continual.judging import evaluate_tasks, scores_of
 from labelwise.continual.memories import make_memory
 from labelwise.continual.memory import Memory
 from labelwise.continual.regularisers import ElasticWeights, former_answers, head_state
 from labelwise.continual.strategies import STRATEGIES
 from labelwise.continual.streams import Stream
+from labelwise.evaluation.figures import decimals
 from labelwise.methods import create_method
 from labelwise.model import LabelModel
 from labelwise.runs.config import Config
@@ -108,7 +109,7 @@ class Learner:
                     raise self.stop.stopped(f" at step {p.step}, saved in {self.path.parent.parent}")
             self._finish_task()
             pooled = self.history[-1]["pooled"]
-            say(f"task {p.epoch}/{self.tasks}  " + "  ".join(f"{k} {shown(v)}" for k, v in pooled.items()))
+            say(f"task {p.epoch}/{self.tasks}  " + "  ".join(f"{k} {decimals(v)}" for k, v in pooled.items()))
             self.save()
         return self.history
 
@@ -184,7 +185,9 @@ class Learner:
         task = self.progress.epoch
         after = len(self.stream.tasks) - 1 if self.strategy.joint else task
         self.method.eval()
-        self.history.append(judge(self.stream, after, self.method.model, self.test, self._remembered()))
+        self.history.append(
+            evaluate_tasks(self.stream, after, self.method.model, self.test, self._remembered())
+        )
         if task + 1 < self.tasks:
             if self.weights is not None:
                 rows = self.stream.tasks[task].train[: self.settings.fisher_images]

@@ -17,7 +17,7 @@ from labelwise.types import LabelSet
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedStream:
     """The id lists of a published stream.
 
     Args:
@@ -34,8 +34,8 @@ class Published:
 
 
 STREAMS = {
-    "cocoseq": Published("coco", (0, 3, 1, 2), (8365, 7814, 11603, 7290), (1960, 1690, 1400, 1316)),
-    "nuswideseq": Published(
+    "cocoseq": PublishedStream("coco", (0, 3, 1, 2), (8365, 7814, 11603, 7290), (1960, 1690, 1400, 1316)),
+    "nuswideseq": PublishedStream(
         "nuswide",
         (3, 1, 0, 5, 4, 2),
         (17672, 18402, 3623, 1948, 2373, 4730),

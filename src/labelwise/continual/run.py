@@ -27,7 +27,7 @@ from labelwise.runs.sealed import is_whole
 from labelwise.runs.test_time import NONE
 from labelwise.training.checkpoint import settle_state
 from labelwise.training.maps import MapSource, stored_maps
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 from labelwise.training.resuming import claim, record_of
 from labelwise.training.sizes import fitted
 from labelwise.training.stopping import StopRequest
@@ -107,7 +107,7 @@ def learn_stream(
     method = "dlfl" if config.method == "auto" else config.method
     frozen = config.backbone.model_copy(update={"freeze": True})
     config = config.model_copy(update={"method": method, "backbone": frozen})
-    watch, started = Watch(quiet), time.perf_counter()
+    watch, started = ProgressBar(quiet), time.perf_counter()
     config = fitted(config, watch.say)
     stream = open_stream(config.data.source, config, data)
     run, begun = Run(out, config, stream.train.labels), record_of(config, stream.train)
@@ -144,7 +144,7 @@ def _finished(run: Run) -> dict[str, Any] | None:
 
 
 def _learner(
-    run: Run, stream: Stream, watch: Watch, stop: StopRequest | None, begun: dict[str, Any]
+    run: Run, stream: Stream, watch: ProgressBar, stop: StopRequest | None, begun: dict[str, Any]
 ) -> Learner:
     """The learner on stored maps; unreadable images are left out of every task."""
     device = torch.device("cpu")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Strategy:
+class ContinualStrategy:
     """A strategy of continual learning.
 
     Args:
@@ -23,12 +23,16 @@ class Strategy:
 
 
 STRATEGIES = {
-    "finetune": Strategy("only new images; the lower bound"),
-    "joint": Strategy("all tasks mixed, with the images per step and the steps of replay", joint=True),
-    "er": Strategy("replay from a reservoir", memory="reservoir"),
-    "balanced": Strategy("replay from a class-balanced memory", memory="balanced"),
-    "prs": Strategy("replay from a partitioning reservoir", memory="prs"),
-    "ocdm": Strategy("replay from a memory of matched label distribution", memory="ocdm"),
-    "ewc": Strategy("penalty on changes of weights that are important for former tasks", regulariser="ewc"),
-    "lwf": Strategy("distillation from the former model", regulariser="lwf"),
+    "finetune": ContinualStrategy("only new images; the lower bound"),
+    "joint": ContinualStrategy(
+        "all tasks mixed, with the images per step and the steps of replay", joint=True
+    ),
+    "er": ContinualStrategy("replay from a reservoir", memory="reservoir"),
+    "balanced": ContinualStrategy("replay from a class-balanced memory", memory="balanced"),
+    "prs": ContinualStrategy("replay from a partitioning reservoir", memory="prs"),
+    "ocdm": ContinualStrategy("replay from a memory of matched label distribution", memory="ocdm"),
+    "ewc": ContinualStrategy(
+        "penalty on changes of weights that are important for former tasks", regulariser="ewc"
+    ),
+    "lwf": ContinualStrategy("distillation from the former model", regulariser="lwf"),
 }

@@ -92,7 +92,7 @@ def commonest_pairs(
 
 
 @dataclass
-class Counts:
+class LabelCounts:
     """Numbers of known positives and known cells of each label, and of rows without any.
 
     Args:
@@ -110,10 +110,10 @@ class Counts:
     without_known: int = 0
 
 
-def counted_cells(data: Dataset) -> Counts:
+def counted_cells(data: Dataset) -> LabelCounts:
     """Counts of the cells, block by block: a copy of a million rows with 80 labels would be 320 MB."""
     size, splits = len(data.labels), data.splits()
-    counts = Counts(
+    counts = LabelCounts(
         np.zeros(size, np.int64),
         np.zeros(size, np.int64),
         {name: np.zeros(size, np.int64) for name in splits},

@@ -16,7 +16,7 @@ from jaxtyping import Int64, UInt8, UInt64
 
 from labelwise.data.contents import file_paths
 from labelwise.data.dataset import Dataset
-from labelwise.data.positions import opened, read_at, write_at
+from labelwise.data.positions import open_descriptor, read_at, write_at
 from labelwise.errors import LabelwiseError
 
 THUMB_SIDE = 16
@@ -123,7 +123,7 @@ class PrintCache:
 
     def _opened(self, name: str) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
-        number = opened(self.folder / name, os.O_RDWR | os.O_CREAT)
+        number = open_descriptor(self.folder / name, os.O_RDWR | os.O_CREAT)
         finalize(self, os.close, number)
         return number
 

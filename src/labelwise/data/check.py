@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.data.balance import Counts, commonest_pairs, counted_cells
+from labelwise.data.balance import LabelCounts, commonest_pairs, counted_cells
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, decode_image, evenly, first_dark, image_size
 from labelwise.data.doubts import doubts_of
@@ -216,7 +216,7 @@ def _dark_note(dark: list[str]) -> list[str]:
     return [first[0].upper() + first[1:] + more] if dark else []
 
 
-def _balance(data: Dataset, counts: Counts) -> list[LabelBalance]:
+def _balance(data: Dataset, counts: LabelCounts) -> list[LabelBalance]:
     return [
         LabelBalance(
             name,
@@ -229,7 +229,7 @@ def _balance(data: Dataset, counts: Counts) -> list[LabelBalance]:
     ]
 
 
-def _rare(data: Dataset, counts: Counts) -> dict[str, dict[str, int]]:
+def _rare(data: Dataset, counts: LabelCounts) -> dict[str, dict[str, int]]:
     """Rare labels of each split with rows, or of all rows."""
     splits = {name: counts.by_split[name] for name, rows in data.splits().items() if rows}
     rare = {

@@ -50,7 +50,7 @@ class Correction:
     score: float
 
 
-def read_audit(file: Path, kinds: Collection[str] = (), min_score: float = 0.0) -> list[Correction]:
+def read_corrections(file: Path, kinds: Collection[str] = (), min_score: float = 0.0) -> list[Correction]:
     """Corrections that an audit table proposes.
 
     Args:

@@ -35,7 +35,9 @@ class Scene(NamedTuple):
     digits: list[tuple[int, int, int, int, int]]
 
 
-def load(seed: int = 0, train: int = 3000, val: int = 500, test: int = 1000, size: int = 96) -> Dataset:
+def make_scenes(
+    seed: int = 0, train: int = 3000, val: int = 500, test: int = 1000, size: int = 96
+) -> Dataset:
     """Scenes of one to five handwritten digits, 10 labels "0" to "9", the same for the same arguments.
 
     The digits are the 1,797 real ones of scikit-learn. Each belongs to a single split, so that test scenes
@@ -55,7 +57,7 @@ def load(seed: int = 0, train: int = 3000, val: int = 500, test: int = 1000, siz
         LabelwiseError: on a negative seed, a negative number of scenes, no scenes, or a size below 64; or without
             scikit-learn.
 
-    >>> load(train=2, val=0, test=1).splits()
+    >>> make_scenes(train=2, val=0, test=1).splits()
     {'train': 2, 'test': 1}
     """
     counts = (train, val, test)

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int64, UInt8
 
 from labelwise.data.cache import THUMB_SIDE, StoredThumbs
 from labelwise.data.contents import content_codes, dataset_content_codes
-from labelwise.data.fingerprints import Fingerprints, fingerprint, fingerprints, ranges
+from labelwise.data.fingerprints import Fingerprints, fingerprint_image, fingerprints, ranges
 from labelwise.data.hamming import close_blocks, close_pairs
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "connected",
     "content_codes",
     "dataset_content_codes",
-    "fingerprint",
+    "fingerprint_image",
     "fingerprints",
     "near_duplicates",
     "repeated_groups",

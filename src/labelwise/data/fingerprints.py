@@ -58,7 +58,7 @@ def fingerprints(data: Dataset) -> Fingerprints:
             pixels = decode_image(data.encoded(row), shrink_to=64).permute(1, 2, 0).contiguous().numpy()
         except LabelwiseError as error:
             return str(error)
-        return fingerprint(pixels)
+        return fingerprint_image(pixels)
 
     absent = np.flatnonzero(slots < 0)
     with (
@@ -89,7 +89,7 @@ def kept_hashes(data: Dataset) -> UInt64[np.ndarray, " N"] | None:
     return hashes if (slots >= 0).all() else None
 
 
-def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[int, UInt8[np.ndarray, "16 16 3"]]:
+def fingerprint_image(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[int, UInt8[np.ndarray, "16 16 3"]]:
     """64-bit perceptual hash and thumbnail of one image.
 
     A bit of the hash says whether one of the 8 x 8 lowest frequencies of the cosine transform of the grey image, at

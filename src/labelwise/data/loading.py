@@ -17,7 +17,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, decode_image
-from labelwise.data.sampling import Order, Shuffled, turns
+from labelwise.data.sampling import EpochOrder, Shuffled, turns
 from labelwise.data.transforms import ImageTransform, keyed
 from labelwise.errors import LabelwiseError
 from labelwise.types import Batch, Targets
@@ -31,7 +31,7 @@ Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, tuple[tuple[int, str], 
 
 
 @runtime_checkable
-class Source(Protocol):
+class BatchSource(Protocol):
     """The origin of a loader's batches: decoded files, or stored maps."""
 
     def batches(self, requests: Sequence[Request]) -> Iterator[Batch]:
@@ -58,8 +58,8 @@ class TrainLoader:
         seed: int,
         rank: int,
         world: int,
-        source: Source,
-        order: Order | None = None,
+        source: BatchSource,
+        order: EpochOrder | None = None,
     ):
         self._order, self._seed = order or Shuffled(len(dataset)), seed
         self._rank, self._world = rank, world
@@ -92,7 +92,7 @@ class TrainLoader:
 class EvalLoader:
     """Batches in the order of the rows; iterate over it as often as needed. Created by `eval_loader`."""
 
-    def __init__(self, dataset: Dataset, batch_size: int, rank: int, world: int, source: Source) -> None:
+    def __init__(self, dataset: Dataset, batch_size: int, rank: int, world: int, source: BatchSource) -> None:
         rows = np.arange(rank, len(dataset), world)
         self._requests = [(0, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
         self._source = source
@@ -118,7 +118,7 @@ def train_loader(
     rank: int = 0,
     world: int = 1,
     context: str | None = None,
-    order: Order | None = None,
+    order: EpochOrder | None = None,
 ) -> TrainLoader:
     """Batches for training that depend only on (seed, epoch, step).
 

@@ -9,7 +9,7 @@ from pathlib import Path
 _SEEKING = threading.Lock()  # without `pread`, threads share the position of an open file
 
 
-def opened(path: Path, flags: int) -> int:
+def open_descriptor(path: Path, flags: int) -> int:
     """Descriptor of a file, opened with `flags` of `os` for bytes; child processes do not inherit it.
 
     Raises:

@@ -70,7 +70,7 @@ class Review:
     def __init__(self, audit: Path, data: Dataset | None = None) -> None:
         self.audit, self.data = audit, data
         self.journal = audit.with_name(f"{audit.stem}.review.jsonl")
-        self.items = read_audit(audit)
+        self.items = read_items(audit)
         self._rows = {} if data is None else {data.image_id(i): i for i in range(len(data))}
         self._check_images()
         self._lock = threading.Lock()
@@ -182,7 +182,7 @@ class Review:
             )
 
 
-def read_audit(file: Path) -> list[Item]:
+def read_items(file: Path) -> list[Item]:
     """The items of an audit's CSV, in its order.
 
     Raises:

@@ -13,7 +13,7 @@ from labelwise.errors import LabelwiseError
 
 
 @runtime_checkable
-class Order(Protocol):
+class EpochOrder(Protocol):
     """The rows of an epoch, as a function of only the seed and the epoch."""
 
     def rows(self, seed: int, epoch: int) -> Int64[np.ndarray, " N"]:
@@ -76,7 +76,7 @@ class ClassAware:
         return self._images[self._starts[label] + rng.integers(self._counts[label])]
 
 
-def order_of(data: Dataset, sampling: Literal["shuffle", "class-aware"]) -> Order:
+def order_of(data: Dataset, sampling: Literal["shuffle", "class-aware"]) -> EpochOrder:
     """The order of training rows that a setting names.
 
     Raises:

@@ -38,7 +38,7 @@ def sentences_of(names: Sequence[str], descriptions: str = "") -> list[str]:
     return [texts.get(name) or _as_words(name) for name in names]
 
 
-def embed(folder: Path, sentences: Sequence[str]) -> np.ndarray:
+def embed_sentences(folder: Path, sentences: Sequence[str]) -> np.ndarray:
     """Returns `[L, V]` float32, the result of the model's own `encode` on the CPU.
 
     Args:
@@ -62,7 +62,7 @@ def embed(folder: Path, sentences: Sequence[str]) -> np.ndarray:
     return vectors
 
 
-def digest_of(folder: Path) -> str:
+def digest_of_model(folder: Path) -> str:
     """Digest of the names and contents of a model's files, without its documentation."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(

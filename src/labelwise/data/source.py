@@ -86,10 +86,10 @@ def joined_values(values: Iterable[str]) -> str:
     return ",".join('"' + v.replace('"', '""') + '"' if set(v) & set(',"') else v for v in values)
 
 
-def listed(values: Iterable[str]) -> str:
+def as_option(values: Iterable[str]) -> str:
     """Values in the syntax of an option with a list, escaped for a SOURCE.
 
-    >>> listed(["Age", "AP, PA", "left & right"])
+    >>> as_option(["Age", "AP, PA", "left & right"])
     'Age,"AP, PA",left %26 right'
     """
     return escaped(joined_values(values))

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from labelwise.data.archives import StoredImages
 from labelwise.data.decode import UnreadableImage
-from labelwise.data.positions import opened, read_at
+from labelwise.data.positions import open_descriptor, read_at
 from labelwise.errors import LabelwiseError, first_line
 
 FORMAT = 1
@@ -116,7 +116,7 @@ def _joined(parts: list[np.ndarray], kind: type[np.generic]) -> np.ndarray:
 
 def _opened_file(file: Path) -> int:
     try:
-        return opened(file, os.O_RDONLY)
+        return open_descriptor(file, os.O_RDONLY)
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise LabelwiseError(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from labelwise.data.sentences import MODULES, digest_of, digest_of_texts, embed, sentences_of
+from labelwise.data.sentences import MODULES, digest_of_model, digest_of_texts, embed_sentences, sentences_of
 from labelwise.errors import LabelwiseError, first_line
 
 
@@ -52,7 +52,9 @@ def read_vectors(source: str, names: Sequence[str], descriptions: str = "") -> W
     folder = _model_folder(source)
     if folder is not None:
         texts = sentences_of(names, descriptions)
-        return WordVectors(embed(folder, texts), (), digest_of(folder), digest_of_texts(descriptions))
+        return WordVectors(
+            embed_sentences(folder, texts), (), digest_of_model(folder), digest_of_texts(descriptions)
+        )
     if descriptions:
         raise LabelwiseError(
             f"vectors.descriptions with vectors.source={source}",

@@ -117,7 +117,7 @@ def _shown(p: float) -> str:
     return "under 0.01" if p < 0.01 else "over 0.99" if p > 0.99 else f"{p:.2f}"
 
 
-def rank(findings: Iterable[Finding]) -> list[Finding]:
+def rank_findings(findings: Iterable[Finding]) -> list[Finding]:
     """One finding per cell, highest score first; of several on a cell the highest is kept, with all their reasons.
 
     The same rule applies to findings on one cell that propose different states.

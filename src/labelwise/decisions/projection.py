@@ -22,7 +22,7 @@ _CELLS = 1 << 22
 
 
 @runtime_checkable
-class Part(Protocol):
+class RuleComponent(Protocol):
     """Chooses among the labels of one connected component of rules."""
 
     columns: tuple[int, ...]
@@ -80,7 +80,7 @@ def projection(rules: IndexedRules) -> Projection:
     return Projection(rules)
 
 
-def _part(rules: IndexedRules) -> Part:
+def _part(rules: IndexedRules) -> RuleComponent:
     if not rules.implies and len(rules.groups) == 1:
         return OneGroup(*rules.groups[0])
     parent = _forest(rules)

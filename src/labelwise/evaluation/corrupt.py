@@ -93,7 +93,7 @@ class Corruption:
 
 
 @dataclass(frozen=True)
-class Row:
+class CorruptionRow:
     """Metrics under one corruption; `kept` is the share of the clean mAP."""
 
     kind: str
@@ -118,7 +118,7 @@ class Robustness:
 
     clean: Mapping[str, float]
     without: Mapping[str, str]
-    rows: tuple[Row, ...]
+    rows: tuple[CorruptionRow, ...]
     scores: Scores
     images: int
 
@@ -193,7 +193,7 @@ def corruption_table(
     results = []
     for kind, strength in _pairs(kinds):
         _, figures = judge(Corruption(plain, kind, strength, seed))
-        results.append(Row(kind, strength, **figures, kept=figures["mAP"] / clean["mAP"]))
+        results.append(CorruptionRow(kind, strength, **figures, kept=figures["mAP"] / clean["mAP"]))
         progress(f"{kind} {strength}: mAP {figures['mAP']:.4f}")
     names = {rows.labels.names[j]: why for j, why in without.items()}
     return Robustness(clean, names, tuple(results), scores, len(scores.rows))

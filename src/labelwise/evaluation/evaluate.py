@@ -21,7 +21,7 @@ from labelwise.decisions import Tuning
 from labelwise.engines.frozen_engine import EAGER, engine_name, use_engine
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.evidence import Evidence
-from labelwise.evaluation.figures import decision_conditions, figures, plain, replaced
+from labelwise.evaluation.figures import decision_conditions, figures, replace_nan, replaced
 from labelwise.evaluation.frequency import COUNTS, Frequencies, frequencies_of
 from labelwise.evaluation.groups import group_figures
 from labelwise.evaluation.growth import growth_figures, labels_taken_over
@@ -128,7 +128,7 @@ def evaluate(
     seen = frequencies_of(run.path, run.labels.names, run.config.frequency_bounds)
     loader = eval_loader(rows, transform, batch_size=batch_size, workers=workers, rank=rank, world=world)
     try:
-        result = judge(
+        result = evaluate_model(
             run,
             rows,
             loader,
@@ -170,11 +170,11 @@ def _under(named: Protocol, result: Result, run: Run, data: Dataset, rows: Datas
     return replace(
         result,
         protocol={**result.protocol, **conditions},
-        metrics={**result.metrics, **plain(named.figures(result.scores))},
+        metrics={**result.metrics, **replace_nan(named.figures(result.scores))},
     )
 
 
-def judge(
+def evaluate_model(
     run: Run,
     rows: Dataset,
     loader: Any,
@@ -225,7 +225,7 @@ def judge(
     if taken_over:
         metrics["growth"] = growth_figures(per_label, taken_over, metrics["labels_without_AP"])
     if run.labels.groups:
-        metrics["groups"] = plain(group_figures(scores, run.labels))
+        metrics["groups"] = replace_nan(group_figures(scores, run.labels))
     angle_data = AngleReport.joined(gather(report)).compute() if report is not None else None
     return Result(
         dict(RULES), metrics, per_label, _conditions(run, rows, scores, split, engine), scores, angle_data

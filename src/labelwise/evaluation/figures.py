@@ -13,7 +13,7 @@ from labelwise.evaluation.scores import Scores, StoredScores
 from labelwise.metrics import functional as F
 from labelwise.metrics.arrays import as_numpy
 from labelwise.metrics.bootstrap import bootstrap_counts, bootstrap_macro_f1, bootstrap_map, interval
-from labelwise.rarity import FEWEST, listed, rare_labels
+from labelwise.rarity import FEWEST, format_rare, rare_labels
 
 PLAIN = 0.5
 SHOWN = 10
@@ -80,7 +80,7 @@ def figures(
         for j, name in enumerate(names)
     }
     without = {"labels_without_AP": {names[j]: why for j, why in lacking.items()}}
-    return {**plain(metrics), **without, **without_rare(per_label)}, per_label
+    return {**replace_nan(metrics), **without, **without_rare(per_label)}, per_label
 
 
 def without_rare(per_label: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -109,9 +109,11 @@ def rare_left_out(metrics: Mapping[str, Any]) -> str:
     """
     rare = metrics.get("rare_labels") or {}
     counted = {name: int(count) for name, count in rare.items()}
-    value = shown(metrics.get("mAP_without_rare"))
+    value = decimals(metrics.get("mAP_without_rare"))
     return (
-        f"mAP without rare labels {value}; fewer than {FEWEST} positives: {listed(counted)}" if rare else ""
+        f"mAP without rare labels {value}; fewer than {FEWEST} positives: {format_rare(counted)}"
+        if rare
+        else ""
     )
 
 
@@ -134,7 +136,7 @@ def main_figures(metrics: Mapping[str, Any], conditions: Mapping[str, Any]) -> l
     """CF1 and OF1 at one half and by the run's decisions, as texts that name the rule."""
     own = "by the run's decisions" + (", cross-fitted" if conditions.get(CROSS_FITTED) else "")
     return [
-        f"{rule}: CF1 {shown(figures['CF1'])}, OF1 {shown(figures['OF1'])}"
+        f"{rule}: CF1 {decimals(figures['CF1'])}, OF1 {decimals(figures['OF1'])}"
         for rule, figures in (("at 0.5", metrics), (own, metrics["tuned"]))
     ]
 
@@ -176,26 +178,26 @@ def _counts(known: np.ndarray, positive: np.ndarray, called: np.ndarray) -> dict
     }
 
 
-def plain(value: Any) -> Any:
+def replace_nan(value: Any) -> Any:
     """Nested metrics as JSON data: `None` for NaN."""
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
+        return {k: replace_nan(v) for k, v in value.items()}
     return None if math.isnan(value) else float(value)
 
 
-def shown(value: float | None, digits: int = 4) -> str:
+def decimals(value: float | None, digits: int = 4) -> str:
     """A metric as text, a dash for `None`.
 
-    >>> shown(0.5), shown(None, 2)
+    >>> decimals(0.5), decimals(None, 2)
     ('0.5000', '-')
     """
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def left_out(metrics: Mapping[str, Any]) -> str:
+def without_ap(metrics: Mapping[str, Any]) -> str:
     """A sentence that lists the labels without an average precision and what each lacks; empty if there are none.
 
-    >>> left_out({"labels_without_AP": {"sun": "no known negative", "fog": "no known positive"}})
+    >>> without_ap({"labels_without_AP": {"sun": "no known negative", "fog": "no known positive"}})
     'left out of the mAP: sun (no known negative), fog (no known positive)'
     """
     without = metrics.get("labels_without_AP") or {}

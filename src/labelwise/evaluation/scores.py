@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int32
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.npz import read_npz
 from labelwise.errors import LabelwiseError
+from labelwise.metrics.bootstrap import bootstrap_map
 from labelwise.model import LabelModel
 from labelwise.progress import bar
 from labelwise.runs.files import write_atomic
@@ -100,6 +102,10 @@ class StoredScores:
             raise LabelwiseError(
                 f"{path} ({error})", "scores that a run wrote", "train the run again"
             ) from None
+
+    def resampled_map(self, counts: Int32[np.ndarray, "N R"]) -> Float[np.ndarray, " R"]:
+        """The mAP of each resample: `bootstrap_map` with these scores."""
+        return bootstrap_map(self.logits, self.values, self.known.astype(bool), counts)
 
 
 @torch.inference_mode()

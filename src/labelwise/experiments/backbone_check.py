@@ -20,9 +20,9 @@ from labelwise.evaluation.scores import StoredScores
 from labelwise.runs.config import make_config
 from labelwise.runs.files import write_json
 from labelwise.runs.run import Run
-from labelwise.training.first_step import FORMATS, file_of, settings_of
+from labelwise.training.first_step import FORMATS, file_of, trial_settings
 from labelwise.training.fit import train
-from labelwise.training.sizes import fitted, refusal
+from labelwise.training.sizes import fitted, size_refusal
 from labelwise.types import Batch, LabelSet, Targets
 
 LABELS = ("left", "right")
@@ -111,7 +111,7 @@ def _steps(name: str, folder: Path, memory_format: str, did: Callable[..., None]
         stride=backbone.stride,
     )
     # The step of the check is the trial itself: this process is a child, and its parent chooses the format.
-    write_json(file_of(settings_of(backbone, config)), {"format": memory_format})
+    write_json(file_of(trial_settings(backbone, config)), {"format": memory_format})
     did(maps=_maps(method, config.image_size))
     did(saved=_saved(run, method))
     did(gradients=_gradients(method, size, memory_format))
@@ -135,10 +135,10 @@ def _other_size(name: str, side: int) -> str:
     """A second side that the network built for the first one computes, or that it computes if built for it."""
     others = [other for other in OTHERS if other != side]
     for other in others:
-        if refusal(name, -1, side, (other, other)) is None:
+        if size_refusal(name, -1, side, (other, other)) is None:
             return str(other)
     for other in others:
-        if refusal(name, -1, other) is None:
+        if size_refusal(name, -1, other) is None:
             return f"{other}, built for it"
     return "none"
 

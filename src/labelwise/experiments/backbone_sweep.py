@@ -36,7 +36,7 @@ _PRELOADED = [
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProcessLimits:
     """Limits of one child process.
 
     Args:
@@ -73,7 +73,7 @@ def check_models(
     models: Iterable[str],
     out: Path | None,
     exports: bool,
-    limits: Limits,
+    limits: ProcessLimits,
     say: Callable[[dict[str, Any]], None],
 ) -> list[dict[str, Any]]:
     """Check models one after the other; a second call with the same file goes on with those that it lacks.
@@ -110,7 +110,9 @@ def _versions() -> tuple[str, str]:
     return timm.__version__, torch.__version__.partition("+")[0]
 
 
-def checked(name: str, exports: bool, limits: Limits, task: Callable[..., None] = examined) -> dict[str, Any]:
+def checked(
+    name: str, exports: bool, limits: ProcessLimits, task: Callable[..., None] = examined
+) -> dict[str, Any]:
     """The row of one model, checked in a child process.
 
     A process that native code ends is started again with the plain memory format, as a training would select it.
@@ -131,7 +133,12 @@ def checked(name: str, exports: bool, limits: Limits, task: Callable[..., None] 
 
 
 def _run(
-    task: Callable[..., None], name: str, folder: Path, exports: bool, memory_format: str, limits: Limits
+    task: Callable[..., None],
+    name: str,
+    folder: Path,
+    exports: bool,
+    memory_format: str,
+    limits: ProcessLimits,
 ) -> dict[str, Any]:
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)

@@ -13,7 +13,7 @@ TITLE = "published, other conditions; not comparable unless stated"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedResult:
     """One published result.
 
     Args:
@@ -40,12 +40,12 @@ class Published:
 
 
 @cache
-def _all() -> tuple[Published, ...]:
+def _all() -> tuple[PublishedResult, ...]:
     text = (files("labelwise.experiments") / "published.csv").read_text(encoding="utf-8")
-    return tuple(Published(**row) for row in csv.DictReader(text.splitlines()))
+    return tuple(PublishedResult(**row) for row in csv.DictReader(text.splitlines()))
 
 
-def rows(dataset: str | None = None, protocol: str | None = None) -> list[Published]:
+def published_results(dataset: str | None = None, protocol: str | None = None) -> list[PublishedResult]:
     """Published results of a data set and a protocol; all of them for `None`.
 
     Args:
@@ -55,7 +55,7 @@ def rows(dataset: str | None = None, protocol: str | None = None) -> list[Publis
     Raises:
         LabelwiseError: there is no result of this data set or protocol.
 
-    >>> [(row.backbone, row.value) for row in rows("vg-500")], {row.mark for row in rows()}
+    >>> [(row.backbone, row.value) for row in published_results("vg-500")], {row.mark for row in published_results()}
     ([('', '36.6')], {'paper'})
     """
     matches = list(_all())
@@ -71,13 +71,13 @@ def rows(dataset: str | None = None, protocol: str | None = None) -> list[Publis
     return matches
 
 
-def table(dataset: str | None = None, protocol: str | None = None) -> str:
-    """The results as text under their own title; arguments as in `rows`."""
+def table_of_published(dataset: str | None = None, protocol: str | None = None) -> str:
+    """The results as text under their own title; arguments as in `published_results`."""
     lines = [
         TITLE,
         f"{'method':22} {'backbone':16} {'px':>8} {'metric':>9} {'value':>6}  data, protocol, source",
     ]
-    for row in rows(dataset, protocol):
+    for row in published_results(dataset, protocol):
         where = "; ".join(w for w in (f"{row.dataset}, {row.protocol}", row.pretraining, row.provenance) if w)
         network = f"{row.backbone or '-':16} {row.resolution or '-':>8}"
         lines.append(f"{row.method:22} {network} {row.metric:>9} {row.value:>6}  {where}")

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float
 
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.scores import StoredScores
-from labelwise.metrics import bootstrap
 from labelwise.metrics.bootstrap import RESAMPLES, bootstrap_counts
 from labelwise.runs.files import write_text
 
@@ -57,11 +56,6 @@ class Difference:
         return ("higher" if self.mean > 0 else "lower") + (", 1 seed" if self.seeds == 1 else "")
 
 
-def bootstrap_map(scores: StoredScores, counts: Int32[np.ndarray, "N R"]) -> Float[np.ndarray, " R"]:
-    """mAP of each resample without unknown cells; skips labels without a resampled positive or negative."""
-    return bootstrap.bootstrap_map(scores.logits, scores.values, scores.known.astype(bool), counts)
-
-
 def differences(
     files: Mapping[str, Mapping[Cell, Path]], against: str, number: int = RESAMPLES
 ) -> list[Difference]:
@@ -96,7 +90,7 @@ def differences(
     return rows
 
 
-def table(rows: list[Difference], number: int = RESAMPLES) -> str:
+def difference_table(rows: list[Difference], number: int = RESAMPLES) -> str:
     """Differences as text, in points."""
     if not rows:
         return "no other row with a seed in common"
@@ -115,7 +109,7 @@ def table(rows: list[Difference], number: int = RESAMPLES) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, rows: Sequence[Difference]) -> None:
+def write_differences(path: Path, rows: Sequence[Difference]) -> None:
     """Writes differences as CSV, in fractions, atomically; `known_proportion` is empty for the mean over several."""
     text = io.StringIO()
     writer = csv.writer(text)
@@ -145,7 +139,7 @@ class _ResampledMaps:
                 counts = bootstrap_counts(len(scores.ids), self.number, 0, scores.group)
                 self._counts = np.concatenate((np.ones((len(counts), 1), np.int32), counts), axis=1)
             _check_same(path, scores, *self._first)
-            values = bootstrap_map(scores, self._counts)
+            values = scores.resampled_map(self._counts)
             if np.isnan(values[0]):
                 raise LabelwiseError(
                     f"{path} in which no label has both a known positive and a known negative",

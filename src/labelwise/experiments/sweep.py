@@ -42,7 +42,7 @@ class SweepRun:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """The runs of a sweep.
 
     Args:
@@ -58,7 +58,7 @@ class Plan:
     proportions: list[float] = field(default_factory=list)
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Plan:
+    def of(cls, data: Mapping[str, Any]) -> SweepPlan:
         """A plan from YAML data.
 
         Raises:
@@ -140,7 +140,7 @@ class Sweep:
 
     def table(self) -> str:
         """Means and deviations as text."""
-        return tables.table(self.rows)
+        return tables.sweep_table(self.rows)
 
     def against(self, row: str) -> list[significance.Difference]:
         """Every other row's test mAP minus that of `row`; see `significance.differences`."""
@@ -153,7 +153,7 @@ class Sweep:
 
 
 def run_sweep(
-    plan: Plan, out: Path, settings: Mapping[str, Any] | None = None, only: str | None = None
+    plan: SweepPlan, out: Path, settings: Mapping[str, Any] | None = None, only: str | None = None
 ) -> Sweep:
     """Trains every row with every known proportion and seed, and writes results.csv.
 
@@ -181,7 +181,7 @@ def run_sweep(
     return sweep
 
 
-def finished_runs(plan: Plan, out: Path) -> Sweep:
+def finished_runs(plan: SweepPlan, out: Path) -> Sweep:
     """The finished runs of a plan, row by row."""
     runs = plan.runs(out)
     order = {name: i for i, name in enumerate(plan.rows)}

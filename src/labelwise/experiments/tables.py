@@ -91,7 +91,7 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def sweep_table(rows: Sequence[dict[str, Any]]) -> str:
     """Mean and sample standard deviation of the test mAP of each row, in points, with means of other metrics.
 
     A row with several known proportions has a line for each and one for the mean over proportions, with the deviation

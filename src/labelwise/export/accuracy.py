@@ -13,7 +13,7 @@ from labelwise.data import Dataset
 from labelwise.decisions import Decisions
 from labelwise.engines.runtimes import Engine
 from labelwise.errors import LabelwiseError
-from labelwise.evaluation.figures import left_out
+from labelwise.evaluation.figures import without_ap
 from labelwise.metrics import functional as F
 
 BAR = 1e-3
@@ -78,7 +78,7 @@ class Accuracy:
 
     def __str__(self) -> str:
         maps = "" if self.maps is None else f", maps apart by {self.maps:.1e}"
-        without = left_out({"labels_without_AP": self.without})
+        without = without_ap({"labels_without_AP": self.without})
         return (
             f"{self.images:,} images: mAP {100 * self.export:.2f} beside the run's {100 * self.run:.2f}, "
             f"{self.equal:.2%} of the decisions equal, largest difference of a probability "

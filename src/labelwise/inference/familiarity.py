@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.export.artefact import sha256
 from labelwise.inference.prediction import FAMILIARITY
 from labelwise.runs.files import write_atomic
 from labelwise.runs.run import WEIGHTS
@@ -102,19 +102,13 @@ class Familiarity:
                 "the file that `labelwise familiarity` wrote",
                 f"run: labelwise familiarity {folder}, or remove the file",
             ) from None
-        if held.model != digest_of(folder / WEIGHTS):
+        if held.model != sha256(folder / WEIGHTS):
             raise LabelwiseError(
                 f"{folder / FAMILIARITY} of other weights",
                 "one that the weights of the run computed",
                 f"run: labelwise familiarity {folder}, or remove the file",
             )
         return held
-
-
-def digest_of(file: Path) -> str:
-    """SHA-256 of a file."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def distances(features: np.ndarray, known: Float32[np.ndarray, "n D"], nearest: int = NEAREST) -> np.ndarray:

@@ -20,7 +20,7 @@ from labelwise.decisions import never_selected_note
 from labelwise.errors import LabelwiseError
 from labelwise.export.hub import fetch
 from labelwise.inference.loading import load
-from labelwise.inference.parts import Answers, Parts
+from labelwise.inference.parts import PartPredictions, Parts
 from labelwise.inference.predictor import Predictor
 from labelwise.runs.run import folder_of
 
@@ -48,7 +48,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Done:
+class FolderCounts:
     """Counts of a collection: all `images`, those `answered` by this call, and the `unreadable` ones."""
 
     images: int
@@ -68,7 +68,7 @@ def predict_collection(
     bits: int | None = None,
     on_part: Callable[[int, int], None] = lambda done, of: None,
     on_note: Callable[[str], None] = lambda note: None,
-) -> Done:
+) -> FolderCounts:
     """Writes the predictions of every image to a folder of parquet files, each written once; existing parts are kept.
 
     Args:
@@ -93,8 +93,8 @@ def predict_collection(
     if engine not in engines:
         raise LabelwiseError(f"engine {engine!r}", f"one of {', '.join(engines)}", "correct the name")
     if engine == "ray":
-        on_ray.require()
-    predictor, known = load(model), fingerprint(model)
+        on_ray.require_ray()
+    predictor, known = load(model), fingerprint_model(model)
     if bits is not None and bits != predictor.transform.config.bits:
         predictor, known = predictor.with_bits(bits), f"{known} {bits} bits"
     parts = Parts(Path(out), files, predictor.labels.names, known, part)
@@ -111,14 +111,14 @@ def predict_collection(
         for _ in parts.add(answers):
             finished += 1
             on_part(finished, parts.count)
-    return Done(len(files), sum(map(len, work.rows)), parts.unreadable())
+    return FolderCounts(len(files), sum(map(len, work.rows)), parts.unreadable())
 
 
-def local_answers(predictor: Predictor, work: Work) -> Iterator[Answers]:
+def local_answers(predictor: Predictor, work: Work) -> Iterator[PartPredictions]:
     """Predictions by this process, decoding in `workers` other processes."""
     loader = torch.utils.data.DataLoader(
         _Decoded(work.files, predictor.transform),
-        batch_sampler=batches(work),
+        batch_sampler=batches_within_parts(work),
         num_workers=work.workers,
         collate_fn=list,
         generator=torch.Generator(),
@@ -128,7 +128,7 @@ def local_answers(predictor: Predictor, work: Work) -> Iterator[Answers]:
         yield answer(predictor, np.array(rows), images, list(errors))
 
 
-def batches(work: Work) -> list[list[int]]:
+def batches_within_parts(work: Work) -> list[list[int]]:
     """Indices of the images of each batch; no batch crosses the end of a part."""
     size = work.batch_size
     return [list(part[i : i + size]) for part in work.rows for i in range(0, len(part), size)]
@@ -136,7 +136,7 @@ def batches(work: Work) -> list[list[int]]:
 
 def answer(
     predictor: Predictor, rows: np.ndarray, images: Sequence[Tensor | None], errors: list[str]
-) -> Answers:
+) -> PartPredictions:
     """The predictions of a batch; an unreadable image is `None` in `images` and has its reason in `errors`."""
     shape = len(rows), len(predictor.labels)
     scores, chosen = np.full(shape, np.nan, np.float32), np.zeros(shape, bool)
@@ -145,10 +145,10 @@ def answer(
         batch = torch.stack([image for image in images if image is not None])
         p = predictor.decisions.probabilities(predictor.engine(batch)[0])
         scores[readable], chosen[readable] = p, predictor.decisions.select(p)
-    return Answers(rows, scores, chosen, errors)
+    return PartPredictions(rows, scores, chosen, errors)
 
 
-def decoded(transform: Transform, source: str | bytes) -> tuple[Tensor | None, str]:
+def decode_input(transform: Transform, source: str | bytes) -> tuple[Tensor | None, str]:
     """The model's input, uint8 `[3, H, W]`, and ""; or `None` and the reason for an unreadable image."""
     try:
         return transform(transform.decode(source)), ""
@@ -156,7 +156,7 @@ def decoded(transform: Transform, source: str | bytes) -> tuple[Tensor | None, s
         return None, str(error)
 
 
-def fingerprint(model: str | Path) -> str:
+def fingerprint_model(model: str | Path) -> str:
     """A hash of everything that determines a model's predictions: weights, settings, labels, thresholds."""
     folder, digest = folder_of(fetch(model)), hashlib.sha256()
     for name in _FINGERPRINT_FILES:
@@ -174,4 +174,4 @@ class _Decoded(torch.utils.data.Dataset):
         self._transform = transform
 
     def __getitem__(self, row: int) -> tuple[int, Tensor | None, str]:
-        return row, *decoded(self._transform, os.fsdecode(self._files[row].as_py()))
+        return row, *decode_input(self._transform, os.fsdecode(self._files[row].as_py()))

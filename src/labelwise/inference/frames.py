@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labelwise.errors import LabelwiseError
-from labelwise.inference.folders import answer, decoded
+from labelwise.inference.folders import answer, decode_input
 from labelwise.inference.loading import load
-from labelwise.inference.parts import Answers
+from labelwise.inference.parts import PartPredictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def in_frames(model: str | Path, batch_size: int = 32) -> Callable[[Frames], Fra
             source = frame["content"].map(bytes) if "content" in frame else frame["image"]
             for first in range(0, len(frame), batch_size):
                 rows = slice(first, first + batch_size)
-                inputs = [decoded(predictor.transform, s) for s in source.iloc[rows]]
+                inputs = [decode_input(predictor.transform, s) for s in source.iloc[rows]]
                 images, errors = [image for image, _ in inputs], [error for _, error in inputs]
                 predictions = answer(predictor, np.arange(len(inputs)), images, errors)
                 yield _frame(frame["image"].iloc[rows].tolist(), predictions, predictor.labels.names)
@@ -56,7 +56,7 @@ def in_frames(model: str | Path, batch_size: int = 32) -> Callable[[Frames], Fra
     return answers
 
 
-def _frame(images: list[str], answers: Answers, names: tuple[str, ...]) -> pd.DataFrame:
+def _frame(images: list[str], answers: PartPredictions, names: tuple[str, ...]) -> pd.DataFrame:
     import pandas as pd
 
     columns = {

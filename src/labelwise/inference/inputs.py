@@ -55,7 +55,7 @@ def as_images(given: Image | Iterable[Image]) -> Sequence[Image]:
     return images
 
 
-def decoded(image: Any, transform: Transform, notes: list[str]) -> Any:
+def decode_upright(image: Any, transform: Transform, notes: list[str]) -> Any:
     """The upright pixels of an image, uint8 `[3, H, W]`, as an array or a tensor.
 
     Args:
@@ -96,7 +96,7 @@ def is_tensor(given: object) -> bool:
     return torch is not None and isinstance(given, torch.Tensor)
 
 
-def name_of(image: Image) -> str:
+def name_of_image(image: Image) -> str:
     """The path as given, or "" for pixels and bytes."""
     return os.fspath(image) if isinstance(image, str | os.PathLike) else ""
 

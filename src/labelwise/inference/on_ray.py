@@ -17,7 +17,7 @@ from labelwise.data.fixed import Transform
 from labelwise.errors import LabelwiseError
 from labelwise.inference import folders as collection
 from labelwise.inference.loading import load
-from labelwise.inference.parts import Answers
+from labelwise.inference.parts import PartPredictions
 from labelwise.inference.predictor import Predictor
 from labelwise.memory import keep_freed_memory
 
@@ -26,13 +26,13 @@ _QUIET = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 TASK = 4  # batches per task
 
 
-def require() -> None:
+def require_ray() -> None:
     """Raises `LabelwiseError` if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise LabelwiseError("--engine ray without ray", "Ray Data", "run: pip install 'labelwise[ray]'")
 
 
-def answers(predictor: Predictor, work: collection.Work) -> Iterator[Answers]:
+def answers(predictor: Predictor, work: collection.Work) -> Iterator[PartPredictions]:
     """Predictions in the cluster's order; Ray repeats the tasks of a worker that died."""
     with cluster(work.workers) as ray:
         gpu = 1 if ray.cluster_resources().get("GPU") else 0
@@ -53,7 +53,7 @@ def answers(predictor: Predictor, work: collection.Work) -> Iterator[Answers]:
             num_gpus=gpu,
         )
         for batch in predictions.iter_batches(batch_size=None, batch_format="numpy"):
-            yield Answers(batch["row"], batch["scores"], batch["chosen"], batch["error"].tolist())
+            yield PartPredictions(batch["row"], batch["scores"], batch["chosen"], batch["error"].tolist())
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def cluster(workers: int) -> Iterator[Any]:
 
 def _tasks(work: collection.Work) -> list[pa.Table]:
     """Tables of rows with their batch and path, one table per task."""
-    tables, batches = [], collection.batches(work)
+    tables, batches = [], collection.batches_within_parts(work)
     for first in range(0, len(batches), TASK):
         rows = [(row, i) for i, batch in enumerate(batches[first : first + TASK]) for row in batch]
         columns = {
@@ -103,7 +103,9 @@ class Decode:
         black = torch.zeros(3, *self._transform.config.input_size, dtype=torch.uint8)
         for batch in np.unique(task["batch"]):
             of = task["batch"] == batch
-            inputs = [collection.decoded(self._transform, os.fsdecode(path)) for path in task["path"][of]]
+            inputs = [
+                collection.decode_input(self._transform, os.fsdecode(path)) for path in task["path"][of]
+            ]
             images = np.stack([(black if image is None else image).numpy() for image, _ in inputs])
             errors = np.array([error for _, error in inputs], object)
             yield {"row": task["row"][of], "batch": task["batch"][of], "error": errors, "image": images}

@@ -22,7 +22,7 @@ STATE = "collection.json"
 
 
 @dataclass(frozen=True)
-class Answers:
+class PartPredictions:
     """Predictions of some images of a collection.
 
     Args:
@@ -88,7 +88,7 @@ class Parts:
         """Path of a part."""
         return self._folder / f"part-{part:06d}.parquet"
 
-    def add(self, answers: Answers) -> list[int]:
+    def add(self, answers: PartPredictions) -> list[int]:
         """Adds predictions, in any order; returns the parts that they complete."""
         done = []
         for part in np.unique(answers.rows // self._part).tolist():
@@ -107,7 +107,7 @@ class Parts:
         columns = (pq.read_table(path, columns=["error"])["error"] for path in finished)
         return sum(len(column) - column.null_count for column in columns)
 
-    def _write(self, part: int, answers: Answers) -> None:
+    def _write(self, part: int, answers: PartPredictions) -> None:
         files = [self._files[row] for row in self.rows(part)]
         with whole_file(self.path(part)) as new:
             pq.write_table(_table(files, answers, self._names), new)
@@ -120,14 +120,14 @@ class _Open:
         shape = len(rows), labels
         self._seen = np.zeros(len(rows), bool)
         scores, chosen = np.empty(shape, np.float32), np.zeros(shape, bool)
-        self.answers = Answers(np.array(rows), scores, chosen, [""] * len(rows))
+        self.answers = PartPredictions(np.array(rows), scores, chosen, [""] * len(rows))
 
     @property
     def complete(self) -> bool:
         """Whether every image has a prediction."""
         return bool(self._seen.all())
 
-    def fill(self, new: Answers, of: np.ndarray) -> None:
+    def fill(self, new: PartPredictions, of: np.ndarray) -> None:
         """Adds the predictions selected by a mask."""
         held = self.answers
         places = new.rows[of] - held.rows[0]
@@ -137,7 +137,7 @@ class _Open:
             held.errors[place] = new.errors[i]
 
 
-def _table(files: Sequence[str], answers: Answers, names: tuple[str, ...]) -> pa.Table:
+def _table(files: Sequence[str], answers: PartPredictions, names: tuple[str, ...]) -> pa.Table:
     bad = np.array([bool(error) for error in answers.errors])
     columns = [
         pa.array([os.fsencode(file).decode("utf-8", "replace") for file in files]),

@@ -17,7 +17,7 @@ from labelwise.engines.runtimes import Engine
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import Artefact
 from labelwise.export.opening import open_graph
-from labelwise.inference.inputs import Image, as_images, decoded, name_of
+from labelwise.inference.inputs import Image, as_images, decode_upright, name_of_image
 from labelwise.inference.prediction import Prediction
 from labelwise.labels import LabelSet
 
@@ -135,9 +135,9 @@ class Predictor:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _opened(self, image: Image) -> _Decoded:
-        name, notes = name_of(image), list[str]()
+        name, notes = name_of_image(image), list[str]()
         try:
-            whole = decoded(image, self.transform, notes)
+            whole = decode_upright(image, self.transform, notes)
         except UnreadableImage as error:
             return _Decoded(name, None, str(error))
         shown = shown_part(self.transform.config, int(whole.shape[1]), int(whole.shape[2]))

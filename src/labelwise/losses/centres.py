@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from labelwise.distributed import joined_sum
-from labelwise.losses.discriminative import Cells, Features, Halves, present, unit
+from labelwise.losses.discriminative import Features, Halves, PresentCells, present, unit
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
@@ -54,7 +54,7 @@ class CentreLoss(nn.Module):
             away = (1 - (u * c).sum(-1)).masked_fill(~held, 0)
             number = joined_sum(held.sum().to(u.dtype))
             intra = joined_sum(away.sum()) / number.clamp(min=1)
-            cells = Cells.of(u, held, self.cells)
+            cells = PresentCells.of(u, held, self.cells)
             others = _other_labels(cells, len(c))
             over = (cells.vectors @ c.T - self.centre_margin).clamp(min=0) * others
             between = (c @ c.T - self.margin).clamp(min=0).fill_diagonal_(0).sum()
@@ -99,7 +99,7 @@ class PrototypeConformity(nn.Module):
                 number = joined_sum(held.sum().to(f.dtype))
                 intra = joined_sum(distance.sum()) / number.clamp(min=1)
             if self.far is not None:
-                cells = Cells.of(f, held, self.cells)
+                cells = PresentCells.of(f, held, self.cells)
                 others = _other_labels(cells, len(self.far))
                 lengths = cells.vectors.square().sum(1, keepdim=True) + self.far.square().sum(1)
                 distance = _clamped(lengths - 2 * cells.vectors @ self.far.T)
@@ -107,7 +107,7 @@ class PrototypeConformity(nn.Module):
             return intra, inter
 
 
-def _other_labels(cells: Cells, labels: int) -> Float[Tensor, "K L"]:
+def _other_labels(cells: PresentCells, labels: int) -> Float[Tensor, "K L"]:
     """1 for each label other than that of a present cell."""
     return cells.weight[:, None] * (cells.label[:, None] != torch.arange(labels, device=cells.label.device))
 

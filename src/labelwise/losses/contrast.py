@@ -15,7 +15,7 @@ from labelwise.types import Targets
 NegativePairs = Literal["repel", "none"]
 
 
-def unit(features: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+def bounded_unit(features: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
     """Features scaled to unit length in fp32; the factor, and that of the gradient, is at most 1000."""
     return F.normalize(at_least_float32(features), dim=2, eps=1e-3)
 
@@ -43,7 +43,7 @@ def pair_contrast(
     0.6667
     """
     with torch.autocast(features.device.type, enabled=False):
-        rows = unit(features).transpose(0, 1)
+        rows = bounded_unit(features).transpose(0, 1)
         i, j = torch.triu_indices(len(features), len(features), 1, device=features.device)
         cosine = (rows @ rows.transpose(1, 2))[:, i, j].flatten()
         present = (targets.known & (targets.values >= 0.5)).T

@@ -36,7 +36,7 @@ def present(targets: Targets) -> Bool[Tensor, "B L"]:
 
 
 @dataclass(frozen=True)
-class Cells:
+class PresentCells:
     """Present cells of all processes, padded to a fixed number of rows.
 
     Args:
@@ -52,7 +52,7 @@ class Cells:
     weight: Float[Tensor, " K"]
 
     @classmethod
-    def of(cls, vectors: Features, held: Bool[Tensor, "B L"], most: int) -> Cells:
+    def of(cls, vectors: Features, held: Bool[Tensor, "B L"], most: int) -> PresentCells:
         """The present cells; a random subset of `most` over all processes if there are more.
 
         With a fixed number of rows the host need not wait for the number of positives. Each process has an equal share.
@@ -134,7 +134,7 @@ class PairwiseLoss(nn.Module):
             intra = (pairs - cosines) / pairs.clamp(min=1)
             if not self.hinge:
                 return intra, self._mean_cosine(sums, u, held.to(u.dtype))
-            cells = Cells.of(u, held, self.cells)
+            cells = PresentCells.of(u, held, self.cells)
             differ = cells.differ(self.same_image)
             over = (cells.vectors @ cells.vectors.T - self.margin).clamp(min=0)
             return intra, (over * differ).sum() / differ.sum().clamp(min=1)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from labelwise.losses.contrast import unit
+from labelwise.losses.contrast import bounded_unit
 from labelwise.numerics import at_least_float32
 from labelwise.types import Targets
 
@@ -47,7 +47,7 @@ def feature_distance(
     1.0
     """
     with torch.autocast(features.device.type, enabled=False):
-        return 1 - (unit(features) * unit(taught)).sum(2)
+        return 1 - (bounded_unit(features) * bounded_unit(taught)).sum(2)
 
 
 def presence(targets: Targets, logits: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:

@@ -54,7 +54,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Question:
+class StrategyInputs:
     """The inputs of a strategy for a batch, in full precision.
 
     A cell may be neither known nor hidden: an input of the model, or in a filler row for unreadable images.
@@ -121,7 +121,7 @@ class Strategy(nn.Module):
 
     treatment: ClassVar[str]
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """Losses of the unknown cells."""
         raise NotImplementedError
 
@@ -194,7 +194,7 @@ class UnknownLoss(nn.Module):
             z = at_least_float32(logits)
             # An unknown cell may hold NaN, and the reduction would not mask its NaN gradient.
             y = targets.values.to(z.dtype).masked_fill(~targets.known, 0)
-            q = Question(z, y, targets.known, hidden, self.loss, moment)
+            q = StrategyInputs(z, y, targets.known, hidden, self.loss, moment)
             verdict = self.strategy(q)
             plain = self.loss.cells(z, y)
             if verdict.present is not None:
@@ -219,7 +219,7 @@ class UnknownLoss(nn.Module):
         self.strategy.start_epoch(epoch, epochs)
 
 
-def remember(table: Tensor, q: Question, rows: Float[Tensor, "B L"] | Mask) -> None:
+def remember(table: Tensor, q: StrategyInputs, rows: Float[Tensor, "B L"] | Mask) -> None:
     """Write a batch's rows of all processes into a memory, which is equal in all processes."""
     index, joined = joined_rows(q.moment.index.to(rows.device), rows.detach().to(torch.float32))
     table[index] = joined.to(table.dtype)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from labelwise.errors import LabelwiseError
 from labelwise.losses.functional import Mask
-from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between
 
 
 class AssumeNegative(Strategy):
@@ -27,7 +27,7 @@ class AssumeNegative(Strategy):
     def __init__(self, facts: Facts) -> None:
         super().__init__()
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The loss of absent labels."""
         return Verdict(q.absent_cells())
 
@@ -52,7 +52,7 @@ class SmoothedNegative(Strategy):
         self.target = between("smoothing", smoothing, 0, 1) / 2
         self.positives = positives
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The loss of smoothed absent labels, and of smoothed known positives with `positives`."""
         cells = q.loss.cells(q.logits, torch.full_like(q.logits, self.target))
         if not self.positives:
@@ -76,7 +76,7 @@ class WeakNegative(Strategy):
         super().__init__()
         self.weight = between("weight", weight, 0, 1) or 1 / max(1, facts.labels - 1)
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The weighted loss of absent labels."""
         return Verdict(self.weight * q.absent_cells())
 
@@ -115,7 +115,7 @@ class DurandWeighting(Strategy):
         some = share.masked_fill(share == 0, 1.0)
         return torch.where(share > 0, self.slope * some**self.gamma + 1 - self.slope, 0.0)
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """Zeros that count in the mean, so that it is over all of an image's labels."""
         share = q.known.to(q.logits.dtype).mean(1, keepdim=True)
         return Verdict(torch.zeros_like(q.logits), weight=self.weight(share))
@@ -155,7 +155,7 @@ class ExternalScores(Strategy):
             )
         self.register_buffer("scores", facts.scores.float(), persistent=False)
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The loss with the rows' scores as targets."""
         scores = self.scores[q.moment.index.to(self.scores.device)].to(q.logits.dtype)
         return Verdict(self.weight * q.loss.cells(q.logits, scores.nan_to_num(0.0)))

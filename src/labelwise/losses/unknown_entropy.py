@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labelwise.losses.functional import Cells, binary_cross_entropy
-from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between, remember
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between, remember
 
 
 def binary_entropy(logits: Cells) -> Cells:
@@ -39,7 +39,7 @@ class EntropyMaximisation(Strategy):
         super().__init__()
         self.alpha = between("alpha", alpha, 0, 10)
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The negative entropy."""
         return Verdict(-self.alpha * binary_entropy(q.logits))
 
@@ -77,7 +77,7 @@ class PseudoNegatives(Strategy):
         for name in ("scores", "pseudo"):
             self.register_buffer(name, torch.full((facts.rows, facts.labels), math.nan))
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The loss with pseudo-labels, or the negative entropy."""
         pseudo = self.pseudo[q.moment.index.to(self.pseudo.device)].to(q.logits.dtype)
         exists = ~pseudo.isnan()

@@ -12,16 +12,16 @@ from torch import Tensor
 from labelwise.distributed import joined_sum
 from labelwise.errors import LabelwiseError
 from labelwise.losses.functional import Cells, binary_cross_entropy
-from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between, remember
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between, remember
 
 
-def labels_per_image(q: Question, p: Cells) -> Float[Tensor, ""]:
+def labels_per_image(q: StrategyInputs, p: Cells) -> Float[Tensor, ""]:
     """`mean over images of sum over labels of p`, in the batch of all processes."""
     rows = q.counts.any(1, keepdim=True).to(p.dtype)
     return joined_sum((p * rows).sum()) / joined_sum(rows.sum()).clamp(min=1)
 
 
-def surplus(q: Question, p: Cells, expected: float) -> Float[Tensor, ""]:
+def surplus(q: StrategyInputs, p: Cells, expected: float) -> Float[Tensor, ""]:
     """Difference of the predicted and the expected number of labels per image, divided by L."""
     return (labels_per_image(q, p) - expected) / p.shape[1]
 
@@ -51,7 +51,7 @@ class ExpectedPositives(Strategy):
         self.expected = check_expected(expected, facts.labels)
         self.weight = between("weight", weight, 0, 1000)
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """Zeros that count in the mean, and the regularisation of the batch."""
         whole = self.weight * surplus(q, torch.sigmoid(q.logits), self.expected).square()
         return Verdict(torch.zeros_like(q.logits), whole=whole)
@@ -90,7 +90,7 @@ class OnlineLabelEstimates(Strategy):
         share = min(0.95, self.expected / facts.labels)
         self.register_buffer("table", torch.full((facts.rows, facts.labels), math.log(share / (1 - share))))
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The loss with the estimates as targets; then the estimates are updated."""
         p = torch.sigmoid(q.logits)
         estimates = self.table[q.moment.index.to(self.table.device)].to(p.dtype)

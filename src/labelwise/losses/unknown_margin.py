@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from labelwise.losses.functional import Cells, focal
-from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between
 
 
 def focal_margin(logits: Cells, margin: float, gamma: float) -> Cells:
@@ -42,7 +42,7 @@ class Hill(Strategy):
         self.crest, self.margin = between("crest", crest, 1, 3), between("margin", margin, 0, 10)
         self.gamma = between("gamma", gamma, 0, 10)
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The hill loss of unknown cells, and the focal margin loss of known positives."""
         p = torch.sigmoid(q.logits)
         return Verdict((self.crest - p) * p.square(), present=focal_margin(q.logits, self.margin, self.gamma))
@@ -84,7 +84,7 @@ class SelfPacedCorrection(Strategy):
         self.tau, self.after = between("tau", tau, 0, 1), between("after", after, 0, 1000)
         self.margin, self.gamma = between("margin", margin, 0, 10), between("gamma", gamma, 0, 10)
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """Focal losses with the assumed states."""
         present = focal_margin(q.logits, self.margin, self.gamma)
         cells = focal(q.logits, torch.zeros_like(q.logits), self.gamma, 1.0)

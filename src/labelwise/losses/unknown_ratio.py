@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from labelwise.distributed import joined_rows
 from labelwise.losses.functional import Mask
-from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between
 
 
 class VariationalPositives(Strategy):
@@ -37,7 +37,7 @@ class VariationalPositives(Strategy):
         super().__init__()
         self.alpha, self.gamma = between("alpha", alpha, 1e-6, 100), between("gamma", gamma, 0, 10)
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """Zeros that do not count in the mean, and the loss of the batch."""
         nothing = torch.zeros_like(q.logits)
         z, here, present = joined_rows(q.logits, q.counts.byte(), q.present.byte())

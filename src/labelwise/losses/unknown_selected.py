@@ -11,7 +11,7 @@ from torch import Tensor
 
 from labelwise.distributed import joined_rows
 from labelwise.losses.functional import Cells, Mask, asymmetric
-from labelwise.losses.unknown import Facts, Question, Strategy, Verdict, between, remember
+from labelwise.losses.unknown import Facts, Strategy, StrategyInputs, Verdict, between, remember
 
 
 def largest(scores: Cells, among: Mask, share: float, strict: bool = False) -> Mask:
@@ -55,7 +55,7 @@ class LargeLossRejection(_LargeLoss):
 
     treatment: ClassVar[str] = "taken as absent, without the largest losses"
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The loss of absent labels, or 0."""
         cells = q.absent_cells()
         return Verdict(cells.masked_fill(largest(cells, q.hidden, q.moment.epoch * self.delta), 0))
@@ -74,7 +74,7 @@ class LargeLossCorrection(_LargeLoss):
 
     treatment: ClassVar[str] = "taken as absent, and the largest losses as present"
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The loss of absent or of present labels."""
         cells = q.absent_cells()
         large = largest(cells, q.hidden, q.moment.epoch * self.delta)
@@ -101,7 +101,7 @@ class LargeLossFlip(_LargeLoss):
         self.strict = strict
         self.register_buffer("flipped", torch.zeros(facts.rows, facts.labels, dtype=torch.bool))
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The loss of absent labels, or of present labels for flipped cells."""
         cells = q.absent_cells()
         flipped = self.flipped[q.moment.index.to(self.flipped.device)]
@@ -157,7 +157,7 @@ class ClassAwareSelection(Strategy):
         prior = torch.zeros(facts.labels) if facts.prior is None else facts.prior
         self.register_buffer("prior", prior.float(), persistent=False)
 
-    def forward(self, q: Question) -> Verdict:
+    def forward(self, q: StrategyInputs) -> Verdict:
         """The loss of absent labels; likely positives are left out."""
         cells = self.alpha * asymmetric(q.logits, torch.zeros_like(q.logits), self.gamma, margin=self.margin)
         out = largest(q.logits, q.hidden, self.share) | (self.prior > self.threshold)

@@ -61,7 +61,7 @@ def attribute_metrics(
     [0.75, 0.666667]
     """
     one_of("f1", f1, F1_KINDS)
-    return summarise(count(scores, targets, known, threshold), f1)
+    return summarise_attributes(count_attributes(scores, targets, known, threshold), f1)
 
 
 def one_sided(targets: Array, known: Array | None = None) -> tuple[list[int], list[int]]:
@@ -76,7 +76,7 @@ def one_sided(targets: Array, known: Array | None = None) -> tuple[list[int], li
     return np.flatnonzero(positives == 0).tolist(), np.flatnonzero(positives == counts).tolist()
 
 
-def count(
+def count_attributes(
     scores: Array,
     targets: Array,
     known: Array | None = None,
@@ -103,7 +103,7 @@ def count(
     return AttributeCounts(labels, np.array(images, dtype=np.float64))
 
 
-def summarise(counts: AttributeCounts, f1: str = "of-means") -> dict[str, float]:
+def summarise_attributes(counts: AttributeCounts, f1: str = "of-means") -> dict[str, float]:
     """The metrics of `attribute_metrics` from counts."""
     labels, images = counts.labels, counts.images[4]
     negatives = labels.known - labels.positives

@@ -68,7 +68,7 @@ def group_cases(boxes: Sequence[Sequence[Box]], labels: int) -> list[Case]:
     return grouped
 
 
-def inside(
+def points_in_boxes(
     x: Float[np.ndarray, " w"],
     y: Float[np.ndarray, " h"],
     boxes: Float[np.ndarray, "n 4"],
@@ -100,7 +100,7 @@ def coverage(
     [[0.25, 0.25]]
     """
     cut_x, cut_y = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
-    within = inside((cut_x[1:] + cut_x[:-1]) / 2, (cut_y[1:] + cut_y[:-1]) / 2, boxes)
+    within = points_in_boxes((cut_x[1:] + cut_x[:-1]) / 2, (cut_y[1:] + cut_y[:-1]) / 2, boxes)
     intersection = _shared(y, cut_y) @ within @ _shared(x, cut_x).T
     return intersection / np.outer(np.diff(y), np.diff(x))
 

@@ -103,11 +103,13 @@ class ThresholdMetrics(Metric):
     def update(self, scores: Tensor, targets: Tensor, known: Tensor | None = None) -> None:
         """Adds a batch: `[B, L]` each, on the metric's device."""
         _same_labels(scores, self.counts.shape[1])
-        self.counts += _stack(threshold.count(scores, targets, known, *self.options)).to(self.counts.device)
+        self.counts += _stack(threshold.count_decisions(scores, targets, known, *self.options)).to(
+            self.counts.device
+        )
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics of `threshold_metrics`, each a float64 scalar."""
-        return _scalars(threshold.summarise(threshold.Counts(*self.counts.cpu().numpy())))
+        return _scalars(threshold.summarise_decisions(threshold.Counts(*self.counts.cpu().numpy())))
 
 
 class AttributeMetrics(Metric):
@@ -139,7 +141,7 @@ class AttributeMetrics(Metric):
     def update(self, scores: Tensor, targets: Tensor, known: Tensor | None = None) -> None:
         """Adds a batch: `[B, L]` each, on the metric's device."""
         _same_labels(scores, self.counts.shape[1])
-        part = attributes.count(scores, targets, known, self.threshold)
+        part = attributes.count_attributes(scores, targets, known, self.threshold)
         self.counts += _stack(part.labels).to(self.counts.device)
         self.images += torch.from_numpy(part.images).to(self.images.device)
 
@@ -147,7 +149,7 @@ class AttributeMetrics(Metric):
         """The metrics of `attribute_metrics`, each a float64 scalar."""
         labels = threshold.Counts(*self.counts.cpu().numpy())
         part = attributes.AttributeCounts(labels, self.images.cpu().numpy())
-        return _scalars(attributes.summarise(part, self.f1))
+        return _scalars(attributes.summarise_attributes(part, self.f1))
 
 
 class CalibrationError(Metric):

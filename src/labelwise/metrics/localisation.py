@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from labelwise.errors import LabelwiseError
-from labelwise.metrics.boxes import Box, Case, coverage, group_cases, inside
+from labelwise.metrics.boxes import Box, Case, coverage, group_cases, points_in_boxes
 
 Size = tuple[int, int]
 Region = tuple[float, float, float, float]
@@ -238,7 +238,7 @@ def _hits(
         for start in range(0, len(positions), _MAPS_AT_ONCE):
             part = positions[start : start + _MAPS_AT_ONCE]
             for n, highest in zip(part, _highest(maps[part], (height, width)), strict=True):
-                within = inside(x, y, cases[n].boxes, (tolerance / shape[1], tolerance / shape[0]))
+                within = points_in_boxes(x, y, cases[n].boxes, (tolerance / shape[1], tolerance / shape[0]))
                 hits[n] = np.count_nonzero(highest & within) / np.count_nonzero(highest)
     return hits
 
@@ -272,7 +272,7 @@ def _energies(
 
 def _centre(case: Case) -> float:
     middle = np.array([0.5])
-    return float(inside(middle, middle, case.boxes)[0, 0])
+    return float(points_in_boxes(middle, middle, case.boxes)[0, 0])
 
 
 def _sums(

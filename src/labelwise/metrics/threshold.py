@@ -60,10 +60,10 @@ def threshold_metrics(
     >>> {name: round(value, 3) for name, value in threshold_metrics(p, y).items()}
     {'CP': 0.625, 'CR': 0.75, 'CF1': 0.682, 'OP': 0.4, 'OR': 0.667, 'OF1': 0.5, 'CF1_macro': 0.533}
     """
-    return summarise(count(scores, targets, known, threshold, top_k, top_k_rule))
+    return summarise_decisions(count_decisions(scores, targets, known, threshold, top_k, top_k_rule))
 
 
-def count(
+def count_decisions(
     scores: Array,
     targets: Array,
     known: Array | None = None,
@@ -97,7 +97,7 @@ def count(
     return Counts(*sums)
 
 
-def summarise(counts: Counts) -> dict[str, float]:
+def summarise_decisions(counts: Counts) -> dict[str, float]:
     """The metrics of `threshold_metrics` from counts."""
     negatives = counts.known - counts.positives
     used = (counts.positives > 0) & (negatives > 0)

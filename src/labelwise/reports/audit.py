@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -20,9 +19,8 @@ from labelwise.data.decode import decode_image
 from labelwise.decisions.audit import KINDS, Finding
 from labelwise.errors import LabelwiseError
 from labelwise.inference.overlays import overlay, tint
-from labelwise.reports import sections
 from labelwise.reports.pictures import LONGEST, EvidenceSource, data_uri, thumbnail
-from labelwise.reports.report import TEMPLATES
+from labelwise.reports.report import TEMPLATES, templates
 from labelwise.runs.files import write_atomic, write_text
 
 PICTURED = 40  # of each kind
@@ -82,15 +80,8 @@ def write_evidence(shown: Mapping[int, Picture], folder: Path) -> dict[int, str]
 
 def write_page(audit: Audit, shown: Mapping[int, Picture], file: Path, run: str) -> None:
     """Writes the page: one file without external resources and without a script."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"plain": sections.plain, "count": sections.count}
-    page = environment.get_template("audit.html.j2").render(
+    template = templates().get_template("audit.html.j2")
+    page = template.render(
         run=run,
         source=audit.rows.source or "the data",
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),

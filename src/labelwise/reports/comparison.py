@@ -9,12 +9,12 @@ from typing import Any
 from markupsafe import Markup
 
 from labelwise.errors import LabelwiseError
-from labelwise.evaluation.figures import left_out
+from labelwise.evaluation.figures import without_ap
 from labelwise.experiments.significance import differences
 from labelwise.rarity import rare_labels
 from labelwise.reports import figures
 from labelwise.reports.decided import decided
-from labelwise.reports.record import RunRecord, flatten, number, read_run
+from labelwise.reports.record import RunRecord, finite_number, flatten, read_run
 from labelwise.reports.report import asset, page
 from labelwise.reports.sections import NONE, percent
 from labelwise.runs.files import write_text
@@ -49,7 +49,7 @@ def write_comparison(runs: Sequence[Path], out: Path) -> Path:
         differing=_differing(records),
         epochs=epochs_chart(records),
         labels=_labels(records, split),
-        left_out=left_out(records[0].splits[split].get("metrics", {})),
+        left_out=without_ap(records[0].splits[split].get("metrics", {})),
     )
     write_text(out, text.encode("utf-8", errors="replace").decode("utf-8"))
     return out
@@ -123,7 +123,7 @@ def epochs_chart(records: list[RunRecord]) -> Markup | None:
     """Validation mAP by epoch, a line per run; `None` if no run logged two epochs."""
     lines = []
     for record in records:
-        values = [(e.get("epoch"), number((e.get("val") or {}).get("mAP"))) for e in record.epochs]
+        values = [(e.get("epoch"), finite_number((e.get("val") or {}).get("mAP"))) for e in record.epochs]
         lines.append([(float(x), y) for x, y in values if x is not None and y is not None])
     points = [point for line in lines for point in line]
     if max((len(line) for line in lines), default=0) < 2:
@@ -144,10 +144,10 @@ def _labels(records: list[RunRecord], split: str) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for name in records[0].names:
         per_label = [r.splits[split].get("per_label", {}).get(name, {}) for r in records]
-        values = [number(figures_of.get("AP")) for figures_of in per_label]
+        values = [finite_number(figures_of.get("AP")) for figures_of in per_label]
         defined = [v for v in values if v is not None]
         if defined:
-            positives = number(per_label[0].get("positives"))
+            positives = finite_number(per_label[0].get("positives"))
             spread = max(defined) - min(defined)
             rows.append({"name": name, "values": values, "positives": positives, "spread": spread})
     rare = rare_labels({row["name"]: row["positives"] for row in rows if row["positives"] is not None})

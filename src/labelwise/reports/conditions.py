@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from labelwise.reports.record import RunRecord, flatten, number
+from labelwise.reports.record import RunRecord, finite_number, flatten
 
 
 def conditions(run: RunRecord) -> dict[str, Any]:
@@ -42,5 +42,5 @@ def _metric_rows(metrics: Mapping[str, Any], prefix: str = "") -> list[tuple[str
         if isinstance(value, Mapping):
             rows += _metric_rows(value, f"{prefix}{name} ")
         else:
-            rows += [] if isinstance(value, str) else [(prefix + name, number(value))]
+            rows += [] if isinstance(value, str) else [(prefix + name, finite_number(value))]
     return rows

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labelwise.evaluation.figures import CROSS_FITTED
-from labelwise.reports.record import RunRecord, number
+from labelwise.reports.record import RunRecord, finite_number
 from labelwise.reports.sections import percent
 
 
@@ -62,5 +62,5 @@ def _with_interval(metrics: Mapping[str, Any], value: Any, name: str) -> str:
 
 def _interval(metrics: Mapping[str, Any], name: str) -> str | None:
     ends = (metrics.get("intervals") or {}).get(name) or {}
-    low, high = number(ends.get("low")), number(ends.get("high"))
+    low, high = finite_number(ends.get("low")), finite_number(ends.get("high"))
     return None if low is None or high is None else f"{percent(low)} to {percent(high)}"

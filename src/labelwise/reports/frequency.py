@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labelwise.reports.record import RunRecord
-from labelwise.reports.sections import count, percent
+from labelwise.reports.sections import format_count, percent
 
 
 def frequency(run: RunRecord) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def frequency(run: RunRecord) -> dict[str, Any]:
     low, high = run.config.get("frequency_bounds") or (20, 100)
     ranges = {"head": f"over {high}", "medium": f"{low} to {high}", "tail": f"under {low}"}
     rows = [
-        (name, ranges.get(name, ""), count(row.get("labels")), percent(row.get("mAP")), _named(row))
+        (name, ranges.get(name, ""), format_count(row.get("labels")), percent(row.get("mAP")), _named(row))
         for name, row in groups.items()
     ]
     return {"rows": rows, "left_out": any(row[-1] for row in rows)}

@@ -11,7 +11,7 @@ from labelwise.reports.sections import percent
 from labelwise.runs.run import STAGES
 
 
-def name_of(run: RunRecord) -> str:
+def name_of_run(run: RunRecord) -> str:
     """The name of the run: its folder, or the folder of all its stages."""
     folder = run.path.resolve()
     return (folder.parent.parent if folder.parent.name == STAGES else folder).name

@@ -24,7 +24,7 @@ from labelwise.types import LabelSet
 
 
 @dataclass(frozen=True)
-class Scores:
+class RecordedScores:
     """The model's scores of a split, row by row.
 
     Args:
@@ -72,7 +72,7 @@ class RunRecord:
     training: Mapping[str, Any]
     steps: list[dict[str, Any]]
     epochs: list[dict[str, Any]]
-    scores: Mapping[str, Scores]
+    scores: Mapping[str, RecordedScores]
     bad_images: list[tuple[str, str]]
     never: tuple[int, ...] = ()
     floors: Floors | None = None
@@ -136,7 +136,7 @@ def read_run(path: Path) -> RunRecord:
     )
 
 
-def number(value: Any) -> float | None:
+def finite_number(value: Any) -> float | None:
     """The value as a finite float, or `None` for anything else (missing, NaN, text)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
@@ -221,7 +221,9 @@ def _score_files(path: Path, splits: Mapping[str, Any]) -> list[tuple[str, Path]
     return [(split, file) for split, file in files if file.is_file()]
 
 
-def _read_scores(file: Path, decisions: Decisions, fit: Callable[[StoredScores], Tuning | None]) -> Scores:
+def _read_scores(
+    file: Path, decisions: Decisions, fit: Callable[[StoredScores], Tuning | None]
+) -> RecordedScores:
     try:
         ids, logits, values, known = read_npz(file, ("ids", "logits", "values", "known"))
     except ValueError as error:
@@ -240,7 +242,7 @@ def _read_scores(file: Path, decisions: Decisions, fit: Callable[[StoredScores],
     selected, known = decisions.select(p), known.astype(bool)
     if (fitted := fit(StoredScores(ids, logits, values, known))) is not None:
         p, selected = fitted.probabilities, fitted.selected
-    return Scores(ids, p.astype(np.float32), values >= 0.5, known, selected)
+    return RecordedScores(ids, p.astype(np.float32), values >= 0.5, known, selected)
 
 
 def _read_bad_images(file: Path) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from labelwise.reports import sections
 from labelwise.reports.conditions import conditions
 from labelwise.reports.decided import decided, floors
 from labelwise.reports.frequency import frequency
-from labelwise.reports.ladder import ladder, name_of
+from labelwise.reports.ladder import ladder, name_of_run
 from labelwise.reports.pictures import EvidenceSource, ImageSource, make_tiles
 from labelwise.reports.record import RunRecord, read_run
 from labelwise.reports.tallies import confident_errors, typical_finds
@@ -77,8 +77,8 @@ def gallery(
     }
 
 
-def page(template: str, **content: Any) -> str:
-    """Renders a template with the shared style of all pages. Every name is escaped."""
+def templates() -> Environment:
+    """The templates of all pages. Every name is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -86,8 +86,17 @@ def page(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": sections.percent, "plain": sections.plain, "count": sections.count}
-    return environment.get_template(template).render(style=asset("report.css"), **content)
+    environment.filters |= {
+        "percent": sections.percent,
+        "plain": sections.format_probability,
+        "count": sections.format_count,
+    }
+    return environment
+
+
+def page(template: str, **content: Any) -> str:
+    """Renders a template with the shared style of all pages."""
+    return templates().get_template(template).render(style=asset("report.css"), **content)
 
 
 def asset(name: str) -> Markup:
@@ -100,7 +109,7 @@ def render(record: RunRecord, gallery: dict[str, Any]) -> str:
     script = asset("report.js")
     return page(
         "report.html.j2",
-        run=name_of(record),
+        run=name_of_run(record),
         script=script,
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         head=sections.headline(record),
@@ -108,7 +117,7 @@ def render(record: RunRecord, gallery: dict[str, Any]) -> str:
         floors=floors(record),
         training=sections.training(record),
         ladder=ladder(record),
-        labels=sections.label_rows(record),
+        labels=sections.rows_of_labels(record),
         frequency=frequency(record),
         curves=sections.curves(record),
         confusions=sections.confusions(record),

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.evaluation.figures import left_out, without_rare
+from labelwise.evaluation.figures import without_ap, without_rare
 from labelwise.metrics.functional import precision_recall
-from labelwise.rarity import FEWEST, listed
+from labelwise.rarity import FEWEST, format_rare
 from labelwise.reports import figures
 from labelwise.reports.heatmap import heat_map
-from labelwise.reports.record import RunRecord, Scores, number
+from labelwise.reports.record import RecordedScores, RunRecord, finite_number
 from labelwise.reports.tallies import count_confusions, most_confused, score_shares, strongest_pairs
 
 NONE = "–"
@@ -26,23 +26,23 @@ def percent(value: Any) -> str:
     >>> percent(0.8734), percent(None)
     ('87.3', '–')
     """
-    known = number(value)
+    known = finite_number(value)
     return NONE if known is None else f"{100 * known:.1f}"
 
 
-def plain(value: Any) -> str:
+def format_probability(value: Any) -> str:
     """A probability with two decimals, a dash for no value."""
-    known = number(value)
+    known = finite_number(value)
     return NONE if known is None else f"{known:.2f}"
 
 
-def count(value: Any) -> str:
+def format_count(value: Any) -> str:
     """A count with spaces between thousands, a dash for no value.
 
-    >>> count(12345)
+    >>> format_count(12345)
     '12\\u202f345'
     """
-    known = number(value)
+    known = finite_number(value)
     return NONE if known is None else f"{known:,.0f}".replace(",", "\u202f")
 
 
@@ -52,7 +52,7 @@ def duration(seconds: Any) -> str:
     >>> duration(42), duration(150), duration(8100)
     ('42 s', '2 min 30 s', '2 h 15 min')
     """
-    known = number(seconds)
+    known = finite_number(seconds)
     if known is None:
         return NONE
     whole = round(known)
@@ -77,7 +77,10 @@ def headline(run: RunRecord) -> dict[str, Any]:
     if rare["rare_labels"]:
         figures_shown.insert(0, ("mAP without rare labels", percent(rare["mAP_without_rare"]), "%"))
     images = len(run.scores[split].ids) if split in run.scores else None
-    figures_shown += [(f"{split} images", count(images), ""), ("labels", count(len(run.names)), "")]
+    figures_shown += [
+        (f"{split} images", format_count(images), ""),
+        ("labels", format_count(len(run.names)), ""),
+    ]
     return {
         "method": run.config.get("method", "a model"),
         "source": str(data.get("source", "") if isinstance(data, Mapping) else data).removesuffix(":"),
@@ -85,8 +88,8 @@ def headline(run: RunRecord) -> dict[str, Any]:
         "mAP": percent(metrics.get("mAP")),
         "figures": figures_shown,
         "tuned": bool(tuned),
-        "left_out": left_out(metrics),
-        "rare": listed({name: int(positives) for name, positives in rare["rare_labels"].items()}),
+        "left_out": without_ap(metrics),
+        "rare": format_rare({name: int(positives) for name, positives in rare["rare_labels"].items()}),
         "fewest": FEWEST,
         "facts": _facts(run, backbone),
     }
@@ -96,9 +99,9 @@ def rare_figures(run: RunRecord) -> dict[str, Any]:
     """`without_rare` of the shown split, also for results that do not hold it."""
     per_label = run.splits[run.shown_split].get("per_label", {})
     counted = {
-        name: {"AP": number(row.get("AP")), "positives": row["positives"]}
+        name: {"AP": finite_number(row.get("AP")), "positives": row["positives"]}
         for name, row in per_label.items()
-        if number(row.get("positives")) is not None
+        if finite_number(row.get("positives")) is not None
     }
     return without_rare(counted)
 
@@ -106,15 +109,15 @@ def rare_figures(run: RunRecord) -> dict[str, Any]:
 def _facts(run: RunRecord, backbone: Mapping[str, Any]) -> list[tuple[str, str]]:
     weights = backbone.get("weights")
     size = run.config.get("image_size")
-    speed = number(run.training.get("images_per_second"))
+    speed = finite_number(run.training.get("images_per_second"))
     facts = [
         ("Backbone", f"{backbone.get('name') or NONE}" + (f", weights: {weights}" if weights else "")),
         ("Image size", f"{size} px" if size else NONE),
-        ("Epochs", count(run.training.get("epochs"))),
-        ("Best epoch", count(run.training.get("best_epoch"))),
+        ("Epochs", format_count(run.training.get("epochs"))),
+        ("Best epoch", format_count(run.training.get("best_epoch"))),
         ("Training took", duration(run.training.get("seconds"))),
         ("Device", str(run.training.get("device") or NONE)),
-        ("Speed", f"{count(speed)} images/s" if speed else NONE),
+        ("Speed", f"{format_count(speed)} images/s" if speed else NONE),
     ]
     return [(name, text) for name, text in facts if text != NONE]
 
@@ -122,12 +125,14 @@ def _facts(run: RunRecord, backbone: Mapping[str, Any]) -> list[tuple[str, str]]
 def training(run: RunRecord) -> dict[str, Any]:
     """The two curves of the training, each `None` if the log lacks its data."""
     losses = [
-        (float(s["step"]), x) for s in run.steps if (x := number(s.get("loss"))) is not None and "step" in s
+        (float(s["step"]), x)
+        for s in run.steps
+        if (x := finite_number(s.get("loss"))) is not None and "step" in s
     ]
     means = [
         (float(e["epoch"]), x) for e in run.epochs if (x := _mean_precision(e)) is not None and "epoch" in e
     ]
-    best = number(run.training.get("best_epoch"))
+    best = finite_number(run.training.get("best_epoch"))
     if best is None:
         best = next((float(e["epoch"]) for e in reversed(run.epochs) if e.get("best") and "epoch" in e), None)
     return {
@@ -138,17 +143,19 @@ def training(run: RunRecord) -> dict[str, Any]:
 
 
 def _mean_precision(epoch: Mapping[str, Any]) -> float | None:
-    return number((epoch.get("val") or {}).get("mAP"))
+    return finite_number((epoch.get("val") or {}).get("mAP"))
 
 
-def label_rows(run: RunRecord) -> dict[str, Any]:
+def rows_of_labels(run: RunRecord) -> dict[str, Any]:
     """A row for each label, best AP first, then the rare labels, then those without AP."""
     per_label = run.splits[run.shown_split].get("per_label", {})
     rare = rare_figures(run)["rare_labels"]
     rows: list[dict[str, Any]] = []
     for j, (name, threshold) in enumerate(zip(run.names, run.thresholds, strict=True)):
         figures_of = per_label.get(name, {})
-        row = {key: number(figures_of.get(key)) for key in (*RATES, "positives", "negatives", "unknown")}
+        row = {
+            key: finite_number(figures_of.get(key)) for key in (*RATES, "positives", "negatives", "unknown")
+        }
         rows.append(
             {
                 "name": name,
@@ -201,7 +208,7 @@ def curves(run: RunRecord) -> dict[str, Any] | None:
     }
 
 
-def _label_curve(run: RunRecord, scores: Scores, label: int) -> dict[str, Any]:
+def _label_curve(run: RunRecord, scores: RecordedScores, label: int) -> dict[str, Any]:
     known = scores.known[:, label]
     p, true = scores.probabilities[known, label], scores.true[known, label]
     figures_of = run.splits[run.shown_split].get("per_label", {}).get(run.names[label], {})
@@ -215,7 +222,7 @@ def _label_curve(run: RunRecord, scores: Scores, label: int) -> dict[str, Any]:
     return {
         "index": label,
         "name": run.names[label],
-        "AP": number(figures_of.get("AP")),
+        "AP": finite_number(figures_of.get("AP")),
         "positives": int(true.sum()),
         "negatives": int((~true).sum()),
         "threshold": float(run.thresholds[label]),
@@ -258,8 +265,8 @@ def _explored(curve: dict[str, Any]) -> dict[str, Any]:
         "up": figures.bars_path(figures.LARGE_BARS, positives, highest, 1),
         "down": figures.bars_path(figures.LARGE_BARS, negatives, highest, -1),
         "threshold": round(threshold, 1),
-        "text": f"AP {percent(curve['AP'])}\u202f%, {count(curve['positives'])} positives, "
-        f"{count(curve['negatives'])} negatives. At the threshold {curve['threshold']:.2f}: {at}.",
+        "text": f"AP {percent(curve['AP'])}\u202f%, {format_count(curve['positives'])} positives, "
+        f"{format_count(curve['negatives'])} negatives. At the threshold {curve['threshold']:.2f}: {at}.",
     }
 
 

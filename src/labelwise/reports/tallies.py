@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from labelwise.reports.record import Scores
+from labelwise.reports.record import RecordedScores
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Confusions:
         return rate
 
 
-def margins(scores: Scores, thresholds: Float[np.ndarray, " L"]) -> Float[np.ndarray, "N L"]:
+def margins(scores: RecordedScores, thresholds: Float[np.ndarray, " L"]) -> Float[np.ndarray, "N L"]:
     """Distance of every score to its label's threshold, `logit(p) - logit(t)`, comparable between labels."""
     p = np.clip(scores.probabilities.astype(np.float64), 1e-12, 1 - 1e-12)
     t = np.clip(thresholds, 1e-12, 1 - 1e-12)
@@ -57,7 +57,7 @@ def margins(scores: Scores, thresholds: Float[np.ndarray, " L"]) -> Float[np.nda
 
 
 def score_shares(
-    scores: Scores, label: int, bins: int = 20
+    scores: RecordedScores, label: int, bins: int = 20
 ) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
     """Shares of a label's positives and of its negatives in equal score bins over [0, 1], where known."""
     known, true = scores.known[:, label], scores.true[:, label]
@@ -67,7 +67,7 @@ def score_shares(
     return positives, negatives
 
 
-def count_confusions(scores: Scores) -> Confusions:
+def count_confusions(scores: RecordedScores) -> Confusions:
     """Counts wrong predictions of each label j in the images where each other label i is true."""
     true = (scores.true & scores.known).astype(np.float32)
     false = ~scores.true & scores.known
@@ -97,7 +97,7 @@ def strongest_pairs(confusions: Confusions) -> list[tuple[int, int]]:
 
 
 def confident_errors(
-    scores: Scores, thresholds: Float[np.ndarray, " L"], count: int = 12
+    scores: RecordedScores, thresholds: Float[np.ndarray, " L"], count: int = 12
 ) -> tuple[list[Pick], list[Pick]]:
     """The false positives and the missed labels furthest from their thresholds: (invented, missed).
 
@@ -111,7 +111,7 @@ def confident_errors(
     return invented, [Pick(pick.row, pick.label, -pick.margin) for pick in missed]
 
 
-def typical_finds(scores: Scores, thresholds: Float[np.ndarray, " L"]) -> list[Pick]:
+def typical_finds(scores: RecordedScores, thresholds: Float[np.ndarray, " L"]) -> list[Pick]:
     """For the six labels with the most correct predictions, the one of median margin: typical, not best."""
     distance = margins(scores, thresholds)
     correct = scores.known & scores.true & scores.selected

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from labelwise.runs.continual_settings import ContinualSettings
 from labelwise.data.transforms import TransformConfig, TwoSizes
 from labelwise.errors import LabelwiseError
 from labelwise.registry import TERMS
+from labelwise.runs.continual_settings import ContinualSettings
 from labelwise.runs.data_settings import DataSettings
 from labelwise.runs.sections import (
     BackboneSettings,

@@ -11,12 +11,12 @@ import torch
 import yaml
 from safetensors import SafetensorError
 
+from labelwise.composition import Method
+from labelwise.composition.added import add_labels
 from labelwise.decisions import Decisions
 from labelwise.decisions.decisions import NOTHING
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.composition import Method
 from labelwise.methods import create_method
-from labelwise.composition.added import add_labels
 from labelwise.model import LabelModel
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.files import read_json, write_atomic, write_json, write_text

@@ -10,7 +10,7 @@ import numpy as np
 from labelwise.decisions.projection import projection
 from labelwise.inference.prediction import Prediction
 from labelwise.inference.predictor import Predictor
-from labelwise.serving.batcher import Query
+from labelwise.serving.batcher import QueuedImage
 from labelwise.serving.limits import Limits, Refused
 
 SHOWN = 20
@@ -44,7 +44,7 @@ class Answers:
             return transform(transform.accept(data.transpose(2, 0, 1)))
         return transform(transform.decode(data, max_pixels=self._limits.pixels))
 
-    def answer(self, queries: Sequence[Query]) -> list[Prediction]:
+    def answer(self, queries: Sequence[QueuedImage]) -> list[Prediction]:
         """Predictions of a batch; queries with maps or known states are computed apart from those without."""
         answers: dict[int, Prediction] = {}
         for maps in (False, True):

@@ -19,12 +19,12 @@ from labelwise.data.pixels import UnreadableImage
 from labelwise.inference.prediction import Prediction
 from labelwise.inference.predictor import Predictor
 from labelwise.serving.answers import Answers, as_json
-from labelwise.serving.batcher import Batcher, Query
+from labelwise.serving.batcher import Batcher, QueuedImage
 from labelwise.serving.intake import PredictRequest, Upload, read_request
 from labelwise.serving.kserve import routes as kserve_routes
 from labelwise.serving.limits import REFUSALS, Limits, Refused
 from labelwise.serving.metrics import ServerMetrics
-from labelwise.serving.watch import Watch, log_line
+from labelwise.serving.watch import ServerMiddleware, log_line
 
 if TYPE_CHECKING:
     from labelwise.data.review import Review
@@ -90,7 +90,7 @@ class Server:
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
         """Warms up the engine, serves, and at the end answers every accepted image."""
-        blank = Query(np.zeros((3, *self._size), np.uint8), False, {})
+        blank = QueuedImage(np.zeros((3, *self._size), np.uint8), False, {})
         # The largest batch too, so that its memory is allocated at the start.
         for count in (self.limits.batch, 1):
             await asyncio.to_thread(self.answers.answer, [blank] * count)
@@ -210,7 +210,7 @@ def create_app(
         lifespan=server.running,
     )
     app.state.batcher = server.batcher
-    app.add_middleware(Watch, limits=server.limits, metrics=server.metrics, token=token)
+    app.add_middleware(ServerMiddleware, limits=server.limits, metrics=server.metrics, token=token)
     app.add_exception_handler(RequestValidationError, _invalid_parameters)
     pages = {"review": review is not None, "collection": searches is not None}
     _add_api(app, server, pages)

@@ -19,7 +19,7 @@ from labelwise.serving.metrics import ServerMetrics
 
 
 @dataclass(frozen=True)
-class Query:
+class QueuedImage:
     """One image and its options.
 
     Args:
@@ -35,7 +35,7 @@ class Query:
 
 @dataclass
 class _Waiting:
-    query: Query
+    query: QueuedImage
     since: float
     answer: asyncio.Future[Prediction]
 
@@ -56,7 +56,7 @@ class Batcher:
     def __init__(
         self,
         decode: Callable[[Any], Any],
-        answer: Callable[[Sequence[Query]], list[Prediction]],
+        answer: Callable[[Sequence[QueuedImage]], list[Prediction]],
         limits: Limits,
         metrics: ServerMetrics,
     ) -> None:
@@ -131,7 +131,7 @@ class Batcher:
         self._decoding += 1
         try:
             image = await loop.run_in_executor(self._decoders, self._decode, data)
-            waiting = _Waiting(Query(image, maps, states), loop.time(), loop.create_future())
+            waiting = _Waiting(QueuedImage(image, maps, states), loop.time(), loop.create_future())
             self._waiting.append(waiting)
         finally:
             self._decoding -= 1

@@ -15,7 +15,7 @@ from pyarrow import csv
 from pydantic import BaseModel, ConfigDict, Field
 
 from labelwise.collection import Collection
-from labelwise.collection.collection import matrix
+from labelwise.collection.collection import vectors_of_column
 from labelwise.data.decode import UnreadableImage
 from labelwise.data.review import Review
 from labelwise.errors import LabelwiseError
@@ -25,7 +25,7 @@ from labelwise.serving.intake import read_request
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.query_photos import ID, Photograph
 from labelwise.serving.review_additions import add_cells
-from labelwise.serving.searching import Question, Searches
+from labelwise.serving.searching import Searches, SearchRequest
 from labelwise.serving.taught_label import teach_label
 
 LONGEST_LIST = 10_000
@@ -121,7 +121,7 @@ def collection_routes(searches: Searches, limits: Limits, review: Review | None 
         by: Literal["feature", "score"] = "feature",
         page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     ) -> dict[str, Any]:
-        question = Question(
+        question = SearchRequest(
             label or None, tuple(like), tuple(unlike), tuple(present), tuple(absent), least, by
         )
         with _refusing():
@@ -157,7 +157,7 @@ def collection_routes(searches: Searches, limits: Limits, review: Review | None 
     @routes.post("/table", summary="Paths and labels of photographs as CSV", responses=_TABLE)
     def table(selection: Selection) -> Response:
         with _refusing():
-            content = table_of(searches.collection, selection.images)
+            content = predictions_csv(searches.collection, selection.images)
         headers = {"Content-Disposition": 'attachment; filename="photographs.csv"'}
         return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -185,7 +185,7 @@ def collection_routes(searches: Searches, limits: Limits, review: Review | None 
     return routes
 
 
-def table_of(collection: Collection, images: Sequence[int]) -> bytes:
+def predictions_csv(collection: Collection, images: Sequence[int]) -> bytes:
     """Paths, selected labels and probabilities of images, as CSV in the form of `labelwise predict`."""
     rows = collection.rows(images, None, ("path", "error", "labels", "scores"))
     # In the order of the selection.
@@ -194,7 +194,7 @@ def table_of(collection: Collection, images: Sequence[int]) -> bytes:
     rows = rows.take(pa.array(order, pa.int64()))
     names = collection.identity.labels
     cell, schema = cell_writer(names), columns_of(names).set(2, pa.field("selected", pa.string()))
-    scores = matrix(rows["scores"], len(names)).astype(np.float32)
+    scores = vectors_of_column(rows["scores"], len(names)).astype(np.float32)
     columns = [
         rows["path"],
         rows["error"],

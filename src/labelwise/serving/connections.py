@@ -13,7 +13,7 @@ PERIOD = 0.25
 """Seconds between two checks."""
 
 
-class Sweep:
+class ConnectionSweep:
     """Checks all connections and closes those that keep the server waiting.
 
     A connection is waiting while no complete request head has arrived since it opened or since its last response; it

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from labelwise.errors import LabelwiseError
-from labelwise.serving.connections import Sweep
+from labelwise.serving.connections import ConnectionSweep
 from labelwise.serving.limits import Limits
 from labelwise.serving.watch import LOG, log_line
 
@@ -80,7 +80,7 @@ def listen(app: FastAPI, host: str, port: int, title: str, *, guarded: bool, lim
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, limits: Limits) -> None:
-    sweep = asyncio.create_task(Sweep(limits).run(server.server_state.connections))
+    sweep = asyncio.create_task(ConnectionSweep(limits).run(server.server_state.connections))
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -36,7 +36,7 @@ _ROW = (*_IMAGE, "score", "box")
 
 
 @dataclass(frozen=True)
-class Question:
+class SearchRequest:
     """A search.
 
     Args:
@@ -147,12 +147,12 @@ class Searches:
             LabelwiseError: the collection cannot be read.
         """
         collection = self.collection
-        _check_labels(Question(present=(label,)), collection)
+        _check_labels(SearchRequest(present=(label,)), collection)
         j = collection.identity.labels.index(label)
         rows = collection.rows(images, None, ("path", "scores")).to_pylist()
         return {row["path"]: float(row["scores"][j]) for row in rows}
 
-    def results(self, question: Question, page: int) -> dict[str, Any]:
+    def results(self, question: SearchRequest, page: int) -> dict[str, Any]:
         """A page of results, with the photographs of the search.
 
         Raises:
@@ -190,7 +190,7 @@ class Searches:
         }
 
 
-def _check_labels(question: Question, collection: Collection) -> None:
+def _check_labels(question: SearchRequest, collection: Collection) -> None:
     known, stored = collection.identity.labels, collection.labels
     named = [(name, known) for name in (*question.present, *question.absent)]
     for name, names in [*named, *([(question.label, stored)] if question.label else [])]:
@@ -208,7 +208,7 @@ def _best(photographs: Sequence[Photograph], stored: Sequence[str]) -> str | Non
 def _ranking(
     collection: Collection,
     label: str | None,
-    question: Question,
+    question: SearchRequest,
     queries: list[list[Query]] | None,
     depth: int,
 ) -> Ranking:
@@ -242,7 +242,7 @@ def _ranking(
 
 
 def _rows(
-    collection: Collection, label: str | None, question: Question, ranking: Ranking, first: int
+    collection: Collection, label: str | None, question: SearchRequest, ranking: Ranking, first: int
 ) -> list[dict[str, Any]]:
     if ranking.images is None:
         condition = question.condition(label, collection.identity.labels)

@@ -37,12 +37,12 @@ def log_line(event: str, **fields: Any) -> None:
     LOG.info(json.dumps({"time": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False))
 
 
-def refusal(error: Refused) -> JSONResponse:
+def refusal_response(error: Refused) -> JSONResponse:
     """The response to a refused request."""
     return JSONResponse({"error": str(error)}, error.status, error.headers)
 
 
-class Watch:
+class ServerMiddleware:
     """Middleware of the server.
 
     Args:
@@ -76,7 +76,7 @@ class Watch:
             self._check(scope["path"], headers)
             await self._app(scope, self._counted(receive, seen), sending)
         except Refused as error:
-            await self._say(refusal(error), seen, scope, receive, sending)
+            await self._say(refusal_response(error), seen, scope, receive, sending)
         except Exception:
             log_line("failure", id=seen["id"], path=scope["path"], traceback=traceback.format_exc())
             failed = JSONResponse({"error": f"the server failed on request {seen['id']}; see its log"}, 500)

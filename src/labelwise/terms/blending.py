@@ -13,7 +13,7 @@ from labelwise.blending import (
     peak_quadrant,
 )
 from labelwise.errors import LabelwiseError
-from labelwise.terms.schedule import Schedule, within
+from labelwise.terms.schedule import TermSchedule, within
 from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.types import Targets
 
@@ -83,7 +83,7 @@ class BlendingTerm(nn.Module):
                 "set blending.weight=0",
             )
         self.weights = weight * instance, weight * prototype
-        self.schedule, self.top_k = Schedule(start, refresh), top_k
+        self.schedule, self.top_k = TermSchedule(start, refresh), top_k
         self.by_quadrant = prototypes == "quadrants"
         self.needs_maps = bool(prototype) and self.by_quadrant
         self.alpha = nn.Parameter(torch.tensor(float(alpha))) if instance else None

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from labelwise.blending import FeatureQueue, PrototypeBank
 from labelwise.errors import LabelwiseError
-from labelwise.losses.contrast import unit
+from labelwise.losses.contrast import bounded_unit
 from labelwise.terms.pairs import PairHead
-from labelwise.terms.schedule import Schedule, within
+from labelwise.terms.schedule import TermSchedule, within
 from labelwise.terms.term import Examples, HeadSizes, Step
 from labelwise.types import Targets
 
@@ -92,7 +92,7 @@ class PseudoTerm(nn.Module):
                 f"pseudo.intra={intra:g} with pseudo.cooccurrence=0", "both above 0, or both 0", "correct one"
             )
         self.weights = {name: weight * value for name, value in weights.items()}
-        self.schedule, self.margins = Schedule(start, refresh), (margin, fall, floor)
+        self.schedule, self.margins = TermSchedule(start, refresh), (margin, fall, floor)
         dim = sizes.decoupled
         self.pairs = PairHead(sizes.labels, dim, width) if cooccurrence else None
         self.memory: FeatureQueue | PrototypeBank | None = None
@@ -118,7 +118,7 @@ class PseudoTerm(nn.Module):
             scores["intra"] = self.pairs.score(logits, present)
         if self.memory is not None:
             with torch.autocast(features.device.type, enabled=False):
-                normed = unit(features)
+                normed = bounded_unit(features)
                 mean, seen = self._memory()
                 cosine = torch.einsum("bld,ld->bl", normed, mean.to(normed.dtype))
             scores["inter"] = cosine.detach(), seen.expand(cosine.shape)
@@ -167,7 +167,7 @@ class PseudoTerm(nn.Module):
             return self.memory.mean(), self.memory.filled > 0
         assert self.memory is not None
         made = (self.memory.counts > 0).unsqueeze(2)
-        rows = unit(self.memory.prototypes) * made
+        rows = bounded_unit(self.memory.prototypes) * made
         return rows.sum(1) / made.sum(1).clamp(min=1), made.any(1)[:, 0]
 
 

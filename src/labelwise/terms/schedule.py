@@ -9,14 +9,14 @@ from labelwise.errors import LabelwiseError
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TermSchedule:
     """Schedule of a term that starts late.
 
     Args:
         start: share of all epochs before it starts, in [0, 1].
         refresh: epochs between refreshes; 0 for a quarter of all epochs, at least 1.
 
-    >>> schedule = Schedule(0.25, 0)
+    >>> schedule = TermSchedule(0.25, 0)
     >>> schedule.first(20), schedule.due(9, 20, last=5), schedule.due(10, 20, last=5), schedule.first(6)
     (5, False, True, 2)
     """

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from labelwise.model import LabelModel
 from labelwise.rules import IndexedRules
-from labelwise.taught import Taught
+from labelwise.taught import TeacherBatch
 from labelwise.types import Output, Targets
 
 Examples = Callable[[], Iterable[tuple[Targets, Output]]]
@@ -60,7 +60,7 @@ class Step:
     index: Tensor
     epoch: int
     epochs: int
-    taught: Taught | None = None
+    taught: TeacherBatch | None = None
 
 
 @runtime_checkable

@@ -16,12 +16,12 @@ from labelwise.composition import Method
 from labelwise.data.dataset import Dataset
 from labelwise.decisions import Decisions, Tuning, tune
 from labelwise.engines.frozen_engine import engine_name, use_engine
-from labelwise.evaluation.evaluate import Result, judge
-from labelwise.evaluation.figures import left_out, main_figures, rare_left_out, shown
+from labelwise.evaluation.evaluate import Result, evaluate_model
+from labelwise.evaluation.figures import decimals, main_figures, rare_left_out, without_ap
 from labelwise.evaluation.frequency import COUNTS, Frequencies
 from labelwise.evaluation.growth import TAKEN_OVER
 from labelwise.memory import keep_freed_memory
-from labelwise.rarity import FEWEST, listed, rare_labels
+from labelwise.rarity import FEWEST, format_rare, rare_labels
 from labelwise.runs.config import Config
 from labelwise.runs.disk import refuse_failing_disk
 from labelwise.runs.files import write_json
@@ -34,12 +34,12 @@ from labelwise.training.first_step import settle_format
 from labelwise.training.grown import grow_from, never_selected
 from labelwise.training.loaders import Loaders
 from labelwise.training.loop import Trainer
-from labelwise.training.opening import Opened
+from labelwise.training.opening import TrainingData
 from labelwise.training.peers import watched_peers
 from labelwise.training.priors import count_priors, word_vectors
 from labelwise.training.probe import Probe
 from labelwise.training.processes import make_accelerator
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 from labelwise.training.resuming import as_begun, claim, readable_failures, record_of
 from labelwise.training.sizes import fitted
 from labelwise.training.stopping import StopRequest
@@ -48,7 +48,7 @@ from labelwise.training.unknown import keep_mask, method_of, record, shown_rows,
 
 
 def train_opened(
-    opened: Opened, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest
+    opened: TrainingData, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest
 ) -> Run:
     """Train on opened data; the other arguments are those of `labelwise.training.fit.train`.
 
@@ -60,11 +60,13 @@ def train_opened(
         return _train(opened, config, out, resume, quiet, stop)
 
 
-def _train(opened: Opened, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest) -> Run:
+def _train(
+    opened: TrainingData, config: Config, out: Path, resume: bool, quiet: bool, stop: StopRequest
+) -> Run:
     keep_freed_memory()
     accelerator = make_accelerator(config)
     first = accelerator.is_main_process
-    watch = Watch(quiet or not first)
+    watch = ProgressBar(quiet or not first)
     dataset, config = opened.dataset, fitted(config, watch.say)
     if resume and first:
         settle_state(out, watch.say)
@@ -155,11 +157,15 @@ def _rare(rows: Dataset) -> Iterator[str]:
     positives = zip(rows.labels.names, rows.positive.sum(0).tolist(), strict=True)
     rare = rare_labels({name: count for name, count in positives if count})
     if rare:
-        yield f"note: rare labels in train, fewer than {FEWEST} positives: {listed(rare)}"
+        yield f"note: rare labels in train, fewer than {FEWEST} positives: {format_rare(rare)}"
 
 
 def _finish(
-    dataset: Dataset, loaders: Loaders, trainer: Trainer, watch: Watch, overlaps: Mapping[str, dict[str, Any]]
+    dataset: Dataset,
+    loaders: Loaders,
+    trainer: Trainer,
+    watch: ProgressBar,
+    overlaps: Mapping[str, dict[str, Any]],
 ) -> None:
     """Reload the saved weights, fit decisions on validation, evaluate each split, and write the results."""
     run, accelerator = trainer.run, trainer.accelerator
@@ -177,7 +183,7 @@ def _finish(
             continue
         rows = dataset.split(split)
         loader = loaders.rows(rows, answering=True)
-        result = judge(
+        result = evaluate_model(
             run,
             rows,
             loader,
@@ -199,11 +205,12 @@ def _finish(
         if accelerator.is_main_process:
             result.scores.save(run.path / "scores" / f"{split}.npz", rows)
         watch.say(_line(split, result))
-        for sentence in filter(None, (left_out(result.metrics), rare_left_out(result.metrics))):
+        for sentence in filter(None, (without_ap(result.metrics), rare_left_out(result.metrics))):
             watch.say(f"{split}: {sentence}")
         if growth := result.metrics.get("growth"):
             parts = (
-                f"{figures['labels']:.0f} {name} {shown(figures['mAP'])}" for name, figures in growth.items()
+                f"{figures['labels']:.0f} {name} {decimals(figures['mAP'])}"
+                for name, figures in growth.items()
             )
             watch.say(f"{split}: mAP of the labels, {', '.join(parts)}")
     if accelerator.is_main_process:
@@ -238,7 +245,7 @@ def _record(trainer: Trainer, chosen_on: str) -> dict[str, Any]:
     }
 
 
-def _decide(run: Run, result: Result, rows: Dataset, accelerator: Accelerator, watch: Watch) -> Tuning:
+def _decide(run: Run, result: Result, rows: Dataset, accelerator: Accelerator, watch: ProgressBar) -> Tuning:
     """Fit calibration and thresholds on the validation split and store them."""
     s = result.scores
     never = run.decisions().never
@@ -272,6 +279,6 @@ def _opening(dataset: Dataset, trainer: Trainer) -> str:
 
 def _line(split: str, result: Result) -> str:
     m = result.metrics
-    parts = [f"{split}: mAP {shown(m['mAP'])}", *main_figures(m, result.conditions)]
-    parts += [f"pointing {shown(m['pointing'], 3)}"] if "pointing" in m else []
+    parts = [f"{split}: mAP {decimals(m['mAP'])}", *main_figures(m, result.conditions)]
+    parts += [f"pointing {decimals(m['pointing'], 3)}"] if "pointing" in m else []
     return "  ".join([*parts, f"({len(result.scores.rows):,} images)"])

@@ -50,7 +50,7 @@ def settle_format(
         return
     if family_of(backbone.name) in VERIFIED:
         return
-    settings = settings_of(backbone, config)
+    settings = trial_settings(backbone, config)
     file = file_of(settings)
     with alone(file.with_suffix(".lock")):
         chosen = _stored(file)
@@ -62,7 +62,7 @@ def settle_format(
     backbone.set_format(FORMATS[chosen])
 
 
-def settings_of(backbone: TimmBackbone, config: Config) -> dict[str, Any]:
+def trial_settings(backbone: TimmBackbone, config: Config) -> dict[str, Any]:
     """What the result of a trial depends on, besides the machine."""
     return {
         "name": backbone.name,

@@ -30,7 +30,7 @@ _TAKEN = (
 )
 
 
-def settings_of(init_from: str | Path) -> dict[str, Any]:
+def settings_of_run(init_from: str | Path) -> dict[str, Any]:
     """The settings of a run that decide the shape of its model; the caller may override them.
 
     Raises:

@@ -14,7 +14,7 @@ from labelwise.data.transforms import build_transform
 from labelwise.runs.config import Config
 from labelwise.runs.test_time import NONE
 from labelwise.training.maps import MapSource, stored_maps
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 
 
 def decoding_processes(wanted: int) -> int:
@@ -26,7 +26,7 @@ def decoding_processes(wanted: int) -> int:
 class Loaders:
     """Loaders of images, or of stored maps if the backbone is frozen; closed together."""
 
-    def __init__(self, config: Config, backbone: Any, accelerator: Accelerator, watch: Watch) -> None:
+    def __init__(self, config: Config, backbone: Any, accelerator: Accelerator, watch: ProgressBar) -> None:
         self._config, self._backbone, self._watch, self._accelerator = config, backbone, watch, accelerator
         self._share = {"rank": accelerator.process_index, "world": accelerator.num_processes}
         self.workers = decoding_processes(config.workers)

@@ -33,8 +33,8 @@ from labelwise.training.mixup import mixed
 from labelwise.training.moving import Move
 from labelwise.training.optim import build_optimizer, is_fused, set_rate
 from labelwise.training.processes import matrix_products, rewrapped, synchronise, wrapped
-from labelwise.training.progress import Watch
-from labelwise.training.schedules import Schedule
+from labelwise.training.progress import ProgressBar
+from labelwise.training.schedules import RateSchedule
 from labelwise.training.sharding import Shares, WholePart
 from labelwise.training.stopping import Agreement, StopRequest
 from labelwise.types import Batch
@@ -95,7 +95,7 @@ class Trainer:
         self.optimizer = accelerator.prepare(optimizer)
         self.steps_per_epoch = -(-train.steps_per_epoch // c.optim.accumulate)
         self.steps = self.steps_per_epoch * c.epochs
-        self.schedule = Schedule(c.optim, c.epochs, self.steps_per_epoch)
+        self.schedule = RateSchedule(c.optim, c.epochs, self.steps_per_epoch)
         self.progress = Progress()
         self.journal = Journal(run.path, dataset, c, accelerator.is_main_process)
         self.guard = Guard(method, dataset, c.optim.clip_norm, scaler is not None, self._over_processes)
@@ -125,7 +125,7 @@ class Trainer:
             return
         self.progress = load_parts(self.state_path, self._parts)
 
-    def fit(self, watch: Watch) -> Progress:
+    def fit(self, watch: ProgressBar) -> Progress:
         """Train to the last epoch, or until early stopping by `patience`.
 
         Raises:
@@ -145,7 +145,7 @@ class Trainer:
             self._agreement.close()
         return self.progress
 
-    def _epoch(self, watch: Watch, started: float) -> None:
+    def _epoch(self, watch: ProgressBar, started: float) -> None:
         p, c = self.progress, self.config
         warms = p.epoch < c.backbone.warm_epochs
         self.method.model.backbone.hold(warms)  # type: ignore[operator]
@@ -215,7 +215,7 @@ class Trainer:
         c, batch = self.config, batch.to(self.accelerator.device)
         return mixed(batch, c.mixup, c.mixup_per, c.cutmix)
 
-    def _finish_epoch(self, watch: Watch, started: float) -> None:
+    def _finish_epoch(self, watch: ProgressBar, started: float) -> None:
         p = self.progress
         self.guard.refuse_broken(p.step)
         try:
@@ -260,7 +260,7 @@ class Trainer:
         p = self.progress
         return bool(self.config.patience) and p.epoch - p.best_epoch >= self.config.patience
 
-    def _settle(self, losses: Tensor, watch: Watch) -> None:
+    def _settle(self, losses: Tensor, watch: ProgressBar) -> None:
         """Add the mean of a sum of losses over processes to the epoch's loss, and warn of skipped steps."""
         p = self.progress
         skipped = self.guard.skipped()

@@ -18,7 +18,7 @@ from labelwise.training.splitting import with_splits
 
 
 @dataclass(frozen=True)
-class Opened:
+class TrainingData:
     """Data ready for training.
 
     Args:
@@ -32,7 +32,7 @@ class Opened:
     messages: tuple[str, ...]
 
 
-def open_data(config: Config, data: Dataset | None = None) -> Opened:
+def open_data(config: Config, data: Dataset | None = None) -> TrainingData:
     """Read and split the data of a configuration, and collect its notes and warnings about likely mistakes.
 
     Args:
@@ -46,4 +46,4 @@ def open_data(config: Config, data: Dataset | None = None) -> Opened:
     messages = [f"note: {note}" for note in dataset.notes]
     overlaps = warn_of_mistakes(dataset, config, messages.append)
     give_back_freed_memory()
-    return Opened(dataset, overlaps, tuple(messages))
+    return TrainingData(dataset, overlaps, tuple(messages))

@@ -15,7 +15,7 @@ from labelwise.evaluation.scores import gather
 from labelwise.training.checkpoint import Progress
 from labelwise.training.logistic import solve
 from labelwise.training.loop import Trainer
-from labelwise.training.progress import Watch
+from labelwise.training.progress import ProgressBar
 from labelwise.types import Batch
 
 STRENGTHS = (3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
@@ -31,7 +31,7 @@ class Probe(Trainer):
     Each label's strength of regularisation is the one of `STRENGTHS` with the lowest validation log loss.
     """
 
-    def fit(self, watch: Watch) -> Progress:
+    def fit(self, watch: ProgressBar) -> Progress:
         """Solve, validate and save, as an epoch of one step.
 
         Raises:
@@ -47,7 +47,7 @@ class Probe(Trainer):
             self._finish_epoch(watch, started)
         return p
 
-    def _solve(self, watch: Watch) -> None:
+    def _solve(self, watch: ProgressBar) -> None:
         features, values, known = self._pooled(self._learned())
         strength = self._strengths(features, values, known, watch)
         solution = solve(features, values, known, strength[None])
@@ -59,7 +59,7 @@ class Probe(Trainer):
             classifier.weight.copy_(solution.weight[0])
             classifier.bias.copy_(solution.bias[0])
 
-    def _strengths(self, features: Tensor, values: Tensor, known: Tensor, watch: Watch) -> Tensor:
+    def _strengths(self, features: Tensor, values: Tensor, known: Tensor, watch: ProgressBar) -> Tensor:
         """`[L]`, chosen on validation; for a label that it cannot evaluate, the best strength on average."""
         labels = values.shape[1]
         if self.validate is None:

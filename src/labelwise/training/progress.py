@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from labelwise.progress import Tick, bar, console
 
 
-class Watch:
+class ProgressBar:
     """A progress bar on a terminal, plain lines elsewhere.
 
     Args:

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from labelwise.runs.sections import OptimSettings
 
 
-class Schedule:
+class RateSchedule:
     """Learning rate of each step over the peak rate.
 
     Args:
@@ -21,7 +21,7 @@ class Schedule:
         epochs: of the whole run.
         steps_per_epoch: optimiser steps of an epoch.
 
-    >>> schedule = Schedule(OptimSettings(schedule="step", milestones=[2], warmup=0.0), epochs=4, steps_per_epoch=5)
+    >>> schedule = RateSchedule(OptimSettings(schedule="step", milestones=[2], warmup=0.0), epochs=4, steps_per_epoch=5)
     >>> schedule.factor(9), schedule.factor(10)
     (1.0, 0.1)
     """

@@ -38,7 +38,7 @@ def fitted(config: Config, say: Callable[[str], None]) -> Config:
         return config
     wished = "image_size" in config.model_fields_set or bool(config.image_width)
     changes: dict[str, Any] = {}
-    if reason := refusal(b.name, b.stage, config.image_size, config.one_view().size):
+    if reason := size_refusal(b.name, b.stage, config.image_size, config.one_view().size):
         sides = accepted(b.name, b.stage)
         if wished or not sides:
             width = f" and image_width = {config.image_width}" if config.image_width else ""
@@ -49,7 +49,7 @@ def fitted(config: Config, say: Callable[[str], None]) -> Config:
         config = config.model_copy(update=changes)
     if not b.freeze:
         size = config.train_transform(stride_of(b.name, b.stage, config.image_size)).size
-        reason = refusal(b.name, b.stage, config.image_size, size)
+        reason = size_refusal(b.name, b.stage, config.image_size, size)
         if reason and config.train_size:
             given = f"train_size = {config.train_size}"
             raise _refused(given, b.name, reason, (config.image_size,), "--set train_size")
@@ -74,9 +74,9 @@ def sides_of(config: Config, sides: Sequence[int]) -> tuple[int, ...]:
     b = config.backbone
     if accepts_any_size(b.name):
         return tuple(sides)
-    taken = tuple(side for side in sides if refusal(b.name, b.stage, side, (side, side)) is None)
+    taken = tuple(side for side in sides if size_refusal(b.name, b.stage, side, (side, side)) is None)
     if not taken and not (taken := accepted(b.name, b.stage)[:1]):
-        raise _refused("images", b.name, refusal(b.name, b.stage, sides[0]) or "", (), "")
+        raise _refused("images", b.name, size_refusal(b.name, b.stage, sides[0]) or "", (), "")
     return taken
 
 
@@ -85,7 +85,7 @@ def accepted(name: str, stage: int = -1) -> tuple[int, ...]:
     """Sides in pixels that a network accepts: its own, then the usual ones; at most four."""
     sides: list[int] = []
     for side in dict.fromkeys((native_size(name), *USUAL)):
-        if len(sides) < 4 and refusal(name, stage, side) is None:
+        if len(sides) < 4 and size_refusal(name, stage, side) is None:
             sides.append(side)
     return tuple(sides)
 
@@ -96,7 +96,7 @@ def stride_of(name: str, stage: int, side: int) -> int:
 
 
 @cache
-def refusal(name: str, stage: int, side: int, size: Size | None = None) -> str | None:
+def size_refusal(name: str, stage: int, side: int, size: Size | None = None) -> str | None:
     """Why a network cannot compute a blank image; `None` if it can.
 
     Args:

@@ -23,7 +23,7 @@ from labelwise.data.transforms import build_transform
 from labelwise.engines.frozen_engine import use_engine
 from labelwise.errors import LabelwiseError
 from labelwise.extractors import Pooled
-from labelwise.losses.contrast import unit
+from labelwise.losses.contrast import bounded_unit
 from labelwise.losses.distillation import presence
 from labelwise.model import LabelModel
 from labelwise.runs.disk import refuse_failing_disk
@@ -31,7 +31,7 @@ from labelwise.runs.run import WEIGHTS, Run
 from labelwise.runs.sections import TeacherSettings
 from labelwise.runs.stored import stored
 from labelwise.runs.test_time import NONE
-from labelwise.taught import Taught
+from labelwise.taught import TeacherBatch
 from labelwise.terms.teacher import TeacherTerm
 from labelwise.training.checkpoint import recorded
 from labelwise.training.maps import MapSource, fill, images_key, shares, stored_maps
@@ -124,7 +124,7 @@ class Teacher:
         workers: int,
         say: Callable[[str], None],
         joined: bool = False,
-    ) -> Answers:
+    ) -> TeacherOutputs:
         """The teacher's outputs for images under the evaluation transform, computed unless they are stored.
 
         Args:
@@ -143,7 +143,7 @@ class Teacher:
         message = f"computing the teacher's answers to {len(rows):,} images once"
         array, bad = stored(path, lambda: shape, compute, message, say, joined)
         self.model.cpu()
-        return Answers(array, np.array(self.order), frozenset(row for row, _ in bad))
+        return TeacherOutputs(array, np.array(self.order), frozenset(row for row, _ in bad))
 
     def _compute(
         self,
@@ -179,7 +179,7 @@ class Teacher:
     def _answer(self, images: Tensor, device: torch.device, is_map: bool) -> Tensor:
         """`[B, L, 1 + E]`: logits and, if features are distilled, label features of unit length."""
         out = self.model(images.to(device), is_map=is_map)
-        parts = [out.logits[:, :, None], *([unit(out.decoupled)] if self.settings.features else [])]
+        parts = [out.logits[:, :, None], *([bounded_unit(out.decoupled)] if self.settings.features else [])]
         outputs = torch.cat(parts, 2)
         if not outputs.isfinite().all():
             raise LabelwiseError(
@@ -224,7 +224,7 @@ def _digest(run: Run) -> str:
 
 
 @dataclass(frozen=True)
-class Answers:
+class TeacherOutputs:
     """A teacher's outputs for each training image.
 
     Args:
@@ -246,7 +246,7 @@ class Answers:
         seen = torch.tensor([row not in left_out for row in rows.tolist()])
         logits, features = outputs[:, :, 0], outputs[:, :, 1:] if outputs.shape[2] > 1 else None
         weights = presence(batch.targets, logits) * seen[:, None]
-        return replace(batch, taught=Taught(logits, features, weights, seen))
+        return replace(batch, taught=TeacherBatch(logits, features, weights, seen))
 
 
 class TaughtLoader(TrainLoader):
@@ -257,7 +257,7 @@ class TaughtLoader(TrainLoader):
         answers: outputs for the rows of the loader.
     """
 
-    def __init__(self, loader: TrainLoader, answers: Answers) -> None:
+    def __init__(self, loader: TrainLoader, answers: TeacherOutputs) -> None:
         self._loader, self._answers, self.steps_per_epoch = loader, answers, loader.steps_per_epoch
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:

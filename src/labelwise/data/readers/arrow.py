@@ -11,10 +11,10 @@ IMAGE_FIELDS = frozenset({"bytes", "path"})
 """Fields of the struct that Hugging Face `datasets` writes for an image."""
 
 
-def is_text(kind: pa.DataType) -> bool:
+def is_text_type(kind: pa.DataType) -> bool:
     """Whether a column holds text, in any of Arrow's types."""
     if pa.types.is_dictionary(kind):
-        return is_text(kind.value_type)
+        return is_text_type(kind.value_type)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
@@ -72,7 +72,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _plain_kind(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_null(kind) or is_text(kind):
+    if pa.types.is_null(kind) or is_text_type(kind):
         return pa.string()
     if is_bytes(kind):
         return pa.large_binary()
@@ -92,7 +92,7 @@ def one_array(column: pa.ChunkedArray) -> pa.Array:
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # more text than one array of 32-bit offsets holds
         array = pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in array.chunks])
-    return pc.utf8_trim_whitespace(array) if is_text(array.type) else array
+    return pc.utf8_trim_whitespace(array) if is_text_type(array.type) else array
 
 
 def image_cells(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

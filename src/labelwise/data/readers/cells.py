@@ -36,8 +36,8 @@ def number(cell: Any) -> float | None:
 
     A code such as `007`, and a number too large for a float, is not a number.
 
-    >>> number("1"), number("-1.0"), number(" 0,5 "), number("007"), number("1e999"), number(True), number("50%")
-    (1.0, -1.0, 0.5, None, None, 1.0, 0.5)
+    >>> [number(cell) for cell in ("1", "-1.0", " 0,5 ", "007", "1e999", True, "50%")]
+    [1.0, -1.0, 0.5, None, None, 1.0, 0.5]
     """
     if not isinstance(cell, bool | int | float):
         cell = str(cell).strip().replace(",", ".")
@@ -193,7 +193,7 @@ def letters_of(cells: Iterable[Any]) -> list[tuple[str, str]]:
     return [pair for pair in LETTERS if texts.issuperset(pair) or (words and texts & set(pair))]
 
 
-def shown(cells: Iterable[Any], most: int = 3) -> str:
+def format_cells(cells: Iterable[Any], most: int = 3) -> str:
     """A few cells as text for messages."""
     texts = [text if len(text) <= 24 else text[:21] + "..." for text in (text_of(cell) for cell in cells)]
     return ", ".join(repr(text) for text in texts[:most]) + (", ..." if len(texts) > most else "")

@@ -28,7 +28,7 @@ OPTIONS = frozenset({"images", "missing"})
 
 
 @dataclass(frozen=True)
-class Part:
+class AnnotationPart:
     """An annotation file: its validated content, the folder of its images, and their names below the folder."""
 
     file: AnnotationFile
@@ -89,7 +89,7 @@ def read(source: Source) -> Dataset:
     return keep_existing(data, source)
 
 
-def _parts(plan: Layout, source: Source) -> tuple[list[Part], list[str]]:
+def _parts(plan: Layout, source: Source) -> tuple[list[AnnotationPart], list[str]]:
     given = source.options.get("images", "")
     folders: Sequence[str | None] = [given] if Path(given).is_dir() else source.names("images")
     folders = folders if given else [None]
@@ -103,12 +103,12 @@ def _parts(plan: Layout, source: Source) -> tuple[list[Part], list[str]]:
     for i, file in enumerate(plan.files):
         content = labelled_content(file)
         folder, names, note = located(file, content["images"], folders[i if len(folders) > 1 else 0])
-        parts.append(Part(file, content, folder, names))
+        parts.append(AnnotationPart(file, content, folder, names))
         notes += [note] if note else []
     return parts, notes
 
 
-def _score_note(parts: Sequence[Part]) -> list[str]:
+def _score_note(parts: Sequence[AnnotationPart]) -> list[str]:
     """A note on annotations with scores, which come from a model."""
     scored = sum("score" in item for part in parts for item in part.content["annotations"])
     return (
@@ -118,7 +118,9 @@ def _score_note(parts: Sequence[Part]) -> list[str]:
     )
 
 
-def _fill(part: Part, column: dict[int, int], values: np.ndarray, boxes: BoxList, start: int) -> None:
+def _fill(
+    part: AnnotationPart, column: dict[int, int], values: np.ndarray, boxes: BoxList, start: int
+) -> None:
     """Sets the labels in the part's rows `[N, L]` of `values`, and adds the boxes; its first row is `start`."""
     images = _index(part)
     for item in part.content["annotations"]:
@@ -134,7 +136,7 @@ def _fill(part: Part, column: dict[int, int], values: np.ndarray, boxes: BoxList
             ) from None
 
 
-def _index(part: Part) -> dict[Any, int]:
+def _index(part: AnnotationPart) -> dict[Any, int]:
     index: dict[Any, int] = {}
     for row, image in enumerate(part.content["images"]):
         if image["id"] in index:
@@ -146,7 +148,7 @@ def _index(part: Part) -> dict[Any, int]:
 
 
 def _cell(
-    part: Part, item: dict[str, Any], images: dict[Any, int], column: dict[int, int]
+    part: AnnotationPart, item: dict[str, Any], images: dict[Any, int], column: dict[int, int]
 ) -> tuple[int, int]:
     for key, known in (("image_id", images), ("category_id", column)):
         if item[key] not in known:

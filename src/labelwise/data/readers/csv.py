@@ -54,7 +54,7 @@ def table_file(file: Path) -> TableFile:
     refuse_archive(file, "a table as text")
     table, note = _plain(file), ""
     if table is None:
-        text, note = decoded(file)
+        text, note = decode_text(file)
         body, delimiter = _parts(text)
         if text.startswith("#") and len(body) < len(text):
             note = f"{note} Lines at the start with # were left out.".strip()
@@ -64,7 +64,7 @@ def table_file(file: Path) -> TableFile:
 
     @functools.cache  # a message may name a row of each of many columns
     def lines() -> Sequence[int]:
-        return _line_numbers(decoded(file)[0])
+        return _line_numbers(decode_text(file)[0])
 
     def row_name(row: int) -> str:
         return f"row {lines()[row + 1] if row + 1 < len(lines()) else row + 2}"
@@ -106,7 +106,7 @@ def _plain(file: Path) -> pa.Table | None:
     return read_plain(file, names, delimiter, text)
 
 
-def decoded(file: Path) -> tuple[str, str]:
+def decode_text(file: Path) -> tuple[str, str]:
     """Text of a file, and a note on its encoding if that is not UTF-8."""
     raw = file.read_bytes()
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):

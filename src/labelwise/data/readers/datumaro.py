@@ -11,7 +11,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.decode import UnreadableImage, image_size
 from labelwise.data.readers import datumaro_lists
 from labelwise.data.readers.boxes import BoxList, with_boxes
-from labelwise.data.readers.datumaro_json import EXPECTED, Collected, collect
+from labelwise.data.readers.datumaro_json import EXPECTED, Collected, collect_items
 from labelwise.data.readers.exports import opening, refuse_archive, without_export
 from labelwise.data.readers.files import image_folder, source_file
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
@@ -29,7 +29,7 @@ _SIGNS = re.compile(r'"dm_format_version"\s*:|"categories"\s*:\s*\{\s*("label"\s
 def recognises(path: Path) -> bool:
     """Whether a path is a JSON file of Datumaro, or a folder of them or of its lists."""
     if path.is_dir():
-        return bool(_json_files(path)) or datumaro_lists.recognises(path)
+        return bool(_json_files(path)) or datumaro_lists.recognises_lists(path)
     text = opening(path)
     return text.lstrip().startswith("{") and bool(_SIGNS.search(text))
 
@@ -44,9 +44,9 @@ def read(source: Source) -> Dataset:
     blank = source.choice("blank", ("negative", "unknown"))
     path = Path(source.path)
     collected = Collected()
-    if path.is_dir() and datumaro_lists.recognises(path):
+    if path.is_dir() and datumaro_lists.recognises_lists(path):
         folder = path
-        lists = datumaro_lists.read(path)
+        lists = datumaro_lists.read_lists(path)
         collected.labels = lists.labels
         base = _base(source, folder)
         for image, labels, subset, place in lists.lines:
@@ -55,7 +55,7 @@ def read(source: Source) -> Dataset:
         files, folder = _files(source)
         base = _base(source, folder)
         for file in files:
-            collect(file, collected, base)
+            collect_items(file, collected, base)
     empty = sum(not item.present for item in collected.items)
     if empty and blank == "negative":
         collected.notes.append(

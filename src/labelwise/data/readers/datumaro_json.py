@@ -46,7 +46,7 @@ class Collected:
         self.places.append(place)
 
 
-def collect(file: Path, collected: Collected, base: Path) -> None:
+def collect_items(file: Path, collected: Collected, base: Path) -> None:
     """Adds the items of a file to those of others; its name is the name of the subset.
 
     Args:

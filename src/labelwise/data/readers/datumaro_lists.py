@@ -21,7 +21,7 @@ class Lists(NamedTuple):
     lines: list[tuple[str, list[int], str, str]]
 
 
-def recognises(folder: Path) -> bool:
+def recognises_lists(folder: Path) -> bool:
     """Whether a folder holds labels and at least one list."""
     return (folder / LABELS).is_file() and bool(_lists(folder))
 
@@ -31,7 +31,7 @@ def _lists(folder: Path) -> list[Path]:
     return [file for file in files if _parsed(opening(file).partition("\n")[0]) is not None]
 
 
-def read(folder: Path) -> Lists:
+def read_lists(folder: Path) -> Lists:
     """Reads the lists of a folder.
 
     Raises:

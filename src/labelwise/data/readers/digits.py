@@ -24,4 +24,4 @@ def read(source: Source) -> Dataset:
         numbers[name] = int(value)
     from labelwise.data import digits
 
-    return digits.load(**numbers)
+    return digits.make_scenes(**numbers)

@@ -43,7 +43,7 @@ STATE, INFO, SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
 
 
 @dataclass(frozen=True)
-class Part:
+class FileRows:
     """The rows of one file.
 
     Args:
@@ -94,7 +94,7 @@ def read(source: Source) -> Dataset:
     return _joined(_parquet_parts(folder), folder, source)
 
 
-def _saved(folder: Path) -> list[Part]:
+def _saved(folder: Path) -> list[FileRows]:
     """Parts of a folder of `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
     if not (folder / SPLITS).is_file():
         return _saved_split(folder, folder, "")
@@ -104,7 +104,7 @@ def _saved(folder: Path) -> list[Part]:
     return [part for name in names for part in _saved_split(folder, folder / name, name)]
 
 
-def _saved_split(folder: Path, place: Path, split: str) -> list[Part]:
+def _saved_split(folder: Path, place: Path, split: str) -> list[FileRows]:
     state = _read_json(place / STATE)
     if state.get("_indices_data_files"):
         raise LabelwiseError(
@@ -123,7 +123,7 @@ def _saved_split(folder: Path, place: Path, split: str) -> list[Part]:
     return _arrow_parts(folder, place, [(file, split) for file in files])
 
 
-def _arrow_parts(folder: Path, place: Path, files: Iterable[tuple[str, str]]) -> list[Part]:
+def _arrow_parts(folder: Path, place: Path, files: Iterable[tuple[str, str]]) -> list[FileRows]:
     of_info = _read_json(place / INFO).get("features")
     parts = []
     for file, split in files:
@@ -139,15 +139,15 @@ def _arrow_parts(folder: Path, place: Path, files: Iterable[tuple[str, str]]) ->
     return parts
 
 
-def _part(file: str, table: pa.Table, split: str, features: Mapping[str, Any]) -> Part:
+def _part(file: str, table: pa.Table, split: str, features: Mapping[str, Any]) -> FileRows:
     try:
         table, class_names = decoded_names(table, features)
     except LabelwiseError as error:
         raise LabelwiseError(f"{file}: {error.given}", error.expected, error.todo) from None
-    return Part(file, table, split, class_names)
+    return FileRows(file, table, split, class_names)
 
 
-def _parquet_parts(folder: Path) -> list[Part]:
+def _parquet_parts(folder: Path) -> list[FileRows]:
     files = files_below(folder, ".parquet")
     if not files:
         raise LabelwiseError(
@@ -202,7 +202,9 @@ def _images(folder: Path, files: Sequence[str], source: Source) -> Dataset:
     return data.with_notes(*unlisted(data))
 
 
-def _joined(parts: Sequence[Part], folder: Path, source: Source, splits: pa.Array | None = None) -> Dataset:
+def _joined(
+    parts: Sequence[FileRows], folder: Path, source: Source, splits: pa.Array | None = None
+) -> Dataset:
     """One data set of all parts; `splits`, one per row, replace those of the parts."""
     try:
         table = pa.concat_tables([part.table for part in parts], promote_options="permissive")

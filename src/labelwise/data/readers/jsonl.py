@@ -13,8 +13,8 @@ from labelwise.data.readers.columns import OPTIONS as COLUMN_OPTIONS
 from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.files import text_array
 from labelwise.data.readers.image_labels import dataset_of_cells
-from labelwise.data.readers.jsonl_labels import named, plain_column, stated
-from labelwise.data.readers.jsonl_rows import JsonRows, first_key, is_state, names_key, rows_of
+from labelwise.data.readers.jsonl_labels import labels_of_names, plain_column, stated
+from labelwise.data.readers.jsonl_rows import JsonRows, first_key, is_state, names_key, read_json_rows
 from labelwise.data.readers.lines import first_object
 from labelwise.data.readers.name_doubts import few, refuse_negatives
 from labelwise.data.readers.roles import IMAGE
@@ -45,12 +45,12 @@ def recognises(path: Path) -> bool:
 
 
 def read(source: Source) -> Dataset:
-    """Reads JSON lines; see `named` and `stated` for labels in one key, `dataset_of` for one key per label.
+    """Reads JSON lines; see `labels_of_names` and `stated` for labels in one key, `dataset_of` for one key per label.
 
     Raises:
         LabelwiseError: a line of another format, with its number, keys without labels, or an option without effect.
     """
-    lines = rows_of(source)
+    lines = read_json_rows(source)
     _refuse_rejected(lines)
     key = names_key(lines.rows, lines.keys, source)
     if key is None:
@@ -63,7 +63,7 @@ def read(source: Source) -> Dataset:
         _refuse_idle(source, _OF_NAMES, "are not names")
         labels, cells, known = stated(values, key, lines.places, source, notes)
     else:
-        labels, cells, known = named(values, key, lines.places, source, notes)
+        labels, cells, known = labels_of_names(values, key, lines.places, source, notes)
     others = [name for name in lines.keys if name != key]
     if others:
         refuse_negatives(others, source)

@@ -24,7 +24,9 @@ Labels = tuple[tuple[str, ...], np.ndarray, np.ndarray]
 """Names, values `[N, L]` and known `[N, L]`."""
 
 
-def named(values: Sequence[Any], key: str, places: Sequence[str], source: Source, notes: list[str]) -> Labels:
+def labels_of_names(
+    values: Sequence[Any], key: str, places: Sequence[str], source: Source, notes: list[str]
+) -> Labels:
     """Labels of lists of names, of lists of 0 and 1 for all labels, or of texts with one or several names.
 
     A label that is not listed is absent; for `null` all are unknown. For an empty list or text all are absent, or, with
@@ -152,7 +154,7 @@ def stated(
     """Labels of objects of states: 1, 0, true, false, a share between, or null; a label that is missing is unknown.
 
     Args:
-        values, key, places, notes: as `named`.
+        values, key, places, notes: as `labels_of_names`.
         source: its option `unknown`.
 
     Raises:

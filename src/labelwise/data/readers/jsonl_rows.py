@@ -43,7 +43,7 @@ class JsonRows:
     split_key: str | None = None
 
 
-def rows_of(source: Source) -> JsonRows:
+def read_json_rows(source: Source) -> JsonRows:
     """Reads the files of a source.
 
     Raises:

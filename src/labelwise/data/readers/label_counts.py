@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from labelwise.data.balance import blocks
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.name_doubts import few
-from labelwise.data.source import Source, listed
+from labelwise.data.source import Source, as_option
 from labelwise.errors import LabelwiseError
 
 MOST_CELLS = 1 << 33
@@ -42,7 +42,8 @@ def refuse_unshared(mentions: Int64[np.ndarray, " L"], images: int, column: str,
         raise LabelwiseError(
             f"{source.path}: column {column!r} with {len(mentions):,} names in {images:,} rows, {once:,} of them once",
             "names of labels, which images share",
-            f"name the column of the labels with ?labels=COLUMN, or add ?labels={listed([column])} if they are labels",
+            "name the column of the labels with ?labels=COLUMN, or "
+            f"add ?labels={as_option([column])} if they are labels",
         )
     refuse_huge(images, len(mentions), source.path)
 

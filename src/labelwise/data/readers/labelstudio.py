@@ -17,8 +17,8 @@ from labelwise.data.readers.boxes import BoxList, with_boxes
 from labelwise.data.readers.exports import export_file, json_content, opening
 from labelwise.data.readers.files import files_there
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
-from labelwise.data.readers.labelstudio_answers import Answer, Export, tasks
-from labelwise.data.readers.labelstudio_rows import rows, table_rows
+from labelwise.data.readers.labelstudio_answers import ProjectAnnotations, TaskAnnotation, tasks
+from labelwise.data.readers.labelstudio_rows import annotations_of_rows, table_rows
 from labelwise.data.readers.locate import locate
 from labelwise.data.readers.split_cells import group_codes
 from labelwise.data.readers.split_names import are_splits, canonical
@@ -84,14 +84,14 @@ def read(source: Source) -> Dataset:
     return with_boxes(data, _boxes(answers, names, data.labels.names), images)
 
 
-def _export(source: Source) -> Export:
+def _export(source: Source) -> ProjectAnnotations:
     file = export_file(source, _WHAT)
     image, control = source.options.get("image"), source.names("control")
     start = opening(file).lstrip()[:1]
     if start not in ("[", "{"):
         content, note = table_rows(file)
         _refuse_other(file, list(content[0]))
-        export = rows(content, 2, image, control)
+        export = annotations_of_rows(content, 2, image, control)
         export.notes += [note] if note else []
         return export
     content = json_content(file, _WHAT)
@@ -102,7 +102,7 @@ def _export(source: Source) -> Export:
     if "annotations" in first or "completions" in first or isinstance(first.get("data"), dict):
         return tasks(content, image)
     _refuse_other(file, list(first))
-    return rows(content, 1, image, control)
+    return annotations_of_rows(content, 1, image, control)
 
 
 def _refuse_other(file: Path, keys: list[str]) -> None:
@@ -123,7 +123,7 @@ def _without_spare_blanks(items: Sequence[ImageLabels]) -> list[int]:
 
 
 def _with_splits(
-    items: list[ImageLabels], answers: Sequence[Answer], notes: list[str]
+    items: list[ImageLabels], answers: Sequence[TaskAnnotation], notes: list[str]
 ) -> tuple[list[ImageLabels], np.ndarray | None]:
     """The items with the splits of their tasks, and the code of each one's group; our writer stores both in tasks."""
     splits = [answer.fields.get("split") for answer in answers]
@@ -144,7 +144,7 @@ def _with_splits(
     return items, group_codes(pa.chunked_array([texts]), notes)
 
 
-def _label_names(export: Export, wanted: Sequence[str]) -> dict[str, dict[str, str]]:
+def _label_names(export: ProjectAnnotations, wanted: Sequence[str]) -> dict[str, dict[str, str]]:
     """For each control, its labels that occur, sorted, with their names in the data set."""
     occurring: dict[str, set[str]] = {}
     for answer in export.answers:
@@ -174,7 +174,7 @@ def _label_names(export: Export, wanted: Sequence[str]) -> dict[str, dict[str, s
     }
 
 
-def _notes(export: Export, names: Mapping[str, Mapping[str, str]], blank: str) -> list[str]:
+def _notes(export: ProjectAnnotations, names: Mapping[str, Mapping[str, str]], blank: str) -> list[str]:
     notes = [
         "Labels are those that occur: the export does not list those that were offered and never chosen."
     ]
@@ -202,7 +202,7 @@ def _notes(export: Export, names: Mapping[str, Mapping[str, str]], blank: str) -
 
 
 def _item(
-    answer: Answer, names: Mapping[str, Mapping[str, str]], regions: set[str], blank_is_absent: bool
+    answer: TaskAnnotation, names: Mapping[str, Mapping[str, str]], regions: set[str], blank_is_absent: bool
 ) -> ImageLabels:
     present: dict[str, None] = {}
     absent: list[str] = []
@@ -244,7 +244,7 @@ def _file_name(image: str) -> str:
 
 
 def _groups(
-    answers: Sequence[Answer], names: Mapping[str, Mapping[str, str]], source: Source
+    answers: Sequence[TaskAnnotation], names: Mapping[str, Mapping[str, str]], source: Source
 ) -> dict[str, Group]:
     """A group for each control, exclusive unless an annotation has two of its labels."""
     union = source.options.get("duplicates") == "union"
@@ -258,7 +258,7 @@ def _groups(
 
 
 def _boxes(
-    answers: Sequence[Answer], names: Mapping[str, Mapping[str, str]], labels: Sequence[str]
+    answers: Sequence[TaskAnnotation], names: Mapping[str, Mapping[str, str]], labels: Sequence[str]
 ) -> BoxList:
     column = {name: j for j, name in enumerate(labels)}
     boxes = BoxList()

@@ -23,7 +23,7 @@ class Box(NamedTuple):
 
 
 @dataclass
-class Answer:
+class TaskAnnotation:
     """One annotation of a task, or a task without any.
 
     Args:
@@ -44,7 +44,7 @@ class Answer:
 
 
 @dataclass
-class Export:
+class ProjectAnnotations:
     """All annotations of a project.
 
     Args:
@@ -54,12 +54,12 @@ class Export:
         notes: one sentence per decision.
     """
 
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[TaskAnnotation] = field(default_factory=list)
     regions: set[str] = field(default_factory=set)
     left_out: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, answer: Answer, control: str, value: Any) -> bool:
+    def add(self, answer: TaskAnnotation, control: str, value: Any) -> bool:
         """Adds the labels of a result's value to an answer; returns whether it holds any kind of label.
 
         Raises:
@@ -112,7 +112,7 @@ def _box(name: str, value: Mapping[str, Any], place: str) -> Iterator[Box]:
     yield Box(name, (x, y, x + width, y + height))
 
 
-def tasks(content: Sequence[Any], image_key: str | None) -> Export:
+def tasks(content: Sequence[Any], image_key: str | None) -> ProjectAnnotations:
     """The annotations of the full JSON export.
 
     Args:
@@ -128,7 +128,7 @@ def tasks(content: Sequence[Any], image_key: str | None) -> Export:
         if not isinstance(inner, dict):
             raise LabelwiseError(f"entry {number} without data", "a task with its data", "correct the file")
         data.append(inner)
-    export = Export()
+    export = ProjectAnnotations()
     key = image_column(data, image_key, export.notes)
     for number, (task, inner) in enumerate(zip(content, data, strict=True), 1):
         place = f"task {task.get('id', number)}"
@@ -141,7 +141,7 @@ def tasks(content: Sequence[Any], image_key: str | None) -> Export:
                 export.left_out["skipped annotations"] += 1
                 continue
             submitted += 1
-            answer = Answer(
+            answer = TaskAnnotation(
                 f"{place}, annotation {annotation.get('id', submitted)}", image, True, fields=inner
             )
             for result in _entries(annotation.get("result"), "result", answer.place):
@@ -150,7 +150,7 @@ def tasks(content: Sequence[Any], image_key: str | None) -> Export:
                     export.left_out[f"results of type {result.get('type', 'relation')}"] += 1
             export.answers.append(answer)
         if not submitted:
-            export.answers.append(Answer(place, image, False, fields=inner))
+            export.answers.append(TaskAnnotation(place, image, False, fields=inner))
     return export
 
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelwise.data.readers.csv import decoded
+from labelwise.data.readers.csv import decode_text
 from labelwise.data.readers.labelstudio_answers import (
-    Answer,
-    Export,
+    ProjectAnnotations,
+    TaskAnnotation,
     holds_images,
     image_column,
     image_of,
@@ -28,9 +28,9 @@ ROW_KEYS = frozenset(_ROW_KEYS.split())
 _USUAL = frozenset({"choice", "choices", "label", "labels", "tag", "tags", "class", "classes"})
 
 
-def rows(
+def annotations_of_rows(
     content: Sequence[Mapping[str, Any]], first: int, image_key: str | None, wanted: list[str]
-) -> Export:
+) -> ProjectAnnotations:
     """The annotations of flat rows, one per row.
 
     Args:
@@ -45,13 +45,13 @@ def rows(
     for number, row in enumerate(content, first):
         if not isinstance(row, dict):
             raise LabelwiseError(f"entry {number}: {json.dumps(row)[:60]}", "an object", "correct the file")
-    export = Export()
+    export = ProjectAnnotations()
     key = image_column(content, image_key, export.notes)
     columns = [name for name in dict.fromkeys(k for row in content for k in row) if name != key]
     controls = _controls(content, [name for name in columns if name not in ROW_KEYS], wanted, export)
     for number, row in enumerate(content, first):
         place = f"row {number}"
-        answer = Answer(place, image_of(row, key, place), row.get("annotation_id") not in (None, ""))
+        answer = TaskAnnotation(place, image_of(row, key, place), row.get("annotation_id") not in (None, ""))
         answer.fields = {name: cell for name, cell in row.items() if name not in controls}
         for control in controls:
             cell = row.get(control)
@@ -70,7 +70,10 @@ def rows(
 
 
 def _controls(
-    content: Sequence[Mapping[str, Any]], columns: Sequence[str], wanted: list[str], export: Export
+    content: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    wanted: list[str],
+    export: ProjectAnnotations,
 ) -> list[str]:
     for name in wanted:
         if name not in columns:
@@ -120,7 +123,7 @@ def table_rows(file: Path) -> tuple[list[dict[str, Any]], str]:
     Raises:
         LabelwiseError: an empty file, broken quotes, or rows of another length.
     """
-    text, note = decoded(file)
+    text, note = decode_text(file)
     header = text.lstrip().partition("\n")[0]
     delimiter = max(",;\t", key=lambda mark: (header.count(mark), mark == ","))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

@@ -73,7 +73,7 @@ def texts(cells: Any) -> list[str]:
     return [str(first(cell)).strip() for cell in np.asarray(cells).reshape(-1)]
 
 
-def matrix(values: Any, rows: int, columns: int, what: str, file: Path) -> np.ndarray:
+def integer_matrix(values: Any, rows: int, columns: int, what: str, file: Path) -> np.ndarray:
     """A matrix of whole numbers of the stated size.
 
     Raises:
@@ -107,13 +107,13 @@ def partition_rows(cells: Any, fields: Sequence[str], images: int, file: Path) -
     """Row numbers from 0 of each split of the first partition; `fields` are its split names, or these with `_index`.
 
     Raises:
-        LabelwiseError: a missing field, or numbers that `rows_of` refuses.
+        LabelwiseError: a missing field, or numbers that `row_numbers` refuses.
     """
     splits = {field.removesuffix("_index"): entry(cells, field, i, file) for i, field in enumerate(fields)}
-    return {name: rows_of(rows, images, f"partition 1, {name}", file) for name, rows in splits.items()}
+    return {name: row_numbers(rows, images, f"partition 1, {name}", file) for name, rows in splits.items()}
 
 
-def rows_of(values: Any, images: int, what: str, file: Path) -> np.ndarray:
+def row_numbers(values: Any, images: int, what: str, file: Path) -> np.ndarray:
     """Row numbers from 0 of a list that counts from 1.
 
     Raises:

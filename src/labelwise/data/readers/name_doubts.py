@@ -8,7 +8,7 @@ from pathlib import Path
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.imagefiles import is_image_name
-from labelwise.data.source import Source, escaped, listed
+from labelwise.data.source import Source, as_option, escaped
 from labelwise.errors import LabelwiseError
 
 _UNANSWERED = "todo,to do,unknown,unlabeled,unlabelled,unclear,uncertain,unsure,tbd,pending,?"
@@ -57,7 +57,7 @@ def unanswered_names(names: Sequence[str], takes: Collection[str], of_cells: boo
     entries = list({name.casefold(): name for name in reversed(odd)}.values())[::-1]
     todo = "leave them out of the file."
     if {"unknown", "ignore"} <= set(takes):
-        todo = f"add ?unknown={listed(entries)}." if of_cells else f"add ?ignore={listed(odd)}."
+        todo = f"add ?unknown={as_option(entries)}." if of_cells else f"add ?ignore={as_option(odd)}."
     return [f"Read as labels: {few(odd)}; if such rows are not labelled yet, {todo}"]
 
 
@@ -75,7 +75,9 @@ def _advice(option: str, names: Sequence[str], takes: Collection[str]) -> str:
     """The options to add for names in a column of names, and for such columns; empty if the reader lacks them."""
     if not {option, "ignore"} <= set(takes):
         return ""
-    return f"add ?{option}={listed(names)}. A column of that name is left out by ?ignore={listed(names)}."
+    return (
+        f"add ?{option}={as_option(names)}. A column of that name is left out by ?ignore={as_option(names)}."
+    )
 
 
 def spaced(name: str) -> str:
@@ -182,7 +184,7 @@ def refuse_negatives(columns: Collection[str], source: Source) -> None:
         raise LabelwiseError(
             f"{source.path}: {', '.join(odd[:4])} beside label names: by the name, labels that are absent or unclear",
             "names of the present labels, so that all others are absent",
-            f"add ?ignore={listed(odd)} if that holds; else write a column of 1, 0 and blank for each label",
+            f"add ?ignore={as_option(odd)} if that holds; else write a column of 1, 0 and blank for each label",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from labelwise.data.readers.cells import WORDS, is_blank, number
 from labelwise.data.readers.name_doubts import UNANSWERED
-from labelwise.data.source import listed
+from labelwise.data.source import as_option
 from labelwise.errors import LabelwiseError
 
 _STATE_WORDS = frozenset(word for pair in WORDS for word in pair)
@@ -59,7 +59,7 @@ def refuse_open_states(names: Collection[str], where: str) -> None:
         raise LabelwiseError(
             f"{where} with {', '.join(sorted(names)[:6])}: states of one label rather than names",
             "names of labels, or 1, 0 and blank",
-            f"add ?unknown={listed(unclear)}",
+            f"add ?unknown={as_option(unclear)}",
         )
 
 

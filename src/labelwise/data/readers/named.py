@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 
 from labelwise.data.archives import ImageStore
 from labelwise.data.dataset import Dataset
-from labelwise.data.readers.arrow import is_image_struct, is_list, is_text, one_array, plain_columns
+from labelwise.data.readers.arrow import is_image_struct, is_list, is_text_type, one_array, plain_columns
 from labelwise.data.readers.columns import dataset_of
 from labelwise.data.readers.huggingface import with_fields
 from labelwise.data.readers.roles import fields_of_names, roles_of
 from labelwise.data.readers.states import is_states
-from labelwise.data.source import Source, joined_values, listed
+from labelwise.data.source import Source, as_option, joined_values
 from labelwise.errors import LabelwiseError
 
 
@@ -56,14 +56,15 @@ def dataset_of_names(
             raise LabelwiseError(
                 f"{source.path}: column {name!r} of objects, of which {fields[name][0]!r} may hold names of labels",
                 "a column of names, or one column per label",
-                f"add ?labels={listed(fields[name][:1])} for the names, or ?ignore={listed([name])} without them",
+                f"add ?labels={as_option(fields[name][:1])} for the names, "
+                f"or ?ignore={as_option([name])} without them",
             )
     only = [name for name in every if name in wanted.column_names and not is_states(wanted[name])]
     if not names and len(only) == 1 and not {"labels", "classes"} & source.options.keys():
         names, source = (only[0],), source.with_option("labels", joined_values(only))
     for name in names:
         column = table[name]
-        if name in every and is_text(column.type):
+        if name in every and is_text_type(column.type):
             column = _lists_of_one(column)
         if is_list(column.type) and column.null_count and _are_names(column):
             column, source = _marked(column.cast(pa.list_(pa.string())), source)

@@ -18,7 +18,7 @@ from labelwise.data.readers.name_lists import HOT, is_multi_hot, whole_numbers
 from labelwise.data.readers.name_pieces import refuse_states
 from labelwise.data.readers.name_texts import named_texts
 from labelwise.data.readers.roles import fields_of_names
-from labelwise.data.source import Source, escaped, listed
+from labelwise.data.source import Source, as_option, escaped
 from labelwise.errors import LabelwiseError
 
 
@@ -83,7 +83,7 @@ def named_rows(
         raise LabelwiseError(
             f"column {name!r} of objects",
             "names of labels, or one column per label",
-            f"write one column per label, or JSON lines for jsonl:FILE; ?ignore={listed([name])} leaves it out",
+            f"write one column per label, or JSON lines for jsonl:FILE; ?ignore={as_option([name])} leaves it out",
         )
     if is_list(column.type):
         return _from_lists(column, name, source, declared)
@@ -130,14 +130,14 @@ def _from_lists(column: pa.ChunkedArray, name: str, source: Source, declared: bo
     if not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
         fields = fields_of_names(kind, name) if pa.types.is_struct(kind) else []
         names_of = (
-            f"add ?labels={listed(fields[:1])} for the names"
+            f"add ?labels={as_option(fields[:1])} for the names"
             if fields
             else "write the names themselves as text"
         )
         raise LabelwiseError(
             f"column {name!r} of lists of {kind}",
             "lists of label names",
-            f"{names_of}, or leave the column out with ?ignore={listed([name])}",
+            f"{names_of}, or leave the column out with ?ignore={as_option([name])}",
         )
     lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
     if flat.null_count:
@@ -174,7 +174,7 @@ def _as_numbers(flat: pa.Array, name: str) -> pa.Array:
         raise LabelwiseError(
             f"column {name!r} of lists of shares, as {[round(n, 3) for n in flat[:3].to_pylist() if n is not None]}",
             "lists of label names, or of 0 and 1",
-            f"write one column per label, or leave it out with ?ignore={listed([name])}",
+            f"write one column per label, or leave it out with ?ignore={as_option([name])}",
         ) from None
 
 

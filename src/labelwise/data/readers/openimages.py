@@ -18,7 +18,7 @@ from labelwise.data.readers.openimages_cells import (
     Pairs,
     agreeing,
     implied_cells,
-    label_rows,
+    read_label_rows,
     with_guesses,
 )
 from labelwise.data.readers.openimages_images import images_of
@@ -55,7 +55,7 @@ def read(source: Source) -> Dataset:
     if tables.other:
         others = few([file.name for file in tables.other])
         notes.append(f"Left out, as they hold no image-level labels: {others}.")
-    rows = _counted(label_rows(files), limit, notes)
+    rows = _counted(read_label_rows(files), limit, notes)
     images = images_of(rows.ids, rows.splits, tables.images, source, folders, notes)
     total = len(images.ids)
     exists, lost = rows_there(images.names, str(images.root), source, images.there)

@@ -94,7 +94,7 @@ class LabelRows:
         return replace(some, pairs=Pairs(number[some.pairs.image], some.pairs.label))
 
 
-def label_rows(files: Sequence[Path]) -> LabelRows:
+def read_label_rows(files: Sequence[Path]) -> LabelRows:
     """The rows of label tables, grouped by split; an image of two splits counts as two.
 
     Raises:

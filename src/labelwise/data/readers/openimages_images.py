@@ -21,7 +21,7 @@ from labelwise.data.source import Source
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageIndex:
     """Images by id.
 
     Args:
@@ -38,12 +38,12 @@ class Images:
     root: Path
     there: Bool[np.ndarray, " N"]
 
-    def where(self, keep: Bool[np.ndarray, " N"]) -> Images:
+    def where(self, keep: Bool[np.ndarray, " N"]) -> ImageIndex:
         """The images that are kept."""
         if keep.all():
             return self
         rows = pa.array(np.flatnonzero(keep))
-        return Images(
+        return ImageIndex(
             self.ids.take(rows), self.splits.take(rows), self.names.take(rows), self.root, self.there[keep]
         )
 
@@ -55,7 +55,7 @@ def images_of(
     source: Source,
     folders: Sequence[Path],
     notes: list[str],
-) -> Images:
+) -> ImageIndex:
     """The images of the label tables, then those of image tables without a label that have a file.
 
     Args:
@@ -93,7 +93,7 @@ def images_of(
         names = pc.if_else(pa.array(there), matched, names)
     if info is not None:
         _note_rotated(ids, info, notes)
-    return Images(ids, splits, names, root, there)
+    return ImageIndex(ids, splits, names, root, there)
 
 
 def _files(source: Source, folders: Sequence[Path], splits: pa.Array) -> tuple[Path, list[str]]:

@@ -14,7 +14,7 @@ from jaxtyping import Int64
 
 from labelwise import rules
 from labelwise.data.readers.openimages_cells import Relatives
-from labelwise.data.readers.openimages_tables import Tables
+from labelwise.data.readers.openimages_tables import FolderTables
 from labelwise.data.source import Source
 from labelwise.errors import LabelwiseError, first_line
 
@@ -40,7 +40,7 @@ class Vocabulary:
         return [self.names.get(key, key) for key in self.ids]
 
 
-def vocabulary(ids: Sequence[str], tables: Tables, source: Source, notes: list[str]) -> Vocabulary:
+def vocabulary(ids: Sequence[str], tables: FolderTables, source: Source, notes: list[str]) -> Vocabulary:
     """The labels of rows with their names and relatives.
 
     Args:
@@ -111,7 +111,7 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise LabelwiseError(f"{file}: {first_line(error)}", "a CSV in UTF-8", "save it again") from None
 
 
-def _hierarchy(tables: Tables, source: Source) -> Path | None:
+def _hierarchy(tables: FolderTables, source: Source) -> Path | None:
     given = source.options.get("hierarchy", "")
     if given == "none":
         return None

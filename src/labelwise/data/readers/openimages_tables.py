@@ -26,7 +26,7 @@ _INFO_TYPES = {"ImageID": pa.string(), "Subset": pa.string(), "Rotation": pa.str
 
 
 @dataclass
-class Tables:
+class FolderTables:
     """Files of a folder by content.
 
     Args:
@@ -44,7 +44,7 @@ class Tables:
     other: list[Path] = field(default_factory=list)
 
 
-def tables_of(source: Source) -> tuple[Tables, list[Path]]:
+def tables_of(source: Source) -> tuple[FolderTables, list[Path]]:
     """The tables of a source, and the likely folders of its images, the likeliest first.
 
     Raises:
@@ -102,9 +102,9 @@ def _may_be_table(name: str) -> bool:
     return name.lower().endswith(".csv") or ("hierarchy" in name and name.endswith(".json"))
 
 
-def _sorted_out(files: Iterable[Path]) -> Tables:
+def _sorted_out(files: Iterable[Path]) -> FolderTables:
     """The files by content, without those of other kinds."""
-    tables = Tables()
+    tables = FolderTables()
     for file in files:
         kind = _kind_of(file)
         if kind:

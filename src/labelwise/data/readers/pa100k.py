@@ -9,7 +9,7 @@ import numpy as np
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.attributes import Attributes, Index, dataset_of_attributes
 from labelwise.data.readers.files import source_folder
-from labelwise.data.readers.matlab import matrix, read_mat, texts
+from labelwise.data.readers.matlab import integer_matrix, read_mat, texts
 from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
 
@@ -49,7 +49,9 @@ def _index(file: Path) -> Index:
     parts, splits = [], {}
     for split in SPLITS:
         files = texts(read_mat(file, f"{split}_images_name"))
-        parts.append(matrix(read_mat(file, f"{split}_label"), len(files), len(names), f"{split}_label", file))
+        parts.append(
+            integer_matrix(read_mat(file, f"{split}_label"), len(files), len(names), f"{split}_label", file)
+        )
         splits[split] = np.arange(len(images), len(images) + len(files))
         images += files
     return Index(file, images, names, np.concatenate(parts), splits)

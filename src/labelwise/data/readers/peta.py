@@ -10,7 +10,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.readers.attributes import UNKNOWN, Attributes, Index, dataset_of_attributes
 from labelwise.data.readers.csv import read as read_csv
 from labelwise.data.readers.files import source_folder
-from labelwise.data.readers.matlab import entry, matrix, partition_rows, read_mat, texts
+from labelwise.data.readers.matlab import entry, integer_matrix, partition_rows, read_mat, texts
 from labelwise.data.readers.pedestrian_index import WHOLE, ZERO_SHOT, index_of
 from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
@@ -105,7 +105,7 @@ def _from_mat(file: Path) -> Index:
     if table.ndim != 2:
         raise LabelwiseError(f"{file}: data in {table.ndim} dimensions", "a matrix", "fetch the file again")
     images = len(table)
-    states = matrix(table[:, DESCRIPTORS:], images, len(names), "the attributes", file)
+    states = integer_matrix(table[:, DESCRIPTORS:], images, len(names), "the attributes", file)
     partition = entry(struct, "partition", 3, file)
     splits = partition_rows(partition, ("train", "val", "test"), images, file)
     return Index(file, [f"{i + 1:05d}.png" for i in range(images)], names, states, splits)

@@ -7,7 +7,7 @@ from pathlib import Path
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.attributes import Attributes, Index, dataset_of_attributes
 from labelwise.data.readers.files import source_folder
-from labelwise.data.readers.matlab import entry, matrix, partition_rows, read_mat, texts
+from labelwise.data.readers.matlab import entry, integer_matrix, partition_rows, read_mat, texts
 from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
 
@@ -47,7 +47,7 @@ def _index(file: Path) -> Index:
     struct = read_mat(file, "RAP_annotation")
     images = texts(entry(struct, "imagesname", 5, file))
     names = texts(entry(struct, "attribute_eng", 3, file))
-    states = matrix(entry(struct, "label", 1, file), len(images), len(names), "the labels", file)
+    states = integer_matrix(entry(struct, "label", 1, file), len(images), len(names), "the labels", file)
     partition = entry(struct, "partition", 0, file)
     splits = partition_rows(partition, ("train_index", "test_index"), len(images), file)
     return Index(file, images, names, states, splits)

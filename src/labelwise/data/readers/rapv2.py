@@ -8,7 +8,7 @@ from pathlib import Path
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.attributes import Attributes, Index, dataset_of_attributes
 from labelwise.data.readers.files import source_folder
-from labelwise.data.readers.matlab import entry, matrix, partition_rows, read_mat, rows_of, texts
+from labelwise.data.readers.matlab import entry, integer_matrix, partition_rows, read_mat, row_numbers, texts
 from labelwise.data.readers.pedestrian_index import index_of
 from labelwise.data.readers.published import PUBLISHED
 from labelwise.data.source import Source
@@ -57,8 +57,8 @@ def read(source: Source) -> Dataset:
 def _from_mat(file: Path) -> Index:
     struct = read_mat(file, "RAP_annotation")
     images, names = texts(entry(struct, "name", 0, file)), texts(entry(struct, "attribute", 2, file))
-    states = matrix(entry(struct, "data", 1, file), len(images), len(names), "the labels", file)
-    chosen = rows_of(entry(struct, "selected_attribute", 3, file), len(names), "selected_attribute", file)
+    states = integer_matrix(entry(struct, "data", 1, file), len(images), len(names), "the labels", file)
+    chosen = row_numbers(entry(struct, "selected_attribute", 3, file), len(names), "selected_attribute", file)
     partition, fields = (
         entry(struct, "partition_attribute", 4, file),
         ("train_index", "val_index", "test_index"),

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwise.data.imagefiles import is_image_name
-from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_text
+from labelwise.data.readers.arrow import is_bytes, is_image_struct, is_list, is_text_type
 from labelwise.data.readers.cells import Meaning, number
 from labelwise.data.readers.metadata_names import METADATA, OF_NAMES
 from labelwise.data.readers.name_doubts import refuse_negatives
 from labelwise.data.readers.split_names import are_splits, numbered_splits
 from labelwise.data.readers.states import Column, is_states
-from labelwise.data.source import Source, listed
+from labelwise.data.source import Source, as_option
 from labelwise.errors import LabelwiseError
 
 _IMAGE = (
@@ -75,7 +75,7 @@ def is_text_column(name: str) -> bool:
 
 def fields_of_names(kind: pa.StructType, name: str) -> list[str]:
     """The fields of objects that likely hold label names by name and type, as options write them."""
-    text = [field.name for field in kind if is_text(field.type) or is_list(field.type)]
+    text = [field.name for field in kind if is_text_type(field.type) or is_list(field.type)]
     return [f"{name}.{field}" for field in text if key(field) in (*NAMES, "name")]
 
 
@@ -104,7 +104,7 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
     chosen = source.names("labels")
     if set(chosen) & {image, split, group, *classes}:
         raise LabelwiseError(
-            f"labels={listed(chosen)} in {str(source)!r}",
+            f"labels={as_option(chosen)} in {str(source)!r}",
             "columns that have no other role",
             "correct the option",
         )
@@ -114,13 +114,13 @@ def roles_of(table: pa.Table, source: Source) -> Roles:
     names = tuple(name for name in candidates if separated or not is_states(table[name], meaning))
     if chosen and names and len(names) < len(chosen):
         other = next(name for name in chosen if name not in names)
-        if not all(is_text(table[name].type) or is_list(table[name].type) for name in names):
+        if not all(is_text_type(table[name].type) or is_list(table[name].type) for name in names):
             names = ()  # numbers among label columns: the reader of states raises a precise error
         else:
             raise LabelwiseError(
-                f"labels={listed(chosen)}: {names[0]!r} holds names and {other!r} holds states",
+                f"labels={as_option(chosen)}: {names[0]!r} holds names and {other!r} holds states",
                 "columns of one kind",
-                f"read names as an exclusive group with ?classes={listed(names)}",
+                f"read names as an exclusive group with ?classes={as_option(names)}",
             )
     if names or classes:
         left = [name for name in rest if name not in {*names, *chosen}]
@@ -146,20 +146,20 @@ def _refuse_states(
     graded = [n for n in left if key(n) in OF_NAMES and is_states(table[n]) and _holds_zero(table[n])]
     if not states and not graded:
         return
-    several = is_text(table[image].type) and len(pc.unique(table[image])) < table.num_rows
+    several = is_text_type(table[image].type) and len(pc.unique(table[image])) < table.num_rows
     if graded or several:
         raise LabelwiseError(
             f"{source.path}: {', '.join((graded or states)[:8])} beside label names in {names[0]!r}, which may mean "
             "that a label is absent",
             "rows with names of present labels, or one column per label",
-            f"add ?ignore={listed(graded or states)} if all names are present; else rename the columns to ImageID, "
-            "LabelName and Confidence, and read the file with openimages:FILE",
+            f"add ?ignore={as_option(graded or states)} if all names are present; else rename the columns to "
+            "ImageID, LabelName and Confidence, and read the file with openimages:FILE",
         )
     raise LabelwiseError(
         f"{source.path}: label states in {', '.join(states[:8])} beside label names in {names[0]!r}",
         "one of the two",
-        f"add ?labels={listed(names)} for the names, or ?ignore={listed(names)} for the states"
-        + (f", or ?classes={listed(names)} for both" if _whole_numbers(table[names[0]]) else ""),
+        f"add ?labels={as_option(names)} for the names, or ?ignore={as_option(names)} for the states"
+        + (f", or ?classes={as_option(names)} for both" if _whole_numbers(table[names[0]]) else ""),
     )
 
 
@@ -197,7 +197,7 @@ def _split_by_cells(table: pa.Table, taken: Collection[str | None]) -> str | Non
         name
         for name in table.column_names
         if name not in taken
-        and is_text(table[name].type)
+        and is_text_type(table[name].type)
         and are_splits(pc.unique(table[name][:LOOKED_AT]).to_pylist())
         and are_splits(pc.unique(table[name]).to_pylist())
     ]
@@ -210,7 +210,8 @@ def _refuse_flags(names: Sequence[str], source: Source) -> None:
         raise LabelwiseError(
             f"{source.path}: column {flags[0]!r}, which by its name holds the split rather than a label",
             "a column called split, or an option that sets its role",
-            f"add ?split={listed(flags[:1])} to use it, ?ignore={listed(flags)} to leave it out, ?split= for a label",
+            f"add ?split={as_option(flags[:1])} to use it, ?ignore={as_option(flags)} to leave it out, "
+            "?split= for a label",
         )
 
 
@@ -227,10 +228,10 @@ def _image_column(table: pa.Table, source: Source) -> str:
     best = max(named, key=lambda name: (shares[name] > 0.5, -named.index(name)), default=None)
     if best is None or (shares[best] <= 0.5 and max(shares.values()) > 0.9):
         best = next((name for name in table.column_names if shares[name] > 0.5), best)
-    if best is not None and (is_text(table[best].type) or pa.types.is_integer(table[best].type)):
+    if best is not None and (is_text_type(table[best].type) or pa.types.is_integer(table[best].type)):
         return best
     first = table.column_names[0]
-    if is_text(table[first].type) and not is_states(table[first]):
+    if is_text_type(table[first].type) and not is_states(table[first]):
         return first
     raise LabelwiseError(
         f"{source.path} without an image column; its columns are {', '.join(table.column_names[:12])}",
@@ -241,7 +242,7 @@ def _image_column(table: pa.Table, source: Source) -> str:
 
 def share_of_images(column: pa.ChunkedArray) -> float:
     """Share of a column's first cells that are names of image files."""
-    if not is_text(column.type):
+    if not is_text_type(column.type):
         return 0.0
     cells = [str(cell) for cell in column[:LOOKED_AT].to_pylist() if cell]
     return sum(is_image_name(cell.strip().split("?")[0]) for cell in cells) / max(len(cells), 1)
@@ -263,14 +264,14 @@ def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list
             raise LabelwiseError(
                 f"column {by_key[k]!r} with {pair!r}, which is either the numbers of two labels or a share",
                 "one of the two",
-                f"add ?separator=, if these are labels, or ?labels={listed([by_key[k]])} if it is a decimal comma",
+                f"add ?separator=, if these are labels, or ?labels={as_option([by_key[k]])} if it is a decimal comma",
             )
         if (
             k in by_key
             and not is_states(table[by_key[k]], meaning)
             and Column.of("", table[by_key[k]]).present()
         ):
-            texts = (n for n in _NAMES_OF_NUMBERS if n in by_key and is_text(table[by_key[n]].type))
+            texts = (n for n in _NAMES_OF_NUMBERS if n in by_key and is_text_type(table[by_key[n]].type))
             names = next((by_key[n] for n in texts), None)
             numbers = all(number(cell) is not None for cell in Column.of("", table[by_key[k]]).present())
             return [names if names and numbers and not is_states(table[names]) else by_key[k]]
@@ -280,7 +281,7 @@ def _names_columns(table: pa.Table, rest: Sequence[str], source: Source) -> list
 
 def _pair_or_share(column: pa.ChunkedArray) -> str | None:
     """A text such as `0,1` in a column of whole numbers and such texts alone."""
-    if not is_text(column.type) or not is_states(column):
+    if not is_text_type(column.type) or not is_states(column):
         return None
     cells = [str(cell).strip() for cell in Column.of("", column).present()]
     pairs = [cell for cell in cells if re.fullmatch(r"\d,\d", cell)]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers.image_labels import ImageLabels, dataset_of_images
@@ -25,6 +25,7 @@ MEANING = (
 OPTIONS = frozenset({"images", "job", "duplicates", "missing"})
 IMAGE = "source-ref"
 _METADATA = "-metadata"
+_Lines: TypeAlias = Sequence[tuple[str, JsonLine]]
 _KINDS = {
     "groundtruth/image-classification-multilabel": "several",
     "groundtruth/image-classification": "one",
@@ -33,7 +34,7 @@ _KINDS = {
 
 
 @dataclass
-class Job:
+class LabelJob:
     """An attribute that holds labels.
 
     Args:
@@ -103,9 +104,9 @@ def read(source: Source) -> Dataset:
     )
 
 
-def _jobs(lines: Sequence[tuple[str, JsonLine]], places: Sequence[str], notes: list[str]) -> dict[str, Job]:
+def _jobs(lines: _Lines, places: Sequence[str], notes: list[str]) -> dict[str, LabelJob]:
     """The attributes that hold labels: those with metadata of a known kind, else those of plain ids."""
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, LabelJob] = {}
     others: dict[str, str] = {}
     plain: dict[str, None] = {}
     for (_, line), place in zip(lines, places, strict=True):
@@ -118,7 +119,7 @@ def _jobs(lines: Sequence[tuple[str, JsonLine]], places: Sequence[str], notes: l
             if isinstance(metadata, dict):
                 kind = _kind(metadata)
                 if kind:
-                    jobs.setdefault(key, Job(kind))
+                    jobs.setdefault(key, LabelJob(kind))
                     _refuse_other(key, jobs[key].kind, kind, place)
                 elif "failure-reason" not in metadata:
                     others.setdefault(key, str(metadata.get("type")))
@@ -134,7 +135,7 @@ def _jobs(lines: Sequence[tuple[str, JsonLine]], places: Sequence[str], notes: l
             notes.append(f"Left out, as they have no metadata of a labelling job: {few(left_out)}.")
         return jobs
     if plain:
-        return {key: Job("plain") for key in plain}
+        return {key: LabelJob("plain") for key in plain}
     kinds = f": {few([f'{k} is of type {v}' for k, v in others.items()])}" if others else ""
     raise LabelwiseError(
         f"{places[0].rpartition(',')[0]} without labels of images{kinds}",
@@ -158,7 +159,7 @@ def _refuse_other(key: str, first: str, kind: str, place: str) -> None:
         )
 
 
-def _chosen(jobs: Mapping[str, Job], source: Source, notes: list[str]) -> list[str]:
+def _chosen(jobs: Mapping[str, LabelJob], source: Source, notes: list[str]) -> list[str]:
     names = list(dict.fromkeys(source.names("job")))
     for name in names:
         if name not in jobs:
@@ -171,7 +172,7 @@ def _chosen(jobs: Mapping[str, Job], source: Source, notes: list[str]) -> list[s
     return list(jobs)
 
 
-def _refuse_several(jobs: Mapping[str, Job], source: Source) -> None:
+def _refuse_several(jobs: Mapping[str, LabelJob], source: Source) -> None:
     """Refuses several jobs unless each has a single label, as Rekognition writes them."""
     if not all(job.kind == "one" and len(job.named) == 1 for job in jobs.values()):
         raise LabelwiseError(
@@ -181,7 +182,7 @@ def _refuse_several(jobs: Mapping[str, Job], source: Source) -> None:
         )
 
 
-def _read_names(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], places: Sequence[str]) -> None:
+def _read_names(name: str, job: LabelJob, lines: _Lines, places: Sequence[str]) -> None:
     """Adds the names in a job's metadata to the job."""
     for (_, line), place in zip(lines, places, strict=True):
         metadata = line.content.get(f"{name}{_METADATA}")
@@ -208,7 +209,7 @@ def _text(value: Any, place: str) -> str:
     return value.strip()
 
 
-def _answer(name: str, job: Job, line: JsonLine, place: str, multi_hot: bool) -> list[str] | None:
+def _answer(name: str, job: LabelJob, line: JsonLine, place: str, multi_hot: bool) -> list[str] | None:
     """Names of a job's labels for a line; `None` if the job failed or has not reached it."""
     value = line.content.get(name)
     metadata = line.content.get(f"{name}{_METADATA}")
@@ -248,7 +249,7 @@ def _ids(value: Any, place: str) -> list[str]:
     return [str(key).strip() for key in listed]
 
 
-def _is_multi_hot(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], places: Sequence[str]) -> bool:
+def _is_multi_hot(name: str, job: LabelJob, lines: _Lines, places: Sequence[str]) -> bool:
     """Whether lists hold 0 or 1 for all labels, not ids; if so, labels are named by their place."""
     rows = [
         _ids(line.content[name], f"{place}: {name!r}")
@@ -264,7 +265,11 @@ def _is_multi_hot(name: str, job: Job, lines: Sequence[tuple[str, JsonLine]], pl
 
 
 def _item(
-    line: JsonLine, answers: Mapping[str, list[str] | None], jobs: Mapping[str, Job], closed: bool, split: str
+    line: JsonLine,
+    answers: Mapping[str, list[str] | None],
+    jobs: Mapping[str, LabelJob],
+    closed: bool,
+    split: str,
 ) -> ImageLabels:
     """The labels of a line; those of jobs without an answer are unknown unless the jobs are `closed`."""
     image = line.content[IMAGE].strip()
@@ -278,7 +283,7 @@ def _item(
     return ImageLabels(image, present, [label for label in checked if label not in present], split=split)
 
 
-def _labels(jobs: Mapping[str, Job], chosen: Sequence[str], items: Iterable[ImageLabels]) -> list[str]:
+def _labels(jobs: Mapping[str, LabelJob], chosen: Sequence[str], items: Iterable[ImageLabels]) -> list[str]:
     """Labels job by job, in ascending order of their ids, followed by labels that are named by their ids."""
     labels: dict[str, None] = {}
     for name in chosen:

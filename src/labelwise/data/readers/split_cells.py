@@ -12,7 +12,7 @@ from labelwise.data.readers.cells import is_blank, number, text_of
 from labelwise.data.readers.roles import SPLIT_FLAGS, key
 from labelwise.data.readers.split_names import SPLITS, numbered_splits, splits_of
 from labelwise.data.readers.states import Column
-from labelwise.data.source import Source, listed
+from labelwise.data.source import Source, as_option
 from labelwise.errors import LabelwiseError
 
 
@@ -29,7 +29,7 @@ def split_cells(column: pa.ChunkedArray, name: str, source: Source, notes: list[
     ]
     if not {t for t, n in zip(texts, coded.counts, strict=True) if n} <= yes | no:
         raise LabelwiseError(
-            f"split={listed([name])}, a column of {', '.join(texts[:4])}",
+            f"split={as_option([name])}, a column of {', '.join(texts[:4])}",
             "true and false",
             "write train, val or test",
         )

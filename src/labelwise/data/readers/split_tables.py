@@ -13,11 +13,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labelwise.data.readers.arrow import is_text, plain_columns
+from labelwise.data.readers.arrow import is_text_type, plain_columns
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.roles import SPLIT, key, roles_of
 from labelwise.data.readers.several import files_with_splits, named_by
-from labelwise.data.source import Source, listed
+from labelwise.data.source import Source, as_option
 from labelwise.errors import LabelwiseError
 
 
@@ -141,7 +141,7 @@ def _refuse_splits(parts: Sequence[SplitTable], source: Source) -> None:
         raise LabelwiseError(
             f"a column {own[0]!r} in several files",
             "splits by files or by rows",
-            f"add ?ignore={listed(own[:1])}, or join the files to one",
+            f"add ?ignore={as_option(own[:1])}, or join the files to one",
         )
 
 
@@ -163,7 +163,7 @@ def _with_folder(table: pa.Table, source: Source, start: str) -> pa.Table:
     """The table with image names relative to the common folder of all files."""
     ignored = [name for name in source.names("ignore") if name in table.column_names]
     image = roles_of(table.drop_columns(ignored), source).image
-    if start == "." or "images" in source.options or not is_text(table[image].type):
+    if start == "." or "images" in source.options or not is_text_type(table[image].type):
         return table
     names = table[image].cast(pa.string())
     absolute = pc.match_substring_regex(names, r"^(/|[A-Za-z]:[/\\]|[A-Za-z0-9]+://)")
@@ -174,7 +174,7 @@ def _with_folder(table: pa.Table, source: Source, start: str) -> pa.Table:
 def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
     """The rows of all tables; a column of text in one file and numbers in another becomes text."""
     columns = tables[0].column_names
-    mixed = {name for name in columns if len({is_text(t[name].type) for t in tables}) > 1}
+    mixed = {name for name in columns if len({is_text_type(t[name].type) for t in tables}) > 1}
     alike = [
         t.select(columns).cast(pa.schema([(n, pa.string() if n in mixed else t[n].type) for n in columns]))
         for t in tables

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelwise.data.readers.cells import LETTERS, Meaning, number, shown, text_of
+from labelwise.data.readers.cells import LETTERS, Meaning, format_cells, number, text_of
 from labelwise.data.readers.metadata_names import is_metadata
 from labelwise.data.readers.name_doubts import few, refuse_negatives
 from labelwise.data.readers.state_kinds import (
@@ -30,7 +30,7 @@ from labelwise.data.readers.state_kinds import (
     two_texts,
     wrong_cells,
 )
-from labelwise.data.source import Source, listed
+from labelwise.data.source import Source, as_option
 from labelwise.errors import LabelwiseError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def no_states(
         return _stray_cells(strays, wrong, row_name)
     advice = []
     before = source.names("ignore")
-    ignore = f"ignore={listed([*before, *(column.name for column in others)])}"
+    ignore = f"ignore={as_option([*before, *(column.name for column in others)])}"
     kept = len(columns) - len(others)
     if threes:
         usual = any(not len(wrong[column.name]) and "0" in keys_of(column) for column in columns)
@@ -88,15 +88,15 @@ def no_states(
     advice += _marks_advice(others)
     same = [] if pair or stated else sharing_texts(others)
     if same:
-        names = listed(column.name for column in same)
+        names = as_option(column.name for column in same)
         advice.append(f"if {_names(same)} hold names of the same labels, add ?labels={names}")
     codes = {c.keys[place] for c in others for place in wrong[c.name].tolist()}
     coded = len(codes) == 1 and codes != {"2"} and all(number(code) is not None for code in codes)
     if coded and all({"0", "1"} <= keys_of(c) for c in others):
-        advice.append(f"{_names(others)}: add ?unknown={listed(codes)} if that means unknown")
+        advice.append(f"{_names(others)}: add ?unknown={as_option(codes)} if that means unknown")
     elif others and all(map(is_count, others)):
         counts = sorted({number(cell) or 0.0 for c in columns for cell in c.present()} - {0.0})
-        some = listed(f"{count:g}" for count in counts)
+        some = as_option(f"{count:g}" for count in counts)
         advice.append(f"if {_names(others)} are counts, add ?present={some}, so that 0 alone means absent")
     numbered = [
         column
@@ -104,24 +104,24 @@ def no_states(
         if column in plain and is_numbered(column) and not is_metadata(column.name)
     ]
     if numbered:
-        names = listed(column.name for column in numbered)
+        names = as_option(column.name for column in numbered)
         advice.append(f"if the numbers in {_names(numbered)} are those of classes, add ?classes={names}")
     names_of = [column for column in lists if column in others and column not in same]
     if names_of:
         advice.append(
-            f"if {names_of[0].name} holds names of labels, add ?labels={listed([names_of[0].name])}"
+            f"if {names_of[0].name} holds names of labels, add ?labels={as_option([names_of[0].name])}"
         )
     if splits:
-        left = listed([*before, *(c.name for c in others if c not in splits[:1])])
+        left = as_option([*before, *(c.name for c in others if c not in splits[:1])])
         advice.append(
-            f"if {splits[0].name} holds the split, add ?split={listed([splits[0].name])}"
+            f"if {splits[0].name} holds the split, add ?split={as_option([splits[0].name])}"
             + (f"&ignore={left}" if left else "")
         )
     persons = [column for column in others if is_person(column)]
     if persons:
-        left = listed([*before, *(c.name for c in others if c is not persons[0])])
+        left = as_option([*before, *(c.name for c in others if c is not persons[0])])
         advice.append(
-            f"add ?group={listed([persons[0].name])}{f'&ignore={left}' if left else ''} to keep the images of one "
+            f"add ?group={as_option([persons[0].name])}{f'&ignore={left}' if left else ''} to keep the images of one "
             f"{persons[0].name} in one split"
         )
     categorical = [
@@ -133,16 +133,16 @@ def no_states(
         some = few([column.name for column in categorical], 3)
         advice.append(
             f"{some} can be read as an exclusive group, one label per text, with "
-            f"?classes={listed(column.name for column in categorical)}"
+            f"?classes={as_option(column.name for column in categorical)}"
         )
     if strays and not pair:
-        texts = listed(_once(text_of(cell) for column in strays for cell in wrong_cells(column, wrong)))
+        texts = as_option(_once(text_of(cell) for column in strays for cell in wrong_cells(column, wrong)))
         advice.append(f"{_names(strays)}: correct the cells, or read them as unknown with ?unknown={texts}")
     if others and not pair and not threes and (kept or categorical):
         idle = [c.name for c in columns if c not in others and not c.present() and looks_free(c.name)]
-        advice.append(f"leave out what is no label with ?{ignore}" + (f",{listed(idle)}" if idle else ""))
+        advice.append(f"leave out what is no label with ?{ignore}" + (f",{as_option(idle)}" if idle else ""))
     given = "; ".join(
-        f"{c.name} ({shown(map(text_of, wrong_cells(c, wrong)))} from {_first(c, wrong, row_name)} on)"
+        f"{c.name} ({format_cells(map(text_of, wrong_cells(c, wrong)))} from {_first(c, wrong, row_name)} on)"
         for c in bad
     )
     kinds = "column" if len(bad) == 1 else f"{len(bad)} columns"
@@ -166,9 +166,9 @@ def _marks_advice(columns: Sequence[Column]) -> list[str]:
         ):
             by_text.setdefault(text_of(marks[0]).casefold(), []).append(column)
     return [
-        f"{_names(marked)}: add ?absent={listed([text])} if that means absent"
+        f"{_names(marked)}: add ?absent={as_option([text])} if that means absent"
         if text in {absent for absent, _ in LETTERS}
-        else f"{_names(marked)}: add ?present={listed([text_of(marked[0].present()[0])])} if that marks a label, "
+        else f"{_names(marked)}: add ?present={as_option([text_of(marked[0].present()[0])])} if that marks a label, "
         "and &blank=negative if a blank cell means absent"
         for text, marked in by_text.items()
     ]
@@ -184,16 +184,16 @@ def _labels_advice(columns: Sequence[Column]) -> str:
         return (
             "write a share between 0 and 1 where these are grades, or name the label columns with ?labels=A,B"
         )
-    return f"if {names[0]} holds names of labels, add ?labels={listed(names[:1])}"
+    return f"if {names[0]} holds names of labels, add ?labels={as_option(names[:1])}"
 
 
 def _stray_cells(strays: Sequence[Column], wrong: Wrong, row_name: Callable[[int], str]) -> LabelwiseError:
     column = strays[0]
     cell = wrong_cells(column, wrong)[0]
-    texts = listed(_once(text_of(c) for s in strays for c in wrong_cells(s, wrong)))
+    texts = as_option(_once(text_of(c) for s in strays for c in wrong_cells(s, wrong)))
     more = f" and other cells of {_names(strays)}" if len(strays) > 1 or len(wrong[column.name]) > 1 else ""
     return LabelwiseError(
-        f"{_first(column, wrong, row_name)}, column {column.name!r}: {shown([cell])}{more}",
+        f"{_first(column, wrong, row_name)}, column {column.name!r}: {format_cells([cell])}{more}",
         "1, 0, blank (unknown) or a share in between",
         f"correct the cell, or read these cells as unknown with ?unknown={texts}",
     )
@@ -208,11 +208,11 @@ def _pair_advice(pair: Sequence[Column], strays: Sequence[Column], wrong: Wrong,
         key=lambda text: (number(text) or 0.0, not text.casefold().startswith(_DENIALS), text),
     )
     rest = {key: text for c in (*pair, *strays) for key, text in texts_of(c).items() if key not in texts}
-    tail = (f"&unknown={listed(rest.values())}" if rest else "") + (f"&{ignore}" if ignore else "")
-    one, other = listed([low]), listed([high])
+    tail = (f"&unknown={as_option(rest.values())}" if rest else "") + (f"&{ignore}" if ignore else "")
+    one, other = as_option([low]), as_option([high])
     middle = f"add ?absent={one}&present={other}{tail} if {low} means absent and {high} present"
     return f"{middle}, else ?absent={other}&present={one}{tail}" + (
-        "" if numeric else f", or ?classes={listed(c.name for c in pair)} for one label per text"
+        "" if numeric else f", or ?classes={as_option(c.name for c in pair)} for one label per text"
     )
 
 

@@ -26,7 +26,7 @@ from labelwise.data.readers.cells import (
 from labelwise.data.readers.metadata_names import is_metadata
 from labelwise.data.readers.name_doubts import few
 from labelwise.data.readers.state_advice import no_states
-from labelwise.data.source import Source, listed
+from labelwise.data.source import Source, as_option
 from labelwise.data.table import hard_cells
 from labelwise.errors import LabelwiseError
 
@@ -210,7 +210,7 @@ def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list
     odd = [name for name in names if is_metadata(name)]
     if odd:
         notes.append(
-            f"Read as labels by their cells: {few(odd, 8)}; if they are none, add ?ignore={listed(odd)}."
+            f"Read as labels by their cells: {few(odd, 8)}; if they are none, add ?ignore={as_option(odd)}."
         )
     shares = np.zeros(len(names), bool)
     if values.dtype != np.uint8:
@@ -219,7 +219,7 @@ def _doubts(names: Sequence[str], values: np.ndarray, known: np.ndarray) -> list
     if soft and not shares.all():
         notes.append(
             f"Soft labels, of shares between 0 and 1, beside labels of 0 and 1: {few(soft, 8)}; if they are no labels, "
-            f"add ?ignore={listed([*odd, *soft])}."
+            f"add ?ignore={as_option([*odd, *soft])}."
         )
     blank = [names[j] for j in np.flatnonzero(~known.any(0)).tolist()]
     if blank:

@@ -34,7 +34,7 @@ _HEAD = 1 << 16
 
 
 @dataclass(frozen=True)
-class Row:
+class ImportRow:
     """A row of an import file.
 
     Args:
@@ -107,7 +107,7 @@ def read(source: Source) -> Dataset:
     return dataset_of_images(items, source, [file.parent], row_name=lambda i: rows[i].place, notes=notes)
 
 
-def _refuse_states(file: Path, rows: Sequence[Row]) -> None:
+def _refuse_states(file: Path, rows: Sequence[ImportRow]) -> None:
     """Raises `LabelwiseError` for a table without a header that holds states 0 and 1 rather than label names."""
     names = {label for row in rows for label in row.labels or ()}
     again = next((row for row in rows if len(set(row.labels or ())) < len(row.labels or ())), None)
@@ -119,7 +119,7 @@ def _refuse_states(file: Path, rows: Sequence[Row]) -> None:
         )
 
 
-def _refuse_no_names(file: Path, rows: Sequence[Row]) -> None:
+def _refuse_no_names(file: Path, rows: Sequence[ImportRow]) -> None:
     """Raises `LabelwiseError` for cells of several names, and for numbers beside names, as the sides of a box."""
     every = {label for row in rows for label in row.labels or ()}
     if not all(map(_is_number, every)):
@@ -149,7 +149,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _csv_rows(file: Path) -> list[Row]:
+def _csv_rows(file: Path) -> list[ImportRow]:
     rows = []
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
@@ -171,7 +171,7 @@ def _csv_rows(file: Path) -> list[Row]:
     return rows
 
 
-def _csv_row(cells: list[str], place: str, file: Path) -> Row:
+def _csv_row(cells: list[str], place: str, file: Path) -> ImportRow:
     use = _USES.get(cells[0].lower()) if len(cells) > 1 else None
     rest = cells if use is None else cells[1:]
     if not rest[0]:
@@ -188,7 +188,7 @@ def _csv_row(cells: list[str], place: str, file: Path) -> Row:
         )
     labels = [cell for cell in rest[1:] if cell]
     box = len(rest) == 2 + _CORNERS and all(_is_share(cell) for cell in rest[2:]) and len(labels) > 1
-    return Row(place, rest[0], (labels[:1] if box else labels) or None, use or "", box)
+    return ImportRow(place, rest[0], (labels[:1] if box else labels) or None, use or "", box)
 
 
 def _is_share(cell: str) -> bool:
@@ -198,7 +198,7 @@ def _is_share(cell: str) -> bool:
         return False
 
 
-def _json_rows(file: Path) -> list[Row]:
+def _json_rows(file: Path) -> list[ImportRow]:
     rows = []
     for line in json_lines(file):
         place, content = line.place, line.content
@@ -214,7 +214,7 @@ def _json_rows(file: Path) -> list[Row]:
             raise LabelwiseError(
                 f"{file}, {place}: {_USE} {use!r}", "training, validation, test or none", "correct the line"
             )
-        rows.append(Row(place, image.strip(), _annotated(content, file, place), split))
+        rows.append(ImportRow(place, image.strip(), _annotated(content, file, place), split))
     return rows
 
 
@@ -233,12 +233,12 @@ def _annotated(content: dict[str, Any], file: Path, place: str) -> list[str] | N
     return [item["displayName"].strip() for item in annotations] if values else None
 
 
-def _of_boxes(rows: Sequence[Row]) -> list[Row]:
+def _of_boxes(rows: Sequence[ImportRow]) -> list[ImportRow]:
     """One row per image, with the labels of all its boxes."""
-    first: dict[tuple[str, str], Row] = {}
+    first: dict[tuple[str, str], ImportRow] = {}
     for row in rows:
-        whole = first.setdefault((row.image, row.split), Row(row.place, row.image, None, row.split))
+        whole = first.setdefault((row.image, row.split), ImportRow(row.place, row.image, None, row.split))
         if row.labels:
             labels = [*(whole.labels or ()), *row.labels]
-            first[row.image, row.split] = Row(whole.place, row.image, labels, row.split)
+            first[row.image, row.split] = ImportRow(whole.place, row.image, labels, row.split)
     return list(first.values())

@@ -16,7 +16,7 @@ from labelwise.errors import LabelwiseError
 
 
 @dataclass(frozen=True)
-class Writer:
+class FormWriter:
     """A form.
 
     Args:
@@ -34,8 +34,8 @@ class Writer:
     write: Callable[[Job], Written]
 
 
-WRITERS: Mapping[str, Writer] = {
-    module.__name__.rpartition(".")[2]: Writer(
+WRITERS: Mapping[str, FormWriter] = {
+    module.__name__.rpartition(".")[2]: FormWriter(
         module.MEANING, module.SUFFIXES, module.IMAGES, module.OPTIONS, module.write
     )
     for module in (csv, parquet, coco, datasets, labelstudio, lightly)

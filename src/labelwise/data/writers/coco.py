@@ -25,7 +25,7 @@ from labelwise.data.writers.images import (
 from labelwise.data.writers.job import (
     Job,
     Written,
-    left_out,
+    lost_parts,
     parts_by_split,
     refuse_shares,
     refuse_split,
@@ -79,7 +79,11 @@ def write(job: Job) -> Written:
         for split, rows in parts:
             with open(files[split], "w", encoding="ascii", newline="\n") as stream:
                 content.write(stream, rows)
-        notes = [*left_out(data, "the COCO files", "groups"), *content.notes(), *_file_notes(job, parts)]
+        notes = [
+            *lost_parts(data, "the COCO files", "groups"),
+            *content.notes(),
+            *_file_notes(job, parts),
+        ]
         notes.append(f"Names of images are relative to {root}, the folder of images for other tools.")
     return Written(
         job.out,

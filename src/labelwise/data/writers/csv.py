@@ -19,7 +19,7 @@ from labelwise.data.readers.split_cells import split_codes
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_file
 from labelwise.data.writers.images import absolute_paths, copies_beside, names_from
-from labelwise.data.writers.job import Job, Written, left_out
+from labelwise.data.writers.job import Job, Written, lost_parts
 from labelwise.errors import LabelwiseError
 
 MEANING = "one row per image: image, split, group, and 1, 0 or blank for each label"
@@ -40,7 +40,7 @@ def write(job: Job) -> Written:
             without `copy`, or an image in two rows.
     """
     refuse_labels(job.data)
-    notes = [*left_out(job.data, "the CSV", "boxes", "sets"), *_split_notes(job.data)]
+    notes = [*lost_parts(job.data, "the CSV", "boxes", "sets"), *_split_notes(job.data)]
     with ExitStack() as stack:
         part = stack.enter_context(whole_file(job.out))
         if job.images == "copy":

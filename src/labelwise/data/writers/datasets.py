@@ -22,7 +22,7 @@ from labelwise.data.writers.images import absolute_paths, common_root, names_fro
 from labelwise.data.writers.job import (
     Job,
     Written,
-    left_out,
+    lost_parts,
     parts_by_split,
     refuse_shares,
     refuse_split,
@@ -62,7 +62,7 @@ def write(job: Job) -> Written:
     with whole_folder(job.out) as part:
         (part / "data").mkdir()
         files = [file for split, rows in parts for file in _write_split(part / "data", split, rows, table)]
-    notes = [*left_out(data, "the shards", "boxes", "sets"), *table.notes()]
+    notes = [*lost_parts(data, "the shards", "boxes", "sets"), *table.notes()]
     if data.split_of is None:
         notes.append("A data set without splits is called train.")
     if "val" in data.splits():

@@ -88,7 +88,7 @@ def refuse_split(split: str, pattern: str, expected: str) -> None:
         )
 
 
-def left_out(data: Dataset, form: str, *parts: str) -> list[str]:
+def lost_parts(data: Dataset, form: str, *parts: str) -> list[str]:
     """A sentence for each part of a data set that a form does not support.
 
     Args:

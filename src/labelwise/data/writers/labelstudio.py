@@ -17,8 +17,8 @@ from labelwise.data.readers.name_doubts import few
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_folder
 from labelwise.data.writers.images import absolute_paths, common_root, copy_images, names_from
-from labelwise.data.writers.job import Job, Written, left_out, refuse_shares
-from labelwise.data.writers.predictions import Answer, read_answers
+from labelwise.data.writers.job import Job, Written, lost_parts, refuse_shares
+from labelwise.data.writers.predictions import ImagePrediction, read_answers
 from labelwise.errors import LabelwiseError
 
 MEANING = "tasks.json and config.xml for Label Studio; annotations of known labels, predictions of a model"
@@ -44,7 +44,7 @@ def write(job: Job) -> Written:
     refuse_shares(data, "Label Studio")
     if not len(data):
         raise LabelwiseError("a data set without images", "at least one image", "check the SOURCE")
-    notes = left_out(data, "the tasks", "boxes", "sets")
+    notes = lost_parts(data, "the tasks", "boxes", "sets")
     answers = read_answers(job.predictions) if job.predictions is not None else []
     with whole_folder(job.out) as part:
         if job.images == "copy":
@@ -111,8 +111,8 @@ def _url(job: Job, root: Path, name: str) -> str:
 
 
 def _by_row(
-    job: Job, paths: Sequence[str], answers: Sequence[Answer], notes: list[str]
-) -> Mapping[int, Answer]:
+    job: Job, paths: Sequence[str], answers: Sequence[ImagePrediction], notes: list[str]
+) -> Mapping[int, ImagePrediction]:
     """The answer for each row; images are named as in the data set, or by paths relative to the current folder.
 
     Raises:
@@ -122,7 +122,7 @@ def _by_row(
         return {}
     place = {job.data.image_id(row): row for row in range(len(job.data))}
     place |= {path: row for row, path in enumerate(paths)}
-    by_row, others = dict[int, Answer](), list[str]()
+    by_row, others = dict[int, ImagePrediction](), list[str]()
     for answer in answers:
         row = place.get(os.path.abspath(answer.image), place.get(answer.image))
         if row is None:
@@ -159,7 +159,7 @@ class Tasks:
         answers: predictions of a model, by row.
     """
 
-    def __init__(self, job: Job, urls: Sequence[str], answers: Mapping[int, Answer]) -> None:
+    def __init__(self, job: Job, urls: Sequence[str], answers: Mapping[int, ImagePrediction]) -> None:
         self._data, self._urls, self._answers = job.data, urls, answers
         self._positive = job.data.positive
         self.counts: Counter[str] = Counter()
@@ -220,7 +220,7 @@ class Tasks:
         return {"model_version": "labelwise", "score": _score(answer, selected), "result": _choices(names)}
 
 
-def _score(answer: Answer, selected: Sequence[str]) -> float:
+def _score(answer: ImagePrediction, selected: Sequence[str]) -> float:
     """The lowest probability of the selected labels; without any, 1 minus the highest of all."""
     lowest = min((answer.scores[name] for name in selected), default=None)
     return round(1 - max(answer.scores.values(), default=0.0) if lowest is None else lowest, 6)

@@ -18,7 +18,7 @@ from labelwise.data.readers.split_names import are_splits
 from labelwise.data.source import Source
 from labelwise.data.wholefile import whole_file, whole_folder
 from labelwise.data.writers.images import absolute_paths, names_from
-from labelwise.data.writers.job import Job, Written, left_out, parts_by_split, refuse_shares, refuse_split
+from labelwise.data.writers.job import Job, Written, lost_parts, parts_by_split, refuse_shares, refuse_split
 from labelwise.errors import LabelwiseError
 
 MEANING = (
@@ -106,7 +106,7 @@ def _cell(data: Dataset, positive: Bool[np.ndarray, " L"]) -> str:
 
 
 def _notes(data: Dataset, single: bool) -> list[str]:
-    notes = left_out(data, "the CSV", "boxes", "groups", "sets")
+    notes = lost_parts(data, "the CSV", "boxes", "groups", "sets")
     empty, unknown = int((~data.positive.any(1)).sum()), int((~data.known).sum())
     if single and data.split_of is not None:
         notes.append(

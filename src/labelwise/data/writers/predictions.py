@@ -20,7 +20,7 @@ _WHAT = "a file that `labelwise predict --out` wrote"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ImagePrediction:
     """The prediction of a model for one image.
 
     Args:
@@ -34,7 +34,7 @@ class Answer:
     scores: dict[str, float]
 
 
-def read_answers(path: Path) -> list[Answer]:
+def read_answers(path: Path) -> list[ImagePrediction]:
     """The predictions of a file in .parquet, .csv, .tsv, .jsonl or .ndjson, or of a folder of parts.
 
     Raises:
@@ -61,7 +61,7 @@ def read_answers(path: Path) -> list[Answer]:
     return answers
 
 
-def _read(file: Path) -> Iterator[Answer]:
+def _read(file: Path) -> Iterator[ImagePrediction]:
     suffix = file.suffix.lower()
     if suffix == ".parquet":
         with parquet.ParquetFile(file) as opened:
@@ -88,19 +88,21 @@ def _refuse_other(file: Path, columns: Sequence[str]) -> None:
         raise LabelwiseError(f"{file} without the column {missing[0]!r}", _WHAT, "check --predictions")
 
 
-def _of_row(row: dict[str, Any], selected: Sequence[str]) -> Answer:
+def _of_row(row: dict[str, Any], selected: Sequence[str]) -> ImagePrediction:
     if row["error"]:
-        return Answer(row["image"], None, {})
+        return ImagePrediction(row["image"], None, {})
     scores = {_label(name): float(cell) for name, cell in row.items() if name not in OWN}
-    return Answer(row["image"], tuple(selected), scores)
+    return ImagePrediction(row["image"], tuple(selected), scores)
 
 
-def _of_line(line: dict[str, Any]) -> Answer:
+def _of_line(line: dict[str, Any]) -> ImagePrediction:
     if "error" in line:
-        return Answer(line["image"], None, {})
+        return ImagePrediction(line["image"], None, {})
     labels = line["labels"]
     selected = tuple(label["name"] for label in labels if label["selected"])
-    return Answer(line["image"], selected, {label["name"]: float(label["score"]) for label in labels})
+    return ImagePrediction(
+        line["image"], selected, {label["name"]: float(label["score"]) for label in labels}
+    )
 
 
 def _names(cell: str) -> list[str]:
