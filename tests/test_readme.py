@@ -113,3 +113,21 @@ def test_what_the_readme_promises_is_there(ran: tuple[Path, dict[str, Result]]) 
     table = re.findall(r"^\| (`.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     shown = {name for cell in table for name in re.findall(r"`([\w-]+)`", cell)}
     assert shown == {line.split()[0] for line in listed.splitlines()}
+
+
+def test_seeds_with_splits_of_their_own_are_not_compared(ran: tuple[Path, dict[str, Result]]) -> None:
+    folder, _ = ran
+    plan = (folder / "plan.yaml").read_text(encoding="utf-8")
+    (folder / "unsplit.yaml").write_text(plan.replace("parquet:split.parquet", f"csv:{folder}/labels.csv"))
+    words = [
+        "sweep",
+        "--config",
+        str(folder / "unsplit.yaml"),
+        "--out",
+        str(folder / "unsplit"),
+        "--against",
+        "dlfl",
+    ]
+    done = CliRunner().invoke(app, words)
+    assert "without splits, for seeds 0, 1" in str(done.exception)
+    assert "labelwise data split" in str(done.exception)

@@ -26,7 +26,7 @@ def _line(entry: Entry) -> str:
 
 
 @app.command("list")
-def list_(as_json: options.Json = False) -> None:
+def list_cache(as_json: options.Json = False) -> None:
     """List what the cache holds, the least recently used first.
 
     Example: labelwise cache list
@@ -47,8 +47,8 @@ def list_(as_json: options.Json = False) -> None:
     typer.echo(f"{total / 1e6:,.1f} MB in {cache_folder()}, entries: {len(listed)}")
 
 
-@app.command()
-def clear(
+@app.command("clear")
+def clear_cache(
     to: Annotated[
         str | None,
         typer.Option(help="remove the least recently used until this size is left", metavar="SIZE"),

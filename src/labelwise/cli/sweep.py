@@ -44,7 +44,7 @@ def sweep(
     plan.check_row(against, "--against")
     # Looked up before the training, so that a misspelt name fails early.
     published_table = None if published is None else published_figures.table_of_published(published)
-    results = run_sweep(plan, out, settings, only)
+    results = run_sweep(plan, out, settings, only, against is not None)
     typer.echo(results.table())
     if against is not None:
         differences = results.against(against)

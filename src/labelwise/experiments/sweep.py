@@ -153,7 +153,11 @@ class Sweep:
 
 
 def run_sweep(
-    plan: SweepPlan, out: Path, settings: Mapping[str, Any] | None = None, only: str | None = None
+    plan: SweepPlan,
+    out: Path,
+    settings: Mapping[str, Any] | None = None,
+    only: str | None = None,
+    compared: bool = False,
 ) -> Sweep:
     """Trains every row with every known proportion and seed, and writes results.csv.
 
@@ -164,9 +168,10 @@ def run_sweep(
         out: folder of the runs.
         settings: override the plan's.
         only: name of the one row to train.
+        compared: whether its runs are compared afterwards, which needs one test split for all seeds.
 
     Raises:
-        LabelwiseError: wrong settings, or no such row.
+        LabelwiseError: wrong settings, no such row, or runs that could not be compared.
     """
     plan.check_row(only, "--only")
     data = None
@@ -175,6 +180,12 @@ def run_sweep(
             continue
         config = make_config(plan.of_run(run, settings or {}))
         data = data if data is not None and data.source == config.data.source else read(config.data.source)
+        if compared and len(plan.seeds) > 1 and not data.splits():
+            raise LabelwiseError(
+                f"{config.data.source} without splits, for seeds {', '.join(map(str, plan.seeds))} to compare",
+                "one test split for every seed; without splits each seed makes its own",
+                f"make them once: labelwise data split {config.data.source} split.parquet",
+            )
         train(config, run.path, data, resume=(run.path / "config.yaml").is_file())
     sweep = finished_runs(plan, out)
     tables.write_rows(out / "results.csv", sweep.rows)
