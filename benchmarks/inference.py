@@ -6,8 +6,9 @@ python benchmarks/inference.py --run runs/mine --csv results/precision.csv
 The weights are random, since time does not depend on them. Each engine must first reproduce the model's probabilities.
 With one thread, CPU time is measured, which other load affects less than wall time.
 
-With --run, the run's own graphs are timed, including those of low precision, each with its mAP on the run's validation
-images and whether an export would be refused for it.
+With --run, the run's own graphs are timed, including those of low precision, each with its size, its mAP and largest
+loss of a label on the run's validation images, and whether an export would be refused for them. --test N adds the
+mAP on N test images, which decides nothing.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from statistics import median
 
 import torch
 from kept import keep
+from parity import CachedEager
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
+from labelwise.export.accuracy import measure_accuracy
 from labelwise.export.engines import (
     Eager,
     Engine,
@@ -35,8 +40,9 @@ from labelwise.export.engines import (
 from labelwise.export.exporting import AUTO, Bench, wanted
 from labelwise.export.graph import FILES, program, write_graph
 from labelwise.export.parity import compare
+from labelwise.export.photographs import batches, readable
 from labelwise.methods import create_model
-from labelwise.runs.run import Run
+from labelwise.runs.run import WEIGHTS, Run
 from labelwise.types import LabelSet
 
 LABELS = 20
@@ -44,10 +50,11 @@ FIELDS = (
     "method", "backbone", "image_size", "batch", "engine", "milliseconds_per_image", "images_per_second",
     "times_faster", "max_probability_difference", "labels", "repeats", "threads", "clock", "torch", "processor",
 )  # fmt: skip
-KEPT = ("mAP", "mAP_of_the_run", "decisions_equal", "max_probability_difference", "mean_map_distance")
+KEPT = ("mAP", "mAP_of_the_run", "decisions_equal", "max_probability_difference")
 RUN_FIELDS = (
-    "data", "images", "method", "backbone", "image_size", "engine", "milliseconds_per_image", "times_faster", *KEPT,
-    "passes", "batch", "repeats", "threads", "clock", "torch", "processor",
+    "data", "split", "images", "method", "backbone", "image_size", "engine", "megabytes", "milliseconds_per_image",
+    "times_faster", *KEPT, "largest_loss_of_a_label", "label", "not_judged", "passes", "batch", "repeats", "threads",
+    "clock", "torch", "processor",
 )  # fmt: skip
 
 
@@ -92,42 +99,78 @@ def rows(method: str, backbone: str, size: int, batches: list[int], repeats: int
                 yield dict(zip(FIELDS, values, strict=True))
 
 
-def run_engines(bench: Bench) -> Iterator[Engine]:
-    """The run, and each graph of it that is available on this machine."""
-    yield bench.eager
+def run_engines(bench: Bench, formats: list[str]) -> Iterator[tuple[Engine, float]]:
+    """The run, and each graph of it that is available on this machine, with their megabytes."""
+    yield bench.eager, (bench.run.path / WEIGHTS).stat().st_size / 1e6
     for kind, precision in wanted(AUTO, AUTO):
+        if kind not in formats:
+            continue
         try:
-            yield bench.make(kind, precision)[1]
+            engine = bench.make(kind, precision)[1]
         except LabelwiseError as error:
             print(f"{kind} in {precision}: {error}", flush=True)
+            continue
+        files = (bench.part / f"{kind}-{precision}").iterdir()
+        yield engine, sum(file.stat().st_size for file in files) / 1e6
 
 
-def run_rows(run: Run, batch: int, repeats: int, judged: int) -> Iterator[dict]:
-    """A row per engine of a run, with its accuracy."""
+def in_turn(engines: list[Engine], images: torch.Tensor, repeats: int) -> list[float]:
+    """Median seconds per image of each engine, a batch of each in turn, so that other load falls on all alike."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    times: list[list[float]] = [[] for _ in engines]
+    for engine in engines:
+        engine(images)
+    for _ in range(repeats):
+        for engine, spent in zip(engines, times, strict=True):
+            start = clock()
+            engine(images)
+            spent.append(clock() - start)
+    return [median(spent) / len(images) for spent in times]
+
+
+def run_rows(run: Run, options: argparse.Namespace) -> Iterator[dict]:
+    """A row per engine of a run and split, with its accuracy."""
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(run, Path(folder), None, judged, False)
-        images = torch.stack([image for _, image in bench.photos[:batch]])
-        base = seconds_per_image(bench.eager, images, repeats, clock)
-        for engine in run_engines(bench):
-            seconds = base if engine is bench.eager else seconds_per_image(engine, images, repeats, clock)
-            accuracy = bench.accuracy(engine)
-            values = (
-                run.config.data.source.partition(":")[0] + ", val", accuracy.images, run.config.method,
-                run.config.backbone.name, run.config.image_size, engine.name, round(seconds * 1e3, 2),
-                round(base / seconds, 2), *(accuracy.to_json()[name] for name in KEPT), accuracy.passes, len(images),
-                repeats, torch.get_num_threads(), clock.__name__, torch.__version__, platform.machine(),
-            )  # fmt: skip
-            yield dict(zip(RUN_FIELDS, values, strict=True))
+        bench = Bench(run, Path(folder), None, max(options.batches), False)
+        images = torch.stack([image for _, image in bench.photos])
+        engines, sizes = zip(*run_engines(bench, options.formats), strict=True)
+        seconds = in_turn(list(engines), images, options.repeats)
+        reference = CachedEager(bench.eager)
+        for split, count in (("val", options.images), ("test", options.test)):
+            rows = bench.source.split(split)
+            held = list(batches(islice(readable(run, rows), count))) if count else []
+            for engine, megabytes, each in zip(engines if held else (), sizes, seconds, strict=bool(held)):
+                accuracy = measure_accuracy(reference, engine, held, rows, bench.decisions)
+                judged = {name: ap for name, ap in accuracy.labels.items() if name not in accuracy.not_judged}
+                label = max(judged, key=lambda name: judged[name].loss, default="")
+                values = (
+                    run.config.data.source.partition(":")[0], split, accuracy.images, run.config.method,
+                    run.config.backbone.name, run.config.image_size, engine.name, round(megabytes, 2),
+                    round(each * 1e3, 2), round(seconds[0] / each, 2), *(accuracy.to_json()[name] for name in KEPT),
+                    judged[label].loss if label else "", label, " ".join(accuracy.not_judged), accuracy.passes,
+                    len(images), options.repeats, options.threads,
+                    "process_time" if options.threads == 1 else "perf_counter", torch.__version__, processor(),
+                )  # fmt: skip
+                yield dict(zip(RUN_FIELDS, values, strict=True))
+
+
+def processor() -> str:
+    """The processor, with what it computes integers and short floats in, where the system says so."""
+    try:
+        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return platform.machine()
+    held = [name for name in ("avx2", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16") if name in words]
+    return " ".join([platform.machine(), *held])
 
 
 def of_run(options: argparse.Namespace) -> None:
     """Prints and writes the rows of a run."""
     table = []
-    for row in run_rows(Run.open(options.run), max(options.batches), options.repeats, options.images):
+    for row in run_rows(Run.open(options.run), options):
         table.append(row)
         speed = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x  mAP {row['mAP']:.4f}"
-        print(f"{row['engine']:34}", speed, "" if row["passes"] else "refused", flush=True)
+        print(f"{row['split']:5} {row['engine']:34}", speed, "" if row["passes"] else "refused", flush=True)
     if options.csv:
         keep(options.csv, table, RUN_FIELDS)
 
@@ -146,6 +189,8 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=500, help="validation images to evaluate them on (default 500)"
     )
+    parser.add_argument("--test", type=int, default=0, help="test images to evaluate them on (default none)")
+    parser.add_argument("--formats", nargs="+", choices=FILES, default=list(FILES), help="graphs of --run")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.run:
