@@ -64,12 +64,14 @@ bench: setup
 	$(BIN)/python benchmarks/inference.py
 
 # Pins with hashes for Python 3.10 to 3.13, from the ranges of pyproject.toml and the versions of constraints.txt: of all
-# extras, and of the two targets of the Dockerfile, which also need setuptools to install the source.
+# extras but litert, whose converter needs an older typing-extensions than constraints.txt's pydantic, and of the two
+# targets of the Dockerfile, which also need setuptools to install the source.
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes -q -c constraints.txt \
   --no-emit-index-url --no-emit-find-links --no-header
+EXTRAS = $$(sed -n '/^\[project.optional-dep/,/^$$/s/^\([a-z-]*\) = .*/--extra \1/p' pyproject.toml | grep -v litert)
 lock: setup
 	$(BIN)/python -m pip install --quiet uv
-	$(LOCK) pyproject.toml --all-extras -o requirements.lock
+	$(LOCK) pyproject.toml $(EXTRAS) -o requirements.lock
 	echo 'setuptools>=77' | $(LOCK) -c requirements.lock pyproject.toml - \
 	  --extra serve --extra onnx --extra openvino -o requirements-serve.lock
 	echo 'setuptools>=77' | $(LOCK) -c requirements.lock runtime/pyproject.toml - --extra serve -o runtime/requirements.lock

@@ -21,6 +21,7 @@ PAGES = tuple(
         "docs/backbones.md",
         "docs/export.md",
         "docs/collections.md",
+        "docs/phones.md",
         "docs/training.md",
         "docs/teach.md",
         "docs/unfamiliar.md",
@@ -489,6 +490,22 @@ def builds() -> str:
     return markdown(head, [[row[key] for key in keys] for row in kept("builds")])
 
 
+def phones() -> str:
+    """Exports for phones, a line per format, method and backbone."""
+    lines = []
+    for row in kept("phones"):
+        difference, equal = "not computed", ""
+        if row["refused"]:
+            difference = f"refused: {row['refused']}"
+        elif row["engine"]:
+            difference = f"{float(row['max_probability_difference']):.1e}"
+            equal = "yes" if row["decisions_equal"] == "True" else "**no**"
+        names = [f"`{row[key]}`" for key in ("format", "method", "backbone")]
+        lines.append([*names, row["megabytes"], difference, equal])
+    head = ["format", "method", "backbone", "MB", "largest difference of a probability", "decisions equal"]
+    return markdown(head, lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -505,6 +522,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "label-search": label_search,
     "collection-search": collection_search,
     "builds": builds,
+    "phones": phones,
     "collection-stores": collection_stores,
     "collection-page": collection_page,
     "teach": teach,

@@ -27,11 +27,19 @@ from labelwise.engines.runtimes import (
 from labelwise.export.artefact import Artefact
 from labelwise.export.graph import Graph, quiet
 from labelwise.export.opening import open_graph
+from labelwise.export.phones import ExecuTorch, LiteRT
 from labelwise.model import LabelModel
 from labelwise.runs.config import Config, make_config
 from labelwise.runs.run import Run
 
-READERS = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
+READERS = {
+    "onnx": ("onnxruntime", "openvino"),
+    "openvino": ("openvino",),
+    "torch": ("torch",),
+    "executorch": ("executorch",),
+    "litert": ("ai_edge_litert",),
+    "coreml": (),
+}
 """Packages of the runtimes that read each kind of graph."""
 
 
@@ -101,7 +109,7 @@ def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
     if artefact.kind == "weights":
         run = Run(artefact.path, make_config(artefact.settings), artefact.labels)
         return Eager(run.model(), device, run.config)
-    return open_graph(artefact, {"torch": TorchProgram})
+    return open_graph(artefact, {"torch": TorchProgram, "executorch": ExecuTorch, "litert": LiteRT})
 
 
 def installed_runtimes(
@@ -110,7 +118,7 @@ def installed_runtimes(
     """Each installed runtime that reads a kind of graph, with a function that opens it there in fp32.
 
     Args:
-        kind: `onnx`, `openvino` or `torch`.
+        kind: of the graph, one of `READERS`.
         file: the graph.
         has_maps, has_features: see `GraphEngine`.
     """
@@ -118,6 +126,8 @@ def installed_runtimes(
         "onnxruntime": OnnxRuntime,
         "openvino": OpenVINO,
         "torch": TorchProgram,
+        "executorch": ExecuTorch,
+        "ai_edge_litert": LiteRT,
     }
     for package in READERS[kind]:
         if find_spec(package) is not None:

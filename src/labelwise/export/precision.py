@@ -14,8 +14,13 @@ from torch import Tensor
 
 from labelwise.engines.runtimes import INPUT, openvino_core
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.export.artefact import FOR_PHONES
 
-OFFERED = {"fp32": ("onnx", "openvino", "torch"), "bf16": ("openvino",), "int8": ("onnx", "openvino")}
+OFFERED = {
+    "fp32": ("onnx", "openvino", "torch", *FOR_PHONES),
+    "bf16": ("openvino",),
+    "int8": ("onnx", "openvino"),
+}
 """Formats of each precision."""
 WEIGHTED, BETWEEN = ("Conv", "MatMul", "Gemm"), ("Clip", "Relu", "MaxPool")
 FIRST = 3
