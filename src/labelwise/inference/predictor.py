@@ -186,7 +186,18 @@ class Predictor:
             known = familiar[row] if familiar else (None, {})
             out.append(
                 Prediction(
-                    d.name, ranked, self.thresholds, None, evidence, names, picked, d.shown, d.note, *known
+                    d.name,
+                    ranked,
+                    self.thresholds,
+                    None,
+                    evidence,
+                    names,
+                    picked,
+                    d.shown,
+                    d.note,
+                    familiar=known[0],
+                    familiar_labels=known[1],
+                    groups=self.labels.groups,
                 )
             )
             row += 1
