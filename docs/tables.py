@@ -20,6 +20,7 @@ PAGES = tuple(
         "docs/comparison.md",
         "docs/backbones.md",
         "docs/export.md",
+        "docs/web.md",
         "docs/collections.md",
         "docs/phones.md",
         "docs/training.md",
@@ -582,6 +583,24 @@ def body_regions() -> str:
     return markdown(["head", "in the part", "mean over attributes", "by chance", "runs"], lines)
 
 
+def web() -> str:
+    """Answers in a browser and in Node beside the run's."""
+    head = ["where", "input", "photographs", "largest difference of a probability", "other decisions"]
+    head += ["pixels: largest, mean difference", "ready", "first answer", "next answers"]
+    head += ["processor, to the first answer", "load"]
+    lines = []
+    for row in kept("web"):
+        pixels = row["largest_pixel_difference"]
+        cells = [row[key] for key in ("where", "input", "photographs")]
+        cells += [f"{float(row['largest_probability_difference']):.1e}", row["decisions_that_differ"]]
+        cells += [f"{pixels}, {float(row['mean_pixel_difference']):.2f}" if pixels else "the same"]
+        seconds = ("seconds_to_ready", "seconds_to_first_answer", "seconds_per_answer")
+        processor = row["processor_seconds_to_first_answer"]
+        cells += [f"{float(row[key]):.1f} s" for key in seconds]
+        lines.append([*cells, f"{float(processor):.1f} s" if processor else "", row["load"]])
+    return markdown(head, lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -606,6 +625,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "peta-attributes": attributes,
     "peta-parts": attribute_parts,
     "body-regions": body_regions,
+    "web": web,
     "kinds-peta": lambda: kinds("peta"),
     "kinds-voc": lambda: kinds("voc"),
 }

@@ -18,6 +18,7 @@ class Format(str, Enum):
     executorch = "executorch"
     litert = "litert"
     coreml = "coreml"
+    web = "web"
     auto = "auto"
 
 
@@ -54,6 +55,15 @@ def export(
     transformers: Annotated[
         bool, typer.Option("--transformers", help="also write a folder for transformers, DIR/transformers")
     ] = False,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of onnxruntime-web, for --format web  [default: node_modules, or npm]",
+            metavar="DIR",
+            envvar="LABELWISE_ORT_WEB",
+            show_envvar=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:
     """Export a run to a folder that predicts without it, once both agree on real images.
@@ -61,6 +71,7 @@ def export(
     Example: labelwise export runs/mine --format onnx --out exported
     """
     import json as js
+    import shlex
 
     from labelwise.export import export_run
 
@@ -75,6 +86,7 @@ def export(
         features=features,
         tagger=tagger,
         transformers=transformers,
+        runtime=runtime,
     )
     artefact = result.artefact
     if json:
@@ -87,4 +99,8 @@ def export(
     for name, reason in result.refused.items():
         typer.echo(f"{name}: refused, {reason}")
     kind = artefact.kind if artefact.precision == "fp32" else f"{artefact.kind} in {artefact.precision}"
+    if format is Format.web:
+        kind = "a folder for browsers"
     typer.echo(f"{out}: {kind}; {result.said}")
+    if format is Format.web:
+        typer.echo(f"try it: python -m http.server --directory {shlex.quote(str(out))}")

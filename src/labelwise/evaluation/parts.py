@@ -116,7 +116,7 @@ def part_figures(
     """Figures of all images and of each part, with intervals over images or, where declared, over their groups.
 
     `mAP`, `mA` and the figures over images are as in the protocols of pedestrian attributes: from p > 0.5,
-    `F1_instance` from p > 0.45, by the replace_nan sigmoid. Means over labels skip those without a known positive or negative
+    `F1_instance` from p > 0.45, by the plain sigmoid. Means over labels skip those without a known positive or negative
     in the part.
     `label_recall` and `ECE` are of the run's own decisions and calibration: means over the labels with at least 10
     positives in the part and in the rest. `gap` is the difference of `label_recall` between the part and the rest, zero
