@@ -29,6 +29,7 @@ from parity import CachedEager
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.accuracy import measure_accuracy
+from labelwise.export.bench import Bench
 from labelwise.export.engines import (
     Eager,
     Engine,
@@ -37,7 +38,7 @@ from labelwise.export.engines import (
     TorchProgram,
     seconds_per_image,
 )
-from labelwise.export.exporting import AUTO, Bench, wanted
+from labelwise.export.exporting import AUTO, wanted
 from labelwise.export.graph import FILES, program, write_graph
 from labelwise.export.parity import compare
 from labelwise.export.photographs import batches, readable

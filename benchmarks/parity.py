@@ -21,8 +21,8 @@ from kept import keep
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError
+from labelwise.export.bench import Bench
 from labelwise.export.engines import Answer, Eager, Engine, installed_runtimes
-from labelwise.export.exporting import Bench
 from labelwise.export.graph import FILES
 from labelwise.export.parity import BATCHES, compare
 from labelwise.export.tagger import tagger_runtimes, write_tagger_graph

@@ -27,6 +27,7 @@ PAGES = tuple(
         "docs/teach.md",
         "docs/unfamiliar.md",
         "docs/attributes.md",
+        "docs/serving.md",
         "README.md",
     )
 )
@@ -601,6 +602,29 @@ def web() -> str:
     return markdown(head, lines)
 
 
+def decide() -> str:
+    """Decisions in the graph against those of the run's predictor."""
+    lines = [
+        [
+            f"`{row['method']}`, {row['decisions']}",
+            f"`{row['format']}`, {row['engine']}",
+            row["images"],
+            f"{row['other_decisions']} of {int(row['cells']):,}",
+            row["max_probability_difference"],
+        ]
+        for row in kept("decide")
+    ]
+    head = ("decisions", "graph", "photographs", "other decisions", "largest difference of a probability")
+    return markdown(head, lines)
+
+
+def kserve() -> str:
+    """A public client over HTTP and gRPC."""
+    rows = kept("kserve")
+    head = [name for name in rows[0] if name not in ("client", "rounds")]
+    return markdown(head, [[row[name] for name in head] for row in rows])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -628,6 +652,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "web": web,
     "kinds-peta": lambda: kinds("peta"),
     "kinds-voc": lambda: kinds("voc"),
+    "decide": decide,
+    "kserve": kserve,
 }
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 import labelwise as lw
 import tiny_runs
 from labelwise.errors import LabelwiseError
-from labelwise.export import Artefact, exporting, tagger
+from labelwise.export import Artefact, bench, exporting, tagger
 from labelwise.export.artefact import seal
 from labelwise.export.engines import TorchProgram, fastest
 from labelwise.export.exporting import export_run
@@ -41,8 +41,8 @@ class Copied:
 
     def __init__(self, exports: Path, patch: pytest.MonkeyPatch) -> None:
         self._from = exports / "run-torch"
-        patch.setattr(exporting, "program", lambda *_: None)
-        patch.setattr(exporting, "write_graph", self.write)
+        patch.setattr(bench, "program", lambda *_: None)
+        patch.setattr(bench, "write_graph", self.write)
 
     def write(self, _: None, kind: str, folder: Path) -> str:
         """Put the file there."""
@@ -204,7 +204,7 @@ def test_other_answers_are_refused_and_leave_nothing(
 ) -> None:
     """A graph that adds one half to the fourth logit."""
     Copied(exports, monkeypatch)
-    real = exporting.open_engine
+    real = bench.open_engine
 
     class Spoilt:
         name, has_maps = "the graph", False
@@ -217,7 +217,7 @@ def test_other_answers_are_refused_and_leave_nothing(
             logits[:, 3] += 0.5
             return logits, None
 
-    monkeypatch.setattr(exporting, "open_engine", Spoilt)
+    monkeypatch.setattr(bench, "open_engine", Spoilt)
     with pytest.raises(LabelwiseError, match=r"the graph returns 3 = .* for row \d+, where the run returns"):
         export_run(run_folder, tmp_path / "out", "torch", images=4, maps=False)
     assert list(tmp_path.iterdir()) == []
@@ -241,7 +241,7 @@ def test_a_graph_that_another_runtime_computes_wrongly_is_refused(
             ("other", partial(RightForOne, file, False)),
         ]
 
-    monkeypatch.setattr(exporting, "installed_runtimes", installed)
+    monkeypatch.setattr(bench, "installed_runtimes", installed)
     with pytest.raises(
         LabelwiseError, match=r"torch.export \(cpu\) returns .* for row \d+, where the run returns"
     ):

@@ -23,7 +23,7 @@ import tiny_runs
 from labelwise.data.dataset import Dataset
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
-from labelwise.export import Artefact, exporting, precision
+from labelwise.export import Artefact, bench, precision
 from labelwise.export.accuracy import Accuracy, LabelAP, measure_accuracy
 from labelwise.export.engines import OpenVINO
 from labelwise.export.exporting import export_run
@@ -305,8 +305,8 @@ def ready(exports: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             raise LabelwiseError(f"{kind}, left out here", "onnx", "go on")
         return Path(shutil.copy(exports / "run-onnx" / "model.onnx", folder)).name
 
-    monkeypatch.setattr(exporting, "program", lambda *_: None)
-    monkeypatch.setattr(exporting, "write_graph", write)
+    monkeypatch.setattr(bench, "program", lambda *_: None)
+    monkeypatch.setattr(bench, "write_graph", write)
     return exports
 
 
@@ -347,7 +347,7 @@ def test_int8_is_exported_and_answers(
 def test_int8_that_loses_is_refused_and_leaves_nothing(
     run_folder: Path, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "quantise", dark(exporting.quantise))
+    monkeypatch.setattr(bench, "quantise", dark(bench.quantise))
     outcome = tiny_runs.command("export", run_folder, "--out", tmp_path / "x", "--precision", "int8")
     assert outcome.code == 2
     assert "(cpu, int8) on 16 images: mAP" in outcome.message
@@ -359,8 +359,8 @@ def test_auto_keeps_what_passes_and_says_what_did_not(
     run_folder: Path, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("export", run_folder, "--format", "auto", "--precision", "auto")
-    monkeypatch.setattr(exporting, "quantise", dark(exporting.quantise))
-    monkeypatch.setattr(exporting, "quantise_openvino", left_out)
+    monkeypatch.setattr(bench, "quantise", dark(bench.quantise))
+    monkeypatch.setattr(bench, "quantise_openvino", left_out)
     monkeypatch.setattr(precision, "computes_bf16", lambda: False)
     outcome = tiny_runs.command(*arguments, "--out", tmp_path / "a")
     assert outcome.code == 0, outcome.err
@@ -371,7 +371,7 @@ def test_auto_keeps_what_passes_and_says_what_did_not(
     assert "bf16 on a processor that does not compute in it" in outcome.out
     assert "ms an image" in lines[0]
     assert Artefact.open(tmp_path / "a").precision == "fp32"
-    monkeypatch.setattr(exporting, "quantise", kept)
+    monkeypatch.setattr(bench, "quantise", kept)
     times = iter([0.3, 0.1, 0.2])
     monkeypatch.setattr("labelwise.export.engines.seconds_per_image", lambda *_: next(times))
     export = export_run(run_folder, tmp_path / "b", "auto", precision="auto")
@@ -388,7 +388,7 @@ def test_calibrated_on_training_images(
         seen.extend(images)
         kept(source, target, images)
 
-    monkeypatch.setattr(exporting, "quantise", quantise)
+    monkeypatch.setattr(bench, "quantise", quantise)
     export_run(run_folder, tmp_path / "x", precision="int8", images=3)
     run = lw.load(run_folder)
     source = lw.training.Run.open(run_folder).config.data.source

@@ -17,6 +17,7 @@ import tiny_runs
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact, Parity, exporting
+from labelwise.export.bench import Bench, preprocessing
 from labelwise.export.engines import Eager
 from labelwise.export.timm_layout import linear_head, write_timm
 from labelwise.methods import create_model
@@ -110,7 +111,7 @@ def test_the_command_seals_the_folder_or_writes_nothing(
 ) -> None:
     """The graph is left out, since tracing is slow."""
 
-    def best(bench: exporting.Bench, *_: object, **__: object) -> exporting.Export:
+    def best(bench: Bench, *_: object, **__: object) -> exporting.Export:
         engine = bench.eager
         folder = bench.part / "graph"
         folder.mkdir(parents=True)
@@ -120,7 +121,7 @@ def test_the_command_seals_the_folder_or_writes_nothing(
             "onnx",
             "model.onnx",
             run.labels,
-            exporting.preprocessing(run, engine),
+            preprocessing(run, engine),
             bench.decisions,
             False,
             {},

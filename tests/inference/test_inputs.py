@@ -15,8 +15,8 @@ import labelwise as lw
 import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import Artefact, Preprocessing
+from labelwise.export.bench import preprocessing
 from labelwise.export.engines import Eager
-from labelwise.export.exporting import preprocessing
 from labelwise.export.photographs import readable
 from labelwise.inference import Predictor
 from labelwise.runs.config import make_config

@@ -19,6 +19,7 @@ class Format(str, Enum):
     litert = "litert"
     coreml = "coreml"
     web = "web"
+    triton = "triton"
     auto = "auto"
 
 
@@ -64,6 +65,9 @@ def export(
             show_envvar=False,
         ),
     ] = None,
+    decide: Annotated[
+        bool, typer.Option("--decide", help="also probabilities and selected labels as outputs of the graph")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:
     """Export a run to a folder that predicts without it, once both agree on real images.
@@ -87,6 +91,7 @@ def export(
         tagger=tagger,
         transformers=transformers,
         runtime=runtime,
+        decide=decide,
     )
     artefact = result.artefact
     if json:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from labelwise.cli import options
 
 
 def serve(
     run: Annotated[str, typer.Argument(help="folder of a run or an export", metavar="RUN_OR_EXPORT")],
     host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free port", min=0, max=65535)] = 8000,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(help="also answer KServe v2 over gRPC; 0 takes a free port", min=0, max=65535),
+    ] = None,
     token: Annotated[
         str | None, typer.Option(help="require this bearer token", envvar="LABELWISE_TOKEN")
     ] = None,
@@ -30,6 +36,7 @@ def serve(
     cache_mb: Annotated[
         float, typer.Option(help="disk space in MiB for thumbnails of the collection", min=0)
     ] = 1024.0,
+    device: options.Device = None,
     batch_size: Annotated[int, typer.Option(help="most images per batch", min=1)] = 16,
     wait_ms: Annotated[float, typer.Option(help="longest wait to fill a batch", min=0)] = 5.0,
     queue: Annotated[int, typer.Option(help="most waiting images; more get status 429", min=1)] = 256,
@@ -60,6 +67,7 @@ def serve(
     from labelwise.data import read
     from labelwise.data.review import Review, begin_audit
     from labelwise.inference import load
+    from labelwise.inference.screen import note
     from labelwise.memory import share_freed_memory
     from labelwise.serving.limits import MIB, Limits
 
@@ -87,7 +95,29 @@ def serve(
         kept = KeptPictures(cache_folder() / "pictures-1" / "pictures.sqlite", int(cache_mb * MIB))
         searches = Searches(collection, run, kept, limits.pixels)
     title = Path(run).resolve().name
-    predictor = load(run)
-    predictor.prepare(sys.maxsize)
-    app = create_app(predictor, limits, title=title, token=token, review=queue_of_items, searches=searches)
+    grpc = None if grpc_port is None else grpc_listener(host, grpc_port, token)
+    predictor = load(run, device and device.value)
+    predictor.prepare(sys.maxsize, *([note] if device else []))
+    app = create_app(
+        predictor, limits, title=title, token=token, review=queue_of_items, searches=searches, grpc=grpc
+    )
     listen(app, host, port, title, guarded=token is not None, limits=limits)
+
+
+def grpc_listener(host: str, port: int, token: str | None) -> Any:
+    """A second address of the server, for gRPC.
+
+    Raises:
+        LabelwiseError: grpcio is not installed, or the port is in use.
+    """
+    from labelwise.errors import LabelwiseError
+
+    try:
+        from labelwise.serving.kserve_grpc import Grpc
+    except ModuleNotFoundError as error:
+        raise LabelwiseError(
+            f"--grpc-port without the package {error.name}",
+            "grpcio and protobuf",
+            "run: pip install 'labelwise[grpc]'",
+        ) from None
+    return Grpc(host, port, token)

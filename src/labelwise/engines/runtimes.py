@@ -1,106 +1,58 @@
-"""Graphs in runtimes that need no PyTorch: from images to logits and maps."""
+"""Graphs in runtimes that need no PyTorch; see `engine` for what they answer."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any
 
 import numpy as np
 
-from labelwise.errors import LabelwiseError, first_line
+from labelwise.engines.engine import DECIDED as DECIDED
+from labelwise.engines.engine import INPUT as INPUT
+from labelwise.engines.engine import OUTPUTS as OUTPUTS
+from labelwise.engines.engine import Answer as Answer
+from labelwise.engines.engine import Deciding as Deciding
+from labelwise.engines.engine import Described as Described
+from labelwise.engines.engine import Describing as Describing
+from labelwise.engines.engine import Engine as Engine
+from labelwise.engines.engine import GraphEngine as GraphEngine
+from labelwise.engines.engine import Images as Images
+from labelwise.engines.engine import as_array as as_array
+from labelwise.errors import LabelwiseError
 
-INPUT = "images"
-"""Name of a graph's input."""
-LOGITS, MAPS, FEATURES, WHOLE = OUTPUTS = "logits", "maps", "features", "whole"
-"""Outputs of a graph in their order; maps, and features with the whole-image feature, may be absent."""
-Images: TypeAlias = Any
-"""uint8 `[B, 3, H, W]`, an array or a tensor."""
-Answer = tuple[np.ndarray, np.ndarray | None]
-
-
-class Described(NamedTuple):
-    """Outputs of a batch: logits `[B, L]`, maps `[B, L, h, w]`, and label features `[B, L, D]` and the whole-image
-    feature `[B, C]` of unit length."""
-
-    logits: np.ndarray
-    maps: np.ndarray
-    features: np.ndarray
-    whole: np.ndarray
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """uint8 images `[B, 3, H, W]` -> logits `[B, L]` float32 and maps `[B, L, h, w]` float32, or `None`.
-
-    `name` is the runtime and device; `has_maps` says whether `want_maps` is supported.
-    """
-
-    name: str
-    has_maps: bool
-
-    def __call__(self, images: Images, want_maps: bool = False) -> Answer:
-        """Logits and maps of a batch."""
-        ...
-
-
-@runtime_checkable
-class Describing(Protocol):
-    """An engine that also gives features, if `has_features`."""
-
-    name: str
-    has_features: bool
-
-    def describe(self, images: Images) -> Described:
-        """All outputs of a batch."""
-        ...
-
-
-class GraphEngine:
-    """A graph in a runtime, on the CPU.
-
-    Args:
-        name: of the runtime.
-        has_maps: whether its second output is the maps.
-        has_features: whether the outputs after the maps are the features, see `Described`.
-    """
-
-    def __init__(self, name: str, has_maps: bool, has_features: bool) -> None:
-        self.name, self.has_maps, self.has_features = name, has_maps, has_features
-
-    def __call__(self, images: Images, want_maps: bool = False) -> Answer:
-        """Logits and maps of a batch."""
-        wanted = want_maps and self.has_maps
-        with computing(self.name, images):
-            outputs = self._outputs(images, 2 if wanted else 1)
-        return outputs[0], outputs[1] if wanted else None
-
-    def describe(self, images: Images) -> Described:
-        """All outputs of a batch, of a graph with features."""
-        with computing(self.name, images):
-            return Described(*self._outputs(images, len(OUTPUTS)))
-
-    def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
-        """The first outputs of the graph."""
-        raise NotImplementedError
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "gpu": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+"""ONNX Runtime's providers of a device: the device itself, then those for operators that it lacks."""
 
 
 class OnnxRuntime(GraphEngine):
-    """A graph in ONNX Runtime, on the CPU, with as many threads as torch.
+    """A graph in ONNX Runtime, with as many threads as torch.
 
     Args:
         file: `model.onnx`.
         has_maps, has_features: see `GraphEngine`.
         precision: `int8` if its backbone is quantised.
+        device: one of `PROVIDERS`.
+
+    Raises:
+        LabelwiseError: ONNX Runtime is not installed, or cannot use the device.
     """
 
     def __init__(
-        self, file: Path, has_maps: bool, has_features: bool = False, precision: str = "fp32"
+        self,
+        file: Path,
+        has_maps: bool,
+        has_features: bool = False,
+        precision: str = "fp32",
+        device: str = "cpu",
     ) -> None:
         if find_spec("onnxruntime") is None:
             raise LabelwiseError(
@@ -113,9 +65,20 @@ class OnnxRuntime(GraphEngine):
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads(), 1
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        installed = ort.get_available_providers()
+        wanted = [provider for provider in PROVIDERS[device] if provider in installed]
+        # Without TF32, which rounds factors to 10 bits.
+        exact = [{"use_tf32": "0"} if provider.startswith("CUDA") else {} for provider in wanted]
+        self._session = ort.InferenceSession(file, options, wanted, exact)
         self._names = [output.name for output in self._session.get_outputs()]
-        super().__init__(_named(f"ONNX Runtime {ort.__version__}", precision), has_maps, has_features)
+        if self._session.get_providers()[0] != PROVIDERS[device][0]:
+            raise LabelwiseError(
+                f"ONNX Runtime without {PROVIDERS[device][0]}",
+                "a build with it, its libraries and its device",
+                "run: pip install onnxruntime-gpu",
+            )
+        name = _named(f"ONNX Runtime {ort.__version__}", precision, device)
+        super().__init__(name, has_maps, has_features, len(self._names))
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         # The graph computes all of its outputs; only these are copied.
@@ -123,22 +86,30 @@ class OnnxRuntime(GraphEngine):
 
 
 class OpenVINO(GraphEngine):
-    """A graph in OpenVINO, on the CPU, with as many threads as torch.
+    """A graph in OpenVINO, with as many threads as torch.
 
     Args:
         file: `model.xml`, with `model.bin` next to it, or `model.onnx`.
         has_maps, has_features: see `GraphEngine`.
         precision: `bf16` to use it if the processor supports it, or fp32; `int8` if its backbone is quantised.
+        device: `cpu` or `gpu`.
+
+    Raises:
+        LabelwiseError: OpenVINO is not installed, or cannot use the device.
     """
 
     def __init__(
-        self, file: Path, has_maps: bool, has_features: bool = False, precision: str = "fp32"
+        self,
+        file: Path,
+        has_maps: bool,
+        has_features: bool = False,
+        precision: str = "fp32",
+        device: str = "cpu",
     ) -> None:
-        self._run, name = compiled(file, precision)
+        self._run, name = compiled(file, precision, device)
         version, _, in_use = name.partition(", ")
-        super().__init__(
-            _named(version, in_use or ("int8" if precision == "int8" else "fp32")), has_maps, has_features
-        )
+        name = _named(version, in_use or ("int8" if precision == "int8" else "fp32"), device)
+        super().__init__(name, has_maps, has_features, len(self._run.outputs))
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         outputs = self._run({INPUT: as_array(images)})
@@ -170,31 +141,35 @@ def openvino_core() -> tuple[Any, str]:
     return ov.Core(), ov.__version__.split("-")[0]
 
 
-def compiled(graph: Path, precision: str = "fp32") -> tuple[Any, str]:
-    """A graph compiled by OpenVINO for the CPU with torch's number of threads, and the engine's name.
+def compiled(graph: Path, precision: str = "fp32", device: str = "cpu") -> tuple[Any, str]:
+    """A graph compiled by OpenVINO with torch's number of threads, and the engine's name.
 
     Args:
         graph: an `.xml` or `.onnx` file.
         precision: `bf16` to compute in it if the processor can; the name then says so. For `fp32` a hint is needed,
             since OpenVINO would otherwise use bf16 wherever it can and differ from PyTorch.
+        device: `cpu` or `gpu`.
 
     Raises:
-        LabelwiseError: OpenVINO is not installed.
+        LabelwiseError: OpenVINO is not installed, or finds no such device.
     """
     core, version = openvino_core()
-    settings = {
+    settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "INFERENCE_NUM_THREADS": threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    model = core.compile_model(str(graph), "CPU", settings)
+    plugin = device.upper()
+    if plugin == "CPU":
+        settings["INFERENCE_NUM_THREADS"] = threads()
+    elif not any(name.split(".")[0] == plugin for name in core.available_devices):
+        raise LabelwiseError(
+            f"OpenVINO without a device {plugin}",
+            f"one of {', '.join(core.available_devices)}",
+            "name another",
+        )
+    model = core.compile_model(str(graph), plugin, settings)
     in_bf16 = model.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "bf16"
     return model, f"OpenVINO {version}{', bf16' if in_bf16 else ''}"
-
-
-def as_array(images: Images) -> np.ndarray:
-    """A batch as a contiguous array."""
-    return np.ascontiguousarray(images.cpu() if hasattr(images, "cpu") else images)
 
 
 def threads() -> int:
@@ -205,18 +180,5 @@ def threads() -> int:
     return int(limit) if limit.isdecimal() and int(limit) else os.cpu_count() or 1
 
 
-@contextmanager
-def computing(name: str, images: Images) -> Iterator[None]:
-    """Turns a runtime's error on a batch into one line."""
-    try:
-        yield
-    except Exception as error:  # runtimes raise many kinds of errors
-        raise LabelwiseError(
-            f"images of shape {list(images.shape)}, which {name} cannot compute ({first_line(error)})",
-            "images of the graph's size, and a batch that fits into memory",
-            "give a smaller --batch-size",
-        ) from error
-
-
-def _named(runtime: str, precision: str) -> str:
-    return f"{runtime} (cpu)" if precision == "fp32" else f"{runtime} (cpu, {precision})"
+def _named(runtime: str, precision: str, device: str = "cpu") -> str:
+    return f"{runtime} ({device})" if precision == "fp32" else f"{runtime} ({device}, {precision})"

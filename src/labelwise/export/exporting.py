@@ -6,44 +6,32 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
 from labelwise.engines.runtimes import Engine
 from labelwise.errors import LabelwiseError
-from labelwise.evaluation.labels import same_labels
-from labelwise.export.accuracy import Accuracy, measure_accuracy
 from labelwise.export.artefact import (
-    FOR_PHONES,
     PRECISIONS,
-    WEIGHTS_DIGEST,
     Artefact,
-    Preprocessing,
     seal,
-    sha256,
 )
-from labelwise.export.card import card_of, portable_decisions
-from labelwise.export.engines import Eager, fastest, installed_runtimes, open_engine
-from labelwise.export.graph import FILES, file_of, program, program_for_phones, require, write_graph
-from labelwise.export.nncf_int8 import quantise_openvino
-from labelwise.export.parity import Parity, batches_of, compare, compare_batches
-from labelwise.export.phones import CoreML, Structure
-from labelwise.export.photographs import batches, calibration_batches, judged_rows, readable, source_of
-from labelwise.export.precision import OFFERED, quantise, require_precision
+from labelwise.export.bench import Bench, Compared
+from labelwise.export.bench import preprocessing as preprocessing
+from labelwise.export.engines import fastest
+from labelwise.export.graph import FILES, require
+from labelwise.export.phones import Structure
+from labelwise.export.precision import OFFERED, require_precision
 from labelwise.export.tagger import write_tagger
 from labelwise.export.timm_layout import write_timm
+from labelwise.export.triton import model_name, require_lines, to_repository
 from labelwise.export.web import RUNTIME, compared_in_node, require_web, write_web
 from labelwise.export.web_runtime import copy_runtime
-from labelwise.runs.run import WEIGHTS, Run
+from labelwise.runs.run import Run
 
-AUTO, WEB = "auto", "web"
-COMPARED, JUDGED, CALIBRATED = 64, 2_000, 128
-Compared: TypeAlias = Parity | Accuracy | Structure
-"""Result of a comparison with the run."""
+AUTO, WEB, TRITON = "auto", "web", "triton"
 
 
 @dataclass(frozen=True)
@@ -82,14 +70,16 @@ def export_run(
     tagger: bool = False,
     transformers: bool = False,
     runtime: Path | None = None,
+    decide: bool = False,
 ) -> Export:
     """Writes a run as an artefact, after its outputs on real images were compared with the run's.
 
     Args:
         run: a finished run or its folder.
         out: a new or empty folder.
-        format: `onnx`, `openvino`, `torch`, or `auto`, the fastest of these on this machine; `web` for browsers; for
-            phones `executorch`, `litert` or `coreml`.
+        format: `onnx`, `openvino`, `torch`, or `auto`, the fastest of these on this machine; `web` for browsers;
+            `triton`, a repository of Triton with `onnx` and the decisions in the graph; for phones `executorch`,
+            `litert` or `coreml`.
         precision: `fp32`; `bf16` or `int8`, which must keep the run's average precision within the bounds of
             `export.accuracy`; or `auto`, the fastest.
         data: SOURCE of the images for the comparison and the int8 calibration; `None` uses the run's own.
@@ -99,16 +89,20 @@ def export_run(
         tagger: also write the layout of community taggers, as `tagger/`.
         transformers: also write the layout that timm and transformers load, as `transformers/`.
         runtime: for `web`, the folder of the package onnxruntime-web, see `copy_runtime`.
+        decide: whether the graph also returns probabilities and selected labels, see `labelwise.export.decide`.
 
     Raises:
         LabelwiseError: no images to compare on, a model that the format cannot express, or different outputs.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     out = Path(out)
-    web = format == WEB
+    web, name = format == WEB, None
     if web:
         require_web(precision, run.config.transform().bits, run.decisions(), run.labels)
-    candidates = wanted("onnx" if web else format, precision)
+    if format == TRITON:
+        name, decide = model_name(run.path), True
+        require_lines(run.labels.names)
+    candidates = wanted("onnx" if format in (WEB, TRITON) else format, precision)
     if features and (precision != "fp32" or not maps):
         raise LabelwiseError(
             f"label features {'without maps' if not maps else 'in another precision'}",
@@ -123,7 +117,7 @@ def export_run(
     try:
         if web:  # before anything is computed, since it may be missing
             copy_runtime(part / RUNTIME, runtime)
-        bench = Bench(run, part, data, images, maps, features)
+        bench = Bench(run, part, data, images, maps, features, decide)
         best = _best(bench, candidates, timed=AUTO in (format, precision))
         if web:
             write_web(best.artefact, bench.eager, part / RUNTIME)
@@ -136,6 +130,8 @@ def export_run(
             write_timm(run, best.artefact.path / "transformers", bench.photos)
         if tagger or transformers:
             seal(best.artefact.path)
+        if name is not None:
+            to_repository(best.artefact, name)
         os.replace(best.artefact.path, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -151,123 +147,6 @@ def wanted(format: str, precision: str) -> list[tuple[str, str]]:
     kinds = FILES if format == AUTO else (format,)
     precisions = PRECISIONS if precision == AUTO else (precision,)
     return [(kind, p) for p in precisions for kind in kinds if kind in OFFERED[p]]
-
-
-@dataclass
-class Bench:
-    """Creates graphs of a run and compares them with it.
-
-    Args:
-        run: the run to export.
-        part: working folder, created if needed.
-        data: SOURCE of images; `None` for the run's own.
-        images: number of images to compare; `None` for the default.
-        maps: whether the graphs return maps.
-        features: whether they return features.
-    """
-
-    run: Run
-    part: Path
-    data: str | None
-    images: int | None
-    maps: bool
-    features: bool = False
-
-    def __post_init__(self) -> None:
-        self.source = source_of(self.run, self.data)
-        rows = judged_rows(self.source)
-        first = islice(readable(self.run, rows), self.images or COMPARED)
-        self.photos = [(rows.image_id(i), image) for i, image in first]
-        if not self.photos:
-            raise LabelwiseError(
-                f"{rows.source} without a readable image", "at least one", "give --data SOURCE"
-            )
-        self.decisions, self.eager = portable_decisions(self.run), Eager(self.run.model(), "cpu")
-
-    def make(self, kind: str, precision: str) -> tuple[Artefact, Engine]:
-        """Writes a graph to its own folder and opens it.
-
-        Raises:
-            LabelwiseError: the format is unavailable on this machine or for this model.
-        """
-        require(kind)
-        require_precision(precision, kind)
-        folder = self.part / f"{kind}-{precision}"
-        if precision == "int8":
-            source = self._plain("onnx") / FILES["onnx"]
-            folder.mkdir()
-            write = quantise_openvino if kind == "openvino" else quantise
-            write(source, folder / FILES[kind], self._calibration())
-        elif precision == "bf16":
-            shutil.copytree(self._plain(kind), folder)
-        else:
-            self._plain(kind)
-        artefact = Artefact(
-            folder,
-            kind,
-            file_of(kind),
-            self.run.labels,
-            preprocessing(self.run, self.eager),
-            self.decisions,
-            self.maps,
-            card_of(self.run),
-            precision=precision,
-            test_time=self.run.config.test_time,
-            has_features=self.features,
-        )
-        if self.features:
-            artefact.card[WEIGHTS_DIGEST] = sha256(self.run.path / WEIGHTS)
-        engine = CoreML(folder / artefact.file, self.maps) if kind == "coreml" else open_engine(artefact)
-        return artefact, engine
-
-    def judge(self, artefact: Artefact, engine: Engine) -> Compared:
-        """Compares a graph with the run; one for Core ML by its description only.
-
-        Raises:
-            LabelwiseError: different outputs, or a different mAP.
-        """
-        if isinstance(engine, CoreML):
-            return engine.structure(artefact)
-        runtimes = self.runtimes(artefact.kind)
-        if artefact.precision != "fp32":
-            return self.accuracy(engine).demand(engine.name)
-        names = self.run.labels.names
-        parity = compare(self.eager, engine, batches_of(self.photos), self.decisions, names)
-        return replace(parity, runtimes=runtimes)
-
-    def runtimes(self, kind: str) -> dict[str, float | str]:
-        """The differences of the fp32 graph in each installed runtime, see `compare_batches`."""
-        opened = installed_runtimes(kind, self._plain(kind) / file_of(kind), self.maps, self.features)
-        return compare_batches(self.eager, opened, self.photos, self.decisions, self.run.labels.names)
-
-    def accuracy(self, engine: Engine) -> Accuracy:
-        """The mAP of an engine on labelled images, compared with the run's.
-
-        Raises:
-            LabelwiseError: labels that differ from the run's, or no labelled image.
-        """
-        rows = judged_rows(same_labels(self.source, self.run.labels.names))
-        labelled = batches(islice(readable(self.run, rows), self.images or JUDGED))
-        return measure_accuracy(self.eager, engine, labelled, rows, self.decisions)
-
-    def _plain(self, kind: str) -> Path:
-        """The folder of the fp32 graph, which is written once."""
-        folder = self.part / f"{kind}-fp32"
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            write_graph(self._phone_program(kind) if kind in FOR_PHONES else self._program, kind, folder)
-        return folder
-
-    @cached_property
-    def _program(self) -> Any:
-        return program(self.eager.model, self.run.config.transform().input_size, self.maps, self.features)
-
-    def _phone_program(self, kind: str) -> Any:
-        size = self.run.config.transform().input_size
-        return program_for_phones(self.eager.model, kind, size, self.maps, self.features)
-
-    def _calibration(self) -> Any:
-        return calibration_batches(self.run, self.source.split("train"), CALIBRATED)
 
 
 def _best(bench: Bench, wanted: Sequence[tuple[str, str]], timed: bool) -> Export:
@@ -300,12 +179,3 @@ def _card_entries(engine: Engine, parity: Compared, seconds: dict[str, float]) -
     entries: dict[str, Any] = {"export": {"engine": engine.name, "torch": torch.__version__}}
     entries["parity"] = parity.to_json()
     return entries | ({"seconds_per_image": seconds} if seconds else {})
-
-
-def preprocessing(run: Run, eager: Eager) -> Preprocessing:
-    """A run's preprocessing, with the normalisation of its backbone."""
-    backbone: Any = eager.model.backbone
-    transform = run.config.transform()
-    mean, std = (tuple(t.flatten().tolist()) for t in (backbone.mean, backbone.std))
-    larger = transform.sizes[1] if len(transform.sizes) > 1 else None
-    return Preprocessing(transform.size, transform.resize, mean, std, transform.bits, larger)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.artefact import Artefact
+from labelwise.export.bench import preprocessing
 from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.engines import Eager, open_engine
-from labelwise.export.exporting import preprocessing
 from labelwise.runs.run import WEIGHTS, Run
 from labelwise.runs.sealed import separate
 from labelwise.types import LabelSet, Output

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.decisions import Decisions
+from labelwise.engines.engine import PROBABILITY
 from labelwise.engines.runtimes import Answer, Engine, compiled
 from labelwise.errors import LabelwiseError
 from labelwise.export.engines import Eager
 from labelwise.export.graph import OPSET, exported_graph, refusing, require, save_onnx
-from labelwise.export.parity import PROBABILITY, batches_of, compare, compare_batches
+from labelwise.export.parity import batches_of, compare, compare_batches
 from labelwise.model import LabelModel
 from labelwise.runs.files import read_json, write_json, write_text
 from labelwise.runs.run import Run

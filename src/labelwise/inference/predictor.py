@@ -16,6 +16,7 @@ from labelwise.decisions.decisions import Decisions
 from labelwise.engines.runtimes import Engine
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import Artefact
+from labelwise.export.devices import on_device
 from labelwise.export.opening import open_graph
 from labelwise.inference.inputs import Image, as_images, decode_upright, name_of_image
 from labelwise.inference.prediction import Prediction
@@ -63,7 +64,7 @@ class Predictor:
         self.familiarity = familiarity
 
     def prepare(self, images: int, say: Callable[[str], None] = lambda line: None) -> None:
-        """Select the engine of a run's backbone for a number of images; a graph has nothing to prepare.
+        """Select the engine of a run's backbone for a number of images, and open a graph on its device.
 
         Args:
             images: expected number; many are worth the seconds of building a graph.
@@ -220,19 +221,20 @@ def _stacked(images: Sequence[Any]) -> np.ndarray:
     return batch
 
 
-def open_export(path: str | Path) -> Predictor:
+def open_export(path: str | Path, device: str | None = None) -> Predictor:
     """A predictor from an exported folder whose graph needs no PyTorch.
 
     Args:
         path: the folder.
+        device: `cpu`, `gpu` or `tensorrt`, see `labelwise.export.devices`; `None` is the CPU.
 
     Raises:
         LabelwiseError: no such folder, an artefact that was changed, or a graph that cannot be opened here.
     """
-    return of_artefact(Artefact.open(path))
+    return of_artefact(Artefact.open(path), device)
 
 
-def of_artefact(artefact: Artefact) -> Predictor:
+def of_artefact(artefact: Artefact, device: str | None = None) -> Predictor:
     """A predictor from an opened artefact whose graph needs no PyTorch."""
-    transform = FixedTransform(artefact.preprocessing)
-    return Predictor(artefact.labels, artefact.decisions, transform, open_graph(artefact))
+    engine = on_device(artefact, device, open_graph(artefact))
+    return Predictor(artefact.labels, artefact.decisions, FixedTransform(artefact.preprocessing), engine)
