@@ -201,3 +201,12 @@ def test_a_core_ml_graph_is_described_and_not_compared(kind: str, run_folder: Pa
     assert list(parity["outputs"]) == ["logits", "maps"]
     with pytest.raises(LabelwiseError, match="a graph that computes on this system"):
         CoreML(artefact.path / artefact.file, True)(pictures(1))
+
+
+@pytest.mark.parametrize("kind", ["web", "litert"])
+def test_decisions_of_a_page_or_a_phone_are_not_in_the_graph(
+    run_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    done = tiny_runs.command("export", run_folder, "--format", kind, "--decide", "--out", tmp_path / "x")
+    assert done.code == 2
+    assert f"--decide with --format {kind}" in done.err

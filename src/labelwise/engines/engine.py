@@ -80,11 +80,12 @@ class GraphEngine:
         name: of the runtime.
         has_maps: whether its second output is the maps.
         has_features: whether the outputs after the maps are the features, see `Described`.
-        outputs: number of the graph's outputs.
+        outputs: number of the graph's outputs; `None` for a graph without decisions.
     """
 
-    def __init__(self, name: str, has_maps: bool, has_features: bool, outputs: int) -> None:
+    def __init__(self, name: str, has_maps: bool, has_features: bool, outputs: int | None = None) -> None:
         self.name, self.has_maps, self.has_features = name, has_maps, has_features
+        outputs = 1 + has_maps + 2 * has_features if outputs is None else outputs
         self._count = outputs
         self.has_decisions = outputs == 1 + has_maps + 2 * has_features + len(DECIDED)
 

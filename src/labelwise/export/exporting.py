@@ -14,12 +14,12 @@ import torch
 from labelwise.engines.runtimes import Engine
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import (
+    FOR_PHONES,
     PRECISIONS,
     Artefact,
     seal,
 )
 from labelwise.export.bench import Bench, Compared
-from labelwise.export.bench import preprocessing as preprocessing
 from labelwise.export.engines import fastest
 from labelwise.export.graph import FILES, require
 from labelwise.export.phones import Structure
@@ -96,6 +96,12 @@ def export_run(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     out = Path(out)
+    if decide and format in (WEB, *FOR_PHONES):
+        raise LabelwiseError(
+            f"--decide with --format {format}",
+            "onnx, openvino, torch or triton; a page or an app decides by artefact.json",
+            "leave --decide out",
+        )
     web, name = format == WEB, None
     if web:
         require_web(precision, run.config.transform().bits, run.decisions(), run.labels)

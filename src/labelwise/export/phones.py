@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelwise.engines.runtimes import (
+from labelwise.engines.engine import (
     FEATURES,
     INPUT,
     LOGITS,
@@ -25,8 +25,8 @@ from labelwise.engines.runtimes import (
     GraphEngine,
     Images,
     as_array,
-    threads,
 )
+from labelwise.engines.runtimes import threads
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import Artefact
 
