@@ -50,7 +50,7 @@ check: setup
 
 # The documentation as a site of its own under site/.
 docs: setup
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Short forms, for one look; each file says how to measure in full.
 bench: setup
