@@ -19,7 +19,7 @@ from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact, Preprocessing, export_run, phones
 from labelwise.export.artefact import FOR_PHONES
 from labelwise.export.engines import installed_runtimes
-from labelwise.export.graph import file_of, program_for_phones, write_graph
+from labelwise.export.graph import graph_file, program_for_phones, write_graph
 from labelwise.export.parity import BATCHES
 from labelwise.export.phones import CoreML, OneByOne, require_converter
 from labelwise.labels import LabelSet
@@ -129,9 +129,9 @@ def described(tmp_path: Path) -> dict[str, Artefact]:
     for kind in FOR_PHONES:
         folder = tmp_path / kind
         folder.mkdir()
-        (folder / file_of(kind)).write_bytes(b"no graph")
+        (folder / graph_file(kind)).write_bytes(b"no graph")
         labels = LabelSet(("cat", "dog"))
-        made[kind] = Artefact(folder, kind, file_of(kind), labels, prepared, decisions, has_maps=True)
+        made[kind] = Artefact(folder, kind, graph_file(kind), labels, prepared, decisions, has_maps=True)
         made[kind].save()
     return made
 

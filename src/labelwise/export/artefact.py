@@ -171,9 +171,8 @@ class Artefact:
     @property
     def outputs(self) -> list[str]:
         """The names of the graph's outputs in their order."""
-        features = ["features", "whole"] * self.has_features
-        decided = ["probabilities", "selected"] * self.has_decisions
-        return ["logits", *["maps"] * self.has_maps, *features, *decided]
+        after = ["features", "whole"] * self.has_features + ["probabilities", "selected"] * self.has_decisions
+        return ["logits", *["maps"] * self.has_maps, *after]
 
     def _preprocessing(self) -> dict[str, Any]:
         """The stored preprocessing, with the input that this kind of graph takes."""

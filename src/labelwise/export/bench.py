@@ -23,7 +23,7 @@ from labelwise.export.artefact import (
 from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.decide import require_decidable
 from labelwise.export.engines import Eager, installed_runtimes, open_engine
-from labelwise.export.graph import FILES, file_of, program, program_for_phones, require, write_graph
+from labelwise.export.graph import FILES, graph_file, program, program_for_phones, require, write_graph
 from labelwise.export.nncf_int8 import quantise_openvino
 from labelwise.export.parity import Parity, batches_of, compare, compare_batches
 from labelwise.export.phones import CoreML, Structure
@@ -95,7 +95,7 @@ class Bench:
         artefact = Artefact(
             folder,
             kind,
-            file_of(kind),
+            graph_file(kind),
             self.run.labels,
             preprocessing(self.run, self.eager),
             self.decisions,
@@ -128,7 +128,7 @@ class Bench:
 
     def runtimes(self, kind: str) -> dict[str, float | str]:
         """The differences of the fp32 graph in each installed runtime, see `compare_batches`."""
-        opened = installed_runtimes(kind, self._plain(kind) / file_of(kind), self.maps, self.features)
+        opened = installed_runtimes(kind, self._plain(kind) / graph_file(kind), self.maps, self.features)
         return compare_batches(self.eager, opened, self.photos, self.decisions, self.run.labels.names)
 
     def accuracy(self, engine: Engine) -> Accuracy:

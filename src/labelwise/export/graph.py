@@ -159,13 +159,13 @@ def write_graph(exported: torch.export.ExportedProgram, kind: str, folder: Path)
         "torch": _write_torch,
         **{phone: partial(write_phone, kind=phone) for phone in PHONE_FILES},
     }
-    file = file_of(kind)
+    file = graph_file(kind)
     with quiet(), torch.no_grad(), refusing(kind, "give --format torch"):
         writers[kind](exported, file=folder / file)
     return file
 
 
-def file_of(kind: str) -> str:
+def graph_file(kind: str) -> str:
     """The name of the file, or of the folder for Core ML, of a kind of graph."""
     return {**FILES, **PHONE_FILES}[kind]
 

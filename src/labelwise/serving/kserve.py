@@ -56,7 +56,7 @@ _BODY = {
 }
 
 
-def described(model: str, names: tuple[str, ...]) -> dict[str, Any]:
+def model_metadata(model: str, names: tuple[str, ...]) -> dict[str, Any]:
     """The inputs and outputs of a model.
 
     Args:
@@ -113,7 +113,7 @@ def routes(
     @router.get("/v2/models/{name}", summary="Inputs and outputs of the model", responses=away)
     async def metadata(name: str) -> dict[str, Any]:
         check(name)
-        return described(model, names)
+        return model_metadata(model, names)
 
     @router.get(
         "/v2/models/{name}/ready",

@@ -17,7 +17,6 @@ import numpy as np
 from labelwise import __version__
 from labelwise.inference.prediction import Prediction
 from labelwise.serving.grpc_messages import MESSAGES, SERVICE
-from labelwise.serving.kserve import described
 from labelwise.serving.limits import Limits, Refused
 from labelwise.serving.listen import bound
 from labelwise.serving.metrics import ServerMetrics
@@ -179,14 +178,14 @@ class Grpc:
 
     async def _about_model(self, request: Any, seen: dict[str, Any]) -> Any:
         self._of_model(request.name, request.version)
-        return MESSAGES["ModelMetadataResponse"](**described(self._server.title, self._server.names))
+        return MESSAGES["ModelMetadataResponse"](**model_metadata(self._server.title, self._server.names))
 
     async def _infer(self, request: Any, seen: dict[str, Any]) -> Any:
         self._of_model(request.model_name, request.model_version)
-        wanted = read_inference(request, self._server.limits)
+        wanted = read_grpc_request(request, self._server.limits)
         seen["images"] = len(wanted.images)
         predictions = await self._server.infer(None, wanted.images, "maps" in wanted.outputs)
-        return response(wanted, predictions, self._server.names, self._server.title, request)
+        return grpc_response(wanted, predictions, self._server.names, self._server.title, request)
 
 
 _METHODS: dict[str, Callable[[Grpc, Any, dict[str, Any]], Awaitable[Any]]] = {
@@ -199,7 +198,7 @@ _METHODS: dict[str, Callable[[Grpc, Any, dict[str, Any]], Awaitable[Any]]] = {
 }
 
 
-def read_inference(request: Any, limits: Limits) -> Inference:
+def read_grpc_request(request: Any, limits: Limits) -> Inference:
     """The images and the requested outputs of a `ModelInferRequest`.
 
     Raises:
@@ -234,7 +233,7 @@ def _data(tensor: Any, contents: Sequence[bytes]) -> bytes:
     return numbers.astype(np.uint8).tobytes()
 
 
-def response(
+def grpc_response(
     wanted: Inference,
     predictions: Sequence[Prediction | str],
     names: tuple[str, ...],
