@@ -15,6 +15,7 @@ class Format(str, Enum):
     onnx = "onnx"
     openvino = "openvino"
     torch = "torch"
+    web = "web"
     auto = "auto"
 
 
@@ -48,6 +49,15 @@ def export(
     tagger: Annotated[
         bool, typer.Option("--tagger", help="also write the tagger layout, DIR/tagger")
     ] = False,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of onnxruntime-web, for --format web  [default: node_modules, or npm]",
+            metavar="DIR",
+            envvar="LABELWISE_ORT_WEB",
+            show_envvar=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:
     """Export a run to a folder that predicts without it, once both agree on real images.
@@ -68,6 +78,7 @@ def export(
         maps=maps,
         features=features,
         tagger=tagger,
+        runtime=runtime,
     )
     artefact = result.artefact
     if json:

@@ -25,9 +25,11 @@ from labelwise.export.photographs import batches, calibration_batches, judged_ro
 from labelwise.export.precision import OFFERED, quantise, require_precision
 from labelwise.export.runtimes import Engine
 from labelwise.export.tagger import write_tagger
+from labelwise.export.web import RUNTIME, compared_in_node, require_web, write_web
+from labelwise.export.web_runtime import copy_runtime
 from labelwise.training.run import WEIGHTS, Run
 
-AUTO = "auto"
+AUTO, WEB = "auto", "web"
 COMPARED, JUDGED, CALIBRATED = 64, 2_000, 128
 
 
@@ -59,26 +61,31 @@ def export_run(
     maps: bool = True,
     features: bool = False,
     tagger: bool = False,
+    runtime: Path | None = None,
 ) -> Export:
     """Writes a run as an artefact, after its outputs on real images were compared with the run's.
 
     Args:
         run: a finished run or its folder.
         out: a new or empty folder.
-        format: `onnx`, `openvino`, `torch`, or `auto`, the fastest on this machine.
+        format: `onnx`, `openvino`, `torch`, `web`, or `auto`, the fastest on this machine.
         precision: `fp32`; `bf16` or `int8`, which must keep the run's mAP within 0.1 point; or `auto`, the fastest.
         data: SOURCE of the images for the comparison and the int8 calibration; `None` uses the run's own.
         images: number of images to compare; `None` uses 64 in fp32, up to 2,000 in a lower precision.
         maps: whether the graph also returns the evidence maps.
         features: whether it also returns label features, so that `embed` and `search` accept it; in fp32, with maps.
         tagger: also write the layout of community taggers, as `tagger/`.
+        runtime: for `web`, the folder of the package onnxruntime-web, see `copy_runtime`.
 
     Raises:
         LabelwiseError: no images to compare on, a model that the format cannot express, or different outputs.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     out = Path(out)
-    candidates = wanted(format, precision)
+    web = format == WEB
+    if web:
+        require_web(precision, run.config.transform().bits, run.decisions(), run.labels)
+    candidates = wanted("onnx" if web else format, precision)
     if features and (precision != "fp32" or not maps):
         raise LabelwiseError(
             f"label features {'without maps' if not maps else 'in another precision'}",
@@ -91,8 +98,15 @@ def export_run(
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
+        if web:  # before anything is computed, since it may be missing
+            copy_runtime(part / RUNTIME, runtime)
         bench = Bench(run, part, data, images, maps, features)
         best = _best(bench, candidates, timed=AUTO in (format, precision))
+        if web:
+            write_web(best.artefact, bench.eager, part / RUNTIME)
+            best = replace(
+                best, parity=compared_in_node(best.artefact, bench.eager, bench.photos, best.parity)
+            )
         if tagger:
             write_tagger(run, best.artefact.path / "tagger", bench.photos)
             seal(best.artefact.path)

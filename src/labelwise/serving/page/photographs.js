@@ -1,13 +1,12 @@
-// The page of photographs: send them, show what the model sees, and let thresholds and known labels be tried.
-import { askJson, at, build, fit, lay, paint, percent } from "/assets/common.js";
-import { select } from "/assets/decide.js";
+// The page of photographs: show what the model sees in them, and let thresholds and known labels be tried.
+import { at, build, fit, lay, paint, percent } from "./common.js";
+import { select } from "./decide.js";
+import { AT_ONCE, about, inParts, model, predict } from "./source.js";
 
 const FEWEST = 8; // rows of a card, unless all are shown
 const NEXT = 4; // rows below the selected ones
 const SLIDERS = 60; // at once; the field finds the others
-const AT_ONCE = 2; // requests on their way
 
-const model = await askJson("/labels");
 const names = model.labels.map((label) => label.name);
 const own = new Map(model.labels.map((label) => [label.name, label.threshold]));
 const thresholds = new Map(own);
@@ -17,7 +16,7 @@ let photographs = [];
 
 at("model").textContent = model.model;
 document.title = `Labelwise: ${model.model}`;
-at("what").textContent = `${names.length} labels. Photographs are sent to this server and nowhere else.`;
+at("what").textContent = `${names.length} labels. ${about}`;
 at("filter").hidden = names.length <= 12;
 if (matchMedia("(max-width: 900px)").matches) at("panel").open = false;
 
@@ -39,43 +38,14 @@ async function add(files) {
   }));
 }
 
-function inParts(added) {
-  const parts = [];
-  let space = 0;
-  for (const photograph of added) {
-    if (photograph.file.size > space || parts.at(-1)?.length >= Math.min(4, model.limits.files)) {
-      parts.push([]);
-      space = model.limits.request_bytes - 65536;
-    }
-    parts.at(-1).push(photograph);
-    space -= photograph.file.size;
-  }
-  return parts;
-}
-
 async function answer(part) {
-  const form = new FormData();
-  for (const photograph of part) form.append("files", photograph.file);
-  if (Object.keys(part[0].states).length) form.append("states", JSON.stringify(part[0].states));
   try {
-    const content = await retried(() => askJson(`/predict?maps=${model.gives_maps}`, { method: "POST", body: form }));
-    part.forEach((photograph, i) => take(photograph, content.predictions[i]));
+    const lines = await predict(part);
+    part.forEach((photograph, i) => take(photograph, lines[i]));
   } catch (error) {
     part.forEach((photograph) => take(photograph, { error: error.message }));
   }
   showProgress();
-}
-
-/** Repeats a request after the time that a full server returns. */
-async function retried(work) {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (error.status !== 429 || attempt === 20) throw error;
-      await new Promise((done) => setTimeout(done, 1000 * Math.max(1, error.after)));
-    }
-  }
 }
 
 function take(photograph, line) {

@@ -1,0 +1,85 @@
+"""The exported page's own module in Node: the engine that a page's graph is compared in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelwise.errors import LabelwiseError
+from labelwise.export.runtimes import GraphEngine, Images, as_array
+
+SCRIPT = Path(__file__).parent / "browser" / "node.mjs"
+
+
+class Node(GraphEngine):
+    """`labelwise.js` of an exported folder in Node, with onnxruntime-web in WebAssembly; use as a context.
+
+    Args:
+        folder: written by `--format web`.
+        has_maps: see `GraphEngine`.
+
+    Raises:
+        LabelwiseError: Node is not installed, or the module cannot open the folder.
+    """
+
+    def __init__(self, folder: Path, has_maps: bool) -> None:
+        program = shutil.which("node")
+        if program is None:
+            raise LabelwiseError("no Node.js", "the program node", "install Node.js 18 or newer")
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._process = subprocess.Popen(
+            [program, str(SCRIPT), str(folder.resolve())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        first = self._line()
+        super().__init__(f"{first['name']} in Node (wasm)", has_maps, False)
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process."""
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+            if pipe is not None:
+                pipe.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
+        batch = as_array(images)
+        stdin: Any = self._process.stdin
+        stdin.write(json.dumps(batch.shape).encode() + b"\n" + batch.tobytes())
+        stdin.flush()
+        return [self._array(shape) for shape in self._line()][:count]
+
+    def _array(self, shape: Sequence[int]) -> np.ndarray:
+        stdout: Any = self._process.stdout
+        count = 4 * int(np.prod(shape))
+        return np.frombuffer(stdout.read(count), np.float32).reshape(shape)
+
+    def _line(self) -> Any:
+        stdout: Any = self._process.stdout
+        line = stdout.readline()
+        answer = json.loads(line) if line else {"error": self._last_error()}
+        if isinstance(answer, dict) and "error" in answer:
+            raise LabelwiseError(
+                f"labelwise.js in Node ({answer['error']})", "an export that it opens", "export again"
+            )
+        return answer
+
+    def _last_error(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        return next((line for line in lines if "Error" in line), "no answer")
