@@ -19,6 +19,7 @@ PAGES = tuple(
     for name in (
         "docs/comparison.md",
         "docs/backbones.md",
+        "docs/web.md",
         "docs/collections.md",
         "docs/training.md",
         "docs/teach.md",
@@ -460,6 +461,21 @@ def builds() -> str:
     return markdown(head, [[row[key] for key in keys] for row in kept("builds")])
 
 
+def web() -> str:
+    """Answers in a browser and in Node beside the run's."""
+    head = ["where", "input", "photographs", "largest difference of a probability", "other decisions"]
+    head += ["pixels: largest, mean difference", "ready", "first answer", "next answers", "load"]
+    lines = []
+    for row in kept("web"):
+        pixels = row["largest_pixel_difference"]
+        cells = [row[key] for key in ("where", "input", "photographs")]
+        cells += [f"{float(row['largest_probability_difference']):.1e}", row["decisions_that_differ"]]
+        cells += [f"{pixels}, {float(row['mean_pixel_difference']):.2f}" if pixels else "the same"]
+        seconds = ("seconds_to_ready", "seconds_to_first_answer", "seconds_per_answer")
+        lines.append([*cells, *(f"{float(row[key]):.2f} s" for key in seconds), row["load"]])
+    return markdown(head, lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -479,6 +495,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "collection-page": collection_page,
     "teach": teach,
     "unfamiliar": unfamiliar,
+    "web": web,
     "kinds-peta": lambda: kinds("peta"),
     "kinds-voc": lambda: kinds("voc"),
 }

@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from labelwise.errors import LabelwiseError, first_line
+from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import sha256
 from labelwise.jsonfile import read_json
 
@@ -91,7 +91,9 @@ def _fetched(folder: Path) -> Path:
     archive = folder / f"{PACKAGE}-{VERSION}.tgz"
     if done is None or done.returncode or not archive.is_file():
         raise LabelwiseError(
-            f"npm without {spec} ({first_line(reason)})", "the npm registry", "give --runtime with its folder"
+            f"npm without {spec} ({reason.splitlines()[0]})",
+            "the npm registry",
+            "give --runtime with its folder",
         )
     digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     if digest != INTEGRITY:

@@ -68,5 +68,11 @@ export class LabelwiseError extends Error {
  */
 export function load(url?: string | URL, options?: Options): Promise<Model>;
 
-/** Upright RGB pixels of an image, three bytes a pixel; transparency is laid over white. */
-export function decode(image: Blob | ImageBitmapSource | Pixels): Promise<Pixels & { data: Uint8Array }>;
+/**
+ * Upright RGB pixels of an image, three bytes a pixel; transparency is laid over white.
+ * @param options `shrinkTo`: pixels that both sides of a large JPEG keep when it is reduced to 1/2, 1/4 or 1/8
+ */
+export function decode(
+  image: Blob | ImageBitmapSource | Pixels,
+  options?: { shrinkTo?: number },
+): Promise<Pixels & { data: Uint8Array }>;

@@ -1,6 +1,6 @@
 // Predicts in the browser, or in Node on pixels, with the files of one folder that `labelwise export --format web` wrote.
 import { select } from "./decide.js";
-import { sheet, shownWindow } from "./resize.js";
+import { averaged, sheet, shownWindow } from "./resize.js";
 
 const FORMAT = 1; // of web.json
 const ARTEFACT = 3; // newest format of artefact.json
@@ -151,7 +151,7 @@ class Model {
     if (maps && !this.hasMaps) {
       throw new LabelwiseError("an export without evidence maps", "an export with maps", "export again with --maps");
     }
-    const pixels = await decode(image);
+    const pixels = await decode(image, { shrinkTo: Math.max(...this.sizes.flat()) });
     const output = await this.run([sheet(pixels, this.sizes, this.view.resize)]);
     const scores = this.probabilities(output.logits.data);
     const chosen = this.select(scores);
@@ -220,16 +220,20 @@ function mapOf({ data, dims: [, , rows, columns] }, label) {
 /**
  * Upright RGB pixels of an image; transparency is laid over white.
  * @param image a Blob or File, anything that a canvas draws, an ImageData, or `{data, width, height}` of 3 or 4 bytes a pixel
+ * @param {{shrinkTo?: number}} [options] pixels that both sides of a smaller JPEG keep: the run decodes large ones at 1/2,
+ *   1/4 or 1/8, which means of squares of pixels come close to
  * @returns {Promise<{data: Uint8Array, width: number, height: number}>}
  */
-export async function decode(image) {
+export async function decode(image, { shrinkTo = Infinity } = {}) {
   if (ArrayBuffer.isView(image?.data)) return opaque(image);
   if (typeof OffscreenCanvas === "undefined") {
     throw new LabelwiseError("an image file where nothing decodes it", "{data, width, height}, as in Node", "decode it first");
   }
   const name = image?.name || "the image";
   const unreadable = () => new LabelwiseError(`${name}, which this browser cannot decode`, "a whole image file (JPEG, PNG, WebP, ...)", "save it as one of these");
-  if (image instanceof Blob && await cutShort(image)) {
+  const bytes = image instanceof Blob ? new Uint8Array(await image.arrayBuffer()) : [];
+  const jpeg = bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff;
+  if (jpeg && cutShort(bytes)) {
     throw new LabelwiseError(`${name}, which ends early`, "a whole image file (JPEG, PNG, WebP, ...)", "copy it again");
   }
   const options = { imageOrientation: "from-image", premultiplyAlpha: "none", colorSpaceConversion: "none" };
@@ -244,16 +248,16 @@ export async function decode(image) {
     canvas.fillStyle = "#fff";
     canvas.fillRect(0, 0, width, height);
     canvas.drawImage(bitmap, 0, 0);
-    return opaque(canvas.getImageData(0, 0, width, height));
+    const pixels = opaque(canvas.getImageData(0, 0, width, height));
+    const steps = Math.floor(Math.min(width, height) / shrinkTo);
+    return jpeg ? averaged(pixels, [8, 4, 2].find((scale) => steps >= scale) ?? 1) : pixels;
   } finally {
     bitmap.close();
   }
 }
 
 /** Whether a JPEG lacks its end: browsers fill the rest with grey, the run refuses such a file. */
-async function cutShort(blob) {
-  const bytes = new Uint8Array(await blob.arrayBuffer());
-  if (bytes[0] !== 0xff || bytes[1] !== 0xd8 || bytes[2] !== 0xff) return false;
+function cutShort(bytes) {
   for (let i = bytes.length - 2; i > 1; i--) {
     if (bytes[i] === 0xff && bytes[i + 1] === 0xd9) return false;
     if (bytes[i] === 0xff && bytes[i + 1] === 0xda) return true;

@@ -75,6 +75,28 @@ function along(pixels, lines, stride, size, step, out, result, outStride, outSte
   }
 }
 
+/** The means of squares of `scale` pixels, smaller at the right and the bottom. */
+export function averaged({ data, width, height }, scale) {
+  if (scale === 1) return { data, width, height };
+  const [columns, rows] = [Math.ceil(width / scale), Math.ceil(height / scale)];
+  const result = new Uint8Array(3 * rows * columns);
+  for (let y = 0; y < rows; y++) {
+    const bottom = Math.min(height, (y + 1) * scale);
+    for (let x = 0; x < columns; x++) {
+      const right = Math.min(width, (x + 1) * scale);
+      const sums = [0, 0, 0];
+      for (let v = y * scale; v < bottom; v++) {
+        for (let u = x * scale, from = 3 * (v * width + u); u < right; u++, from += 3) {
+          for (let c = 0; c < 3; c++) sums[c] += data[from + c];
+        }
+      }
+      const count = (bottom - y * scale) * (right - x * scale);
+      for (let c = 0; c < 3; c++) result[3 * (y * columns + x) + c] = Math.floor(sums[c] / count + 0.5);
+    }
+  }
+  return { data: result, width: columns, height: rows };
+}
+
 /**
  * One image of one size.
  * @param {{data: Uint8Array, width: number, height: number}} image RGB, three bytes a pixel

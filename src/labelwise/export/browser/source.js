@@ -27,7 +27,7 @@ const opened = await load(undefined, { provider, progress }).catch((error) => {
 });
 
 const PROVIDERS = { wasm: "WebAssembly", webgpu: "WebGPU" };
-export const about = `Photographs stay on this device; nothing is sent. Computed with ${PROVIDERS[opened.provider]}.`;
+export const about = "Photographs stay on this device; nothing is sent.";
 export const model = {
   model: opened.title,
   labels: opened.labels,
@@ -38,6 +38,7 @@ export const model = {
   view: opened.view,
 };
 
+at("engine").textContent = `computed here with ${PROVIDERS[opened.provider]}`;
 at("choose").disabled = false;
 at("problem").textContent = opened.note;
 
