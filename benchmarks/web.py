@@ -14,7 +14,6 @@ import functools
 import http.server
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -40,7 +39,7 @@ FIELDS = (
     "where", "provider", "input", "photographs", "largest_probability_difference", "median_of_largest",
     "decisions_that_differ", "largest_map_distance", "largest_pixel_difference", "mean_pixel_difference",
     "photographs_with_equal_pixels", "seconds_to_ready", "seconds_to_first_answer", "seconds_per_answer",
-    "processor_seconds_to_first_answer", "reference", "load", "cores", "processor",
+    "processor_seconds_to_first_answer", "reference", "load", "nice", "cores",
 )  # fmt: skip
 DECODED = """async (name) => {
   const { decode } = await import("./labelwise.js");
@@ -176,7 +175,7 @@ def main() -> None:
     def add(where: str, form: str, found: dict[str, Any]) -> None:
         shared = {
             "where": where, "provider": "wasm", "input": form, "reference": predictor.engine.name,
-            "load": round(os.getloadavg()[0], 1), "cores": os.cpu_count(), "processor": platform.processor(),
+            "load": round(os.getloadavg()[0], 1), "nice": os.nice(0), "cores": os.cpu_count(),
         }  # fmt: skip
         rows.append({field: {**shared, **found}.get(field, "") for field in FIELDS})
         print(json.dumps(rows[-1]), flush=True)

@@ -464,7 +464,8 @@ def builds() -> str:
 def web() -> str:
     """Answers in a browser and in Node beside the run's."""
     head = ["where", "input", "photographs", "largest difference of a probability", "other decisions"]
-    head += ["pixels: largest, mean difference", "ready", "first answer", "next answers", "load"]
+    head += ["pixels: largest, mean difference", "ready", "first answer", "next answers"]
+    head += ["processor, to the first answer", "load"]
     lines = []
     for row in kept("web"):
         pixels = row["largest_pixel_difference"]
@@ -472,7 +473,9 @@ def web() -> str:
         cells += [f"{float(row['largest_probability_difference']):.1e}", row["decisions_that_differ"]]
         cells += [f"{pixels}, {float(row['mean_pixel_difference']):.2f}" if pixels else "the same"]
         seconds = ("seconds_to_ready", "seconds_to_first_answer", "seconds_per_answer")
-        lines.append([*cells, *(f"{float(row[key]):.2f} s" for key in seconds), row["load"]])
+        processor = row["processor_seconds_to_first_answer"]
+        cells += [f"{float(row[key]):.1f} s" for key in seconds]
+        lines.append([*cells, f"{float(processor):.1f} s" if processor else "", row["load"]])
     return markdown(head, lines)
 
 

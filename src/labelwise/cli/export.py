@@ -65,6 +65,7 @@ def export(
     Example: labelwise export runs/mine --format onnx --out exported
     """
     import json as js
+    import shlex
 
     from labelwise.export import export_run
 
@@ -91,4 +92,8 @@ def export(
     for name, reason in result.refused.items():
         typer.echo(f"{name}: refused, {reason}")
     kind = artefact.kind if artefact.precision == "fp32" else f"{artefact.kind} in {artefact.precision}"
+    if format is Format.web:
+        kind = "a folder for browsers"
     typer.echo(f"{out}: {kind}; compared with the run on {result.parity}")
+    if format is Format.web:
+        typer.echo(f"try it: python -m http.server --directory {shlex.quote(str(out))}")

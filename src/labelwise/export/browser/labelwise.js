@@ -92,8 +92,7 @@ export async function load(url = new URL(".", import.meta.url), { provider = "au
   const open = async (name) => {
     const { module, binary } = web.runtime[name];
     const [ort, wasm, bytes] = await Promise.all([import(new URL(module, folder)), file(binary), graph]);
-    // More threads need SharedArrayBuffer, which browsers give to isolated pages only.
-    ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
+    ort.env.wasm.numThreads = 1; // more need SharedArrayBuffer, which a plain file server does not allow
     ort.env.wasm.wasmBinary = wasm;
     ort.env.logLevel = "error";
     const session = await ort.InferenceSession.create(bytes, { executionProviders: [name], graphOptimizationLevel: "all" })
