@@ -54,7 +54,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A folder with the runtime of a few lines, and the predictor that it equals."""
     folder = tmp_path_factory.mktemp("site") / "web"
     decisions = Decisions(
@@ -62,7 +62,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]]
     )
     with pytest.MonkeyPatch.context() as patch:
         prepared = Preprocessing((40, 40), "crop", HALF, HALF)
-        yield folder, web_folder(folder, LabelSet(NAMES), decisions, prepared, patch)
+        predictor = web_folder(folder, LabelSet(NAMES), decisions, prepared, patch)
+    return folder, predictor
 
 
 @pytest.fixture(params=[(390, 844, "dark"), (1280, 900, "light")], ids=["phone", "desk"])
