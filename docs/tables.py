@@ -20,6 +20,7 @@ PAGES = tuple(
         "docs/comparison.md",
         "docs/backbones.md",
         "docs/collections.md",
+        "docs/phones.md",
         "docs/training.md",
         "docs/teach.md",
         "docs/unfamiliar.md",
@@ -460,6 +461,27 @@ def builds() -> str:
     return markdown(head, [[row[key] for key in keys] for row in kept("builds")])
 
 
+def phones() -> str:
+    """Exports for phones, a line per format, method and backbone."""
+    lines = []
+    for row in kept("phones"):
+        if row["refused"]:
+            answers = [f"refused: {row['refused']}", "", ""]
+        elif row["engine"]:
+            difference = f"{float(row['max_probability_difference']):.1e}"
+            answers = [
+                difference,
+                "yes" if row["decisions_equal"] == "True" else "**no**",
+                row["ms_per_image"],
+            ]
+        else:
+            answers = ["not computed", "", ""]
+        names = [f"`{row[key]}`" for key in ("format", "method", "backbone")]
+        lines.append([*names, row["megabytes"], *answers, row["ms_per_image_torch"]])
+    head = ["format", "method", "backbone", "MB", "largest difference of a probability", "decisions equal"]
+    return markdown([*head, "ms an image", "PyTorch"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -475,6 +497,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "label-search": label_search,
     "collection-search": collection_search,
     "builds": builds,
+    "phones": phones,
     "collection-stores": collection_stores,
     "collection-page": collection_page,
     "teach": teach,

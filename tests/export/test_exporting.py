@@ -301,7 +301,9 @@ def test_a_missing_package_is_named(
     message = r"format onnx without the package onnx; expected .*; run: pip install 'labelwise\[onnx\]'"
     with pytest.raises(LabelwiseError, match=message):
         export_run(run_folder, tmp_path / "x", "onnx")
-    with pytest.raises(LabelwiseError, match="format 'tflite'; expected onnx, openvino or torch"):
+    with pytest.raises(
+        LabelwiseError, match=r"format 'tflite'; expected .* torch, executorch, litert or coreml"
+    ):
         export_run(run_folder, tmp_path / "x", "tflite")
 
 

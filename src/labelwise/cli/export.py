@@ -10,11 +10,14 @@ import typer
 
 
 class Format(str, Enum):
-    """Graph formats; `auto` tries those with installed packages and keeps the fastest."""
+    """Graph formats; `auto` tries the first three, where installed, and keeps the fastest."""
 
     onnx = "onnx"
     openvino = "openvino"
     torch = "torch"
+    executorch = "executorch"
+    litert = "litert"
+    coreml = "coreml"
     auto = "auto"
 
 
@@ -80,4 +83,4 @@ def export(
     for name, reason in result.refused.items():
         typer.echo(f"{name}: refused, {reason}")
     kind = artefact.kind if artefact.precision == "fp32" else f"{artefact.kind} in {artefact.precision}"
-    typer.echo(f"{out}: {kind}; compared with the run on {result.parity}")
+    typer.echo(f"{out}: {kind}; {result.said}")

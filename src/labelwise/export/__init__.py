@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from labelwise.export.exporting import export_run as export_run
     from labelwise.export.parity import Parity as Parity
     from labelwise.export.parity import compare as compare
+    from labelwise.export.phones import CoreML as CoreML
+    from labelwise.export.phones import ExecuTorch as ExecuTorch
+    from labelwise.export.phones import LiteRT as LiteRT
+    from labelwise.export.phones import Structure as Structure
     from labelwise.export.runtimes import Engine as Engine
     from labelwise.export.runtimes import OnnxRuntime as OnnxRuntime
     from labelwise.export.runtimes import OpenVINO as OpenVINO
@@ -23,13 +27,17 @@ if TYPE_CHECKING:
 _HOME = {
     "Accuracy": "accuracy",
     "Artefact": "artefact",
+    "CoreML": "phones",
     "Eager": "engines",
     "Engine": "runtimes",
+    "ExecuTorch": "phones",
     "Export": "exporting",
+    "LiteRT": "phones",
     "OnnxRuntime": "runtimes",
     "OpenVINO": "runtimes",
     "Parity": "parity",
     "Preprocessing": "artefact",
+    "Structure": "phones",
     "TorchProgram": "engines",
     "compare": "parity",
     "export_run": "exporting",

@@ -22,7 +22,9 @@ FORMAT_VERSION = 3
 """The newest version; 2 lacks sheets of two sizes, 1 also lacks implications and groups of exactly one label."""
 ARTEFACT, CHECKSUMS = "artefact.json", "checksums.json"
 RESIZES = ("squash", "crop")
-KINDS = ("onnx", "openvino", "torch", "weights")
+FOR_PHONES = ("executorch", "litert", "coreml")
+"""Kinds of graphs for phones, which take one image at a time."""
+KINDS = ("onnx", "openvino", "torch", *FOR_PHONES, "weights")
 PRECISIONS = ("fp32", "bf16", "int8")
 _SIDES = 8, 4096
 WEIGHTS_DIGEST = "weights_sha256"
@@ -115,7 +117,8 @@ class Artefact:
 
     Args:
         path: its folder.
-        kind: `onnx`, `openvino` or `torch`, a graph; `weights`, weights with the settings of their run.
+        kind: `onnx`, `openvino`, `torch` or one of `FOR_PHONES`, a graph; `weights`, weights with the settings of
+            their run.
         file: name of the graph, or of the weights, in the folder.
         labels: label order and groups.
         preprocessing: from an image to the graph's input.
@@ -154,13 +157,22 @@ class Artefact:
             "precision": self.precision,
             "test_time": self.test_time,
             "outputs": ["logits", *["maps"] * self.has_maps, *["features", "whole"] * self.has_features],
-            "preprocessing": self.preprocessing.to_json(),
+            "preprocessing": self._preprocessing(),
             "labels": self.labels.to_json(),
             "decisions": self.decisions.to_json(self.labels.names),
             "card": self.card,
         }
         write_json(self.path / ARTEFACT, {**stored, "settings": self.settings} if self.settings else stored)
         seal(self.path)
+
+    def _preprocessing(self) -> dict[str, Any]:
+        """The stored preprocessing, with the input that this kind of graph takes."""
+        stored = self.preprocessing.to_json()
+        if self.kind in FOR_PHONES:
+            stored["input"] = stored["input"].replace("batch", "1")
+        if self.kind == "coreml":
+            stored["input"] = stored["input"].replace("uint8", "float32 from 0 to 255,")
+        return stored
 
     @classmethod
     def open(cls, path: str | Path) -> Artefact:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from labelwise.export.artefact import Artefact
 from labelwise.export.graph import Graph, quiet
+from labelwise.export.phones import ExecuTorch, LiteRT
 from labelwise.export.runtimes import (
     Answer,
     Described,
@@ -31,7 +32,13 @@ from labelwise.training.config import Config, make_config
 from labelwise.training.frozen_engine import EAGER, engine_name, use_engine
 from labelwise.training.run import Run
 
-READERS = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
+READERS = {
+    "onnx": ("onnxruntime", "openvino"),
+    "openvino": ("openvino",),
+    "torch": ("torch",),
+    "executorch": ("executorch",),
+    "litert": ("ai_edge_litert",),
+}
 """Packages of the runtimes that read each kind of graph."""
 
 
@@ -101,7 +108,7 @@ def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
     if artefact.kind == "weights":
         run = Run(artefact.path, make_config(artefact.settings), artefact.labels)
         return Eager(run.model(), device, run.config)
-    return open_graph(artefact, {"torch": TorchProgram})
+    return open_graph(artefact, {"torch": TorchProgram, "executorch": ExecuTorch, "litert": LiteRT})
 
 
 def installed_runtimes(
@@ -110,7 +117,7 @@ def installed_runtimes(
     """Each installed runtime that reads a kind of graph, with a function that opens it there in fp32.
 
     Args:
-        kind: `onnx`, `openvino` or `torch`.
+        kind: of the graph, one of `READERS`.
         file: the graph.
         has_maps, has_features: see `GraphEngine`.
     """
@@ -118,6 +125,8 @@ def installed_runtimes(
         "onnxruntime": OnnxRuntime,
         "openvino": OpenVINO,
         "torch": TorchProgram,
+        "executorch": ExecuTorch,
+        "ai_edge_litert": LiteRT,
     }
     for package in READERS[kind]:
         if find_spec(package) is not None:

@@ -9,18 +9,27 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from labelwise.errors import LabelwiseError
 from labelwise.evaluation.labels import same_labels
 from labelwise.export.accuracy import Accuracy, measure_accuracy
-from labelwise.export.artefact import PRECISIONS, WEIGHTS_DIGEST, Artefact, Preprocessing, seal, sha256
+from labelwise.export.artefact import (
+    FOR_PHONES,
+    PRECISIONS,
+    WEIGHTS_DIGEST,
+    Artefact,
+    Preprocessing,
+    seal,
+    sha256,
+)
 from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.engines import Eager, fastest, installed_runtimes, open_engine
-from labelwise.export.graph import FILES, program, require, write_graph
+from labelwise.export.graph import FILES, file_of, program, program_for_phones, require, write_graph
 from labelwise.export.parity import Parity, batches_of, compare, compare_batches
+from labelwise.export.phones import CoreML, Structure
 from labelwise.export.photographs import batches, calibration_batches, judged_rows, readable, source_of
 from labelwise.export.precision import OFFERED, quantise, require_precision
 from labelwise.export.runtimes import Engine
@@ -29,6 +38,8 @@ from labelwise.training.run import WEIGHTS, Run
 
 AUTO = "auto"
 COMPARED, JUDGED, CALIBRATED = 64, 2_000, 128
+Compared: TypeAlias = Parity | Accuracy | Structure
+"""Result of a comparison with the run."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +48,21 @@ class Export:
 
     Args:
         artefact: the folder.
-        parity: comparison with the run: by outputs in fp32, by mAP in a lower precision.
+        parity: comparison with the run: by outputs in fp32, by mAP in a lower precision, by structure for Core ML.
         seconds: with `auto`, seconds per image of each engine that passed, and of the run's own.
         refused: with `auto`, the reason for each rejected candidate.
     """
 
     artefact: Artefact
-    parity: Parity | Accuracy
+    parity: Compared
     seconds: dict[str, float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def said(self) -> str:
+        """The comparison with the run in words."""
+        compared = "" if isinstance(self.parity, Structure) else "compared with the run on "
+        return f"{compared}{self.parity}"
 
 
 def export_run(
@@ -65,7 +82,8 @@ def export_run(
     Args:
         run: a finished run or its folder.
         out: a new or empty folder.
-        format: `onnx`, `openvino`, `torch`, or `auto`, the fastest on this machine.
+        format: `onnx`, `openvino`, `torch`, or `auto`, the fastest of these on this machine; for phones `executorch`,
+            `litert` or `coreml`.
         precision: `fp32`; `bf16` or `int8`, which must keep the run's mAP within 0.1 point; or `auto`, the fastest.
         data: SOURCE of the images for the comparison and the int8 calibration; `None` uses the run's own.
         images: number of images to compare; `None` uses 64 in fp32, up to 2,000 in a lower precision.
@@ -161,7 +179,7 @@ class Bench:
         artefact = Artefact(
             folder,
             kind,
-            FILES[kind],
+            file_of(kind),
             self.run.labels,
             preprocessing(self.run, self.eager),
             self.decisions,
@@ -173,14 +191,17 @@ class Bench:
         )
         if self.features:
             artefact.card[WEIGHTS_DIGEST] = sha256(self.run.path / WEIGHTS)
-        return artefact, open_engine(artefact)
+        engine = CoreML(folder / artefact.file, self.maps) if kind == "coreml" else open_engine(artefact)
+        return artefact, engine
 
-    def judge(self, artefact: Artefact, engine: Engine) -> Parity | Accuracy:
-        """Compares a graph with the run.
+    def judge(self, artefact: Artefact, engine: Engine) -> Compared:
+        """Compares a graph with the run; one for Core ML by its description only.
 
         Raises:
             LabelwiseError: different outputs, or a different mAP.
         """
+        if isinstance(engine, CoreML):
+            return engine.structure(artefact)
         runtimes = self.runtimes(artefact.kind)
         if artefact.precision != "fp32":
             return self.accuracy(engine).demand(engine.name)
@@ -190,7 +211,7 @@ class Bench:
 
     def runtimes(self, kind: str) -> dict[str, float | str]:
         """The differences of the fp32 graph in each installed runtime, see `compare_batches`."""
-        opened = installed_runtimes(kind, self._plain(kind) / FILES[kind], self.maps, self.features)
+        opened = installed_runtimes(kind, self._plain(kind) / file_of(kind), self.maps, self.features)
         return compare_batches(self.eager, opened, self.photos, self.decisions, self.run.labels.names)
 
     def accuracy(self, engine: Engine) -> Accuracy:
@@ -208,12 +229,16 @@ class Bench:
         folder = self.part / f"{kind}-fp32"
         if not folder.exists():
             folder.mkdir(parents=True)
-            write_graph(self._program, kind, folder)
+            write_graph(self._phone_program(kind) if kind in FOR_PHONES else self._program, kind, folder)
         return folder
 
     @cached_property
     def _program(self) -> Any:
         return program(self.eager.model, self.run.config.transform().input_size, self.maps, self.features)
+
+    def _phone_program(self, kind: str) -> Any:
+        size = self.run.config.transform().input_size
+        return program_for_phones(self.eager.model, kind, size, self.maps, self.features)
 
     def _calibration(self) -> Any:
         return calibration_batches(self.run, self.source.split("train"), CALIBRATED)
@@ -221,7 +246,7 @@ class Bench:
 
 def _best(bench: Bench, wanted: Sequence[tuple[str, str]], timed: bool) -> Export:
     """The fastest candidate that agrees with the run; if none does, the first error is raised."""
-    passed: dict[str, tuple[Artefact, Parity | Accuracy]] = {}
+    passed: dict[str, tuple[Artefact, Compared]] = {}
     engines: list[Engine] = []
     refused: dict[str, LabelwiseError] = {}
     for kind, precision in wanted:
@@ -245,7 +270,7 @@ def _best(bench: Bench, wanted: Sequence[tuple[str, str]], timed: bool) -> Expor
     return Export(artefact, parity, seconds, {name: error.given for name, error in refused.items()})
 
 
-def _card_entries(engine: Engine, parity: Parity | Accuracy, seconds: dict[str, float]) -> dict[str, Any]:
+def _card_entries(engine: Engine, parity: Compared, seconds: dict[str, float]) -> dict[str, Any]:
     entries: dict[str, Any] = {"export": {"engine": engine.name, "torch": torch.__version__}}
     entries["parity"] = parity.to_json()
     return entries | ({"seconds_per_image": seconds} if seconds else {})

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.export.phones import PHONE_FILES, Pixels, require_converter, write_phone
 from labelwise.export.plain import attends_over_many, plain_forms
 from labelwise.export.runtimes import INPUT, OUTPUTS, openvino_core
 from labelwise.model import LabelModel
@@ -88,8 +90,24 @@ def program(
     return exported_graph(Graph(model, maps, features), example, INPUT)
 
 
-def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:
-    """The exported program of a module with one tensor, `name` in its `forward`, whose first dimension is dynamic.
+def program_for_phones(
+    model: LabelModel, kind: str, size: tuple[int, int], maps: bool, features: bool = False
+) -> torch.export.ExportedProgram:
+    """The exported program of a model for one image, see `Graph`; with float input from 0 to 255 for Core ML.
+
+    Raises:
+        LabelwiseError: as `program`.
+    """
+    graph, example = Graph(model, maps, features), torch.zeros(1, 3, *size, dtype=torch.uint8)
+    if kind == "coreml":
+        return exported_graph(Pixels(graph), example.float(), INPUT, dynamic=False)
+    return exported_graph(graph, example, INPUT, dynamic=False)
+
+
+def exported_graph(
+    module: nn.Module, example: Tensor, name: str, dynamic: bool = True
+) -> torch.export.ExportedProgram:
+    """The exported program of a module with one tensor, `name` in its `forward`, whose first dimension may be dynamic.
 
     Weights are in the plain memory format, and operations in the forms that every runtime computes alike.
 
@@ -98,18 +116,18 @@ def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.expor
     """
     traced = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
     with quiet(), torch.no_grad(), refusing("torch.export", "choose another method or backbone"):
-        exported = _traced(traced, example, name)
+        exported = _traced(traced, example, name, dynamic)
         if attends_over_many(exported):
             for part in traced.modules():
                 if hasattr(part, "fused_attn"):  # timm's switch between one operation and its formula
                     part.fused_attn = False  # type: ignore[assignment]
-            exported = _traced(traced, example, name)
+            exported = _traced(traced, example, name, dynamic)
         plain_forms(exported)
     return exported
 
 
-def _traced(module: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:
-    batch = {name: {0: torch.export.Dim(BATCH, min=1)}}
+def _traced(module: nn.Module, example: Tensor, name: str, dynamic: bool) -> torch.export.ExportedProgram:
+    batch = {name: {0: torch.export.Dim(BATCH, min=1)}} if dynamic else None
     try:
         return torch.export.export(module, (example,), dynamic_shapes=batch, strict=False)
     except Exception:  # `len(tensor)` keeps the batch dynamic only in strict mode
@@ -123,14 +141,21 @@ def write_graph(exported: torch.export.ExportedProgram, kind: str, folder: Path)
         LabelwiseError: a package that the kind requires is missing, or the model cannot be expressed in it.
     """
     require(kind)
-    writers: dict[str, Callable[[torch.export.ExportedProgram, Path], None]] = {
+    writers: dict[str, Callable[..., None]] = {
         "onnx": _write_onnx,
         "openvino": _write_openvino,
         "torch": _write_torch,
+        **{phone: partial(write_phone, kind=phone) for phone in PHONE_FILES},
     }
+    file = file_of(kind)
     with quiet(), torch.no_grad(), refusing(kind, "give --format torch"):
-        writers[kind](exported, folder / FILES[kind])
-    return FILES[kind]
+        writers[kind](exported, file=folder / file)
+    return file
+
+
+def file_of(kind: str) -> str:
+    """The name of the file, or of the folder for Core ML, of a kind of graph."""
+    return {**FILES, **PHONE_FILES}[kind]
 
 
 def require(kind: str) -> None:
@@ -138,12 +163,15 @@ def require(kind: str) -> None:
 
     >>> require("tflite")
     Traceback (most recent call last):
-    labelwise.errors.LabelwiseError: format 'tflite'; expected onnx, openvino or torch; correct --format
+    labelwise.errors.LabelwiseError: format 'tflite'; expected onnx, openvino, torch, executorch, litert or coreml...
     """
     from importlib.util import find_spec
 
+    if kind in PHONE_FILES:
+        return require_converter(kind)
     if kind not in NEEDS:
-        raise LabelwiseError(f"format {kind!r}", "onnx, openvino or torch", "correct --format")
+        kinds = "onnx, openvino, torch, executorch, litert or coreml"
+        raise LabelwiseError(f"format {kind!r}", kinds, "correct --format")
     missing = [name for name in NEEDS[kind] if find_spec(name) is None]
     if missing:
         raise LabelwiseError(

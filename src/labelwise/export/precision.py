@@ -12,9 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.export.artefact import FOR_PHONES
 from labelwise.export.runtimes import INPUT, openvino_core
 
-OFFERED = {"fp32": ("onnx", "openvino", "torch"), "bf16": ("openvino",), "int8": ("onnx",)}
+OFFERED = {"fp32": ("onnx", "openvino", "torch", *FOR_PHONES), "bf16": ("openvino",), "int8": ("onnx",)}
 """Formats of each precision."""
 WEIGHTED, BETWEEN = ("Conv", "MatMul", "Gemm"), ("Clip", "Relu", "MaxPool")
 FIRST = 3

@@ -202,13 +202,14 @@ def open_graph(
 
     Raises:
         LabelwiseError: a graph that its runtime cannot open, a runtime that is not installed, or a kind that needs
-            PyTorch and is not among `others`.
+            PyTorch and is not among `others`, or Core ML.
     """
     file = artefact.path / artefact.file
     others = others or {}
     if artefact.kind not in (*RUNTIMES, *others):
+        needed = "Core ML of Apple's systems" if artefact.kind == "coreml" else "PyTorch"
         raise LabelwiseError(
-            f"{artefact.path}, an export of kind {artefact.kind}, which needs PyTorch",
+            f"{artefact.path}, an export of kind {artefact.kind}, which needs {needed}",
             f"an export of kind {' or '.join(RUNTIMES)}",
             "export the run again with --format onnx",
         )
