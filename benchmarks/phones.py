@@ -46,6 +46,10 @@ def model_of(method: str, backbone: str, weights: str) -> LabelModel:
         for key, p in model.named_parameters():
             if len(LABELS) in p.shape and not key.startswith("backbone."):
                 p.normal_(std=0.2)
+            elif (
+                not p.any()
+            ):  # a scale or a bias that starts at zero would let a converter leave out a whole branch
+                p.uniform_(-0.5, 0.5)
     return model
 
 

@@ -465,21 +465,16 @@ def phones() -> str:
     """Exports for phones, a line per format, method and backbone."""
     lines = []
     for row in kept("phones"):
+        difference, equal = "not computed", ""
         if row["refused"]:
-            answers = [f"refused: {row['refused']}", "", ""]
+            difference = f"refused: {row['refused']}"
         elif row["engine"]:
             difference = f"{float(row['max_probability_difference']):.1e}"
-            answers = [
-                difference,
-                "yes" if row["decisions_equal"] == "True" else "**no**",
-                row["ms_per_image"],
-            ]
-        else:
-            answers = ["not computed", "", ""]
+            equal = "yes" if row["decisions_equal"] == "True" else "**no**"
         names = [f"`{row[key]}`" for key in ("format", "method", "backbone")]
-        lines.append([*names, row["megabytes"], *answers, row["ms_per_image_torch"]])
+        lines.append([*names, row["megabytes"], difference, equal])
     head = ["format", "method", "backbone", "MB", "largest difference of a probability", "decisions equal"]
-    return markdown([*head, "ms an image", "PyTorch"], lines)
+    return markdown(head, lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -38,6 +38,7 @@ READERS = {
     "torch": ("torch",),
     "executorch": ("executorch",),
     "litert": ("ai_edge_litert",),
+    "coreml": (),
 }
 """Packages of the runtimes that read each kind of graph."""
 
