@@ -15,6 +15,7 @@ class Format(str, Enum):
     onnx = "onnx"
     openvino = "openvino"
     torch = "torch"
+    triton = "triton"
     auto = "auto"
 
 
@@ -48,6 +49,9 @@ def export(
     tagger: Annotated[
         bool, typer.Option("--tagger", help="also write the tagger layout, DIR/tagger")
     ] = False,
+    decide: Annotated[
+        bool, typer.Option("--decide", help="also probabilities and selected labels as outputs of the graph")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:
     """Export a run to a folder that predicts without it, once both agree on real images.
@@ -68,6 +72,7 @@ def export(
         maps=maps,
         features=features,
         tagger=tagger,
+        decide=decide,
     )
     artefact = result.artefact
     if json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,10 @@ def serve(
     run: Annotated[str, typer.Argument(help="folder of a run or an export", metavar="RUN_OR_EXPORT")],
     host: Annotated[str, typer.Option(help="address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free port", min=0, max=65535)] = 8000,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(help="also answer KServe v2 over gRPC; 0 takes a free port", min=0, max=65535),
+    ] = None,
     token: Annotated[
         str | None, typer.Option(help="require this bearer token", envvar="LABELWISE_TOKEN")
     ] = None,
@@ -87,7 +91,24 @@ def serve(
         kept = KeptPictures(cache_folder() / "pictures-1" / "pictures.sqlite", int(cache_mb * MIB))
         searches = Searches(collection, run, kept, limits.pixels)
     title = Path(run).resolve().name
+    grpc = None if grpc_port is None else _grpc(host, grpc_port, token)
     predictor = load(run)
     predictor.prepare(sys.maxsize)
-    app = create_app(predictor, limits, title=title, token=token, review=queue_of_items, searches=searches)
+    app = create_app(
+        predictor, limits, title=title, token=token, review=queue_of_items, searches=searches, grpc=grpc
+    )
     listen(app, host, port, title, guarded=token is not None, limits=limits)
+
+
+def _grpc(host: str, port: int, token: str | None) -> Any:
+    from labelwise.errors import LabelwiseError
+
+    try:
+        from labelwise.serving.kserve_grpc import Grpc
+    except ModuleNotFoundError as error:
+        raise LabelwiseError(
+            f"--grpc-port without the package {error.name}",
+            "grpcio and protobuf",
+            "run: pip install 'labelwise[grpc]'",
+        ) from None
+    return Grpc(host, port, token)

@@ -120,17 +120,17 @@ class OneGroup:
     """One group of labels: the label of largest gain, or none if no gain is positive and none is required."""
 
     def __init__(self, columns: tuple[int, ...], needed: bool) -> None:
-        self.columns, self._needed = columns, needed
+        self.columns, self.needed = columns, needed
 
     def choose(self, gain: Float[np.ndarray, "N C"]) -> Bool[np.ndarray, "N C"]:
         """See `Part`."""
         best = np.zeros(gain.shape, bool)
         best[np.arange(len(gain)), gain.argmax(1)] = True
-        return best if self._needed else best & (gain >= 0)
+        return best if self.needed else best & (gain >= 0)
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
         """See `Part`."""
-        return {"group": [names[j] for j in self.columns], "needed": self._needed}
+        return {"group": [names[j] for j in self.columns], "needed": self.needed}
 
 
 class Forest:

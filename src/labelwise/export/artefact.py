@@ -126,6 +126,7 @@ class Artefact:
         precision: `fp32`, or `bf16` or `int8` for the backbone on processors that support it.
         test_time: the views whose logits the graph averages, see `labelwise.training.test_time`.
         has_features: whether the graph also returns features, see `labelwise.export.graph.Graph`.
+        has_decisions: whether it also returns probabilities and selected labels, see `labelwise.export.decide`.
     """
 
     path: Path
@@ -140,6 +141,7 @@ class Artefact:
     precision: str = "fp32"
     test_time: str = "none"
     has_features: bool = False
+    has_decisions: bool = False
 
     def save(self) -> None:
         """Writes artefact.json, then the checksums of every file in the folder."""
@@ -153,7 +155,7 @@ class Artefact:
             "file": self.file,
             "precision": self.precision,
             "test_time": self.test_time,
-            "outputs": ["logits", *["maps"] * self.has_maps, *["features", "whole"] * self.has_features],
+            "outputs": self.outputs,
             "preprocessing": self.preprocessing.to_json(),
             "labels": self.labels.to_json(),
             "decisions": self.decisions.to_json(self.labels.names),
@@ -161,6 +163,13 @@ class Artefact:
         }
         write_json(self.path / ARTEFACT, {**stored, "settings": self.settings} if self.settings else stored)
         seal(self.path)
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the graph's outputs in their order."""
+        features = ["features", "whole"] * self.has_features
+        decided = ["probabilities", "selected"] * self.has_decisions
+        return ["logits", *["maps"] * self.has_maps, *features, *decided]
 
     @classmethod
     def open(cls, path: str | Path) -> Artefact:
@@ -202,6 +211,7 @@ class Artefact:
                 precision,
                 str(stored.get("test_time", "none")),
                 "features" in stored["outputs"],
+                "selected" in stored["outputs"],
             )
         except LabelwiseError:
             raise

@@ -82,8 +82,10 @@ class TorchProgram(GraphEngine):
     def __init__(self, file: Path, has_maps: bool, has_features: bool = False) -> None:
         # The stored program is in the plain memory format; channels last is faster on a CPU.
         with quiet():
-            self._run: Any = torch.export.load(file).module().to(memory_format=torch.channels_last)
-        super().__init__("torch.export (cpu)", has_maps, has_features)
+            program = torch.export.load(file)
+            self._run: Any = program.module().to(memory_format=torch.channels_last)
+        count = len(program.graph_signature.user_outputs)
+        super().__init__("torch.export (cpu)", has_maps, has_features, count)
 
     @torch.inference_mode()
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:

@@ -18,6 +18,7 @@ from labelwise.evaluation.labels import same_labels
 from labelwise.export.accuracy import Accuracy, measure_accuracy
 from labelwise.export.artefact import PRECISIONS, WEIGHTS_DIGEST, Artefact, Preprocessing, seal, sha256
 from labelwise.export.card import card_of, portable_decisions
+from labelwise.export.decide import require_decidable
 from labelwise.export.engines import Eager, fastest, installed_runtimes, open_engine
 from labelwise.export.graph import FILES, program, require, write_graph
 from labelwise.export.parity import Parity, batches_of, compare, compare_batches
@@ -25,9 +26,10 @@ from labelwise.export.photographs import batches, calibration_batches, judged_ro
 from labelwise.export.precision import OFFERED, quantise, require_precision
 from labelwise.export.runtimes import Engine
 from labelwise.export.tagger import write_tagger
+from labelwise.export.triton import model_name, require_lines, to_repository
 from labelwise.training.run import WEIGHTS, Run
 
-AUTO = "auto"
+AUTO, TRITON = "auto", "triton"
 COMPARED, JUDGED, CALIBRATED = 64, 2_000, 128
 
 
@@ -59,25 +61,32 @@ def export_run(
     maps: bool = True,
     features: bool = False,
     tagger: bool = False,
+    decide: bool = False,
 ) -> Export:
     """Writes a run as an artefact, after its outputs on real images were compared with the run's.
 
     Args:
         run: a finished run or its folder.
         out: a new or empty folder.
-        format: `onnx`, `openvino`, `torch`, or `auto`, the fastest on this machine.
+        format: `onnx`, `openvino`, `torch`; `auto`, the fastest of these on this machine; or `triton`, a repository of
+            Triton with `onnx` and the decisions in the graph.
         precision: `fp32`; `bf16` or `int8`, which must keep the run's mAP within 0.1 point; or `auto`, the fastest.
         data: SOURCE of the images for the comparison and the int8 calibration; `None` uses the run's own.
         images: number of images to compare; `None` uses 64 in fp32, up to 2,000 in a lower precision.
         maps: whether the graph also returns the evidence maps.
         features: whether it also returns label features, so that `embed` and `search` accept it; in fp32, with maps.
         tagger: also write the layout of community taggers, as `tagger/`.
+        decide: whether the graph also returns probabilities and selected labels, see `labelwise.export.decide`.
 
     Raises:
         LabelwiseError: no images to compare on, a model that the format cannot express, or different outputs.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     out = Path(out)
+    name = None
+    if format == TRITON:
+        name, format, decide = model_name(run.path), "onnx", True
+        require_lines(run.labels.names)
     candidates = wanted(format, precision)
     if features and (precision != "fp32" or not maps):
         raise LabelwiseError(
@@ -91,11 +100,13 @@ def export_run(
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        bench = Bench(run, part, data, images, maps, features)
+        bench = Bench(run, part, data, images, maps, features, decide)
         best = _best(bench, candidates, timed=AUTO in (format, precision))
         if tagger:
             write_tagger(run, best.artefact.path / "tagger", bench.photos)
             seal(best.artefact.path)
+        if name is not None:
+            to_repository(best.artefact, name)
         os.replace(best.artefact.path, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -124,6 +135,10 @@ class Bench:
         images: number of images to compare; `None` for the default.
         maps: whether the graphs return maps.
         features: whether they return features.
+        decide: whether they return probabilities and selected labels.
+
+    Raises:
+        LabelwiseError: no image to compare on, or decisions that a graph cannot make.
     """
 
     run: Run
@@ -132,8 +147,11 @@ class Bench:
     images: int | None
     maps: bool
     features: bool = False
+    decide: bool = False
 
     def __post_init__(self) -> None:
+        if self.decide:
+            require_decidable(self.run.decisions())
         self.source = source_of(self.run, self.data)
         rows = judged_rows(self.source)
         first = islice(readable(self.run, rows), self.images or COMPARED)
@@ -170,6 +188,7 @@ class Bench:
             precision=precision,
             test_time=self.run.config.test_time,
             has_features=self.features,
+            has_decisions=self.decide,
         )
         if self.features:
             artefact.card[WEIGHTS_DIGEST] = sha256(self.run.path / WEIGHTS)
@@ -213,7 +232,9 @@ class Bench:
 
     @cached_property
     def _program(self) -> Any:
-        return program(self.eager.model, self.run.config.transform().input_size, self.maps, self.features)
+        size = self.run.config.transform().input_size
+        decisions = self.decisions if self.decide else None
+        return program(self.eager.model, size, self.maps, self.features, decisions)
 
     def _calibration(self) -> Any:
         return calibration_batches(self.run, self.source.split("train"), CALIBRATED)

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError, first_line
+from labelwise.export.decide import Decide
 from labelwise.export.plain import attends_over_many, plain_forms
-from labelwise.export.runtimes import INPUT, OUTPUTS, openvino_core
+from labelwise.export.runtimes import DECIDED, INPUT, OUTPUTS, openvino_core
 from labelwise.model import LabelModel
 from labelwise.training.views import Views
 from labelwise.types import Output
@@ -41,14 +43,17 @@ class Graph(nn.Module):
         maps: whether the evidence maps `[B, L, h, w]` are the second output.
         features: whether the inputs of the labels' classifiers `[B, L, D]`, and the mean of the backbone's map over its
             places `[B, C]`, both of unit length and of the first view, are further outputs.
+        decide: the step whose probabilities and selected labels are the last outputs.
     """
 
-    def __init__(self, model: LabelModel, maps: bool, features: bool = False) -> None:
+    def __init__(
+        self, model: LabelModel, maps: bool, features: bool = False, decide: Decide | None = None
+    ) -> None:
         super().__init__()
-        self.model, self.maps, self.features = model, maps, features
+        self.model, self.maps, self.features, self.decide = model, maps, features, decide
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """`(logits,)`, `(logits, maps)`, or `(logits, maps, features, whole)`, in fp32."""
+        """`(logits,)`, `(logits, maps)`, or `(logits, maps, features, whole)`, in fp32; then those of `decide`."""
         feature_map: Tensor | None = None
         if self.features and not isinstance(self.model, Views):
             feature_map = self.model.backbone(images)
@@ -63,6 +68,8 @@ class Graph(nn.Module):
         if feature_map is not None:
             whole = feature_map.float().mean((2, 3))
             outputs += [normalize(vectors.float(), dim=-1) for vectors in (output.features, whole)]
+        if self.decide is not None:
+            outputs += self.decide(outputs[0])
         return tuple(outputs)
 
     def _views(self, images: Tensor) -> tuple[Output, Tensor]:
@@ -77,15 +84,20 @@ class Graph(nn.Module):
 
 
 def program(
-    model: LabelModel, size: tuple[int, int], maps: bool, features: bool = False
+    model: LabelModel,
+    size: tuple[int, int],
+    maps: bool,
+    features: bool = False,
+    decisions: Decisions | None = None,
 ) -> torch.export.ExportedProgram:
-    """The exported program of a model for any batch of images of one size, see `Graph`.
+    """The exported program of a model for any batch of images of one size, see `Graph`, with decisions if given.
 
     Raises:
-        LabelwiseError: the model has data-dependent control flow, with the reason.
+        LabelwiseError: the model has data-dependent control flow, with the reason; or decisions that no graph can make.
     """
     example = torch.zeros(3, 3, *size, dtype=torch.uint8)
-    return exported_graph(Graph(model, maps, features), example, INPUT)
+    decide = None if decisions is None else Decide(decisions)
+    return exported_graph(Graph(model, maps, features, decide), example, INPUT)
 
 
 def exported_graph(module: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:
@@ -171,7 +183,14 @@ def save_onnx(
 
 
 def _write_onnx(exported: torch.export.ExportedProgram, file: Path) -> None:
-    save_onnx(exported, file, INPUT, OUTPUTS[: len(exported.graph_signature.user_outputs)])
+    save_onnx(exported, file, INPUT, output_names(exported))
+
+
+def output_names(exported: torch.export.ExportedProgram) -> list[str]:
+    """The names of a program's outputs; those of a graph that decides end with booleans."""
+    outputs: Any = exported.graph.output_node().args[0]
+    decided = DECIDED if outputs[-1].meta["val"].dtype == torch.bool else ()
+    return [*OUTPUTS[: len(outputs) - len(decided)], *decided]
 
 
 def _write_openvino(exported: torch.export.ExportedProgram, file: Path) -> None:

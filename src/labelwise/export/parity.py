@@ -13,7 +13,7 @@ from torch import Tensor
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError, first_line
-from labelwise.export.runtimes import Describing, Engine
+from labelwise.export.runtimes import Deciding, Describing, Engine
 
 BATCHES = (1, 2, 3, 8)
 """Sizes of batches to compare in every runtime: some runtimes compute a batch of one right and others wrong."""
@@ -103,6 +103,8 @@ def compare(
         line += int(differing.sum())
         if candidate.has_maps and our_maps is not None and their_maps is not None:
             maps.append(np.abs(our_maps - their_maps).sum((2, 3)).mean(1) / 2)
+        if isinstance(candidate, Deciding) and candidate.has_decisions:
+            _check_decided(candidate, ids, batch, decisions, names)
         if isinstance(reference, Describing) and isinstance(candidate, Describing) and candidate.has_features:
             pairs = zip(reference.describe(batch)[2:], candidate.describe(batch)[2:], strict=True)
             features += [float(np.linalg.norm(a - b, axis=-1).max()) for a, b in pairs]
@@ -190,6 +192,22 @@ def _refuse_where(
         f"returns {names[j]} = {q[i, j]:.8f} for {ids[i]}, where the run returns {p[i, j]:.8f} at a threshold of "
         f"{decisions.thresholds[j]:.8f}",
     )
+
+
+def _check_decided(
+    candidate: Any, ids: Sequence[str], batch: Tensor, decisions: Decisions, names: Sequence[str]
+) -> None:
+    """Refuses a graph whose own probabilities or selected labels are not those of its logits."""
+    logits, given, selected = candidate.decide(batch)
+    p = decisions.probabilities(logits)
+    difference = np.where(np.isfinite(given), np.abs(p - given), np.inf)
+    _refuse_where(difference > PROBABILITY, difference, candidate, ids, names, p, given, decisions)
+    other = selected != decisions.select(p)
+    if other.any():
+        i, j = np.argwhere(other)[0]
+        word = "selects" if selected[i, j] else "does not select"
+        reason = f"{word} {names[j]} of probability {p[i, j]:.8f} for {ids[i]}, other than the decisions on its logits"
+        raise _refused(candidate, reason)
 
 
 def _refused(candidate: Engine, reason: str) -> LabelwiseError:

@@ -20,6 +20,8 @@ INPUT = "images"
 """Name of a graph's input."""
 LOGITS, MAPS, FEATURES, WHOLE = OUTPUTS = "logits", "maps", "features", "whole"
 """Outputs of a graph in their order; maps, and features with the whole-image feature, may be absent."""
+DECIDED = "probabilities", "selected"
+"""The last outputs of a graph with decisions, see `labelwise.export.decide`."""
 Images: TypeAlias = Any
 """uint8 `[B, 3, H, W]`, an array or a tensor."""
 Answer = tuple[np.ndarray, np.ndarray | None]
@@ -62,6 +64,18 @@ class Describing(Protocol):
         ...
 
 
+@runtime_checkable
+class Deciding(Protocol):
+    """An engine that also decides, if `has_decisions`."""
+
+    name: str
+    has_decisions: bool
+
+    def decide(self, images: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Logits, probabilities and selected labels of a batch."""
+        ...
+
+
 class GraphEngine:
     """A graph in a runtime, on the CPU.
 
@@ -69,10 +83,13 @@ class GraphEngine:
         name: of the runtime.
         has_maps: whether its second output is the maps.
         has_features: whether the outputs after the maps are the features, see `Described`.
+        outputs: number of the graph's outputs.
     """
 
-    def __init__(self, name: str, has_maps: bool, has_features: bool) -> None:
+    def __init__(self, name: str, has_maps: bool, has_features: bool, outputs: int) -> None:
         self.name, self.has_maps, self.has_features = name, has_maps, has_features
+        self._count = outputs
+        self.has_decisions = outputs == 1 + has_maps + 2 * has_features + len(DECIDED)
 
     def __call__(self, images: Images, want_maps: bool = False) -> Answer:
         """Logits and maps of a batch."""
@@ -85,6 +102,12 @@ class GraphEngine:
         """All outputs of a batch, of a graph with features."""
         with computing(self.name, images):
             return Described(*self._outputs(images, len(OUTPUTS)))
+
+    def decide(self, images: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Logits, probabilities and selected labels `[B, L]` of a batch, of a graph with decisions."""
+        with computing(self.name, images):
+            outputs = self._outputs(images, self._count)
+        return outputs[0], outputs[-2], outputs[-1]
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         """The first outputs of the graph."""
@@ -116,7 +139,8 @@ class OnnxRuntime(GraphEngine):
         options.log_severity_level = 3
         self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
-        super().__init__(_named(f"ONNX Runtime {ort.__version__}", precision), has_maps, has_features)
+        name = _named(f"ONNX Runtime {ort.__version__}", precision)
+        super().__init__(name, has_maps, has_features, len(self._names))
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         # The graph computes all of its outputs; only these are copied.
@@ -137,7 +161,7 @@ class OpenVINO(GraphEngine):
     ) -> None:
         self._run, name = compiled(file, precision)
         version, _, in_use = name.partition(", ")
-        super().__init__(_named(version, in_use or "fp32"), has_maps, has_features)
+        super().__init__(_named(version, in_use or "fp32"), has_maps, has_features, len(self._run.outputs))
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         outputs = self._run({INPUT: as_array(images)})

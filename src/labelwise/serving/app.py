@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,7 @@ from labelwise.serving.predictor import Predictor
 from labelwise.serving.watch import Watch, log_line
 
 if TYPE_CHECKING:
+    from labelwise.serving.kserve_grpc import Grpc
     from labelwise.serving.review import Review
     from labelwise.serving.searching import Searches
 
@@ -73,11 +74,13 @@ class Server:
         predictor: the loaded model.
         limits: bounds.
         title: display name of the model.
+        grpc: a second address for gRPC.
     """
 
-    def __init__(self, predictor: Predictor, limits: Limits, title: str) -> None:
-        self.limits, self.title, self.metrics = limits, title, ServerMetrics()
+    def __init__(self, predictor: Predictor, limits: Limits, title: str, grpc: Grpc | None = None) -> None:
+        self.limits, self.title, self.metrics, self._grpc = limits, title, ServerMetrics(), grpc
         self.answers = Answers(predictor, limits)
+        self.names = self.answers.names
         self.batcher = Batcher(self.answers.decode, self.answers.answer, limits, self.metrics)
         self._started = False
         self._size = predictor.transform.config.input_size
@@ -96,7 +99,8 @@ class Server:
             await asyncio.to_thread(self.answers.answer, [blank] * count)
         self.batcher.start()
         self._started = True
-        yield
+        async with self._grpc.serving(self) if self._grpc else nullcontext():
+            yield
         self._started = False
         await self.batcher.close()
         log_line("stopped")
@@ -114,8 +118,13 @@ class Server:
 
         return await self._in_time(answers())
 
-    async def infer(self, request: Request, uploads: Sequence[Upload], maps: bool) -> list[Prediction | str]:
-        """The predictions of images that were read from a request, or the reasons why they cannot be read."""
+    async def infer(
+        self, request: Request | None, uploads: Sequence[Upload], maps: bool
+    ) -> list[Prediction | str]:
+        """The predictions of images that were read from a request, or the reasons why they cannot be read.
+
+        Without a request, the caller notes the images and cancels the call when its client is gone.
+        """
         return await self._in_time(self._predict(request, uploads, maps, {}))
 
     async def _in_time(self, answers: Awaitable[T]) -> T:
@@ -130,13 +139,14 @@ class Server:
             ) from None
 
     async def _predict(
-        self, request: Request, uploads: Sequence[Upload], maps: bool, states: Mapping[str, bool]
+        self, request: Request | None, uploads: Sequence[Upload], maps: bool, states: Mapping[str, bool]
     ) -> list[Prediction | str]:
         self.answers.check(maps, states)
-        request.state.seen["images"] = len(uploads)
+        if request is not None:
+            request.state.seen["images"] = len(uploads)
         with self.batcher.admitted(len(uploads)):
             answers = asyncio.gather(*(self._one(upload, maps, states) for upload in uploads))
-            return await _unless_gone(request, answers)
+            return await (answers if request is None else _unless_gone(request, answers))
 
     async def _one(self, upload: Upload, maps: bool, states: Mapping[str, bool]) -> Prediction | str:
         error = upload.error
@@ -190,6 +200,7 @@ def create_app(
     token: str | None = None,
     review: Review | None = None,
     searches: Searches | None = None,
+    grpc: Grpc | None = None,
 ) -> FastAPI:
     """The server as an ASGI application.
 
@@ -200,8 +211,9 @@ def create_app(
         token: required as `Authorization: Bearer TOKEN`; `None` requires none.
         review: a queue of suspicious labels to decide on, at `/review`.
         searches: a collection to search, at `/collection`.
+        grpc: a second address, for gRPC.
     """
-    server = Server(predictor, limits or Limits(), title)
+    server = Server(predictor, limits or Limits(), title, grpc)
     app = FastAPI(
         title=f"Labelwise: {title}",
         version=__version__,

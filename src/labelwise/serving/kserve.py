@@ -56,6 +56,26 @@ _BODY = {
 }
 
 
+def described(model: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """The inputs and outputs of a model.
+
+    Args:
+        model: its name.
+        names: labels in column order.
+    """
+    return {
+        "name": model,
+        "platform": "labelwise",
+        "inputs": list(INPUTS),
+        "outputs": [
+            {"name": "scores", "datatype": "FP32", "shape": [-1, len(names)]},
+            {"name": "selected", "datatype": "BOOL", "shape": [-1, len(names)]},
+            {"name": "maps", "datatype": "FP32", "shape": [-1, len(names), -1, -1]},
+            {"name": "labels", "datatype": "BYTES", "shape": [len(names)]},
+        ],
+    }
+
+
 def routes(
     predict: Predict, names: tuple[str, ...], model: str, limits: Limits, ready: Callable[[], bool]
 ) -> APIRouter:
@@ -70,17 +90,6 @@ def routes(
     """
     router = APIRouter()
     away: dict[int | str, dict[str, Any]] = {404: REFUSALS[404]}
-    described = {
-        "name": model,
-        "platform": "labelwise",
-        "inputs": list(INPUTS),
-        "outputs": [
-            {"name": "scores", "datatype": "FP32", "shape": [-1, len(names)]},
-            {"name": "selected", "datatype": "BOOL", "shape": [-1, len(names)]},
-            {"name": "maps", "datatype": "FP32", "shape": [-1, len(names), -1, -1]},
-            {"name": "labels", "datatype": "BYTES", "shape": [len(names)]},
-        ],
-    }
 
     def check(name: str) -> None:
         if name != model:
@@ -104,7 +113,7 @@ def routes(
     @router.get("/v2/models/{name}", summary="Inputs and outputs of the model", responses=away)
     async def metadata(name: str) -> dict[str, Any]:
         check(name)
-        return described
+        return described(model, names)
 
     @router.get(
         "/v2/models/{name}/ready",

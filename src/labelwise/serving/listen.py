@@ -21,8 +21,8 @@ from labelwise.serving.watch import LOG, log_line
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket bound to an address.
+def bound(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A socket bound to an address, whose port is that of an option.
 
     Raises:
         LabelwiseError: the address is not this machine's, or the port is in use.
@@ -38,7 +38,7 @@ def bound(host: str, port: int) -> socket.socket:
         raise LabelwiseError(
             f"port {port} of {host} ({error.strerror or error})",
             "a free port of this machine",
-            "give another one with --port",
+            f"give another one with {option}",
         ) from None
     return listener
 

@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,15 @@ def read_inference(body: bytes, headers: Mapping[str, str], limits: Limits) -> I
         content = json.loads(text)
     except (ValueError, RecursionError):
         raise _other("JSON that cannot be read", "an inference request") from None
+    return inference(content, rest, limits)
+
+
+def inference(content: Any, rest: bytes, limits: Limits) -> Inference:
+    """The images and the requested outputs of the JSON part of a request, with the binary tensors after it.
+
+    Raises:
+        Refused: 400 for content that is not of the protocol, 413 for too many images.
+    """
     entries = content.get("inputs") if isinstance(content, dict) else None
     if not isinstance(entries, list) or len(entries) != 1 or not isinstance(entries[0], dict):
         raise _other("a request without one input", "the input `image` or `pixels`")
@@ -79,19 +88,11 @@ def response(
     for place, prediction in enumerate(predictions):
         if isinstance(prediction, str):
             return JSONResponse({"error": f"image {place}: {prediction}"}, 422)
-    read = [p for p in predictions if isinstance(p, Prediction)]
-    values: dict[str, Callable[[], tuple[str, Any]]] = {
-        "scores": lambda: ("FP32", np.array([[p.scores[n] for n in names] for p in read], np.float32)),
-        "selected": lambda: ("BOOL", np.array([[n in p.selected for n in names] for p in read], bool)),
-        "maps": lambda: ("FP32", np.stack([np.asarray(p.maps, np.float32) for p in read])),
-        "labels": lambda: ("BYTES", np.array(names, object)),
-    }
     outputs, tail = [], b""
-    for name, binary in wanted.outputs.items():
-        kind, tensor = values[name]()
+    for name, kind, tensor in tensors_of(wanted, predictions, names):
         entry: dict[str, Any] = {"name": name, "datatype": kind, "shape": list(tensor.shape)}
-        if binary:
-            data = _texts(tensor) if kind == "BYTES" else tensor.tobytes()
+        if wanted.outputs[name]:
+            data = raw(kind, tensor)
             entry["parameters"] = {"binary_data_size": len(data)}
             tail += data
         else:
@@ -104,9 +105,31 @@ def response(
     return Response(head + tail, media_type="application/octet-stream", headers={HEADER: str(len(head))})
 
 
-def _texts(texts: Iterable[str]) -> bytes:
-    encoded = [text.encode() for text in texts]
-    return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
+def tensors_of(
+    wanted: Inference, predictions: Sequence[Prediction | str], names: tuple[str, ...]
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Name, datatype and values of each requested output, for images that were all read."""
+    read = [p for p in predictions if isinstance(p, Prediction)]
+    for name in wanted.outputs:
+        if name == "scores":
+            yield name, "FP32", np.array([[p.scores[n] for n in names] for p in read], np.float32)
+        elif name == "selected":
+            chosen = [set(p.selected) for p in read]
+            yield name, "BOOL", np.array([[n in one for n in names] for one in chosen], bool)
+        elif name == "maps":
+            yield name, "FP32", np.stack([np.asarray(p.maps, np.float32) for p in read])
+        else:
+            yield name, "BYTES", np.array(names, object)
+
+
+def raw(kind: str, tensor: np.ndarray) -> bytes:
+    """A tensor as binary data; elements of BYTES each after its length."""
+    return elements(text.encode() for text in tensor) if kind == "BYTES" else tensor.tobytes()
+
+
+def elements(values: Iterable[bytes]) -> bytes:
+    """Binary data of a tensor of BYTES."""
+    return b"".join(struct.pack("<I", len(value)) + value for value in values)
 
 
 def _outputs(content: Mapping[str, Any]) -> dict[str, bool]:
@@ -141,7 +164,7 @@ def _images(entry: Mapping[str, Any], rest: bytes, limits: Limits) -> list[bytes
     if size is not None and (type(size) is not int or size != len(rest)):
         raise _other(f"binary_data_size {size!r}", f"the {len(rest):,} bytes after the JSON")
     if name == "image":
-        files = _elements(rest) if size is not None else _decoded(entry.get("data"))
+        files = _read_elements(rest) if size is not None else _decoded(entry.get("data"))
         if len(files) != count:
             raise _other(f"{len(files)} images of shape {shape}", f"{count} images")
         return list(files)
@@ -151,17 +174,17 @@ def _images(entry: Mapping[str, Any], rest: bytes, limits: Limits) -> list[bytes
     return list(flat.reshape(shape))
 
 
-def _elements(data: bytes) -> list[bytes]:
+def _read_elements(data: bytes) -> list[bytes]:
     """The elements of a binary tensor of BYTES, each after its length."""
-    elements, start = [], 0
+    found, start = list[bytes](), 0
     while start < len(data):
         length = int.from_bytes(data[start : start + 4], "little")
         end = start + 4 + length
         if end > len(data):
             raise _other("an element that ends after the body", "the length of each element before it")
-        elements.append(data[start + 4 : end])
+        found.append(data[start + 4 : end])
         start = end
-    return elements
+    return found
 
 
 def _decoded(data: Any) -> list[bytes]:
