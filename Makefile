@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing into $(VENV); the first time this takes some minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -c constraints.txt -e '.[dev,tensorboard,mlflow,wandb,weights,onnx,openvino,serve,ray,search,pgvector,qdrant,tools-tests]'
+	  -c constraints.txt -e '.[dev,tensorboard,mlflow,wandb,weights,onnx,openvino,serve,grpc,ray,search,pgvector,qdrant,tools-tests]'
 	@touch $@
 
 # Trains on the built-in scenes of handwritten digits and writes runs/demo/report.html.

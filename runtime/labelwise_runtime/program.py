@@ -11,6 +11,7 @@ from pathlib import Path
 
 import labelwise_runtime
 from labelwise_runtime.errors import LabelwiseError
+from labelwise_runtime.export.devices import DEVICES
 from labelwise_runtime.serving.output import find_images
 from labelwise_runtime.serving.screen import note, predict_files, print_rate
 from labelwise_runtime.serving.writers import TEXT_WRITERS
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "export", metavar="FOLDER", type=Path, help="an export of format onnx or openvino"
         )
+        command.add_argument("--device", choices=DEVICES, help="what computes  [cpu]")
     predict.add_argument("paths", metavar="PATH", nargs="+", help="files, folders, globs, or @LIST of paths")
     predict.add_argument("--json", action="store_true", help="one JSON line per image")
     predict.add_argument("--out", metavar="FILE", type=Path, help=f"write FILE in {', '.join(TEXT_WRITERS)}")
@@ -75,7 +77,7 @@ def _predict(given: argparse.Namespace) -> int:
     for text in notes:
         note(text)
     started = time.perf_counter()
-    predictor = labelwise_runtime.load(given.export)
+    predictor = labelwise_runtime.load(given.export, given.device)
     kind = TEXT_WRITERS[given.out.suffix.lower()] if given.out else None
     failed = predict_files(
         predictor,
@@ -104,7 +106,9 @@ def _serve(given: argparse.Namespace) -> int:
 
     share_freed_memory()
     title, limits = given.export.resolve().name, Limits()
-    app = create_app(labelwise_runtime.load(given.export), limits, title=title, token=given.token)
+    predictor = labelwise_runtime.load(given.export, given.device)
+    predictor.prepare(sys.maxsize, note)
+    app = create_app(predictor, limits, title=title, token=given.token)
     listen(app, given.host, given.port, title, guarded=given.token is not None, limits=limits)
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,19 @@ if TYPE_CHECKING:
     from labelwise.training.config import Config
     from labelwise.training.stopping import StopRequest
 
+
+class DeviceName(str, Enum):
+    """What computes predictions."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+    tensorrt = "tensorrt"
+
+
+Device = Annotated[
+    DeviceName | None,
+    typer.Option(help="what computes  [default: a GPU if there is one for a run, the CPU for an export]"),
+]
 Run = Annotated[Path, typer.Argument(help="folder of a run", metavar="RUN")]
 Source = Annotated[str | None, typer.Option(help="SOURCE  [default: the run's own]")]
 BatchSize = Annotated[int, typer.Option(help="images per batch", min=1)]

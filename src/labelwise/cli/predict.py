@@ -51,6 +51,7 @@ def predict(
     engine: Annotated[
         Where, typer.Option(help="this process, or Ray Data on this machine or a cluster")
     ] = Where.here,
+    device: options.Device = None,
     part: Annotated[int, typer.Option(help="images per file of a folder", min=1)] = 4096,
     bits: Annotated[
         int | None, typer.Option(help="bits used by 16-bit grey images  [default: the run's]", min=8, max=16)
@@ -80,14 +81,19 @@ def predict(
         raise LabelwiseError(
             f"--out {out}, a folder, with --json or --maps", "one of them", "remove the others"
         )
+    if engine is Where.ray and device is not None:
+        raise LabelwiseError(
+            f"--device {device.value} with --engine ray", "the devices of the cluster", "remove --device"
+        )
+    on = device and device.value
     notes: list[str] = []
     files, started = find_images(paths, notes), time.perf_counter()
     for text in notes:
         note(text)
     if out is not None and folder:
-        failed = _collection(run, files, Path(out), engine.value, workers, batch_size, part, bits)
+        failed = _collection(run, files, Path(out), engine.value, workers, batch_size, part, bits, on)
     else:
-        failed = _each(run, files, Path(out) if out else None, json, maps, workers, batch_size, bits)
+        failed = _each(run, files, Path(out) if out else None, json, maps, workers, batch_size, bits, on)
     print_rate(len(files), started, failed, out)
     sys.exit(1 if failed else 0)
 
@@ -101,6 +107,7 @@ def _collection(
     batch_size: int,
     part: int,
     bits: int | None,
+    device: str | None,
 ) -> int:
     """Write predictions to a folder of parts; return the number of unreadable images."""
     from labelwise.serving.collection import predict_collection
@@ -118,6 +125,7 @@ def _collection(
         batch_size=batch_size,
         part=part,
         bits=bits,
+        device=device,
         on_part=print_part,
         on_note=note,
     )
@@ -135,6 +143,7 @@ def _each(
     workers: int,
     batch_size: int,
     bits: int | None,
+    device: str | None,
 ) -> int:
     """Write predictions to the terminal, a table or pictures; return the number of unreadable images."""
     if len(files) > MANY:
@@ -143,7 +152,7 @@ def _each(
     from labelwise.serving.screen import predict_files
     from labelwise.serving.tables import WRITERS
 
-    predictor = load(run)
+    predictor = load(run, device)
     familiar = predictor.familiarity is not None
     writer = WRITERS[out.suffix.lower()](out, predictor.labels.names, familiar) if out else None
     return predict_files(

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from labelwise.cli import options
+
 
 def serve(
     run: Annotated[str, typer.Argument(help="folder of a run or an export", metavar="RUN_OR_EXPORT")],
@@ -34,6 +36,7 @@ def serve(
     cache_mb: Annotated[
         float, typer.Option(help="disk space in MiB for thumbnails of the collection", min=0)
     ] = 1024.0,
+    device: options.Device = None,
     batch_size: Annotated[int, typer.Option(help="most images per batch", min=1)] = 16,
     wait_ms: Annotated[float, typer.Option(help="longest wait to fill a batch", min=0)] = 5.0,
     queue: Annotated[int, typer.Option(help="most waiting images; more get status 429", min=1)] = 256,
@@ -66,6 +69,7 @@ def serve(
     from labelwise.serving import load
     from labelwise.serving.limits import MIB, Limits
     from labelwise.serving.review import Review, begin_audit
+    from labelwise.serving.screen import note
 
     share_freed_memory()
     limits = Limits(
@@ -92,8 +96,8 @@ def serve(
         searches = Searches(collection, run, kept, limits.pixels)
     title = Path(run).resolve().name
     grpc = None if grpc_port is None else _grpc(host, grpc_port, token)
-    predictor = load(run)
-    predictor.prepare(sys.maxsize)
+    predictor = load(run, device and device.value)
+    predictor.prepare(sys.maxsize, *([note] if device else []))
     app = create_app(
         predictor, limits, title=title, token=token, review=queue_of_items, searches=searches, grpc=grpc
     )

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import Artefact
+from labelwise.export.devices import on_device
 from labelwise.export.graph import Graph, quiet
 from labelwise.export.runtimes import (
     Answer,
@@ -40,17 +42,29 @@ class Eager:
 
     Args:
         model: the model; it is set to evaluation mode.
-        device: device to run on; `None` uses a GPU if there is one.
+        device: device to run on, one of torch's; `gpu` and `None` use a GPU if there is one.
         config: settings of the run, for `prepare`; without them PyTorch computes everything.
     """
 
     def __init__(self, model: LabelModel, device: str | None = None, config: Config | None = None) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        usual = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self.device = torch.device(usual if device in (None, "gpu") else device)
+        except RuntimeError:
+            raise LabelwiseError(
+                f"device {device!r} for a run",
+                "cpu or gpu, or a name of torch",
+                "correct it, or export the run",
+            ) from None
+        self._line = "" if device is None else f"PyTorch on {self.device.type}"
         self.model, self._config = model.to(self.device).eval(), config
         self.name, self.has_maps, self.has_features = f"eager ({self.device.type})", True, True
 
     def prepare(self, images: int, say: Callable[[str], None]) -> None:
         """Select the engine of the backbone for a number of images, see `use_engine`."""
+        if self._line:
+            say(self._line)
+            self._line = ""
         backbone = self.model.backbone
         if self._config is not None and getattr(backbone, "engine", None) is None:
             use_engine(backbone, self._config, images, self.device, say, views=True)
@@ -97,13 +111,17 @@ class TorchProgram(GraphEngine):
 def open_engine(artefact: Artefact, device: str | None = None) -> Engine:
     """The engine of an artefact.
 
+    Args:
+        artefact: a graph, or weights.
+        device: as in `labelwise.serving.load`.
+
     Raises:
         LabelwiseError: a graph that its runtime cannot open, or a runtime that is not installed.
     """
     if artefact.kind == "weights":
         run = Run(artefact.path, make_config(artefact.settings), artefact.labels)
         return Eager(run.model(), device, run.config)
-    return open_graph(artefact, {"torch": TorchProgram})
+    return on_device(artefact, device, open_graph(artefact, {"torch": TorchProgram}))
 
 
 def installed_runtimes(

@@ -1,130 +1,59 @@
-"""Graphs in runtimes that need no PyTorch: from images to logits and maps."""
+"""Graphs in runtimes that need no PyTorch; see `engine` for what they answer."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.artefact import Artefact
+from labelwise.export.engine import DECIDED as DECIDED
+from labelwise.export.engine import INPUT as INPUT
+from labelwise.export.engine import OUTPUTS as OUTPUTS
+from labelwise.export.engine import Answer as Answer
+from labelwise.export.engine import Deciding as Deciding
+from labelwise.export.engine import Described as Described
+from labelwise.export.engine import Describing as Describing
+from labelwise.export.engine import Engine as Engine
+from labelwise.export.engine import GraphEngine as GraphEngine
+from labelwise.export.engine import Images as Images
+from labelwise.export.engine import as_array as as_array
 
-INPUT = "images"
-"""Name of a graph's input."""
-LOGITS, MAPS, FEATURES, WHOLE = OUTPUTS = "logits", "maps", "features", "whole"
-"""Outputs of a graph in their order; maps, and features with the whole-image feature, may be absent."""
-DECIDED = "probabilities", "selected"
-"""The last outputs of a graph with decisions, see `labelwise.export.decide`."""
-Images: TypeAlias = Any
-"""uint8 `[B, 3, H, W]`, an array or a tensor."""
-Answer = tuple[np.ndarray, np.ndarray | None]
-
-
-class Described(NamedTuple):
-    """Outputs of a batch: logits `[B, L]`, maps `[B, L, h, w]`, and label features `[B, L, D]` and the whole-image
-    feature `[B, C]` of unit length."""
-
-    logits: np.ndarray
-    maps: np.ndarray
-    features: np.ndarray
-    whole: np.ndarray
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """uint8 images `[B, 3, H, W]` -> logits `[B, L]` float32 and maps `[B, L, h, w]` float32, or `None`.
-
-    `name` is the runtime and device; `has_maps` says whether `want_maps` is supported.
-    """
-
-    name: str
-    has_maps: bool
-
-    def __call__(self, images: Images, want_maps: bool = False) -> Answer:
-        """Logits and maps of a batch."""
-        ...
-
-
-@runtime_checkable
-class Describing(Protocol):
-    """An engine that also gives features, if `has_features`."""
-
-    name: str
-    has_features: bool
-
-    def describe(self, images: Images) -> Described:
-        """All outputs of a batch."""
-        ...
-
-
-@runtime_checkable
-class Deciding(Protocol):
-    """An engine that also decides, if `has_decisions`."""
-
-    name: str
-    has_decisions: bool
-
-    def decide(self, images: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Logits, probabilities and selected labels of a batch."""
-        ...
-
-
-class GraphEngine:
-    """A graph in a runtime, on the CPU.
-
-    Args:
-        name: of the runtime.
-        has_maps: whether its second output is the maps.
-        has_features: whether the outputs after the maps are the features, see `Described`.
-        outputs: number of the graph's outputs.
-    """
-
-    def __init__(self, name: str, has_maps: bool, has_features: bool, outputs: int) -> None:
-        self.name, self.has_maps, self.has_features = name, has_maps, has_features
-        self._count = outputs
-        self.has_decisions = outputs == 1 + has_maps + 2 * has_features + len(DECIDED)
-
-    def __call__(self, images: Images, want_maps: bool = False) -> Answer:
-        """Logits and maps of a batch."""
-        wanted = want_maps and self.has_maps
-        with computing(self.name, images):
-            outputs = self._outputs(images, 2 if wanted else 1)
-        return outputs[0], outputs[1] if wanted else None
-
-    def describe(self, images: Images) -> Described:
-        """All outputs of a batch, of a graph with features."""
-        with computing(self.name, images):
-            return Described(*self._outputs(images, len(OUTPUTS)))
-
-    def decide(self, images: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Logits, probabilities and selected labels `[B, L]` of a batch, of a graph with decisions."""
-        with computing(self.name, images):
-            outputs = self._outputs(images, self._count)
-        return outputs[0], outputs[-2], outputs[-1]
-
-    def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
-        """The first outputs of the graph."""
-        raise NotImplementedError
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "gpu": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+"""ONNX Runtime's providers of a device: the device itself, then those for operators that it lacks."""
 
 
 class OnnxRuntime(GraphEngine):
-    """A graph in ONNX Runtime, on the CPU, with as many threads as torch.
+    """A graph in ONNX Runtime, with as many threads as torch.
 
     Args:
         file: `model.onnx`.
         has_maps, has_features: see `GraphEngine`.
         precision: `int8` if its backbone is quantised.
+        device: one of `PROVIDERS`.
+
+    Raises:
+        LabelwiseError: ONNX Runtime is not installed, or cannot use the device.
     """
 
     def __init__(
-        self, file: Path, has_maps: bool, has_features: bool = False, precision: str = "fp32"
+        self,
+        file: Path,
+        has_maps: bool,
+        has_features: bool = False,
+        precision: str = "fp32",
+        device: str = "cpu",
     ) -> None:
         if find_spec("onnxruntime") is None:
             raise LabelwiseError(
@@ -137,9 +66,19 @@ class OnnxRuntime(GraphEngine):
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads(), 1
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        installed = ort.get_available_providers()
+        wanted = [provider for provider in PROVIDERS[device] if provider in installed]
+        # Without TF32, which rounds factors to 10 bits.
+        exact = [{"use_tf32": "0"} if provider.startswith("CUDA") else {} for provider in wanted]
+        self._session = ort.InferenceSession(file, options, wanted, exact)
         self._names = [output.name for output in self._session.get_outputs()]
-        name = _named(f"ONNX Runtime {ort.__version__}", precision)
+        if self._session.get_providers()[0] != PROVIDERS[device][0]:
+            raise LabelwiseError(
+                f"ONNX Runtime without {PROVIDERS[device][0]}",
+                "a build with it, its libraries and its device",
+                "run: pip install onnxruntime-gpu",
+            )
+        name = _named(f"ONNX Runtime {ort.__version__}", precision, device)
         super().__init__(name, has_maps, has_features, len(self._names))
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
@@ -148,20 +87,30 @@ class OnnxRuntime(GraphEngine):
 
 
 class OpenVINO(GraphEngine):
-    """A graph in OpenVINO, on the CPU, with as many threads as torch.
+    """A graph in OpenVINO, with as many threads as torch.
 
     Args:
         file: `model.xml`, with `model.bin` next to it, or `model.onnx`.
         has_maps, has_features: see `GraphEngine`.
         precision: `bf16` to use it if the processor supports it; fp32 otherwise.
+        device: `cpu` or `gpu`.
+
+    Raises:
+        LabelwiseError: OpenVINO is not installed, or cannot use the device.
     """
 
     def __init__(
-        self, file: Path, has_maps: bool, has_features: bool = False, precision: str = "fp32"
+        self,
+        file: Path,
+        has_maps: bool,
+        has_features: bool = False,
+        precision: str = "fp32",
+        device: str = "cpu",
     ) -> None:
-        self._run, name = compiled(file, precision)
+        self._run, name = compiled(file, precision, device)
         version, _, in_use = name.partition(", ")
-        super().__init__(_named(version, in_use or "fp32"), has_maps, has_features, len(self._run.outputs))
+        name = _named(version, in_use or "fp32", device)
+        super().__init__(name, has_maps, has_features, len(self._run.outputs))
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         outputs = self._run({INPUT: as_array(images)})
@@ -193,24 +142,33 @@ def openvino_core() -> tuple[Any, str]:
     return ov.Core(), ov.__version__.split("-")[0]
 
 
-def compiled(graph: Path, precision: str = "fp32") -> tuple[Any, str]:
-    """A graph compiled by OpenVINO for the CPU with torch's number of threads, and the engine's name.
+def compiled(graph: Path, precision: str = "fp32", device: str = "cpu") -> tuple[Any, str]:
+    """A graph compiled by OpenVINO with torch's number of threads, and the engine's name.
 
     Args:
         graph: an `.xml` or `.onnx` file.
         precision: `bf16` to compute in it if the processor can; the name then says so. For `fp32` a hint is needed,
             since OpenVINO would otherwise use bf16 wherever it can and differ from PyTorch.
+        device: `cpu` or `gpu`.
 
     Raises:
-        LabelwiseError: OpenVINO is not installed.
+        LabelwiseError: OpenVINO is not installed, or finds no such device.
     """
     core, version = openvino_core()
     settings = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "INFERENCE_NUM_THREADS": threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    model = core.compile_model(str(graph), "CPU", settings)
+    plugin = device.upper()
+    if plugin == "CPU":
+        settings["INFERENCE_NUM_THREADS"] = threads()
+    elif not any(found.split(".")[0] == plugin for found in core.available_devices):
+        raise LabelwiseError(
+            f"OpenVINO without a device {plugin}",
+            f"one of {', '.join(core.available_devices)}",
+            "name another",
+        )
+    model = core.compile_model(str(graph), plugin, settings)
     in_bf16 = model.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "bf16"
     return model, f"OpenVINO {version}{', bf16' if in_bf16 else ''}"
 
@@ -248,11 +206,6 @@ def open_graph(
         ) from error
 
 
-def as_array(images: Images) -> np.ndarray:
-    """A batch as a contiguous array."""
-    return np.ascontiguousarray(images.cpu() if hasattr(images, "cpu") else images)
-
-
 def threads() -> int:
     """The number of threads that torch uses, or would use if it were loaded."""
     if torch := sys.modules.get("torch"):
@@ -261,18 +214,5 @@ def threads() -> int:
     return int(limit) if limit.isdecimal() and int(limit) else os.cpu_count() or 1
 
 
-@contextmanager
-def computing(name: str, images: Images) -> Iterator[None]:
-    """Turns a runtime's error on a batch into one line."""
-    try:
-        yield
-    except Exception as error:  # runtimes raise many kinds of errors
-        raise LabelwiseError(
-            f"images of shape {list(images.shape)}, which {name} cannot compute ({first_line(error)})",
-            "images of the graph's size, and a batch that fits into memory",
-            "give a smaller --batch-size",
-        ) from error
-
-
-def _named(runtime: str, precision: str) -> str:
-    return f"{runtime} (cpu)" if precision == "fp32" else f"{runtime} (cpu, {precision})"
+def _named(runtime: str, precision: str, device: str = "cpu") -> str:
+    return f"{runtime} ({device})" if precision == "fp32" else f"{runtime} ({device}, {precision})"

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
+from labelwise.export.engine import PROBABILITY
 from labelwise.export.engines import Eager
 from labelwise.export.graph import OPSET, exported_graph, refusing, require, save_onnx
-from labelwise.export.parity import PROBABILITY, batches_of, compare, compare_batches
+from labelwise.export.parity import batches_of, compare, compare_batches
 from labelwise.export.runtimes import Answer, Engine, compiled
 from labelwise.model import LabelModel
 from labelwise.training.files import read_json, write_json, write_text

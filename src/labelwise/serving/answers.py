@@ -98,6 +98,7 @@ class Answers:
                 "parts": [part.to_json(names) for part in projection(d.rules).parts],
             },
             "top_k": d.top_k,
+            "engine": self._predictor.engine.name,
             "takes_states": self._with_states is not None,
             "gives_maps": self.has_maps,
             "view": {

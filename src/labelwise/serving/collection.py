@@ -66,6 +66,7 @@ def predict_collection(
     batch_size: int = 32,
     part: int = PART,
     bits: int | None = None,
+    device: str | None = None,
     on_part: Callable[[int, int], None] = lambda done, of: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Done:
@@ -80,6 +81,7 @@ def predict_collection(
         batch_size: images per batch.
         part: images per file. Unfinished parts of a stopped call are lost.
         bits: bits used by 16-bit grey images, see `decode_image`; `None` for those of the training.
+        device: of this process, see `load`.
         on_part: called after each part with the number of finished parts and of all parts.
         on_note: called at the start with each note to the user: labels that are never selected, and files that decode
             to nearly black, in a sample of 200.
@@ -94,7 +96,7 @@ def predict_collection(
         raise LabelwiseError(f"engine {engine!r}", f"one of {', '.join(engines)}", "correct the name")
     if engine == "ray":
         on_ray.require()
-    predictor, known = load(model), fingerprint(model)
+    predictor, known = load(model, device), fingerprint(model)
     if bits is not None and bits != predictor.transform.config.bits:
         predictor, known = predictor.with_bits(bits), f"{known} {bits} bits"
     parts = Parts(Path(out), files, predictor.labels.names, known, part)

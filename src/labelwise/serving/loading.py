@@ -28,15 +28,17 @@ def load(path: str | Path, device: str | None = None) -> Predictor:
 
     Args:
         path: a folder, or a hub id, which is downloaded once.
-        device: device of a run; `None` uses a GPU if there is one. Graphs run on the CPU.
+        device: `cpu` or `gpu`; also `tensorrt` for an export as ONNX, and torch's names for a run. `None` uses a GPU
+            for a run if there is one, and the CPU for an export. An export that cannot use the GPU uses the CPU, see
+            `labelwise.export.devices`.
 
     Raises:
-        LabelwiseError: not a model, a run without weights, or an artefact that was changed.
+        LabelwiseError: not a model, a run without weights, an artefact that was changed, or an unknown device.
     """
     if "torch" not in sys.modules and (Path(path) / ARTEFACT).is_file():
         artefact = Artefact.open(path)
         if artefact.kind in RUNTIMES:
-            return of_artefact(artefact)
+            return of_artefact(artefact, device)
     from labelwise.data.transforms import build_transform
     from labelwise.export.engines import open_engine
     from labelwise.export.hub import fetch

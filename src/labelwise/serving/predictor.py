@@ -15,6 +15,7 @@ from labelwise.data.pixels import UnreadableImage
 from labelwise.decisions.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export.artefact import Artefact
+from labelwise.export.devices import on_device
 from labelwise.export.runtimes import Engine, open_graph
 from labelwise.labels import LabelSet
 from labelwise.serving.inputs import Image, as_images, decoded, name_of
@@ -62,7 +63,7 @@ class Predictor:
         self.familiarity = familiarity
 
     def prepare(self, images: int, say: Callable[[str], None] = lambda line: None) -> None:
-        """Select the engine of a run's backbone for a number of images; a graph has nothing to prepare.
+        """Select the engine of a run's backbone for a number of images, and open a graph on its device.
 
         Args:
             images: expected number; many are worth the seconds of building a graph.
@@ -208,19 +209,20 @@ def _stacked(images: Sequence[Any]) -> np.ndarray:
     return batch
 
 
-def open_export(path: str | Path) -> Predictor:
+def open_export(path: str | Path, device: str | None = None) -> Predictor:
     """A predictor from an exported folder whose graph needs no PyTorch.
 
     Args:
         path: the folder.
+        device: `cpu`, `gpu` or `tensorrt`, see `labelwise.export.devices`; `None` is the CPU.
 
     Raises:
         LabelwiseError: no such folder, an artefact that was changed, or a graph that cannot be opened here.
     """
-    return of_artefact(Artefact.open(path))
+    return of_artefact(Artefact.open(path), device)
 
 
-def of_artefact(artefact: Artefact) -> Predictor:
+def of_artefact(artefact: Artefact, device: str | None = None) -> Predictor:
     """A predictor from an opened artefact whose graph needs no PyTorch."""
-    transform = FixedTransform(artefact.preprocessing)
-    return Predictor(artefact.labels, artefact.decisions, transform, open_graph(artefact))
+    engine = on_device(artefact, device, open_graph(artefact))
+    return Predictor(artefact.labels, artefact.decisions, FixedTransform(artefact.preprocessing), engine)
