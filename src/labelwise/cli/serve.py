@@ -95,7 +95,7 @@ def serve(
         kept = KeptPictures(cache_folder() / "pictures-1" / "pictures.sqlite", int(cache_mb * MIB))
         searches = Searches(collection, run, kept, limits.pixels)
     title = Path(run).resolve().name
-    grpc = None if grpc_port is None else _grpc(host, grpc_port, token)
+    grpc = None if grpc_port is None else grpc_listener(host, grpc_port, token)
     predictor = load(run, device and device.value)
     predictor.prepare(sys.maxsize, *([note] if device else []))
     app = create_app(
@@ -104,7 +104,12 @@ def serve(
     listen(app, host, port, title, guarded=token is not None, limits=limits)
 
 
-def _grpc(host: str, port: int, token: str | None) -> Any:
+def grpc_listener(host: str, port: int, token: str | None) -> Any:
+    """A second address of the server, for gRPC.
+
+    Raises:
+        LabelwiseError: grpcio is not installed, or the port is in use.
+    """
     from labelwise.errors import LabelwiseError
 
     try:
