@@ -23,6 +23,8 @@ PAGES = tuple(
         "docs/training.md",
         "docs/teach.md",
         "docs/unfamiliar.md",
+        "docs/export.md",
+        "docs/serving.md",
         "README.md",
     )
 )
@@ -460,6 +462,29 @@ def builds() -> str:
     return markdown(head, [[row[key] for key in keys] for row in kept("builds")])
 
 
+def decide() -> str:
+    """Decisions in the graph against those of the run's predictor."""
+    lines = [
+        [
+            f"`{row['method']}`, {row['decisions']}",
+            f"`{row['format']}`, {row['engine']}",
+            row["images"],
+            f"{row['other_decisions']} of {int(row['cells']):,}",
+            row["max_probability_difference"],
+        ]
+        for row in kept("decide")
+    ]
+    head = ("decisions", "graph", "photographs", "other decisions", "largest difference of a probability")
+    return markdown(head, lines)
+
+
+def kserve() -> str:
+    """A public client over HTTP and gRPC."""
+    rows = kept("kserve")
+    head = [name for name in rows[0] if name not in ("client", "rounds")]
+    return markdown(head, [[row[name] for name in head] for row in rows])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "voc-methods": lambda: methods("voc-methods"),
     "voc-methods-448": lambda: methods("voc-methods-448"),
@@ -481,6 +506,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "unfamiliar": unfamiliar,
     "kinds-peta": lambda: kinds("peta"),
     "kinds-voc": lambda: kinds("voc"),
+    "decide": decide,
+    "kserve": kserve,
 }
 
 

@@ -33,5 +33,5 @@ def graphs(base: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def exports(base: Path, run_folder: Path) -> Path:
-    """The finished run as `run-onnx`, `run-torch` and `run-triton`, and two with other views."""
+    """The finished run as `run-onnx` and `run-torch`, and two with other views."""
     return _once(base, "exports", run_folder)

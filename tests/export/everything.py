@@ -165,7 +165,6 @@ def write_run(out: Path, run: Path) -> None:
     """Exports a finished run, and the run tuned with other views."""
     export_run(run, out / "run-onnx", "onnx", images=10, tagger=True)
     export_run(run, out / "run-torch", "torch", images=4, maps=False)
-    export_run(run, out / "run-triton", "triton", images=4)
     for word in ("flip", "multi-scale"):
         changed = Path(shutil.copytree(run, out / f"tuned-{word}"))
         tune_run(changed, read(Run.open(run).config.data.source), test_time=word)

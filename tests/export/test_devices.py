@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import tiny_runs
 from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact, runtimes
 from labelwise.export.artefact import seal
-from labelwise.export.devices import OnDevice
+from labelwise.export.devices import OnDevice, opened_on
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 REAL = ort.InferenceSession
+EXPORT = Path(__file__).parent / "version1"
 
 
 class Session:
@@ -81,17 +83,16 @@ def test_a_gpu_is_used_once_it_agrees_with_the_cpu(
     providers_asked: list[str],
     shown: str,
     providers: type[Session],
-    exports: Path,
     photos: list[str],
 ) -> None:
     lines: list[str] = []
-    predictor = lw.load(exports / "run-onnx", device)
+    predictor = lw.load(EXPORT, device)
     predictor.prepare(3, lines.append)
-    assert answers(predictor, photos) == answers(lw.load(exports / "run-onnx"), photos)
+    assert answers(predictor, photos) == answers(lw.load(EXPORT), photos)
     assert predictor.engine.name.endswith(shown)
     (line,) = lines
     assert f"{shown}: the first batch is as on the CPU, probabilities within 0.0e+00" in line
-    predictor = lw.load(exports / "run-onnx", device)
+    predictor = lw.load(EXPORT, device)
     predictor.prepare(3, lines.append)
     assert providers.asked == [
         providers_asked,
@@ -99,13 +100,13 @@ def test_a_gpu_is_used_once_it_agrees_with_the_cpu(
     ]
 
 
-def test_a_gpu_with_other_answers_is_left(providers: type[Session], exports: Path, photos: list[str]) -> None:
+def test_a_gpu_with_other_answers_is_left(providers: type[Session], photos: list[str]) -> None:
     providers.fault = 0.01
     lines: list[str] = []
-    predictor = lw.load(exports / "run-onnx", "gpu")
+    predictor = lw.load(EXPORT, "gpu")
     predictor.prepare(3, lines.append)
     assert predictor.engine.name.endswith("(gpu)")
-    assert answers(predictor, photos) == answers(lw.load(exports / "run-onnx"), photos)
+    assert answers(predictor, photos) == answers(lw.load(EXPORT), photos)
     assert predictor.engine.name.endswith("(cpu)")
     (line,) = lines
     assert "(gpu), on whose first batch a probability differs by 0.00" in line
@@ -113,32 +114,33 @@ def test_a_gpu_with_other_answers_is_left(providers: type[Session], exports: Pat
 
 
 def test_a_device_that_cannot_be_used_leaves_the_cpu(
-    exports: Path, photos: list[str], monkeypatch: pytest.MonkeyPatch, providers: type[Session]
+    photos: list[str], monkeypatch: pytest.MonkeyPatch, providers: type[Session]
 ) -> None:
-    def line_of(export: str, device: str) -> str:
+    def line_of(device: str) -> str:
         lines: list[str] = []
-        predictor = lw.load(exports / export, device)
+        predictor = lw.load(EXPORT, device)
         predictor.prepare(3, lines.append)
-        assert answers(predictor, photos) == answers(lw.load(exports / export), photos)
+        assert answers(predictor, photos) == answers(lw.load(EXPORT), photos)
         (line,) = lines
         return line
 
     providers.starts = False
-    assert line_of("run-onnx", "gpu").startswith(f"ONNX Runtime without {CUDA}; ONNX Runtime ")
+    assert line_of("gpu").startswith(f"ONNX Runtime without {CUDA}; ONNX Runtime ")
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CPU])
-    assert line_of("run-onnx", "tensorrt").startswith(f"ONNX Runtime without {TENSORRT}; ")
-    assert line_of("run-torch", "gpu").startswith("an export of kind torch on device gpu; torch.export (cpu)")
+    assert line_of("tensorrt").startswith(f"ONNX Runtime without {TENSORRT}; ")
+    with pytest.raises(LabelwiseError, match="an export of kind torch on device gpu"):
+        opened_on(replace(Artefact.open(EXPORT), kind="torch"), "gpu")
     with pytest.raises(LabelwiseError, match="device 'tpu'; expected cpu, gpu, tensorrt"):
-        lw.load(exports / "run-onnx", "tpu")
+        lw.load(EXPORT, "tpu")
 
 
-def test_blank_images_prove_nothing(providers: type[Session], exports: Path) -> None:
+def test_blank_images_prove_nothing(providers: type[Session]) -> None:
     """A server warms up with them."""
-    artefact = Artefact.open(exports / "run-onnx")
+    artefact = Artefact.open(EXPORT)
     providers.fault = 0.01
     engine = OnDevice(artefact, "gpu", runtimes.open_graph(artefact))
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
+    images = rng.integers(0, 256, (2, 3, *artefact.preprocessing.input_size), dtype=np.uint8)
     expected = engine(images * 0)[0]
     assert engine.name.endswith("(gpu)")
     np.testing.assert_array_equal(expected, runtimes.open_graph(artefact)(images * 0)[0])
@@ -159,9 +161,9 @@ class Core:
 
 
 def test_openvino_uses_a_gpu_that_it_finds(
-    exports: Path, tmp_path: Path, photos: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, photos: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = shutil.copytree(exports / "run-onnx", tmp_path / "openvino")
+    folder = shutil.copytree(EXPORT, tmp_path / "openvino")
     text = (folder / "artefact.json").read_text().replace('"kind": "onnx"', '"kind": "openvino"')
     (folder / "artefact.json").write_text(text)
     seal(folder)
@@ -180,8 +182,8 @@ def test_openvino_uses_a_gpu_that_it_finds(
         assert fell_back == (shown == "cpu"), line
 
 
-def test_the_command_says_what_answers(exports: Path, photos: list[str], run_folder: Path) -> None:
-    done = tiny_runs.command("predict", exports / "run-onnx", *photos, "--device", "tensorrt")
+def test_the_command_says_what_answers(photos: list[str], run_folder: Path) -> None:
+    done = tiny_runs.command("predict", EXPORT, *photos, "--device", "tensorrt")
     assert done.code == 0, done.err
     assert "note: ONNX Runtime without TensorrtExecutionProvider; ONNX Runtime" in done.err
     done = tiny_runs.command("predict", run_folder, *photos, "--device", "cpu")

@@ -313,9 +313,7 @@ def test_a_token_is_required(predictor: Predictor) -> None:
         assert refusal(address, "ModelMetadata", b"")[0] == "UNAUTHENTICATED"
 
 
-def test_a_port_in_use_and_a_missing_package_are_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_port_in_use_and_a_missing_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -162,7 +162,7 @@ def compiled(graph: Path, precision: str = "fp32", device: str = "cpu") -> tuple
     plugin = device.upper()
     if plugin == "CPU":
         settings["INFERENCE_NUM_THREADS"] = threads()
-    elif not any(found.split(".")[0] == plugin for found in core.available_devices):
+    elif not any(name.split(".")[0] == plugin for name in core.available_devices):
         raise LabelwiseError(
             f"OpenVINO without a device {plugin}",
             f"one of {', '.join(core.available_devices)}",

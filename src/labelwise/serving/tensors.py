@@ -176,15 +176,15 @@ def _images(entry: Mapping[str, Any], rest: bytes, limits: Limits) -> list[bytes
 
 def _read_elements(data: bytes) -> list[bytes]:
     """The elements of a binary tensor of BYTES, each after its length."""
-    found, start = list[bytes](), 0
+    values, start = list[bytes](), 0
     while start < len(data):
         length = int.from_bytes(data[start : start + 4], "little")
         end = start + 4 + length
         if end > len(data):
             raise _other("an element that ends after the body", "the length of each element before it")
-        found.append(data[start + 4 : end])
+        values.append(data[start + 4 : end])
         start = end
-    return found
+    return values
 
 
 def _decoded(data: Any) -> list[bytes]:
