@@ -25,6 +25,12 @@ class Decide(nn.Module):
         LabelwiseError: decisions that a graph cannot make, see `require_decidable`.
     """
 
+    scale: Tensor
+    bias: Tensor
+    bar: Tensor
+    least: Tensor
+    place: Tensor
+
     def __init__(self, decisions: Decisions) -> None:
         super().__init__()
         require_decidable(decisions)

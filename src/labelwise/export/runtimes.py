@@ -155,7 +155,7 @@ def compiled(graph: Path, precision: str = "fp32", device: str = "cpu") -> tuple
         LabelwiseError: OpenVINO is not installed, or finds no such device.
     """
     core, version = openvino_core()
-    settings = {
+    settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "PERFORMANCE_HINT": "LATENCY",
     }
