@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing into $(VENV); the first time this takes some minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -c constraints.txt -e '.[dev,tensorboard,mlflow,wandb,weights,onnx,openvino,serve,ray,search,pgvector,qdrant,tools-tests]'
+	  -c constraints.txt -e '.[dev,tensorboard,mlflow,wandb,weights,onnx,openvino,nncf,serve,ray,search,pgvector,qdrant,tools-tests]'
 	@touch $@
 
 # Trains on the built-in scenes of handwritten digits and writes runs/demo/report.html.
@@ -63,11 +63,16 @@ bench: setup
 	$(BIN)/python benchmarks/decoupling.py
 	$(BIN)/python benchmarks/inference.py
 
-# Pins with hashes for Python 3.10 to 3.13, from the ranges of pyproject.toml and the versions of constraints.txt.
+# Pins with hashes for Python 3.10 to 3.13, from the ranges of pyproject.toml and the versions of constraints.txt: of all
+# extras, and of the two targets of the Dockerfile, which also need setuptools to install the source.
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes -q -c constraints.txt \
+  --no-emit-index-url --no-emit-find-links --no-header
 lock: setup
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --generate-hashes -q \
-	  -c constraints.txt --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
+	$(LOCK) pyproject.toml --all-extras -o requirements.lock
+	echo 'setuptools>=77' | $(LOCK) -c requirements.lock pyproject.toml - \
+	  --extra serve --extra onnx --extra openvino -o requirements-serve.lock
+	echo 'setuptools>=77' | $(LOCK) -c requirements.lock runtime/pyproject.toml - --extra serve -o runtime/requirements.lock
 	$(BIN)/python benchmarks/licences.py
 
 # Compares the lock with the public list of vulnerabilities; the one step that needs the network for its answer.

@@ -6,8 +6,9 @@ python benchmarks/inference.py --run runs/mine --csv results/precision.csv
 The weights are random, since time does not depend on them. Each engine must first reproduce the model's probabilities.
 With one thread, CPU time is measured, which other load affects less than wall time.
 
-With --run, the run's own graphs are timed, including those of low precision, each with its mAP on the run's validation
-images and whether an export would be refused for it.
+With --run, the run's own graphs are timed, including those of low precision, each with its size, its mAP and largest
+loss of a label on the run's validation images, and whether an export would be refused for them. --test adds the mAP on
+its test images, which decides nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import torch
 from kept import keep
+from parity import CachedEager
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
@@ -36,7 +38,7 @@ from labelwise.export.exporting import AUTO, Bench, wanted
 from labelwise.export.graph import FILES, program, write_graph
 from labelwise.export.parity import compare
 from labelwise.methods import create_model
-from labelwise.training.run import Run
+from labelwise.training.run import WEIGHTS, Run
 from labelwise.types import LabelSet
 
 LABELS = 20
@@ -44,10 +46,11 @@ FIELDS = (
     "method", "backbone", "image_size", "batch", "engine", "milliseconds_per_image", "images_per_second",
     "times_faster", "max_probability_difference", "labels", "repeats", "threads", "clock", "torch", "processor",
 )  # fmt: skip
-KEPT = ("mAP", "mAP_of_the_run", "decisions_equal", "max_probability_difference", "mean_map_distance")
+KEPT = ("mAP", "mAP_of_the_run", "decisions_equal", "max_probability_difference")
 RUN_FIELDS = (
-    "data", "images", "method", "backbone", "image_size", "engine", "milliseconds_per_image", "times_faster", *KEPT,
-    "passes", "batch", "repeats", "threads", "clock", "torch", "processor",
+    "data", "split", "images", "method", "backbone", "image_size", "engine", "megabytes", "milliseconds_per_image",
+    "times_faster", *KEPT, "largest_loss_of_a_label", "label", "not_judged", "passes", "batch", "repeats", "threads",
+    "clock", "torch", "processor",
 )  # fmt: skip
 
 
@@ -92,42 +95,65 @@ def rows(method: str, backbone: str, size: int, batches: list[int], repeats: int
                 yield dict(zip(FIELDS, values, strict=True))
 
 
-def run_engines(bench: Bench) -> Iterator[Engine]:
-    """The run, and each graph of it that is available on this machine."""
-    yield bench.eager
+def run_engines(bench: Bench) -> Iterator[tuple[Engine, float]]:
+    """The run, and each graph of it that is available on this machine, with their megabytes."""
+    yield bench.eager, (bench.run.path / WEIGHTS).stat().st_size / 1e6
     for kind, precision in wanted(AUTO, AUTO):
         try:
-            yield bench.make(kind, precision)[1]
+            engine = bench.make(kind, precision)[1]
         except LabelwiseError as error:
             print(f"{kind} in {precision}: {error}", flush=True)
+            continue
+        files = (bench.part / f"{kind}-{precision}").iterdir()
+        yield engine, sum(file.stat().st_size for file in files) / 1e6
 
 
-def run_rows(run: Run, batch: int, repeats: int, judged: int) -> Iterator[dict]:
-    """A row per engine of a run, with its accuracy."""
+def run_rows(run: Run, batch: int, repeats: int, judged: int, splits: list[str]) -> Iterator[dict]:
+    """A row per engine of a run and split, with its accuracy. The engines are timed one after the other."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(run, Path(folder), None, judged, False)
         images = torch.stack([image for _, image in bench.photos[:batch]])
-        base = seconds_per_image(bench.eager, images, repeats, clock)
-        for engine in run_engines(bench):
-            seconds = base if engine is bench.eager else seconds_per_image(engine, images, repeats, clock)
-            accuracy = bench.accuracy(engine)
-            values = (
-                run.config.data.source.partition(":")[0] + ", val", accuracy.images, run.config.method,
-                run.config.backbone.name, run.config.image_size, engine.name, round(seconds * 1e3, 2),
-                round(base / seconds, 2), *(accuracy.to_json()[name] for name in KEPT), accuracy.passes, len(images),
-                repeats, torch.get_num_threads(), clock.__name__, torch.__version__, platform.machine(),
-            )  # fmt: skip
-            yield dict(zip(RUN_FIELDS, values, strict=True))
+        engines = list(run_engines(bench))
+        seconds = [seconds_per_image(engine, images, repeats, clock) for engine, _ in engines]
+        bench.eager = CachedEager(bench.eager)
+        source = bench.source
+        for split in splits:
+            bench.source, bench.images = source.split(split), judged if split == "val" else len(source)
+            for (engine, megabytes), each in zip(engines, seconds, strict=True):
+                accuracy = bench.accuracy(engine)
+                names = [name for name, ap in accuracy.labels.items() if name not in accuracy.not_judged]
+                label = max(names, key=lambda name: accuracy.labels[name].loss, default="")
+                values = (
+                    run.config.data.source.partition(":")[0], split, accuracy.images, run.config.method,
+                    run.config.backbone.name, run.config.image_size, engine.name, round(megabytes, 2),
+                    round(each * 1e3, 2), round(seconds[0] / each, 2), *(accuracy.to_json()[name] for name in KEPT),
+                    accuracy.labels[label].loss if label else "", label, " ".join(accuracy.not_judged),
+                    accuracy.passes, len(images), repeats, torch.get_num_threads(), clock.__name__,
+                    torch.__version__, processor(),
+                )  # fmt: skip
+                yield dict(zip(RUN_FIELDS, values, strict=True))
+
+
+def processor() -> str:
+    """The processor, with what it computes integers and short floats in, where the system says so."""
+    try:
+        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return platform.machine()
+    held = [name for name in ("avx2", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16") if name in words]
+    return " ".join([platform.machine(), *held])
 
 
 def of_run(options: argparse.Namespace) -> None:
     """Prints and writes the rows of a run."""
     table = []
-    for row in run_rows(Run.open(options.run), max(options.batches), options.repeats, options.images):
+    splits = ["val", "test"] if options.test else ["val"]
+    run = Run.open(options.run)
+    for row in run_rows(run, max(options.batches), options.repeats, options.images, splits):
         table.append(row)
         speed = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x  mAP {row['mAP']:.4f}"
-        print(f"{row['engine']:34}", speed, "" if row["passes"] else "refused", flush=True)
+        print(f"{row['split']:5} {row['engine']:34}", speed, "" if row["passes"] else "refused", flush=True)
     if options.csv:
         keep(options.csv, table, RUN_FIELDS)
 
@@ -146,6 +172,7 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=500, help="validation images to evaluate them on (default 500)"
     )
+    parser.add_argument("--test", action="store_true", help="evaluate them on the test images, too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.run:

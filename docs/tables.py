@@ -19,6 +19,7 @@ PAGES = tuple(
     for name in (
         "docs/comparison.md",
         "docs/backbones.md",
+        "docs/export.md",
         "docs/collections.md",
         "docs/training.md",
         "docs/teach.md",
@@ -453,6 +454,34 @@ def backbones() -> str:
     return markdown([*head, "ONNX", "OpenVINO"], lines)
 
 
+def precision() -> str:
+    """Graphs of a run in each precision: size, speed and what they lose."""
+    lines = []
+    rows = kept("precision")
+    for row in (row for row in rows if row["split"] == "val"):
+        same = [r for r in rows if r["image_size"] == row["image_size"] and r["engine"] == row["engine"]]
+        test = next((100 * float(r["mAP"]) for r in same if r["split"] == "test"), None)
+        base = next(
+            r
+            for r in rows
+            if r["image_size"] == row["image_size"] and r["engine"] == "OpenVINO 2026.4.1 (cpu)"
+        )
+        speed = float(base["milliseconds_per_image"]) / float(row["milliseconds_per_image"])
+        lines.append([
+            row["image_size"],
+            row["engine"],
+            f"{float(row['megabytes']):.1f}",
+            row["milliseconds_per_image"],
+            f"{speed:.2f}",
+            f"{100 * float(row['mAP']):.2f}",
+            f"{100 * float(row['largest_loss_of_a_label']):.2f} (`{row['label']}`)",
+            "yes" if row["passes"] == "True" else "refused",
+            "" if test is None else f"{test:.2f}",
+        ])  # fmt: skip
+    head = ["px", "engine", "MB", "ms per image", "times as fast as OpenVINO in fp32", "val mAP"]
+    return markdown([*head, "largest loss of a label, points of AP", "exported", "test mAP"], lines)
+
+
 def builds() -> str:
     """Commands by this build and by an earlier one."""
     head = ["command", "`backbone.engine`", "times as fast", "seconds before", "seconds", "difference"]
@@ -472,6 +501,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "retrieval": retrieval,
     "new-label": new_label,
     "backbones": backbones,
+    "precision": precision,
     "label-search": label_search,
     "collection-search": collection_search,
     "builds": builds,

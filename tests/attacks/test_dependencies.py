@@ -16,13 +16,11 @@ else:
 ROOT = Path(__file__).parents[2]
 
 
-def needed() -> set[str]:
-    """Names of all direct dependencies, written alike."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    texts = [
-        *project["dependencies"],
-        *(t for extra in project["optional-dependencies"].values() for t in extra),
-    ]
+def needed(project_file: str = "pyproject.toml", extras: tuple[str, ...] = ()) -> set[str]:
+    """Names of the direct dependencies with those of some extras, by default of all; written alike."""
+    project = tomllib.loads((ROOT / project_file).read_text(encoding="utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    texts = [*project["dependencies"], *(t for extra in extras or optional for t in optional[extra])]
     return {alike(re.split(r"[^\w.-]", text)[0]) for text in texts}
 
 
@@ -37,14 +35,28 @@ def test_every_direct_dependency_has_its_licence_listed() -> None:
     assert not any("GPL" in told and "LGPL" not in told for told in rows.values())
 
 
-def test_the_lock_pins_every_dependency_with_hashes() -> None:
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "project", "extras"),
+    [
+        ("requirements.lock", "pyproject.toml", ()),
+        ("requirements-serve.lock", "pyproject.toml", ("serve", "onnx", "openvino")),
+        ("runtime/requirements.lock", "runtime/pyproject.toml", ("serve",)),
+    ],
+)
+def test_a_lock_pins_every_dependency_with_hashes(name: str, project: str, extras: tuple[str, ...]) -> None:
+    """That of all extras, and those of the Dockerfile, which have the same versions."""
+    lock = (ROOT / name).read_text(encoding="utf-8")
     entries = re.split(r"\n(?=\w)", re.sub(r"^\s*#.*\n?", "", lock, flags=re.MULTILINE).strip())
     for entry in entries:
         assert re.match(r"[\w.-]+(\[[\w,]+\])?==\S+", entry), entry[:80]
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry[:80]
     assert "://" not in lock
-    assert needed() <= {alike(re.match(r"[\w.-]+", entry)[0]) for entry in entries}  # type: ignore[index]
+    assert needed(project, extras) <= {alike(re.match(r"[\w.-]+", entry)[0]) for entry in entries}  # type: ignore[index]
+    whole = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins = {
+        match for match in re.findall(r"^[\w.-]+==[^\s;]+", lock, re.MULTILINE) if "setuptools" not in match
+    }
+    assert pins <= set(re.findall(r"^[\w.-]+==[^\s;]+", whole, re.MULTILINE)), "run make lock"
 
 
 @pytest.mark.parametrize("name", ["pickle", "xml.etree.ElementTree", "shelve", "marshal", "tarfile"])

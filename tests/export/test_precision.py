@@ -24,7 +24,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
 from labelwise.export import Artefact, exporting, precision
-from labelwise.export.accuracy import Accuracy, measure_accuracy
+from labelwise.export.accuracy import Accuracy, LabelAP, measure_accuracy
 from labelwise.export.engines import OpenVINO
 from labelwise.export.exporting import export_run
 from labelwise.types import LabelSet
@@ -177,13 +177,63 @@ def test_another_map_is_refused_with_figure_and_bar() -> None:
     theirs[:, 1] *= -1
     message = (
         r"the copy on 40 images: mAP \d\d\.\d\d beside the run's \d\d\.\d\d, \d\d\.\d\d% of the decisions equal, "
-        r"largest difference of a probability \d\.\de-01; expected mAP within 0\.1 point of the run's; "
+        r"largest difference of a probability \d\.\de-01; expected mAP within 0\.1 point of the run's, and no "
+        r"label with 10 positives or more to lose over 2 points of AP: dog \d\d\.\d beside \d\d\.\d; "
         r"give --precision fp32; nothing was written"
     )
     with pytest.raises(LabelwiseError, match=message):
         measure_accuracy(Fixed(ours), Fixed(theirs), batched(list(range(40))), rows, plain()).demand(
             "the copy"
         )
+
+
+def swapped(rows: Dataset, ours: np.ndarray, label: int) -> np.ndarray:
+    """Logits whose label has the highest positive at the bottom of the ranking."""
+    theirs = ours.copy()
+    cells = np.flatnonzero(rows.positive[:, label])
+    theirs[cells[ours[cells, label].argmax()], label] = ours[:, label].min() - 1
+    return theirs
+
+
+def test_a_label_that_loses_is_named_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the mean over labels holds."""
+    rows, ours = labelled(200)
+    theirs = swapped(rows, ours, 1)
+    for _ in range(12):
+        theirs = swapped(rows, theirs, 1)
+    theirs[rows.positive[:, 0], 0] += np.float32(0.5)  # another label gains
+    accuracy = measure_accuracy(Fixed(ours), Fixed(theirs), batched(list(range(200)), 40), rows, plain())
+    k, y = rows.known[:, 1], rows.positive[:, 1]
+    before, after = (average_precision_score(y[k], z[k, 1]) for z in (ours, theirs))
+    assert before - after > 0.02
+    found = accuracy.labels["dog"]
+    assert (found.run, found.export) == (pytest.approx(before, abs=1e-9), pytest.approx(after, abs=1e-9))
+    assert found.positives == y.sum()
+    assert list(accuracy.worse) == ["dog"]
+    assert not accuracy.not_judged
+    monkeypatch.setattr("labelwise.export.accuracy.BAR", 1.0)
+    assert not accuracy.passes
+    message = (
+        "expected mAP within 100 point of the run's, and no label with 10 positives or more to lose over 2 points of "
+        f"AP: dog {100 * after:.1f} beside {100 * before:.1f}; give"
+    )
+    with pytest.raises(LabelwiseError, match=message):
+        accuracy.demand("the copy")
+
+
+@pytest.mark.parametrize(
+    ("positives", "loss", "passes"), [(10, 0.0201, False), (10, 0.0199, True), (9, 0.5, True)]
+)
+def test_the_bar_of_a_label_is_two_points(positives: int, loss: float, passes: bool) -> None:
+    """Where it has ten positives; a rare label is named instead."""
+    labels = {"cat": LabelAP(0.9, 0.9, 50), "owl": LabelAP(0.9, 0.9 - loss, positives)}
+    accuracy = Accuracy(100, 0.9, 0.9, 1.0, 0.0, None, labels)
+    assert accuracy.passes is passes
+    assert accuracy.not_judged == ({"owl": 9} if positives < 10 else {})
+    assert ("too few positives to judge the label: owl (9)" in str(accuracy)) is (positives < 10)
+    card = accuracy.to_json()
+    assert card["AP"]["owl"] == {"run": 0.9, "export": 0.9 - loss}
+    assert card["bounds"] == {"mAP": 0.001, "loss_of_a_label": 0.02, "positives_of_a_judged_label": 10}
 
 
 @pytest.mark.parametrize(
@@ -265,6 +315,11 @@ def kept(source: Path, target: Path, images: object) -> None:
     shutil.copy(source, target)
 
 
+def left_out(source: Path, target: Path, images: object) -> None:
+    """Replaces quantisation by a refusal."""
+    raise LabelwiseError("NNCF, left out here", "onnx", "go on")
+
+
 def dark(real: Callable) -> Callable:
     """Quantisation calibrated on black images only."""
     return lambda source, target, images: real(source, target, (torch.zeros_like(batch) for batch in images))
@@ -273,9 +328,8 @@ def dark(real: Callable) -> Callable:
 def test_int8_is_exported_and_answers(
     run_folder: Path, ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "labelwise.export.accuracy.BAR", 1.0
-    )  # a network of random weights cannot hold the real one
+    for bar in ("BAR", "LABEL_BAR"):  # a network of random weights cannot hold the real ones
+        monkeypatch.setattr(f"labelwise.export.accuracy.{bar}", 1.0)
     out = tmp_path / "int8"
     outcome = tiny_runs.command("export", run_folder, "--out", out, "--precision", "int8", "--json")
     assert outcome.code == 0, outcome.err
@@ -306,12 +360,13 @@ def test_auto_keeps_what_passes_and_says_what_did_not(
 ) -> None:
     arguments = ("export", run_folder, "--format", "auto", "--precision", "auto")
     monkeypatch.setattr(exporting, "quantise", dark(exporting.quantise))
+    monkeypatch.setattr(exporting, "quantise_openvino", left_out)
     monkeypatch.setattr(precision, "computes_bf16", lambda: False)
     outcome = tiny_runs.command(*arguments, "--out", tmp_path / "a")
     assert outcome.code == 0, outcome.err
     lines = outcome.out.splitlines()
     assert [line.partition(":")[0] for line in lines if "refused" in line] == [
-        "openvino in fp32", "torch in fp32", "openvino in bf16", "onnx in int8"
+        "openvino in fp32", "torch in fp32", "openvino in bf16", "onnx in int8", "openvino in int8",
     ]  # fmt: skip
     assert "bf16 on a processor that does not compute in it" in outcome.out
     assert "ms an image" in lines[0]
@@ -347,12 +402,16 @@ def test_calibrated_on_training_images(
     [
         (
             ("--format", "torch", "--precision", "int8"),
-            "int8 as torch; expected int8 as onnx; correct --format",
+            "int8 as torch; expected int8 as onnx or openvino; correct --format",
         ),
         (("--format", "onnx", "--precision", "bf16"), "bf16 as onnx; expected bf16 as openvino"),
         (
             ("--format", "openvino", "--precision", "bf16"),
             "bf16 on a processor that does not compute in it; expected a processor with the capability BF16",
+        ),
+        (
+            ("--format", "openvino", "--precision", "int8"),
+            "int8 as openvino without the package nncf; expected that package; run: pip install 'labelwise[nncf]'",
         ),
     ],
 )
@@ -360,6 +419,7 @@ def test_unavailable_precisions_are_refused(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.setattr(precision, "computes_bf16", lambda: False)
+    monkeypatch.setattr(precision, "find_spec", lambda name: None)
     outcome = tiny_runs.command("export", run_folder, *options, "--out", tmp_path / "x")
     assert (outcome.code, list(tmp_path.iterdir())) == (2, [])
     assert message in outcome.message

@@ -32,7 +32,7 @@ def export(
     out: Annotated[Path, typer.Option(help="a new folder", metavar="DIR")],
     format: Annotated[Format, typer.Option(help="graph format; auto keeps the fastest here")] = Format.onnx,
     precision: Annotated[
-        Precision, typer.Option(help="numeric precision; those below fp32 must keep the mAP")
+        Precision, typer.Option(help="numeric precision; those below fp32 must keep the AP")
     ] = Precision.fp32,
     maps: Annotated[bool, typer.Option(help="evidence maps as a second output")] = True,
     features: Annotated[
@@ -47,6 +47,9 @@ def export(
     ] = None,
     tagger: Annotated[
         bool, typer.Option("--tagger", help="also write the tagger layout, DIR/tagger")
+    ] = False,
+    transformers: Annotated[
+        bool, typer.Option("--transformers", help="also write a folder for transformers, DIR/transformers")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:
@@ -68,6 +71,7 @@ def export(
         maps=maps,
         features=features,
         tagger=tagger,
+        transformers=transformers,
     )
     artefact = result.artefact
     if json:

@@ -1,4 +1,4 @@
-"""Compares the mAP of a low-precision export with that of its run on labelled images."""
+"""Compares the average precision of a low-precision export with that of its run, over all labels and per label."""
 
 from __future__ import annotations
 
@@ -15,9 +15,29 @@ from labelwise.errors import LabelwiseError
 from labelwise.evaluation.figures import left_out
 from labelwise.export.runtimes import Engine
 from labelwise.metrics import functional as F
+from labelwise.rarity import FEWEST, listed, named, rare_labels
 
 BAR = 1e-3
 """Largest allowed difference of the two macro mAP: 0.1 point."""
+LABEL_BAR = 0.02
+"""Largest loss of average precision that a label may have: 2 points. One rank changes a rare label's by more."""
+
+
+@dataclass(frozen=True)
+class LabelAP:
+    """Average precision of a label, in [0, 1], by the run and by the export, and its known positives."""
+
+    run: float
+    export: float
+    positives: int
+
+    @property
+    def loss(self) -> float:
+        """By how much the export's is lower."""
+        return self.run - self.export
+
+    def __str__(self) -> str:
+        return f"{100 * self.export:.1f} beside {100 * self.run:.1f}"
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,7 @@ class Accuracy:
         equal: share of equal decisions, one per image and label, in [0, 1].
         probability: largest difference of a calibrated probability, in [0, 1].
         maps: mean distance of the maps, `1/2 sum_p |a_p - b_p|`, in [0, 1]; `None` without maps.
+        labels: average precision of each label that has one.
         without: labels that the mAP leaves out, each with what it lacks.
     """
 
@@ -40,12 +61,26 @@ class Accuracy:
     equal: float
     probability: float
     maps: float | None
+    labels: Mapping[str, LabelAP] = field(default_factory=dict)
     without: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passes(self) -> bool:
-        """Whether the two mAP differ by at most `BAR`; `False` if one of them is NaN."""
-        return abs(self.export - self.run) <= BAR
+        """Whether the two mAP differ by at most `BAR`, and no label loses more than `LABEL_BAR`."""
+        return abs(self.export - self.run) <= BAR and not self.worse
+
+    @property
+    def worse(self) -> dict[str, LabelAP]:
+        """Labels that lose more than `LABEL_BAR`, the largest loss first; rare labels are not judged."""
+        lost = {
+            name: ap for name, ap in self.labels.items() if ap.positives >= FEWEST and ap.loss > LABEL_BAR
+        }
+        return dict(sorted(lost.items(), key=lambda item: -item[1].loss))
+
+    @property
+    def not_judged(self) -> dict[str, int]:
+        """Rare labels, which may lose any average precision, with their known positives."""
+        return rare_labels({name: ap.positives for name, ap in self.labels.items()})
 
     def demand(self, name: str) -> Accuracy:
         """Returns itself if it passes.
@@ -54,15 +89,17 @@ class Accuracy:
             name: of the compared engine.
 
         Raises:
-            LabelwiseError: the two mAP differ by more than `BAR`.
+            LabelwiseError: the two mAP differ by more than `BAR`, or a label loses more than `LABEL_BAR`.
         """
         if self.passes:
             return self
-        raise LabelwiseError(
-            f"{name} on {self}",
-            f"mAP within {100 * BAR:g} point of the run's",
-            "give --precision fp32; nothing was written",
-        )
+        expected = f"mAP within {100 * BAR:g} point of the run's"
+        if self.worse:
+            expected += (
+                f", and no label with {FEWEST} positives or more to lose over {100 * LABEL_BAR:g} points of AP: "
+                + named(f"{label} {ap}" for label, ap in self.worse.items())
+            )
+        raise LabelwiseError(f"{name} on {self}", expected, "give --precision fp32; nothing was written")
 
     def to_json(self) -> dict[str, Any]:
         """JSON data for the card."""
@@ -73,16 +110,20 @@ class Accuracy:
             "decisions_equal": self.equal,
             "max_probability_difference": self.probability,
             "mean_map_distance": self.maps,
+            "AP": {name: {"run": ap.run, "export": ap.export} for name, ap in self.labels.items()},
+            "bounds": {"mAP": BAR, "loss_of_a_label": LABEL_BAR, "positives_of_a_judged_label": FEWEST},
+            "labels_not_judged": self.not_judged,
             "labels_without_AP": dict(self.without),
         }
 
     def __str__(self) -> str:
         maps = "" if self.maps is None else f", maps apart by {self.maps:.1e}"
+        rare = self.not_judged and f"; too few positives to judge the label: {listed(self.not_judged)}"
         without = left_out({"labels_without_AP": self.without})
         return (
             f"{self.images:,} images: mAP {100 * self.export:.2f} beside the run's {100 * self.run:.2f}, "
             f"{self.equal:.2%} of the decisions equal, largest difference of a probability "
-            f"{self.probability:.1e}{maps}{without and '; ' + without}"
+            f"{self.probability:.1e}{maps}{rare or ''}{without and '; ' + without}"
         )
 
 
@@ -139,12 +180,21 @@ def _accuracy(
     p, q = decisions.probabilities(ours), decisions.probabilities(theirs)
     finite = bool(np.isfinite(theirs).all())
     lacking = F.without_average_precision(rows.positive, rows.known)
+    run = F.average_precision(ours, rows.positive, rows.known)
+    export = F.average_precision(theirs, rows.positive, rows.known) if finite else np.full_like(run, np.nan)
+    counts = rows.positive.sum(0)
+    labels = {
+        name: LabelAP(float(run[j]), float(export[j]), int(counts[j]))
+        for j, name in enumerate(rows.labels.names)
+        if j not in lacking
+    }
     return Accuracy(
         len(ours),
-        F.mean_average_precision(ours, rows.positive, rows.known),
-        F.mean_average_precision(theirs, rows.positive, rows.known) if finite else float("nan"),
+        float(np.mean([ap.run for ap in labels.values()])),
+        float(np.mean([ap.export for ap in labels.values()])),
         float((decisions.select(p) == decisions.select(q)).mean()),
         float(np.where(np.isfinite(q), np.abs(p - q), 1.0).max()),
         maps,
+        labels,
         {rows.labels.names[j]: why for j, why in lacking.items()},
     )

@@ -20,11 +20,13 @@ from labelwise.export.artefact import PRECISIONS, WEIGHTS_DIGEST, Artefact, Prep
 from labelwise.export.card import card_of, portable_decisions
 from labelwise.export.engines import Eager, fastest, installed_runtimes, open_engine
 from labelwise.export.graph import FILES, program, require, write_graph
+from labelwise.export.nncf_int8 import quantise_openvino
 from labelwise.export.parity import Parity, batches_of, compare, compare_batches
 from labelwise.export.photographs import batches, calibration_batches, judged_rows, readable, source_of
 from labelwise.export.precision import OFFERED, quantise, require_precision
 from labelwise.export.runtimes import Engine
 from labelwise.export.tagger import write_tagger
+from labelwise.export.timm_layout import write_timm
 from labelwise.training.run import WEIGHTS, Run
 
 AUTO = "auto"
@@ -59,6 +61,7 @@ def export_run(
     maps: bool = True,
     features: bool = False,
     tagger: bool = False,
+    transformers: bool = False,
 ) -> Export:
     """Writes a run as an artefact, after its outputs on real images were compared with the run's.
 
@@ -66,12 +69,14 @@ def export_run(
         run: a finished run or its folder.
         out: a new or empty folder.
         format: `onnx`, `openvino`, `torch`, or `auto`, the fastest on this machine.
-        precision: `fp32`; `bf16` or `int8`, which must keep the run's mAP within 0.1 point; or `auto`, the fastest.
+        precision: `fp32`; `bf16` or `int8`, which must keep the run's average precision within the bounds of
+            `export.accuracy`; or `auto`, the fastest.
         data: SOURCE of the images for the comparison and the int8 calibration; `None` uses the run's own.
         images: number of images to compare; `None` uses 64 in fp32, up to 2,000 in a lower precision.
         maps: whether the graph also returns the evidence maps.
         features: whether it also returns label features, so that `embed` and `search` accept it; in fp32, with maps.
         tagger: also write the layout of community taggers, as `tagger/`.
+        transformers: also write the layout that timm and transformers load, as `transformers/`.
 
     Raises:
         LabelwiseError: no images to compare on, a model that the format cannot express, or different outputs.
@@ -95,6 +100,9 @@ def export_run(
         best = _best(bench, candidates, timed=AUTO in (format, precision))
         if tagger:
             write_tagger(run, best.artefact.path / "tagger", bench.photos)
+        if transformers:
+            write_timm(run, best.artefact.path / "transformers", bench.photos)
+        if tagger or transformers:
             seal(best.artefact.path)
         os.replace(best.artefact.path, out)
     finally:
@@ -152,12 +160,16 @@ class Bench:
         """
         require(kind)
         require_precision(precision, kind)
-        plain, folder = self._plain(kind), self.part / f"{kind}-{precision}"
+        folder = self.part / f"{kind}-{precision}"
         if precision == "int8":
+            source = self._plain("onnx") / FILES["onnx"]
             folder.mkdir()
-            quantise(plain / FILES[kind], folder / FILES[kind], self._calibration())
+            write = quantise_openvino if kind == "openvino" else quantise
+            write(source, folder / FILES[kind], self._calibration())
         elif precision == "bf16":
-            shutil.copytree(plain, folder)
+            shutil.copytree(self._plain(kind), folder)
+        else:
+            self._plain(kind)
         artefact = Artefact(
             folder,
             kind,

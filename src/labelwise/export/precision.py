@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from labelwise.errors import LabelwiseError, first_line
 from labelwise.export.runtimes import INPUT, openvino_core
 
-OFFERED = {"fp32": ("onnx", "openvino", "torch"), "bf16": ("openvino",), "int8": ("onnx",)}
+OFFERED = {"fp32": ("onnx", "openvino", "torch"), "bf16": ("openvino",), "int8": ("onnx", "openvino")}
 """Formats of each precision."""
 WEIGHTED, BETWEEN = ("Conv", "MatMul", "Gemm"), ("Clip", "Relu", "MaxPool")
 FIRST = 3
@@ -27,7 +28,7 @@ def require_precision(precision: str, kind: str | None = None) -> None:
 
     >>> require_precision("int8", "torch")
     Traceback (most recent call last):
-    labelwise.errors.LabelwiseError: int8 as torch; expected int8 as onnx; correct --format or --precision
+    labelwise.errors.LabelwiseError: int8 as torch; expected int8 as onnx or openvino; correct --format or --precision
     """
     if precision not in OFFERED:
         raise LabelwiseError(
@@ -45,6 +46,12 @@ def require_precision(precision: str, kind: str | None = None) -> None:
             "bf16 on a processor that does not compute in it",
             "a processor with the capability BF16 in OpenVINO",
             "export on such a machine, or give another --precision",
+        )
+    if (precision, kind) == ("int8", "openvino") and find_spec("nncf") is None:
+        raise LabelwiseError(
+            "int8 as openvino without the package nncf",
+            "that package",
+            "run: pip install 'labelwise[nncf]', or give --format onnx",
         )
 
 

@@ -129,7 +129,7 @@ class OpenVINO(GraphEngine):
     Args:
         file: `model.xml`, with `model.bin` next to it, or `model.onnx`.
         has_maps, has_features: see `GraphEngine`.
-        precision: `bf16` to use it if the processor supports it; fp32 otherwise.
+        precision: `bf16` to use it if the processor supports it, or fp32; `int8` if its backbone is quantised.
     """
 
     def __init__(
@@ -137,7 +137,9 @@ class OpenVINO(GraphEngine):
     ) -> None:
         self._run, name = compiled(file, precision)
         version, _, in_use = name.partition(", ")
-        super().__init__(_named(version, in_use or "fp32"), has_maps, has_features)
+        super().__init__(
+            _named(version, in_use or ("int8" if precision == "int8" else "fp32")), has_maps, has_features
+        )
 
     def _outputs(self, images: Images, count: int) -> Sequence[np.ndarray]:
         outputs = self._run({INPUT: as_array(images)})
