@@ -7,8 +7,8 @@ The weights are random, since time does not depend on them. Each engine must fir
 With one thread, CPU time is measured, which other load affects less than wall time.
 
 With --run, the run's own graphs are timed, including those of low precision, each with its size, its mAP and largest
-loss of a label on the run's validation images, and whether an export would be refused for them. --test adds the mAP on
-its test images, which decides nothing.
+loss of a label on the run's validation images, and whether an export would be refused for them. --test N adds the
+mAP on N test images, which decides nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from statistics import median
 
 import torch
 from kept import keep
@@ -26,6 +28,7 @@ from parity import CachedEager
 
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
+from labelwise.export.accuracy import measure_accuracy
 from labelwise.export.engines import (
     Eager,
     Engine,
@@ -37,6 +40,7 @@ from labelwise.export.engines import (
 from labelwise.export.exporting import AUTO, Bench, wanted
 from labelwise.export.graph import FILES, program, write_graph
 from labelwise.export.parity import compare
+from labelwise.export.photographs import batches, readable
 from labelwise.methods import create_model
 from labelwise.training.run import WEIGHTS, Run
 from labelwise.types import LabelSet
@@ -95,10 +99,12 @@ def rows(method: str, backbone: str, size: int, batches: list[int], repeats: int
                 yield dict(zip(FIELDS, values, strict=True))
 
 
-def run_engines(bench: Bench) -> Iterator[tuple[Engine, float]]:
+def run_engines(bench: Bench, formats: list[str]) -> Iterator[tuple[Engine, float]]:
     """The run, and each graph of it that is available on this machine, with their megabytes."""
     yield bench.eager, (bench.run.path / WEIGHTS).stat().st_size / 1e6
     for kind, precision in wanted(AUTO, AUTO):
+        if kind not in formats:
+            continue
         try:
             engine = bench.make(kind, precision)[1]
         except LabelwiseError as error:
@@ -108,29 +114,42 @@ def run_engines(bench: Bench) -> Iterator[tuple[Engine, float]]:
         yield engine, sum(file.stat().st_size for file in files) / 1e6
 
 
-def run_rows(run: Run, batch: int, repeats: int, judged: int, splits: list[str]) -> Iterator[dict]:
-    """A row per engine of a run and split, with its accuracy. The engines are timed one after the other."""
+def in_turn(engines: list[Engine], images: torch.Tensor, repeats: int) -> list[float]:
+    """Median seconds per image of each engine, a batch of each in turn, so that other load falls on all alike."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    times: list[list[float]] = [[] for _ in engines]
+    for engine in engines:
+        engine(images)
+    for _ in range(repeats):
+        for engine, spent in zip(engines, times, strict=True):
+            start = clock()
+            engine(images)
+            spent.append(clock() - start)
+    return [median(spent) / len(images) for spent in times]
+
+
+def run_rows(run: Run, options: argparse.Namespace) -> Iterator[dict]:
+    """A row per engine of a run and split, with its accuracy."""
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(run, Path(folder), None, judged, False)
-        images = torch.stack([image for _, image in bench.photos[:batch]])
-        engines = list(run_engines(bench))
-        seconds = [seconds_per_image(engine, images, repeats, clock) for engine, _ in engines]
-        bench.eager = CachedEager(bench.eager)
-        source = bench.source
-        for split in splits:
-            bench.source, bench.images = source.split(split), judged if split == "val" else len(source)
-            for (engine, megabytes), each in zip(engines, seconds, strict=True):
-                accuracy = bench.accuracy(engine)
-                names = [name for name, ap in accuracy.labels.items() if name not in accuracy.not_judged]
-                label = max(names, key=lambda name: accuracy.labels[name].loss, default="")
+        bench = Bench(run, Path(folder), None, max(options.batches), False)
+        images = torch.stack([image for _, image in bench.photos])
+        engines, sizes = zip(*run_engines(bench, options.formats), strict=True)
+        seconds = in_turn(list(engines), images, options.repeats)
+        reference = CachedEager(bench.eager)
+        for split, count in (("val", options.images), ("test", options.test)):
+            rows = bench.source.split(split)
+            held = list(batches(islice(readable(run, rows), count))) if count else []
+            for engine, megabytes, each in zip(engines if held else (), sizes, seconds, strict=bool(held)):
+                accuracy = measure_accuracy(reference, engine, held, rows, bench.decisions)
+                judged = {name: ap for name, ap in accuracy.labels.items() if name not in accuracy.not_judged}
+                label = max(judged, key=lambda name: judged[name].loss, default="")
                 values = (
                     run.config.data.source.partition(":")[0], split, accuracy.images, run.config.method,
                     run.config.backbone.name, run.config.image_size, engine.name, round(megabytes, 2),
                     round(each * 1e3, 2), round(seconds[0] / each, 2), *(accuracy.to_json()[name] for name in KEPT),
-                    accuracy.labels[label].loss if label else "", label, " ".join(accuracy.not_judged),
-                    accuracy.passes, len(images), repeats, torch.get_num_threads(), clock.__name__,
-                    torch.__version__, processor(),
+                    judged[label].loss if label else "", label, " ".join(accuracy.not_judged), accuracy.passes,
+                    len(images), options.repeats, options.threads,
+                    "process_time" if options.threads == 1 else "perf_counter", torch.__version__, processor(),
                 )  # fmt: skip
                 yield dict(zip(RUN_FIELDS, values, strict=True))
 
@@ -148,9 +167,7 @@ def processor() -> str:
 def of_run(options: argparse.Namespace) -> None:
     """Prints and writes the rows of a run."""
     table = []
-    splits = ["val", "test"] if options.test else ["val"]
-    run = Run.open(options.run)
-    for row in run_rows(run, max(options.batches), options.repeats, options.images, splits):
+    for row in run_rows(Run.open(options.run), options):
         table.append(row)
         speed = f"{row['milliseconds_per_image']:9.2f} ms  {row['times_faster']:6.2f} x  mAP {row['mAP']:.4f}"
         print(f"{row['split']:5} {row['engine']:34}", speed, "" if row["passes"] else "refused", flush=True)
@@ -172,7 +189,8 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=500, help="validation images to evaluate them on (default 500)"
     )
-    parser.add_argument("--test", action="store_true", help="evaluate them on the test images, too")
+    parser.add_argument("--test", type=int, default=0, help="test images to evaluate them on (default none)")
+    parser.add_argument("--formats", nargs="+", choices=FILES, default=list(FILES), help="graphs of --run")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.run:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import tiny_runs
 from labelwise.decisions import Decisions
 from labelwise.errors import LabelwiseError
+from labelwise.export import Artefact, Parity, exporting
 from labelwise.export.engines import Eager
 from labelwise.export.timm_layout import linear_head, write_timm
 from labelwise.methods import create_model
@@ -102,6 +103,42 @@ def test_transformers_answers_as_the_run_does(
     for picture, expected in zip(pictures, probabilities, strict=True):
         scores = {entry["label"]: entry["score"] for entry in pipeline(picture, top_k=len(NAMES))}
         np.testing.assert_allclose([scores[name] for name in NAMES], expected, atol=1e-4)
+
+
+def test_the_command_seals_the_folder_or_writes_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph is left out, since tracing is slow."""
+
+    def best(bench: exporting.Bench, *_: object, **__: object) -> exporting.Export:
+        engine = bench.eager
+        folder = bench.part / "graph"
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"graph")
+        artefact = Artefact(
+            folder,
+            "onnx",
+            "model.onnx",
+            run.labels,
+            exporting.preprocessing(run, engine),
+            bench.decisions,
+            False,
+            {},
+        )
+        artefact.save()
+        return exporting.Export(artefact, Parity(1, 0.0, 0, None))
+
+    monkeypatch.setattr(exporting, "_best", best)
+    arguments = ("export", run.path, "--images", "2", "--transformers")
+    assert tiny_runs.command(*arguments, "--out", tmp_path / "out").code == 0
+    sums = json.loads((tmp_path / "out" / "checksums.json").read_text())
+    assert {"transformers/config.json", "transformers/model.safetensors"} < set(sums)
+    model = create_model("baseline-gap", "test_efficientnet", NAMES, image_size=32)
+    monkeypatch.setattr(Run, "model", lambda self: model.eval())
+    outcome = tiny_runs.command(*arguments, "--out", tmp_path / "refused")
+    assert outcome.code == 2
+    assert "train with --method baseline-gap --set extractor.normalise=batch" in outcome.message
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,10 @@ from labelwise.export.runtimes import INPUT, openvino_core
 def quantise_openvino(source: Path, target: Path, images: Iterable[Tensor]) -> None:
     """Writes an ONNX graph as an OpenVINO graph with its backbone in int8, and all else in float.
 
-    The same layers are quantised as by `precision.quantise`, and scales cover the same ranges. Weights have one scale per
-    channel and are symmetric; activations have one per tensor, and one per channel before depthwise convolutions. Biases are corrected for the
-    mean error of their layer on the images. Weights use all of their 8 bits on processors with VNNI or AMX.
+    The same layers are quantised as by `precision.quantise`, and scales cover the same ranges. Weights have one scale
+    per channel; activations have one per tensor, and one per channel before depthwise convolutions. Biases are
+    corrected for the mean error of their layer on the images. Weights use all of their 8 bits on processors with VNNI
+    or AMX.
 
     Args:
         source: the fp32 graph, as written by `--format onnx`.
@@ -42,7 +43,7 @@ def quantise_openvino(source: Path, target: Path, images: Iterable[Tensor]) -> N
         raise LabelwiseError(
             "a graph with too few weights in its backbone", "four layers or more", "give --precision fp32"
         )
-    nncf = _nncf()
+    nncf, ranges = _nncf(), import_module("nncf.quantization.range_estimator")
     model = openvino_core()[0].read_model(source)
     # Folds constants first: NNCF would take the reshaped weights of depthwise convolutions for activations.
     apply_moc_transformations(model, cf=True)
@@ -56,8 +57,8 @@ def quantise_openvino(source: Path, target: Path, images: Iterable[Tensor]) -> N
                 preset=nncf.QuantizationPreset.MIXED,
                 target_device=nncf.TargetDevice.CPU,
                 advanced_parameters=nncf.AdvancedQuantizationParameters(
-                    # The default cuts the largest activations off, which costs more average precision.
-                    activations_range_estimator_params=nncf.RangeEstimatorParametersSet.MINMAX
+                    # The whole range, as in `quantise`; the default cuts the largest values off.
+                    activations_range_estimator_params=ranges.RangeEstimatorParametersSet.MINMAX
                 ),
                 ignored_scope=nncf.IgnoredScope(names=float_operations(model, nodes), validate=False),
             )
