@@ -27,6 +27,7 @@ name. `augment.image_size` follows `image_size`. `python docs/settings.py` gener
 EXTRACTORS = {
     "dlfl, dafl": extractors.QueryAttention,
     "baseline-gap, baseline-gmp, baseline-mlp, ml-gcn": extractors.Pooled,
+    "baseline-stripes": extractors.Stripes,
     "query2label": extractors.Query2Label,
     "ml-decoder": extractors.MLDecoder,
     "c-tran": extractors.CTran,

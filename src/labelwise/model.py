@@ -19,7 +19,8 @@ class LabelModel(nn.Module):
     Args:
         backbone: `[B, 3, H, W]` -> `[B, C, h, w]`.
         extractor: map -> `LabelFeatures`; called as `extractor(map, want_maps=False)`. An extractor without maps needs
-            `places` (map -> `[B, P, D]`), from which `class_activation` computes them.
+            `places` (map -> `[B, P, D]`) and `weights` (map -> `[L, P]`, or `None` for equal ones), from which
+            `class_activation` computes them.
         classifier: `[B, L, D]` -> `[B, L]`; `None` if the extractor returns the logits.
         relation: `[B, L, D]` -> `[B, L, D']`, or `None`.
         own_share: weight in [0, 1] of the extractor's logits beside the classifier's, if both exist.
@@ -91,7 +92,8 @@ class LabelModel(nn.Module):
             e_lp = relu( z_l(g(x_p)) - z_l(0) ),   A_lp = e_lp / sum_p e_lp
 
         With a linear classifier `z_l(v) - z_l(0) = <w_l, v>`. If no location raises the score, `e_lp` is the difference
-        to the lowest location, and if all locations are equal the map is uniform.
+        to the lowest location, and if all locations are equal the map is uniform. If the extractor weighs locations by
+        `W_lp`, `e_lp` is multiplied by it.
 
         Source: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization".
         Differs: negative evidence is clipped, so that a map sums to 1.
@@ -102,8 +104,10 @@ class LabelModel(nn.Module):
         scores = self._logits(places.flatten(0, 1).unsqueeze(1).expand(labels))
         scores = scores - self._logits(places.new_zeros(1, 1, places.shape[2]).expand(labels))
         scores = scores.unflatten(0, places.shape[:2]).transpose(1, 2)
-        evidence = scores.relu()
-        for other in (scores - scores.amin(2, keepdim=True), torch.ones_like(scores)):
+        weights: Tensor | None = extractor.weights(feature_map)
+        shares = torch.ones_like(scores) if weights is None else weights.to(scores).expand_as(scores)
+        evidence = scores.relu() * shares
+        for other in ((scores - scores.amin(2, keepdim=True)) * shares, shares):
             evidence = torch.where(evidence.amax(2, keepdim=True) > 0, evidence, other)
         return (evidence / evidence.sum(2, keepdim=True)).unflatten(2, feature_map.shape[2:])
 

@@ -13,7 +13,16 @@ from labelwise.registry import list_methods
 from labelwise.types import LabelPriors, Targets
 
 OLD, ALL = ["a", "b"], ["a", "b", "c", "d", "e"]
-EXACT = ["baseline-gap", "baseline-gmp", "baseline-mlp", "class-features", "csra", "dafl", "dlfl"]
+EXACT = [
+    "baseline-gap",
+    "baseline-gmp",
+    "baseline-mlp",
+    "baseline-stripes",
+    "class-features",
+    "csra",
+    "dafl",
+    "dlfl",
+]
 
 
 class Maps(nn.Module):

@@ -10,6 +10,7 @@ from labelwise.extractors.query_attention import QueryAttention
 from labelwise.extractors.region_attention import RegionAttention
 from labelwise.extractors.residual_attention import ResidualAttention
 from labelwise.extractors.semantic_decoupling import SemanticDecoupling
+from labelwise.extractors.stripes import Stripes
 from labelwise.extractors.tdrg import DualRelations
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "RegionAttention",
     "ResidualAttention",
     "SemanticDecoupling",
+    "Stripes",
 ]

@@ -67,3 +67,7 @@ class Pooled(nn.Module):
     def places(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B P D"]:
         """`g(x_p)`: the feature of each location alone."""
         return self.hidden(self.map_dropout(self.norm(x)).flatten(2).transpose(1, 2))
+
+    def weights(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "L P"] | None:
+        """The weight of each location for each label; `None` for equal ones."""
+        return None

@@ -1,10 +1,10 @@
-"""One shared feature for all labels: pooled baselines."""
+"""Features pooled without attention: one for all labels, or one for each stripe of the image."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from labelwise.extractors import Pooled
+from labelwise.extractors import Pooled, Stripes
 from labelwise.methods.compose import Options, Part, compose
 from labelwise.methods.method import Method
 from labelwise.registry import Card, register
@@ -37,3 +37,17 @@ def mlp(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
         options,
         Part(Pooled, {"pool": "mean"}, {"hidden": 512, "dropout": 0.5, "map_dropout": 0.5}),
     )
+
+
+@register(
+    Card(
+        "baseline-stripes",
+        "each label pooled from a fixed horizontal stripe, and a linear layer",
+        "pedestrian attributes",
+        "baseline",
+        _FACT,
+    )
+)
+def stripes(labels: LabelSet, backbone: nn.Module, options: Options) -> Method:
+    """The control of a body part without learning: mean over the stripe of a label, then one linear classifier."""
+    return compose(labels, backbone, options, Part(Stripes, {"labels": labels}))

@@ -70,7 +70,7 @@ class Part:
             return self.kind(**self.given, **options)
         except LabelwiseError:
             raise
-        except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        except (ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
             raise LabelwiseError(
                 f"{section} options {options} ({first_line(error)})", "values that fit", "correct them"
             ) from None

@@ -193,8 +193,8 @@ class Teacher:
 def _refuse_shared(model: LabelModel, owner: str) -> None:
     if isinstance(model.extractor, Pooled):
         raise LabelwiseError(
-            f"teacher.features {owner} with one feature for all labels",
-            "one feature per label in both teacher and student",
+            f"teacher.features {owner} with pooled features",
+            "a learned feature per label in both teacher and student",
             "set teacher.features=0, or take a method such as dlfl",
         )
 
