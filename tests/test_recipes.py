@@ -62,6 +62,8 @@ def build_and_step(name: str, grouped: bool = False, **options: Any) -> torch.Te
 def values_of(parameter: inspect.Parameter, hint: Any) -> list[Any]:
     """Values of an option worth building beside its default: other literals, half a share, twice a number."""
     default = parameter.default
+    if parameter.name == "stripes":
+        return [{"a": [0.0, 0.5]}]
     if get_args(hint):
         return [value for value in get_args(hint) if value != default]
     if isinstance(default, bool):

@@ -23,6 +23,13 @@ def evaluate(
         bool,
         typer.Option("--shift", help="figures of labels with and without their usual companion"),
     ] = False,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="figures of parts of the images: folder, height, label:NAME or group:NAME; may be repeated",
+            metavar="PARTS",
+        ),
+    ] = None,
     images: Annotated[
         int, typer.Option(help="size of a random sample of the split; 0 for all images", min=0)
     ] = 0,
@@ -39,6 +46,7 @@ def evaluate(
     """
     import json as js
 
+    from labelwise.cli.parts import figures_by, print_parts
     from labelwise.cli.robustness import corruption, print_corruption, print_shift, some, with_shift
     from labelwise.cli.tables import print_angles, print_frequency, print_groups, print_growth, print_labels
     from labelwise.data import read
@@ -55,6 +63,8 @@ def evaluate(
             "the whole, unchanged split",
             "remove --protocol, or --images and --corrupt",
         )
+    if corrupt and by:
+        raise LabelwiseError(f"--by {by[0]} with --corrupt", "one of them", "remove the other")
     opened = Run.open(run)
     with joined_processes() as first:
         source = read(data or opened.config.data.source)
@@ -68,6 +78,8 @@ def evaluate(
                 opened, part, split, angles=angles, protocol=protocol, batch_size=batch_size, workers=workers
             )
             result = with_shift(evaluation, source) if shift else evaluation.to_json()
+            if by:
+                result["parts"] = figures_by(opened, evaluation, part, split, by, protocol)
         if not first:
             return
         for note in (*completion_notes(part.notes), *result["conditions"]["data_notes"][len(part.notes) :]):
@@ -85,5 +97,7 @@ def evaluate(
             print_groups(result)
             if shift:
                 print_shift(result["cooccurrence"])
+            for way, figures in result.get("parts", {}).items():
+                print_parts(way, figures)
             if angles:
                 print_angles(result["angles"])

@@ -15,11 +15,21 @@ def report(
     out: Annotated[
         Path, typer.Option(help="page of the comparison", metavar="FILE", show_default=True)
     ] = Path("comparison.html"),
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="add where the run fails, and for whom: folder, height, label:NAME or group:NAME; may be repeated",
+            metavar="PARTS",
+        ),
+    ] = None,
 ) -> None:
     """Rewrite RUN/report.html, or write one page that compares several runs with the first.
 
     Example: labelwise report runs/mine
     """
+    from labelwise.errors import LabelwiseError
     from labelwise.reports import finish_report, write_comparison
 
-    typer.echo(finish_report(runs[0]) if len(runs) == 1 else write_comparison(runs, out))
+    if by and len(runs) > 1:
+        raise LabelwiseError(f"--by {by[0]} with several runs", "one run", "name one run")
+    typer.echo(finish_report(runs[0], by or ()) if len(runs) == 1 else write_comparison(runs, out))

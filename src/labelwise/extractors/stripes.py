@@ -51,13 +51,13 @@ def stripes_of(labels: LabelSet, given: Mapping[str, Sequence[float]] | None = N
                 "correct the stripe",
             )
     table = STRIPES if given is None else given
-    found: dict[str, Stripe] = {}
+    chosen: dict[str, Stripe] = {}
     for label in labels.names:
         groups = [name for name, group in labels.groups.items() if label in group.labels]
         name = next((name for name in (label, *groups) if name in table), None)
         if name is not None:
-            found[label] = (float(table[name][0]), float(table[name][1]))
-    return found
+            chosen[label] = (float(table[name][0]), float(table[name][1]))
+    return chosen
 
 
 class Stripes(Pooled):

@@ -132,6 +132,57 @@ def bootstrap_macro_f1(
         return np.where(defined, f1, 0.0).sum(1) / defined.sum(1)
 
 
+def bootstrap_attributes(
+    selected: Bool[np.ndarray, "N L"],
+    targets: Num[np.ndarray, "N L"],
+    known: Bool[np.ndarray, "N L"],
+    counts: Int32[np.ndarray, "N R"],
+) -> dict[str, Float[np.ndarray, " R"]]:
+    """The metrics of `attribute_metrics` in each resample: mean accuracy over labels, and scores over images.
+
+    Mean accuracy skips labels without a resampled positive or negative. `F1` is of the means, `F1_instance` the mean of
+    the images' F1. An image without a known cell is left out.
+
+    Args:
+        selected: the selected labels.
+        targets: positive from 0.5, where known.
+        known: which cells count.
+        counts: how often each image occurs in each resample.
+
+    >>> y, q = np.array([[1, 0], [1, 1], [0, 1]]), np.array([[True, True], [True, False], [False, True]])
+    >>> once = bootstrap_attributes(q, y, np.ones_like(q), np.ones((3, 1), np.int32))
+    >>> {name: round(float(value[0]), 4) for name, value in once.items()}
+    {'mA': 0.625, 'accuracy': 0.6667, 'precision': 0.8333, 'recall': 0.8333, 'F1': 0.8333, 'F1_instance': 0.7778}
+    """
+    weights = counts.T.astype(np.float64)
+    positive, called = known & (targets >= 0.5), known & selected
+    negative, hit = known & ~positive, positive & called
+    hits, right, positives, negatives = (
+        weights @ cells.astype(np.float64) for cells in (hit, negative & ~called, positive, negative)
+    )
+    defined = (positives > 0) & (negatives > 0)
+    rates = (ratio(hits, positives) + ratio(right, negatives)) / 2
+    right_of_image, chosen, true = (cells.sum(1) for cells in (hit, called, positive))
+    precision, recall = ratio(right_of_image, chosen), ratio(right_of_image, true)
+    of_image = {
+        "accuracy": ratio(right_of_image, chosen + true - right_of_image),
+        "precision": precision,
+        "recall": recall,
+        "F1_instance": harmonic(precision, recall),
+    }
+    with np.errstate(invalid="ignore"):
+        images = weights @ known.any(1).astype(np.float64)
+        means = {name: weights @ values / images for name, values in of_image.items()}
+        mean_accuracy = np.where(defined, rates, 0.0).sum(1) / defined.sum(1)
+    last = means.pop("F1_instance")
+    return {
+        "mA": mean_accuracy,
+        **means,
+        "F1": harmonic(means["precision"], means["recall"]),
+        "F1_instance": last,
+    }
+
+
 def interval(values: Float[np.ndarray, " R"]) -> dict[str, float]:
     """`low` and `high` of the middle 95 % of the resampled values; NaN if none is defined.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -15,6 +17,7 @@ from labelwise.reports.conditions import conditions
 from labelwise.reports.decided import decided, floors
 from labelwise.reports.frequency import frequency
 from labelwise.reports.ladder import ladder, name_of
+from labelwise.reports.parts import failures
 from labelwise.reports.pictures import EvidenceSource, ImageSource, make_tiles
 from labelwise.reports.record import RunRecord, read_run
 from labelwise.reports.tallies import confident_errors, typical_finds
@@ -24,7 +27,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(
-    run: str | Path, *, predictor: EvidenceSource | None = None, dataset: ImageSource | None = None
+    run: str | Path,
+    *,
+    predictor: EvidenceSource | None = None,
+    dataset: ImageSource | None = None,
+    by: Sequence[str] = (),
+    heights: Callable[[], np.ndarray] | None = None,
 ) -> Path:
     """Writes the report of a run into its folder, atomically.
 
@@ -33,6 +41,8 @@ def write_report(
             `bad_images.csv` are optional, and the report says which of them are missing.
         predictor: computes evidence maps for the gallery of errors.
         dataset: the split in the headline (test, else val), for the gallery's photographs.
+        by: ways to divide the images, see `parts_of`, for the section on where the run fails.
+        heights: returns the height of each scored image, for `height`.
 
     Returns:
         The path of `report.html`.
@@ -42,7 +52,7 @@ def write_report(
             evaluated, or the page cannot be written.
     """
     record = read_run(Path(run))
-    page = render(record, gallery(record, predictor, dataset))
+    page = render(record, gallery(record, predictor, dataset), failures(record, by, heights))
     target = record.path / "report.html"
     # A file name that is not valid UTF-8 holds lone surrogates; the page shows question marks instead.
     write_text(target, page.encode("utf-8", errors="replace").decode("utf-8"))
@@ -95,7 +105,7 @@ def asset(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text(encoding="utf-8").strip())
 
 
-def render(record: RunRecord, gallery: dict[str, Any]) -> str:
+def render(record: RunRecord, gallery: dict[str, Any], failures: Sequence[Mapping[str, Any]] = ()) -> str:
     """The report as HTML; the page's content security policy allows only its own script."""
     script = asset("report.js")
     return page(
@@ -112,6 +122,7 @@ def render(record: RunRecord, gallery: dict[str, Any]) -> str:
         frequency=frequency(record),
         curves=sections.curves(record),
         confusions=sections.confusions(record),
+        failures=failures,
         gallery=gallery,
         conditions=conditions(record),
         bad_images=record.bad_images,

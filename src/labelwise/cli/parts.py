@@ -1,0 +1,80 @@
+"""`labelwise evaluate --by`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from labelwise.data.dataset import Dataset
+from labelwise.evaluation import Result
+from labelwise.evaluation.figures import shown
+from labelwise.evaluation.parts import excluded, heights_of, part_figures, parts_of
+from labelwise.evaluation.protocols import protocol as named
+from labelwise.evaluation.refit import fit_of
+from labelwise.training.run import Run
+
+
+def figures_by(
+    run: Run, result: Result, data: Dataset, split: str, by: Sequence[str], protocol: str | None = None
+) -> dict[str, Any]:
+    """Figures of each part of the scored images for every way to divide them, as plain data.
+
+    Images that the run's decisions were fitted on are decided without their folds.
+    """
+    s, labels, decisions = result.scores, run.labels, run.decisions()
+    judged = named(protocol).rows(run.config.data.source, data, split) if protocol else data.split(split)
+    rows = judged.take(s.rows)
+    fit = fit_of(decisions, labels, run.config.init_from, s, split)
+    p = decisions.probabilities(s.logits) if fit is None else fit.probabilities
+    selected = decisions.select(p) if fit is None else fit.selected
+
+    ids = rows.image_ids(np.arange(len(rows)))
+    positive = s.known & (s.values >= 0.5)
+    return {
+        way: part_figures(
+            s,
+            p,
+            selected,
+            labels,
+            parts_of(way, ids, labels, positive, s.known, partial(heights_of, rows)),
+            excluded(way, labels),
+        )
+        for way in by
+    }
+
+
+def print_parts(way: str, parts: dict[str, dict[str, Any]]) -> None:
+    """Print the figures of each part, in two tables: recognition, and recall against the rest of the images."""
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold", title=f"by {way}")
+    table.add_column("part")
+    names = ("mAP", "mA", "accuracy", "precision", "recall", "F1", "F1_instance")
+    for name in ("images", "units", *names):
+        table.add_column(name, justify="right")
+    for part, row in parts.items():
+        cells = [_with_ends(row, name, row["intervals"]) for name in names]
+        table.add_row(part, f"{row['images']:,.0f}", f"{row['units']:,.0f}", *cells)
+    console.print(table)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("part", "labels", "label recall", "gap to the rest", "ECE", "widest gap"):
+        table.add_column(name, justify="left" if name in ("part", "widest gap") else "right")
+    for part, row in parts.items():
+        ends, widest = row.get("recall_intervals", {}), row["widest"]
+        cells = [_with_ends(row, name, ends) for name in ("label_recall", "gap")]
+        wide = (
+            f"{widest['label']} {shown(widest['recall'], 3)} vs {shown(widest['rest'], 3)}" if widest else "-"
+        )
+        table.add_row(part, f"{row['judged']:.0f}", *cells, shown(row["ECE"], 3), wide)
+    console.print(table)
+
+
+def _with_ends(row: dict[str, Any], name: str, intervals: dict[str, Any]) -> str:
+    ends = intervals.get(name)
+    if row[name] is None or ends is None:
+        return shown(row[name], 3)
+    return f"{shown(row[name], 3)} [{shown(ends['low'], 3)}, {shown(ends['high'], 3)}]"
